@@ -1,0 +1,15 @@
+//! The ALF naming convention as types: session paths, dataset names and paths, dataset types, timestamps.
+//!
+//! Everything here is pure: no IO, no clock, no async. A value that exists has been parsed whole.
+
+pub mod dataset_name;
+pub mod dataset_path;
+pub mod dataset_type;
+pub mod session_path;
+pub mod timestamp;
+
+pub use dataset_name::DatasetName;
+pub use dataset_path::DatasetPath;
+pub use dataset_type::{DatasetType, DatasetTypes};
+pub use session_path::SessionPath;
+pub use timestamp::SessionTime;

@@ -1,0 +1,1 @@
+//! Back-off as arithmetic: how long to wait before the next attempt.

@@ -1,0 +1,1 @@
+//! The flag file on disk.

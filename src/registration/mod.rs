@@ -1,0 +1,1 @@
+//! The port of `RegistrationClient`: what is registered, in which order.

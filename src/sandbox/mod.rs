@@ -1,0 +1,1 @@
+//! An Alyx-compatible server for demonstrations and tests.
