@@ -1,1 +1,23 @@
-//! The REST client for Alyx.
+//! The REST client for Alyx: login, one request at a time, typed records, and one error that says what to do next.
+//!
+//! The client repeats by itself only what is safe to repeat, and only for seconds; minutes and hours belong to
+//! the caller's queue.
+
+mod auth;
+mod client;
+mod endpoints;
+mod error;
+mod page;
+mod records;
+mod reply;
+mod retry;
+
+pub use auth::Credentials;
+pub use client::{Client, ClientOptions, Timeouts};
+pub use endpoints::{Endpoint, SessionSearch};
+pub use error::{Error, NextStep, ProtectedFile};
+pub use records::{
+    DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest, RegisteredFileRecord,
+    SessionRecord, SessionRequest, SessionSummary,
+};
+pub use retry::RetryPolicy;

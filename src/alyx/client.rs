@@ -1,0 +1,481 @@
+//! The client: sends one request at a time with a token, a deadline, and as much patience as is safe.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+
+use super::auth::{Credentials, TokenState};
+use super::error::Error;
+use super::page::Page;
+use super::reply::{Answer, Reply};
+use super::retry::{Decision, Repeat, RetryPolicy};
+
+/// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
+const LARGEST_ANSWER: usize = 64 << 20;
+/// The most pages of one list that are followed, should a server's `next` go in circles.
+const MOST_PAGES: usize = 10_000;
+
+/// How long to wait for the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the connection, TLS included.
+    pub connect: Duration,
+    /// For a whole request, from the connection to the last byte of the answer.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), request: Duration::from_secs(60) }
+    }
+}
+
+/// What a [`Client`] needs to know.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Address of the database, such as `https://alyx.example.org`; a path after the host is kept.
+    pub url: String,
+    /// How to log in.
+    pub credentials: Credentials,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// How often to send.
+    pub retry: RetryPolicy,
+}
+
+impl ClientOptions {
+    /// Default time-outs and patience.
+    pub fn new(url: impl Into<String>, credentials: Credentials) -> Self {
+        Self { url: url.into(), credentials, timeouts: Timeouts::default(), retry: RetryPolicy::default() }
+    }
+}
+
+/// A connection to one Alyx database as one user. Cheap to clone: clones share token and connections.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    http: reqwest::Client,
+    base: String,
+    options: ClientOptions,
+    token: Mutex<TokenState>,
+    username: OnceCell<String>,
+    /// After a 429 everybody waits, not only the request that met it: the limit is per user.
+    not_before: std::sync::Mutex<Option<Instant>>,
+    /// Notices of the server's headers that have been told.
+    told: std::sync::Mutex<HashSet<String>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("url", &self.shared.base).finish_non_exhaustive()
+    }
+}
+
+/// One request, as often as it is sent.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Path below the base URL, with a leading slash; every variable part already encoded by [`segment`].
+    pub(super) path: &'a str,
+    pub(super) query: Query<'a>,
+    pub(super) body: Option<&'a Value>,
+    pub(super) repeat: Repeat,
+}
+
+/// The query of a request.
+pub(super) enum Query<'a> {
+    Pairs(&'a [(&'a str, String)]),
+    /// As the server wrote it in a page's `next`.
+    Raw(&'a str),
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, query: Query::Pairs(&[]), body: None, repeat: Repeat::Harmless }
+    }
+
+    fn what(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// A name as one segment of a URL's path: everything but unreserved characters is percent-encoded.
+///
+/// A subject called `a/b` must not reach another endpoint. `.` and `..` mean folders even when encoded (the URL
+/// standard says so), so whoever takes names from people has to keep those out: see `find_member`.
+pub(super) fn segment(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+impl Client {
+    /// Builds a client. Nothing is sent before the first request.
+    ///
+    /// # Errors
+    /// [`Error::Options`] where the address is not an `http://` or `https://` URL, or the TLS roots cannot be read.
+    pub fn new(options: ClientOptions) -> Result<Self, Error> {
+        let base = options.url.trim().trim_end_matches('/').to_owned();
+        let parsed = reqwest::Url::parse(&base).map_err(|e| {
+            Error::Options(format!("alyx.url {base:?} is not an address ({e}); write https://host"))
+        })?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
+            return Err(Error::Options(format!("alyx.url {base:?} must begin with https:// or http://")));
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            // Said without the URL, which holds a secret.
+            return Err(Error::Options(
+                "alyx.url holds a user name or password; put them into alyx.username and a password file"
+                    .into(),
+            ));
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.timeouts.connect)
+            .timeout(options.timeouts.request)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()
+            .map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                http,
+                base,
+                options,
+                token: Mutex::default(),
+                username: OnceCell::new(),
+                not_before: std::sync::Mutex::default(),
+                told: std::sync::Mutex::default(),
+            }),
+        })
+    }
+
+    /// The address of the database, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.shared.base
+    }
+
+    /// The user who is logged in.
+    ///
+    /// # Errors
+    /// With a token alone the server is asked at `/me`; a server without it leaves the name unknown:
+    /// [`Error::Options`] asks for `alyx.username`.
+    pub async fn username(&self) -> Result<&str, Error> {
+        if let Some(known) = self.shared.options.credentials.username() {
+            return Ok(known);
+        }
+        let ask = || async {
+            match self.send(Call::get("/me")).await {
+                Ok(me) => match me.get("username").and_then(Value::as_str) {
+                    Some(name) => Ok(name.to_owned()),
+                    None => Err(Error::Options(
+                        "the server does not say whose token this is; set alyx.username".into(),
+                    )),
+                },
+                Err(Error::NotFound { .. } | Error::NotAlyx { .. }) => {
+                    Err(Error::Options("this Alyx cannot say whose token this is; set alyx.username".into()))
+                }
+                Err(other) => Err(other),
+            }
+        };
+        self.shared.username.get_or_try_init(ask).await.map(String::as_str)
+    }
+
+    /// Logs in now instead of at the first request.
+    ///
+    /// # Errors
+    /// [`Error::Login`] for wrong credentials; the errors of any request.
+    pub async fn login(&self) -> Result<(), Error> {
+        self.token(0).await.map(drop)
+    }
+
+    /// Reads a record.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let call = Call::get(path);
+        let what = call.what();
+        typed(self.send(call).await?, &what)
+    }
+
+    /// Reads a whole list, page by page.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Vec<T>, Error> {
+        let what = format!("GET {path}");
+        let strange = || Error::NotAlyx { what: what.clone(), reason: "no list".to_owned() };
+        let mut page = Page::read(self.send(Call { query: Query::Pairs(query), ..Call::get(path) }).await?)
+            .ok_or_else(strange)?;
+        let mut items = Vec::new();
+        for _ in 0..MOST_PAGES {
+            for item in page.items {
+                items.push(typed(item, &what)?);
+            }
+            let Some(next) = page.next else { return Ok(items) };
+            let body = self.send(Call { query: Query::Raw(&next), ..Call::get(path) }).await?;
+            page = Page::read(body).ok_or_else(strange)?;
+        }
+        Err(Error::NotAlyx { what, reason: "the list has no end".to_owned() })
+    }
+
+    /// Sends a request until it is answered for good, and returns the JSON of its success.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Value, Error> {
+        let shared = &*self.shared;
+        let what = call.what();
+        let mut attempt = 0;
+        let mut renewed = false;
+        loop {
+            let (token, generation) = self.token(0).await?;
+            attempt += 1;
+            let reply = self.once(&call, Some(&token)).await;
+            if let Reply::Answer(answer) = &reply
+                && answer.is_dead_token()
+                && !renewed
+                && matches!(shared.options.credentials, Credentials::Password { .. })
+            {
+                tracing::debug!(request = %what, "the token has died; logging in again");
+                renewed = true;
+                attempt -= 1;
+                self.token(generation + 1).await?;
+                continue;
+            }
+            match shared.options.retry.decide(attempt, &reply, call.repeat, random()) {
+                Decision::Again(wait) => {
+                    tracing::debug!(request = %what, attempt, ?reply, ?wait, "sending again");
+                    self.everybody_waits(&reply, wait);
+                    tokio::time::sleep(wait).await;
+                }
+                Decision::Deliver => {
+                    return match reply {
+                        Reply::Answer(answer) if answer.is_success() => answer.into_json(&what),
+                        Reply::Answer(answer) => {
+                            let username = shared.options.credentials.username();
+                            Err(answer.into_error(&what, &shared.base, username))
+                        }
+                        Reply::Lost { reason, maybe_done } => Err(Error::Unreachable {
+                            url: shared.base.clone(),
+                            reason,
+                            maybe_done: maybe_done && call.method != Method::GET,
+                        }),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The token, of this generation at least: logs in where there is none. Only one task logs in at a time.
+    async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
+        let mut state = self.shared.token.lock().await;
+        if let Some(token) = &state.token
+            && state.generation >= at_least
+        {
+            return Ok((token.clone(), state.generation));
+        }
+        let token = match &self.shared.options.credentials {
+            Credentials::Token { token, .. } => token.clone(),
+            Credentials::Password { username, password } => self.log_in(username, password).await?,
+        };
+        state.replace(token.clone());
+        Ok((token, state.generation))
+    }
+
+    async fn log_in(&self, username: &str, password: &SecretString) -> Result<SecretString, Error> {
+        let refused = |reason| Error::Login {
+            url: self.shared.base.clone(),
+            username: Some(username.to_owned()),
+            reason,
+        };
+        let mut attempt = 0;
+        let answer = loop {
+            attempt += 1;
+            let form = [("username", username), ("password", password.expose_secret())];
+            let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
+            let reply = self.read(request, "POST /auth-token").await;
+            match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
+                Decision::Again(wait) => {
+                    self.everybody_waits(&reply, wait);
+                    tokio::time::sleep(wait).await;
+                }
+                Decision::Deliver => match reply {
+                    Reply::Answer(answer) => break answer,
+                    Reply::Lost { reason, .. } => {
+                        let url = self.shared.base.clone();
+                        return Err(Error::Unreachable { url, reason, maybe_done: false });
+                    }
+                },
+            }
+        };
+        if !answer.is_success() {
+            // Wrong credentials are a 400 with `non_field_errors`.
+            return Err(match answer.into_error("POST /auth-token", &self.shared.base, Some(username)) {
+                Error::Refused { detail, .. } | Error::Forbidden { detail, .. } => refused(detail),
+                other => other,
+            });
+        }
+        let body = answer.into_json("POST /auth-token")?;
+        match body.get("token").and_then(Value::as_str) {
+            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
+            _ => Err(Error::NotAlyx {
+                what: "POST /auth-token".into(),
+                reason: "no token in the answer".into(),
+            }),
+        }
+    }
+
+    async fn once(&self, call: &Call<'_>, token: Option<&SecretString>) -> Reply {
+        let pause = self.shared.not_before.lock().ok().and_then(|until| *until);
+        if let Some(until) = pause {
+            tokio::time::sleep_until(until).await;
+        }
+        let mut url = format!("{}{}", self.shared.base, call.path);
+        if let Query::Raw(query) = call.query {
+            url.push('?');
+            url.push_str(query);
+        }
+        let mut request = self.shared.http.request(call.method.clone(), url);
+        if let Query::Pairs(pairs) = call.query
+            && !pairs.is_empty()
+        {
+            request = request.query(pairs);
+        }
+        if let Some(value) = token.and_then(TokenState::header) {
+            request = request.header(reqwest::header::AUTHORIZATION, value);
+        }
+        if let Some(body) = call.body {
+            request = request.json(body);
+        }
+        self.read(request.header(reqwest::header::ACCEPT, "application/json"), &call.what()).await
+    }
+
+    /// Sends once and reads the answer whole.
+    async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
+        let lost = |e: reqwest::Error| Reply::Lost {
+            maybe_done: !e.is_connect() && !e.is_builder(),
+            reason: if e.is_timeout() && !e.is_connect() {
+                format!("no answer within {:?}", self.shared.options.timeouts.request)
+            } else {
+                chain(&e.without_url())
+            },
+        };
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return lost(error),
+        };
+        self.tell_notices(response.headers(), what);
+        let text =
+            |name| response.headers().get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
+        let retry_after = text("retry-after").and_then(parse_retry_after);
+        let location = text("location").map(str::to_owned);
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST_ANSWER => {
+                    return Reply::Lost { reason: "the answer does not end".into(), maybe_done: true };
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return lost(error),
+            }
+        }
+        Reply::Answer(Answer { status, retry_after, location, body })
+    }
+
+    fn everybody_waits(&self, reply: &Reply, wait: Duration) {
+        let Reply::Answer(answer) = reply else { return };
+        if (answer.status == 429 || answer.retry_after.is_some())
+            && let Ok(mut until) = self.shared.not_before.lock()
+        {
+            *until = (*until).max(Some(Instant::now() + wait));
+        }
+    }
+
+    /// Notices of the server's owners to people: each is told once.
+    fn tell_notices(&self, headers: &reqwest::header::HeaderMap, what: &str) {
+        for name in ["alyx-api-notice", "deprecation", "sunset"] {
+            let Some(text) = headers.get(name).and_then(|v| v.to_str().ok()) else { continue };
+            let is_new = self.shared.told.lock().is_ok_and(|mut told| told.insert(format!("{name}: {text}")));
+            if is_new {
+                tracing::warn!(request = what, notice = text, "Alyx says ({name}): {text}");
+            }
+        }
+    }
+}
+
+/// Reads a value as a record.
+pub(super) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
+    serde_json::from_value(value)
+        .map_err(|e| Error::NotAlyx { what: what.to_owned(), reason: format!("unexpected record: {e}") })
+}
+
+/// `Retry-After` in seconds. The form with a date is not used by Alyx and is ignored.
+fn parse_retry_after(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.trim().parse().ok()?;
+    // A year is longer than anyone waits, and keeps every later sum in range.
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(366.0 * 86_400.0)))
+}
+
+/// An error with all its causes: reqwest alone says "error sending request".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told.push_str(": ");
+            told.push_str(&text);
+        }
+        source = cause.source();
+    }
+    told
+}
+
+/// A number in `0..1` for jitter; not for secrets.
+fn random() -> f64 {
+    (uuid::Uuid::new_v4().as_u64_pair().0 >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_segment_of_the_path() {
+        assert_eq!(segment("KS014"), "KS014");
+        assert_eq!(segment("a/b?c#d e"), "a%2Fb%3Fc%23d%20e");
+        assert_eq!(segment("SWC_0.1"), "SWC_0.1");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_before_anything_is_sent() {
+        let credentials = Credentials::Token { username: None, token: SecretString::from("t") };
+        for url in ["alyx.example.org", "ftp://x", "http://", "", "https://me:secret@x"] {
+            let error = Client::new(ClientOptions::new(url, credentials.clone())).expect_err(url);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds() {
+        assert_eq!(parse_retry_after("32"), Some(Duration::from_secs(32)));
+        assert_eq!(parse_retry_after("-1"), None);
+        assert_eq!(parse_retry_after("NaN"), None);
+        assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert!(parse_retry_after("1e300").is_some());
+    }
+}

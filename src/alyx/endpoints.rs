@@ -1,0 +1,199 @@
+//! The endpoints that the registrar uses, one function each.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::client::{Call, Client, segment, typed};
+use super::error::Error;
+use super::records::{
+    DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest, RegisteredFileRecord,
+    SessionRecord, SessionRequest, SessionSummary,
+};
+use super::retry::Repeat;
+
+/// An endpoint whose members have names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `/subjects`
+    Subjects,
+    /// `/users`
+    Users,
+    /// `/labs`
+    Labs,
+    /// `/projects`
+    Projects,
+    /// `/procedures`, which can only be listed.
+    Procedures,
+    /// `/locations`
+    Locations,
+    /// `/data-repository`
+    Repositories,
+}
+
+impl Endpoint {
+    /// Path below the base URL.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Subjects => "/subjects",
+            Self::Users => "/users",
+            Self::Labs => "/labs",
+            Self::Projects => "/projects",
+            Self::Procedures => "/procedures",
+            Self::Locations => "/locations",
+            Self::Repositories => "/data-repository",
+        }
+    }
+
+    /// What one member is called.
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Subjects => "subject",
+            Self::Users => "user",
+            Self::Labs => "lab",
+            Self::Projects => "project",
+            Self::Procedures => "procedure",
+            Self::Locations => "location",
+            Self::Repositories => "repository",
+        }
+    }
+}
+
+/// Which sessions to look for.
+#[derive(Debug, Clone)]
+pub struct SessionSearch<'a> {
+    /// Nickname of the subject.
+    pub subject: &'a str,
+    /// The day.
+    pub date: jiff::civil::Date,
+    /// The number of that day.
+    pub number: u16,
+}
+
+impl Client {
+    /// A member by its name; `None` where Alyx says that there is none.
+    ///
+    /// # Errors
+    /// Those of any request; a 404 that is no answer of Alyx stays an error.
+    pub async fn find_member(&self, endpoint: Endpoint, name: &str) -> Result<Option<Value>, Error> {
+        // An empty name would list the endpoint, and dots would leave it.
+        if matches!(name, "" | "." | "..") {
+            return Ok(None);
+        }
+        if endpoint == Endpoint::Procedures {
+            let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
+            return Ok(all.into_iter().find(|p| p.get("name").and_then(Value::as_str) == Some(name)));
+        }
+        match self.get::<Value>(&format!("{}/{}", endpoint.path(), segment(name))).await {
+            Ok(record) => Ok(Some(record)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// All dataset types.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn dataset_types(&self) -> Result<Vec<DatasetTypeRecord>, Error> {
+        self.list("/dataset-types", &[]).await
+    }
+
+    /// All data formats.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn data_formats(&self) -> Result<Vec<DataFormatRecord>, Error> {
+        self.list("/data-formats", &[]).await
+    }
+
+    /// The sessions of a subject, day and number.
+    ///
+    /// The server ignores filters that it does not know and then returns everything, so what comes back is
+    /// compared with what was asked.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions(&self, search: &SessionSearch<'_>) -> Result<Vec<SessionSummary>, Error> {
+        let date = search.date.to_string();
+        let query = [
+            ("subject", search.subject.to_owned()),
+            ("date_range", format!("{date},{date}")),
+            ("number", search.number.to_string()),
+        ];
+        let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
+        Ok(found
+            .into_iter()
+            .filter(|s| {
+                s.subject == search.subject && s.date() == date && s.number == Some(search.number.into())
+            })
+            .collect())
+    }
+
+    /// A session by its eid.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn session(&self, eid: &str) -> Result<SessionRecord, Error> {
+        self.get(&format!("/sessions/{}", segment(eid))).await
+    }
+
+    /// Creates a session. Never repeated after a lost answer: a second post would make a second session.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_session(&self, request: &SessionRequest) -> Result<SessionRecord, Error> {
+        self.write(Method::POST, "/sessions", request, Repeat::MakesAnother).await
+    }
+
+    /// Changes the given fields of a session and leaves the others as they are.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_session(&self, eid: &str, request: &SessionRequest) -> Result<SessionRecord, Error> {
+        self.write(Method::PATCH, &format!("/sessions/{}", segment(eid)), request, Repeat::Harmless).await
+    }
+
+    /// Registers files of one session: creates or updates each. Not atomic: a refused file leaves those before it
+    /// registered, and sending all of them again is harmless.
+    ///
+    /// # Errors
+    /// Those of any request; [`Error::Protected`]; [`Error::NotAlyx`] where there is not one record a file.
+    pub async fn register_files(
+        &self,
+        request: &RegisterFileRequest,
+    ) -> Result<Vec<RegisteredFileRecord>, Error> {
+        let records: Vec<RegisteredFileRecord> =
+            self.write(Method::POST, "/register-file", request, Repeat::Harmless).await?;
+        if records.len() != request.filenames.len() {
+            let reason = format!("{} records for {} files", records.len(), request.filenames.len());
+            return Err(Error::NotAlyx { what: "POST /register-file".into(), reason });
+        }
+        Ok(records)
+    }
+
+    /// The datasets of a session.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn datasets_of_session(&self, eid: &str) -> Result<Vec<DatasetRecord>, Error> {
+        let found: Vec<DatasetRecord> = self.list("/datasets", &[("session", eid.to_owned())]).await?;
+        // An unknown filter would be ignored and everything returned.
+        Ok(found
+            .into_iter()
+            .filter(|d| d.session.as_deref().is_none_or(|s| s.trim_end_matches('/').ends_with(eid)))
+            .collect())
+    }
+
+    async fn write<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        request: &impl serde::Serialize,
+        repeat: Repeat,
+    ) -> Result<T, Error> {
+        let what = format!("{method} {path}");
+        let body = serde_json::to_value(request).map_err(|e| Error::Options(format!("{what}: {e}")))?;
+        let answer = self.send(Call { method, body: Some(&body), repeat, ..Call::get(path) }).await?;
+        typed(answer, &what)
+    }
+}

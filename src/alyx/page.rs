@@ -1,0 +1,56 @@
+//! A page of a list, as Alyx sends it. Pure.
+
+use serde_json::Value;
+
+/// One page: its items, and the query of the next page.
+#[derive(Debug, PartialEq)]
+pub(super) struct Page {
+    pub(super) items: Vec<Value>,
+    /// The query string of the next page, without `?`.
+    pub(super) next: Option<String>,
+}
+
+impl Page {
+    /// Reads `{count, next, previous, results}`, or the bare list of an older server. `None`: neither.
+    ///
+    /// `next` is built by the server from its own idea of its host, which behind a proxy is wrong: only its query
+    /// is kept.
+    pub(super) fn read(body: Value) -> Option<Self> {
+        match body {
+            Value::Array(items) => Some(Self { items, next: None }),
+            Value::Object(mut fields) => {
+                let Some(Value::Array(items)) = fields.remove("results") else { return None };
+                let next = match fields.get("next") {
+                    Some(Value::String(url)) => url.split_once('?').map(|(_, query)| query.to_owned()),
+                    _ => None,
+                };
+                Some(Self { items, next })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_query_of_the_next_page_is_kept_and_its_host_is_not() {
+        let page = Page::read(
+            json!({"count": 3, "next": "http://inside:8000/x?limit=2&offset=2", "results": [1, 2]}),
+        );
+        assert_eq!(
+            page,
+            Some(Page { items: vec![json!(1), json!(2)], next: Some("limit=2&offset=2".to_owned()) })
+        );
+    }
+
+    #[test]
+    fn an_older_server_answers_a_bare_list() {
+        assert_eq!(Page::read(json!([1])), Some(Page { items: vec![json!(1)], next: None }));
+        assert_eq!(Page::read(json!("x")), None);
+        assert_eq!(Page::read(json!({"detail": "x"})), None);
+    }
+}

@@ -1,0 +1,277 @@
+//! Records on the wire: what Alyx returns (`…Record`) and what is sent to it (`…Request`). Types only.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A dataset type, of `GET /dataset-types`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DatasetTypeRecord {
+    /// Name, such as `spikes.times`.
+    pub name: String,
+    /// `fnmatch` pattern of file names; empty where the name decides.
+    #[serde(default)]
+    pub filename_pattern: Option<String>,
+}
+
+/// A data format, of `GET /data-formats`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DataFormatRecord {
+    /// Name, such as `npy`.
+    pub name: String,
+    /// Extension with its dot; empty for two formats of the standard database.
+    #[serde(default)]
+    pub file_extension: Option<String>,
+}
+
+/// A session in a list, of `GET /sessions`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SessionSummary {
+    /// The eid; older servers leave it out and `url` ends with it.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Address of the record.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Nickname of the subject.
+    pub subject: String,
+    /// Naive local time, ISO 8601.
+    pub start_time: String,
+    /// Number of that day.
+    #[serde(default)]
+    pub number: Option<i64>,
+    /// Name of the lab.
+    #[serde(default)]
+    pub lab: Option<String>,
+}
+
+/// A session, of `POST /sessions`, `PATCH` and `GET /sessions/<eid>`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Nickname of the subject.
+    pub subject: String,
+    /// User names.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Name of the lab.
+    #[serde(default)]
+    pub lab: Option<String>,
+    /// Number of that day.
+    #[serde(default)]
+    pub number: Option<i64>,
+    /// Naive local time, ISO 8601.
+    pub start_time: String,
+    /// Address of the record; it ends with the eid.
+    pub url: String,
+    /// The `json` field: an object, or whatever another program stored there.
+    #[serde(default)]
+    pub json: Value,
+    /// Every other field, as the server sent it.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The eid at the end of a record's address.
+fn eid_of(url: &str) -> &str {
+    url.trim_end_matches('/').rsplit('/').next().unwrap_or(url)
+}
+
+impl SessionRecord {
+    /// The session's UUID, as text.
+    pub fn eid(&self) -> &str {
+        eid_of(&self.url)
+    }
+}
+
+impl SessionSummary {
+    /// The session's UUID, as text; empty where the server named neither `id` nor `url`.
+    pub fn eid(&self) -> &str {
+        self.id.as_deref().or(self.url.as_deref().map(eid_of)).unwrap_or_default()
+    }
+
+    /// The day of `start_time`, `YYYY-MM-DD`.
+    pub fn date(&self) -> &str {
+        self.start_time.get(..10).unwrap_or(&self.start_time)
+    }
+}
+
+/// Body of `POST /sessions`, and (without what is absent) of `PATCH`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SessionRequest {
+    /// Nickname of the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// User names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<Vec<String>>,
+    /// Number of that day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u16>,
+    /// Naive local time, ISO 8601: a time with an offset would be stored as UTC, maybe on another day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    /// Naive local time, ISO 8601.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<String>,
+    /// Kind of session, such as `Experiment`.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    pub kind: Option<String>,
+    /// Name of the lab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lab: Option<String>,
+    /// Name of the location inside the lab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Names of projects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projects: Option<Vec<String>>,
+    /// Names of procedures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub procedures: Option<Vec<String>>,
+    /// Task protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_protocol: Option<String>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub narrative: Option<String>,
+    /// Completed trials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_trials: Option<u32>,
+    /// Correct trials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_correct_trials: Option<u32>,
+    /// QC outcome, such as `PASS`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qc: Option<String>,
+    /// The whole `json` field: the server replaces what was there, so it is merged before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<Map<String, Value>>,
+}
+
+/// Body of `POST /register-file`: some files of one session. The lists run in parallel.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RegisterFileRequest {
+    /// The user who registers.
+    pub created_by: String,
+    /// `subject/YYYY-MM-DD/NNN`.
+    pub path: String,
+    /// Files relative to the session, with collection and `#revision#`.
+    pub filenames: Vec<String>,
+    /// MD5 in hexadecimal; null where the file is larger than the limit.
+    pub hashes: Vec<Option<String>>,
+    /// Sizes in bytes.
+    pub filesizes: Vec<u64>,
+    /// Version tags.
+    pub versions: Vec<Option<String>>,
+    /// Name of the repository that holds the files; null: the lab's repositories.
+    pub name: Option<String>,
+    /// Whether the files exist there.
+    pub exists: bool,
+    /// Only records in online repositories.
+    pub server_only: bool,
+    /// Whether this becomes the default revision.
+    pub default: bool,
+    /// Whether the server checks for protected datasets first.
+    pub check_protected: bool,
+    /// Comma-separated labs, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labs: Option<String>,
+    /// QC outcome for each file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qc: Option<String>,
+}
+
+/// A dataset as `POST /register-file` returns it. It has no hash.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RegisteredFileRecord {
+    /// UUID of the dataset.
+    pub id: String,
+    /// File name.
+    pub name: String,
+    /// Size in bytes.
+    #[serde(default)]
+    pub file_size: Option<u64>,
+    /// Collection; empty for none.
+    #[serde(default)]
+    pub collection: Option<String>,
+    /// Revision; empty for none.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// Every other field, as the server sent it.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// A dataset, of `GET /datasets`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatasetRecord {
+    /// Address of the record; it ends with the UUID.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// File name.
+    pub name: String,
+    /// Collection; empty or null for none.
+    #[serde(default)]
+    pub collection: Option<String>,
+    /// Revision; empty or null for none.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// Size in bytes.
+    #[serde(default)]
+    pub file_size: Option<u64>,
+    /// MD5 in hexadecimal.
+    #[serde(default)]
+    pub hash: Option<String>,
+    /// Address of the session.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// Every other field, as the server sent it.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl DatasetRecord {
+    /// The path relative to the session, as it is sent in `filenames`.
+    pub fn relative_path(&self) -> String {
+        relative_path(self.collection.as_deref(), self.revision.as_deref(), &self.name)
+    }
+}
+
+impl RegisteredFileRecord {
+    /// The path relative to the session, as it is sent in `filenames`.
+    pub fn relative_path(&self) -> String {
+        relative_path(self.collection.as_deref(), self.revision.as_deref(), &self.name)
+    }
+}
+
+fn relative_path(collection: Option<&str>, revision: Option<&str>, name: &str) -> String {
+    let mut path = String::new();
+    if let Some(collection) = collection.filter(|c| !c.is_empty()) {
+        path.push_str(collection);
+        path.push('/');
+    }
+    if let Some(revision) = revision.filter(|r| !r.is_empty()) {
+        path.push_str(&format!("#{revision}#/"));
+    }
+    path.push_str(name);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataset_says_where_it_lies_in_its_session() {
+        assert_eq!(relative_path(Some("alf/probe00"), Some("a"), "x.y.npy"), "alf/probe00/#a#/x.y.npy");
+        assert_eq!(relative_path(None, Some(""), "x.y.npy"), "x.y.npy");
+    }
+
+    #[test]
+    fn a_session_keeps_the_fields_that_it_does_not_know() {
+        let text =
+            r#"{"subject":"a","start_time":"2024-05-01T00:00:00","url":"http://x/sessions/1-2/","new":7}"#;
+        let record: SessionRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(record.eid(), "1-2");
+        assert_eq!(serde_json::to_value(&record).unwrap()["new"], 7);
+    }
+}
