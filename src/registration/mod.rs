@@ -1,1 +1,23 @@
-//! The port of `RegistrationClient`: what is registered, in which order.
+//! The port of `RegistrationClient`: what is registered on Alyx, in which order.
+//!
+//! [`RegistrationClient`] holds the verbs of Python's client; [`flagged`] is the whole arrow from a flag to its
+//! removal, once, as the daemon and the one-shot scan run it.
+
+mod checksum;
+mod client;
+mod confirm;
+mod create_sessions;
+mod discover;
+mod error;
+mod files;
+pub mod flagged;
+mod names;
+mod session;
+
+pub use checksum::{Checksum, FileStamp, Progress};
+pub use client::{RegistrationClient, RegistrationOptions};
+pub use create_sessions::{CreateSessionsOptions, CreatedSession};
+pub use discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
+pub use error::{Error, MissingName};
+pub use files::{RegisterFilesOptions, RegisteredFiles, Versions};
+pub use session::{FilesToRegister, SessionDetails};

@@ -1,0 +1,128 @@
+//! The registration client: Alyx, what is known about it, and the threads that read files.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::discover::{FoundFiles, discover};
+use super::error::Error;
+use super::names::KnownNames;
+use crate::alf::{DatasetType, DatasetTypes, SessionPath};
+use crate::alyx;
+
+/// What a [`RegistrationClient`] needs to know.
+#[derive(Debug, Clone)]
+pub struct RegistrationOptions {
+    /// The most files in one request. A request of many files runs into the server's time limit: about 29 ms a
+    /// file, 30 s in all by default.
+    pub batch_size: usize,
+    /// How many files are read at once.
+    pub hash_threads: usize,
+    /// Where times with an offset are converted to.
+    pub zone: TimeZone,
+    /// How long a name, the dataset types and the data formats are believed before Alyx is asked again.
+    pub names_kept: Duration,
+}
+
+impl Default for RegistrationOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: 100,
+            hash_threads: 2,
+            zone: TimeZone::system(),
+            names_kept: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Creates sessions and registers datasets: the counterpart of Python's `one.registration.RegistrationClient`.
+///
+/// Cheap to clone; clones share what they know. Nothing is sent before the first verb.
+#[derive(Debug, Clone)]
+pub struct RegistrationClient {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    alyx: alyx::Client,
+    options: RegistrationOptions,
+    names: KnownNames,
+    types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
+    threads: Arc<Semaphore>,
+}
+
+impl RegistrationClient {
+    /// A client for one database and user.
+    pub fn new(alyx: alyx::Client, options: RegistrationOptions) -> Self {
+        let names = KnownNames::new(options.names_kept);
+        let threads = Arc::new(Semaphore::new(options.hash_threads.max(1)));
+        Self { shared: Arc::new(Shared { alyx, options, names, types: Mutex::default(), threads }) }
+    }
+
+    /// The REST client underneath.
+    pub fn alyx(&self) -> &alyx::Client {
+        &self.shared.alyx
+    }
+
+    pub(super) fn options(&self) -> &RegistrationOptions {
+        &self.shared.options
+    }
+
+    pub(super) fn known_names(&self) -> &KnownNames {
+        &self.shared.names
+    }
+
+    pub(super) fn threads(&self) -> &Arc<Semaphore> {
+        &self.shared.threads
+    }
+
+    /// The dataset types and extensions of the database, asked for once in a while.
+    ///
+    /// # Errors
+    /// [`Error::Alyx`].
+    pub async fn dataset_types(&self) -> Result<Arc<DatasetTypes>, Error> {
+        let mut cached = self.shared.types.lock().await;
+        if let Some((at, types)) = &*cached
+            && at.elapsed() < self.shared.options.names_kept
+        {
+            return Ok(Arc::clone(types));
+        }
+        let types = self.alyx().dataset_types().await?.into_iter().map(|record| DatasetType {
+            name: record.name,
+            filename_pattern: record.filename_pattern.unwrap_or_default(),
+        });
+        let types: Vec<DatasetType> = types.collect();
+        let formats = self.alyx().data_formats().await?;
+        let extensions = formats.into_iter().filter_map(|f| f.file_extension).collect();
+        let types = Arc::new(DatasetTypes::new(types, extensions));
+        *cached = Some((Instant::now(), Arc::clone(&types)));
+        Ok(types)
+    }
+
+    /// The datasets in a session folder, and why its other files are none (Python: `find_files`).
+    ///
+    /// # Errors
+    /// [`Error::NotASession`] for a folder that is none; [`Error::Vanished`] or [`Error::Unreadable`] where it
+    /// cannot be listed.
+    pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
+        let session = SessionPath::parse(folder)?;
+        self.look_through(&session, |_| None).await
+    }
+
+    /// Looks through a session folder on a blocking thread.
+    pub(super) async fn look_through(
+        &self,
+        session: &SessionPath,
+        wanted: impl Fn(&str) -> Option<super::discover::Reason> + Send + 'static,
+    ) -> Result<FoundFiles, Error> {
+        let types = self.dataset_types().await?;
+        let folder = session.folder().to_owned();
+        tokio::task::spawn_blocking(move || discover(&folder, &types, wanted))
+            .await
+            .map_err(|e| Error::Internal(format!("looking through a session: {e}")))?
+    }
+}

@@ -1,0 +1,85 @@
+//! Confirmation: what Alyx holds afterwards, compared with what was sent.
+
+use std::collections::HashMap;
+
+use super::checksum::Checksum;
+use super::client::RegistrationClient;
+use super::error::Error;
+use super::files::Outgoing;
+use crate::alyx::DatasetRecord;
+
+/// What Alyx shows otherwise than it was sent; empty: all is there. Pure.
+fn differences(files: &[Outgoing], sums: &[Checksum], shown: &[DatasetRecord]) -> Vec<String> {
+    let mut by_path: HashMap<String, Vec<&DatasetRecord>> = HashMap::new();
+    for record in shown {
+        by_path.entry(record.relative_path()).or_default().push(record);
+    }
+    let mut differences = Vec::new();
+    for (file, sum) in files.iter().zip(sums) {
+        let path = file.dataset.as_str();
+        match by_path.get(path).map(Vec::as_slice) {
+            None | Some([]) => differences.push(format!("{path}: not there")),
+            Some([one]) => {
+                if one.file_size.is_some_and(|size| size != sum.size) {
+                    differences.push(format!("{path}: another size"));
+                } else if sum.md5.is_some() && one.hash.is_some() && one.hash != sum.md5 {
+                    differences.push(format!("{path}: another MD5"));
+                }
+            }
+            Some(several) => differences.push(format!("{path}: {} records", several.len())),
+        }
+    }
+    differences
+}
+
+impl RegistrationClient {
+    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent.
+    ///
+    /// # Errors
+    /// [`Error::NotConfirmed`] names what differs.
+    pub(super) async fn confirm(&self, eid: &str, files: &[Outgoing], sums: &[Checksum]) -> Result<(), Error> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let shown = self.alyx().datasets_of_session(eid).await?;
+        let differences = differences(files, sums, &shown);
+        if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alf::DatasetPath;
+    use crate::registration::FileStamp;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn sent() -> (Vec<Outgoing>, Vec<Checksum>) {
+        let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
+        let file = Outgoing { index: 0, path: "/x".into(), dataset, version: None };
+        let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
+        (vec![file], vec![Checksum { md5: Some("ab".into()), size: 3, stamp }])
+    }
+
+    fn shown(size: u64, hash: Option<&str>) -> DatasetRecord {
+        serde_json::from_value(json!({"name": "spikes.times.npy", "collection": "alf", "revision": "", "file_size": size, "hash": hash}))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_sent_and_is_shown_is_confirmed() {
+        let (files, sums) = sent();
+        assert!(differences(&files, &sums, &[shown(3, Some("ab"))]).is_empty());
+    }
+
+    #[test]
+    fn a_missing_a_changed_and_a_doubled_dataset_are_told() {
+        let (files, sums) = sent();
+        assert_eq!(differences(&files, &sums, &[]), ["alf/spikes.times.npy: not there"]);
+        assert_eq!(differences(&files, &sums, &[shown(4, Some("ab"))]), ["alf/spikes.times.npy: another size"]);
+        assert_eq!(differences(&files, &sums, &[shown(3, Some("cd"))]), ["alf/spikes.times.npy: another MD5"]);
+        let twice = [shown(3, Some("ab")), shown(3, Some("ab"))];
+        assert_eq!(differences(&files, &sums, &twice), ["alf/spikes.times.npy: 2 records"]);
+    }
+}
