@@ -1,5 +1,15 @@
 //! Dataset types: which registered kind of data a file name belongs to.
 
+use std::collections::{HashMap, HashSet};
+
+use regex::{RegexSet, RegexSetBuilder};
+
+use super::DatasetName;
+use super::file_pattern::{FilePattern, fold};
+
+/// The largest automaton that all patterns together may need, in bytes; a real database needs some 100,000.
+const SIZE_LIMIT: usize = 64 << 20;
+
 /// One dataset type of an Alyx database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DatasetType {
@@ -9,38 +19,143 @@ pub struct DatasetType {
     pub filename_pattern: String,
 }
 
-/// All dataset types and file extensions of one Alyx database.
+/// All dataset types and file extensions of one Alyx database, ready to classify file names.
+///
+/// The rules are those of ONE's `get_dataset_type` and `prepare_files`, which the server repeats: a type's pattern
+/// is compared with the whole file name, without regard to case; a type without pattern takes the names whose
+/// `object.attribute` (or, of a name that is not ALF, everything before the extension) is the type's name.
+///
+/// ```
+/// use alyx_registrar::alf::{DatasetType, DatasetTypes};
+///
+/// let of = |name: &str, pattern: &str| DatasetType { name: name.into(), filename_pattern: pattern.into() };
+/// let types = DatasetTypes::new(
+///     vec![of("spikes.times", "*spikes.times*.npy"), of("mpci.times", "")],
+///     vec![".npy".into(), "".into()],
+/// );
+/// assert_eq!(types.find("_ibl_spikes.times.npy").unwrap().name, "spikes.times");
+/// assert_eq!(types.find("mpci.times_scope.npy").unwrap().name, "mpci.times");
+/// assert!(types.find("spikes.times.NPY").is_err());
+/// assert!(types.find("spikes.amps.npy").is_err());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct DatasetTypes {
     types: Vec<DatasetType>,
-    extensions: Vec<String>,
+    extensions: HashSet<String>,
+    /// Patterns of the types whose indices are in `patterned`, for folded names.
+    patterns: RegexSet,
+    patterned: Vec<usize>,
+    /// Types without pattern, by name.
+    by_name: HashMap<String, Vec<usize>>,
+    problems: Vec<String>,
 }
 
 /// Why a file name cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoDatasetType {
     /// The extension is of none of the database's data formats.
-    #[error("extension {0:?} is not known to Alyx")]
+    #[error(
+        "Alyx has no data format for the extension {0:?}: ask your Alyx admin to add it, if such files are to be registered"
+    )]
     UnknownExtension(String),
     /// No dataset type matches.
-    #[error("no dataset type matches")]
+    #[error(
+        "no dataset type of Alyx matches the file name: correct the name, or ask your Alyx admin to add the type"
+    )]
     None,
     /// Several dataset types match; their names.
-    #[error("several dataset types match: {}", .0.join(", "))]
+    #[error(
+        "several dataset types of Alyx match the file name ({}): ask your Alyx admin to make their patterns stricter",
+        .0.join(", ")
+    )]
     Several(Vec<String>),
 }
 
 impl DatasetTypes {
     /// From the answers of `/dataset-types` and `/data-formats`.
+    ///
+    /// Empty extensions are ignored: two of Alyx's data formats have one, and every name ends with nothing. A
+    /// pattern that cannot be used matches nothing and is one of the [`problems`](Self::problems).
     pub fn new(types: Vec<DatasetType>, extensions: Vec<String>) -> Self {
-        Self { types, extensions }
+        let mut problems = Vec::new();
+        let mut known = HashSet::new();
+        for extension in extensions.into_iter().filter(|extension| !extension.trim().is_empty()) {
+            if known.contains(&extension) {
+                problems.push(format!(
+                    "several data formats have the extension {extension:?}, and Alyx will refuse such files: ask your Alyx admin to remove all but one"
+                ));
+            }
+            known.insert(extension);
+        }
+
+        let mut patterned = Vec::new();
+        let mut regexes = Vec::new();
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, kind) in types.iter().enumerate() {
+            if kind.filename_pattern.trim().is_empty() {
+                by_name.entry(kind.name.clone()).or_default().push(index);
+                continue;
+            }
+            match FilePattern::parse(&kind.filename_pattern) {
+                Ok(pattern) => {
+                    patterned.push(index);
+                    regexes.push(pattern.folded_regex().to_owned());
+                }
+                Err(error) => problems.push(format!("dataset type {:?}: {error}", kind.name)),
+            }
+        }
+        let patterns =
+            RegexSetBuilder::new(&regexes).size_limit(SIZE_LIMIT).build().unwrap_or_else(|error| {
+                problems.push(format!(
+                    "the file name patterns of {} dataset types cannot be used together: {error}",
+                    regexes.len()
+                ));
+                RegexSet::empty()
+            });
+        Self { types, extensions: known, patterns, patterned, by_name, problems }
     }
+
     /// The one dataset type of a file name.
     ///
     /// # Errors
-    /// [`NoDatasetType`].
+    /// [`NoDatasetType`]: the extension is not known, or none or several of the types match.
     pub fn find(&self, file_name: &str) -> Result<&DatasetType, NoDatasetType> {
-        let _ = (file_name, &self.extensions);
-        self.types.first().ok_or(NoDatasetType::None)
+        let (_, suffix) = split_suffix(file_name);
+        if !self.extensions.contains(suffix) {
+            return Err(NoDatasetType::UnknownExtension(suffix.to_owned()));
+        }
+        match self.matching(file_name).as_slice() {
+            [] => Err(NoDatasetType::None),
+            [one] => Ok(one),
+            several => Err(NoDatasetType::Several(several.iter().map(|kind| kind.name.clone()).collect())),
+        }
+    }
+
+    /// All dataset types whose rule a file name obeys, whatever its extension, in the order of the database.
+    pub fn matching(&self, file_name: &str) -> Vec<&DatasetType> {
+        let hits = self.patterns.matches(&fold(file_name));
+        let mut found: Vec<usize> = hits.iter().filter_map(|i| self.patterned.get(i).copied()).collect();
+        if !self.by_name.is_empty() {
+            let named = match DatasetName::parse(file_name) {
+                Ok(name) => self.by_name.get(&name.object_attribute()),
+                Err(_) => self.by_name.get(split_suffix(file_name).0),
+            };
+            found.extend(named.into_iter().flatten());
+            found.sort_unstable();
+        }
+        found.into_iter().filter_map(|index| self.types.get(index)).collect()
+    }
+
+    /// What is wrong with the database's own types and formats, for the log; empty as a rule.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+/// Stem and suffix (with its dot) as Python's `pathlib` splits them: `.npy` and `notes.` have no suffix.
+fn split_suffix(file_name: &str) -> (&str, &str) {
+    match file_name.rfind('.') {
+        Some(dot) if dot > 0 && dot + 1 < file_name.len() => file_name.split_at(dot),
+        _ => (file_name, ""),
     }
 }

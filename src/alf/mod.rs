@@ -2,14 +2,19 @@
 //!
 //! Everything here is pure: no IO, no clock, no async. A value that exists has been parsed whole.
 
+pub(crate) mod characters;
 pub mod dataset_name;
 pub mod dataset_path;
 pub mod dataset_type;
+pub mod file_pattern;
+pub mod revision;
 pub mod session_path;
 pub mod timestamp;
 
 pub use dataset_name::DatasetName;
 pub use dataset_path::DatasetPath;
 pub use dataset_type::{DatasetType, DatasetTypes};
+pub use file_pattern::FilePattern;
+pub use revision::RevisionPlan;
 pub use session_path::SessionPath;
 pub use timestamp::SessionTime;
