@@ -1,1 +1,2 @@
 //! The daemon: when things happen.
+pub mod queue;
