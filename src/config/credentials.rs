@@ -1,0 +1,192 @@
+//! The password or token: where it comes from, and how it is read without leaking.
+
+use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+/// The variable that holds a token when the configuration names no source.
+pub const DEFAULT_TOKEN_ENV: &str = "ALYX_TOKEN";
+/// The variable that holds a password when the configuration names no source.
+pub const DEFAULT_PASSWORD_ENV: &str = "ALYX_PASSWORD";
+
+/// A secret is one line; a larger file is the wrong file.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Where the secret comes from: the one credential key of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// `alyx.password_file`.
+    PasswordFile(PathBuf),
+    /// `alyx.password_env`: the name of a variable.
+    PasswordEnv(String),
+    /// `alyx.token_file`.
+    TokenFile(PathBuf),
+    /// `alyx.token_env`: the name of a variable.
+    TokenEnv(String),
+    /// No key is there: `ALYX_TOKEN`, else `ALYX_PASSWORD`.
+    DefaultEnv,
+}
+
+/// A secret that is ready for the server. Its `Debug` does not print the secret.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// Sent once to `/auth-token`.
+    Password {
+        /// The Alyx user.
+        username: String,
+        /// The password of that user.
+        password: SecretString,
+    },
+    /// Sent with each request.
+    Token {
+        /// The Alyx user, where the configuration names one.
+        username: Option<String>,
+        /// The token of that user.
+        token: SecretString,
+    },
+}
+
+/// The secret, and what the operator should mend about the way in which it is kept.
+#[derive(Clone, Debug)]
+pub struct LoadedCredentials {
+    /// The secret.
+    pub credentials: Credentials,
+    /// One line each, for the log at start. Never holds the secret.
+    pub warnings: Vec<String>,
+}
+
+/// The secret could not be had. The message says what to do and never holds the secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CredentialsError {
+    message: String,
+}
+
+fn refuse(message: impl fmt::Display) -> CredentialsError {
+    CredentialsError { message: message.to_string() }
+}
+
+impl CredentialSource {
+    /// Reads the secret from its file or variable.
+    ///
+    /// One line break at the end is cut off. A file that others may read is a warning, not an error.
+    ///
+    /// # Errors
+    /// The file or variable is missing, empty, unreadable, not UTF-8 or more than one line; or a password
+    /// comes without a user name.
+    pub fn load(&self, username: Option<&str>) -> Result<LoadedCredentials, CredentialsError> {
+        self.load_with(username, |name| std::env::var_os(name))
+    }
+
+    /// As [`CredentialSource::load`], with the look-up of variables passed in.
+    pub fn load_with(
+        &self,
+        username: Option<&str>,
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<LoadedCredentials, CredentialsError> {
+        let from_env = |name: &str, key: &str| match variable(name) {
+            None => Err(refuse(format_args!("{key} names the variable {name}, which is not set"))),
+            Some(value) => match value.into_string() {
+                Ok(text) => one_line(text, &format!("the variable {name}")),
+                Err(_) => Err(refuse(format_args!("the variable {name} is not UTF-8 text"))),
+            },
+        };
+        let mut warnings = Vec::new();
+        let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let (is_token, secret) = match self {
+            CredentialSource::PasswordFile(path) => (false, read_secret(path, "password", &mut warnings)?),
+            CredentialSource::TokenFile(path) => (true, read_secret(path, "token", &mut warnings)?),
+            CredentialSource::PasswordEnv(name) => (false, from_env(name, "alyx.password_env")?),
+            CredentialSource::TokenEnv(name) => (true, from_env(name, "alyx.token_env")?),
+            CredentialSource::DefaultEnv => match (is_set(DEFAULT_TOKEN_ENV), is_set(DEFAULT_PASSWORD_ENV)) {
+                (true, false) => (true, from_env(DEFAULT_TOKEN_ENV, "")?),
+                (false, true) => (false, from_env(DEFAULT_PASSWORD_ENV, "")?),
+                (true, true) => {
+                    return Err(refuse(
+                        "both ALYX_TOKEN and ALYX_PASSWORD are set; unset one, \
+                         or say which with alyx.token_env or alyx.password_env",
+                    ));
+                }
+                (false, false) => {
+                    return Err(refuse(
+                        "no password or token for Alyx: set alyx.password_file or alyx.token_file \
+                         in the configuration, or the variable ALYX_PASSWORD or ALYX_TOKEN",
+                    ));
+                }
+            },
+        };
+        let credentials = if is_token {
+            Credentials::Token { username: username.map(str::to_owned), token: secret }
+        } else {
+            let username = username.ok_or_else(|| {
+                refuse("a password needs a user name: set alyx.username in the configuration")
+            })?;
+            Credentials::Password { username: username.to_owned(), password: secret }
+        };
+        Ok(LoadedCredentials { credentials, warnings })
+    }
+}
+
+fn read_secret(
+    path: &Path,
+    kind: &str,
+    warnings: &mut Vec<String>,
+) -> Result<SecretString, CredentialsError> {
+    let place = format!("the {kind} file {}", path.display());
+    let cannot = |err: std::io::Error| {
+        refuse(match err.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!(
+                    "{place} does not exist; write the {kind} into it and give it to the service's user with mode 600"
+                )
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                format!("{place} may not be read by this user; give it to the service's user with mode 600")
+            }
+            _ => format!("{place} cannot be read: {err}"),
+        })
+    };
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let about = file.metadata().map_err(cannot)?;
+    if about.is_dir() {
+        return Err(refuse(format_args!("{place} is a folder")));
+    }
+    let mode = about.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        warnings.push(format!(
+            "{place} can be read by other users (mode {mode:o}); run: chmod 600 {}",
+            path.display()
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err(refuse(format_args!("{place} is larger than 64 KiB; it should hold the {kind} alone")));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => one_line(text, &place),
+        Err(_) => Err(refuse(format_args!("{place} is not UTF-8 text"))),
+    }
+}
+
+/// Cuts one line break off the end; the rest is the secret as it is, spaces and all.
+fn one_line(mut text: String, place: &str) -> Result<SecretString, CredentialsError> {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.trim().is_empty() {
+        return Err(refuse(format_args!("{place} is empty")));
+    }
+    if text.contains(['\n', '\r', '\0']) {
+        return Err(refuse(format_args!(
+            "{place} holds more than one line; it should hold the secret alone"
+        )));
+    }
+    Ok(SecretString::from(text))
+}

@@ -1,0 +1,326 @@
+//! The YAML configuration and its validation.
+//!
+//! Three steps, each with its own type:
+//!
+//! 1. `document`: the YAML as it was typed. Every key is optional, no other key is known.
+//! 2. [`Config`]: what is meant. Plain Rust values, all checked, all defaults filled in. No IO happened yet.
+//! 3. [`Credentials`]: the password or token, read from its file or variable when it is needed.
+//!
+//! Every refusal is a [`ConfigError`] that names the file, the line and the key. One reading tells all of
+//! them at once.
+//!
+//! # Who wins
+//!
+//! The command line ([`Overrides`]), then the file, then the environment ([`Environment`]), then the default.
+//! A key that is left empty (`key:`) or is `null` counts as absent.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ALYX_REGISTRAR_CONFIG` | path of the configuration file, when `--config` is absent |
+//! | `STATE_DIRECTORY` | the state folder, when `state_dir` is absent; set by systemd |
+//! | `CREDENTIALS_DIRECTORY` | where a relative `password_file` or `token_file` is looked for; set by systemd |
+//! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the four credential keys is there |
+//! | `RUST_LOG` | a filter for the log, wins over `log.level` |
+
+mod credentials;
+mod document;
+mod error;
+mod keys;
+mod locate;
+mod validate;
+mod values;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use reqwest::Url;
+
+pub use credentials::{CredentialSource, Credentials, CredentialsError, LoadedCredentials};
+pub use document::known_keys;
+pub use error::{ConfigError, ConfigErrors};
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
+
+/// The whole configuration, checked and with all defaults filled in.
+///
+/// The sample `config/alyx-registrar.yaml` explains every key to the person who edits it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The folders that are watched for flags: at least one, absolute, none inside another.
+    pub data_roots: Vec<DataRoot>,
+    /// File names that mark a finished session. Default `create_me.flag` alone.
+    pub flags: Vec<String>,
+    /// The server and how to speak to it.
+    pub alyx: AlyxConfig,
+    /// What a new session is given beyond subject, date and number.
+    pub session: SessionConfig,
+    /// Which files are registered, and how.
+    pub datasets: DatasetsConfig,
+    /// How flags are found.
+    pub watch: WatchConfig,
+    /// When a failed session is tried again.
+    pub retry: RetryConfig,
+    /// Sessions registered at the same time, 1 to 64. Default 2.
+    pub workers: usize,
+    /// Files hashed at the same time, 1 to 64. Default 2.
+    pub hash_threads: usize,
+    /// Folder of the ledger. Default: `STATE_DIRECTORY`, else `/var/lib/alyx-registrar`.
+    pub state_dir: PathBuf,
+    /// The zone in which session times are meant. `None`: the system's.
+    pub timezone: Option<TimeZone>,
+    /// How much is logged, and in which form.
+    pub log: LogConfig,
+    /// What is allowed but unwise, one line each, for the log at start.
+    pub warnings: Vec<String>,
+}
+
+/// A folder that is watched for flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataRoot {
+    /// Absolute, without `.`, `..` or a trailing slash.
+    pub path: PathBuf,
+    /// How changes below it are noticed. Default [`WatchMode::Auto`].
+    pub watch: WatchMode,
+}
+
+/// How changes below a data root are noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchMode {
+    /// Events on a local disk, polling on a network file system.
+    #[default]
+    Auto,
+    /// Events of the kernel, whatever the file system is.
+    Native,
+    /// A scan every `watch.poll_interval`, whatever the file system is.
+    Poll,
+}
+
+/// The server and how to speak to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlyxConfig {
+    /// `http` or `https`, without user, query or fragment. Its path ends with a slash.
+    pub url: Url,
+    /// The Alyx user. Always there when the secret is a password.
+    pub username: Option<String>,
+    /// Where the secret comes from. The secret itself is read by [`CredentialSource::load`].
+    pub credentials: CredentialSource,
+    /// Longest time to reach the server. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Longest time for one whole request. Default 60 s.
+    pub request_timeout: Duration,
+    /// Requests a minute that are never exceeded. Default 300. Alyx itself allows a user 550 by default.
+    pub max_requests_per_minute: u32,
+}
+
+/// What a new session is given beyond subject, date and number. Absent values are not sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionConfig {
+    /// Alyx user names. Default empty: the user who is logged in.
+    pub users: Vec<String>,
+    /// Lab of sessions whose path does not name one. Default: the subject's lab on Alyx.
+    pub lab: Option<String>,
+    /// Project names. Default empty.
+    pub projects: Vec<String>,
+    /// Procedure names. Default empty.
+    pub procedures: Vec<String>,
+    /// Name of the place, as Alyx has it.
+    pub location: Option<String>,
+    /// Name of the task protocol.
+    pub task_protocol: Option<String>,
+    /// `type` in the YAML: the kind of session, such as `Experiment` or `Base`. Default `Experiment`.
+    pub session_type: Option<String>,
+    /// Extra fields for the session's JSON. Default none.
+    pub json: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Which files are registered, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatasetsConfig {
+    /// `false`: the session is created and its files are left alone. Default `true`.
+    pub register: bool,
+    /// Name of the Alyx data repository that holds the files. Default: the repositories of the lab.
+    pub repository: Option<String>,
+    /// The files are on the server only, not on a local repository. Default `false`.
+    pub server_only: bool,
+    /// The files exist in the repository. Default `true`.
+    pub exists: bool,
+    /// The registered revision becomes the default one (`default` in the YAML). Default `true`.
+    pub default_revision: bool,
+    /// Software versions; a list is cycled over the files. Default empty.
+    pub versions: Vec<String>,
+    /// Files larger than this many bytes are registered without MD5. `None`: every file is hashed.
+    pub max_md5_size: Option<u64>,
+    /// Files that are left out: patterns matched on the path relative to the session. Default empty.
+    pub exclude: Vec<glob::Pattern>,
+    /// Files in one request, 1 to 1000. Default 100.
+    pub batch_size: usize,
+}
+
+/// How flags are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchConfig {
+    /// Every root is scanned this often, whatever events came. Default 5 min, at least 1 s.
+    pub rescan_interval: Duration,
+    /// A polled root is scanned this often. Default 1 min, at least 1 s.
+    pub poll_interval: Duration,
+    /// A flag must be this old before its session is taken up. Default 2 s, may be 0.
+    pub settle: Duration,
+}
+
+/// When a failed session is tried again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryConfig {
+    /// Pause after the first failure. Default 30 s.
+    pub initial: Duration,
+    /// Each further pause is this many times longer, 1 to 100. Default 2.
+    pub factor: f64,
+    /// Longest pause. Default 1 h, at least `initial`.
+    pub max: Duration,
+    /// Pause after a failure that only a person can mend. Default 1 h.
+    pub permanent: Duration,
+}
+
+/// How much is logged, and in which form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Default [`LogLevel::Info`].
+    pub level: LogLevel,
+    /// Default [`LogFormat::Text`].
+    pub format: LogFormat,
+}
+
+/// The least important line that is still logged.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs a person.
+    Error,
+    /// What is wrong but goes on.
+    Warn,
+    /// One line a session.
+    #[default]
+    Info,
+    /// Each step.
+    Debug,
+    /// Each request and event.
+    Trace,
+}
+
+/// The form of a line in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// What the command line says; wins over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Replace `data_roots` when not empty. Must be absolute.
+    pub data_roots: Vec<PathBuf>,
+    /// Replaces `alyx.url`. Used with the embedded server.
+    pub url: Option<String>,
+    /// Replaces `state_dir`.
+    pub state_dir: Option<PathBuf>,
+    /// Replaces `log.level`.
+    pub log_level: Option<LogLevel>,
+    /// Replaces `log.format`.
+    pub log_format: Option<LogFormat>,
+}
+
+/// The environment variables that the configuration looks at, taken once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `STATE_DIRECTORY`: the first folder of the list that systemd gives.
+    pub state_directory: Option<PathBuf>,
+    /// `CREDENTIALS_DIRECTORY`: where systemd puts the files of `LoadCredential=`.
+    pub credentials_directory: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the variables of this process. An empty or relative one counts as absent.
+    pub fn from_process() -> Environment {
+        let folder = |name: &str| {
+            let value = std::env::var_os(name)?;
+            // systemd separates several state folders by colons; the first one is ours.
+            let first = value.to_str()?.split(':').next()?.to_owned();
+            Some(PathBuf::from(first)).filter(|p| p.is_absolute())
+        };
+        Environment {
+            state_directory: folder("STATE_DIRECTORY"),
+            credentials_directory: folder("CREDENTIALS_DIRECTORY"),
+        }
+    }
+}
+
+/// What `run --sandbox` and `demo` configure without a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxSetup {
+    /// Base URL of the embedded server.
+    pub url: String,
+    /// A user of the embedded server.
+    pub username: String,
+    /// The folders to watch.
+    pub data_roots: Vec<PathBuf>,
+    /// The state folder; must not be below a data root.
+    pub state_dir: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks a file, with the variables of this process and nothing overridden.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        Config::load_with(path, &Overrides::default(), &Environment::from_process())
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not UTF-8; and everything of [`Config::parse_with`].
+    pub fn load_with(
+        path: &Path,
+        overrides: &Overrides,
+        environment: &Environment,
+    ) -> Result<Config, ConfigErrors> {
+        let bytes = std::fs::read(path).map_err(|err| ConfigErrors::unreadable(path, &err))?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Config::parse_with(text, path, overrides, environment),
+            Err(err) => Err(ConfigErrors::not_utf8(path, &bytes, err.valid_up_to())),
+        }
+    }
+
+    /// Checks a text; `file_name` is only for the messages. No IO, no environment.
+    pub fn parse(text: &str, file_name: &Path) -> Result<Config, ConfigErrors> {
+        Config::parse_with(text, file_name, &Overrides::default(), &Environment::default())
+    }
+
+    /// Checks a text with the command line and the environment taken into account. No IO.
+    ///
+    /// # Errors
+    /// All that is wrong at once, except that broken YAML hides what comes after it.
+    pub fn parse_with(
+        text: &str,
+        file_name: &Path,
+        overrides: &Overrides,
+        environment: &Environment,
+    ) -> Result<Config, ConfigErrors> {
+        validate::config(text, file_name, overrides, environment)
+    }
+
+    /// The configuration of a run against the embedded server, made as YAML and parsed like a file.
+    ///
+    /// # Errors
+    /// As for [`Config::parse`]: a data root that is relative, twice there or inside another.
+    pub fn for_sandbox(setup: &SandboxSetup) -> Result<Config, ConfigErrors> {
+        validate::sandbox(setup)
+    }
+}
