@@ -111,7 +111,12 @@ fn read_once(
 }
 
 /// MD5 of an open file in hexadecimal, and how many bytes were read.
-fn digest(file: &File, path: &Path, progress: &Progress, cancel: &CancellationToken) -> Result<(String, u64), Stopped> {
+fn digest(
+    file: &File,
+    path: &Path,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<(String, u64), Stopped> {
     let mut hasher = Md5::new();
     let size = file.metadata().map(|m| m.size()).unwrap_or(PIECE as u64);
     let mut buffer = vec![0; usize::try_from(size + 1).unwrap_or(PIECE).clamp(1, PIECE)];
@@ -157,7 +162,8 @@ impl<'a> QuietReader<'a> {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         let n = if self.uncached {
-            match rustix::io::preadv2(self.file, &mut [IoSliceMut::new(buffer)], self.offset, Self::DONTCACHE) {
+            match rustix::io::preadv2(self.file, &mut [IoSliceMut::new(buffer)], self.offset, Self::DONTCACHE)
+            {
                 Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                     self.uncached = false;
                     return self.read(buffer);
@@ -234,16 +240,20 @@ mod tests {
     use std::io::Write;
 
     fn read(path: &Path, limit: Option<u64>) -> Result<Checksum, Error> {
-        checksum(path, limit, &Progress::default(), &CancellationToken::new()).map_err(|stopped| match stopped {
-            Stopped::Failed(error) => error,
-            Stopped::Cancelled => Error::Internal("cancelled".into()),
-        })
+        checksum(path, limit, &Progress::default(), &CancellationToken::new()).map_err(
+            |stopped| match stopped {
+                Stopped::Failed(error) => error,
+                Stopped::Cancelled => Error::Internal("cancelled".into()),
+            },
+        )
     }
 
     #[test]
     fn known_digests_come_out() {
         let folder = tempfile::tempdir().unwrap();
-        for (content, md5) in [("", "d41d8cd98f00b204e9800998ecf8427e"), ("a", "0cc175b9c0f1b6a831c399e269772661")] {
+        for (content, md5) in
+            [("", "d41d8cd98f00b204e9800998ecf8427e"), ("a", "0cc175b9c0f1b6a831c399e269772661")]
+        {
             let path = folder.path().join("x");
             std::fs::write(&path, content).unwrap();
             assert_eq!(read(&path, None).unwrap().md5.as_deref(), Some(md5));

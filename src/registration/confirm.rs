@@ -37,7 +37,12 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::NotConfirmed`] names what differs.
-    pub(super) async fn confirm(&self, eid: &str, files: &[Outgoing], sums: &[Checksum]) -> Result<(), Error> {
+    pub(super) async fn confirm(
+        &self,
+        eid: &str,
+        files: &[Outgoing],
+        sums: &[Checksum],
+    ) -> Result<(), Error> {
         if files.is_empty() {
             return Ok(());
         }
@@ -77,8 +82,14 @@ mod tests {
     fn a_missing_a_changed_and_a_doubled_dataset_are_told() {
         let (files, sums) = sent();
         assert_eq!(differences(&files, &sums, &[]), ["alf/spikes.times.npy: not there"]);
-        assert_eq!(differences(&files, &sums, &[shown(4, Some("ab"))]), ["alf/spikes.times.npy: another size"]);
-        assert_eq!(differences(&files, &sums, &[shown(3, Some("cd"))]), ["alf/spikes.times.npy: another MD5"]);
+        assert_eq!(
+            differences(&files, &sums, &[shown(4, Some("ab"))]),
+            ["alf/spikes.times.npy: another size"]
+        );
+        assert_eq!(
+            differences(&files, &sums, &[shown(3, Some("cd"))]),
+            ["alf/spikes.times.npy: another MD5"]
+        );
         let twice = [shown(3, Some("ab")), shown(3, Some("ab"))];
         assert_eq!(differences(&files, &sums, &twice), ["alf/spikes.times.npy: 2 records"]);
     }

@@ -179,7 +179,9 @@ pub(super) fn discover(
         // Follows a link: a dataset may live on another disk.
         let metadata = match std::fs::metadata(entry.path()) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !entry.file_type().is_symlink() => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !entry.file_type().is_symlink() => {
+                continue;
+            }
             Err(_) if entry.file_type().is_symlink() => {
                 found.left_out.push(LeftOut { path, reason: Reason::NotAFile });
                 continue;

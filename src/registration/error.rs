@@ -82,7 +82,9 @@ pub enum Error {
         reason: String,
     },
     /// The flag cannot be removed.
-    #[error("everything is registered, but {path:?} cannot be removed ({reason}); allow the user of this program to write in that folder")]
+    #[error(
+        "everything is registered, but {path:?} cannot be removed ({reason}); allow the user of this program to write in that folder"
+    )]
     FlagStays {
         /// The flag.
         path: PathBuf,
@@ -100,7 +102,9 @@ impl Error {
         match self {
             Self::Alyx(error) => error.next_step(),
             Self::StillChanging { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
-            Self::Vanished { .. } | Self::NotConfirmed(_) | Self::Internal(_) => NextStep::TryAgain { after: None },
+            Self::Vanished { .. } | Self::NotConfirmed(_) | Self::Internal(_) => {
+                NextStep::TryAgain { after: None }
+            }
             Self::NotASession(_)
             | Self::Missing(_)
             | Self::Ambiguous { .. }

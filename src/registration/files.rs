@@ -25,7 +25,7 @@ pub enum Versions {
 }
 
 impl Versions {
-    fn of(&self, index: usize) -> Option<String> {
+    pub(super) fn of(&self, index: usize) -> Option<String> {
         match self {
             Self::None => None,
             Self::One(version) => Some(version.clone()),
@@ -215,7 +215,11 @@ impl RegistrationClient {
 
     /// The names of Alyx that the options mention.
     pub(super) fn names_of(options: &RegisterFilesOptions) -> Vec<(Endpoint, String)> {
-        let labs = options.labs.iter().flat_map(|labs| labs.split(',')).map(|lab| (Endpoint::Labs, lab.trim().to_owned()));
+        let labs = options
+            .labs
+            .iter()
+            .flat_map(|labs| labs.split(','))
+            .map(|lab| (Endpoint::Labs, lab.trim().to_owned()));
         let repository = options.repository.iter().map(|name| (Endpoint::Repositories, name.clone()));
         let user = options.created_by.iter().map(|name| (Endpoint::Users, name.clone()));
         labs.chain(repository).chain(user).collect()
@@ -257,7 +261,10 @@ mod tests {
     #[test]
     fn a_list_of_versions_begins_again_at_its_end() {
         let versions = Versions::Cycle(vec!["a".into(), "b".into()]);
-        assert_eq!((0..3).map(|i| versions.of(i)).collect::<Vec<_>>(), [Some("a".into()), Some("b".into()), Some("a".into())]);
+        assert_eq!(
+            (0..3).map(|i| versions.of(i)).collect::<Vec<_>>(),
+            [Some("a".into()), Some("b".into()), Some("a".into())]
+        );
         assert_eq!(Versions::Cycle(Vec::new()).of(0), None);
         assert_eq!(Versions::None.of(0), None);
     }

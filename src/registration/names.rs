@@ -23,9 +23,9 @@ impl KnownNames {
     }
 
     fn contains(&self, name: &(Endpoint, String), now: Instant) -> bool {
-        self.seen
-            .lock()
-            .is_ok_and(|seen| seen.get(name).is_some_and(|at| now.saturating_duration_since(*at) < self.kept_for))
+        self.seen.lock().is_ok_and(|seen| {
+            seen.get(name).is_some_and(|at| now.saturating_duration_since(*at) < self.kept_for)
+        })
     }
 
     fn insert(&self, name: (Endpoint, String), now: Instant) {
@@ -44,7 +44,8 @@ impl KnownNames {
 
 /// Every name that a session request mentions. Pure.
 pub(super) fn mentioned(request: &SessionRequest) -> Vec<(Endpoint, String)> {
-    let one = |endpoint, name: &Option<String>| name.iter().map(move |n| (endpoint, n.clone())).collect::<Vec<_>>();
+    let one =
+        |endpoint, name: &Option<String>| name.iter().map(move |n| (endpoint, n.clone())).collect::<Vec<_>>();
     let many = |endpoint, names: &Option<Vec<String>>| {
         names.iter().flatten().map(move |n| (endpoint, n.clone())).collect::<Vec<_>>()
     };

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::files::{RegisterFilesOptions, RegisteredFiles};
 use super::names;
 use crate::alf::{SessionPath, SessionTime};
-use crate::alyx::{self, SessionRecord, SessionRequest, SessionSearch, SessionSummary};
+use crate::alyx::{self, Endpoint, SessionRecord, SessionRequest, SessionSearch, SessionSummary};
 
 /// What a caller says about a session. Everything may be left open (`None`, or an empty list).
 ///
@@ -162,7 +162,11 @@ impl SessionDetails {
 /// The one session among those found; `None`: there is none. Pure.
 ///
 /// Where the lab is known, a session of another lab belongs to another animal of the same name.
-fn the_one(found: Vec<SessionSummary>, path: &SessionPath, lab: Option<&str>) -> Result<Option<SessionSummary>, Error> {
+pub(super) fn the_one(
+    found: Vec<SessionSummary>,
+    path: &SessionPath,
+    lab: Option<&str>,
+) -> Result<Option<SessionSummary>, Error> {
     let mut ours: Vec<SessionSummary> =
         found.into_iter().filter(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab).collect();
     if ours.len() > 1 {
@@ -176,7 +180,11 @@ fn the_one(found: Vec<SessionSummary>, path: &SessionPath, lab: Option<&str>) ->
 ///
 /// # Errors
 /// [`Error::Invalid`] where another program stored something that is no object: it would be lost.
-fn merged(current: &Value, more: &Map<String, Value>, path: &SessionPath) -> Result<Map<String, Value>, Error> {
+fn merged(
+    current: &Value,
+    more: &Map<String, Value>,
+    path: &SessionPath,
+) -> Result<Map<String, Value>, Error> {
     let mut merged = match current {
         Value::Null => Map::new(),
         Value::Object(fields) => fields.clone(),
@@ -192,36 +200,49 @@ fn merged(current: &Value, more: &Map<String, Value>, path: &SessionPath) -> Res
 
 impl RegistrationClient {
     /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and changes what `details`
-    /// say where it is there. `defaults` count only for a session that is created.
+    /// say where it is there. `defaults` count only for a session that is created. `extra` names are checked along
+    /// with those that the request mentions, so that all that is missing is told at once.
     pub(super) async fn ensure_session(
         &self,
         path: &SessionPath,
         details: &SessionDetails,
         defaults: &SessionDetails,
+        extra: Vec<(Endpoint, String)>,
     ) -> Result<Ensured, Error> {
-        let zone = &self.options().zone;
-        // A default lab stands back behind the path's; a given one that differs is an error.
-        let mut for_new = details.or(defaults);
-        if details.lab.is_none() && path.lab().is_some() {
-            for_new.lab = None;
-        }
-        let creation = for_new.creation(path, self.alyx().username().await?, zone)?;
-        let change = details.request(path, zone)?;
+        let creation = self.creation_of(path, details, defaults).await?;
+        let change = details.request(path, &self.options().zone)?;
         let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
         let found = self.alyx().sessions(&search).await?;
         let lab = details.lab.as_deref().or(path.lab());
         match the_one(found, path, lab)? {
             None => {
-                self.check_names(names::mentioned(&creation)).await?;
-                let record = self.alyx().create_session(&creation).await.inspect_err(|e| self.doubt_names(e))?;
+                self.check_names([names::mentioned(&creation), extra].concat()).await?;
+                let record =
+                    self.alyx().create_session(&creation).await.inspect_err(|e| self.doubt_names(e))?;
                 Ok(Ensured { eid: record.eid().to_owned(), created: true, record: Some(record) })
             }
             Some(summary) => {
                 let eid = summary.eid().to_owned();
+                self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
                 Ok(Ensured { eid, created: false, record })
             }
         }
+    }
+
+    /// The request that creates the session. A default lab stands back behind the path's; a given one that differs
+    /// is an error.
+    pub(super) async fn creation_of(
+        &self,
+        path: &SessionPath,
+        details: &SessionDetails,
+        defaults: &SessionDetails,
+    ) -> Result<SessionRequest, Error> {
+        let mut all = details.or(defaults);
+        if details.lab.is_none() && path.lab().is_some() {
+            all.lab = None;
+        }
+        all.creation(path, self.alyx().username().await?, &self.options().zone)
     }
 
     /// Changes what the caller gave, and nothing else.
@@ -234,12 +255,16 @@ impl RegistrationClient {
         if change == SessionRequest::default() {
             return Ok(None);
         }
-        self.check_names(names::mentioned(&change)).await?;
         if let Some(more) = &change.json {
             let current = self.alyx().session(eid).await?;
             change.json = Some(merged(&current.json, more, path)?);
         }
-        self.alyx().update_session(eid, &change).await.inspect_err(|e| self.doubt_names(e)).map(Some).map_err(Error::from)
+        self.alyx()
+            .update_session(eid, &change)
+            .await
+            .inspect_err(|e| self.doubt_names(e))
+            .map(Some)
+            .map_err(Error::from)
     }
 
     /// A refusal may mean that a name has been deleted since it was seen.
@@ -265,7 +290,7 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(SessionRecord, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
-        let ensured = self.ensure_session(&path, details, &SessionDetails::default()).await?;
+        let ensured = self.ensure_session(&path, details, &SessionDetails::default(), Vec::new()).await?;
         let record = match ensured.record {
             Some(record) => record,
             None => self.alyx().session(&ensured.eid).await?,
@@ -288,7 +313,11 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// Those of [`RegistrationClient::register_session`].
-    pub async fn create_session(&self, folder: &Path, details: &SessionDetails) -> Result<SessionRecord, Error> {
+    pub async fn create_session(
+        &self,
+        folder: &Path,
+        details: &SessionDetails,
+    ) -> Result<SessionRecord, Error> {
         let options = RegisterFilesOptions::default();
         Ok(self.register_session(folder, details, &FilesToRegister::None, &options).await?.0)
     }
@@ -334,7 +363,9 @@ mod tests {
     #[test]
     fn two_candidates_are_never_guessed_at() {
         let two = vec![summary("a", Some("cortexlab")), summary("b", Some("cortexlab"))];
-        let Err(Error::Ambiguous { eids, .. }) = the_one(two, &path(), Some("cortexlab")) else { panic!("guessed") };
+        let Err(Error::Ambiguous { eids, .. }) = the_one(two, &path(), Some("cortexlab")) else {
+            panic!("guessed")
+        };
         assert_eq!(eids, ["a", "b"]);
     }
 

@@ -1,0 +1,84 @@
+//! `create_sessions`: every flag below a folder, one after the other.
+
+use std::path::{Path, PathBuf};
+
+use super::client::RegistrationClient;
+use super::error::Error;
+use super::flagged::FlaggedOptions;
+use crate::alyx::SessionRecord;
+use crate::flag::FlagFile;
+
+/// How [`RegistrationClient::create_sessions`] goes about it.
+#[derive(Debug, Clone)]
+pub struct CreateSessionsOptions {
+    /// Which files below the folder are flags.
+    pub glob_pattern: String,
+    /// List the flags only.
+    pub dry: bool,
+    /// How each session is registered.
+    pub flagged: FlaggedOptions,
+}
+
+impl Default for CreateSessionsOptions {
+    fn default() -> Self {
+        let flagged = FlaggedOptions { register_files: false, ..Default::default() };
+        Self { glob_pattern: "**/create_me.flag".to_owned(), dry: false, flagged }
+    }
+}
+
+/// What came of one flag.
+#[derive(Debug)]
+pub struct CreatedSession {
+    /// The session folder.
+    pub folder: PathBuf,
+    /// The session's record; `None` in a dry run.
+    pub record: Result<Option<SessionRecord>, Error>,
+}
+
+impl RegistrationClient {
+    /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
+    ///
+    /// One bad session does not stop the rest: each has its own result.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a pattern that is none, [`Error::Unreadable`] or [`Error::Vanished`] for the folder.
+    pub async fn create_sessions(
+        &self,
+        root: &Path,
+        options: &CreateSessionsOptions,
+    ) -> Result<Vec<CreatedSession>, Error> {
+        std::fs::read_dir(root).map_err(|e| Error::reading(root, &e))?;
+        let escaped = root.to_str().map(glob::Pattern::escape);
+        let pattern = escaped
+            .map(|root| format!("{root}/{}", options.glob_pattern))
+            .ok_or_else(|| Error::Invalid(format!("{root:?} is not valid UTF-8: rename the folder")))?;
+        let flags = tokio::task::spawn_blocking(move || -> Result<Vec<PathBuf>, Error> {
+            let found =
+                glob::glob(&pattern).map_err(|e| Error::Invalid(format!("pattern {pattern:?}: {e}")))?;
+            // What cannot be listed holds no flag that could be handled.
+            Ok(found.filter_map(Result::ok).collect())
+        });
+        let flags = flags.await.map_err(|e| Error::Internal(format!("looking for flags: {e}")))??;
+        let mut sessions = Vec::with_capacity(flags.len());
+        for path in flags {
+            let folder = path.parent().unwrap_or(root).to_owned();
+            let record =
+                if options.dry { Ok(None) } else { self.create_flagged(path, &options.flagged).await };
+            sessions.push(CreatedSession { folder, record });
+        }
+        Ok(sessions)
+    }
+
+    async fn create_flagged(
+        &self,
+        path: PathBuf,
+        options: &FlaggedOptions,
+    ) -> Result<Option<SessionRecord>, Error> {
+        let Some(flag) = FlagFile::load(&path)? else { return Err(Error::Vanished { path }) };
+        let registered = self.register_flagged(flag, options).await?;
+        match registered.record {
+            Some(record) => Ok(Some(record)),
+            None => Ok(Some(self.alyx().session(&registered.eid).await?)),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The whole arrow, once: from a flag to a confirmed session and a removed flag.
+//!
+//! The order is the promise: look the session up, create it only if it is absent, read the files, register them,
+//! read back what Alyx holds, look whether the folder is still as it was read, and only then remove the flag.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::checksum::Checksum;
+use super::client::RegistrationClient;
+use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
+use super::error::Error;
+use super::files::{Outgoing, RegisterFilesOptions};
+use super::session::SessionDetails;
+use crate::alf::SessionPath;
+use crate::alyx::{SessionRecord, SessionSearch};
+use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
+
+/// How a flagged session is registered.
+#[derive(Debug, Clone, Default)]
+pub struct FlaggedOptions {
+    /// Whether its files are registered, or the session alone.
+    pub register_files: bool,
+    /// What a session says that is created. A session that is there keeps what it says.
+    pub defaults: SessionDetails,
+    /// How the files are registered.
+    pub files: RegisterFilesOptions,
+    /// Files of the session that are no datasets, by patterns on the path relative to the session.
+    pub exclude: Vec<glob::Pattern>,
+    /// How long the files of a session must have been quiet.
+    pub settle: Duration,
+}
+
+/// A session that is registered and confirmed.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The session.
+    pub session: SessionPath,
+    /// Its UUID on Alyx.
+    pub eid: String,
+    /// Whether it was created now.
+    pub created: bool,
+    /// Datasets registered and confirmed.
+    pub n_files: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// The other files of the folder.
+    pub left_out: LeftOutSummary,
+    /// Entries of the flag that name none of the session's datasets.
+    pub unmatched: Vec<String>,
+    /// What became of the flag.
+    pub flag: Removal,
+    /// The session's record, where a request has brought it.
+    pub record: Option<SessionRecord>,
+}
+
+/// What would be registered.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The session.
+    pub session: SessionPath,
+    /// The session's UUID where it is on Alyx already.
+    pub eid: Option<String>,
+    /// Its datasets.
+    pub files: Vec<FoundFile>,
+    /// The other files of the folder.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl From<FlagError> for Error {
+    fn from(error: FlagError) -> Self {
+        let text = error.to_string();
+        let path = match error {
+            FlagError::Io { doing: "remove", path, source } => {
+                return Self::FlagStays { path, reason: source.to_string() };
+            }
+            FlagError::NotAFile { path, .. }
+            | FlagError::TooLong { path, .. }
+            | FlagError::NotUtf8 { path, .. }
+            | FlagError::NotPutBack { path, .. }
+            | FlagError::Io { path, .. } => path,
+        };
+        Self::Flag { path, reason: text }
+    }
+}
+
+impl RegistrationClient {
+    /// Registers the session of a flag and removes the flag when Alyx has confirmed everything.
+    ///
+    /// Dropping the future at any point is safe: what Alyx has by then is found and completed by the next run.
+    ///
+    /// # Errors
+    /// Any [`Error`]; the flag is still there then.
+    pub async fn register_flagged(
+        &self,
+        flag: FlagFile,
+        options: &FlaggedOptions,
+    ) -> Result<Registered, Error> {
+        let content = flag.content()?;
+        let session = SessionPath::parse(flag.session_folder())?;
+        let found = match options.register_files {
+            true => self.look_through(&session, wanted(&content, options)).await?,
+            false => FoundFiles::default(),
+        };
+        still_changing(&found, options.settle, SystemTime::now())?;
+        let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        let ensured =
+            self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
+
+        let outgoing = outgoing(&found, options);
+        let (files, sums, mut refused) =
+            readable(&outgoing, self.checksums_of(&outgoing, &options.files).await)?;
+        self.send_files(&session, &files, &sums, &options.files).await?;
+        self.confirm(&ensured.eid, &files, &sums).await?;
+        refused.extend(problems(&found.left_out));
+        if !refused.is_empty() {
+            return Err(Error::FilesRefused { registered: files.len(), refused });
+        }
+
+        if options.register_files {
+            let now = self.look_through(&session, wanted(&content, options)).await?;
+            unchanged(&now, &outgoing, &sums, options.settle.max(Duration::from_secs(1)))?;
+        }
+        let entries = content.without_match(files.iter().map(|f| f.dataset.as_str()));
+        let unmatched = entries.into_iter().map(str::to_owned).collect();
+        let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
+            .await
+            .map_err(|e| Error::Internal(format!("removing a flag: {e}")))??;
+        Ok(Registered {
+            session,
+            eid: ensured.eid,
+            created: ensured.created,
+            n_files: files.len(),
+            bytes: sums.iter().map(|s| s.size).sum(),
+            left_out: LeftOutSummary::of(&found.left_out),
+            unmatched,
+            flag: removal,
+            record: ensured.record,
+        })
+    }
+
+    /// What registering a flag's session would do. Nothing is changed, on Alyx or on disk.
+    ///
+    /// # Errors
+    /// Those of looking.
+    pub async fn plan_flagged(&self, flag: &FlagFile, options: &FlaggedOptions) -> Result<Planned, Error> {
+        let content = flag.content()?;
+        let session = SessionPath::parse(flag.session_folder())?;
+        let found = match options.register_files {
+            true => self.look_through(&session, wanted(&content, options)).await?,
+            false => FoundFiles::default(),
+        };
+        let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        let eid = self.plan_session(&session, &options.defaults, extra).await?;
+        Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
+    }
+
+    /// The eid of a session that is on Alyx; otherwise checks that it could be created.
+    async fn plan_session(
+        &self,
+        session: &SessionPath,
+        defaults: &SessionDetails,
+        extra: Vec<(crate::alyx::Endpoint, String)>,
+    ) -> Result<Option<String>, Error> {
+        let search =
+            SessionSearch { subject: session.subject(), date: session.date(), number: session.number() };
+        let found = self.alyx().sessions(&search).await?;
+        match super::session::the_one(found, session, session.lab())? {
+            Some(summary) => {
+                self.check_names(extra).await?;
+                Ok(Some(summary.eid().to_owned()))
+            }
+            None => {
+                let creation = self.creation_of(session, &SessionDetails::default(), defaults).await?;
+                self.check_names([super::names::mentioned(&creation), extra].concat()).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Says of a path relative to the session why it is not wanted; `None`: it is.
+fn wanted(
+    content: &FlagContent,
+    options: &FlaggedOptions,
+) -> impl Fn(&str) -> Option<Reason> + Send + 'static {
+    let (content, exclude) = (content.clone(), options.exclude.clone());
+    move |relative| {
+        if exclude.iter().any(|pattern| pattern.matches(relative)) {
+            return Some(Reason::Excluded);
+        }
+        (!content.selects(relative)).then_some(Reason::NotInFlag)
+    }
+}
+
+/// Whether a file was written so lately that more may come. Pure.
+///
+/// A time in the future comes from another machine's clock and says nothing; such a file is still compared before
+/// and after it is read.
+fn still_changing(found: &FoundFiles, settle: Duration, now: SystemTime) -> Result<(), Error> {
+    let Some((newest, path)) = &found.newest else { return Ok(()) };
+    match now.duration_since(*newest) {
+        Ok(quiet) if quiet < settle => {
+            // One tick of the kernel's clock more, so that the next look does not come a hair too early.
+            let wait = settle - quiet + Duration::from_millis(5);
+            Err(Error::StillChanging { path: path.clone(), wait })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<Outgoing> {
+    let file = |(index, file): (usize, &FoundFile)| Outgoing {
+        index,
+        path: file.path.clone(),
+        dataset: file.dataset.clone(),
+        version: options.files.versions.of(index),
+    };
+    found.files.iter().enumerate().map(file).collect()
+}
+
+/// The files that could be read, with their checksums, and a line for each that could not.
+///
+/// # Errors
+/// A file that is still changing or has vanished puts the whole session off: it is not finished.
+fn readable(
+    files: &[Outgoing],
+    sums: Vec<Result<Checksum, Error>>,
+) -> Result<(Vec<Outgoing>, Vec<Checksum>, Vec<String>), Error> {
+    let (mut read, mut kept, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (file, sum) in files.iter().zip(sums) {
+        match sum {
+            Ok(sum) => {
+                read.push(file.clone());
+                kept.push(sum);
+            }
+            Err(Error::Unreadable { reason, .. }) => {
+                refused.push(format!("{}: {}", file.dataset.as_str(), Reason::Unreadable(reason)));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((read, kept, refused))
+}
+
+/// A line for each dataset that a person has to do something about.
+fn problems(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
+    left_out.iter().filter(|f| f.reason.is_problem()).map(|f| format!("{}: {}", f.path.display(), f.reason))
+}
+
+/// Whether the folder holds just what was read. Pure.
+fn unchanged(now: &FoundFiles, sent: &[Outgoing], sums: &[Checksum], wait: Duration) -> Result<(), Error> {
+    let mut left = now.files.iter();
+    for (file, sum) in sent.iter().zip(sums) {
+        match left.next() {
+            Some(found) if found.path == file.path && found.stamp == sum.stamp => {}
+            _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),
+        }
+    }
+    match left.next() {
+        None => Ok(()),
+        Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
+    }
+}
+
+/// Progress of the files of one run, shared with whoever shows it.
+impl FlaggedOptions {
+    /// The same options with a progress of their own.
+    pub fn with_progress(&self, progress: Arc<super::Progress>) -> Self {
+        let mut options = self.clone();
+        options.files.progress = progress;
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(newest: SystemTime) -> FoundFiles {
+        FoundFiles { newest: Some((newest, "/x".into())), ..Default::default() }
+    }
+
+    #[test]
+    fn a_session_is_left_until_its_files_have_been_quiet() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let settle = Duration::from_secs(2);
+        let fresh = found(now - Duration::from_millis(500));
+        let Err(Error::StillChanging { wait, .. }) = still_changing(&fresh, settle, now) else {
+            panic!("went on")
+        };
+        assert!(wait >= Duration::from_millis(1500) && wait < Duration::from_millis(1600));
+        assert!(still_changing(&found(now - settle), settle, now).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_put_a_session_off_for_ever() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert!(still_changing(&found(now + Duration::from_secs(3600)), Duration::from_secs(2), now).is_ok());
+    }
+}
