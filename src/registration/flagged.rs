@@ -108,8 +108,8 @@ impl RegistrationClient {
             self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
 
         let outgoing = outgoing(&found, options);
-        let (files, sums, mut refused) =
-            readable(&outgoing, self.checksums_of(&outgoing, &options.files).await)?;
+        let sums = self.checksums_of(&outgoing, &options.files).await;
+        let Read { files, sums, mut refused } = Read::of(outgoing, sums)?;
         self.send_files(&session, &files, &sums, &options.files).await?;
         self.confirm(&ensured.eid, &files, &sums).await?;
         refused.extend(problems(&found.left_out));
@@ -119,7 +119,7 @@ impl RegistrationClient {
 
         if options.register_files {
             let now = self.look_through(&session, wanted(&content, options)).await?;
-            unchanged(&now, &outgoing, &sums, options.settle.max(Duration::from_secs(1)))?;
+            unchanged(&now, &files, &sums, options.settle.max(Duration::from_secs(1)))?;
         }
         let entries = content.without_match(files.iter().map(|f| f.dataset.as_str()));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
@@ -219,28 +219,36 @@ fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<Outgoing> {
     found.files.iter().enumerate().map(file).collect()
 }
 
-/// The files that could be read, with their checksums, and a line for each that could not.
-///
-/// # Errors
-/// A file that is still changing or has vanished puts the whole session off: it is not finished.
-fn readable(
-    files: &[Outgoing],
-    sums: Vec<Result<Checksum, Error>>,
-) -> Result<(Vec<Outgoing>, Vec<Checksum>, Vec<String>), Error> {
-    let (mut read, mut kept, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for (file, sum) in files.iter().zip(sums) {
-        match sum {
-            Ok(sum) => {
-                read.push(file.clone());
-                kept.push(sum);
+/// The files of a session, as far as they could be read.
+#[derive(Debug, Default)]
+struct Read {
+    files: Vec<Outgoing>,
+    sums: Vec<Checksum>,
+    /// A line for each file that could not be read.
+    refused: Vec<String>,
+}
+
+impl Read {
+    /// Sorts the results of reading.
+    ///
+    /// # Errors
+    /// A file that is still changing or has vanished puts the whole session off: it is not finished.
+    fn of(files: Vec<Outgoing>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
+        let mut read = Self::default();
+        for (file, sum) in files.into_iter().zip(sums) {
+            match sum {
+                Ok(sum) => {
+                    read.files.push(file);
+                    read.sums.push(sum);
+                }
+                Err(Error::Unreadable { reason, .. }) => {
+                    read.refused.push(format!("{}: {}", file.dataset.as_str(), Reason::Unreadable(reason)));
+                }
+                Err(other) => return Err(other),
             }
-            Err(Error::Unreadable { reason, .. }) => {
-                refused.push(format!("{}: {}", file.dataset.as_str(), Reason::Unreadable(reason)));
-            }
-            Err(other) => return Err(other),
         }
+        Ok(read)
     }
-    Ok((read, kept, refused))
 }
 
 /// A line for each dataset that a person has to do something about.
