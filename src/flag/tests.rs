@@ -39,7 +39,8 @@ fn a_flag_that_was_read_is_still_the_same() {
 
 #[test]
 fn a_flag_that_was_touched_rewritten_or_replaced_stays() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("touched", |path| touch(path, 7)),
         ("rewritten", |path| fs::write(path, "alf").unwrap()),
         ("replaced", |path| {

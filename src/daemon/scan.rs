@@ -1,0 +1,372 @@
+//! The scan: a walk over a root, down to its sessions and never below, that finds the flags.
+//!
+//! The scan is the news, events are a rumour. It takes the kind of each entry from the folder's listing, asks for
+//! the flags of a session by name, and lists no session folder, so its cost does not depend on how much data the
+//! sessions hold. It blocks: run it on a blocking thread.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+
+use super::root::FolderIdentity;
+use super::watch_plan::{Layout, Place};
+use crate::flag::{FlagError, FlagFile};
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The flags in session folders. Whether the path names a session that Alyx can store is not decided here.
+    pub flags: Vec<FlagFile>,
+    /// What was wrong on the way. The rest was scanned all the same.
+    pub problems: Vec<ScanProblem>,
+    /// How many session folders there are.
+    pub sessions: usize,
+    /// How many folders belong to the layout: the sessions and all above them.
+    pub folders: usize,
+    /// The scan was told to stop: what is missing here may still be on disk.
+    pub stopped: bool,
+}
+
+/// Something that keeps a flag or a folder from being used. The text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanProblem {
+    /// A folder could not be listed.
+    #[error("cannot list {folder:?} ({source}): flags in it are not seen; let the daemon's user read it")]
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A link that was not followed.
+    #[error("the link {link:?} is not followed: {why}")]
+    LinkRefused {
+        /// The link.
+        link: PathBuf,
+        /// The reason.
+        why: LinkRefusal,
+    },
+    /// A flag outside the session folders.
+    #[error("{flag:?} does nothing where it is: {advice}")]
+    Misplaced {
+        /// The flag.
+        flag: PathBuf,
+        /// Where it belongs.
+        advice: Advice,
+    },
+    /// Something of the flag's name that cannot be used as a flag.
+    #[error(transparent)]
+    Flag(#[from] FlagError),
+}
+
+/// Why a link was not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkRefusal {
+    /// It leads to a folder that contains it.
+    #[error("it leads in a circle, back to {0:?}; remove the link")]
+    Circle(PathBuf),
+    /// It leads to a place that is scanned anyway.
+    #[error("it leads to {0:?}, whose sessions are found under that name")]
+    InsideRoot(PathBuf),
+    /// Another link leads to the same folder.
+    #[error(
+        "it leads to the same folder as {0:?}, and one session has one name; remove one of the two links"
+    )]
+    FollowedElsewhere(PathBuf),
+}
+
+/// Where a misplaced flag belongs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Advice {
+    /// It lies above the dates.
+    #[error("move it into the folder of its session, <subject>/<YYYY-MM-DD>/<number>, below {0:?}")]
+    IntoSessionBelow(PathBuf),
+    /// It lies in a date folder.
+    #[error("move it into the folder of its session, such as {0:?}")]
+    IntoSession(PathBuf),
+    /// It lies in what looks like a session, but the date is none.
+    #[error("{0:?} is not a date that exists; rename that folder")]
+    RenameDate(PathBuf),
+    /// It lies in a date folder's child that is no session.
+    #[error("{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder")]
+    RenameSession(PathBuf),
+}
+
+/// Walks one root. It remembers between walks which folders were reached through links, so that each is followed
+/// under one name only.
+#[derive(Debug)]
+pub struct Scanner {
+    layout: Layout,
+    /// Folders that were reached through a link, and by which path.
+    followed: HashMap<FolderIdentity, PathBuf>,
+}
+
+/// Told of each folder before it is listed; the place for adding a watch, so that nothing slips between the two.
+/// Gets the path, its place, and its inode number.
+pub type Entering<'a> = dyn FnMut(&Path, Place, u64) + 'a;
+
+/// One walk under way.
+struct Walk<'a> {
+    scan: Scan,
+    folders: Vec<Visit>,
+    /// Sorted, and followed after everything else: which of two links wins does not depend on the listing.
+    links: BTreeMap<PathBuf, Place>,
+    entering: &'a mut Entering<'a>,
+}
+
+struct Visit {
+    folder: PathBuf,
+    place: Place,
+    inode: u64,
+    /// Reached through a link: its identity is checked, because it may lie anywhere.
+    through_link: bool,
+}
+
+impl Scanner {
+    /// For one root. The disk is not touched.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout, followed: HashMap::new() }
+    }
+
+    /// The layout that is scanned.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What is wrong with a flag that appeared in a folder of the layout that is no session, if it is there.
+    pub fn find_misplaced(&self, flag: &Path) -> Option<ScanProblem> {
+        let folder = flag.parent()?;
+        let place = self.layout.place(folder)?;
+        if !flag.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return None;
+        }
+        let is_session = |name: &OsString| self.layout.child(place, name) == Some(Place::Session);
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let a_session = entries.map(|entry| entry.file_name()).filter(is_session).min();
+        let advice = advice(place, folder, a_session.as_deref());
+        Some(ScanProblem::Misplaced { flag: flag.to_owned(), advice })
+    }
+
+    /// Scans the whole root. `stop` is asked before each folder.
+    pub fn scan(&mut self, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) -> Scan {
+        self.followed.clear();
+        let root = self.layout.root.clone();
+        self.scan_below(&root, entering, stop)
+    }
+
+    /// Scans one folder of the layout and what is below it. Finds nothing where the folder is gone or does not
+    /// belong to the layout.
+    pub fn scan_below(
+        &mut self,
+        folder: &Path,
+        entering: &mut Entering<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Scan {
+        // The borrow of the caller's closure is shortened to this walk.
+        let mut shorter = |folder: &Path, place: Place, inode: u64| entering(folder, place, inode);
+        let mut walk = Walk {
+            scan: Scan::default(),
+            folders: Vec::new(),
+            links: BTreeMap::new(),
+            entering: &mut shorter,
+        };
+        if let Some(place) = self.layout.place(folder) {
+            self.begin(folder, place, &mut walk);
+        }
+        while !walk.scan.stopped {
+            if let Some(visit) = walk.folders.pop() {
+                if stop() {
+                    walk.scan.stopped = true;
+                } else {
+                    self.visit(visit, &mut walk);
+                }
+            } else if let Some((link, place)) = walk.links.pop_first() {
+                self.follow(link, place, &mut walk);
+            } else {
+                break;
+            }
+        }
+        walk.scan
+    }
+
+    fn begin(&self, folder: &Path, place: Place, walk: &mut Walk<'_>) {
+        let is_root = folder == self.layout.root;
+        // The root itself may be a link: it was named by a person.
+        let metadata = if is_root { fs::metadata(folder) } else { fs::symlink_metadata(folder) };
+        match metadata {
+            Ok(metadata) if metadata.is_dir() => walk.folders.push(Visit {
+                folder: folder.to_owned(),
+                place,
+                inode: FolderIdentity::of(&metadata).inode,
+                through_link: self.followed.values().any(|followed| folder.starts_with(followed)),
+            }),
+            Ok(metadata) if metadata.is_symlink() => {
+                walk.links.insert(folder.to_owned(), place);
+            }
+            Ok(_) => {}
+            // A root that is missing is never the same as a root with nothing to do.
+            Err(source) if is_root => {
+                walk.scan.problems.push(ScanProblem::Unreadable { folder: folder.to_owned(), source });
+            }
+            Err(source) => walk.scan.note_unreadable(folder, source),
+        }
+    }
+
+    fn visit(&mut self, visit: Visit, walk: &mut Walk<'_>) {
+        if visit.place == Place::NoSuchDate {
+            return self.look_into_no_date(&visit.folder, walk);
+        }
+        if visit.through_link && !self.claim(&visit.folder, walk) {
+            return;
+        }
+        walk.scan.folders += 1;
+        (walk.entering)(&visit.folder, visit.place, visit.inode);
+        if visit.place == Place::Session {
+            walk.scan.sessions += 1;
+            for flag in &self.layout.flags {
+                match FlagFile::load(visit.folder.join(flag)) {
+                    Ok(Some(flag)) => walk.scan.flags.push(flag),
+                    Ok(None) => {}
+                    Err(problem) => walk.scan.problems.push(problem.into()),
+                }
+            }
+        } else if let Err(source) = self.list(&visit, walk) {
+            walk.scan.note_unreadable(&visit.folder, source);
+        }
+    }
+
+    fn list(&self, visit: &Visit, walk: &mut Walk<'_>) -> io::Result<()> {
+        let mut misplaced = Vec::new();
+        let mut a_session: Option<OsString> = None;
+        for entry in fs::read_dir(&visit.folder)? {
+            let entry = entry?;
+            let (name, kind) = (entry.file_name(), entry.file_type()?);
+            let place = self.layout.child(visit.place, &name);
+            if place == Some(Place::Session) && a_session.as_ref().is_none_or(|first| name < *first) {
+                a_session = Some(name.clone());
+            }
+            match place {
+                _ if kind.is_file() => {
+                    if self.layout.is_flag(&name) {
+                        misplaced.push(entry.path());
+                    }
+                }
+                Some(place) if kind.is_dir() => walk.folders.push(Visit {
+                    folder: entry.path(),
+                    place,
+                    inode: entry.ino(),
+                    through_link: visit.through_link,
+                }),
+                Some(place) if kind.is_symlink() => {
+                    walk.links.insert(entry.path(), place);
+                }
+                None if kind.is_dir() && visit.place == Place::Date => {
+                    self.note_misplaced(&entry.path(), &Advice::RenameSession(entry.path()), walk);
+                }
+                _ => {}
+            }
+        }
+        for flag in misplaced {
+            let advice = advice(visit.place, &visit.folder, a_session.as_deref());
+            walk.scan.problems.push(ScanProblem::Misplaced { flag, advice });
+        }
+        Ok(())
+    }
+
+    /// What looks like sessions in a date that does not exist: a flag there would wait for ever.
+    fn look_into_no_date(&self, folder: &Path, walk: &mut Walk<'_>) {
+        let advice = Advice::RenameDate(folder.to_owned());
+        self.note_misplaced(folder, &advice, walk);
+        // One that cannot be listed holds no session either: nothing is lost.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if self.layout.child(Place::Date, &entry.file_name()) == Some(Place::Session) {
+                self.note_misplaced(&entry.path(), &advice, walk);
+            }
+        }
+    }
+
+    fn note_misplaced(&self, folder: &Path, advice: &Advice, walk: &mut Walk<'_>) {
+        for flag in &self.layout.flags {
+            if let Ok(Some(flag)) = FlagFile::load(folder.join(flag)) {
+                let problem = ScanProblem::Misplaced { flag: flag.path, advice: advice.clone() };
+                walk.scan.problems.push(problem);
+            }
+        }
+    }
+
+    /// Follows a link to a folder, unless its sessions would get a second name.
+    fn follow(&mut self, link: PathBuf, place: Place, walk: &mut Walk<'_>) {
+        let target = match fs::canonicalize(&link) {
+            Ok(target) => target,
+            // To itself, or to a link that leads back.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return walk.scan.refuse(&link, LinkRefusal::Circle(link.clone()));
+            }
+            Err(source) => return walk.scan.note_unreadable(&link, source),
+        };
+        let Ok(metadata) = fs::metadata(&target) else { return };
+        if !metadata.is_dir() {
+            return;
+        }
+        let Ok(root) = fs::canonicalize(&self.layout.root) else { return };
+        if root.starts_with(&target) {
+            return walk.scan.refuse(&link, LinkRefusal::Circle(target));
+        }
+        if let Ok(inside) = target.strip_prefix(&root)
+            && self.layout.place(&self.layout.root.join(inside)).is_some()
+        {
+            return walk.scan.refuse(&link, LinkRefusal::InsideRoot(target));
+        }
+        let inode = FolderIdentity::of(&metadata).inode;
+        walk.folders.push(Visit { folder: link, place, inode, through_link: true });
+    }
+
+    /// Whether a folder that was reached through a link goes by this path. The first path to claim it keeps it,
+    /// for as long as that path leads there.
+    fn claim(&mut self, folder: &Path, walk: &mut Walk<'_>) -> bool {
+        let Ok(identity) = FolderIdentity::load(folder) else { return false };
+        if let Some(first) = self.followed.get(&identity)
+            && first != folder
+            && FolderIdentity::load(first).is_ok_and(|same| same == identity)
+        {
+            let why = match folder.starts_with(first) {
+                true => LinkRefusal::Circle(first.clone()),
+                false => LinkRefusal::FollowedElsewhere(first.clone()),
+            };
+            walk.scan.refuse(folder, why);
+            return false;
+        }
+        self.followed.insert(identity, folder.to_owned());
+        true
+    }
+}
+
+impl Scan {
+    fn refuse(&mut self, link: &Path, why: LinkRefusal) {
+        self.problems.push(ScanProblem::LinkRefused { link: link.to_owned(), why });
+    }
+
+    /// A folder that vanished since its parent was listed is no problem: there is nothing in it.
+    fn note_unreadable(&mut self, folder: &Path, source: io::Error) {
+        if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            self.problems.push(ScanProblem::Unreadable { folder: folder.to_owned(), source });
+        }
+    }
+}
+
+/// Where a flag belongs that lies in a folder of this place, which may hold a session.
+fn advice(place: Place, folder: &Path, a_session: Option<&OsStr>) -> Advice {
+    match place {
+        Place::Date => Advice::IntoSession(folder.join(a_session.unwrap_or(OsStr::new("001")))),
+        Place::NoSuchDate => Advice::RenameDate(folder.to_owned()),
+        Place::Above(_) | Place::Session => Advice::IntoSessionBelow(folder.to_owned()),
+    }
+}
+
+/// Scans a root once, without watching it.
+pub fn scan(layout: Layout, stop: &dyn Fn() -> bool) -> Scan {
+    Scanner::new(layout).scan(&mut |_, _, _| (), stop)
+}

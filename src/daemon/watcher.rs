@@ -1,0 +1,208 @@
+//! The watcher: tells of every flag that appears below the data roots, from events where the kernel gives them and
+//! from scans in any case.
+//!
+//! Each root has a thread of its own, so a dead network drive does not hold up the others. Everything that is found
+//! leaves through one channel as a value; nothing is logged here above `debug`.
+
+mod coverage;
+mod root_watch;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::watch_plan::Layout;
+use crate::flag::FlagFile;
+use coverage::MakeWatches;
+use root_watch::{Message, RootWatch};
+pub use trouble::WatchTrouble;
+
+/// How a root is watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WatchMode {
+    /// By events, or by polling where the file system lies on another machine.
+    #[default]
+    Auto,
+    /// By events, whatever the file system.
+    Native,
+    /// By polling.
+    Poll,
+}
+
+/// One root to be watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootOptions {
+    /// The folder. It need not exist yet.
+    pub path: PathBuf,
+    /// How it is watched.
+    pub mode: WatchMode,
+    /// The name of a file that is in the root whenever the right disk is mounted there. Without that file the root
+    /// counts as missing, so an empty mount point is told from an empty disk.
+    pub require_marker: Option<String>,
+}
+
+/// How all roots are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// File names that are flags, such as `create_me.flag`.
+    pub flags: Vec<String>,
+    /// A flag is found within this time, whatever events were lost.
+    pub rescan_interval: Duration,
+    /// The time between two scans of what gives no events, and between two looks at whether each root is there and
+    /// still the same folder.
+    pub poll_interval: Duration,
+    /// Levels of folders above the dates that are looked through.
+    pub max_depth: u8,
+}
+
+/// What the watcher tells. The same flag may be told many times.
+#[derive(Debug)]
+pub enum Sighted {
+    /// A flag is there.
+    Flag(FlagFile),
+    /// A flag that was told before is there no longer: removed, moved, or its root is away.
+    Gone(PathBuf),
+    /// A root was scanned whole; all its flags have been told before this.
+    Scanned(ScanSummary),
+    /// Something needs a person, or is worth a line in the log. Each trouble is told once while it lasts.
+    Trouble(WatchTrouble),
+}
+
+/// One scan of a whole root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanSummary {
+    /// The root.
+    pub root: PathBuf,
+    /// Why it was scanned.
+    pub reason: ScanReason,
+    /// How many flags were found.
+    pub flags: usize,
+    /// How many session folders there are.
+    pub sessions: usize,
+    /// How many folders belong to the layout.
+    pub folders: usize,
+    /// How many of them have a watch. 0 where the root is polled.
+    pub watched: usize,
+    /// How long it took, with the setting of watches.
+    pub took: Duration,
+}
+
+/// Why a root was scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScanReason {
+    /// The watcher started.
+    Start,
+    /// The root was missing and has appeared, or was replaced by another folder.
+    NewRoot,
+    /// Events were lost.
+    EventsLost,
+    /// The rescan interval has passed.
+    Timer,
+    /// The poll interval has passed, and some part of the root gives no events.
+    Poll,
+    /// Somebody asked for it.
+    Command,
+}
+
+/// Watches the roots until `shutdown`. Each message on `rescan` scans every root at once.
+///
+/// Returns when every root's thread has ended, or after a few seconds without those that hang on a dead drive.
+pub async fn watch(
+    roots: Vec<RootOptions>,
+    options: WatchOptions,
+    sightings: mpsc::UnboundedSender<Sighted>,
+    rescan: mpsc::UnboundedReceiver<()>,
+    shutdown: CancellationToken,
+) {
+    watch_with(Arc::new(coverage::inotify), roots, options, sightings, rescan, shutdown).await;
+}
+
+/// How long a root's thread may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+async fn watch_with(
+    make: MakeWatches,
+    roots: Vec<RootOptions>,
+    options: WatchOptions,
+    sightings: mpsc::UnboundedSender<Sighted>,
+    mut rescan: mpsc::UnboundedReceiver<()>,
+    shutdown: CancellationToken,
+) {
+    let threads: Vec<RootThread> = roots
+        .into_iter()
+        .map(|root| RootThread::spawn(root, &options, &make, sightings.clone(), shutdown.clone()))
+        .collect();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(()) = rescan.recv() => {
+                for thread in &threads {
+                    let _ = thread.inbox.send(Message::Rescan);
+                }
+            }
+        }
+    }
+    for thread in &threads {
+        let _ = thread.inbox.send(Message::Stop);
+    }
+    let all_ended = async {
+        for thread in threads {
+            let _ = thread.ended.await;
+        }
+    };
+    if tokio::time::timeout(STOP_WITHIN, all_ended).await.is_err() {
+        tracing::debug!("a root's thread hangs in the file system and is left behind");
+    }
+}
+
+/// The thread of one root, seen from outside.
+struct RootThread {
+    inbox: Sender<Message>,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+impl RootThread {
+    fn spawn(
+        root: RootOptions,
+        options: &WatchOptions,
+        make: &MakeWatches,
+        sightings: mpsc::UnboundedSender<Sighted>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (inbox, messages) = std::sync::mpsc::channel();
+        let (ending, ended) = oneshot::channel::<()>();
+        let layout = Layout {
+            // `place` compares paths by their components, which a leading `./` would upset.
+            root: std::path::absolute(&root.path).unwrap_or_else(|_| root.path.clone()),
+            flags: options.flags.clone(),
+            max_depth: options.max_depth,
+        };
+        let path = root.path.clone();
+        let trouble = sightings.clone();
+        let watch = RootWatch::new(
+            layout,
+            root,
+            options,
+            make.clone(),
+            (inbox.clone(), messages),
+            sightings,
+            shutdown,
+        );
+        let spawned = std::thread::Builder::new().name("root watch".into()).spawn(move || {
+            let _ending = ending;
+            watch.run();
+        });
+        if let Err(error) = spawned {
+            let _ = trouble.send(Sighted::Trouble(WatchTrouble::NoThread { root: path, error }));
+        }
+        Self { inbox, ended }
+    }
+}

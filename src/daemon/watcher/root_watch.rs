@@ -1,0 +1,471 @@
+//! The watch over one root: its thread's loop.
+//!
+//! Hazards that shape it:
+//! - A folder is watched first and listed then; what is made in between is met twice, never missed.
+//! - The source of events removes a watch by path when it reads that the path was removed, even if a new folder of
+//!   that name has been watched since. So every event about a folder renews the watches of all that is in it.
+//! - No event tells that a root was unmounted, or that one that was deleted is there again. So the root is looked
+//!   at on every tick.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use super::coverage::{Coverage, EventSink, MakeWatches};
+use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptions, WatchTrouble};
+use crate::daemon::root::{FolderIdentity, is_network};
+use crate::daemon::scan::{Scan, ScanProblem, Scanner};
+use crate::daemon::watch_plan::{Layout, Reaction};
+use crate::flag::FlagFile;
+
+/// What a root's thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// From the source of events with this number: something to look at.
+    Reaction(u64, Reaction),
+    /// The source of events with this number has failed.
+    EventsFailed(u64, String),
+    /// Scan the whole root.
+    Rescan,
+    /// End.
+    Stop,
+}
+
+/// How many messages are taken together. Repeats among them cost nothing.
+const BATCH: usize = 4096;
+
+pub(super) struct RootWatch {
+    root: RootOptions,
+    rescan_interval: Duration,
+    poll_interval: Duration,
+    scanner: Scanner,
+    make: MakeWatches,
+    inbox: Sender<Message>,
+    messages: Receiver<Message>,
+    sightings: UnboundedSender<Sighted>,
+    shutdown: CancellationToken,
+
+    /// What the root was when it was last there.
+    present: Option<FolderIdentity>,
+    coverage: Coverage,
+    /// Number of the present source of events. What older ones still say no longer counts.
+    source: u64,
+    /// Flags that were told and not yet told as gone.
+    told_flags: BTreeSet<PathBuf>,
+    unreadable: BTreeSet<PathBuf>,
+    /// Texts of the troubles that last, so that each is told once, and whether a scan finds them.
+    told: HashMap<String, bool>,
+    limit_told: bool,
+    next_look: Instant,
+    next_scan: Instant,
+    last_loss: Option<Instant>,
+    wants_events: bool,
+    restart_at: Option<Instant>,
+}
+
+/// Everything that a batch of messages asks to look at.
+#[derive(Default)]
+struct ToLookAt {
+    flags: BTreeSet<PathBuf>,
+    misplaced: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+    root: bool,
+    rescan: bool,
+    stop: bool,
+}
+
+impl RootWatch {
+    pub(super) fn new(
+        layout: Layout,
+        root: RootOptions,
+        options: &WatchOptions,
+        make: MakeWatches,
+        (inbox, messages): (Sender<Message>, Receiver<Message>),
+        sightings: UnboundedSender<Sighted>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            root,
+            rescan_interval: options.rescan_interval,
+            poll_interval: options.poll_interval,
+            scanner: Scanner::new(layout),
+            make,
+            inbox,
+            messages,
+            sightings,
+            shutdown,
+            present: None,
+            coverage: Coverage::default(),
+            source: 0,
+            told_flags: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            told: HashMap::new(),
+            limit_told: false,
+            next_look: now,
+            next_scan: now,
+            last_loss: None,
+            wants_events: false,
+            restart_at: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.look_at_root(ScanReason::Start, false);
+        while !self.is_stopped() {
+            let next =
+                [Some(self.next_look), Some(self.next_scan), self.restart_at].into_iter().flatten().min();
+            let wait = next.map_or(self.poll_interval, |next| next.saturating_duration_since(Instant::now()));
+            match self.messages.recv_timeout(wait) {
+                Ok(first) => self.take_batch(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.take_timers();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shutdown.is_cancelled() || self.sightings.is_closed()
+    }
+
+    fn take_timers(&mut self) {
+        let now = Instant::now();
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.last_loss = Some(now);
+            self.restart(ScanReason::EventsLost);
+        }
+        if self.next_look <= now {
+            self.look_at_root(ScanReason::NewRoot, false);
+            if self.present.is_some() && self.wants_events && !self.coverage.has_events() {
+                self.restart(ScanReason::Poll);
+            } else if self.present.is_some() && self.coverage.needs_polling() {
+                self.scan(ScanReason::Poll);
+            }
+        }
+        if self.next_scan <= now {
+            self.scan(ScanReason::Timer);
+        }
+    }
+
+    // ---- messages
+
+    fn take_batch(&mut self, first: Message) {
+        let mut batch = ToLookAt::default();
+        let mut messages = vec![first];
+        messages.extend(self.messages.try_iter().take(BATCH));
+        for message in messages {
+            match message {
+                Message::Reaction(source, reaction) if source == self.source => {
+                    self.sort(reaction, &mut batch)
+                }
+                Message::EventsFailed(source, error) if source == self.source => {
+                    self.events_are_lost(WatchTrouble::EventsFailed { root: self.root.path.clone(), error });
+                }
+                Message::Reaction(..) | Message::EventsFailed(..) => {}
+                Message::Rescan => batch.rescan = true,
+                Message::Stop => batch.stop = true,
+            }
+        }
+        if !batch.stop {
+            self.look_at(batch);
+        }
+    }
+
+    fn sort(&mut self, reaction: Reaction, batch: &mut ToLookAt) {
+        match reaction {
+            Reaction::Flag(path) => _ = batch.flags.insert(path),
+            Reaction::MisplacedFlag(path) => _ = batch.misplaced.insert(path),
+            Reaction::Folder(path) => _ = batch.folders.insert(path),
+            Reaction::Permissions(path) if !self.unreadable.contains(&path) => {}
+            Reaction::Permissions(path) if path == self.scanner.layout().root => batch.rescan = true,
+            Reaction::Permissions(path) => _ = batch.folders.insert(path),
+            Reaction::Root => batch.root = true,
+            Reaction::Everything => {
+                self.events_are_lost(WatchTrouble::EventsLost { root: self.root.path.clone() });
+            }
+        }
+    }
+
+    fn look_at(&mut self, batch: ToLookAt) {
+        if batch.root || batch.rescan {
+            self.look_at_root(ScanReason::NewRoot, batch.root);
+        }
+        let mut looked_at: Option<PathBuf> = None;
+        for folder in batch.folders {
+            // Sorted by components: a folder comes right before all that is in it.
+            if looked_at.as_ref().is_none_or(|above| !folder.starts_with(above)) {
+                self.look_at_folder(&folder);
+                looked_at = Some(folder);
+            }
+        }
+        for flag in batch.flags {
+            self.look_at_flag(flag);
+        }
+        for flag in batch.misplaced {
+            if let Some(problem) = self.scanner.find_misplaced(&flag) {
+                self.tell_once(WatchTrouble::Problem(problem));
+            }
+        }
+        if batch.rescan {
+            self.scan(ScanReason::Command);
+        }
+    }
+
+    fn look_at_flag(&mut self, path: PathBuf) {
+        match FlagFile::load(path.clone()) {
+            Ok(Some(flag)) => self.tell_flag(flag),
+            Ok(None) => self.tell_gone(path),
+            Err(error) => self.tell_once(WatchTrouble::Problem(error.into())),
+        }
+    }
+
+    fn look_at_folder(&mut self, folder: &Path) {
+        if self.present.is_none() {
+            return;
+        }
+        self.coverage.forget(folder);
+        self.coverage.begin_walk(false);
+        let shutdown = self.shutdown.clone();
+        let scan = self.scanner.scan_below(
+            folder,
+            &mut |folder, place, inode| self.coverage.enter(folder, place, inode),
+            &|| shutdown.is_cancelled(),
+        );
+        self.take_scan(scan, folder);
+        self.after_walk();
+    }
+
+    // ---- the root
+
+    /// Looks whether the root is there and still the same folder; sets everything up anew where it is not. After
+    /// an event about the root itself that is done in any case: a new folder may get the number of the old one.
+    fn look_at_root(&mut self, reason: ScanReason, was_told: bool) {
+        self.next_look = Instant::now() + self.poll_interval;
+        match (self.identify_root(), self.present) {
+            (Ok(now), Some(before)) if now == before && !was_told => {}
+            (Ok(now), before) => {
+                if before.is_some_and(|before| before != now) {
+                    self.tell_once(WatchTrouble::RootReplaced { root: self.root.path.clone() });
+                }
+                self.told.clear();
+                self.present = Some(now);
+                self.restart(reason);
+            }
+            (Err(trouble), before) => {
+                if before.is_some() {
+                    self.told.clear();
+                    self.present = None;
+                    self.source += 1;
+                    self.coverage.reset(None);
+                    self.tell_gone_below(&self.root_folder());
+                }
+                self.tell_once(trouble);
+            }
+        }
+    }
+
+    fn identify_root(&self) -> Result<FolderIdentity, WatchTrouble> {
+        let root = self.root.path.clone();
+        let identity = match FolderIdentity::load(&root) {
+            Ok(identity) => identity,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(WatchTrouble::RootMissing { root });
+            }
+            Err(source) => return Err(WatchTrouble::RootUnusable { root, source }),
+        };
+        match &self.root.require_marker {
+            Some(marker) if root.join(marker).symlink_metadata().is_err() => {
+                Err(WatchTrouble::MarkerMissing { root, marker: marker.clone() })
+            }
+            _ => Ok(identity),
+        }
+    }
+
+    fn root_folder(&self) -> PathBuf {
+        self.scanner.layout().root.clone()
+    }
+
+    /// Opens a new source of events, and scans the whole root with it.
+    fn restart(&mut self, reason: ScanReason) {
+        self.restart_at = None;
+        if self.present.is_none() {
+            return;
+        }
+        self.source += 1;
+        self.wants_events = match self.root.mode {
+            WatchMode::Native => true,
+            WatchMode::Poll => false,
+            WatchMode::Auto => !is_network(&self.root.path).unwrap_or(true),
+        };
+        // The old source goes first: its watches count towards the kernel's limit.
+        self.coverage.reset(None);
+        if self.wants_events {
+            match (self.make)(self.sink()) {
+                Ok(watches) => self.coverage.reset(Some(watches)),
+                Err(error) => self.tell_once(WatchTrouble::NoEvents {
+                    root: self.root.path.clone(),
+                    error: error.to_string(),
+                }),
+            }
+        }
+        self.scan(reason);
+    }
+
+    fn sink(&self) -> EventSink {
+        let (source, inbox, layout) = (self.source, self.inbox.clone(), self.scanner.layout().clone());
+        // A source that cannot read its events may say so for ever; once is enough.
+        let alive = AtomicBool::new(true);
+        Box::new(move |event| match event {
+            Ok(event) => {
+                for reaction in layout.react(&event) {
+                    let _ = inbox.send(Message::Reaction(source, reaction));
+                }
+            }
+            Err(error) => {
+                if alive.swap(false, Ordering::Relaxed) {
+                    let _ = inbox.send(Message::EventsFailed(source, error.to_string()));
+                }
+            }
+        })
+    }
+
+    /// Starts anew: at once the first time, then not more often than the poll interval, so that a storm of events
+    /// does not keep it scanning.
+    fn events_are_lost(&mut self, trouble: WatchTrouble) {
+        if self.restart_at.is_some() {
+            return;
+        }
+        let _ = self.sightings.send(Sighted::Trouble(trouble));
+        let now = Instant::now();
+        self.restart_at = Some(self.last_loss.map_or(now, |last| now.max(last + self.poll_interval)));
+    }
+
+    // ---- scans
+
+    fn scan(&mut self, reason: ScanReason) {
+        let began = Instant::now();
+        self.next_scan = began + self.rescan_interval;
+        if self.present.is_none() {
+            return;
+        }
+        self.coverage.begin_walk(true);
+        let shutdown = self.shutdown.clone();
+        let scan =
+            self.scanner.scan(&mut |folder, place, inode| self.coverage.enter(folder, place, inode), &|| {
+                shutdown.is_cancelled()
+            });
+        if scan.stopped {
+            return;
+        }
+        self.coverage.end_whole_walk();
+        self.forget_ended_troubles(&scan);
+        let (flags, sessions, folders) = (scan.flags.len(), scan.sessions, scan.folders);
+        self.take_scan(scan, &self.root_folder());
+        self.after_walk();
+        let summary = ScanSummary {
+            root: self.root.path.clone(),
+            reason,
+            flags,
+            sessions,
+            folders,
+            watched: self.coverage.watched(),
+            took: began.elapsed(),
+        };
+        let _ = self.sightings.send(Sighted::Scanned(summary));
+    }
+
+    /// A trouble that ended and comes back is told again.
+    fn forget_ended_troubles(&mut self, scan: &Scan) {
+        let still: HashSet<String> = scan.problems.iter().map(ToString::to_string).collect();
+        self.told.retain(|text, is_found_by_scan| !*is_found_by_scan || still.contains(text));
+    }
+
+    /// Tells what a walk over a folder found, and what it found no longer.
+    fn take_scan(&mut self, scan: Scan, folder: &Path) {
+        self.unreadable.retain(|path| !path.starts_with(folder));
+        for problem in scan.problems {
+            if let ScanProblem::Unreadable { folder, .. } = &problem {
+                self.unreadable.insert(folder.clone());
+            }
+            self.tell_once(WatchTrouble::Problem(problem));
+        }
+        let found: HashSet<PathBuf> = scan.flags.iter().map(|flag| flag.path.clone()).collect();
+        for flag in scan.flags {
+            self.tell_flag(flag);
+        }
+        if !scan.stopped {
+            for flag in self.told_below(folder).into_iter().filter(|flag| !found.contains(flag)) {
+                // Not met, but perhaps only because a folder above it cannot be read now.
+                if matches!(FlagFile::load(flag.clone()), Ok(None)) {
+                    self.tell_gone(flag);
+                }
+            }
+        }
+    }
+
+    fn after_walk(&mut self) {
+        if self.coverage.has_ended() {
+            let root = self.root.path.clone();
+            self.events_are_lost(WatchTrouble::EventsFailed { root, error: "its thread has ended".into() });
+        }
+        let unwatched = self.coverage.over_limit();
+        if unwatched > 0 && !self.limit_told {
+            let folders = self.coverage.watched() + unwatched;
+            let suggested = suggested_limit(current_limit(), unwatched);
+            let root = self.root.path.clone();
+            let trouble = WatchTrouble::WatchLimit { root, folders, unwatched, suggested };
+            let _ = self.sightings.send(Sighted::Trouble(trouble));
+        }
+        self.limit_told = unwatched > 0;
+    }
+
+    // ---- telling
+
+    fn tell_flag(&mut self, flag: FlagFile) {
+        self.told_flags.insert(flag.path.clone());
+        let _ = self.sightings.send(Sighted::Flag(flag));
+    }
+
+    fn tell_gone(&mut self, path: PathBuf) {
+        if self.told_flags.remove(&path) {
+            let _ = self.sightings.send(Sighted::Gone(path));
+        }
+    }
+
+    fn told_below(&self, folder: &Path) -> Vec<PathBuf> {
+        let from = self.told_flags.range::<Path, _>((Bound::Included(folder), Bound::Unbounded));
+        from.take_while(|path| path.starts_with(folder)).cloned().collect()
+    }
+
+    fn tell_gone_below(&mut self, folder: &Path) {
+        for flag in self.told_below(folder) {
+            self.tell_gone(flag);
+        }
+    }
+
+    fn tell_once(&mut self, trouble: WatchTrouble) {
+        let is_found_by_scan = matches!(trouble, WatchTrouble::Problem(_));
+        if self.told.insert(trouble.to_string(), is_found_by_scan).is_none() {
+            let _ = self.sightings.send(Sighted::Trouble(trouble));
+        }
+    }
+}
+
+/// `fs.inotify.max_user_watches`.
+fn current_limit() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
+}
+
+/// The next power of two that leaves room to double.
+fn suggested_limit(current: Option<u64>, unwatched: usize) -> u64 {
+    let needed = current.unwrap_or(65_536).saturating_add(unwatched as u64);
+    needed.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,102 @@
+//! What can go wrong with watching, told to the operator.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::daemon::scan::ScanProblem;
+
+/// Something that keeps a root from being watched as it should be. None of these stops the watcher: the text says
+/// what is done instead, and what a person can do.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchTrouble {
+    /// The root is not there.
+    #[error(
+        "the data root {root:?} is missing: waiting for it; mount the disk, or correct the configuration"
+    )]
+    RootMissing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The root cannot be looked at.
+    #[error("the data root {root:?} cannot be used ({source}): waiting until it can")]
+    RootUnusable {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The marker file is missing.
+    #[error(
+        "the data root {root:?} holds no file {marker:?}, so its disk counts as not mounted: mount it, or create the file"
+    )]
+    MarkerMissing {
+        /// The root.
+        root: PathBuf,
+        /// The file's name.
+        marker: String,
+    },
+    /// Another folder has taken the root's place.
+    #[error(
+        "the data root {root:?} is another folder than before (mounted, unmounted or replaced): scanning it anew"
+    )]
+    RootReplaced {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The kernel allows no more watches.
+    #[error(
+        "{unwatched} of the {folders} folders of {root:?} have no watch, because the limit is reached; flags there are \
+         found by polling. To raise it: sysctl fs.inotify.max_user_watches={suggested}, and write that setting to a \
+         file in /etc/sysctl.d"
+    )]
+    WatchLimit {
+        /// The root.
+        root: PathBuf,
+        /// Folders that should have a watch.
+        folders: usize,
+        /// Folders without one.
+        unwatched: usize,
+        /// A limit that is high enough.
+        suggested: u64,
+    },
+    /// No events can be had at all.
+    #[error(
+        "no events for {root:?} ({error}): it is polled. If too many programs watch files: \
+         sysctl fs.inotify.max_user_instances=1024"
+    )]
+    NoEvents {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        error: String,
+    },
+    /// The kernel dropped events.
+    #[error(
+        "events of {root:?} were lost: scanning it whole. If it happens often: sysctl fs.inotify.max_queued_events=131072"
+    )]
+    EventsLost {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The source of events stopped.
+    #[error(
+        "the source of events for {root:?} failed ({error}): starting it anew, and scanning the root whole"
+    )]
+    EventsFailed {
+        /// The root.
+        root: PathBuf,
+        /// What it said.
+        error: String,
+    },
+    /// Something on disk that keeps a flag or a folder from being used.
+    #[error(transparent)]
+    Problem(#[from] ScanProblem),
+    /// The system gives no thread.
+    #[error("cannot watch {root:?}: no thread for it ({error}); raise the limit of tasks and restart")]
+    NoThread {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
