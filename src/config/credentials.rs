@@ -88,17 +88,23 @@ impl CredentialSource {
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
     ) -> Result<LoadedCredentials, CredentialsError> {
         let from_env = |name: &str, key: &str| match variable(name) {
-            None => Err(refuse(format_args!("{key} names the variable {name}, which is not set"))),
+            // The name is not repeated: people have been known to write the secret in its place.
+            None => Err(refuse(format_args!("{key} names a variable that is not set"))),
             Some(value) => match value.into_string() {
                 Ok(text) => one_line(text, &format!("the variable {name}")),
                 Err(_) => Err(refuse(format_args!("the variable {name} is not UTF-8 text"))),
             },
         };
+        let private = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let from_file = |path: &Path, kind: &str, warnings: &mut Vec<String>| {
+            let private = private.as_deref().is_some_and(|folder| path.starts_with(folder));
+            read_secret(path, kind, private, warnings)
+        };
         let mut warnings = Vec::new();
         let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
         let (is_token, secret) = match self {
-            CredentialSource::PasswordFile(path) => (false, read_secret(path, "password", &mut warnings)?),
-            CredentialSource::TokenFile(path) => (true, read_secret(path, "token", &mut warnings)?),
+            CredentialSource::PasswordFile(path) => (false, from_file(path, "password", &mut warnings)?),
+            CredentialSource::TokenFile(path) => (true, from_file(path, "token", &mut warnings)?),
             CredentialSource::PasswordEnv(name) => (false, from_env(name, "alyx.password_env")?),
             CredentialSource::TokenEnv(name) => (true, from_env(name, "alyx.token_env")?),
             CredentialSource::DefaultEnv => match (is_set(DEFAULT_TOKEN_ENV), is_set(DEFAULT_PASSWORD_ENV)) {
@@ -130,38 +136,42 @@ impl CredentialSource {
     }
 }
 
+/// Reads a secret. `private`: the file is in systemd's credentials folder, which nobody else can enter.
 fn read_secret(
     path: &Path,
     kind: &str,
+    private: bool,
     warnings: &mut Vec<String>,
 ) -> Result<SecretString, CredentialsError> {
-    let place = format!("the {kind} file {}", path.display());
+    let shown = path.display();
+    let place = format!("the {kind} file {shown}");
     let cannot = |err: std::io::Error| {
+        let own = format!("give it to the service's user with mode 600 (chown, chmod 600 {shown})");
         refuse(match err.kind() {
-            std::io::ErrorKind::NotFound => {
+            // A bare name in the configuration may be the secret itself, written into the wrong key.
+            std::io::ErrorKind::NotFound if private => {
                 format!(
-                    "{place} does not exist; write the {kind} into it and give it to the service's user with mode 600"
+                    "alyx.{kind}_file names a credential that systemd has not loaded; see LoadCredential= in the unit"
                 )
             }
-            std::io::ErrorKind::PermissionDenied => {
-                format!("{place} may not be read by this user; give it to the service's user with mode 600")
+            std::io::ErrorKind::NotFound => {
+                format!("{place} does not exist; write the {kind} into it and {own}")
             }
+            std::io::ErrorKind::PermissionDenied => format!("{place} may not be read by this user; {own}"),
             _ => format!("{place} cannot be read: {err}"),
         })
     };
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    let about = file.metadata().map_err(cannot)?;
-    if about.is_dir() {
-        return Err(refuse(format_args!("{place} is a folder")));
+    let about = std::fs::metadata(path).map_err(cannot)?;
+    if !about.is_file() {
+        return Err(refuse(format_args!("{place} is not a regular file")));
     }
+    // systemd lets the service's user in by an access list, which shows as group rights.
     let mode = about.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        warnings.push(format!(
-            "{place} can be read by other users (mode {mode:o}); run: chmod 600 {}",
-            path.display()
-        ));
+    if mode & 0o077 != 0 && !private {
+        warnings.push(format!("{place} can be read by other users (mode {mode:o}); run: chmod 600 {shown}"));
     }
     let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
     file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err(refuse(format_args!("{place} is larger than 64 KiB; it should hold the {kind} alone")));

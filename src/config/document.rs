@@ -1,6 +1,152 @@
-//! The YAML as it was typed.
+//! The YAML as it was typed: every key optional, no other key known, no value judged yet.
+//!
+//! These types are the one list of keys: the checks, the "did you mean" and [`known_keys`] are read off them.
 
-/// Paths of all keys.
+use serde::{Deserialize, Deserializer};
+use serde_yaml::Value;
+
+use super::keys::Keys;
+use super::values::{ByteSize, FromYaml, Json, Text};
+use super::{LogFormat, LogLevel, WatchMode};
+
+/// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
+#[derive(Debug)]
+pub(super) struct Given<T>(pub(super) Result<Option<T>, String>);
+
+impl<T> Default for Given<T> {
+    fn default() -> Self {
+        Given(Ok(None))
+    }
+}
+
+impl<'de, T: FromYaml> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Given(match Value::deserialize(from)? {
+            Value::Null => Ok(None),
+            value if has_tag(&value) => {
+                Err("a tag (the word after !) means nothing here; leave it out".to_owned())
+            }
+            value => T::from_yaml(&value).map(Some),
+        }))
+    }
+}
+
+/// A number with a tag would otherwise pass for the number.
+fn has_tag(value: &Value) -> bool {
+    match value {
+        Value::Tagged(_) => true,
+        Value::Sequence(items) => items.iter().any(has_tag),
+        Value::Mapping(mapping) => mapping.iter().any(|(key, value)| has_tag(key) || has_tag(value)),
+        _ => false,
+    }
+}
+
+/// A duration, still to be compared with its bounds.
+pub(super) type GivenTime = Given<std::time::Duration>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) data_roots: Option<Vec<Option<RootDocument>>>,
+    pub(super) flags: Given<Vec<Text>>,
+    pub(super) alyx: Option<AlyxDocument>,
+    pub(super) session: Option<SessionDocument>,
+    pub(super) datasets: Option<DatasetsDocument>,
+    pub(super) watch: Option<WatchDocument>,
+    pub(super) retry: Option<RetryDocument>,
+    pub(super) workers: Given<u64>,
+    pub(super) hash_threads: Given<u64>,
+    pub(super) state_dir: Given<Text>,
+    pub(super) timezone: Given<Text>,
+    pub(super) log: Option<LogDocument>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RootDocument {
+    pub(super) path: Given<Text>,
+    pub(super) watch: Given<WatchMode>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AlyxDocument {
+    pub(super) url: Given<Text>,
+    pub(super) username: Given<Text>,
+    pub(super) password_file: Given<Text>,
+    pub(super) password_env: Given<Text>,
+    pub(super) token_file: Given<Text>,
+    pub(super) token_env: Given<Text>,
+    pub(super) timeouts: Option<TimeoutsDocument>,
+    pub(super) max_requests_per_minute: Given<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TimeoutsDocument {
+    pub(super) connect: GivenTime,
+    pub(super) request: GivenTime,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SessionDocument {
+    pub(super) users: Given<Vec<Text>>,
+    pub(super) lab: Given<Text>,
+    pub(super) projects: Given<Vec<Text>>,
+    pub(super) procedures: Given<Vec<Text>>,
+    pub(super) location: Given<Text>,
+    pub(super) task_protocol: Given<Text>,
+    #[serde(rename = "type")]
+    pub(super) session_type: Given<Text>,
+    pub(super) json: Given<Json>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DatasetsDocument {
+    pub(super) register: Given<bool>,
+    pub(super) repository: Given<Text>,
+    pub(super) server_only: Given<bool>,
+    pub(super) exists: Given<bool>,
+    pub(super) default: Given<bool>,
+    pub(super) versions: Given<Vec<Text>>,
+    pub(super) max_md5_size: Given<ByteSize>,
+    pub(super) exclude: Given<Vec<Text>>,
+    pub(super) batch_size: Given<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WatchDocument {
+    pub(super) rescan_interval: GivenTime,
+    pub(super) poll_interval: GivenTime,
+    pub(super) settle: GivenTime,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetryDocument {
+    pub(super) initial: GivenTime,
+    pub(super) factor: Given<f64>,
+    pub(super) max: GivenTime,
+    pub(super) permanent: GivenTime,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LogDocument {
+    pub(super) level: Given<LogLevel>,
+    pub(super) format: Given<LogFormat>,
+}
+
+/// Every key of the file as a dotted path, sections left out; `data_roots[].path` is a key of a list's item.
+///
+/// ```
+/// let keys = alyx_registrar::config::known_keys();
+/// assert!(keys.contains(&"alyx.timeouts.request".to_string()));
+/// assert!(keys.contains(&"data_roots[].watch".to_string()));
+/// ```
 pub fn known_keys() -> Vec<String> {
-    Vec::new()
+    Keys::of::<Document>().leaves()
 }

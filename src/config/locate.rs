@@ -1,1 +1,435 @@
+//! The line on which a key was typed.
 //!
+//! A YAML value has no position, but a deserialisation error has one. So a key is located by reading the text
+//! again and failing on purpose when the key is reached: anchors, flow style and quotes are all as the parser
+//! sees them.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+/// One step from a value to a value inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The way from the top of the document to a value; prints as `alyx.timeouts.request` or `data_roots[1].path`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeyPath(pub(super) Vec<Step>);
+
+impl KeyPath {
+    /// Keys with dots between them, as they stand in the source of this crate.
+    pub(super) fn of(dotted: &str) -> KeyPath {
+        KeyPath(dotted.split('.').map(|key| Step::Key(key.to_owned())).collect())
+    }
+
+    pub(super) fn key(&self, key: &str) -> KeyPath {
+        self.then(Step::Key(key.to_owned()))
+    }
+
+    pub(super) fn index(&self, index: usize) -> KeyPath {
+        self.then(Step::Index(index))
+    }
+
+    fn then(&self, step: Step) -> KeyPath {
+        let mut steps = self.0.clone();
+        steps.push(step);
+        KeyPath(steps)
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Key(key) => {
+                    if i > 0 {
+                        f.write_str(".")?;
+                    }
+                    f.write_str(&printable(key))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text from the file as it may stand in a message: on one line, not too long, quoted when it is unusual.
+pub(super) fn printable(text: &str) -> String {
+    let plain = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    if plain && text.len() <= 60 { text.to_owned() } else { quoted(text) }
+}
+
+/// The same in quotes, whatever it is.
+pub(super) fn quoted(text: &str) -> String {
+    if text.chars().count() <= 60 {
+        return format!("{text:?}");
+    }
+    let start: String = text.chars().take(57).collect();
+    format!("{:?}", start + "...")
+}
+
+/// The line of the value at `path`, counted from 1; for a value that is not there, of the nearest one above it.
+pub(super) fn line_of(text: &str, path: &KeyPath) -> Option<usize> {
+    (1..=path.0.len()).rev().find_map(|n| {
+        let failure = Probe(path.0.get(..n)?).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+        failure.to_string().contains(FOUND).then(|| failure.location().map(|at| at.line()))?
+    })
+}
+
+/// The line on which a second document begins.
+pub(super) fn second_document(text: &str) -> Option<usize> {
+    let second = serde_yaml::Deserializer::from_str(text).nth(1)?;
+    let failure = Land.deserialize(second).err()?;
+    Some(failure.location().map_or(1, |at| at.line()))
+}
+
+/// The first key that is there twice in one mapping, with its second line.
+pub(super) fn duplicate_key(text: &str) -> Option<(KeyPath, Option<usize>)> {
+    let trail = RefCell::new(Vec::new());
+    let failure = Unique(&trail).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+    let line = failure.location().map(|at| at.line());
+    failure.to_string().contains(FOUND).then(|| (KeyPath(trail.take()), line))
+}
+
+/// The words of the failure that is raised on purpose. No key can make the parser say them.
+const FOUND: &str = "\u{1}the key is here\u{1}";
+
+/// Ends every visit of a scalar without a value, for visitors that only look at mappings and sequences.
+macro_rules! ignore_scalars {
+    ($value:expr) => {
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_i128<E>(self, _: i128) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_u128<E>(self, _: u128) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+            let (_, value) = tagged.variant::<IgnoredAny>()?;
+            value.newtype_variant::<IgnoredAny>()?;
+            Ok($value)
+        }
+    };
+}
+
+/// Walks the given steps and fails at their end.
+struct Probe<'a>(&'a [Step]);
+
+impl<'de> DeserializeSeed<'de> for Probe<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Probe<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let wanted = match self.0 {
+            [Step::Key(key), ..] => Some(key.as_str()),
+            _ => None,
+        };
+        let below = self.0.get(1..).unwrap_or_default();
+        while let Some(key) = map.next_key_seed(KeyProbe { wanted: wanted.filter(|_| below.is_empty()) })? {
+            if wanted.is_some() && key.as_deref() == wanted {
+                map.next_value_seed(Probe(below))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut position = 0;
+        loop {
+            let more = match self.0 {
+                [Step::Index(wanted)] if *wanted == position => seq.next_element_seed(Land)?.is_some(),
+                [Step::Index(wanted), below @ ..] if *wanted == position => {
+                    seq.next_element_seed(Probe(below))?.is_some()
+                }
+                _ => seq.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                return Ok(());
+            }
+            position += 1;
+        }
+    }
+
+    ignore_scalars!(());
+}
+
+/// Fails on whatever value comes: every visit that a visitor does not define is an error at that value.
+struct Land;
+
+impl<'de> DeserializeSeed<'de> for Land {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Land {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FOUND)
+    }
+}
+
+/// Reads a key as text; fails on the wanted one. A key that is no scalar has no text.
+struct KeyProbe<'a> {
+    wanted: Option<&'a str>,
+}
+
+impl<'de> DeserializeSeed<'de> for KeyProbe<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_any(KeyText(|key: &str| self.wanted != Some(key)))
+    }
+}
+
+/// Reads a key as text; fails when the test does not hold.
+struct KeyText<F>(F);
+
+impl<'de, F: FnOnce(&str) -> bool> Visitor<'de> for KeyText<F> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        if (self.0)(key) { Ok(Some(key.to_owned())) } else { Err(E::custom(FOUND)) }
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, key: bool) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, key: i64) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, key: u64) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_i128<E: serde::de::Error>(self, key: i128) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, key: u128) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, key: f64) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        self.visit_str("null")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+        let (_, value) = tagged.variant::<IgnoredAny>()?;
+        value.newtype_variant::<IgnoredAny>()?;
+        Ok(None)
+    }
+}
+
+/// Fails on the first key that is there twice; the trail then says where that is.
+#[derive(Clone, Copy)]
+struct Unique<'a>(&'a RefCell<Vec<Step>>);
+
+impl<'de> DeserializeSeed<'de> for Unique<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key_seed(UniqueKey { trail: self.0, seen: &mut seen })? {
+            self.0.borrow_mut().push(Step::Key(key.unwrap_or_default()));
+            map.next_value_seed(self)?;
+            self.0.borrow_mut().pop();
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        for position in 0.. {
+            self.0.borrow_mut().push(Step::Index(position));
+            if seq.next_element_seed(self)?.is_none() {
+                break;
+            }
+            self.0.borrow_mut().pop();
+        }
+        self.0.borrow_mut().pop();
+        Ok(())
+    }
+
+    ignore_scalars!(());
+}
+
+struct UniqueKey<'a> {
+    trail: &'a RefCell<Vec<Step>>,
+    seen: &'a mut HashSet<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for UniqueKey<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        let UniqueKey { trail, seen } = self;
+        from.deserialize_any(KeyText(|key: &str| {
+            let new = seen.insert(key.to_owned());
+            if !new {
+                trail.borrow_mut().push(Step::Key(key.to_owned()));
+            }
+            new
+        }))
+    }
+}
+
+/// What the parser says about a text that is no YAML, with its line.
+pub(super) fn syntax_error(text: &str, failure: &serde_yaml::Error) -> (Option<usize>, String) {
+    let line = failure.location().map(|at| at.line());
+    let typed = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
+    let indent = typed.split(|c: char| c != ' ' && c != '\t').next().unwrap_or_default();
+    let hint = if indent.contains('\t') { "; indent with spaces, not with a tab" } else { "" };
+    (line, format!("this is not valid YAML: {failure}{hint}"))
+}
+
+/// Reads the text as one value.
+pub(super) fn value_of(text: &str) -> Result<serde_yaml::Value, serde_yaml::Error> {
+    let Some(first) = serde_yaml::Deserializer::from_str(text).next() else {
+        return Ok(serde_yaml::Value::Null);
+    };
+    match serde_yaml::Value::deserialize(first) {
+        Err(failure) if failure.to_string().starts_with("EOF while parsing") => Ok(serde_yaml::Value::Null),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# a comment
+alyx:
+  url: x   # here
+  timeouts: {connect: 1 s,
+    request: 2 s}
+data_roots:
+  - /a
+  -
+    path: /b
+\"flags\": &f
+  - one
+again: *f
+";
+
+    fn line(path: KeyPath) -> Option<usize> {
+        line_of(TEXT, &path)
+    }
+
+    #[test]
+    fn a_key_is_found_on_the_line_where_it_was_typed() {
+        assert_eq!(line(KeyPath::of("alyx")), Some(2));
+        assert_eq!(line(KeyPath::of("alyx.url")), Some(3));
+        assert_eq!(line(KeyPath::of("alyx.timeouts.request")), Some(5));
+        assert_eq!(line(KeyPath::of("data_roots").index(0)), Some(7));
+        assert_eq!(line(KeyPath::of("data_roots").index(1).key("path")), Some(9));
+        assert_eq!(line(KeyPath::of("flags")), Some(10));
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_placed_at_its_section() {
+        assert_eq!(line(KeyPath::of("alyx.timeouts.total")), Some(4));
+        assert_eq!(line(KeyPath::of("alyx.url.deeper")), Some(3));
+        assert_eq!(line(KeyPath::of("data_roots").index(7)), Some(6));
+        assert_eq!(line(KeyPath::of("watch.settle")), None);
+    }
+
+    #[test]
+    fn the_second_of_two_equal_keys_is_the_duplicate() {
+        let text = "a:\n  - x: 1\n  - y: 1\n    z: 2\n    y: 3\n";
+        let (path, line) = duplicate_key(text).unwrap();
+        assert_eq!((path.to_string().as_str(), line), ("a[1].y", Some(5)));
+        assert_eq!(duplicate_key(TEXT), None);
+    }
+
+    #[test]
+    fn a_second_document_is_found_at_its_first_value() {
+        assert_eq!(second_document("a: 1\n---\nb: 2\n"), Some(3));
+        assert_eq!(second_document("---\na: 1\n"), None);
+    }
+
+    #[test]
+    fn a_strange_key_is_printed_on_one_line() {
+        let path = KeyPath(vec![Step::Key("a\nb".into()), Step::Key("x".repeat(200))]);
+        let printed = path.to_string();
+        assert!(printed.starts_with(r#""a\nb"."xxx"#), "{printed}");
+        assert!(printed.len() < 80, "{printed}");
+    }
+}

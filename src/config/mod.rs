@@ -27,6 +27,7 @@ mod document;
 mod error;
 mod keys;
 mod locate;
+mod roots;
 mod validate;
 mod values;
 
@@ -87,8 +88,7 @@ pub struct DataRoot {
 }
 
 /// How changes below a data root are noticed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WatchMode {
     /// Events on a local disk, polling on a network file system.
     #[default]
@@ -213,8 +213,7 @@ pub enum LogLevel {
 }
 
 /// The form of a line in the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -321,6 +320,28 @@ impl Config {
     /// # Errors
     /// As for [`Config::parse`]: a data root that is relative, twice there or inside another.
     pub fn for_sandbox(setup: &SandboxSetup) -> Result<Config, ConfigErrors> {
-        validate::sandbox(setup)
+        // The paths go in as they are: a text could not hold one that is not UTF-8.
+        let overrides = Overrides {
+            data_roots: setup.data_roots.clone(),
+            state_dir: Some(setup.state_dir.clone()),
+            ..Overrides::default()
+        };
+        let name = Path::new("sandbox configuration");
+        Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default())
+    }
+}
+
+impl SandboxSetup {
+    /// The configuration file that stands for this set-up. A path that is not UTF-8 becomes an odd one.
+    pub fn to_yaml(&self) -> String {
+        // A JSON text in quotes is a YAML text too, whatever characters it has.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut yaml = String::from("data_roots:\n");
+        for root in &self.data_roots {
+            yaml += &format!("  - {}\n", quoted(&root.to_string_lossy()));
+        }
+        yaml += &format!("alyx:\n  url: {}\n  username: {}\n", quoted(&self.url), quoted(&self.username));
+        yaml += &format!("state_dir: {}\n", quoted(&self.state_dir.to_string_lossy()));
+        yaml
     }
 }

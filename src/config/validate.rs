@@ -1,18 +1,519 @@
-//! From the document as typed to the configuration as meant.
+//! From the document as typed to the configuration as meant: defaults, bounds, and what excludes what.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{Config, ConfigErrors, Environment, Overrides, SandboxSetup};
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::document::{
+    AlyxDocument, DatasetsDocument, Document, Given, GivenTime, LogDocument, RetryDocument, SessionDocument,
+    WatchDocument,
+};
+use super::keys::Keys;
+use super::locate::{self, KeyPath, quoted};
+use super::values::{Text, show_duration};
+use super::{
+    AlyxConfig, Config, ConfigError, ConfigErrors, CredentialSource, DatasetsConfig, Environment, LogConfig,
+    Overrides, RetryConfig, SessionConfig, WatchConfig, roots,
+};
+
+/// A configuration is a page or two; a larger file is the wrong file.
+const MAX_BYTES: usize = 1024 * 1024;
+/// More errors than this are counted, not told.
+const MAX_TOLD: usize = 50;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn config(
-    _text: &str,
-    _file: &Path,
-    _overrides: &Overrides,
-    _environment: &Environment,
+    text: &str,
+    file: &Path,
+    overrides: &Overrides,
+    environment: &Environment,
 ) -> Result<Config, ConfigErrors> {
-    todo!()
+    let whole = |line, key: String, message: String| {
+        ConfigErrors::new(ConfigError { file: file.to_owned(), line, key, message })
+    };
+    if text.len() > MAX_BYTES {
+        return Err(whole(
+            None,
+            String::new(),
+            "this is larger than 1 MiB; is it the right file?".to_owned(),
+        ));
+    }
+    // The parser takes a byte order mark for a document of its own.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some((path, line)) = locate::duplicate_key(text) {
+        let message = "this key is there twice in its section; keep one of them".to_owned();
+        return Err(whole(line, path.to_string(), message));
+    }
+    let mut value = locate::value_of(text).map_err(|failure| {
+        let (line, message) = locate::syntax_error(text, &failure);
+        whole(line, String::new(), message)
+    })?;
+    if let Some(line) = locate::second_document(text) {
+        let message = "a second document begins here (after ---); write one document only".to_owned();
+        return Err(whole(Some(line), String::new(), message));
+    }
+
+    let mut findings = Findings::default();
+    roots::spell_out(&mut value);
+    Keys::of::<Document>()
+        .prune(&mut value, &KeyPath::default(), &mut |path, why| findings.refuse(path, why));
+    let document = if value.is_null() {
+        Document::default()
+    } else {
+        // Nothing should be left to refuse; what is, must not be lost.
+        Document::deserialize(value).map_err(|err| whole(None, String::new(), err.to_string()))?
+    };
+    let config = findings.document(document, overrides, environment);
+    match (findings.into_errors(text, file), config) {
+        (None, Some(config)) => Ok(config),
+        (Some(errors), _) => Err(errors),
+        (None, None) => Err(whole(None, "alyx.url".to_owned(), "this key is missing".to_owned())),
+    }
 }
 
-pub(super) fn sandbox(_setup: &SandboxSetup) -> Result<Config, ConfigErrors> {
-    todo!()
+/// What is wrong so far, and what is unwise.
+#[derive(Default)]
+pub(super) struct Findings {
+    in_file: Vec<(KeyPath, String)>,
+    on_command_line: Vec<(String, String)>,
+    warnings: Vec<String>,
+}
+
+impl Findings {
+    pub(super) fn refuse(&mut self, path: KeyPath, why: impl Into<String>) {
+        self.in_file.push((path, why.into()));
+    }
+
+    pub(super) fn refuse_argument(&mut self, argument: &str, why: impl Into<String>) {
+        self.on_command_line.push((argument.to_owned(), why.into()));
+    }
+
+    /// A key that has no default is not there. Silent when something was already said about it.
+    pub(super) fn missing(&mut self, path: KeyPath, why: &str) {
+        if !self.in_file.iter().any(|(told, _)| path.0.starts_with(&told.0)) {
+            self.refuse(path, why);
+        }
+    }
+
+    fn into_errors(self, text: &str, file: &Path) -> Option<ConfigErrors> {
+        let untold = self.in_file.len().saturating_sub(MAX_TOLD);
+        let in_file = self.in_file.into_iter().take(MAX_TOLD).map(|(path, message)| ConfigError {
+            file: file.to_owned(),
+            line: locate::line_of(text, &path),
+            key: path.to_string(),
+            message,
+        });
+        let on_command_line = self.on_command_line.into_iter().map(|(key, message)| ConfigError {
+            file: PathBuf::from("command line"),
+            line: None,
+            key,
+            message,
+        });
+        let more = (untold > 0).then(|| ConfigError {
+            file: file.to_owned(),
+            line: None,
+            key: String::new(),
+            message: format!("and {untold} more errors"),
+        });
+        ConfigErrors::collect(in_file.chain(on_command_line).chain(more).collect())
+    }
+
+    /// The value, when it was given and given rightly.
+    pub(super) fn take<T>(&mut self, path: &KeyPath, given: Given<T>) -> Option<T> {
+        given.0.unwrap_or_else(|why| {
+            self.refuse(path.clone(), why);
+            None
+        })
+    }
+
+    fn text(&mut self, key: &str, given: Given<Text>) -> Option<String> {
+        self.take(&KeyPath::of(key), given).map(|text| text.0)
+    }
+
+    fn texts(&mut self, key: &str, given: Given<Vec<Text>>) -> Vec<String> {
+        self.take(&KeyPath::of(key), given).unwrap_or_default().into_iter().map(|text| text.0).collect()
+    }
+
+    fn yes_no(&mut self, key: &str, given: Given<bool>, default: bool) -> bool {
+        self.take(&KeyPath::of(key), given).unwrap_or(default)
+    }
+
+    fn time(&mut self, key: &str, given: GivenTime, default: Duration, bounds: [Duration; 2]) -> Duration {
+        let path = KeyPath::of(key);
+        let Some(time) = self.take(&path, given) else { return default };
+        let [least, most] = bounds;
+        if time < least || time > most {
+            let [time, least, most] = [time, least, most].map(show_duration);
+            self.refuse(path, format!("{time} is not between {least} and {most}"));
+        }
+        time
+    }
+
+    fn count(&mut self, key: &str, given: Given<u64>, default: u32, most: u32) -> u32 {
+        let path = KeyPath::of(key);
+        let Some(typed) = self.take(&path, given) else { return default };
+        match u32::try_from(typed) {
+            Ok(n) if (1..=most).contains(&n) => n,
+            _ => {
+                self.refuse(path, format!("{typed} is not between 1 and {most}"));
+                default
+            }
+        }
+    }
+
+    /// The configuration; without an address of Alyx there is none.
+    fn document(
+        &mut self,
+        from: Document,
+        overrides: &Overrides,
+        environment: &Environment,
+    ) -> Option<Config> {
+        let data_roots = if overrides.data_roots.is_empty() {
+            roots::in_file(self, from.data_roots)
+        } else {
+            roots::on_command_line(self, &overrides.data_roots)
+        };
+        let flags = self.flags(from.flags);
+        let alyx = self.alyx(from.alyx.unwrap_or_default(), overrides, environment);
+        let session = self.session(from.session.unwrap_or_default());
+        let datasets = self.datasets(from.datasets.unwrap_or_default());
+        let watch = self.watch(from.watch.unwrap_or_default());
+        let retry = self.retry(from.retry.unwrap_or_default());
+        let workers = self.count("workers", from.workers, 2, 64) as usize;
+        let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
+        let state_dir = self.state_dir(from.state_dir, overrides, environment);
+        if let Some(root) = data_roots.iter().find(|root| state_dir.starts_with(&root.path)) {
+            let root = quoted(&root.path.to_string_lossy());
+            self.refuse(
+                KeyPath::of("state_dir"),
+                format!("this is inside the data root {root}, where nothing may be written; choose a folder elsewhere"),
+            );
+        }
+        let timezone = self.timezone(from.timezone);
+        let log = self.log(from.log.unwrap_or_default(), overrides);
+        Some(Config {
+            data_roots,
+            flags,
+            alyx: alyx?,
+            session,
+            datasets,
+            watch,
+            retry,
+            workers,
+            hash_threads,
+            state_dir,
+            timezone,
+            log,
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+
+    fn flags(&mut self, given: Given<Vec<Text>>) -> Vec<String> {
+        let path = KeyPath::of("flags");
+        let Some(flags) = self.take(&path, given) else { return vec!["create_me.flag".to_owned()] };
+        if flags.is_empty() {
+            self.refuse(path.clone(), "this list is empty; leave the key out for create_me.flag");
+        }
+        let flags: Vec<String> = flags.into_iter().map(|flag| flag.0).collect();
+        for (i, flag) in flags.iter().enumerate() {
+            let shown = quoted(flag);
+            let why = if flag.contains(['/', '\\']) || flag == "." || flag == ".." {
+                format!("{shown} is not a file name; write the name alone, without a folder")
+            } else if flag.contains(['*', '?', '[']) {
+                format!("{shown} is a pattern; write whole file names, one for each kind of flag")
+            } else if flag.len() > 255 {
+                format!("{shown} is longer than a file name may be (255 bytes)")
+            } else if flags.iter().take(i).any(|earlier| earlier == flag) {
+                format!("{shown} is there twice")
+            } else {
+                continue;
+            };
+            self.refuse(path.index(i), why);
+        }
+        flags
+    }
+
+    fn alyx(
+        &mut self,
+        from: AlyxDocument,
+        overrides: &Overrides,
+        environment: &Environment,
+    ) -> Option<AlyxConfig> {
+        let timeouts = from.timeouts.unwrap_or_default();
+        let typed = self.take(&KeyPath::of("alyx.url"), from.url);
+        let url = match (&overrides.url, typed) {
+            (Some(url), _) => parse_url(url).map_err(|why| self.refuse_argument("Alyx URL", why)).ok(),
+            (None, Some(Text(url))) => {
+                parse_url(&url).map_err(|why| self.refuse(KeyPath::of("alyx.url"), why)).ok()
+            }
+            (None, None) => {
+                let why =
+                    "this key is missing; write the address of your Alyx, such as https://alyx.example.org";
+                self.missing(KeyPath::of("alyx.url"), why);
+                None
+            }
+        };
+        if let Some(url) = url.as_ref().filter(|url| url.scheme() == "http" && !is_local(url)) {
+            self.warnings.push(format!(
+                "alyx.url is {url}: without https the password and the token can be read on the network"
+            ));
+        }
+        let username = self.text("alyx.username", from.username);
+        let sources = [
+            ("password_file", from.password_file),
+            ("password_env", from.password_env),
+            ("token_file", from.token_file),
+            ("token_env", from.token_env),
+        ];
+        let credentials = self.credentials(sources, username.is_some(), environment);
+        let connect_timeout =
+            self.time("alyx.timeouts.connect", timeouts.connect, 5 * SECOND, [10 * MS, 10 * MINUTE]);
+        let request_timeout = self.time("alyx.timeouts.request", timeouts.request, MINUTE, [10 * MS, HOUR]);
+        let max_requests_per_minute =
+            self.count("alyx.max_requests_per_minute", from.max_requests_per_minute, 300, 100_000);
+        let url = url?;
+        Some(AlyxConfig {
+            url,
+            username,
+            credentials,
+            connect_timeout,
+            request_timeout,
+            max_requests_per_minute,
+        })
+    }
+
+    /// The one source of the secret. What stands behind these keys is never shown: it may be the secret itself.
+    fn credentials(
+        &mut self,
+        sources: [(&'static str, Given<Text>); 4],
+        has_user: bool,
+        environment: &Environment,
+    ) -> CredentialSource {
+        let section = KeyPath::of("alyx");
+        let mut chosen: Option<(&str, CredentialSource)> = None;
+        for (key, given) in sources {
+            let path = section.key(key);
+            let text = match given.0 {
+                Ok(None) => continue,
+                Ok(Some(text)) => text.0,
+                Err(_) => {
+                    let what =
+                        if key.ends_with("_env") { "the name of a variable" } else { "the path of a file" };
+                    self.refuse(path, format!("this must be {what}"));
+                    continue;
+                }
+            };
+            if let Some((first, _)) = &chosen {
+                self.refuse(path, format!("alyx.{first} is there already; keep one of the two"));
+                continue;
+            }
+            let source = if key.ends_with("_env") {
+                let name_like = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                    && !text.starts_with(|c: char| c.is_ascii_digit());
+                if !name_like {
+                    self.refuse(
+                        path,
+                        "this must be the name of a variable, such as ALYX_PASSWORD; not the secret",
+                    );
+                }
+                if key == "password_env" {
+                    CredentialSource::PasswordEnv(text)
+                } else {
+                    CredentialSource::TokenEnv(text)
+                }
+            } else {
+                let file = match &environment.credentials_directory {
+                    Some(folder) => folder.join(&text),
+                    None => PathBuf::from(&text),
+                };
+                if !file.is_absolute()
+                    || file.components().any(|part| part == std::path::Component::ParentDir)
+                {
+                    self.refuse(
+                        path,
+                        "this must be the whole path of a file, beginning with a slash \
+                         (or a name of systemd's LoadCredential=); not the secret",
+                    );
+                }
+                if key == "password_file" {
+                    CredentialSource::PasswordFile(file)
+                } else {
+                    CredentialSource::TokenFile(file)
+                }
+            };
+            if key.starts_with("password") && !has_user {
+                let why = "this key is missing; a password needs the name of its Alyx user";
+                self.missing(section.key("username"), why);
+            }
+            chosen = Some((key, source));
+        }
+        chosen.map_or(CredentialSource::DefaultEnv, |(_, source)| source)
+    }
+
+    fn session(&mut self, from: SessionDocument) -> SessionConfig {
+        SessionConfig {
+            users: self.texts("session.users", from.users),
+            lab: self.text("session.lab", from.lab),
+            projects: self.texts("session.projects", from.projects),
+            procedures: self.texts("session.procedures", from.procedures),
+            location: self.text("session.location", from.location),
+            task_protocol: self.text("session.task_protocol", from.task_protocol),
+            session_type: self.text("session.type", from.session_type),
+            json: self
+                .take(&KeyPath::of("session.json"), from.json)
+                .map(|json| json.0)
+                .filter(|map| !map.is_empty()),
+        }
+    }
+
+    fn datasets(&mut self, from: DatasetsDocument) -> DatasetsConfig {
+        let exclude = KeyPath::of("datasets.exclude");
+        let patterns = self.take(&exclude, from.exclude).unwrap_or_default();
+        let patterns = patterns.into_iter().enumerate().filter_map(|(i, Text(pattern))| {
+            let why = if pattern.starts_with('/') {
+                "a pattern is relative to the session folder; leave out the first slash".to_owned()
+            } else {
+                match glob::Pattern::new(&pattern) {
+                    Ok(pattern) => return Some(pattern),
+                    Err(err) => format!("{} is not a pattern: {}", quoted(&pattern), err.msg),
+                }
+            };
+            self.refuse(exclude.index(i), why);
+            None
+        });
+        DatasetsConfig {
+            exclude: patterns.collect(),
+            register: self.yes_no("datasets.register", from.register, true),
+            repository: self.text("datasets.repository", from.repository),
+            server_only: self.yes_no("datasets.server_only", from.server_only, false),
+            exists: self.yes_no("datasets.exists", from.exists, true),
+            default_revision: self.yes_no("datasets.default", from.default, true),
+            versions: self.texts("datasets.versions", from.versions),
+            max_md5_size: self
+                .take(&KeyPath::of("datasets.max_md5_size"), from.max_md5_size)
+                .map(|size| size.0),
+            batch_size: self.count("datasets.batch_size", from.batch_size, 100, 1000) as usize,
+        }
+    }
+
+    fn watch(&mut self, from: WatchDocument) -> WatchConfig {
+        let bounds = [100 * MS, DAY];
+        WatchConfig {
+            rescan_interval: self.time("watch.rescan_interval", from.rescan_interval, 5 * MINUTE, bounds),
+            poll_interval: self.time("watch.poll_interval", from.poll_interval, MINUTE, bounds),
+            settle: self.time("watch.settle", from.settle, 2 * SECOND, [Duration::ZERO, HOUR]),
+        }
+    }
+
+    fn retry(&mut self, from: RetryDocument) -> RetryConfig {
+        let bounds = [10 * MS, 30 * DAY];
+        let initial = self.time("retry.initial", from.initial, 30 * SECOND, bounds);
+        let factor_path = KeyPath::of("retry.factor");
+        let factor = self.take(&factor_path, from.factor).unwrap_or(2.0);
+        if !(1.0..=100.0).contains(&factor) {
+            self.refuse(factor_path, format!("{factor} is not between 1 and 100"));
+        }
+        let max_given = matches!(from.max.0, Ok(Some(_)));
+        let max = self.time("retry.max", from.max, HOUR, bounds);
+        if max < initial {
+            let (path, why) = if max_given {
+                (KeyPath::of("retry.max"), "this is shorter than retry.initial")
+            } else {
+                (KeyPath::of("retry.initial"), "this is longer than retry.max, which is 1 h by default")
+            };
+            self.refuse(path, why);
+        }
+        RetryConfig {
+            initial,
+            factor,
+            max,
+            permanent: self.time("retry.permanent", from.permanent, HOUR, bounds),
+        }
+    }
+
+    fn state_dir(&mut self, given: Given<Text>, overrides: &Overrides, environment: &Environment) -> PathBuf {
+        let path = KeyPath::of("state_dir");
+        let typed = self.take(&path, given).and_then(|Text(typed)| {
+            roots::whole_path(Path::new(&typed)).map_err(|why| self.refuse(path, why)).ok()
+        });
+        let from_elsewhere = || environment.state_directory.clone();
+        overrides
+            .state_dir
+            .clone()
+            .or(typed)
+            .or_else(from_elsewhere)
+            .unwrap_or_else(|| PathBuf::from("/var/lib/alyx-registrar"))
+    }
+
+    fn timezone(&mut self, given: Given<Text>) -> Option<jiff::tz::TimeZone> {
+        let path = KeyPath::of("timezone");
+        let Text(name) = self.take(&path, given)?;
+        match jiff::tz::TimeZone::get(&name) {
+            Ok(zone) => Some(zone),
+            Err(_) => {
+                self.refuse(path, format!("{} is not a time zone (example: Europe/Lisbon)", quoted(&name)));
+                None
+            }
+        }
+    }
+
+    fn log(&mut self, from: LogDocument, overrides: &Overrides) -> LogConfig {
+        let level = self.take(&KeyPath::of("log.level"), from.level);
+        let format = self.take(&KeyPath::of("log.format"), from.format);
+        LogConfig {
+            level: overrides.log_level.or(level).unwrap_or_default(),
+            format: overrides.log_format.or(format).unwrap_or_default(),
+        }
+    }
+}
+
+/// An address as [`AlyxConfig::url`] promises it. The messages do not repeat it: it may hold a password.
+fn parse_url(text: &str) -> Result<Url, String> {
+    let example = "write it like https://alyx.example.org";
+    let mut url = match Url::parse(text.trim()) {
+        Ok(url) => url,
+        Err(_) if !text.contains("://") => {
+            return Err(format!("this is not a whole address: the https:// is missing; {example}"));
+        }
+        Err(err) => return Err(format!("this is not an address ({err}); {example}")),
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("an address of Alyx begins with https:// or http://; {example}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("no user or password may stand in the address; use alyx.username and alyx.password_file"
+            .to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("leave out everything from the ? or # on; {example}"));
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_ends_with_a_slash_so_that_endpoints_can_be_joined() {
+        assert_eq!(parse_url("https://x.org/alyx").unwrap().as_str(), "https://x.org/alyx/");
+        assert_eq!(parse_url("http://127.0.0.1:8000").unwrap().as_str(), "http://127.0.0.1:8000/");
+    }
 }
