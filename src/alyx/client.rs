@@ -204,6 +204,15 @@ impl Client {
         self.token(0).await.map(drop)
     }
 
+    /// Asks for next to nothing, to see whether the server answers.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let query = [("limit", "1".to_owned())];
+        self.send(Call { query: Query::Pairs(&query), ..Call::get("/data-formats") }).await.map(drop)
+    }
+
     /// Reads a record.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let call = Call::get(path);
@@ -446,7 +455,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// A number in `0..1` for jitter; not for secrets.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     (uuid::Uuid::new_v4().as_u64_pair().0 >> 11) as f64 / (1u64 << 53) as f64
 }
 

@@ -13,6 +13,7 @@ mod reply;
 mod retry;
 
 pub use auth::Credentials;
+pub(crate) use client::random;
 pub use client::{Client, ClientOptions, Timeouts};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};
