@@ -1,1 +1,49 @@
 //! What the operator types.
+
+pub mod args;
+mod assemble;
+#[cfg(feature = "sandbox")]
+mod demo;
+pub mod exit;
+pub mod logging;
+mod run;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod scan;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+/// Runs what was typed. The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format_args!("the program cannot be started: {error}"));
+            return Exit::Io.into();
+        }
+    };
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run::run(&args).await,
+            Command::Scan(args) => scan::scan(&args).await,
+            #[cfg(feature = "sandbox")]
+            Command::Sandbox(args) => sandbox::sandbox(&args).await,
+            #[cfg(feature = "sandbox")]
+            Command::Demo(args) => demo::demo(&args).await,
+        }
+    });
+    // A thread that hangs in a dead network drive must not keep the program alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}
+
+/// An error for the person at the terminal, before there is a log.
+fn complain(what: impl std::fmt::Display) {
+    eprintln!("alyx-registrar: {what}");
+}

@@ -1,0 +1,167 @@
+//! From the configuration to the options of every layer.
+
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+
+use super::args::ConfigArgs;
+use super::complain;
+use super::exit::Exit;
+use super::logging::{self, LogOptions};
+use crate::alyx::{self, Credentials};
+use crate::backoff::Backoff;
+use crate::config::{Config, Environment, WatchMode};
+use crate::daemon::{self, watch_plan, watcher};
+use crate::registration::flagged::FlaggedOptions;
+use crate::registration::{
+    RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+};
+
+/// Reads the configuration that the command line names, and starts logging as it says.
+pub(super) fn configuration(args: &ConfigArgs) -> Result<Config, Exit> {
+    let here = std::env::current_dir().map_err(|error| {
+        complain(format_args!("the working folder cannot be found: {error}"));
+        Exit::Io
+    })?;
+    let config = Config::load_with(args.config_path(), &args.overrides(&here), &Environment::from_process());
+    let config = config.map_err(|errors| {
+        eprintln!("{errors}");
+        Exit::Config
+    })?;
+    start_log(&config)?;
+    Ok(config)
+}
+
+/// Starts logging as the configuration says, and tells what it thinks unwise.
+pub(super) fn start_log(config: &Config) -> Result<(), Exit> {
+    logging::init(&LogOptions { level: config.log.level, format: config.log.format }).map_err(|error| {
+        complain(error);
+        Exit::Config
+    })?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+/// Reads the password or token.
+pub(super) fn credentials(config: &Config) -> Result<Credentials, Exit> {
+    match config.alyx.credentials.load(config.alyx.username.as_deref()) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(loaded.credentials)
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            Err(Exit::Refused)
+        }
+    }
+}
+
+/// The registration client that the configuration describes. Nothing is sent.
+pub(super) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
+    let options = alyx::ClientOptions {
+        url: config.alyx.url.to_string(),
+        credentials,
+        timeouts: alyx::Timeouts { connect: config.alyx.connect_timeout, request: config.alyx.request_timeout },
+        retry: alyx::RetryPolicy::default(),
+    };
+    let alyx = alyx::Client::new(options).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Config
+    })?;
+    let options = RegistrationOptions {
+        batch_size: config.datasets.batch_size,
+        hash_threads: config.hash_threads,
+        zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
+        ..RegistrationOptions::default()
+    };
+    Ok(RegistrationClient::new(alyx, options))
+}
+
+/// How flagged sessions are registered.
+pub(super) fn flagged(config: &Config) -> FlaggedOptions {
+    let (session, datasets) = (&config.session, &config.datasets);
+    FlaggedOptions {
+        register_files: datasets.register,
+        defaults: SessionDetails {
+            users: session.users.clone(),
+            lab: session.lab.clone(),
+            projects: session.projects.clone(),
+            procedures: session.procedures.clone(),
+            location: session.location.clone(),
+            task_protocol: session.task_protocol.clone(),
+            kind: session.session_type.clone(),
+            json: session.json.clone(),
+            ..SessionDetails::default()
+        },
+        files: RegisterFilesOptions {
+            versions: match datasets.versions.as_slice() {
+                [] => Versions::None,
+                [one] => Versions::One(one.clone()),
+                several => Versions::Cycle(several.to_vec()),
+            },
+            default: datasets.default_revision,
+            server_only: datasets.server_only,
+            repository: datasets.repository.clone(),
+            exists: datasets.exists,
+            max_md5_size: datasets.max_md5_size,
+            ..RegisterFilesOptions::default()
+        },
+        exclude: datasets.exclude.clone(),
+        settle: config.watch.settle,
+    }
+}
+
+/// What the daemon needs.
+pub(super) fn daemon(config: &Config) -> daemon::Options {
+    let root = |root: &crate::config::DataRoot| watcher::RootOptions {
+        path: root.path.clone(),
+        mode: match root.watch {
+            WatchMode::Auto => watcher::WatchMode::Auto,
+            WatchMode::Native => watcher::WatchMode::Native,
+            WatchMode::Poll => watcher::WatchMode::Poll,
+        },
+        require_marker: None,
+    };
+    daemon::Options {
+        roots: config.data_roots.iter().map(root).collect(),
+        watch: watcher::WatchOptions {
+            flags: config.flags.clone(),
+            rescan_interval: config.watch.rescan_interval,
+            poll_interval: config.watch.poll_interval,
+            max_depth: watch_plan::DEFAULT_MAX_DEPTH,
+        },
+        settle: config.watch.settle,
+        retry: Backoff { initial: config.retry.initial, factor: config.retry.factor, max: config.retry.max },
+        permanent: config.retry.permanent,
+        workers: config.workers,
+        flagged: flagged(config),
+    }
+}
+
+/// Keeps other registrars off the data roots while this program works on them.
+pub(super) fn lock(config: &Config) -> Result<Vec<daemon::lock::RootLock>, Exit> {
+    let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
+    daemon::lock::RootLock::acquire_all(roots).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Io
+    })
+}
+
+/// A number of bytes as people read it.
+pub(super) fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}

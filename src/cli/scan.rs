@@ -1,0 +1,246 @@
+//! `scan`: registers what is flagged now, then ends.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::args::ScanArgs;
+use super::assemble;
+use super::exit::Exit;
+use crate::alyx::NextStep;
+use crate::config::Config;
+use crate::daemon::scan::{Scan, scan as scan_root};
+use crate::daemon::signals;
+use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::worker::session_name;
+use crate::flag::FlagFile;
+use crate::registration::flagged::FlaggedOptions;
+use crate::registration::{Error, LeftOutSummary, RegistrationClient};
+
+/// How often a session whose files are still changing is looked at again before it is left for another time.
+const LOOKS: u32 = 5;
+
+/// What came of one flag, as it is shown.
+struct Line {
+    session: String,
+    folder: PathBuf,
+    eid: Option<String>,
+    files: usize,
+    bytes: u64,
+    took: Duration,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Registered { left_out: String },
+    Planned { left_out: String },
+    Failed(Error),
+}
+
+/// Registers every flagged session once.
+pub(super) async fn scan(args: &ScanArgs) -> Exit {
+    match scan_with(args).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
+    let mut config = assemble::configuration(&args.config)?;
+    if args.no_files {
+        config.datasets.register = false;
+    }
+    let client = assemble::client(&config, assemble::credentials(&config)?)?;
+    // Looking needs no lock: a dry run may go on beside the daemon.
+    let _locks = if args.dry_run { Vec::new() } else { assemble::lock(&config)? };
+    let shutdown = CancellationToken::new();
+    let (rescan, _nobody) = mpsc::unbounded_channel();
+    signals::listen(shutdown.clone(), rescan).map_err(|error| {
+        tracing::error!("signals cannot be received: {error}");
+        Exit::Io
+    })?;
+
+    let mut flags = Vec::new();
+    let mut missed = false;
+    for root in &config.data_roots {
+        let found = walk(&config, &root.path, &shutdown).await?;
+        missed |= !found.problems.is_empty();
+        for problem in &found.problems {
+            tracing::warn!("{problem}");
+        }
+        flags.extend(found.flags);
+    }
+    flags.sort_by(|a, b| a.path.cmp(&b.path));
+
+    let options = assemble::flagged(&config);
+    let (client, options, dry) = (&client, &options, args.dry_run);
+    let mut lines = futures_util::stream::iter(flags)
+        .map(|flag| one(client, options, flag, dry))
+        .buffer_unordered(config.workers.max(1));
+    let (mut failed, mut done) = (Vec::new(), 0);
+    loop {
+        let line = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(Exit::Interrupted),
+            line = lines.next() => match line {
+                Some(line) => line,
+                None => break,
+            },
+        };
+        if args.json { println!("{}", line.to_json()) } else { line.print() }
+        match line.outcome {
+            Outcome::Failed(error) => failed.push(error),
+            _ => done += 1,
+        }
+    }
+    if !args.json {
+        let verb = if dry { "would be registered" } else { "registered" };
+        println!("{done} {verb}, {} not; {} flags in all", failed.len(), done + failed.len());
+    }
+    Ok(verdict(&failed, done, missed))
+}
+
+/// The exit code. Pure.
+fn verdict(failed: &[Error], done: usize, missed: bool) -> Exit {
+    if failed.iter().any(|e| e.next_step() == NextStep::NeedsCredentials) {
+        return Exit::Refused;
+    }
+    if done == 0 && !failed.is_empty() && failed.iter().all(Error::is_outage) {
+        return Exit::Unavailable;
+    }
+    if failed.is_empty() && !missed { Exit::Success } else { Exit::Incomplete }
+}
+
+/// Looks for flags below one root.
+async fn walk(config: &Config, root: &Path, shutdown: &CancellationToken) -> Result<Scan, Exit> {
+    if let Err(error) = std::fs::read_dir(root) {
+        tracing::error!("the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots");
+        return Err(Exit::Incomplete);
+    }
+    let layout = Layout { root: root.to_owned(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
+    let stop = shutdown.clone();
+    let walk = tokio::task::spawn_blocking(move || scan_root(layout, &|| stop.is_cancelled()));
+    walk.await.map_err(|error| {
+        tracing::error!("internal fault while scanning: {error}; please report it");
+        Exit::Incomplete
+    })
+}
+
+/// One flag, from the first look to the line that is shown.
+async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFile, dry: bool) -> Line {
+    let started = Instant::now();
+    let folder = flag.session_folder().to_owned();
+    let mut line = Line {
+        session: session_name(&folder),
+        folder,
+        eid: None,
+        files: 0,
+        bytes: 0,
+        took: Duration::ZERO,
+        outcome: Outcome::Planned { left_out: String::new() },
+    };
+    line.outcome = if dry {
+        match client.plan_flagged(&flag, options).await {
+            Ok(planned) => {
+                line.eid = planned.eid;
+                line.files = planned.files.len();
+                line.bytes = planned.files.iter().map(|f| f.size).sum();
+                Outcome::Planned { left_out: LeftOutSummary::of(&planned.left_out).to_string() }
+            }
+            Err(error) => Outcome::Failed(error),
+        }
+    } else {
+        match register(client, options, flag).await {
+            Ok(registered) => {
+                line.eid = Some(registered.eid);
+                line.files = registered.n_files;
+                line.bytes = registered.bytes;
+                Outcome::Registered { left_out: registered.left_out.to_string() }
+            }
+            Err(error) => Outcome::Failed(error),
+        }
+    };
+    line.took = started.elapsed();
+    line
+}
+
+/// Registers a flagged session, and waits a little for one whose files are still being written.
+async fn register(
+    client: &RegistrationClient,
+    options: &FlaggedOptions,
+    flag: FlagFile,
+) -> Result<crate::registration::flagged::Registered, Error> {
+    for _ in 1..LOOKS {
+        match client.register_flagged(flag.clone(), options).await {
+            Err(Error::StillChanging { wait, .. }) => tokio::time::sleep(wait).await,
+            other => return other,
+        }
+    }
+    client.register_flagged(flag, options).await
+}
+
+impl Line {
+    fn print(&self) {
+        let size = super::assemble::human_bytes(self.bytes);
+        let eid = self.eid.as_deref().unwrap_or("-");
+        match &self.outcome {
+            Outcome::Registered { left_out } => {
+                let took = self.took.as_secs_f64();
+                println!("ok    {}  {eid}  {} datasets, {size}, {took:.2} s{}", self.session, self.files, aside(left_out));
+            }
+            Outcome::Planned { left_out } => {
+                let state = if self.eid.is_some() { eid } else { "new on Alyx" };
+                println!("would {}  {state}  {} datasets, {size}{}", self.session, self.files, aside(left_out));
+            }
+            Outcome::Failed(error) => println!("not   {}  {error}", self.session),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (outcome, left_out, error) = match &self.outcome {
+            Outcome::Registered { left_out } => ("registered", Some(left_out), None),
+            Outcome::Planned { left_out } => ("planned", Some(left_out), None),
+            Outcome::Failed(error) => ("failed", None, Some(error.to_string())),
+        };
+        json!({
+            "session": self.session,
+            "folder": self.folder.to_string_lossy(),
+            "outcome": outcome,
+            "eid": self.eid,
+            "datasets": self.files,
+            "bytes": self.bytes,
+            "took": self.took.as_secs_f64(),
+            "left_out": left_out,
+            "error": error,
+        })
+    }
+}
+
+fn aside(left_out: &str) -> String {
+    if left_out.is_empty() { String::new() } else { format!("; left out: {left_out}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alyx;
+
+    fn away() -> Error {
+        let (url, reason) = ("http://x".into(), "refused".into());
+        alyx::Error::Unreachable { url, reason, maybe_done: false }.into()
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_all_went_well() {
+        assert_eq!(verdict(&[], 3, false), Exit::Success);
+        assert_eq!(verdict(&[], 3, true), Exit::Incomplete);
+        assert_eq!(verdict(&[Error::Invalid("x".into())], 3, false), Exit::Incomplete);
+        assert_eq!(verdict(&[away()], 0, false), Exit::Unavailable);
+        assert_eq!(verdict(&[away()], 1, false), Exit::Incomplete);
+        let login = alyx::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        assert_eq!(verdict(&[away(), login.into()], 0, false), Exit::Refused);
+    }
+}
