@@ -1,1 +1,5 @@
 //! What the operator types.
+
+pub mod args;
+pub mod exit;
+pub mod logging;
