@@ -1,0 +1,275 @@
+//! What the operator types.
+
+#[cfg(feature = "sandbox")]
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{LogFormat, LogLevel, Overrides};
+
+/// Registers finished experiments on Alyx, with their files.
+///
+/// A rig puts an empty create_me.flag into the folder of a finished session. This program finds it, creates
+/// the session on the lab's Alyx, registers its files, and removes the flag when Alyx has confirmed them all.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "alyx-registrar", version, about, long_about, arg_required_else_help = true, after_help = EXIT_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_HELP: &str = "\
+Exit codes:
+    0  all went well
+    1  something was not registered; its flag is kept
+    2  the command line is not understood
+   69  the server cannot be reached
+   74  a folder or file of the program cannot be used
+   77  the server refuses the user, password or token
+   78  the configuration cannot be understood
+  130  stopped before it was done";
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Watch the data roots and register sessions until told to stop
+    Run(RunArgs),
+    /// Register what is flagged now, then end
+    Scan(ScanArgs),
+    /// Serve an Alyx for trying things out
+    #[cfg(feature = "sandbox")]
+    Sandbox(SandboxArgs),
+    /// See it work on an example, without an Alyx and without your data
+    #[cfg(feature = "sandbox")]
+    Demo(DemoArgs),
+}
+
+/// Where the configuration is, and what wins over it. Shared by `run` and `scan`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigArgs {
+    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
+    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Folder with sessions, in place of the configured data_roots; may be repeated
+    #[arg(long = "data-root", value_name = "DIR")]
+    pub data_roots: Vec<PathBuf>,
+
+    /// How much is logged, in place of log.level
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+
+    /// Form of the log, in place of log.format
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl ConfigArgs {
+    /// The file that was named, else the usual place.
+    pub fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH))
+    }
+
+    /// What was typed, as far as it wins over the file. Paths are made whole with `working_folder`.
+    pub fn overrides(&self, working_folder: &Path) -> Overrides {
+        Overrides {
+            data_roots: self.data_roots.iter().map(|typed| whole(typed, working_folder)).collect(),
+            log_level: self.log_level,
+            log_format: self.log_format,
+            ..Overrides::default()
+        }
+    }
+}
+
+/// `.` and `..` are resolved by the disk where the folder is there, so that a link means what it means to `cd`.
+fn whole(typed: &Path, working_folder: &Path) -> PathBuf {
+    let joined = working_folder.join(typed);
+    let plain = |path: &Path| path.components().all(|part| part != std::path::Component::ParentDir);
+    if plain(&joined) { joined } else { std::fs::canonicalize(&joined).unwrap_or(joined) }
+}
+
+#[cfg(not(feature = "sandbox"))]
+const RUN_HELP: &str = "\
+Examples:
+  alyx-registrar run --config /etc/alyx-registrar/config.yaml
+
+SIGTERM or Ctrl-C stops it within seconds; nothing is lost.";
+
+#[cfg(feature = "sandbox")]
+const RUN_HELP: &str = "\
+Examples:
+  alyx-registrar run --config /etc/alyx-registrar/config.yaml
+  alyx-registrar run --sandbox --data-root ~/mydata
+
+With --sandbox nothing reaches a real Alyx: an Alyx inside this program takes its place, and no configuration is
+needed. When --config or ALYX_REGISTRAR_CONFIG names one, all of it counts except the address and the credentials.
+Flags are removed as usual.
+
+SIGTERM or Ctrl-C stops it within seconds; nothing is lost.";
+
+/// `run`: the daemon.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = RUN_HELP)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Register on an Alyx inside this program, not on a real one
+    #[cfg(feature = "sandbox")]
+    #[arg(long)]
+    pub sandbox: bool,
+}
+
+const SCAN_HELP: &str = "\
+Examples:
+  alyx-registrar scan --dry-run
+  alyx-registrar scan --data-root /data/subjects --no-files
+
+Ends with 0 when every flagged session was registered, with 1 when one was not.";
+
+/// `scan`: one shot.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = SCAN_HELP)]
+pub struct ScanArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Say what would be registered; change nothing, neither on Alyx nor on disk
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Create the sessions only; leave their files alone
+    #[arg(long)]
+    pub no_files: bool,
+
+    /// Print one JSON object a session on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "sandbox")]
+const SANDBOX_HELP: &str = "\
+Examples:
+  alyx-registrar sandbox
+  alyx-registrar sandbox --listen 127.0.0.1:9000 --db lab.sqlite
+
+It is for trying things out: anybody who reaches the address may do anything. Ctrl-C stops it.";
+
+/// `sandbox`: the embedded server alone.
+#[cfg(feature = "sandbox")]
+#[derive(Args, Clone, Debug)]
+#[command(after_help = SANDBOX_HELP)]
+pub struct SandboxArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// Keep the records in this SQLite file [default: in memory, gone at the end]
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+
+    /// Labs, users, subjects and dataset types, in place of the built-in ones (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+
+    /// Answer 429 to more than N requests a minute for one user [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub throttle: Option<u32>,
+
+    /// How much is logged
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+
+    /// Form of the log
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+#[cfg(feature = "sandbox")]
+const DEMO_HELP: &str = "\
+Examples:
+  alyx-registrar demo
+  alyx-registrar demo --keep
+
+Takes a few seconds. Everything happens in a temporary folder and on this computer.";
+
+/// `demo`: an example from the flag to the confirmed files.
+#[cfg(feature = "sandbox")]
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DEMO_HELP)]
+pub struct DemoArgs {
+    /// Keep the example folder, and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_fits_a_screen_and_has_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        let commands: Vec<_> =
+            cli.get_subcommands_mut().filter(|command| command.get_name() != "help").collect();
+        assert!(commands.len() >= 2);
+        for command in commands {
+            let help = command.render_long_help().to_string();
+            let name = command.get_name().to_owned();
+            assert!(help.contains(&format!("alyx-registrar {name}")) && help.contains("Examples:"), "{help}");
+            assert!(help.lines().count() <= 50, "{name}: {} lines", help.lines().count());
+            let short = command.render_help().to_string();
+            assert!(short.lines().count() <= 40, "{name}: {} lines", short.lines().count());
+        }
+    }
+
+    #[test]
+    fn the_help_tells_every_exit_code_with_its_meaning() {
+        for exit in Exit::ALL {
+            let line = format!("{:>5}  {}", exit.code(), exit.meaning());
+            assert!(EXIT_HELP.lines().any(|told| told == line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_was_typed_wins_and_paths_become_whole() {
+        let typed =
+            ["alyx-registrar", "scan", "--data-root", "rig", "--data-root", "/abs", "--log-level", "debug"];
+        let Command::Scan(scan) = Cli::try_parse_from(typed).unwrap().command else { panic!("not scan") };
+        let overrides = scan.config.overrides(Path::new("/home/me"));
+        assert_eq!(overrides.data_roots, [Path::new("/home/me/rig"), Path::new("/abs")]);
+        assert_eq!(overrides.log_level, Some(LogLevel::Debug));
+    }
+
+    #[test]
+    fn two_dots_are_resolved_by_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = std::fs::canonicalize(folder.path()).unwrap();
+        std::fs::create_dir(real.join("a")).unwrap();
+        assert_eq!(whole(Path::new("../a"), &real.join("a")), real.join("a"));
+        assert_eq!(whole(Path::new("."), &real), real);
+    }
+
+    #[test]
+    fn no_command_or_a_wrong_one_is_a_usage_error() {
+        for typed in
+            [vec!["alyx-registrar"], vec!["alyx-registrar", "fly"], vec!["alyx-registrar", "scan", "--x"]]
+        {
+            let failure = Cli::try_parse_from(typed).unwrap_err();
+            assert_eq!(failure.exit_code(), i32::from(Exit::Usage.code()));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The log: lines for people or JSON for programs, on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{LogConfig, LogFormat, LogLevel};
+
+/// How much is logged, and in which form.
+pub type LogOptions = LogConfig;
+
+/// Libraries that talk about every connection; they are heard from `warn` on, except at `trace`.
+const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "notify"];
+
+/// Starts logging for this process.
+///
+/// `RUST_LOG`, when set and not empty, replaces the level and all filters.
+///
+/// # Errors
+/// `RUST_LOG` is not a filter, or logging was started before. One line for a person.
+pub fn init(options: &LogOptions) -> Result<(), String> {
+    let rust_log = std::env::var("RUST_LOG").ok();
+    let filter = filter(options.level, rust_log.as_deref())?;
+    let subscriber = subscriber(options.format, filter, io::stderr().is_terminal(), io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|err| err.to_string())
+}
+
+/// The filter for a level, unless `RUST_LOG` says otherwise.
+fn filter(level: LogLevel, rust_log: Option<&str>) -> Result<EnvFilter, String> {
+    if let Some(typed) = rust_log.filter(|typed| !typed.trim().is_empty()) {
+        return EnvFilter::try_new(typed).map_err(|err| {
+            format!("RUST_LOG is not a filter ({err}); write a level such as info, or unset it")
+        });
+    }
+    let word = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let mut directives = word.to_owned();
+    if matches!(level, LogLevel::Info | LogLevel::Debug) {
+        for library in NOISY {
+            directives += &format!(",{library}=warn");
+        }
+    }
+    EnvFilter::try_new(directives).map_err(|err| err.to_string())
+}
+
+/// `colours`: the writer is a terminal. JSON never has colours.
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    colours: bool,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    match format {
+        LogFormat::Text => Box::new(builder.with_target(false).finish()),
+        LogFormat::Json => Box::new(builder.json().with_ansi(false).flatten_event(true).finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, level: LogLevel, rust_log: Option<&str>, write: impl FnOnce()) -> String {
+        let page = Page::default();
+        let for_writer = page.clone();
+        let filter = filter(level, rust_log).unwrap();
+        let subscriber = subscriber(format, filter, false, move || for_writer.clone());
+        tracing::subscriber::with_default(subscriber, write);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn two_lines() {
+        tracing::info!(session = "s1", n_files = 3, "registered");
+        tracing::info!(target: "hyper_util::client", "connecting");
+        tracing::debug!("a step");
+    }
+
+    #[test]
+    fn text_is_one_plain_line_an_event_without_the_noise_of_libraries() {
+        let log = written(LogFormat::Text, LogLevel::Info, None, two_lines);
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains("INFO registered session=\"s1\" n_files=3"), "{log}");
+        assert!(!log.contains('\u{1b}'), "{log:?}");
+        assert!(log.starts_with("20"), "no time in front: {log}");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_the_fields_at_its_top() {
+        let log = written(LogFormat::Json, LogLevel::Debug, None, two_lines);
+        let lines: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        assert_eq!(lines[0]["message"], "registered");
+        assert_eq!(lines[0]["session"], "s1");
+        assert_eq!(lines[0]["n_files"], 3);
+        assert!(lines[0]["timestamp"].is_string());
+    }
+
+    #[test]
+    fn rust_log_replaces_the_level_and_the_filters() {
+        let log = written(LogFormat::Text, LogLevel::Error, Some("info"), two_lines);
+        assert_eq!(log.lines().count(), 2, "{log}");
+        assert_eq!(written(LogFormat::Text, LogLevel::Error, Some(" "), two_lines), "");
+        assert!(filter(LogLevel::Info, Some("a=b=c")).is_err());
+    }
+}
