@@ -65,7 +65,10 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
     let options = alyx::ClientOptions {
         url: config.alyx.url.to_string(),
         credentials,
-        timeouts: alyx::Timeouts { connect: config.alyx.connect_timeout, request: config.alyx.request_timeout },
+        timeouts: alyx::Timeouts {
+            connect: config.alyx.connect_timeout,
+            request: config.alyx.request_timeout,
+        },
         retry: alyx::RetryPolicy::default(),
     };
     let alyx = alyx::Client::new(options).map_err(|error| {

@@ -90,7 +90,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
                 None => break,
             },
         };
-        if args.json { println!("{}", line.to_json()) } else { line.print() }
+        if args.json {
+            println!("{}", line.to_json())
+        } else {
+            line.print()
+        }
         match line.outcome {
             Outcome::Failed(error) => failed.push(error),
             _ => done += 1,
@@ -117,7 +121,9 @@ fn verdict(failed: &[Error], done: usize, missed: bool) -> Exit {
 /// Looks for flags below one root.
 async fn walk(config: &Config, root: &Path, shutdown: &CancellationToken) -> Result<Scan, Exit> {
     if let Err(error) = std::fs::read_dir(root) {
-        tracing::error!("the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots");
+        tracing::error!(
+            "the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots"
+        );
         return Err(Exit::Incomplete);
     }
     let layout = Layout { root: root.to_owned(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
@@ -189,11 +195,21 @@ impl Line {
         match &self.outcome {
             Outcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                println!("ok    {}  {eid}  {} datasets, {size}, {took:.2} s{}", self.session, self.files, aside(left_out));
+                println!(
+                    "ok    {}  {eid}  {} datasets, {size}, {took:.2} s{}",
+                    self.session,
+                    self.files,
+                    aside(left_out)
+                );
             }
             Outcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
-                println!("would {}  {state}  {} datasets, {size}{}", self.session, self.files, aside(left_out));
+                println!(
+                    "would {}  {state}  {} datasets, {size}{}",
+                    self.session,
+                    self.files,
+                    aside(left_out)
+                );
             }
             Outcome::Failed(error) => println!("not   {}  {error}", self.session),
         }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use crate::alyx::Credentials;
+
 /// The variable that holds a token when the configuration names no source.
 pub const DEFAULT_TOKEN_ENV: &str = "ALYX_TOKEN";
 /// The variable that holds a password when the configuration names no source.
@@ -28,25 +30,6 @@ pub enum CredentialSource {
     TokenEnv(String),
     /// No key is there: `ALYX_TOKEN`, else `ALYX_PASSWORD`.
     DefaultEnv,
-}
-
-/// A secret that is ready for the server. Its `Debug` does not print the secret.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// Sent once to `/auth-token`.
-    Password {
-        /// The Alyx user.
-        username: String,
-        /// The password of that user.
-        password: SecretString,
-    },
-    /// Sent with each request.
-    Token {
-        /// The Alyx user, where the configuration names one.
-        username: Option<String>,
-        /// The token of that user.
-        token: SecretString,
-    },
 }
 
 /// The secret, and what the operator should mend about the way in which it is kept.

@@ -4,7 +4,7 @@
 //!
 //! 1. `document`: the YAML as it was typed. Every key is optional, no other key is known.
 //! 2. [`Config`]: what is meant. Plain Rust values, all checked, all defaults filled in. No IO happened yet.
-//! 3. [`Credentials`]: the password or token, read from its file or variable when it is needed.
+//! 3. [`Credentials`](crate::alyx::Credentials): the password or token, read from its file or variable when it is needed.
 //!
 //! Every refusal is a [`ConfigError`] that names the file, the line and the key. One reading tells all of
 //! them at once.
@@ -37,7 +37,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use reqwest::Url;
 
-pub use credentials::{CredentialSource, Credentials, CredentialsError, LoadedCredentials};
+pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials};
 pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
 
