@@ -1,6 +1,214 @@
-//! `demo`
+//! `demo`: the whole job on an example, with the real daemon, a real configuration file and the embedded Alyx.
+
+mod example;
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use super::args::DemoArgs;
+use super::assemble::{self, human_bytes};
+use super::complain;
 use super::exit::Exit;
-pub(super) async fn demo(_args: &DemoArgs) -> Exit {
-    Exit::Io
+use super::logging::{self, LogOptions};
+use crate::alyx::SessionSearch;
+use crate::config::{Config, Environment, LogFormat, LogLevel, Overrides};
+use crate::daemon::worker::AttemptResult;
+use crate::daemon::{self, Report};
+use crate::registration::RegistrationClient;
+use crate::sandbox::{Sandbox, SandboxOptions};
+use example::{ExampleSession, SESSIONS, UNKNOWN};
+
+/// If something hangs, the demonstration ends all the same.
+const AT_MOST: Duration = Duration::from_secs(60);
+
+/// What the daemon said last about a session.
+struct Shown {
+    took: Duration,
+    outcome: String,
+}
+
+/// Shows the whole job on an example.
+pub(super) async fn demo(args: &DemoArgs) -> Exit {
+    let folder = match tempfile::Builder::new().prefix("alyx-registrar-demo-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => {
+            complain(format_args!("no temporary folder can be made: {error}"));
+            return Exit::Io;
+        }
+    };
+    let exit = tokio::select! {
+        shown = show(folder.path()) => match shown {
+            Ok(exit) => exit,
+            Err(error) => {
+                complain(format_args!("the demonstration failed: {error:#}"));
+                Exit::Incomplete
+            }
+        },
+        _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+    };
+    if args.keep {
+        println!("The example is kept in {}", folder.keep().display());
+    }
+    exit
+}
+
+async fn show(folder: &Path) -> anyhow::Result<Exit> {
+    let level = LogOptions { level: LogLevel::Error, format: LogFormat::Text };
+    logging::init(&level).map_err(anyhow::Error::msg)?;
+    let root = folder.join("data");
+    println!("An example rig with {} finished sessions: {}", SESSIONS.len(), root.display());
+    for session in &SESSIONS {
+        session.write(&root)?;
+    }
+    let sandbox = Sandbox::start(SandboxOptions::default()).await?;
+    println!("An Alyx for trying things out: {}", sandbox.url());
+    let config = configuration(folder, &root, sandbox.url())?;
+    println!("The daemon watches, configured by {}\n", folder.join("config.yaml").display());
+
+    let credentials = assemble::credentials(&config).map_err(|_| anyhow::anyhow!("no credentials"))?;
+    let client = assemble::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
+    let shutdown = CancellationToken::new();
+    let (reports_in, mut reports) = mpsc::unbounded_channel();
+    let (_rescan, rescans) = mpsc::unbounded_channel();
+    let service = tokio::spawn(daemon::run(
+        client.clone(),
+        assemble::daemon(&config),
+        Some(reports_in),
+        rescans,
+        shutdown.clone(),
+    ));
+    let outcomes = tokio::time::timeout(AT_MOST, outcomes(&root, &mut reports)).await;
+    shutdown.cancel();
+    service.await?;
+    let outcomes =
+        outcomes.map_err(|_| anyhow::anyhow!("not every session had an outcome within {AT_MOST:?}"))??;
+    let complete = table(&client, &root, &outcomes).await?;
+    sandbox.stop().await;
+    Ok(if complete { Exit::Success } else { Exit::Incomplete })
+}
+
+/// Writes a configuration as a person would, and reads it as the daemon does.
+fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config> {
+    let password = folder.join("password");
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
+    writeln!(file, "{}", super::sandbox::PASSWORD)?;
+    let state = folder.join("state");
+    std::fs::create_dir(&state)?;
+    let path = folder.join("config.yaml");
+    // JSON in quotes is YAML, whatever the temporary folder is called.
+    let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
+    std::fs::write(
+        &path,
+        format!(
+            "data_roots:\n  - {}\nalyx:\n  url: {url}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
+             watch:\n  settle: 200 ms\n",
+            quoted(root),
+            super::sandbox::USER,
+            quoted(&password),
+            quoted(&state),
+        ),
+    )?;
+    Config::load_with(&path, &Overrides::default(), &Environment::default())
+        .map_err(|e| anyhow::anyhow!("{e}"))
+}
+
+/// Drops the flags when the daemon is ready, and shows each outcome as it comes.
+async fn outcomes(
+    root: &Path,
+    reports: &mut mpsc::UnboundedReceiver<Report>,
+) -> io::Result<HashMap<PathBuf, Shown>> {
+    let mut shown = HashMap::new();
+    while let Some(report) = reports.recv().await {
+        match report {
+            Report::Scanned(_) if shown.is_empty() => {
+                let dropped = Instant::now();
+                for session in &SESSIONS {
+                    std::fs::write(session.flag(root), "")?;
+                }
+                println!(
+                    "{} flags dropped ({:.1} ms)",
+                    SESSIONS.len(),
+                    dropped.elapsed().as_secs_f64() * 1e3
+                );
+            }
+            Report::Scanned(_) => {}
+            Report::Attempt { attempt, .. } => {
+                let outcome = match &attempt.result {
+                    AttemptResult::Registered(done) if done.left_out.is_empty() => "registered".to_owned(),
+                    AttemptResult::Registered(done) => format!("registered; left out: {}", done.left_out),
+                    // Still settling: it runs again by itself.
+                    AttemptResult::Failed(error @ crate::registration::Error::StillChanging { .. }) => {
+                        println!("  {:<24} waits: {error}", attempt.session);
+                        continue;
+                    }
+                    AttemptResult::Failed(error) => error.to_string(),
+                    AttemptResult::Gone | AttemptResult::Stopped => continue,
+                };
+                println!("  {:<24} {outcome}", attempt.session);
+                shown.insert(attempt.flag, Shown { took: attempt.took, outcome });
+                if shown.len() == SESSIONS.len() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(shown)
+}
+
+/// What Alyx holds afterwards, and what still waits. Returns whether all is as it should be.
+async fn table(
+    client: &RegistrationClient,
+    root: &Path,
+    outcomes: &HashMap<PathBuf, Shown>,
+) -> anyhow::Result<bool> {
+    println!("\nRead back from Alyx:");
+    println!("{:<24} {:<36} {:>8} {:>9} {:>7}  outcome", "session", "eid", "datasets", "bytes", "took");
+    let mut waiting: Vec<&ExampleSession> = Vec::new();
+    let mut complete = true;
+    for session in &SESSIONS {
+        let path = crate::alf::SessionPath::parse(&root.join(session.folder))?;
+        let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
+        let flag = session.flag(root);
+        let waits = flag.try_exists()?;
+        let shown = outcomes.get(&flag);
+        let took = shown.map_or(String::new(), |s| format!("{:.2} s", s.took.as_secs_f64()));
+        let found = client.alyx().sessions(&search).await?;
+        complete &= match found.as_slice() {
+            [] => waits && path.subject() == UNKNOWN,
+            [_] => !waits,
+            _ => false,
+        };
+        let (eid, datasets) = match found.first() {
+            Some(one) => (one.eid(), client.alyx().datasets_of_session(one.eid()).await?),
+            None => ("-", Vec::new()),
+        };
+        let bytes: u64 = datasets.iter().filter_map(|d| d.file_size).sum();
+        let outcome = if waits { "waits" } else { session.about };
+        println!(
+            "{:<24} {eid:<36} {:>8} {:>9} {took:>7}  {outcome}",
+            session.name(),
+            datasets.len(),
+            human_bytes(bytes),
+        );
+        if waits {
+            waiting.push(session);
+        }
+    }
+    for session in waiting {
+        let flag = session.flag(root);
+        println!("\nThe flag still waits in {}", flag.display());
+        if let Some(shown) = outcomes.get(&flag) {
+            println!("because: {}.", shown.outcome);
+            println!(
+                "Nothing is lost: the daemon looks again by itself, and at once when the flag is touched."
+            );
+        }
+    }
+    Ok(complete)
 }

@@ -1,9 +1,141 @@
-//! `sandbox`: the embedded Alyx alone, or beside the daemon.
+//! `sandbox`: the embedded Alyx alone, or beside the daemon (`run --sandbox`).
+
+use std::path::Path;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use super::args::{ConfigArgs, SandboxArgs};
 use super::exit::Exit;
-pub(super) async fn sandbox(_args: &SandboxArgs) -> Exit {
-    Exit::Io
+use super::logging::{self, LogOptions};
+use super::{assemble, complain, run};
+use crate::alyx::Credentials;
+use crate::config::{Config, Environment, SandboxSetup};
+use crate::daemon::signals;
+use crate::sandbox::{Database, Sandbox, SandboxOptions, Seed};
+
+/// The user of the shipped seed.
+pub(super) const USER: &str = "test_user";
+/// His password. No secret: the sandbox guards nothing.
+pub(super) const PASSWORD: &str = "TapetesBloc18";
+
+/// Serves until it is told to stop.
+pub(super) async fn sandbox(args: &SandboxArgs) -> Exit {
+    match serve(args).await {
+        Ok(()) => Exit::Success,
+        Err(exit) => exit,
+    }
 }
-pub(super) async fn run_beside(_args: &ConfigArgs) -> Exit {
-    Exit::Io
+
+async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
+    let options =
+        LogOptions { level: args.log_level.unwrap_or_default(), format: args.log_format.unwrap_or_default() };
+    logging::init(&options).map_err(|error| {
+        complain(error);
+        Exit::Config
+    })?;
+    let seed = match &args.seed {
+        None => Seed::default(),
+        Some(path) => seed(path)?,
+    };
+    let database = args.db.clone().map_or(Database::Memory, Database::File);
+    let sandbox =
+        Sandbox::open(SandboxOptions { database, seed, throttle: args.throttle, ..Default::default() });
+    let sandbox = sandbox.map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Io
+    })?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        tracing::error!("{} cannot be listened on ({error}); choose another with --listen", args.listen);
+        Exit::Unavailable
+    })?;
+    let address = listener.local_addr().unwrap_or(args.listen);
+    let shutdown = CancellationToken::new();
+    let (rescan, _nobody) = mpsc::unbounded_channel();
+    signals::listen(shutdown.clone(), rescan).map_err(|_| Exit::Io)?;
+    println!(
+        "An Alyx for trying things out: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
+    );
+    sandbox.serve(listener, shutdown).await.map_err(|error| {
+        tracing::error!("the sandbox failed: {error}");
+        Exit::Unavailable
+    })
+}
+
+fn seed(path: &Path) -> Result<Seed, Exit> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        tracing::error!("the seed {path:?} cannot be read: {error}");
+        Exit::Config
+    })?;
+    Seed::parse(&text).map_err(|error| {
+        tracing::error!("{}: {error}", path.display());
+        Exit::Config
+    })
+}
+
+/// The daemon on the user's own folders, with the embedded Alyx in place of a real one.
+///
+/// Labs and subjects come to be when they are first asked for: nobody has entered the user's animals beforehand.
+pub(super) async fn run_beside(args: &ConfigArgs) -> Exit {
+    match beside(args).await {
+        Ok(()) => Exit::Success,
+        Err(exit) => exit,
+    }
+}
+
+async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
+    let scratch = tempfile::tempdir().map_err(|error| {
+        complain(format_args!("no temporary folder can be made: {error}"));
+        Exit::Io
+    })?;
+    let options = SandboxOptions { open_house: true, ..Default::default() };
+    let sandbox = Sandbox::start(options).await.map_err(|error| {
+        complain(error);
+        Exit::Unavailable
+    })?;
+    let mut config = if args.config.is_some() {
+        assemble::configuration(args)?
+    } else {
+        own_folders(args, sandbox.url(), scratch.path())?
+    };
+    config.alyx.url = sandbox.url().parse().map_err(|_| Exit::Unavailable)?;
+    let credentials =
+        Credentials::Password { username: USER.to_owned(), password: SecretString::from(PASSWORD) };
+    tracing::info!(
+        "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
+        sandbox.url()
+    );
+    let watched = run::watch(&config, credentials).await;
+    sandbox.stop().await;
+    watched
+}
+
+/// A configuration for folders that were typed, without a file.
+fn own_folders(args: &ConfigArgs, url: &str, scratch: &Path) -> Result<Config, Exit> {
+    let here = std::env::current_dir().map_err(|error| {
+        complain(format_args!("the working folder cannot be found: {error}"));
+        Exit::Io
+    })?;
+    let overrides = args.overrides(&here);
+    if overrides.data_roots.is_empty() {
+        complain("say which folder to watch: run --sandbox --data-root DIR");
+        return Err(Exit::Usage);
+    }
+    let setup = SandboxSetup {
+        url: url.to_owned(),
+        username: USER.to_owned(),
+        data_roots: overrides.data_roots.clone(),
+        state_dir: scratch.join("state"),
+    };
+    let overrides = crate::config::Overrides { state_dir: Some(setup.state_dir.clone()), ..overrides };
+    let name = Path::new("sandbox configuration");
+    let config = Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default());
+    let config = config.map_err(|errors| {
+        eprintln!("{errors}");
+        Exit::Config
+    })?;
+    assemble::start_log(&config)?;
+    Ok(config)
 }

@@ -98,10 +98,7 @@ impl RegistrationClient {
     ) -> Result<Registered, Error> {
         let content = flag.content()?;
         let session = SessionPath::parse(flag.session_folder())?;
-        let found = match options.register_files {
-            true => self.look_through(&session, wanted(&content, options)).await?,
-            false => FoundFiles::default(),
-        };
+        let found = self.look_for_files(&flag, &session, &content, options).await?;
         still_changing(&found, options.settle, SystemTime::now())?;
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
         let ensured =
@@ -146,13 +143,27 @@ impl RegistrationClient {
     pub async fn plan_flagged(&self, flag: &FlagFile, options: &FlaggedOptions) -> Result<Planned, Error> {
         let content = flag.content()?;
         let session = SessionPath::parse(flag.session_folder())?;
-        let found = match options.register_files {
-            true => self.look_through(&session, wanted(&content, options)).await?,
-            false => FoundFiles::default(),
-        };
+        let found = self.look_for_files(flag, &session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
         let eid = self.plan_session(&session, &options.defaults, extra).await?;
         Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
+    }
+
+    /// The files of a flagged session, if they are wanted at all.
+    async fn look_for_files(
+        &self,
+        flag: &FlagFile,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &FlaggedOptions,
+    ) -> Result<FoundFiles, Error> {
+        if !options.register_files {
+            return Ok(FoundFiles::default());
+        }
+        let mut found = self.look_through(session, wanted(content, options)).await?;
+        // Nobody wonders why the flag itself is not registered.
+        found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
+        Ok(found)
     }
 
     /// The eid of a session that is on Alyx; otherwise checks that it could be created.
