@@ -10,6 +10,10 @@ use super::file_pattern::{FilePattern, fold};
 /// The largest automaton that all patterns together may need, in bytes; a real database needs some 100,000.
 const SIZE_LIMIT: usize = 64 << 20;
 
+/// Memory for the states that a search meets, in bytes a thread. With the default (2 MiB) the patterns of Alyx's own
+/// types evict each other's states, and a name costs ten times as much.
+const STATES_LIMIT: usize = 16 << 20;
+
 /// One dataset type of an Alyx database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DatasetType {
@@ -104,8 +108,11 @@ impl DatasetTypes {
                 Err(error) => problems.push(format!("dataset type {:?}: {error}", kind.name)),
             }
         }
-        let patterns =
-            RegexSetBuilder::new(&regexes).size_limit(SIZE_LIMIT).build().unwrap_or_else(|error| {
+        let patterns = RegexSetBuilder::new(&regexes)
+            .size_limit(SIZE_LIMIT)
+            .dfa_size_limit(STATES_LIMIT)
+            .build()
+            .unwrap_or_else(|error| {
                 problems.push(format!(
                     "the file name patterns of {} dataset types cannot be used together: {error}",
                     regexes.len()
