@@ -13,7 +13,6 @@ pub(crate) const WORD: &str = r"\p{L}\p{N}_";
 pub(crate) const ASCII_WORD: &str = "a-zA-Z0-9_";
 
 /// Compiles a pattern that is part of this program.
-#[allow(clippy::expect_used)]
 pub(crate) fn constant(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this program compiles")
 }

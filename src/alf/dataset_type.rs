@@ -10,6 +10,10 @@ use super::file_pattern::{FilePattern, fold};
 /// The largest automaton that all patterns together may need, in bytes; a real database needs some 100,000.
 const SIZE_LIMIT: usize = 64 << 20;
 
+/// Memory for the states that a search meets, in bytes a thread. With the default (2 MiB) the patterns of Alyx's own
+/// types evict each other's states, and a name costs ten times as much.
+const STATES_LIMIT: usize = 16 << 20;
+
 /// One dataset type of an Alyx database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DatasetType {
@@ -104,8 +108,11 @@ impl DatasetTypes {
                 Err(error) => problems.push(format!("dataset type {:?}: {error}", kind.name)),
             }
         }
-        let patterns =
-            RegexSetBuilder::new(&regexes).size_limit(SIZE_LIMIT).build().unwrap_or_else(|error| {
+        let patterns = RegexSetBuilder::new(&regexes)
+            .size_limit(SIZE_LIMIT)
+            .dfa_size_limit(STATES_LIMIT)
+            .build()
+            .unwrap_or_else(|error| {
                 problems.push(format!(
                     "the file name patterns of {} dataset types cannot be used together: {error}",
                     regexes.len()
@@ -157,5 +164,77 @@ fn split_suffix(file_name: &str) -> (&str, &str) {
     match file_name.rfind('.') {
         Some(dot) if dot > 0 && dot + 1 < file_name.len() => file_name.split_at(dot),
         _ => (file_name, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn types(kinds: &[(&str, &str)], extensions: &[&str]) -> DatasetTypes {
+        let kinds = kinds
+            .iter()
+            .map(|(name, pattern)| DatasetType { name: (*name).into(), filename_pattern: (*pattern).into() })
+            .collect();
+        DatasetTypes::new(kinds, extensions.iter().map(|e| (*e).to_owned()).collect())
+    }
+
+    #[test]
+    fn an_empty_extension_is_none() {
+        let types = types(&[("all", "*")], &["", ".npy", ""]);
+        for name in ["README", "notes.txt", ".npy", "spikes.times.", "a.npy.bak", "a.b.NPY"] {
+            assert!(matches!(types.find(name), Err(NoDatasetType::UnknownExtension(_))), "{name}");
+        }
+        assert!(types.find("a.npy").is_ok());
+        assert_eq!(types.problems(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_type_without_pattern_takes_names_of_its_own_object_and_attribute_only() {
+        let types = types(&[("mpci.times", ""), ("notes", "  ")], &[".npy", ".txt"]);
+        assert_eq!(types.find("_ibl_mpci.times_scope.raw.npy").unwrap().name, "mpci.times");
+        assert_eq!(types.find("notes.txt").unwrap().name, "notes");
+        for name in ["Mpci.times.npy", "mpci.timestamps.npy", "my notes.txt", "notes.x.txt"] {
+            assert_eq!(types.find(name), Err(NoDatasetType::None), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_several_types_want_is_refused_with_their_names() {
+        let types =
+            types(&[("b", "*times*"), ("spikes.times", ""), ("a", "spikes*"), ("c", "x*")], &[".npy"]);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            types.find("spikes.times.npy"),
+            Err(NoDatasetType::Several(names(&["b", "spikes.times", "a"])))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_database_is_told_and_the_rest_still_works() {
+        let absurd = "[!é]".repeat(100_000);
+        let types = types(&[("absurd", &absurd), ("spikes.times", "spikes.times*")], &[".npy", ".npy"]);
+        assert_eq!(types.find("spikes.times.npy").unwrap().name, "spikes.times");
+        let [extension, pattern] = types.problems() else { panic!("{:?}", types.problems()) };
+        assert!(extension.contains(".npy") && extension.contains("Alyx admin"), "{extension}");
+        assert!(pattern.contains("absurd") && pattern.contains("Alyx admin"), "{pattern}");
+    }
+
+    #[test]
+    fn a_database_without_types_knows_no_file() {
+        assert!(DatasetTypes::default().find("spikes.times.npy").is_err());
+        assert!(DatasetTypes::default().matching("spikes.times.npy").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn finding_never_panics(name in any::<String>(), pattern in "[a-z*?\\[\\]!.-]{0,12}") {
+            let types = types(&[("p", &pattern), ("q", "")], &[".npy"]);
+            let _ = types.find(&name);
+            prop_assert_eq!(types.matching(&name).len(), usize::from(
+                !pattern.is_empty() && FilePattern::parse(&pattern).unwrap().matches(&name)));
+        }
     }
 }

@@ -5,6 +5,9 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::civil::Date;
 
+use super::characters::{is_label, is_word};
+use super::revision::is_loose_date;
+
 /// The folder of one session, parsed whole: `[…/<lab>/Subjects/]<subject>/<YYYY-MM-DD>/<number>`.
 ///
 /// Invariants: the date is a real day; the number is 1 to 3 digits; subject (and lab, if there is one) hold only
@@ -79,11 +82,6 @@ pub enum SessionPathError {
     },
 }
 
-/// `\w` of Python's `re` on str: letters and digits of any script, and the underscore.
-pub(crate) fn is_word(c: char) -> bool {
-    c == '_' || c.is_alphanumeric()
-}
-
 /// Parses `YYYY-MM-DD`; `None` unless it is a day that exists, written exactly so.
 ///
 /// ```
@@ -154,13 +152,13 @@ impl SessionPath {
         let Some(parsed_number) = parse_number_folder(&number) else {
             return Err(SessionPathError::Number { folder: folder.to_owned(), name: number });
         };
-        if !subject.chars().all(|c| is_word(c) || c == '.' || c == '-') {
+        if !is_label(&subject) {
             return Err(SessionPathError::Subject { folder: folder.to_owned(), name: subject });
         }
         let lab = match above {
             [.., lab, subjects] if *subjects == "Subjects" => {
                 let lab = text(lab)?;
-                if !lab.chars().all(is_word) {
+                if lab.is_empty() || !lab.chars().all(is_word) {
                     return Err(SessionPathError::Lab { folder: folder.to_owned(), name: lab });
                 }
                 Some(lab)
@@ -172,24 +170,33 @@ impl SessionPath {
 
     /// The session that holds a file or folder, and the path of that file relative to the session.
     ///
-    /// The innermost folder that is a session path counts, as in `ALFPath.session_path`.
+    /// As `ALFPath.session_path`, the first `<date>/<number>` from the left decides: what lies below it is its
+    /// collection, even where that looks like a session. It is parsed whole or refused: where ONE would cut a piece
+    /// out of it, no session further down is taken in its place, which would file the data under another animal.
     ///
     /// # Errors
-    /// The error of the file's own folder where no folder above it is a session.
+    /// What is wrong with that folder; [`SessionPathError::TooShort`] where there is no `<date>/<number>` at all.
+    ///
+    /// ```
+    /// use alyx_registrar::alf::SessionPath;
+    /// use std::path::Path;
+    ///
+    /// let (session, file) =
+    ///     SessionPath::containing(Path::new("/data/KS014/2024-05-01/001/alf/spikes.times.npy")).unwrap();
+    /// assert_eq!(session.folder(), Path::new("/data/KS014/2024-05-01/001"));
+    /// assert_eq!(file, Path::new("alf/spikes.times.npy"));
+    ///
+    /// let cut = "/data/my mouse/2024-05-01/001/2024-05-02/002/spikes.times.npy";
+    /// assert!(SessionPath::containing(Path::new(cut)).is_err());
+    /// ```
     pub fn containing(file: &Path) -> Result<(Self, PathBuf), SessionPathError> {
-        let mut first = None;
-        for folder in file.ancestors().skip(1) {
-            match Self::parse(folder) {
-                Ok(session) => {
-                    let relative = file.strip_prefix(folder).unwrap_or(file).to_owned();
-                    return Ok((session, relative));
-                }
-                Err(error) => {
-                    first.get_or_insert(error);
-                }
-            }
-        }
-        Err(first.unwrap_or_else(|| SessionPathError::TooShort(file.to_owned())))
+        let outermost = file.ancestors().skip(1).filter(|folder| looks_like_session(folder)).last();
+        let Some(folder) = outermost else {
+            return Err(SessionPathError::TooShort(file.to_owned()));
+        };
+        let session = Self::parse(folder)?;
+        let relative = file.strip_prefix(folder).unwrap_or(file).to_owned();
+        Ok((session, relative))
     }
 
     /// The folder as it was given.
@@ -223,8 +230,112 @@ impl SessionPath {
     }
 }
 
+/// Whether a path ends with what ONE takes for `<date>/<number>`, which is looser than what it can parse.
+fn looks_like_session(folder: &Path) -> bool {
+    let mut names = folder.components().rev().map(|c| match c {
+        Component::Normal(name) => name.to_str().unwrap_or_default(),
+        _ => "",
+    });
+    let (Some(number), Some(date)) = (names.next(), names.next()) else {
+        return false;
+    };
+    !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) && is_loose_date(date)
+}
+
 impl fmt::Display for SessionPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.relative())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(path: &str) -> Result<SessionPath, SessionPathError> {
+        SessionPath::parse(Path::new(path))
+    }
+
+    #[test]
+    fn nothing_is_cut_out_of_a_longer_name() {
+        assert!(matches!(parse("my mouse/2024-05-01/001"), Err(SessionPathError::Subject { .. })));
+        assert!(matches!(parse("mouse#1/2024-05-01/001"), Err(SessionPathError::Subject { .. })));
+        assert!(matches!(parse("m/2024-05-01/0001"), Err(SessionPathError::Number { .. })));
+        assert!(matches!(parse("m/2024-05-01/001a"), Err(SessionPathError::Number { .. })));
+        assert!(matches!(parse("m/2024-05-01b/001"), Err(SessionPathError::Date { .. })));
+        assert!(matches!(parse("m/2024-02-30/001"), Err(SessionPathError::Date { .. })));
+        assert!(matches!(parse("my lab/Subjects/m/2024-05-01/001"), Err(SessionPathError::Lab { .. })));
+        assert!(matches!(parse("2024-05-01/001"), Err(SessionPathError::TooShort(_))));
+    }
+
+    #[test]
+    fn the_lab_is_the_folder_above_subjects() {
+        assert_eq!(parse("/d/lab_1/Subjects/m.1-a/2024-05-01/1").unwrap().lab(), Some("lab_1"));
+        assert_eq!(parse("/d/Subjects/m/2024-05-01/1").unwrap().lab(), Some("d"));
+        assert_eq!(parse("Subjects/m/2024-05-01/1").unwrap().lab(), None);
+        assert_eq!(parse("/Subjects/m/2024-05-01/1").unwrap().lab(), None);
+        assert_eq!(parse("/lab/subjects/m/2024-05-01/1").unwrap().lab(), None);
+    }
+
+    #[test]
+    fn the_number_is_padded_and_the_folder_kept() {
+        let session = parse("/d/m/2024-05-01/1").unwrap();
+        assert_eq!(session.relative(), "m/2024-05-01/001");
+        assert_eq!(session.folder(), Path::new("/d/m/2024-05-01/1"));
+        assert_eq!(session.to_string(), session.relative());
+    }
+
+    #[test]
+    fn what_comes_before_two_dots_says_nothing() {
+        assert!(matches!(parse("m/../2024-05-01/001"), Err(SessionPathError::TooShort(_))));
+        assert_eq!(parse("/lab/Subjects/../m/2024-05-01/001").unwrap().lab(), None);
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_outermost_session() {
+        let (session, file) =
+            SessionPath::containing(Path::new("m/2024-05-01/001/2024-05-02/002/a.b.c")).unwrap();
+        assert_eq!(
+            (session.relative().as_str(), file.as_path()),
+            ("m/2024-05-01/001", Path::new("2024-05-02/002/a.b.c"))
+        );
+    }
+
+    #[test]
+    fn a_session_that_one_would_cut_is_not_replaced_by_one_further_down() {
+        for path in ["my mouse/2024-05-01/001", "m/2024-05-01/0001", "m/2024-5-1/001"] {
+            let file = format!("{path}/2024-05-02/002/a.b.c");
+            assert!(SessionPath::containing(Path::new(&file)).is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_file_outside_any_session_has_none() {
+        for file in ["", "/", "a.b.c", "/data/m/2024-05-01/a.b.c", "m/2024-05-01/001"] {
+            let error = SessionPath::containing(Path::new(file)).unwrap_err();
+            assert!(matches!(error, SessionPathError::TooShort(_)), "{file}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let path = Path::new(OsStr::from_bytes(&bytes));
+            let _ = SessionPath::parse(path);
+            let _ = SessionPath::containing(path);
+        }
+
+        #[test]
+        fn a_session_is_read_back_from_its_own_name(subject in "[a-zé0-9_-][a-zé0-9_.-]{0,8}", number in 0u16..1000, day in 1i8..29) {
+            let relative = format!("{subject}/2024-02-{day:02}/{number:03}");
+            let session = parse(&format!("/data/lab/Subjects/{relative}")).unwrap();
+            prop_assert_eq!(session.relative(), relative);
+            prop_assert_eq!((session.lab(), session.subject(), session.number()), (Some("lab"), subject.as_str(), number));
+        }
     }
 }
