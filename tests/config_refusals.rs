@@ -163,6 +163,9 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
 
     let told = Config::load(folder.path()).unwrap_err().to_string();
     assert!(told.contains("cannot be read"), "{told}");
+
+    let told = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert_eq!(told, "/dev/zero: this is larger than 1 MiB; is it the right file?");
 }
 
 #[test]

@@ -28,9 +28,11 @@ mod error;
 mod keys;
 mod locate;
 mod roots;
+mod server;
 mod validate;
 mod values;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -290,9 +292,17 @@ impl Config {
         overrides: &Overrides,
         environment: &Environment,
     ) -> Result<Config, ConfigErrors> {
-        let bytes = std::fs::read(path).map_err(|err| ConfigErrors::unreadable(path, &err))?;
+        let unreadable = |err| ConfigErrors::unreadable(path, &err);
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        // One byte more than is allowed: the check of the text then says so, even for a file without end.
+        file.take(validate::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Config::parse_with(text, path, overrides, environment),
+            // Cut in the middle of a letter; too large anyhow.
+            Err(_) if bytes.len() > validate::MAX_BYTES => {
+                Config::parse_with(&String::from_utf8_lossy(&bytes), path, overrides, environment)
+            }
             Err(err) => Err(ConfigErrors::not_utf8(path, &bytes, err.valid_up_to())),
         }
     }

@@ -1,0 +1,172 @@
+//! The server: its address, its limits, and where the secret comes from.
+
+use std::path::{Component, PathBuf};
+
+use reqwest::Url;
+
+use super::document::{AlyxDocument, Given};
+use super::locate::KeyPath;
+use super::validate::{Findings, HOUR, MINUTE, MS, SECOND};
+use super::values::Text;
+use super::{AlyxConfig, CredentialSource, Environment, Overrides};
+
+impl Findings {
+    pub(super) fn alyx(
+        &mut self,
+        from: AlyxDocument,
+        overrides: &Overrides,
+        environment: &Environment,
+    ) -> Option<AlyxConfig> {
+        let timeouts = from.timeouts.unwrap_or_default();
+        let typed = self.take(&KeyPath::of("alyx.url"), from.url);
+        let url = match (&overrides.url, typed) {
+            (Some(url), _) => parse_url(url).map_err(|why| self.refuse_argument("Alyx URL", why)).ok(),
+            (None, Some(Text(url))) => {
+                parse_url(&url).map_err(|why| self.refuse(KeyPath::of("alyx.url"), why)).ok()
+            }
+            (None, None) => {
+                let why =
+                    "this key is missing; write the address of your Alyx, such as https://alyx.example.org";
+                self.missing(KeyPath::of("alyx.url"), why);
+                None
+            }
+        };
+        if let Some(url) = url.as_ref().filter(|url| url.scheme() == "http" && !is_local(url)) {
+            self.warnings.push(format!(
+                "alyx.url is {url}: without https the password and the token can be read on the network"
+            ));
+        }
+        let username = self.text("alyx.username", from.username);
+        let sources = [
+            ("password_file", from.password_file),
+            ("password_env", from.password_env),
+            ("token_file", from.token_file),
+            ("token_env", from.token_env),
+        ];
+        let credentials = self.credentials(sources, username.is_some(), environment);
+        let connect_timeout =
+            self.time("alyx.timeouts.connect", timeouts.connect, 5 * SECOND, [10 * MS, 10 * MINUTE]);
+        let request_timeout = self.time("alyx.timeouts.request", timeouts.request, MINUTE, [10 * MS, HOUR]);
+        let max_requests_per_minute =
+            self.count("alyx.max_requests_per_minute", from.max_requests_per_minute, 300, 100_000);
+        let url = url?;
+        Some(AlyxConfig {
+            url,
+            username,
+            credentials,
+            connect_timeout,
+            request_timeout,
+            max_requests_per_minute,
+        })
+    }
+
+    /// The one source of the secret. What stands behind these keys is never shown: it may be the secret itself.
+    fn credentials(
+        &mut self,
+        sources: [(&'static str, Given<Text>); 4],
+        has_user: bool,
+        environment: &Environment,
+    ) -> CredentialSource {
+        let section = KeyPath::of("alyx");
+        let mut chosen: Option<(&str, CredentialSource)> = None;
+        for (key, given) in sources {
+            let path = section.key(key);
+            let text = match given.0 {
+                Ok(None) => continue,
+                Ok(Some(text)) => text.0,
+                Err(_) => {
+                    let what =
+                        if key.ends_with("_env") { "the name of a variable" } else { "the path of a file" };
+                    self.refuse(path, format!("this must be {what}"));
+                    continue;
+                }
+            };
+            if let Some((first, _)) = &chosen {
+                self.refuse(path, format!("alyx.{first} is there already; keep one of the two"));
+                continue;
+            }
+            let source = if key.ends_with("_env") {
+                let name_like = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                    && !text.starts_with(|c: char| c.is_ascii_digit());
+                if !name_like {
+                    self.refuse(
+                        path,
+                        "this must be the name of a variable, such as ALYX_PASSWORD; not the secret",
+                    );
+                }
+                if key == "password_env" {
+                    CredentialSource::PasswordEnv(text)
+                } else {
+                    CredentialSource::TokenEnv(text)
+                }
+            } else {
+                let file = match &environment.credentials_directory {
+                    Some(folder) => folder.join(&text),
+                    None => PathBuf::from(&text),
+                };
+                if !file.is_absolute() || file.components().any(|part| part == Component::ParentDir) {
+                    self.refuse(
+                        path,
+                        "this must be the whole path of a file, beginning with a slash \
+                         (or a name of systemd's LoadCredential=); not the secret",
+                    );
+                }
+                if key == "password_file" {
+                    CredentialSource::PasswordFile(file)
+                } else {
+                    CredentialSource::TokenFile(file)
+                }
+            };
+            if key.starts_with("password") && !has_user {
+                let why = "this key is missing; a password needs the name of its Alyx user";
+                self.missing(section.key("username"), why);
+            }
+            chosen = Some((key, source));
+        }
+        chosen.map_or(CredentialSource::DefaultEnv, |(_, source)| source)
+    }
+}
+
+/// An address as [`AlyxConfig::url`] promises it. The messages do not repeat it: it may hold a password.
+fn parse_url(text: &str) -> Result<Url, String> {
+    let example = "write it like https://alyx.example.org";
+    let mut url = match Url::parse(text.trim()) {
+        Ok(url) => url,
+        Err(_) if !text.contains("://") => {
+            return Err(format!("this is not a whole address: the https:// is missing; {example}"));
+        }
+        Err(err) => return Err(format!("this is not an address ({err}); {example}")),
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("an address of Alyx begins with https:// or http://; {example}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("no user or password may stand in the address; use alyx.username and alyx.password_file"
+            .to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("leave out everything from the ? or # on; {example}"));
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_ends_with_a_slash_so_that_endpoints_can_be_joined() {
+        assert_eq!(parse_url("https://x.org/alyx").unwrap().as_str(), "https://x.org/alyx/");
+        assert_eq!(parse_url("http://127.0.0.1:8000").unwrap().as_str(), "http://127.0.0.1:8000/");
+    }
+}
