@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
+mod measurement_records;
 mod page;
 mod records;
 mod reply;
@@ -17,8 +18,9 @@ pub(crate) use client::random;
 pub use client::{Client, ClientOptions, Timeouts};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};
+pub use measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 pub use records::{
-    DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest, RegisteredFileRecord,
-    SessionRecord, SessionRequest, SessionSummary,
+    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
+    RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
 pub use retry::RetryPolicy;
