@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
+mod pace;
 mod page;
 mod records;
 mod reply;
