@@ -14,7 +14,7 @@ pub mod flagged;
 mod names;
 mod session;
 
-pub use checksum::{Checksum, FileStamp, Progress};
+pub use checksum::{Checksum, FileStamp, Progress, checksums};
 pub use client::{RegistrationClient, RegistrationOptions};
 pub use create_sessions::{CreateSessionsOptions, CreatedSession};
 pub use discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
