@@ -183,7 +183,7 @@ impl Coverage {
 /// their folders.
 pub(super) fn inotify(sink: EventSink) -> notify::Result<Box<dyn Watches>> {
     // The sink only hands over: setting a watch from inside it would lock up.
-    let watcher = notify::recommended_watcher(move |event| sink(event))?;
+    let watcher = notify::recommended_watcher(sink)?;
     Ok(Box::new(Inotify(watcher)))
 }
 
