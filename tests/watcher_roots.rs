@@ -144,4 +144,13 @@ async fn inside_a_mount_namespace() {
     watching.scanned(ScanReason::NewRoot).await;
     let other = disk.flag("KS014/2024-05-01/002");
     watching.flag(&other).await;
+
+    // The same on a folder below the root.
+    let lab = disk.path("lab");
+    fs::create_dir(&lab).unwrap();
+    mount(&["-t", "tmpfs", "third", lab.to_str().unwrap()]);
+    watching.rescan.send(()).unwrap();
+    watching.scanned(ScanReason::Command).await;
+    let on_lab = disk.flag("lab/Subjects/KS014/2024-05-01/001");
+    watching.flag(&on_lab).await;
 }

@@ -23,7 +23,7 @@ use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptio
 use crate::daemon::root::{FolderIdentity, is_network};
 use crate::daemon::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch_plan::{Layout, Reaction};
-use crate::flag::FlagFile;
+use crate::flag::{FlagError, FlagFile};
 
 /// What a root's thread is told.
 #[derive(Debug)]
@@ -184,7 +184,8 @@ impl RootWatch {
             Reaction::Flag(path) => _ = batch.flags.insert(path),
             Reaction::MisplacedFlag(path) => _ = batch.misplaced.insert(path),
             Reaction::Folder(path) => _ = batch.folders.insert(path),
-            Reaction::Permissions(path) if !self.unreadable.contains(&path) => {}
+            Reaction::Permissions(path)
+                if !self.unreadable.contains(&path) && !self.coverage.was_refused(&path) => {}
             Reaction::Permissions(path) if path == self.scanner.layout().root => batch.rescan = true,
             Reaction::Permissions(path) => _ = batch.folders.insert(path),
             Reaction::Root => batch.root = true,
@@ -392,8 +393,12 @@ impl RootWatch {
     fn take_scan(&mut self, scan: Scan, folder: &Path) {
         self.unreadable.retain(|path| !path.starts_with(folder));
         for problem in scan.problems {
-            if let ScanProblem::Unreadable { folder, .. } = &problem {
-                self.unreadable.insert(folder.clone());
+            match &problem {
+                ScanProblem::Unreadable { folder, .. } => _ = self.unreadable.insert(folder.clone()),
+                ScanProblem::Flag(FlagError::Io { path, .. }) => {
+                    self.unreadable.extend(path.parent().map(Path::to_owned));
+                }
+                _ => {}
             }
             self.tell_once(WatchTrouble::Problem(problem));
         }

@@ -21,12 +21,16 @@ const OFTEN: Duration = Duration::from_millis(20);
 #[derive(Default)]
 struct Kernel {
     sinks: Mutex<Vec<EventSink>>,
+    /// Folders that were given a watch since this was last emptied.
+    added: Mutex<Vec<PathBuf>>,
     /// Watches that are granted for each source.
     limit: AtomicUsize,
     /// Watches that were asked for and refused.
     refused: AtomicUsize,
     /// Sources cannot be opened.
     closed: AtomicBool,
+    /// Folders may not be watched.
+    denied: AtomicBool,
     /// The sources' thread has ended.
     ended: AtomicBool,
 }
@@ -37,15 +41,19 @@ struct Source {
 }
 
 impl Watches for Source {
-    fn add(&mut self, _folder: &Path) -> Result<(), WatchError> {
+    fn add(&mut self, folder: &Path) -> Result<(), WatchError> {
         if self.kernel.ended.load(Ordering::SeqCst) {
             return Err(WatchError::Ended);
+        }
+        if self.kernel.denied.load(Ordering::SeqCst) {
+            return Err(WatchError::Folder);
         }
         if self.granted >= self.kernel.limit.load(Ordering::SeqCst) {
             self.kernel.refused.fetch_add(1, Ordering::SeqCst);
             return Err(WatchError::Limit);
         }
         self.granted += 1;
+        self.kernel.added.lock().unwrap().push(folder.to_owned());
         Ok(())
     }
 }
@@ -69,6 +77,13 @@ impl Kernel {
     /// Says something through the newest source.
     fn says(&self, event: notify::Result<Event>) {
         self.sinks.lock().unwrap().last().unwrap()(event);
+    }
+
+    /// The folders that got a watch since the last call, sorted.
+    fn added(&self) -> Vec<PathBuf> {
+        let mut added = std::mem::take(&mut *self.added.lock().unwrap());
+        added.sort();
+        added
     }
 
     fn overflows(&self) {
@@ -163,6 +178,67 @@ async fn a_storm_of_overflows_does_not_keep_the_watcher_scanning() {
         }
     };
     assert_eq!(next, ScanReason::Command);
+}
+
+/// The real source drops a watch by its path when it reads that the path was removed, even where a new folder of
+/// that name, with the number of the old one, has been watched since.
+#[tokio::test]
+async fn an_event_about_a_folder_renews_the_watches_of_all_that_is_in_it() {
+    let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
+    world.scanned(ScanReason::Start).await;
+    world.kernel.added();
+    let date = world.disk.path().join("KS014/2024-05-01");
+    let removed = EventKind::Remove(notify::event::RemoveKind::Folder);
+    world.kernel.says(Ok(Event::new(removed).add_path(date.clone())));
+    world.rescan.send(()).unwrap();
+    world.scanned(ScanReason::Command).await;
+    assert_eq!(world.kernel.added(), [date.clone(), date.join("001"), date.join("002")]);
+}
+
+#[tokio::test]
+async fn a_rescan_gives_watches_to_folders_that_were_replaced_unnoticed() {
+    let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
+    world.scanned(ScanReason::Start).await;
+    world.kernel.added();
+    for (folder, away) in [("KS014/2024-05-01/001", "KS014/aside"), ("KS014", "KS015")] {
+        let (folder, away) = (world.disk.path().join(folder), world.disk.path().join(away));
+        fs::rename(&folder, &away).unwrap();
+        fs::create_dir(&folder).unwrap();
+    }
+    world.rescan.send(()).unwrap();
+    let (summary, ..) = world.scanned(ScanReason::Command).await;
+    let root = world.disk.path();
+    let new =
+        ["KS014", "KS015", "KS015/2024-05-01", "KS015/2024-05-01/001", "KS015/2024-05-01/002", "KS015/aside"];
+    assert_eq!(world.kernel.added(), new.map(|folder| root.join(folder)));
+    assert_eq!(summary.watched, 1 + new.len(), "folders that are gone are forgotten");
+}
+
+/// A root that is deleted and made again may get the number of the old one, so it looks the same.
+#[tokio::test]
+async fn an_event_about_the_root_itself_sets_everything_up_anew() {
+    let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
+    world.scanned(ScanReason::Start).await;
+    world.kernel.added();
+    let removed = EventKind::Remove(notify::event::RemoveKind::Folder);
+    world.kernel.says(Ok(Event::new(removed).add_path(world.disk.path().to_owned())));
+    world.scanned(ScanReason::NewRoot).await;
+    assert_eq!(world.kernel.added().len(), FOLDERS);
+}
+
+#[tokio::test]
+async fn a_folder_that_may_be_watched_after_a_change_of_permissions_is_watched() {
+    let kernel = Kernel::new(99);
+    kernel.denied.store(true, Ordering::SeqCst);
+    let mut world = World::begin(kernel, WatchMode::Native, NEVER);
+    assert_eq!(world.scanned(ScanReason::Start).await.0.watched, 0);
+    world.kernel.denied.store(false, Ordering::SeqCst);
+    let flag = world.flag("KS014/2024-05-01/001");
+    let session = flag.parent().unwrap().to_owned();
+    let changed = EventKind::Modify(notify::event::ModifyKind::Metadata(notify::event::MetadataKind::Any));
+    world.kernel.says(Ok(Event::new(changed).add_path(session.clone())));
+    while !matches!(world.next().await, Sighted::Flag(found) if found.path == flag) {}
+    assert_eq!(world.kernel.added(), [session]);
 }
 
 #[tokio::test]
