@@ -140,10 +140,17 @@ impl Watching {
         }
     }
 
-    /// Ends the watcher; returns what it told and nobody has read.
+    /// Ends the watcher and waits until its threads have ended too; returns what it told and nobody has read.
     pub async fn end(mut self) -> Vec<Sighted> {
         self.shutdown.cancel();
         tokio::time::timeout(TOO_LONG, self.task).await.expect("the watcher does not end").unwrap();
-        std::iter::from_fn(|| self.sightings.try_recv().ok()).collect()
+        let mut rest = Vec::new();
+        // `None` comes when the last thread has dropped its end of the channel.
+        while let Some(told) =
+            tokio::time::timeout(TOO_LONG, self.sightings.recv()).await.expect("a thread hangs")
+        {
+            rest.push(told);
+        }
+        rest
     }
 }
