@@ -223,7 +223,10 @@ pub(super) fn date_range(filter: &mut Where, request: &Request, column: &str) ->
 /// Django's words about a date that is none: a 500, as nothing catches them.
 pub(super) fn bad_date(date: &str) -> Stop {
     let shape = date.len() == 10
-        && date.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+        && date
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
     let why = if shape {
         "value has the correct format (YYYY-MM-DD) but it is an invalid date."
     } else {

@@ -67,12 +67,20 @@ pub struct SandboxOptions {
     pub seed: Seed,
     /// So many requests a minute for each user, then 429 with `Retry-After`; `None`: no limit. Alyx ships with 550.
     pub throttle: Option<u32>,
+    /// Labs and subjects come to be when they are first asked for, for people who try the program on a folder of
+    /// their own: nobody has entered their animals. A real Alyx does nothing of the kind.
+    pub open_house: bool,
 }
 
 impl Default for SandboxOptions {
     /// In memory, with the shipped seed, without a limit.
     fn default() -> Self {
-        SandboxOptions { database: Database::Memory, seed: Seed::default(), throttle: None }
+        SandboxOptions {
+            database: Database::Memory,
+            seed: Seed::default(),
+            throttle: None,
+            open_house: false,
+        }
     }
 }
 
@@ -83,7 +91,9 @@ pub enum SandboxError {
     #[error("the sandbox's seed is not right: {0}. Compare it with the shipped seed, or leave it out")]
     Seed(String),
     /// The database file cannot be opened.
-    #[error("cannot open the sandbox's database {0}: {1}. Choose a file in a folder that this user may write")]
+    #[error(
+        "cannot open the sandbox's database {0}: {1}. Choose a file in a folder that this user may write"
+    )]
     File(PathBuf, #[source] std::io::Error),
     /// SQLite refused.
     #[error("the sandbox's database does not work: {0}. Delete the file to begin anew, or choose another")]
@@ -105,7 +115,8 @@ impl Sandbox {
     ///
     /// [`SandboxError::File`] and [`SandboxError::Store`]: the database cannot be opened.
     pub fn open(options: SandboxOptions) -> Result<Sandbox, SandboxError> {
-        let store = store::Store::open(&options.database, &options.seed)?;
+        let mut store = store::Store::open(&options.database, &options.seed)?;
+        store.open_house = options.open_house;
         let throttle = options.throttle.map(throttle::Throttle::new);
         Ok(Sandbox { control: Control::new(routes::Server { store, throttle }) })
     }

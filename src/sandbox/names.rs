@@ -77,7 +77,10 @@ pub(super) fn session_part(path: &str) -> Option<SessionPart<'_>> {
     }
     let (date, rest) = rest.split_once('/')?;
     let dashes = date.len() == 10
-        && date.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+        && date
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
     let width = rest.bytes().take(3).take_while(u8::is_ascii_digit).count();
     if !dashes || width == 0 {
         return None;
@@ -136,7 +139,9 @@ pub(super) fn place(folder: &str, file: &str) -> Result<FilePlace, BadPlace> {
     let collection = collection(rest);
     let after = if collection.is_empty() { rest } else { &rest[collection.len() + 1..] };
     let revision = revision(after);
-    if !revision.is_empty() && parts.iter().position(|p| *p == format!("#{revision}#")) != Some(parts.len() - 1) {
+    if !revision.is_empty()
+        && parts.iter().position(|p| *p == format!("#{revision}#")) != Some(parts.len() - 1)
+    {
         return Err(BadPlace::BelowRevision);
     }
     Ok(FilePlace {
@@ -218,7 +223,12 @@ mod tests {
 
     fn at(collection: &str, revision: &str) -> Result<FilePlace, BadPlace> {
         let (collection, revision) = (collection.to_owned(), revision.to_owned());
-        Ok(FilePlace { session: "KS014/2024-05-01/001".into(), collection, revision, filename: "a.b.npy".into() })
+        Ok(FilePlace {
+            session: "KS014/2024-05-01/001".into(),
+            collection,
+            revision,
+            filename: "a.b.npy".into(),
+        })
     }
 
     #[test]

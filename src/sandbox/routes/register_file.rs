@@ -86,7 +86,9 @@ pub(super) fn register(store: &mut Store, request: &Request, user: &str) -> Resu
     let order = Order { user, owner, repositories, present_in, default, now: request.now.clone() };
     let mut records = Vec::with_capacity(n);
     // The shortest list decides how many files there are.
-    for ((((place, hash), size), version), qc) in places.iter().zip(hashes?).zip(sizes).zip(versions?).zip(&qc?) {
+    for ((((place, hash), size), version), qc) in
+        places.iter().zip(hashes?).zip(sizes).zip(versions?).zip(&qc?)
+    {
         let text = |v: &Value| if v.is_null() { String::new() } else { python_text(v) };
         let file = FileOrder { place, hash: text(&hash), size, version: text(&version), qc };
         records.push(register_one(store, &order, &file)?);

@@ -37,7 +37,8 @@ impl Store {
 
     /// A dataset's file records as the answer of `/register-file` shows them.
     pub fn registered_files(&self, dataset: &str) -> rusqlite::Result<Vec<Value>> {
-        let sql = "SELECT id, repository, relative_path, present FROM file_record WHERE dataset = ? ORDER BY seq";
+        let sql =
+            "SELECT id, repository, relative_path, present FROM file_record WHERE dataset = ? ORDER BY seq";
         self.rows(sql, &[t(dataset)], |row| {
             Ok(json!({
                 "id": row.get::<_, String>(0)?, "data_repository": row.get::<_, String>(1)?,

@@ -44,7 +44,12 @@ impl Store {
     }
 
     /// Adds or replaces a record.
-    pub fn put_member(&mut self, kind: &str, name: &str, record: &Map<String, Value>) -> rusqlite::Result<()> {
+    pub fn put_member(
+        &mut self,
+        kind: &str,
+        name: &str,
+        record: &Map<String, Value>,
+    ) -> rusqlite::Result<()> {
         self.types = None;
         self.run(
             "INSERT INTO member (kind, name, record) VALUES (?, ?, ?) \

@@ -24,6 +24,8 @@ pub(super) struct Store {
     conn: Connection,
     /// The dataset types' patterns, read once and again after a change: each registered file is compared with all.
     types: Option<Vec<TypePattern>>,
+    /// See [`super::SandboxOptions::open_house`].
+    pub open_house: bool,
 }
 
 impl Store {
@@ -41,7 +43,7 @@ impl Store {
         // Practice data: a power cut may cost the last seconds, never the file.
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
-        let mut store = Store { conn, types: None };
+        let mut store = Store { conn, types: None, open_house: false };
         store.set_up(seed).map_err(SandboxError::Store)?;
         Ok(store)
     }

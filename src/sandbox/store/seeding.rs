@@ -33,9 +33,11 @@ impl Store {
         for location in &seed.locations {
             self.plant_member("locations", &location.name, json!({"lab": location.lab}))?;
         }
-        for (endpoint, list) in
-            [("projects", &seed.projects), ("procedures", &seed.procedures), ("water-type", &seed.water_types)]
-        {
+        for (endpoint, list) in [
+            ("projects", &seed.projects),
+            ("procedures", &seed.procedures),
+            ("water-type", &seed.water_types),
+        ] {
             for name in list {
                 self.plant_member(endpoint, name, json!({}))?;
             }
@@ -76,6 +78,15 @@ impl Store {
             &values,
         )
         .map(drop)
+    }
+
+    /// Adds a subject of which nothing is known but its name, unless there is one of that name. It gets the first lab.
+    pub fn plant_guest(&mut self, nickname: &str) -> rusqlite::Result<()> {
+        let lab =
+            self.row("SELECT name FROM member WHERE kind = 'labs' ORDER BY seq LIMIT 1", &[], |r| r.get(0))?;
+        let Some(lab) = lab else { return Ok(()) };
+        let (nickname, responsible_user) = (nickname.to_owned(), None);
+        self.plant_subject(&SeedSubject { nickname, lab, responsible_user, birth_date: None })
     }
 
     /// Adds a record of a plain kind with its defaults, unless there is one of that name.
