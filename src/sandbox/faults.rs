@@ -1,6 +1,9 @@
 //! Faults that a test or the demo can order: what a real network and a real server do on a bad day.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 /// What happens to a request instead of, or besides, its work.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +27,50 @@ pub enum Fault {
     ApplyThenDrop,
     /// The work is done after this time.
     Delay(Duration),
+    /// The work is done when the gate is opened: whoever ordered the fault acts in between.
+    Hold(Gate),
     /// No answer ever comes; the connection stays open until the client or the sandbox gives up. No work.
     Hang,
+}
+
+/// A gate before which a request waits. Clones are the same gate.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    reached: Arc<Semaphore>,
+    opened: Arc<Semaphore>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Gate { reached: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Gate) -> bool {
+        Arc::ptr_eq(&self.opened, &other.opened)
+    }
+}
+
+impl Gate {
+    /// Waits until a request stands before the gate.
+    pub async fn reached(&self) {
+        if let Ok(permit) = self.reached.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Lets one request pass.
+    pub fn open(&self) {
+        self.opened.add_permits(1);
+    }
+
+    pub(super) async fn pass(&self) {
+        self.reached.add_permits(1);
+        if let Ok(permit) = self.opened.acquire().await {
+            permit.forget();
+        }
+    }
 }
 
 /// For which requests a fault is meant, and how often.

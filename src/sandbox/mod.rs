@@ -41,7 +41,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use control::{Control, RequestSeen};
-pub use faults::{Fault, FaultRule};
+pub use faults::{Fault, FaultRule, Gate};
 pub use seed::{
     Seed, SeedFormat, SeedLab, SeedLocation, SeedRepository, SeedSubject, SeedTag, SeedType, SeedUser,
 };

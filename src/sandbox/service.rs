@@ -66,6 +66,10 @@ async fn handle(
     match app.control.take_fault(&method, &path) {
         None => {}
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::Hold(gate)) => tokio::select! {
+            () = gate.pass() => {}
+            () = app.shutdown.cancelled() => {}
+        },
         Some(Fault::Drop) => {
             record(0);
             cut.now();
