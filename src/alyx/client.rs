@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::auth::{Credentials, TokenState};
 use super::error::Error;
+use super::pace::Pace;
 use super::page::Page;
 use super::reply::{Answer, Reply};
 use super::retry::{Decision, Repeat, RetryPolicy};
@@ -48,12 +49,20 @@ pub struct ClientOptions {
     pub timeouts: Timeouts,
     /// How often to send.
     pub retry: RetryPolicy,
+    /// The most requests a minute; `None`: no limit of our own.
+    pub max_requests_per_minute: Option<u32>,
 }
 
 impl ClientOptions {
     /// Default time-outs and patience.
     pub fn new(url: impl Into<String>, credentials: Credentials) -> Self {
-        Self { url: url.into(), credentials, timeouts: Timeouts::default(), retry: RetryPolicy::default() }
+        Self {
+            url: url.into(),
+            credentials,
+            timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
+            max_requests_per_minute: None,
+        }
     }
 }
 
@@ -71,6 +80,7 @@ struct Shared {
     username: OnceCell<String>,
     /// After a 429 everybody waits, not only the request that met it: the limit is per user.
     not_before: std::sync::Mutex<Option<Instant>>,
+    pace: Option<std::sync::Mutex<Pace>>,
     /// Notices of the server's headers that have been told.
     told: std::sync::Mutex<HashSet<String>>,
 }
@@ -156,6 +166,7 @@ impl Client {
             shared: Arc::new(Shared {
                 http,
                 base,
+                pace: options.max_requests_per_minute.map(|n| std::sync::Mutex::new(Pace::new(n))),
                 options,
                 token: Mutex::default(),
                 username: OnceCell::new(),
@@ -313,6 +324,7 @@ impl Client {
         let answer = loop {
             attempt += 1;
             let form = [("username", username), ("password", password.expose_secret())];
+            self.wait_for_turn().await;
             let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
             let reply = self.read(request, "POST /auth-token").await;
             match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
@@ -346,11 +358,22 @@ impl Client {
         }
     }
 
-    async fn once(&self, call: &Call<'_>, token: Option<&SecretString>) -> Reply {
+    /// Keeps to our own pace and to what the server asked for.
+    async fn wait_for_turn(&self) {
+        let turn =
+            self.shared.pace.as_ref().and_then(|pace| pace.lock().ok().map(|mut p| p.take(Instant::now())));
+        if let Some(time) = turn.filter(|time| *time > Instant::now()) {
+            tracing::debug!("waiting, to stay below the configured number of requests a minute");
+            tokio::time::sleep_until(time).await;
+        }
         let pause = self.shared.not_before.lock().ok().and_then(|until| *until);
         if let Some(until) = pause {
             tokio::time::sleep_until(until).await;
         }
+    }
+
+    async fn once(&self, call: &Call<'_>, token: Option<&SecretString>) -> Reply {
+        self.wait_for_turn().await;
         let mut url = format!("{}{}", self.shared.base, call.path);
         if let Query::Raw(query) = call.query {
             url.push('?');

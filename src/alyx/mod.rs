@@ -8,6 +8,7 @@ mod client;
 mod endpoints;
 mod error;
 mod measurement_records;
+mod pace;
 mod page;
 mod records;
 mod reply;

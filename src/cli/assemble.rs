@@ -70,6 +70,7 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
             request: config.alyx.request_timeout,
         },
         retry: alyx::RetryPolicy::default(),
+        max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
     };
     let alyx = alyx::Client::new(options).map_err(|error| {
         tracing::error!("{error}");

@@ -213,7 +213,7 @@ fn checksum(
 ///
 /// Dropping the future stops the reading within one piece a thread. All files are tried; the answer holds one
 /// result a file.
-pub(super) async fn checksums(
+pub async fn checksums(
     paths: Vec<PathBuf>,
     max_md5_size: Option<u64>,
     threads: &Arc<Semaphore>,

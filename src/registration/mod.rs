@@ -19,7 +19,7 @@ mod session;
 mod session_details;
 mod standing;
 
-pub use checksum::{Checksum, FileStamp, Progress};
+pub use checksum::{Checksum, FileStamp, Progress, checksums};
 pub use client::{RegistrationClient, RegistrationOptions};
 pub use create_sessions::{CreateSessionsOptions, CreatedSession};
 pub use discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
