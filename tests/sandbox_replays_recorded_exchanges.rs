@@ -1,5 +1,6 @@
 //! The sandbox answers as the real server did: every recorded exchange with an Alyx 3.6.1 is played again, in its
 //! order, and the answers are compared field by field. Ids, tokens and the server's own times are matched up.
+#![cfg(feature = "sandbox")]
 
 use std::collections::HashMap;
 
@@ -20,7 +21,8 @@ const RECORDED_ON: &str = "2026-11-22T";
 fn recorded_world() -> Seed {
     let mut seed = Seed::default();
     let later = ["wheel", "trials.", "_iblrig_", "lickPiezo.", "eye.", "zstack."];
-    seed.dataset_types.retain(|t| t.name == "trials.probabilityLeft" || !later.iter().any(|p| t.name.starts_with(p)));
+    seed.dataset_types
+        .retain(|t| t.name == "trials.probabilityLeft" || !later.iter().any(|p| t.name.starts_with(p)));
     seed.subjects.retain(|s| s.nickname != "ZM_1743");
     seed.labs.iter_mut().for_each(|lab| lab.timezone = "GB".into());
     for repository in &mut seed.repositories {
@@ -118,7 +120,8 @@ impl Player {
             return;
         }
         let path = exchange["path"].as_str().unwrap();
-        let skip = NOT_COMPARED.iter().find(|(p, _)| path.starts_with(p)).map_or(&[][..], |(_, fields)| fields);
+        let skip =
+            NOT_COMPARED.iter().find(|(p, _)| path.starts_with(p)).map_or(&[][..], |(_, fields)| fields);
         self.same(name, "", &exchange["response"], &live.json(), skip);
     }
 
@@ -186,9 +189,9 @@ impl Player {
 
 fn uuids(text: &str) -> Vec<String> {
     let is = |s: &str| {
-        s.bytes().enumerate().all(|(i, b)| {
-            if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
-        })
+        s.bytes()
+            .enumerate()
+            .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
     };
     (0..text.len()).filter_map(|i| text.get(i..i + 36)).filter(|s| is(s)).map(str::to_owned).collect()
 }
@@ -225,7 +228,9 @@ async fn every_recorded_exchange_is_answered_alike() {
         let name = exchange["name"].as_str().unwrap();
         let mut live = player.play(exchange).await;
         // The day's parent is the session with the smallest id: the second session must not be it, as it was not.
-        while name == "second session of the day" && has_smallest_id(&sandbox.control().sessions(), &live.json()) {
+        while name == "second session of the day"
+            && has_smallest_id(&sandbox.control().sessions(), &live.json())
+        {
             let path = format!("/sessions/{}", live.json()["id"].as_str().unwrap());
             player.send("DELETE", &path, &Value::Null, Some(&player.token)).await;
             live = player.play(exchange).await;
@@ -244,7 +249,9 @@ async fn every_recorded_exchange_is_answered_alike() {
 fn has_smallest_id(sessions: &[Value], session: &Value) -> bool {
     sessions
         .iter()
-        .filter(|s| s["subject"] == session["subject"] && s["parent_session"].is_null() && s["id"] != session["id"])
+        .filter(|s| {
+            s["subject"] == session["subject"] && s["parent_session"].is_null() && s["id"] != session["id"]
+        })
         .all(|s| session["id"].as_str() < s["id"].as_str())
 }
 
@@ -253,7 +260,8 @@ async fn the_recorded_throttling_is_answered_alike() {
     let options = SandboxOptions { seed: recorded_world(), throttle: Some(2), ..Default::default() };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut player = player(sandbox.url()).await;
-    let recorded = exchanges().into_iter().find(|e| e["name"].as_str().unwrap().starts_with("throttled")).unwrap();
+    let recorded =
+        exchanges().into_iter().find(|e| e["name"].as_str().unwrap().starts_with("throttled")).unwrap();
     for _ in 0..2 {
         assert_eq!(player.play(&recorded).await.status, 200);
     }

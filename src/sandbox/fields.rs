@@ -4,18 +4,29 @@
 
 use serde_json::{Map, Value, json};
 
-use super::message::Request;
+use super::message::{Answer, Request, Stop};
 use super::store::Store;
 use super::time;
+
+/// The characters that a name may have, and what is said of another.
+pub(super) type Words = Option<(fn(char) -> bool, &'static str)>;
 
 /// What a field takes.
 pub(super) enum Rule {
     /// Text of at most so many characters; trimmed; blank only if allowed.
-    Text { max: usize, blank: bool },
+    Text {
+        max: usize,
+        blank: bool,
+    },
     /// The name that others refer to: text that must be unique in its kind.
-    Name { blank: bool, words: Option<(fn(char) -> bool, &'static str)> },
+    Name {
+        blank: bool,
+        words: Words,
+    },
     Integer,
-    Float { at_least_zero: bool },
+    Float {
+        at_least_zero: bool,
+    },
     Bool,
     Time,
     Date,
@@ -24,9 +35,15 @@ pub(super) enum Rule {
     Qc,
     Choice(&'static [&'static str]),
     /// The name of a record of another kind.
-    Slug { of: &'static str, by: &'static str },
+    Slug {
+        of: &'static str,
+        by: &'static str,
+    },
     /// A list of such names.
-    Slugs { of: &'static str, by: &'static str },
+    Slugs {
+        of: &'static str,
+        by: &'static str,
+    },
     /// A session, by URL.
     SessionLink,
     /// Set by the server.
@@ -77,8 +94,7 @@ pub(super) fn check(
     fields: &[Field],
     request: &Request,
     partial: bool,
-) -> Result<Map<String, Value>, super::message::Stop> {
-    use super::message::Answer;
+) -> Result<Map<String, Value>, Stop> {
     let body = request.data()?;
     let Value::Object(body) = body else {
         let kind = python_type(body);
@@ -165,7 +181,9 @@ fn integer(value: &Value) -> Result<i64, String> {
     };
     match whole.parse::<i64>().map_err(|_| "A valid integer is required.".to_owned())? {
         n if n > i64::from(i32::MAX) => Err("Ensure this value is less than or equal to 2147483647.".into()),
-        n if n < i64::from(i32::MIN) => Err("Ensure this value is greater than or equal to -2147483648.".into()),
+        n if n < i64::from(i32::MIN) => {
+            Err("Ensure this value is greater than or equal to -2147483648.".into())
+        }
         n => Ok(n),
     }
 }

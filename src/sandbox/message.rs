@@ -31,7 +31,12 @@ pub(super) const MAX_BODY: usize = 2_621_440;
 impl Request {
     /// The value of a query parameter; the last one wins, an empty one counts as absent.
     pub fn param(&self, name: &str) -> Option<&str> {
-        self.query.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        self.query
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, v)| v.as_str())
+            .filter(|v| !v.is_empty())
     }
 
     /// The parsed body, or the answer that a body of this kind gets.
@@ -43,7 +48,9 @@ impl Request {
                 Err(Answer::detail(415, format!("Unsupported media type \"{kind}\" in request.")).into())
             }
             // A plain 500: Django raises this one where nothing catches it.
-            Body::TooLarge => Err(Stop::broken("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE.")),
+            Body::TooLarge => {
+                Err(Stop::broken("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE."))
+            }
         }
     }
 }

@@ -83,7 +83,9 @@ pub enum SandboxError {
     #[error("the sandbox's seed is not right: {0}. Compare it with the shipped seed, or leave it out")]
     Seed(String),
     /// The database file cannot be opened.
-    #[error("cannot open the sandbox's database {0}: {1}. Choose a file in a folder that this user may write")]
+    #[error(
+        "cannot open the sandbox's database {0}: {1}. Choose a file in a folder that this user may write"
+    )]
     File(PathBuf, #[source] std::io::Error),
     /// SQLite refused.
     #[error("the sandbox's database does not work: {0}. Delete the file to begin anew, or choose another")]

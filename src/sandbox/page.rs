@@ -37,7 +37,8 @@ fn link(request: &Request, limit: u64, offset: Option<u64>) -> String {
     query.push(("limit".into(), limit.to_string()));
     query.extend(offset.map(|n| ("offset".into(), n.to_string())));
     query.sort();
-    let pairs: Vec<String> = query.iter().map(|(k, v)| format!("{}={}", quote(k, true), quote(v, true))).collect();
+    let pairs: Vec<String> =
+        query.iter().map(|(k, v)| format!("{}={}", quote(k, true), quote(v, true))).collect();
     format!("{}{}?{}", request.base, request.path, pairs.join("&"))
 }
 

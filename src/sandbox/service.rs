@@ -54,8 +54,13 @@ async fn handle(
         _ => None,
     };
     let record = |status: u16| {
-        let seen =
-            RequestSeen { method: method.clone(), path: path.clone(), query: query.clone(), status, body: kept.clone() };
+        let seen = RequestSeen {
+            method: method.clone(),
+            path: path.clone(),
+            query: query.clone(),
+            status,
+            body: kept.clone(),
+        };
         app.control.record(seen);
     };
     match app.control.take_fault(&method, &path) {

@@ -37,7 +37,8 @@ pub(super) fn naive(text: &str) -> Option<String> {
         return None;
     }
     let micros: i32 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
-    let time = DateTime::new(date.year(), date.month(), date.day(), hour, minute, second, micros * 1000).ok()?;
+    let time =
+        DateTime::new(date.year(), date.month(), date.day(), hour, minute, second, micros * 1000).ok()?;
     Some(format(time.checked_sub(SignedDuration::from_secs(offset)).ok()?))
 }
 
@@ -45,7 +46,10 @@ pub(super) fn naive(text: &str) -> Option<String> {
 pub(super) fn real_date(text: &str) -> Option<Date> {
     let bytes = text.as_bytes();
     let shape = bytes.len() == 10
-        && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
     if !shape {
         return None;
     }
@@ -101,7 +105,15 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_refused() {
-        for text in ["", "yesterday", "2024-02-30", "2024-05-01T25:00:00", "2024-5-1", "2024-05-01T10:00:00+5", "é234567890"] {
+        for text in [
+            "",
+            "yesterday",
+            "2024-02-30",
+            "2024-05-01T25:00:00",
+            "2024-5-1",
+            "2024-05-01T10:00:00+5",
+            "é234567890",
+        ] {
             assert_eq!(naive(text), None, "{text}");
         }
     }

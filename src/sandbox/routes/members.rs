@@ -53,7 +53,8 @@ fn create(store: &mut Store, request: &Request, kind: &'static Kind, user: &str)
     given.insert(kind.slug.into(), name.clone().into());
     if kind.endpoint == "dataset-types" {
         given.entry("created_by").or_insert_with(|| user.into());
-        let pattern = given.get("filename_pattern").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let pattern =
+            given.get("filename_pattern").and_then(Value::as_str).unwrap_or_default().to_lowercase();
         given.insert("filename_pattern".into(), pattern.into());
     }
     let record = new_member(kind, given, &request.now);

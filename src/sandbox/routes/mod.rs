@@ -141,7 +141,10 @@ fn go(store: &mut Store, request: &Request, place: &Place, method: &str, user: &
     match place {
         Place::Login => login::log_in(store, request),
         Place::Schema => Ok(openapi::schema(request)),
-        Place::Docs => Ok(Answer::html(200, "<!doctype html>\n<p>See <a href=\"/api/schema\">the schema</a>.</p>\n".into())),
+        Place::Docs => Ok(Answer::html(
+            200,
+            "<!doctype html>\n<p>See <a href=\"/api/schema\">the schema</a>.</p>\n".into(),
+        )),
         Place::Members(kind) => members::list(store, request, kind, method, user),
         Place::Member(kind, name) => members::one(store, request, kind, name, method),
         Place::Subjects => subjects::list(store, request, method, user),

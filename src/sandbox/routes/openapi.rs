@@ -99,9 +99,11 @@ fn describe(
     parameters: &str,
     fields: &str,
 ) {
-    let name: String = path.split(['/', '{', '}', '-']).filter(|p| !p.is_empty()).collect::<Vec<_>>().join("_");
+    let name: String =
+        path.split(['/', '{', '}', '-']).filter(|p| !p.is_empty()).collect::<Vec<_>>().join("_");
     if !fields.is_empty() {
-        let properties: Map<String, Value> = fields.split_whitespace().map(|f| (f.to_owned(), json!({}))).collect();
+        let properties: Map<String, Value> =
+            fields.split_whitespace().map(|f| (f.to_owned(), json!({}))).collect();
         schemas.insert(name.clone(), json!({"type": "object", "properties": properties}));
     }
     let in_path = path.split_once('{').map(|(_, rest)| rest.trim_end_matches('}'));
@@ -120,7 +122,8 @@ fn describe(
                     .map(|p| json!({"in": "query", "name": p, "schema": {"type": "string"}})),
             );
         }
-        let mut operation = json!({"parameters": known, "description": "", "responses": {"200": {"description": ""}}});
+        let mut operation =
+            json!({"parameters": known, "description": "", "responses": {"200": {"description": ""}}});
         if matches!(method, "post" | "put" | "patch") && !fields.is_empty() {
             let schema = json!({"$ref": format!("#/components/schemas/{name}")});
             operation["requestBody"] = json!({"content": {"application/json": {"schema": schema}}});

@@ -11,8 +11,17 @@ use super::super::time;
 
 /// What a request's files belong to.
 pub(super) enum Owner {
-    Session { id: String, number: Option<i64>, start_time: Option<String>, users: Vec<String>, subject: String },
-    Object { content_type: String, id: String },
+    Session {
+        id: String,
+        number: Option<i64>,
+        start_time: Option<String>,
+        users: Vec<String>,
+        subject: String,
+    },
+    Object {
+        content_type: String,
+        id: String,
+    },
 }
 
 impl Owner {
@@ -192,7 +201,8 @@ pub(super) fn check(store: &mut Store, request: &Request, user: &str) -> Result<
     let from_query;
     let body = match request.data()? {
         Value::Object(map) if map.is_empty() => {
-            from_query = Value::Object(request.query.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect());
+            from_query =
+                Value::Object(request.query.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect());
             &from_query
         }
         body => body,

@@ -193,8 +193,7 @@ impl Store {
              ORDER BY json_extract(m.record, '$.created_datetime') DESC NULLS LAST, d.seq",
             DatasetKey::SQL
         );
-        let found: Vec<(String, String)> =
-            self.rows(&sql, &key.values(), |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let found: Vec<(String, String)> = self.rows(&sql, &key.values(), |r| Ok((r.get(0)?, r.get(1)?)))?;
         found.into_iter().map(|(id, name)| Ok((name, !self.protecting_tags(&id)?.is_empty()))).collect()
     }
 
@@ -208,14 +207,18 @@ impl Store {
     pub fn registered(&self, id: &str) -> rusqlite::Result<Map<String, Value>> {
         let record = self.row("SELECT * FROM dataset WHERE id = ?", &[t(id)], |row| {
             let mut out = Map::new();
-            for column in ["id", "name", "file_size", "created_by", "created_datetime", "dataset_type", "data_format"]
+            for column in
+                ["id", "name", "file_size", "created_by", "created_datetime", "dataset_type", "data_format"]
             {
                 out.insert(column.into(), plain(row, column)?);
             }
             out.insert("content_type".into(), plain(row, "content_type")?);
             out.insert("object_id".into(), plain(row, "object_id")?);
             out.insert("collection".into(), plain(row, "collection")?);
-            out.insert("revision".into(), row.get::<_, Option<String>>("revision")?.unwrap_or_default().into());
+            out.insert(
+                "revision".into(),
+                row.get::<_, Option<String>>("revision")?.unwrap_or_default().into(),
+            );
             out.insert("default".into(), row.get::<_, bool>("default_dataset")?.into());
             out.insert("qc".into(), plain(row, "qc")?);
             Ok(out)

@@ -52,7 +52,12 @@ impl Store {
         self.insert(table, columns)
     }
 
-    pub fn update_measurement(&self, table: &str, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
+    pub fn update_measurement(
+        &self,
+        table: &str,
+        id: &str,
+        columns: &Map<String, Value>,
+    ) -> rusqlite::Result<()> {
         self.set(table, id, columns)
     }
 

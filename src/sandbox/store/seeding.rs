@@ -33,9 +33,11 @@ impl Store {
         for location in &seed.locations {
             self.plant_member("locations", &location.name, json!({"lab": location.lab}))?;
         }
-        for (endpoint, list) in
-            [("projects", &seed.projects), ("procedures", &seed.procedures), ("water-type", &seed.water_types)]
-        {
+        for (endpoint, list) in [
+            ("projects", &seed.projects),
+            ("procedures", &seed.procedures),
+            ("water-type", &seed.water_types),
+        ] {
             for name in list {
                 self.plant_member(endpoint, name, json!({}))?;
             }

@@ -89,7 +89,12 @@ impl Store {
     }
 
     /// The first session, by id, with this subject, date and number.
-    pub fn numbered_session(&self, subject: &str, date: &str, number: i64) -> rusqlite::Result<Option<SessionRow>> {
+    pub fn numbered_session(
+        &self,
+        subject: &str,
+        date: &str,
+        number: i64,
+    ) -> rusqlite::Result<Option<SessionRow>> {
         let sql = "SELECT * FROM session WHERE subject = ? AND start_time >= ? AND start_time < ? || 'U' \
                    AND number = ? ORDER BY id LIMIT 1";
         self.row(sql, &[t(subject), t(date), t(date), Sql::Integer(number)], brief)

@@ -39,7 +39,10 @@ impl Store {
         of_subject.and("m.subject = ?", [t(nickname)]);
         let all = (u64::MAX >> 1, 0);
         record.insert("weighings".into(), self.measurements("weighing", &of_subject, all, base)?.into());
-        record.insert("water_administrations".into(), self.measurements("water", &of_subject, all, base)?.into());
+        record.insert(
+            "water_administrations".into(),
+            self.measurements("water", &of_subject, all, base)?.into(),
+        );
         Ok(Some(Value::Object(record)))
     }
 
