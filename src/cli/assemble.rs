@@ -1,6 +1,6 @@
 //! From the configuration to the options of every layer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
@@ -14,7 +14,7 @@ use crate::config::{Config, Environment, WatchMode};
 use crate::daemon::{self, watch_plan, watcher};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{
-    ProtectedPolicy, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+    RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
 };
 
 /// Reads the configuration that the command line names, and starts logging as it says.
@@ -71,7 +71,7 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
         },
         retry: alyx::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
-        token_folder: None,
+        token_folder: token_folder(&config.state_dir),
     };
     let alyx = alyx::Client::new(options).map_err(|error| {
         tracing::error!("{error}");
@@ -84,6 +84,21 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
         ..RegistrationOptions::default()
     };
     Ok(RegistrationClient::new(alyx, options))
+}
+
+/// The state folder, where tokens can be kept in it. It is made where it is missing; where it cannot be used, each
+/// start logs in.
+fn token_folder(state: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state);
+    let usable = made.and_then(|()| Ok(rustix::fs::access(state, rustix::fs::Access::WRITE_OK)?));
+    match usable {
+        Ok(()) => Some(state.to_owned()),
+        Err(error) => {
+            tracing::debug!(folder = ?state, %error, "no token is kept");
+            None
+        }
+    }
 }
 
 /// How flagged sessions are registered.
@@ -113,8 +128,7 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
             repository: datasets.repository.clone(),
             exists: datasets.exists,
             max_md5_size: datasets.max_md5_size,
-            // A daemon does not move people's files unless it is told to.
-            protected: ProtectedPolicy::Refuse,
+            protected: datasets.protected,
             ..RegisterFilesOptions::default()
         },
         exclude: datasets.exclude.clone(),
