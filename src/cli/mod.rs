@@ -6,10 +6,12 @@ mod assemble;
 mod demo;
 pub mod exit;
 pub mod logging;
+mod progress;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod scan;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,18 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
+            Command::CreateSession(args) => verbs::create_session(&args).await,
+            Command::CreateSessions(args) => verbs::create_sessions(&args).await,
+            Command::NewSession(args) => verbs::new_session(&args).await,
+            Command::RegisterSession(args) => verbs::register_session(&args).await,
+            Command::RegisterFiles(args) => verbs::register_files(&args).await,
+            Command::FindFiles(args) => verbs::find_files(&args).await,
+            Command::CheckProtected(args) => verbs::check_protected(&args).await,
+            Command::Exists(args) => verbs::exists(&args).await,
+            Command::Water(args) => verbs::water(&args).await,
+            Command::Weight(args) => verbs::weight(&args).await,
+            Command::Completions(args) => verbs::completions(&args),
+            Command::Man(args) => verbs::man(&args),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => sandbox::sandbox(&args).await,
             #[cfg(feature = "sandbox")]
