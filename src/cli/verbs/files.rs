@@ -81,7 +81,7 @@ pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) 
     let n = registered.records.iter().flatten().count();
     let unchanged = match registered.n_unchanged {
         0 => String::new(),
-        n => format!(" ({n} of them were there already)"),
+        n => format!(" ({n} of them there already)"),
     };
     lines.push(format!("{} registered{unchanged}{}", datasets(n), left_out_aside(&registered.left_out)));
     lines
