@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use super::discover::{FoundFiles, discover};
 use super::error::Error;
 use super::names::KnownNames;
+use super::turns::Turns;
 use crate::alf::{DatasetType, DatasetTypes, SessionPath};
 use crate::alyx;
 
@@ -52,15 +53,15 @@ struct Shared {
     options: RegistrationOptions,
     names: KnownNames,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
-    threads: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl RegistrationClient {
     /// A client for one database and user.
     pub fn new(alyx: alyx::Client, options: RegistrationOptions) -> Self {
         let names = KnownNames::new(options.names_kept);
-        let threads = Arc::new(Semaphore::new(options.hash_threads.max(1)));
-        Self { shared: Arc::new(Shared { alyx, options, names, types: Mutex::default(), threads }) }
+        let turns = Turns::new(options.hash_threads);
+        Self { shared: Arc::new(Shared { alyx, options, names, types: Mutex::default(), turns }) }
     }
 
     /// The REST client underneath.
@@ -76,8 +77,8 @@ impl RegistrationClient {
         &self.shared.names
     }
 
-    pub(super) fn threads(&self) -> &Arc<Semaphore> {
-        &self.shared.threads
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.shared.turns
     }
 
     /// The dataset types and extensions of the database, asked for once in a while.

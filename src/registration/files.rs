@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::checksum::{Checksum, Progress, checksums};
+use super::checksum::{Checksum, Progress, Reading, checksums};
 use super::client::RegistrationClient;
 use super::discover::LeftOut;
 use super::error::Error;
+use super::known::KnownChecksums;
 use super::outgoing::{Home, Outgoing, group};
 use super::protected::ProtectedPolicy;
 use super::send::Held;
@@ -76,6 +77,8 @@ pub struct RegisterFilesOptions {
     pub force: bool,
     /// Updated while files are read.
     pub progress: Arc<Progress>,
+    /// Checksums of earlier runs: a file that has not changed since is not read again.
+    pub known: Option<Arc<dyn KnownChecksums>>,
 }
 
 impl Default for RegisterFilesOptions {
@@ -94,6 +97,7 @@ impl Default for RegisterFilesOptions {
             protected: ProtectedPolicy::default(),
             force: false,
             progress: Arc::default(),
+            known: None,
         }
     }
 }
@@ -236,7 +240,17 @@ impl RegistrationClient {
     ) -> Vec<Result<Checksum, Error>> {
         let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
         options.progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
-        checksums(paths, options.max_md5_size, self.threads(), &options.progress).await
+        checksums(paths, &self.reading(options)).await
+    }
+
+    /// How the files of a session are read.
+    pub(super) fn reading(&self, options: &RegisterFilesOptions) -> Reading {
+        Reading {
+            max_md5_size: options.max_md5_size,
+            turns: Arc::clone(self.turns()),
+            progress: Arc::clone(&options.progress),
+            known: options.known.clone(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::checksum::{Checksum, checksums};
+use super::checksum::{Checksum, Reading, checksums};
 use super::client::RegistrationClient;
 use super::error::Error;
 use super::files::RegisterFilesOptions;
@@ -235,7 +235,8 @@ impl RegistrationClient {
         let mut sum = sum.clone();
         if holdings.undecided(file, &sum) {
             // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
-            let read = checksums(vec![file.path.clone()], None, self.threads(), &options.progress).await;
+            let how = Reading { max_md5_size: None, ..self.reading(options) };
+            let read = checksums(vec![file.path.clone()], &how).await;
             sum = read.into_iter().collect::<Result<Vec<_>, _>>()?.pop().unwrap_or(sum);
         }
         if let Standing::Same(record) | Standing::Incomplete(record) = holdings.standing(file, &sum, options)
