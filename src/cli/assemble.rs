@@ -115,6 +115,8 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
             ..RegisterFilesOptions::default()
         },
         exclude: datasets.exclude.clone(),
+        on_refused: datasets.on_refused,
+        at_alyx: None,
         settle: config.watch.settle,
     }
 }

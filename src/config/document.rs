@@ -8,6 +8,7 @@ use serde_yaml::Value;
 use super::keys::Keys;
 use super::values::{ByteSize, FromYaml, Json, Text};
 use super::{LogFormat, LogLevel, WatchMode};
+use crate::registration::flagged::OnRefused;
 
 /// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
 #[derive(Debug)]
@@ -113,6 +114,7 @@ pub(super) struct DatasetsDocument {
     pub(super) versions: Given<Vec<Text>>,
     pub(super) max_md5_size: Given<ByteSize>,
     pub(super) exclude: Given<Vec<Text>>,
+    pub(super) on_refused: Given<OnRefused>,
     pub(super) batch_size: Given<u64>,
 }
 

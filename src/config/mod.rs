@@ -43,6 +43,8 @@ pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials};
 pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
 
+use crate::registration::flagged::OnRefused;
+
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
 
@@ -158,6 +160,8 @@ pub struct DatasetsConfig {
     pub max_md5_size: Option<u64>,
     /// Files that are left out: patterns matched on the path relative to the session. Default empty.
     pub exclude: Vec<glob::Pattern>,
+    /// What becomes of the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
+    pub on_refused: OnRefused,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
 }

@@ -277,6 +277,7 @@ impl Findings {
         });
         DatasetsConfig {
             exclude: patterns.collect(),
+            on_refused: self.take(&KeyPath::of("datasets.on_refused"), from.on_refused).unwrap_or_default(),
             register: self.yes_no("datasets.register", from.register, true),
             repository: self.text("datasets.repository", from.repository),
             server_only: self.yes_no("datasets.server_only", from.server_only, false),

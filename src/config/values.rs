@@ -6,6 +6,7 @@ use serde_yaml::Value;
 
 use super::locate::quoted;
 use super::{LogFormat, LogLevel, WatchMode};
+use crate::registration::flagged::OnRefused;
 
 /// Reads one value, or says in a few words what should be there instead.
 pub(super) trait FromYaml: Sized {
@@ -114,6 +115,12 @@ fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
 impl FromYaml for WatchMode {
     fn from_yaml(value: &Value) -> Result<Self, String> {
         word(value, &[("auto", WatchMode::Auto), ("native", WatchMode::Native), ("poll", WatchMode::Poll)])
+    }
+}
+
+impl FromYaml for OnRefused {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        word(value, &[("keep_flag", OnRefused::KeepFlag), ("finish", OnRefused::Finish)])
     }
 }
 

@@ -148,6 +148,7 @@ impl RegistrationClient {
     ///   read, before anything of its session is sent;
     /// - [`Error::Missing`] for a user, lab or repository, [`Error::Invalid`] for a session that is not on Alyx and
     ///   for options that contradict themselves, [`Error::Ambiguous`];
+    /// - [`Error::FilesRefused`] for files that Alyx does not accept, after the other files of the session;
     /// - [`alyx::Error::Protected`] with [`ProtectedPolicy::Refuse`], after the other files of the session;
     /// - [`Error::CannotMove`], and those of any request.
     pub async fn register_files(
@@ -180,6 +181,10 @@ impl RegistrationClient {
             };
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
             let sent = self.send_files(&home, &held, files, sums, options).await?;
+            if !sent.not_accepted.is_empty() {
+                let registered = sent.files.len() - sent.not_accepted.len() - sent.refused.len();
+                return Err(Error::FilesRefused { registered, refused: sent.not_accepted });
+            }
             if !sent.refused.is_empty() {
                 return Err(
                     alyx::Error::Protected { details: sent.refused.clone(), files: sent.refused }.into()

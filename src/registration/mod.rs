@@ -15,6 +15,7 @@ mod known;
 mod names;
 mod outgoing;
 mod protected;
+mod refusal;
 mod send;
 mod session;
 mod session_details;
