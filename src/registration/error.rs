@@ -82,6 +82,14 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// A folder cannot be made.
+    #[error("{path:?} cannot be made ({reason}); check that the user of this program may write there")]
+    CannotMake {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// The folder of a new session was made, and its session could not be registered.
     #[error(
         "the folder {folder:?} was made, but its session is not registered: {source}; register that folder as soon as this is mended"
@@ -145,6 +153,7 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::FilesRefused { .. }
             | Self::CannotMove { .. }
+            | Self::CannotMake { .. }
             | Self::Unsure { .. }
             | Self::Flag { .. }
             | Self::FlagStays { .. } => NextStep::NeedsPerson,

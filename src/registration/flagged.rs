@@ -360,7 +360,7 @@ fn unchanged(now: &FoundFiles, sent: &[Outgoing], sums: &[Checksum], wait: Durat
             _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),
         }
     }
-    match left.into_values().next() {
+    match left.into_values().min_by_key(|f| &f.path) {
         None => Ok(()),
         Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
     }

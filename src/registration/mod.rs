@@ -3,6 +3,7 @@
 //! [`RegistrationClient`] holds the verbs of Python's client; [`flagged`] is the whole arrow from a flag to its
 //! removal, once, as the daemon and the one-shot scan run it.
 
+mod check_protected;
 mod checksum;
 mod client;
 mod confirm;
@@ -12,16 +13,20 @@ mod error;
 mod files;
 pub mod flagged;
 mod known;
+mod measurements;
 mod names;
+mod new_session;
 mod outgoing;
 mod protected;
 mod refusal;
 mod send;
 mod session;
 mod session_details;
+mod session_reference;
 mod standing;
 mod turns;
 
+pub use check_protected::ProtectedStatus;
 pub use checksum::{Checksum, FileStamp, Progress, Reading, checksums};
 pub use client::{RegistrationClient, RegistrationOptions};
 pub use create_sessions::{CreateSessionsOptions, CreatedSession};
@@ -29,7 +34,10 @@ pub use discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
 pub use error::{Error, MissingName};
 pub use files::{RegisterFilesOptions, RegisteredFiles, Relation, Versions};
 pub use known::KnownChecksums;
+pub use measurements::{WaterOptions, WeightOptions};
+pub use new_session::{NewSession, NewSessionOptions};
 pub use protected::ProtectedPolicy;
 pub use session::FilesToRegister;
 pub use session_details::SessionDetails;
+pub use session_reference::SessionReference;
 pub use turns::{Turn, Turns};
