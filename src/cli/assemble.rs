@@ -1,8 +1,10 @@
 //! From the configuration to the options of every layer.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use md5::{Digest, Md5};
 
 use super::args::ConfigArgs;
 use super::complain;
@@ -10,7 +12,8 @@ use super::exit::Exit;
 use super::logging::{self, LogOptions};
 use crate::alyx::{self, Credentials};
 use crate::backoff::Backoff;
-use crate::config::{Config, Environment, WatchMode};
+use crate::config::{Config, CredentialSource as ConfiguredSource, Environment, WatchMode};
+use crate::daemon::credentials::CredentialSource;
 use crate::daemon::{self, watch_plan, watcher};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{
@@ -148,7 +151,49 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),
+        configuration: fingerprint(config),
+        ..daemon::Options::default()
     }
+}
+
+/// Stands for everything in the configuration that decides whether a session can be registered.
+fn fingerprint(config: &Config) -> String {
+    let told = format!(
+        "{} {:?} {:?} {:?} {:?} {}",
+        config.alyx.url,
+        config.alyx.username,
+        config.session,
+        config.datasets,
+        config.timezone,
+        env!("CARGO_PKG_VERSION")
+    );
+    Md5::digest(told.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the secret comes from, for the daemon to read it again. Made before it is read for the first time.
+pub(super) fn credential_source(config: &Config) -> CredentialSource {
+    let file = match &config.alyx.credentials {
+        ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => Some(path.clone()),
+        ConfiguredSource::PasswordEnv(_) | ConfiguredSource::TokenEnv(_) | ConfiguredSource::DefaultEnv => {
+            None
+        }
+    };
+    let (source, username) = (config.alyx.credentials.clone(), config.alyx.username.clone());
+    let load = move || match source.load(username.as_deref()) {
+        Ok(loaded) => Ok(loaded.credentials),
+        Err(error) => Err(error.to_string()),
+    };
+    CredentialSource::new(file, Arc::new(load))
+}
+
+/// Keeps other daemons off the state folder.
+pub(super) fn lock_state(config: &Config) -> Result<daemon::lock::StateLock, Exit> {
+    // A folder that is not there yet may get another real path when it is made.
+    let _ = std::fs::create_dir_all(&config.state_dir);
+    daemon::lock::StateLock::acquire(&config.state_dir).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Io
+    })
 }
 
 /// Keeps other registrars off the data roots while this program works on them.

@@ -5,11 +5,15 @@ mod assemble;
 #[cfg(feature = "sandbox")]
 mod demo;
 pub mod exit;
+mod history;
 pub mod logging;
+mod retry;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod scan;
+mod state;
+mod status;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,10 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
+            Command::Status(args) => status::status(&args).await,
+            Command::History(args) => history::history(&args).await,
+            Command::Retry(args) => retry::retry(&args).await,
+            Command::Forget(args) => retry::forget(&args).await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => sandbox::sandbox(&args).await,
             #[cfg(feature = "sandbox")]

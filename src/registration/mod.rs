@@ -3,6 +3,7 @@
 //! [`RegistrationClient`] holds the verbs of Python's client; [`flagged`] is the whole arrow from a flag to its
 //! removal, once, as the daemon and the one-shot scan run it.
 
+pub mod advice;
 mod check_protected;
 mod checksum;
 mod client;
