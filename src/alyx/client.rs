@@ -166,9 +166,7 @@ impl Client {
             shared: Arc::new(Shared {
                 http,
                 base,
-                pace: options
-                    .max_requests_per_minute
-                    .map(|n| std::sync::Mutex::new(Pace::new(n, Instant::now()))),
+                pace: options.max_requests_per_minute.map(|n| std::sync::Mutex::new(Pace::new(n))),
                 options,
                 token: Mutex::default(),
                 username: OnceCell::new(),
@@ -364,9 +362,9 @@ impl Client {
     async fn wait_for_turn(&self) {
         let turn =
             self.shared.pace.as_ref().and_then(|pace| pace.lock().ok().map(|mut p| p.take(Instant::now())));
-        if let Some(wait) = turn.filter(|wait| !wait.is_zero()) {
-            tracing::debug!(?wait, "waiting, to stay below the configured number of requests a minute");
-            tokio::time::sleep(wait).await;
+        if let Some(time) = turn.filter(|time| *time > Instant::now()) {
+            tracing::debug!("waiting, to stay below the configured number of requests a minute");
+            tokio::time::sleep_until(time).await;
         }
         let pause = self.shared.not_before.lock().ok().and_then(|until| *until);
         if let Some(until) = pause {

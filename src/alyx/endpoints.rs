@@ -44,6 +44,15 @@ impl Endpoint {
         }
     }
 
+    /// The field that holds a member's name.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Subjects => "nickname",
+            Self::Users => "username",
+            _ => "name",
+        }
+    }
+
     /// What one member is called.
     pub fn member(self) -> &'static str {
         match self {
@@ -79,9 +88,10 @@ impl Client {
         if matches!(name, "" | "." | "..") {
             return Ok(None);
         }
-        if endpoint == Endpoint::Procedures {
+        // A name with a slash has no address of its own: web servers decode it before Django sees the path.
+        if endpoint == Endpoint::Procedures || name.contains('/') {
             let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
-            return Ok(all.into_iter().find(|p| p.get("name").and_then(Value::as_str) == Some(name)));
+            return Ok(all.into_iter().find(|m| m.get(endpoint.key()).and_then(Value::as_str) == Some(name)));
         }
         match self.get::<Value>(&format!("{}/{}", endpoint.path(), segment(name))).await {
             Ok(record) => Ok(Some(record)),

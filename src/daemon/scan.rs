@@ -249,11 +249,7 @@ impl Scanner {
                 a_session = Some(name.clone());
             }
             match place {
-                _ if kind.is_file() => {
-                    if self.layout.is_flag(&name) {
-                        misplaced.push(entry.path());
-                    }
-                }
+                _ if kind.is_file() && self.layout.is_flag(&name) => misplaced.push(entry.path()),
                 Some(place) if kind.is_dir() => walk.folders.push(Visit {
                     folder: entry.path(),
                     place,

@@ -254,6 +254,7 @@ impl Service {
 
     fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Instant) -> Outcome {
         self.answered(now);
+        let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
         tracing::info!(
             session = attempt.session,
             eid = registered.eid,
@@ -262,7 +263,7 @@ impl Service {
             bytes = registered.bytes,
             took = ?attempt.took,
             created = registered.created,
-            left_out = %registered.left_out,
+            left_out,
             "registered"
         );
         if !registered.unmatched.is_empty() {

@@ -8,8 +8,10 @@ mod coverage;
 mod root_watch;
 #[cfg(test)]
 mod tests;
+mod told;
 mod trouble;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::root::FolderIdentity;
 use super::watch_plan::Layout;
 use crate::flag::FlagFile;
 use coverage::MakeWatches;
@@ -46,6 +49,26 @@ pub struct RootOptions {
     /// The name of a file that is in the root whenever the right disk is mounted there. Without that file the root
     /// counts as missing, so an empty mount point is told from an empty disk.
     pub require_marker: Option<String>,
+}
+
+impl RootOptions {
+    /// What the root is now; why it cannot be watched, where it is not there as it should be.
+    fn identify(&self) -> Result<FolderIdentity, WatchTrouble> {
+        let root = self.path.clone();
+        let identity = match FolderIdentity::load(&root) {
+            Ok(identity) => identity,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(WatchTrouble::RootMissing { root });
+            }
+            Err(source) => return Err(WatchTrouble::RootUnusable { root, source }),
+        };
+        match &self.require_marker {
+            Some(marker) if root.join(marker).symlink_metadata().is_err() => {
+                Err(WatchTrouble::MarkerMissing { root, marker: marker.clone() })
+            }
+            _ => Ok(identity),
+        }
+    }
 }
 
 /// How all roots are watched.

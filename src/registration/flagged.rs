@@ -267,19 +267,20 @@ fn problems(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
     left_out.iter().filter(|f| f.reason.is_problem()).map(|f| format!("{}: {}", f.path.display(), f.reason))
 }
 
-/// Whether the folder holds just what was read. Pure.
+/// Whether the folder holds just what was read. Pure; both lists are sorted by path.
 fn unchanged(now: &FoundFiles, sent: &[Outgoing], sums: &[Checksum], wait: Duration) -> Result<(), Error> {
-    let mut left = now.files.iter();
-    for (file, sum) in sent.iter().zip(sums) {
-        match left.next() {
-            Some(found) if found.path == file.path && found.stamp == sum.stamp => {}
-            _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),
+    let mut sent = sent.iter().zip(sums).map(|(file, sum)| (&file.path, sum.stamp));
+    let mut found = now.files.iter().map(|file| (&file.path, file.stamp));
+    let differs = loop {
+        match (sent.next(), found.next()) {
+            (None, None) => return Ok(()),
+            (Some(before), Some(now)) if before == now => {}
+            // The smaller of two paths has vanished or come; of two equal ones the file was written.
+            (Some((before, _)), Some((now, _))) => break before.min(now),
+            (Some((path, _)), None) | (None, Some((path, _))) => break path,
         }
-    }
-    match left.next() {
-        None => Ok(()),
-        Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
-    }
+    };
+    Err(Error::StillChanging { path: differs.clone(), wait })
 }
 
 /// Progress of the files of one run, shared with whoever shows it.

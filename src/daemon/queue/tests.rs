@@ -1,1 +1,335 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::time::Duration;
 
+fn stamp(number: u64) -> FlagStamp {
+    FlagStamp { device: 1, inode: number, size: 0, mtime_ns: 0, ctime_ns: 0 }
+}
+
+fn flag(session: &str, number: u64) -> FlagFile {
+    FlagFile { path: Path::new("/data").join(session).join("create_me.flag"), stamp: stamp(number) }
+}
+
+fn path(session: &str) -> PathBuf {
+    flag(session, 0).path
+}
+
+/// A queue and a clock that is set by hand, in seconds.
+struct World {
+    queue: Queue,
+    start: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { queue: Queue::new(), start: Instant::now() }
+    }
+    fn at(&self, second: u64) -> Instant {
+        self.start + Duration::from_secs(second)
+    }
+    fn sight(&mut self, session: &str, number: u64, second: u64) -> Sighting {
+        let at = self.at(second);
+        self.queue.sighted(flag(session, number), at, at)
+    }
+    fn take(&mut self, second: u64) -> Option<(String, u32)> {
+        let job = self.queue.take_due(self.at(second))?;
+        let session = job.flag.session_folder().strip_prefix("/data").unwrap();
+        Some((session.to_str().unwrap().to_owned(), job.attempt))
+    }
+    fn fail(&mut self, session: &str, second: u64) {
+        let at = self.at(second);
+        self.queue.finished(&path(session), Outcome::Retry { at });
+    }
+}
+
+fn is(session: &str, attempt: u32) -> Option<(String, u32)> {
+    Some((session.to_owned(), attempt))
+}
+
+#[test]
+fn a_flag_that_is_seen_many_times_runs_once() {
+    let mut world = World::new();
+    assert_eq!(world.sight("a", 1, 0), Sighting::New);
+    assert_eq!(world.sight("a", 1, 0), Sighting::Known);
+    assert_eq!(world.take(0), is("a", 1));
+    assert_eq!(world.sight("a", 1, 1), Sighting::Known);
+    assert_eq!(world.take(9), None);
+    world.queue.finished(&path("a"), Outcome::Done);
+    assert_eq!(world.queue.counts(), Counts::default());
+}
+
+#[test]
+fn the_earliest_due_runs_first_and_among_equals_the_first_to_come() {
+    let mut world = World::new();
+    let (now, late) = (world.at(0), world.at(5));
+    world.queue.sighted(flag("late", 1), now, late);
+    for session in ["c", "a", "b"] {
+        world.sight(session, 1, 1);
+    }
+    assert_eq!(world.queue.next_due(), Some(world.at(1)));
+    assert_eq!(world.take(0), None);
+    let order: Vec<_> = std::iter::from_fn(|| world.take(9)).map(|(session, _)| session).collect();
+    assert_eq!(order, ["c", "a", "b", "late"]);
+    assert_eq!(world.queue.next_due(), None);
+}
+
+#[test]
+fn a_rescan_does_not_shorten_a_back_off() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.fail("a", 100);
+    assert_eq!(world.sight("a", 1, 10), Sighting::Known);
+    assert_eq!(world.queue.next_due(), Some(world.at(100)));
+    assert_eq!(world.take(100), is("a", 2));
+}
+
+#[test]
+fn touching_a_flag_that_needs_a_person_runs_it_at_once_and_forgets_its_failures() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    let at = world.at(9999);
+    world.queue.finished(&path("a"), Outcome::NeedsPerson { at });
+    assert_eq!(world.queue.counts(), Counts { waiting: 1, needs_person: 1, ..Counts::default() });
+    assert_eq!(world.sight("a", 2, 10), Sighting::Touched);
+    assert_eq!(world.queue.counts(), Counts { waiting: 1, ..Counts::default() });
+    assert_eq!(world.take(10), is("a", 1));
+}
+
+#[test]
+fn a_flag_touched_while_its_session_runs_makes_it_run_again_whatever_the_outcome() {
+    for (number, outcome) in [Outcome::Done, Outcome::Gone].into_iter().enumerate() {
+        let mut world = World::new();
+        world.sight("a", 1, 0);
+        world.take(0);
+        assert_eq!(world.sight("a", 2, 3), Sighting::RunsAgain, "{number}");
+        assert_eq!(world.sight("a", 2, 4), Sighting::Known);
+        assert_eq!(world.take(9), None, "it must not run twice at the same time");
+        world.queue.finished(&path("a"), outcome);
+        assert_eq!(world.take(3), is("a", 1));
+    }
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.sight("a", 2, 3);
+    world.fail("a", 9999);
+    assert_eq!(world.take(3), is("a", 1));
+}
+
+#[test]
+fn a_late_rumour_of_the_old_flag_does_not_take_back_the_touch() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.sight("a", 2, 3);
+    assert_eq!(world.sight("a", 1, 4), Sighting::Known);
+    world.queue.finished(&path("a"), Outcome::Done);
+    assert_eq!(world.take(9), is("a", 1));
+}
+
+#[test]
+fn a_flag_that_changed_under_the_worker_runs_again_without_a_failure() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    let at = world.at(2);
+    world.queue.finished(&path("a"), Outcome::RunAgain { at });
+    assert_eq!(world.take(1), None);
+    assert_eq!(world.take(2), is("a", 1));
+}
+
+#[test]
+fn a_withdrawn_flag_does_not_run() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    assert!(world.queue.withdrawn(&path("a")));
+    assert!(!world.queue.withdrawn(&path("a")));
+    assert_eq!((world.take(9), world.queue.next_due()), (None, None));
+}
+
+#[test]
+fn a_flag_put_back_after_its_removal_but_before_the_worker_reports_runs_again() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.queue.withdrawn(&path("a"));
+    world.sight("a", 2, 1);
+    world.queue.finished(&path("a"), Outcome::Done);
+    assert_eq!(world.take(1), is("a", 1));
+}
+
+#[test]
+fn a_flag_touched_and_then_withdrawn_during_the_run_leaves_nothing_behind() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.sight("a", 2, 1);
+    world.queue.withdrawn(&path("a"));
+    world.queue.finished(&path("a"), Outcome::Gone);
+    assert_eq!(world.queue.jobs().count(), 0);
+}
+
+#[test]
+fn a_dead_server_holds_all_jobs_once_and_lets_them_go_in_order() {
+    let mut world = World::new();
+    for session in ["a", "b"] {
+        world.sight(session, 1, 0);
+    }
+    let (until, earlier) = (world.at(60), world.at(30));
+    world.queue.hold_until(until);
+    world.queue.hold_until(earlier);
+    assert_eq!(world.queue.next_due(), Some(until));
+    assert_eq!(world.take(59), None);
+    assert_eq!(world.take(60), is("a", 1));
+    world.queue.hold_until(world.start + Duration::from_secs(999));
+    world.queue.release();
+    assert_eq!(world.take(60), is("b", 1));
+}
+
+#[test]
+fn asking_to_retry_now_wakes_what_failed_and_leaves_what_is_settling() {
+    let mut world = World::new();
+    world.sight("failed", 1, 0);
+    world.take(0);
+    world.fail("failed", 9999);
+    let (now, due) = (world.at(1), world.at(30));
+    world.queue.sighted(flag("settling", 1), now, due);
+    world.queue.retry_now(now);
+    assert_eq!(world.take(1), is("failed", 2));
+    assert_eq!(world.take(1), None);
+}
+
+#[test]
+fn two_flags_of_one_session_do_not_run_at_the_same_time() {
+    let mut world = World::new();
+    let now = world.at(0);
+    world.sight("a", 1, 0);
+    let other = FlagFile { path: "/data/a/extra.flag".into(), stamp: stamp(2) };
+    world.queue.sighted(other.clone(), now, now);
+    world.sight("b", 1, 0);
+    assert_eq!(world.take(0), is("a", 1));
+    assert_eq!(world.take(0), is("b", 1));
+    assert_eq!((world.take(0), world.queue.next_due()), (None, None));
+    world.queue.finished(&path("a"), Outcome::Done);
+    assert_eq!(world.queue.take_due(now).map(|job| job.flag), Some(other));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(usize),
+    Touch(usize),
+    Remove(usize),
+    Notice(usize),
+    Take,
+    Finish(usize, u8),
+    Wait(u64),
+    Hold(u64),
+    Release,
+    RetryNow,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..4usize).prop_map(Step::Put),
+        (0..4usize).prop_map(Step::Touch),
+        (0..4usize).prop_map(Step::Remove),
+        (0..4usize).prop_map(Step::Notice),
+        Just(Step::Take),
+        (0..4usize, 0..5u8).prop_map(|(job, outcome)| Step::Finish(job, outcome)),
+        (0..20u64).prop_map(Step::Wait),
+        (0..20u64).prop_map(Step::Hold),
+        Just(Step::Release),
+        Just(Step::RetryNow),
+    ]
+}
+
+proptest! {
+    /// A disk with four sessions, a worker that keeps the rules, and a watcher that notices late. In the end every
+    /// flag is worked off, whatever happened, and none ran twice at the same time.
+    #[test]
+    fn no_flag_is_lost_and_none_runs_twice_at_once(steps in prop::collection::vec(step(), 0..120)) {
+        let names = ["a", "b", "c", "d"];
+        let mut world = World::new();
+        let mut clock = 0;
+        let mut stamps = 0;
+        let mut disk: HashMap<PathBuf, u64> = HashMap::new();
+        // What the worker loaded when the run began.
+        let mut running: HashMap<PathBuf, Option<u64>> = HashMap::new();
+
+        for step in steps {
+            match step {
+                Step::Put(n) | Step::Touch(n) => {
+                    stamps += 1;
+                    if matches!(step, Step::Put(_)) || disk.contains_key(&path(names[n])) {
+                        disk.insert(path(names[n]), stamps);
+                    }
+                }
+                Step::Remove(n) => _ = disk.remove(&path(names[n])),
+                Step::Notice(n) => match disk.get(&path(names[n])) {
+                    Some(stamp) => _ = world.sight(names[n], *stamp, clock),
+                    None => _ = world.queue.withdrawn(&path(names[n])),
+                },
+                Step::Take => {
+                    if let Some(job) = world.queue.take_due(world.at(clock)) {
+                        let loaded = disk.get(&job.flag.path).copied();
+                        prop_assert!(running.insert(job.flag.path, loaded).is_none(), "twice at once");
+                    }
+                }
+                Step::Finish(n, outcome) => {
+                    if let Some(loaded) = running.remove(&path(names[n])) {
+                        finish(&mut world, &mut disk, &path(names[n]), loaded, outcome, clock);
+                    }
+                }
+                Step::Wait(seconds) => clock += seconds,
+                Step::Hold(seconds) => { let at = world.at(clock + seconds); world.queue.hold_until(at); }
+                Step::Release => world.queue.release(),
+                Step::RetryNow => { let now = world.at(clock); world.queue.retry_now(now); }
+            }
+            let counts = world.queue.counts();
+            prop_assert_eq!(counts.running, running.len());
+            prop_assert_eq!(counts.waiting, world.queue.order.len());
+            prop_assert_eq!(counts.running + counts.waiting, world.queue.jobs().count());
+        }
+
+        for (path, loaded) in running.drain().collect::<Vec<_>>() {
+            finish(&mut world, &mut disk, &path, loaded, 0, clock);
+        }
+        for (path, stamp) in disk.clone() {
+            let at = world.at(clock);
+            world.queue.sighted(FlagFile { path, stamp: super::tests::stamp(stamp) }, at, at);
+        }
+        while let Some(due) = world.queue.next_due() {
+            let job = world.queue.take_due(due).expect("a job that is due can be taken");
+            let loaded = disk.get(&job.flag.path).copied();
+            finish(&mut world, &mut disk, &job.flag.path, loaded, 0, clock);
+        }
+        prop_assert!(disk.is_empty(), "lost: {:?}", disk);
+        prop_assert_eq!(world.queue.jobs().count(), 0);
+    }
+}
+
+/// What a worker does at the end of a run.
+fn finish(
+    world: &mut World,
+    disk: &mut HashMap<PathBuf, u64>,
+    path: &Path,
+    loaded: Option<u64>,
+    outcome: u8,
+    clock: u64,
+) {
+    let at = world.at(clock + u64::from(outcome) * 7);
+    let outcome = match (loaded, outcome) {
+        (None, _) => Outcome::Gone,
+        (_, 3) => Outcome::Retry { at },
+        (_, 4) => Outcome::NeedsPerson { at },
+        (Some(_), _) if !disk.contains_key(path) => Outcome::Gone,
+        (Some(stamp), _) if disk[path] != stamp => Outcome::RunAgain { at },
+        (Some(_), _) => {
+            disk.remove(path);
+            Outcome::Done
+        }
+    };
+    world.queue.finished(path, outcome);
+}

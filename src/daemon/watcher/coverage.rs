@@ -1,6 +1,6 @@
 //! The coverage: which folders of one root have a watch, and which should have one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub(super) struct Coverage {
     /// With what each folder was when its watch was set: a watch stays with a folder that is moved away, and one
     /// that takes its place has none.
     watched: BTreeMap<PathBuf, Watched>,
+    /// Folders that could not be watched, most likely for want of permission.
+    refused: BTreeSet<PathBuf>,
     /// Network drives that are mounted below the root.
     drives: Vec<PathBuf>,
     root_device: Option<u64>,
@@ -69,6 +71,7 @@ impl Coverage {
     pub(super) fn begin_walk(&mut self, whole: bool) {
         self.at_limit = false;
         if whole {
+            self.refused.clear();
             (self.over_limit, self.without_events) = (0, 0);
             self.drives.clear();
             self.root_device = None;
@@ -112,13 +115,14 @@ impl Coverage {
         let Some(watches) = &mut self.watches else { return };
         match watches.add(folder) {
             Ok(()) => {
+                self.refused.remove(folder);
                 self.watched.insert(folder.to_owned(), Watched { identity, walk: self.walk });
             }
             Err(WatchError::Limit) => {
                 self.at_limit = true;
                 self.over_limit += 1;
             }
-            Err(WatchError::Folder) => {}
+            Err(WatchError::Folder) => _ = self.refused.insert(folder.to_owned()),
             Err(WatchError::Ended) => self.ended = true,
         }
     }
@@ -151,6 +155,12 @@ impl Coverage {
         for path in gone {
             self.watched.remove(&path);
         }
+        self.refused.retain(|path| !path.starts_with(folder));
+    }
+
+    /// Whether a folder has no watch because it could not be had. Perhaps it can, after a change of permissions.
+    pub(super) fn was_refused(&self, folder: &Path) -> bool {
+        self.refused.contains(folder)
     }
 
     /// How many folders have a watch.
@@ -183,7 +193,7 @@ impl Coverage {
 /// their folders.
 pub(super) fn inotify(sink: EventSink) -> notify::Result<Box<dyn Watches>> {
     // The sink only hands over: setting a watch from inside it would lock up.
-    let watcher = notify::recommended_watcher(move |event| sink(event))?;
+    let watcher = notify::recommended_watcher(sink)?;
     Ok(Box::new(Inotify(watcher)))
 }
 

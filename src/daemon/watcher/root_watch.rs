@@ -7,9 +7,7 @@
 //! - No event tells that a root was unmounted, or that one that was deleted is there again. So the root is looked
 //!   at on every tick.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io;
-use std::ops::Bound;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -19,11 +17,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::coverage::{Coverage, EventSink, MakeWatches};
+use super::told::Told;
+use super::trouble::{current_limit, suggested_limit};
 use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptions, WatchTrouble};
 use crate::daemon::root::{FolderIdentity, is_network};
 use crate::daemon::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch_plan::{Layout, Reaction};
-use crate::flag::FlagFile;
+use crate::flag::{FlagError, FlagFile};
 
 /// What a root's thread is told.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(super) struct RootWatch {
     make: MakeWatches,
     inbox: Sender<Message>,
     messages: Receiver<Message>,
-    sightings: UnboundedSender<Sighted>,
+    told: Told,
     shutdown: CancellationToken,
 
     /// What the root was when it was last there.
@@ -57,11 +57,7 @@ pub(super) struct RootWatch {
     coverage: Coverage,
     /// Number of the present source of events. What older ones still say no longer counts.
     source: u64,
-    /// Flags that were told and not yet told as gone.
-    told_flags: BTreeSet<PathBuf>,
     unreadable: BTreeSet<PathBuf>,
-    /// Texts of the troubles that last, so that each is told once, and whether a scan finds them.
-    told: HashMap<String, bool>,
     limit_told: bool,
     next_look: Instant,
     next_scan: Instant,
@@ -100,14 +96,12 @@ impl RootWatch {
             make,
             inbox,
             messages,
-            sightings,
+            told: Told::new(sightings),
             shutdown,
             present: None,
             coverage: Coverage::default(),
             source: 0,
-            told_flags: BTreeSet::new(),
             unreadable: BTreeSet::new(),
-            told: HashMap::new(),
             limit_told: false,
             next_look: now,
             next_scan: now,
@@ -133,7 +127,7 @@ impl RootWatch {
     }
 
     fn is_stopped(&self) -> bool {
-        self.shutdown.is_cancelled() || self.sightings.is_closed()
+        self.shutdown.is_cancelled() || self.told.is_in_vain()
     }
 
     fn take_timers(&mut self) {
@@ -184,7 +178,8 @@ impl RootWatch {
             Reaction::Flag(path) => _ = batch.flags.insert(path),
             Reaction::MisplacedFlag(path) => _ = batch.misplaced.insert(path),
             Reaction::Folder(path) => _ = batch.folders.insert(path),
-            Reaction::Permissions(path) if !self.unreadable.contains(&path) => {}
+            Reaction::Permissions(path)
+                if !self.unreadable.contains(&path) && !self.coverage.was_refused(&path) => {}
             Reaction::Permissions(path) if path == self.scanner.layout().root => batch.rescan = true,
             Reaction::Permissions(path) => _ = batch.folders.insert(path),
             Reaction::Root => batch.root = true,
@@ -211,7 +206,7 @@ impl RootWatch {
         }
         for flag in batch.misplaced {
             if let Some(problem) = self.scanner.find_misplaced(&flag) {
-                self.tell_once(WatchTrouble::Problem(problem));
+                self.told.trouble(WatchTrouble::Problem(problem));
             }
         }
         if batch.rescan {
@@ -221,9 +216,9 @@ impl RootWatch {
 
     fn look_at_flag(&mut self, path: PathBuf) {
         match FlagFile::load(path.clone()) {
-            Ok(Some(flag)) => self.tell_flag(flag),
-            Ok(None) => self.tell_gone(path),
-            Err(error) => self.tell_once(WatchTrouble::Problem(error.into())),
+            Ok(Some(flag)) => self.told.flag(flag),
+            Ok(None) => self.told.gone(path),
+            Err(error) => self.told.trouble(WatchTrouble::Problem(error.into())),
         }
     }
 
@@ -249,43 +244,28 @@ impl RootWatch {
     /// an event about the root itself that is done in any case: a new folder may get the number of the old one.
     fn look_at_root(&mut self, reason: ScanReason, was_told: bool) {
         self.next_look = Instant::now() + self.poll_interval;
-        match (self.identify_root(), self.present) {
+        match (self.root.identify(), self.present) {
             (Ok(now), Some(before)) if now == before && !was_told => {}
             (Ok(now), before) => {
                 if before.is_some_and(|before| before != now) {
-                    self.tell_once(WatchTrouble::RootReplaced { root: self.root.path.clone() });
+                    self.told.trouble(WatchTrouble::RootReplaced { root: self.root.path.clone() });
                 }
-                self.told.clear();
+                self.told.forget_troubles();
                 self.present = Some(now);
                 self.restart(reason);
             }
             (Err(trouble), before) => {
                 if before.is_some() {
-                    self.told.clear();
+                    self.told.forget_troubles();
                     self.present = None;
                     self.source += 1;
                     self.coverage.reset(None);
-                    self.tell_gone_below(&self.root_folder());
+                    for flag in self.told.flags_below(&self.root_folder()) {
+                        self.told.gone(flag);
+                    }
                 }
-                self.tell_once(trouble);
+                self.told.trouble(trouble);
             }
-        }
-    }
-
-    fn identify_root(&self) -> Result<FolderIdentity, WatchTrouble> {
-        let root = self.root.path.clone();
-        let identity = match FolderIdentity::load(&root) {
-            Ok(identity) => identity,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(WatchTrouble::RootMissing { root });
-            }
-            Err(source) => return Err(WatchTrouble::RootUnusable { root, source }),
-        };
-        match &self.root.require_marker {
-            Some(marker) if root.join(marker).symlink_metadata().is_err() => {
-                Err(WatchTrouble::MarkerMissing { root, marker: marker.clone() })
-            }
-            _ => Ok(identity),
         }
     }
 
@@ -310,7 +290,7 @@ impl RootWatch {
         if self.wants_events {
             match (self.make)(self.sink()) {
                 Ok(watches) => self.coverage.reset(Some(watches)),
-                Err(error) => self.tell_once(WatchTrouble::NoEvents {
+                Err(error) => self.told.trouble(WatchTrouble::NoEvents {
                     root: self.root.path.clone(),
                     error: error.to_string(),
                 }),
@@ -343,7 +323,7 @@ impl RootWatch {
         if self.restart_at.is_some() {
             return;
         }
-        let _ = self.sightings.send(Sighted::Trouble(trouble));
+        self.told.tell(Sighted::Trouble(trouble));
         let now = Instant::now();
         self.restart_at = Some(self.last_loss.map_or(now, |last| now.max(last + self.poll_interval)));
     }
@@ -366,7 +346,7 @@ impl RootWatch {
             return;
         }
         self.coverage.end_whole_walk();
-        self.forget_ended_troubles(&scan);
+        self.told.forget_ended_troubles(&scan);
         let (flags, sessions, folders) = (scan.flags.len(), scan.sessions, scan.folders);
         self.take_scan(scan, &self.root_folder());
         self.after_walk();
@@ -379,33 +359,31 @@ impl RootWatch {
             watched: self.coverage.watched(),
             took: began.elapsed(),
         };
-        let _ = self.sightings.send(Sighted::Scanned(summary));
-    }
-
-    /// A trouble that ended and comes back is told again.
-    fn forget_ended_troubles(&mut self, scan: &Scan) {
-        let still: HashSet<String> = scan.problems.iter().map(ToString::to_string).collect();
-        self.told.retain(|text, is_found_by_scan| !*is_found_by_scan || still.contains(text));
+        self.told.tell(Sighted::Scanned(summary));
     }
 
     /// Tells what a walk over a folder found, and what it found no longer.
     fn take_scan(&mut self, scan: Scan, folder: &Path) {
         self.unreadable.retain(|path| !path.starts_with(folder));
         for problem in scan.problems {
-            if let ScanProblem::Unreadable { folder, .. } = &problem {
-                self.unreadable.insert(folder.clone());
+            match &problem {
+                ScanProblem::Unreadable { folder, .. } => _ = self.unreadable.insert(folder.clone()),
+                ScanProblem::Flag(FlagError::Io { path, .. }) => {
+                    self.unreadable.extend(path.parent().map(Path::to_owned));
+                }
+                _ => {}
             }
-            self.tell_once(WatchTrouble::Problem(problem));
+            self.told.trouble(WatchTrouble::Problem(problem));
         }
         let found: HashSet<PathBuf> = scan.flags.iter().map(|flag| flag.path.clone()).collect();
         for flag in scan.flags {
-            self.tell_flag(flag);
+            self.told.flag(flag);
         }
         if !scan.stopped {
-            for flag in self.told_below(folder).into_iter().filter(|flag| !found.contains(flag)) {
+            for flag in self.told.flags_below(folder).into_iter().filter(|flag| !found.contains(flag)) {
                 // Not met, but perhaps only because a folder above it cannot be read now.
                 if matches!(FlagFile::load(flag.clone()), Ok(None)) {
-                    self.tell_gone(flag);
+                    self.told.gone(flag);
                 }
             }
         }
@@ -422,50 +400,8 @@ impl RootWatch {
             let suggested = suggested_limit(current_limit(), unwatched);
             let root = self.root.path.clone();
             let trouble = WatchTrouble::WatchLimit { root, folders, unwatched, suggested };
-            let _ = self.sightings.send(Sighted::Trouble(trouble));
+            self.told.tell(Sighted::Trouble(trouble));
         }
         self.limit_told = unwatched > 0;
     }
-
-    // ---- telling
-
-    fn tell_flag(&mut self, flag: FlagFile) {
-        self.told_flags.insert(flag.path.clone());
-        let _ = self.sightings.send(Sighted::Flag(flag));
-    }
-
-    fn tell_gone(&mut self, path: PathBuf) {
-        if self.told_flags.remove(&path) {
-            let _ = self.sightings.send(Sighted::Gone(path));
-        }
-    }
-
-    fn told_below(&self, folder: &Path) -> Vec<PathBuf> {
-        let from = self.told_flags.range::<Path, _>((Bound::Included(folder), Bound::Unbounded));
-        from.take_while(|path| path.starts_with(folder)).cloned().collect()
-    }
-
-    fn tell_gone_below(&mut self, folder: &Path) {
-        for flag in self.told_below(folder) {
-            self.tell_gone(flag);
-        }
-    }
-
-    fn tell_once(&mut self, trouble: WatchTrouble) {
-        let is_found_by_scan = matches!(trouble, WatchTrouble::Problem(_));
-        if self.told.insert(trouble.to_string(), is_found_by_scan).is_none() {
-            let _ = self.sightings.send(Sighted::Trouble(trouble));
-        }
-    }
-}
-
-/// `fs.inotify.max_user_watches`.
-fn current_limit() -> Option<u64> {
-    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
-}
-
-/// The next power of two that leaves room to double.
-fn suggested_limit(current: Option<u64>, unwatched: usize) -> u64 {
-    let needed = current.unwrap_or(65_536).saturating_add(unwatched as u64);
-    needed.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
 }

@@ -1,0 +1,70 @@
+//! What a root's watch has told, so that it tells troubles once and flags as gone only if they were told.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Sighted, WatchTrouble};
+use crate::daemon::scan::Scan;
+use crate::flag::FlagFile;
+
+pub(super) struct Told {
+    sightings: UnboundedSender<Sighted>,
+    /// Flags that were told and not yet told as gone.
+    flags: BTreeSet<PathBuf>,
+    /// Texts of the troubles that last, and whether a scan finds them.
+    troubles: HashMap<String, bool>,
+}
+
+impl Told {
+    pub(super) fn new(sightings: UnboundedSender<Sighted>) -> Self {
+        Self { sightings, flags: BTreeSet::new(), troubles: HashMap::new() }
+    }
+
+    /// Whether nobody listens any more.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.sightings.is_closed()
+    }
+
+    pub(super) fn tell(&self, sighted: Sighted) {
+        let _ = self.sightings.send(sighted);
+    }
+
+    pub(super) fn flag(&mut self, flag: FlagFile) {
+        self.flags.insert(flag.path.clone());
+        self.tell(Sighted::Flag(flag));
+    }
+
+    pub(super) fn gone(&mut self, path: PathBuf) {
+        if self.flags.remove(&path) {
+            self.tell(Sighted::Gone(path));
+        }
+    }
+
+    /// The flags in a folder and below it that count as being there.
+    pub(super) fn flags_below(&self, folder: &Path) -> Vec<PathBuf> {
+        let from = self.flags.range::<Path, _>((Bound::Included(folder), Bound::Unbounded));
+        from.take_while(|path| path.starts_with(folder)).cloned().collect()
+    }
+
+    /// Tells a trouble, unless it was told and lasts.
+    pub(super) fn trouble(&mut self, trouble: WatchTrouble) {
+        let is_found_by_scan = matches!(trouble, WatchTrouble::Problem(_));
+        if self.troubles.insert(trouble.to_string(), is_found_by_scan).is_none() {
+            self.tell(Sighted::Trouble(trouble));
+        }
+    }
+
+    /// After a scan of the whole root: what it found no longer has ended, and is told again if it comes back.
+    pub(super) fn forget_ended_troubles(&mut self, scan: &Scan) {
+        let still: HashSet<String> = scan.problems.iter().map(ToString::to_string).collect();
+        self.troubles.retain(|text, is_found_by_scan| !*is_found_by_scan || still.contains(text));
+    }
+
+    /// The root has come or gone: every trouble is news again.
+    pub(super) fn forget_troubles(&mut self) {
+        self.troubles.clear();
+    }
+}

@@ -1,0 +1,284 @@
+//! Every way in which a flag can appear is noticed by the watcher, on a real file system.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
+
+use alyx_registrar::daemon::watcher::{RootOptions, ScanReason, Sighted, WatchMode};
+
+mod watcher_rig;
+use watcher_rig::*;
+
+const SESSION: &str = "lab/Subjects/KS014/2024-05-01/001";
+
+#[tokio::test]
+async fn a_flag_that_was_there_before_the_start_is_told() {
+    let disk = Disk::new();
+    let flag = disk.flag(SESSION);
+    let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
+    watching.flag(&flag).await;
+    assert_eq!(watching.scanned(ScanReason::Start).await.flags, 1);
+}
+
+#[tokio::test]
+async fn nothing_below_the_sessions_has_a_watch() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path(SESSION).join("raw_ephys_data/probe00")).unwrap();
+    let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
+    // The root, lab, Subjects, KS014, the date, the session.
+    let summary = watching.scanned(ScanReason::Start).await;
+    assert_eq!((summary.watched, summary.folders, summary.sessions), (6, 6, 1));
+}
+
+#[tokio::test]
+async fn folder_and_flag_made_back_to_back_are_noticed_a_thousand_times() {
+    let disk = Disk::new();
+    let mut watching = Watching::by_events(&disk).await;
+    let root = disk.root();
+    let writer = std::thread::spawn(move || {
+        let flag = |number: usize| flag(&root.join(format!("S{number}/2024-05-01/001")));
+        (0..1000).map(flag).collect::<HashSet<_>>()
+    });
+    let mut missing = tokio::task::spawn_blocking(|| writer.join().unwrap()).await.unwrap();
+    while !missing.is_empty() {
+        if let Sighted::Flag(flag) = watching.next().await {
+            missing.remove(&flag.path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subject_that_is_removed_and_made_again_many_times_stays_watched() {
+    let disk = Disk::new();
+    let mut watching = Watching::by_events(&disk).await;
+    for round in 0..300 {
+        let flag = disk.flag("KS014/2024-05-01/001");
+        if round % 2 == 0 {
+            fs::remove_dir_all(disk.path("KS014")).unwrap();
+        } else {
+            fs::rename(disk.path("KS014"), disk.path(&format!("old{round}"))).unwrap();
+        }
+        drop(flag);
+    }
+    let flag = disk.flag("KS014/2024-05-01/001");
+    watching.flag_as_it_is(&flag).await;
+    touch(&flag, 7);
+    watching.flag_as_it_is(&flag).await;
+}
+
+fn touch(flag: &std::path::Path, seconds: u64) {
+    let file = File::options().write(true).open(flag).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+}
+
+#[tokio::test]
+async fn a_flag_renamed_into_place_is_noticed() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path(SESSION)).unwrap();
+    let mut watching = Watching::by_events(&disk).await;
+    let (made, flag) = (disk.path(SESSION).join("flag.tmp"), disk.path(SESSION).join("create_me.flag"));
+    fs::write(&made, "").unwrap();
+    fs::rename(made, &flag).unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_flag_made_as_a_hard_link_is_noticed() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path(SESSION)).unwrap();
+    fs::write(disk.path("template"), "").unwrap();
+    let mut watching = Watching::by_events(&disk).await;
+    let flag = disk.path(SESSION).join("create_me.flag");
+    fs::hard_link(disk.path("template"), &flag).unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_flag_that_is_touched_or_rewritten_is_told_again() {
+    let disk = Disk::new();
+    let flag = disk.flag(SESSION);
+    let mut watching = Watching::by_events(&disk).await;
+    touch(&flag, 7);
+    watching.flag_as_it_is(&flag).await;
+    fs::write(&flag, "alf").unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_flag_that_is_removed_is_gone_and_one_put_back_is_told_again() {
+    let disk = Disk::new();
+    let flag = disk.flag(SESSION);
+    let mut watching = Watching::by_events(&disk).await;
+    fs::remove_file(&flag).unwrap();
+    watching.gone(&flag).await;
+    fs::write(&flag, "").unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn whole_folders_moved_in_from_outside_are_noticed_at_every_level_and_watched_from_then_on() {
+    for moved in ["lab", "lab/Subjects/KS014", "lab/Subjects/KS014/2024-05-01", SESSION] {
+        let disk = Disk::new();
+        flag(&disk.outside(SESSION));
+        fs::create_dir_all(disk.path(moved).parent().unwrap()).unwrap();
+        let mut watching = Watching::by_events(&disk).await;
+        fs::rename(disk.outside(moved), disk.path(moved)).unwrap();
+        let flag = disk.path(SESSION).join("create_me.flag");
+        watching.flag_as_it_is(&flag).await;
+        touch(&flag, 7);
+        watching.flag_as_it_is(&flag).await;
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_subject_takes_its_flags_with_it() {
+    let disk = Disk::new();
+    let old = disk.flag("KS014/2024-05-01/001");
+    let mut watching = Watching::by_events(&disk).await;
+    fs::rename(disk.path("KS014"), disk.path("KS015")).unwrap();
+    let new = disk.path("KS015/2024-05-01/001/create_me.flag");
+    let (mut gone, mut found) = (false, false);
+    while !(gone && found) {
+        match watching.next().await {
+            Sighted::Gone(path) => gone |= path == old,
+            Sighted::Flag(flag) => found |= flag.path == new,
+            _ => {}
+        }
+    }
+    touch(&new, 7);
+    watching.flag_as_it_is(&new).await;
+}
+
+#[tokio::test]
+async fn a_date_folder_that_is_corrected_is_looked_at_again() {
+    let disk = Disk::new();
+    disk.flag("KS014/2024-02-30/001");
+    let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
+    let trouble = watching.trouble().await.to_string();
+    assert!(trouble.contains("2024-02-30") && trouble.contains("rename"), "{trouble}");
+    watching.scanned(ScanReason::Start).await;
+    fs::rename(disk.path("KS014/2024-02-30"), disk.path("KS014/2024-02-29")).unwrap();
+    watching.flag(&disk.path("KS014/2024-02-29/001/create_me.flag")).await;
+}
+
+#[tokio::test]
+async fn a_flag_in_the_wrong_place_is_told_once_and_found_when_it_is_moved() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path(SESSION)).unwrap();
+    let mut watching = Watching::by_events(&disk).await;
+    let misplaced = disk.path("lab/Subjects/KS014/2024-05-01/create_me.flag");
+    fs::write(&misplaced, "").unwrap();
+    let trouble = watching.trouble().await.to_string();
+    assert!(trouble.contains("2024-05-01/001"), "{trouble}");
+    touch(&misplaced, 7);
+    watching.rescan.send(()).unwrap();
+    let flag = disk.path(SESSION).join("create_me.flag");
+    loop {
+        match watching.next().await {
+            Sighted::Scanned(_) => break,
+            Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+            _ => {}
+        }
+    }
+    fs::rename(misplaced, &flag).unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_linked_subject_is_watched_under_the_name_of_the_link() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.outside("real/2024-05-01/001")).unwrap();
+    let mut watching = Watching::by_events(&disk).await;
+    symlink(disk.outside("real"), disk.path("KS014")).unwrap();
+    flag(&disk.outside("real/2024-05-01/001"));
+    watching.flag(&disk.path("KS014/2024-05-01/001/create_me.flag")).await;
+    flag(&disk.outside("real/2024-05-02/001"));
+    watching.flag(&disk.path("KS014/2024-05-02/001/create_me.flag")).await;
+}
+
+#[tokio::test]
+async fn a_link_that_leads_in_a_circle_is_told_and_the_rest_is_watched() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path("KS014")).unwrap();
+    let mut watching = Watching::by_events(&disk).await;
+    symlink(disk.root(), disk.path("KS014/circle")).unwrap();
+    let trouble = watching.trouble().await.to_string();
+    assert!(trouble.contains("circle"), "{trouble}");
+    let flag = disk.flag("KS014/2024-05-01/001");
+    watching.flag(&flag).await;
+}
+
+#[tokio::test]
+async fn polling_finds_what_events_would_have_told() {
+    let disk = Disk::new();
+    let root = RootOptions { mode: WatchMode::Poll, ..root_options(disk.root()) };
+    let mut watching = Watching::begin(root, options(NEVER, OFTEN));
+    assert_eq!(watching.scanned(ScanReason::Start).await.watched, 0);
+    let flag = disk.flag(SESSION);
+    watching.flag_as_it_is(&flag).await;
+    touch(&flag, 7);
+    watching.flag_as_it_is(&flag).await;
+    fs::rename(disk.path("lab"), disk.outside("")).unwrap();
+    watching.gone(&flag).await;
+    fs::rename(disk.outside(""), disk.path("lab")).unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_rescan_tells_every_flag_again() {
+    let disk = Disk::new();
+    let flag = disk.flag(SESSION);
+    let mut watching = Watching::by_events(&disk).await;
+    watching.rescan.send(()).unwrap();
+    watching.flag(&flag).await;
+    watching.scanned(ScanReason::Command).await;
+
+    let mut watching = Watching::begin(root_options(disk.root()), options(OFTEN, NEVER));
+    watching.scanned(ScanReason::Timer).await;
+    watching.flag(&flag).await;
+}
+
+#[tokio::test]
+async fn acquisition_inside_a_session_is_not_told() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path(SESSION)).unwrap();
+    let mut watching = Watching::by_events(&disk).await;
+    for number in 0..200 {
+        let collection = disk.path(SESSION).join(format!("raw{number}/2024-05-01/001"));
+        fs::create_dir_all(&collection).unwrap();
+        fs::write(collection.join("create_me.flag"), "").unwrap();
+        fs::write(disk.path(SESSION).join(format!("_x_a{number}.b.npy")), "data").unwrap();
+    }
+    // Made last, so everything before it has been looked at when it is told.
+    let last = disk.flag(SESSION);
+    match watching.next().await {
+        Sighted::Flag(flag) => assert_eq!(flag.path, last),
+        other => panic!("{other:?}"),
+    }
+    let told = watching.end().await;
+    let is_last = |told: &Sighted| matches!(told, Sighted::Flag(flag) if flag.path == last);
+    assert!(told.iter().all(is_last), "{told:?}");
+}
+
+/// `cargo test --release --test watcher_flags -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "makes 12,000 sessions and prints how long it takes to watch them"]
+async fn watching_12_000_sessions_is_quick() {
+    let disk = Disk::new();
+    for subject in 0..100 {
+        for day in 0..60 {
+            for number in 1..=2 {
+                let date = format!("2024-{:02}-{:02}", 1 + day / 28, 1 + day % 28);
+                let session = format!("lab/Subjects/S{subject:03}/{date}/{number:03}");
+                fs::create_dir_all(disk.path(&session).join("alf")).unwrap();
+            }
+        }
+    }
+    let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
+    println!("{:?}", watching.scanned(ScanReason::Start).await);
+    watching.rescan.send(()).unwrap();
+    let again = watching.scanned(ScanReason::Command).await;
+    println!("{again:?}");
+    assert_eq!(again.watched, again.folders);
+}
