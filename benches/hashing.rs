@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use alyx_registrar::registration::{Progress, checksums};
 use clap::Parser;
-use common::{Error, Required, Series, Table, is_there, seconds, shown};
+use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -68,17 +68,22 @@ fn main() -> Result<(), Error> {
     ));
     let [mut ours_one, mut ours_four, mut md5sum, mut md5sum_four, mut hashlib] =
         std::array::from_fn(|_| Series::default());
+    let [mut ours_work, mut ours_four_work, mut md5sum_work] = std::array::from_fn(|_| Series::default());
     for _ in 0..options.rounds {
         let speed = |files: usize, seconds: f64| (files * options.size * MIB) as f64 / 1e6 / seconds;
         // Our reader drops pages behind itself on some systems: everybody finds them there again.
         warm(&files)?;
-        let (took, digest) = hash(&runtime, one, 1)?;
+        let (work, result) = processor_time(|| hash(&runtime, one, 1))?;
+        let (took, digest) = result?;
         ours_one.0.push(speed(1, took));
+        ours_work.0.push(speed(1, work));
         warm(&files)?;
         if has_md5sum {
-            let (took, output) = run_md5sum(one)?;
+            let (work, result) = processor_time(|| run_md5sum(one))?;
+            let (took, output) = result?;
             agree(&digest, &output)?;
             md5sum.0.push(speed(1, took));
+            md5sum_work.0.push(speed(1, work));
         }
         if has_python {
             let (took, output) = run_python(&options.python, one)?;
@@ -86,7 +91,9 @@ fn main() -> Result<(), Error> {
             hashlib.0.push(speed(1, took));
         }
         warm(&files)?;
-        ours_four.0.push(speed(FILES, hash(&runtime, &files, 2)?.0));
+        let (work, result) = processor_time(|| hash(&runtime, &files, 2))?;
+        ours_four.0.push(speed(FILES, result?.0));
+        ours_four_work.0.push(speed(FILES, work));
         warm(&files)?;
         if has_md5sum {
             md5sum_four.0.push(speed(FILES, run_md5sum(&files)?.0));
@@ -121,8 +128,37 @@ fn main() -> Result<(), Error> {
         ours_four.ratio_to(&md5sum_four),
         None,
     );
+    table.ratio(
+        "one file, for each second of processor",
+        show(&ours_work),
+        show(&md5sum_work),
+        ours_work.ratio_to(&md5sum_work),
+        None,
+    );
+    table.ratio(
+        "four files on two threads, for each second of processor",
+        show(&ours_four_work),
+        show(&md5sum_work),
+        ours_four_work.ratio_to(&md5sum_work),
+        None,
+    );
     table.print();
+    if let Some(got) = ours_four.ratio_to(&ours_four_work).filter(|got| *got < 1.9) {
+        println!(
+            "Two threads got {} of two processors: others were at work here. What four files reach on two idle\n\
+             processors is twice the ratio for each second of processor.",
+            with_unit(got, "").trim()
+        );
+    }
     Ok(())
+}
+
+/// The seconds of processor that some work took, and its result.
+fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
+    let before = processor_seconds(Path::new(SELF))?;
+    let result = work();
+    // A tick is the least that can be told.
+    Ok(((processor_seconds(Path::new(SELF))? - before).max(0.01), result))
 }
 
 /// Our own: seconds, and the digest of the first file.
