@@ -10,7 +10,7 @@ use alyx_registrar::registration::{
     RegistrationOptions, SessionDetails, Versions,
 };
 use common::{Alyx, MD5_OF_A, MD5_OF_ABC, MD5_OF_EMPTY, Rig, snapshot, with_files};
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_flag_becomes_a_session_with_its_datasets_and_is_gone() {
@@ -224,9 +224,9 @@ async fn a_repository_that_is_named_is_where_the_files_exist() {
     options.files.repository = Some("flatiron_cortexlab".into());
     session.register(&alyx.client(), &options).await.unwrap();
     let datasets = alyx.datasets(&session).await;
-    let records = datasets[0].other["file_records"].as_array().unwrap();
-    let exists: Vec<&Value> =
-        records.iter().filter(|r| r["exists"] == true).map(|r| &r["data_repository"]).collect();
+    let records = datasets[0].file_records.iter();
+    let exists: Vec<&str> =
+        records.filter(|r| r.exists).filter_map(|r| r.data_repository.as_deref()).collect();
     assert_eq!(exists, ["flatiron_cortexlab"]);
 }
 

@@ -1,5 +1,6 @@
 //! The sandbox answers as the real server did: every recorded exchange with an Alyx 3.6.1 is played again, in its
 //! order, and the answers are compared field by field. Ids, tokens and the server's own times are matched up.
+#![cfg(feature = "sandbox")]
 
 use std::collections::HashMap;
 

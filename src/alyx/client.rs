@@ -1,6 +1,7 @@
 //! The client: sends one request at a time with a token, a deadline, and as much patience as is safe.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::pace::Pace;
 use super::page::Page;
 use super::reply::{Answer, Reply};
 use super::retry::{Decision, Repeat, RetryPolicy};
+use super::token_store::TokenStore;
 
 /// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -51,6 +53,9 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// The most requests a minute; `None`: no limit of our own.
     pub max_requests_per_minute: Option<u32>,
+    /// Folder in which the token that a password buys is kept for the next start, readable by its owner only.
+    /// `None`: each start logs in.
+    pub token_folder: Option<PathBuf>,
 }
 
 impl ClientOptions {
@@ -62,6 +67,7 @@ impl ClientOptions {
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             max_requests_per_minute: None,
+            token_folder: None,
         }
     }
 }
@@ -207,7 +213,8 @@ impl Client {
         self.shared.username.get_or_try_init(ask).await.map(String::as_str)
     }
 
-    /// Logs in now instead of at the first request.
+    /// Logs in now instead of at the first request. A token of an earlier run is believed until a request is
+    /// refused with it.
     ///
     /// # Errors
     /// [`Error::Login`] for wrong credentials; the errors of any request.
@@ -308,10 +315,28 @@ impl Client {
         }
         let token = match &self.shared.options.credentials {
             Credentials::Token { token, .. } => token.clone(),
-            Credentials::Password { username, password } => self.log_in(username, password).await?,
+            Credentials::Password { username, password } => {
+                let kept = self.token_store(username);
+                // A kept token is tried once. Where it has died, the caller comes back for a newer one.
+                match kept.as_ref().filter(|_| at_least == 0).and_then(TokenStore::load) {
+                    Some(token) => token,
+                    None => {
+                        let token = self.log_in(username, password).await?;
+                        if let Some(store) = kept {
+                            store.save(&token);
+                        }
+                        token
+                    }
+                }
+            }
         };
         state.replace(token.clone());
         Ok((token, state.generation))
+    }
+
+    fn token_store(&self, username: &str) -> Option<TokenStore> {
+        let folder = self.shared.options.token_folder.as_ref()?;
+        Some(TokenStore::new(folder, &self.shared.base, username))
     }
 
     async fn log_in(&self, username: &str, password: &SecretString) -> Result<SecretString, Error> {

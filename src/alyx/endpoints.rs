@@ -4,11 +4,13 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::client::{Call, Client, segment, typed};
-use super::error::Error;
+use super::error::{Error, ProtectedFile};
+use super::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use super::records::{
-    DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest, RegisteredFileRecord,
-    SessionRecord, SessionRequest, SessionSummary,
+    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
+    RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
 };
+use super::reply::protected;
 use super::retry::Repeat;
 
 /// An endpoint whose members have names.
@@ -192,6 +194,92 @@ impl Client {
             .into_iter()
             .filter(|d| d.session.as_deref().is_none_or(|s| s.trim_end_matches('/').ends_with(eid)))
             .collect())
+    }
+
+    /// The datasets of a member of Alyx that is no session, such as a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn datasets_of_object(&self, object_id: &str) -> Result<Vec<DatasetRecord>, Error> {
+        let found: Vec<DatasetRecord> =
+            self.list("/datasets", &[("object_id", object_id.to_owned())]).await?;
+        // Where the filter is ignored, those of sessions come as well.
+        let others = |d: &DatasetRecord| d.other.get("object_id").and_then(Value::as_str) != Some(object_id);
+        Ok(found
+            .into_iter()
+            .filter(|d| d.session.is_none() && !(d.other.contains_key("object_id") && others(d)))
+            .collect())
+    }
+
+    /// What is protected among files: every file that was asked for with its revisions, in order; empty where
+    /// none is protected.
+    ///
+    /// # Errors
+    /// Those of any request; [`Error::Refused`] for an unknown session or user.
+    pub async fn check_protected(
+        &self,
+        request: &CheckProtectedRequest,
+    ) -> Result<Vec<ProtectedFile>, Error> {
+        // Alyx answers 200 in any case, and the status in the body.
+        let answer: Value = self.write(Method::GET, "/check-protected", request, Repeat::Harmless).await?;
+        match (answer.get("status_code").and_then(Value::as_u64), protected(&answer)) {
+            (_, Some(details)) => Ok(details),
+            (Some(200), None) => Ok(Vec::new()),
+            _ => {
+                let reason = format!("neither protected nor not: {answer}");
+                Err(Error::NotAlyx { what: "GET /check-protected".into(), reason })
+            }
+        }
+    }
+
+    /// Records water. Never repeated after a lost answer: a second post would be a second drink.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_water(&self, request: &WaterRequest) -> Result<WaterRecord, Error> {
+        self.write(Method::POST, "/water-administrations", request, Repeat::MakesAnother).await
+    }
+
+    /// The water administrations of a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn waters_of(&self, subject: &str) -> Result<Vec<WaterRecord>, Error> {
+        let found: Vec<WaterRecord> =
+            self.list("/water-administrations", &[("nickname", subject.to_owned())]).await?;
+        Ok(found.into_iter().filter(|w| w.subject == subject).collect())
+    }
+
+    /// Records a weight. Never repeated after a lost answer: a second post would be a second weighing.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_weighing(&self, request: &WeighingRequest) -> Result<WeighingRecord, Error> {
+        self.write(Method::POST, "/weighings", request, Repeat::MakesAnother).await
+    }
+
+    /// The weighings of a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn weighings_of(&self, subject: &str) -> Result<Vec<WeighingRecord>, Error> {
+        let found: Vec<WeighingRecord> = self.list("/weighings", &[("nickname", subject.to_owned())]).await?;
+        Ok(found.into_iter().filter(|w| w.subject == subject).collect())
+    }
+
+    /// The sessions of a subject on one day, of any number.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions_of_day(
+        &self,
+        subject: &str,
+        date: jiff::civil::Date,
+    ) -> Result<Vec<SessionSummary>, Error> {
+        let date = date.to_string();
+        let query = [("subject", subject.to_owned()), ("date_range", format!("{date},{date}"))];
+        let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
+        Ok(found.into_iter().filter(|s| s.subject == subject && s.date() == date).collect())
     }
 
     async fn write<T: serde::de::DeserializeOwned>(

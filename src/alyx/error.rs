@@ -74,7 +74,7 @@ pub enum Error {
         detail: String,
     },
     /// Files that would overwrite protected datasets.
-    #[error("{} protected on Alyx: {}; put the new version in a revision folder (#YYYY-MM-DD#), or ask for the protection to be lifted",
+    #[error("{} protected on Alyx: {}; allow the registrar to move the new version into a revision folder (datasets.protected: revise), move it there yourself (#YYYY-MM-DD#), or ask for the protection to be lifted",
         if .files.len() == 1 { "a dataset is".into() } else { format!("{} datasets are", .files.len()) },
         .files.iter().map(|f| f.file.as_str()).collect::<Vec<_>>().join(", "))]
     Protected {

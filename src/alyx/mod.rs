@@ -7,19 +7,24 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
+mod measurement_records;
+mod one_settings;
 mod pace;
 mod page;
 mod records;
 mod reply;
 mod retry;
+mod token_store;
 
 pub use auth::Credentials;
 pub(crate) use client::random;
 pub use client::{Client, ClientOptions, Timeouts};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};
+pub use measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+pub use one_settings::{OneSettings, OneSettingsError, one_key};
 pub use records::{
-    DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest, RegisteredFileRecord,
-    SessionRecord, SessionRequest, SessionSummary,
+    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
+    RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
 pub use retry::RetryPolicy;

@@ -178,6 +178,29 @@ pub struct RegisterFileRequest {
     /// QC outcome for each file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qc: Option<String>,
+    /// The model of Alyx that files outside a session belong to, such as `subject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// UUID of that member of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
+}
+
+/// Body of `GET /check-protected`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckProtectedRequest {
+    /// The user who asks.
+    pub created_by: String,
+    /// `subject/YYYY-MM-DD/NNN`, or the common folder of files outside a session.
+    pub path: String,
+    /// Files relative to `path`.
+    pub filenames: Vec<String>,
+    /// As in [`RegisterFileRequest`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// As in [`RegisterFileRequest`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
 }
 
 /// A dataset as `POST /register-file` returns it. It has no hash.
@@ -224,12 +247,84 @@ pub struct DatasetRecord {
     /// Address of the session.
     #[serde(default)]
     pub session: Option<String>,
+    /// The user who registered it last.
+    #[serde(default)]
+    pub created_by: Option<String>,
+    /// Version tag; empty or null for none.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Whether it is the default revision.
+    #[serde(default)]
+    pub default_dataset: Option<bool>,
+    /// QC outcome: its name, such as `NOT_SET`, or its number.
+    #[serde(default)]
+    pub qc: Value,
+    /// Where its file is said to lie.
+    #[serde(default)]
+    pub file_records: Vec<FileRecord>,
     /// Every other field, as the server sent it.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
+/// A file of a dataset in one repository.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Name of the repository.
+    #[serde(default)]
+    pub data_repository: Option<String>,
+    /// Whether the file is there.
+    #[serde(default)]
+    pub exists: bool,
+    /// Address of the file; only in repositories that are on-line.
+    #[serde(default)]
+    pub data_url: Option<String>,
+    /// Every other field, as the server sent it.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Names of QC outcomes and the numbers that `/register-file` answers in their place.
+const QC: [(&str, u64); 5] = [("NOT_SET", 0), ("PASS", 10), ("WARNING", 30), ("FAIL", 40), ("CRITICAL", 50)];
+
+/// The number of a QC outcome, by its name or its number in digits; `None` where there is none such.
+pub fn qc_number(outcome: &str) -> Option<u64> {
+    let named =
+        |(name, number): &(&str, u64)| name.eq_ignore_ascii_case(outcome) || number.to_string() == outcome;
+    QC.iter().find(|known| named(known)).map(|(_, number)| *number)
+}
+
 impl DatasetRecord {
+    /// The QC outcome as a number; `None` where there is none or it is not known.
+    pub fn qc_number(&self) -> Option<u64> {
+        match &self.qc {
+            Value::String(name) => qc_number(name),
+            other => other.as_u64(),
+        }
+    }
+
+    /// The same dataset as `/register-file` would have answered it.
+    pub fn as_registered(&self) -> RegisteredFileRecord {
+        let mut other = Map::new();
+        let session = self.session.as_deref().map(eid_of);
+        other.insert("created_by".into(), self.created_by.clone().into());
+        for key in ["created_datetime", "dataset_type", "data_format"] {
+            other.insert(key.into(), self.other.get(key).cloned().unwrap_or_default());
+        }
+        other.insert("session".into(), session.into());
+        other.insert("default".into(), self.default_dataset.into());
+        other.insert("qc".into(), self.qc_number().into());
+        other.insert("file_records".into(), serde_json::to_value(&self.file_records).unwrap_or_default());
+        RegisteredFileRecord {
+            id: self.url.as_deref().map(eid_of).unwrap_or_default().to_owned(),
+            name: self.name.clone(),
+            file_size: self.file_size,
+            collection: Some(self.collection.clone().unwrap_or_default()),
+            revision: Some(self.revision.clone().unwrap_or_default()),
+            other,
+        }
+    }
+
     /// The path relative to the session, as it is sent in `filenames`.
     pub fn relative_path(&self) -> String {
         relative_path(self.collection.as_deref(), self.revision.as_deref(), &self.name)

@@ -14,7 +14,7 @@ use crate::config::{Config, Environment, WatchMode};
 use crate::daemon::{self, watch_plan, watcher};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{
-    RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+    ProtectedPolicy, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
 };
 
 /// Reads the configuration that the command line names, and starts logging as it says.
@@ -71,6 +71,7 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
         },
         retry: alyx::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
+        token_folder: None,
     };
     let alyx = alyx::Client::new(options).map_err(|error| {
         tracing::error!("{error}");
@@ -112,6 +113,8 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
             repository: datasets.repository.clone(),
             exists: datasets.exists,
             max_md5_size: datasets.max_md5_size,
+            // A daemon does not move people's files unless it is told to.
+            protected: ProtectedPolicy::Refuse,
             ..RegisterFilesOptions::default()
         },
         exclude: datasets.exclude.clone(),

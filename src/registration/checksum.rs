@@ -24,7 +24,7 @@ const DROP_EVERY: u64 = 16 << 20;
 /// How often a file that changes while it is read is read again before it is put off.
 const READINGS: u32 = 3;
 /// How long a session is put off when one of its files would not stay still.
-const PUT_OFF: Duration = Duration::from_secs(5);
+pub(super) const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Identity and times of a file: equal stamps mean that nobody has written in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,13 @@ impl FileStamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// The stamp of the same file after it was moved: a move changes nothing but the change time. `None` where it
+    /// has been written to as well.
+    pub(super) fn after_move(self, metadata: &Metadata) -> Option<Self> {
+        let now = Self::of(metadata);
+        (Self { changed: self.changed, ..now } == self).then_some(now)
     }
 }
 

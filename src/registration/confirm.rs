@@ -1,53 +1,52 @@
 //! Confirmation: what Alyx holds afterwards, compared with what was sent.
 
-use std::collections::HashMap;
-
 use super::checksum::Checksum;
 use super::client::RegistrationClient;
 use super::error::Error;
-use super::files::Outgoing;
+use super::outgoing::Outgoing;
+use super::send::Sent;
+use super::standing::Holdings;
 use crate::alyx::DatasetRecord;
 
 /// What Alyx shows otherwise than it was sent; empty: all is there. Pure.
 fn differences(files: &[Outgoing], sums: &[Checksum], shown: &[DatasetRecord]) -> Vec<String> {
-    let mut by_path: HashMap<String, Vec<&DatasetRecord>> = HashMap::new();
-    for record in shown {
-        by_path.entry(record.relative_path()).or_default().push(record);
-    }
+    let holdings = Holdings::of(shown);
     let mut differences = Vec::new();
     for (file, sum) in files.iter().zip(sums) {
         let path = file.dataset.as_str();
-        match by_path.get(path).map(Vec::as_slice) {
-            None | Some([]) => differences.push(format!("{path}: not there")),
-            Some([one]) => {
+        match holdings.at(path) {
+            [] => differences.push(format!("{path}: not there")),
+            [one] => {
                 if one.file_size.is_some_and(|size| size != sum.size) {
                     differences.push(format!("{path}: another size"));
                 } else if sum.md5.is_some() && one.hash.is_some() && one.hash != sum.md5 {
                     differences.push(format!("{path}: another MD5"));
                 }
             }
-            Some(several) => differences.push(format!("{path}: {} records", several.len())),
+            several => differences.push(format!("{path}: {} records", several.len())),
         }
     }
     differences
 }
 
 impl RegistrationClient {
-    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent.
+    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent. Refused files are
+    /// not looked for.
     ///
     /// # Errors
     /// [`Error::NotConfirmed`] names what differs.
-    pub(super) async fn confirm(
-        &self,
-        eid: &str,
-        files: &[Outgoing],
-        sums: &[Checksum],
-    ) -> Result<(), Error> {
+    pub(super) async fn confirm(&self, eid: &str, sent: &Sent) -> Result<(), Error> {
+        let there = |(_, record): &((&Outgoing, &Checksum), &Option<_>)| record.is_some();
+        let kept = sent.files.iter().zip(&sent.sums).zip(&sent.records).filter(there).map(|(kept, _)| kept);
+        let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = kept.map(|(f, s)| (f.clone(), s.clone())).unzip();
         if files.is_empty() {
             return Ok(());
         }
-        let shown = self.alyx().datasets_of_session(eid).await?;
-        let differences = differences(files, sums, &shown);
+        let differences = match &sent.held {
+            // Read after the files were, and nothing was sent since.
+            Some(held) if sent.n_posted == 0 => differences(&files, &sums, held),
+            _ => differences(&files, &sums, &self.alyx().datasets_of_session(eid).await?),
+        };
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
     }
 }

@@ -53,6 +53,8 @@ pub enum Reason {
     NotAFile,
     /// Not inside a session folder (explicit lists only).
     NotInSession(String),
+    /// Not below a folder named like the model that files outside a session belong to (explicit lists only).
+    NotOfMember(String),
     /// A dataset by its name, in a folder that Alyx cannot store. A person has to rename the folder.
     BadFolder(DatasetPathError),
     /// It cannot be read. A person has to change the permissions.
@@ -77,6 +79,7 @@ impl Reason {
             Self::NotInFlag => "not named by the flag",
             Self::NotAFile => "no regular file",
             Self::NotInSession(_) => "not in a session folder",
+            Self::NotOfMember(_) => "not in a folder of the content type",
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
             Self::Unreadable(_) => "unreadable",
         }
@@ -89,6 +92,7 @@ impl fmt::Display for Reason {
             Self::NoType(reason) => reason.fmt(f),
             Self::BadFolder(reason) => reason.fmt(f),
             Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
+            Self::NotOfMember(model) => write!(f, "not in a folder whose name begins with {model:?}"),
             Self::Unreadable(reason) => {
                 write!(f, "cannot be read ({reason}); check that the user of this program may read it")
             }

@@ -70,6 +70,46 @@ pub enum Error {
         /// One line a file.
         refused: Vec<String>,
     },
+    /// A file that should move into a revision folder cannot. It is where it was.
+    #[error(
+        "{from:?} cannot be moved to {to:?} ({reason}); allow the user of this program to write there, or move it yourself"
+    )]
+    CannotMove {
+        /// The file.
+        from: PathBuf,
+        /// Where it should go.
+        to: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A folder cannot be made.
+    #[error("{path:?} cannot be made ({reason}); check that the user of this program may write there")]
+    CannotMake {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The folder of a new session was made, and its session could not be registered.
+    #[error(
+        "the folder {folder:?} was made, but its session is not registered: {source}; register that folder as soon as this is mended"
+    )]
+    NewSession {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: Box<Error>,
+    },
+    /// A water administration or weighing whose fate is not known.
+    #[error(
+        "{what} was sent twice without an answer ({source}), and Alyx does not show it; look on Alyx before it is entered again"
+    )]
+    Unsure {
+        /// What was to be recorded.
+        what: String,
+        /// What happened.
+        source: alyx::Error,
+    },
     /// Alyx holds other datasets than were sent.
     #[error("Alyx does not show what was registered: {}; it is registered again", .0.join("; "))]
     NotConfirmed(Vec<String>),
@@ -101,6 +141,7 @@ impl Error {
     pub fn next_step(&self) -> NextStep {
         match self {
             Self::Alyx(error) => error.next_step(),
+            Self::NewSession { source, .. } => source.next_step(),
             Self::StillChanging { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
             Self::Vanished { .. } | Self::NotConfirmed(_) | Self::Internal(_) => {
                 NextStep::TryAgain { after: None }
@@ -111,6 +152,9 @@ impl Error {
             | Self::Invalid(_)
             | Self::Unreadable { .. }
             | Self::FilesRefused { .. }
+            | Self::CannotMove { .. }
+            | Self::CannotMake { .. }
+            | Self::Unsure { .. }
             | Self::Flag { .. }
             | Self::FlagStays { .. } => NextStep::NeedsPerson,
         }
@@ -118,7 +162,11 @@ impl Error {
 
     /// Whether the whole server is away, so that other sessions would fail as well.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Alyx(error) if error.is_outage())
+        match self {
+            Self::Alyx(error) => error.is_outage(),
+            Self::NewSession { source, .. } => source.is_outage(),
+            _ => false,
+        }
     }
 
     /// A failed read of `path`.

@@ -1,16 +1,19 @@
 //! Files: from paths to records on Alyx, in batches, in the order in which they were given.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::checksum::{Checksum, Progress, checksums};
 use super::client::RegistrationClient;
-use super::discover::{LeftOut, Reason};
+use super::discover::LeftOut;
 use super::error::Error;
-use crate::alf::{DatasetPath, DatasetTypes, SessionPath};
-use crate::alyx::{Endpoint, RegisterFileRequest, RegisteredFileRecord};
+use super::outgoing::{Home, Outgoing, group};
+use super::protected::ProtectedPolicy;
+use super::send::Held;
+use super::session::Ensured;
+use crate::alf::SessionPath;
+use crate::alyx::{self, Endpoint, RegisterFileRequest, RegisteredFileRecord, qc_number};
 
 /// Version tags of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +37,16 @@ impl Versions {
     }
 }
 
+/// What files belong to that are of no session (Python: `content_type` and `object_id`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// The model on Alyx, such as `subject` or `tag`, maybe with its application: `subjects.subject`. The paths of
+    /// the files count from the first folder that is named like it, such as `Subjects`.
+    pub content_type: String,
+    /// UUID of the member of that model.
+    pub object_id: String,
+}
+
 /// How files are registered (Python: the arguments of `register_files`).
 #[derive(Debug, Clone)]
 pub struct RegisterFilesOptions {
@@ -53,8 +66,14 @@ pub struct RegisterFilesOptions {
     pub max_md5_size: Option<u64>,
     /// Labs, comma-separated; the one of the path where this is open.
     pub labs: Option<String>,
-    /// QC outcome of the datasets.
+    /// QC outcome of the datasets: `CRITICAL`, `FAIL`, `WARNING`, `NOT_SET` or `PASS`.
     pub qc: Option<String>,
+    /// What the files belong to where it is no session. Alyx wants `repository` then.
+    pub relation: Option<Relation>,
+    /// What to do with a changed file whose dataset is protected.
+    pub protected: ProtectedPolicy,
+    /// Post files as well that Alyx already holds with the same size and MD5.
+    pub force: bool,
     /// Updated while files are read.
     pub progress: Arc<Progress>,
 }
@@ -71,8 +90,28 @@ impl Default for RegisterFilesOptions {
             max_md5_size: None,
             labs: None,
             qc: None,
+            relation: None,
+            protected: ProtectedPolicy::default(),
+            force: false,
             progress: Arc::default(),
         }
+    }
+}
+
+impl RegisterFilesOptions {
+    /// What contradicts itself, or what Alyx would refuse for each file.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if let Some(qc) = self.qc.as_deref().filter(|qc| qc_number(qc).is_none()) {
+            return Err(Error::Invalid(format!(
+                "{qc:?} is no QC outcome; write CRITICAL, FAIL, WARNING, NOT_SET or PASS"
+            )));
+        }
+        if self.relation.is_some() && self.repository.is_none() {
+            return Err(Error::Invalid(
+                "files outside a session need a repository; name the one they are in".into(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -83,134 +122,98 @@ pub struct RegisteredFiles {
     pub records: Vec<Option<RegisteredFileRecord>>,
     /// The files that were left out, with the reason.
     pub left_out: Vec<LeftOut>,
-}
-
-/// A file on its way to Alyx.
-#[derive(Debug, Clone)]
-pub(super) struct Outgoing {
-    /// Its place in the caller's list.
-    pub(super) index: usize,
-    pub(super) path: PathBuf,
-    pub(super) dataset: DatasetPath,
-    pub(super) version: Option<String>,
-}
-
-/// Sorts files by session. Pure.
-fn group(
-    paths: &[PathBuf],
-    types: &DatasetTypes,
-    versions: &Versions,
-) -> (Vec<(SessionPath, Vec<Outgoing>)>, Vec<LeftOut>) {
-    let mut groups: Vec<(SessionPath, Vec<Outgoing>)> = Vec::new();
-    let mut places: HashMap<PathBuf, usize> = HashMap::new();
-    let mut left_out = Vec::new();
-    for (index, path) in paths.iter().enumerate() {
-        match prepare(path, types) {
-            Ok((session, dataset)) => {
-                let version = versions.of(index);
-                let file = Outgoing { index, path: path.clone(), dataset, version };
-                let place = *places.entry(session.folder().to_owned()).or_insert(groups.len());
-                match groups.get_mut(place) {
-                    Some((_, files)) => files.push(file),
-                    None => groups.push((session, vec![file])),
-                }
-            }
-            Err(reason) => left_out.push(LeftOut { path: path.clone(), reason }),
-        }
-    }
-    (groups, left_out)
-}
-
-/// A file of an explicit list: it may have any name that is of exactly one dataset type.
-fn prepare(path: &Path, types: &DatasetTypes) -> Result<(SessionPath, DatasetPath), Reason> {
-    let (session, relative) =
-        SessionPath::containing(path).map_err(|e| Reason::NotInSession(e.to_string()))?;
-    let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
-    types.find(name).map_err(Reason::NoType)?;
-    let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
-    Ok((session, dataset))
-}
-
-/// The request for one batch. Pure.
-fn request(
-    session: &SessionPath,
-    files: &[Outgoing],
-    sums: &[Checksum],
-    options: &RegisterFilesOptions,
-    username: &str,
-) -> RegisterFileRequest {
-    RegisterFileRequest {
-        created_by: options.created_by.clone().unwrap_or_else(|| username.to_owned()),
-        path: session.relative(),
-        filenames: files.iter().map(|f| f.dataset.as_str().to_owned()).collect(),
-        hashes: sums.iter().map(|s| s.md5.clone()).collect(),
-        filesizes: sums.iter().map(|s| s.size).collect(),
-        versions: files.iter().map(|f| f.version.clone()).collect(),
-        name: options.repository.clone(),
-        exists: options.exists,
-        server_only: options.server_only,
-        default: options.default,
-        check_protected: true,
-        labs: options.labs.clone().or_else(|| session.lab().map(str::to_owned)),
-        qc: options.qc.clone(),
-    }
+    /// Protected files that had changed and were moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+    /// How many files were not posted because Alyx holds just them already. Their records are among the others.
+    pub n_unchanged: usize,
 }
 
 impl RegistrationClient {
     /// Registers files with their sessions, which must be on Alyx (Python: `register_files`).
     ///
-    /// Files are grouped by session and sent in batches; what is no dataset is left out with its reason.
-    /// Registering a file again updates its record.
+    /// Files are grouped by session and sent in batches. A file may have any name that is of exactly one dataset
+    /// type; what is no dataset is left out with its reason. Registering a file again updates its record; what Alyx
+    /// already holds with the same size and MD5 is not posted (unless [`force`](RegisterFilesOptions::force) is
+    /// set), and is never an error, protected or not.
+    ///
+    /// A changed file whose dataset is protected is moved into a revision folder (see [`ProtectedPolicy`]): look at
+    /// [`RegisteredFiles::moved`].
     ///
     /// # Errors
-    /// [`Error::Unreadable`], [`Error::Vanished`] or [`Error::StillChanging`] for the first file that cannot be
-    /// read, before anything of its session is sent; a protected dataset is an [`alyx::Error::Protected`]
-    /// (crate::alyx::Error::Protected).
+    /// - [`Error::Unreadable`], [`Error::Vanished`] or [`Error::StillChanging`] for the first file that cannot be
+    ///   read, before anything of its session is sent;
+    /// - [`Error::Missing`] for a user, lab or repository, [`Error::Invalid`] for a session that is not on Alyx and
+    ///   for options that contradict themselves, [`Error::Ambiguous`];
+    /// - [`alyx::Error::Protected`] with [`ProtectedPolicy::Refuse`], after the other files of the session;
+    /// - [`Error::CannotMove`], and those of any request.
     pub async fn register_files(
         &self,
         paths: &[PathBuf],
         options: &RegisterFilesOptions,
     ) -> Result<RegisteredFiles, Error> {
+        self.register_files_of(paths, options, None).await
+    }
+
+    /// As [`register_files`](Self::register_files); `ensured` spares the look-up of that session.
+    pub(super) async fn register_files_of(
+        &self,
+        paths: &[PathBuf],
+        options: &RegisterFilesOptions,
+        ensured: Option<(&SessionPath, &Ensured)>,
+    ) -> Result<RegisteredFiles, Error> {
+        options.check()?;
         let types = self.dataset_types().await?;
-        let (groups, left_out) = group(paths, &types, &options.versions);
-        self.check_names(Self::names_of(options)).await?;
-        let mut records = vec![None; paths.len()];
-        for (session, files) in groups {
+        let (groups, left_out) = group(paths, &types, options);
+        if !groups.is_empty() {
+            self.check_names(Self::names_of(options)).await?;
+        }
+        let mut registered =
+            RegisteredFiles { records: vec![None; paths.len()], left_out, ..Default::default() };
+        for (home, files) in groups {
+            let held = match ensured {
+                Some((path, ensured)) if home == Home::Session(path.clone()) => Held::of(ensured),
+                _ => self.held(&home).await?.ok_or_else(|| not_there(&home))?,
+            };
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            for (file, record) in files.iter().zip(self.send_files(&session, &files, &sums, options).await?) {
-                if let Some(place) = records.get_mut(file.index) {
-                    *place = Some(record);
+            let sent = self.send_files(&home, &held, files, sums, options).await?;
+            if !sent.refused.is_empty() {
+                return Err(
+                    alyx::Error::Protected { details: sent.refused.clone(), files: sent.refused }.into()
+                );
+            }
+            for (file, record) in sent.files.iter().zip(sent.records) {
+                if let Some(place) = registered.records.get_mut(file.index) {
+                    *place = record;
                 }
             }
+            registered.moved.extend(sent.moved);
+            registered.n_unchanged += sent.n_unchanged;
         }
-        Ok(RegisteredFiles { records, left_out })
+        Ok(registered)
     }
 
     /// The requests that [`RegistrationClient::register_files`] would send (Python: `register_files(dry=True)`).
-    /// Files are read, nothing is sent.
+    ///
+    /// Files are read and Alyx is asked, nothing is changed. Whether a dataset is protected is not asked: see
+    /// [`RegistrationClient::check_protected_files`]. A session that is not on Alyx yet counts as just created.
     ///
     /// # Errors
-    /// Those of reading the files and of asking for the dataset types.
+    /// Those of reading the files and of asking Alyx.
     pub async fn plan_files(
         &self,
         paths: &[PathBuf],
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<LeftOut>), Error> {
+        options.check()?;
         let types = self.dataset_types().await?;
-        let (groups, left_out) = group(paths, &types, &options.versions);
-        let username = self.alyx().username().await?;
+        let (groups, left_out) = group(paths, &types, options);
         let mut requests = Vec::new();
-        for (session, files) in groups {
+        for (home, files) in groups {
+            let held = self.held(&home).await?.unwrap_or(Held::Nothing);
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            for (files, sums) in files.chunks(self.batch_size()).zip(sums.chunks(self.batch_size())) {
-                requests.push(request(&session, files, sums, options, username));
-            }
+            requests.extend(self.plan_requests(&home, &held, &files, &sums, options).await?);
         }
         Ok((requests, left_out))
-    }
-
-    fn batch_size(&self) -> usize {
-        self.options().batch_size.max(1)
     }
 
     /// The names of Alyx that the options mention.
@@ -235,22 +238,14 @@ impl RegistrationClient {
         options.progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
         checksums(paths, options.max_md5_size, self.threads(), &options.progress).await
     }
+}
 
-    /// Sends files of one session, batch by batch; one record a file.
-    pub(super) async fn send_files(
-        &self,
-        session: &SessionPath,
-        files: &[Outgoing],
-        sums: &[Checksum],
-        options: &RegisterFilesOptions,
-    ) -> Result<Vec<RegisteredFileRecord>, Error> {
-        let username = self.alyx().username().await?;
-        let mut records = Vec::with_capacity(files.len());
-        for (files, sums) in files.chunks(self.batch_size()).zip(sums.chunks(self.batch_size())) {
-            let request = request(session, files, sums, options, username);
-            records.extend(self.alyx().register_files(&request).await?);
-        }
-        Ok(records)
+fn not_there(home: &Home) -> Error {
+    match home {
+        Home::Session(session) => Error::Invalid(format!(
+            "session {session} is not on Alyx; create it first, then register its files"
+        )),
+        Home::Member { relation, .. } => Error::Invalid(format!("no {} on Alyx", relation.content_type)),
     }
 }
 
@@ -267,5 +262,18 @@ mod tests {
         );
         assert_eq!(Versions::Cycle(Vec::new()).of(0), None);
         assert_eq!(Versions::None.of(0), None);
+    }
+
+    #[test]
+    fn options_that_alyx_would_refuse_for_each_file_are_refused_at_once() {
+        let qc = |qc: &str| RegisterFilesOptions { qc: Some(qc.into()), ..Default::default() };
+        assert!(qc("FINE").check().is_err());
+        assert!(qc("PASS,FAIL").check().is_err());
+        assert!(qc("PASS").check().is_ok());
+        let relation = Some(Relation { content_type: "subject".into(), object_id: "x".into() });
+        let mut options = RegisterFilesOptions { relation, ..Default::default() };
+        assert!(options.check().is_err());
+        options.repository = Some("flatiron".into());
+        assert!(options.check().is_ok());
     }
 }

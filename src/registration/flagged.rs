@@ -3,6 +3,8 @@
 //! The order is the promise: look the session up, create it only if it is absent, read the files, register them,
 //! read back what Alyx holds, look whether the folder is still as it was read, and only then remove the flag.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +12,12 @@ use super::checksum::Checksum;
 use super::client::RegistrationClient;
 use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
 use super::error::Error;
-use super::files::{Outgoing, RegisterFilesOptions};
-use super::session::SessionDetails;
-use crate::alf::SessionPath;
-use crate::alyx::{SessionRecord, SessionSearch};
+use super::files::RegisterFilesOptions;
+use super::outgoing::{Home, Outgoing};
+use super::send::Held;
+use super::session_details::SessionDetails;
+use crate::alf::{DatasetPath, SessionPath};
+use crate::alyx::{self, ProtectedFile, SessionRecord};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
 
 /// How a flagged session is registered.
@@ -42,6 +46,10 @@ pub struct Registered {
     pub created: bool,
     /// Datasets registered and confirmed.
     pub n_files: usize,
+    /// How many of them were on Alyx already, just as they are, and were not posted again.
+    pub n_unchanged: usize,
+    /// Protected ones that had changed and were moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
     /// Their size in bytes.
     pub bytes: u64,
     /// The other files of the folder.
@@ -107,18 +115,26 @@ impl RegistrationClient {
         let outgoing = outgoing(&found, options);
         let sums = self.checksums_of(&outgoing, &options.files).await;
         let Read { files, sums, mut refused } = Read::of(outgoing, sums)?;
-        self.send_files(&session, &files, &sums, &options.files).await?;
-        self.confirm(&ensured.eid, &files, &sums).await?;
+        let home = Home::Session(session.clone());
+        let sent = self.send_files(&home, &Held::of(&ensured), files, sums, &options.files).await?;
+        self.confirm(&ensured.eid, &sent).await?;
         refused.extend(problems(&found.left_out));
+        let n_files = sent.files.len() - sent.refused.len();
         if !refused.is_empty() {
-            return Err(Error::FilesRefused { registered: files.len(), refused });
+            refused.extend(sent.refused.iter().map(protected));
+            return Err(Error::FilesRefused { registered: n_files, refused });
+        }
+        if !sent.refused.is_empty() {
+            return Err(alyx::Error::Protected { details: sent.refused.clone(), files: sent.refused }.into());
         }
 
+        let (files, sums) = (sent.files, sent.sums);
         if options.register_files {
             let now = self.look_through(&session, wanted(&content, options)).await?;
             unchanged(&now, &files, &sums, options.settle.max(Duration::from_secs(1)))?;
         }
-        let entries = content.without_match(files.iter().map(|f| f.dataset.as_str()));
+        let names: Vec<String> = files.iter().flat_map(|f| names_of(f.dataset.as_str())).collect();
+        let entries = content.without_match(names.iter().map(String::as_str));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
         let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
             .await
@@ -127,7 +143,9 @@ impl RegistrationClient {
             session,
             eid: ensured.eid,
             created: ensured.created,
-            n_files: files.len(),
+            n_files,
+            n_unchanged: sent.n_unchanged,
+            moved: sent.moved,
             bytes: sums.iter().map(|s| s.size).sum(),
             left_out: LeftOutSummary::of(&found.left_out),
             unmatched,
@@ -173,10 +191,7 @@ impl RegistrationClient {
         defaults: &SessionDetails,
         extra: Vec<(crate::alyx::Endpoint, String)>,
     ) -> Result<Option<String>, Error> {
-        let search =
-            SessionSearch { subject: session.subject(), date: session.date(), number: session.number() };
-        let found = self.alyx().sessions(&search).await?;
-        match super::session::the_one(found, session, session.lab())? {
+        match self.find_session(session, session.lab()).await? {
             Some(summary) => {
                 self.check_names(extra).await?;
                 Ok(Some(summary.eid().to_owned()))
@@ -200,8 +215,21 @@ fn wanted(
         if exclude.iter().any(|pattern| pattern.matches(relative)) {
             return Some(Reason::Excluded);
         }
-        (!content.selects(relative)).then_some(Reason::NotInFlag)
+        let selected = names_of(relative).iter().any(|name| content.selects(name));
+        (!selected).then_some(Reason::NotInFlag)
     }
+}
+
+/// A file's path, and the one that it had before it moved into a revision folder: a flag that names a file means
+/// its revisions too. Otherwise a run that was cut off after the move would never find the file again.
+fn names_of(relative: &str) -> Vec<String> {
+    let mut names = vec![relative.to_owned()];
+    let path = DatasetPath::parse(Path::new(relative)).ok();
+    if let Some(path) = path.filter(|p| p.revision().is_some()) {
+        let folder = path.collection().map(|c| format!("{c}/")).unwrap_or_default();
+        names.push(format!("{folder}{}", path.file_name()));
+    }
+    names
 }
 
 /// Whether a file was written so lately that more may come. Pure.
@@ -267,20 +295,23 @@ fn problems(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
     left_out.iter().filter(|f| f.reason.is_problem()).map(|f| format!("{}: {}", f.path.display(), f.reason))
 }
 
-/// Whether the folder holds just what was read. Pure; both lists are sorted by path.
+fn protected(file: &ProtectedFile) -> String {
+    format!("{}: has changed and is protected on Alyx", file.file)
+}
+
+/// Whether the folder holds just what was read, and moved since. Pure.
 fn unchanged(now: &FoundFiles, sent: &[Outgoing], sums: &[Checksum], wait: Duration) -> Result<(), Error> {
-    let mut sent = sent.iter().zip(sums).map(|(file, sum)| (&file.path, sum.stamp));
-    let mut found = now.files.iter().map(|file| (&file.path, file.stamp));
-    let differs = loop {
-        match (sent.next(), found.next()) {
-            (None, None) => return Ok(()),
-            (Some(before), Some(now)) if before == now => {}
-            // The smaller of two paths has vanished or come; of two equal ones the file was written.
-            (Some((before, _)), Some((now, _))) => break before.min(now),
-            (Some((path, _)), None) | (None, Some((path, _))) => break path,
+    let mut left: HashMap<&Path, &FoundFile> = now.files.iter().map(|f| (f.path.as_path(), f)).collect();
+    for (file, sum) in sent.iter().zip(sums) {
+        match left.remove(file.path.as_path()) {
+            Some(found) if found.stamp == sum.stamp => {}
+            _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),
         }
-    };
-    Err(Error::StillChanging { path: differs.clone(), wait })
+    }
+    match left.into_values().min_by_key(|f| &f.path) {
+        None => Ok(()),
+        Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
+    }
 }
 
 /// Progress of the files of one run, shared with whoever shows it.
@@ -311,6 +342,15 @@ mod tests {
         };
         assert!(wait >= Duration::from_millis(1500) && wait < Duration::from_millis(1600));
         assert!(still_changing(&found(now - settle), settle, now).is_ok());
+    }
+
+    #[test]
+    fn a_flag_that_names_a_file_means_its_revisions_too() {
+        let content = FlagContent::parse(b"alf/spikes.times.npy").unwrap();
+        let wanted = wanted(&content, &FlaggedOptions::default());
+        assert_eq!(wanted("alf/spikes.times.npy"), None);
+        assert_eq!(wanted("alf/#2024-05-01#/spikes.times.npy"), None);
+        assert_eq!(wanted("raw/#2024-05-01#/spikes.times.npy"), Some(Reason::NotInFlag));
     }
 
     #[test]

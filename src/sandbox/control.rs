@@ -83,6 +83,8 @@ impl Control {
     }
 
     /// Waits until a request has come for which the test is true. Those already remembered count.
+    ///
+    /// The test must not call this `Control`: it runs while the list of requests is held.
     pub async fn wait_for(&self, mut test: impl FnMut(&RequestSeen) -> bool) -> RequestSeen {
         loop {
             let arrived = self.shared.arrived.notified();

@@ -4,9 +4,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::message::Request;
+use super::message::{Answer, Request, Stop};
 use super::store::Store;
 use super::time;
+
+/// The characters that a name may have, and what is said of another.
+pub(super) type Words = Option<(fn(char) -> bool, &'static str)>;
 
 /// What a field takes.
 pub(super) enum Rule {
@@ -18,7 +21,7 @@ pub(super) enum Rule {
     /// The name that others refer to: text that must be unique in its kind.
     Name {
         blank: bool,
-        words: Option<(fn(char) -> bool, &'static str)>,
+        words: Words,
     },
     Integer,
     Float {
@@ -91,8 +94,7 @@ pub(super) fn check(
     fields: &[Field],
     request: &Request,
     partial: bool,
-) -> Result<Map<String, Value>, super::message::Stop> {
-    use super::message::Answer;
+) -> Result<Map<String, Value>, Stop> {
     let body = request.data()?;
     let Value::Object(body) = body else {
         let kind = python_type(body);

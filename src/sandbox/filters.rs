@@ -130,7 +130,10 @@ fn apply_django(filter: &mut Where, text: &str, fields: &[(&str, Column)]) -> Re
             return Err(Stop::broken(text));
         };
         let lookup = path[name.len()..].trim_start_matches("__");
-        let (condition, values) = lookup_sql(lookup, value, path)?;
+        let (condition, values) = match (name, column) {
+            (&"json" | &"extended_qc", Column::Own(column)) => key_sql(column, lookup, value)?,
+            _ => lookup_sql(lookup, value, path)?,
+        };
         let condition = condition_on(*column, &condition);
         // As Django's exclude: what cannot be compared is not excluded.
         let condition = if negated { format!("NOT coalesce({condition}, 0)") } else { condition };
@@ -173,6 +176,35 @@ fn lookup_sql(lookup: &str, value: &str, path: &str) -> Result<(String, Vec<Sql>
             return Err(Stop::broken(text));
         }
     })
+}
+
+/// `json=key__lookup,value,…`: conditions on what is inside a structured field.
+pub(super) fn inside(filter: &mut Where, request: &Request, name: &str, column: &str) -> Result<(), Stop> {
+    let Some(text) = request.param(name) else { return Ok(()) };
+    for pair in split(text).chunks(2) {
+        let [path, value] = pair else { return Err(Stop::broken("list index out of range")) };
+        let (condition, values) = key_sql(column, path, value)?;
+        filter.and(condition, values);
+    }
+    Ok(())
+}
+
+/// A condition on a key of a structured field, or on the field itself where the path is only a lookup.
+fn key_sql(column: &str, path: &str, value: &str) -> Result<(String, Vec<Sql>), Stop> {
+    const LOOKUPS: [&str; 9] =
+        ["exact", "iexact", "contains", "icontains", "gt", "gte", "lt", "lte", "isnull"];
+    let mut keys: Vec<&str> = path.split("__").filter(|k| !k.is_empty()).collect();
+    let lookup = keys.pop_if(|k| LOOKUPS.contains(k)).unwrap_or("");
+    let (condition, values) = lookup_sql(lookup, value, path)?;
+    // The keys go into the text of the query: only plain ones may.
+    if !keys.iter().all(|k| k.chars().all(|c| c.is_alphanumeric() || c == '_')) {
+        return Err(Stop::broken(format!("Unsupported key in '{path}'.")));
+    }
+    if keys.is_empty() {
+        return Ok((condition.replace("{}", column), values));
+    }
+    let keys: String = keys.iter().map(|k| format!(".\"{k}\"")).collect();
+    Ok((condition.replace("{}", &format!("json_extract({column}, '${keys}')")), values))
 }
 
 fn scalar(text: &str) -> Sql {

@@ -4,6 +4,10 @@
 //! subjects, sessions, `/register-file` with revisions and protection, water and weight. Its state is an SQLite
 //! file, or memory. It knows nothing of the rest of this crate: it is spoken to over HTTP only.
 //!
+//! Where it differs: records cannot be renamed; a subject's name is unique altogether, not in a lab only; everyone
+//! who can log in may write; a list in a form (not in JSON) is not understood; there is no `/me`, as in 3.6.1, and
+//! no cache of tables (404).
+//!
 //! For practice data only: passwords are kept in clear, and only plain HTTP is spoken.
 //!
 //! ```

@@ -2,8 +2,7 @@
 //! the type of a dataset. Its lapses are kept, a collection lost over a space among them.
 
 /// Whether a name matches a shell pattern (`*`, `?`, `[seq]`, `[!seq]`). Both are compared as given.
-pub(super) fn matches(name: &str, pattern: &str) -> bool {
-    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
+fn matches(name: &[char], pattern: &[char]) -> bool {
     let (mut n, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -171,18 +170,24 @@ pub(super) fn aggregate_place(folder: &str, file: &str) -> Result<FilePlace, Bad
 
 /// A dataset type: its name and its file name pattern.
 pub(super) struct TypePattern {
-    pub name: String,
+    name: String,
     /// Lower case; empty: the file's `object.attribute` is compared with the name.
-    pub pattern: String,
+    pattern: Vec<char>,
+}
+
+impl TypePattern {
+    pub fn new(name: String, pattern: &str) -> TypePattern {
+        TypePattern { name, pattern: pattern.trim().to_lowercase().chars().collect() }
+    }
 }
 
 /// The one type of a file name, or what Alyx says where there is none or more than one.
 pub(super) fn dataset_type<'a>(filename: &str, types: &'a [TypePattern]) -> Result<&'a str, String> {
-    let lower = filename.to_lowercase();
+    let lower: Vec<char> = filename.to_lowercase().chars().collect();
     let own = object_attribute(filename);
     let found: Vec<&str> = types
         .iter()
-        .filter(|t| if t.pattern.trim().is_empty() { t.name == own } else { matches(&lower, &t.pattern) })
+        .filter(|t| if t.pattern.is_empty() { t.name == own } else { matches(&lower, &t.pattern) })
         .map(|t| t.name.as_str())
         .collect();
     match found.as_slice() {
@@ -270,16 +275,15 @@ mod tests {
             ("ab", "a[!0-9]", true),
             ("", "*", true),
         ] {
-            assert_eq!(matches(name, pattern), expected, "{name} {pattern}");
+            let chars = |s: &str| s.chars().collect::<Vec<char>>();
+            assert_eq!(matches(&chars(name), &chars(pattern)), expected, "{name} {pattern}");
         }
     }
 
     #[test]
     fn a_type_without_pattern_is_found_by_object_and_attribute() {
-        let types = [
-            TypePattern { name: "mpci.times".into(), pattern: String::new() },
-            TypePattern { name: "foo.bar".into(), pattern: "*foo.b?r*".into() },
-        ];
+        let types =
+            [TypePattern::new("mpci.times".into(), ""), TypePattern::new("foo.bar".into(), "*FOO.b?r*")];
         assert_eq!(dataset_type("_ns_mpci.times_clock.extra.npy", &types), Ok("mpci.times"));
         assert_eq!(dataset_type("Foo.Bar.npy", &types), Ok("foo.bar"));
         let none = dataset_type("x.y.npy", &types).unwrap_err();

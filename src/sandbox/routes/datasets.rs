@@ -8,6 +8,7 @@ use super::super::filters::{By, Column, Parameter, Where, apply};
 use super::super::message::{Answer, Request, Stop};
 use super::super::page::page;
 use super::super::store::{DatasetKey, Store, new_id};
+use super::protected::{NoOwner, Owner, session_owner};
 
 const FIELDS: &[Field] = &[
     required("name", Rule::Name { blank: false, words: None }),
@@ -24,7 +25,12 @@ const FIELDS: &[Field] = &[
     field("tags", Rule::Slugs { of: "tags", by: "name" }, "[]"),
     field("qc", Rule::Qc, "0"),
     field("json", Rule::Json, "null"),
+    field("subject", Rule::Slug { of: "subjects", by: "nickname" }, "\"\""),
+    field("date", Rule::Date, "\"\""),
+    field("number", Rule::Integer, "\"\""),
 ];
+/// These only find the session of a new dataset.
+const WAY: [&str; 3] = ["subject", "date", "number"];
 
 const TAGS: &str = "dataset_tag t WHERE t.dataset = d.id";
 const PARAMETERS: &[Parameter] = &[
@@ -128,12 +134,22 @@ fn on_server(filter: &mut Where, request: &Request) {
 }
 
 fn create(store: &mut Store, request: &Request, user: &str) -> Result<Answer, Stop> {
-    let given = check(store, FIELDS, request, false)?;
+    let mut given = check(store, FIELDS, request, false)?;
+    let mut user = Value::from(user);
+    if !given.contains_key("session")
+        && let Some(session) =
+            session_on_the_way(store, &given, user.as_str().unwrap_or_default(), &request.now)?
+    {
+        given.insert("session".into(), session.into());
+        // Alyx uses the creator up in looking for the session.
+        given.shift_remove("created_by");
+        user = Value::Null;
+    }
     let mut columns = Map::new();
-    for field in FIELDS.iter().filter(|f| f.name != "tags") {
+    for field in FIELDS.iter().filter(|f| f.name != "tags" && !WAY.contains(&f.name)) {
         let value = match (given.get(field.name), field.name) {
             (Some(value), _) => value.clone(),
-            (None, "created_by") => user.into(),
+            (None, "created_by") => user.clone(),
             (None, "session" | "revision") => Value::Null,
             (None, _) => serde_json::from_str(field.default).unwrap_or(Value::Null),
         };
@@ -158,7 +174,37 @@ fn create(store: &mut Store, request: &Request, user: &str) -> Result<Answer, St
     columns.insert("auto_datetime".into(), request.now.as_str().into());
     store.insert_dataset(&columns)?;
     tag(store, &id, &given)?;
+    collection(&given)?;
     Ok(Answer::json(201, found(store, request, &id)?))
+}
+
+/// The session that subject, date and number lead to.
+fn session_on_the_way(
+    store: &Store,
+    given: &Map<String, Value>,
+    user: &str,
+    now: &str,
+) -> Result<Option<String>, Stop> {
+    let text = |key: &str| given.get(key).and_then(Value::as_str);
+    let (Some(subject), Some(date)) = (text("subject"), text("date")) else { return Ok(None) };
+    let number = given.get("number").and_then(Value::as_i64).unwrap_or(0);
+    let user = text("created_by").unwrap_or(user);
+    match session_owner(store, &format!("{subject}/{date}/{number}"), user, now) {
+        Ok(Owner::Session { id, .. }) => Ok(Some(id)),
+        Ok(Owner::Object { .. }) => Ok(None),
+        Err(NoOwner::Stop(stop)) => Err(stop),
+        Err(NoOwner::Path(text) | NoOwner::Subject(text)) => Err(Stop::broken(text)),
+    }
+}
+
+/// Alyx looks at the characters of a collection after it has stored it: the answer is a 500, the change stays.
+fn collection(given: &Map<String, Value>) -> Result<(), Stop> {
+    let text = given.get("collection").and_then(Value::as_str).unwrap_or_default();
+    if text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | '-')) {
+        return Ok(());
+    }
+    let why = "Collections must only contain letters, numbers, hyphens, underscores and forward slashes.";
+    Err(Stop::broken(format!("{{'collection': ['{why}']}}")))
 }
 
 pub(super) fn one(
@@ -187,9 +233,10 @@ pub(super) fn one(
                 given.entry("created_by").or_insert_with(|| user.into());
             }
             tag(store, id, &given)?;
-            given.shift_remove("tags");
+            given.retain(|key, _| key != "tags" && !WAY.contains(&key.as_str()));
             given.insert("auto_datetime".into(), request.now.as_str().into());
             store.update_dataset(id, &given)?;
+            collection(&given)?;
             Ok(Answer::json(200, found(store, request, id)?))
         }
         _ => Ok(Answer::json(200, record)),

@@ -251,13 +251,15 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
     columns.insert("default_dataset".into(), order.default.into());
     columns.insert("qc".into(), qc.into());
     columns.insert("auto_datetime".into(), order.now.as_str().into());
-    store.update_dataset(id, &columns)?;
     if !dataset.new && !store.protecting_tags(id)?.is_empty() {
+        store.update_dataset(id, &columns)?;
         return Err(Stop::file(403, "detail", format!("Dataset {id} is protected, cannot patch")));
     }
     for (name, text) in [("hash", &file.hash), ("version", &file.version)] {
         let length = text.chars().count();
         if length > 64 {
+            columns.retain(|key, _| !matches!(key.as_str(), "hash" | "version"));
+            store.update_dataset(id, &columns)?;
             let why = format!("Ensure this value has at most 64 characters (it has {length}).");
             let text = format!("Invalid dataset \"{path}\": {{'{name}': ['{why}']}}");
             return Err(Stop::file(400, "detail", text));
@@ -286,13 +288,13 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
     shown(store, order, id)
 }
 
-fn data_format(store: &Store, filename: &str) -> Result<String, Stop> {
+fn data_format(store: &mut Store, filename: &str) -> Result<String, Stop> {
     // A leading dot begins a name, not an extension.
     let stem = filename.trim_start_matches('.');
     let extension = stem.rfind('.').map_or("", |at| &stem[at..]);
     let found = store.formats_with(extension)?;
     match found.as_slice() {
-        [one] => Ok(one.clone()),
+        [one] => Ok((*one).to_owned()),
         [] => Err(Stop::broken("DataFormat matching query does not exist.")),
         many => {
             let n = many.len();

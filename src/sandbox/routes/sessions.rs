@@ -4,7 +4,7 @@ use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
 use super::super::fields::{Field, QC, Rule, check, field, required};
-use super::super::filters::{By, Column, Parameter, Where, apply, date_range};
+use super::super::filters::{By, Column, Parameter, Where, apply, date_range, inside};
 use super::super::message::{Answer, Request, Stop};
 use super::super::page::page;
 use super::super::store::{Store, new_id};
@@ -36,6 +36,10 @@ const USERS: Column = Column::Any("json_each(s.users) u WHERE 1", "u.value");
 const DATASETS: &str = "dataset d WHERE d.session = s.id";
 const TAGS: &str = "dataset d JOIN dataset_tag t ON t.dataset = d.id WHERE d.session = s.id";
 
+/// The subject has had a session of this procedure, whichever.
+const HISTOLOGY: &str = "EXISTS (SELECT 1 FROM session h, json_each(h.procedures) p \
+                         WHERE h.subject = s.subject AND p.value = 'Histology')";
+
 const PARAMETERS: &[Parameter] = &[
     ("subject", Column::Own("s.subject"), By::IExact),
     ("nickname", Column::Own("s.subject"), By::IExact),
@@ -57,6 +61,7 @@ const PARAMETERS: &[Parameter] = &[
     ("id", Column::Own("s.id"), By::Uuid),
     ("parent_session", Column::Own("s.parent_session"), By::Uuid),
     ("tag", Column::Any(TAGS, "t.tag"), By::IContains),
+    ("histology", Column::Own(HISTOLOGY), By::Bool),
 ];
 
 const DJANGO: &[(&str, Column)] = &[
@@ -95,6 +100,8 @@ pub(super) fn list(store: &mut Store, request: &Request, method: &str, user: &st
     let mut filter = Where::default();
     apply(&mut filter, request, PARAMETERS, DJANGO)?;
     date_range(&mut filter, request, "s.start_time")?;
+    inside(&mut filter, request, "json", "s.json")?;
+    inside(&mut filter, request, "extended_qc", "s.extended_qc")?;
     every(&mut filter, request, "users", "SELECT 1 FROM json_each(s.users) u WHERE u.value = ?");
     every(
         &mut filter,

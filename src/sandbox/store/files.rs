@@ -74,28 +74,21 @@ impl Store {
         present: bool,
         changed: bool,
     ) -> rusqlite::Result<Option<()>> {
-        let at = [t(repository), t(path)];
+        let values =
+            [Sql::Text(new_id()), t(dataset), t(repository), t(path), Sql::Integer(i64::from(present))];
+        let sql = "INSERT INTO file_record (id, dataset, repository, relative_path, present) \
+                   VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        if self.run(sql, &values)? == 1 {
+            return Ok(Some(()));
+        }
         let sql = "SELECT dataset FROM file_record WHERE repository = ? AND relative_path = ?";
-        let owner: Option<String> = self.row(sql, &at, |r| r.get(0))?;
-        match owner {
-            Some(owner) if owner != dataset => return Ok(None),
-            Some(_) if changed => {
-                let sql = "UPDATE file_record SET present = ? WHERE repository = ? AND relative_path = ?";
-                self.run(sql, &[Sql::Integer(i64::from(present)), t(repository), t(path)])?;
-            }
-            Some(_) => {}
-            None => {
-                let sql = "INSERT INTO file_record (id, dataset, repository, relative_path, present) \
-                           VALUES (?, ?, ?, ?, ?)";
-                let values = [
-                    Sql::Text(new_id()),
-                    t(dataset),
-                    t(repository),
-                    t(path),
-                    Sql::Integer(i64::from(present)),
-                ];
-                self.run(sql, &values)?;
-            }
+        let owner: Option<String> = self.row(sql, &values[2..4], |r| r.get(0))?;
+        if owner.is_some_and(|owner| owner != dataset) {
+            return Ok(None);
+        }
+        if changed {
+            let sql = "UPDATE file_record SET present = ? WHERE repository = ? AND relative_path = ?";
+            self.run(sql, &[Sql::Integer(i64::from(present)), t(repository), t(path)])?;
         }
         Ok(Some(()))
     }

@@ -50,7 +50,7 @@ impl Store {
         name: &str,
         record: &Map<String, Value>,
     ) -> rusqlite::Result<()> {
-        self.types = None;
+        (self.types, self.formats) = (None, None);
         self.run(
             "INSERT INTO member (kind, name, record) VALUES (?, ?, ?) \
              ON CONFLICT (kind, name) DO UPDATE SET record = excluded.record",
@@ -60,7 +60,7 @@ impl Store {
     }
 
     pub fn delete_member(&mut self, kind: &str, name: &str) -> rusqlite::Result<()> {
-        self.types = None;
+        (self.types, self.formats) = (None, None);
         match kind {
             "tags" => self.run("DELETE FROM dataset_tag WHERE tag = ?", &[t(name)])?,
             "revisions" => self.run("UPDATE dataset SET revision = NULL WHERE revision = ?", &[t(name)])?,
@@ -81,19 +81,26 @@ impl Store {
         let types = match self.types.take() {
             Some(types) => types,
             None => {
-                let sql = "SELECT name, lower(coalesce(json_extract(record, '$.filename_pattern'), '')) \
+                let sql = "SELECT name, coalesce(json_extract(record, '$.filename_pattern'), '') \
                            FROM member WHERE kind = 'dataset-types' ORDER BY name";
-                self.rows(sql, &[], |r| Ok(TypePattern { name: r.get(0)?, pattern: r.get(1)? }))?
+                self.rows(sql, &[], |r| Ok(TypePattern::new(r.get(0)?, &r.get::<_, String>(1)?)))?
             }
         };
         Ok(self.types.insert(types))
     }
 
     /// The names of the data formats with a file extension.
-    pub fn formats_with(&self, extension: &str) -> rusqlite::Result<Vec<String>> {
-        let sql = "SELECT name FROM member WHERE kind = 'data-formats' \
-                   AND json_extract(record, '$.file_extension') = ? ORDER BY name";
-        self.rows(sql, &[t(extension)], |r| r.get(0))
+    pub fn formats_with(&mut self, extension: &str) -> rusqlite::Result<Vec<&str>> {
+        let formats = match self.formats.take() {
+            Some(formats) => formats,
+            None => {
+                let sql = "SELECT name, coalesce(json_extract(record, '$.file_extension'), '') \
+                           FROM member WHERE kind = 'data-formats' ORDER BY name";
+                self.rows(sql, &[], |r| Ok((r.get(0)?, r.get(1)?)))?
+            }
+        };
+        let formats: &Vec<(String, String)> = self.formats.insert(formats);
+        Ok(formats.iter().filter(|(_, e)| e == extension).map(|(name, _)| name.as_str()).collect())
     }
 
     /// The names of the repositories on a host.

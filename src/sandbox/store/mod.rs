@@ -11,6 +11,7 @@ mod subjects;
 pub(super) use datasets::DatasetKey;
 pub(super) use files::{Repository, data_url};
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{Value as Sql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::{Map, Value};
@@ -24,6 +25,8 @@ pub(super) struct Store {
     conn: Connection,
     /// The dataset types' patterns, read once and again after a change: each registered file is compared with all.
     types: Option<Vec<TypePattern>>,
+    /// The data formats' names and extensions, likewise.
+    formats: Option<Vec<(String, String)>>,
     /// See [`super::SandboxOptions::open_house`].
     pub open_house: bool,
 }
@@ -42,8 +45,10 @@ impl Store {
         };
         // Practice data: a power cut may cost the last seconds, never the file.
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(SandboxError::Store)?;
+        // Otherwise SQLite plans a cached statement anew whenever a parameter of a comparison changes.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
-        let mut store = Store { conn, types: None, open_house: false };
+        let mut store = Store { conn, types: None, formats: None, open_house: false };
         store.set_up(seed).map_err(SandboxError::Store)?;
         Ok(store)
     }

@@ -96,8 +96,7 @@ impl Store {
         self.set("subject", id, columns)
     }
 
-    /// The names of the fields in which a new subject repeats another: a subject's name is unique in a lab, and
-    /// with a responsible user. The sandbox wants it unique altogether.
+    /// The id of a subject, by her name.
     pub fn subject_id(&self, nickname: &str) -> rusqlite::Result<Option<String>> {
         self.row("SELECT id FROM subject WHERE nickname = ?", &[t(nickname)], |r| r.get(0))
     }

@@ -1,0 +1,82 @@
+//! Water administrations and weighings on the wire. Types only.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Body of `POST /water-administrations`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WaterRequest {
+    /// Nickname of the subject.
+    pub subject: String,
+    /// Naive local time, ISO 8601.
+    pub date_time: String,
+    /// In millilitres.
+    pub water_administered: f64,
+    /// Name of the kind of water.
+    pub water_type: String,
+    /// The user who gave it.
+    pub user: String,
+    /// Whether the subject could drink at will.
+    pub adlib: bool,
+    /// eid of the session in which it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// A water administration, of `/water-administrations`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaterRecord {
+    /// Nickname of the subject.
+    pub subject: String,
+    /// Naive local time, ISO 8601.
+    pub date_time: String,
+    /// In millilitres.
+    #[serde(default)]
+    pub water_administered: Option<f64>,
+    /// Name of the kind of water.
+    #[serde(default)]
+    pub water_type: Option<String>,
+    /// The user who gave it.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Whether the subject could drink at will.
+    #[serde(default)]
+    pub adlib: bool,
+    /// eid of the session.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// Every other field, as the server sent it.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Body of `POST /weighings`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WeighingRequest {
+    /// Nickname of the subject.
+    pub subject: String,
+    /// Naive local time, ISO 8601.
+    pub date_time: String,
+    /// In grams.
+    pub weight: f64,
+    /// The user who weighed.
+    pub user: String,
+}
+
+/// A weighing, of `/weighings`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WeighingRecord {
+    /// Nickname of the subject.
+    pub subject: String,
+    /// Naive local time, ISO 8601.
+    pub date_time: String,
+    /// In grams.
+    #[serde(default)]
+    pub weight: Option<f64>,
+    /// The user who weighed.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Every other field, as the server sent it.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}

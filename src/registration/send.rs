@@ -1,0 +1,291 @@
+//! Sending: the files of one session to Alyx, batch by batch, each only if it has to be.
+
+use jiff::civil::Date;
+
+use super::checksum::{Checksum, checksums};
+use super::client::RegistrationClient;
+use super::error::Error;
+use super::files::RegisterFilesOptions;
+use super::outgoing::{Home, Outgoing};
+use super::protected::{Move, ProtectedPolicy, plan, revise};
+use super::session::Ensured;
+use super::standing::{Holdings, Standing};
+use crate::alf::RevisionPlan;
+use crate::alyx::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
+
+/// Of what the datasets on Alyx are looked up.
+#[derive(Debug, Clone)]
+pub(super) enum Held {
+    /// Of nothing: the session was created just now.
+    Nothing,
+    /// Of a session, by its eid.
+    Session(String),
+    /// Of another member, by its UUID.
+    Member(String),
+}
+
+impl Held {
+    pub(super) fn of(ensured: &Ensured) -> Self {
+        if ensured.created { Self::Nothing } else { Self::Session(ensured.eid.clone()) }
+    }
+}
+
+/// What came of sending files.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// The files as they lie now, in order.
+    pub(super) files: Vec<Outgoing>,
+    /// Their checksums.
+    pub(super) sums: Vec<Checksum>,
+    /// Their records; a gap for a refused file.
+    pub(super) records: Vec<Option<RegisteredFileRecord>>,
+    /// Changed files of protected datasets that were left where they are, with their revisions.
+    pub(super) refused: Vec<ProtectedFile>,
+    pub(super) moved: Vec<Move>,
+    /// How many files Alyx held already.
+    pub(super) n_unchanged: usize,
+    /// How many files were posted.
+    pub(super) n_posted: usize,
+    /// What Alyx held before anything was posted, where it was asked.
+    pub(super) held: Option<Vec<DatasetRecord>>,
+}
+
+/// What to do with the files of a request that was refused because of protected datasets.
+enum Verdict {
+    /// Post it, where it lies (now).
+    Post,
+    /// Alyx has it, protected and unchanged.
+    Same(Box<RegisteredFileRecord>),
+    /// Leave it.
+    Refuse,
+    /// Move it, then post it.
+    Move,
+}
+
+impl RegistrationClient {
+    /// Of what the datasets of a home are looked up; `None`: there is no such session on Alyx.
+    pub(super) async fn held(&self, home: &Home) -> Result<Option<Held>, Error> {
+        match home {
+            Home::Session(session) => {
+                let found = self.find_session(session, session.lab()).await?;
+                Ok(found.map(|summary| Held::Session(summary.eid().to_owned())))
+            }
+            Home::Member { relation, .. } => Ok(Some(Held::Member(relation.object_id.clone()))),
+        }
+    }
+
+    async fn holdings(&self, held: &Held) -> Result<Vec<DatasetRecord>, Error> {
+        Ok(match held {
+            Held::Nothing => Vec::new(),
+            Held::Session(eid) => self.alyx().datasets_of_session(eid).await?,
+            Held::Member(id) => self.alyx().datasets_of_object(id).await?,
+        })
+    }
+
+    /// What Alyx holds, as far as it matters before the first request.
+    async fn holdings_before(
+        &self,
+        held: &Held,
+        options: &RegisterFilesOptions,
+    ) -> Result<Option<Vec<DatasetRecord>>, Error> {
+        if options.force || matches!(held, Held::Nothing) {
+            Ok(None)
+        } else {
+            self.holdings(held).await.map(Some)
+        }
+    }
+
+    /// The requests that [`send_files`](Self::send_files) would send first.
+    pub(super) async fn plan_requests(
+        &self,
+        home: &Home,
+        held: &Held,
+        files: &[Outgoing],
+        sums: &[Checksum],
+        options: &RegisterFilesOptions,
+    ) -> Result<Vec<RegisterFileRequest>, Error> {
+        let username = self.alyx().username().await?;
+        let before = self.holdings_before(held, options).await?.unwrap_or_default();
+        let holdings = Holdings::of(&before);
+        let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = files
+            .iter()
+            .zip(sums)
+            .filter(|(file, sum)| !matches!(holdings.standing(file, sum, options), Standing::Same(_)))
+            .map(|(file, sum)| (file.clone(), sum.clone()))
+            .unzip();
+        let batches = files.chunks(self.batch_size()).zip(sums.chunks(self.batch_size()));
+        Ok(batches.map(|(files, sums)| home.request(files, sums, options, username)).collect())
+    }
+
+    fn batch_size(&self) -> usize {
+        self.options().batch_size.max(1)
+    }
+
+    /// Sends files of one session, batch by batch, except those that Alyx holds already.
+    pub(super) async fn send_files(
+        &self,
+        home: &Home,
+        held: &Held,
+        files: Vec<Outgoing>,
+        sums: Vec<Checksum>,
+        options: &RegisterFilesOptions,
+    ) -> Result<Sent, Error> {
+        let mut sent = Sent { records: vec![None; files.len()], files, sums, ..Sent::default() };
+        sent.held = self.holdings_before(held, options).await?;
+        let mut to_post = Vec::new();
+        let holdings = Holdings::of(sent.held.as_deref().unwrap_or_default());
+        for (index, (file, sum)) in sent.files.iter().zip(&sent.sums).enumerate() {
+            match holdings.standing(file, sum, options) {
+                Standing::Same(record) => {
+                    put(&mut sent.records, index, record.as_registered());
+                    sent.n_unchanged += 1;
+                }
+                Standing::Incomplete(_) | Standing::Differs => to_post.push(index),
+            }
+        }
+        for batch in to_post.chunks(self.batch_size()) {
+            match self.post(home, batch, &mut sent, options, true).await {
+                Err(Error::Alyx(alyx::Error::Protected { details, files })) => {
+                    if details.len() != batch.len() {
+                        return Err(alyx::Error::Protected { details, files }.into());
+                    }
+                    self.around_protected(home, held, batch, &details, &mut sent, options).await?;
+                }
+                other => other?,
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Posts some of the files and puts down their records.
+    async fn post(
+        &self,
+        home: &Home,
+        batch: &[usize],
+        sent: &mut Sent,
+        options: &RegisterFilesOptions,
+        check_protected: bool,
+    ) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<Outgoing> = batch.iter().filter_map(|i| sent.files.get(*i)).cloned().collect();
+        let sums: Vec<Checksum> = batch.iter().filter_map(|i| sent.sums.get(*i)).cloned().collect();
+        let username = self.alyx().username().await?;
+        let request = home.request(&files, &sums, options, username);
+        let request = RegisterFileRequest { check_protected, ..request };
+        for (index, record) in batch.iter().zip(self.alyx().register_files(&request).await?) {
+            put(&mut sent.records, *index, record);
+            sent.n_posted += 1;
+        }
+        Ok(())
+    }
+
+    /// After a refusal: what has not changed is left, what has changed moves or is refused, the rest is posted.
+    ///
+    /// All moves come before the second request. Cut off in between, the moved files lie in their revision folders,
+    /// where the next run finds them as new datasets.
+    async fn around_protected(
+        &self,
+        home: &Home,
+        held: &Held,
+        batch: &[usize],
+        details: &[ProtectedFile],
+        sent: &mut Sent,
+        options: &RegisterFilesOptions,
+    ) -> Result<(), Error> {
+        if sent.held.is_none() {
+            sent.held = Some(self.holdings(held).await?);
+        }
+        let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
+        let mut to_post = Vec::new();
+        for (index, protection) in batch.iter().copied().zip(details) {
+            match self.verdict(index, protection, sent, today, options).await? {
+                Verdict::Post => to_post.push(index),
+                Verdict::Same(record) => {
+                    put(&mut sent.records, index, *record);
+                    sent.n_unchanged += 1;
+                }
+                Verdict::Refuse => {
+                    let file =
+                        sent.files.get(index).map(|f| f.dataset.as_str().to_owned()).unwrap_or_default();
+                    sent.refused.push(ProtectedFile { file, ..protection.clone() });
+                }
+                Verdict::Move => {
+                    self.move_away(home, index, protection, sent, today).await?;
+                    to_post.push(index);
+                }
+            }
+        }
+        self.post(home, &to_post, sent, options, false).await
+    }
+
+    async fn verdict(
+        &self,
+        index: usize,
+        protection: &ProtectedFile,
+        sent: &Sent,
+        today: Date,
+        options: &RegisterFilesOptions,
+    ) -> Result<Verdict, Error> {
+        let (Some(file), Some(sum)) = (sent.files.get(index), sent.sums.get(index)) else {
+            return Err(Error::Internal("a file went missing between two requests".into()));
+        };
+        let holdings = Holdings::of(sent.held.as_deref().unwrap_or_default());
+        let mut sum = sum.clone();
+        if holdings.undecided(file, &sum) {
+            // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
+            let read = checksums(vec![file.path.clone()], None, self.threads(), &options.progress).await;
+            sum = read.into_iter().collect::<Result<Vec<_>, _>>()?.pop().unwrap_or(sum);
+        }
+        if let Standing::Same(record) | Standing::Incomplete(record) = holdings.standing(file, &sum, options)
+        {
+            let own = file.dataset.revision().unwrap_or_default();
+            let is_protected = protection.revisions.iter().any(|(name, protected)| *protected && name == own);
+            // A protected record cannot be changed anyway.
+            return Ok(if is_protected {
+                Verdict::Same(Box::new(record.as_registered()))
+            } else {
+                Verdict::Post
+            });
+        }
+        Ok(match (plan(&file.dataset, &protection.revisions, today)?, options.protected) {
+            (RevisionPlan::Keep, _) => Verdict::Post,
+            (RevisionPlan::MoveTo(_), ProtectedPolicy::Refuse) => Verdict::Refuse,
+            (RevisionPlan::MoveTo(_), ProtectedPolicy::Revise) => Verdict::Move,
+        })
+    }
+
+    /// Moves one file into its revision folder.
+    async fn move_away(
+        &self,
+        home: &Home,
+        index: usize,
+        protection: &ProtectedFile,
+        sent: &mut Sent,
+        today: Date,
+    ) -> Result<(), Error> {
+        let (Some(file), Some(sum)) = (sent.files.get(index).cloned(), sent.sums.get(index).cloned()) else {
+            return Err(Error::Internal("a file went missing between two requests".into()));
+        };
+        let (folder, from, protection) = (home.folder().to_owned(), file.path.clone(), protection.clone());
+        let moving = tokio::task::spawn_blocking(move || revise(&folder, &file, &sum, &protection, today));
+        let moved = moving.await.map_err(|e| Error::Internal(format!("moving a file: {e}")))??;
+        if let Some((file, sum)) = moved {
+            sent.moved.push((from, file.path.clone()));
+            put_at(&mut sent.files, index, file);
+            put_at(&mut sent.sums, index, sum);
+        }
+        Ok(())
+    }
+}
+
+fn put_at<T>(list: &mut [T], index: usize, value: T) {
+    if let Some(place) = list.get_mut(index) {
+        *place = value;
+    }
+}
+
+fn put(records: &mut [Option<RegisteredFileRecord>], index: usize, record: RegisteredFileRecord) {
+    put_at(records, index, Some(record));
+}
