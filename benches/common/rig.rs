@@ -42,7 +42,8 @@ pub fn write_files(session: &Path, number: usize) -> Result<(), Error> {
 
 /// Closes a flag.
 pub fn flag(session: &Path) -> Result<(), Error> {
-    Ok(drop(File::create(session.join("create_me.flag"))?))
+    File::create(session.join("create_me.flag"))?;
+    Ok(())
 }
 
 /// A root with sessions that are flagged.
