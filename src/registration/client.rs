@@ -41,6 +41,17 @@ impl Default for RegistrationOptions {
 /// Creates sessions and registers datasets: the counterpart of Python's `one.registration.RegistrationClient`.
 ///
 /// Cheap to clone; clones share what they know. Nothing is sent before the first verb.
+///
+/// ```no_run
+/// use alyx_registrar::alyx::{Client, ClientOptions, Credentials};
+/// use alyx_registrar::registration::{RegistrationClient, RegistrationOptions};
+///
+/// # fn main() -> Result<(), alyx_registrar::alyx::Error> {
+/// let credentials = Credentials::Password { username: "me".into(), password: "…".into() };
+/// let alyx = Client::new(ClientOptions::new("https://alyx.example.org", credentials))?;
+/// let client = RegistrationClient::new(alyx, RegistrationOptions::default());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RegistrationClient {
     shared: Arc<Shared>,
@@ -104,6 +115,27 @@ impl RegistrationClient {
     }
 
     /// The datasets in a session folder, and why its other files are none (Python: `find_files`).
+    ///
+    /// Only ALF names of exactly one dataset type count, and neither hidden files nor what lies below a hidden folder.
+    ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::Reason;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(session.join("alf"))?;
+    /// for name in ["alf/spikes.times.npy", "alf/._spikes.times.npy", "alf/nobody.knows.npy"] {
+    ///     std::fs::write(session.join(name), "")?;
+    /// }
+    /// let found = client.find_files(&session).await?;
+    /// assert_eq!(found.files.len(), 1);
+    /// assert_eq!(found.files[0].path, session.join("alf/spikes.times.npy"));
+    /// assert_eq!(found.left_out[0].reason, Reason::Hidden);
+    /// assert!(found.left_out[1].reason.to_string().contains("no dataset type"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotASession`] for a folder that is none; [`Error::Vanished`] or [`Error::Unreadable`] where it

@@ -139,6 +139,27 @@ impl RegistrationClient {
     /// A changed file whose dataset is protected is moved into a revision folder (see [`ProtectedPolicy`]): look at
     /// [`RegisteredFiles::moved`].
     ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::{RegisterFilesOptions, SessionDetails};
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(session.join("alf"))?;
+    /// std::fs::write(session.join("alf/spikes.times.npy"), "0.1 0.2")?;
+    /// std::fs::write(session.join("notes.txt"), "a good day")?;
+    /// client.create_session(&session, &SessionDetails::default()).await?;
+    ///
+    /// let files = [session.join("notes.txt"), session.join("alf/spikes.times.npy")];
+    /// let registered = client.register_files(&files, &RegisterFilesOptions::default()).await?;
+    /// assert!(registered.records[0].is_none());
+    /// let record = registered.records[1].as_ref().unwrap();
+    /// assert_eq!((record.relative_path().as_str(), record.file_size), ("alf/spikes.times.npy", Some(7)));
+    /// assert_eq!(registered.left_out[0].path, files[0]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// - [`Error::Unreadable`], [`Error::Vanished`] or [`Error::StillChanging`] for the first file that cannot be
     ///   read, before anything of its session is sent;
@@ -197,6 +218,22 @@ impl RegistrationClient {
     /// Files are read and Alyx is asked, nothing is changed. Whether a dataset is protected is not asked: see
     /// [`RegistrationClient::check_protected_files`]. A session that is not on Alyx yet counts as just created.
     ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::RegisterFilesOptions;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// let file = session.join("wheel.position.npy");
+    /// std::fs::write(&file, "a")?;
+    /// let (requests, _) = client.plan_files(&[file], &RegisterFilesOptions::default()).await?;
+    /// assert_eq!(requests[0].path, "KS014/2024-05-01/001");
+    /// assert_eq!(requests[0].hashes[0].as_deref(), Some("0cc175b9c0f1b6a831c399e269772661"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of reading the files and of asking Alyx.
     pub async fn plan_files(
@@ -222,6 +259,7 @@ impl RegistrationClient {
             .labs
             .iter()
             .flat_map(|labs| labs.split(','))
+            .filter(|lab| !lab.trim().is_empty())
             .map(|lab| (Endpoint::Labs, lab.trim().to_owned()));
         let repository = options.repository.iter().map(|name| (Endpoint::Repositories, name.clone()));
         let user = options.created_by.iter().map(|name| (Endpoint::Users, name.clone()));

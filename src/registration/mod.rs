@@ -2,6 +2,24 @@
 //!
 //! [`RegistrationClient`] holds the verbs of Python's client; [`flagged`] is the whole arrow from a flag to its
 //! removal, once, as the daemon and the one-shot scan run it.
+//!
+//! | Python | here |
+//! |---|---|
+//! | `create_sessions` | [`RegistrationClient::create_sessions`] |
+//! | `create_session` | [`RegistrationClient::create_session`] |
+//! | `create_new_session` | [`RegistrationClient::create_new_session`] |
+//! | `register_session` | [`RegistrationClient::register_session`] |
+//! | `register_files`, `prepare_files` | [`RegistrationClient::register_files`] |
+//! | `register_files(dry=True)` | [`RegistrationClient::plan_files`] |
+//! | `find_files` | [`RegistrationClient::find_files`] |
+//! | `get_dataset_type` | [`DatasetTypes::find`](crate::alf::DatasetTypes::find) of [`RegistrationClient::dataset_types`] |
+//! | `check_protected_files` | [`RegistrationClient::check_protected_files`] |
+//! | `_next_revision` | [`next_revision`](crate::alf::revision::next_revision) |
+//! | `assert_exists` | [`RegistrationClient::assert_exists`], [`RegistrationClient::assert_all_exist`] |
+//! | `ensure_ISO8601` | [`RegistrationClient::ensure_iso8601`] |
+//! | `register_water_administration` | [`RegistrationClient::register_water_administration`] |
+//! | `register_weight` | [`RegistrationClient::register_weight`] |
+//! | `ONE.to_eid` | [`RegistrationClient::to_eid`] |
 
 mod check_protected;
 mod checksum;
