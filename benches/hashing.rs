@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registrar::registration::{Progress, checksums};
+use alyx_registrar::registration::{Reading, Turns, checksums};
 use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
 /// MD5 from the page cache, beside md5sum and Python
 #[derive(Parser)]
@@ -163,8 +162,9 @@ fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
 
 /// Our own: seconds, and the digest of the first file.
 fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
-    let (threads, progress) = (Arc::new(Semaphore::new(threads)), Arc::new(Progress::default()));
-    let reading = checksums(files.to_vec(), None, &threads, &progress);
+    let how =
+        Reading { max_md5_size: None, turns: Turns::new(threads), progress: Arc::default(), known: None };
+    let reading = checksums(files.to_vec(), &how);
     let (took, results) = seconds(|| runtime.block_on(reading));
     let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
     let first = results.into_iter().next().and_then(|checksum| checksum.md5);

@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registrar::registration::{Progress, checksums};
+use alyx_registrar::registration::{Reading, Turns, checksums};
 use clap::{Parser, ValueEnum};
 use common::{Error, Required, Series, Table, is_there, shown};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
-use tokio::sync::Semaphore;
 
 /// What is left of other programs' page cache after the reading of a file larger than memory
 #[derive(Parser)]
@@ -170,8 +169,9 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
         Reader::Nobody => {}
         Reader::Ours => {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            let (threads, progress) = (Arc::new(Semaphore::new(1)), Arc::new(Progress::default()));
-            let read = runtime.block_on(checksums(vec![then.to_owned()], None, &threads, &progress));
+            let how =
+                Reading { max_md5_size: None, turns: Turns::new(1), progress: Arc::default(), known: None };
+            let read = runtime.block_on(checksums(vec![then.to_owned()], &how));
             read.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         Reader::Md5sum => _ = Command::new("md5sum").arg(then).stdout(Stdio::null()).status()?,
