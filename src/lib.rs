@@ -15,7 +15,7 @@
 //! | 5 | [`config`] | YAML to the validated options of every layer |
 //! | 4 | [`daemon`] | time, tasks, signals: when |
 //! | 3 | [`registration`] | the port of `RegistrationClient`: what, in which order |
-//! | 2 | [`flag`], [`alyx`], `sandbox` | the flag on disk, the REST client, the embedded Alyx |
+//! | 2 | [`ledger`], [`flag`], [`alyx`], `sandbox` | what is remembered, the flag on disk, the REST client, the embedded Alyx |
 //! | 1 | [`alf`], [`backoff`] | pure: no IO, no async, no clock |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -27,6 +27,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod flag;
+pub mod ledger;
 pub mod registration;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

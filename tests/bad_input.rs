@@ -149,7 +149,9 @@ async fn a_protected_dataset_is_named_and_kept_as_it_is() {
     assert!(alyx.control().protect_dataset(&id));
     session.file("alf/spikes.times.npy", "changed").flag();
     let before = snapshot(&session.folder);
-    let error = session.register(&client, &with_files()).await.unwrap_err();
+    let mut refuse = with_files();
+    refuse.files.protected = alyx_registrar::registration::ProtectedPolicy::Refuse;
+    let error = session.register(&client, &refuse).await.unwrap_err();
     assert!(error.to_string().contains("alf/spikes.times.npy"), "{error}");
     assert_eq!(error.next_step(), NextStep::NeedsPerson);
     assert_eq!(alyx.control().datasets()[0]["hash"], common::MD5_OF_ABC);

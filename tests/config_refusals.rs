@@ -60,6 +60,7 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("datasets:\n  versions: \"1.10\"\n", &[r#":6: datasets.versions: this must be a list; write ["1.10"]"#]),
         ("datasets:\n  exclude: [\"a[\"]\n", &[r#":6: datasets.exclude[0]: "a[" is not a pattern: invalid range pattern"#]),
         ("datasets:\n  exclude: [/raw]\n", &[":6: datasets.exclude[0]: a pattern is relative to the session folder; leave out the first slash"]),
+        ("datasets:\n  on_refused: ignore\n", &[r#":6: datasets.on_refused: "ignore" is not one of: keep_flag, finish"#]),
         ("datasets:\n  register: yes\n", &[r#":6: datasets.register: "yes" is not true or false"#]),
         ("flags: [a/b.flag]\n", &[r#":5: flags[0]: "a/b.flag" is not a file name; write the name alone, without a folder"#]),
         ("flags: []\n", &[":5: flags: this list is empty; leave the key out for create_me.flag"]),
@@ -196,7 +197,7 @@ fn values_are_taken_as_they_are_meant() {
         "  token_env: RIG_TOKEN\n  timeouts: {connect: PT2S, request: 1 min 30 s}\n\
          flags: [create_me.flag, raw_session.flag]\n\
          session: {users: [ana, bo], type: Base, json: {rig: 3, tags: [a]}}\n\
-         datasets: {register: false, versions: ['1.10'], max_md5_size: 4 GiB, exclude: ['raw_*/**'], batch_size: 7}\n\
+         datasets: {register: false, versions: ['1.10'], max_md5_size: 4 GiB, exclude: ['raw_*/**'], batch_size: 7, on_refused: finish}\n\
          watch: {settle: 0}\nretry: {factor: 1.5}\ntimezone: Europe/Lisbon\nlog: {level: debug, format: json}\n",
     );
     assert_eq!(config.alyx.credentials, CredentialSource::TokenEnv("RIG_TOKEN".into()));
@@ -214,6 +215,7 @@ fn values_are_taken_as_they_are_meant() {
     assert_eq!(config.datasets.max_md5_size, Some(4 << 30));
     assert!(config.datasets.exclude[0].matches("raw_video/a/b.mp4"));
     assert_eq!(config.datasets.batch_size, 7);
+    assert_eq!(config.datasets.on_refused, alyx_registrar::registration::flagged::OnRefused::Finish);
     assert_eq!(config.watch.settle, Duration::ZERO);
     assert_eq!(config.retry.factor, 1.5);
     assert_eq!(config.timezone.unwrap().iana_name(), Some("Europe/Lisbon"));

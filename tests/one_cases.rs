@@ -421,7 +421,7 @@ async fn changed_files_of_protected_datasets_move_through_the_revisions() {
     let own = format!("{}1", world.tag);
     let in_own = write(&session.join(format!("#{own}#/wheel.position.npy")), "2");
     let second = world.register(std::slice::from_ref(&in_own)).await;
-    assert_eq!(revisions(&second), [own.clone()]);
+    assert_eq!(revisions(&second)[0], own);
     let record = second.records[0].as_ref().unwrap();
     assert_eq!((record.collection.as_deref(), &record.other["default"]), (Some(""), &json!(true)));
 

@@ -53,12 +53,21 @@ impl fmt::Debug for Credentials {
 pub(super) struct TokenState {
     pub(super) token: Option<SecretString>,
     pub(super) generation: u64,
+    /// The credentials were replaced: what an earlier run kept is not believed any more.
+    pub(super) forgotten: bool,
 }
 
 impl TokenState {
     /// Puts a new token in place.
     pub(super) fn replace(&mut self, token: SecretString) {
         self.token = Some(token);
+        self.generation += 1;
+    }
+
+    /// The next request logs in.
+    pub(super) fn forget(&mut self) {
+        self.token = None;
+        self.forgotten = true;
         self.generation += 1;
     }
 

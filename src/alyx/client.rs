@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -82,6 +82,8 @@ struct Shared {
     http: reqwest::Client,
     base: String,
     options: ClientOptions,
+    /// Those in use: the first ones are in the options.
+    credentials: std::sync::RwLock<Credentials>,
     token: Mutex<TokenState>,
     username: OnceCell<String>,
     /// After a 429 everybody waits, not only the request that met it: the limit is per user.
@@ -173,6 +175,7 @@ impl Client {
                 http,
                 base,
                 pace: options.max_requests_per_minute.map(|n| std::sync::Mutex::new(Pace::new(n))),
+                credentials: std::sync::RwLock::new(options.credentials.clone()),
                 options,
                 token: Mutex::default(),
                 username: OnceCell::new(),
@@ -220,6 +223,18 @@ impl Client {
     /// [`Error::Login`] for wrong credentials; the errors of any request.
     pub async fn login(&self) -> Result<(), Error> {
         self.token(0).await.map(drop)
+    }
+
+    /// Logs in from now on with these, such as a password that was changed. They are of the same user: his name is
+    /// in records that are on their way. The token in use is forgotten.
+    pub async fn replace_credentials(&self, credentials: Credentials) {
+        let mut state = self.shared.token.lock().await;
+        *self.shared.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        state.forget();
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks for next to nothing, to see whether the server answers.
@@ -273,7 +288,7 @@ impl Client {
             if let Reply::Answer(answer) = &reply
                 && answer.is_dead_token()
                 && !renewed
-                && matches!(shared.options.credentials, Credentials::Password { .. })
+                && matches!(self.credentials(), Credentials::Password { .. })
             {
                 tracing::debug!(request = %what, "the token has died; logging in again");
                 renewed = true;
@@ -313,15 +328,15 @@ impl Client {
         {
             return Ok((token.clone(), state.generation));
         }
-        let token = match &self.shared.options.credentials {
-            Credentials::Token { token, .. } => token.clone(),
+        let token = match self.credentials() {
+            Credentials::Token { token, .. } => token,
             Credentials::Password { username, password } => {
-                let kept = self.token_store(username);
+                let kept = self.token_store(&username);
                 // A kept token is tried once. Where it has died, the caller comes back for a newer one.
-                match kept.as_ref().filter(|_| at_least == 0).and_then(TokenStore::load) {
+                match kept.as_ref().filter(|_| at_least == 0 && !state.forgotten).and_then(TokenStore::load) {
                     Some(token) => token,
                     None => {
-                        let token = self.log_in(username, password).await?;
+                        let token = self.log_in(&username, &password).await?;
                         if let Some(store) = kept {
                             store.save(&token);
                         }

@@ -40,7 +40,7 @@ Exit codes:
     0  all went well
     1  something was not registered, its flag is kept; or the answer is no
     2  the command line is not understood
-   69  the server cannot be reached
+   69  the server, or the daemon, cannot be reached
    74  a folder or file of the program cannot be used
    77  the server refuses the user, password or token
    78  the configuration cannot be understood
@@ -77,6 +77,14 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
+    /// Say what waits, what runs, and what needs a person
+    Status(StatusArgs),
+    /// List earlier outcomes
+    History(HistoryArgs),
+    /// Try sessions at once that wait after a failure
+    Retry(RetryArgs),
+    /// Forget what is remembered of a session; its flag stays
+    Forget(ForgetArgs),
     /// Serve an Alyx for trying things out
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
@@ -206,6 +214,142 @@ pub struct ScanArgs {
     /// Print one JSON object a session on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where the state folder is. Shared by `status`, `history`, `retry` and `forget`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StateArgs {
+    /// Configuration file, which names the state folder [default: /etc/alyx-registrar/config.yaml]
+    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The state folder itself, such as /var/lib/alyx-registrar; then no configuration is read
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+const STATUS_HELP: &str = "\
+Examples:
+  alyx-registrar status
+  alyx-registrar status --json
+
+Asks the running daemon; without one, looks at the flags on disk and at what it left behind.
+Ends with 0 when the daemon runs and nothing needs a person, with 1 when something does, with 69 when no daemon
+runs, with 77 when Alyx refuses the login.";
+
+/// `status`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = STATUS_HELP)]
+pub struct StatusArgs {
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+const HISTORY_HELP: &str = "\
+Examples:
+  alyx-registrar history --subject KS014
+  alyx-registrar history --date 2024-05-01 --outcome needs-person --json
+
+Outcomes are kept for 180 days. Ends with 0, also when there are none.";
+
+/// `history`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = HISTORY_HELP)]
+pub struct HistoryArgs {
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+
+    /// Sessions of this subject only
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+
+    /// Sessions of this day only, as in their path
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<jiff::civil::Date>,
+
+    /// Attempts that ended so only
+    #[arg(long, value_enum, value_name = "OUTCOME")]
+    pub outcome: Option<OutcomeWord>,
+
+    /// At most so many, the latest; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+
+    /// Print one JSON object a line on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How an attempt may have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutcomeWord {
+    /// Everything was confirmed
+    Registered,
+    /// It failed and was tried again
+    Retry,
+    /// It failed, and a person had to do something
+    NeedsPerson,
+}
+
+impl OutcomeWord {
+    /// As it is in the ledger.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Retry => "retry",
+            Self::NeedsPerson => "needs_person",
+        }
+    }
+}
+
+const RETRY_HELP: &str = "\
+Examples:
+  alyx-registrar retry KS014/2024-05-01/001
+  alyx-registrar retry --all
+
+Without a daemon they are tried as soon as it starts. Ends with 0, or with 1 when there is nothing to try.";
+
+/// `retry`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = RETRY_HELP)]
+pub struct RetryArgs {
+    /// The session, as subject/date/number or as its folder
+    #[arg(value_name = "SESSION", required_unless_present = "all", conflicts_with = "all")]
+    pub session: Option<PathBuf>,
+
+    /// Every session that waits
+    #[arg(long)]
+    pub all: bool,
+
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+const FORGET_HELP: &str = "\
+Examples:
+  alyx-registrar forget KS014/2024-05-01/001
+
+Its attempts and outcomes are forgotten. Nothing changes on Alyx or below the data roots: a flag that is there stays,
+and its session is still registered. Ends with 0, or with 1 when nothing is remembered of it.";
+
+/// `forget`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = FORGET_HELP)]
+pub struct ForgetArgs {
+    /// The session, as subject/date/number or as its folder
+    #[arg(value_name = "SESSION")]
+    pub session: PathBuf,
+
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 #[cfg(feature = "sandbox")]

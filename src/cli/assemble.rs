@@ -1,8 +1,10 @@
 //! From the configuration to the options of every layer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use md5::{Digest, Md5};
 
 use super::args::ConfigArgs;
 use super::complain;
@@ -10,7 +12,8 @@ use super::exit::Exit;
 use super::logging::{self, LogOptions};
 use crate::alyx::{self, Credentials};
 use crate::backoff::Backoff;
-use crate::config::{Config, Environment, WatchMode};
+use crate::config::{Config, CredentialSource as ConfiguredSource, Environment, WatchMode};
+use crate::daemon::credentials::CredentialSource;
 use crate::daemon::{self, watch_plan, watcher};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{
@@ -60,8 +63,24 @@ pub(super) fn credentials(config: &Config) -> Result<Credentials, Exit> {
     }
 }
 
-/// The registration client that the configuration describes. Nothing is sent.
+/// The registration client that the configuration describes. Nothing is sent. Its token is kept in the state folder.
 pub(super) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, token_folder(&config.state_dir))
+}
+
+/// As [`client`], but nothing is written anywhere.
+pub(super) fn client_that_only_looks(
+    config: &Config,
+    credentials: Credentials,
+) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, None)
+}
+
+fn client_that_keeps(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+) -> Result<RegistrationClient, Exit> {
     let options = alyx::ClientOptions {
         url: config.alyx.url.to_string(),
         credentials,
@@ -71,7 +90,7 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
         },
         retry: alyx::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
-        token_folder: token_folder(&config.state_dir),
+        token_folder,
     };
     let alyx = alyx::Client::new(options).map_err(|error| {
         tracing::error!("{error}");
@@ -132,6 +151,8 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
             ..RegisterFilesOptions::default()
         },
         exclude: datasets.exclude.clone(),
+        on_refused: datasets.on_refused,
+        at_alyx: None,
         settle: config.watch.settle,
     }
 }
@@ -160,7 +181,53 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),
+        configuration: fingerprint(config),
+        ..daemon::Options::default()
     }
+}
+
+/// Stands for everything in the configuration that decides whether a session can be registered.
+fn fingerprint(config: &Config) -> String {
+    let told = format!(
+        "{} {:?} {:?} {:?} {:?} {}",
+        config.alyx.url,
+        config.alyx.username,
+        config.session,
+        config.datasets,
+        config.timezone,
+        env!("CARGO_PKG_VERSION")
+    );
+    Md5::digest(told.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the secret comes from, for the daemon to read it again. Made before it is read for the first time.
+pub(super) fn credential_source(config: &Config) -> CredentialSource {
+    let file = match &config.alyx.credentials {
+        ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => Some(path.clone()),
+        // The very file of that database: the folder changes whenever ONE writes anything.
+        ConfiguredSource::OneSettings { folder, url } => {
+            Some(folder.join(format!(".{}", alyx::one_key(url))))
+        }
+        ConfiguredSource::PasswordEnv(_) | ConfiguredSource::TokenEnv(_) | ConfiguredSource::DefaultEnv => {
+            None
+        }
+    };
+    let (source, username) = (config.alyx.credentials.clone(), config.alyx.username.clone());
+    let load = move || match source.load(username.as_deref()) {
+        Ok(loaded) => Ok(loaded.credentials),
+        Err(error) => Err(error.to_string()),
+    };
+    CredentialSource::new(file, Arc::new(load))
+}
+
+/// Keeps other daemons off the state folder.
+pub(super) fn lock_state(config: &Config) -> Result<daemon::lock::StateLock, Exit> {
+    // A folder that is not there yet may get another real path when it is made.
+    let _ = std::fs::create_dir_all(&config.state_dir);
+    daemon::lock::StateLock::acquire(&config.state_dir).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Io
+    })
 }
 
 /// Keeps other registrars off the data roots while this program works on them.

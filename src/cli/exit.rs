@@ -9,7 +9,7 @@ use std::process::ExitCode;
 /// | 0 | [`Exit::Success`] | all went well; for `run`, it was asked to stop | |
 /// | 1 | [`Exit::Incomplete`] | something was not registered, its flag is kept; or the answer is no: a name is not on Alyx (`exists`), a file is protected (`check-protected`) | read the lines above; run again |
 /// | 2 | [`Exit::Usage`] | the command line is not understood | `--help` |
-/// | 69 | [`Exit::Unavailable`] | the server cannot be reached, or the address to listen on cannot be had | network, `alyx.url` |
+/// | 69 | [`Exit::Unavailable`] | the server cannot be reached, the address to listen on cannot be had, or (`status`) no daemon runs | network, `alyx.url`, `systemctl start` |
 /// | 74 | [`Exit::Io`] | a folder or file of the program itself cannot be used, such as `state_dir` | disk, rights |
 /// | 77 | [`Exit::Refused`] | the server does not accept the user, password or token, or there is none | credentials |
 /// | 78 | [`Exit::Config`] | the configuration cannot be understood; nothing was started | mend the file |
@@ -27,7 +27,7 @@ pub enum Exit {
     Incomplete,
     /// The command line is not understood; clap ends the program with the same number.
     Usage,
-    /// The server cannot be reached.
+    /// The server, or the daemon, cannot be reached.
     Unavailable,
     /// A folder or file of the program itself cannot be used.
     Io,
@@ -72,7 +72,7 @@ impl Exit {
             Exit::Success => "all went well",
             Exit::Incomplete => "something was not registered, its flag is kept; or the answer is no",
             Exit::Usage => "the command line is not understood",
-            Exit::Unavailable => "the server cannot be reached",
+            Exit::Unavailable => "the server, or the daemon, cannot be reached",
             Exit::Io => "a folder or file of the program cannot be used",
             Exit::Refused => "the server refuses the user, password or token",
             Exit::Config => "the configuration cannot be understood",

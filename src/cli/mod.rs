@@ -5,12 +5,16 @@ mod assemble;
 #[cfg(feature = "sandbox")]
 mod demo;
 pub mod exit;
+mod history;
 pub mod logging;
 mod progress;
+mod retry;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod scan;
+mod state;
+mod status;
 mod verbs;
 
 use std::process::ExitCode;
@@ -46,6 +50,10 @@ pub fn main() -> ExitCode {
             Command::Weight(args) => verbs::weight(&args).await,
             Command::Completions(args) => verbs::completions(&args),
             Command::Man(args) => verbs::man(&args),
+            Command::Status(args) => status::status(&args).await,
+            Command::History(args) => history::history(&args).await,
+            Command::Retry(args) => retry::retry(&args).await,
+            Command::Forget(args) => retry::forget(&args).await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => sandbox::sandbox(&args).await,
             #[cfg(feature = "sandbox")]

@@ -100,6 +100,8 @@ async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
     } else {
         own_folders(args, sandbox.url(), scratch.path())?
     };
+    // What is practised here is not remembered among what is real.
+    config.state_dir = scratch.path().join("state");
     config.alyx.url = sandbox.url().parse().map_err(|_| Exit::Unavailable)?;
     let credentials =
         Credentials::Password { username: USER.to_owned(), password: SecretString::from(PASSWORD) };
@@ -107,7 +109,7 @@ async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
         "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
         sandbox.url()
     );
-    let watched = run::watch(&config, credentials).await;
+    let watched = run::watch(&config, credentials, None).await;
     sandbox.stop().await;
     watched
 }

@@ -54,7 +54,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     if args.no_files {
         config.datasets.register = false;
     }
-    let client = assemble::client(&config, assemble::credentials(&config)?)?;
+    let credentials = assemble::credentials(&config)?;
+    let client = match args.dry_run {
+        true => assemble::client_that_only_looks(&config, credentials)?,
+        false => assemble::client(&config, credentials)?,
+    };
     // Looking needs no lock: a dry run may go on beside the daemon.
     let _locks = if args.dry_run { Vec::new() } else { assemble::lock(&config)? };
     let shutdown = CancellationToken::new();

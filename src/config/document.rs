@@ -9,6 +9,7 @@ use super::keys::Keys;
 use super::values::{ByteSize, FromYaml, Json, Text};
 use super::{LogFormat, LogLevel, WatchMode};
 use crate::registration::ProtectedPolicy;
+use crate::registration::flagged::OnRefused;
 
 /// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
 #[derive(Debug)]
@@ -116,6 +117,7 @@ pub(super) struct DatasetsDocument {
     pub(super) max_md5_size: Given<ByteSize>,
     pub(super) exclude: Given<Vec<Text>>,
     pub(super) protected: Given<ProtectedPolicy>,
+    pub(super) on_refused: Given<OnRefused>,
     pub(super) batch_size: Given<u64>,
 }
 

@@ -45,6 +45,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use values::parse_size;
 
 use crate::registration::ProtectedPolicy;
+use crate::registration::flagged::OnRefused;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -164,6 +165,8 @@ pub struct DatasetsConfig {
     /// What to do with a changed file whose dataset is protected. Default [`ProtectedPolicy::Refuse`]: a daemon
     /// does not move people's files unless it is told to.
     pub protected: ProtectedPolicy,
+    /// What becomes of the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
+    pub on_refused: OnRefused,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
 }

@@ -7,6 +7,7 @@ use serde_yaml::Value;
 use super::locate::quoted;
 use super::{LogFormat, LogLevel, WatchMode};
 use crate::registration::ProtectedPolicy;
+use crate::registration::flagged::OnRefused;
 
 /// Reads one value, or says in a few words what should be there instead.
 pub(super) trait FromYaml: Sized {
@@ -121,6 +122,12 @@ impl FromYaml for WatchMode {
 impl FromYaml for ProtectedPolicy {
     fn from_yaml(value: &Value) -> Result<Self, String> {
         word(value, &[("refuse", ProtectedPolicy::Refuse), ("revise", ProtectedPolicy::Revise)])
+    }
+}
+
+impl FromYaml for OnRefused {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        word(value, &[("keep_flag", OnRefused::KeepFlag), ("finish", OnRefused::Finish)])
     }
 }
 

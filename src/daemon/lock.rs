@@ -1,4 +1,5 @@
-//! A lock on a data root: two programs on one root would each find a session absent and each create it.
+//! Locks: two programs on one data root would each find a session absent and each create it; two daemons on one
+//! state folder would each write its ledger.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -24,6 +25,11 @@ pub enum LockError {
         "another alyx-registrar is at work on {0:?}: stop that one first (systemctl stop alyx-registrar), or leave the flags to it"
     )]
     Taken(PathBuf),
+    /// Another daemon remembers there.
+    #[error(
+        "another alyx-registrar is at work with the state folder {0:?}: stop that one first (systemctl stop alyx-registrar), or set another state_dir"
+    )]
+    TakenState(PathBuf),
     /// The system refused.
     #[error("{root:?} cannot be locked ({source})")]
     Io {
@@ -40,27 +46,63 @@ impl RootLock {
     /// # Errors
     /// [`LockError::Taken`] where another process holds it.
     pub fn acquire(root: &Path) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { root: root.to_owned(), source };
-        let real = std::fs::canonicalize(root).or_else(|_| std::path::absolute(root)).map_err(io)?;
-        let digest: String = Md5::digest(real.as_os_str().as_encoded_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let name = format!("alyx-registrar/root/{digest}");
-        let address = SocketAddr::from_abstract_name(name).map_err(io)?;
-        match UnixListener::bind_addr(&address) {
-            Ok(socket) => Ok(Self { _socket: socket }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(LockError::Taken(root.to_owned())),
-            Err(error) => Err(io(error)),
+        match bind("root", root) {
+            Ok(Some(socket)) => Ok(Self { _socket: socket }),
+            Ok(None) => Err(LockError::Taken(root.to_owned())),
+            Err(source) => Err(LockError::Io { root: root.to_owned(), source }),
         }
     }
 
-    /// Locks all roots, or none.
+    /// Locks all roots, or none. Two roots that are one folder are one lock.
     ///
     /// # Errors
     /// Those of [`RootLock::acquire`].
     pub fn acquire_all<'a>(roots: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Self>, LockError> {
-        roots.into_iter().map(Self::acquire).collect()
+        let mut seen = std::collections::HashSet::new();
+        roots
+            .into_iter()
+            .filter(|root| real(root).map_or(true, |real| seen.insert(real)))
+            .map(Self::acquire)
+            .collect()
+    }
+}
+
+/// Held by the daemon of a state folder as long as this value lives.
+#[derive(Debug)]
+pub struct StateLock {
+    _socket: UnixListener,
+}
+
+impl StateLock {
+    /// Locks a state folder, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`LockError::TakenState`] where another daemon holds it.
+    pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
+        match bind("state", state_dir) {
+            Ok(Some(socket)) => Ok(Self { _socket: socket }),
+            Ok(None) => Err(LockError::TakenState(state_dir.to_owned())),
+            Err(source) => Err(LockError::Io { root: state_dir.to_owned(), source }),
+        }
+    }
+}
+
+/// The path without links. A folder that does not exist yet goes by its name.
+fn real(folder: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder))
+}
+
+/// The socket that stands for a folder; `None`: somebody has it.
+fn bind(kind: &str, folder: &Path) -> io::Result<Option<UnixListener>> {
+    let digest: String = Md5::digest(real(folder)?.as_os_str().as_encoded_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let address = SocketAddr::from_abstract_name(format!("alyx-registrar/{kind}/{digest}"))?;
+    match UnixListener::bind_addr(&address) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -81,5 +123,24 @@ mod tests {
         assert!(RootLock::acquire(folder.path()).is_ok());
         drop(lock);
         assert!(RootLock::acquire(&link).is_ok());
+    }
+
+    #[test]
+    fn two_roots_that_are_one_folder_are_no_conflict() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let locks = RootLock::acquire_all([folder.path(), link.as_path()]).unwrap();
+        assert_eq!(locks.len(), 1);
+    }
+
+    #[test]
+    fn a_state_folder_has_one_daemon_and_is_no_data_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateLock::acquire(folder.path()).unwrap();
+        assert!(matches!(StateLock::acquire(folder.path()), Err(LockError::TakenState(_))));
+        assert!(RootLock::acquire(folder.path()).is_ok());
+        drop(state);
+        assert!(StateLock::acquire(folder.path()).is_ok());
     }
 }

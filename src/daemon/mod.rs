@@ -1,14 +1,22 @@
 //! The daemon: when things happen. A watcher task, a queue, and registration workers.
 
+pub mod control;
+pub mod credentials;
+mod folders;
+mod journal;
 pub mod lock;
+mod now;
 mod outage;
 pub mod queue;
+mod repeats;
 pub mod root;
 pub mod scan;
 pub mod service;
 pub mod signals;
+pub mod status;
 pub mod watch_plan;
 pub mod watcher;
 pub mod worker;
 
-pub use service::{Options, Report, run};
+pub use folders::Folders;
+pub use service::{Options, Report, run, run_with};

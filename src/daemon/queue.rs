@@ -89,6 +89,11 @@ pub enum Outcome {
         /// When to look again all the same.
         at: Instant,
     },
+    /// It could not be tried: the server is away, or refuses the login. Its failures stay as they were.
+    PutOff {
+        /// When to try it.
+        at: Instant,
+    },
     /// The flag was gone before anything was done.
     Gone,
 }
@@ -206,6 +211,7 @@ impl Queue {
                 self.jobs.remove(path);
                 return;
             }
+            (None, Outcome::PutOff { at }) => at,
             (None, Outcome::RunAgain { at }) => {
                 (entry.failures, entry.needs_person) = (0, false);
                 at
@@ -249,6 +255,25 @@ impl Queue {
         }
     }
 
+    /// Makes a waiting job due now: somebody asks for it. Its failures stay counted. Returns whether it was waiting.
+    pub fn make_due_now(&mut self, path: &Path, now: Instant) -> bool {
+        let waits = self.jobs.get(path).is_some_and(|entry| matches!(entry.state, State::Waiting(..)));
+        if waits {
+            self.make_due(path, now);
+        }
+        waits
+    }
+
+    /// Gives a waiting job the failures that it had before a restart, and the time for which it waited then.
+    pub fn restore(&mut self, path: &Path, failures: u32, needs_person: bool, due: Instant) {
+        if let Some(entry) = self.jobs.get_mut(path)
+            && let State::Waiting(settled, _) = entry.state
+        {
+            (entry.failures, entry.needs_person) = (failures, needs_person);
+            self.make_due(path, due.max(settled));
+        }
+    }
+
     /// How many jobs there are, by state.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -267,16 +292,20 @@ impl Queue {
 
     /// Every job, in no order.
     pub fn jobs(&self) -> impl Iterator<Item = JobStatus<'_>> {
-        self.jobs.iter().map(|(path, entry)| JobStatus {
-            path,
-            since: entry.since,
-            due: match entry.state {
-                State::Waiting(due, _) => Some(due),
-                State::Running(_) => None,
-            },
-            failures: entry.failures,
-            needs_person: entry.needs_person,
-        })
+        self.jobs.iter().map(|(path, entry)| status(path, entry))
+    }
+
+    /// One job.
+    pub fn job(&self, path: &Path) -> Option<JobStatus<'_>> {
+        let (path, entry) = self.jobs.get_key_value(path)?;
+        Some(status(path, entry))
+    }
+
+    /// A waiting job starts anew, at the time at which it is due anyway.
+    pub fn forget_failures(&mut self, path: &Path) {
+        if let Some(entry) = self.jobs.get_mut(path) {
+            (entry.failures, entry.needs_person) = (0, false);
+        }
     }
 
     /// The first waiting job whose session folder is not busy. At most as many are passed over as are running.
@@ -299,6 +328,19 @@ impl Queue {
         self.arrivals += 1;
         entry.state = State::Waiting(due, self.arrivals);
         self.order.insert((due, self.arrivals), path.to_owned());
+    }
+}
+
+fn status<'a>(path: &'a Path, entry: &Entry) -> JobStatus<'a> {
+    JobStatus {
+        path,
+        since: entry.since,
+        due: match entry.state {
+            State::Waiting(due, _) => Some(due),
+            State::Running(_) => None,
+        },
+        failures: entry.failures,
+        needs_person: entry.needs_person,
     }
 }
 

@@ -1,28 +1,44 @@
 //! The service: the one task that owns the queue. The watcher tells it what is on disk, the workers how their jobs
-//! ended, and it decides what runs when.
+//! ended, people what they ask, and it decides what runs when.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+mod asking;
+mod ending;
+mod memory;
+mod pausing;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::outage::{Outage, Verdict};
-use super::queue::{Outcome, Queue, Sighting};
+use super::control::{Control, Question};
+use super::credentials::{CredentialSource, Look};
+use super::folders::Folders;
+use super::journal::{Entry, Journal};
+use super::now::Now;
+use super::outage::Outage;
+use super::queue::{Queue, Sighting};
+use super::repeats::Repeats;
 use super::watcher::{self, RootOptions, Sighted, WatchOptions};
-use super::worker::{self, Attempt, AttemptResult, session_name};
-use crate::alyx::{self, NextStep};
+use super::worker::{self, Attempt, session_name};
+use crate::alyx;
 use crate::backoff::Backoff;
-use crate::flag::Removal;
-use crate::registration::flagged::{FlaggedOptions, Registered};
-use crate::registration::{Error, RegistrationClient};
+use crate::ledger::{Ledger, WaitingRow};
+use crate::registration::flagged::FlaggedOptions;
+use crate::registration::{MissingName, Progress, RegistrationClient};
 
 /// How long the workers may take to stop. A worker looks up after each piece of a file, and lets go of a request at
 /// once.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How soon a line of the same cause is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(3600);
+/// So many sessions more than `workers` may be under way: those that read files, and wait for Alyx.
+const READING_AHEAD: usize = 16;
 
 /// What the daemon needs to know.
 #[derive(Debug, Clone)]
@@ -37,10 +53,43 @@ pub struct Options {
     pub retry: Backoff,
     /// How soon a session that needs a person, and refused credentials, are looked at again.
     pub permanent: Duration,
-    /// Sessions at once.
+    /// Sessions that are busy at Alyx at once. While one reads its files, others go on.
     pub workers: usize,
     /// How sessions are registered.
     pub flagged: FlaggedOptions,
+    /// Where attempts, outcomes and checksums are remembered.
+    pub ledger: Option<Arc<Ledger>>,
+    /// Stands for the configuration: under another one, what needed a person is tried at once after a restart.
+    pub configuration: String,
+    /// Where the secret comes from, to read it again.
+    pub credentials: Option<CredentialSource>,
+    /// How often Alyx is asked whether it knows by now the names that were missing.
+    pub look_for_names: Duration,
+}
+
+impl Default for Options {
+    /// No roots, no ledger, and the times of the sample configuration.
+    fn default() -> Self {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        Self {
+            roots: Vec::new(),
+            watch: WatchOptions {
+                flags: vec!["create_me.flag".to_owned()],
+                rescan_interval: 5 * minute,
+                poll_interval: minute,
+                max_depth: super::watch_plan::DEFAULT_MAX_DEPTH,
+            },
+            settle: Duration::from_secs(2),
+            retry: Backoff { initial: Duration::from_secs(30), factor: 2.0, max: hour },
+            permanent: hour,
+            workers: 2,
+            flagged: FlaggedOptions::default(),
+            ledger: None,
+            configuration: String::new(),
+            credentials: None,
+            look_for_names: 5 * minute,
+        }
+    }
 }
 
 /// What the daemon tells whoever runs it inside another program.
@@ -67,25 +116,41 @@ pub async fn run(
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
+    run_with(client, options, reports, rescan, None, shutdown).await;
+}
+
+/// As [`run`], with a socket for `status`, `retry` and `forget`.
+pub async fn run_with(
+    client: RegistrationClient,
+    options: Options,
+    reports: Option<mpsc::UnboundedSender<Report>>,
+    rescan: mpsc::UnboundedReceiver<()>,
+    control: Option<Control>,
+    shutdown: CancellationToken,
+) {
+    let (news_in, mut news) = mpsc::unbounded_channel();
+    let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
+    service.remember().await;
     let (sightings_in, mut sightings) = mpsc::unbounded_channel();
     let watching = tokio::spawn(watcher::watch(
-        options.roots.clone(),
-        options.watch.clone(),
+        service.options.roots.clone(),
+        service.options.watch.clone(),
         sightings_in,
         rescan,
         shutdown.clone(),
     ));
-    let (ended_in, mut ended) = mpsc::unbounded_channel();
-    let (answers_in, mut answers) = mpsc::unbounded_channel();
-    let mut service = Service::new(client, options, reports, ended_in, answers_in, shutdown.clone());
+    let (questions_in, mut questions) = mpsc::unbounded_channel();
+    if let Some(control) = control {
+        service.tasks.spawn(control.serve(questions_in.clone(), shutdown.clone()));
+    }
     loop {
-        service.start_due(Instant::now());
+        service.start_due(Now::read());
         let next = service.next_wake();
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(sighted) = sightings.recv() => service.sighted(sighted, Instant::now()),
-            Some(attempt) = ended.recv() => service.ended(attempt, Instant::now()),
-            Some(answer) = answers.recv() => service.probed(answer, Instant::now()),
+            Some(sighted) = sightings.recv() => service.sighted(sighted, Now::read()),
+            Some(news) = news.recv() => service.heard(news, Now::read()),
+            Some(question) = questions.recv() => service.asked(question, Now::read()),
             () = sleep_until(next), if next.is_some() => {}
         }
     }
@@ -94,10 +159,13 @@ pub async fn run(
         tracing::warn!("a session did not stop in time and is left as it is; it goes on at the next start");
     }
     // What has ended meanwhile is told like everything else.
-    while let Ok(attempt) = ended.try_recv() {
-        service.ended(attempt, Instant::now());
+    while let Ok(news) = news.try_recv() {
+        service.heard(news, Now::read());
     }
     let _ = watching.await;
+    if let Some(journal) = service.journal.take() {
+        journal.close().await;
+    }
 }
 
 async fn sleep_until(time: Option<Instant>) {
@@ -106,20 +174,66 @@ async fn sleep_until(time: Option<Instant>) {
     }
 }
 
+/// What a task of the service has to tell.
+enum News {
+    Ended(Box<Attempt>),
+    /// The server was asked whether it is back.
+    Probed(Result<(), alyx::Error>),
+    /// Refused credentials were looked at.
+    Looked(Box<CredentialSource>, Look),
+    /// Alyx knows these names now.
+    Known(Vec<MissingName>),
+}
+
+/// What is known of a flag beyond its place in the queue.
+#[derive(Debug)]
+struct Note {
+    since: Timestamp,
+    session: String,
+    stamp: String,
+    /// Of the last failure: what was wrong, and what to do.
+    failure: Option<(String, String)>,
+    /// Names that Alyx did not know.
+    missing: Vec<MissingName>,
+    /// Of the run that is under way.
+    progress: Arc<Progress>,
+    told_changing: bool,
+}
+
+/// The login is refused.
+#[derive(Debug, Clone, Copy)]
+struct LoginRefused {
+    since: Timestamp,
+    /// When the file of the secret is looked at; `None` while somebody looks.
+    look_at: Option<Instant>,
+    /// When the login is tried in any case.
+    try_at: Instant,
+}
+
 struct Service {
     client: RegistrationClient,
     options: Options,
-    flagged: Arc<FlaggedOptions>,
+    flagged: FlaggedOptions,
     queue: Queue,
+    notes: HashMap<PathBuf, Note>,
     running: usize,
+    folders: Arc<Folders>,
     outage: Outage,
+    away_since: Option<Timestamp>,
+    /// Its return is told only if its absence was.
+    away_told: bool,
     /// When the server is asked whether it is back.
     probe_at: Option<Instant>,
-    /// Sessions of which it has been told that they are still changing.
-    told_changing: HashSet<PathBuf>,
+    login_refused: Option<LoginRefused>,
+    /// When Alyx is asked for missing names.
+    names_at: Option<Instant>,
+    /// What waited when the last daemon ended, and has not been seen yet.
+    restored: HashMap<PathBuf, WaitingRow>,
+    journal: Option<Journal>,
+    repeats: Repeats,
+    started: Timestamp,
     reports: Option<mpsc::UnboundedSender<Report>>,
-    ended: mpsc::UnboundedSender<Attempt>,
-    answers: mpsc::UnboundedSender<Result<(), alyx::Error>>,
+    news: mpsc::UnboundedSender<News>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -129,23 +243,35 @@ impl Service {
         client: RegistrationClient,
         options: Options,
         reports: Option<mpsc::UnboundedSender<Report>>,
-        ended: mpsc::UnboundedSender<Attempt>,
-        answers: mpsc::UnboundedSender<Result<(), alyx::Error>>,
+        news: mpsc::UnboundedSender<News>,
         shutdown: CancellationToken,
     ) -> Self {
         let probing = Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) };
+        let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         Self {
             client,
-            flagged: Arc::new(FlaggedOptions { settle: options.settle, ..options.flagged.clone() }),
+            flagged: FlaggedOptions {
+                settle: options.settle,
+                at_alyx: Some(at_alyx),
+                ..options.flagged.clone()
+            },
             options,
             queue: Queue::new(),
+            notes: HashMap::new(),
             running: 0,
+            folders: Arc::default(),
             outage: Outage::new(probing),
+            away_since: None,
+            away_told: false,
             probe_at: None,
-            told_changing: HashSet::new(),
+            login_refused: None,
+            names_at: None,
+            restored: HashMap::new(),
+            journal: None,
+            repeats: Repeats::new(TELL_AGAIN),
+            started: Timestamp::now(),
             reports,
-            ended,
-            answers,
+            news,
             tasks: TaskTracker::new(),
             shutdown,
         }
@@ -154,35 +280,41 @@ impl Service {
     /// When there is something to do if nothing happens before.
     fn next_wake(&self) -> Option<Instant> {
         let job = if self.may_start() { self.queue.next_due() } else { None };
-        [job, self.probe_at].into_iter().flatten().min()
+        let look = self.login_refused.and_then(|refused| refused.look_at);
+        [job, self.probe_at, look, self.names_at].into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {
-        self.running < self.options.workers.max(1) && !self.outage.is_on()
+        let most = self.options.workers.max(1) + READING_AHEAD;
+        self.running < most && !self.outage.is_on() && self.login_refused.is_none()
     }
 
-    /// Starts what is due, and asks the server whether it is back when that is due.
-    fn start_due(&mut self, now: Instant) {
+    /// Starts what is due.
+    fn start_due(&mut self, now: Now) {
         while self.may_start()
-            && let Some(job) = self.queue.take_due(now)
+            && let Some(job) = self.queue.take_due(now.instant)
         {
             self.running += 1;
-            let (ended, client) = (self.ended.clone(), self.client.clone());
-            let (flagged, shutdown) = (Arc::clone(&self.flagged), self.shutdown.clone());
+            let progress: Arc<Progress> = Arc::default();
+            if let Some(note) = self.notes.get_mut(&job.flag.path) {
+                note.progress = Arc::clone(&progress);
+            }
+            let (news, client, shutdown) = (self.news.clone(), self.client.clone(), self.shutdown.clone());
+            let (options, folders) = (self.flagged.with_progress(progress), Arc::clone(&self.folders));
             self.tasks.spawn(async move {
-                let _ = ended.send(worker::run(client, job, flagged, shutdown).await);
+                let attempt = worker::run(client, job, options, folders, shutdown).await;
+                let _ = news.send(News::Ended(Box::new(attempt)));
             });
         }
-        if self.probe_at.is_some_and(|at| at <= now) {
-            self.probe_at = None;
-            let (answers, alyx, shutdown) =
-                (self.answers.clone(), self.client.alyx().clone(), self.shutdown.clone());
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    answer = alyx.ping() => drop(answers.send(answer)),
-                }
-            });
+        self.ask_what_is_due(now);
+    }
+
+    fn heard(&mut self, news: News, now: Now) {
+        match news {
+            News::Ended(attempt) => self.ended(*attempt, now),
+            News::Probed(answer) => self.probed(answer, now),
+            News::Looked(source, look) => self.looked(*source, look, now),
+            News::Known(names) => self.names_known(&names, now),
         }
     }
 
@@ -192,197 +324,86 @@ impl Service {
         }
     }
 
-    fn sighted(&mut self, sighted: Sighted, now: Instant) {
+    fn write_down(&self, entry: Entry) {
+        if let Some(journal) = &self.journal {
+            journal.write(entry);
+        }
+    }
+
+    fn sighted(&mut self, sighted: Sighted, now: Now) {
         match sighted {
             Sighted::Flag(flag) => {
                 let session = session_name(flag.session_folder());
-                match self.queue.sighted(flag, now, now + self.options.settle) {
-                    Sighting::New => tracing::debug!(session, "flag found"),
-                    Sighting::Touched => {
-                        tracing::info!(session, "flag touched: the session is looked at again")
+                let (path, stamp) = (flag.path.clone(), memory::stamp_text(&flag.stamp));
+                let sighting = self.queue.sighted(flag, now.instant, now.instant + self.options.settle);
+                match sighting {
+                    Sighting::New => {
+                        tracing::debug!(session, "flag found");
+                        self.note_new(&path, session, stamp, now);
                     }
-                    Sighting::RunsAgain => {
-                        tracing::info!(session, "flag touched while its session runs: it runs again")
+                    Sighting::Touched | Sighting::RunsAgain => {
+                        let runs =
+                            if sighting == Sighting::RunsAgain { " while its session runs" } else { "" };
+                        tracing::info!(session, "flag touched{runs}: the session is looked at again");
+                        self.repeats.is_over(&cause_prefix(&path));
+                        if let Some(note) = self.notes.get_mut(&path) {
+                            (note.stamp, note.failure, note.told_changing) = (stamp, None, false);
+                            note.missing.clear();
+                        }
+                        self.write_down(Entry::Over(path));
                     }
                     Sighting::Known => {}
                 }
             }
             Sighted::Gone(path) => {
-                self.told_changing.remove(&path);
                 if self.queue.withdrawn(&path) {
                     tracing::debug!(flag = ?path, "flag is gone");
                 }
-            }
-            Sighted::Scanned(summary) => {
-                if summary.reason == watcher::ScanReason::Start {
-                    tracing::info!(
-                        root = %summary.root.display(),
-                        flags = summary.flags,
-                        sessions = summary.sessions,
-                        watched = summary.watched,
-                        took = ?summary.took,
-                        "data root scanned"
-                    );
+                if !self.is_running(&path) {
+                    self.over(&path);
                 }
-                self.report(Report::Scanned(summary));
             }
-            Sighted::Trouble(trouble) => tracing::warn!("{trouble}"),
+            Sighted::Scanned(summary) => self.scanned(summary),
+            Sighted::Trouble(trouble) => {
+                let text = trouble.to_string();
+                if self.repeats.is_new(&text, now.instant) {
+                    tracing::warn!("{text}");
+                } else {
+                    tracing::debug!("{text}");
+                }
+            }
         }
     }
 
-    /// An attempt has ended: what it means for its job, for the others, and for the log.
-    fn ended(&mut self, attempt: Attempt, now: Instant) {
-        self.running = self.running.saturating_sub(1);
-        let outcome = match &attempt.result {
-            AttemptResult::Stopped => return,
-            AttemptResult::Gone => Outcome::Gone,
-            AttemptResult::Registered(registered) => self.registered(&attempt, registered, now),
-            AttemptResult::Failed(error) => self.failed(&attempt, error, now),
-        };
-        let again_in = match outcome {
-            Outcome::Done | Outcome::Gone => {
-                self.told_changing.remove(&attempt.flag);
-                None
-            }
-            Outcome::RunAgain { at } | Outcome::Retry { at } | Outcome::NeedsPerson { at } => {
-                Some(at.saturating_duration_since(now))
-            }
-        };
-        self.queue.finished(&attempt.flag, outcome);
-        self.report(Report::Attempt { attempt, again_in });
-    }
-
-    fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Instant) -> Outcome {
-        self.answered(now);
-        let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
-        tracing::info!(
-            session = attempt.session,
-            eid = registered.eid,
-            attempt = attempt.attempt,
-            n_files = registered.n_files,
-            bytes = registered.bytes,
-            took = ?attempt.took,
-            created = registered.created,
-            left_out,
-            "registered"
-        );
-        if !registered.unmatched.is_empty() {
-            let entries = registered.unmatched.join(", ");
-            tracing::warn!(
-                session = attempt.session,
-                "the flag named files that the session does not have: {entries}"
+    fn scanned(&mut self, summary: watcher::ScanSummary) {
+        if summary.reason == watcher::ScanReason::Start {
+            tracing::info!(
+                root = %summary.root.display(),
+                flags = summary.flags,
+                sessions = summary.sessions,
+                watched = summary.watched,
+                took = ?summary.took,
+                "data root scanned"
             );
+            self.drop_what_is_gone(&summary.root);
         }
-        match registered.flag {
-            Removal::Removed | Removal::AlreadyGone => Outcome::Done,
-            Removal::Changed => {
-                tracing::info!(
-                    session = attempt.session,
-                    "flag touched while its session ran: it runs again"
-                );
-                Outcome::RunAgain { at: now + self.options.settle }
-            }
-        }
+        self.report(Report::Scanned(summary));
     }
 
-    /// One match from an error to an outcome.
-    fn failed(&mut self, attempt: &Attempt, error: &Error, now: Instant) -> Outcome {
-        if let Error::StillChanging { wait, .. } = error {
-            if self.told_changing.insert(attempt.flag.clone()) {
-                tracing::info!(session = attempt.session, "waiting: {error}");
-            }
-            return Outcome::RunAgain { at: now + *wait };
-        }
-        let mut told = false;
-        if error.is_outage() {
-            told = self.away(error, now);
-        } else if !matches!(error, Error::Unreadable { .. } | Error::Vanished { .. } | Error::NotASession(_))
-        {
-            self.answered(now);
-        }
-        let outcome = match error.next_step() {
-            NextStep::TryAgain { after } => {
-                let wait = self.options.retry.delay(attempt.attempt, alyx::random());
-                Outcome::Retry { at: now + wait.max(after.unwrap_or_default()) }
-            }
-            NextStep::NeedsPerson => Outcome::NeedsPerson { at: now + self.options.permanent },
-            NextStep::NeedsCredentials => {
-                let until = now + self.options.permanent;
-                if self.queue.held_until().is_none_or(|held| held <= now) {
-                    tracing::error!("nothing can be registered: {error}; then restart the daemon");
-                }
-                self.queue.hold_until(until);
-                // Not this session's fault: no attempt is counted.
-                return Outcome::RunAgain { at: until };
-            }
-        };
-        let (retry_in, person) = match outcome {
-            Outcome::Retry { at } => (at.saturating_duration_since(now), false),
-            _ => (self.options.permanent, true),
-        };
-        let retry_in = Duration::from_secs(retry_in.as_secs_f64().ceil() as u64);
-        match (told, person) {
-            // One pause and one warning for a dead server, not one a session.
-            (true, _) => tracing::debug!(
-                session = attempt.session,
-                attempt = attempt.attempt,
-                "not registered: {error}"
-            ),
-            (false, true) => tracing::warn!(
-                session = attempt.session, attempt = attempt.attempt, took = ?attempt.took, ?retry_in,
-                "needs a person: {error}. The flag stays; touch it to try at once"
-            ),
-            (false, false) => tracing::warn!(
-                session = attempt.session, attempt = attempt.attempt, took = ?attempt.took, ?retry_in,
-                "not registered, trying again: {error}"
-            ),
-        }
-        outcome
+    fn is_running(&self, path: &Path) -> bool {
+        self.queue.job(path).is_some_and(|job| job.due.is_none())
     }
 
-    /// The server may be away. Returns whether that has been told for all sessions.
-    fn away(&mut self, error: &Error, now: Instant) -> bool {
-        let certain = matches!(error, Error::Alyx(alyx::Error::Unreachable { maybe_done: false, .. }));
-        let after = match error.next_step() {
-            NextStep::TryAgain { after } => after,
-            _ => None,
-        };
-        match self.outage.failed(now, certain, after, alyx::random()) {
-            Verdict::NotYet => return false,
-            Verdict::Begins(at) => {
-                tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
-                self.probe_at = Some(at);
-            }
-            // A probe is under way or planned.
-            Verdict::GoesOn(_) => {}
+    /// A flag is no concern of ours any more.
+    fn over(&mut self, path: &Path) {
+        self.repeats.is_over(&cause_prefix(path));
+        if self.notes.remove(path).is_some_and(|note| note.failure.is_some()) {
+            self.write_down(Entry::Over(path.to_owned()));
         }
-        true
     }
+}
 
-    /// The server was asked whether it is back.
-    fn probed(&mut self, answer: Result<(), alyx::Error>, now: Instant) {
-        match answer {
-            Err(error) if error.is_outage() => {
-                tracing::debug!("Alyx is still away: {error}");
-                let after = match error.next_step() {
-                    NextStep::TryAgain { after } => after,
-                    _ => None,
-                };
-                match self.outage.failed(now, true, after, alyx::random()) {
-                    Verdict::Begins(at) | Verdict::GoesOn(at) => self.probe_at = Some(at),
-                    Verdict::NotYet => {}
-                }
-            }
-            // Any answer of Alyx itself will do; what it says about the login, the next session meets.
-            _ => self.answered(now),
-        }
-    }
-
-    fn answered(&mut self, now: Instant) {
-        if let Some(length) = self.outage.answered(now) {
-            let length = Duration::from_secs(length.as_secs());
-            tracing::info!(?length, "Alyx is back");
-            self.probe_at = None;
-        }
-    }
+/// With what the causes of a flag's failures begin among the repeats.
+fn cause_prefix(path: &Path) -> String {
+    format!("{}\n", path.display())
 }

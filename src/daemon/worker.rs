@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::folders::Folders;
 use super::queue::Job;
+use super::root::FolderIdentity;
 use crate::flag::FlagFile;
 use crate::registration::flagged::{FlaggedOptions, Registered};
 use crate::registration::{Error, Progress, RegistrationClient};
@@ -54,19 +56,20 @@ pub fn session_name(folder: &std::path::Path) -> String {
 pub async fn run(
     client: RegistrationClient,
     job: Job,
-    options: Arc<FlaggedOptions>,
+    options: FlaggedOptions,
+    folders: Arc<Folders>,
     shutdown: CancellationToken,
 ) -> Attempt {
     let started = Instant::now();
     let flag = job.flag.path.clone();
     let session = session_name(job.flag.session_folder());
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::clone(&options.files.progress);
     let work = async {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => AttemptResult::Stopped,
             () = tell_progress(&session, &progress) => AttemptResult::Stopped,
-            result = once(&client, &job, options.with_progress(Arc::clone(&progress))) => result,
+            result = once(&client, &job, &options, &folders) => result,
         }
     };
     let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
@@ -77,14 +80,24 @@ pub async fn run(
     Attempt { flag, session, attempt: job.attempt, took: started.elapsed(), result }
 }
 
-async fn once(client: &RegistrationClient, job: &Job, options: FlaggedOptions) -> AttemptResult {
+async fn once(
+    client: &RegistrationClient,
+    job: &Job,
+    options: &FlaggedOptions,
+    folders: &Folders,
+) -> AttemptResult {
+    // The folder may have another path in another root; what cannot be looked at fails below.
+    let _inside = match FolderIdentity::load(job.flag.session_folder()) {
+        Ok(identity) => Some(folders.enter(identity).await),
+        Err(_) => None,
+    };
     // Loaded again: the stamp that the removal is compared with must not be older than the run.
     let flag = match FlagFile::load(&job.flag.path) {
         Ok(Some(flag)) => flag,
         Ok(None) => return AttemptResult::Gone,
         Err(error) => return AttemptResult::Failed(error.into()),
     };
-    match client.register_flagged(flag, &options).await {
+    match client.register_flagged(flag, options).await {
         Ok(registered) => AttemptResult::Registered(Box::new(registered)),
         Err(error) => AttemptResult::Failed(error),
     }

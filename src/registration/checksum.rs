@@ -7,18 +7,22 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt;
 use md5::{Digest, Md5};
 use rustix::fs::{Advice, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use super::known::KnownChecksums;
+use super::turns::Turns;
 
 /// How much is read between two looks at the stop sign, in bytes.
 const PIECE: usize = 1 << 20;
+/// How much is read in one turn, in bytes.
+const SLICE: u64 = 16 << 20;
 /// How far the reading runs ahead of the dropping of pages, in bytes.
 const DROP_EVERY: u64 = 16 << 20;
 /// How often a file that changes while it is read is read again before it is put off.
@@ -29,11 +33,11 @@ pub(super) const PUT_OFF: Duration = Duration::from_secs(5);
 /// Identity and times of a file: equal stamps mean that nobody has written in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileStamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 impl FileStamp {
@@ -67,7 +71,7 @@ pub struct Checksum {
     pub stamp: FileStamp,
 }
 
-/// How far the reading of a session's files has come. Shared and updated while it runs.
+/// How far the work on a session has come. Shared and updated while it runs.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Files to read.
@@ -78,6 +82,21 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Bytes read.
     pub bytes_done: AtomicU64,
+    /// Of these, the bytes of files that were known and not read again.
+    pub bytes_known: AtomicU64,
+}
+
+/// How files are read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Files of this size in bytes or more get no MD5.
+    pub max_md5_size: Option<u64>,
+    /// How many slices are read at the same time, and whose is next.
+    pub turns: Arc<Turns>,
+    /// Updated meanwhile.
+    pub progress: Arc<Progress>,
+    /// Checksums of earlier runs.
+    pub known: Option<Arc<dyn KnownChecksums>>,
 }
 
 /// Why there is no checksum.
@@ -86,91 +105,120 @@ enum Stopped {
     Failed(Error),
 }
 
-/// Reads one file. Blocks; looks at `cancel` after each piece.
-fn read_once(
-    path: &Path,
-    max_md5_size: Option<u64>,
-    progress: &Progress,
-    cancel: &CancellationToken,
-) -> Result<(Checksum, bool), Stopped> {
-    let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(path, e));
+/// A file that is being read.
+struct OpenFile {
+    path: PathBuf,
+    stamp: FileStamp,
+    started: SystemTime,
+    reader: QuietReader,
+    hasher: Md5,
+}
+
+/// How far a file has come after a slice.
+enum Step {
+    More(Box<OpenFile>),
+    /// With whether the file has stayed as it was.
+    Read(Checksum, bool),
+}
+
+/// Opens a file and reads its first slice. Blocks.
+fn begin(path: PathBuf, how: &Reading, cancel: &CancellationToken) -> Result<Step, Stopped> {
+    let started = SystemTime::now();
+    let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
     // Non-blocking, so that opening a FIFO that took the file's place does not hang.
     let file = File::options()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
+        .open(&path)
         .map_err(|e| failed(&e))?;
-    let before = file.metadata().map_err(|e| failed(&e))?;
-    if !before.is_file() {
+    let metadata = file.metadata().map_err(|e| failed(&e))?;
+    if !metadata.is_file() {
         let reason = "not a regular file".to_owned();
-        return Err(Stopped::Failed(Error::Unreadable { path: path.to_owned(), reason }));
+        return Err(Stopped::Failed(Error::Unreadable { path, reason }));
     }
+    let (stamp, size) = (FileStamp::of(&metadata), metadata.size());
     // As in ONE: a file of exactly the limit is not hashed any more.
-    let md5 = match max_md5_size.is_none_or(|limit| before.size() < limit) {
-        true => Some(digest(&file, path, progress, cancel)?),
-        false => None,
-    };
-    // The path again, not the open file: another file may have taken its name meanwhile.
-    let after = std::fs::metadata(path).map_err(|e| failed(&e))?;
-    let stamp = FileStamp::of(&before);
-    let quiet = stamp == FileStamp::of(&after) && md5.as_ref().is_none_or(|(_, read)| *read == before.size());
-    Ok((Checksum { md5: md5.map(|(hex, _)| hex), size: before.size(), stamp }, quiet))
+    if how.max_md5_size.is_some_and(|limit| size >= limit) {
+        return Ok(Step::Read(Checksum { md5: None, size, stamp }, stays(&path, &stamp)?));
+    }
+    if let Some(md5) = how.known.as_ref().and_then(|known| known.find(&stamp)) {
+        how.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
+        how.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
+        return Ok(Step::Read(Checksum { md5: Some(md5), size, stamp }, stays(&path, &stamp)?));
+    }
+    let reader = QuietReader::new(file);
+    go_on(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), how, cancel)
 }
 
-/// MD5 of an open file in hexadecimal, and how many bytes were read.
-fn digest(
-    file: &File,
-    path: &Path,
-    progress: &Progress,
-    cancel: &CancellationToken,
-) -> Result<(String, u64), Stopped> {
-    let mut hasher = Md5::new();
-    let size = file.metadata().map(|m| m.size()).unwrap_or(PIECE as u64);
-    let mut buffer = vec![0; usize::try_from(size + 1).unwrap_or(PIECE).clamp(1, PIECE)];
-    let mut reader = QuietReader::new(file);
-    loop {
+/// Reads the next slice. Blocks; looks at `cancel` after each piece.
+fn go_on(mut open: Box<OpenFile>, how: &Reading, cancel: &CancellationToken) -> Result<Step, Stopped> {
+    let left = open.stamp.size.saturating_sub(open.reader.offset);
+    let mut buffer = vec![0; usize::try_from(left + 1).unwrap_or(PIECE).clamp(1, PIECE)];
+    let end = open.reader.offset.saturating_add(SLICE);
+    while open.reader.offset < end {
         if cancel.is_cancelled() {
             return Err(Stopped::Cancelled);
         }
-        match reader.read(&mut buffer) {
-            Ok(0) => break,
+        match open.reader.read(&mut buffer) {
+            Ok(0) => return finish(*open, how).map_err(Stopped::Failed),
             Ok(n) => {
-                hasher.update(buffer.get(..n).unwrap_or_default());
-                progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
+                open.hasher.update(buffer.get(..n).unwrap_or_default());
+                how.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
             }
             Err(Errno::INTR) => {}
-            Err(error) => return Err(Stopped::Failed(Error::reading(path, &error.into()))),
+            Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
         }
     }
-    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((hex, reader.offset))
+    Ok(Step::More(open))
+}
+
+fn finish(open: OpenFile, how: &Reading) -> Result<Step, Error> {
+    let OpenFile { path, stamp, started, reader, hasher } = open;
+    let md5: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let quiet = stays(&path, &stamp)? && reader.offset == stamp.size;
+    if let Some(known) = how.known.as_ref().filter(|_| quiet && stamp.will_tell(started)) {
+        known.keep(&stamp, &md5);
+    }
+    Ok(Step::Read(Checksum { md5: Some(md5), size: stamp.size, stamp }, quiet))
+}
+
+/// The path again, not the open file: another file may have taken its name meanwhile.
+fn stays(path: &Path, stamp: &FileStamp) -> Result<bool, Error> {
+    let now = std::fs::metadata(path).map_err(|e| Error::reading(path, &e))?;
+    Ok(*stamp == FileStamp::of(&now))
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// Reads a file from start to end and leaves the page cache to others.
 ///
 /// `RWF_DONTCACHE` (Linux 6.14) drops just the pages that the read itself brought in. Where it is missing,
 /// `fadvise(DONTNEED)` behind the cursor does: that also drops pages of this file which another process uses.
-struct QuietReader<'a> {
-    file: &'a File,
+struct QuietReader {
+    file: File,
     offset: u64,
     dropped: u64,
     uncached: bool,
 }
 
-impl<'a> QuietReader<'a> {
+impl QuietReader {
     /// `RWF_DONTCACHE` of `linux/fs.h`.
     const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-    fn new(file: &'a File) -> Self {
+    fn new(file: File) -> Self {
         // Failure to advise changes speed only.
-        let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         Self { file, offset: 0, dropped: 0, uncached: true }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         let n = if self.uncached {
-            match rustix::io::preadv2(self.file, &mut [IoSliceMut::new(buffer)], self.offset, Self::DONTCACHE)
-            {
+            let pieces = &mut [IoSliceMut::new(buffer)];
+            match rustix::io::preadv2(&self.file, pieces, self.offset, Self::DONTCACHE) {
                 Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                     self.uncached = false;
                     return self.read(buffer);
@@ -178,12 +226,12 @@ impl<'a> QuietReader<'a> {
                 other => other?,
             }
         } else {
-            rustix::io::pread(self.file, buffer, self.offset)?
+            rustix::io::pread(&self.file, buffer, self.offset)?
         };
         self.offset += n as u64;
         if !self.uncached && (self.offset - self.dropped >= DROP_EVERY || n == 0) {
             if let Some(length) = NonZeroU64::new(self.offset - self.dropped) {
-                let _ = rustix::fs::fadvise(self.file, self.dropped, Some(length), Advice::DontNeed);
+                let _ = rustix::fs::fadvise(&self.file, self.dropped, Some(length), Advice::DontNeed);
             }
             self.dropped = self.offset;
         }
@@ -191,54 +239,52 @@ impl<'a> QuietReader<'a> {
     }
 }
 
-/// Reads one file as often as it takes to meet it unchanged.
-fn checksum(
-    path: &Path,
-    max_md5_size: Option<u64>,
-    progress: &Progress,
-    cancel: &CancellationToken,
-) -> Result<Checksum, Stopped> {
+/// Reads one file as often as it takes to meet it unchanged, slice by slice.
+async fn checksum(path: &Path, how: &Reading, cancel: &CancellationToken) -> Result<Checksum, Error> {
     for _ in 0..READINGS {
-        let (checksum, quiet) = read_once(path, max_md5_size, progress, cancel)?;
+        let mut next = None;
+        let (checksum, quiet) = loop {
+            let turn = how.turns.take(how.progress.bytes_done.load(Ordering::Relaxed)).await;
+            let (path, how, cancel) = (path.to_owned(), how.clone(), cancel.clone());
+            let slice = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                match next {
+                    None => begin(path, &how, &cancel),
+                    Some(open) => go_on(open, &how, &cancel),
+                }
+            });
+            match slice.await {
+                Ok(Ok(Step::More(open))) => next = Some(open),
+                Ok(Ok(Step::Read(checksum, quiet))) => break (checksum, quiet),
+                Ok(Err(Stopped::Failed(error))) => return Err(error),
+                Ok(Err(Stopped::Cancelled)) => {
+                    return Err(Error::Internal("the reading was cancelled".into()));
+                }
+                Err(panic) => return Err(Error::Internal(format!("reading a file: {panic}"))),
+            }
+        };
         if quiet {
-            progress.files_done.fetch_add(1, Ordering::Relaxed);
+            how.progress.files_done.fetch_add(1, Ordering::Relaxed);
             return Ok(checksum);
         }
         tracing::debug!(file = ?path, "the file changed while it was read; reading it again");
     }
-    Err(Stopped::Failed(Error::StillChanging { path: path.to_owned(), wait: PUT_OFF }))
+    Err(Error::StillChanging { path: path.to_owned(), wait: PUT_OFF })
 }
 
-/// Checksums of many files, in order, several at once on blocking threads.
+/// Checksums of the files of one session, in order, several at once on blocking threads.
 ///
 /// Dropping the future stops the reading within one piece a thread. All files are tried; the answer holds one
-/// result a file.
-pub async fn checksums(
-    paths: Vec<PathBuf>,
-    max_md5_size: Option<u64>,
-    threads: &Arc<Semaphore>,
-    progress: &Arc<Progress>,
-) -> Vec<Result<Checksum, Error>> {
+/// result a file. Memory in use: one piece for each turn that is taken, whatever the number and size of the files.
+pub async fn checksums(paths: Vec<PathBuf>, how: &Reading) -> Vec<Result<Checksum, Error>> {
     let cancel = CancellationToken::new();
     let _stop_when_dropped = cancel.clone().drop_guard();
-    let mut readings = Vec::with_capacity(paths.len());
-    for path in paths {
-        let (threads, progress, cancel) = (Arc::clone(threads), Arc::clone(progress), cancel.clone());
-        readings.push(async move {
-            let permit = threads.acquire_owned().await.ok();
-            let read = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                checksum(&path, max_md5_size, &progress, &cancel)
-            });
-            match read.await {
-                Ok(Ok(checksum)) => Ok(checksum),
-                Ok(Err(Stopped::Failed(error))) => Err(error),
-                Ok(Err(Stopped::Cancelled)) => Err(Error::Internal("the reading was cancelled".into())),
-                Err(panic) => Err(Error::Internal(format!("reading a file: {panic}"))),
-            }
-        });
-    }
-    futures_util::future::join_all(readings).await
+    let cancel = &cancel;
+    futures_util::stream::iter(paths)
+        .map(|path| async move { checksum(&path, how, cancel).await })
+        .buffered(how.turns.count())
+        .collect()
+        .await
 }
 
 #[cfg(test)]
@@ -246,13 +292,17 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    fn how(limit: Option<u64>) -> Reading {
+        Reading { max_md5_size: limit, turns: Turns::new(1), progress: Arc::default(), known: None }
+    }
+
     fn read(path: &Path, limit: Option<u64>) -> Result<Checksum, Error> {
-        checksum(path, limit, &Progress::default(), &CancellationToken::new()).map_err(
-            |stopped| match stopped {
-                Stopped::Failed(error) => error,
-                Stopped::Cancelled => Error::Internal("cancelled".into()),
-            },
-        )
+        read_as(path, &how(limit))
+    }
+
+    fn read_as(path: &Path, how: &Reading) -> Result<Checksum, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(checksums(vec![path.to_owned()], how)).pop().unwrap()
     }
 
     #[test]
@@ -314,8 +364,76 @@ mod tests {
         std::fs::write(&path, vec![0; 2 * PIECE]).unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
-        let progress = Progress::default();
-        assert!(matches!(checksum(&path, None, &progress, &cancel), Err(Stopped::Cancelled)));
-        assert_eq!(progress.bytes_done.load(Ordering::Relaxed), 0);
+        let how = how(None);
+        assert!(matches!(begin(path, &how, &cancel), Err(Stopped::Cancelled)));
+        assert_eq!(how.progress.bytes_done.load(Ordering::Relaxed), 0);
+    }
+
+    /// Knows what it is told, whatever the state of the file.
+    #[derive(Debug, Default)]
+    struct Memory(std::sync::Mutex<std::collections::HashMap<FileStamp, String>>);
+
+    impl KnownChecksums for Memory {
+        fn find(&self, stamp: &FileStamp) -> Option<String> {
+            self.0.lock().unwrap().get(stamp).cloned()
+        }
+
+        fn keep(&self, stamp: &FileStamp, md5: &str) {
+            self.0.lock().unwrap().insert(*stamp, md5.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_known_is_not_read_and_a_fresh_one_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "abc").unwrap();
+        let memory = Arc::new(Memory::default());
+        let how = Reading { known: Some(memory.clone()), ..how(None) };
+        read_as(&path, &how).unwrap();
+        assert!(memory.0.lock().unwrap().is_empty(), "written a moment ago");
+        // What it says of the very state of the file is believed: the file is not read.
+        memory.keep(&FileStamp::of(&std::fs::metadata(&path).unwrap()), "remembered");
+        assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("remembered"));
+        assert_eq!(how.progress.bytes_known.load(Ordering::Relaxed), 3);
+        std::fs::write(&path, "abd").unwrap();
+        assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("4911e516e5aa21d327512e0c8b197616"));
+    }
+
+    #[test]
+    fn a_file_that_was_left_alone_is_remembered() {
+        // A file of the system: nobody has touched it for long.
+        let path = std::fs::canonicalize("/etc/hostname").ok().filter(|path| {
+            let stamp = std::fs::metadata(path).map(|m| FileStamp::of(&m));
+            stamp.is_ok_and(|stamp| stamp.will_tell(SystemTime::now()))
+        });
+        let path = path.unwrap_or_else(|| std::env::current_exe().unwrap());
+        let memory = Arc::new(Memory::default());
+        let how = Reading { known: Some(memory.clone()), ..how(None) };
+        let sum = read_as(&path, &how).unwrap();
+        let left_alone = sum.stamp.will_tell(SystemTime::now());
+        assert_eq!(memory.find(&sum.stamp).is_some(), left_alone);
+    }
+
+    #[tokio::test]
+    async fn a_small_session_does_not_wait_for_a_large_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (large, small) = (folder.path().join("large"), folder.path().join("small"));
+        // A terabyte of nothing takes half an hour.
+        File::create(&large).unwrap().set_len(1 << 40).unwrap();
+        std::fs::write(&small, "abc").unwrap();
+        let large_one = how(None);
+        let reading = {
+            let (how, path) = (large_one.clone(), large.clone());
+            tokio::spawn(async move { checksums(vec![path.clone(), path.clone(), path], &how).await })
+        };
+        while large_one.progress.bytes_done.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let small_one = Reading { progress: Arc::default(), ..large_one.clone() };
+        let sums = checksums(vec![small], &small_one).await;
+        assert!(sums[0].is_ok());
+        assert!(large_one.progress.bytes_done.load(Ordering::Relaxed) < 1 << 40);
+        reading.abort();
     }
 }

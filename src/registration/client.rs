@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use super::discover::{FoundFiles, discover};
 use super::error::Error;
 use super::names::KnownNames;
+use super::turns::Turns;
 use crate::alf::{DatasetType, DatasetTypes, SessionPath};
 use crate::alyx;
 
@@ -41,6 +42,17 @@ impl Default for RegistrationOptions {
 /// Creates sessions and registers datasets: the counterpart of Python's `one.registration.RegistrationClient`.
 ///
 /// Cheap to clone; clones share what they know. Nothing is sent before the first verb.
+///
+/// ```no_run
+/// use alyx_registrar::alyx::{Client, ClientOptions, Credentials};
+/// use alyx_registrar::registration::{RegistrationClient, RegistrationOptions};
+///
+/// # fn main() -> Result<(), alyx_registrar::alyx::Error> {
+/// let credentials = Credentials::Password { username: "me".into(), password: "…".into() };
+/// let alyx = Client::new(ClientOptions::new("https://alyx.example.org", credentials))?;
+/// let client = RegistrationClient::new(alyx, RegistrationOptions::default());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RegistrationClient {
     shared: Arc<Shared>,
@@ -52,15 +64,15 @@ struct Shared {
     options: RegistrationOptions,
     names: KnownNames,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
-    threads: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl RegistrationClient {
     /// A client for one database and user.
     pub fn new(alyx: alyx::Client, options: RegistrationOptions) -> Self {
         let names = KnownNames::new(options.names_kept);
-        let threads = Arc::new(Semaphore::new(options.hash_threads.max(1)));
-        Self { shared: Arc::new(Shared { alyx, options, names, types: Mutex::default(), threads }) }
+        let turns = Turns::new(options.hash_threads);
+        Self { shared: Arc::new(Shared { alyx, options, names, types: Mutex::default(), turns }) }
     }
 
     /// The REST client underneath.
@@ -76,8 +88,8 @@ impl RegistrationClient {
         &self.shared.names
     }
 
-    pub(super) fn threads(&self) -> &Arc<Semaphore> {
-        &self.shared.threads
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.shared.turns
     }
 
     /// The dataset types and extensions of the database, asked for once in a while.
@@ -104,6 +116,27 @@ impl RegistrationClient {
     }
 
     /// The datasets in a session folder, and why its other files are none (Python: `find_files`).
+    ///
+    /// Only ALF names of exactly one dataset type count, and neither hidden files nor what lies below a hidden folder.
+    ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::Reason;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(session.join("alf"))?;
+    /// for name in ["alf/spikes.times.npy", "alf/._spikes.times.npy", "alf/nobody.knows.npy"] {
+    ///     std::fs::write(session.join(name), "")?;
+    /// }
+    /// let found = client.find_files(&session).await?;
+    /// assert_eq!(found.files.len(), 1);
+    /// assert_eq!(found.files[0].path, session.join("alf/spikes.times.npy"));
+    /// assert_eq!(found.left_out[0].reason, Reason::Hidden);
+    /// assert!(found.left_out[1].reason.to_string().contains("no dataset type"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotASession`] for a folder that is none; [`Error::Vanished`] or [`Error::Unreadable`] where it

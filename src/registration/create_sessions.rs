@@ -38,7 +38,24 @@ pub struct CreatedSession {
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
     ///
-    /// One bad session does not stop the rest: each has its own result.
+    /// One bad session does not stop the rest: each has its own result. With [`dry`](CreateSessionsOptions::dry) the
+    /// flags are only listed.
+    ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::CreateSessionsOptions;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// std::fs::write(session.join("create_me.flag"), "")?;
+    /// let created = client.create_sessions(&root, &CreateSessionsOptions::default()).await?;
+    /// assert_eq!(created[0].folder, session);
+    /// assert_eq!(created[0].record.as_ref().unwrap().as_ref().unwrap().subject, "KS014");
+    /// assert!(!session.join("create_me.flag").exists());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Invalid`] for a pattern that is none, [`Error::Unreadable`] or [`Error::Vanished`] for the folder.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::checksum::{Checksum, Progress, checksums};
+use super::checksum::{Checksum, Progress, Reading, checksums};
 use super::client::RegistrationClient;
 use super::discover::LeftOut;
 use super::error::Error;
+use super::known::KnownChecksums;
 use super::outgoing::{Home, Outgoing, group};
 use super::protected::ProtectedPolicy;
 use super::send::Held;
@@ -76,6 +77,8 @@ pub struct RegisterFilesOptions {
     pub force: bool,
     /// Updated while files are read.
     pub progress: Arc<Progress>,
+    /// Checksums of earlier runs: a file that has not changed since is not read again.
+    pub known: Option<Arc<dyn KnownChecksums>>,
 }
 
 impl Default for RegisterFilesOptions {
@@ -94,6 +97,7 @@ impl Default for RegisterFilesOptions {
             protected: ProtectedPolicy::default(),
             force: false,
             progress: Arc::default(),
+            known: None,
         }
     }
 }
@@ -139,11 +143,33 @@ impl RegistrationClient {
     /// A changed file whose dataset is protected is moved into a revision folder (see [`ProtectedPolicy`]): look at
     /// [`RegisteredFiles::moved`].
     ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::{RegisterFilesOptions, SessionDetails};
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(session.join("alf"))?;
+    /// std::fs::write(session.join("alf/spikes.times.npy"), "0.1 0.2")?;
+    /// std::fs::write(session.join("notes.txt"), "a good day")?;
+    /// client.create_session(&session, &SessionDetails::default()).await?;
+    ///
+    /// let files = [session.join("notes.txt"), session.join("alf/spikes.times.npy")];
+    /// let registered = client.register_files(&files, &RegisterFilesOptions::default()).await?;
+    /// assert!(registered.records[0].is_none());
+    /// let record = registered.records[1].as_ref().unwrap();
+    /// assert_eq!((record.relative_path().as_str(), record.file_size), ("alf/spikes.times.npy", Some(7)));
+    /// assert_eq!(registered.left_out[0].path, files[0]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// - [`Error::Unreadable`], [`Error::Vanished`] or [`Error::StillChanging`] for the first file that cannot be
     ///   read, before anything of its session is sent;
     /// - [`Error::Missing`] for a user, lab or repository, [`Error::Invalid`] for a session that is not on Alyx and
     ///   for options that contradict themselves, [`Error::Ambiguous`];
+    /// - [`Error::FilesRefused`] for files that Alyx does not accept, after the other files of the session;
     /// - [`alyx::Error::Protected`] with [`ProtectedPolicy::Refuse`], after the other files of the session;
     /// - [`Error::CannotMove`], and those of any request.
     pub async fn register_files(
@@ -176,6 +202,10 @@ impl RegistrationClient {
             };
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
             let sent = self.send_files(&home, &held, files, sums, options).await?;
+            if !sent.not_accepted.is_empty() {
+                let registered = sent.files.len() - sent.not_accepted.len() - sent.refused.len();
+                return Err(Error::FilesRefused { registered, refused: sent.not_accepted });
+            }
             if !sent.refused.is_empty() {
                 return Err(
                     alyx::Error::Protected { details: sent.refused.clone(), files: sent.refused }.into()
@@ -196,6 +226,22 @@ impl RegistrationClient {
     ///
     /// Files are read and Alyx is asked, nothing is changed. Whether a dataset is protected is not asked: see
     /// [`RegistrationClient::check_protected_files`]. A session that is not on Alyx yet counts as just created.
+    ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::RegisterFilesOptions;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// let file = session.join("wheel.position.npy");
+    /// std::fs::write(&file, "a")?;
+    /// let (requests, _) = client.plan_files(&[file], &RegisterFilesOptions::default()).await?;
+    /// assert_eq!(requests[0].path, "KS014/2024-05-01/001");
+    /// assert_eq!(requests[0].hashes[0].as_deref(), Some("0cc175b9c0f1b6a831c399e269772661"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of reading the files and of asking Alyx.
@@ -222,6 +268,7 @@ impl RegistrationClient {
             .labs
             .iter()
             .flat_map(|labs| labs.split(','))
+            .filter(|lab| !lab.trim().is_empty())
             .map(|lab| (Endpoint::Labs, lab.trim().to_owned()));
         let repository = options.repository.iter().map(|name| (Endpoint::Repositories, name.clone()));
         let user = options.created_by.iter().map(|name| (Endpoint::Users, name.clone()));
@@ -236,7 +283,17 @@ impl RegistrationClient {
     ) -> Vec<Result<Checksum, Error>> {
         let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
         options.progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
-        checksums(paths, options.max_md5_size, self.threads(), &options.progress).await
+        checksums(paths, &self.reading(options)).await
+    }
+
+    /// How the files of a session are read.
+    pub(super) fn reading(&self, options: &RegisterFilesOptions) -> Reading {
+        Reading {
+            max_md5_size: options.max_md5_size,
+            turns: Arc::clone(self.turns()),
+            progress: Arc::clone(&options.progress),
+            known: options.known.clone(),
+        }
     }
 }
 

@@ -6,7 +6,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::checksum::Checksum;
 use super::client::RegistrationClient;
@@ -14,7 +17,7 @@ use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
 use super::error::Error;
 use super::files::RegisterFilesOptions;
 use super::outgoing::{Home, Outgoing};
-use super::send::Held;
+use super::send::{Held, Sent};
 use super::session_details::SessionDetails;
 use crate::alf::{DatasetPath, SessionPath};
 use crate::alyx::{self, ProtectedFile, SessionRecord};
@@ -33,6 +36,20 @@ pub struct FlaggedOptions {
     pub exclude: Vec<glob::Pattern>,
     /// How long the files of a session must have been quiet.
     pub settle: Duration,
+    /// What becomes of the flag when some datasets cannot be registered.
+    pub on_refused: OnRefused,
+    /// So many sessions are busy at Alyx at the same time; the others read their files meanwhile. `None`: no limit.
+    pub at_alyx: Option<Arc<Semaphore>>,
+}
+
+/// What becomes of the flag of a session some of whose datasets cannot be registered. The others are, either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnRefused {
+    /// It stays, and the session needs a person.
+    #[default]
+    KeepFlag,
+    /// It is removed, and what was refused is told.
+    Finish,
 }
 
 /// A session that is registered and confirmed.
@@ -54,6 +71,8 @@ pub struct Registered {
     pub bytes: u64,
     /// The other files of the folder.
     pub left_out: LeftOutSummary,
+    /// Datasets that cannot be registered, a line each; only with [`OnRefused::Finish`].
+    pub refused: Vec<String>,
     /// Entries of the flag that name none of the session's datasets.
     pub unmatched: Vec<String>,
     /// What became of the flag.
@@ -108,26 +127,27 @@ impl RegistrationClient {
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(&flag, &session, &content, options).await?;
         still_changing(&found, options.settle, SystemTime::now())?;
+        let progress = &options.files.progress;
+        progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        let at_alyx = options.at_alyx().await;
         let ensured =
             self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
+        drop(at_alyx);
 
         let outgoing = outgoing(&found, options);
         let sums = self.checksums_of(&outgoing, &options.files).await;
-        let Read { files, sums, mut refused } = Read::of(outgoing, sums)?;
+        let Read { files, sums, unreadable } = Read::of(outgoing, sums)?;
         let home = Home::Session(session.clone());
+        let at_alyx = options.at_alyx().await;
         let sent = self.send_files(&home, &Held::of(&ensured), files, sums, &options.files).await?;
         self.confirm(&ensured.eid, &sent).await?;
-        refused.extend(problems(&found.left_out));
-        let n_files = sent.files.len() - sent.refused.len();
-        if !refused.is_empty() {
-            refused.extend(sent.refused.iter().map(protected));
-            return Err(Error::FilesRefused { registered: n_files, refused });
-        }
-        if !sent.refused.is_empty() {
-            return Err(alyx::Error::Protected { details: sent.refused.clone(), files: sent.refused }.into());
-        }
+        drop(at_alyx);
+        let n_files = sent.records.iter().flatten().count();
+        let refused = refused(unreadable, &found.left_out, &sent, options.on_refused)?;
 
+        let registered = sent.sums.iter().zip(&sent.records).filter(|(_, record)| record.is_some());
+        let bytes = registered.map(|(sum, _)| sum.size).sum();
         let (files, sums) = (sent.files, sent.sums);
         if options.register_files {
             let now = self.look_through(&session, wanted(&content, options)).await?;
@@ -146,8 +166,9 @@ impl RegistrationClient {
             n_files,
             n_unchanged: sent.n_unchanged,
             moved: sent.moved,
-            bytes: sums.iter().map(|s| s.size).sum(),
+            bytes,
             left_out: LeftOutSummary::of(&found.left_out),
+            refused,
             unmatched,
             flag: removal,
             record: ensured.record,
@@ -264,7 +285,7 @@ struct Read {
     files: Vec<Outgoing>,
     sums: Vec<Checksum>,
     /// A line for each file that could not be read.
-    refused: Vec<String>,
+    unreadable: Vec<String>,
 }
 
 impl Read {
@@ -281,7 +302,11 @@ impl Read {
                     read.sums.push(sum);
                 }
                 Err(Error::Unreadable { reason, .. }) => {
-                    read.refused.push(format!("{}: {}", file.dataset.as_str(), Reason::Unreadable(reason)));
+                    read.unreadable.push(format!(
+                        "{}: {}",
+                        file.dataset.as_str(),
+                        Reason::Unreadable(reason)
+                    ));
                 }
                 Err(other) => return Err(other),
             }
@@ -290,9 +315,36 @@ impl Read {
     }
 }
 
-/// A line for each dataset that a person has to do something about.
-fn problems(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
-    left_out.iter().filter(|f| f.reason.is_problem()).map(|f| format!("{}: {}", f.path.display(), f.reason))
+/// The datasets without which the session counts as done, a line each. Pure.
+///
+/// # Errors
+/// Where it does not: then a person has to do something about them. A file that cannot be read is never done
+/// without: it is the permissions that are wrong, not the file.
+fn refused(
+    unreadable: Vec<String>,
+    left_out: &[LeftOut],
+    sent: &Sent,
+    on_refused: OnRefused,
+) -> Result<Vec<String>, Error> {
+    let line = |f: &LeftOut| format!("{}: {}", f.path.display(), f.reason);
+    let (mut never, mut refused) = (unreadable, sent.not_accepted.clone());
+    for file in left_out.iter().filter(|f| f.reason.is_problem()) {
+        match file.reason {
+            Reason::Unreadable(_) => never.push(line(file)),
+            _ => refused.push(line(file)),
+        }
+    }
+    let only_protected = never.is_empty() && refused.is_empty() && !sent.refused.is_empty();
+    if only_protected && on_refused == OnRefused::KeepFlag {
+        let files = sent.refused.clone();
+        return Err(alyx::Error::Protected { details: files.clone(), files }.into());
+    }
+    refused.extend(sent.refused.iter().map(protected));
+    if never.is_empty() && (refused.is_empty() || on_refused == OnRefused::Finish) {
+        return Ok(refused);
+    }
+    never.extend(refused);
+    Err(Error::FilesRefused { registered: sent.records.iter().flatten().count(), refused: never })
 }
 
 fn protected(file: &ProtectedFile) -> String {
@@ -321,6 +373,12 @@ impl FlaggedOptions {
         let mut options = self.clone();
         options.files.progress = progress;
         options
+    }
+
+    /// Waits until the session may be busy at Alyx.
+    async fn at_alyx(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(self.at_alyx.as_ref()?).acquire_owned().await.ok()
     }
 }
 

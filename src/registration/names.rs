@@ -63,6 +63,21 @@ pub(super) fn mentioned(request: &SessionRequest) -> Vec<(Endpoint, String)> {
 impl RegistrationClient {
     /// The record of a member of Alyx (Python: `assert_exists`).
     ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::alyx::Endpoint;
+    /// use alyx_registrar::registration::Error;
+    ///
+    /// let record = client.assert_exists(Endpoint::Subjects, "KS014").await?;
+    /// assert_eq!(record["lab"], "cortexlab");
+    /// let error = client.assert_exists(Endpoint::Repositories, "nowhere").await.unwrap_err();
+    /// assert!(matches!(error, Error::Missing(_)));
+    /// assert!(error.to_string().contains("nowhere"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Missing`] where Alyx has no such member; other errors of the request stay what they are.
     pub async fn assert_exists(&self, endpoint: Endpoint, name: &str) -> Result<Value, Error> {

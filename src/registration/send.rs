@@ -2,12 +2,13 @@
 
 use jiff::civil::Date;
 
-use super::checksum::{Checksum, checksums};
+use super::checksum::{Checksum, Reading, checksums};
 use super::client::RegistrationClient;
 use super::error::Error;
 use super::files::RegisterFilesOptions;
 use super::outgoing::{Home, Outgoing};
 use super::protected::{Move, ProtectedPolicy, plan, revise};
+use super::refusal::Halving;
 use super::session::Ensured;
 use super::standing::{Holdings, Standing};
 use crate::alf::RevisionPlan;
@@ -41,6 +42,8 @@ pub(super) struct Sent {
     pub(super) records: Vec<Option<RegisteredFileRecord>>,
     /// Changed files of protected datasets that were left where they are, with their revisions.
     pub(super) refused: Vec<ProtectedFile>,
+    /// Files that Alyx does not accept, each with the reason in one line.
+    pub(super) not_accepted: Vec<String>,
     pub(super) moved: Vec<Move>,
     /// How many files Alyx held already.
     pub(super) n_unchanged: usize,
@@ -144,17 +147,45 @@ impl RegistrationClient {
             }
         }
         for batch in to_post.chunks(self.batch_size()) {
-            match self.post(home, batch, &mut sent, options, true).await {
-                Err(Error::Alyx(alyx::Error::Protected { details, files })) => {
-                    if details.len() != batch.len() {
-                        return Err(alyx::Error::Protected { details, files }.into());
-                    }
-                    self.around_protected(home, held, batch, &details, &mut sent, options).await?;
-                }
-                other => other?,
-            }
+            self.post_batch(home, held, batch, &mut sent, options).await?;
         }
         Ok(sent)
+    }
+
+    /// Posts one batch, as often as it takes to find the files that Alyx does not accept.
+    async fn post_batch(
+        &self,
+        home: &Home,
+        held: &Held,
+        batch: &[usize],
+        sent: &mut Sent,
+        options: &RegisterFilesOptions,
+    ) -> Result<(), Error> {
+        let mut halving = Halving::new(batch);
+        while let Some((part, check)) = halving.next() {
+            match self.post(home, &part, sent, options, check).await {
+                Ok(()) => halving.accepted(&part),
+                Err(Error::Alyx(alyx::Error::Protected { details, files })) => {
+                    if !check || details.len() != part.len() {
+                        return Err(alyx::Error::Protected { details, files }.into());
+                    }
+                    let rest = self.around_protected(home, held, &part, &details, sent, options).await?;
+                    halving.past_protection(rest);
+                }
+                Err(Error::Alyx(alyx::Error::Refused { what, status, detail })) => {
+                    if !halving.refused(&part, check, &detail) {
+                        return Err(alyx::Error::Refused { what, status, detail }.into());
+                    }
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        for (index, reason) in halving.into_refused() {
+            if let Some(file) = sent.files.get(index) {
+                sent.not_accepted.push(format!("{}: {reason}", file.dataset.as_str()));
+            }
+        }
+        Ok(())
     }
 
     /// Posts some of the files and puts down their records.
@@ -183,7 +214,7 @@ impl RegistrationClient {
 
     /// After a refusal: what has not changed is left, what has changed moves or is refused, the rest is posted.
     ///
-    /// All moves come before the second request. Cut off in between, the moved files lie in their revision folders,
+    /// Returns what is to be posted. All moves come before the second request. Cut off in between, the moved files lie in their revision folders,
     /// where the next run finds them as new datasets.
     async fn around_protected(
         &self,
@@ -193,7 +224,7 @@ impl RegistrationClient {
         details: &[ProtectedFile],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<usize>, Error> {
         if sent.held.is_none() {
             sent.held = Some(self.holdings(held).await?);
         }
@@ -217,7 +248,7 @@ impl RegistrationClient {
                 }
             }
         }
-        self.post(home, &to_post, sent, options, false).await
+        Ok(to_post)
     }
 
     async fn verdict(
@@ -235,7 +266,8 @@ impl RegistrationClient {
         let mut sum = sum.clone();
         if holdings.undecided(file, &sum) {
             // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
-            let read = checksums(vec![file.path.clone()], None, self.threads(), &options.progress).await;
+            let how = Reading { max_md5_size: None, ..self.reading(options) };
+            let read = checksums(vec![file.path.clone()], &how).await;
             sum = read.into_iter().collect::<Result<Vec<_>, _>>()?.pop().unwrap_or(sum);
         }
         if let Standing::Same(record) | Standing::Incomplete(record) = holdings.standing(file, &sum, options)

@@ -161,7 +161,34 @@ impl RegistrationClient {
     /// Creates a session on Alyx, or changes the one that is there, and registers its files (Python:
     /// `register_session`).
     ///
-    /// On a session that exists only what `details` give is changed; `json` is merged.
+    /// The subject, day, number and lab come from the path. On a session that exists only what `details` give is
+    /// changed, and `json` is merged; users and start of a session are never reset. A session that is created without
+    /// a `start_time` starts at midnight, and belongs to the user who is logged in.
+    ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::{FilesToRegister, RegisterFilesOptions, SessionDetails};
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// std::fs::write(session.join("wheel.position.npy"), "")?;
+    /// let details = SessionDetails {
+    ///     start_time: Some("2024-05-01T10:36:10".into()),
+    ///     procedures: vec!["Behavior training/tasks".into()],
+    ///     ..Default::default()
+    /// };
+    /// let options = RegisterFilesOptions::default();
+    /// let (record, files) = client.register_session(&session, &details, &FilesToRegister::All, &options).await?;
+    /// assert_eq!((record.number, record.start_time.as_str()), (Some(1), "2024-05-01T10:36:10"));
+    /// assert_eq!(files.unwrap().records.len(), 1);
+    ///
+    /// let more = SessionDetails { n_trials: Some(512), ..Default::default() };
+    /// let (record, _) = client.register_session(&session, &more, &FilesToRegister::None, &options).await?;
+    /// assert_eq!((&record.other["n_trials"], record.start_time.as_str()), (&512.into(), "2024-05-01T10:36:10"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotASession`] for a folder that is none, [`Error::Missing`] with all names that Alyx does not know,
@@ -196,6 +223,18 @@ impl RegistrationClient {
     }
 
     /// Creates a session on Alyx, or changes the one that is there, without files (Python: `create_session`).
+    ///
+    #[cfg_attr(feature = "sandbox", doc = "```")]
+    #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registrar::registration::SessionDetails;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// let record = client.create_session(&session, &SessionDetails::default()).await?;
+    /// assert_eq!((record.subject.as_str(), record.lab.as_deref()), ("KS014", Some("cortexlab")));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of [`RegistrationClient::register_session`].

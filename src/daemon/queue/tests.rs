@@ -189,6 +189,32 @@ fn a_dead_server_holds_all_jobs_once_and_lets_them_go_in_order() {
 }
 
 #[test]
+fn what_waited_before_a_restart_goes_on_waiting_and_a_touch_ends_that() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.queue.restore(&path("a"), 3, true, world.at(100));
+    assert_eq!(world.queue.counts().needs_person, 1);
+    assert_eq!(world.take(99), None);
+    assert_eq!(world.sight("a", 2, 50), Sighting::Touched);
+    assert_eq!(world.take(50), is("a", 1));
+    world.fail("a", 60);
+    assert!(world.queue.make_due_now(&path("a"), world.at(51)));
+    assert_eq!(world.take(51), is("a", 2));
+    assert!(!world.queue.make_due_now(&path("a"), world.at(51)));
+}
+
+#[test]
+fn a_job_that_could_not_be_tried_is_no_failure_more() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.fail("a", 1);
+    assert_eq!(world.take(1), is("a", 2));
+    world.queue.finished(&path("a"), Outcome::PutOff { at: world.at(5) });
+    assert_eq!(world.take(5), is("a", 2));
+}
+
+#[test]
 fn asking_to_retry_now_wakes_what_failed_and_leaves_what_is_settling() {
     let mut world = World::new();
     world.sight("failed", 1, 0);

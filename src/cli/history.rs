@@ -1,0 +1,90 @@
+//! `history`: what became of earlier attempts.
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::args::HistoryArgs;
+use super::assemble::human_bytes;
+use super::exit::Exit;
+use super::state::{State, blocking};
+use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+
+/// Shows earlier outcomes, the latest first.
+pub(super) async fn history(args: &HistoryArgs) -> Exit {
+    match history_with(args).await {
+        Ok(()) => Exit::Success,
+        Err(exit) => exit,
+    }
+}
+
+async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
+    let state = State::find(&args.state)?;
+    let zone = state.zone();
+    let filter = HistoryFilter {
+        subject: args.subject.clone(),
+        date: args.date.map(|date| date.to_string()),
+        outcome: args.outcome.map(|outcome| outcome.word().to_owned()),
+        session: None,
+        limit: args.limit,
+    };
+    let rows = blocking(move || {
+        let ledger = Ledger::existing(&state.folder, Access::Read)?;
+        Ok(ledger.map(|ledger| ledger.history(&filter)).unwrap_or_default())
+    })
+    .await?;
+    if rows.is_empty() && !args.json {
+        println!("Nothing is remembered that fits.");
+    }
+    for row in &rows {
+        if args.json {
+            println!("{}", outcome_json(row));
+        } else {
+            println!("{}", outcome_line(row, &zone));
+        }
+    }
+    Ok(())
+}
+
+/// For people: one line, and a second one with what was wrong.
+pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
+    let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    let mut line = format!("{at}  {:<12}  {}", row.outcome, row.session);
+    if row.outcome == "registered" {
+        line += &format!(
+            "  {} datasets, {}, {:.1} s",
+            row.n_files,
+            human_bytes(row.bytes),
+            row.took.as_secs_f64()
+        );
+        if !row.left_out.is_empty() {
+            line += &format!("; left out: {}", row.left_out);
+        }
+    } else {
+        line += &format!("  attempt {}", row.attempt);
+    }
+    if let Some(error) = &row.error {
+        line += &format!(": {error}");
+    }
+    line
+}
+
+/// For programs.
+pub(super) fn outcome_json(row: &OutcomeRow) -> Value {
+    json!({
+        "at": row.at,
+        "session": row.session,
+        "subject": row.subject,
+        "date": row.date,
+        "flag": row.flag.to_string_lossy(),
+        "attempt": row.attempt,
+        "outcome": row.outcome,
+        "eid": row.eid,
+        "datasets": row.n_files,
+        "bytes": row.bytes,
+        "took": row.took.as_secs_f64(),
+        "left_out": row.left_out,
+        "error": row.error,
+        "next_step": row.next_step,
+        "next": row.next,
+    })
+}

@@ -1,0 +1,92 @@
+//! `retry` and `forget`: what a person changes in the memory of the daemon, running or not. Flags are never touched.
+
+use jiff::Timestamp;
+
+use super::args::{ForgetArgs, RetryArgs};
+use super::complain;
+use super::exit::Exit;
+use super::state::{State, blocking, session_typed};
+use crate::daemon::control::{Answer, Request, ask};
+use crate::ledger::{Access, Ledger};
+
+/// What came of it.
+enum Done {
+    ByDaemon(usize),
+    InLedger(usize),
+    /// Neither a daemon nor a ledger.
+    Nobody,
+}
+
+/// Tries sessions at once.
+pub(super) async fn retry(args: &RetryArgs) -> Exit {
+    let session = args.session.as_deref().map(session_typed);
+    let request = Request::Retry { session: session.clone() };
+    let in_ledger = {
+        let session = session.clone();
+        move |ledger: &Ledger| ledger.make_due(session.as_deref(), Timestamp::now())
+    };
+    let which = session.unwrap_or_else(|| "any session".to_owned());
+    match change(&args.state, request, in_ledger).await {
+        Ok(Done::ByDaemon(0)) => nothing(&format!("{which} does not wait; `status` lists those that do")),
+        Ok(Done::ByDaemon(n)) => said(&format!("{n} tried now; see `status`")),
+        Ok(Done::InLedger(0) | Done::Nobody) => {
+            nothing(&format!("{which} is not put off: the next start of the daemon tries every flag"))
+        }
+        Ok(Done::InLedger(n)) => said(&format!("no daemon is running; {n} tried as soon as it starts")),
+        Err(exit) => exit,
+    }
+}
+
+/// Forgets what is remembered of a session.
+pub(super) async fn forget(args: &ForgetArgs) -> Exit {
+    let session = session_typed(&args.session);
+    let request = Request::Forget { session: session.clone() };
+    let in_ledger = {
+        let session = session.clone();
+        move |ledger: &Ledger| ledger.forget(&session)
+    };
+    match change(&args.state, request, in_ledger).await {
+        Ok(Done::ByDaemon(0) | Done::InLedger(0) | Done::Nobody) => {
+            nothing(&format!("nothing is remembered of {session}"))
+        }
+        Ok(Done::ByDaemon(n) | Done::InLedger(n)) => said(&format!(
+            "{n} lines about {session} forgotten. Its flag, if there is one, was not touched: the session is still \
+             registered. To prevent that, remove the flag"
+        )),
+        Err(exit) => exit,
+    }
+}
+
+fn said(text: &str) -> Exit {
+    println!("{text}.");
+    Exit::Success
+}
+
+fn nothing(text: &str) -> Exit {
+    complain(text);
+    Exit::Incomplete
+}
+
+/// Asks the daemon; without one the ledger is changed.
+async fn change(
+    args: &super::args::StateArgs,
+    request: Request,
+    in_ledger: impl FnOnce(&Ledger) -> Option<usize> + Send + 'static,
+) -> Result<Done, Exit> {
+    let state = State::find(args)?;
+    blocking(move || match ask(&state.folder, &request)? {
+        Some(Answer::Done(n)) => Ok(Done::ByDaemon(n)),
+        Some(Answer::Refused(reason)) => Err(reason),
+        Some(Answer::Status(_)) => Err("the daemon gave another answer than was asked for".to_owned()),
+        None => match Ledger::existing(&state.folder, Access::Change)? {
+            None => Ok(Done::Nobody),
+            Some(ledger) => in_ledger(&ledger).map(Done::InLedger).ok_or_else(|| {
+                format!(
+                    "{} cannot be written by this user; use sudo, or be the user of the service",
+                    ledger.path().display()
+                )
+            }),
+        },
+    })
+    .await
+}

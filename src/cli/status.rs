@@ -1,0 +1,267 @@
+//! `status`: what waits, runs, and needs a person, from the running daemon or from what it left.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::args::StatusArgs;
+use super::assemble::human_bytes;
+use super::exit::Exit;
+use super::history::{outcome_json, outcome_line};
+use super::state::{State, ago, blocking, until};
+use crate::config::Config;
+use crate::daemon::control::{Answer, Request, ask};
+use crate::daemon::scan::scan;
+use crate::daemon::status::{SessionState, SessionStatus, Status};
+use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::worker::session_name;
+use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+
+/// So many sessions of each kind are shown; `--json` shows all.
+const MOST_SHOWN: usize = 20;
+/// So many earlier outcomes are shown.
+const LAST: usize = 10;
+
+/// Shows what is going on.
+pub(super) async fn status(args: &StatusArgs) -> Exit {
+    match status_with(args).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
+    let state = State::find(&args.state)?;
+    let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
+    let (status, last) = blocking(move || {
+        let ledger = Ledger::existing(&folder, Access::Read);
+        let last = ledger
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(|ledger| ledger.history(&HistoryFilter { limit: LAST, ..HistoryFilter::default() }));
+        let status = match ask(&folder, &Request::Status)? {
+            Some(Answer::Status(status)) => *status,
+            Some(Answer::Refused(reason)) => return Err(reason),
+            Some(Answer::Done(_)) => return Err("the daemon gave another answer than was asked for".into()),
+            None => left_behind(ledger?.as_ref(), config.as_ref(), Timestamp::now()),
+        };
+        Ok((status, last.unwrap_or_default()))
+    })
+    .await?;
+    if args.json {
+        let last: Vec<_> = last.iter().map(outcome_json).collect();
+        println!("{}", json!({"daemon": status.daemon, "sessions": status.sessions, "last": last}));
+    } else {
+        print!("{}", text(&status, &last, Timestamp::now(), &zone));
+    }
+    Ok(verdict(&status))
+}
+
+/// The exit code. Pure.
+fn verdict(status: &Status) -> Exit {
+    let Some(daemon) = &status.daemon else { return Exit::Unavailable };
+    if daemon.login_refused_since.is_some() {
+        return Exit::Refused;
+    }
+    let needs_person = status.sessions.iter().any(|s| s.state == SessionState::NeedsPerson);
+    if needs_person { Exit::Incomplete } else { Exit::Success }
+}
+
+/// Without a daemon: the flags on disk, and what the ledger remembers of them.
+fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
+    let mut sessions: Vec<SessionStatus> = Vec::new();
+    let roots = config.map(|config| config.data_roots.as_slice()).unwrap_or_default();
+    for row in ledger.map(Ledger::waiting).unwrap_or_default() {
+        let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
+        if !root_is_there || row.flag.exists() {
+            sessions.push(row.into());
+        }
+    }
+    for root in roots {
+        let flags = config.map(|config| config.flags.clone()).unwrap_or_default();
+        let layout = Layout { root: root.path.clone(), flags, max_depth: DEFAULT_MAX_DEPTH };
+        for flag in scan(layout, &|| false).flags {
+            let shown = flag.path.to_string_lossy().into_owned();
+            if sessions.iter().any(|session| session.flag == shown) {
+                continue;
+            }
+            sessions.push(SessionStatus {
+                session: session_name(flag.path.parent().unwrap_or(Path::new(""))),
+                flag: shown,
+                state: SessionState::Waiting,
+                since: i64::try_from(flag.stamp.ctime_ns / 1_000_000)
+                    .ok()
+                    .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+                    .unwrap_or(now),
+                failures: 0,
+                next: None,
+                error: None,
+                next_step: None,
+                progress: None,
+            });
+        }
+    }
+    sessions.sort_by(|a, b| (a.state, a.since, &a.session).cmp(&(b.state, b.since, &b.session)));
+    Status { daemon: None, sessions }
+}
+
+/// For people. Pure.
+fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::TimeZone) -> String {
+    let mut out = String::new();
+    // Writing into a String does not fail.
+    let mut line = |text: String| {
+        let _ = writeln!(out, "{text}");
+    };
+    match &status.daemon {
+        Some(daemon) => {
+            line(format!(
+                "The daemon has been running for {} (process {}, version {}) and registers on {}.",
+                ago(daemon.since, now),
+                daemon.pid,
+                daemon.version,
+                daemon.alyx
+            ));
+            if let Some(since) = daemon.away_since {
+                line(format!("Alyx has not answered for {}: all sessions wait.", ago(since, now)));
+            }
+            if let Some(since) = daemon.login_refused_since {
+                line(format!(
+                    "Alyx has refused the login for {}: correct the password or token. All sessions wait.",
+                    ago(since, now)
+                ));
+            }
+            if let Some(trouble) = &daemon.ledger {
+                line(format!("Nothing is remembered: {trouble}."));
+            }
+        }
+        None => line("The daemon is not running.".to_owned()),
+    }
+    for state in
+        [SessionState::NeedsPerson, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
+    {
+        let of_state: Vec<&SessionStatus> = status.sessions.iter().filter(|s| s.state == state).collect();
+        if of_state.is_empty() {
+            continue;
+        }
+        line(format!("\n{} ({})", state.text(), of_state.len()));
+        for session in of_state.iter().take(MOST_SHOWN) {
+            line(format!("  {}  {}", session.session, about(session, now)));
+            if let Some(error) = &session.error {
+                line(format!("      {error}"));
+            }
+            if let Some(next_step) = &session.next_step {
+                line(format!("      What to do: {next_step}."));
+            }
+        }
+        if of_state.len() > MOST_SHOWN {
+            line(format!("  and {} more; --json shows all", of_state.len() - MOST_SHOWN));
+        }
+    }
+    if status.sessions.is_empty() {
+        line("\nNo session waits.".to_owned());
+    }
+    if !last.is_empty() {
+        line("\nlast outcomes".to_owned());
+        for row in last {
+            line(format!("  {}", outcome_line(row, zone)));
+        }
+    }
+    out
+}
+
+fn about(session: &SessionStatus, now: Timestamp) -> String {
+    if let Some(progress) = session.progress {
+        return format!(
+            "{} of {} files read, {} of {}",
+            progress.files_done,
+            progress.files,
+            human_bytes(progress.bytes_done),
+            human_bytes(progress.bytes)
+        );
+    }
+    let mut told = format!("for {}", ago(session.since, now));
+    if session.failures > 0 {
+        let s = if session.failures == 1 { "" } else { "s" };
+        told += &format!(", {} failure{s}", session.failures);
+    }
+    if let Some(next) = session.next {
+        told += &format!(", next attempt {}", until(next, now));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::{DaemonStatus, ProgressStatus};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn session(state: SessionState) -> SessionStatus {
+        let failed = matches!(state, SessionState::NeedsPerson | SessionState::Retrying);
+        let progress =
+            ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
+        SessionStatus {
+            session: "KS014/2024-05-01/001".into(),
+            flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
+            state,
+            since: at(0),
+            failures: if failed { 3 } else { 0 },
+            next: (state != SessionState::Running).then(|| at(7260)),
+            error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),
+            next_step: failed.then(|| "create it on Alyx".into()),
+            progress: (state == SessionState::Running).then_some(progress),
+        }
+    }
+
+    fn daemon() -> DaemonStatus {
+        DaemonStatus {
+            pid: 7,
+            version: "0.1.0".into(),
+            since: at(0),
+            alyx: "https://alyx.example.org".into(),
+            away_since: None,
+            login_refused_since: None,
+            ledger: None,
+        }
+    }
+
+    #[test]
+    fn a_person_reads_who_waits_since_when_why_and_what_to_do() {
+        let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
+        let status = Status { daemon: Some(daemon()), sessions };
+        let told = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC);
+        for wanted in [
+            "running for 1 h 0 min (process 7",
+            "needs a person (1)",
+            "for 1 h 0 min, 3 failures, next attempt in 1 h 1 min",
+            "Alyx does not know subject \"KS014\"",
+            "What to do: create it on Alyx.",
+            "12 of 300 files read, 5.0 MB of 200.0 GB",
+        ] {
+            assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_somebody_has_to_do_something() {
+        let of = |daemon, sessions| verdict(&Status { daemon, sessions });
+        assert_eq!(of(None, Vec::new()), Exit::Unavailable);
+        assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
+        assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsPerson)]), Exit::Incomplete);
+        let refused = DaemonStatus { login_refused_since: Some(at(0)), ..daemon() };
+        assert_eq!(of(Some(refused), Vec::new()), Exit::Refused);
+    }
+
+    #[test]
+    fn a_thousand_sessions_are_counted_and_not_all_shown() {
+        let status = Status { daemon: None, sessions: vec![session(SessionState::Waiting); 1000] };
+        let told = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC);
+        assert!(told.contains("waiting (1000)") && told.contains("and 980 more"), "{told}");
+        assert!(told.contains("not running"));
+    }
+}

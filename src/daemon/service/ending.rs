@@ -1,0 +1,193 @@
+//! How an attempt ended: what it means for its job, for the others, for the ledger and for the log.
+
+use std::time::{Duration, Instant};
+
+use super::{Now, Report, Service, cause_prefix};
+use crate::alyx::{self, NextStep};
+use crate::daemon::journal::Entry;
+use crate::daemon::queue::Outcome;
+use crate::daemon::worker::{Attempt, AttemptResult};
+use crate::flag::Removal;
+use crate::registration::Error;
+use crate::registration::flagged::Registered;
+
+/// A wait as people read it.
+fn seconds(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs_f64().ceil() as u64)
+}
+
+impl Service {
+    pub(super) fn ended(&mut self, attempt: Attempt, now: Now) {
+        self.running = self.running.saturating_sub(1);
+        let (outcome, word) = match &attempt.result {
+            AttemptResult::Stopped => return,
+            AttemptResult::Gone => (Outcome::Gone, ""),
+            AttemptResult::Registered(registered) => {
+                (self.registered(&attempt, registered, now), "registered")
+            }
+            AttemptResult::Failed(error) => self.failed(&attempt, error, now),
+        };
+        let again_in = match outcome {
+            Outcome::Done | Outcome::Gone => None,
+            Outcome::RunAgain { at }
+            | Outcome::Retry { at }
+            | Outcome::NeedsPerson { at }
+            | Outcome::PutOff { at } => Some(at.saturating_duration_since(now.instant)),
+        };
+        self.queue.finished(&attempt.flag, outcome);
+        let row = if word.is_empty() { None } else { self.outcome_row(&attempt, word, now) };
+        let waiting = self.waiting_row(&attempt.flag, now);
+        match (row, waiting) {
+            (Some(row), waiting) => self.write_down(Entry::Ended(row, waiting)),
+            (None, Some(waiting)) => self.write_down(Entry::Waits(waiting)),
+            (None, None) => {}
+        }
+        if self.queue.job(&attempt.flag).is_none() {
+            self.over(&attempt.flag);
+        }
+        self.report(Report::Attempt { attempt, again_in });
+    }
+
+    fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Now) -> Outcome {
+        self.answered(now);
+        if let Some(note) = self.notes.get_mut(&attempt.flag) {
+            (note.failure, note.told_changing) = (None, false);
+            note.missing.clear();
+        }
+        let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
+        tracing::info!(
+            session = attempt.session,
+            eid = registered.eid,
+            attempt = attempt.attempt,
+            n_files = registered.n_files,
+            bytes = registered.bytes,
+            took = ?attempt.took,
+            outcome = "registered",
+            created = registered.created,
+            left_out,
+            "registered"
+        );
+        if !registered.refused.is_empty() {
+            tracing::warn!(
+                session = attempt.session,
+                refused = registered.refused.len(),
+                "registered without the files that Alyx does not accept: {}",
+                registered.refused.join("; ")
+            );
+        }
+        if !registered.unmatched.is_empty() {
+            let entries = registered.unmatched.join(", ");
+            tracing::warn!(
+                session = attempt.session,
+                "the flag named files that the session does not have: {entries}"
+            );
+        }
+        match registered.flag {
+            Removal::Removed | Removal::AlreadyGone => Outcome::Done,
+            Removal::Changed => {
+                tracing::info!(
+                    session = attempt.session,
+                    "flag touched while its session ran: it runs again"
+                );
+                Outcome::RunAgain { at: now.instant + self.options.settle }
+            }
+        }
+    }
+
+    /// One match from an error to an outcome, and the word for it in the history; without a word it is no outcome.
+    fn failed(&mut self, attempt: &Attempt, error: &Error, now: Now) -> (Outcome, &'static str) {
+        if let Error::StillChanging { wait, .. } = error {
+            if let Some(note) = self.notes.get_mut(&attempt.flag)
+                && !std::mem::replace(&mut note.told_changing, true)
+            {
+                tracing::info!(session = attempt.session, "waiting: {error}");
+            }
+            return (Outcome::RunAgain { at: now.instant + *wait }, "");
+        }
+        if let Some(note) = self.notes.get_mut(&attempt.flag) {
+            note.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
+            note.missing = match error {
+                Error::Missing(names) => names.clone(),
+                _ => Vec::new(),
+            };
+        }
+        let mut told = false;
+        if error.is_outage() {
+            told = self.away(error, now);
+            // No connection at all is nobody's failure: the session runs as soon as Alyx is back.
+            if matches!(error, Error::Alyx(alyx::Error::Unreachable { maybe_done: false, .. })) {
+                tracing::debug!(session = attempt.session, "put off: {error}");
+                return (Outcome::PutOff { at: now.instant }, "");
+            }
+        } else if !matches!(error, Error::Unreadable { .. } | Error::Vanished { .. } | Error::NotASession(_))
+        {
+            self.answered(now);
+        }
+        let (outcome, word, at) = match error.next_step() {
+            NextStep::TryAgain { after } => {
+                let wait = self.options.retry.delay(attempt.attempt, alyx::random());
+                let at = now.instant + wait.max(after.unwrap_or_default());
+                (Outcome::Retry { at }, "retry", at)
+            }
+            NextStep::NeedsPerson => {
+                if let Error::Missing(names) = error {
+                    self.plan_names(names, now);
+                }
+                let at = now.instant + self.options.permanent;
+                (Outcome::NeedsPerson { at }, "needs_person", at)
+            }
+            NextStep::NeedsCredentials => {
+                self.login_refused(error, now);
+                // Not this session's fault.
+                return (Outcome::PutOff { at: now.instant }, "");
+            }
+        };
+        self.tell_failure(attempt, error, word, told, at, now);
+        (outcome, word)
+    }
+
+    /// One line an attempt that failed; the same cause again within the hour, and a dead server's, only for those
+    /// who look closely.
+    fn tell_failure(
+        &mut self,
+        attempt: &Attempt,
+        error: &Error,
+        outcome: &str,
+        told: bool,
+        at: Instant,
+        now: Now,
+    ) {
+        let retry_in = seconds(at.saturating_duration_since(now.instant));
+        let cause = format!("{}{error}", cause_prefix(&attempt.flag));
+        let (session, n, took) = (&attempt.session, attempt.attempt, attempt.took);
+        let kind = error.kind();
+        let n_files = if let Error::FilesRefused { registered, .. } = error { *registered } else { 0 };
+        if told || !self.repeats.is_new(&cause, now.instant) {
+            tracing::debug!(session, attempt = n, ?took, outcome, ?retry_in, "not registered: {error}");
+        } else if outcome == "needs_person" {
+            tracing::warn!(
+                session,
+                attempt = n,
+                n_files,
+                ?took,
+                outcome,
+                ?retry_in,
+                kind = kind.name(),
+                next_step = kind.next_step(),
+                "needs a person: {error}. The flag stays; touch it to try at once"
+            );
+        } else {
+            tracing::warn!(
+                session,
+                attempt = n,
+                n_files,
+                ?took,
+                outcome,
+                ?retry_in,
+                kind = kind.name(),
+                next_step = kind.next_step(),
+                "not registered, trying again: {error}"
+            );
+        }
+    }
+}

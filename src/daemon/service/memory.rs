@@ -1,0 +1,172 @@
+//! What the service remembers across a restart, by way of the ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Now, Service};
+use crate::alyx::Endpoint;
+use crate::daemon::journal::{Entry, Journal};
+use crate::daemon::service::Note;
+use crate::daemon::worker::{Attempt, AttemptResult};
+use crate::flag::FlagStamp;
+use crate::ledger::{Ledger, OutcomeRow, WaitingRow};
+use crate::registration::{Error, KnownChecksums, MissingName};
+
+/// The fact under which the last daemon's configuration is kept.
+const CONFIGURATION: &str = "configuration";
+
+/// The endpoints in which a name may be missing.
+const ENDPOINTS: [Endpoint; 7] = [
+    Endpoint::Subjects,
+    Endpoint::Users,
+    Endpoint::Labs,
+    Endpoint::Projects,
+    Endpoint::Procedures,
+    Endpoint::Locations,
+    Endpoint::Repositories,
+];
+
+/// The state of a flag. Without the device, whose number may be another one after a reboot.
+pub(super) fn stamp_text(stamp: &FlagStamp) -> String {
+    format!("{}:{}:{}:{}", stamp.inode, stamp.size, stamp.mtime_ns, stamp.ctime_ns)
+}
+
+impl Service {
+    /// Opens the journal and reads what the last daemon left.
+    pub(super) async fn remember(&mut self) {
+        let Some(ledger) = self.options.ledger.clone() else { return };
+        let known: Arc<dyn KnownChecksums> = Arc::<Ledger>::clone(&ledger);
+        self.flagged.files.known.get_or_insert(known);
+        let (now, configuration) = (Now::read(), self.options.configuration.clone());
+        let asked = Arc::clone(&ledger);
+        let read = tokio::task::spawn_blocking(move || {
+            let same = asked.fact(CONFIGURATION).as_deref() == Some(&configuration);
+            (asked.waiting(), same)
+        });
+        let (rows, same) = read.await.unwrap_or_default();
+        for mut row in rows {
+            // Most likely somebody has mended the configuration and wants to see whether it helps.
+            if !same {
+                row.next = now.wall;
+            }
+            self.restored.insert(row.flag.clone(), row);
+        }
+        self.journal = Journal::open(ledger);
+        self.write_down(Entry::Fact(CONFIGURATION, self.options.configuration.clone()));
+    }
+
+    /// Takes note of a flag that was not known; if it waited before a restart, it goes on waiting.
+    pub(super) fn note_new(&mut self, path: &Path, session: String, stamp: String, now: Now) {
+        let mut note = Note {
+            since: now.wall,
+            session,
+            stamp,
+            failure: None,
+            missing: Vec::new(),
+            progress: Arc::default(),
+            told_changing: false,
+        };
+        if let Some(row) = self.restored.remove(path) {
+            if row.stamp == note.stamp {
+                let longest = self.options.permanent.max(self.options.retry.max);
+                let due = now.instant_of(row.next, longest);
+                self.queue.restore(path, row.failures, row.needs_person, due);
+                note.since = row.since.min(now.wall);
+                note.missing = missing_names(&row.missing);
+                note.failure = Some((row.error, row.next_step));
+                self.plan_names(&note.missing, now);
+            } else {
+                self.write_down(Entry::Over(path.to_owned()));
+            }
+        }
+        self.notes.insert(path.to_owned(), note);
+    }
+
+    /// The first scan of a root has told all its flags: what waited and was not among them is gone.
+    pub(super) fn drop_what_is_gone(&mut self, root: &Path) {
+        let gone: Vec<_> = self.restored.keys().filter(|flag| flag.starts_with(root)).cloned().collect();
+        for flag in gone {
+            self.restored.remove(&flag);
+            self.write_down(Entry::Over(flag));
+        }
+    }
+
+    /// The row of a flag that waits after a failure.
+    pub(super) fn waiting_row(&self, path: &Path, now: Now) -> Option<Box<WaitingRow>> {
+        let (note, job) = (self.notes.get(path)?, self.queue.job(path)?);
+        let (error, next_step) = note.failure.clone()?;
+        let name = |missing: &MissingName| (missing.endpoint.member().to_owned(), missing.name.clone());
+        Some(Box::new(WaitingRow {
+            flag: path.to_owned(),
+            stamp: note.stamp.clone(),
+            session: note.session.clone(),
+            since: note.since,
+            failures: job.failures,
+            next: now.wall_of(job.due?),
+            needs_person: job.needs_person,
+            error,
+            next_step,
+            missing: note.missing.iter().map(name).collect(),
+        }))
+    }
+
+    /// The row of an attempt that has ended. `None` where there is nothing to remember.
+    pub(super) fn outcome_row(&self, attempt: &Attempt, outcome: &str, now: Now) -> Option<Box<OutcomeRow>> {
+        let session = crate::alf::SessionPath::parse(attempt.flag.parent()?).ok();
+        let mut row = OutcomeRow {
+            at: now.wall,
+            session: attempt.session.clone(),
+            subject: session.as_ref().map(|s| s.subject().to_owned()),
+            date: session.as_ref().map(|s| s.date().to_string()),
+            flag: attempt.flag.clone(),
+            attempt: attempt.attempt,
+            outcome: outcome.to_owned(),
+            eid: None,
+            n_files: 0,
+            bytes: 0,
+            took: attempt.took,
+            left_out: String::new(),
+            error: None,
+            next_step: None,
+            next: self.queue.job(&attempt.flag).and_then(|job| Some(now.wall_of(job.due?))),
+        };
+        match &attempt.result {
+            AttemptResult::Registered(done) => {
+                row.eid = Some(done.eid.clone());
+                (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
+                row.left_out = done.left_out.to_string();
+                row.error = (!done.refused.is_empty()).then(|| done.refused.join("; "));
+            }
+            AttemptResult::Failed(error) => {
+                if let Error::FilesRefused { registered, .. } = error {
+                    row.n_files = *registered as u64;
+                }
+                row.error = Some(error.to_string());
+                row.next_step = Some(error.kind().next_step().to_owned());
+            }
+            AttemptResult::Gone | AttemptResult::Stopped => return None,
+        }
+        Some(Box::new(row))
+    }
+}
+
+fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {
+    let one = |(member, name): &(String, String)| {
+        let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.member() == member)?;
+        Some(MissingName { endpoint, name: name.clone() })
+    };
+    rows.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_names_survive_the_ledger() {
+        for endpoint in ENDPOINTS {
+            let rows = [(endpoint.member().to_owned(), "x".to_owned())];
+            assert_eq!(missing_names(&rows), [MissingName { endpoint, name: "x".to_owned() }]);
+        }
+    }
+}

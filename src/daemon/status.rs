@@ -1,0 +1,112 @@
+//! Status: what waits, what runs, what needs a person and why. As `status` shows it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::WaitingRow;
+
+/// What a daemon, or what it left behind, has to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon; `None`: none is running.
+    pub daemon: Option<DaemonStatus>,
+    /// Every flag that is known, those that need a person first.
+    pub sessions: Vec<SessionStatus>,
+}
+
+/// A running daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// The address of Alyx.
+    pub alyx: String,
+    /// Since when Alyx does not answer.
+    pub away_since: Option<Timestamp>,
+    /// Since when Alyx refuses the login.
+    pub login_refused_since: Option<Timestamp>,
+    /// Why nothing is remembered, and what to do.
+    pub ledger: Option<String>,
+}
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// It waits for a person.
+    NeedsPerson,
+    /// It is being registered.
+    Running,
+    /// It failed and is tried again.
+    Retrying,
+    /// It waits for its first attempt.
+    Waiting,
+}
+
+impl SessionState {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NeedsPerson => "needs a person",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// One flag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// `subject/date/number`, or the folder.
+    pub session: String,
+    /// The flag; a name that is no text is shown as well as it can be.
+    pub flag: String,
+    /// What it is doing.
+    pub state: SessionState,
+    /// Since when the flag is known.
+    pub since: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it is tried next.
+    pub next: Option<Timestamp>,
+    /// Why it failed last.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub next_step: Option<String>,
+    /// How far it has come.
+    pub progress: Option<ProgressStatus>,
+}
+
+/// How far the reading of a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressStatus {
+    /// Files to read.
+    pub files: u64,
+    /// Files read.
+    pub files_done: u64,
+    /// Bytes to read.
+    pub bytes: u64,
+    /// Bytes read.
+    pub bytes_done: u64,
+}
+
+impl From<WaitingRow> for SessionStatus {
+    fn from(row: WaitingRow) -> Self {
+        Self {
+            session: row.session,
+            flag: row.flag.to_string_lossy().into_owned(),
+            state: if row.needs_person { SessionState::NeedsPerson } else { SessionState::Retrying },
+            since: row.since,
+            failures: row.failures,
+            next: Some(row.next),
+            error: Some(row.error),
+            next_step: Some(row.next_step),
+            progress: None,
+        }
+    }
+}

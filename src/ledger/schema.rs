@@ -1,0 +1,151 @@
+//! The schema of the ledger: how a file is opened, made, and brought up to date.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::trouble::Trouble;
+use super::{BUSY, Connection, Open, OpenFlags};
+
+/// One step a version. A step is never changed once it has been released; a new one is added.
+///
+/// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE waiting (
+        flag BLOB PRIMARY KEY,
+        stamp TEXT NOT NULL,
+        session TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        needs_person INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        next_step TEXT NOT NULL,
+        missing TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE outcome (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        session TEXT NOT NULL,
+        subject TEXT,
+        date TEXT,
+        flag BLOB NOT NULL,
+        attempt INTEGER NOT NULL,
+        outcome TEXT NOT NULL,
+        eid TEXT,
+        n_files INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        took INTEGER NOT NULL,
+        left_out TEXT NOT NULL,
+        error TEXT,
+        next_step TEXT,
+        next INTEGER
+    ) STRICT;
+    CREATE INDEX outcome_at ON outcome (at);
+    CREATE INDEX outcome_session ON outcome (session);
+    CREATE TABLE checksum (
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        mtime INTEGER NOT NULL,
+        ctime INTEGER NOT NULL,
+        md5 TEXT NOT NULL,
+        proof TEXT NOT NULL,
+        used INTEGER NOT NULL,
+        PRIMARY KEY (device, inode)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX checksum_used ON checksum (used);
+    CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"];
+
+/// The version that this program writes.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Opens the ledger, makes it where it is missing, and brings an older one up to date.
+pub(super) fn open(path: &Path) -> Result<Open, Trouble> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|e| Trouble::Unusable(e.to_string()))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let work = || {
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        // Checksums need not survive a power cut; what does is written with FULL.
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;",
+        )?;
+        Ok::<_, rusqlite::Error>((migrate(&mut connection)?, connection))
+    };
+    let (version, connection) = work().map_err(|e| Trouble::of(&e))?;
+    if version > VERSION {
+        return Err(Trouble::Newer(version));
+    }
+    opened(path, connection)
+}
+
+/// Opens a ledger that is there, to look at it or to change rows.
+pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> {
+    let access = if change { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+    let work = |connection: rusqlite::Result<Connection>| {
+        let connection = connection?;
+        connection.busy_timeout(BUSY)?;
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok::<_, rusqlite::Error>((version, connection))
+    };
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let first = work(Connection::open_with_flags(path, flags));
+    // Somebody who may read the file but not write in its folder cannot make the shared index that a reader needs.
+    // Nobody writes while there is no log, so the file can be read as it lies.
+    let log = path.with_file_name(format!("{}-wal", super::FILE_NAME));
+    let outcome = match (first, path.to_str()) {
+        (Err(_), Some(text)) if !change && !log.exists() => {
+            let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let uri = format!("file:{escaped}?immutable=1");
+            work(Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI))
+        }
+        (outcome, _) => outcome,
+    };
+    let (version, connection) = outcome.map_err(|e| Trouble::of(&e))?;
+    match version {
+        // Made, but nothing was written yet.
+        0 => Err(Trouble::Unusable("it is still empty".to_owned())),
+        VERSION => opened(path, connection),
+        newer if newer > VERSION => Err(Trouble::Newer(newer)),
+        older => {
+            Err(Trouble::Unusable(format!("it is of an older version ({older}); start the daemon once")))
+        }
+    }
+}
+
+fn opened(path: &Path, connection: Connection) -> Result<Open, Trouble> {
+    let metadata = fs::metadata(path).map_err(|e| Trouble::Unusable(e.to_string()))?;
+    Ok(Open { connection, identity: (metadata.dev(), metadata.ino()) })
+}
+
+/// Brings the schema up to date, each step whole or not at all. Returns the version; a newer one is left alone.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (step, to) in MIGRATIONS.iter().zip(1u32..).skip(version as usize) {
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", to)?;
+    }
+    transaction.commit()?;
+    Ok(version.max(VERSION))
+}
+
+/// Moves a damaged ledger out of the way; an earlier one that was damaged is replaced.
+pub(super) fn set_aside(path: &Path) -> Result<(), Trouble> {
+    let unusable = |e: std::io::Error| Trouble::Unusable(e.to_string());
+    fs::rename(path, path.with_file_name(format!("{}.damaged", super::FILE_NAME))).map_err(unusable)?;
+    for end in ["-wal", "-shm"] {
+        match fs::remove_file(path.with_file_name(format!("{}{end}", super::FILE_NAME))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

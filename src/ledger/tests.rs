@@ -1,0 +1,334 @@
+use std::os::unix::fs::PermissionsExt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn key(inode: u64) -> FileKey {
+    FileKey { device: 1, inode, size: 3, mtime_ns: 10, ctime_ns: 20 }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn waiting(flag: &str) -> WaitingRow {
+    WaitingRow {
+        flag: flag.into(),
+        stamp: "1:2:3:4".into(),
+        session: "KS014/2024-05-01/001".into(),
+        since: at(0),
+        failures: 2,
+        next: at(60),
+        needs_person: true,
+        error: "Alyx does not know subject \"KS014\"".into(),
+        next_step: "create it".into(),
+        missing: vec![("subject".into(), "KS014".into())],
+    }
+}
+
+fn outcome(session: &str, at: Timestamp, outcome: &str) -> OutcomeRow {
+    let mut parts = session.split('/').map(str::to_owned);
+    OutcomeRow {
+        at,
+        session: session.into(),
+        subject: parts.next(),
+        date: parts.next(),
+        flag: format!("/data/{session}/create_me.flag").into(),
+        attempt: 1,
+        outcome: outcome.into(),
+        eid: Some("e".into()),
+        n_files: 3,
+        bytes: u64::MAX,
+        took: Duration::from_millis(1500),
+        left_out: "2 hidden".into(),
+        error: None,
+        next_step: None,
+        next: None,
+    }
+}
+
+fn works(ledger: &Ledger) -> bool {
+    ledger.keep_checksum(&key(7), "md5", at(0));
+    ledger.checksum(&key(7), at(0)).as_deref() == Some("md5")
+}
+
+#[test]
+fn what_was_written_is_there_after_a_restart() {
+    let folder = folder();
+    let row = outcome("KS014/2024-05-01/001", at(0), "needs_person");
+    {
+        let ledger = Ledger::open(folder.path());
+        ledger.record(&row, Answered::Waits(&waiting("/data/x/create_me.flag")));
+        ledger.keep_checksum(&key(1), "abc", at(0));
+        ledger.keep_fact("configuration", "f");
+    }
+    let ledger = Ledger::open(folder.path());
+    assert_eq!(ledger.history(&HistoryFilter::default()), [row]);
+    assert_eq!(ledger.waiting(), [waiting("/data/x/create_me.flag")]);
+    assert_eq!(ledger.checksum(&key(1), at(0)).as_deref(), Some("abc"));
+    assert_eq!(ledger.fact("configuration").as_deref(), Some("f"));
+    ledger.note(Answered::Over(Path::new("/data/x/create_me.flag")));
+    assert_eq!(ledger.waiting(), []);
+    assert_eq!(ledger.trouble(), None);
+}
+
+#[test]
+fn a_path_that_is_no_text_is_kept_as_it_is() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let mut row = waiting("x");
+    row.flag = std::ffi::OsStr::from_bytes(b"/data/\xff/create_me.flag").into();
+    ledger.note(Answered::Waits(&row));
+    assert_eq!(ledger.waiting()[0].flag, row.flag);
+}
+
+#[test]
+fn a_checksum_counts_only_for_the_very_state_of_the_file() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    ledger.keep_checksum(&key(1), "abc", at(0));
+    let other = [
+        FileKey { device: 2, ..key(1) },
+        FileKey { inode: 2, ..key(1) },
+        FileKey { size: 4, ..key(1) },
+        FileKey { mtime_ns: 11, ..key(1) },
+        FileKey { ctime_ns: 21, ..key(1) },
+    ];
+    for other in other {
+        assert_eq!(ledger.checksum(&other, at(0)), None, "{other:?}");
+    }
+    ledger.keep_checksum(&FileKey { ctime_ns: 21, ..key(1) }, "new", at(0));
+    assert_eq!(ledger.checksum(&key(1), at(0)), None);
+}
+
+#[test]
+fn a_row_that_was_tampered_with_is_not_believed() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    ledger.keep_checksum(&key(1), "abc", at(0));
+    let other = Connection::open(ledger.path()).unwrap();
+    other.execute("UPDATE checksum SET md5 = 'abd'", []).unwrap();
+    assert_eq!(ledger.checksum(&key(1), at(0)), None);
+}
+
+#[test]
+fn history_is_filtered_and_the_latest_comes_first() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    for (session, time, how) in [
+        ("a/2024-05-01/001", 0, "retry"),
+        ("a/2024-05-01/001", 1, "registered"),
+        ("a/2024-05-02/001", 2, "registered"),
+        ("b/2024-05-01/001", 3, "registered"),
+    ] {
+        ledger.record(&outcome(session, at(time), how), Answered::AsBefore);
+    }
+    let times = |filter: HistoryFilter| {
+        ledger.history(&filter).iter().map(|row| row.at.as_second() - at(0).as_second()).collect::<Vec<_>>()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(times(HistoryFilter::default()), [3, 2, 1, 0]);
+    assert_eq!(times(HistoryFilter { limit: 2, ..Default::default() }), [3, 2]);
+    assert_eq!(times(HistoryFilter { subject: text("a"), ..Default::default() }), [2, 1, 0]);
+    assert_eq!(times(HistoryFilter { date: text("2024-05-01"), ..Default::default() }), [3, 1, 0]);
+    assert_eq!(
+        times(HistoryFilter { subject: text("a"), outcome: text("registered"), ..Default::default() }),
+        [2, 1]
+    );
+    assert_eq!(ledger.forget("a/2024-05-01/001"), Some(2));
+    assert_eq!(times(HistoryFilter::default()), [3, 2]);
+}
+
+#[test]
+fn retry_makes_one_session_due_or_all() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let other = WaitingRow { session: "b/2024-05-01/001".into(), ..waiting("/b") };
+    ledger.note(Answered::Waits(&waiting("/a")));
+    ledger.note(Answered::Waits(&other));
+    assert_eq!(ledger.make_due(Some("b/2024-05-01/001"), at(1)), Some(1));
+    assert_eq!(ledger.waiting().iter().map(|row| row.next).collect::<Vec<_>>(), [at(1), at(60)]);
+    assert_eq!(ledger.make_due(None, at(2)), Some(2));
+}
+
+#[test]
+fn what_is_old_and_what_is_too_much_is_pruned() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let days = |days: i64| at(days * 86_400);
+    for (inode, day) in [(1, 0), (2, 31), (3, 32), (4, 33)] {
+        ledger.keep_checksum(&key(inode), "abc", days(day));
+    }
+    for day in [0, 10, 200, 201, 202] {
+        ledger.record(&outcome("a/2024-05-01/001", days(day), "registered"), Answered::AsBefore);
+    }
+    ledger.prune_to(days(40), 10, 10);
+    let known = |inode| ledger.checksum(&key(inode), days(40)).is_some();
+    assert_eq!([1, 2, 3, 4].map(known), [false, true, true, true]);
+    ledger.prune_to(days(195), 10, 2);
+    let left: Vec<_> = ledger.history(&HistoryFilter::default()).iter().map(|row| row.at).collect();
+    assert_eq!(left, [days(202), days(201)]);
+}
+
+#[test]
+fn using_a_checksum_keeps_it() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    ledger.keep_checksum(&key(1), "abc", at(0));
+    let later = at(0) + SignedDuration::from_hours(29 * 24);
+    assert!(ledger.checksum(&key(1), later).is_some());
+    ledger.prune(later + SignedDuration::from_hours(29 * 24));
+    assert!(ledger.checksum(&key(1), later).is_some());
+}
+
+#[test]
+fn a_deleted_ledger_is_begun_anew_while_it_is_in_use() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    let ledger = Ledger::open(&state);
+    assert!(works(&ledger));
+    std::fs::remove_dir_all(&state).unwrap();
+    assert_eq!(ledger.checksum(&key(7), at(0)), None);
+    assert!(works(&ledger) && ledger.path().exists());
+}
+
+#[test]
+fn a_damaged_ledger_is_set_aside_and_begun_anew() {
+    let folder = folder();
+    std::fs::write(folder.path().join(FILE_NAME), vec![b'x'; 10_000]).unwrap();
+    assert!(works(&Ledger::open(folder.path())));
+    assert!(folder.path().join("ledger.sqlite.damaged").exists());
+}
+
+#[test]
+fn damage_in_the_middle_of_a_large_ledger_costs_its_memory_and_nothing_else() {
+    let folder = folder();
+    {
+        let ledger = Ledger::open(folder.path());
+        for i in 0..3000 {
+            ledger.keep_checksum(&key(i), "00000000000000000000000000000000", at(0));
+        }
+    }
+    let path = folder.path().join(FILE_NAME);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for byte in bytes.iter_mut().skip(4096 * 2) {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let ledger = Ledger::open(folder.path());
+    for i in 0..3000 {
+        assert!(ledger.checksum(&key(i), at(0)).is_none_or(|md5| md5.bytes().all(|b| b == b'0')));
+    }
+    assert!(works(&ledger));
+}
+
+#[test]
+fn another_programs_database_is_set_aside() {
+    let folder = folder();
+    let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    other.execute_batch("CREATE TABLE waiting (x); PRAGMA user_version = 1;").unwrap();
+    drop(other);
+    let ledger = Ledger::open(folder.path());
+    assert_eq!(ledger.waiting(), []);
+    assert!(works(&ledger));
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_left_as_it_is() {
+    let folder = folder();
+    drop(Ledger::open(folder.path()));
+    let path = folder.path().join(FILE_NAME);
+    let newer = Connection::open(&path).unwrap();
+    newer.execute_batch("PRAGMA user_version = 99; CREATE TABLE later (x);").unwrap();
+    drop(newer);
+    let ledger = Ledger::open(folder.path());
+    assert!(!works(&ledger));
+    assert!(ledger.trouble().unwrap().contains("newer version"), "{:?}", ledger.trouble());
+    let newer = Connection::open(&path).unwrap();
+    assert_eq!(newer.pragma_query_value(None, "user_version", |row| row.get(0)), Ok(99));
+    assert!(!folder.path().join("ledger.sqlite.damaged").exists());
+    assert!(Ledger::existing(folder.path(), Access::Read).unwrap_err().contains("newer version"));
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_told_with_what_to_do() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    drop(Ledger::open(&state));
+    // Nobody is refused by permissions who is root; a file in the folder's place refuses everybody.
+    for unusable in [folder.path().join("file/state"), state.clone()] {
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let file = state.join(FILE_NAME);
+        let read_only = |on: bool| {
+            let mode = |m| std::fs::Permissions::from_mode(m);
+            std::fs::set_permissions(&file, mode(if on { 0o400 } else { 0o600 })).unwrap();
+            std::fs::set_permissions(&state, mode(if on { 0o500 } else { 0o700 })).unwrap();
+        };
+        read_only(true);
+        let refused = std::fs::write(state.join("probe"), "").is_err();
+        let ledger = Ledger::open(&unusable);
+        if refused || unusable != state {
+            assert!(!works(&ledger));
+            assert!(ledger.trouble().unwrap().contains("state_dir"), "{:?}", ledger.trouble());
+        }
+        read_only(false);
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_memory_until_there_is_room() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    assert!(works(&ledger));
+    // A limit on the pages gives the very error of a disk that is full.
+    let limit = |pages: u32| {
+        let state = ledger.state.lock().unwrap();
+        let connection = &state.open.as_ref().unwrap().connection;
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    };
+    limit(1);
+    let long = "x".repeat(100_000);
+    ledger.record(
+        &OutcomeRow { left_out: long.clone(), ..outcome("a/b/c", at(0), "retry") },
+        Answered::AsBefore,
+    );
+    assert!(ledger.trouble().unwrap().contains("full"), "{:?}", ledger.trouble());
+    assert_eq!(ledger.checksum(&key(7), at(0)).as_deref(), Some("md5"), "reading goes on");
+    limit(100_000);
+    ledger.record(&OutcomeRow { left_out: long, ..outcome("a/b/c", at(0), "retry") }, Answered::AsBefore);
+    assert_eq!(ledger.history(&HistoryFilter::default()).len(), 1);
+    assert_eq!(ledger.trouble(), None);
+}
+
+#[test]
+fn somebody_else_may_look_and_change_while_it_is_in_use() {
+    let folder = folder();
+    assert!(Ledger::existing(folder.path(), Access::Read).unwrap().is_none());
+    let daemon = Ledger::open(folder.path());
+    daemon.note(Answered::Waits(&waiting("/a")));
+    let looking = Ledger::existing(folder.path(), Access::Read).unwrap().unwrap();
+    assert_eq!(looking.waiting().len(), 1);
+    assert_eq!(looking.forget("KS014/2024-05-01/001"), None, "who looks does not change");
+    let changing = Ledger::existing(folder.path(), Access::Change).unwrap().unwrap();
+    assert_eq!(changing.forget("KS014/2024-05-01/001"), Some(1));
+    assert_eq!(daemon.waiting(), []);
+    drop(daemon);
+    assert_eq!(Ledger::existing(folder.path(), Access::Read).unwrap().unwrap().waiting(), []);
+}
+
+#[test]
+fn a_link_in_the_place_of_the_ledger_is_not_followed() {
+    let folder = folder();
+    let precious = folder.path().join("precious");
+    std::fs::write(&precious, "").unwrap();
+    std::os::unix::fs::symlink(&precious, folder.path().join(FILE_NAME)).unwrap();
+    let _ = works(&Ledger::open(folder.path()));
+    assert_eq!(std::fs::read(&precious).unwrap(), b"");
+}

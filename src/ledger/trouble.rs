@@ -1,0 +1,78 @@
+//! Trouble: why the ledger cannot be used, and what a person does about it.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+/// Why the ledger cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Written by a newer version of this program, with this version of the schema.
+    Newer(u32),
+    /// Damaged, or no ledger at all.
+    Corrupt(String),
+    /// It was there, and is not any more.
+    Deleted,
+    /// The disk is full.
+    Full,
+    /// Somebody else keeps it locked.
+    Locked,
+    /// Permissions, a read-only disk, a disk that fails.
+    Unusable(String),
+}
+
+impl Trouble {
+    pub(super) fn of(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            Some(_) => Self::Unusable(error.to_string()),
+            // A missing table or a value of another type: somebody else's file.
+            None => Self::Corrupt(error.to_string()),
+        }
+    }
+
+    /// One word for each kind, to tell each once.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Newer(_) => "newer",
+            Self::Corrupt(_) => "corrupt",
+            Self::Deleted => "deleted",
+            Self::Full => "full",
+            Self::Locked => "locked",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+
+    /// What is wrong and what to do.
+    pub(super) fn advice(&self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::Newer(version) => format!(
+                "{path} was written by a newer version of this program (schema {version}) and is left as it is; \
+                 sessions are registered all the same, but nothing is remembered. Install the newer version, or \
+                 move the file away"
+            ),
+            Self::Corrupt(why) => format!(
+                "{path} is damaged ({why}); it is set aside as ledger.sqlite.damaged and begun anew. Nothing is \
+                 lost but the memory of earlier attempts. If it happens again, check the disk"
+            ),
+            Self::Deleted => format!(
+                "{path} was deleted while in use; it is begun anew. Nothing is lost but the memory of earlier attempts"
+            ),
+            Self::Full => format!(
+                "{path} cannot grow: the disk is full. Sessions are registered all the same, but nothing is \
+                 remembered until there is room"
+            ),
+            Self::Locked => format!(
+                "{path} is kept locked by another program; what happened meanwhile is not remembered. Close whatever \
+                 has the file open"
+            ),
+            Self::Unusable(why) => format!(
+                "{path} cannot be used ({why}); sessions are registered all the same, but nothing is remembered. \
+                 Give the folder to the user of this program (chown, chmod 750), or set state_dir"
+            ),
+        }
+    }
+}

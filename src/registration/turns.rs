@@ -1,0 +1,135 @@
+//! Turns: who may read a file now. A session of 200 GB must not hold up one of 20 MB.
+//!
+//! Files are read in slices, and each slice takes a turn. The next turn goes to the session that has read least so
+//! far: a small session waits for one slice of a large one, not for the whole of it, and large ones share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// A number of turns that may be taken at the same time.
+#[derive(Debug)]
+pub struct Turns {
+    count: usize,
+    row: Mutex<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    free: usize,
+    /// Those who wait, by what they have had so far; the number keeps the order of arrival.
+    waiting: BTreeMap<(u64, u64), oneshot::Sender<Turn>>,
+    arrivals: u64,
+}
+
+/// A turn. It goes to the next in the row when it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    turns: Arc<Turns>,
+}
+
+impl Turns {
+    /// So many turns at the same time, at least one.
+    pub fn new(count: usize) -> Arc<Self> {
+        let count = count.max(1);
+        let row = Row { free: count, waiting: BTreeMap::new(), arrivals: 0 };
+        Arc::new(Self { count, row: Mutex::new(row) })
+    }
+
+    /// How many turns there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Waits for a turn. `served`: what the session has had so far, in bytes. Dropping the future gives up the
+    /// place in the row.
+    pub async fn take(self: &Arc<Self>, served: u64) -> Turn {
+        let waiting = {
+            let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+            if row.free > 0 {
+                row.free -= 1;
+                return Turn { turns: Arc::clone(self) };
+            }
+            let (sender, receiver) = oneshot::channel();
+            row.arrivals += 1;
+            let place = (served, row.arrivals);
+            row.waiting.insert(place, sender);
+            receiver
+        };
+        // The sender stays in the row until it sends, so this does not fail.
+        waiting.await.unwrap_or_else(|_| Turn { turns: Arc::clone(self) })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        loop {
+            let next = {
+                let mut row = self.turns.row.lock().unwrap_or_else(PoisonError::into_inner);
+                match row.waiting.pop_first() {
+                    Some((_, next)) => next,
+                    None => {
+                        row.free += 1;
+                        return;
+                    }
+                }
+            };
+            if next.is_closed() {
+                continue;
+            }
+            // Who gives up in this very moment drops the turn, and so gives it on.
+            drop(next.send(Turn { turns: Arc::clone(&self.turns) }));
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn the_one_who_has_had_least_is_next_whoever_came_first() {
+        let turns = Turns::new(1);
+        let held = turns.take(0).now_or_never().unwrap();
+        let mut large = Box::pin(turns.take(200_000));
+        let mut small = Box::pin(turns.take(20));
+        assert!((&mut large).now_or_never().is_none() && (&mut small).now_or_never().is_none());
+        drop(held);
+        assert!((&mut large).now_or_never().is_none());
+        let held = small.now_or_never().unwrap();
+        drop(held);
+        assert!(large.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_turn_is_never_lost_with_somebody_who_gives_up() {
+        let turns = Turns::new(1);
+        for gives_up_late in [false, true] {
+            let held = turns.take(0).now_or_never().unwrap();
+            let mut first = Box::pin(turns.take(1));
+            let mut second = Box::pin(turns.take(2));
+            assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+            if gives_up_late {
+                drop(held);
+                drop(first);
+            } else {
+                drop(first);
+                drop(held);
+            }
+            assert!(second.now_or_never().is_some());
+        }
+        assert!(turns.take(0).now_or_never().is_some());
+    }
+
+    #[test]
+    fn there_are_as_many_turns_as_were_given() {
+        let turns = Turns::new(2);
+        let (_a, b) = (turns.take(0).now_or_never().unwrap(), turns.take(0).now_or_never().unwrap());
+        assert!(turns.take(0).now_or_never().is_none());
+        drop(b);
+        assert!(turns.take(0).now_or_never().is_some());
+    }
+}
