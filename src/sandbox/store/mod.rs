@@ -47,6 +47,8 @@ impl Store {
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(SandboxError::Store)?;
         // Otherwise SQLite plans a cached statement anew whenever a parameter of a comparison changes.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
+        // Otherwise SQLite plans a kept statement anew for each new value that is bound to it.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
         let mut store = Store { conn, types: None, formats: None, open_house: false };
         store.set_up(seed).map_err(SandboxError::Store)?;

@@ -1,0 +1,224 @@
+//! The main job, whole: from flags on disk to sessions with their files on Alyx, beside the Python client.
+//!
+//! The program runs as a process of its own, so its memory is its own; the Alyx is the sandbox in this process,
+//! in memory, and it counts the requests. Where `ONE_PYTHON` names a Python with ONE-api, that does the same on
+//! sessions of its own in the same run.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use alyx_registrar::sandbox::{RequestSeen, Sandbox, SandboxOptions};
+use clap::Parser;
+use common::registrar::{Registrar, Settings};
+use common::{Error, Required, SELF, Series, Table, processor_seconds, rig, shown};
+use serde_json::Value;
+
+/// Flagged sessions of 10 files of 1 kB: time, requests and memory
+#[derive(Parser)]
+struct Options {
+    /// Flagged sessions
+    #[arg(long, default_value_t = 200)]
+    sessions: usize,
+    /// Rounds; each measures everybody once
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Rounds of the Python client, which takes some seconds a session
+    #[arg(long, default_value_t = 2)]
+    python_rounds: usize,
+    /// Sessions for the Python client
+    #[arg(long, default_value_t = 10)]
+    python_sessions: usize,
+    /// A Python with ONE-api
+    #[arg(long, env = "ONE_PYTHON")]
+    python: Option<PathBuf>,
+    /// Sessions at once
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+}
+
+/// Starting Python, importing ONE and logging in do not count. Without progress bars.
+const CREATE_SESSIONS: &str = "
+import json, resource, sys, time
+from one.api import ONE
+from one.registration import RegistrationClient
+url, root, cache = sys.argv[1:4]
+one = ONE(base_url=url, username='test_user', password='TapetesBloc18', silent=True, cache_dir=cache, cache_rest=None)
+client = RegistrationClient(one=one)
+began = time.perf_counter()
+client.create_sessions(root, register_files=True)
+took = time.perf_counter() - began
+print(json.dumps({'took': took, 'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}))
+";
+
+/// What one client needed.
+#[derive(Default)]
+struct Figures {
+    seconds: Series,
+    processor: Series,
+    sandbox_processor: Series,
+    per_session: Series,
+    requests: Series,
+    requests_once: Series,
+    memory: Series,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let quick =
+        || Options { sessions: 4, rounds: 1, python_rounds: 1, python_sessions: 2, python: None, workers: 2 };
+    let options: Options = common::options(quick);
+    let mut table = Table::begin(&format!(
+        "{} flagged sessions of {} files of 1 kB on the sandbox, {} workers, {} rounds",
+        options.sessions,
+        rig::FILES.len(),
+        options.workers,
+        options.rounds
+    ));
+    let (mut ours, mut python) = (Figures::default(), Figures::default());
+    let mut last = Vec::new();
+    for round in 0..options.rounds {
+        last = run_ours(&options, &mut ours).await?;
+        if let Some(interpreter) = options.python.as_ref().filter(|_| round < options.python_rounds) {
+            run_python(interpreter, options.python_sessions, &mut python).await?;
+        }
+    }
+    if options.python.is_none() {
+        println!("ONE_PYTHON names no Python with ONE-api: its figures are left out\n");
+    }
+    report(&options, &ours, &python, &mut table)?;
+    table.print();
+    println!("The requests of the last round:");
+    for (request, times) in kinds(&last) {
+        println!("{times:>7}  {request}");
+    }
+    Ok(())
+}
+
+fn report(options: &Options, ours: &Figures, python: &Figures, table: &mut Table) -> Result<(), Error> {
+    let median = |series: &Series| series.median().ok_or("nothing was measured");
+    let all =
+        format!("all {} sessions, from the start of the program to the last flag removed", options.sessions);
+    table.limit(all, median(&ours.seconds)?, "s", Required::AtMost(2.0));
+    let once = median(&ours.requests_once)?;
+    let later = median(&ours.requests)? - once / options.sessions as f64;
+    table.limit("requests a session, once names are known", later, "", Required::AtMost(4.0));
+    table.note("  requests for the login and the names, in all", once);
+    table.limit("resident memory at its highest", median(&ours.memory)?, "MB", Required::AtMost(40.0));
+    table.note("  processor that the program used", shown(&ours.processor, "s"));
+    table.note("  processor that the sandbox used", shown(&ours.sandbox_processor, "s"));
+    let mut beside = |what: String, ours: &Series, python: &Series, unit: &str| {
+        table.ratio(what, shown(ours, unit), shown(python, unit), python.ratio_to(ours), None);
+    };
+    let of = format!("(Python client: {} sessions)", options.python_sessions);
+    beside(format!("time a session {of}"), &ours.per_session, &python.per_session, "ms");
+    beside("requests a session".to_owned(), &ours.requests, &python.requests, "");
+    beside("resident memory at its highest".to_owned(), &ours.memory, &python.memory, "MB");
+    Ok(())
+}
+
+/// The program's own round; returns what it asked.
+async fn run_ours(options: &Options, figures: &mut Figures) -> Result<Vec<RequestSeen>, Error> {
+    let (folder, sandbox) = (tempfile::tempdir()?, Sandbox::start(SandboxOptions::default()).await?);
+    let root = folder.path().join("data");
+    rig::flagged_root(&root, options.sessions)?;
+    let more = format!("workers: {}\n", options.workers);
+    let settings =
+        Settings { root: &root, folder: folder.path(), url: sandbox.url(), settle: "0 s", more: &more };
+    let config = settings.write()?;
+
+    let sessions = options.sessions;
+    // The sandbox is answered by this runtime: waiting must not block it.
+    let run = tokio::task::spawn_blocking(move || run_to_the_end(&config, sessions)).await??;
+
+    let left = (0..sessions).filter(|n| rig::session(&root, *n).join("create_me.flag").exists()).count();
+    let datasets = sandbox.control().datasets().len();
+    if left > 0 || datasets != sessions * rig::FILES.len() {
+        return Err(format!("{left} flags are left, {datasets} datasets were registered").into());
+    }
+    let requests = sandbox.control().count_requests();
+    let seen = sandbox.control().requests();
+    let of_a_session = ["/sessions", "/register-file", "/datasets"];
+    let asked_once =
+        seen.iter().filter(|request| !of_a_session.iter().any(|path| request.path.starts_with(path))).count();
+    figures.seconds.0.push(run.took);
+    figures.processor.0.push(run.processor);
+    figures.sandbox_processor.0.push(run.sandbox_processor);
+    figures.per_session.0.push(run.took * 1e3 / sessions as f64);
+    figures.requests.0.push(requests as f64 / sessions as f64);
+    figures.requests_once.0.push(asked_once as f64);
+    figures.memory.0.push(run.memory);
+    sandbox.stop().await;
+    Ok(seen)
+}
+
+/// The program from its start to the last flag removed.
+struct Run {
+    took: f64,
+    processor: f64,
+    sandbox_processor: f64,
+    memory: f64,
+}
+
+fn run_to_the_end(config: &Path, sessions: usize) -> Result<Run, Error> {
+    let (began, before) = (Instant::now(), processor_seconds(Path::new(SELF))?);
+    let registrar = Registrar::run(config)?;
+    for _ in 0..sessions {
+        // Said when the flag is gone.
+        registrar.wait_for("registered", Duration::from_secs(60))?;
+    }
+    Ok(Run {
+        took: began.elapsed().as_secs_f64(),
+        processor: processor_seconds(&registrar.child.proc())?,
+        sandbox_processor: processor_seconds(Path::new(SELF))? - before,
+        memory: registrar.child.peak_memory().ok_or("no VmHWM")?,
+    })
+}
+
+async fn run_python(python: &Path, sessions: usize, figures: &mut Figures) -> Result<(), Error> {
+    let (folder, sandbox) = (tempfile::tempdir()?, Sandbox::start(SandboxOptions::default()).await?);
+    let root = folder.path().join("data");
+    rig::flagged_root(&root, sessions)?;
+    let mut command = Command::new(python);
+    command.arg("-c").arg(CREATE_SESSIONS).arg(sandbox.url()).arg(&root).arg(folder.path().join("cache"));
+    // ONE keeps its settings in HOME: those of the person who measures stay as they are.
+    command.env("HOME", folder.path()).env("TQDM_DISABLE", "1").stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().last().unwrap_or_default();
+    let told: Value = serde_json::from_str(line)
+        .map_err(|_| format!("the Python client failed: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let datasets = sandbox.control().datasets().len();
+    if datasets != sessions * rig::FILES.len() {
+        return Err(format!("the Python client registered {datasets} datasets").into());
+    }
+    let took = told["took"].as_f64().ok_or("no time")?;
+    figures.seconds.0.push(took);
+    figures.per_session.0.push(took * 1e3 / sessions as f64);
+    figures.requests.0.push(sandbox.control().count_requests() as f64 / sessions as f64);
+    figures.memory.0.push(told["memory"].as_f64().ok_or("no memory")?);
+    sandbox.stop().await;
+    Ok(())
+}
+
+/// How often each kind of request was made, the most frequent first.
+fn kinds(requests: &[RequestSeen]) -> Vec<(String, usize)> {
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for request in requests {
+        let endpoint = request.path.split('/').nth(1).unwrap_or_default();
+        let (one, query) = (request.path.matches('/').count() > 1, !request.query.is_empty());
+        let kind = match (one, query) {
+            (true, _) => format!("{} /{endpoint}/<one>", request.method),
+            (false, true) => format!("{} /{endpoint}?…", request.method),
+            (false, false) => format!("{} /{endpoint}", request.method),
+        };
+        match counted.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, times)) => *times += 1,
+            None => counted.push((kind, 1)),
+        }
+    }
+    counted.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    counted
+}

@@ -1,0 +1,248 @@
+//! Whether other programs' page cache survives the reading of a file that is larger than memory.
+//!
+//! Each case is a process of its own in a memory cgroup of its own, so that a small machine can be had on a large
+//! one. In it, "another program" reads its file once; then the big file is read; then `fincore` says how much of
+//! the first file is still in memory. Pages that were read once are the first that the kernel gives up.
+
+mod common;
+
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use alyx_registrar::registration::{Reading, Turns, checksums};
+use clap::{Parser, ValueEnum};
+use common::{Error, Required, Series, Table, is_there, shown};
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
+
+/// What is left of other programs' page cache after the reading of a file larger than memory
+#[derive(Parser)]
+struct Options {
+    /// Size of the other program's file, in MiB
+    #[arg(long, default_value_t = 256)]
+    other: u64,
+    /// Memory of the cgroup, in MiB; the big file is twice as large
+    #[arg(long, default_value_t = 1024)]
+    memory: u64,
+    /// Without a cgroup: the big file is as large as the machine's memory (sparse: it takes no disk)
+    #[arg(long)]
+    whole_machine: bool,
+    /// Rounds; each measures everybody once
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Where the files are made; not a file system in memory [default: the folder for temporary files]
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    inside: Inside,
+}
+
+/// What the process inside the cgroup is told.
+#[derive(clap::Args, Default)]
+struct Inside {
+    #[arg(long, hide = true)]
+    reader: Option<Reader>,
+    #[arg(long, hide = true)]
+    join: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    first: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    then: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reader {
+    Nobody,
+    Ours,
+    Md5sum,
+    Cat,
+}
+
+const MIB: u64 = 1 << 20;
+
+fn main() -> Result<(), Error> {
+    let quick = || Options {
+        other: 4,
+        memory: 64,
+        whole_machine: false,
+        rounds: 1,
+        folder: None,
+        inside: Inside::default(),
+    };
+    let options: Options = common::options(quick);
+    if let Inside { reader: Some(reader), first: Some(first), then: Some(then), join } = &options.inside {
+        return inside(*reader, join.as_deref(), first, then);
+    }
+    if !is_there("fincore") {
+        println!("it belongs to util-linux (Debian: util-linux-extra); nothing can be measured without it");
+        return Ok(());
+    }
+    let folder = match &options.folder {
+        Some(folder) => tempfile::tempdir_in(folder)?,
+        None => tempfile::tempdir()?,
+    };
+    let (other, big) = (folder.path().join("other.bin"), folder.path().join("big.bin"));
+    write_data(&other, options.other)?;
+    let memory = match options.whole_machine {
+        true => {
+            let total =
+                common::proc_field(Path::new("/proc/meminfo"), "MemTotal").ok_or("no /proc/meminfo")?;
+            let size = total / 1024 * 11 / 10;
+            File::create(&big)?.set_len(size * MIB)?;
+            println!(
+                "the big file is sparse: its {size} MiB of zeros go through the page cache like any others"
+            );
+            None
+        }
+        false => Some(options.memory),
+    };
+    let cgroup = match memory.map(Cgroup::with_memory).transpose() {
+        Ok(cgroup) => cgroup,
+        Err(error) => {
+            println!("no memory cgroup can be made here ({error}): run it as root, or with --whole-machine");
+            return Ok(());
+        }
+    };
+    if let Some(memory) = memory {
+        write_data(&big, memory * 2)?;
+    }
+    let dontcache = if knows_dontcache(&other)? { "yes" } else { "no: pages are dropped by fadvise" };
+    let mut table = Table::begin(&format!(
+        "MiB of {} MiB of another program still in the page cache, after a file of {} MiB was read\nwith {}; RWF_DONTCACHE: {dontcache}",
+        options.other,
+        big.metadata()?.len() / MIB,
+        memory
+            .map_or("the memory of the whole machine".to_owned(), |memory| format!("{memory} MiB of memory")),
+    ));
+    let mut left = [Series::default(), Series::default(), Series::default(), Series::default()];
+    let readers = [Reader::Nobody, Reader::Ours, Reader::Md5sum, Reader::Cat];
+    for _ in 0..options.rounds {
+        for (reader, left) in readers.into_iter().zip(&mut left) {
+            drop_pages(&other)?;
+            drop_pages(&big)?;
+            left.0.push(run_inside(reader, cgroup.as_ref(), &other, &big)?);
+        }
+    }
+    let [nobody, ours, md5sum, cat] = &left;
+    let ours_median = ours.median().ok_or("no rounds")?;
+    table.note("nothing else was read", shown(nobody, "MiB"));
+    table.limit(
+        "our checksum",
+        ours_median,
+        "MiB",
+        Required::AtLeast(nobody.median().unwrap_or(options.other as f64) * 0.95),
+    );
+    table.peer("md5sum", shown(md5sum, "MiB"));
+    table.peer("cat > /dev/null", shown(cat, "MiB"));
+    table.print();
+    Ok(())
+}
+
+/// Starts a process in the cgroup, and asks how much is left when it is done.
+fn run_inside(reader: Reader, cgroup: Option<&Cgroup>, other: &Path, big: &Path) -> Result<f64, Error> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let reader = reader.to_possible_value().ok_or("no name")?;
+    command.args(["--bench", "--reader", reader.get_name(), "--first"]).arg(other).arg("--then").arg(big);
+    if let Some(cgroup) = cgroup {
+        command.arg("--join").arg(cgroup.processes());
+    }
+    let output = command.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the process in the cgroup failed".into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse::<f64>()? / MIB as f64)
+}
+
+/// The process in the cgroup: prints how many bytes of the first file are in memory at the end.
+fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Result<(), Error> {
+    if let Some(join) = join {
+        std::fs::write(join, "0")?;
+    }
+    // The other program.
+    let mut file = File::open(first)?;
+    let mut piece = vec![0; MIB as usize];
+    while file.read(&mut piece)? > 0 {}
+    match reader {
+        Reader::Nobody => {}
+        Reader::Ours => {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let how =
+                Reading { max_md5_size: None, turns: Turns::new(1), progress: Arc::default(), known: None };
+            let read = runtime.block_on(checksums(vec![then.to_owned()], &how));
+            read.into_iter().collect::<Result<Vec<_>, _>>()?;
+        }
+        Reader::Md5sum => _ = Command::new("md5sum").arg(then).stdout(Stdio::null()).status()?,
+        Reader::Cat => _ = Command::new("cat").arg(then).stdout(Stdio::null()).status()?,
+    }
+    let told =
+        Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(first).output()?;
+    print!("{}", String::from_utf8(told.stdout)?);
+    Ok(())
+}
+
+/// Data and not holes, on disk and not waiting to be written.
+fn write_data(path: &Path, mebibytes: u64) -> Result<(), Error> {
+    let mut file = File::create(path)?;
+    let piece = vec![b'x'; MIB as usize];
+    for _ in 0..mebibytes {
+        file.write_all(&piece)?;
+    }
+    file.sync_all()?;
+    Ok(())
+}
+
+fn drop_pages(path: &Path) -> Result<(), Error> {
+    Ok(fadvise(File::open(path)?, 0, None, Advice::DontNeed)?)
+}
+
+/// Whether this kernel can read from this file system without keeping what it read (Linux 6.14).
+fn knows_dontcache(path: &Path) -> Result<bool, Error> {
+    let flag = ReadWriteFlags::from_bits_retain(0x80);
+    Ok(preadv2(File::open(path)?, &mut [IoSliceMut::new(&mut [0])], 0, flag).is_ok())
+}
+
+/// A memory cgroup below the one that this process is in (version 1) or at the top (version 2, which has no
+/// processes and sub-groups side by side). Removed at the end.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn with_memory(mebibytes: u64) -> Result<Self, Error> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let mounted = |kind: &str, option: &str| {
+            mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find_map(|mount| match *mount {
+                [_, at, this, options, ..] if this == kind && options.split(',').any(|o| o == option) => {
+                    Some(PathBuf::from(at))
+                }
+                _ => None,
+            })
+        };
+        let name = format!("alyx-registrar-bench-{}", std::process::id());
+        let (folder, limit) = if let Some(top) = mounted("cgroup", "memory") {
+            let own = std::fs::read_to_string("/proc/self/cgroup")?;
+            let own = own.lines().find_map(|line| line.split_once(":memory:/")).map_or("", |(_, own)| own);
+            (top.join(own).join(name), "memory.limit_in_bytes")
+        } else {
+            let top = mounted("cgroup2", "rw").ok_or("no cgroup file system is mounted")?;
+            (top.join(name), "memory.max")
+        };
+        std::fs::create_dir(&folder)?;
+        let cgroup = Self(folder);
+        std::fs::write(cgroup.0.join(limit), (mebibytes * MIB).to_string())?;
+        Ok(cgroup)
+    }
+
+    fn processes(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir(&self.0) {
+            println!("{:?} could not be removed: {error}", self.0);
+        }
+    }
+}
