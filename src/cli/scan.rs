@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::ScanArgs;
 use super::assemble;
 use super::exit::Exit;
+use super::progress;
 use crate::alyx::NextStep;
 use crate::config::Config;
 use crate::daemon::scan::{Scan, scan as scan_root};
@@ -53,7 +54,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     if args.no_files {
         config.datasets.register = false;
     }
-    let client = assemble::client(&config, assemble::credentials(&config)?)?;
+    let credentials = assemble::credentials(&config)?;
+    let client = match args.dry_run {
+        true => assemble::client_that_only_looks(&config, credentials)?,
+        false => assemble::client(&config, credentials)?,
+    };
     // Looking needs no lock: a dry run may go on beside the daemon.
     let _locks = if args.dry_run { Vec::new() } else { assemble::lock(&config)? };
     let shutdown = CancellationToken::new();
@@ -81,24 +86,19 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         .map(|flag| one(client, options, flag, dry))
         .buffer_unordered(config.workers.max(1));
     let (mut failed, mut done) = (Vec::new(), 0);
-    loop {
-        let line = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(Exit::Interrupted),
-            line = lines.next() => match line {
-                Some(line) => line,
-                None => break,
-            },
-        };
-        if args.json {
-            println!("{}", line.to_json())
-        } else {
-            line.print()
+    let work = async {
+        while let Some(line) = lines.next().await {
+            progress::above(|| if args.json { println!("{}", line.to_json()) } else { line.print() });
+            match line.outcome {
+                Outcome::Failed(error) => failed.push(error),
+                _ => done += 1,
+            }
         }
-        match line.outcome {
-            Outcome::Failed(error) => failed.push(error),
-            _ => done += 1,
-        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => return Ok(Exit::Interrupted),
+        () = progress::shown(&options.files.progress, work) => {}
     }
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };

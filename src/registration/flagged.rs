@@ -184,7 +184,7 @@ impl RegistrationClient {
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(flag, &session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
-        let eid = self.plan_session(&session, &options.defaults, extra).await?;
+        let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
         Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
     }
 
@@ -206,7 +206,7 @@ impl RegistrationClient {
     }
 
     /// The eid of a session that is on Alyx; otherwise checks that it could be created.
-    async fn plan_session(
+    async fn plan_flagged_session(
         &self,
         session: &SessionPath,
         defaults: &SessionDetails,
