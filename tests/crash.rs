@@ -9,6 +9,7 @@ mod fault_proxy;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,10 +20,10 @@ use fault_proxy::{Moment, Proxy};
 use notify::Watcher;
 
 /// When the daemon is killed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Point {
-    /// At a moment of one of its requests, and so long after it.
-    Request(usize, Moment, Duration),
+    /// At a moment of a request: method and path, which of those (counted from 0), and so long after it.
+    Request(String, usize, Moment, Duration),
     /// So long after the flag was removed: while the outcome is written into the ledger.
     FlagGone(Duration),
     /// So long after the first folder appeared in the session: while a protected file moves.
@@ -85,7 +86,7 @@ impl Drop for Victim {
 }
 
 /// Waits until it was killed or says that a session is registered. Returns whether it was killed.
-fn wait(hears: &Receiver<Event>, point: Option<Point>) -> bool {
+fn wait(hears: &Receiver<Event>, point: Option<&Point>) -> bool {
     let end = Instant::now() + AT_MOST;
     let mut said = Vec::new();
     loop {
@@ -137,7 +138,11 @@ impl Place {
     }
 
     /// Runs a daemon until it is killed at a point, or has passed it; then another one until all is done.
-    fn kill_at(&self, point: Point, session: &Session) -> bool {
+    fn kill_at(&self, point: &Point, session: &Session) -> bool {
+        if matches!(point, Point::Request(what, ..) if what == LOGIN) {
+            // A token of an earlier run would do without a login. Nothing is lost with the state folder.
+            let _ = std::fs::remove_dir_all(self.rig.beside("state"));
+        }
         let (victim, hears) = Victim::start(&self.config);
         let watcher = self.lie_in_wait(point, session, &victim);
         let killed = wait(&hears, Some(point)) || self.late_kill(point, &hears);
@@ -154,7 +159,7 @@ impl Place {
     }
 
     /// The line in the log may come before the kill.
-    fn late_kill(&self, point: Point, hears: &Receiver<Event>) -> bool {
+    fn late_kill(&self, point: &Point, hears: &Receiver<Event>) -> bool {
         matches!(point, Point::FlagGone(_))
             && std::iter::from_fn(|| hears.recv_timeout(AT_MOST).ok()).any(|e| matches!(e, Event::Killed))
     }
@@ -162,15 +167,17 @@ impl Place {
     /// Sees to it that the daemon is killed.
     fn lie_in_wait(
         &self,
-        point: Point,
+        point: &Point,
         session: &Session,
         victim: &Victim,
     ) -> Option<notify::RecommendedWatcher> {
         let victim = victim.clone();
-        match point {
-            Point::Request(number, moment, after) => {
-                self.proxy.listen(Some(Arc::new(move |n, _, m| {
-                    if (n, m) == (number, moment) {
+        match point.clone() {
+            Point::Request(wanted, nth, moment, after) => {
+                let seen = AtomicUsize::new(0);
+                self.proxy.listen(Some(Arc::new(move |_, what, m| {
+                    let is_it = m == moment && plain(what) == wanted;
+                    if is_it && seen.fetch_add(1, Ordering::SeqCst) == nth {
                         let victim = victim.clone();
                         if after.is_zero() {
                             victim.kill();
@@ -219,7 +226,7 @@ impl Place {
         shown
     }
 
-    async fn all_is_well_after(&self, point: Point, session: &Session) {
+    async fn all_is_well_after(&self, point: &Point, session: &Session) {
         assert!(!session.is_flagged(), "{point:?}");
         let wanted = [
             ("alf/spikes.clusters.npy", MD5_OF_A),
@@ -235,8 +242,8 @@ impl Place {
         let mut killed = 0;
         for point in points {
             let session = self.session();
-            killed += usize::from(tokio::task::block_in_place(|| self.kill_at(*point, &session)));
-            self.all_is_well_after(*point, &session).await;
+            killed += usize::from(tokio::task::block_in_place(|| self.kill_at(point, &session)));
+            self.all_is_well_after(point, &session).await;
         }
         killed
     }
@@ -248,7 +255,7 @@ impl Place {
         let seen = Arc::clone(&requests);
         self.proxy.listen(Some(Arc::new(move |_, what, moment| {
             if moment == Moment::Received {
-                seen.lock().unwrap().push(what.split('?').next().unwrap().to_owned());
+                seen.lock().unwrap().push(plain(what).to_owned());
             }
         })));
         let (daemon, hears) = Victim::start(&self.config);
@@ -259,31 +266,38 @@ impl Place {
     }
 }
 
+/// The request that logs in.
+const LOGIN: &str = "POST /auth-token";
+
+/// Method and path without the query.
+fn plain(what: &str) -> &str {
+    what.split('?').next().unwrap()
+}
+
 const MOMENTS: [Moment; 3] = [Moment::Received, Moment::Answered, Moment::Delivered];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_step_it_loses_nothing_and_doubles_nothing() {
     let place = Place::new().await;
     let requests = tokio::task::block_in_place(|| place.undisturbed());
-    let at = |what: &str, nth: usize| {
-        let mut places = requests.iter().enumerate().filter(|(_, seen)| *seen == what).map(|(n, _)| n);
-        places.nth(nth).unwrap_or_else(|| panic!("no {what} among {requests:?}"))
+    let at = |what: &str, nth: usize, moment, after| {
+        assert!(requests.iter().filter(|seen| *seen == what).count() > nth, "no {what} among {requests:?}");
+        Point::Request(what.to_owned(), nth, moment, after)
     };
     let (micros, now) = (Duration::from_micros, Duration::ZERO);
     let mut points = vec![
-        Point::Request(at("POST /auth-token", 0), Moment::Received, now),
-        Point::Request(at("POST /auth-token", 0), Moment::Delivered, now),
-        Point::Request(at("GET /sessions", 0), Moment::Answered, now),
-        Point::Request(at("GET /sessions", 0), Moment::Delivered, now),
+        at(LOGIN, 0, Moment::Received, now),
+        at(LOGIN, 0, Moment::Delivered, now),
+        at("GET /sessions", 0, Moment::Answered, now),
+        at("GET /sessions", 0, Moment::Delivered, now),
     ];
     // The creation, the first batch, between the batches, the second batch, the confirmation.
-    for (what, nth) in
-        [("POST /sessions", 0), ("POST /register-file", 0), ("POST /register-file", 1), ("GET /datasets", 0)]
-    {
-        points.extend(MOMENTS.map(|moment| Point::Request(at(what, nth), moment, now)));
+    let register = "POST /register-file";
+    for (what, nth) in [("POST /sessions", 0), (register, 0), (register, 1), ("GET /datasets", 0)] {
+        points.extend(MOMENTS.map(|moment| at(what, nth, moment, now)));
     }
     // Before and after the flag is removed, and while the ledger is written.
-    points.push(Point::Request(at("GET /datasets", 0), Moment::Delivered, micros(700)));
+    points.push(at("GET /datasets", 0, Moment::Delivered, micros(700)));
     points.extend([0, 300, 1500].map(|after| Point::FlagGone(micros(after))));
     assert_eq!(points.len(), 20);
     let killed = place.kill_at_each(&points).await;
@@ -307,7 +321,7 @@ async fn killed_while_a_protected_file_moves_it_keeps_both_versions() {
             assert!(place.alyx.control().protect_dataset(id));
         }
         session.file("alf/spikes.times.npy", "abc").flag();
-        tokio::task::block_in_place(|| place.kill_at(point, &session));
+        tokio::task::block_in_place(|| place.kill_at(&point, &session));
         assert!(!session.is_flagged(), "{point:?}");
         let shown = place.datasets(&session).await;
         assert_eq!(shown.len(), 2, "{point:?}: {shown:?}");
@@ -330,7 +344,7 @@ async fn killed_while_a_protected_file_moves_it_keeps_both_versions() {
 #[ignore = "takes minutes: run by night"]
 async fn killed_two_hundred_times_by_chance_it_loses_nothing_and_doubles_nothing() {
     let place = Place::new().await;
-    let requests = tokio::task::block_in_place(|| place.undisturbed()).len() as u64;
+    let requests = tokio::task::block_in_place(|| place.undisturbed());
     // A failure is repeated with the same number.
     let seed = std::env::var("CRASH_SEED").ok().and_then(|text| text.parse().ok());
     let mut number: u64 = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
@@ -348,7 +362,12 @@ async fn killed_two_hundred_times_by_chance_it_loses_nothing_and_doubles_nothing
         let after = Duration::from_micros(if below(2) == 0 { 0 } else { below(3000) });
         points.push(match below(5) {
             0 => Point::FlagGone(after),
-            _ => Point::Request(below(requests) as usize, MOMENTS[below(3) as usize], after),
+            _ => {
+                let chosen = below(requests.len() as u64) as usize;
+                let what = requests[chosen].clone();
+                let nth = requests[..chosen].iter().filter(|seen| **seen == what).count();
+                Point::Request(what, nth, MOMENTS[below(3) as usize], after)
+            }
         });
     }
     let killed = place.kill_at_each(&points).await;
