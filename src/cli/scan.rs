@@ -1,6 +1,7 @@
 //! `scan`: registers what is flagged now, then ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -19,8 +20,9 @@ use crate::daemon::signals;
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
 use crate::flag::FlagFile;
+use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
 use crate::registration::flagged::FlaggedOptions;
-use crate::registration::{Error, LeftOutSummary, RegistrationClient};
+use crate::registration::{Error, KnownChecksums, LeftOutSummary, RegistrationClient};
 
 /// How often a session whose files are still changing is looked at again before it is left for another time.
 const LOOKS: u32 = 5;
@@ -80,10 +82,21 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     }
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let options = assemble::flagged(&config);
+    let mut options = assemble::flagged(&config);
+    let ledger = if args.dry_run { None } else { ledger(&config) };
+    options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn KnownChecksums>);
+    let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
     let mut lines = futures_util::stream::iter(flags)
-        .map(|flag| one(client, options, flag, dry))
+        .map(|flag| async move {
+            let path = flag.path.clone();
+            let line = one(client, options, flag, dry).await;
+            if let (Some(ledger), Some(row)) = (ledger.cloned(), line.to_row(&path)) {
+                // What it cannot remember it has told.
+                let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
+            }
+            line
+        })
         .buffer_unordered(config.workers.max(1));
     let (mut failed, mut done) = (Vec::new(), 0);
     let work = async {
@@ -105,6 +118,22 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         println!("{done} {verb}, {} not; {} flags in all", failed.len(), done + failed.len());
     }
     Ok(verdict(&failed, done, missed))
+}
+
+/// The daemon's ledger, if it has one that this user may write. None is made: it would not be the daemon's own.
+fn ledger(config: &Config) -> Option<Arc<Ledger>> {
+    match Ledger::existing(&config.state_dir, Access::Change) {
+        Ok(ledger) => ledger.map(Arc::new),
+        Err(reason) => {
+            tracing::debug!("what is done now is not remembered: {reason}");
+            None
+        }
+    }
+}
+
+fn remember(ledger: &Ledger, row: &OutcomeRow) {
+    let waits = if row.outcome == "registered" { Answered::Over(&row.flag) } else { Answered::AsBefore };
+    ledger.record(row, waits);
 }
 
 /// The exit code. Pure.
@@ -213,6 +242,36 @@ impl Line {
             }
             Outcome::Failed(error) => println!("not   {}  {error}", self.session),
         }
+    }
+
+    /// What the ledger remembers; `None`: nothing was done, or nothing came of it yet.
+    fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
+        let (outcome, left_out, error) = match &self.outcome {
+            Outcome::Planned { .. } | Outcome::Failed(Error::StillChanging { .. }) => return None,
+            Outcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
+            Outcome::Failed(error) if error.next_step() == NextStep::NeedsPerson => {
+                ("needs_person", String::new(), Some(error))
+            }
+            Outcome::Failed(error) => ("retry", String::new(), Some(error)),
+        };
+        let session = crate::alf::SessionPath::parse(&self.folder).ok();
+        Some(OutcomeRow {
+            at: jiff::Timestamp::now(),
+            session: self.session.clone(),
+            subject: session.as_ref().map(|s| s.subject().to_owned()),
+            date: session.as_ref().map(|s| s.date().to_string()),
+            flag: flag.to_owned(),
+            attempt: 1,
+            outcome: outcome.to_owned(),
+            eid: self.eid.clone(),
+            n_files: self.files as u64,
+            bytes: self.bytes,
+            took: self.took,
+            left_out,
+            error: error.map(ToString::to_string),
+            next_step: error.map(|error| error.kind().next_step().to_owned()),
+            next: None,
+        })
     }
 
     fn to_json(&self) -> Value {

@@ -134,6 +134,7 @@ impl RegistrationClient {
         let ensured =
             self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
         drop(at_alyx);
+        let _ = progress.eid.set(ensured.eid.clone());
 
         let outgoing = outgoing(&found, options);
         let sums = self.checksums_of(&outgoing, &options.files).await;
