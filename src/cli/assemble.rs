@@ -1,6 +1,6 @@
 //! From the configuration to the options of every layer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -17,7 +17,7 @@ use crate::daemon::credentials::CredentialSource;
 use crate::daemon::{self, watch_plan, watcher};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{
-    ProtectedPolicy, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+    RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
 };
 
 /// Reads the configuration that the command line names, and starts logging as it says.
@@ -63,8 +63,24 @@ pub(super) fn credentials(config: &Config) -> Result<Credentials, Exit> {
     }
 }
 
-/// The registration client that the configuration describes. Nothing is sent.
+/// The registration client that the configuration describes. Nothing is sent. Its token is kept in the state folder.
 pub(super) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, token_folder(&config.state_dir))
+}
+
+/// As [`client`], but nothing is written anywhere.
+pub(super) fn client_that_only_looks(
+    config: &Config,
+    credentials: Credentials,
+) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, None)
+}
+
+fn client_that_keeps(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+) -> Result<RegistrationClient, Exit> {
     let options = alyx::ClientOptions {
         url: config.alyx.url.to_string(),
         credentials,
@@ -74,7 +90,7 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
         },
         retry: alyx::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
-        token_folder: None,
+        token_folder,
     };
     let alyx = alyx::Client::new(options).map_err(|error| {
         tracing::error!("{error}");
@@ -87,6 +103,21 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
         ..RegistrationOptions::default()
     };
     Ok(RegistrationClient::new(alyx, options))
+}
+
+/// The state folder, where tokens can be kept in it. It is made where it is missing; where it cannot be used, each
+/// start logs in.
+fn token_folder(state: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state);
+    let usable = made.and_then(|()| Ok(rustix::fs::access(state, rustix::fs::Access::WRITE_OK)?));
+    match usable {
+        Ok(()) => Some(state.to_owned()),
+        Err(error) => {
+            tracing::debug!(folder = ?state, %error, "no token is kept");
+            None
+        }
+    }
 }
 
 /// How flagged sessions are registered.
@@ -116,8 +147,7 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
             repository: datasets.repository.clone(),
             exists: datasets.exists,
             max_md5_size: datasets.max_md5_size,
-            // A daemon does not move people's files unless it is told to.
-            protected: ProtectedPolicy::Refuse,
+            protected: datasets.protected,
             ..RegisterFilesOptions::default()
         },
         exclude: datasets.exclude.clone(),
@@ -174,6 +204,10 @@ fn fingerprint(config: &Config) -> String {
 pub(super) fn credential_source(config: &Config) -> CredentialSource {
     let file = match &config.alyx.credentials {
         ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => Some(path.clone()),
+        // The very file of that database: the folder changes whenever ONE writes anything.
+        ConfiguredSource::OneSettings { folder, url } => {
+            Some(folder.join(format!(".{}", alyx::one_key(url))))
+        }
         ConfiguredSource::PasswordEnv(_) | ConfiguredSource::TokenEnv(_) | ConfiguredSource::DefaultEnv => {
             None
         }

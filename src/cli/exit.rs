@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// | code | name | meaning | next step |
 /// |---|---|---|---|
 /// | 0 | [`Exit::Success`] | all went well; for `run`, it was asked to stop | |
-/// | 1 | [`Exit::Incomplete`] | something was not registered; its flag is kept | read the lines above; run again |
+/// | 1 | [`Exit::Incomplete`] | something was not registered, its flag is kept; or the answer is no: a name is not on Alyx (`exists`), a file is protected (`check-protected`) | read the lines above; run again |
 /// | 2 | [`Exit::Usage`] | the command line is not understood | `--help` |
 /// | 69 | [`Exit::Unavailable`] | the server cannot be reached, the address to listen on cannot be had, or (`status`) no daemon runs | network, `alyx.url`, `systemctl start` |
 /// | 74 | [`Exit::Io`] | a folder or file of the program itself cannot be used, such as `state_dir` | disk, rights |
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All went well.
     Success,
-    /// Something was not registered.
+    /// Something was not registered, or the answer to a question is no.
     Incomplete,
     /// The command line is not understood; clap ends the program with the same number.
     Usage,
@@ -70,7 +70,7 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Exit::Success => "all went well",
-            Exit::Incomplete => "something was not registered; its flag is kept",
+            Exit::Incomplete => "something was not registered, its flag is kept; or the answer is no",
             Exit::Usage => "the command line is not understood",
             Exit::Unavailable => "the server, or the daemon, cannot be reached",
             Exit::Io => "a folder or file of the program cannot be used",

@@ -6,6 +6,7 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::progress::LogOutput;
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
 /// How much is logged, and in which form.
@@ -23,7 +24,7 @@ const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "not
 pub fn init(options: &LogOptions) -> Result<(), String> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let filter = filter(options.level, rust_log.as_deref())?;
-    let subscriber = subscriber(options.format, filter, io::stderr().is_terminal(), io::stderr);
+    let subscriber = subscriber(options.format, filter, io::stderr().is_terminal(), || LogOutput);
     tracing::subscriber::set_global_default(subscriber).map_err(|err| err.to_string())
 }
 

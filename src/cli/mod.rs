@@ -16,6 +16,7 @@ mod demo;
 pub mod exit;
 mod history;
 pub mod logging;
+mod progress;
 mod retry;
 mod run;
 #[cfg(feature = "sandbox")]
@@ -23,6 +24,7 @@ mod sandbox;
 mod scan;
 mod state;
 mod status;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,18 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
+            Command::CreateSession(args) => verbs::create_session(&args).await,
+            Command::CreateSessions(args) => verbs::create_sessions(&args).await,
+            Command::NewSession(args) => verbs::new_session(&args).await,
+            Command::RegisterSession(args) => verbs::register_session(&args).await,
+            Command::RegisterFiles(args) => verbs::register_files(&args).await,
+            Command::FindFiles(args) => verbs::find_files(&args).await,
+            Command::CheckProtected(args) => verbs::check_protected(&args).await,
+            Command::Exists(args) => verbs::exists(&args).await,
+            Command::Water(args) => verbs::water(&args).await,
+            Command::Weight(args) => verbs::weight(&args).await,
+            Command::Completions(args) => verbs::completions(&args),
+            Command::Man(args) => verbs::man(&args),
             Command::Status(args) => status::status(&args).await,
             Command::History(args) => history::history(&args).await,
             Command::Retry(args) => retry::retry(&args).await,

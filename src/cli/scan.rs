@@ -1,6 +1,7 @@
 //! `scan`: registers what is flagged now, then ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::ScanArgs;
 use super::assemble;
 use super::exit::Exit;
+use super::progress;
 use crate::alyx::NextStep;
 use crate::config::Config;
 use crate::daemon::scan::{Scan, scan as scan_root};
@@ -18,8 +20,9 @@ use crate::daemon::signals;
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
 use crate::flag::FlagFile;
+use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
 use crate::registration::flagged::FlaggedOptions;
-use crate::registration::{Error, LeftOutSummary, RegistrationClient};
+use crate::registration::{Error, KnownChecksums, LeftOutSummary, RegistrationClient};
 
 /// How often a session whose files are still changing is looked at again before it is left for another time.
 const LOOKS: u32 = 5;
@@ -56,7 +59,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     if args.no_files {
         config.datasets.register = false;
     }
-    let client = assemble::client(&config, assemble::credentials(&config)?)?;
+    let credentials = assemble::credentials(&config)?;
+    let client = match args.dry_run {
+        true => assemble::client_that_only_looks(&config, credentials)?,
+        false => assemble::client(&config, credentials)?,
+    };
     // Looking needs no lock: a dry run may go on beside the daemon.
     let _locks = if args.dry_run { Vec::new() } else { assemble::lock(&config)? };
     let shutdown = CancellationToken::new();
@@ -90,34 +97,43 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     }
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let options = assemble::flagged(&config);
+    let mut options = assemble::flagged(&config);
+    let ledger = if args.dry_run { None } else { ledger(&config) };
+    options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn KnownChecksums>);
+    if let Some(ledger) = ledger.clone() {
+        client.remember_creations(ledger);
+    }
+    let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
     let mut lines = futures_util::stream::iter(flags)
-        .map(|flag| one(client, options, flag, dry))
+        .map(|flag| async move {
+            let path = flag.path.clone();
+            let line = one(client, options, flag, dry).await;
+            if let (Some(ledger), Some(row)) = (ledger.cloned(), line.to_row(&path)) {
+                // What it cannot remember it has told.
+                let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
+            }
+            line
+        })
         .buffer_unordered(config.workers.max(1));
     let (mut failed, mut done) = (Vec::new(), 0);
-    loop {
-        let line = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => {
-                // Cut off, a creation would be carried out when nobody looks any more.
-                let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
-                return Ok(Exit::Interrupted);
+    let work = async {
+        while let Some(line) = lines.next().await {
+            progress::above(|| if args.json { say!("{}", line.to_json()) } else { line.print() });
+            match line.outcome {
+                Outcome::Failed(error) => failed.push(error),
+                _ => done += 1,
             }
-            line = lines.next() => match line {
-                Some(line) => line,
-                None => break,
-            },
-        };
-        if args.json {
-            say!("{}", line.to_json())
-        } else {
-            line.print()
         }
-        match line.outcome {
-            Outcome::Failed(error) => failed.push(error),
-            _ => done += 1,
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            // Cut off, a creation would be carried out when nobody looks any more.
+            let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
+            return Ok(Exit::Interrupted);
         }
+        () = progress::shown(&options.files.progress, work) => {}
     }
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };
@@ -126,6 +142,22 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         say!("{done} {verb}, {} not; {} flags in all{problems}", failed.len(), done + failed.len());
     }
     Ok(verdict(&failed, done, missed))
+}
+
+/// The daemon's ledger, if it has one that this user may write. None is made: it would not be the daemon's own.
+fn ledger(config: &Config) -> Option<Arc<Ledger>> {
+    match Ledger::existing(&config.state_dir, Access::Change) {
+        Ok(ledger) => ledger.map(Arc::new),
+        Err(reason) => {
+            tracing::debug!("what is done now is not remembered: {reason}");
+            None
+        }
+    }
+}
+
+fn remember(ledger: &Ledger, row: &OutcomeRow) {
+    let waits = if row.outcome == "registered" { Answered::Over(&row.flag) } else { Answered::AsBefore };
+    ledger.record(row, waits);
 }
 
 /// The exit code. Pure.
@@ -227,6 +259,36 @@ impl Line {
             }
             Outcome::Failed(error) => say!("not   {}  {error}", self.session),
         }
+    }
+
+    /// What the ledger remembers; `None`: nothing was done, or nothing came of it yet.
+    fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
+        let (outcome, left_out, error) = match &self.outcome {
+            Outcome::Planned { .. } | Outcome::Failed(Error::StillChanging { .. }) => return None,
+            Outcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
+            Outcome::Failed(error) if error.next_step() == NextStep::NeedsPerson => {
+                ("needs_person", String::new(), Some(error))
+            }
+            Outcome::Failed(error) => ("retry", String::new(), Some(error)),
+        };
+        let session = crate::alf::SessionPath::parse(&self.folder).ok();
+        Some(OutcomeRow {
+            at: jiff::Timestamp::now(),
+            session: self.session.clone(),
+            subject: session.as_ref().map(|s| s.subject().to_owned()),
+            date: session.as_ref().map(|s| s.date().to_string()),
+            flag: flag.to_owned(),
+            attempt: 1,
+            outcome: outcome.to_owned(),
+            eid: self.eid.clone(),
+            n_files: self.files as u64,
+            bytes: self.bytes,
+            took: self.took,
+            left_out,
+            error: error.map(ToString::to_string),
+            next_step: error.map(|error| error.kind().next_step().to_owned()),
+            next: None,
+        })
     }
 
     fn to_json(&self) -> Value {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use crate::alyx::Credentials;
+use crate::alyx::{Credentials, OneSettings};
 
 /// The variable that holds a token when the configuration names no source.
 pub const DEFAULT_TOKEN_ENV: &str = "ALYX_TOKEN";
@@ -28,6 +28,13 @@ pub enum CredentialSource {
     TokenFile(PathBuf),
     /// `alyx.token_env`: the name of a variable.
     TokenEnv(String),
+    /// `alyx.one_settings`: the folder in which the rig's own ONE keeps its login. Read only.
+    OneSettings {
+        /// The folder, such as `/home/rig/.one`.
+        folder: PathBuf,
+        /// Address of the database, whose login it is.
+        url: String,
+    },
     /// No key is there: `ALYX_TOKEN`, else `ALYX_PASSWORD`.
     DefaultEnv,
 }
@@ -90,6 +97,10 @@ impl CredentialSource {
             CredentialSource::TokenFile(path) => (true, from_file(path, "token", &mut warnings)?),
             CredentialSource::PasswordEnv(name) => (false, from_env(name, "alyx.password_env")?),
             CredentialSource::TokenEnv(name) => (true, from_env(name, "alyx.token_env")?),
+            CredentialSource::OneSettings { folder, url } => {
+                let settings = OneSettings::load(folder, Some(url), username).map_err(refuse)?;
+                return Ok(LoadedCredentials { credentials: settings.credentials, warnings });
+            }
             CredentialSource::DefaultEnv => match (is_set(DEFAULT_TOKEN_ENV), is_set(DEFAULT_PASSWORD_ENV)) {
                 (true, false) => (true, from_env(DEFAULT_TOKEN_ENV, "")?),
                 (false, true) => (false, from_env(DEFAULT_PASSWORD_ENV, "")?),
@@ -101,7 +112,7 @@ impl CredentialSource {
                 }
                 (false, false) => {
                     return Err(refuse(
-                        "no password or token for Alyx: set alyx.password_file or alyx.token_file \
+                        "no password or token for Alyx: set alyx.password_file, alyx.token_file or alyx.one_settings \
                          in the configuration, or the variable ALYX_PASSWORD or ALYX_TOKEN",
                     ));
                 }

@@ -8,6 +8,7 @@ use serde_yaml::Value;
 use super::keys::Keys;
 use super::values::{ByteSize, FromYaml, Json, Text};
 use super::{LogFormat, LogLevel, WatchMode};
+use crate::registration::ProtectedPolicy;
 use crate::registration::flagged::OnRefused;
 
 /// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
@@ -78,6 +79,7 @@ pub(super) struct AlyxDocument {
     pub(super) password_env: Given<Text>,
     pub(super) token_file: Given<Text>,
     pub(super) token_env: Given<Text>,
+    pub(super) one_settings: Given<Text>,
     pub(super) timeouts: Option<TimeoutsDocument>,
     pub(super) max_requests_per_minute: Given<u64>,
 }
@@ -114,6 +116,7 @@ pub(super) struct DatasetsDocument {
     pub(super) versions: Given<Vec<Text>>,
     pub(super) max_md5_size: Given<ByteSize>,
     pub(super) exclude: Given<Vec<Text>>,
+    pub(super) protected: Given<ProtectedPolicy>,
     pub(super) on_refused: Given<OnRefused>,
     pub(super) batch_size: Given<u64>,
 }

@@ -19,7 +19,7 @@
 //! | `ALYX_REGISTRAR_CONFIG` | path of the configuration file, when `--config` is absent |
 //! | `STATE_DIRECTORY` | the state folder, when `state_dir` is absent; set by systemd |
 //! | `CREDENTIALS_DIRECTORY` | where a relative `password_file` or `token_file` is looked for; set by systemd |
-//! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the four credential keys is there |
+//! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the five credential keys is there |
 //! | `RUST_LOG` | a filter for the log, wins over `log.level` |
 
 mod credentials;
@@ -42,7 +42,9 @@ use reqwest::Url;
 pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials};
 pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
+pub use values::parse_size;
 
+use crate::registration::ProtectedPolicy;
 use crate::registration::flagged::OnRefused;
 
 /// Where the configuration is when nobody says otherwise.
@@ -160,6 +162,9 @@ pub struct DatasetsConfig {
     pub max_md5_size: Option<u64>,
     /// Files that are left out: patterns matched on the path relative to the session. Default empty.
     pub exclude: Vec<glob::Pattern>,
+    /// What to do with a changed file whose dataset is protected. Default [`ProtectedPolicy::Refuse`]: a daemon
+    /// does not move people's files unless it is told to.
+    pub protected: ProtectedPolicy,
     /// What becomes of the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
     pub on_refused: OnRefused,
     /// Files in one request, 1 to 1000. Default 100.

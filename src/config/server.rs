@@ -42,8 +42,9 @@ impl Findings {
             ("password_env", from.password_env),
             ("token_file", from.token_file),
             ("token_env", from.token_env),
+            ("one_settings", from.one_settings),
         ];
-        let credentials = self.credentials(sources, username.is_some(), environment);
+        let credentials = self.credentials(sources, url.as_ref(), username.is_some(), environment);
         let connect_timeout =
             self.time("alyx.timeouts.connect", timeouts.connect, 5 * SECOND, [10 * MS, 10 * MINUTE]);
         let request_timeout = self.time("alyx.timeouts.request", timeouts.request, MINUTE, [10 * MS, HOUR]);
@@ -63,7 +64,8 @@ impl Findings {
     /// The one source of the secret. What stands behind these keys is never shown: it may be the secret itself.
     fn credentials(
         &mut self,
-        sources: [(&'static str, Given<Text>); 4],
+        sources: [(&'static str, Given<Text>); 5],
+        url: Option<&Url>,
         has_user: bool,
         environment: &Environment,
     ) -> CredentialSource {
@@ -75,8 +77,11 @@ impl Findings {
                 Ok(None) => continue,
                 Ok(Some(text)) => text.0,
                 Err(_) => {
-                    let what =
-                        if key.ends_with("_env") { "the name of a variable" } else { "the path of a file" };
+                    let what = match key {
+                        "one_settings" => "the path of a folder",
+                        key if key.ends_with("_env") => "the name of a variable",
+                        _ => "the path of a file",
+                    };
                     self.refuse(path, format!("this must be {what}"));
                     continue;
                 }
@@ -85,7 +90,13 @@ impl Findings {
                 self.refuse(path, format!("alyx.{first} is there already; keep one of the two"));
                 continue;
             }
-            let source = if key.ends_with("_env") {
+            let source = if key == "one_settings" {
+                let folder = PathBuf::from(&text);
+                if !folder.is_absolute() || folder.components().any(|part| part == Component::ParentDir) {
+                    self.refuse(path, "this must be the whole path of a folder, such as /home/rig/.one");
+                }
+                CredentialSource::OneSettings { folder, url: url.map(Url::to_string).unwrap_or_default() }
+            } else if key.ends_with("_env") {
                 let name_like = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                     && !text.starts_with(|c: char| c.is_ascii_digit());
                 if !name_like {

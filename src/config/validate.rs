@@ -15,6 +15,7 @@ use super::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
     SessionConfig, WatchConfig, roots,
 };
+use crate::registration::ProtectedPolicy;
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -277,6 +278,9 @@ impl Findings {
         });
         DatasetsConfig {
             exclude: patterns.collect(),
+            protected: self
+                .take(&KeyPath::of("datasets.protected"), from.protected)
+                .unwrap_or(ProtectedPolicy::Refuse),
             on_refused: self.take(&KeyPath::of("datasets.on_refused"), from.on_refused).unwrap_or_default(),
             register: self.yes_no("datasets.register", from.register, true),
             repository: self.text("datasets.repository", from.repository),

@@ -6,6 +6,7 @@ use serde_yaml::Value;
 
 use super::locate::quoted;
 use super::{LogFormat, LogLevel, WatchMode};
+use crate::registration::ProtectedPolicy;
 use crate::registration::flagged::OnRefused;
 
 /// Reads one value, or says in a few words what should be there instead.
@@ -118,6 +119,12 @@ impl FromYaml for WatchMode {
     }
 }
 
+impl FromYaml for ProtectedPolicy {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        word(value, &[("refuse", ProtectedPolicy::Refuse), ("revise", ProtectedPolicy::Revise)])
+    }
+}
+
 impl FromYaml for OnRefused {
     fn from_yaml(value: &Value) -> Result<Self, String> {
         word(value, &[("keep_flag", OnRefused::KeepFlag), ("finish", OnRefused::Finish)])
@@ -189,6 +196,16 @@ impl FromYaml for ByteSize {
             _ => Err(no()),
         }
     }
+}
+
+/// A size as the configuration writes it (`4 GiB`, `500 MB`, a number of bytes), in bytes.
+///
+/// ```
+/// assert_eq!(alyx_registrar::config::parse_size("4 GiB"), Some(4 << 30));
+/// assert_eq!(alyx_registrar::config::parse_size("much"), None);
+/// ```
+pub fn parse_size(text: &str) -> Option<u64> {
+    byte_size(text).map(|size| size.0)
 }
 
 fn byte_size(text: &str) -> Option<ByteSize> {

@@ -140,6 +140,7 @@ impl RegistrationClient {
         let ensured =
             self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
         drop(at_alyx);
+        let _ = progress.eid.set(ensured.eid.clone());
 
         let outgoing = outgoing(&found, options);
         let sums = self.checksums_of(&outgoing, &options.files).await;
@@ -191,7 +192,7 @@ impl RegistrationClient {
         let found = self.look_for_files(flag, &session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
         names_something(flag, &content, &found)?;
-        let eid = self.plan_session(&session, &options.defaults, extra).await?;
+        let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
         may_finish(&session, &found)?;
         Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
     }
@@ -218,7 +219,7 @@ impl RegistrationClient {
     }
 
     /// The eid of a session that is on Alyx; otherwise checks that it could be created.
-    async fn plan_session(
+    async fn plan_flagged_session(
         &self,
         session: &SessionPath,
         defaults: &SessionDetails,

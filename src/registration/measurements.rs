@@ -113,6 +113,26 @@ impl RegistrationClient {
         volume: f64,
         options: &WaterOptions<'_>,
     ) -> Result<WaterRecord, Error> {
+        let request = self.plan_water_administration(subject, volume, options).await?;
+        let look = async || {
+            let records = self.alyx().waters_of(subject).await?;
+            Ok(records.into_iter().find(|record| is_this_water(record, &request)))
+        };
+        once(&format!("the water of {subject}"), async || self.alyx().create_water(&request).await, look)
+            .await
+    }
+
+    /// The request that [`register_water_administration`](Self::register_water_administration) would send. All is
+    /// checked, nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`register_water_administration`](Self::register_water_administration), before anything is sent.
+    pub async fn plan_water_administration(
+        &self,
+        subject: &str,
+        volume: f64,
+        options: &WaterOptions<'_>,
+    ) -> Result<WaterRequest, Error> {
         let water_administered = four_figures("a water volume", volume)?;
         let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
@@ -120,7 +140,7 @@ impl RegistrationClient {
             Some(session) => Some(self.to_eid(session).await?.to_string()),
             None => None,
         };
-        let request = WaterRequest {
+        Ok(WaterRequest {
             subject: subject.to_owned(),
             date_time,
             water_administered,
@@ -128,13 +148,7 @@ impl RegistrationClient {
             user,
             adlib: options.adlib,
             session,
-        };
-        let look = async || {
-            let records = self.alyx().waters_of(subject).await?;
-            Ok(records.into_iter().find(|record| is_this_water(record, &request)))
-        };
-        once(&format!("the water of {subject}"), async || self.alyx().create_water(&request).await, look)
-            .await
+        })
     }
 
     /// Records the weight of a subject (Python: `register_weight`).
@@ -161,16 +175,29 @@ impl RegistrationClient {
         weight: f64,
         options: &WeightOptions<'_>,
     ) -> Result<WeighingRecord, Error> {
-        let weight = four_figures("a weight", weight)?;
-        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
-        let user = self.subject_and_user(subject, options.user.as_deref()).await?;
-        let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };
+        let request = self.plan_weight(subject, weight, options).await?;
         let look = async || {
             let records = self.alyx().weighings_of(subject).await?;
             Ok(records.into_iter().find(|record| is_this_weighing(record, &request)))
         };
         once(&format!("the weight of {subject}"), async || self.alyx().create_weighing(&request).await, look)
             .await
+    }
+
+    /// The request that [`register_weight`](Self::register_weight) would send. All is checked, nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`register_weight`](Self::register_weight), before anything is sent.
+    pub async fn plan_weight(
+        &self,
+        subject: &str,
+        weight: f64,
+        options: &WeightOptions<'_>,
+    ) -> Result<WeighingRequest, Error> {
+        let weight = four_figures("a weight", weight)?;
+        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let user = self.subject_and_user(subject, options.user.as_deref()).await?;
+        Ok(WeighingRequest { subject: subject.to_owned(), date_time, weight, user })
     }
 
     /// Checks subject and user; the user's name.

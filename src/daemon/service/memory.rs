@@ -139,6 +139,7 @@ impl Service {
                 row.error = (!done.refused.is_empty()).then(|| done.refused.join("; "));
             }
             AttemptResult::Failed(error) => {
+                row.eid = self.notes.get(&attempt.flag).and_then(|note| note.progress.eid.get().cloned());
                 if let Error::FilesRefused { registered, .. } = error {
                     row.n_files = *registered as u64;
                 }

@@ -1,0 +1,36 @@
+//! Which Alyx a verb speaks to, and as whom.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Where Alyx is and who logs in. A secret is never typed: whoever lists the processes would see it.
+///
+/// The first of these that is there counts, and it alone:
+///
+/// 1. what is typed: `--config`, or any of `--url`, `--user` and `--one-settings`;
+/// 2. the configuration that `ALYX_REGISTRAR_CONFIG` names;
+/// 3. `/etc/alyx-registrar/config.yaml`;
+/// 4. the default database of the ONE settings in `~/.one`.
+///
+/// With `--url` the secret is that of `--one-settings` where this is typed, else `ALYX_TOKEN` or `ALYX_PASSWORD`,
+/// else that of the ONE settings in `~/.one`. Without `--url`, address and secret are those of the ONE settings.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Configuration file: its server, login and limits count
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "user", "one_settings"])]
+    pub config: Option<PathBuf>,
+
+    /// Address of Alyx; its secret comes from ALYX_PASSWORD, ALYX_TOKEN or ~/.one
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// Alyx user who logs in
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// Folder of a rig's ONE settings, read only [default: ~/.one]
+    #[arg(long, value_name = "DIR")]
+    pub one_settings: Option<PathBuf>,
+}

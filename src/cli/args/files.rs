@@ -1,0 +1,198 @@
+//! The verbs about files, as they are typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ProtectedChoice;
+use super::connection::ConnectionArgs;
+use super::sessions::qc;
+use crate::registration::{RegisterFilesOptions, Relation, Versions};
+
+const REGISTER_FILES_HELP: &str = "\
+Examples:
+  alyx-registrar register-files 001/alf/spikes.times.npy 001/alf/spikes.clusters.npy --versions 1.2.0
+  alyx-registrar register-files 001/alf/*.npy --dry-run --json
+
+The sessions must be on Alyx. Ends with 1 when a file was not registered.";
+
+/// `register-files`: files of sessions, or of another member of Alyx.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = REGISTER_FILES_HELP)]
+pub struct RegisterFilesArgs {
+    /// Files, of one session or several
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Version tag; repeated: one after the other over the files, then from the start
+    #[arg(long = "versions", value_name = "TAG")]
+    pub versions: Vec<String>,
+
+    /// Leave the default revision what it is
+    #[arg(long)]
+    pub no_default: bool,
+
+    /// User who registers [default: who logs in]
+    #[arg(long, value_name = "NAME")]
+    pub created_by: Option<String>,
+
+    /// The files are on the server only, not in a repository of the lab
+    #[arg(long)]
+    pub server_only: bool,
+
+    /// Repository that holds the files [default: those of the lab]
+    #[arg(long, value_name = "NAME")]
+    pub repository: Option<String>,
+
+    /// The files are not in the repository yet
+    #[arg(long)]
+    pub no_exists: bool,
+
+    /// Files of this size or more get no checksum, such as 4GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_md5_size: Option<u64>,
+
+    /// Labs, comma-separated [default: the one in the path]
+    #[arg(long, value_name = "NAMES")]
+    pub labs: Option<String>,
+
+    /// QC outcome: CRITICAL, FAIL, WARNING, NOT_SET or PASS
+    #[arg(long, value_parser = qc(), ignore_case = true, hide_possible_values = true)]
+    pub qc: Option<String>,
+
+    /// What the files belong to.
+    #[command(flatten)]
+    pub relation: RelationArgs,
+
+    /// What to do with changed files of protected datasets: revise or refuse
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
+    pub protected: ProtectedChoice,
+
+    /// Post files as well that Alyx holds already
+    #[arg(long)]
+    pub force: bool,
+
+    /// Say what would be sent; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// What files belong to that are of no session.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RelationArgs {
+    /// Model that files outside a session belong to, such as subject
+    #[arg(long, value_name = "MODEL", requires = "object_id")]
+    pub content_type: Option<String>,
+
+    /// UUID of that member of the model
+    #[arg(long, value_name = "UUID", requires = "content_type")]
+    pub object_id: Option<uuid::Uuid>,
+}
+
+impl RelationArgs {
+    fn relation(&self) -> Option<Relation> {
+        let (content_type, object_id) = (self.content_type.clone()?, self.object_id?.to_string());
+        Some(Relation { content_type, object_id })
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    crate::config::parse_size(text).ok_or_else(|| "this is no size (examples: 4GiB, 500MB, 0)".to_owned())
+}
+
+impl RegisterFilesArgs {
+    /// What was typed, for the library.
+    pub fn options(&self) -> RegisterFilesOptions {
+        RegisterFilesOptions {
+            versions: match self.versions.as_slice() {
+                [] => Versions::None,
+                [one] => Versions::One(one.clone()),
+                several => Versions::Cycle(several.to_vec()),
+            },
+            default: !self.no_default,
+            created_by: self.created_by.clone(),
+            server_only: self.server_only,
+            repository: self.repository.clone(),
+            exists: !self.no_exists,
+            max_md5_size: self.max_md5_size,
+            labs: self.labs.clone(),
+            qc: self.qc.as_ref().map(|qc| qc.to_uppercase()),
+            relation: self.relation.relation(),
+            protected: self.protected.into(),
+            force: self.force,
+            ..RegisterFilesOptions::default()
+        }
+    }
+}
+
+const FIND_FILES_HELP: &str = "\
+Examples:
+  alyx-registrar find-files /data/cortexlab/Subjects/KS014/2024-05-01/001
+
+Ends with 1 when a dataset cannot be registered as it lies there.";
+
+/// `find-files`: the datasets of a session folder, and why the other files are none.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = FIND_FILES_HELP)]
+pub struct FindFilesArgs {
+    /// Session folder
+    pub folder: PathBuf,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+const CHECK_PROTECTED_HELP: &str = "\
+Examples:
+  alyx-registrar check-protected /data/cortexlab/Subjects/KS014/2024-05-01/001/alf/*.npy
+
+Ends with 1 when a file is protected or is no dataset.";
+
+/// `check-protected`: whether files are protected on Alyx.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CHECK_PROTECTED_HELP)]
+pub struct CheckProtectedArgs {
+    /// Files, of one session or several
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// User who asks [default: who logs in]
+    #[arg(long, value_name = "NAME")]
+    pub created_by: Option<String>,
+
+    /// What the files belong to.
+    #[command(flatten)]
+    pub relation: RelationArgs,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+impl CheckProtectedArgs {
+    /// What was typed, for the library.
+    pub fn options(&self) -> RegisterFilesOptions {
+        RegisterFilesOptions {
+            created_by: self.created_by.clone(),
+            relation: self.relation.relation(),
+            ..RegisterFilesOptions::default()
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The verbs about members of Alyx, as they are typed: whether they exist, what they drank and weigh.
+
+use clap::{Args, ValueEnum};
+
+use super::connection::ConnectionArgs;
+use crate::alyx::Endpoint;
+
+const EXISTS_HELP: &str = "\
+Examples:
+  alyx-registrar exists subjects KS014 KS015
+  alyx-registrar exists repositories flatiron_cortexlab --json
+
+Ends with 0 when all are there, with 1 when one is not.";
+
+/// `exists`: whether Alyx knows names.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXISTS_HELP)]
+pub struct ExistsArgs {
+    /// Where to look: subjects, users, labs, projects, procedures, locations, repositories
+    #[arg(value_enum, hide_possible_values = true)]
+    pub endpoint: EndpointChoice,
+
+    /// Names to look for
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Where members are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EndpointChoice {
+    /// Animals, by nickname.
+    Subjects,
+    /// Users, by user name.
+    Users,
+    /// Labs.
+    Labs,
+    /// Projects.
+    Projects,
+    /// Procedures.
+    Procedures,
+    /// Rigs and rooms.
+    Locations,
+    /// Data repositories.
+    #[value(alias = "data-repository")]
+    Repositories,
+}
+
+impl From<EndpointChoice> for Endpoint {
+    fn from(choice: EndpointChoice) -> Self {
+        match choice {
+            EndpointChoice::Subjects => Self::Subjects,
+            EndpointChoice::Users => Self::Users,
+            EndpointChoice::Labs => Self::Labs,
+            EndpointChoice::Projects => Self::Projects,
+            EndpointChoice::Procedures => Self::Procedures,
+            EndpointChoice::Locations => Self::Locations,
+            EndpointChoice::Repositories => Self::Repositories,
+        }
+    }
+}
+
+/// A measured value: to record nothing, or less, is a slip of the finger.
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        Ok(_) => Err("this must be greater than zero".to_owned()),
+        Err(_) => Err("this is no number; write it like 1.5".to_owned()),
+    }
+}
+
+const WATER_HELP: &str = "\
+Examples:
+  alyx-registrar water KS014 1.2
+  alyx-registrar water KS014 0.35 --session /data/cortexlab/Subjects/KS014/2024-05-01/001
+
+Recorded once, also when an answer is lost on the way. Four significant figures are kept.";
+
+/// `water`: what a subject was given to drink.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = WATER_HELP)]
+pub struct WaterArgs {
+    /// Subject
+    pub subject: String,
+
+    /// Volume in millilitres
+    #[arg(value_parser = above_zero, allow_negative_numbers = true)]
+    pub volume: f64,
+
+    /// When it was given, ISO 8601 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub date_time: Option<String>,
+
+    /// Kind of water [default: Water]
+    #[arg(long, value_name = "NAME")]
+    pub water_type: Option<String>,
+
+    /// User who gave it [default: who logs in]
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+
+    /// Session in which it was given: its folder, eid or address
+    #[arg(long, value_name = "SESSION")]
+    pub session: Option<String>,
+
+    /// The subject could drink at will
+    #[arg(long)]
+    pub adlib: bool,
+
+    /// Say what would be recorded; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+const WEIGHT_HELP: &str = "\
+Examples:
+  alyx-registrar weight KS014 21.3
+  alyx-registrar weight KS014 21.3 --date-time 2024-05-01T09:30:00 --by ana
+
+Recorded once, also when an answer is lost on the way. Four significant figures are kept.";
+
+/// `weight`: what a subject weighs.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = WEIGHT_HELP)]
+pub struct WeightArgs {
+    /// Subject
+    pub subject: String,
+
+    /// Weight in grams
+    #[arg(value_parser = above_zero, allow_negative_numbers = true)]
+    pub weight: f64,
+
+    /// When it was weighed, ISO 8601 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub date_time: Option<String>,
+
+    /// User who weighed [default: who logs in]
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+
+    /// Say what would be recorded; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}

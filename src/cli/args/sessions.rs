@@ -1,0 +1,256 @@
+//! The verbs about sessions, as they are typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Map, Value};
+
+use super::ProtectedChoice;
+use super::connection::ConnectionArgs;
+use crate::registration::SessionDetails;
+
+/// What a session says on Alyx: the keyword arguments of Python's `register_session`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SessionDetailsArgs {
+    /// Experimenter, an Alyx user; may be repeated [default of a new session: who logs in]
+    #[arg(long = "users", value_name = "NAME")]
+    pub users: Vec<String>,
+
+    /// Lab [default: the one in the path, else the subject's]
+    #[arg(long, value_name = "NAME")]
+    pub lab: Option<String>,
+
+    /// Location inside the lab
+    #[arg(long, value_name = "NAME")]
+    pub location: Option<String>,
+
+    /// Procedure; may be repeated
+    #[arg(long = "procedures", value_name = "NAME")]
+    pub procedures: Vec<String>,
+
+    /// Project; may be repeated
+    #[arg(long = "projects", value_name = "NAME")]
+    pub projects: Vec<String>,
+
+    /// Kind of session [default of a new session: Experiment]
+    #[arg(long = "type", value_name = "KIND")]
+    pub kind: Option<String>,
+
+    /// Task protocol
+    #[arg(long, value_name = "TEXT")]
+    pub task_protocol: Option<String>,
+
+    /// Precise start, ISO 8601, on the day of the folder
+    #[arg(long, value_name = "TIME")]
+    pub start_time: Option<String>,
+
+    /// Precise end, ISO 8601
+    #[arg(long, value_name = "TIME")]
+    pub end_time: Option<String>,
+
+    /// Completed trials
+    #[arg(long, value_name = "N")]
+    pub n_trials: Option<u32>,
+
+    /// Correct trials
+    #[arg(long, value_name = "N")]
+    pub n_correct_trials: Option<u32>,
+
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub narrative: Option<String>,
+
+    /// QC outcome: CRITICAL, FAIL, WARNING, NOT_SET or PASS
+    #[arg(long, value_parser = qc(), ignore_case = true, hide_possible_values = true)]
+    pub qc: Option<String>,
+
+    /// JSON object whose keys are put into the session's json
+    #[arg(long, value_name = "OBJECT", value_parser = json_object)]
+    pub session_json: Option<Map<String, Value>>,
+}
+
+/// The outcomes that Alyx knows.
+pub(super) fn qc() -> PossibleValuesParser {
+    PossibleValuesParser::new(["CRITICAL", "FAIL", "WARNING", "NOT_SET", "PASS"])
+}
+
+fn json_object(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("this is JSON, but no object; write it like '{\"rig\": 2}'".to_owned()),
+        Err(error) => Err(format!("this is no JSON ({error}); write it like '{{\"rig\": 2}}'")),
+    }
+}
+
+impl SessionDetailsArgs {
+    /// What was typed, for the library.
+    pub fn details(&self) -> SessionDetails {
+        SessionDetails {
+            users: self.users.clone(),
+            lab: self.lab.clone(),
+            projects: self.projects.clone(),
+            procedures: self.procedures.clone(),
+            location: self.location.clone(),
+            task_protocol: self.task_protocol.clone(),
+            kind: self.kind.clone(),
+            start_time: self.start_time.clone(),
+            end_time: self.end_time.clone(),
+            narrative: self.narrative.clone(),
+            n_trials: self.n_trials,
+            n_correct_trials: self.n_correct_trials,
+            qc: self.qc.as_ref().map(|qc| qc.to_uppercase()),
+            json: self.session_json.clone(),
+        }
+    }
+}
+
+const CREATE_SESSION_HELP: &str = "\
+Examples:
+  alyx-registrar create-session /data/cortexlab/Subjects/KS014/2024-05-01/001 --projects practice";
+
+/// `create-session`: the session alone.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CREATE_SESSION_HELP)]
+pub struct CreateSessionArgs {
+    /// Session folder; its files are left alone
+    pub folder: PathBuf,
+
+    /// What the session says.
+    #[command(flatten)]
+    pub details: SessionDetailsArgs,
+
+    /// Say what would be sent; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+const REGISTER_SESSION_HELP: &str = "\
+Examples:
+  alyx-registrar register-session /data/cortexlab/Subjects/KS014/2024-05-01/001 --dry-run";
+
+/// `register-session`: the session with its files.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = REGISTER_SESSION_HELP)]
+pub struct RegisterSessionArgs {
+    /// Session folder
+    pub folder: PathBuf,
+
+    /// File to register; may be repeated [default: every dataset in the folder]
+    #[arg(long = "file", value_name = "FILE", conflicts_with = "no_files")]
+    pub files: Vec<PathBuf>,
+
+    /// Register the session without files
+    #[arg(long)]
+    pub no_files: bool,
+
+    /// What to do with changed files of protected datasets: revise or refuse
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
+    pub protected: ProtectedChoice,
+
+    /// Post files as well that Alyx holds already
+    #[arg(long)]
+    pub force: bool,
+
+    /// What the session says.
+    #[command(flatten)]
+    pub details: SessionDetailsArgs,
+
+    /// Say what would be sent; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+const CREATE_SESSIONS_HELP: &str = "\
+Examples:
+  alyx-registrar create-sessions /data/cortexlab/Subjects --dry-run
+  alyx-registrar create-sessions /data/cortexlab/Subjects --register-files
+
+A flag is removed when its session is registered. Ends with 1 when one was not.";
+
+/// `create-sessions`: every flag below a folder.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CREATE_SESSIONS_HELP)]
+pub struct CreateSessionsArgs {
+    /// Folder to look for flags in
+    pub root: PathBuf,
+
+    /// Which files below the folder are flags
+    #[arg(long, value_name = "PATTERN", default_value = "**/create_me.flag")]
+    pub glob_pattern: String,
+
+    /// Register the files of the sessions too
+    #[arg(long)]
+    pub register_files: bool,
+
+    /// What to do with changed files of protected datasets: revise or refuse
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
+    pub protected: ProtectedChoice,
+
+    /// List the flags; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+const NEW_SESSION_HELP: &str = "\
+Examples:
+  alyx-registrar new-session KS014 /data/cortexlab/Subjects --projects practice";
+
+/// `new-session`: the next free folder of a day.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = NEW_SESSION_HELP)]
+pub struct NewSessionArgs {
+    /// Subject; must be on Alyx
+    pub subject: String,
+
+    /// Folder below which <subject>/<date>/<number> is made
+    pub root: PathBuf,
+
+    /// Day, or a time on it, ISO 8601 [default: today]
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<String>,
+
+    /// Number of the session, 1 to 999 [default: the next one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=999))]
+    pub number: Option<u16>,
+
+    /// Make the folder only
+    #[arg(long)]
+    pub no_register: bool,
+
+    /// What the session says.
+    #[command(flatten)]
+    pub details: SessionDetailsArgs,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}

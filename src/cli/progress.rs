@@ -1,0 +1,208 @@
+//! Progress of long work: a bar on a terminal, a line in the log every few seconds anywhere else.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::assemble::human_bytes;
+use crate::registration::Progress;
+
+/// How often a bar moves.
+const BAR_EVERY: Duration = Duration::from_millis(200);
+/// How often a line comes.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+
+/// The bar that is on the terminal now. There is one terminal, so there is one bar.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// How far the work has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct State {
+    files: u64,
+    files_done: u64,
+    bytes: u64,
+    bytes_done: u64,
+    took: Duration,
+}
+
+impl State {
+    fn of(progress: &Progress, since: Instant) -> Self {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            files: read(&progress.files),
+            files_done: read(&progress.files_done),
+            bytes: read(&progress.bytes),
+            bytes_done: read(&progress.bytes_done),
+            took: since.elapsed(),
+        }
+    }
+
+    /// Bytes a second so far; `None` while there is nothing to tell.
+    fn rate(&self) -> Option<f64> {
+        let seconds = self.took.as_secs_f64();
+        (self.bytes_done > 0 && seconds > 0.0).then(|| self.bytes_done as f64 / seconds)
+    }
+
+    /// How long it will take; `None` where it is not known how much there is.
+    fn left(&self) -> Option<Duration> {
+        let bytes = self.bytes.checked_sub(self.bytes_done).filter(|_| self.bytes > 0)?;
+        Duration::try_from_secs_f64(bytes as f64 / self.rate()?).ok()
+    }
+
+    /// In words.
+    fn text(&self) -> String {
+        let mut text =
+            format!("{} of {} files, {}", self.files_done, self.files, human_bytes(self.bytes_done));
+        if self.bytes >= self.bytes_done && self.bytes > 0 {
+            text += &format!(" of {}", human_bytes(self.bytes));
+        }
+        if let Some(rate) = self.rate() {
+            text += &format!(", {}/s", human_bytes(rate as u64));
+        }
+        if let Some(left) = self.left() {
+            text += &format!(", {} left", clock(left));
+        }
+        text
+    }
+}
+
+/// A duration as a clock shows it: `0:07`, `12:30`, `3:00:00`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// Does the work, and shows meanwhile how far it has come.
+pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
+    let since = Instant::now();
+    let _bar = Bar::on(io::stderr().is_terminal());
+    let mut ticks = tokio::time::interval(if io::stderr().is_terminal() { BAR_EVERY } else { LINE_EVERY });
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    ticks.reset();
+    let mut last = State::default();
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = ticks.tick() => {
+                let state = State::of(progress, since);
+                // Before the first file and after the last there is nothing to tell.
+                if state.files_done < state.files {
+                    tell(&state);
+                } else if last.files_done < last.files {
+                    with_bar(|bar| bar.set_draw_target(ProgressDrawTarget::hidden()));
+                }
+                last = state;
+            }
+        }
+    }
+}
+
+/// Moves the bar, or writes a line.
+fn tell(state: &State) {
+    let drawn = with_bar(|bar| {
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_length(state.bytes.max(state.bytes_done));
+        bar.set_message(state.text());
+        bar.set_position(state.bytes_done);
+    });
+    if !drawn {
+        tracing::info!(
+            files_done = state.files_done,
+            files = state.files,
+            bytes_done = state.bytes_done,
+            "reading: {}",
+            state.text()
+        );
+    }
+}
+
+/// Whether there is a bar; what is done with it then.
+fn with_bar(what: impl FnOnce(&ProgressBar)) -> bool {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    bar.as_ref().map(what).is_some()
+}
+
+/// Takes the bar off the terminal when the work is done or given up.
+struct Bar;
+
+impl Bar {
+    fn on(terminal: bool) -> Option<Self> {
+        if !terminal {
+            return None;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}") {
+            bar.set_style(style);
+        }
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+        Some(Self)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Lets something else write to the terminal, above the bar.
+pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Standard error for the log: its lines come above the bar.
+pub(super) struct LogOutput;
+
+impl Write for LogOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(files: [u64; 2], bytes: [u64; 2], seconds: u64) -> String {
+        let ([files_done, files], [bytes_done, bytes]) = (files, bytes);
+        State { files, files_done, bytes, bytes_done, took: Duration::from_secs(seconds) }.text()
+    }
+
+    #[test]
+    fn files_bytes_rate_and_time_left_are_told() {
+        let told = state([3, 10], [1_500_000_000, 6_000_000_000], 10);
+        assert_eq!(told, "3 of 10 files, 1.5 GB of 6.0 GB, 150.0 MB/s, 0:30 left");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told() {
+        assert_eq!(state([0, 2], [0, 0], 0), "0 of 2 files, 0 B");
+        assert_eq!(state([1, 2], [500, 0], 1), "1 of 2 files, 500 B, 500 B/s");
+        assert_eq!(state([1, 2], [0, 3000], 1), "1 of 2 files, 0 B of 3.0 kB");
+    }
+
+    #[test]
+    fn times_are_shown_as_clocks_do() {
+        let shown = [0, 7, 750, 10_800, 400_000].map(|s| clock(Duration::from_secs(s)));
+        assert_eq!(shown, ["0:00", "0:07", "12:30", "3:00:00", "111:06:40"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! The connection of a verb: which Alyx, which login. What was typed wins, and nothing is mixed.
+
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use super::answer::Failure;
+use crate::alyx::{self, Credentials, OneSettings};
+use crate::cli::args::ConnectionArgs;
+use crate::cli::exit::Exit;
+use crate::cli::logging::{self, LogOptions};
+use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
+use crate::registration::{RegistrationClient, RegistrationOptions};
+
+/// Requests a minute without a configuration: its default.
+const REQUESTS_PER_MINUTE: u32 = 300;
+
+/// Where the connection is described.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// In a configuration.
+    Config(PathBuf),
+    /// On the command line.
+    Address { url: String, user: Option<String>, one_settings: Option<PathBuf> },
+    /// In a rig's ONE settings alone.
+    OneSettings { folder: PathBuf, user: Option<String> },
+}
+
+/// What is there beside what was typed.
+#[derive(Debug, Default)]
+struct Surroundings {
+    /// `ALYX_REGISTRAR_CONFIG`.
+    named_config: Option<PathBuf>,
+    /// The configuration in its usual place.
+    usual_config: Option<PathBuf>,
+    /// `~/.one`.
+    usual_settings: Option<PathBuf>,
+}
+
+impl Surroundings {
+    fn of_process() -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let usual = PathBuf::from(DEFAULT_PATH);
+        let settings = variable("HOME").map(|home| PathBuf::from(home).join(".one"));
+        Self {
+            named_config: variable("ALYX_REGISTRAR_CONFIG").map(PathBuf::from),
+            usual_config: usual.exists().then_some(usual),
+            usual_settings: settings.filter(|folder| folder.is_dir()),
+        }
+    }
+}
+
+/// The first description that is there. Pure. `None`: there is none at all.
+fn choose(args: &ConnectionArgs, around: &Surroundings) -> Option<Way> {
+    if let Some(config) = &args.config {
+        return Some(Way::Config(config.clone()));
+    }
+    if let Some(url) = &args.url {
+        let (user, one_settings) = (args.user.clone(), args.one_settings.clone());
+        return Some(Way::Address { url: url.clone(), user, one_settings });
+    }
+    if args.user.is_none() && args.one_settings.is_none() {
+        let config = around.named_config.as_ref().or(around.usual_config.as_ref());
+        if let Some(config) = config {
+            return Some(Way::Config(config.clone()));
+        }
+    }
+    let folder = args.one_settings.as_ref().or(around.usual_settings.as_ref())?;
+    Some(Way::OneSettings { folder: folder.clone(), user: args.user.clone() })
+}
+
+/// The client that was asked for, and logging as it is configured. Nothing is sent yet.
+pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failure> {
+    let around = Surroundings::of_process();
+    let way = choose(args, &around).ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "which Alyx? Give --config FILE, or --url URL and --user NAME with the secret in ALYX_PASSWORD or ALYX_TOKEN",
+        )
+    })?;
+    match way {
+        Way::Config(path) => configured(&path),
+        Way::Address { url, user, one_settings } => {
+            start_log(&LogOptions::default())?;
+            let credentials = secret(&url, user.as_deref(), one_settings, around.usual_settings)?;
+            client(url, credentials)
+        }
+        Way::OneSettings { folder, user } => {
+            start_log(&LogOptions::default())?;
+            let settings = OneSettings::load(&folder, None, user.as_deref())
+                .map_err(|error| Failure::new(Exit::Refused, error))?;
+            client(settings.url, settings.credentials)
+        }
+    }
+}
+
+fn start_log(options: &LogOptions) -> Result<(), Failure> {
+    logging::init(options).map_err(|error| Failure::new(Exit::Config, error))
+}
+
+/// The client of a configuration.
+fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
+    let config = Config::load_with(path, &Overrides::default(), &Environment::from_process())
+        .map_err(|errors| Failure::new(Exit::Config, errors))?;
+    start_log(&config.log)?;
+    let loaded = config.alyx.credentials.load(config.alyx.username.as_deref()).map_err(|error| {
+        let hint = "to log in as somebody else, give --url and --user";
+        Failure::new(Exit::Refused, format!("{error}; {hint}"))
+    })?;
+    for warning in config.warnings.iter().chain(&loaded.warnings) {
+        tracing::warn!("{warning}");
+    }
+    crate::cli::assemble::client(&config, loaded.credentials)
+        .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))
+}
+
+/// The secret for an address: of the folder that was typed, else of the environment, else of `~/.one`.
+fn secret(
+    url: &str,
+    user: Option<&str>,
+    typed: Option<PathBuf>,
+    usual: Option<PathBuf>,
+) -> Result<Credentials, Failure> {
+    let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error);
+    let of_settings = |folder: &Path| OneSettings::load(folder, Some(url), user).map(|s| s.credentials);
+    if let Some(folder) = typed {
+        return of_settings(&folder).map_err(|error| refused(&error));
+    }
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if is_set("ALYX_TOKEN") || is_set("ALYX_PASSWORD") {
+        if is_set("ALYX_PASSWORD") && !is_set("ALYX_TOKEN") && user.is_none() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "the password in ALYX_PASSWORD needs its user: give --user NAME",
+            ));
+        }
+        return CredentialSource::DefaultEnv.load(user).map(|l| l.credentials).map_err(|e| refused(&e));
+    }
+    let none = "no password or token for Alyx: set ALYX_PASSWORD or ALYX_TOKEN";
+    match usual.as_deref().map(of_settings) {
+        Some(Ok(credentials)) => Ok(credentials),
+        Some(Err(error)) => Err(Failure::new(Exit::Refused, format!("{none} ({error})"))),
+        None => Err(Failure::new(Exit::Refused, none)),
+    }
+}
+
+fn client(url: String, credentials: Credentials) -> Result<RegistrationClient, Failure> {
+    let mut options = alyx::ClientOptions::new(url, credentials);
+    options.max_requests_per_minute = Some(REQUESTS_PER_MINUTE);
+    let alyx = alyx::Client::new(options)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
+    let options = RegistrationOptions { zone: TimeZone::system(), ..RegistrationOptions::default() };
+    Ok(RegistrationClient::new(alyx, options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(named: bool, usual: bool, settings: bool) -> Surroundings {
+        let path = |there: bool, path: &str| there.then(|| PathBuf::from(path));
+        Surroundings {
+            named_config: path(named, "/named"),
+            usual_config: path(usual, "/usual"),
+            usual_settings: path(settings, "/home/.one"),
+        }
+    }
+
+    fn typed(words: &[&str]) -> ConnectionArgs {
+        let value = |flag: &str| {
+            let at = words.iter().position(|word| *word == flag)?;
+            words.get(at + 1).map(ToString::to_string)
+        };
+        ConnectionArgs {
+            config: value("--config").map(PathBuf::from),
+            url: value("--url"),
+            user: value("--user"),
+            one_settings: value("--one-settings").map(PathBuf::from),
+        }
+    }
+
+    #[test]
+    fn what_was_typed_wins_over_everything_that_is_there() {
+        let all = around(true, true, true);
+        assert_eq!(choose(&typed(&["--config", "/x"]), &all), Some(Way::Config("/x".into())));
+        let Some(Way::Address { url, .. }) = choose(&typed(&["--url", "u"]), &all) else {
+            panic!("no address")
+        };
+        assert_eq!(url, "u");
+        let folder = choose(&typed(&["--one-settings", "/rig/.one"]), &all);
+        assert_eq!(folder, Some(Way::OneSettings { folder: "/rig/.one".into(), user: None }));
+        let user = choose(&typed(&["--user", "ana"]), &all);
+        assert_eq!(user, Some(Way::OneSettings { folder: "/home/.one".into(), user: Some("ana".into()) }));
+    }
+
+    #[test]
+    fn without_a_word_the_first_that_is_there_is_taken() {
+        let of = |named, usual, settings| choose(&typed(&[]), &around(named, usual, settings));
+        assert_eq!(of(true, true, true), Some(Way::Config("/named".into())));
+        assert_eq!(of(false, true, true), Some(Way::Config("/usual".into())));
+        assert_eq!(
+            of(false, false, true),
+            Some(Way::OneSettings { folder: "/home/.one".into(), user: None })
+        );
+        assert_eq!(of(false, false, false), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! `register-files`, `find-files`, `check-protected`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{
+    Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, whole_path, whole_paths,
+};
+use super::connect::connect;
+use crate::alyx::RegisterFileRequest;
+use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
+use crate::cli::assemble::human_bytes;
+use crate::cli::exit::Exit;
+use crate::cli::progress;
+use crate::registration::{LeftOut, RegisterFilesOptions, RegisteredFiles};
+
+/// Registers files.
+pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
+    give(args.json, async {
+        let files = whole_paths(&args.files)?;
+        let options = args.options();
+        options.progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
+        let client = connect(&args.connection)?;
+        let progress = Arc::clone(&options.progress);
+        let work = async {
+            if args.dry_run {
+                let (requests, left_out) = client.plan_files(&files, &options).await?;
+                let json = json!({
+                    "requests": to_value(&requests)?,
+                    "left_out": left_out_json(&left_out),
+                });
+                let answer = Answer::new(planned_lines(&requests, &left_out), json);
+                return Ok(answer.planned().incomplete_if(!left_out.is_empty()));
+            }
+            let registered = client.register_files(&files, &options).await?;
+            let gaps = registered.records.iter().any(Option::is_none);
+            let json = registered_json(&files, &registered)?;
+            Ok(Answer::new(registered_lines(&files, &registered), json.into()).incomplete_if(gaps))
+        };
+        progress::shown(&progress, work).await
+    })
+    .await
+}
+
+/// How much is to be read of files, in bytes. A folder or a missing file among them is told before anything is done.
+pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for file in files {
+        match std::fs::metadata(file) {
+            Ok(metadata) if metadata.is_dir() => {
+                let advice = "name its files, or register a session folder with register-session";
+                return Err(Failure::new(Exit::Incomplete, format!("{file:?} is a folder; {advice}")));
+            }
+            Ok(metadata) if options.max_md5_size.is_none_or(|limit| metadata.len() < limit) => {
+                bytes += metadata.len();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Err(Failure::new(Exit::Incomplete, format!("{file:?} cannot be read: {error}")));
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// What was registered, in the order of the files, for a person.
+pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (file, record) in files.iter().zip(&registered.records) {
+        if let Some(record) = record {
+            lines.push(format!("ok    {}  {}", file.display(), record.id));
+        }
+    }
+    for (from, to) in &registered.moved {
+        lines.push(format!("moved {} to {}: its dataset is protected", from.display(), to.display()));
+    }
+    lines.extend(left_out_lines(&registered.left_out));
+    let n = registered.records.iter().flatten().count();
+    let unchanged = match registered.n_unchanged {
+        0 => String::new(),
+        n => format!(" ({n} of them there already)"),
+    };
+    lines.push(format!("{} registered{unchanged}{}", datasets(n), left_out_aside(&registered.left_out)));
+    lines
+}
+
+/// What was registered, in the order of the files, for a program.
+pub(super) fn registered_json(
+    files: &[PathBuf],
+    registered: &RegisteredFiles,
+) -> Result<Map<String, Value>, Failure> {
+    let mut records = Vec::with_capacity(files.len());
+    for (file, record) in files.iter().zip(&registered.records) {
+        records.push(json!({"file": file.to_string_lossy(), "record": to_value(record)?}));
+    }
+    let moved: Vec<Value> = registered
+        .moved
+        .iter()
+        .map(|(from, to)| json!({"from": from.to_string_lossy(), "to": to.to_string_lossy()}))
+        .collect();
+    Ok(Map::from_iter([
+        ("records".to_owned(), records.into()),
+        ("unchanged".to_owned(), registered.n_unchanged.into()),
+        ("moved".to_owned(), moved.into()),
+        ("left_out".to_owned(), left_out_json(&registered.left_out)),
+    ]))
+}
+
+/// What would be sent, for a person.
+pub(super) fn planned_lines(requests: &[RegisterFileRequest], left_out: &[LeftOut]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut n, mut bytes) = (0, 0);
+    for request in requests {
+        for (name, size) in request.filenames.iter().zip(&request.filesizes) {
+            lines.push(format!("would register {}/{name}  {}", request.path, human_bytes(*size)));
+            n += 1;
+            bytes += size;
+        }
+    }
+    lines.extend(left_out_lines(left_out));
+    let aside = left_out_aside(left_out);
+    lines.push(format!("{} would be registered, {}{aside}", datasets(n), human_bytes(bytes)));
+    lines
+}
+
+/// Lists the datasets of a session folder.
+pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
+    give(args.json, async {
+        let folder = whole_path(&args.folder)?;
+        let found = connect(&args.connection)?.find_files(&folder).await?;
+        let mut text: Vec<String> = found
+            .files
+            .iter()
+            .map(|file| format!("      {}  {}", file.dataset.as_str(), human_bytes(file.size)))
+            .collect();
+        text.extend(left_out_lines(&found.left_out));
+        let bytes = found.files.iter().map(|file| file.size).sum();
+        let aside = left_out_aside(&found.left_out);
+        text.push(format!("{}, {}{aside}", datasets(found.files.len()), human_bytes(bytes)));
+        let files: Vec<Value> = found
+            .files
+            .iter()
+            .map(|file| json!({"path": file.dataset.as_str(), "size": file.size}))
+            .collect();
+        let json = json!({
+            "folder": folder.to_string_lossy(),
+            "files": files,
+            "left_out": left_out_json(&found.left_out),
+        });
+        let problem = found.left_out.iter().any(|file| file.reason.is_problem());
+        Ok(Answer::new(text, json).incomplete_if(problem))
+    })
+    .await
+}
+
+/// Asks whether files are protected.
+pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
+    give(args.json, async {
+        let files = whole_paths(&args.files)?;
+        let client = connect(&args.connection)?;
+        let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;
+        let (mut text, mut sessions, mut any) = (Vec::new(), Vec::new(), false);
+        for status in &statuses {
+            any |= status.is_protected();
+            for file in &status.files {
+                let name = relative(file, &status.folder);
+                let revisions = status.details.iter().find(|detail| {
+                    detail.file == name || Path::new(&status.path).join(&detail.file) == Path::new(&name)
+                });
+                let protected: Vec<&str> = revisions
+                    .iter()
+                    .flat_map(|detail| &detail.revisions)
+                    .filter(|(_, protected)| *protected)
+                    .map(|(revision, _)| if revision.is_empty() { "the original" } else { revision })
+                    .collect();
+                text.push(match protected.as_slice() {
+                    [] => format!("free      {}", file.display()),
+                    some => format!("protected {}: {}", file.display(), some.join(", ")),
+                });
+            }
+            let details: Vec<Value> = status
+                .details
+                .iter()
+                .map(|detail| {
+                    let revisions: Vec<Value> = detail
+                        .revisions
+                        .iter()
+                        .map(|(revision, protected)| json!({"revision": revision, "protected": protected}))
+                        .collect();
+                    json!({"file": detail.file, "revisions": revisions})
+                })
+                .collect();
+            sessions.push(json!({
+                "folder": status.folder.to_string_lossy(),
+                "path": status.path,
+                "files": status.files.iter().map(|file| relative(file, &status.folder)).collect::<Vec<_>>(),
+                "protected": status.is_protected(),
+                "details": details,
+            }));
+        }
+        text.extend(left_out_lines(&left_out));
+        let json = json!({"sessions": sessions, "left_out": left_out_json(&left_out)});
+        Ok(Answer::new(text, json).incomplete_if(any || !left_out.is_empty()))
+    })
+    .await
+}
+
+fn relative(file: &Path, folder: &Path) -> String {
+    file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned()
+}
+
+fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
+}

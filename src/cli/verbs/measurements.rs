@@ -1,0 +1,75 @@
+//! `water` and `weight`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Failure, give, whole_path};
+use super::connect::connect;
+use crate::alf::timestamp::DateInput;
+use crate::cli::args::{WaterArgs, WeightArgs};
+use crate::cli::exit::Exit;
+use crate::registration::{SessionReference, WaterOptions, WeightOptions};
+
+/// Records water.
+pub(crate) async fn water(args: &WaterArgs) -> Exit {
+    give(args.json, async {
+        let options = WaterOptions {
+            date_time: args.date_time.as_deref().map(DateInput::Text),
+            water_type: args.water_type.clone(),
+            user: args.by.clone(),
+            session: args.session.as_deref().map(session).transpose()?,
+            adlib: args.adlib,
+        };
+        let client = connect(&args.connection)?;
+        if args.dry_run {
+            let request = client.plan_water_administration(&args.subject, args.volume, &options).await?;
+            let (volume, time) = (request.water_administered, &request.date_time);
+            let text =
+                format!("would record {volume} ml of {} for {} at {time}", request.water_type, args.subject);
+            return Ok(Answer::new(vec![text], json!({"request": to_value(&request)?})).planned());
+        }
+        let record = client.register_water_administration(&args.subject, args.volume, &options).await?;
+        let volume = record.water_administered.unwrap_or_default();
+        let kind = record.water_type.as_deref().unwrap_or("water");
+        let text = format!("recorded {volume} ml of {kind} for {} at {}", record.subject, record.date_time);
+        Ok(Answer::new(vec![text], json!({"record": to_value(&record)?})))
+    })
+    .await
+}
+
+/// Records a weight.
+pub(crate) async fn weight(args: &WeightArgs) -> Exit {
+    give(args.json, async {
+        let options = WeightOptions {
+            date_time: args.date_time.as_deref().map(DateInput::Text),
+            user: args.by.clone(),
+        };
+        let client = connect(&args.connection)?;
+        if args.dry_run {
+            let request = client.plan_weight(&args.subject, args.weight, &options).await?;
+            let text =
+                format!("would record {} g for {} at {}", request.weight, args.subject, request.date_time);
+            return Ok(Answer::new(vec![text], json!({"request": to_value(&request)?})).planned());
+        }
+        let record = client.register_weight(&args.subject, args.weight, &options).await?;
+        let weight = record.weight.unwrap_or_default();
+        let text = format!("recorded {weight} g for {} at {}", record.subject, record.date_time);
+        Ok(Answer::new(vec![text], json!({"record": to_value(&record)?})))
+    })
+    .await
+}
+
+/// A session as it is typed: its eid, its address, or its folder, also from where one stands.
+fn session(typed: &str) -> Result<SessionReference, Failure> {
+    match SessionReference::parse(typed) {
+        Ok(SessionReference::Folder(folder)) => Ok(SessionReference::Folder(whole_path(&folder)?)),
+        Ok(other) => Ok(other),
+        Err(_) if Path::new(typed).is_dir() => Ok(SessionReference::Folder(whole_path(Path::new(typed))?)),
+        Err(error) => Err(Failure::new(Exit::Usage, error)),
+    }
+}
+
+fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
+}

@@ -1,0 +1,28 @@
+//! `exists`: whether Alyx knows names.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, give};
+use super::connect::connect;
+use crate::alyx::Endpoint;
+use crate::cli::args::ExistsArgs;
+use crate::cli::exit::Exit;
+
+/// Asks for each name.
+pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
+    give(args.json, async {
+        let client = connect(&args.connection)?;
+        let endpoint = Endpoint::from(args.endpoint);
+        let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
+        for name in &args.names {
+            let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;
+            missing |= record.is_none();
+            let said = if record.is_some() { "is on Alyx" } else { "is not on Alyx" };
+            text.push(format!("{} {name:?} {said}", endpoint.member()));
+            members.push(json!({"name": name, "exists": record.is_some(), "record": record}));
+        }
+        let json = json!({"endpoint": endpoint.path().trim_start_matches('/'), "members": members});
+        Ok(Answer::new(text, json).incomplete_if(missing))
+    })
+    .await
+}

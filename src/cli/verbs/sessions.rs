@@ -1,0 +1,233 @@
+//! `create-session`, `register-session`, `create-sessions`, `new-session`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Failure, exit_of, give, left_out_json, whole_path, whole_paths};
+use super::connect::connect;
+use super::files::{planned_lines, registered_json, registered_lines, sizes};
+use crate::alf::timestamp::DateInput;
+use crate::alyx::SessionRecord;
+use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs};
+use crate::cli::exit::Exit;
+use crate::cli::progress;
+use crate::daemon::lock::RootLock;
+use crate::registration::flagged::FlaggedOptions;
+use crate::registration::{
+    CreateSessionsOptions, FilesToRegister, LeftOut, NewSessionOptions, PlannedSession, RegisterFilesOptions,
+    RegistrationClient, SessionDetails,
+};
+
+/// Creates a session, or changes the one that is there.
+pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
+    give(args.json, async {
+        let client = connect(&args.connection)?;
+        let (folder, details) = (whole_path(&args.folder)?, args.details.details());
+        if args.dry_run {
+            let planned = client.plan_session(&folder, &details).await?;
+            return Ok(Answer::new(vec![planned_line(&planned)], planned_json(&folder, &planned)?).planned());
+        }
+        let record = client.create_session(&folder, &details).await?;
+        Ok(Answer::new(vec![session_line(&record)], session_json(&folder, &record)?.into()))
+    })
+    .await
+}
+
+/// Creates a session, or changes the one that is there, and registers its files.
+pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
+    give(args.json, async {
+        let client = connect(&args.connection)?;
+        let (folder, details) = (whole_path(&args.folder)?, args.details.details());
+        let options = RegisterFilesOptions {
+            protected: args.protected.into(),
+            force: args.force,
+            ..RegisterFilesOptions::default()
+        };
+        let (files, others) = files_of(&client, &folder, args).await?;
+        options.progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
+        let progress = Arc::clone(&options.progress);
+        let work = async {
+            match args.dry_run {
+                true => plan(&client, &folder, &details, &files, others, &options).await,
+                false => register(&client, &folder, &details, files, others, &options, args.no_files).await,
+            }
+        };
+        progress::shown(&progress, work).await
+    })
+    .await
+}
+
+/// The files to register, and those of the folder that are none.
+async fn files_of(
+    client: &RegistrationClient,
+    folder: &Path,
+    args: &RegisterSessionArgs,
+) -> Result<(Vec<PathBuf>, Vec<LeftOut>), Failure> {
+    if args.no_files {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    if !args.files.is_empty() {
+        return Ok((whole_paths(&args.files)?, Vec::new()));
+    }
+    let found = client.find_files(folder).await?;
+    Ok((found.files.into_iter().map(|file| file.path).collect(), found.left_out))
+}
+
+async fn plan(
+    client: &RegistrationClient,
+    folder: &Path,
+    details: &SessionDetails,
+    files: &[PathBuf],
+    others: Vec<LeftOut>,
+    options: &RegisterFilesOptions,
+) -> Result<Answer, Failure> {
+    let planned = client.plan_session(folder, details).await?;
+    let (requests, mut left_out) = client.plan_files(files, options).await?;
+    let explicit = left_out.len();
+    left_out.extend(others);
+    let mut text = vec![planned_line(&planned)];
+    text.extend(planned_lines(&requests, &left_out));
+    let mut json = planned_json(folder, &planned)?;
+    let more = json!({"files": {"requests": to_value(&requests)?, "left_out": left_out_json(&left_out)}});
+    if let (Value::Object(all), Value::Object(more)) = (&mut json, more) {
+        all.extend(more);
+    }
+    let problem = explicit > 0 || left_out.iter().any(|file| file.reason.is_problem());
+    Ok(Answer::new(text, json).planned().incomplete_if(problem))
+}
+
+async fn register(
+    client: &RegistrationClient,
+    folder: &Path,
+    details: &SessionDetails,
+    files: Vec<PathBuf>,
+    others: Vec<LeftOut>,
+    options: &RegisterFilesOptions,
+    no_files: bool,
+) -> Result<Answer, Failure> {
+    let wanted = if no_files { FilesToRegister::None } else { FilesToRegister::These(files.clone()) };
+    let (record, registered) = client.register_session(folder, details, &wanted, options).await?;
+    let mut text = vec![session_line(&record)];
+    let mut json = session_json(folder, &record)?;
+    let Some(mut registered) = registered else { return Ok(Answer::new(text, json.into())) };
+    let gaps = registered.records.iter().any(Option::is_none);
+    registered.left_out.extend(others);
+    text.extend(registered_lines(&files, &registered));
+    json.insert("files".into(), registered_json(&files, &registered)?.into());
+    let problem = registered.left_out.iter().any(|file| file.reason.is_problem());
+    Ok(Answer::new(text, json.into()).incomplete_if(gaps || problem))
+}
+
+/// Registers the session of every flag below a folder.
+pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
+    give(args.json, async {
+        let client = connect(&args.connection)?;
+        let root = whole_path(&args.root)?;
+        // The daemon on the same root would create the same sessions.
+        let _lock = match args.dry_run {
+            true => None,
+            false => Some(RootLock::acquire(&root).map_err(|error| Failure::new(Exit::Io, error))?),
+        };
+        let mut flagged =
+            FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
+        flagged.files.protected = args.protected.into();
+        let progress = Arc::clone(&flagged.files.progress);
+        let options = CreateSessionsOptions {
+            glob_pattern: args.glob_pattern.clone(),
+            dry: args.dry_run,
+            flagged,
+        };
+        let sessions = progress::shown(&progress, client.create_sessions(&root, &options)).await?;
+        let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for session in sessions {
+            let folder = session.folder.to_string_lossy().into_owned();
+            match session.record {
+                Ok(Some(record)) => {
+                    text.push(format!("ok    {folder}  {}", record.eid()));
+                    list.push(json!({"folder": folder, "outcome": "registered", "eid": record.eid(), "session": to_value(&record)?}));
+                }
+                Ok(None) => {
+                    text.push(format!("would {folder}"));
+                    list.push(json!({"folder": folder, "outcome": "planned"}));
+                }
+                Err(error) => {
+                    text.push(format!("not   {folder}  {error}"));
+                    list.push(json!({"folder": folder, "outcome": "failed", "error": error.to_string()}));
+                    failed.push(error);
+                }
+            }
+        }
+        let n = list.len() - failed.len();
+        let verb = if args.dry_run { "flagged" } else { "registered" };
+        text.push(format!("{n} {verb}, {} not", failed.len()));
+        let answer = Answer::new(text, json!({"root": root.to_string_lossy(), "sessions": list}));
+        let answer = answer.incomplete_if(!failed.is_empty());
+        // One that is away fails them all.
+        let exit = match failed.first().map(exit_of) {
+            Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
+            _ => answer.exit,
+        };
+        Ok(if args.dry_run { answer.planned() } else { Answer { exit, ..answer } })
+    })
+    .await
+}
+
+/// Makes the folder of a new session and registers the session.
+pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
+    give(args.json, async {
+        let client = connect(&args.connection)?;
+        let root = whole_path(&args.root)?;
+        let options = NewSessionOptions {
+            date: args.date.as_deref().map(DateInput::Text),
+            number: args.number,
+            register: !args.no_register,
+            details: args.details.details(),
+        };
+        let made = client.create_new_session(&args.subject, &root, &options).await?;
+        let folder = made.folder.to_string_lossy().into_owned();
+        let eid = made.eid.map(|eid| eid.to_string());
+        let line = match &eid {
+            Some(eid) => format!("{folder}  {eid}"),
+            None => folder.clone(),
+        };
+        Ok(Answer::new(vec![line], json!({"folder": folder, "eid": eid})))
+    })
+    .await
+}
+
+fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
+}
+
+fn session_line(record: &SessionRecord) -> String {
+    format!("session {}  {}", record.eid(), record.url)
+}
+
+fn session_json(folder: &Path, record: &SessionRecord) -> Result<Map<String, Value>, Failure> {
+    Ok(Map::from_iter([
+        ("folder".to_owned(), folder.to_string_lossy().into()),
+        ("eid".to_owned(), record.eid().into()),
+        ("session".to_owned(), to_value(record)?),
+    ]))
+}
+
+fn planned_line(planned: &PlannedSession) -> String {
+    match &planned.eid {
+        None => format!("would create session {}", planned.session),
+        Some(eid) if planned.request == Default::default() => {
+            format!("session {}  {eid}  is on Alyx and stays as it is", planned.session)
+        }
+        Some(eid) => format!("would change session {}  {eid}", planned.session),
+    }
+}
+
+fn planned_json(folder: &Path, planned: &PlannedSession) -> Result<Value, Failure> {
+    Ok(json!({
+        "folder": folder.to_string_lossy(),
+        "eid": planned.eid,
+        "request": to_value(&planned.request)?,
+    }))
+}
