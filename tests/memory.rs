@@ -199,6 +199,23 @@ async fn status_history_retry_and_forget_work_without_the_daemon() {
     assert!(!say(&["history"], &config).1.contains(&bad.name()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_scan_did_is_remembered_with_the_rest_and_it_makes_no_ledger_of_its_own() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
+    sessions[0].file("alf/spikes.times.npy", "abc").flag();
+    assert_eq!(say(&["scan"], &config).0, 0);
+    assert!(!rig.beside("etc/state").join(FILE_NAME).exists());
+    let mut daemon = start(&config);
+    daemon.wait_for("data root scanned");
+    daemon.stop();
+    sessions[1].file("alf/spikes.times.npy", "abc").flag();
+    assert_eq!(say(&["scan"], &config).0, 0);
+    let (_, told) = say(&["history"], &config);
+    assert!(told.contains(&sessions[1].name()) && !told.contains(&sessions[0].name()), "{told}");
+}
+
 #[test]
 fn without_a_daemon_and_without_a_ledger_there_is_an_answer_all_the_same() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,8 +5,8 @@ use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -84,6 +84,8 @@ pub struct Progress {
     pub bytes_done: AtomicU64,
     /// Of these, the bytes of files that were known and not read again.
     pub bytes_known: AtomicU64,
+    /// UUID of the session, as soon as it is known: also where the run fails later on.
+    pub eid: OnceLock<String>,
 }
 
 /// How files are read.

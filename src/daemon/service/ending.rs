@@ -1,5 +1,6 @@
 //! How an attempt ended: what it means for its job, for the others, for the ledger and for the log.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Now, Report, Service, cause_prefix};
@@ -115,7 +116,7 @@ impl Service {
         if error.is_outage() {
             told = self.away(error, now);
             // No connection at all is nobody's failure: the session runs as soon as Alyx is back.
-            if matches!(error, Error::Alyx(alyx::Error::Unreachable { maybe_done: false, .. })) {
+            if matches!(error, Error::Alyx(alyx::Error::Unreachable { connected: false, .. })) {
                 tracing::debug!(session = attempt.session, "put off: {error}");
                 return (Outcome::PutOff { at: now.instant }, "");
             }
@@ -162,13 +163,18 @@ impl Service {
         let (session, n, took) = (&attempt.session, attempt.attempt, attempt.took);
         let kind = error.kind();
         let n_files = if let Error::FilesRefused { registered, .. } = error { *registered } else { 0 };
+        let progress = self.notes.get(&attempt.flag).map(|note| &note.progress);
+        let eid = progress.and_then(|progress| progress.eid.get());
+        let bytes = progress.map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
         if told || !self.repeats.is_new(&cause, now.instant) {
             tracing::debug!(session, attempt = n, ?took, outcome, ?retry_in, "not registered: {error}");
         } else if outcome == "needs_person" {
             tracing::warn!(
                 session,
+                eid,
                 attempt = n,
                 n_files,
+                bytes,
                 ?took,
                 outcome,
                 ?retry_in,
@@ -179,8 +185,10 @@ impl Service {
         } else {
             tracing::warn!(
                 session,
+                eid,
                 attempt = n,
                 n_files,
+                bytes,
                 ?took,
                 outcome,
                 ?retry_in,
