@@ -95,7 +95,7 @@ async fn a_server_that_is_not_there_says_so_and_nothing_was_done() {
         Default::default(),
     );
     let error = session.register(&client, &with_files()).await.unwrap_err();
-    assert!(matches!(&error, Error::Alyx(alyx::Error::Unreachable { maybe_done: false, .. })), "{error:?}");
+    assert!(matches!(&error, Error::Alyx(alyx::Error::Unreachable { connected: false, .. })), "{error:?}");
     assert!(error.to_string().contains(&url) && error.is_outage(), "{error}");
     assert!(session.is_flagged());
 }
@@ -272,6 +272,94 @@ async fn a_flag_that_cannot_be_removed_is_told_after_everything_is_registered() 
     assert!(session.is_flagged());
 }
 
+#[tokio::test]
+async fn one_session_in_two_folders_is_created_once() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let client = alyx.client();
+    for day in 1..=10 {
+        let path = format!("cortexlab/Subjects/KS014/2024-05-{day:02}/001");
+        let (behaviour, video) =
+            (rig.session_at(&format!("disk1/{path}")), rig.session_at(&format!("disk2/{path}")));
+        behaviour.file("alf/spikes.times.npy", "a").flag();
+        video.file("alf/spikes.depths.npy", "b").flag();
+        let options = with_files();
+        let (one, two) =
+            tokio::join!(behaviour.register(&client, &options), video.register(&client, &options));
+        assert_eq!(one.unwrap().eid, two.unwrap().eid);
+        assert_eq!(alyx.datasets(&video).await.len(), 2);
+    }
+    assert_eq!(alyx.control().sessions().len(), 10);
+}
+
+#[tokio::test]
+async fn a_session_folder_with_a_twin_is_refused_and_names_both() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for number in ["001", "1"] {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{number}"));
+        session.file("alf/spikes.times.npy", number).flag();
+    }
+    for number in ["001", "1"] {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{number}"));
+        let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+        assert!(error.to_string().contains("\"001\"") && error.to_string().contains("\"1\""), "{error}");
+        assert_eq!(error.next_step(), NextStep::NeedsPerson);
+        assert!(session.is_flagged());
+    }
+    assert!(alyx.control().sessions().is_empty());
+}
+
+#[tokio::test]
+async fn a_dataset_behind_a_link_that_leads_nowhere_keeps_the_flag() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for name in ["alf/spikes.clusters.npy", "raw_video_data"] {
+        let session = flagged(&rig);
+        std::os::unix::fs::symlink("/not/mounted/here", session.folder.join(name)).unwrap();
+        let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(error.next_step(), NextStep::NeedsPerson);
+        assert!(session.is_flagged());
+    }
+    let session = flagged(&rig);
+    std::os::unix::fs::symlink("/not/mounted/here", session.folder.join("figure.png")).unwrap();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flag_of_which_no_line_names_a_dataset_is_kept() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = flagged(&rig);
+    session.flag_with("*.npy\nmistyped\n");
+    let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+    assert!(error.to_string().contains("mistyped"), "{error}");
+    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert!(session.is_flagged() && alyx.control().sessions().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_server_repeats_of_a_login_does_not_reach_an_error() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let mut options = alyx.options();
+    let login =
+        alyx::Credentials::Password { username: "me".into(), password: "s3cr&t w/ords".to_owned().into() };
+    options.credentials = login;
+    for body in ["you sent password=s3cr%26t+w%2Fords", "you sent s3cr&t w/ords"] {
+        let fault = Fault::Status {
+            code: 500,
+            body: body.into(),
+            content_type: "text/plain".into(),
+            retry_after: None,
+        };
+        alyx.control().add_fault(every("POST", "/auth-token", fault));
+        let client = alyx_registrar::registration::RegistrationClient::new(
+            alyx::Client::new(options.clone()).unwrap(),
+            Default::default(),
+        );
+        let error = flagged(&rig).register(&client, &with_files()).await.unwrap_err().to_string();
+        alyx.control().clear_faults();
+        assert!(error.contains("you sent") && !error.contains("s3cr"), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn scan_says_by_its_exit_code_whether_all_went_well() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
@@ -302,6 +390,13 @@ async fn scan_says_by_its_exit_code_whether_all_went_well() {
     let line: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
     assert_eq!((line["outcome"].as_str(), line["datasets"].as_u64()), (Some("registered"), Some(0)));
     assert!(alyx.control().datasets().is_empty());
+
+    // A root that is missing does not keep the others from being served.
+    session.flag();
+    let (code, said) =
+        run(&good, &["--data-root", "/not/there", "--data-root", rig.root().to_str().unwrap()]);
+    assert_eq!((code, session.is_flagged()), (Some(1), false), "{said}");
+    assert!(said.contains("/not/there"), "{said}");
 
     session.flag();
     rig.session("cortexlab", "nobody").flag();

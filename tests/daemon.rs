@@ -124,6 +124,47 @@ async fn killed_at_the_confirmation_it_goes_on_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stopped_while_a_session_is_created_it_waits_for_the_answer() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = Gate::default();
+    alyx.control().add_fault(once("POST", "/sessions", Fault::Hold(gate.clone())));
+    let mut stopped = daemon(&alyx, &rig, "");
+    gate.reached().await;
+    stopped.signal("TERM");
+    stopped.wait_for("stopping (SIGTERM)");
+    gate.open();
+    assert_eq!(stopped.wait().code(), Some(0), "{}", stopped.text());
+    assert_eq!(alyx.control().sessions().len(), 1);
+    let mut daemon = daemon(&alyx, &rig, "");
+    daemon.wait_for("created=false");
+    assert_eq!(alyx.control().sessions().len(), 1);
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_a_session_is_created_it_does_not_create_it_again_before_that_has_ended() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = Gate::default();
+    alyx.control().add_fault(once("POST", "/sessions", Fault::Hold(gate.clone())));
+    let killed = daemon(&alyx, &rig, "");
+    gate.reached().await;
+    killed.signal("KILL");
+    drop(killed);
+    alyx.control().clear_requests();
+    let mut daemon = daemon(&alyx, &rig, "");
+    // It has looked and found nothing, because the server is still at the first creation.
+    alyx.control().wait_for(|seen| seen.method == "GET" && seen.path == "/sessions").await;
+    gate.open();
+    daemon.wait_for("created=false");
+    assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (1, 1));
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_stops_within_seconds_while_a_huge_file_is_read() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

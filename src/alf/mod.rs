@@ -3,6 +3,16 @@
 //! Everything here is pure: no IO, no clock, no async. A value that exists has been parsed whole.
 
 pub(crate) mod characters;
+/// A name for people to read: control characters, which would forge a line of a log or steer a terminal, are escaped.
+///
+/// ```
+/// assert_eq!(alyx_registrar::alf::printable("a\nb\u{1b}[2J é"), "a\\nb\\u{1b}[2J é");
+/// ```
+pub fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 pub mod dataset_name;
 pub mod dataset_path;
 pub mod dataset_type;

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
@@ -18,11 +18,10 @@ use super::pace::Pace;
 use super::page::Page;
 use super::reply::{Answer, Reply};
 use super::retry::{Decision, Repeat, RetryPolicy};
-use super::token_store::TokenStore;
 
 /// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
 const LARGEST_ANSWER: usize = 64 << 20;
-/// The most pages of one list that are followed, should a server's `next` go in circles.
+/// The most pages of one list that are followed.
 const MOST_PAGES: usize = 10_000;
 
 /// How long to wait for the server.
@@ -75,22 +74,22 @@ impl ClientOptions {
 /// A connection to one Alyx database as one user. Cheap to clone: clones share token and connections.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    http: reqwest::Client,
-    base: String,
-    options: ClientOptions,
+pub(super) struct Shared {
+    pub(super) http: reqwest::Client,
+    pub(super) base: String,
+    pub(super) options: ClientOptions,
     /// Those in use: the first ones are in the options.
-    credentials: std::sync::RwLock<Credentials>,
-    token: Mutex<TokenState>,
-    username: OnceCell<String>,
+    pub(super) credentials: std::sync::RwLock<Credentials>,
+    pub(super) token: Mutex<TokenState>,
+    pub(super) username: OnceCell<String>,
     /// After a 429 everybody waits, not only the request that met it: the limit is per user.
-    not_before: std::sync::Mutex<Option<Instant>>,
-    pace: Option<std::sync::Mutex<Pace>>,
+    pub(super) not_before: std::sync::Mutex<Option<Instant>>,
+    pub(super) pace: Option<std::sync::Mutex<Pace>>,
     /// Notices of the server's headers that have been told.
-    told: std::sync::Mutex<HashSet<String>>,
+    pub(super) told: std::sync::Mutex<HashSet<String>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -162,6 +161,13 @@ impl Client {
                     .into(),
             ));
         }
+        if let Credentials::Token { token, .. } = &options.credentials
+            && TokenState::header(token).is_none()
+        {
+            return Err(Error::Options(
+                "the token holds characters that no token has; write it again".into(),
+            ));
+        }
         let http = reqwest::Client::builder()
             .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.timeouts.connect)
@@ -190,51 +196,9 @@ impl Client {
         &self.shared.base
     }
 
-    /// The user who is logged in.
-    ///
-    /// # Errors
-    /// With a token alone the server is asked at `/me`; a server without it leaves the name unknown:
-    /// [`Error::Options`] asks for `alyx.username`.
-    pub async fn username(&self) -> Result<&str, Error> {
-        if let Some(known) = self.shared.options.credentials.username() {
-            return Ok(known);
-        }
-        let ask = || async {
-            match self.send(Call::get("/me")).await {
-                Ok(me) => match me.get("username").and_then(Value::as_str) {
-                    Some(name) => Ok(name.to_owned()),
-                    None => Err(Error::Options(
-                        "the server does not say whose token this is; set alyx.username".into(),
-                    )),
-                },
-                Err(Error::NotFound { .. } | Error::NotAlyx { .. }) => {
-                    Err(Error::Options("this Alyx cannot say whose token this is; set alyx.username".into()))
-                }
-                Err(other) => Err(other),
-            }
-        };
-        self.shared.username.get_or_try_init(ask).await.map(String::as_str)
-    }
-
-    /// Logs in now instead of at the first request. A token of an earlier run is believed until a request is
-    /// refused with it.
-    ///
-    /// # Errors
-    /// [`Error::Login`] for wrong credentials; the errors of any request.
-    pub async fn login(&self) -> Result<(), Error> {
-        self.token(0).await.map(drop)
-    }
-
-    /// Logs in from now on with these, such as a password that was changed. They are of the same user: his name is
-    /// in records that are on their way. The token in use is forgotten.
-    pub async fn replace_credentials(&self, credentials: Credentials) {
-        let mut state = self.shared.token.lock().await;
-        *self.shared.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
-        state.forget();
-    }
-
-    fn credentials(&self) -> Credentials {
-        self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How long one request may take, from the connection to the last byte of the answer.
+    pub fn request_timeout(&self) -> Duration {
+        self.shared.options.timeouts.request
     }
 
     /// Asks for next to nothing, to see whether the server answers.
@@ -263,12 +227,15 @@ impl Client {
         let strange = || Error::NotAlyx { what: what.clone(), reason: "no list".to_owned() };
         let mut page = Page::read(self.send(Call { query: Query::Pairs(query), ..Call::get(path) }).await?)
             .ok_or_else(strange)?;
-        let mut items = Vec::new();
-        for _ in 0..MOST_PAGES {
+        let (mut items, mut seen) = (Vec::new(), HashSet::new());
+        while seen.len() < MOST_PAGES {
             for item in page.items {
                 items.push(typed(item, &what)?);
             }
             let Some(next) = page.next else { return Ok(items) };
+            if !seen.insert(next.clone()) {
+                break;
+            }
             let body = self.send(Call { query: Query::Raw(&next), ..Call::get(path) }).await?;
             page = Page::read(body).ok_or_else(strange)?;
         }
@@ -313,6 +280,7 @@ impl Client {
                             url: shared.base.clone(),
                             reason,
                             maybe_done: maybe_done && call.method != Method::GET,
+                            connected: maybe_done,
                         }),
                     };
                 }
@@ -320,86 +288,8 @@ impl Client {
         }
     }
 
-    /// The token, of this generation at least: logs in where there is none. Only one task logs in at a time.
-    async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
-        let mut state = self.shared.token.lock().await;
-        if let Some(token) = &state.token
-            && state.generation >= at_least
-        {
-            return Ok((token.clone(), state.generation));
-        }
-        let token = match self.credentials() {
-            Credentials::Token { token, .. } => token,
-            Credentials::Password { username, password } => {
-                let kept = self.token_store(&username);
-                // A kept token is tried once. Where it has died, the caller comes back for a newer one.
-                match kept.as_ref().filter(|_| at_least == 0 && !state.forgotten).and_then(TokenStore::load) {
-                    Some(token) => token,
-                    None => {
-                        let token = self.log_in(&username, &password).await?;
-                        if let Some(store) = kept {
-                            store.save(&token);
-                        }
-                        token
-                    }
-                }
-            }
-        };
-        state.replace(token.clone());
-        Ok((token, state.generation))
-    }
-
-    fn token_store(&self, username: &str) -> Option<TokenStore> {
-        let folder = self.shared.options.token_folder.as_ref()?;
-        Some(TokenStore::new(folder, &self.shared.base, username))
-    }
-
-    async fn log_in(&self, username: &str, password: &SecretString) -> Result<SecretString, Error> {
-        let refused = |reason| Error::Login {
-            url: self.shared.base.clone(),
-            username: Some(username.to_owned()),
-            reason,
-        };
-        let mut attempt = 0;
-        let answer = loop {
-            attempt += 1;
-            let form = [("username", username), ("password", password.expose_secret())];
-            self.wait_for_turn().await;
-            let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
-            let reply = self.read(request, "POST /auth-token").await;
-            match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
-                Decision::Again(wait) => {
-                    self.everybody_waits(&reply, wait);
-                    tokio::time::sleep(wait).await;
-                }
-                Decision::Deliver => match reply {
-                    Reply::Answer(answer) => break answer,
-                    Reply::Lost { reason, .. } => {
-                        let url = self.shared.base.clone();
-                        return Err(Error::Unreachable { url, reason, maybe_done: false });
-                    }
-                },
-            }
-        };
-        if !answer.is_success() {
-            // Wrong credentials are a 400 with `non_field_errors`.
-            return Err(match answer.into_error("POST /auth-token", &self.shared.base, Some(username)) {
-                Error::Refused { detail, .. } | Error::Forbidden { detail, .. } => refused(detail),
-                other => other,
-            });
-        }
-        let body = answer.into_json("POST /auth-token")?;
-        match body.get("token").and_then(Value::as_str) {
-            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
-            _ => Err(Error::NotAlyx {
-                what: "POST /auth-token".into(),
-                reason: "no token in the answer".into(),
-            }),
-        }
-    }
-
     /// Keeps to our own pace and to what the server asked for.
-    async fn wait_for_turn(&self) {
+    pub(super) async fn wait_for_turn(&self) {
         let turn =
             self.shared.pace.as_ref().and_then(|pace| pace.lock().ok().map(|mut p| p.take(Instant::now())));
         if let Some(time) = turn.filter(|time| *time > Instant::now()) {
@@ -435,7 +325,7 @@ impl Client {
     }
 
     /// Sends once and reads the answer whole.
-    async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
+    pub(super) async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
         let lost = |e: reqwest::Error| Reply::Lost {
             maybe_done: !e.is_connect() && !e.is_builder(),
             reason: if e.is_timeout() && !e.is_connect() {
@@ -465,10 +355,14 @@ impl Client {
                 Err(error) => return lost(error),
             }
         }
+        // What a server says goes into errors and logs; one that repeats what it was sent must not bring a secret.
+        if !(200..300).contains(&status) || !body.starts_with(b"{") && !body.starts_with(b"[") {
+            body = self.without_secrets(body).await;
+        }
         Reply::Answer(Answer { status, retry_after, location, body })
     }
 
-    fn everybody_waits(&self, reply: &Reply, wait: Duration) {
+    pub(super) fn everybody_waits(&self, reply: &Reply, wait: Duration) {
         let Reply::Answer(answer) = reply else { return };
         if (answer.status == 429 || answer.retry_after.is_some())
             && let Ok(mut until) = self.shared.not_before.lock()

@@ -33,7 +33,7 @@ pub enum Error {
     #[error("{0}")]
     Options(String),
     /// No answer: no connection, a time-out, or a connection cut in between.
-    #[error("no answer from {url} ({reason}){}", if *.maybe_done { "; whether Alyx carried it out is not known" } else { "" })]
+    #[error("no answer from {url} ({reason}){}", unanswered(*.connected, *.maybe_done))]
     Unreachable {
         /// The base URL.
         url: String,
@@ -42,6 +42,8 @@ pub enum Error {
         /// Whether the request may have been carried out although its answer was lost. A creation must be looked
         /// up before it is tried again.
         maybe_done: bool,
+        /// Whether there was a connection at all. Without one, every other request would fail as well.
+        connected: bool,
     },
     /// The server, or a proxy before it, is overloaded or down: 429, 502, 503, 504.
     #[error("{what}: the server is busy or down (HTTP {status}{})", trimmed(.body))]
@@ -56,7 +58,7 @@ pub enum Error {
         body: String,
     },
     /// The login was refused, or the token was and cannot be renewed.
-    #[error("{url} refuses the login of {}: {reason}; correct the password or token that the configuration names", .username.as_deref().unwrap_or("an unnamed user"))]
+    #[error("{url} refuses the login of {}: {}; correct the password or token that the configuration names", .username.as_deref().unwrap_or("an unnamed user"), .reason.trim_end_matches('.'))]
     Login {
         /// The base URL.
         url: String,
@@ -143,6 +145,14 @@ impl Error {
     /// Whether the whole server is away, so that other requests would fail as well.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAlyx { .. })
+    }
+}
+
+fn unanswered(connected: bool, maybe_done: bool) -> &'static str {
+    match (connected, maybe_done) {
+        (_, true) => "; whether Alyx carried it out is not known",
+        (false, _) => "; check the network, and that alyx.url is right, http or https included",
+        (true, false) => "",
     }
 }
 

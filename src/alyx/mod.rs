@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
+mod login;
 mod measurement_records;
 mod one_settings;
 mod pace;

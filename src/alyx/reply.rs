@@ -84,7 +84,7 @@ impl Answer {
     pub(super) fn shown(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let plain = if text.trim_start().starts_with('<') { strip_tags(&text) } else { text.into_owned() };
-        let folded = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+        let folded = in_one_line(&plain);
         match folded.char_indices().nth(SHOWN) {
             Some((cut, _)) => format!("{} …", &folded[..cut]),
             None => folded,
@@ -155,11 +155,17 @@ fn reasons(body: &Value) -> String {
             field => format!("{field}: {text}"),
         });
     }
-    let line = told.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = in_one_line(&told.join("; "));
     match line.char_indices().nth(2 * SHOWN) {
         Some((cut, _)) => format!("{} …", &line[..cut]),
         None => line,
     }
+}
+
+/// White space folded and control characters gone: an answer must not forge a line of the log or steer a terminal.
+fn in_one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The `details` of a "One or more datasets is protected".

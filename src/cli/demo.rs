@@ -53,7 +53,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Exit {
         _ = tokio::signal::ctrl_c() => Exit::Interrupted,
     };
     if args.keep {
-        println!("The example is kept in {}", folder.keep().display());
+        say!("The example is kept in {}", folder.keep().display());
     }
     exit
 }
@@ -62,14 +62,14 @@ async fn show(folder: &Path) -> anyhow::Result<Exit> {
     let level = LogOptions { level: LogLevel::Error, format: LogFormat::Text };
     logging::init(&level).map_err(anyhow::Error::msg)?;
     let root = folder.join("data");
-    println!("An example rig with {} finished sessions: {}", SESSIONS.len(), root.display());
+    say!("An example rig with {} finished sessions: {}", SESSIONS.len(), root.display());
     for session in &SESSIONS {
         session.write(&root)?;
     }
     let sandbox = Sandbox::start(SandboxOptions::default()).await?;
-    println!("An Alyx for trying things out: {}", sandbox.url());
+    say!("An Alyx for trying things out: {}", sandbox.url());
     let config = configuration(folder, &root, sandbox.url())?;
-    println!("The daemon watches, configured by {}\n", folder.join("config.yaml").display());
+    say!("The daemon watches, configured by {}\n", folder.join("config.yaml").display());
 
     let credentials = assemble::credentials(&config).map_err(|_| anyhow::anyhow!("no credentials"))?;
     let client = assemble::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
@@ -131,11 +131,7 @@ async fn outcomes(
                 for session in &SESSIONS {
                     std::fs::write(session.flag(root), "")?;
                 }
-                println!(
-                    "{} flags dropped ({:.1} ms)",
-                    SESSIONS.len(),
-                    dropped.elapsed().as_secs_f64() * 1e3
-                );
+                say!("{} flags dropped ({:.1} ms)", SESSIONS.len(), dropped.elapsed().as_secs_f64() * 1e3);
             }
             Report::Scanned(_) => {}
             Report::Attempt { attempt, .. } => {
@@ -144,13 +140,13 @@ async fn outcomes(
                     AttemptResult::Registered(done) => format!("registered; left out: {}", done.left_out),
                     // Still settling: it runs again by itself.
                     AttemptResult::Failed(error @ crate::registration::Error::StillChanging { .. }) => {
-                        println!("  {:<24} waits: {error}", attempt.session);
+                        say!("  {:<24} waits: {error}", attempt.session);
                         continue;
                     }
                     AttemptResult::Failed(error) => error.to_string(),
                     AttemptResult::Gone | AttemptResult::Stopped => continue,
                 };
-                println!("  {:<24} {outcome}", attempt.session);
+                say!("  {:<24} {outcome}", attempt.session);
                 shown.insert(attempt.flag, Shown { took: attempt.took, outcome });
                 if shown.len() == SESSIONS.len() {
                     break;
@@ -167,8 +163,8 @@ async fn table(
     root: &Path,
     outcomes: &HashMap<PathBuf, Shown>,
 ) -> anyhow::Result<bool> {
-    println!("\nRead back from Alyx:");
-    println!("{:<24} {:<36} {:>8} {:>9} {:>7}  outcome", "session", "eid", "datasets", "bytes", "took");
+    say!("\nRead back from Alyx:");
+    say!("{:<24} {:<36} {:>8} {:>9} {:>7}  outcome", "session", "eid", "datasets", "bytes", "took");
     let mut waiting: Vec<&ExampleSession> = Vec::new();
     let mut complete = true;
     for session in &SESSIONS {
@@ -190,7 +186,7 @@ async fn table(
         };
         let bytes: u64 = datasets.iter().filter_map(|d| d.file_size).sum();
         let outcome = if waits { "waits" } else { session.about };
-        println!(
+        say!(
             "{:<24} {eid:<36} {:>8} {:>9} {took:>7}  {outcome}",
             session.name(),
             datasets.len(),
@@ -202,12 +198,10 @@ async fn table(
     }
     for session in waiting {
         let flag = session.flag(root);
-        println!("\nThe flag still waits in {}", flag.display());
+        say!("\nThe flag still waits in {}", flag.display());
         if let Some(shown) = outcomes.get(&flag) {
-            println!("because: {}.", shown.outcome);
-            println!(
-                "Nothing is lost: the daemon looks again by itself, and at once when the flag is touched."
-            );
+            say!("because: {}.", shown.outcome);
+            say!("Nothing is lost: the daemon looks again by itself, and at once when the flag is touched.");
         }
     }
     Ok(complete)

@@ -33,13 +33,13 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
     })
     .await?;
     if rows.is_empty() && !args.json {
-        println!("Nothing is remembered that fits.");
+        say!("Nothing is remembered that fits.");
     }
     for row in &rows {
         if args.json {
-            println!("{}", outcome_json(row));
+            say!("{}", outcome_json(row));
         } else {
-            println!("{}", outcome_line(row, &zone));
+            say!("{}", outcome_line(row, &zone));
         }
     }
     Ok(())

@@ -61,7 +61,12 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(colours)
+        // Told on standard error, where a full disk or a closed pipe would end the program in the middle of its work.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(builder.with_target(false).finish()),
         LogFormat::Json => Box::new(builder.json().with_ansi(false).flatten_event(true).finish()),

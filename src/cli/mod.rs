@@ -1,5 +1,14 @@
 //! What the operator types.
 
+/// Says a line on standard output. Somebody who has stopped listening (`| head`) is no reason to stop working, as it
+/// would be for `println!`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub mod args;
 mod assemble;
 #[cfg(feature = "sandbox")]
@@ -67,5 +76,6 @@ pub fn main() -> ExitCode {
 
 /// An error for the person at the terminal, before there is a log.
 fn complain(what: impl std::fmt::Display) {
-    eprintln!("alyx-registrar: {what}");
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "alyx-registrar: {what}");
 }

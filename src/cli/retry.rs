@@ -58,7 +58,7 @@ pub(super) async fn forget(args: &ForgetArgs) -> Exit {
 }
 
 fn said(text: &str) -> Exit {
-    println!("{text}.");
+    say!("{text}.");
     Exit::Success
 }
 

@@ -55,7 +55,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
     let shutdown = CancellationToken::new();
     let (rescan, _nobody) = mpsc::unbounded_channel();
     signals::listen(shutdown.clone(), rescan).map_err(|_| Exit::Io)?;
-    println!(
+    say!(
         "An Alyx for trying things out: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
     );
     sandbox.serve(listener, shutdown).await.map_err(|error| {

@@ -27,6 +27,9 @@ use crate::registration::{Error, KnownChecksums, LeftOutSummary, RegistrationCli
 /// How often a session whose files are still changing is looked at again before it is left for another time.
 const LOOKS: u32 = 5;
 
+/// How long a creation that has been sent may take when the scan is stopped.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
 /// What came of one flag, as it is shown.
 struct Line {
     session: String,
@@ -70,11 +73,23 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         Exit::Io
     })?;
 
+    // Said before the first flag: whoever tries a new configuration has none yet.
+    if let Err(error) = client.alyx().ping().await {
+        tracing::error!("{error}");
+        return Err(match error.next_step() {
+            NextStep::NeedsCredentials => Exit::Refused,
+            NextStep::TryAgain { .. } => Exit::Unavailable,
+            NextStep::NeedsPerson => Exit::Incomplete,
+        });
+    }
     let mut flags = Vec::new();
-    let mut missed = false;
+    let mut missed = 0;
     for root in &config.data_roots {
-        let found = walk(&config, &root.path, &shutdown).await?;
-        missed |= !found.problems.is_empty();
+        let Some(found) = walk(&config, &root.path, &shutdown).await else {
+            missed += 1;
+            continue;
+        };
+        missed += found.problems.len();
         for problem in &found.problems {
             tracing::warn!("{problem}");
         }
@@ -85,6 +100,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let mut options = assemble::flagged(&config);
     let ledger = if args.dry_run { None } else { ledger(&config) };
     options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn KnownChecksums>);
+    if let Some(ledger) = ledger.clone() {
+        client.remember_creations(ledger);
+    }
     let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
     let mut lines = futures_util::stream::iter(flags)
@@ -101,7 +119,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let (mut failed, mut done) = (Vec::new(), 0);
     let work = async {
         while let Some(line) = lines.next().await {
-            progress::above(|| if args.json { println!("{}", line.to_json()) } else { line.print() });
+            progress::above(|| if args.json { say!("{}", line.to_json()) } else { line.print() });
             match line.outcome {
                 Outcome::Failed(error) => failed.push(error),
                 _ => done += 1,
@@ -110,12 +128,18 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     };
     tokio::select! {
         biased;
-        () = shutdown.cancelled() => return Ok(Exit::Interrupted),
+        () = shutdown.cancelled() => {
+            // Cut off, a creation would be carried out when nobody looks any more.
+            let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
+            return Ok(Exit::Interrupted);
+        }
         () = progress::shown(&options.files.progress, work) => {}
     }
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };
-        println!("{done} {verb}, {} not; {} flags in all", failed.len(), done + failed.len());
+        let problems =
+            if missed == 0 { String::new() } else { format!("; {missed} other problems, see above") };
+        say!("{done} {verb}, {} not; {} flags in all{problems}", failed.len(), done + failed.len());
     }
     Ok(verdict(&failed, done, missed))
 }
@@ -137,31 +161,29 @@ fn remember(ledger: &Ledger, row: &OutcomeRow) {
 }
 
 /// The exit code. Pure.
-fn verdict(failed: &[Error], done: usize, missed: bool) -> Exit {
+fn verdict(failed: &[Error], done: usize, missed: usize) -> Exit {
     if failed.iter().any(|e| e.next_step() == NextStep::NeedsCredentials) {
         return Exit::Refused;
     }
     if done == 0 && !failed.is_empty() && failed.iter().all(Error::is_outage) {
         return Exit::Unavailable;
     }
-    if failed.is_empty() && !missed { Exit::Success } else { Exit::Incomplete }
+    if failed.is_empty() && missed == 0 { Exit::Success } else { Exit::Incomplete }
 }
 
 /// Looks for flags below one root.
-async fn walk(config: &Config, root: &Path, shutdown: &CancellationToken) -> Result<Scan, Exit> {
+async fn walk(config: &Config, root: &Path, shutdown: &CancellationToken) -> Option<Scan> {
     if let Err(error) = std::fs::read_dir(root) {
         tracing::error!(
             "the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots"
         );
-        return Err(Exit::Incomplete);
+        return None;
     }
     let layout = Layout { root: root.to_owned(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let stop = shutdown.clone();
     let walk = tokio::task::spawn_blocking(move || scan_root(layout, &|| stop.is_cancelled()));
-    walk.await.map_err(|error| {
-        tracing::error!("internal fault while scanning: {error}; please report it");
-        Exit::Incomplete
-    })
+    let fault = |error| tracing::error!("internal fault while scanning: {error}; please report it");
+    walk.await.map_err(fault).ok()
 }
 
 /// One flag, from the first look to the line that is shown.
@@ -224,7 +246,7 @@ impl Line {
         match &self.outcome {
             Outcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                println!(
+                say!(
                     "ok    {}  {eid}  {} datasets, {size}, {took:.2} s{}",
                     self.session,
                     self.files,
@@ -233,14 +255,9 @@ impl Line {
             }
             Outcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
-                println!(
-                    "would {}  {state}  {} datasets, {size}{}",
-                    self.session,
-                    self.files,
-                    aside(left_out)
-                );
+                say!("would {}  {state}  {} datasets, {size}{}", self.session, self.files, aside(left_out));
             }
-            Outcome::Failed(error) => println!("not   {}  {error}", self.session),
+            Outcome::Failed(error) => say!("not   {}  {error}", self.session),
         }
     }
 
@@ -305,17 +322,17 @@ mod tests {
 
     fn away() -> Error {
         let (url, reason) = ("http://x".into(), "refused".into());
-        alyx::Error::Unreachable { url, reason, maybe_done: false }.into()
+        alyx::Error::Unreachable { url, reason, maybe_done: false, connected: false }.into()
     }
 
     #[test]
     fn the_exit_code_says_whether_all_went_well() {
-        assert_eq!(verdict(&[], 3, false), Exit::Success);
-        assert_eq!(verdict(&[], 3, true), Exit::Incomplete);
-        assert_eq!(verdict(&[Error::Invalid("x".into())], 3, false), Exit::Incomplete);
-        assert_eq!(verdict(&[away()], 0, false), Exit::Unavailable);
-        assert_eq!(verdict(&[away()], 1, false), Exit::Incomplete);
+        assert_eq!(verdict(&[], 3, 0), Exit::Success);
+        assert_eq!(verdict(&[], 3, 1), Exit::Incomplete);
+        assert_eq!(verdict(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);
+        assert_eq!(verdict(&[away()], 0, 0), Exit::Unavailable);
+        assert_eq!(verdict(&[away()], 1, 0), Exit::Incomplete);
         let login = alyx::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
-        assert_eq!(verdict(&[away(), login.into()], 0, false), Exit::Refused);
+        assert_eq!(verdict(&[away(), login.into()], 0, 0), Exit::Refused);
     }
 }

@@ -52,7 +52,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     .await?;
     if args.json {
         let last: Vec<_> = last.iter().map(outcome_json).collect();
-        println!("{}", json!({"daemon": status.daemon, "sessions": status.sessions, "last": last}));
+        say!("{}", json!({"daemon": status.daemon, "sessions": status.sessions, "last": last}));
     } else {
         print!("{}", text(&status, &last, Timestamp::now(), &zone));
     }

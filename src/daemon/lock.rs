@@ -1,20 +1,31 @@
-//! Locks: two programs on one data root would each find a session absent and each create it; two daemons on one
-//! state folder would each write its ledger.
+//! A lock on a data root: two programs on one root would each find a session absent and each create it.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
+/// Where the kernel lists the sockets of all programs, abstract ones with `@` before their name.
+const LIST: &str = "/proc/net/unix";
+/// Beginning of the names that hold a path.
+const AT: &str = "alyx-registrar/at";
+/// The longest name of a socket, in bytes.
+const LONGEST: usize = 107;
+
 /// Held as long as this value lives; the kernel lets go of it when the process ends, however it ends.
 ///
-/// An abstract socket with a name made of the root's real path. It leaves no file anywhere, and unlike an open
-/// folder it does not keep a disk from being unmounted.
+/// Two abstract sockets: one named by the root's real path, one by its device and inode, so that a root is locked by
+/// whatever name it goes (a link, a bind mount). A root inside another's, or around it, is found by the paths. This
+/// leaves no file anywhere, and unlike an open folder it does not keep a disk from being unmounted. It reaches as far
+/// as the network namespace: programs in two containers do not see each other.
 #[derive(Debug)]
 pub struct RootLock {
-    _socket: UnixListener,
+    _sockets: Vec<UnixListener>,
 }
 
 /// Why a root could not be locked.
@@ -22,13 +33,17 @@ pub struct RootLock {
 pub enum LockError {
     /// Somebody else works on it.
     #[error(
-        "another alyx-registrar is at work on {0:?}: stop that one first (systemctl stop alyx-registrar), or leave the flags to it"
+        "another alyx-registrar is at work on {at:?}{}: stop that one first (systemctl stop alyx-registrar), or leave the flags to it",
+        if at == root { String::new() } else { format!(", which holds the same sessions as {root:?}") }
     )]
-    Taken(PathBuf),
-    /// Another daemon remembers there.
-    #[error(
-        "another alyx-registrar is at work with the state folder {0:?}: stop that one first (systemctl stop alyx-registrar), or set another state_dir"
-    )]
+    Taken {
+        /// The root that was to be locked.
+        root: PathBuf,
+        /// The one that is.
+        at: PathBuf,
+    },
+    /// Another daemon has the state folder.
+    #[error("another alyx-registrar keeps its state in {0:?}; give each its own state_dir, or stop that one")]
     TakenState(PathBuf),
     /// The system refused.
     #[error("{root:?} cannot be locked ({source})")]
@@ -40,30 +55,63 @@ pub enum LockError {
     },
 }
 
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+/// The name of the socket for a path. A path that is too long for one is known by its digest alone.
+fn name_of(path: &Path) -> Vec<u8> {
+    let name = [AT.as_bytes(), path.as_os_str().as_bytes()].concat();
+    if name.len() > LONGEST { digest_name("digest", path) } else { name }
+}
+
+/// The paths that are locked by somebody.
+fn locked() -> Vec<PathBuf> {
+    let list = std::fs::read(LIST).unwrap_or_default();
+    let marker = format!(" @{AT}");
+    let find = |line: &[u8]| {
+        let start = line.windows(marker.len()).position(|w| w == marker.as_bytes())? + marker.len();
+        Some(PathBuf::from(OsString::from_vec(line.get(start..)?.to_vec())))
+    };
+    list.split(|byte| *byte == b'\n').filter_map(find).collect()
+}
+
 impl RootLock {
     /// Locks a root. A root that does not exist yet is locked by its name.
     ///
     /// # Errors
-    /// [`LockError::Taken`] where another process holds it.
+    /// [`LockError::Taken`] where another process holds it, a folder around it, or one inside it.
     pub fn acquire(root: &Path) -> Result<Self, LockError> {
-        match bind("root", root) {
-            Ok(Some(socket)) => Ok(Self { _socket: socket }),
-            Ok(None) => Err(LockError::Taken(root.to_owned())),
-            Err(source) => Err(LockError::Io { root: root.to_owned(), source }),
+        let io = |source| LockError::Io { root: root.to_owned(), source };
+        let taken = |at: &Path| LockError::Taken { root: root.to_owned(), at: at.to_owned() };
+        let real = real(root).map_err(io)?;
+        let identity = std::fs::metadata(&real).ok();
+        let identity = identity.map(|m| format!("alyx-registrar/id/{}-{}", m.dev(), m.ino()).into_bytes());
+        let mut sockets = Vec::new();
+        for name in [Some(name_of(&real)), identity].into_iter().flatten() {
+            sockets.push(bind(&name).map_err(io)?.ok_or_else(|| taken(root))?);
+        }
+        // After binding: of two that begin at once, one at least sees the other.
+        match locked().into_iter().find(|other| *other != real && overlap(other, &real)) {
+            Some(other) => Err(taken(&other)),
+            None => Ok(Self { _sockets: sockets }),
         }
     }
 
-    /// Locks all roots, or none. Two roots that are one folder are one lock.
+    /// Locks all roots, or none. Roots inside one another are one lock: that of the outermost.
     ///
     /// # Errors
     /// Those of [`RootLock::acquire`].
     pub fn acquire_all<'a>(roots: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Self>, LockError> {
-        let mut seen = std::collections::HashSet::new();
-        roots
-            .into_iter()
-            .filter(|root| real(root).map_or(true, |real| seen.insert(real)))
-            .map(Self::acquire)
-            .collect()
+        let mut outermost: Vec<PathBuf> = Vec::new();
+        for root in roots {
+            let real = real(root).map_err(|source| LockError::Io { root: root.to_owned(), source })?;
+            if !outermost.iter().any(|other| real.starts_with(other)) {
+                outermost.retain(|other| !other.starts_with(&real));
+                outermost.push(real);
+            }
+        }
+        outermost.iter().map(|root| Self::acquire(root)).collect()
     }
 }
 
@@ -79,10 +127,11 @@ impl StateLock {
     /// # Errors
     /// [`LockError::TakenState`] where another daemon holds it.
     pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
-        match bind("state", state_dir) {
-            Ok(Some(socket)) => Ok(Self { _socket: socket }),
-            Ok(None) => Err(LockError::TakenState(state_dir.to_owned())),
-            Err(source) => Err(LockError::Io { root: state_dir.to_owned(), source }),
+        let io = |source| LockError::Io { root: state_dir.to_owned(), source };
+        let real = real(state_dir).map_err(io)?;
+        match bind(&digest_name("state", &real)).map_err(io)? {
+            Some(socket) => Ok(Self { _socket: socket }),
+            None => Err(LockError::TakenState(state_dir.to_owned())),
         }
     }
 }
@@ -92,14 +141,15 @@ fn real(folder: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder))
 }
 
-/// The socket that stands for a folder; `None`: somebody has it.
-fn bind(kind: &str, folder: &Path) -> io::Result<Option<UnixListener>> {
-    let digest: String = Md5::digest(real(folder)?.as_os_str().as_encoded_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let address = SocketAddr::from_abstract_name(format!("alyx-registrar/{kind}/{digest}"))?;
-    match UnixListener::bind_addr(&address) {
+fn digest_name(kind: &str, path: &Path) -> Vec<u8> {
+    let digest: String =
+        Md5::digest(path.as_os_str().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("alyx-registrar/{kind}/{digest}").into_bytes()
+}
+
+/// The socket of a name; `None`: somebody has it.
+fn bind(name: &[u8]) -> io::Result<Option<UnixListener>> {
+    match UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?) {
         Ok(socket) => Ok(Some(socket)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
         Err(error) => Err(error),
@@ -111,27 +161,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_is_locked_once_also_under_another_name_and_free_again_afterwards() {
+    fn a_root_is_locked_once_by_whatever_name_and_with_what_is_around_and_inside_it() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("data");
-        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir_all(root.join("lab")).unwrap();
+        std::fs::create_dir(folder.path().join("database")).unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&root, &link).unwrap();
         let lock = RootLock::acquire(&root).unwrap();
-        assert!(matches!(RootLock::acquire(&root), Err(LockError::Taken(_))));
-        assert!(matches!(RootLock::acquire(&link), Err(LockError::Taken(_))));
-        assert!(RootLock::acquire(folder.path()).is_ok());
+        for same in [&root, &link, &root.join("lab"), &folder.path().to_owned(), &link.join("lab")] {
+            assert!(matches!(RootLock::acquire(same), Err(LockError::Taken { .. })), "{same:?}");
+        }
+        // A name that merely begins alike is another folder.
+        assert!(RootLock::acquire(&folder.path().join("database")).is_ok());
         drop(lock);
-        assert!(RootLock::acquire(&link).is_ok());
+        assert!(RootLock::acquire(&link.join("lab")).is_ok());
     }
 
     #[test]
-    fn two_roots_that_are_one_folder_are_no_conflict() {
+    fn roots_of_one_configuration_that_are_inside_one_another_are_one_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
-        let locks = RootLock::acquire_all([folder.path(), link.as_path()]).unwrap();
-        assert_eq!(locks.len(), 1);
+        let (root, link) = (folder.path().join("data"), folder.path().join("link"));
+        std::fs::create_dir_all(root.join("lab")).unwrap();
+        std::os::unix::fs::symlink(root.join("lab"), &link).unwrap();
+        for roots in [[&link, &root], [&root, &link]] {
+            let locks = RootLock::acquire_all(roots.map(PathBuf::as_path)).unwrap();
+            assert_eq!(locks.len(), 1);
+            assert!(RootLock::acquire(&link).is_err());
+        }
     }
 
     #[test]

@@ -155,7 +155,9 @@ pub async fn run_with(
         }
     }
     service.tasks.close();
-    if tokio::time::timeout(STOP_WITHIN, service.tasks.wait()).await.is_err() {
+    // A creation that has been sent is waited for: cut off, it would be carried out when nobody looks any more.
+    let ending = async { tokio::join!(service.tasks.wait(), service.client.finish_creations()) };
+    if tokio::time::timeout(STOP_WITHIN, ending).await.is_err() {
         tracing::warn!("a session did not stop in time and is left as it is; it goes on at the next start");
     }
     // What has ended meanwhile is told like everything else.

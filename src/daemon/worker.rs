@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::folders::Folders;
 use super::queue::Job;
 use super::root::FolderIdentity;
+use crate::alf::{SessionPath, printable};
 use crate::flag::FlagFile;
 use crate::registration::flagged::{FlaggedOptions, Registered};
 use crate::registration::{Error, Progress, RegistrationClient};
@@ -49,7 +50,7 @@ pub enum AttemptResult {
 
 /// The name of a session in logs.
 pub fn session_name(folder: &std::path::Path) -> String {
-    crate::alf::SessionPath::parse(folder).map_or_else(|_| folder.display().to_string(), |s| s.to_string())
+    SessionPath::parse(folder).map_or_else(|_| printable(&folder.to_string_lossy()), |s| s.to_string())
 }
 
 /// Runs a job once. A panic in it is a failure of this job alone.

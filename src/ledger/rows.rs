@@ -262,6 +262,11 @@ impl Ledger {
         self.with(|connection| connection.query_row(query, [name], |row| row.get(0)).optional())?
     }
 
+    /// Forgets a fact.
+    pub fn forget_fact(&self, name: &str) {
+        self.with(|connection| connection.execute("DELETE FROM fact WHERE name = ?", [name]).map(drop));
+    }
+
     /// Remembers a fact.
     pub fn keep_fact(&self, name: &str, value: &str) {
         self.write(|connection| {
@@ -281,6 +286,8 @@ impl Ledger {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
+            let stale = "DELETE FROM fact WHERE name LIKE 'creating %' AND CAST(value AS INTEGER) < ?1";
+            transaction.execute(stale, [used])?;
             // A flag that waits is tried hourly at least: a row of that age belongs to a flag that is gone.
             transaction.execute("DELETE FROM waiting WHERE next < ?1", [used])?;
             transaction.execute(

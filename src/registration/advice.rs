@@ -193,7 +193,7 @@ mod tests {
         let (what, path, reason) = (|| "GET /x".to_owned(), || "/x".into(), || "so".to_owned());
         let answers = vec![
             alyx::Error::Options(reason()),
-            alyx::Error::Unreachable { url: what(), reason: reason(), maybe_done: true },
+            alyx::Error::Unreachable { url: what(), reason: reason(), maybe_done: true, connected: true },
             alyx::Error::Busy { what: what(), status: 429, retry_after: None, body: reason() },
             alyx::Error::Login { url: what(), username: None, reason: reason() },
             alyx::Error::Forbidden { what: what(), detail: reason() },

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use tokio::sync::Mutex;
 
+use super::creations::Creations;
 use super::discover::{FoundFiles, discover};
 use super::error::Error;
 use super::names::KnownNames;
@@ -63,6 +64,7 @@ struct Shared {
     alyx: alyx::Client,
     options: RegistrationOptions,
     names: KnownNames,
+    creations: Creations,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
     turns: Arc<Turns>,
 }
@@ -72,7 +74,16 @@ impl RegistrationClient {
     pub fn new(alyx: alyx::Client, options: RegistrationOptions) -> Self {
         let names = KnownNames::new(options.names_kept);
         let turns = Turns::new(options.hash_threads);
-        Self { shared: Arc::new(Shared { alyx, options, names, types: Mutex::default(), turns }) }
+        Self {
+            shared: Arc::new(Shared {
+                alyx,
+                options,
+                names,
+                creations: Creations::default(),
+                types: Mutex::default(),
+                turns,
+            }),
+        }
     }
 
     /// The REST client underneath.
@@ -86,6 +97,10 @@ impl RegistrationClient {
 
     pub(super) fn known_names(&self) -> &KnownNames {
         &self.shared.names
+    }
+
+    pub(super) fn creations(&self) -> &Creations {
+        &self.shared.creations
     }
 
     pub(super) fn turns(&self) -> &Arc<Turns> {

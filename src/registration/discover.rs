@@ -11,7 +11,8 @@ use super::checksum::FileStamp;
 use super::error::Error;
 use crate::alf::dataset_path::DatasetPathError;
 use crate::alf::dataset_type::NoDatasetType;
-use crate::alf::{DatasetPath, DatasetTypes};
+use crate::alf::session_path::parse_number_folder;
+use crate::alf::{DatasetPath, DatasetTypes, SessionPath};
 
 /// A dataset on disk.
 #[derive(Debug, Clone)]
@@ -49,7 +50,9 @@ pub enum Reason {
     Excluded,
     /// The flag names other files.
     NotInFlag,
-    /// A link to a folder, or neither file nor folder.
+    /// A link to a folder: what is below it is not looked at.
+    LinkToFolder,
+    /// Neither file nor folder.
     NotAFile,
     /// Not inside a session folder (explicit lists only).
     NotInSession(String),
@@ -57,6 +60,8 @@ pub enum Reason {
     NotOfMember(String),
     /// A dataset by its name, in a folder that Alyx cannot store. A person has to rename the folder.
     BadFolder(DatasetPathError),
+    /// A link whose target is not there, or cannot be reached. A person has to mount or mend it.
+    LeadsNowhere(String),
     /// It cannot be read. A person has to change the permissions.
     Unreadable(String),
 }
@@ -64,7 +69,7 @@ pub enum Reason {
 impl Reason {
     /// Whether the file is a dataset that cannot be registered as it lies there, so that the session is not done.
     pub fn is_problem(&self) -> bool {
-        matches!(self, Self::BadFolder(_) | Self::Unreadable(_))
+        matches!(self, Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Unreadable(_))
     }
 
     /// The group under which it is counted.
@@ -77,10 +82,12 @@ impl Reason {
             Self::NoType(NoDatasetType::Several(_)) => "several dataset types",
             Self::Excluded => "excluded by the configuration",
             Self::NotInFlag => "not named by the flag",
+            Self::LinkToFolder => "link to a folder, not followed",
             Self::NotAFile => "no regular file",
             Self::NotInSession(_) => "not in a session folder",
             Self::NotOfMember(_) => "not in a folder of the content type",
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
+            Self::LeadsNowhere(_) => "link that leads nowhere",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -93,6 +100,9 @@ impl fmt::Display for Reason {
             Self::BadFolder(reason) => reason.fmt(f),
             Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
             Self::NotOfMember(model) => write!(f, "not in a folder whose name begins with {model:?}"),
+            Self::LeadsNowhere(reason) => {
+                write!(f, "a link that leads nowhere ({reason}); mount the disk it leads to, or remove it")
+            }
             Self::Unreadable(reason) => {
                 write!(f, "cannot be read ({reason}); check that the user of this program may read it")
             }
@@ -186,8 +196,14 @@ pub(super) fn discover(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !entry.file_type().is_symlink() => {
                 continue;
             }
-            Err(_) if entry.file_type().is_symlink() => {
-                found.left_out.push(LeftOut { path, reason: Reason::NotAFile });
+            // A link that leads nowhere: data that are away just now, if it is called like data, or may be a folder.
+            Err(error) if entry.file_type().is_symlink() => {
+                let hides_data = classify(&path, types, &wanted).is_ok() || path.extension().is_none();
+                let reason = match hides_data {
+                    true => Reason::LeadsNowhere(error.to_string()),
+                    false => Reason::NotAFile,
+                };
+                found.left_out.push(LeftOut { path, reason });
                 continue;
             }
             Err(error) => {
@@ -196,7 +212,8 @@ pub(super) fn discover(
             }
         };
         if !metadata.is_file() {
-            found.left_out.push(LeftOut { path, reason: Reason::NotAFile });
+            let reason = if metadata.is_dir() { Reason::LinkToFolder } else { Reason::NotAFile };
+            found.left_out.push(LeftOut { path, reason });
             continue;
         }
         if let Ok(modified) = metadata.modified()
@@ -215,6 +232,27 @@ pub(super) fn discover(
         }
     }
     Ok(found)
+}
+
+/// Refuses a session that has a twin: `1` beside `001`. On Alyx both are session 1, and the files of one would take the
+/// place of the other's. Blocks.
+///
+/// # Errors
+/// [`Error::Invalid`] names both folders.
+pub(super) fn refuse_twin(session: &SessionPath) -> Result<(), Error> {
+    let folder = session.folder();
+    let Some(day) = folder.parent() else { return Ok(()) };
+    let own = folder.file_name().unwrap_or_default();
+    let entries = std::fs::read_dir(day).map_err(|e| Error::reading(day, &e))?;
+    for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
+        if name != own && name.to_str().and_then(parse_number_folder) == Some(session.number()) {
+            return Err(Error::Invalid(format!(
+                "the folders {own:?} and {name:?} of {day:?} are both session {} to Alyx; rename one of them",
+                session.number()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn relative(path: &Path, folder: &Path) -> PathBuf {

@@ -114,7 +114,7 @@ pub enum Error {
     #[error("Alyx does not show what was registered: {}; it is registered again", .0.join("; "))]
     NotConfirmed(Vec<String>),
     /// The flag's content cannot be understood.
-    #[error("{path:?}: {reason}")]
+    #[error("{reason}")]
     Flag {
         /// The flag.
         path: PathBuf,

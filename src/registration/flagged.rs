@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::Access;
+
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::checksum::Checksum;
 use super::client::RegistrationClient;
-use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
+use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
 use super::error::Error;
 use super::files::RegisterFilesOptions;
 use super::outgoing::{Home, Outgoing};
@@ -127,6 +129,10 @@ impl RegistrationClient {
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(&flag, &session, &content, options).await?;
         still_changing(&found, options.settle, SystemTime::now())?;
+        for file in &found.left_out {
+            tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
+        }
+        names_something(&flag, &content, &found)?;
         let progress = &options.files.progress;
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
@@ -185,7 +191,9 @@ impl RegistrationClient {
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(flag, &session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        names_something(flag, &content, &found)?;
         let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
+        may_finish(&session, &found)?;
         Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
     }
 
@@ -197,6 +205,10 @@ impl RegistrationClient {
         content: &FlagContent,
         options: &FlaggedOptions,
     ) -> Result<FoundFiles, Error> {
+        let twin = session.clone();
+        tokio::task::spawn_blocking(move || refuse_twin(&twin))
+            .await
+            .map_err(|e| Error::Internal(format!("looking for a twin: {e}")))??;
         if !options.register_files {
             return Ok(FoundFiles::default());
         }
@@ -224,6 +236,43 @@ impl RegistrationClient {
                 Ok(None)
             }
         }
+    }
+}
+
+/// A flag of which no line names a dataset is mistyped: to go on would remove it and register nothing.
+fn names_something(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
+    let asked = found.left_out.iter().any(|file| file.reason == Reason::NotInFlag) || !found.files.is_empty();
+    match content {
+        FlagContent::Only(entries) if asked && found.files.is_empty() => Err(Error::Flag {
+            path: flag.path.clone(),
+            reason: format!(
+                "none of the lines of {:?} ({}) names a dataset of the session; write relative paths or parts of file names \
+                 (no wildcards), or empty the flag to register everything",
+                flag.path,
+                crate::alf::printable(&entries.join(", "))
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a run could read the files and remove the flag, as far as permissions tell. Changes nothing.
+fn may_finish(session: &SessionPath, found: &FoundFiles) -> Result<(), Error> {
+    let refused = |path: &Path, access| {
+        let error = rustix::fs::access(path, access).err();
+        error.map(|e| std::io::Error::from(e).to_string())
+    };
+    for file in &found.files {
+        if let Some(reason) = refused(&file.path, Access::READ_OK) {
+            return Err(Error::Unreadable { path: file.path.clone(), reason });
+        }
+    }
+    match refused(session.folder(), Access::WRITE_OK | Access::EXEC_OK) {
+        Some(reason) => Err(Error::Invalid(format!(
+            "the flag in {:?} could not be removed ({reason}); allow the user of this program to write in that folder",
+            session.folder()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -327,7 +376,7 @@ fn refused(
     sent: &Sent,
     on_refused: OnRefused,
 ) -> Result<Vec<String>, Error> {
-    let line = |f: &LeftOut| format!("{}: {}", f.path.display(), f.reason);
+    let line = |f: &LeftOut| format!("{}: {}", crate::alf::printable(&f.path.to_string_lossy()), f.reason);
     let (mut never, mut refused) = (unreadable, sent.not_accepted.clone());
     for file in left_out.iter().filter(|f| f.reason.is_problem()) {
         match file.reason {

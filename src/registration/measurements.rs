@@ -248,7 +248,12 @@ mod tests {
     use std::cell::Cell;
 
     fn lost() -> alyx::Error {
-        alyx::Error::Unreachable { url: "http://x".into(), reason: "cut".into(), maybe_done: true }
+        alyx::Error::Unreachable {
+            url: "http://x".into(),
+            reason: "cut".into(),
+            maybe_done: true,
+            connected: true,
+        }
     }
 
     #[test]

@@ -85,15 +85,30 @@ impl RegistrationClient {
     ) -> Result<Ensured, Error> {
         let creation = self.creation_of(path, details, defaults).await?;
         let change = details.request(path, &self.options().zone)?;
-        match self.find_session(path, details.lab.as_deref().or(path.lab())).await? {
+        let lab = details.lab.as_deref().or(path.lab());
+        let mut turn = self.creations().turn(path).await;
+        let found = loop {
+            let found = self.find_session(path, lab).await?;
+            let open = self.creation_open(path, &mut turn).await;
+            if found.is_some() || open.is_zero() {
+                break found;
+            }
+            tracing::debug!(session = %path, ?open, "an earlier creation may still be under way: looking again");
+            tokio::time::sleep(open).await;
+        };
+        match found {
             None => {
                 self.check_names([names::mentioned(&creation), extra].concat()).await?;
-                let record =
-                    self.alyx().create_session(&creation).await.inspect_err(|e| self.doubt_names(e))?;
+                let record = self.create(path, creation, turn).await.inspect_err(|e| {
+                    if let Error::Alyx(e) = e {
+                        self.doubt_names(e);
+                    }
+                })?;
                 Ok(Ensured { eid: record.eid().to_owned(), created: true, record: Some(record) })
             }
             Some(summary) => {
                 let eid = summary.eid().to_owned();
+                self.creation_found(path, turn).await;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
                 Ok(Ensured { eid, created: false, record })

@@ -66,10 +66,20 @@ async fn handle(
     match app.control.take_fault(&method, &path) {
         None => {}
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-        Some(Fault::Hold(gate)) => tokio::select! {
-            () = gate.pass() => {}
-            () = app.shutdown.cancelled() => {}
-        },
+        Some(Fault::Hold(gate)) => {
+            // On a task of its own: a real server works on a request to its end when its client has gone.
+            let (held, shutdown) = (app.clone(), app.shutdown.clone());
+            let work = tokio::spawn(async move {
+                tokio::select! {
+                    () = gate.pass() => {}
+                    () = shutdown.cancelled() => {}
+                }
+                work(&held, request).await
+            });
+            let answer = work.await.unwrap_or_else(|error| Answer::detail(500, error.to_string()));
+            record(answer.status);
+            return respond(answer);
+        }
         Some(Fault::Drop) => {
             record(0);
             cut.now();

@@ -116,7 +116,7 @@ impl Service {
         if error.is_outage() {
             told = self.away(error, now);
             // No connection at all is nobody's failure: the session runs as soon as Alyx is back.
-            if matches!(error, Error::Alyx(alyx::Error::Unreachable { maybe_done: false, .. })) {
+            if matches!(error, Error::Alyx(alyx::Error::Unreachable { connected: false, .. })) {
                 tracing::debug!(session = attempt.session, "put off: {error}");
                 return (Outcome::PutOff { at: now.instant }, "");
             }

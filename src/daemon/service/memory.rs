@@ -37,6 +37,7 @@ impl Service {
         let Some(ledger) = self.options.ledger.clone() else { return };
         let known: Arc<dyn KnownChecksums> = Arc::<Ledger>::clone(&ledger);
         self.flagged.files.known.get_or_insert(known);
+        self.client.remember_creations(Arc::<Ledger>::clone(&ledger));
         let (now, configuration) = (Now::read(), self.options.configuration.clone());
         let asked = Arc::clone(&ledger);
         let read = tokio::task::spawn_blocking(move || {

@@ -1,0 +1,169 @@
+//! Login: who the client is, and the token that proves it.
+
+use std::sync::PoisonError;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::auth::{Credentials, TokenState};
+use super::client::{Call, Client, random};
+use super::error::Error;
+use super::reply::Reply;
+use super::retry::{Decision, Repeat};
+use super::token_store::TokenStore;
+
+impl Client {
+    /// The user who is logged in.
+    ///
+    /// # Errors
+    /// With a token alone the server is asked at `/me`; a server without it leaves the name unknown:
+    /// [`Error::Options`] asks for `alyx.username`.
+    pub async fn username(&self) -> Result<&str, Error> {
+        if let Some(known) = self.shared.options.credentials.username() {
+            return Ok(known);
+        }
+        let ask = || async {
+            match self.send(Call::get("/me")).await {
+                Ok(me) => match me.get("username").and_then(Value::as_str) {
+                    Some(name) => Ok(name.to_owned()),
+                    None => Err(Error::Options(
+                        "the server does not say whose token this is; set alyx.username".into(),
+                    )),
+                },
+                Err(Error::NotFound { .. } | Error::NotAlyx { .. }) => {
+                    Err(Error::Options("this Alyx cannot say whose token this is; set alyx.username".into()))
+                }
+                Err(other) => Err(other),
+            }
+        };
+        self.shared.username.get_or_try_init(ask).await.map(String::as_str)
+    }
+
+    /// Logs in now instead of at the first request. A token of an earlier run is believed until a request is
+    /// refused with it.
+    ///
+    /// # Errors
+    /// [`Error::Login`] for wrong credentials; the errors of any request.
+    pub async fn login(&self) -> Result<(), Error> {
+        self.token(0).await.map(drop)
+    }
+
+    /// Logs in from now on with these, such as a password that was changed. They are of the same user: his name is
+    /// in records that are on their way. The token in use is forgotten.
+    pub async fn replace_credentials(&self, credentials: Credentials) {
+        let mut state = self.shared.token.lock().await;
+        *self.shared.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        state.forget();
+    }
+
+    pub(super) fn credentials(&self) -> Credentials {
+        self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The token, of this generation at least: logs in where there is none. Only one task logs in at a time.
+    pub(super) async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
+        let mut state = self.shared.token.lock().await;
+        if let Some(token) = &state.token
+            && state.generation >= at_least
+        {
+            return Ok((token.clone(), state.generation));
+        }
+        let token = match self.credentials() {
+            Credentials::Token { token, .. } => token,
+            Credentials::Password { username, password } => {
+                let kept = self.token_store(&username);
+                // A kept token is tried once. Where it has died, the caller comes back for a newer one.
+                match kept.as_ref().filter(|_| at_least == 0 && !state.forgotten).and_then(TokenStore::load) {
+                    Some(token) => token,
+                    None => {
+                        let token = self.log_in(&username, &password).await?;
+                        if let Some(store) = kept {
+                            store.save(&token);
+                        }
+                        token
+                    }
+                }
+            }
+        };
+        state.replace(token.clone());
+        Ok((token, state.generation))
+    }
+
+    fn token_store(&self, username: &str) -> Option<TokenStore> {
+        let folder = self.shared.options.token_folder.as_ref()?;
+        Some(TokenStore::new(folder, &self.shared.base, username))
+    }
+
+    async fn log_in(&self, username: &str, password: &SecretString) -> Result<SecretString, Error> {
+        let refused = |reason| Error::Login {
+            url: self.shared.base.clone(),
+            username: Some(username.to_owned()),
+            reason,
+        };
+        let mut attempt = 0;
+        let answer = loop {
+            attempt += 1;
+            let form = [("username", username), ("password", password.expose_secret())];
+            self.wait_for_turn().await;
+            let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
+            let reply = self.read(request, "POST /auth-token").await;
+            match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
+                Decision::Again(wait) => {
+                    self.everybody_waits(&reply, wait);
+                    tokio::time::sleep(wait).await;
+                }
+                Decision::Deliver => match reply {
+                    Reply::Answer(answer) => break answer,
+                    Reply::Lost { reason, maybe_done: connected } => {
+                        let url = self.shared.base.clone();
+                        return Err(Error::Unreachable { url, reason, maybe_done: false, connected });
+                    }
+                },
+            }
+        };
+        if !answer.is_success() {
+            // Wrong credentials are a 400 with `non_field_errors`.
+            return Err(match answer.into_error("POST /auth-token", &self.shared.base, Some(username)) {
+                Error::Refused { detail, .. } | Error::Forbidden { detail, .. } => refused(detail),
+                other => other,
+            });
+        }
+        let body = answer.into_json("POST /auth-token")?;
+        match body.get("token").and_then(Value::as_str) {
+            Some(token) if TokenState::header(&token.into()).is_some() => Ok(SecretString::from(token)),
+            _ => Err(Error::NotAlyx {
+                what: "POST /auth-token".into(),
+                reason: "no usable token in the answer".into(),
+            }),
+        }
+    }
+
+    /// An answer with password and token blanked, as they are and as they travel in a form.
+    pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
+        let mut secrets = Vec::new();
+        let password = match self.credentials() {
+            Credentials::Password { password, .. } => password,
+            Credentials::Token { token, .. } => token,
+        };
+        // Whoever logs in holds the lock, and has no token yet.
+        let token = self.shared.token.try_lock().ok().and_then(|state| state.token.clone());
+        for secret in [Some(password), token].into_iter().flatten() {
+            let plain = secret.expose_secret();
+            let encoded = reqwest::Url::parse_with_params("http://x", [("s", plain)]).ok();
+            let encoded =
+                encoded.and_then(|url| url.query().and_then(|q| q.strip_prefix("s=")).map(str::to_owned));
+            let json = serde_json::to_string(plain).ok();
+            secrets.push(plain.to_owned());
+            secrets.extend(encoded);
+            secrets.extend(json.map(|quoted| quoted.trim_matches('"').to_owned()));
+        }
+        let mut text = String::from_utf8_lossy(&body).into_owned();
+        if !secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret)) {
+            return body;
+        }
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            text = text.replace(secret, "***");
+        }
+        text.into_bytes()
+    }
+}
