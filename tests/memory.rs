@@ -241,7 +241,7 @@ async fn a_second_daemon_on_the_same_state_folder_is_refused() {
     let config = Configuration { roots, url, user, password, more: String::new() }.write(&rig.beside("etc"));
     let mut second = start(&config);
     assert_eq!(second.wait().code(), Some(74));
-    assert!(second.text().contains("state folder"), "{}", second.text());
+    assert!(second.text().contains("state_dir"), "{}", second.text());
     first.stop();
 }
 

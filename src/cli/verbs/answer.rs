@@ -186,7 +186,7 @@ mod tests {
         let login = alyx::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
         assert_eq!(exit_of(&login.into()), Exit::Refused);
         let (url, reason) = ("http://x".into(), "refused".into());
-        let away = alyx::Error::Unreachable { url, reason, maybe_done: false };
+        let away = alyx::Error::Unreachable { url, reason, maybe_done: false, connected: false };
         assert_eq!(exit_of(&away.into()), Exit::Unavailable);
         assert_eq!(exit_of(&Error::Invalid("x".into())), Exit::Incomplete);
         assert_eq!(exit_of(&alyx::Error::Options("x".into()).into()), Exit::Config);
