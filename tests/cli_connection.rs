@@ -201,7 +201,7 @@ fn every_shell_gets_the_words_of_every_command() {
     std::fs::write(&file, script).unwrap();
     // What the shell itself makes of it.
     let typed = format!(
-        "source {}; COMP_WORDS=(alyx-registrar water --da); COMP_CWORD=2; _alyx-registrar alyx-registrar --da water; echo ${{COMPREPLY[@]}}",
+        "source {}; COMP_WORDS=(alyx-registrar water --da); COMP_CWORD=2; _alyx__registrar alyx-registrar --da water; echo ${{COMPREPLY[@]}}",
         file.display()
     );
     match std::process::Command::new("bash").args(["-c", &typed]).output() {
