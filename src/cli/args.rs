@@ -219,11 +219,11 @@ pub struct ScanArgs {
 /// Where the state folder is. Shared by `status`, `history`, `retry` and `forget`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StateArgs {
-    /// Configuration file, which names the state folder [default: /etc/alyx-registrar/config.yaml]
+    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
     #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// The state folder itself, such as /var/lib/alyx-registrar; then no configuration is read
+    /// State folder, in place of the configured one; then no configuration is read
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

@@ -20,6 +20,8 @@ pub struct Outage {
 pub enum Verdict {
     /// It may be this request's alone.
     NotYet,
+    /// So many in a row that it may be the server: somebody asks it before everything waits.
+    Suspected,
     /// The outage begins: everything waits, and somebody asks again at this time.
     Begins(Instant),
     /// The outage goes on: somebody asks again at this time.
@@ -37,12 +39,12 @@ impl Outage {
         self.since.is_some()
     }
 
-    /// A request failed in a way that may be the whole server's. `certain`: no connection could be made at all, so
-    /// that every other request would fail as well. `after`: what the server asked for in `Retry-After`.
+    /// A request failed in a way that may be the whole server's. `certain`: it is, because no connection could be
+    /// made at all, or because the request asked for nothing but an answer. `after`: what the server asked for in `Retry-After`.
     pub fn failed(&mut self, now: Instant, certain: bool, after: Option<Duration>, random: f64) -> Verdict {
         self.failures = self.failures.saturating_add(1);
-        if !certain && self.since.is_none() && self.failures < FAILURES {
-            return Verdict::NotYet;
+        if !certain && self.since.is_none() {
+            return if self.failures < FAILURES { Verdict::NotYet } else { Verdict::Suspected };
         }
         let again = now + self.backoff.delay(self.failures, random).max(after.unwrap_or_default());
         match self.since {
@@ -76,7 +78,9 @@ mod tests {
         let mut outage = outage();
         assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
         assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
-        assert!(matches!(outage.failed(now, false, None, 0.5), Verdict::Begins(_)));
+        // Three strange answers are a reason to ask, and what was asked then is certain.
+        assert_eq!(outage.failed(now, false, None, 0.5), Verdict::Suspected);
+        assert!(matches!(outage.failed(now, true, None, 0.5), Verdict::Begins(_)));
     }
 
     #[test]
@@ -90,7 +94,7 @@ mod tests {
                     again
                 }
                 Verdict::GoesOn(again) => again,
-                Verdict::NotYet => panic!("an outage went away by itself"),
+                other => panic!("an outage went away by itself: {other:?}"),
             };
         }
         assert_eq!(begun, 1);

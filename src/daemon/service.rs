@@ -200,6 +200,8 @@ struct Note {
     /// Of the run that is under way.
     progress: Arc<Progress>,
     told_changing: bool,
+    /// How often in a row its files were still changing.
+    changed_times: u32,
 }
 
 /// The login is refused.
@@ -349,7 +351,8 @@ impl Service {
                         tracing::info!(session, "flag touched{runs}: the session is looked at again");
                         self.repeats.is_over(&cause_prefix(&path));
                         if let Some(note) = self.notes.get_mut(&path) {
-                            (note.stamp, note.failure, note.told_changing) = (stamp, None, false);
+                            (note.stamp, note.failure, note.told_changing, note.changed_times) =
+                                (stamp, None, false, 0);
                             note.missing.clear();
                         }
                         self.write_down(Entry::Over(path));

@@ -52,7 +52,7 @@ impl Service {
     fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Now) -> Outcome {
         self.answered(now);
         if let Some(note) = self.notes.get_mut(&attempt.flag) {
-            (note.failure, note.told_changing) = (None, false);
+            (note.failure, note.told_changing, note.changed_times) = (None, false, 0);
             note.missing.clear();
         }
         let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
@@ -103,7 +103,16 @@ impl Service {
             {
                 tracing::info!(session = attempt.session, "waiting: {error}");
             }
-            return (Outcome::RunAgain { at: now.instant + *wait }, "");
+            // Ever longer: to read 50 GB again every few seconds would be for nothing.
+            let times = self.notes.get_mut(&attempt.flag).map_or(0, |note| {
+                note.changed_times = note.changed_times.saturating_add(1);
+                note.changed_times
+            });
+            let patience = match times {
+                0..=3 => Duration::ZERO,
+                more => self.options.retry.delay(more - 3, alyx::random()),
+            };
+            return (Outcome::RunAgain { at: now.instant + patience.max(*wait) }, "");
         }
         if let Some(note) = self.notes.get_mut(&attempt.flag) {
             note.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
@@ -127,7 +136,9 @@ impl Service {
         let (outcome, word, at) = match error.next_step() {
             NextStep::TryAgain { after } => {
                 let wait = self.options.retry.delay(attempt.attempt, alyx::random());
-                let at = now.instant + wait.max(after.unwrap_or_default());
+                // A server or proxy that asks for a year is not believed.
+                let after = after.unwrap_or_default().min(self.options.retry.max);
+                let at = now.instant + wait.max(after);
                 (Outcome::Retry { at }, "retry", at)
             }
             NextStep::NeedsPerson => {
@@ -139,8 +150,10 @@ impl Service {
             }
             NextStep::NeedsCredentials => {
                 self.login_refused(error, now);
-                // Not this session's fault.
-                return (Outcome::PutOff { at: now.instant }, "");
+                // Not this session's fault, most likely. Should it be (one address that answers 401), then it is
+                // this session that waits, and not the others.
+                let wait = self.options.retry.delay(attempt.attempt, alyx::random());
+                return (Outcome::Retry { at: now.instant + wait }, "");
             }
         };
         self.tell_failure(attempt, error, word, told, at, now);

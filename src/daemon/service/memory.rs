@@ -66,6 +66,7 @@ impl Service {
             missing: Vec::new(),
             progress: Arc::default(),
             told_changing: false,
+            changed_times: 0,
         };
         if let Some(row) = self.restored.remove(path) {
             if row.stamp == note.stamp {

@@ -54,23 +54,38 @@ impl Service {
             NextStep::TryAgain { after } => after,
             _ => None,
         };
+        if certain && !self.outage.is_on() {
+            self.begins(error, after, now);
+            return true;
+        }
         match self.outage.failed(now.instant, certain, after, alyx::random()) {
             Verdict::NotYet => return false,
-            Verdict::Begins(at) => {
-                // A server that comes and goes is told once an hour.
-                self.away_told = self.repeats.is_new("away", now.instant);
-                if self.away_told {
-                    tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
-                } else {
-                    tracing::debug!("Alyx is away: {error}");
-                }
-                self.away_since = Some(now.wall);
-                self.probe_at = Some(at);
+            // Strange answers to one session must not make the others wait.
+            Verdict::Suspected => {
+                self.probe_at.get_or_insert(now.instant);
+                return false;
             }
             // A probe is under way or planned.
-            Verdict::GoesOn(_) => {}
+            Verdict::Begins(_) | Verdict::GoesOn(_) => {}
         }
         true
+    }
+
+    /// Alyx is away, beyond doubt.
+    fn begins(&mut self, error: &Error, after: Option<Duration>, now: Now) {
+        let after = after.map(|after| after.min(self.options.retry.max));
+        let Verdict::Begins(at) = self.outage.failed(now.instant, true, after, alyx::random()) else {
+            return;
+        };
+        // A server that comes and goes is told once an hour.
+        self.away_told = self.repeats.is_new("away", now.instant);
+        if self.away_told {
+            tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
+        } else {
+            tracing::debug!("Alyx is away: {error}");
+        }
+        self.away_since = Some(now.wall);
+        self.probe_at = Some(at);
     }
 
     /// The server was asked whether it is back.
@@ -82,9 +97,13 @@ impl Service {
                     NextStep::TryAgain { after } => after,
                     _ => None,
                 };
-                match self.outage.failed(now.instant, true, after, alyx::random()) {
-                    Verdict::Begins(at) | Verdict::GoesOn(at) => self.probe_at = Some(at),
-                    Verdict::NotYet => {}
+                if self.outage.is_on() {
+                    if let Verdict::GoesOn(at) = self.outage.failed(now.instant, true, after, alyx::random())
+                    {
+                        self.probe_at = Some(at);
+                    }
+                } else {
+                    self.begins(&error.into(), after, now);
                 }
             }
             // Any answer of Alyx itself will do; what it says about the login, the next session meets.
