@@ -51,7 +51,7 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("  password_env: hunter 2\n", &[":5: alyx.password_env: this must be the name of a variable, such as ALYX_PASSWORD; not the secret"]),
         ("  password_file: /a\n  token_file: /b\n", &[":6: alyx.token_file: alyx.password_file is there already; keep one of the two"]),
         ("  one_settings: .one\n", &[":5: alyx.one_settings: this must be the whole path of a folder, such as /home/rig/.one"]),
-        ("  one_settings: /a\n  token_file: /b\n", &[":6: alyx.one_settings: alyx.token_file is there already; keep one of the two"]),
+        ("  one_settings: /a\n  token_file: /b\n", &[":5: alyx.one_settings: alyx.token_file is there already; keep one of the two"]),
         ("  one_settings: [a]\n", &[":5: alyx.one_settings: this must be the path of a folder"]),
         ("datasets:\n  protected: maybe\n", &[r#":6: datasets.protected: "maybe" is not one of: refuse, revise"#]),
         ("workers: 0\n", &[":5: workers: 0 is not between 1 and 64"]),
