@@ -19,6 +19,11 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "alyx-registrar", &mut script);
+    if shell == Shell::Bash {
+        // The generator writes the name of a program with a hyphen in two ways, so that no command is ever found.
+        let text = String::from_utf8_lossy(&script).replace("alyx__subcmd__registrar", "alyx__registrar");
+        script = text.into_bytes();
+    }
     print(&script)
 }
 
