@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ProtectedChoice;
 use super::connection::ConnectionArgs;
 use super::sessions::qc;
-use crate::registration::{RegisterFilesOptions, Relation, Versions};
+use crate::registration::{ProtectedPolicy, RegisterFilesOptions, Relation, Versions};
 
 const REGISTER_FILES_HELP: &str = "\
 Examples:
@@ -83,6 +82,24 @@ pub struct RegisterFilesArgs {
     /// The connection.
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// What to do with a changed file whose dataset is protected on Alyx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProtectedChoice {
+    /// Move it into a revision folder beside it, and register it there.
+    Revise,
+    /// Leave it and say so.
+    Refuse,
+}
+
+impl From<ProtectedChoice> for ProtectedPolicy {
+    fn from(choice: ProtectedChoice) -> Self {
+        match choice {
+            ProtectedChoice::Revise => Self::Revise,
+            ProtectedChoice::Refuse => Self::Refuse,
+        }
+    }
 }
 
 /// What files belong to that are of no session.

@@ -6,8 +6,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
-use super::ProtectedChoice;
 use super::connection::ConnectionArgs;
+use super::files::ProtectedChoice;
 use crate::registration::SessionDetails;
 
 /// What a session says on Alyx: the keyword arguments of Python's `register_session`.
@@ -227,7 +227,7 @@ pub struct NewSessionArgs {
     /// Subject; must be on Alyx
     pub subject: String,
 
-    /// Folder below which <subject>/<date>/<number> is made
+    /// Folder below which SUBJECT/DATE/NUMBER is made
     pub root: PathBuf,
 
     /// Day, or a time on it, ISO 8601 [default: today]

@@ -1,0 +1,64 @@
+//! The sandbox and the demo, as they are typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{LogFormat, LogLevel};
+
+const SANDBOX_HELP: &str = "\
+Examples:
+  alyx-registrar sandbox
+  alyx-registrar sandbox --listen 127.0.0.1:9000 --db lab.sqlite
+
+It is for trying things out: anybody who reaches the address may do anything. Ctrl-C stops it.";
+
+/// `sandbox`: the embedded server alone.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = SANDBOX_HELP)]
+pub struct SandboxArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// Keep the records in this SQLite file [default: in memory, gone at the end]
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+
+    /// Labs, users, subjects and dataset types, in place of the built-in ones (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+
+    /// Print the built-in seed, as a form for your own, and end
+    #[arg(long)]
+    pub print_seed: bool,
+
+    /// Answer 429 to more than N requests a minute for one user [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub throttle: Option<u32>,
+
+    /// How much is logged
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+
+    /// Form of the log
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+const DEMO_HELP: &str = "\
+Examples:
+  alyx-registrar demo
+  alyx-registrar demo --keep
+
+Takes a few seconds. Everything happens in a temporary folder and on this computer.";
+
+/// `demo`: an example from the flag to the confirmed files.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DEMO_HELP)]
+pub struct DemoArgs {
+    /// Keep the example folder, and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}
