@@ -109,7 +109,7 @@ async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
     config.alyx.url = sandbox.url().parse().map_err(|_| Exit::Unavailable)?;
     let credentials =
         Credentials::Password { username: USER.to_owned(), password: SecretString::from(PASSWORD) };
-    for root in config.data_roots.iter().filter(|root| !root.path.is_dir()) {
+    if let Some(root) = config.data_roots.iter().find(|root| !root.path.is_dir()) {
         complain(format_args!("there is no folder {:?}", root.path));
         return Err(Exit::Io);
     }
