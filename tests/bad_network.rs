@@ -203,7 +203,7 @@ async fn an_expired_certificate_is_named_and_nothing_is_sent() {
     let mut command = program();
     command.arg("scan").arg("--config").arg(config).env("SSL_CERT_FILE", &trusted).env_remove("SSL_CERT_DIR");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(69), "{told}");
     assert!(told.to_lowercase().contains("expired"), "{told}");
     assert!(session.is_flagged());

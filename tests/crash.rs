@@ -76,12 +76,12 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+/// Kills its victim when the test is done with it, also when it fails: clones may live on in listeners.
+struct Leash(Victim);
+
+impl Drop for Leash {
     fn drop(&mut self) {
-        // The last one sees to it that nothing is left running.
-        if Arc::strong_count(&self.child) == 1 {
-            self.kill();
-        }
+        self.0.kill();
     }
 }
 
@@ -144,16 +144,16 @@ impl Place {
             let _ = std::fs::remove_dir_all(self.rig.beside("state"));
         }
         let (victim, hears) = Victim::start(&self.config);
+        let leash = Leash(victim.clone());
         let watcher = self.lie_in_wait(point, session, &victim);
         let killed = wait(&hears, Some(point)) || self.late_kill(point, &hears);
         self.proxy.listen(None);
         drop(watcher);
-        victim.kill();
-        drop(victim);
+        drop(leash);
         if session.is_flagged() {
             let (second, hears) = Victim::start(&self.config);
+            let _leash = Leash(second);
             wait(&hears, None);
-            second.kill();
         }
         killed
     }
@@ -259,8 +259,9 @@ impl Place {
             }
         })));
         let (daemon, hears) = Victim::start(&self.config);
+        let leash = Leash(daemon);
         assert!(!wait(&hears, None));
-        daemon.kill();
+        drop(leash);
         self.proxy.listen(None);
         requests.lock().unwrap().clone()
     }
@@ -314,8 +315,9 @@ async fn killed_while_a_protected_file_moves_it_keeps_both_versions() {
         let session = place.rig.session("cortexlab", "KS014");
         session.file("alf/spikes.times.npy", "a").flag();
         let (daemon, hears) = Victim::start(&place.config);
+        let leash = Leash(daemon);
         tokio::task::block_in_place(|| wait(&hears, None));
-        daemon.kill();
+        drop(leash);
         for dataset in place.alyx.control().datasets() {
             let id = dataset["id"].as_str().or_else(|| dataset["url"].as_str()?.rsplit('/').next()).unwrap();
             assert!(place.alyx.control().protect_dataset(id));

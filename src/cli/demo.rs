@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Exit {
         }
     };
     let exit = tokio::select! {
-        shown = show(folder.path()) => match shown {
+        shown = show(folder.path(), args.keep) => match shown {
             Ok(exit) => exit,
             Err(error) => {
                 complain(format_args!("the demonstration failed: {error:#}"));
@@ -58,7 +58,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Exit {
     exit
 }
 
-async fn show(folder: &Path) -> anyhow::Result<Exit> {
+async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     let level = LogOptions { level: LogLevel::Error, format: LogFormat::Text };
     logging::init(&level).map_err(anyhow::Error::msg)?;
     let root = folder.join("data");
@@ -90,7 +90,19 @@ async fn show(folder: &Path) -> anyhow::Result<Exit> {
         outcomes.map_err(|_| anyhow::anyhow!("not every session had an outcome within {AT_MOST:?}"))??;
     let complete = table(&client, &root, &outcomes).await?;
     sandbox.stop().await;
-    Ok(if complete { Exit::Success } else { Exit::Incomplete })
+    if !complete {
+        say!("\nThat is not as it should be: please report it with all that stands above.");
+        return Ok(Exit::Incomplete);
+    }
+    say!(
+        "\nAs it should be: {} sessions registered and their flags removed, 1 waits for a person. {}",
+        SESSIONS.len() - 1,
+        if keep { "" } else { "The example is deleted now; --keep keeps it." }
+    );
+    say!(
+        "Next: alyx-registrar run --sandbox --data-root <a copy of a folder of yours>; README.md tells the rest."
+    );
+    Ok(Exit::Success)
 }
 
 /// Writes a configuration as a person would, and reads it as the daemon does.
@@ -127,11 +139,10 @@ async fn outcomes(
     while let Some(report) = reports.recv().await {
         match report {
             Report::Scanned(_) if shown.is_empty() => {
-                let dropped = Instant::now();
                 for session in &SESSIONS {
                     std::fs::write(session.flag(root), "")?;
                 }
-                say!("{} flags dropped ({:.1} ms)", SESSIONS.len(), dropped.elapsed().as_secs_f64() * 1e3);
+                say!("{} flags dropped; what becomes of each:", SESSIONS.len());
             }
             Report::Scanned(_) => {}
             Report::Attempt { attempt, .. } => {
@@ -201,7 +212,9 @@ async fn table(
         say!("\nThe flag still waits in {}", flag.display());
         if let Some(shown) = outcomes.get(&flag) {
             say!("because: {}.", shown.outcome);
-            say!("Nothing is lost: the daemon looks again by itself, and at once when the flag is touched.");
+            say!(
+                "With a real rig nothing is lost: the daemon looks again by itself, and at once when the flag is touched."
+            );
         }
     }
     Ok(complete)

@@ -30,6 +30,10 @@ pub(super) async fn sandbox(args: &SandboxArgs) -> Exit {
 }
 
 async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
+    if args.print_seed {
+        say!("{}", Seed::SHIPPED.trim_end());
+        return Ok(());
+    }
     let options =
         LogOptions { level: args.log_level.unwrap_or_default(), format: args.log_format.unwrap_or_default() };
     logging::init(&options).map_err(|error| {
@@ -105,6 +109,10 @@ async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
     config.alyx.url = sandbox.url().parse().map_err(|_| Exit::Unavailable)?;
     let credentials =
         Credentials::Password { username: USER.to_owned(), password: SecretString::from(PASSWORD) };
+    if let Some(root) = config.data_roots.iter().find(|root| !root.path.is_dir()) {
+        complain(format_args!("there is no folder {:?}", root.path));
+        return Err(Exit::Io);
+    }
     tracing::info!(
         "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
         sandbox.url()

@@ -30,6 +30,10 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
 
+    /// Print the built-in seed, as a form for your own, and end
+    #[arg(long)]
+    pub print_seed: bool,
+
     /// Answer 429 to more than N requests a minute for one user [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub throttle: Option<u32>,
