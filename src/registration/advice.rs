@@ -88,7 +88,7 @@ kinds! {
         "do what the message says, on Alyx or in the configuration";
     Options, NeedsPerson, "the options of the connection do not fit together",
         "correct the configuration and restart";
-    NotASession, NeedsPerson, "the flag is not in a folder <subject>/<YYYY-MM-DD>/<number>",
+    NotASession, NeedsPerson, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
         "rename the folder as the message says, or remove the flag";
     Missing, NeedsPerson, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
         "create it on Alyx (it is noticed by itself), or correct the folder or the configuration";
