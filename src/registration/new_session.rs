@@ -131,6 +131,55 @@ impl RegistrationClient {
         root: &Path,
         options: &NewSessionOptions<'_>,
     ) -> Result<NewSession, Error> {
+        let (day, taken) = self.day_of_new_session(subject, root, options).await?;
+        let number = options.number;
+        let folder = tokio::task::spawn_blocking(move || make_folder(&day, number, &taken))
+            .await
+            .map_err(|e| Error::Internal(format!("making a folder: {e}")))??;
+        if !options.register {
+            return Ok(NewSession { folder, eid: None });
+        }
+        let registered = async {
+            let record = self.create_session(&folder, &options.details).await?;
+            Uuid::try_parse(record.eid()).map_err(|_| Error::Internal(format!("the eid {:?}", record.eid())))
+        };
+        match registered.await {
+            Ok(eid) => Ok(NewSession { folder, eid: Some(eid) }),
+            Err(source) => Err(Error::NewSession { folder, source: Box::new(source) }),
+        }
+    }
+
+    /// The folder that [`create_new_session`](Self::create_new_session) would make now. Nothing is made or created.
+    ///
+    /// # Errors
+    /// As of [`create_new_session`](Self::create_new_session), as far as looking tells; [`Error::CannotMake`] for a
+    /// number whose folder is there.
+    pub async fn plan_new_session(
+        &self,
+        subject: &str,
+        root: &Path,
+        options: &NewSessionOptions<'_>,
+    ) -> Result<PathBuf, Error> {
+        let (day, taken) = self.day_of_new_session(subject, root, options).await?;
+        let on_disk = numbers_on_disk(&day)?;
+        let number = match options.number {
+            Some(number) => number,
+            None => next_number(on_disk.iter().copied().chain(taken))?,
+        };
+        let folder = day.join(format!("{number:03}"));
+        if on_disk.contains(&number) {
+            return Err(Error::CannotMake { path: folder, reason: "it is there already".into() });
+        }
+        Ok(folder)
+    }
+
+    /// The folder of the day of a new session, and the numbers that Alyx has for that day.
+    async fn day_of_new_session(
+        &self,
+        subject: &str,
+        root: &Path,
+        options: &NewSessionOptions<'_>,
+    ) -> Result<(PathBuf, Vec<u16>), Error> {
         let date = self.session_time(options.date.unwrap_or(DateInput::Now))?.date();
         if options.number.is_some_and(|number| number > LARGEST) {
             return Err(Error::Invalid("a session number has three digits at most".into()));
@@ -150,21 +199,7 @@ impl RegistrationClient {
                 "session {subject}/{date}/{number:03} is on Alyx already; leave the number open, or register its folder"
             )));
         }
-        let number = options.number;
-        let folder = tokio::task::spawn_blocking(move || make_folder(&day, number, &taken))
-            .await
-            .map_err(|e| Error::Internal(format!("making a folder: {e}")))??;
-        if !options.register {
-            return Ok(NewSession { folder, eid: None });
-        }
-        let registered = async {
-            let record = self.create_session(&folder, &options.details).await?;
-            Uuid::try_parse(record.eid()).map_err(|_| Error::Internal(format!("the eid {:?}", record.eid())))
-        };
-        match registered.await {
-            Ok(eid) => Ok(NewSession { folder, eid: Some(eid) }),
-            Err(source) => Err(Error::NewSession { folder, source: Box::new(source) }),
-        }
+        Ok((day, taken))
     }
 
     /// The time that is meant, as naive local time in ISO 8601 (Python: `ensure_ISO8601`).

@@ -242,6 +242,10 @@ pub struct NewSessionArgs {
     #[arg(long)]
     pub no_register: bool,
 
+    /// Say which folder it would be; make and create nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
     /// What the session says.
     #[command(flatten)]
     pub details: SessionDetailsArgs,

@@ -186,6 +186,12 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             register: !args.no_register,
             details: args.details.details(),
         };
+        if args.dry_run {
+            let folder = client.plan_new_session(&args.subject, &root, &options).await?;
+            let folder = folder.to_string_lossy().into_owned();
+            let line = format!("would make {folder}");
+            return Ok(Answer::new(vec![line], json!({"folder": folder, "eid": null})).planned());
+        }
         let made = client.create_new_session(&args.subject, &root, &options).await?;
         let folder = made.folder.to_string_lossy().into_owned();
         let eid = made.eid.map(|eid| eid.to_string());
