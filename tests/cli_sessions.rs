@@ -224,7 +224,7 @@ async fn a_new_session_takes_the_next_number_of_its_day() {
     let words = ["new-session", "KS014", word(&root), "--date", &date, "--projects", "practice", "--json"];
     let planned = verb(&alyx, &rig, &[words.as_slice(), &["--dry-run"]].concat()).ends(0).json();
     assert_eq!((&planned["outcome"], &planned["eid"]), (&json!("planned"), &json!(null)));
-    assert!(!root.join("KS014").join(&date).exists());
+    assert!(!std::path::Path::new(planned["folder"].as_str().unwrap()).exists());
     let first = verb(&alyx, &rig, &words).ends(0).json();
     assert_eq!(planned["folder"], first["folder"]);
     assert_eq!(first["folder"], json!(word(&root.join(format!("KS014/{date}/001")))));
