@@ -136,6 +136,36 @@ async fn case(alyx: &Alyx, looking: &Client, rule: Rule, comes: Comes) {
     all_is_well(looking, &session, &told).await;
 }
 
+/// The web server cuts off what takes long, and Alyx keeps nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_are_always_cut_off_shrink_until_they_go_through() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let proxy = Proxy::start(&alyx.url).await;
+    // About five files.
+    let trouble = Trouble::TooLong(800);
+    proxy.add(Rule { method: "POST", path: "/register-file", times: usize::MAX, trouble });
+    let session = rig.session("cortexlab", "KS014");
+    for n in 0..20 {
+        session.file(&format!("alf/probe{n:02}/spikes.times.npy"), "abc");
+    }
+    session.flag();
+    let mut options = alyx.options();
+    options.url = proxy.url();
+    options.retry.attempts = 1;
+    let client = RegistrationClient::new(Client::new(options).unwrap(), RegistrationOptions::default());
+    let mut cut_off = 0;
+    let registered = loop {
+        match session.register(&client, &with_files()).await {
+            Ok(registered) => break registered,
+            Err(error) => assert_eq!(error.kind(), Kind::Busy, "{error}"),
+        }
+        cut_off += 1;
+        assert!(cut_off < 20, "it never went through");
+    };
+    assert!(cut_off > 1, "nothing was cut off");
+    assert!(registered.n_files == 20 && !session.is_flagged());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_is_an_outage_and_nothing_was_done() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

@@ -146,6 +146,12 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAlyx { .. })
     }
+
+    /// Whether the request was sent, and may have taken the server longer than somebody would wait: its client, the
+    /// web server, or a proxy.
+    pub fn was_cut_off(&self) -> bool {
+        matches!(self, Self::Unreachable { maybe_done: true, .. } | Self::Busy { status: 502 | 504, .. })
+    }
 }
 
 fn unanswered(connected: bool, maybe_done: bool) -> &'static str {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use tokio::sync::Mutex;
 
+use super::batch_size::BatchSize;
 use super::creations::Creations;
 use super::discover::{FoundFiles, discover};
 use super::error::Error;
@@ -67,6 +68,7 @@ struct Shared {
     creations: Creations,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
     turns: Arc<Turns>,
+    batch: std::sync::Mutex<BatchSize>,
 }
 
 impl RegistrationClient {
@@ -74,6 +76,7 @@ impl RegistrationClient {
     pub fn new(alyx: alyx::Client, options: RegistrationOptions) -> Self {
         let names = KnownNames::new(options.names_kept);
         let turns = Turns::new(options.hash_threads);
+        let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
         Self {
             shared: Arc::new(Shared {
                 alyx,
@@ -82,6 +85,7 @@ impl RegistrationClient {
                 creations: Creations::default(),
                 types: Mutex::default(),
                 turns,
+                batch,
             }),
         }
     }
@@ -105,6 +109,11 @@ impl RegistrationClient {
 
     pub(super) fn turns(&self) -> &Arc<Turns> {
         &self.shared.turns
+    }
+
+    /// How many files go in one request, and what was learned of it.
+    pub(super) fn batch_size<T>(&self, look: impl FnOnce(&mut BatchSize) -> T) -> T {
+        look(&mut self.shared.batch.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// The dataset types and extensions of the database, asked for once in a while.

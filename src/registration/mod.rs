@@ -22,6 +22,7 @@
 //! | `ONE.to_eid` | [`RegistrationClient::to_eid`] |
 
 pub mod advice;
+mod batch_size;
 mod check_protected;
 mod checksum;
 mod client;

@@ -116,12 +116,9 @@ impl RegistrationClient {
             .filter(|(file, sum)| !matches!(holdings.standing(file, sum, options), Standing::Same(_)))
             .map(|(file, sum)| (file.clone(), sum.clone()))
             .unzip();
-        let batches = files.chunks(self.batch_size()).zip(sums.chunks(self.batch_size()));
+        let size = self.batch_size(|size| size.now());
+        let batches = files.chunks(size).zip(sums.chunks(size));
         Ok(batches.map(|(files, sums)| home.request(files, sums, options, username)).collect())
-    }
-
-    fn batch_size(&self) -> usize {
-        self.options().batch_size.max(1)
     }
 
     /// Sends files of one session, batch by batch, except those that Alyx holds already.
@@ -146,8 +143,11 @@ impl RegistrationClient {
                 Standing::Incomplete(_) | Standing::Differs => to_post.push(index),
             }
         }
-        for batch in to_post.chunks(self.batch_size()) {
+        let mut rest = to_post.as_slice();
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(self.batch_size(|size| size.now()).min(rest.len()));
             self.post_batch(home, held, batch, &mut sent, options).await?;
+            rest = later;
         }
         Ok(sent)
     }
@@ -205,7 +205,13 @@ impl RegistrationClient {
         let username = self.alyx().username().await?;
         let request = home.request(&files, &sums, options, username);
         let request = RegisterFileRequest { check_protected, ..request };
-        for (index, record) in batch.iter().zip(self.alyx().register_files(&request).await?) {
+        let answer = self.alyx().register_files(&request).await;
+        match &answer {
+            Ok(_) => self.batch_size(|size| size.answered(batch.len())),
+            Err(error) if error.was_cut_off() => self.batch_size(|size| size.cut_off(batch.len())),
+            Err(_) => {}
+        }
+        for (index, record) in batch.iter().zip(answer?) {
             put(&mut sent.records, *index, record);
             sent.n_posted += 1;
         }

@@ -27,6 +27,8 @@ pub enum Trouble {
     LengthTooShort,
     /// A proxy's page with this status; the request is not passed on.
     Html(u16),
+    /// A proxy's 504 for a request whose body has more bytes, which takes the server too long; it is not passed on.
+    TooLong(usize),
     /// 429 with `Retry-After: 0`.
     TooMany,
     /// The answer comes byte by byte, with this pause between two.
@@ -218,6 +220,12 @@ async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
             Some(Trouble::ResetBefore) => return reset(client),
             Some(Trouble::Html(status)) => {
                 if client.write_all(&page(*status)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Some(Trouble::TooLong(bytes)) if request.body.len() > *bytes => {
+                if client.write_all(&page(504)).await.is_err() {
                     return;
                 }
                 continue;
