@@ -16,7 +16,7 @@
 //! | 4 | [`daemon`] | time, tasks, signals: when |
 //! | 3 | [`registration`] | the port of `RegistrationClient`: what, in which order |
 //! | 2 | [`ledger`], [`flag`], [`alyx`], `sandbox` | what is remembered, the flag on disk, the REST client, the embedded Alyx |
-//! | 1 | [`alf`], [`backoff`] | pure: no IO, no async, no clock |
+//! | 1 | [`alf`], [`backoff`], [`words`] | pure: no IO, no async, no clock |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -31,3 +31,4 @@ pub mod ledger;
 pub mod registration;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod words;

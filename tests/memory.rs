@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use alyx_registrar::daemon::watcher::{RootOptions, WatchMode, WatchOptions};
 use alyx_registrar::daemon::worker::AttemptResult;
-use alyx_registrar::daemon::{self, Report};
+use alyx_registrar::daemon::{self, Doors, Report};
 use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
 use alyx_registrar::registration::{Error, Progress};
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
@@ -358,7 +358,6 @@ struct Inside {
     reports: mpsc::UnboundedReceiver<Report>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _rescan: mpsc::UnboundedSender<()>,
 }
 
 impl Inside {
@@ -377,11 +376,10 @@ impl Inside {
         };
         change(&mut options);
         let (reports_in, reports) = mpsc::unbounded_channel();
-        let (rescan, rescans) = mpsc::unbounded_channel();
+        let doors = Doors { reports: Some(reports_in), ..Doors::default() };
         let shutdown = CancellationToken::new();
-        let task =
-            tokio::spawn(daemon::run(alyx.client(), options, Some(reports_in), rescans, shutdown.clone()));
-        Self { reports, shutdown, task, _rescan: rescan }
+        let task = tokio::spawn(daemon::run(alyx.client(), options, doors, shutdown.clone()));
+        Self { reports, shutdown, task }
     }
 
     async fn next_attempt(&mut self) -> daemon::worker::Attempt {

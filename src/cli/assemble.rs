@@ -238,18 +238,3 @@ pub(super) fn lock(config: &Config) -> Result<Vec<daemon::lock::RootLock>, Exit>
         Exit::Io
     })
 }
-
-/// A number of bytes as people read it.
-pub(super) fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}

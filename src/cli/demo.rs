@@ -12,16 +12,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::args::DemoArgs;
-use super::assemble::{self, human_bytes};
+use super::assemble;
 use super::complain;
 use super::exit::Exit;
 use super::logging::{self, LogOptions};
 use crate::alyx::SessionSearch;
 use crate::config::{Config, Environment, LogFormat, LogLevel, Overrides};
 use crate::daemon::worker::AttemptResult;
-use crate::daemon::{self, Report};
+use crate::daemon::{self, Doors, Report};
 use crate::registration::RegistrationClient;
 use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::words;
 use example::{ExampleSession, SESSIONS, UNKNOWN};
 
 /// If something hangs, the demonstration ends all the same.
@@ -75,14 +76,9 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     let client = assemble::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
     let shutdown = CancellationToken::new();
     let (reports_in, mut reports) = mpsc::unbounded_channel();
-    let (_rescan, rescans) = mpsc::unbounded_channel();
-    let service = tokio::spawn(daemon::run(
-        client.clone(),
-        assemble::daemon(&config),
-        Some(reports_in),
-        rescans,
-        shutdown.clone(),
-    ));
+    let doors = Doors { reports: Some(reports_in), ..Doors::default() };
+    let service =
+        tokio::spawn(daemon::run(client.clone(), assemble::daemon(&config), doors, shutdown.clone()));
     let outcomes = tokio::time::timeout(AT_MOST, outcomes(&root, &mut reports)).await;
     shutdown.cancel();
     service.await?;
@@ -201,7 +197,7 @@ async fn table(
             "{:<24} {eid:<36} {:>8} {:>9} {took:>7}  {outcome}",
             session.name(),
             datasets.len(),
-            human_bytes(bytes),
+            words::bytes(bytes),
         );
         if waits {
             waiting.push(session);

@@ -1,13 +1,13 @@
 //! `history`: what became of earlier attempts.
 
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 use super::args::HistoryArgs;
-use super::assemble::human_bytes;
 use super::exit::Exit;
 use super::state::{State, blocking};
+use crate::daemon::status::outcome_json;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use crate::words;
 
 /// Shows earlier outcomes, the latest first.
 pub(super) async fn history(args: &HistoryArgs) -> Exit {
@@ -53,7 +53,7 @@ pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
         line += &format!(
             "  {} datasets, {}, {:.1} s",
             row.n_files,
-            human_bytes(row.bytes),
+            words::bytes(row.bytes),
             row.took.as_secs_f64()
         );
         if !row.left_out.is_empty() {
@@ -66,25 +66,4 @@ pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
         line += &format!(": {error}");
     }
     line
-}
-
-/// For programs.
-pub(super) fn outcome_json(row: &OutcomeRow) -> Value {
-    json!({
-        "at": row.at,
-        "session": row.session,
-        "subject": row.subject,
-        "date": row.date,
-        "flag": row.flag.to_string_lossy(),
-        "attempt": row.attempt,
-        "outcome": row.outcome,
-        "eid": row.eid,
-        "datasets": row.n_files,
-        "bytes": row.bytes,
-        "took": row.took.as_secs_f64(),
-        "left_out": row.left_out,
-        "error": row.error,
-        "next_step": row.next_step,
-        "next": row.next,
-    })
 }

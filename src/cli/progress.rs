@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::assemble::human_bytes;
 use crate::registration::Progress;
+use crate::words;
 
 /// How often a bar moves.
 const BAR_EVERY: Duration = Duration::from_millis(200);
@@ -55,12 +55,12 @@ impl State {
     /// In words.
     fn text(&self) -> String {
         let mut text =
-            format!("{} of {} files, {}", self.files_done, self.files, human_bytes(self.bytes_done));
+            format!("{} of {} files, {}", self.files_done, self.files, words::bytes(self.bytes_done));
         if self.bytes >= self.bytes_done && self.bytes > 0 {
-            text += &format!(" of {}", human_bytes(self.bytes));
+            text += &format!(" of {}", words::bytes(self.bytes));
         }
         if let Some(rate) = self.rate() {
-            text += &format!(", {}/s", human_bytes(rate as u64));
+            text += &format!(", {}/s", words::bytes(rate as u64));
         }
         if let Some(left) = self.left() {
             text += &format!(", {} left", clock(left));

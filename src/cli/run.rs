@@ -10,9 +10,9 @@ use super::assemble;
 use super::exit::Exit;
 use crate::alyx::Credentials;
 use crate::config::Config;
-use crate::daemon;
 use crate::daemon::control::Control;
 use crate::daemon::credentials::CredentialSource;
+use crate::daemon::{self, Doors};
 use crate::ledger::Ledger;
 
 /// Watches until it is told to stop.
@@ -71,7 +71,8 @@ pub(super) async fn watch(
             );
         })
         .ok();
-    daemon::run_with(client, options, None, rescan, control, shutdown).await;
+    let doors = Doors { rescan, control, ..Doors::default() };
+    daemon::run(client, options, doors, shutdown).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -241,7 +241,7 @@ async fn register(
 
 impl Line {
     fn print(&self) {
-        let size = super::assemble::human_bytes(self.bytes);
+        let size = crate::words::bytes(self.bytes);
         let eid = self.eid.as_deref().unwrap_or("-");
         match &self.outcome {
             Outcome::Registered { left_out } => {

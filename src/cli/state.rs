@@ -1,10 +1,9 @@
-//! What `status`, `history`, `retry` and `forget` have in common: where the state folder is, which session is meant,
-//! and how times are shown.
+//! What `status`, `history`, `retry` and `forget` have in common: where the state folder is, and which session is
+//! meant.
 
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
 use super::args::StateArgs;
 use super::complain;
@@ -60,28 +59,6 @@ pub(super) fn session_typed(typed: &Path) -> String {
     }
 }
 
-/// A length of time with its two largest units.
-pub(super) fn length(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs().max(0);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, m) => format!("{m} min"),
-        (0, h, m) => format!("{h} h {m} min"),
-        (d, h, _) => format!("{d} d {h} h"),
-    }
-}
-
-/// How long ago.
-pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
-    length(now.duration_since(then))
-}
-
-/// How long until then.
-pub(super) fn until(then: Timestamp, now: Timestamp) -> String {
-    if then <= now { "now".to_owned() } else { format!("in {}", length(then.duration_since(now))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,12 +74,5 @@ mod tests {
             session_typed(Path::new("/data/my mouse/2024-05-01/001")),
             "/data/my mouse/2024-05-01/001"
         );
-    }
-
-    #[test]
-    fn times_are_shown_with_two_units() {
-        let told = |seconds| length(SignedDuration::from_secs(seconds));
-        assert_eq!([told(-5), told(59), told(61), told(7500)], ["0 s", "59 s", "1 min", "2 h 5 min"]);
-        assert_eq!(told(3 * 86_400 + 4000), "3 d 1 h");
     }
 }

@@ -4,13 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::args::StatusArgs;
-use super::assemble::human_bytes;
 use super::exit::Exit;
-use super::history::{outcome_json, outcome_line};
-use super::state::{State, ago, blocking, until};
+use super::history::outcome_line;
+use super::state::{State, blocking};
 use crate::config::Config;
 use crate::daemon::control::{Answer, Request, ask};
 use crate::daemon::scan::scan;
@@ -18,6 +16,7 @@ use crate::daemon::status::{SessionState, SessionStatus, Status};
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use crate::words::{self, ago, until};
 
 /// So many sessions of each kind are shown; `--json` shows all.
 const MOST_SHOWN: usize = 20;
@@ -51,8 +50,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     })
     .await?;
     if args.json {
-        let last: Vec<_> = last.iter().map(outcome_json).collect();
-        say!("{}", json!({"daemon": status.daemon, "sessions": status.sessions, "last": last}));
+        say!("{}", status.json(&last));
     } else {
         print!("{}", text(&status, &last, Timestamp::now(), &zone));
     }
@@ -177,8 +175,8 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
             "{} of {} files read, {} of {}",
             progress.files_done,
             progress.files,
-            human_bytes(progress.bytes_done),
-            human_bytes(progress.bytes)
+            words::bytes(progress.bytes_done),
+            words::bytes(progress.bytes)
         );
     }
     let mut told = format!("for {}", ago(session.since, now));

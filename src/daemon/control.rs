@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::doors::Asker;
 use super::status::Status;
 
 /// Name of the socket in the state folder.
@@ -86,7 +87,7 @@ impl Control {
     }
 
     /// Answers until `shutdown`. Each question goes to the one task that knows.
-    pub(super) async fn serve(self, questions: mpsc::UnboundedSender<Question>, shutdown: CancellationToken) {
+    pub(super) async fn serve(self, questions: Asker, shutdown: CancellationToken) {
         let places = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         loop {
             let accepted = tokio::select! {
@@ -112,15 +113,14 @@ impl Control {
     }
 }
 
-async fn converse(mut stream: UnixStream, questions: mpsc::UnboundedSender<Question>) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, questions: Asker) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(LONGEST)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
-            let (sender, answer) = oneshot::channel();
-            let _ = questions.send((request, sender));
-            answer.await.unwrap_or_else(|_| Answer::Refused("the daemon is stopping".to_owned()))
+            let answer = questions.ask(request).await;
+            answer.unwrap_or_else(|| Answer::Refused("the daemon is stopping".to_owned()))
         }
         Err(error) => {
             Answer::Refused(format!("not understood: {error}; use the same version of both programs"))

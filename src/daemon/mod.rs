@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod credentials;
+mod doors;
 mod folders;
 mod journal;
 pub mod lock;
@@ -18,5 +19,6 @@ pub mod watch_plan;
 pub mod watcher;
 pub mod worker;
 
+pub use doors::{Asker, Doors, Questions};
 pub use folders::Folders;
-pub use service::{Options, Report, run, run_with};
+pub use service::{Options, Report, run};

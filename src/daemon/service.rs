@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::control::{Control, Question};
+use super::control::Question;
 use super::credentials::{CredentialSource, Look};
+use super::doors::Doors;
 use super::folders::Folders;
 use super::journal::{Entry, Journal};
 use super::now::Now;
@@ -106,28 +107,11 @@ pub enum Report {
     },
 }
 
-/// Runs the daemon until `shutdown`. `reports`, if given, hears what happens; `rescan` makes all roots be scanned.
+/// Runs the daemon until `shutdown`.
 ///
 /// Everything that goes wrong is told in the log and tried again; nothing ends the daemon but `shutdown`.
-pub async fn run(
-    client: RegistrationClient,
-    options: Options,
-    reports: Option<mpsc::UnboundedSender<Report>>,
-    rescan: mpsc::UnboundedReceiver<()>,
-    shutdown: CancellationToken,
-) {
-    run_with(client, options, reports, rescan, None, shutdown).await;
-}
-
-/// As [`run`], with a socket for `status`, `retry` and `forget`.
-pub async fn run_with(
-    client: RegistrationClient,
-    options: Options,
-    reports: Option<mpsc::UnboundedSender<Report>>,
-    rescan: mpsc::UnboundedReceiver<()>,
-    control: Option<Control>,
-    shutdown: CancellationToken,
-) {
+pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shutdown: CancellationToken) {
+    let Doors { reports, rescan, control, mut questions } = doors;
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
     service.remember().await;
@@ -139,9 +123,8 @@ pub async fn run_with(
         rescan,
         shutdown.clone(),
     ));
-    let (questions_in, mut questions) = mpsc::unbounded_channel();
     if let Some(control) = control {
-        service.tasks.spawn(control.serve(questions_in.clone(), shutdown.clone()));
+        service.tasks.spawn(control.serve(questions.asker(), shutdown.clone()));
     }
     loop {
         service.start_due(Now::read());
@@ -150,7 +133,7 @@ pub async fn run_with(
             () = shutdown.cancelled() => break,
             Some(sighted) = sightings.recv() => service.sighted(sighted, Now::read()),
             Some(news) = news.recv() => service.heard(news, Now::read()),
-            Some(question) = questions.recv() => service.asked(question, Now::read()),
+            Some(question) = questions.waiting.recv() => service.asked(question, Now::read()),
             () = sleep_until(next), if next.is_some() => {}
         }
     }

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::ledger::WaitingRow;
+use crate::ledger::{OutcomeRow, WaitingRow};
 
 /// What a daemon, or what it left behind, has to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,35 @@ pub struct Status {
     pub daemon: Option<DaemonStatus>,
     /// Every flag that is known, those that need a person first.
     pub sessions: Vec<SessionStatus>,
+}
+
+impl Status {
+    /// For programs, with the last outcomes beside it.
+    pub fn json(&self, last: &[OutcomeRow]) -> Value {
+        let last: Vec<Value> = last.iter().map(outcome_json).collect();
+        json!({"daemon": self.daemon, "sessions": self.sessions, "last": last})
+    }
+}
+
+/// An outcome for programs.
+pub fn outcome_json(row: &OutcomeRow) -> Value {
+    json!({
+        "at": row.at,
+        "session": row.session,
+        "subject": row.subject,
+        "date": row.date,
+        "flag": row.flag.to_string_lossy(),
+        "attempt": row.attempt,
+        "outcome": row.outcome,
+        "eid": row.eid,
+        "datasets": row.n_files,
+        "bytes": row.bytes,
+        "took": row.took.as_secs_f64(),
+        "left_out": row.left_out,
+        "error": row.error,
+        "next_step": row.next_step,
+        "next": row.next,
+    })
 }
 
 /// A running daemon.

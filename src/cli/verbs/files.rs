@@ -12,10 +12,10 @@ use super::answer::{
 use super::connect::connect;
 use crate::alyx::RegisterFileRequest;
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
-use crate::cli::assemble::human_bytes;
 use crate::cli::exit::Exit;
 use crate::cli::progress;
 use crate::registration::{LeftOut, RegisterFilesOptions, RegisteredFiles};
+use crate::words;
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
@@ -115,14 +115,14 @@ pub(super) fn planned_lines(requests: &[RegisterFileRequest], left_out: &[LeftOu
     let (mut n, mut bytes) = (0, 0);
     for request in requests {
         for (name, size) in request.filenames.iter().zip(&request.filesizes) {
-            lines.push(format!("would register {}/{name}  {}", request.path, human_bytes(*size)));
+            lines.push(format!("would register {}/{name}  {}", request.path, words::bytes(*size)));
             n += 1;
             bytes += size;
         }
     }
     lines.extend(left_out_lines(left_out));
     let aside = left_out_aside(left_out);
-    lines.push(format!("{} would be registered, {}{aside}", datasets(n), human_bytes(bytes)));
+    lines.push(format!("{} would be registered, {}{aside}", datasets(n), words::bytes(bytes)));
     lines
 }
 
@@ -134,12 +134,12 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
         let mut text: Vec<String> = found
             .files
             .iter()
-            .map(|file| format!("      {}  {}", file.dataset.as_str(), human_bytes(file.size)))
+            .map(|file| format!("      {}  {}", file.dataset.as_str(), words::bytes(file.size)))
             .collect();
         text.extend(left_out_lines(&found.left_out));
         let bytes = found.files.iter().map(|file| file.size).sum();
         let aside = left_out_aside(&found.left_out);
-        text.push(format!("{}, {}{aside}", datasets(found.files.len()), human_bytes(bytes)));
+        text.push(format!("{}, {}{aside}", datasets(found.files.len()), words::bytes(bytes)));
         let files: Vec<Value> = found
             .files
             .iter()

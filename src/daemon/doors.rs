@@ -1,0 +1,76 @@
+//! Doors: by what the running daemon is reached, and whom it tells what happens.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::{Answer, Control, Question, Request};
+use super::service::Report;
+use super::status::Status;
+
+/// By what the running daemon is reached. Each is open or not; none is needed.
+#[derive(Debug)]
+pub struct Doors {
+    /// Hears what happens. It must be read: what is not read is kept.
+    pub reports: Option<mpsc::UnboundedSender<Report>>,
+    /// Makes all roots be scanned.
+    pub rescan: mpsc::UnboundedReceiver<()>,
+    /// The socket for `status`, `retry` and `forget`.
+    pub control: Option<Control>,
+    /// Questions from within this program.
+    pub questions: Questions,
+}
+
+impl Default for Doors {
+    /// All closed.
+    fn default() -> Self {
+        Self {
+            reports: None,
+            rescan: mpsc::unbounded_channel().1,
+            control: None,
+            questions: Questions::default(),
+        }
+    }
+}
+
+/// The questions that wait for the service.
+#[derive(Debug)]
+pub struct Questions {
+    pub(super) asker: Asker,
+    pub(super) waiting: mpsc::UnboundedReceiver<Question>,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        let (sender, waiting) = mpsc::unbounded_channel();
+        Self { asker: Asker(sender), waiting }
+    }
+}
+
+impl Questions {
+    /// For somebody who wants to ask.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+}
+
+/// Asks the service from within this program.
+#[derive(Debug, Clone)]
+pub struct Asker(mpsc::UnboundedSender<Question>);
+
+impl Asker {
+    /// What the daemon is doing. `None`: it does not answer within this time.
+    pub async fn status(&self, within: Duration) -> Option<Status> {
+        match tokio::time::timeout(within, self.ask(Request::Status)).await {
+            Ok(Some(Answer::Status(status))) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// `None`: the service is gone.
+    pub(super) async fn ask(&self, request: Request) -> Option<Answer> {
+        let (sender, answer) = oneshot::channel();
+        self.0.send((request, sender)).ok()?;
+        answer.await.ok()
+    }
+}
