@@ -5,8 +5,9 @@ mod common;
 mod fault_proxy;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/tls.rs"]
+mod tls;
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,7 @@ use alyx_registrar::registration::{RegistrationClient, RegistrationOptions};
 use common::{AT_MOST, Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
 use fault_proxy::{Proxy, Rule, Trouble};
 use program::{Configuration, program};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{self, ServerConfig};
+use tls::Authority;
 
 /// What comes of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,48 +185,14 @@ async fn a_refused_connection_is_an_outage_and_nothing_was_done() {
     all_is_well(&alyx.alyx(), &session, "").await;
 }
 
-/// A TLS server with a certificate that expired long ago, and the authority that signed it.
-async fn expired_server() -> (String, String) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut expired = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    expired.not_before = rcgen::date_time_ymd(2001, 1, 1);
-    expired.not_after = rcgen::date_time_ymd(2002, 1, 1);
-    let certificate = expired.signed_by(&key, &issuer).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let _ = acceptor.accept(stream).await;
-        }
-    });
-    (url, authority_certificate.pem())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_is_named_and_nothing_is_sent() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = two_datasets(&rig);
-    let (url, authority) = expired_server().await;
-    let trusted = rig.beside("authority.pem");
-    std::fs::File::create(&trusted).unwrap().write_all(authority.as_bytes()).unwrap();
-    let (user, password) = (alyx.user.clone(), alyx.password.clone());
+    let authority = Authority::new();
+    let server = authority.expired(&alyx.url).await;
+    let trusted = authority.write(rig.beside("authority.pem"));
+    let (url, user, password) = (server.url.clone(), alyx.user.clone(), alyx.password.clone());
     let config = Configuration { roots: vec![rig.root()], url, user, password, more: String::new() }
         .write(&rig.beside("etc"));
     let mut command = program();

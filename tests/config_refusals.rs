@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alyx_registrar::config::{
-    Config, CredentialSource, Environment, LogFormat, LogLevel, Overrides, SandboxSetup, WatchMode,
+    Config, CredentialSource, Environment, LogFormat, LogLevel, Overrides, SandboxSetup, SecretKind,
+    WatchMode,
 };
 
 /// A configuration without a fault, in four lines; a case adds its own from line 5 on.
@@ -47,7 +48,7 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("  timeouts:\n    request: 60\n", &[":6: alyx.timeouts.request: 60 has no unit; write 60 s or 60 min"]),
         ("  password: hunter2\n", &[":5: alyx.password: a password must not be in this file; put it into a file of mode 600 and name that with alyx.password_file"]),
         ("  token: abc\n", &[":5: alyx.token: a token must not be in this file; put it into a file of mode 600 and name that with alyx.token_file"]),
-        ("  password_file: hunter2\n", &[":5: alyx.password_file: this must be the whole path of a file, beginning with a slash (or a name of systemd's LoadCredential=); not the secret"]),
+        ("  password_file: ./hunter2\n", &[":5: alyx.password_file: this must be the whole path of a file, beginning with a slash (or a name of systemd's LoadCredential=); not the secret"]),
         ("  password_env: hunter 2\n", &[":5: alyx.password_env: this must be the name of a variable, such as ALYX_PASSWORD; not the secret"]),
         ("  password_file: /a\n  token_file: /b\n", &[":6: alyx.token_file: alyx.password_file is there already; keep one of the two"]),
         ("  one_settings: .one\n", &[":5: alyx.one_settings: this must be the whole path of a folder, such as /home/rig/.one"]),
@@ -138,7 +139,7 @@ fn a_secret_in_the_wrong_place_is_never_repeated() {
         "  Password: SECRET\n",
         "  token: SECRET\n",
         "  pasword: SECRET\n",
-        "  password_file: SECRET\n",
+        "  password_file: ./SECRET\n",
         "  password_file: [SECRET]\n",
         "  token_file: ~/SECRET\n",
         "  password_env: SECRET!\n",
@@ -153,6 +154,10 @@ fn a_secret_in_the_wrong_place_is_never_repeated() {
     }
     let told = errors("data_roots: [/d]\nalyx: {url: 'https://me:SECRET@alyx.org'}\n").join("\n");
     assert!(!told.contains("SECRET"), "{told}");
+    // It might be the name of a credential of systemd.
+    let config = good("  password_file: SECRET\n");
+    let told = config.alyx.credentials.load_with(Some("me"), |_| None).unwrap_err();
+    assert!(!format!("{config:?} {told:?}").contains("SECRET"), "{told}");
 }
 
 #[test]
@@ -293,6 +298,14 @@ fn a_plain_name_is_one_of_the_credentials_that_systemd_loaded() {
     assert_eq!(credentials("alyx"), file("/run/credentials/x/alyx"));
     assert_eq!(credentials("/etc/pw"), file("/etc/pw"));
     assert!(credentials("../pw").is_err());
+}
+
+#[test]
+fn outside_the_service_the_name_of_a_credential_is_no_error_of_the_configuration() {
+    let config = Config::parse(&format!("{GOOD}  token_file: alyx\n"), Path::new("c.yaml")).unwrap();
+    assert_eq!(config.alyx.credentials, CredentialSource::NotLoaded(SecretKind::Token));
+    let told = config.alyx.credentials.load_with(None, |_| None).unwrap_err().to_string();
+    assert!(told.contains("LoadCredential=") && told.contains("alyx.token_file"), "{told}");
 }
 
 #[test]

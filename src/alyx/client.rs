@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::auth::{Credentials, TokenState};
+use super::authorities::{advice, authorities};
 use super::error::Error;
 use super::pace::Pace;
 use super::page::Page;
@@ -46,6 +47,8 @@ pub struct ClientOptions {
     pub url: String,
     /// How to log in.
     pub credentials: Credentials,
+    /// A file with certificates of authorities (PEM) that are believed beside those of the system.
+    pub ca_file: Option<PathBuf>,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// How often to send.
@@ -63,6 +66,7 @@ impl ClientOptions {
         Self {
             url: url.into(),
             credentials,
+            ca_file: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             max_requests_per_minute: None,
@@ -142,10 +146,11 @@ pub(super) fn segment(name: &str) -> String {
 }
 
 impl Client {
-    /// Builds a client. Nothing is sent before the first request.
+    /// Builds a client. Nothing is sent before the first request; a proxy is taken from `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY`. Blocks for the time of reading the certificates of authorities.
     ///
     /// # Errors
-    /// [`Error::Options`] where the address is not an `http://` or `https://` URL, or the TLS roots cannot be read.
+    /// [`Error::Options`] where the address is not an `http://` or `https://` URL, or those certificates cannot be read.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         let base = options.url.trim().trim_end_matches('/').to_owned();
         let parsed = reqwest::Url::parse(&base).map_err(|e| {
@@ -168,12 +173,16 @@ impl Client {
                 "the token holds characters that no token has; write it again".into(),
             ));
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.timeouts.connect)
             .timeout(options.timeouts.request)
             .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(30));
+        if let Some(file) = &options.ca_file {
+            http = http.tls_certs_merge(authorities(file).map_err(Error::Options)?);
+        }
+        let http = http
             .build()
             .map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))?;
         Ok(Self {
@@ -331,7 +340,8 @@ impl Client {
             reason: if e.is_timeout() && !e.is_connect() {
                 format!("no answer within {:?}", self.shared.options.timeouts.request)
             } else {
-                chain(&e.without_url())
+                let told = chain(&e.without_url());
+                advice(&told).map(|advice| format!("{told}; {advice}")).unwrap_or(told)
             },
         };
         let mut response = match request.send().await {

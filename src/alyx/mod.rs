@@ -4,6 +4,7 @@
 //! the caller's queue.
 
 mod auth;
+mod authorities;
 mod client;
 mod endpoints;
 mod error;

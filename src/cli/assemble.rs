@@ -84,6 +84,7 @@ fn client_that_keeps(
     let options = alyx::ClientOptions {
         url: config.alyx.url.to_string(),
         credentials,
+        ca_file: config.alyx.ca_file.clone(),
         timeouts: alyx::Timeouts {
             connect: config.alyx.connect_timeout,
             request: config.alyx.request_timeout,
@@ -208,9 +209,10 @@ pub(super) fn credential_source(config: &Config) -> CredentialSource {
         ConfiguredSource::OneSettings { folder, url } => {
             Some(folder.join(format!(".{}", alyx::one_key(url))))
         }
-        ConfiguredSource::PasswordEnv(_) | ConfiguredSource::TokenEnv(_) | ConfiguredSource::DefaultEnv => {
-            None
-        }
+        ConfiguredSource::PasswordEnv(_)
+        | ConfiguredSource::TokenEnv(_)
+        | ConfiguredSource::NotLoaded(_)
+        | ConfiguredSource::DefaultEnv => None,
     };
     let (source, username) = (config.alyx.credentials.clone(), config.alyx.username.clone());
     let load = move || match source.load(username.as_deref()) {

@@ -11,6 +11,7 @@ macro_rules! say {
 
 pub mod args;
 mod assemble;
+mod core_dumps;
 #[cfg(feature = "sandbox")]
 mod demo;
 pub mod exit;
@@ -35,6 +36,7 @@ use exit::Exit;
 
 /// Runs what was typed. The whole program.
 pub fn main() -> ExitCode {
+    core_dumps::forbid();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -35,8 +35,30 @@ pub enum CredentialSource {
         /// Address of the database, whose login it is.
         url: String,
     },
+    /// A credential of systemd's `LoadCredential=`, and systemd has not started this program. Its name is not kept: it
+    /// may be the secret itself, written into the wrong key.
+    NotLoaded(SecretKind),
     /// No key is there: `ALYX_TOKEN`, else `ALYX_PASSWORD`.
     DefaultEnv,
+}
+
+/// What a secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretKind {
+    /// It buys tokens.
+    Password,
+    /// It is sent with every request.
+    Token,
+}
+
+impl SecretKind {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Token => "token",
+        }
+    }
 }
 
 /// The secret, and what the operator should mend about the way in which it is kept.
@@ -101,6 +123,7 @@ impl CredentialSource {
                 let settings = OneSettings::load(folder, Some(url), username).map_err(refuse)?;
                 return Ok(LoadedCredentials { credentials: settings.credentials, warnings });
             }
+            CredentialSource::NotLoaded(kind) => return Err(not_loaded(kind.word())),
             CredentialSource::DefaultEnv => match (is_set(DEFAULT_TOKEN_ENV), is_set(DEFAULT_PASSWORD_ENV)) {
                 (true, false) => (true, from_env(DEFAULT_TOKEN_ENV, "")?),
                 (false, true) => (false, from_env(DEFAULT_PASSWORD_ENV, "")?),
@@ -130,6 +153,14 @@ impl CredentialSource {
     }
 }
 
+/// The name is not repeated: it may be the secret itself.
+fn not_loaded(kind: &str) -> CredentialsError {
+    refuse(format_args!(
+        "alyx.{kind}_file is not the whole path of a file, so it names a credential of systemd (LoadCredential= in the \
+         unit), and systemd has loaded none of that name for this program"
+    ))
+}
+
 /// Reads a secret. `private`: the file is in systemd's credentials folder, which nobody else can enter.
 fn read_secret(
     path: &Path,
@@ -142,12 +173,7 @@ fn read_secret(
     let cannot = |err: std::io::Error| {
         let own = format!("give it to the service's user with mode 600 (chown, chmod 600 {shown})");
         refuse(match err.kind() {
-            // A bare name in the configuration may be the secret itself, written into the wrong key.
-            std::io::ErrorKind::NotFound if private => {
-                format!(
-                    "alyx.{kind}_file names a credential that systemd has not loaded; see LoadCredential= in the unit"
-                )
-            }
+            std::io::ErrorKind::NotFound if private => return not_loaded(kind),
             std::io::ErrorKind::NotFound => {
                 format!("{place} does not exist; write the {kind} into it and {own}")
             }

@@ -80,6 +80,7 @@ pub(super) struct AlyxDocument {
     pub(super) token_file: Given<Text>,
     pub(super) token_env: Given<Text>,
     pub(super) one_settings: Given<Text>,
+    pub(super) ca_file: Given<Text>,
     pub(super) timeouts: Option<TimeoutsDocument>,
     pub(super) max_requests_per_minute: Given<u64>,
 }

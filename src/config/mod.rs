@@ -39,7 +39,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use reqwest::Url;
 
-pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials};
+pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials, SecretKind};
 pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
 pub use values::parse_size;
@@ -114,6 +114,8 @@ pub struct AlyxConfig {
     pub username: Option<String>,
     /// Where the secret comes from. The secret itself is read by [`CredentialSource::load`].
     pub credentials: CredentialSource,
+    /// Certificates of authorities that are believed beside those of the system, as PEM. Default none.
+    pub ca_file: Option<PathBuf>,
     /// Longest time to reach the server. Default 5 s.
     pub connect_timeout: Duration,
     /// Longest time for one whole request. Default 60 s.

@@ -1,6 +1,6 @@
 //! The server: its address, its limits, and where the secret comes from.
 
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use reqwest::Url;
 
@@ -8,7 +8,7 @@ use super::document::{AlyxDocument, Given};
 use super::locate::KeyPath;
 use super::validate::{Findings, HOUR, MINUTE, MS, SECOND};
 use super::values::Text;
-use super::{AlyxConfig, CredentialSource, Environment, Overrides};
+use super::{AlyxConfig, CredentialSource, Environment, Overrides, SecretKind, roots};
 
 impl Findings {
     pub(super) fn alyx(
@@ -45,6 +45,10 @@ impl Findings {
             ("one_settings", from.one_settings),
         ];
         let credentials = self.credentials(sources, url.as_ref(), username.is_some(), environment);
+        let ca_path = KeyPath::of("alyx.ca_file");
+        let ca_file = self.take(&ca_path, from.ca_file).and_then(|Text(typed)| {
+            roots::whole_path(Path::new(&typed)).map_err(|why| self.refuse(ca_path, why)).ok()
+        });
         let connect_timeout =
             self.time("alyx.timeouts.connect", timeouts.connect, 5 * SECOND, [10 * MS, 10 * MINUTE]);
         let request_timeout = self.time("alyx.timeouts.request", timeouts.request, MINUTE, [10 * MS, HOUR]);
@@ -55,6 +59,7 @@ impl Findings {
             url,
             username,
             credentials,
+            ca_file,
             connect_timeout,
             request_timeout,
             max_requests_per_minute,
@@ -111,21 +116,28 @@ impl Findings {
                     CredentialSource::TokenEnv(text)
                 }
             } else {
+                let kind = if key == "password_file" { SecretKind::Password } else { SecretKind::Token };
+                let typed = Path::new(&text);
+                let is_name = matches!(Vec::from_iter(typed.components()).as_slice(), [Component::Normal(_)]);
                 let file = match &environment.credentials_directory {
-                    Some(folder) => folder.join(&text),
-                    None => PathBuf::from(&text),
+                    Some(folder) => folder.join(typed),
+                    None if is_name => PathBuf::new(),
+                    None => typed.to_owned(),
                 };
-                if !file.is_absolute() || file.components().any(|part| part == Component::ParentDir) {
+                if !is_name && (!typed.is_absolute() || typed.components().any(|p| p == Component::ParentDir))
+                {
                     self.refuse(
                         path,
                         "this must be the whole path of a file, beginning with a slash \
                          (or a name of systemd's LoadCredential=); not the secret",
                     );
                 }
-                if key == "password_file" {
-                    CredentialSource::PasswordFile(file)
-                } else {
-                    CredentialSource::TokenFile(file)
+                match kind {
+                    // Only the service has systemd's credentials; all else of the file counts elsewhere too, for
+                    // `status` and the like.
+                    kind if file.as_os_str().is_empty() => CredentialSource::NotLoaded(kind),
+                    SecretKind::Password => CredentialSource::PasswordFile(file),
+                    SecretKind::Token => CredentialSource::TokenFile(file),
                 }
             };
             if key.starts_with("password") && !has_user {

@@ -18,7 +18,23 @@ pub struct Program {
 /// The program as it was built for this test.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alyx-registrar"));
-    for name in ["ALYX_REGISTRAR_CONFIG", "RUST_LOG", "ALYX_TOKEN", "ALYX_PASSWORD", "STATE_DIRECTORY"] {
+    for name in [
+        "ALYX_REGISTRAR_CONFIG",
+        "RUST_LOG",
+        "ALYX_TOKEN",
+        "ALYX_PASSWORD",
+        "STATE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        // A proxy of whoever runs the tests has no way to their servers.
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ] {
         command.env_remove(name);
     }
     command
