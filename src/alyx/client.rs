@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -92,6 +93,7 @@ pub(super) struct Shared {
     /// After a 429 everybody waits, not only the request that met it: the limit is per user.
     pub(super) not_before: std::sync::Mutex<Option<Instant>>,
     pub(super) pace: Option<std::sync::Mutex<Pace>>,
+    pub(super) ended: AtomicU64,
     /// Notices of the server's headers that have been told.
     pub(super) told: std::sync::Mutex<HashSet<String>>,
 }
@@ -195,6 +197,7 @@ impl Client {
                 token: Mutex::default(),
                 username: OnceCell::new(),
                 not_before: std::sync::Mutex::default(),
+                ended: AtomicU64::new(0),
                 told: std::sync::Mutex::default(),
             }),
         })
@@ -208,6 +211,11 @@ impl Client {
     /// How long one request may take, from the connection to the last byte of the answer.
     pub fn request_timeout(&self) -> Duration {
         self.shared.options.timeouts.request
+    }
+
+    /// How many requests have ended so far, answered or not.
+    pub fn requests_ended(&self) -> u64 {
+        self.shared.ended.load(Ordering::Relaxed)
     }
 
     /// Asks for next to nothing, to see whether the server answers.
@@ -335,6 +343,12 @@ impl Client {
 
     /// Sends once and reads the answer whole.
     pub(super) async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
+        let reply = self.answer_to(request, what).await;
+        self.shared.ended.fetch_add(1, Ordering::Relaxed);
+        reply
+    }
+
+    async fn answer_to(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
         let lost = |e: reqwest::Error| Reply::Lost {
             maybe_done: !e.is_connect() && !e.is_builder(),
             reason: if e.is_timeout() && !e.is_connect() {

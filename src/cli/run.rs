@@ -6,32 +6,75 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
-use super::assemble;
 use super::exit::Exit;
+use super::{assemble, complain};
 use crate::alyx::Credentials;
 use crate::config::Config;
 use crate::daemon::control::Control;
 use crate::daemon::credentials::CredentialSource;
-use crate::daemon::{self, Doors};
+use crate::daemon::signals::{self, Asked};
+use crate::daemon::systemd::Systemd;
+use crate::daemon::{self, Doors, Order};
 use crate::ledger::Ledger;
 
 /// Watches until it is told to stop.
 pub(super) async fn run(args: &RunArgs) -> Exit {
+    // Before anything else: a stop in the first moments is a stop like any other.
+    let heard = match Heard::listen() {
+        Ok(heard) => heard,
+        Err(exit) => return exit,
+    };
     #[cfg(feature = "sandbox")]
     if args.sandbox {
-        return super::sandbox::run_beside(&args.config).await;
+        return super::sandbox::run_beside(&args.config, heard).await;
     }
-    match run_with(args).await {
+    match run_with(args, heard).await {
         Ok(()) => Exit::Success,
         Err(exit) => exit,
     }
 }
 
-async fn run_with(args: &RunArgs) -> Result<(), Exit> {
+/// What the daemon hears from signals.
+pub(super) struct Heard {
+    shutdown: CancellationToken,
+    asked: mpsc::UnboundedReceiver<Asked>,
+}
+
+impl Heard {
+    fn listen() -> Result<Self, Exit> {
+        let shutdown = CancellationToken::new();
+        let (asked_in, asked) = mpsc::unbounded_channel();
+        match signals::listen_as_daemon(shutdown.clone(), asked_in) {
+            Ok(()) => Ok(Self { shutdown, asked }),
+            Err(error) => {
+                complain(format_args!("signals cannot be received: {error}"));
+                Err(Exit::Io)
+            }
+        }
+    }
+}
+
+async fn run_with(args: &RunArgs, heard: Heard) -> Result<(), Exit> {
     let config = assemble::configuration(&args.config)?;
     let source = assemble::credential_source(&config);
     let credentials = assemble::credentials(&config)?;
-    watch(&config, credentials, Some(source)).await
+    watch(&config, credentials, Some(source), heard).await
+}
+
+/// Makes orders of what is asked, as long as somebody takes them.
+async fn give_orders(mut asked: mpsc::UnboundedReceiver<Asked>, orders: mpsc::UnboundedSender<Order>) {
+    while let Some(asked) = asked.recv().await {
+        let order = match asked {
+            Asked::Rescan => {
+                tracing::info!("scanning all data roots, as asked (SIGUSR1)");
+                Order::Rescan
+            }
+            Asked::Reload => continue,
+        };
+        if orders.send(order).is_err() {
+            return;
+        }
+    }
 }
 
 /// The daemon with this configuration, until a signal.
@@ -39,16 +82,11 @@ pub(super) async fn watch(
     config: &Config,
     credentials: Credentials,
     source: Option<CredentialSource>,
+    heard: Heard,
 ) -> Result<(), Exit> {
     let client = assemble::client(config, credentials)?;
     let _locks = assemble::lock(config)?;
     let _state = assemble::lock_state(config)?;
-    let shutdown = CancellationToken::new();
-    let (rescan_in, rescan) = mpsc::unbounded_channel();
-    daemon::signals::listen(shutdown.clone(), rescan_in).map_err(|error| {
-        tracing::error!("signals cannot be received: {error}");
-        Exit::Io
-    })?;
     let roots: Vec<String> = config.data_roots.iter().map(|root| root.path.display().to_string()).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -71,8 +109,12 @@ pub(super) async fn watch(
             );
         })
         .ok();
-    let doors = Doors { rescan, control, ..Doors::default() };
+    let Heard { shutdown, asked } = heard;
+    let (orders_in, orders) = mpsc::unbounded_channel();
+    let giving = tokio::spawn(give_orders(asked, orders_in));
+    let doors = Doors { orders, control, systemd: Systemd::find(), ..Doors::default() };
     daemon::run(client, options, doors, shutdown).await;
+    giving.abort();
     tracing::info!("stopped");
     Ok(())
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{ConfigArgs, SandboxArgs};
 use super::exit::Exit;
 use super::logging::{self, LogOptions};
-use super::{assemble, complain, run};
+use super::run::{self, Heard};
+use super::{assemble, complain};
 use crate::alyx::Credentials;
 use crate::config::{Config, Environment, SandboxSetup};
 use crate::daemon::signals;
@@ -57,8 +57,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
     })?;
     let address = listener.local_addr().unwrap_or(args.listen);
     let shutdown = CancellationToken::new();
-    let (rescan, _nobody) = mpsc::unbounded_channel();
-    signals::listen(shutdown.clone(), rescan).map_err(|_| Exit::Io)?;
+    signals::listen(shutdown.clone()).map_err(|_| Exit::Io)?;
     say!(
         "An Alyx for trying things out: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
     );
@@ -82,14 +81,14 @@ fn seed(path: &Path) -> Result<Seed, Exit> {
 /// The daemon on the user's own folders, with the embedded Alyx in place of a real one.
 ///
 /// Labs and subjects come to be when they are first asked for: nobody has entered the user's animals beforehand.
-pub(super) async fn run_beside(args: &ConfigArgs) -> Exit {
-    match beside(args).await {
+pub(super) async fn run_beside(args: &ConfigArgs, heard: Heard) -> Exit {
+    match beside(args, heard).await {
         Ok(()) => Exit::Success,
         Err(exit) => exit,
     }
 }
 
-async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
+async fn beside(args: &ConfigArgs, heard: Heard) -> Result<(), Exit> {
     let scratch = tempfile::tempdir().map_err(|error| {
         complain(format_args!("no temporary folder can be made: {error}"));
         Exit::Io
@@ -117,7 +116,7 @@ async fn beside(args: &ConfigArgs) -> Result<(), Exit> {
         "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
         sandbox.url()
     );
-    let watched = run::watch(&config, credentials, None).await;
+    let watched = run::watch(&config, credentials, None, heard).await;
     sandbox.stop().await;
     watched
 }

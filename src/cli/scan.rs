@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::args::ScanArgs;
@@ -67,8 +66,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     // Looking needs no lock: a dry run may go on beside the daemon.
     let _locks = if args.dry_run { Vec::new() } else { assemble::lock(&config)? };
     let shutdown = CancellationToken::new();
-    let (rescan, _nobody) = mpsc::unbounded_channel();
-    signals::listen(shutdown.clone(), rescan).map_err(|error| {
+    signals::listen(shutdown.clone()).map_err(|error| {
         tracing::error!("signals cannot be received: {error}");
         Exit::Io
     })?;

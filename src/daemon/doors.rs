@@ -7,18 +7,28 @@ use tokio::sync::{mpsc, oneshot};
 use super::control::{Answer, Control, Question, Request};
 use super::service::Report;
 use super::status::Status;
+use super::systemd::Systemd;
 
 /// By what the running daemon is reached. Each is open or not; none is needed.
 #[derive(Debug)]
 pub struct Doors {
     /// Hears what happens. It must be read: what is not read is kept.
     pub reports: Option<mpsc::UnboundedSender<Report>>,
-    /// Makes all roots be scanned.
-    pub rescan: mpsc::UnboundedReceiver<()>,
+    /// What it is told to do.
+    pub orders: mpsc::UnboundedReceiver<Order>,
     /// The socket for `status`, `retry` and `forget`.
     pub control: Option<Control>,
     /// Questions from within this program.
     pub questions: Questions,
+    /// Who started the program, and wants to be told how it is.
+    pub systemd: Option<Systemd>,
+}
+
+/// What a running daemon is told to do.
+#[derive(Debug)]
+pub enum Order {
+    /// To scan all data roots now.
+    Rescan,
 }
 
 impl Default for Doors {
@@ -26,9 +36,10 @@ impl Default for Doors {
     fn default() -> Self {
         Self {
             reports: None,
-            rescan: mpsc::unbounded_channel().1,
+            orders: mpsc::unbounded_channel().1,
             control: None,
             questions: Questions::default(),
+            systemd: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod asking;
 mod ending;
 mod memory;
 mod pausing;
+mod telling;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,20 +19,22 @@ use tokio_util::task::TaskTracker;
 
 use super::control::Question;
 use super::credentials::{CredentialSource, Look};
-use super::doors::Doors;
+use super::doors::{Doors, Order};
 use super::folders::Folders;
 use super::journal::{Entry, Journal};
 use super::now::Now;
+use super::options::Options;
 use super::outage::Outage;
 use super::queue::{Queue, Sighting};
 use super::repeats::Repeats;
-use super::watcher::{self, RootOptions, Sighted, WatchOptions};
+use super::watcher::{self, Sighted};
 use super::worker::{self, Attempt, session_name};
 use crate::alyx;
 use crate::backoff::Backoff;
-use crate::ledger::{Ledger, WaitingRow};
+use crate::ledger::WaitingRow;
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{MissingName, Progress, RegistrationClient};
+use telling::Telling;
 
 /// How long the workers may take to stop. A worker looks up after each piece of a file, and lets go of a request at
 /// once.
@@ -40,58 +43,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// So many sessions more than `workers` may be under way: those that read files, and wait for Alyx.
 const READING_AHEAD: usize = 16;
-
-/// What the daemon needs to know.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The data roots.
-    pub roots: Vec<RootOptions>,
-    /// How they are watched.
-    pub watch: WatchOptions,
-    /// How long a flag, and the files of its session, must have been quiet.
-    pub settle: Duration,
-    /// Waits after a failure that may go away by itself.
-    pub retry: Backoff,
-    /// How soon a session that needs a person, and refused credentials, are looked at again.
-    pub permanent: Duration,
-    /// Sessions that are busy at Alyx at once. While one reads its files, others go on.
-    pub workers: usize,
-    /// How sessions are registered.
-    pub flagged: FlaggedOptions,
-    /// Where attempts, outcomes and checksums are remembered.
-    pub ledger: Option<Arc<Ledger>>,
-    /// Stands for the configuration: under another one, what needed a person is tried at once after a restart.
-    pub configuration: String,
-    /// Where the secret comes from, to read it again.
-    pub credentials: Option<CredentialSource>,
-    /// How often Alyx is asked whether it knows by now the names that were missing.
-    pub look_for_names: Duration,
-}
-
-impl Default for Options {
-    /// No roots, no ledger, and the times of the sample configuration.
-    fn default() -> Self {
-        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
-        Self {
-            roots: Vec::new(),
-            watch: WatchOptions {
-                flags: vec!["create_me.flag".to_owned()],
-                rescan_interval: 5 * minute,
-                poll_interval: minute,
-                max_depth: super::watch_plan::DEFAULT_MAX_DEPTH,
-            },
-            settle: Duration::from_secs(2),
-            retry: Backoff { initial: Duration::from_secs(30), factor: 2.0, max: hour },
-            permanent: hour,
-            workers: 2,
-            flagged: FlaggedOptions::default(),
-            ledger: None,
-            configuration: String::new(),
-            credentials: None,
-            look_for_names: 5 * minute,
-        }
-    }
-}
 
 /// What the daemon tells whoever runs it inside another program.
 #[derive(Debug)]
@@ -111,31 +62,44 @@ pub enum Report {
 ///
 /// Everything that goes wrong is told in the log and tried again; nothing ends the daemon but `shutdown`.
 pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shutdown: CancellationToken) {
-    let Doors { reports, rescan, control, mut questions } = doors;
+    let Doors { reports, mut orders, control, mut questions, systemd } = doors;
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
     service.remember().await;
+    service.telling = systemd.map(|systemd| {
+        let roots = service.options.roots.iter().map(|root| root.path.clone());
+        Telling::new(systemd, roots, service.client.alyx().request_timeout(), Instant::now())
+    });
+    let (rescan, rescans) = mpsc::unbounded_channel();
     let (sightings_in, mut sightings) = mpsc::unbounded_channel();
     let watching = tokio::spawn(watcher::watch(
         service.options.roots.clone(),
         service.options.watch.clone(),
         sightings_in,
-        rescan,
+        rescans,
         shutdown.clone(),
     ));
     if let Some(control) = control {
         service.tasks.spawn(control.serve(questions.asker(), shutdown.clone()));
     }
     loop {
-        service.start_due(Now::read());
+        let now = Now::read();
+        service.start_due(now);
+        service.tell_systemd(now);
         let next = service.next_wake();
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(sighted) = sightings.recv() => service.sighted(sighted, Now::read()),
             Some(news) = news.recv() => service.heard(news, Now::read()),
             Some(question) = questions.waiting.recv() => service.asked(question, Now::read()),
+            Some(order) = orders.recv() => match order {
+                Order::Rescan => _ = rescan.send(()),
+            },
             () = sleep_until(next), if next.is_some() => {}
         }
+    }
+    if let Some(telling) = &service.telling {
+        telling.stopping();
     }
     service.tasks.close();
     // A creation that has been sent is waited for: cut off, it would be carried out when nobody looks any more.
@@ -217,6 +181,11 @@ struct Service {
     /// What waited when the last daemon ended, and has not been seen yet.
     restored: HashMap<PathBuf, WaitingRow>,
     journal: Option<Journal>,
+    telling: Option<Telling>,
+    /// Questions to Alyx that are under way.
+    asking: usize,
+    /// Attempts that have begun, and that have ended.
+    begun_and_ended: u64,
     repeats: Repeats,
     started: Timestamp,
     reports: Option<mpsc::UnboundedSender<Report>>,
@@ -255,6 +224,9 @@ impl Service {
             names_at: None,
             restored: HashMap::new(),
             journal: None,
+            telling: None,
+            asking: 0,
+            begun_and_ended: 0,
             repeats: Repeats::new(TELL_AGAIN),
             started: Timestamp::now(),
             reports,
@@ -268,7 +240,8 @@ impl Service {
     fn next_wake(&self) -> Option<Instant> {
         let job = if self.may_start() { self.queue.next_due() } else { None };
         let look = self.login_refused.and_then(|refused| refused.look_at);
-        [job, self.probe_at, look, self.names_at].into_iter().flatten().min()
+        let tell = self.telling.as_ref().and_then(Telling::next);
+        [job, self.probe_at, look, self.names_at, tell].into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {
@@ -282,6 +255,8 @@ impl Service {
             && let Some(job) = self.queue.take_due(now.instant)
         {
             self.running += 1;
+            self.begun_and_ended += 1;
+            self.stirred();
             let progress: Arc<Progress> = Arc::default();
             if let Some(note) = self.notes.get_mut(&job.flag.path) {
                 note.progress = Arc::clone(&progress);
@@ -297,6 +272,13 @@ impl Service {
     }
 
     fn heard(&mut self, news: News, now: Now) {
+        self.stirred();
+        match &news {
+            News::Ended(_) => self.begun_and_ended += 1,
+            News::Probed(_) | News::Looked(..) | News::Known(_) => {
+                self.asking = self.asking.saturating_sub(1);
+            }
+        }
         match news {
             News::Ended(attempt) => self.ended(*attempt, now),
             News::Probed(answer) => self.probed(answer, now),
@@ -318,6 +300,7 @@ impl Service {
     }
 
     fn sighted(&mut self, sighted: Sighted, now: Now) {
+        self.stirred();
         match sighted {
             Sighted::Flag(flag) => {
                 let session = session_name(flag.session_folder());
@@ -353,6 +336,9 @@ impl Service {
             }
             Sighted::Scanned(summary) => self.scanned(summary),
             Sighted::Trouble(trouble) => {
+                if let Some(root) = trouble.root_away() {
+                    self.root_seen(root);
+                }
                 let text = trouble.to_string();
                 if self.repeats.is_new(&text, now.instant) {
                     tracing::warn!("{text}");
@@ -364,6 +350,7 @@ impl Service {
     }
 
     fn scanned(&mut self, summary: watcher::ScanSummary) {
+        self.root_seen(&summary.root);
         if summary.reason == watcher::ScanReason::Start {
             tracing::info!(
                 root = %summary.root.display(),

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::alyx::{self, NextStep};
@@ -91,8 +90,7 @@ pub(super) fn exit_of(error: &Error) -> Exit {
 /// Does the work of a verb until it is done or stopped, and prints what came of it.
 pub(super) async fn give(json: bool, work: impl Future<Output = Result<Answer, Failure>>) -> Exit {
     let shutdown = CancellationToken::new();
-    let (rescan, _nobody) = mpsc::unbounded_channel();
-    if let Err(error) = signals::listen(shutdown.clone(), rescan) {
+    if let Err(error) = signals::listen(shutdown.clone()) {
         complain(format_args!("signals cannot be received: {error}"));
         return Exit::Io;
     }

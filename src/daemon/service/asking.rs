@@ -10,6 +10,7 @@ use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionS
 
 impl Service {
     pub(super) fn asked(&mut self, (request, answer): Question, now: Now) {
+        self.stirred();
         match request {
             Request::Status => drop(answer.send(Answer::Status(Box::new(self.status(now))))),
             Request::Retry { session } => {

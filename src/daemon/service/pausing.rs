@@ -37,7 +37,8 @@ impl Service {
     }
 
     /// Runs a question on a task of its own.
-    fn ask(&self, question: impl Future<Output = News> + Send + 'static) {
+    fn ask(&mut self, question: impl Future<Output = News> + Send + 'static) {
+        self.asking += 1;
         let (news, shutdown) = (self.news.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {

@@ -1,7 +1,7 @@
 //! What can go wrong with watching, told to the operator.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::daemon::scan::ScanProblem;
 
@@ -99,6 +99,19 @@ pub enum WatchTrouble {
         /// What the system said.
         error: io::Error,
     },
+}
+
+impl WatchTrouble {
+    /// The root, where it is not there to be scanned.
+    pub fn root_away(&self) -> Option<&Path> {
+        match self {
+            Self::RootMissing { root }
+            | Self::RootUnusable { root, .. }
+            | Self::MarkerMissing { root, .. }
+            | Self::NoThread { root, .. } => Some(root),
+            _ => None,
+        }
+    }
 }
 
 /// `fs.inotify.max_user_watches`.

@@ -1,0 +1,225 @@
+//! What systemd is told of the service: that it has started, what it is doing, and that its queue makes progress.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{Now, Service};
+use crate::daemon::pulse::{Pulse, Sight, Stuck};
+use crate::daemon::queue::Counts;
+use crate::daemon::systemd::Systemd;
+
+/// So long the start waits for the first scan of every root; a network drive may never answer.
+const SCANNED_WITHIN: Duration = Duration::from_secs(60);
+/// How soon the line of `systemctl status` may change again.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
+const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
+
+/// What systemd knows.
+#[derive(Debug)]
+pub(super) struct Telling {
+    systemd: Systemd,
+    /// While it starts: the roots that have not been looked at.
+    starting: Option<Starting>,
+    pulse: Option<Pulse>,
+    /// The line that was told last.
+    said: String,
+    /// Something has happened since.
+    stirred: bool,
+    /// When the line may change again.
+    say_at: Instant,
+    stuck: bool,
+}
+
+#[derive(Debug)]
+struct Starting {
+    roots: HashSet<PathBuf>,
+    until: Instant,
+}
+
+impl Telling {
+    pub(super) fn new(
+        systemd: Systemd,
+        roots: impl IntoIterator<Item = PathBuf>,
+        request_timeout: Duration,
+        now: Instant,
+    ) -> Self {
+        let patience = LONGEST_STEP + 2 * request_timeout;
+        Self {
+            pulse: systemd.watchdog().map(|within| Pulse::new(within, patience, now)),
+            systemd,
+            starting: Some(Starting { roots: roots.into_iter().collect(), until: now + SCANNED_WITHIN }),
+            said: String::new(),
+            stirred: true,
+            say_at: now,
+            stuck: false,
+        }
+    }
+
+    /// When there is something to tell if nothing happens before.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let start = self.starting.as_ref().map(|starting| starting.until);
+        let say = (self.starting.is_none() && self.stirred).then_some(self.say_at);
+        [start, say, self.pulse.as_ref().map(Pulse::next)].into_iter().flatten().min()
+    }
+
+    pub(super) fn stopping(&self) {
+        self.systemd.stopping();
+    }
+}
+
+impl Service {
+    /// Something has happened that may change what is told.
+    pub(super) fn stirred(&mut self) {
+        if let Some(telling) = &mut self.telling {
+            telling.stirred = true;
+        }
+    }
+
+    /// A root has been looked at for the first time: scanned, or found away.
+    pub(super) fn root_seen(&mut self, root: &std::path::Path) {
+        if let Some(starting) = self.telling.as_mut().and_then(|telling| telling.starting.as_mut()) {
+            starting.roots.remove(root);
+        }
+    }
+
+    /// Tells systemd what it does not know. The last step of each turn of the loop.
+    pub(super) fn tell_systemd(&mut self, now: Now) {
+        let Some(mut telling) = self.telling.take() else { return };
+        if let Some(starting) = &telling.starting
+            && (starting.roots.is_empty() || starting.until <= now.instant)
+        {
+            for root in &starting.roots {
+                tracing::warn!(root = %root.display(), "still looking through this data root; the others are served");
+            }
+            telling.starting = None;
+            telling.said = self.summary();
+            telling.stirred = false;
+            telling.systemd.ready(&telling.said);
+        }
+        if telling.starting.is_none() && telling.stirred && telling.say_at <= now.instant {
+            let summary = self.summary();
+            if summary != telling.said {
+                telling.systemd.status(&summary);
+                telling.said = summary;
+            }
+            (telling.stirred, telling.say_at) = (false, now.instant + STATUS_EVERY);
+        }
+        if let Some(pulse) = telling.pulse.as_mut().filter(|pulse| pulse.next() <= now.instant) {
+            let verdict = pulse.look(self.sight(now.instant), now.instant);
+            if verdict.is_ok() {
+                telling.systemd.alive();
+            }
+            if let Err(stuck) = verdict
+                && !telling.stuck
+            {
+                let why = match stuck {
+                    Stuck::NothingGetsOn => "what is under way does not get on",
+                    Stuck::NotStarted => "what is due is not begun",
+                };
+                tracing::error!(
+                    "the queue is stuck: {why}. systemd will start this program anew; nothing is lost by it"
+                );
+            }
+            telling.stuck = verdict.is_err();
+        }
+        self.telling = Some(telling);
+    }
+
+    /// What the queue looks like right after everything was started that could be.
+    fn sight(&self, now: Instant) -> Sight {
+        let (mut bytes, mut files) = (0, 0);
+        for job in self.queue.jobs().filter(|job| job.due.is_none()) {
+            if let Some(note) = self.notes.get(job.path) {
+                bytes += note.progress.bytes_done.load(Ordering::Relaxed);
+                files += note.progress.files_done.load(Ordering::Relaxed);
+            }
+        }
+        let nobody_asks = self.asking == 0
+            && (self.outage.is_on() && self.probe_at.is_none()
+                || self.login_refused.is_some_and(|refused| refused.look_at.is_none()));
+        let due = self.may_start() && self.queue.next_due().is_some_and(|due| due <= now);
+        Sight {
+            done: [bytes, files, self.client.alyx().requests_ended(), self.begun_and_ended],
+            under_way: self.running > 0 || self.asking > 0,
+            left_lying: due || nobody_asks,
+        }
+    }
+
+    /// The line of `systemctl status`.
+    fn summary(&self) -> String {
+        let counts = in_words(self.queue.counts());
+        let local = |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%F %H:%M").to_string();
+        match (self.login_refused, self.away_since) {
+            (Some(refused), _) => format!("{counts}; all wait: login refused since {}", local(refused.since)),
+            (None, Some(since)) => format!("{counts}; all wait: Alyx is away since {}", local(since)),
+            (None, None) => counts,
+        }
+    }
+}
+
+/// How many sessions there are, in words.
+fn in_words(counts: Counts) -> String {
+    let waiting = counts.waiting - counts.needs_person.min(counts.waiting);
+    let need = if counts.needs_person == 1 { "needs" } else { "need" };
+    format!("{waiting} waiting, {} running, {} {need} a person", counts.running, counts.needs_person)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alyx::{Client, ClientOptions, Credentials};
+    use crate::daemon::Options;
+    use crate::flag::FlagFile;
+    use crate::registration::{RegistrationClient, RegistrationOptions};
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    fn service() -> Service {
+        let login = Credentials::Token { username: None, token: "t".into() };
+        let alyx = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
+        let client = RegistrationClient::new(alyx, RegistrationOptions::default());
+        Service::new(client, Options::default(), None, mpsc::unbounded_channel().0, CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_due_and_not_started_is_seen_to_be_left_lying() {
+        let (mut service, now) = (service(), Now::read());
+        let folder = tempfile::tempdir().unwrap();
+        let flag = folder.path().join("create_me.flag");
+        std::fs::write(&flag, "").unwrap();
+        assert!(!service.sight(now.instant).left_lying);
+        service.queue.sighted(FlagFile::load(&flag).unwrap().unwrap(), now.instant, now.instant);
+        assert!(service.sight(now.instant).left_lying);
+        let before = service.sight(now.instant).done;
+        service.start_due(now);
+        let sight = service.sight(now.instant);
+        assert!(!sight.left_lying && sight.under_way && sight.done != before, "{sight:?}");
+    }
+
+    #[tokio::test]
+    async fn an_outage_at_whose_end_nobody_looks_is_seen_to_be_left_lying() {
+        let (mut service, now) = (service(), Now::read());
+        service.outage.failed(now.instant, true, None, 0.5);
+        assert!(service.sight(now.instant).left_lying);
+        service.probe_at = Some(now.instant);
+        assert!(!service.sight(now.instant).left_lying);
+        service.ask_what_is_due(now);
+        let sight = service.sight(now.instant);
+        assert!(!sight.left_lying && sight.under_way, "{sight:?}");
+    }
+
+    #[test]
+    fn the_numbers_are_told_in_words_and_nobody_is_counted_twice() {
+        let counts = Counts { waiting: 5, retrying: 1, needs_person: 2, running: 1 };
+        assert_eq!(in_words(counts), "3 waiting, 1 running, 2 need a person");
+        assert_eq!(in_words(Counts::default()), "0 waiting, 0 running, 0 need a person");
+        let one = Counts { waiting: 1, needs_person: 1, ..Counts::default() };
+        assert_eq!(in_words(one), "0 waiting, 0 running, 1 needs a person");
+    }
+}
