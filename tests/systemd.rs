@@ -184,6 +184,28 @@ impl Drop for Leash {
 }
 
 #[test]
+fn a_root_that_the_unit_does_not_name_is_told_with_what_to_do() {
+    let world = World::new();
+    let config = world.configuration(NOWHERE, "");
+    let root = world.rig.root();
+    // As systemd does it for ProtectSystem=strict; takes a system on which everybody may have namespaces.
+    let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&root);
+    if !shell.arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("left out: no namespaces here");
+        return;
+    }
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&root);
+    let mut daemon =
+        Program::start(shell.arg(program().get_program()).arg("run").arg("--config").arg(config));
+    assert!(daemon.wait_for("is read-only here").contains("ReadWritePaths="));
+    daemon.wait_for("data root scanned");
+    daemon.stop();
+}
+
+#[test]
 fn without_systemd_nothing_is_told_and_all_goes_on() {
     let world = World::new();
     let mut command = world.command(NOWHERE, "");

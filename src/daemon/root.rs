@@ -52,6 +52,14 @@ pub fn is_network(folder: &Path) -> io::Result<bool> {
     })
 }
 
+/// Whether nothing can be written in a folder, whoever its owner is: its disk is mounted so, or systemd shows it so.
+///
+/// # Errors
+/// As of `statvfs`.
+pub fn is_read_only(folder: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statvfs(folder)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileSystem {
     Local,

@@ -5,6 +5,7 @@
 
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -125,10 +126,18 @@ enum Moved {
     Taken,
 }
 
+/// Makes a folder that is no more closed, and no more open, than the one that it is in, as far as the umask allows:
+/// whoever reads and writes the data beside it is to do so there as well.
+fn make_alike(folder: &Path) -> io::Result<()> {
+    let around = folder.parent().and_then(|around| std::fs::metadata(around).ok());
+    let mode = around.map_or(0o777, |around| around.permissions().mode() & 0o777);
+    std::fs::DirBuilder::new().mode(mode).create(folder)
+}
+
 /// Moves a file into a folder, which is made where it is missing. Never overwrites.
 fn move_new(from: &Path, to: &Path, source: &Metadata) -> io::Result<Moved> {
     let parent = to.parent().unwrap_or(Path::new("."));
-    let made = match std::fs::create_dir(parent) {
+    let made = match make_alike(parent) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(error),
@@ -240,6 +249,18 @@ mod tests {
         );
         assert_eq!(rig.read("alf/#2024-05-01#/a.b.npy").as_deref(), Some("new"));
         assert_eq!(rig.read("alf/a.b.npy"), None);
+    }
+
+    #[test]
+    fn the_new_folder_is_as_open_as_the_one_that_it_is_in() {
+        for mode in [0o700, 0o750, 0o755] {
+            let rig = Rig::new();
+            let path = |name: &str| rig.folder.path().join(name);
+            fs::set_permissions(path("alf"), fs::Permissions::from_mode(mode)).unwrap();
+            rig.revise("alf/a.b.npy", &[("", true)]).unwrap();
+            let made = fs::metadata(path("alf/#2024-05-01#")).unwrap().permissions().mode() & 0o777;
+            assert_eq!(made, mode, "{made:o}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::coverage::{Coverage, EventSink, MakeWatches};
 use super::told::Told;
 use super::trouble::{current_limit, suggested_limit};
 use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptions, WatchTrouble};
-use crate::daemon::root::{FolderIdentity, is_network};
+use crate::daemon::root::{FolderIdentity, is_network, is_read_only};
 use crate::daemon::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch_plan::{Layout, Reaction};
 use crate::flag::{FlagError, FlagFile};
@@ -252,6 +252,9 @@ impl RootWatch {
                 }
                 self.told.forget_troubles();
                 self.present = Some(now);
+                if is_read_only(&self.root.path).unwrap_or(false) {
+                    self.told.trouble(WatchTrouble::ReadOnly { root: self.root.path.clone() });
+                }
                 self.restart(reason);
             }
             (Err(trouble), before) => {

@@ -35,6 +35,15 @@ pub enum WatchTrouble {
         /// The file's name.
         marker: String,
     },
+    /// Nothing can be changed in the root, so no flag can be removed.
+    #[error(
+        "the data root {root:?} is read-only here: sessions are registered, but no flag can be removed. Under systemd \
+         name it in a line ReadWritePaths= (systemctl edit), then restart; else mount it for writing"
+    )]
+    ReadOnly {
+        /// The root.
+        root: PathBuf,
+    },
     /// Another folder has taken the root's place.
     #[error(
         "the data root {root:?} is another folder than before (mounted, unmounted or replaced): scanning it anew"
