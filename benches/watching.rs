@@ -134,7 +134,7 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
         File::create(flag)?;
     }
     let (has_find, has_python) = (is_there("find"), is_there(&options.python));
-    let [mut ours, mut find, mut python] = std::array::from_fn(|_| Series::default());
+    let [mut ours, mut looked, mut find, mut python] = std::array::from_fn(|_| Series::default());
     // The first round only warms up.
     for round in 0..=options.rounds {
         let add = |series: &mut Series, (found, took): (usize, f64)| {
@@ -148,6 +148,8 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
         };
         let (took, scan) = seconds(|| scan(layout(root), &|| false));
         add(&mut ours, (scan.flags.len(), took))?;
+        let (took, found) = seconds(|| scan_and_look(layout(root)));
+        add(&mut looked, (found, took))?;
         if has_find {
             add(&mut find, run_find(root)?)?;
         }
@@ -167,6 +169,13 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
         Some(Required::AtLeast(10.0)),
     );
     table.ratio(
+        "  with the look for flags inside the sessions, times faster than Path.glob",
+        show(&looked),
+        show(&python),
+        python.ratio_to(&looked),
+        Some(Required::AtLeast(10.0)),
+    );
+    table.ratio(
         "start-up scan, times faster than find -name create_me.flag",
         show(&ours),
         show(&find),
@@ -174,6 +183,15 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
         Some(Required::AtLeast(1.0)),
     );
     Ok(())
+}
+
+/// The scan of a day on which every session of the tree is recent: as many as ever are looked into for flags that
+/// were put too deep.
+fn scan_and_look(layout: Layout) -> usize {
+    let mut scanner = Scanner::new(layout);
+    let scan = scanner.scan(&mut |_, _, _| (), &|| false);
+    let found = scanner.find_too_deep(scan.unflagged, jiff::civil::date(2024, 1, 1), &|| false);
+    scan.flags.len() + found.len()
 }
 
 fn run_find(root: &Path) -> Result<(usize, f64), Error> {

@@ -78,6 +78,10 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("session: cortexlab\n", &[":5: session: this must be a section of `key: value` lines"]),
         ("session:\n- users\n", &[":5: session: this must be a section of `key: value` lines"]),
         ("watch:\n  settle: -2 s\n", &[r#":6: watch.settle: "-2 s" is negative"#]),
+        ("watch:\n  mode: inotify\n", &[r#":6: watch.mode: "inotify" is not one of: auto, native, poll"#]),
+        ("watch:\n  require_marker: /data/.mounted\n", &[r#":6: watch.require_marker: "/data/.mounted" is not a file name; write the name alone, without a folder"#]),
+        ("watch:\n  require_marker: create_me.flag\n", &[r#":6: watch.require_marker: "create_me.flag" is the name of a flag too; give the marker another name"#]),
+        ("watch:\n  warn_after: 400 d\n", &[":6: watch.warn_after: 400 d is not between 0 s and 365 d"]),
         ("watch:\n  rescan_interval: 0\n", &[":6: watch.rescan_interval: 0 s is not between 100 ms and 1 d"]),
         ("watch:\n  rescan_interval: 1 month\n", &[r#":6: watch.rescan_interval: "1 month": months and years have no fixed length; write days or hours"#]),
         ("retry:\n  initial: 2 h\n", &[":6: retry.initial: this is longer than retry.max, which is 1 h by default"]),
@@ -94,6 +98,7 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("log: {level: info\n", &[":6: this is not valid YAML: did not find expected ',' or '}' at line 6 column 1, while parsing a flow mapping at line 5 column 6"]),
         ("log: *x\n", &[":5: this is not valid YAML: unknown anchor at line 5 column 6"]),
         ("? [a, b]\n: 1\n", &[": a key must be a plain word"]),
+        ("watch:\n  require_marker: .\n", &[r#":6: watch.require_marker: "." is not a file name; write the name alone, without a folder"#]),
         ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log"]),
         ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log"#]),
         ("---\nworkers: 3\n", &[":6: a second document begins here (after ---); write one document only"]),
@@ -229,6 +234,27 @@ fn values_are_taken_as_they_are_meant() {
     assert_eq!(config.retry.factor, 1.5);
     assert_eq!(config.timezone.unwrap().iana_name(), Some("Europe/Lisbon"));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
+}
+
+#[test]
+fn a_root_says_how_it_is_watched_or_the_section_watch_does() {
+    let text = "data_roots:\n  - /a\n  - {path: /b, watch: native, require_marker: own.marker}\n\
+                alyx: {url: https://a.org}\nwatch: {mode: poll, require_marker: .mounted, warn_after: 0}\n";
+    let parsed = |overrides: &Overrides| parse_with(text, overrides, &Environment::default()).unwrap();
+    let roots = |config: &Config| -> Vec<(WatchMode, Option<String>)> {
+        config.data_roots.iter().map(|root| (root.watch, root.require_marker.clone())).collect()
+    };
+    let common = (WatchMode::Poll, Some(".mounted".to_owned()));
+    let config = parsed(&Overrides::default());
+    assert_eq!(roots(&config), [common.clone(), (WatchMode::Native, Some("own.marker".into()))]);
+    assert_eq!(config.watch.warn_after, None);
+    // Folders that are typed have nothing of their own.
+    assert_eq!(
+        roots(&parsed(&Overrides { data_roots: vec!["/b".into()], ..Overrides::default() })),
+        [common]
+    );
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!((roots(&good("")), good("").watch.warn_after), (vec![(WatchMode::Auto, None)], Some(day)));
 }
 
 #[test]

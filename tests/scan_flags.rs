@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use alyx_registrar::alf::SessionPath;
 use alyx_registrar::alf::session_path::SessionPathError;
-use alyx_registrar::daemon::scan::{Advice, LinkRefusal, Scan, ScanProblem, Scanner, scan};
+use alyx_registrar::daemon::misplaced::Advice;
+use alyx_registrar::daemon::scan::{LinkRefusal, Scan, ScanProblem, Scanner, scan};
 use alyx_registrar::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout, Place};
 
 /// A data root that goes away with the test.
@@ -130,16 +131,25 @@ fn hidden_folders_and_those_of_the_file_system_are_passed_over() {
 #[test]
 fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
     type Advise = fn(PathBuf) -> Advice;
-    let cases: [(&str, &str, Advise); 5] = [
-        ("KS014", "KS014", Advice::IntoSessionBelow),
+    let cases: [(&str, &str, Advise); 11] = [
+        ("", "", Advice::IntoSessionBelow),
+        ("lab", "lab", Advice::IntoSessionBelow),
+        ("lab/Subjects", "lab/Subjects", Advice::IntoSessionBelow),
+        ("KS015", "KS015", Advice::IntoSessionBelow),
+        // What a flag of a subject is for nobody knows; most likely for the last session.
+        ("KS014", "KS014/2024-05-01/002", Advice::IntoSession),
         ("KS014/2024-05-01", "KS014/2024-05-01/002", Advice::IntoSession),
+        ("KS014/2024-05-02", "KS014/2024-05-02/001", Advice::IntoSession),
+        ("KS014/20240501/001", "KS014/20240501", Advice::RenameDate),
         ("KS014/2024-02-30", "KS014/2024-02-30", Advice::RenameDate),
         ("KS014/2024-02-30/001", "KS014/2024-02-30", Advice::RenameDate),
         ("KS014/2024-05-01/0001", "KS014/2024-05-01/0001", Advice::RenameSession),
     ];
     for (place, belongs, advice) in cases {
         let root = Root::new();
-        root.folder("KS014/2024-05-01/002");
+        for session in ["001", "002"] {
+            root.folder(&format!("KS014/2024-05-01/{session}"));
+        }
         let misplaced = root.flag(place);
         let scan = root.scan();
         assert!(scan.flags.is_empty(), "{place}");
@@ -149,6 +159,72 @@ fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
         assert_eq!((flag, found), (&misplaced, &advice(root.path(belongs))), "{place}");
         assert!(scan.problems[0].to_string().contains(belongs), "{place}");
     }
+}
+
+/// The flags that a scan on this day says are inside a session, each with the session.
+fn too_deep(scanner: &mut Scanner, today: &str) -> Vec<(PathBuf, PathBuf)> {
+    let mut scan = scanner.scan(&mut |_, _, _| (), &|| false);
+    let found = scanner.find_too_deep(scan.unflagged, today.parse().unwrap(), &|| false);
+    scan.problems.extend(found);
+    let told = scan.problems.into_iter().map(|problem| match problem {
+        ScanProblem::Misplaced { flag, advice: Advice::IntoThisSession(session) } => (flag, session),
+        other => panic!("{other}"),
+    });
+    told.collect()
+}
+
+#[test]
+fn a_flag_in_a_folder_inside_a_session_is_told_with_the_session_until_it_is_moved() {
+    for collection in ["alf", "alf/probe00", "raw video"] {
+        let root = Root::new();
+        root.folder("KS014/2024-05-01/001/alf/probe00");
+        let flag = root.flag(&format!("KS014/2024-05-01/001/{collection}"));
+        let expected = [(flag.clone(), root.path("KS014/2024-05-01/001"))];
+        let mut scanner = Scanner::new(root.layout());
+        for _ in 0..3 {
+            assert_eq!(too_deep(&mut scanner, "2024-05-02"), expected, "{collection}");
+        }
+        fs::rename(&flag, root.path("KS014/2024-05-01/001/create_me.flag")).unwrap();
+        assert!(too_deep(&mut scanner, "2024-05-02").is_empty(), "{collection}");
+    }
+}
+
+#[test]
+fn what_is_deeper_hidden_behind_a_link_or_no_file_is_not_told() {
+    let root = Root::new();
+    for below in ["alf/probe00/#2024-05-01#", ".hidden"] {
+        root.flag(&format!("KS014/2024-05-01/001/{below}"));
+    }
+    root.folder("KS014/2024-05-01/001/raw/create_me.flag");
+    symlink(root.outside("real/2024-05-01/001"), root.path("KS014/2024-05-01/001/linked")).unwrap();
+    // A session that has its own flag is registered anyway.
+    root.flag("KS014/2024-05-01/002/alf");
+    root.flag("KS014/2024-05-01/002");
+    assert!(too_deep(&mut Scanner::new(root.layout()), "2024-05-02").is_empty());
+}
+
+#[test]
+fn of_many_old_sessions_each_is_looked_into_when_its_turn_comes() {
+    let root = Root::new();
+    for number in 1..=250 {
+        root.folder(&format!("KS014/2020-01-01/{number:03}/alf"));
+    }
+    let flags = [root.flag("KS014/2020-01-01/001/alf"), root.flag("KS014/2020-01-01/250/alf")];
+    let mut scanner = Scanner::new(root.layout());
+    let counts: Vec<usize> = (0..3).map(|_| too_deep(&mut scanner, "2024-05-02").len()).collect();
+    // What was found stays among the problems though its turn is over.
+    assert_eq!(counts, [1, 1, 2]);
+    assert!(too_deep(&mut scanner, "2024-05-02").iter().all(|(flag, _)| flags.contains(flag)));
+}
+
+#[test]
+fn a_root_with_nothing_in_it_is_a_problem_because_its_disk_may_not_be_mounted() {
+    let root = Root::new();
+    root.folder("");
+    let scan = root.scan();
+    assert!(matches!(&scan.problems[..], [ScanProblem::EmptyRoot(_)]), "{:?}", scan.problems);
+    root.folder("KS014");
+    assert!(root.scan().problems.is_empty());
 }
 
 #[test]

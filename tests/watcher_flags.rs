@@ -185,6 +185,51 @@ async fn a_flag_in_the_wrong_place_is_told_once_and_found_when_it_is_moved() {
     watching.flag_as_it_is(&flag).await;
 }
 
+/// No event tells of it: nothing below the sessions is watched.
+#[tokio::test]
+async fn a_flag_inside_a_folder_of_a_session_is_told_once_by_the_scans_and_found_when_it_is_moved() {
+    let disk = Disk::new();
+    let session = format!("KS014/{}/001", jiff::Zoned::now().date());
+    let misplaced = disk.flag(&format!("{session}/alf/probe00"));
+    let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
+    let trouble = watching.trouble().await.to_string();
+    let session = disk.path(&session);
+    assert!(trouble.contains(&format!("move it into the folder of its session, {session:?}")), "{trouble}");
+    for _ in 0..2 {
+        watching.rescan.send(()).unwrap();
+        loop {
+            match watching.next().await {
+                Sighted::Scanned(_) => break,
+                Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+                _ => {}
+            }
+        }
+    }
+    let flag = session.join("create_me.flag");
+    fs::rename(misplaced, &flag).unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_misplaced_flag_is_told_once_though_its_session_may_be_another_one_tomorrow() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path("KS014/2024-05-01/001")).unwrap();
+    fs::write(disk.path("KS014/create_me.flag"), "").unwrap();
+    let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
+    let trouble = watching.trouble().await.to_string();
+    assert!(trouble.contains("KS014/2024-05-01/001"), "{trouble}");
+    watching.scanned(ScanReason::Start).await;
+    fs::create_dir_all(disk.path("KS014/2024-05-02/001")).unwrap();
+    watching.rescan.send(()).unwrap();
+    loop {
+        match watching.next().await {
+            Sighted::Scanned(_) => break,
+            Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+            _ => {}
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_linked_subject_is_watched_under_the_name_of_the_link() {
     let disk = Disk::new();

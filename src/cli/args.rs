@@ -217,8 +217,8 @@ Examples:
   alyx-registrar status --json
 
 Asks the running daemon; without one, looks at the flags on disk and at what it left behind.
-Ends with 0 when the daemon runs and nothing needs a person, with 1 when something does, with 69 when no daemon
-runs, with 77 when Alyx refuses the login.";
+Ends with 0 when the daemon runs and nothing needs a person, with 1 when something does or a flag is older than
+watch.warn_after, with 69 when no daemon runs, with 77 when Alyx refuses the login.";
 
 /// `status`.
 #[derive(Args, Clone, Debug)]

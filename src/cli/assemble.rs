@@ -167,7 +167,7 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
             WatchMode::Native => watcher::WatchMode::Native,
             WatchMode::Poll => watcher::WatchMode::Poll,
         },
-        require_marker: None,
+        require_marker: root.require_marker.clone(),
     };
     daemon::Options {
         roots: config.data_roots.iter().map(root).collect(),
@@ -183,6 +183,7 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
         workers: config.workers,
         flagged: flagged(config),
         configuration: fingerprint(config),
+        warn_after: config.watch.warn_after,
         ..daemon::Options::default()
     }
 }

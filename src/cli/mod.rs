@@ -26,6 +26,7 @@ mod scan;
 mod state;
 mod status;
 mod verbs;
+mod walk;
 
 use std::process::ExitCode;
 

@@ -12,11 +12,10 @@ use super::args::ScanArgs;
 use super::assemble;
 use super::exit::Exit;
 use super::progress;
+use super::walk::walk;
 use crate::alyx::NextStep;
 use crate::config::Config;
-use crate::daemon::scan::{Scan, scan as scan_root};
 use crate::daemon::signals;
-use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
 use crate::flag::FlagFile;
 use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
@@ -83,7 +82,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let mut flags = Vec::new();
     let mut missed = 0;
     for root in &config.data_roots {
-        let Some(found) = walk(&config, &root.path, &shutdown).await else {
+        let Some(found) = walk(&config, root, &shutdown).await else {
             missed += 1;
             continue;
         };
@@ -167,21 +166,6 @@ fn verdict(failed: &[Error], done: usize, missed: usize) -> Exit {
         return Exit::Unavailable;
     }
     if failed.is_empty() && missed == 0 { Exit::Success } else { Exit::Incomplete }
-}
-
-/// Looks for flags below one root.
-async fn walk(config: &Config, root: &Path, shutdown: &CancellationToken) -> Option<Scan> {
-    if let Err(error) = std::fs::read_dir(root) {
-        tracing::error!(
-            "the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots"
-        );
-        return None;
-    }
-    let layout = Layout { root: root.to_owned(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
-    let stop = shutdown.clone();
-    let walk = tokio::task::spawn_blocking(move || scan_root(layout, &|| stop.is_cancelled()));
-    let fault = |error| tracing::error!("internal fault while scanning: {error}; please report it");
-    walk.await.map_err(fault).ok()
 }
 
 /// One flag, from the first look to the line that is shown.

@@ -11,10 +11,12 @@ use super::history::outcome_line;
 use super::state::{State, blocking};
 use crate::config::Config;
 use crate::daemon::control::{Answer, Request, ask};
+use crate::daemon::old_flags::{is_old, put_at};
 use crate::daemon::scan::scan;
 use crate::daemon::status::{SessionState, SessionStatus, Status};
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
+use crate::flag::FlagFile;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use crate::words::{self, ago, until};
 
@@ -63,7 +65,7 @@ fn verdict(status: &Status) -> Exit {
     if daemon.login_refused_since.is_some() {
         return Exit::Refused;
     }
-    let needs_person = status.sessions.iter().any(|s| s.state == SessionState::NeedsPerson);
+    let needs_person = status.sessions.iter().any(|s| s.old || s.state == SessionState::NeedsPerson);
     if needs_person { Exit::Incomplete } else { Exit::Success }
 }
 
@@ -74,7 +76,9 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
     for row in ledger.map(Ledger::waiting).unwrap_or_default() {
         let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
         if !root_is_there || row.flag.exists() {
-            sessions.push(row.into());
+            let flag = FlagFile::load(&row.flag).ok().flatten();
+            let put = flag.map(|flag| put_at(&flag.stamp, now));
+            sessions.push(SessionStatus { put, ..row.into() });
         }
     }
     for root in roots {
@@ -93,6 +97,8 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
                     .ok()
                     .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                     .unwrap_or(now),
+                put: Some(put_at(&flag.stamp, now)),
+                old: false,
                 failures: 0,
                 next: None,
                 error: None,
@@ -101,7 +107,11 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
             });
         }
     }
-    sessions.sort_by(|a, b| (a.state, a.since, &a.session).cmp(&(b.state, b.since, &b.session)));
+    let warn_after = config.and_then(|config| config.watch.warn_after);
+    for session in &mut sessions {
+        session.old = session.put.is_some_and(|put| is_old(put, now, warn_after));
+    }
+    sessions.sort_by(SessionStatus::in_order);
     Status { daemon: None, sessions }
 }
 
@@ -135,6 +145,11 @@ fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::T
             }
         }
         None => line("The daemon is not running.".to_owned()),
+    }
+    match status.sessions.iter().filter(|session| session.old).count() {
+        0 => {}
+        1 => line("One flag has waited for longer than watch.warn_after.".to_owned()),
+        old => line(format!("{old} flags have waited for longer than watch.warn_after.")),
     }
     for state in
         [SessionState::NeedsPerson, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
@@ -180,6 +195,9 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
         );
     }
     let mut told = format!("for {}", ago(session.since, now));
+    if let Some(put) = session.put.filter(|_| session.old) {
+        told += &format!(", flag put {} ago", ago(put, now));
+    }
     if session.failures > 0 {
         let s = if session.failures == 1 { "" } else { "s" };
         told += &format!(", {} failure{s}", session.failures);
@@ -208,6 +226,8 @@ mod tests {
             flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
             state,
             since: at(0),
+            put: Some(at(0)),
+            old: false,
             failures: if failed { 3 } else { 0 },
             next: (state != SessionState::Running).then(|| at(7260)),
             error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),
@@ -246,11 +266,27 @@ mod tests {
     }
 
     #[test]
+    fn an_old_flag_is_shown_with_its_age_and_before_the_younger_ones() {
+        let waiting = session(SessionState::Waiting);
+        let old = SessionStatus { old: true, since: at(90), put: Some(at(-3 * 86_400)), ..waiting.clone() };
+        let mut sessions = vec![waiting, old];
+        sessions.sort_by(SessionStatus::in_order);
+        assert!(sessions[0].old);
+        let told = text(&Status { daemon: None, sessions }, &[], at(3600), &jiff::tz::TimeZone::UTC);
+        for wanted in ["One flag has waited for longer than watch.warn_after.", "flag put 3 d 1 h ago"] {
+            assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+        }
+        assert_eq!(told.matches("flag put").count(), 1, "{told}");
+    }
+
+    #[test]
     fn the_exit_code_says_whether_somebody_has_to_do_something() {
         let of = |daemon, sessions| verdict(&Status { daemon, sessions });
         assert_eq!(of(None, Vec::new()), Exit::Unavailable);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsPerson)]), Exit::Incomplete);
+        let old = SessionStatus { old: true, ..session(SessionState::Waiting) };
+        assert_eq!(of(Some(daemon()), vec![old]), Exit::Incomplete);
         let refused = DaemonStatus { login_refused_since: Some(at(0)), ..daemon() };
         assert_eq!(of(Some(refused), Vec::new()), Exit::Refused);
     }

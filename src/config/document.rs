@@ -68,6 +68,7 @@ pub(super) struct Document {
 pub(super) struct RootDocument {
     pub(super) path: Given<Text>,
     pub(super) watch: Given<WatchMode>,
+    pub(super) require_marker: Given<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,9 +126,12 @@ pub(super) struct DatasetsDocument {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WatchDocument {
+    pub(super) mode: Given<WatchMode>,
+    pub(super) require_marker: Given<Text>,
     pub(super) rescan_interval: GivenTime,
     pub(super) poll_interval: GivenTime,
     pub(super) settle: GivenTime,
+    pub(super) warn_after: GivenTime,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -31,6 +31,7 @@ mod roots;
 mod server;
 mod validate;
 mod values;
+mod watch;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -89,8 +90,10 @@ pub struct Config {
 pub struct DataRoot {
     /// Absolute, without `.`, `..` or a trailing slash.
     pub path: PathBuf,
-    /// How changes below it are noticed. Default [`WatchMode::Auto`].
+    /// How changes below it are noticed. Its own `watch`, else `watch.mode`, else [`WatchMode::Auto`].
     pub watch: WatchMode,
+    /// The name of a file without which its disk counts as not mounted. Its own, else that of `watch`, else none.
+    pub require_marker: Option<String>,
 }
 
 /// How changes below a data root are noticed.
@@ -182,6 +185,8 @@ pub struct WatchConfig {
     pub poll_interval: Duration,
     /// A flag must be this old before its session is taken up. Default 2 s, may be 0.
     pub settle: Duration,
+    /// A flag that is older is told once a day. Default 1 d; `None` (0 in the YAML): never.
+    pub warn_after: Option<Duration>,
 }
 
 /// When a failed session is tried again.

@@ -4,10 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
+use super::DataRoot;
 use super::document::RootDocument;
 use super::locate::{KeyPath, quoted};
 use super::validate::Findings;
-use super::{DataRoot, WatchMode};
+use super::watch::{ForAllRoots, marker};
 
 /// Writes `- /data` as `- path: /data`, so that the rest knows one form only.
 pub(super) fn spell_out(document: &mut Value) {
@@ -21,7 +22,11 @@ pub(super) fn spell_out(document: &mut Value) {
 }
 
 /// The roots of the file, with what is wrong about them.
-pub(super) fn in_file(findings: &mut Findings, roots: Option<Vec<Option<RootDocument>>>) -> Vec<DataRoot> {
+pub(super) fn in_file(
+    findings: &mut Findings,
+    roots: Option<Vec<Option<RootDocument>>>,
+    all: &ForAllRoots,
+) -> Vec<DataRoot> {
     let list = KeyPath::of("data_roots");
     let roots = roots.unwrap_or_default();
     if roots.is_empty() {
@@ -31,11 +36,13 @@ pub(super) fn in_file(findings: &mut Findings, roots: Option<Vec<Option<RootDocu
     for (i, root) in roots.into_iter().enumerate() {
         let at = list.index(i);
         let Some(root) = root else { continue };
-        let watch = findings.take(&at.key("watch"), root.watch).unwrap_or_default();
+        let watch = findings.take(&at.key("watch"), root.watch).unwrap_or(all.mode);
+        let own = marker(findings, &at.key("require_marker"), root.require_marker, &all.flags);
+        let require_marker = own.or_else(|| all.require_marker.clone());
         match root.path.0 {
             Ok(None) => findings.missing(at, "the path of this data root is missing"),
             Ok(Some(typed)) => match whole_path(Path::new(&typed.0)) {
-                Ok(path) => good.push((at, DataRoot { path, watch })),
+                Ok(path) => good.push((at, DataRoot { path, watch, require_marker })),
                 Err(why) => findings.refuse(at, why),
             },
             Err(why) => findings.refuse(at, why),
@@ -51,7 +58,11 @@ pub(super) fn in_file(findings: &mut Findings, roots: Option<Vec<Option<RootDocu
 }
 
 /// The roots of the command line, which replace those of the file.
-pub(super) fn on_command_line(findings: &mut Findings, roots: &[PathBuf]) -> Vec<DataRoot> {
+pub(super) fn on_command_line(
+    findings: &mut Findings,
+    roots: &[PathBuf],
+    all: &ForAllRoots,
+) -> Vec<DataRoot> {
     let mut good: Vec<DataRoot> = Vec::new();
     for root in roots {
         let checked = whole_path(root).and_then(|path| {
@@ -59,7 +70,10 @@ pub(super) fn on_command_line(findings: &mut Findings, roots: &[PathBuf]) -> Vec
             why.map_or(Ok(path), Err)
         });
         match checked {
-            Ok(path) => good.push(DataRoot { path, watch: WatchMode::Auto }),
+            Ok(path) => {
+                let require_marker = all.require_marker.clone();
+                good.push(DataRoot { path, watch: all.mode, require_marker });
+            }
             Err(why) => findings.refuse_argument("--data-root", why),
         }
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::document::{
-    DatasetsDocument, Document, Given, GivenTime, LogDocument, RetryDocument, SessionDocument, WatchDocument,
+    DatasetsDocument, Document, Given, GivenTime, LogDocument, RetryDocument, SessionDocument,
 };
 use super::keys::Keys;
 use super::locate::{self, KeyPath, quoted};
-use super::values::{Text, show_duration};
+use super::values::{Text, file_name_fault, show_duration};
 use super::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
-    SessionConfig, WatchConfig, roots,
+    SessionConfig, roots,
 };
 use crate::registration::ProtectedPolicy;
 
@@ -26,7 +26,7 @@ pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn config(
     text: &str,
@@ -180,16 +180,16 @@ impl Findings {
         overrides: &Overrides,
         environment: &Environment,
     ) -> Option<Config> {
-        let data_roots = if overrides.data_roots.is_empty() {
-            roots::in_file(self, from.data_roots)
-        } else {
-            roots::on_command_line(self, &overrides.data_roots)
-        };
         let flags = self.flags(from.flags);
+        let (watch, for_all_roots) = self.watch(from.watch.unwrap_or_default(), &flags);
+        let data_roots = if overrides.data_roots.is_empty() {
+            roots::in_file(self, from.data_roots, &for_all_roots)
+        } else {
+            roots::on_command_line(self, &overrides.data_roots, &for_all_roots)
+        };
         let alyx = self.alyx(from.alyx.unwrap_or_default(), overrides, environment);
         let session = self.session(from.session.unwrap_or_default());
         let datasets = self.datasets(from.datasets.unwrap_or_default());
-        let watch = self.watch(from.watch.unwrap_or_default());
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
@@ -229,12 +229,10 @@ impl Findings {
         let flags: Vec<String> = flags.into_iter().map(|flag| flag.0).collect();
         for (i, flag) in flags.iter().enumerate() {
             let shown = quoted(flag);
-            let why = if flag.contains(['/', '\\']) || flag == "." || flag == ".." {
-                format!("{shown} is not a file name; write the name alone, without a folder")
+            let why = if let Some(why) = file_name_fault(flag) {
+                why
             } else if flag.contains(['*', '?', '[']) {
                 format!("{shown} is a pattern; write whole file names, one for each kind of flag")
-            } else if flag.len() > 255 {
-                format!("{shown} is longer than a file name may be (255 bytes)")
             } else if flags.iter().take(i).any(|earlier| earlier == flag) {
                 format!("{shown} is there twice")
             } else {
@@ -292,15 +290,6 @@ impl Findings {
                 .take(&KeyPath::of("datasets.max_md5_size"), from.max_md5_size)
                 .map(|size| size.0),
             batch_size: self.count("datasets.batch_size", from.batch_size, 100, 1000) as usize,
-        }
-    }
-
-    fn watch(&mut self, from: WatchDocument) -> WatchConfig {
-        let bounds = [100 * MS, DAY];
-        WatchConfig {
-            rescan_interval: self.time("watch.rescan_interval", from.rescan_interval, 5 * MINUTE, bounds),
-            poll_interval: self.time("watch.poll_interval", from.poll_interval, MINUTE, bounds),
-            settle: self.time("watch.settle", from.settle, 2 * SECOND, [Duration::ZERO, HOUR]),
         }
     }
 

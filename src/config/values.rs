@@ -104,6 +104,17 @@ impl<T: FromYaml> FromYaml for Vec<T> {
     }
 }
 
+/// Why a text is not the name of a file alone.
+pub(super) fn file_name_fault(name: &str) -> Option<String> {
+    if name.contains(['/', '\\']) || name == "." || name == ".." {
+        Some(format!("{} is not a file name; write the name alone, without a folder", quoted(name)))
+    } else if name.len() > 255 {
+        Some(format!("{} is longer than a file name may be (255 bytes)", quoted(name)))
+    } else {
+        None
+    }
+}
+
 /// One of a few words.
 fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
     let found = value.as_str().and_then(|typed| words.iter().find(|(word, _)| *word == typed));

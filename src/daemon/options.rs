@@ -35,6 +35,8 @@ pub struct Options {
     pub credentials: Option<CredentialSource>,
     /// How often Alyx is asked whether it knows by now the names that were missing.
     pub look_for_names: Duration,
+    /// A flag that is older is told once a day. `None`: never.
+    pub warn_after: Option<Duration>,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             configuration: String::new(),
             credentials: None,
             look_for_names: 5 * minute,
+            warn_after: Some(24 * hour),
         }
     }
 }

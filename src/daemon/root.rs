@@ -31,6 +31,19 @@ impl FolderIdentity {
     }
 }
 
+/// Whether a root holds its marker: the file that is there whenever the right disk is mounted. Without it an empty
+/// mount point looks just like a disk with nothing to do.
+///
+/// # Errors
+/// As of `stat`, except that what is not there is no error.
+pub fn has_marker(root: &Path, marker: &str) -> io::Result<bool> {
+    match std::fs::symlink_metadata(root.join(marker)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the file system of a folder lies on another machine, which may change it without an event here.
 ///
 /// Told by the magic number of `statfs`. FUSE has one number for all its file systems; there the type in

@@ -2,16 +2,20 @@
 //!
 //! The scan is the news, events are a rumour. It takes the kind of each entry from the folder's listing, asks for
 //! the flags of a session by name, and lists no session folder, so its cost does not depend on how much data the
-//! sessions hold. It blocks: run it on a blocking thread.
+//! sessions hold. It blocks: run it on a blocking thread. Flags that were put into a folder inside a session are
+//! looked for apart from the walk, in a few sessions at a time: see [`too_deep`](super::too_deep).
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
+
+use super::misplaced::{Advice, advise};
 use super::root::FolderIdentity;
+use super::too_deep::TooDeep;
 use super::watch_plan::{Layout, Place};
 use crate::flag::{FlagError, FlagFile};
 
@@ -20,6 +24,8 @@ use crate::flag::{FlagError, FlagFile};
 pub struct Scan {
     /// The flags in session folders. Whether the path names a session that Alyx can store is not decided here.
     pub flags: Vec<FlagFile>,
+    /// The session folders without a flag.
+    pub unflagged: Vec<PathBuf>,
     /// What was wrong on the way. The rest was scanned all the same.
     pub problems: Vec<ScanProblem>,
     /// How many session folders there are.
@@ -41,6 +47,12 @@ pub enum ScanProblem {
         /// What the system said.
         source: io::Error,
     },
+    /// The root is there, and there is nothing in it.
+    #[error(
+        "the data root {0:?} is an empty folder: if a disk belongs there, it is not mounted; mount it. With \
+         watch.require_marker an empty mount point is waited for like a root that is missing"
+    )]
+    EmptyRoot(PathBuf),
     /// A link that was not followed.
     #[error("the link {link:?} is not followed: {why}")]
     LinkRefused {
@@ -78,23 +90,6 @@ pub enum LinkRefusal {
     FollowedElsewhere(PathBuf),
 }
 
-/// Where a misplaced flag belongs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Advice {
-    /// It lies above the dates.
-    #[error("move it into the folder of its session, <subject>/<YYYY-MM-DD>/<number>, below {0:?}")]
-    IntoSessionBelow(PathBuf),
-    /// It lies in a date folder.
-    #[error("move it into the folder of its session, such as {0:?}")]
-    IntoSession(PathBuf),
-    /// It lies in what looks like a session, but the date is none.
-    #[error("{0:?} is not a date that exists; rename that folder")]
-    RenameDate(PathBuf),
-    /// It lies in a date folder's child that is no session.
-    #[error("{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder")]
-    RenameSession(PathBuf),
-}
-
 /// Walks one root. It remembers between walks which folders were reached through links, so that each is followed
 /// under one name only.
 #[derive(Debug)]
@@ -102,6 +97,7 @@ pub struct Scanner {
     layout: Layout,
     /// Folders that were reached through a link, and by which path.
     followed: HashMap<FolderIdentity, PathBuf>,
+    too_deep: TooDeep,
 }
 
 /// Told of each folder before it is listed; the place for adding a watch, so that nothing slips between the two.
@@ -128,7 +124,7 @@ struct Visit {
 impl Scanner {
     /// For one root. The disk is not touched.
     pub fn new(layout: Layout) -> Self {
-        Self { layout, followed: HashMap::new() }
+        Self { layout, followed: HashMap::new(), too_deep: TooDeep::default() }
     }
 
     /// The layout that is scanned.
@@ -143,10 +139,7 @@ impl Scanner {
         if !flag.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
             return None;
         }
-        let is_session = |name: &OsString| self.layout.child(place, name) == Some(Place::Session);
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let a_session = entries.map(|entry| entry.file_name()).filter(is_session).min();
-        let advice = advice(place, folder, a_session.as_deref());
+        let advice = advise(&self.layout, folder, place);
         Some(ScanProblem::Misplaced { flag: flag.to_owned(), advice })
     }
 
@@ -154,7 +147,21 @@ impl Scanner {
     pub fn scan(&mut self, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) -> Scan {
         self.followed.clear();
         let root = self.layout.root.clone();
-        self.scan_below(&root, entering, stop)
+        let mut scan = self.scan_below(&root, entering, stop);
+        scan.problems.extend(self.too_deep.still_there());
+        scan
+    }
+
+    /// Looks into some of the sessions that a scan found without a flag, for flags that were put too deep: those of
+    /// the last days, and of the others a few that are next in turn. What it finds stays among the problems of
+    /// every further scan until it is gone.
+    pub fn find_too_deep(
+        &mut self,
+        unflagged: Vec<PathBuf>,
+        today: Date,
+        stop: &dyn Fn() -> bool,
+    ) -> Vec<ScanProblem> {
+        self.too_deep.look(unflagged, today, &self.layout.flags, stop)
     }
 
     /// Scans one folder of the layout and what is below it. Finds nothing where the folder is gone or does not
@@ -226,12 +233,16 @@ impl Scanner {
         (walk.entering)(&visit.folder, visit.place, visit.inode);
         if visit.place == Place::Session {
             walk.scan.sessions += 1;
+            let before = (walk.scan.flags.len(), walk.scan.problems.len());
             for flag in &self.layout.flags {
                 match FlagFile::load(visit.folder.join(flag)) {
                     Ok(Some(flag)) => walk.scan.flags.push(flag),
                     Ok(None) => {}
                     Err(problem) => walk.scan.problems.push(problem.into()),
                 }
+            }
+            if before == (walk.scan.flags.len(), walk.scan.problems.len()) {
+                walk.scan.unflagged.push(visit.folder);
             }
         } else if let Err(source) = self.list(&visit, walk) {
             walk.scan.note_unreadable(&visit.folder, source);
@@ -240,15 +251,12 @@ impl Scanner {
 
     fn list(&self, visit: &Visit, walk: &mut Walk<'_>) -> io::Result<()> {
         let mut misplaced = Vec::new();
-        let mut a_session: Option<OsString> = None;
+        let mut is_empty = true;
         for entry in fs::read_dir(&visit.folder)? {
             let entry = entry?;
             let (name, kind) = (entry.file_name(), entry.file_type()?);
-            let place = self.layout.child(visit.place, &name);
-            if place == Some(Place::Session) && a_session.as_ref().is_none_or(|first| name < *first) {
-                a_session = Some(name.clone());
-            }
-            match place {
+            is_empty = false;
+            match self.layout.child(visit.place, &name) {
                 _ if kind.is_file() && self.layout.is_flag(&name) => misplaced.push(entry.path()),
                 Some(place) if kind.is_dir() => walk.folders.push(Visit {
                     folder: entry.path(),
@@ -266,8 +274,11 @@ impl Scanner {
             }
         }
         for flag in misplaced {
-            let advice = advice(visit.place, &visit.folder, a_session.as_deref());
+            let advice = advise(&self.layout, &visit.folder, visit.place);
             walk.scan.problems.push(ScanProblem::Misplaced { flag, advice });
+        }
+        if is_empty && visit.folder == self.layout.root {
+            walk.scan.problems.push(ScanProblem::EmptyRoot(visit.folder.clone()));
         }
         Ok(())
     }
@@ -350,15 +361,6 @@ impl Scan {
         if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
             self.problems.push(ScanProblem::Unreadable { folder: folder.to_owned(), source });
         }
-    }
-}
-
-/// Where a flag belongs that lies in a folder of this place, which may hold a session.
-fn advice(place: Place, folder: &Path, a_session: Option<&OsStr>) -> Advice {
-    match place {
-        Place::Date => Advice::IntoSession(folder.join(a_session.unwrap_or(OsStr::new("001")))),
-        Place::NoSuchDate => Advice::RenameDate(folder.to_owned()),
-        Place::Above(_) | Place::Session => Advice::IntoSessionBelow(folder.to_owned()),
     }
 }
 

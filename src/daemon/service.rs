@@ -1,6 +1,7 @@
 //! The service: the one task that owns the queue. The watcher tells it what is on disk, the workers how their jobs
 //! ended, people what they ask, and it decides what runs when.
 
+mod ageing;
 mod asking;
 mod ending;
 mod memory;
@@ -23,6 +24,7 @@ use super::doors::{Doors, Order};
 use super::folders::Folders;
 use super::journal::{Entry, Journal};
 use super::now::Now;
+use super::old_flags::{OldFlags, put_at};
 use super::options::Options;
 use super::outage::Outage;
 use super::queue::{Queue, Sighting};
@@ -137,7 +139,12 @@ enum News {
 /// What is known of a flag beyond its place in the queue.
 #[derive(Debug)]
 struct Note {
+    /// Since when it is known, to this daemon or to one before it.
     since: Timestamp,
+    /// When this daemon saw it first.
+    seen: Timestamp,
+    /// When it was put, by its own time.
+    put: Timestamp,
     session: String,
     stamp: String,
     /// Of the last failure: what was wrong, and what to do.
@@ -178,6 +185,9 @@ struct Service {
     login_refused: Option<LoginRefused>,
     /// When Alyx is asked for missing names.
     names_at: Option<Instant>,
+    old_flags: OldFlags,
+    /// When the next flag gets old, or an old one is told again.
+    old_at: Option<Instant>,
     /// What waited when the last daemon ended, and has not been seen yet.
     restored: HashMap<PathBuf, WaitingRow>,
     journal: Option<Journal>,
@@ -206,6 +216,7 @@ impl Service {
         let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         Self {
             client,
+            old_flags: OldFlags::new(options.warn_after),
             flagged: FlaggedOptions {
                 settle: options.settle,
                 at_alyx: Some(at_alyx),
@@ -222,6 +233,7 @@ impl Service {
             probe_at: None,
             login_refused: None,
             names_at: None,
+            old_at: None,
             restored: HashMap::new(),
             journal: None,
             telling: None,
@@ -241,7 +253,7 @@ impl Service {
         let job = if self.may_start() { self.queue.next_due() } else { None };
         let look = self.login_refused.and_then(|refused| refused.look_at);
         let tell = self.telling.as_ref().and_then(Telling::next);
-        [job, self.probe_at, look, self.names_at, tell].into_iter().flatten().min()
+        [job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {
@@ -269,6 +281,7 @@ impl Service {
             });
         }
         self.ask_what_is_due(now);
+        self.tell_old_flags(now);
     }
 
     fn heard(&mut self, news: News, now: Now) {
@@ -305,11 +318,12 @@ impl Service {
             Sighted::Flag(flag) => {
                 let session = session_name(flag.session_folder());
                 let (path, stamp) = (flag.path.clone(), memory::stamp_text(&flag.stamp));
+                let put = put_at(&flag.stamp, now.wall);
                 let sighting = self.queue.sighted(flag, now.instant, now.instant + self.options.settle);
                 match sighting {
                     Sighting::New => {
                         tracing::debug!(session, "flag found");
-                        self.note_new(&path, session, stamp, now);
+                        self.note_new(&path, session, (stamp, put), now);
                     }
                     Sighting::Touched | Sighting::RunsAgain => {
                         let runs =
@@ -319,8 +333,10 @@ impl Service {
                         if let Some(note) = self.notes.get_mut(&path) {
                             (note.stamp, note.failure, note.told_changing, note.changed_times) =
                                 (stamp, None, false, 0);
+                            note.put = put;
                             note.missing.clear();
                         }
+                        self.plan_age(&path, now);
                         self.write_down(Entry::Over(path));
                     }
                     Sighting::Known => {}

@@ -1,5 +1,7 @@
 //! Status: what waits, what runs, what needs a person and why. As `status` shows it.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -100,6 +102,12 @@ pub struct SessionStatus {
     pub state: SessionState,
     /// Since when the flag is known.
     pub since: Timestamp,
+    /// When the flag was put, by its own time; `None` where it cannot be looked at.
+    #[serde(default)]
+    pub put: Option<Timestamp>,
+    /// It is older than `watch.warn_after`.
+    #[serde(default)]
+    pub old: bool,
     /// Failures in a row.
     pub failures: u32,
     /// When it is tried next.
@@ -110,6 +118,14 @@ pub struct SessionStatus {
     pub next_step: Option<String>,
     /// How far it has come.
     pub progress: Option<ProgressStatus>,
+}
+
+impl SessionStatus {
+    /// Those that need a person first, and of each kind the oldest flag.
+    pub fn in_order(a: &Self, b: &Self) -> Ordering {
+        let key = |s: &Self| (s.state, s.put.unwrap_or(s.since), s.since);
+        key(a).cmp(&key(b)).then_with(|| a.session.cmp(&b.session))
+    }
 }
 
 /// How far the reading of a session has come.
@@ -132,6 +148,8 @@ impl From<WaitingRow> for SessionStatus {
             flag: row.flag.to_string_lossy().into_owned(),
             state: if row.needs_person { SessionState::NeedsPerson } else { SessionState::Retrying },
             since: row.since,
+            put: None,
+            old: false,
             failures: row.failures,
             next: Some(row.next),
             error: Some(row.error),

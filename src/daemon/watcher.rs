@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::root::FolderIdentity;
+use super::root::{FolderIdentity, has_marker};
 use super::watch_plan::Layout;
 use crate::flag::FlagFile;
 use coverage::MakeWatches;
@@ -62,11 +62,10 @@ impl RootOptions {
             }
             Err(source) => return Err(WatchTrouble::RootUnusable { root, source }),
         };
-        match &self.require_marker {
-            Some(marker) if root.join(marker).symlink_metadata().is_err() => {
-                Err(WatchTrouble::MarkerMissing { root, marker: marker.clone() })
-            }
-            _ => Ok(identity),
+        match self.require_marker.as_ref().map(|marker| (marker, has_marker(&root, marker))) {
+            None | Some((_, Ok(true))) => Ok(identity),
+            Some((marker, Ok(false))) => Err(WatchTrouble::MarkerMissing { root, marker: marker.clone() }),
+            Some((_, Err(source))) => Err(WatchTrouble::RootUnusable { root, source }),
         }
     }
 }

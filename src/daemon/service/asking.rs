@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{Now, Question, Service};
 use crate::daemon::control::{Answer, Request};
 use crate::daemon::journal::Entry;
+use crate::daemon::old_flags::is_old;
 use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionStatus, Status};
 
 impl Service {
@@ -47,6 +48,8 @@ impl Service {
                     flag: job.path.to_string_lossy().into_owned(),
                     state,
                     since: note.since,
+                    put: Some(note.put),
+                    old: is_old(note.put, now.wall, self.options.warn_after),
                     failures: job.failures,
                     next: job.due.map(|due| now.wall_of(due)),
                     error,
@@ -55,7 +58,7 @@ impl Service {
                 })
             })
             .collect();
-        sessions.sort_by(|a, b| (a.state, a.since, &a.session).cmp(&(b.state, b.since, &b.session)));
+        sessions.sort_by(SessionStatus::in_order);
         Status {
             daemon: Some(DaemonStatus {
                 pid: std::process::id(),

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Now, Service};
+use jiff::Timestamp;
+
+use super::{Now, Service, ageing};
 use crate::alyx::Endpoint;
 use crate::daemon::journal::{Entry, Journal};
 use crate::daemon::service::Note;
@@ -42,9 +44,12 @@ impl Service {
         let asked = Arc::clone(&ledger);
         let read = tokio::task::spawn_blocking(move || {
             let same = asked.fact(CONFIGURATION).as_deref() == Some(&configuration);
-            (asked.waiting(), same)
+            (asked.waiting(), same, asked.fact(ageing::TOLD))
         });
-        let (rows, same) = read.await.unwrap_or_default();
+        let (rows, same, told) = read.await.unwrap_or_default();
+        if let Some(told) = told.and_then(|told| told.parse().ok()) {
+            self.old_flags.remember(told);
+        }
         for mut row in rows {
             // Most likely somebody has mended the configuration and wants to see whether it helps.
             if !same {
@@ -57,9 +62,17 @@ impl Service {
     }
 
     /// Takes note of a flag that was not known; if it waited before a restart, it goes on waiting.
-    pub(super) fn note_new(&mut self, path: &Path, session: String, stamp: String, now: Now) {
+    pub(super) fn note_new(
+        &mut self,
+        path: &Path,
+        session: String,
+        (stamp, put): (String, Timestamp),
+        now: Now,
+    ) {
         let mut note = Note {
             since: now.wall,
+            seen: now.wall,
+            put,
             session,
             stamp,
             failure: None,
@@ -82,6 +95,7 @@ impl Service {
             }
         }
         self.notes.insert(path.to_owned(), note);
+        self.plan_age(path, now);
     }
 
     /// The first scan of a root has told all its flags: what waited and was not among them is gone.

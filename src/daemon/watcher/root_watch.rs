@@ -341,7 +341,7 @@ impl RootWatch {
         }
         self.coverage.begin_walk(true);
         let shutdown = self.shutdown.clone();
-        let scan =
+        let mut scan =
             self.scanner.scan(&mut |folder, place, inode| self.coverage.enter(folder, place, inode), &|| {
                 shutdown.is_cancelled()
             });
@@ -351,6 +351,7 @@ impl RootWatch {
         self.coverage.end_whole_walk();
         self.told.forget_ended_troubles(&scan);
         let (flags, sessions, folders) = (scan.flags.len(), scan.sessions, scan.folders);
+        let unflagged = std::mem::take(&mut scan.unflagged);
         self.take_scan(scan, &self.root_folder());
         self.after_walk();
         let summary = ScanSummary {
@@ -363,6 +364,13 @@ impl RootWatch {
             took: began.elapsed(),
         };
         self.told.tell(Sighted::Scanned(summary));
+        // After the flags have been told: it must not hold them up.
+        if !matches!(reason, ScanReason::Poll | ScanReason::EventsLost) {
+            let today = jiff::Zoned::now().date();
+            for problem in self.scanner.find_too_deep(unflagged, today, &|| shutdown.is_cancelled()) {
+                self.told.trouble(WatchTrouble::Problem(problem));
+            }
+        }
     }
 
     /// Tells what a walk over a folder found, and what it found no longer.

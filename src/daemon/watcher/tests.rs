@@ -333,7 +333,7 @@ async fn two_roots_are_told_apart() {
         mode: WatchMode::Native,
         require_marker: None,
     });
-    fs::create_dir(&roots[1].path).unwrap();
+    fs::create_dir_all(roots[1].path.join("KS014")).unwrap();
     let (told, mut sightings) = mpsc::unbounded_channel();
     let (_rescan, commands) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Sighted, WatchTrouble};
-use crate::daemon::scan::Scan;
+use crate::daemon::scan::{Scan, ScanProblem};
 use crate::flag::FlagFile;
 
 pub(super) struct Told {
     sightings: UnboundedSender<Sighted>,
     /// Flags that were told and not yet told as gone.
     flags: BTreeSet<PathBuf>,
-    /// Texts of the troubles that last, and whether a scan finds them.
+    /// The troubles that last, by what tells one from another, and whether a scan finds them.
     troubles: HashMap<String, bool>,
 }
 
@@ -52,19 +52,32 @@ impl Told {
     /// Tells a trouble, unless it was told and lasts.
     pub(super) fn trouble(&mut self, trouble: WatchTrouble) {
         let is_found_by_scan = matches!(trouble, WatchTrouble::Problem(_));
-        if self.troubles.insert(trouble.to_string(), is_found_by_scan).is_none() {
+        let key = match &trouble {
+            WatchTrouble::Problem(problem) => problem_key(problem),
+            other => other.to_string(),
+        };
+        if self.troubles.insert(key, is_found_by_scan).is_none() {
             self.tell(Sighted::Trouble(trouble));
         }
     }
 
     /// After a scan of the whole root: what it found no longer has ended, and is told again if it comes back.
     pub(super) fn forget_ended_troubles(&mut self, scan: &Scan) {
-        let still: HashSet<String> = scan.problems.iter().map(ToString::to_string).collect();
-        self.troubles.retain(|text, is_found_by_scan| !*is_found_by_scan || still.contains(text));
+        let still: HashSet<String> = scan.problems.iter().map(problem_key).collect();
+        self.troubles.retain(|key, is_found_by_scan| !*is_found_by_scan || still.contains(key));
     }
 
     /// The root has come or gone: every trouble is news again.
     pub(super) fn forget_troubles(&mut self) {
         self.troubles.clear();
+    }
+}
+
+/// What tells one problem from another. A misplaced flag is one problem, although the session into which it might
+/// be moved may be another one tomorrow.
+fn problem_key(problem: &ScanProblem) -> String {
+    match problem {
+        ScanProblem::Misplaced { flag, .. } => format!("misplaced {flag:?}"),
+        other => other.to_string(),
     }
 }

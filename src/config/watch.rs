@@ -1,0 +1,56 @@
+//! How flags are found: the times, and what holds for every data root that does not say otherwise.
+
+use std::time::Duration;
+
+use super::document::{Given, WatchDocument};
+use super::locate::{KeyPath, quoted};
+use super::validate::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
+use super::values::{Text, file_name_fault};
+use super::{WatchConfig, WatchMode};
+
+/// What holds for the roots that do not say otherwise.
+#[derive(Debug, Default)]
+pub(super) struct ForAllRoots {
+    pub(super) mode: WatchMode,
+    pub(super) require_marker: Option<String>,
+    /// The names that are flags: no marker may have one, because a flag is removed.
+    pub(super) flags: Vec<String>,
+}
+
+impl Findings {
+    /// The section `watch`.
+    pub(super) fn watch(&mut self, from: WatchDocument, flags: &[String]) -> (WatchConfig, ForAllRoots) {
+        let bounds = [100 * MS, DAY];
+        let warn_after = self.time("watch.warn_after", from.warn_after, DAY, [Duration::ZERO, 365 * DAY]);
+        let config = WatchConfig {
+            rescan_interval: self.time("watch.rescan_interval", from.rescan_interval, 5 * MINUTE, bounds),
+            poll_interval: self.time("watch.poll_interval", from.poll_interval, MINUTE, bounds),
+            settle: self.time("watch.settle", from.settle, 2 * SECOND, [Duration::ZERO, HOUR]),
+            warn_after: Some(warn_after).filter(|after| !after.is_zero()),
+        };
+        let for_all_roots = ForAllRoots {
+            mode: self.take(&KeyPath::of("watch.mode"), from.mode).unwrap_or_default(),
+            require_marker: marker(self, &KeyPath::of("watch.require_marker"), from.require_marker, flags),
+            flags: flags.to_vec(),
+        };
+        (config, for_all_roots)
+    }
+}
+
+/// The name of a marker file.
+pub(super) fn marker(
+    findings: &mut Findings,
+    at: &KeyPath,
+    given: Given<Text>,
+    flags: &[String],
+) -> Option<String> {
+    let Text(name) = findings.take(at, given)?;
+    let is_flag = || format!("{} is the name of a flag too; give the marker another name", quoted(&name));
+    match file_name_fault(&name).or_else(|| flags.contains(&name).then(is_flag)) {
+        None => Some(name),
+        Some(why) => {
+            findings.refuse(at.clone(), why);
+            None
+        }
+    }
+}
