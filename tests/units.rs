@@ -27,6 +27,7 @@ fn an_instance_is_the_service_with_its_own_configuration_state_and_password() {
 #[test]
 fn no_restart_follows_what_a_restart_does_not_mend() {
     use alyx_registrar::cli::exit::Exit;
-    let line = format!("RestartPreventExitStatus={} {}", Exit::Usage.code(), Exit::Config.code());
+    let codes = [Exit::Usage, Exit::Refused, Exit::Config].map(|exit| exit.code().to_string());
+    let line = format!("RestartPreventExitStatus={}", codes.join(" "));
     assert!(settings(UNIT).contains(&line), "{line}");
 }

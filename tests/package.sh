@@ -1,0 +1,279 @@
+#!/usr/bin/env bash
+# The Debian package on a computer of its own: installed, configured, upgraded, removed and purged, while sessions are
+# registered. The computer is a small Debian that systemd boots in a container and that is thrown away; its Alyx is the
+# sandbox.
+#
+#   bash tests/package.sh            makes the package, then tests it
+#   bash tests/package.sh FILE.deb   tests that one
+#
+# Needs root and what .ci/run installs for it. The small Debian is kept below target/ for the next time.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Its own names and numbers are read back.
+export LC_ALL=C.UTF-8
+
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+kept=$target/package-test
+mkdir -p "$kept"
+work=$(mktemp -d "$kept/run.XXXXXX")
+machine=$work/machine
+container= # the process that keeps the machine
+first=     # the machine's first process
+sandbox=
+
+finish() {
+    local code=$?
+    trap - EXIT INT TERM
+    if ((code != 0)) && [[ -n $first ]]; then
+        echo "== what the service said"
+        inside journalctl --no-pager --lines=60 --unit='alyx-registrar*' || true
+    fi
+    # With its first process the whole machine ends, and what keeps it tidies up.
+    [[ -z $container ]] || kill -KILL "${first:-$container}" 2>/dev/null || true
+    [[ -z $container ]] || wait "$container" 2>/dev/null || true
+    [[ -z $sandbox ]] || kill "$sandbox" 2>/dev/null || true
+    rm -rf --one-file-system "$work"
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+passed=0
+ok() {
+    passed=$((passed + 1))
+    echo "ok: $*"
+}
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# $1: what is expected, for the reader; the rest: a command that says so by its exit code.
+expect() {
+    local what=$1
+    shift
+    "$@" || fail "$what"
+    ok "$what"
+}
+
+expect_not() {
+    local what=$1
+    shift
+    if "$@"; then fail "$what"; fi
+    ok "$what"
+}
+
+same() {
+    [[ $2 == "$3" ]] || fail "$1: $2, not $3"
+    ok "$1"
+}
+
+inside() {
+    nsenter --target "$first" --all -- "$@"
+}
+
+# Waits for what is bound to come; the limit is only for a failure.
+until_() {
+    local what=$1 tries=600
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((tries-- > 0)) || fail "$what: not within a minute"
+        sleep 0.1
+    done
+    ok "$what"
+}
+
+# -- the machine
+
+base=$kept/base.tar
+packages=systemd,systemd-sysv,ca-certificates,man-db,passwd
+if [[ ! -s $base || $(cat "$kept/base.list" 2>/dev/null) != "$packages" ]]; then
+    echo "== a small Debian, once"
+    mmdebstrap --quiet --variant=essential --include="$packages" bookworm "$work/base.tar"
+    mv "$work/base.tar" "$base"
+    echo "$packages" >"$kept/base.list"
+fi
+
+if (($# == 0)); then
+    package=$(bash systemd/debian/build)
+else
+    package=$1
+fi
+echo "== $package"
+
+# The next version: another number and another sample, as a release with a new key would bring.
+next=$work/next.deb
+dpkg-deb --raw-extract "$package" "$work/next"
+sed -i 's/^Version: .*/Version: 9.9.9-1/' "$work/next/DEBIAN/control"
+echo '# A key that came with a new version.' >>"$work/next/etc/alyx-registrar/config.yaml"
+(cd "$work/next" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | xargs -0 md5sum >DEBIAN/md5sums)
+dpkg-deb --root-owner-group -Znone --build "$work/next" "$next" >/dev/null
+
+mkdir "$machine"
+tar --extract --file "$base" --directory "$machine"
+cp "$package" "$machine/root/this.deb"
+cp "$next" "$machine/root/next.deb"
+systemd-nspawn --quiet --directory="$machine" --register=no --keep-unit --console=pipe --boot \
+    </dev/null >"$work/console" 2>&1 &
+container=$!
+first_process() {
+    first=$(cat "/proc/$container/task/$container/children")
+    first=${first%% *}
+    [[ -n $first ]] && inside systemctl is-active --quiet multi-user.target
+}
+until_ "the machine is up" first_process
+
+"$target/release/alyx-registrar" sandbox --listen 127.0.0.1:0 >"$work/sandbox" 2>&1 &
+sandbox=$!
+sandbox_tells() { grep -q 'http://' "$work/sandbox"; }
+until_ "the Alyx is up" sandbox_tells
+alyx=$(grep -o 'http://[0-9.:]*' "$work/sandbox" | head -1)
+
+# -- what is asked of it
+
+property() { inside systemctl show --property="$1" --value "${2:-alyx-registrar.service}"; }
+active() { inside systemctl is-active --quiet "${1:-alyx-registrar.service}"; }
+enabled() { [[ $(inside systemctl is-enabled alyx-registrar.service 2>/dev/null) == enabled ]]; }
+there() { inside test -e "$1"; }
+gone() { ! there "$1"; }
+data=/data/cortexlab/Subjects/KS014/2024-05-01
+# Of a second daemon.
+other=/disk2/KS014/2024-05-02/001
+# Everything that could have been touched below the data root, but the flags and what a removed flag changes.
+data_as_is() {
+    inside find /data /disk2 -type f ! -name create_me.flag -printf '%p %s %m %u %g %T@\n' | sort
+    inside find /data /disk2 -type d -printf '%p %m %u %g\n' | sort
+}
+# $1: folder of the session
+make_session() {
+    local top
+    top=/$(cut -d/ -f2 <<<"$1")
+    inside mkdir -p "$1/alf"
+    inside sh -c "printf %s 'trials of $1' >$1/alf/_ibl_trials.intervals.npy"
+    inside chgrp -R rig "$top"
+    inside chmod -R g+rwX "$top"
+}
+flag() { inside touch "$1/create_me.flag"; }
+
+# -- installed
+
+inside dpkg --install /root/this.deb >"$work/said"
+expect "it says what to do next" grep -q 'systemctl enable --now alyx-registrar' "$work/said"
+expect "every file is as packed" inside dpkg --verify alyx-registrar
+expect_not "it is not started before it is configured" active
+expect_not "and will not be at the next boot" enabled
+same "it has never been tried" "$(property ExecMainStartTimestampMonotonic)" 0
+expect "the user of the service is there" inside getent passwd alyx-registrar
+same "who may read the password" "$(inside stat -c '%U %a' /etc/alyx-registrar/password)" "alyx-registrar 600"
+expect "the configuration counts as the administrator's" \
+    inside grep -qx /etc/alyx-registrar/config.yaml /var/lib/dpkg/info/alyx-registrar.conffiles
+expect "systemd reads its limits on watches" \
+    inside sh -c 'systemd-analyze cat-config sysctl.d 2>&1 | grep -q "^fs.inotify.max_user_watches = 1048576"'
+expect "the manual is there" inside sh -c 'man --pager=cat alyx-registrar | grep -q create_me.flag'
+expect "and a page for each command" inside sh -c 'man --pager=cat alyx-registrar-scan | grep -q dry-run'
+expect "bash completes its commands" inside bash -c '
+    . /usr/share/bash-completion/completions/alyx-registrar
+    COMP_WORDS=(alyx-registrar sta) COMP_CWORD=1
+    function=$(complete -p alyx-registrar | grep -o "[-]F [^ ]*" | cut -c4-)
+    "$function" alyx-registrar sta alyx-registrar && [[ " ${COMPREPLY[*]} " == *" status "* ]]'
+for completions in /usr/share/zsh/vendor-completions/_alyx-registrar \
+    /usr/share/fish/vendor_completions.d/alyx-registrar.fish; do
+    expect "$completions" inside grep -q register-session "$completions"
+done
+
+# -- started too early
+
+inside systemctl start alyx-registrar 2>/dev/null || true
+over() { [[ $(property ActiveState) == failed ]]; }
+until_ "without a password it ends" over
+same "with the code that says why" "$(property ExecMainStatus)" 77
+same "and is not started over and over" "$(property NRestarts)" 0
+inside systemctl reset-failed alyx-registrar
+
+# -- configured
+
+inside groupadd rig
+inside usermod -aG rig alyx-registrar
+make_session "$data/001"
+make_session "$data/002"
+make_session "$data/003"
+make_session "$other"
+inside sed -i \
+    -e "s|^  url: .*|  url: $alyx|" -e 's|^  username: rig$|  username: rig_user|' -e 's|path: /data/subjects|path: /data|' \
+    /etc/alyx-registrar/config.yaml
+inside sh -c 'printf rig-password >/etc/alyx-registrar/password'
+inside sh -c 'cd /etc/alyx-registrar && cp -p password rig2.password && sed \
+    -e "s|path: /data|path: /disk2|" -e "s|^  password_file: .*|  password_file: alyx-password|" \
+    -e "s|^state_dir: .*|&/rig2|" config.yaml >rig2.yaml
+    mkdir /etc/systemd/system/alyx-registrar@rig2.service.d
+    printf "[Service]\nReadWritePaths=/disk2\n" >/etc/systemd/system/alyx-registrar@rig2.service.d/override.conf'
+configured=$(inside md5sum /etc/alyx-registrar/config.yaml)
+before=$(data_as_is)
+same "four sessions lie there" "$(grep -c '[.]npy ' <<<"$before")" 4
+
+flag "$data/001"
+inside systemctl enable --quiet --now alyx-registrar
+expect "it runs" active
+until_ "the first session is registered" gone "$data/001/create_me.flag"
+expect "its state is where systemd says" there /var/lib/alyx-registrar
+flag "$other"
+inside systemctl enable --quiet --now alyx-registrar@rig2
+until_ "and that of a second daemon" gone "$other/create_me.flag"
+started=$(property MainPID)
+second_started=$(property MainPID alyx-registrar@rig2)
+
+# -- upgraded
+
+# Somebody who only presses Enter at the question about the configuration.
+inside dpkg --install /root/next.deb >"$work/said" 2>&1 <<<"" || { cat "$work/said"; fail "the upgrade"; }
+expect "the new version is installed" inside sh -c 'dpkg-query -W -f "\${Version}" alyx-registrar | grep -qx 9.9.9-1'
+same "the configuration is as the administrator left it" \
+    "$(inside md5sum /etc/alyx-registrar/config.yaml)" "$configured"
+expect "the new sample lies beside it" inside grep -q 'came with a new version' /etc/alyx-registrar/config.yaml.dpkg-dist
+expect "it runs again" active
+expect_not "as the new program" test "$(property MainPID)" = "$started"
+expect "and at the next boot" enabled
+expect "so does the second daemon" active alyx-registrar@rig2
+expect_not "as the new program too" test "$(property MainPID alyx-registrar@rig2)" = "$second_started"
+flag "$data/002"
+until_ "and registers" gone "$data/002/create_me.flag"
+
+inside systemctl stop alyx-registrar
+inside dpkg --force-confold --install /root/this.deb >/dev/null 2>&1
+expect_not "one that was stopped is left alone" active
+
+# -- removed
+
+inside systemctl start alyx-registrar
+inside dpkg --remove alyx-registrar >/dev/null
+expect_not "removed, it does not run" active
+expect_not "nor does the second daemon" active alyx-registrar@rig2
+expect "the program is gone" gone /usr/bin/alyx-registrar
+expect "the configuration stays" there /etc/alyx-registrar/config.yaml
+expect "the password stays" there /etc/alyx-registrar/password
+expect "what it remembers stays" there /var/lib/alyx-registrar
+flag "$data/003"
+inside dpkg --install /root/this.deb >/dev/null
+same "installed again, it finds its configuration" \
+    "$(inside md5sum /etc/alyx-registrar/config.yaml)" "$configured"
+expect "starts at the next boot as before" enabled
+inside systemctl start alyx-registrar
+until_ "and takes up what was flagged meanwhile" gone "$data/003/create_me.flag"
+
+# -- purged
+
+flag "$data/001"
+inside dpkg --purge alyx-registrar >/dev/null 2>&1
+expect "purged, its state is gone" gone /var/lib/alyx-registrar
+expect "with the password" gone /etc/alyx-registrar/password
+expect "and that of the second daemon" gone /etc/alyx-registrar/rig2.password
+expect "and the configuration" gone /etc/alyx-registrar/config.yaml
+same "what the administrator wrote beside it is not" "$(inside ls -A /etc/alyx-registrar)" rig2.yaml
+same "nothing starts at the next boot" "$(inside find /etc/systemd/system -name 'alyx-registrar*' -type l)" ""
+expect "a flag that waits goes on waiting" there "$data/001/create_me.flag"
+same "the data are as they were" "$(data_as_is)" "$before"
+same "nothing is left in a bad state" "$(inside systemctl list-units --failed --no-legend 'alyx*')" ""
+
+echo "$passed passed, 0 failed"
