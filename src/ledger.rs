@@ -90,6 +90,22 @@ impl Ledger {
         Ok(Some(Self { path, state: Mutex::new(state) }))
     }
 
+    /// Looks whether the ledger of a state folder could be used; its size in bytes, or `None`: there is none yet.
+    /// Nothing is written.
+    ///
+    /// # Errors
+    /// A line with what is wrong and what to do.
+    pub fn look(folder: &Path) -> Result<Option<u64>, String> {
+        let path = folder.join(FILE_NAME);
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Trouble::Unusable(error.to_string()).advice(&path)),
+        };
+        schema::look(&path).map_err(|trouble| trouble.advice(&path))?;
+        Ok(Some(size))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

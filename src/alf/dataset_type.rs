@@ -153,6 +153,16 @@ impl DatasetTypes {
         found.into_iter().filter_map(|index| self.types.get(index)).collect()
     }
 
+    /// How many types there are.
+    pub fn len(&self) -> usize {
+        self.types.len()
+    }
+
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
+    }
+
     /// What is wrong with the database's own types and formats, for the log; empty as a rule.
     pub fn problems(&self) -> &[String] {
         &self.problems

@@ -180,7 +180,8 @@ impl Client {
             .connect_timeout(options.timeouts.connect)
             .timeout(options.timeouts.request)
             .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(30));
+            .pool_idle_timeout(Duration::from_secs(30))
+            .tls_info(true);
         if let Some(file) = &options.ca_file {
             http = http.tls_certs_merge(authorities(file).map_err(Error::Options)?);
         }
@@ -343,25 +344,28 @@ impl Client {
 
     /// Sends once and reads the answer whole.
     pub(super) async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
-        let reply = self.answer_to(request, what).await;
+        let reply = match request.send().await {
+            Ok(response) => self.read_answer(response, what).await,
+            Err(error) => self.lost(error),
+        };
         self.shared.ended.fetch_add(1, Ordering::Relaxed);
         reply
     }
 
-    async fn answer_to(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
-        let lost = |e: reqwest::Error| Reply::Lost {
-            maybe_done: !e.is_connect() && !e.is_builder(),
-            reason: if e.is_timeout() && !e.is_connect() {
+    /// What comes of a request without an answer.
+    pub(super) fn lost(&self, error: reqwest::Error) -> Reply {
+        Reply::Lost {
+            maybe_done: !error.is_connect() && !error.is_builder(),
+            reason: if error.is_timeout() && !error.is_connect() {
                 format!("no answer within {:?}", self.shared.options.timeouts.request)
             } else {
-                let told = chain(&e.without_url());
+                let told = chain(&error.without_url());
                 advice(&told).map(|advice| format!("{told}; {advice}")).unwrap_or(told)
             },
-        };
-        let mut response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return lost(error),
-        };
+        }
+    }
+
+    pub(super) async fn read_answer(&self, mut response: reqwest::Response, what: &str) -> Reply {
         self.tell_notices(response.headers(), what);
         let text =
             |name| response.headers().get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
@@ -376,7 +380,7 @@ impl Client {
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
-                Err(error) => return lost(error),
+                Err(error) => return self.lost(error),
             }
         }
         // What a server says goes into errors and logs; one that repeats what it was sent must not bring a secret.

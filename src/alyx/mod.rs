@@ -16,6 +16,7 @@ mod page;
 mod records;
 mod reply;
 mod retry;
+mod server_look;
 mod token_store;
 
 pub use auth::Credentials;
@@ -30,3 +31,4 @@ pub use records::{
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
 pub use retry::RetryPolicy;
+pub use server_look::{Interface, ServerLook};

@@ -13,6 +13,7 @@ mod members;
 #[cfg(feature = "sandbox")]
 mod practice;
 mod sessions;
+mod setup;
 
 pub use connection::ConnectionArgs;
 pub use files::{CheckProtectedArgs, FindFilesArgs, ProtectedChoice, RegisterFilesArgs, RelationArgs};
@@ -23,6 +24,7 @@ pub use practice::{DemoArgs, SandboxArgs};
 pub use sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
+pub use setup::CheckArgs;
 
 /// Registers finished experiments on Alyx, with their files.
 ///
@@ -52,6 +54,8 @@ Exit codes:
 pub enum Command {
     /// Watch the data roots and register sessions until told to stop
     Run(RunArgs),
+    /// Look whether all is well before anything is registered
+    Check(CheckArgs),
     /// Register what is flagged now, then end
     Scan(ScanArgs),
     /// Create a session on Alyx, without its files

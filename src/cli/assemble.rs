@@ -81,6 +81,18 @@ fn client_that_keeps(
     credentials: Credentials,
     token_folder: Option<PathBuf>,
 ) -> Result<RegistrationClient, Exit> {
+    registration_client(config, credentials, token_folder).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Config
+    })
+}
+
+/// The registration client of a configuration. Nothing is sent, and nothing is told.
+pub(super) fn registration_client(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+) -> Result<RegistrationClient, alyx::Error> {
     let options = alyx::ClientOptions {
         url: config.alyx.url.to_string(),
         credentials,
@@ -93,10 +105,7 @@ fn client_that_keeps(
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
         token_folder,
     };
-    let alyx = alyx::Client::new(options).map_err(|error| {
-        tracing::error!("{error}");
-        Exit::Config
-    })?;
+    let alyx = alyx::Client::new(options)?;
     let options = RegistrationOptions {
         batch_size: config.datasets.batch_size,
         hash_threads: config.hash_threads,

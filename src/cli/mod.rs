@@ -11,12 +11,14 @@ macro_rules! say {
 
 pub mod args;
 mod assemble;
+mod check;
 mod core_dumps;
 #[cfg(feature = "sandbox")]
 mod demo;
 pub mod exit;
 mod history;
 pub mod logging;
+mod people;
 mod progress;
 mod retry;
 mod run;
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
+            Command::Check(args) => check::check(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,

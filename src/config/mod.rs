@@ -27,6 +27,7 @@ mod document;
 mod error;
 mod keys;
 mod locate;
+mod names;
 mod roots;
 mod server;
 mod validate;
@@ -43,6 +44,7 @@ use reqwest::Url;
 pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials, SecretKind};
 pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
+pub use names::Names;
 pub use values::parse_size;
 
 use crate::registration::ProtectedPolicy;

@@ -65,6 +65,12 @@ fn name_of(path: &Path) -> Vec<u8> {
     if name.len() > LONGEST { digest_name("digest", path) } else { name }
 }
 
+/// The name of the socket for a folder by whatever path. `None`: it is not there.
+fn identity_name(folder: &Path) -> Option<Vec<u8>> {
+    let metadata = std::fs::metadata(folder).ok()?;
+    Some(format!("alyx-registrar/id/{}-{}", metadata.dev(), metadata.ino()).into_bytes())
+}
+
 /// The paths that are locked by somebody.
 fn locked() -> Vec<PathBuf> {
     let list = std::fs::read(LIST).unwrap_or_default();
@@ -76,6 +82,25 @@ fn locked() -> Vec<PathBuf> {
     list.split(|byte| *byte == b'\n').filter_map(find).collect()
 }
 
+/// Whether a socket of this name is bound by somebody.
+fn is_bound(name: &[u8]) -> bool {
+    let list = std::fs::read(LIST).unwrap_or_default();
+    let shown = [b" @", name].concat();
+    list.split(|byte| *byte == b'\n').any(|line| line.ends_with(&shown))
+}
+
+/// The folder of another program at work that keeps this one from being locked as a root. Nothing is locked.
+pub fn root_in_use(root: &Path) -> Option<PathBuf> {
+    let real = real(root).ok()?;
+    let around = locked().into_iter().find(|other| overlap(other, &real));
+    around.or_else(|| identity_name(&real).filter(|name| is_bound(name)).map(|_| root.to_owned()))
+}
+
+/// Whether another daemon has a state folder. Nothing is locked.
+pub fn state_in_use(state_dir: &Path) -> bool {
+    real(state_dir).is_ok_and(|real| is_bound(&digest_name("state", &real)))
+}
+
 impl RootLock {
     /// Locks a root. A root that does not exist yet is locked by its name.
     ///
@@ -85,10 +110,8 @@ impl RootLock {
         let io = |source| LockError::Io { root: root.to_owned(), source };
         let taken = |at: &Path| LockError::Taken { root: root.to_owned(), at: at.to_owned() };
         let real = real(root).map_err(io)?;
-        let identity = std::fs::metadata(&real).ok();
-        let identity = identity.map(|m| format!("alyx-registrar/id/{}-{}", m.dev(), m.ino()).into_bytes());
         let mut sockets = Vec::new();
-        for name in [Some(name_of(&real)), identity].into_iter().flatten() {
+        for name in [Some(name_of(&real)), identity_name(&real)].into_iter().flatten() {
             sockets.push(bind(&name).map_err(io)?.ok_or_else(|| taken(root))?);
         }
         // After binding: of two that begin at once, one at least sees the other.
@@ -168,10 +191,13 @@ mod tests {
         std::fs::create_dir(folder.path().join("database")).unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&root, &link).unwrap();
+        assert_eq!(root_in_use(&link), None);
         let lock = RootLock::acquire(&root).unwrap();
         for same in [&root, &link, &root.join("lab"), &folder.path().to_owned(), &link.join("lab")] {
             assert!(matches!(RootLock::acquire(same), Err(LockError::Taken { .. })), "{same:?}");
+            assert!(root_in_use(same).is_some(), "{same:?}");
         }
+        assert_eq!(root_in_use(&folder.path().join("database")), None);
         // A name that merely begins alike is another folder.
         assert!(RootLock::acquire(&folder.path().join("database")).is_ok());
         drop(lock);
@@ -194,7 +220,9 @@ mod tests {
     #[test]
     fn a_state_folder_has_one_daemon_and_is_no_data_root() {
         let folder = tempfile::tempdir().unwrap();
+        assert!(!state_in_use(folder.path()));
         let state = StateLock::acquire(folder.path()).unwrap();
+        assert!(state_in_use(folder.path()));
         assert!(matches!(StateLock::acquire(folder.path()), Err(LockError::TakenState(_))));
         assert!(RootLock::acquire(folder.path()).is_ok());
         drop(state);

@@ -19,6 +19,7 @@ pub mod scan;
 pub mod service;
 pub mod signals;
 pub mod status;
+pub mod survey;
 pub mod systemd;
 pub mod too_deep;
 pub mod watch_plan;

@@ -1,10 +1,12 @@
 //! A data root: the folder that is watched, whether it is still the same folder, and whether its file system tells
 //! of changes.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What tells one folder from another of the same name. A root that was unmounted, mounted or replaced has another
 /// identity; the kernel gives no event for any of these.
@@ -71,6 +73,47 @@ pub fn is_network(folder: &Path) -> io::Result<bool> {
 /// As of `statvfs`.
 pub fn is_read_only(folder: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statvfs(folder)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+/// The type of the file system of a folder as `mount` calls it, such as `ext4`, where it can be told.
+pub fn file_system(folder: &Path) -> Option<String> {
+    let real = std::fs::canonicalize(folder).ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounted_at(&mounts, &real).map(str::to_owned)
+}
+
+/// The type of the last mount on the innermost mount point around a folder. Some file systems give every folder a
+/// device of its own, so the device does not tell it.
+fn mounted_at<'a>(mountinfo: &'a str, folder: &Path) -> Option<&'a str> {
+    let mut innermost: Option<(usize, &str)> = None;
+    for line in mountinfo.lines() {
+        let Some((mount, source)) = line.split_once(" - ") else { continue };
+        let Some(point) = mount.split(' ').nth(4).map(unescaped) else { continue };
+        let length = point.as_os_str().len();
+        if folder.starts_with(&point) && innermost.is_none_or(|(longest, _)| longest <= length) {
+            innermost = source.split(' ').next().map(|kind| (length, kind));
+        }
+    }
+    innermost.map(|(_, kind)| kind)
+}
+
+/// A path in which blanks and backslashes stand as `\040` and `\134`.
+fn unescaped(text: &str) -> PathBuf {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..3).filter(|_| *first == b'\\').and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +191,20 @@ mod tests {
         assert!(fuse_is_network(mount_type(mounts, device(0, 52))));
         assert!(!fuse_is_network(mount_type(mounts, device(8, 17))));
         assert!(fuse_is_network(mount_type(mounts, device(0, 99))));
+    }
+
+    #[test]
+    fn the_type_of_a_file_system_is_that_of_the_innermost_mount() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                      23 22 8:2 / /data rw - xfs /dev/sda2 rw\n\
+                      24 22 8:2 / /my\\040disk rw - btrfs /dev/sdb rw\n\
+                      25 23 0:50 / /data rw shared:1 - nfs4 server:/x rw\n";
+        let told = |folder: &str| mounted_at(mounts, Path::new(folder));
+        assert_eq!(
+            ["/data", "/data/x", "/database", "/my disk/a"].map(told).map(Option::unwrap),
+            ["nfs4", "nfs4", "ext4", "btrfs"]
+        );
+        assert_eq!(mounted_at("", Path::new("/data")), None);
     }
 
     #[test]

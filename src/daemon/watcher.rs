@@ -20,12 +20,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::root::{FolderIdentity, has_marker};
+use super::root::{FolderIdentity, has_marker, is_network};
 use super::watch_plan::Layout;
 use crate::flag::FlagFile;
 use coverage::MakeWatches;
 use root_watch::{Message, RootWatch};
-pub use trouble::WatchTrouble;
+pub use trouble::{WatchTrouble, suggested_limit, watch_limit};
 
 /// How a root is watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,8 +52,20 @@ pub struct RootOptions {
 }
 
 impl RootOptions {
+    /// Whether it is watched by events, not by polling.
+    pub fn wants_events(&self) -> bool {
+        match self.mode {
+            WatchMode::Native => true,
+            WatchMode::Poll => false,
+            WatchMode::Auto => !is_network(&self.path).unwrap_or(true),
+        }
+    }
+
     /// What the root is now; why it cannot be watched, where it is not there as it should be.
-    fn identify(&self) -> Result<FolderIdentity, WatchTrouble> {
+    ///
+    /// # Errors
+    /// [`WatchTrouble`] of a root that is missing, unusable or without its marker.
+    pub fn identify(&self) -> Result<FolderIdentity, WatchTrouble> {
         let root = self.path.clone();
         let identity = match FolderIdentity::load(&root) {
             Ok(identity) => identity,

@@ -101,18 +101,40 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> 
     // Nobody writes while there is no log, so the file can be read as it lies.
     let log = path.with_file_name(format!("{}-wal", super::FILE_NAME));
     let outcome = match (first, path.to_str()) {
-        (Err(_), Some(text)) if !change && !log.exists() => {
-            let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-            let uri = format!("file:{escaped}?immutable=1");
-            work(Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI))
-        }
+        (Err(_), Some(text)) if !change && !log.exists() => work(open_as_it_lies(text)),
         (outcome, _) => outcome,
     };
     let (version, connection) = outcome.map_err(|e| Trouble::of(&e))?;
+    usable(version)?;
+    opened(path, connection)
+}
+
+/// Looks whether a ledger could be used, and makes not even the files that SQLite makes for a reader. One that has a
+/// log is in use, or was when its daemon was killed; it cannot be looked into so.
+pub(super) fn look(path: &Path) -> Result<(), Trouble> {
+    let log = path.with_file_name(format!("{}-wal", super::FILE_NAME));
+    let Some(text) = path.to_str().filter(|_| !log.exists()) else { return Ok(()) };
+    let work = || open_as_it_lies(text)?.pragma_query_value(None, "user_version", |row| row.get(0));
+    match work().map_err(|e| Trouble::of(&e))? {
+        // It is brought up to date at the next start.
+        version if version <= VERSION => Ok(()),
+        newer => Err(Trouble::Newer(newer)),
+    }
+}
+
+/// Opens a file that nobody writes.
+fn open_as_it_lies(path: &str) -> rusqlite::Result<Connection> {
+    let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
+}
+
+fn usable(version: u32) -> Result<(), Trouble> {
     match version {
         // Made, but nothing was written yet.
         0 => Err(Trouble::Unusable("it is still empty".to_owned())),
-        VERSION => opened(path, connection),
+        VERSION => Ok(()),
         newer if newer > VERSION => Err(Trouble::Newer(newer)),
         older => {
             Err(Trouble::Unusable(format!("it is of an older version ({older}); start the daemon once")))

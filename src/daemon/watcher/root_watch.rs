@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::coverage::{Coverage, EventSink, MakeWatches};
 use super::told::Told;
-use super::trouble::{current_limit, suggested_limit};
-use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptions, WatchTrouble};
-use crate::daemon::root::{FolderIdentity, is_network, is_read_only};
+use super::trouble::{suggested_limit, watch_limit};
+use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchOptions, WatchTrouble};
+use crate::daemon::root::{FolderIdentity, is_read_only};
 use crate::daemon::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch_plan::{Layout, Reaction};
 use crate::flag::{FlagError, FlagFile};
@@ -283,11 +283,7 @@ impl RootWatch {
             return;
         }
         self.source += 1;
-        self.wants_events = match self.root.mode {
-            WatchMode::Native => true,
-            WatchMode::Poll => false,
-            WatchMode::Auto => !is_network(&self.root.path).unwrap_or(true),
-        };
+        self.wants_events = self.root.wants_events();
         // The old source goes first: its watches count towards the kernel's limit.
         self.coverage.reset(None);
         if self.wants_events {
@@ -408,7 +404,7 @@ impl RootWatch {
         let unwatched = self.coverage.over_limit();
         if unwatched > 0 && !self.limit_told {
             let folders = self.coverage.watched() + unwatched;
-            let suggested = suggested_limit(current_limit(), unwatched);
+            let suggested = suggested_limit(watch_limit(), unwatched);
             let root = self.root.path.clone();
             let trouble = WatchTrouble::WatchLimit { root, folders, unwatched, suggested };
             self.told.tell(Sighted::Trouble(trouble));

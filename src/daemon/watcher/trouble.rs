@@ -123,13 +123,13 @@ impl WatchTrouble {
     }
 }
 
-/// `fs.inotify.max_user_watches`.
-pub(super) fn current_limit() -> Option<u64> {
+/// How many folders one user may watch: `fs.inotify.max_user_watches`.
+pub fn watch_limit() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
 }
 
-/// The next power of two that leaves room to double.
-pub(super) fn suggested_limit(current: Option<u64>, unwatched: usize) -> u64 {
+/// The limit that should be set: the next power of two that leaves room to double.
+pub fn suggested_limit(current: Option<u64>, unwatched: usize) -> u64 {
     let needed = current.unwrap_or(65_536).saturating_add(unwatched as u64);
     needed.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
 }

@@ -1,0 +1,214 @@
+//! `check`: whether all is well before anything is registered. It looks and changes nothing.
+
+mod folders;
+mod row;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::args::CheckArgs;
+use super::exit::Exit;
+use super::logging::{self, LogOptions};
+use super::people::Person;
+use super::{assemble, complain};
+use crate::alyx::Credentials;
+use crate::config::{Config, CredentialSource, Environment, LogLevel};
+use crate::daemon::survey::{survey_root, survey_state};
+use crate::daemon::watcher::watch_limit;
+use row::{Row, Table};
+
+/// How long a data root may take. A dead network drive takes for ever.
+const WALK_WITHIN: Duration = Duration::from_secs(60);
+/// How long it may take before the daemon starts.
+const GLANCE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Looks at everything, and says how it is.
+pub(super) async fn check(args: &CheckArgs) -> Exit {
+    let level = args.config.log_level.unwrap_or(LogLevel::Warn);
+    let log = LogOptions { level, format: args.config.log_format.unwrap_or_default() };
+    if let Err(error) = logging::init(&log) {
+        complain(error);
+        return Exit::Config;
+    }
+    let mut table = Table::new(args.json);
+    look(args, &mut table).await;
+    table.end();
+    if args.before_start { Exit::Success } else { table.verdict() }
+}
+
+async fn look(args: &CheckArgs, table: &mut Table) {
+    let Some(config) = configuration(args, table) else { return };
+    table.add(user(&Person::myself()));
+    let login = credentials(&config, table);
+    if args.offline || args.before_start {
+        server::not_asked(&server::ALL, "not asked", table);
+    } else {
+        ask(&config, login, table).await;
+    }
+    data_roots(&config, args.before_start, table).await;
+    let state_dir = config.state_dir.clone();
+    let found = in_time(GLANCE_WITHIN, move |_| survey_state(&state_dir)).await;
+    table.add(match found {
+        Some(found) => folders::state(&config.state_dir, &found),
+        None => silent("state folder", &config.state_dir.display().to_string()),
+    });
+    // The daemon itself has five seconds to answer.
+    let for_thread = config.clone();
+    match in_time(2 * GLANCE_WITHIN, move |_| folders::at_work(&for_thread)).await {
+        Some(rows) => table.extend(rows),
+        None => table.add(silent("daemon", &config.state_dir.display().to_string())),
+    }
+}
+
+fn configuration(args: &CheckArgs, table: &mut Table) -> Option<Config> {
+    const CHECK: &str = "configuration";
+    let here = match std::env::current_dir() {
+        Ok(here) => here,
+        Err(error) => {
+            let found = format!("the working folder cannot be found: {error}");
+            table.add(Row::problem(CHECK, Exit::Io, found, "go to another folder"));
+            return None;
+        }
+    };
+    let path = args.config.config_path();
+    match Config::load_with(path, &args.config.overrides(&here), &Environment::from_process()) {
+        Ok(config) => {
+            table.add(Row::ok(CHECK, path.display()));
+            table.extend(config.warnings.iter().map(|warning| Row::warning(CHECK, warning, "")));
+            Some(config)
+        }
+        Err(errors) => {
+            table.extend(errors.iter().map(|error| Row::problem(CHECK, Exit::Config, error, "")));
+            None
+        }
+    }
+}
+
+/// Who looks. Root may do everything, and so learns nothing of what the service may do.
+fn user(me: &Person) -> Row {
+    if me.is_root() {
+        let what_to_do = "look as the user of the service: sudo -u alyx-registrar alyx-registrar check";
+        return Row::warning("user", "root, who may do everything", what_to_do);
+    }
+    Row::ok("user", &me.name)
+}
+
+/// Reads the secret, if it can be had.
+fn credentials(config: &Config, table: &mut Table) -> Option<Credentials> {
+    const CHECK: &str = "credentials";
+    let source = &config.alyx.credentials;
+    if let CredentialSource::NotLoaded(kind) = source {
+        let found = format!("the {} is a credential of systemd, which only the service has", kind.word());
+        let what_to_do = "for a look with it: sudo systemd-run --pipe --wait -p User=alyx-registrar \
+                          -p LoadCredential=NAME:FILE alyx-registrar check, with NAME:FILE as in the unit";
+        table.add(Row::warning(CHECK, found, what_to_do));
+        return None;
+    }
+    match source.load(config.alyx.username.as_deref()) {
+        Ok(loaded) => {
+            match loaded.warnings.as_slice() {
+                [] => table.add(Row::ok(CHECK, described(source))),
+                warnings => table.extend(warnings.iter().map(|warning| Row::warning(CHECK, warning, ""))),
+            }
+            Some(loaded.credentials)
+        }
+        Err(error) => {
+            table.add(Row::problem(CHECK, Exit::Refused, error, ""));
+            None
+        }
+    }
+}
+
+/// Where the secret comes from.
+fn described(source: &CredentialSource) -> String {
+    match source {
+        CredentialSource::PasswordFile(file) => format!("the password in {}", file.display()),
+        CredentialSource::TokenFile(file) => format!("the token in {}", file.display()),
+        CredentialSource::PasswordEnv(_) => "the password in the variable of alyx.password_env".to_owned(),
+        CredentialSource::TokenEnv(_) => "the token in the variable of alyx.token_env".to_owned(),
+        CredentialSource::OneSettings { folder, .. } => format!("the ONE settings in {}", folder.display()),
+        CredentialSource::NotLoaded(_) => "a credential of systemd".to_owned(),
+        CredentialSource::DefaultEnv => "the variable ALYX_PASSWORD or ALYX_TOKEN".to_owned(),
+    }
+}
+
+/// The server, as far as it goes without a login if there is none.
+async fn ask(config: &Config, login: Option<Credentials>, table: &mut Table) {
+    let nobody = || Credentials::Token { username: None, token: SecretString::from("none") };
+    let client = assemble::registration_client(config, login.clone().unwrap_or_else(nobody), None);
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            table.add(Row::problem("server", Exit::Config, error, ""));
+            return server::not_asked(&server::ALL[1..], "not asked", table);
+        }
+    };
+    if !server::outside(client.alyx(), table).await {
+        server::not_asked(&server::ALL[1..], "the server is not there", table);
+    } else if login.is_none() {
+        server::not_asked(&server::ALL[1..], "there is nothing to log in with", table);
+    } else {
+        server::inside(&client, config, table).await;
+    }
+}
+
+/// The data roots. `glance`: without walking through them.
+async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
+    let options = assemble::daemon(config);
+    let (mut folders, mut all_seen) = (0, true);
+    for root in options.roots {
+        let (for_thread, watch) = (root.clone(), options.watch.clone());
+        let time = if glance { GLANCE_WITHIN } else { WALK_WITHIN };
+        let survey = move |stop: &AtomicBool| {
+            survey_root(&for_thread, &watch, &|| glance || stop.load(Ordering::Relaxed))
+        };
+        match in_time(time, survey).await {
+            Some(Ok(found)) => {
+                if found.events {
+                    folders += found.folders;
+                }
+                all_seen &= !found.stopped;
+                match glance {
+                    true => table.add(Row::ok("data root", format!("{} is there", root.path.display()))),
+                    false => table.extend(folders::root(&root, &options.watch, &found)),
+                }
+            }
+            Some(Err(trouble)) => {
+                all_seen = false;
+                table.add(Row::problem("data root", Exit::Incomplete, trouble, ""));
+            }
+            None => {
+                all_seen = false;
+                table.add(silent("data root", &root.path.display().to_string()));
+            }
+        }
+    }
+    table.add(match all_seen {
+        true => folders::watches(folders, watch_limit()),
+        false => Row::skipped("watches", "not all folders were counted"),
+    });
+}
+
+fn silent(check: &'static str, what: &str) -> Row {
+    let what_to_do = "is it on a network drive whose server is away?";
+    Row::problem(check, Exit::Incomplete, format!("{what} does not answer"), what_to_do)
+}
+
+/// Does on a thread of its own what may hang; `None`: it does, or it failed. It is told to stop a little earlier.
+async fn in_time<T: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+) -> Option<T> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let for_thread = Arc::clone(&stop);
+    let mut thread = tokio::task::spawn_blocking(move || work(&for_thread));
+    if let Ok(done) = tokio::time::timeout(time, &mut thread).await {
+        return done.ok();
+    }
+    stop.store(true, Ordering::Relaxed);
+    tokio::time::timeout(Duration::from_secs(1), thread).await.ok()?.ok()
+}

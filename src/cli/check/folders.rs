@@ -1,0 +1,298 @@
+//! The part of `check` on this computer: data roots, watches, the state folder, and a daemon that is running.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::row::{Row, several};
+use crate::cli::exit::Exit;
+use crate::config::Config;
+use crate::daemon::control::{Answer, Request, ask};
+use crate::daemon::lock::{root_in_use, state_in_use};
+use crate::daemon::status::DaemonStatus;
+use crate::daemon::survey::{RootSurvey, StateSurvey};
+use crate::daemon::watcher::{RootOptions, WatchMode, WatchOptions, suggested_limit};
+use crate::ledger::Ledger;
+use crate::words;
+
+/// With less room than this, the ledger is soon in trouble.
+const LITTLE_ROOM: u64 = 100_000_000;
+/// So many things that are wrong below a data root are shown.
+const SHOWN: usize = 3;
+
+/// The rows of one data root.
+pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Vec<Row> {
+    let mut rows = vec![contents(&root.path, found), watching(root, watch, found)];
+    rows.extend(found.problems.iter().take(SHOWN).map(|problem| Row::warning("data root", problem, "")));
+    if found.problems.len() > SHOWN {
+        let more = found.problems.len() - SHOWN;
+        let what_to_do = "see all of them with: alyx-registrar scan --dry-run";
+        rows.push(Row::warning(
+            "data root",
+            format!("{}: {more} more like these", root.path.display()),
+            what_to_do,
+        ));
+    }
+    rows
+}
+
+/// What is in it, and whether this user could work on it.
+fn contents(root: &Path, found: &RootSurvey) -> Row {
+    const CHECK: &str = "data root";
+    let path = root.display();
+    let counts = format!("{path}: {}, {}", several(found.sessions, "session"), several(found.flags, "flag"));
+    let closed = found.closed.len();
+    if closed > 0 {
+        let example = found.closed_with_flag.first().or(found.closed.first());
+        let example = example.map(|folder| folder.display().to_string()).unwrap_or_default();
+        let reason = found.reason.as_deref().unwrap_or_default();
+        let told = format!(
+            "{counts}; in {closed} of them this user could not read the files and remove a flag, such as {example} \
+             ({reason})"
+        );
+        return if found.closed_with_flag.is_empty() && closed < found.sessions {
+            Row::warning(
+                CHECK,
+                told,
+                "nothing, where nothing is flagged any more; else let this user write there",
+            )
+        } else {
+            Row::problem(CHECK, Exit::Incomplete, told, "let this user write there, by its group for example")
+        };
+    }
+    if found.stopped {
+        return Row::warning(
+            CHECK,
+            format!("{counts}, and more: not all was seen in time"),
+            "look at that disk",
+        );
+    }
+    Row::ok(CHECK, counts)
+}
+
+fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Row {
+    const CHECK: &str = "watching";
+    let kind = found.file_system.as_deref().unwrap_or("file system of an unknown type");
+    let place = if found.network { ", on another machine" } else { "" };
+    let about = format!("{}: {kind}{place}", root.path.display());
+    let every = |time: Duration| words::length(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX));
+    match (found.events, found.network) {
+        (true, true) => Row::warning(
+            CHECK,
+            format!(
+                "{about}, by events, which tell nothing of other machines: their flags are found by the scan every {}",
+                every(watch.rescan_interval)
+            ),
+            "set watch: auto for this root",
+        ),
+        (true, false) => Row::ok(
+            CHECK,
+            format!("{about}, by events, and by a scan every {}", every(watch.rescan_interval)),
+        ),
+        (false, _) => {
+            let wish = if root.mode == WatchMode::Poll { " (watch: poll)" } else { "" };
+            Row::ok(CHECK, format!("{about}, by a scan every {}{wish}", every(watch.poll_interval)))
+        }
+    }
+}
+
+/// Whether all folders that are watched by events can have a watch. Pure.
+pub(super) fn watches(folders: usize, limit: Option<u64>) -> Row {
+    const CHECK: &str = "watches";
+    let Some(limit) = limit else { return Row::skipped(CHECK, "the system does not tell its limit") };
+    if folders == 0 {
+        return Row::skipped(CHECK, "no data root is watched by events");
+    }
+    let needed = u64::try_from(folders).unwrap_or(u64::MAX);
+    let found = format!("{folders} folders, {limit} watches allowed");
+    let raise = |limit: u64| {
+        format!(
+            "sudo sysctl -w fs.inotify.max_user_watches={limit}, and write fs.inotify.max_user_watches={limit} to a \
+             file in /etc/sysctl.d"
+        )
+    };
+    if needed > limit {
+        let missing = usize::try_from(needed - limit).unwrap_or(usize::MAX);
+        let told = format!("{found}: flags in the others are found by polling");
+        Row::warning(CHECK, told, raise(suggested_limit(Some(limit), missing)))
+    } else if needed > limit / 4 * 3 {
+        let told = format!("{found}, which other programs of this user share");
+        Row::warning(CHECK, told, raise(suggested_limit(Some(limit), 0)))
+    } else {
+        Row::ok(CHECK, found)
+    }
+}
+
+/// The row of the state folder. Pure.
+pub(super) fn state(state_dir: &Path, found: &StateSurvey) -> Row {
+    const CHECK: &str = "state folder";
+    let path = state_dir.display();
+    if let Some((folder, reason)) = &found.closed {
+        return Row::problem(
+            CHECK,
+            Exit::Io,
+            format!("this user cannot write in {} ({reason})", folder.display()),
+            format!("give {path} to the user of the service (chown, chmod 750), or set state_dir"),
+        );
+    }
+    let free = found.free.map(|bytes| format!("{} free", words::bytes(bytes))).unwrap_or_default();
+    if found.network {
+        return Row::warning(
+            CHECK,
+            format!("{path} is on another machine, where a ledger may be damaged"),
+            "set state_dir to a folder on a disk of this computer",
+        );
+    }
+    if found.free.is_some_and(|bytes| bytes < LITTLE_ROOM) {
+        return Row::warning(
+            CHECK,
+            format!("{path}: only {free}"),
+            "make room, or set state_dir to another disk",
+        );
+    }
+    let made = if found.exists { "" } else { " will be made at the first start" };
+    Row::ok(CHECK, format!("{path}{made}, {free}"))
+}
+
+/// The ledger, the daemon, and whoever else is at work. Blocks.
+pub(super) fn at_work(config: &Config) -> Vec<Row> {
+    let ledger = match Ledger::look(&config.state_dir) {
+        Ok(None) => Row::ok("ledger", "none yet"),
+        Ok(Some(size)) => Row::ok("ledger", words::bytes(size)),
+        Err(trouble) => Row::warning("ledger", trouble, ""),
+    };
+    let daemon = match ask(&config.state_dir, &Request::Status) {
+        Ok(Some(Answer::Status(status))) => match status.daemon {
+            Some(daemon) => running(&daemon, config, Timestamp::now()),
+            None => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
+        },
+        Ok(Some(_)) => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
+        Ok(None) => not_running(config),
+        Err(reason) => Row::warning("daemon", reason, ""),
+    };
+    vec![ledger, daemon]
+}
+
+fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
+    let found = format!(
+        "running for {} (process {}, version {})",
+        words::ago(daemon.since, now),
+        daemon.pid,
+        daemon.version
+    );
+    let ours = env!("CARGO_PKG_VERSION");
+    if daemon.version != ours {
+        let told = format!("{found}; this program is version {ours}");
+        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
+    }
+    if daemon.alyx.trim_end_matches('/') != config.alyx.url.as_str().trim_end_matches('/') {
+        let told = format!("{found}, for {}, and not as this configuration says", daemon.alyx);
+        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
+    }
+    Row::ok("daemon", found)
+}
+
+/// Without a daemon of this state folder, somebody else may be at work on the data.
+fn not_running(config: &Config) -> Row {
+    let taken = |what: &Path| {
+        Row::problem(
+            "daemon",
+            Exit::Io,
+            format!("another alyx-registrar is at work on {}", what.display()),
+            "stop that one first (systemctl stop alyx-registrar), or leave the flags to it",
+        )
+    };
+    if state_in_use(&config.state_dir) {
+        return taken(&config.state_dir);
+    }
+    let at = config.data_roots.iter().find_map(|root| root_in_use(&root.path));
+    at.map_or_else(|| Row::ok("daemon", "not running"), |at| taken(&at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::State;
+    use super::*;
+
+    fn survey() -> RootSurvey {
+        RootSurvey {
+            file_system: Some("ext4".into()),
+            network: false,
+            events: true,
+            folders: 20,
+            sessions: 10,
+            flags: 1,
+            closed: Default::default(),
+            closed_with_flag: Vec::new(),
+            reason: None,
+            problems: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    #[test]
+    fn folders_in_which_no_flag_could_be_removed_are_a_problem_when_it_matters() {
+        let told = |closed: usize, flagged: usize| {
+            let folders: Vec<_> = (0..closed).map(|n| format!("/d/{n:03}").into()).collect();
+            let found = RootSurvey {
+                closed_with_flag: folders.iter().take(flagged).cloned().collect(),
+                closed: folders.into_iter().collect(),
+                reason: Some("Permission denied".into()),
+                ..survey()
+            };
+            contents(Path::new("/d"), &found)
+        };
+        assert_eq!(told(0, 0).state, State::Ok);
+        assert_eq!(told(3, 0).state, State::Warning);
+        assert_eq!(told(3, 1).state, State::Problem(Exit::Incomplete));
+        assert_eq!(told(10, 0).state, State::Problem(Exit::Incomplete));
+        let found = told(3, 1).found;
+        assert!(found.contains("in 3 of them") && found.contains("/d/000 (Permission denied)"), "{found}");
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_comes_with_the_line_that_raises_it() {
+        assert_eq!(watches(100, Some(8192)).state, State::Ok);
+        assert_eq!(watches(0, Some(8192)).state, State::Skipped);
+        let near = watches(7000, Some(8192));
+        assert!(near.state == State::Warning && near.advice.contains("max_user_watches=16384"), "{near:?}");
+        let over = watches(10_000, Some(8192));
+        assert!(over.state == State::Warning && over.advice.contains("max_user_watches=32768"), "{over:?}");
+    }
+
+    #[test]
+    fn how_a_root_is_watched_is_said_with_its_file_system() {
+        let options = WatchOptions {
+            flags: Vec::new(),
+            rescan_interval: Duration::from_secs(300),
+            poll_interval: Duration::from_secs(60),
+            max_depth: 8,
+        };
+        let told = |mode, found: RootSurvey| {
+            let root = RootOptions { path: "/d".into(), mode, require_marker: None };
+            watching(&root, &options, &found)
+        };
+        let local = told(WatchMode::Auto, survey());
+        assert_eq!(
+            (local.state, local.found.as_str()),
+            (State::Ok, "/d: ext4, by events, and by a scan every 5 min")
+        );
+        let nfs = || RootSurvey { file_system: Some("nfs4".into()), network: true, ..survey() };
+        let auto = told(WatchMode::Auto, RootSurvey { events: false, ..nfs() });
+        assert_eq!(auto.found, "/d: nfs4, on another machine, by a scan every 1 min");
+        assert_eq!(told(WatchMode::Native, nfs()).state, State::Warning);
+    }
+
+    #[test]
+    fn a_state_folder_that_is_full_far_away_or_closed_is_told() {
+        let good = StateSurvey { exists: true, closed: None, free: Some(5_000_000_000), network: false };
+        let told = |found: &StateSurvey| state(Path::new("/s"), found);
+        assert_eq!(told(&good).found, "/s, 5.0 GB free");
+        assert!(told(&StateSurvey { exists: false, ..good.clone() }).found.contains("will be made"));
+        assert_eq!(told(&StateSurvey { free: Some(5_000_000), ..good.clone() }).state, State::Warning);
+        assert_eq!(told(&StateSurvey { network: true, ..good.clone() }).state, State::Warning);
+        let closed = StateSurvey { closed: Some(("/".into(), "Permission denied".into())), ..good };
+        assert_eq!(told(&closed).state, State::Problem(Exit::Io));
+    }
+}

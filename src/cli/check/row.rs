@@ -1,0 +1,184 @@
+//! A row of the table that `check` shows: what was looked at, how it is, and what to do.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::{Value, json};
+
+use crate::alf::printable;
+use crate::cli::exit::Exit;
+
+/// How it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// As it should be.
+    Ok,
+    /// It works, but not for long, or not as it could.
+    Warning,
+    /// It does not work. With the code of its kind.
+    Problem(Exit),
+    /// It was not looked at.
+    Skipped,
+}
+
+impl State {
+    /// In a word.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem(_) => "problem",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// As a terminal shows it: green, yellow, red, grey.
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Ok => "\u{1b}[32m",
+            Self::Warning => "\u{1b}[33m",
+            Self::Problem(_) => "\u{1b}[31m",
+            Self::Skipped => "\u{1b}[90m",
+        }
+    }
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// What was looked at, in a word or two.
+    pub(super) check: &'static str,
+    pub(super) state: State,
+    /// What was found.
+    pub(super) found: String,
+    /// What to do about it; empty: nothing.
+    pub(super) advice: String,
+}
+
+impl Row {
+    fn new(check: &'static str, state: State, found: impl ToString, advice: impl ToString) -> Self {
+        Self { check, state, found: found.to_string(), advice: advice.to_string() }
+    }
+
+    pub(super) fn ok(check: &'static str, found: impl ToString) -> Self {
+        Self::new(check, State::Ok, found, "")
+    }
+
+    pub(super) fn warning(check: &'static str, found: impl ToString, advice: impl ToString) -> Self {
+        Self::new(check, State::Warning, found, advice)
+    }
+
+    pub(super) fn problem(
+        check: &'static str,
+        exit: Exit,
+        found: impl ToString,
+        advice: impl ToString,
+    ) -> Self {
+        Self::new(check, State::Problem(exit), found, advice)
+    }
+
+    pub(super) fn skipped(check: &'static str, why: impl ToString) -> Self {
+        Self::new(check, State::Skipped, why, "")
+    }
+
+    /// One line, whatever a name on disk or on the server holds.
+    fn line(&self, colours: bool) -> String {
+        let word = self.state.word();
+        let padding = " ".repeat(8 - word.len());
+        let word = if colours { format!("{}{word}\u{1b}[0m", self.state.colour()) } else { word.to_owned() };
+        let advice = if self.advice.is_empty() { String::new() } else { format!("; {}", self.advice) };
+        format!("{word}{padding} {:<13}  {}", self.check, printable(&format!("{}{advice}", self.found)))
+    }
+
+    fn json(&self) -> Value {
+        let advice = Some(&self.advice).filter(|advice| !advice.is_empty());
+        json!({"check": self.check, "state": self.state.word(), "found": self.found, "what_to_do": advice})
+    }
+}
+
+/// The rows so far. A person sees each as soon as it is there.
+pub(super) struct Table {
+    rows: Vec<Row>,
+    json: bool,
+    colours: bool,
+}
+
+impl Table {
+    /// Colours are for a terminal only, and not for one whose owner does not want them (`NO_COLOR`).
+    pub(super) fn new(json: bool) -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { rows: Vec::new(), json, colours: io::stdout().is_terminal() && !unwanted }
+    }
+
+    pub(super) fn add(&mut self, row: Row) {
+        if !self.json {
+            say!("{}", row.line(self.colours));
+            let _ = io::stdout().flush();
+        }
+        self.rows.push(row);
+    }
+
+    pub(super) fn extend(&mut self, rows: impl IntoIterator<Item = Row>) {
+        rows.into_iter().for_each(|row| self.add(row));
+    }
+
+    /// The sum, or the one object of `--json`.
+    pub(super) fn end(&self) {
+        let count = |wanted: fn(&State) -> bool| self.rows.iter().filter(|row| wanted(&row.state)).count();
+        let problems = count(|state| matches!(state, State::Problem(_)));
+        let warnings = count(|state| *state == State::Warning);
+        if self.json {
+            let worst = match (problems, warnings) {
+                (0, 0) => State::Ok.word(),
+                (0, _) => State::Warning.word(),
+                _ => "problem",
+            };
+            let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
+            say!("{}", json!({"outcome": worst, "problems": problems, "warnings": warnings, "checks": rows}));
+        } else {
+            say!("{}, {}", several(problems, "problem"), several(warnings, "warning"));
+        }
+    }
+
+    /// The exit code.
+    pub(super) fn verdict(&self) -> Exit {
+        verdict(&self.rows)
+    }
+}
+
+/// `no problem`, `1 problem`, `2 problems`.
+pub(super) fn several(n: usize, what: &str) -> String {
+    match n {
+        0 => format!("no {what}"),
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+/// The code of the most fundamental problem. A server that is away comes last: it may be back in a minute. Pure.
+fn verdict(rows: &[Row]) -> Exit {
+    let order = [Exit::Config, Exit::Refused, Exit::Io, Exit::Incomplete, Exit::Unavailable];
+    let found = order.into_iter().find(|exit| rows.iter().any(|row| row.state == State::Problem(*exit)));
+    found.unwrap_or(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_one_line_with_what_to_do_at_its_end() {
+        let row = Row::warning("clock", "30 s\nbehind", "set it");
+        assert_eq!(row.line(false), "warning  clock          30 s\\nbehind; set it");
+        assert!(row.line(true).starts_with("\u{1b}[33mwarning\u{1b}[0m  clock"));
+        assert_eq!(Row::ok("user", "rig").line(false), "ok       user           rig");
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_most_fundamental_problem() {
+        let problem = |exit| Row::problem("x", exit, "", "");
+        assert_eq!(verdict(&[Row::warning("x", "", ""), Row::skipped("x", "")]), Exit::Success);
+        assert_eq!(verdict(&[problem(Exit::Unavailable)]), Exit::Unavailable);
+        assert_eq!(verdict(&[problem(Exit::Unavailable), problem(Exit::Incomplete)]), Exit::Incomplete);
+        assert_eq!(verdict(&[problem(Exit::Refused), problem(Exit::Config)]), Exit::Config);
+    }
+}

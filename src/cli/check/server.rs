@@ -1,0 +1,232 @@
+//! The server's part of `check`: whether it answers, who it is, what it thinks of the login and of the names.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::row::{Row, Table, several};
+use crate::alyx::{self, Endpoint, Interface, NextStep, ServerLook};
+use crate::cli::exit::Exit;
+use crate::config::Config;
+use crate::registration::RegistrationClient;
+use crate::words;
+
+/// A certificate that ends sooner is a warning.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Clocks that differ by more are a warning: what happened on a rig is put in order by its clock.
+const MUCH: SignedDuration = SignedDuration::from_secs(30);
+
+/// The checks that need the server.
+pub(super) const ALL: [&str; 4] = ["server", "login", "Alyx", "names"];
+/// The checks that need the login.
+const AFTER_LOGIN: [&str; 2] = ["Alyx", "names"];
+
+/// Checks that are left out.
+pub(super) fn not_asked(checks: &[&'static str], why: &str, table: &mut Table) {
+    table.extend(checks.iter().map(|check| Row::skipped(check, why)));
+}
+
+/// Whether the server is there, and what it shows before anybody logs in. False: it is not.
+pub(super) async fn outside(alyx: &alyx::Client, table: &mut Table) -> bool {
+    match alyx.look().await {
+        Ok(look) => {
+            table.add(Row::ok("server", format!("{} answers", alyx.url())));
+            table.add(certificate(&look, alyx.url().starts_with("https://"), Timestamp::now()));
+            table.add(clock(look.clock_ahead));
+            true
+        }
+        Err(error) => {
+            table.add(failed("server", &error));
+            false
+        }
+    }
+}
+
+/// What the server shows to whom it lets in.
+pub(super) async fn inside(client: &RegistrationClient, config: &Config, table: &mut Table) {
+    let alyx = client.alyx();
+    match login(alyx).await {
+        Ok(row) => table.add(row),
+        Err(error) => {
+            table.add(failed("login", &error));
+            not_asked(&AFTER_LOGIN, "nobody is logged in", table);
+            return;
+        }
+    }
+    table.add(match alyx.interface().await {
+        Ok(interface) => version(interface),
+        Err(error) => failed("Alyx", &error),
+    });
+    names(alyx, config, table).await;
+    if config.datasets.register {
+        table.add(match client.dataset_types().await {
+            Ok(types) => dataset_types(types.len(), types.problems()),
+            Err(error) => Row::problem("dataset types", Exit::Incomplete, &error, error.kind().next_step()),
+        });
+    }
+}
+
+/// A row for what the server did not do.
+fn failed(check: &'static str, error: &alyx::Error) -> Row {
+    let exit = match error.next_step() {
+        NextStep::NeedsCredentials => Exit::Refused,
+        _ if error.is_outage() => Exit::Unavailable,
+        _ => Exit::Incomplete,
+    };
+    Row::problem(check, exit, error, "")
+}
+
+fn certificate(look: &ServerLook, is_tls: bool, now: Timestamp) -> Row {
+    const CHECK: &str = "certificate";
+    match look.certificate_ends {
+        None if is_tls => Row::skipped(CHECK, "it cannot be seen through a proxy"),
+        None => Row::skipped(CHECK, "there is none without https"),
+        Some(end) => {
+            let left = end.duration_since(now);
+            let found = format!(
+                "the server's is good for {} more (until {})",
+                words::length(left),
+                end.strftime("%Y-%m-%d")
+            );
+            if left < SOON {
+                Row::warning(
+                    CHECK,
+                    found,
+                    "tell the Alyx administrator; after that day nothing is registered",
+                )
+            } else {
+                Row::ok(CHECK, found)
+            }
+        }
+    }
+}
+
+fn clock(ahead: Option<SignedDuration>) -> Row {
+    const CHECK: &str = "clock";
+    let Some(ahead) = ahead else { return Row::skipped(CHECK, "the server does not tell its time") };
+    if ahead.abs() <= MUCH {
+        return Row::ok(CHECK, "as the server's");
+    }
+    let side = if ahead.is_positive() { "behind" } else { "ahead of" };
+    Row::warning(
+        CHECK,
+        format!("this computer's is {} {side} the server's", words::length(ahead.abs())),
+        "let it set itself: timedatectl set-ntp true",
+    )
+}
+
+async fn login(alyx: &alyx::Client) -> Result<Row, alyx::Error> {
+    alyx.ping().await?;
+    // A token does not say whose it is, nor does every server; the registration then asks for it.
+    Ok(match alyx.username().await {
+        Ok(user) => match alyx.find_member(Endpoint::Users, user).await? {
+            Some(_) => Row::ok("login", format!("accepted, as {user}")),
+            None => Row::problem(
+                "login",
+                Exit::Incomplete,
+                format!("accepted, but Alyx knows no user {user:?} (alyx.username)"),
+                "write the name of the token's user",
+            ),
+        },
+        Err(alyx::Error::Options(why)) => {
+            Row::problem("login", Exit::Incomplete, format!("accepted, but {why}"), "")
+        }
+        Err(other) => return Err(other),
+    })
+}
+
+fn version(interface: Option<Interface>) -> Row {
+    const CHECK: &str = "Alyx";
+    match interface {
+        None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
+        Some(Interface { version, missing }) if missing.is_empty() => {
+            let version = version.unwrap_or_else(|| "3.2.2 or newer".to_owned());
+            Row::ok(CHECK, format!("version {version}, with all that is needed"))
+        }
+        Some(Interface { missing, .. }) => Row::problem(
+            CHECK,
+            Exit::Incomplete,
+            format!("this server has no {}", missing.join(", ")),
+            "is it an Alyx? Ask its administrator",
+        ),
+    }
+}
+
+/// One row a key.
+async fn names(alyx: &alyx::Client, config: &Config, table: &mut Table) {
+    let keys = config.names();
+    if keys.is_empty() {
+        table.add(Row::ok("names", "the configuration holds none that Alyx has to know"));
+    }
+    for key in keys {
+        let check = check_of(key.endpoint);
+        let (mut missing, mut error) = (Vec::new(), None);
+        for name in &key.names {
+            match alyx.find_member(key.endpoint, name).await {
+                Ok(Some(_)) => {}
+                Ok(None) => missing.push(format!("{name:?}")),
+                Err(failure) => error = Some(failure),
+            }
+        }
+        table.add(match error {
+            Some(error) => failed(check, &error),
+            None if missing.is_empty() => Row::ok(check, key.names.join(", ")),
+            None => Row::problem(
+                check,
+                Exit::Incomplete,
+                format!("Alyx does not know {} ({})", missing.join(", "), key.key),
+                "have it created on Alyx, or correct the name",
+            ),
+        });
+    }
+}
+
+fn check_of(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Users => "users",
+        Endpoint::Projects => "projects",
+        Endpoint::Procedures => "procedures",
+        other => other.member(),
+    }
+}
+
+fn dataset_types(n: usize, problems: &[String]) -> Row {
+    const CHECK: &str = "dataset types";
+    let found = several(n, "type");
+    match (n, problems) {
+        (0, _) => Row::problem(
+            CHECK,
+            Exit::Incomplete,
+            "there is none on Alyx, so no file is a dataset",
+            "have them entered, or set datasets.register: false",
+        ),
+        (_, []) => Row::ok(CHECK, found),
+        (_, [first, ..]) => Row::warning(CHECK, format!("{found}; {first}"), "tell the Alyx administrator"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::State;
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let told = |hours: i64| {
+            let certificate_ends = Some(now + SignedDuration::from_hours(hours));
+            certificate(&ServerLook { clock_ahead: None, certificate_ends }, true, now)
+        };
+        assert_eq!(told(14 * 24 + 1).state, State::Ok);
+        let soon = told(13 * 24 + 5);
+        assert_eq!(soon.state, State::Warning);
+        assert!(soon.found.contains("13 d 5 h") && soon.found.contains("2023-11-28"), "{soon:?}");
+        let none = ServerLook { clock_ahead: None, certificate_ends: None };
+        assert_eq!(certificate(&none, false, now).state, State::Skipped);
+    }
+
+    #[test]
+    fn a_clock_that_differs_says_which_way() {
+        assert_eq!(clock(Some(SignedDuration::from_secs(-30))).state, State::Ok);
+        assert!(clock(Some(SignedDuration::from_secs(31))).found.contains("31 s behind"));
+        assert!(clock(Some(SignedDuration::from_secs(-7200))).found.contains("2 h 0 min ahead of"));
+    }
+}

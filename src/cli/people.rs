@@ -1,0 +1,57 @@
+//! The users of this computer, as `/etc/passwd` lists them. Those of a directory service go by their number.
+
+use std::path::PathBuf;
+
+/// A user of this computer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Person {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) home: PathBuf,
+}
+
+impl Person {
+    /// Who runs this program.
+    pub(super) fn myself() -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        listed(|person| person.uid == uid).unwrap_or_else(|| Self {
+            name: format!("user {uid}"),
+            uid,
+            gid,
+            home: std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+}
+
+fn listed(wanted: impl Fn(&Person) -> bool) -> Option<Person> {
+    let list = std::fs::read_to_string("/etc/passwd").ok()?;
+    list.lines().filter_map(parse).find(wanted)
+}
+
+/// A line: `name:x:uid:gid:about:home:shell`.
+fn parse(line: &str) -> Option<Person> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
+    let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+    Some(Person { name: (*name).to_owned(), uid, gid, home: PathBuf::from(home) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_list_is_a_user_or_is_passed_over() {
+        let rig = Person { name: "rig".into(), uid: 1000, gid: 100, home: "/home/rig".into() };
+        assert_eq!(parse("rig:x:1000:100:Rig,,,:/home/rig:/bin/bash"), Some(rig));
+        for odd in ["", "#rig:x", "+::::::", "rig:x:a:b::/:/"] {
+            assert_eq!(parse(odd), None, "{odd}");
+        }
+    }
+}
