@@ -173,7 +173,7 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
                 }
                 all_seen &= !found.stopped;
                 match glance {
-                    true => table.add(Row::ok("data root", format!("{} is there", root.path.display()))),
+                    true => table.add(folders::glance(&root, &found)),
                     false => table.extend(folders::root(&root, &options.watch, &found)),
                 }
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use super::root::{file_system, is_network};
+use super::root::{file_system, is_network, is_read_only};
 use super::scan::{ScanProblem, Scanner};
 use super::watch_plan::{Layout, Place};
 use super::watcher::{RootOptions, WatchOptions, WatchTrouble};
@@ -23,6 +23,8 @@ pub struct RootSurvey {
     pub network: bool,
     /// Whether it is watched by events, not by polling.
     pub events: bool,
+    /// Whether nothing can be written there, whoever tries.
+    pub read_only: bool,
     /// Folders that belong to the layout. Each needs a watch.
     pub folders: usize,
     /// Session folders among them.
@@ -67,6 +69,7 @@ pub fn survey_root(
         file_system: file_system(&root.path),
         network: is_network(&root.path).unwrap_or(true),
         events: root.wants_events(),
+        read_only: is_read_only(&root.path).unwrap_or(false),
         folders: scan.folders,
         sessions: scan.sessions,
         flags: scan.flags.len(),

@@ -12,7 +12,7 @@ use crate::daemon::control::{Answer, Request, ask};
 use crate::daemon::lock::{root_in_use, state_in_use};
 use crate::daemon::status::DaemonStatus;
 use crate::daemon::survey::{RootSurvey, StateSurvey};
-use crate::daemon::watcher::{RootOptions, WatchMode, WatchOptions, suggested_limit};
+use crate::daemon::watcher::{RootOptions, WatchMode, WatchOptions, WatchTrouble, suggested_limit};
 use crate::ledger::Ledger;
 use crate::words;
 
@@ -20,6 +20,14 @@ use crate::words;
 const LITTLE_ROOM: u64 = 100_000_000;
 /// So many things that are wrong below a data root are shown.
 const SHOWN: usize = 3;
+
+/// The one row of a data root whose folders were not looked at.
+pub(super) fn glance(root: &RootOptions, found: &RootSurvey) -> Row {
+    if found.read_only {
+        return contents(&root.path, found);
+    }
+    Row::ok("data root", format!("{} is there", root.path.display()))
+}
 
 /// The rows of one data root.
 pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Vec<Row> {
@@ -41,6 +49,10 @@ pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey)
 fn contents(root: &Path, found: &RootSurvey) -> Row {
     const CHECK: &str = "data root";
     let path = root.display();
+    if found.read_only {
+        let trouble = WatchTrouble::ReadOnly { root: root.to_owned() };
+        return Row::problem(CHECK, Exit::Incomplete, trouble, "");
+    }
     let counts = format!("{path}: {}, {}", several(found.sessions, "session"), several(found.flags, "flag"));
     let closed = found.closed.len();
     if closed > 0 {
@@ -220,6 +232,7 @@ mod tests {
             file_system: Some("ext4".into()),
             network: false,
             events: true,
+            read_only: false,
             folders: 20,
             sessions: 10,
             flags: 1,
@@ -249,6 +262,15 @@ mod tests {
         assert_eq!(told(10, 0).state, State::Problem(Exit::Incomplete));
         let found = told(3, 1).found;
         assert!(found.contains("in 3 of them") && found.contains("/d/000 (Permission denied)"), "{found}");
+    }
+
+    #[test]
+    fn a_root_in_which_nothing_can_be_written_is_a_problem_at_a_glance_too() {
+        let root = RootOptions { path: "/d".into(), mode: WatchMode::Auto, require_marker: None };
+        assert_eq!(glance(&root, &survey()).state, State::Ok);
+        let found = RootSurvey { read_only: true, ..survey() };
+        assert!(glance(&root, &found).found.contains("ReadWritePaths="));
+        assert_eq!(glance(&root, &found).state, State::Problem(Exit::Incomplete));
     }
 
     #[test]
