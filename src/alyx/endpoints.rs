@@ -13,6 +13,9 @@ use super::records::{
 use super::reply::protected;
 use super::retry::Repeat;
 
+/// Alyx gives no more items on a page than this, however many are asked for.
+const LARGEST_PAGE: usize = 1000;
+
 /// An endpoint whose members have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
@@ -276,10 +279,29 @@ impl Client {
         subject: &str,
         date: jiff::civil::Date,
     ) -> Result<Vec<SessionSummary>, Error> {
-        let date = date.to_string();
-        let query = [("subject", subject.to_owned()), ("date_range", format!("{date},{date}"))];
+        self.sessions_between(subject, date, date).await
+    }
+
+    /// The sessions of a subject between two days, these included, of any number.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions_between(
+        &self,
+        subject: &str,
+        first: jiff::civil::Date,
+        last: jiff::civil::Date,
+    ) -> Result<Vec<SessionSummary>, Error> {
+        let (first, last) = (first.to_string(), last.to_string());
+        let query = [
+            ("subject", subject.to_owned()),
+            ("date_range", format!("{first},{last}")),
+            ("limit", LARGEST_PAGE.to_string()),
+        ];
         let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
-        Ok(found.into_iter().filter(|s| s.subject == subject && s.date() == date).collect())
+        // Dates are written so that their order is that of the texts.
+        let is_between = |date: &str| (first.as_str()..=last.as_str()).contains(&date);
+        Ok(found.into_iter().filter(|s| s.subject == subject && is_between(s.date())).collect())
     }
 
     async fn write<T: serde::de::DeserializeOwned>(

@@ -179,8 +179,10 @@ const SCAN_HELP: &str = "\
 Examples:
   alyx-registrar scan --dry-run
   alyx-registrar scan --data-root /data/subjects --no-files
+  alyx-registrar scan --orphans
 
-Ends with 0 when every flagged session was registered, with 1 when one was not.";
+Ends with 0 when every flagged session was registered, with 1 when one was not; with --orphans, with 0 when Alyx knows
+every session folder without a flag, with 1 when not. With 69 or 77 when Alyx could not be asked.";
 
 /// `scan`: one shot.
 #[derive(Args, Clone, Debug)]
@@ -197,6 +199,10 @@ pub struct ScanArgs {
     /// Create the sessions only; leave their files alone
     #[arg(long)]
     pub no_files: bool,
+
+    /// Register nothing; list the session folders without a flag that Alyx does not know
+    #[arg(long, conflicts_with = "no_files")]
+    pub orphans: bool,
 
     /// Print one JSON object a session on standard output
     #[arg(long)]

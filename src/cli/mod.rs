@@ -18,6 +18,7 @@ mod demo;
 pub mod exit;
 mod history;
 pub mod logging;
+mod orphans;
 mod people;
 mod progress;
 mod retry;

@@ -1,7 +1,7 @@
 //! Progress of long work: a bar on a terminal, a line in the log every few seconds anywhere else.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,44 +76,59 @@ fn clock(time: Duration) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// Does the work, and shows meanwhile how far it has come.
+/// Reads files, and shows meanwhile how far the reading has come.
 pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     let since = Instant::now();
+    let mut last = State::default();
+    let look = || {
+        let state = State::of(progress, since);
+        // Before the first file and after the last there is nothing to tell.
+        if state.files_done < state.files {
+            tell(&state);
+        } else if last.files_done < last.files {
+            with_bar(|bar| bar.set_draw_target(ProgressDrawTarget::hidden()));
+        }
+        last = state;
+    };
+    looking(look, work).await
+}
+
+/// Does work of so many steps, and shows meanwhile how many are done: "asking Alyx: 3 of 10 subjects".
+pub(super) async fn counted<T>(
+    doing: &str,
+    things: &str,
+    (done, count): (&AtomicU64, u64),
+    work: impl Future<Output = T>,
+) -> T {
+    let look = || {
+        let done = done.load(Ordering::Relaxed);
+        let text = format!("{doing}: {done} of {count} {things}");
+        if !draw(&text, done, count) {
+            tracing::info!(done, count, "{text}");
+        }
+    };
+    looking(look, work).await
+}
+
+/// Does the work, and looks now and then.
+async fn looking<T>(mut look: impl FnMut(), work: impl Future<Output = T>) -> T {
     let _bar = Bar::on(io::stderr().is_terminal());
     let mut ticks = tokio::time::interval(if io::stderr().is_terminal() { BAR_EVERY } else { LINE_EVERY });
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     ticks.reset();
-    let mut last = State::default();
     tokio::pin!(work);
     loop {
         tokio::select! {
             biased;
             done = &mut work => return done,
-            _ = ticks.tick() => {
-                let state = State::of(progress, since);
-                // Before the first file and after the last there is nothing to tell.
-                if state.files_done < state.files {
-                    tell(&state);
-                } else if last.files_done < last.files {
-                    with_bar(|bar| bar.set_draw_target(ProgressDrawTarget::hidden()));
-                }
-                last = state;
-            }
+            _ = ticks.tick() => look(),
         }
     }
 }
 
 /// Moves the bar, or writes a line.
 fn tell(state: &State) {
-    let drawn = with_bar(|bar| {
-        if bar.is_hidden() {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-        bar.set_length(state.bytes.max(state.bytes_done));
-        bar.set_message(state.text());
-        bar.set_position(state.bytes_done);
-    });
-    if !drawn {
+    if !draw(&state.text(), state.bytes_done, state.bytes.max(state.bytes_done)) {
         tracing::info!(
             files_done = state.files_done,
             files = state.files,
@@ -122,6 +137,18 @@ fn tell(state: &State) {
             state.text()
         );
     }
+}
+
+/// Moves the bar, if there is one.
+fn draw(text: &str, position: u64, length: u64) -> bool {
+    with_bar(|bar| {
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_length(length);
+        bar.set_message(text.to_owned());
+        bar.set_position(position);
+    })
 }
 
 /// Whether there is a bar; what is done with it then.

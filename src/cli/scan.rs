@@ -47,6 +47,9 @@ enum Outcome {
 
 /// Registers every flagged session once.
 pub(super) async fn scan(args: &ScanArgs) -> Exit {
+    if args.orphans {
+        return super::orphans::orphans(args).await;
+    }
     match scan_with(args).await {
         Ok(exit) | Err(exit) => exit,
     }
@@ -70,15 +73,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         Exit::Io
     })?;
 
-    // Said before the first flag: whoever tries a new configuration has none yet.
-    if let Err(error) = client.alyx().ping().await {
-        tracing::error!("{error}");
-        return Err(match error.next_step() {
-            NextStep::NeedsCredentials => Exit::Refused,
-            NextStep::TryAgain { .. } => Exit::Unavailable,
-            NextStep::NeedsPerson => Exit::Incomplete,
-        });
-    }
+    greet(&client).await?;
     let mut flags = Vec::new();
     let mut missed = 0;
     for root in &config.data_roots {
@@ -139,6 +134,18 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         say!("{done} {verb}, {} not; {} flags in all{problems}", failed.len(), done + failed.len());
     }
     Ok(verdict(&failed, done, missed))
+}
+
+/// Asks Alyx for next to nothing. Done before the first flag: whoever tries a new configuration has none yet.
+pub(super) async fn greet(client: &RegistrationClient) -> Result<(), Exit> {
+    client.alyx().ping().await.map_err(|error| {
+        tracing::error!("{error}");
+        match error.next_step() {
+            NextStep::NeedsCredentials => Exit::Refused,
+            NextStep::TryAgain { .. } => Exit::Unavailable,
+            NextStep::NeedsPerson => Exit::Incomplete,
+        }
+    })
 }
 
 /// The daemon's ledger, if it has one that this user may write. None is made: it would not be the daemon's own.

@@ -1,0 +1,211 @@
+//! `scan --orphans`: which session folders without a flag Alyx does not know. Nothing is registered or changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::args::ScanArgs;
+use super::assemble;
+use super::exit::Exit;
+use super::progress;
+use super::scan::greet;
+use super::walk::walk;
+use crate::alf::{SessionPath, printable};
+use crate::alyx::NextStep;
+use crate::config::Config;
+use crate::daemon::signals;
+use crate::registration::{RegistrationClient, SubjectFolders};
+
+/// What was found, in numbers.
+#[derive(Debug, Default, Clone, Copy)]
+struct Found {
+    folders: usize,
+    subjects: usize,
+    /// Folders that Alyx does not know.
+    orphans: usize,
+    /// Folders whose name no session on Alyx can have.
+    misnamed: usize,
+    /// Roots, folders and subjects that could not be looked at.
+    missed: usize,
+}
+
+/// Why the asking ended before all subjects were asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CutOff {
+    Refused,
+    Away,
+}
+
+/// Reports the orphans.
+pub(super) async fn orphans(args: &ScanArgs) -> Exit {
+    match orphans_with(args).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
+    let config = assemble::configuration(&args.config)?;
+    let client = assemble::client_that_only_looks(&config, assemble::credentials(&config)?)?;
+    let shutdown = CancellationToken::new();
+    signals::listen(shutdown.clone()).map_err(|error| {
+        tracing::error!("signals cannot be received: {error}");
+        Exit::Io
+    })?;
+    greet(&client).await?;
+    let (folders, mut found) = look(&config, &shutdown).await;
+    let (subjects, misnamed) = sort(folders);
+    (found.subjects, found.misnamed) = (subjects.len(), misnamed.len());
+    for (folder, why) in misnamed {
+        tell(args.json, None, &folder, Some(&why));
+    }
+    let (count, asked) = (subjects.len() as u64, AtomicU64::new(0));
+    let asking = ask(&client, subjects, config.workers, args.json, &asked, &mut found);
+    let cut_off = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => return Ok(Exit::Interrupted),
+        cut_off = progress::counted("asking Alyx", "subjects", (&asked, count), asking) => cut_off,
+    };
+    if !args.json {
+        say!("{}", found.text());
+    }
+    Ok(verdict(&found, cut_off))
+}
+
+/// The session folders without a flag below all roots.
+async fn look(config: &Config, shutdown: &CancellationToken) -> (Vec<PathBuf>, Found) {
+    let (mut folders, mut found) = (Vec::new(), Found::default());
+    for root in &config.data_roots {
+        let Some(scan) = walk(config, root, shutdown).await else {
+            found.missed += 1;
+            continue;
+        };
+        found.missed += scan.problems.len();
+        for problem in &scan.problems {
+            tracing::warn!("{problem}");
+        }
+        folders.extend(scan.unflagged);
+    }
+    found.folders = folders.len();
+    folders.sort();
+    (folders, found)
+}
+
+/// The folders by subject; and those that are named so that Alyx can have no session of them, with the reason. Pure.
+fn sort(folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, String)>) {
+    let (mut sessions, mut misnamed) = (Vec::new(), Vec::new());
+    for folder in folders {
+        match SessionPath::parse(&folder) {
+            Ok(session) => sessions.push(session),
+            Err(why) => misnamed.push((folder, why.to_string())),
+        }
+    }
+    (SubjectFolders::of(sessions), misnamed)
+}
+
+/// Asks Alyx for each subject, and tells what it does not know.
+async fn ask(
+    client: &RegistrationClient,
+    subjects: Vec<SubjectFolders>,
+    workers: usize,
+    as_json: bool,
+    asked: &AtomicU64,
+    found: &mut Found,
+) -> Option<CutOff> {
+    let mut answers = futures_util::stream::iter(subjects)
+        .map(|folders| async move { (client.find_orphans(&folders).await, folders) })
+        .buffered(workers.max(1));
+    while let Some((answer, folders)) = answers.next().await {
+        asked.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Ok(orphans) => {
+                found.orphans += orphans.len();
+                for session in orphans {
+                    tell(as_json, Some(&session), session.folder(), None);
+                }
+            }
+            Err(error) => {
+                found.missed += 1;
+                let (subject, sessions) = (folders.subject(), folders.sessions().len());
+                tracing::error!("the {sessions} sessions of {subject} cannot be compared: {error}");
+                // The others would meet the same, each after its own patience.
+                if error.is_outage() {
+                    return Some(CutOff::Away);
+                }
+                if error.next_step() == NextStep::NeedsCredentials {
+                    return Some(CutOff::Refused);
+                }
+            }
+        }
+    }
+    None
+}
+
+fn tell(as_json: bool, session: Option<&SessionPath>, folder: &Path, why: Option<&str>) {
+    progress::above(|| {
+        if as_json {
+            say!("{}", to_json(session, folder, why));
+        } else if let Some(session) = session {
+            say!("orphan    {session}  {}", printable(&folder.to_string_lossy()));
+        } else {
+            say!("misnamed  {}", why.unwrap_or_default());
+        }
+    });
+}
+
+fn to_json(session: Option<&SessionPath>, folder: &Path, why: Option<&str>) -> Value {
+    json!({
+        "outcome": if session.is_some() { "orphan" } else { "misnamed" },
+        "session": session.map(ToString::to_string),
+        "folder": folder.to_string_lossy(),
+        "error": why,
+    })
+}
+
+impl Found {
+    fn text(&self) -> String {
+        let Self { folders, subjects, orphans, misnamed, missed } = self;
+        let mut text = format!(
+            "{orphans} of {folders} session folders without a flag are not on Alyx ({subjects} subjects)"
+        );
+        if *misnamed > 0 {
+            text += &format!("; {misnamed} cannot be: their names are no session's");
+        }
+        if *missed > 0 {
+            text += &format!("; {missed} other problems, see above");
+        }
+        if *orphans > 0 {
+            text += ". To register one: touch create_me.flag in its folder";
+        }
+        text
+    }
+}
+
+/// The exit code. Pure.
+fn verdict(found: &Found, cut_off: Option<CutOff>) -> Exit {
+    match cut_off {
+        Some(CutOff::Refused) => Exit::Refused,
+        Some(CutOff::Away) => Exit::Unavailable,
+        None if found.orphans + found.misnamed + found.missed > 0 => Exit::Incomplete,
+        None => Exit::Success,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_whether_all_folders_are_on_alyx() {
+        let none = Found { folders: 7, subjects: 2, ..Found::default() };
+        assert_eq!(verdict(&none, None), Exit::Success);
+        for some in [Found { orphans: 1, ..none }, Found { misnamed: 1, ..none }, Found { missed: 1, ..none }]
+        {
+            assert_eq!(verdict(&some, None), Exit::Incomplete, "{some:?}");
+        }
+        assert_eq!(verdict(&none, Some(CutOff::Away)), Exit::Unavailable);
+        assert_eq!(verdict(&none, Some(CutOff::Refused)), Exit::Refused);
+    }
+}
