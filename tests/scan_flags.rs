@@ -206,10 +206,10 @@ fn what_is_deeper_hidden_behind_a_link_or_no_file_is_not_told() {
 #[test]
 fn of_many_old_sessions_each_is_looked_into_when_its_turn_comes() {
     let root = Root::new();
-    for number in 1..=250 {
+    for number in 1..=125 {
         root.folder(&format!("KS014/2020-01-01/{number:03}/alf"));
     }
-    let flags = [root.flag("KS014/2020-01-01/001/alf"), root.flag("KS014/2020-01-01/250/alf")];
+    let flags = [root.flag("KS014/2020-01-01/001/alf"), root.flag("KS014/2020-01-01/125/alf")];
     let mut scanner = Scanner::new(root.layout());
     let counts: Vec<usize> = (0..3).map(|_| too_deep(&mut scanner, "2024-05-02").len()).collect();
     // What was found stays among the problems though its turn is over.

@@ -178,11 +178,9 @@ pub struct RunArgs {
 const SCAN_HELP: &str = "\
 Examples:
   alyx-registrar scan --dry-run
-  alyx-registrar scan --data-root /data/subjects --no-files
-  alyx-registrar scan --orphans
+  alyx-registrar scan --orphans --data-root /data/subjects
 
-Ends with 0 when every flagged session was registered, with 1 when one was not; with --orphans, with 0 when Alyx knows
-every session folder without a flag, with 1 when not. With 69 or 77 when Alyx could not be asked.";
+Ends with 0; 1 when a session was not registered or, with --orphans, is not on Alyx; 69 or 77 when it cannot be asked.";
 
 /// `scan`: one shot.
 #[derive(Args, Clone, Debug)]

@@ -6,7 +6,7 @@
 //!
 //! - **Which sessions.** Those without a flag of their own. Of these, the ones of the last [`RECENT_DAYS`] days by
 //!   the name of their date folder, the newest [`MOST_RECENT`] of them; and [`IN_TURN`] of the others, the next ones
-//!   in the order of their paths. With a scan every five minutes 12,000 sessions have had their turn in ten hours.
+//!   in the order of their paths. With a scan every five minutes 12,000 sessions have had their turn in a day.
 //! - **Where in a session.** In its folders and in theirs (`alf`, `alf/probe00`), [`MOST_FOLDERS`] a session, those
 //!   directly in the session first. To find them, at most [`MOST_ENTRIES`] entries of a folder are read. The flag
 //!   itself is asked for by its name, so the number of files beside it does not matter.
@@ -29,9 +29,9 @@ use crate::alf::session_path::parse_date_folder;
 /// How many days a session is recent.
 pub const RECENT_DAYS: i32 = 14;
 /// How many recent sessions are looked into after a scan.
-pub const MOST_RECENT: usize = 500;
+pub const MOST_RECENT: usize = 300;
 /// How many other sessions are looked into after a scan.
-pub const IN_TURN: usize = 100;
+pub const IN_TURN: usize = 50;
 /// How many folders of a session are looked into.
 pub const MOST_FOLDERS: usize = 100;
 /// How many entries of a folder are read in search of its folders.
@@ -169,7 +169,7 @@ mod tests {
     fn recent_sessions_are_looked_into_each_time_and_the_others_in_turn() {
         let since = date(2024, 5, 1);
         let recent = session(7, "2024-05-01");
-        let old: Vec<PathBuf> = (0..250).map(|subject| session(subject, "2024-04-30")).collect();
+        let old: Vec<PathBuf> = (0..125).map(|subject| session(subject, "2024-04-30")).collect();
         let all = || old.iter().rev().cloned().chain([recent.clone()]).collect::<Vec<_>>();
         let (mut last, mut seen) = (None, Vec::new());
         for _ in 0..3 {
@@ -179,8 +179,8 @@ mod tests {
             last = chosen.last;
         }
         // The third time it begins again at the first.
-        assert_eq!(seen[..250], old);
-        assert_eq!(seen[250..], old[..50]);
+        assert_eq!(seen[..125], old);
+        assert_eq!(seen[125..], old[..25]);
     }
 
     #[test]
