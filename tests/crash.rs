@@ -3,6 +3,8 @@
 //!
 //! Twenty kill points each time; two hundred chosen by chance with `cargo test --test crash -- --ignored`.
 
+#[path = "common/chance.rs"]
+mod chance;
 mod common;
 mod fault_proxy;
 
@@ -347,28 +349,17 @@ async fn killed_while_a_protected_file_moves_it_keeps_both_versions() {
 async fn killed_two_hundred_times_by_chance_it_loses_nothing_and_doubles_nothing() {
     let place = Place::new().await;
     let requests = tokio::task::block_in_place(|| place.undisturbed());
-    // A failure is repeated with the same number.
-    let seed = std::env::var("CRASH_SEED").ok().and_then(|text| text.parse().ok());
-    let mut number: u64 = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
-    println!("CRASH_SEED={number}");
-    let mut below = |limit: u64| {
-        // splitmix64
-        number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = number;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    };
+    let mut chance = chance::Chance::of("CRASH_SEED");
     let mut points = Vec::new();
     for _ in 0..200 {
-        let after = Duration::from_micros(if below(2) == 0 { 0 } else { below(3000) });
-        points.push(match below(5) {
+        let after = Duration::from_micros(if chance.once_in(2) { 0 } else { chance.below(3000) as u64 });
+        points.push(match chance.below(5) {
             0 => Point::FlagGone(after),
             _ => {
-                let chosen = below(requests.len() as u64) as usize;
+                let chosen = chance.below(requests.len());
                 let what = requests[chosen].clone();
                 let nth = requests[..chosen].iter().filter(|seen| **seen == what).count();
-                Point::Request(what, nth, MOMENTS[below(3) as usize], after)
+                Point::Request(what, nth, *chance.one_of(&MOMENTS), after)
             }
         });
     }

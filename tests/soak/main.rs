@@ -67,7 +67,8 @@ impl Soak {
         let mut daemon = start(&config);
 
         let calm = CancellationToken::new();
-        let sabotage = tokio::spawn(sabotage(alyx.control().clone(), chance.fork(), self.hangs, calm.clone()));
+        let sabotage =
+            tokio::spawn(sabotage(alyx.control().clone(), chance.fork(), self.hangs, calm.clone()));
         let lasts = self.lasts;
         let working: Vec<_> = writers
             .into_iter()
@@ -81,7 +82,8 @@ impl Soak {
         for _ in 0..self.kills {
             let pause = lasts.mul_f64(0.5 / self.kills as f64);
             tokio::time::sleep(pause + pause.mul_f64(chance.below(100) as f64 / 100.0)).await;
-            daemon.signal("KILL");
+            // kill -9, and only then another one: two do not work on one root.
+            drop(daemon);
             daemon = start(&config);
         }
         let mut writers = Vec::new();
@@ -98,6 +100,7 @@ impl Soak {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let left = waiting(&writers);
+        assert!(daemon.is_alive(), "the daemon has ended: {:?}; it said:\n{}", daemon.wait(), daemon.text());
         let said = daemon.stop();
         let mut wrong: Vec<_> = left.iter().map(|flag| format!("{flag:?} is still there")).collect();
         wrong.extend(said.iter().filter(|line| line.contains("kind=\"Internal\"")).cloned());

@@ -299,8 +299,7 @@ impl Writer {
         if self.place.join(&new).exists() {
             return;
         }
-        let names =
-            self.renamed(|(s, d, n): &Name| (*s == subject).then(|| (new.clone(), d.clone(), *n)));
+        let names = self.renamed(|(s, d, n): &Name| (*s == subject).then(|| (new.clone(), d.clone(), *n)));
         self.rename(&self.place.join(&subject), &self.place.join(&new), names);
     }
 
