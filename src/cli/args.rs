@@ -24,7 +24,7 @@ pub use practice::{DemoArgs, SandboxArgs};
 pub use sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
-pub use setup::CheckArgs;
+pub use setup::{CheckArgs, InitArgs};
 
 /// Registers finished experiments on Alyx, with their files.
 ///
@@ -54,6 +54,8 @@ Exit codes:
 pub enum Command {
     /// Watch the data roots and register sessions until told to stop
     Run(RunArgs),
+    /// Write a configuration, after a few questions
+    Init(InitArgs),
     /// Look whether all is well before anything is registered
     Check(CheckArgs),
     /// Register what is flagged now, then end

@@ -17,6 +17,7 @@ mod core_dumps;
 mod demo;
 pub mod exit;
 mod history;
+mod init;
 pub mod logging;
 mod orphans;
 mod people;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
+            Command::Init(args) => init::init(&args).await,
             Command::Check(args) => check::check(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,

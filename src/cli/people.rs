@@ -24,6 +24,11 @@ impl Person {
         })
     }
 
+    /// A user by name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        listed(|person| person.name == name)
+    }
+
     pub(super) fn is_root(&self) -> bool {
         self.uid == 0
     }

@@ -29,6 +29,7 @@ mod keys;
 mod locate;
 mod names;
 mod roots;
+mod sample;
 mod server;
 mod validate;
 mod values;
@@ -45,6 +46,7 @@ pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials, Sec
 pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
 pub use names::Names;
+pub use sample::{Answers, SAMPLE, SecretPlace};
 pub use values::parse_size;
 
 use crate::registration::ProtectedPolicy;

@@ -1,0 +1,215 @@
+//! `init`: writes a rig's configuration, from what was typed, asked for, and found in the settings of its ONE.
+
+mod answers;
+mod files;
+mod terminal;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::args::{InitArgs, whole};
+use super::complain;
+use super::exit::Exit;
+use super::people::Person;
+use crate::config::{Answers, DEFAULT_PATH, SecretPlace};
+use answers::{Draft, Found};
+use files::NewFile;
+use terminal::Terminal;
+
+/// Where the packaged service may write without a drop-in.
+const OPEN_TO_THE_SERVICE: &str = "/data";
+
+/// Why nothing was written.
+pub(super) struct Refusal {
+    exit: Exit,
+    reason: String,
+}
+
+impl Refusal {
+    fn new(exit: Exit, reason: impl ToString) -> Self {
+        Self { exit, reason: reason.to_string() }
+    }
+}
+
+/// Asks, writes, and says what comes next.
+pub(super) async fn init(args: &InitArgs) -> Exit {
+    match init_with(args).await {
+        Ok(()) => Exit::Success,
+        Err(refusal) => {
+            complain(refusal.reason);
+            refusal.exit
+        }
+    }
+}
+
+async fn init_with(args: &InitArgs) -> Result<(), Refusal> {
+    let here = std::env::current_dir()
+        .map_err(|error| Refusal::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
+    let target = whole(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
+    files::refuse_existing(&target, args.force)?;
+    let found = Found::look(args, &here)?;
+    let mut draft = Draft::typed(args, &found, &target, &here)?;
+    let password = if args.yes || !std::io::stdin().is_terminal() {
+        let typed = args.password_stdin.then(terminal::password_from_pipe).transpose()?;
+        draft.take_defaults(&found);
+        typed
+    } else {
+        draft.ask(&found, &mut Terminal::new()?, args).await?
+    };
+    let answers = draft.finish()?;
+    write(args, &target, &answers, password)
+}
+
+/// Writes both files or none.
+fn write(
+    args: &InitArgs,
+    target: &Path,
+    answers: &Answers,
+    password: Option<SecretString>,
+) -> Result<(), Refusal> {
+    let service = Person::named(&args.service_user);
+    let place = match &answers.secret {
+        SecretPlace::PasswordFile(file) => Some(PathBuf::from(file)),
+        _ => None,
+    };
+    let mut written = Vec::new();
+    if let (Some(file), Some(password)) = (&place, &password) {
+        let owner = service.as_ref().filter(|_| Person::myself().is_root());
+        files::write_password(file, password, owner, args.force)?;
+        written.push(file.clone());
+    }
+    let config = NewFile { path: target, mode: 0o644, owner: None, replace: args.force };
+    if let Err(refusal) = config.write(answers.to_yaml().as_bytes()) {
+        // One that was there before is replaced already; a new one is of no use.
+        for file in written.iter().filter(|_| !args.force) {
+            let _ = std::fs::remove_file(file);
+        }
+        return Err(refusal);
+    }
+    written.push(target.to_owned());
+    for file in &written {
+        say!("Written: {}", file.display());
+    }
+    let next = Next {
+        target,
+        password_file: place.as_deref(),
+        password_is_there: place.as_deref().is_some_and(Path::exists),
+        service: &args.service_user,
+        service_is_there: service.is_some(),
+    };
+    for line in next.lines(&answers.data_roots, Path::is_dir) {
+        say!("{line}");
+    }
+    Ok(())
+}
+
+/// What the person does now depends on this.
+struct Next<'a> {
+    target: &'a Path,
+    password_file: Option<&'a Path>,
+    password_is_there: bool,
+    service: &'a str,
+    service_is_there: bool,
+}
+
+impl Next<'_> {
+    /// The steps. `is_dir` tells whether a folder is there.
+    fn lines(&self, data_roots: &[String], is_dir: impl Fn(&Path) -> bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        let is_usual = self.target == Path::new(DEFAULT_PATH);
+        let service = self.service;
+        for root in data_roots.iter().filter(|root| !is_dir(Path::new(root))) {
+            lines.push(format!("There is no folder {root} yet; it is waited for."));
+        }
+        if is_usual && !self.service_is_there {
+            lines.push("Make the user of the service:".to_owned());
+            lines.push(format!("  sudo useradd --system --user-group --no-create-home {service}"));
+        }
+        if let Some(file) = self.password_file {
+            let file = file.display();
+            if !self.password_is_there {
+                lines.push(format!(
+                    "Write the password, and nothing else, into {file}, for its owner's eyes only:"
+                ));
+                lines.push(format!("  sudo install -m 600 /dev/null {file} && sudo nano {file}"));
+            }
+            if is_usual && (!self.password_is_there || !self.service_is_there) {
+                lines.push("Let the service read the password:".to_owned());
+                lines.push(format!("  sudo chown {service} {file}"));
+            }
+        }
+        let closed = data_roots.iter().filter(|root| !Path::new(root).starts_with(OPEN_TO_THE_SERVICE));
+        let quoted = |root: &String| match root.contains(char::is_whitespace) {
+            true => format!("\"{root}\""),
+            false => root.clone(),
+        };
+        let closed: Vec<String> = closed.map(quoted).collect();
+        if is_usual && !closed.is_empty() {
+            lines.push(
+                "Let the service write there: sudo systemctl edit alyx-registrar, with the lines".to_owned(),
+            );
+            lines.push("  [Service]".to_owned());
+            lines.push(format!("  ReadWritePaths={}", closed.join(" ")));
+        }
+        lines.push("See whether all is well:".to_owned());
+        if is_usual {
+            lines.push(format!("  sudo -u {service} alyx-registrar check"));
+            lines.push("Then start it:".to_owned());
+            lines.push("  sudo systemctl enable --now alyx-registrar".to_owned());
+        } else {
+            lines.push(format!("  alyx-registrar check --config {}", self.target.display()));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next<'a>(target: &'a str, there: bool) -> Next<'a> {
+        Next {
+            target: Path::new(target),
+            password_file: Some(Path::new("/etc/alyx-registrar/password")),
+            password_is_there: there,
+            service: "alyx-registrar",
+            service_is_there: there,
+        }
+    }
+
+    #[test]
+    fn where_everything_is_there_two_steps_are_left() {
+        let lines = next(DEFAULT_PATH, true).lines(&["/data/subjects".into()], |_| true);
+        assert_eq!(
+            lines,
+            [
+                "See whether all is well:",
+                "  sudo -u alyx-registrar alyx-registrar check",
+                "Then start it:",
+                "  sudo systemctl enable --now alyx-registrar"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_line_that_makes_it() {
+        let told = next(DEFAULT_PATH, false).lines(&["/mnt/a".into(), "/data".into()], |_| false).join("\n");
+        for wanted in [
+            "no folder /mnt/a yet",
+            "useradd --system",
+            "nano /etc/alyx-registrar/password",
+            "chown alyx-registrar /etc/alyx-registrar/password",
+            "ReadWritePaths=/mnt/a\n",
+        ] {
+            assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_elsewhere_is_not_that_of_the_service() {
+        let lines = next("/tmp/try.yaml", true).lines(&["/mnt/a".into()], |_| true);
+        assert_eq!(lines, ["See whether all is well:", "  alyx-registrar check --config /tmp/try.yaml"]);
+    }
+}

@@ -1,0 +1,277 @@
+//! The answers on their way: what was typed, what ONE knows, what is still to be asked. The configuration itself
+//! judges them, so that no other rules hold here than for a file.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::terminal::Terminal;
+use super::{Exit, InitArgs, Person, Refusal, whole};
+use crate::alyx::OneSettings;
+use crate::config::{Answers, SecretPlace};
+
+/// A rig's own ONE settings, where there are any.
+pub(super) struct Found {
+    folder: Option<PathBuf>,
+    settings: Option<OneSettings>,
+}
+
+impl Found {
+    /// Those that were named have to be there; otherwise those of whoever runs this, also through sudo, are looked at.
+    pub(super) fn look(args: &InitArgs, here: &Path) -> Result<Self, Refusal> {
+        if let Some(typed) = &args.one_settings {
+            let folder = whole(typed, here);
+            let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref())
+                .map_err(|error| Refusal::new(Exit::Usage, format!("--one-settings: {error}")))?;
+            return Ok(Self { folder: Some(folder), settings: Some(settings) });
+        }
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let sudo = variable("SUDO_USER").and_then(|name| Person::named(&name)).map(|person| person.home);
+        let homes = [sudo, variable("HOME").map(PathBuf::from)].into_iter().flatten();
+        let found = homes.map(|home| home.join(".one")).find_map(|folder| {
+            let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref()).ok()?;
+            Some((folder, settings))
+        });
+        let (folder, settings) = found.unzip();
+        Ok(Self { folder, settings })
+    }
+
+    fn url(&self) -> Option<String> {
+        self.settings.as_ref().map(|settings| settings.url.clone())
+    }
+
+    fn user(&self) -> Option<String> {
+        self.settings.as_ref().and_then(|settings| settings.credentials.username()).map(str::to_owned)
+    }
+}
+
+/// The answers so far.
+pub(super) struct Draft {
+    data_roots: Vec<String>,
+    url: Option<String>,
+    username: Option<String>,
+    secret: Option<SecretPlace>,
+    /// Where a password belongs if nothing else is said.
+    password_file: String,
+    lab: Option<String>,
+    location: Option<String>,
+    projects: Vec<String>,
+    repository: Option<String>,
+}
+
+/// A path as text: the configuration is one.
+fn text(path: &Path) -> Result<String, Refusal> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Refusal::new(Exit::Usage, format!("{path:?} is not UTF-8 text and cannot stand in the configuration"))
+    })
+}
+
+impl Draft {
+    /// What was typed. A bad answer is refused at once.
+    pub(super) fn typed(args: &InitArgs, found: &Found, target: &Path, here: &Path) -> Result<Self, Refusal> {
+        let path = |typed: &PathBuf| text(&whole(typed, here));
+        let secret = if let Some(file) = &args.password_file {
+            Some(SecretPlace::PasswordFile(path(file)?))
+        } else if let Some(file) = &args.token_file {
+            Some(SecretPlace::TokenFile(path(file)?))
+        } else if let Some(folder) = found.folder.as_ref().filter(|_| args.one_settings.is_some()) {
+            Some(SecretPlace::OneSettings(text(folder)?))
+        } else {
+            None
+        };
+        let of_settings = |value: Option<String>| value.filter(|_| args.one_settings.is_some());
+        let draft = Self {
+            data_roots: args.data_roots.iter().map(path).collect::<Result<_, _>>()?,
+            url: args.url.clone().or_else(|| of_settings(found.url())),
+            username: args.user.clone().or_else(|| of_settings(found.user())),
+            secret,
+            password_file: text(&target.with_file_name("password"))?,
+            lab: args.lab.clone(),
+            location: args.location.clone(),
+            projects: args.projects.clone(),
+            repository: args.repository.clone(),
+        };
+        draft.judge("")?;
+        Ok(draft)
+    }
+
+    /// As a whole configuration: what is not answered yet stands for something that is right.
+    fn filled(&self) -> Answers {
+        let or = |value: &Option<String>, example: &str| value.clone().unwrap_or_else(|| example.to_owned());
+        Answers {
+            data_roots: match self.data_roots.as_slice() {
+                [] => vec!["/data".to_owned()],
+                roots => roots.to_vec(),
+            },
+            url: or(&self.url, "https://alyx.example.org"),
+            username: Some(or(&self.username, "rig")),
+            secret: self
+                .secret
+                .clone()
+                .unwrap_or_else(|| SecretPlace::PasswordFile(self.password_file.clone())),
+            lab: self.lab.clone(),
+            location: self.location.clone(),
+            projects: self.projects.clone(),
+            repository: self.repository.clone(),
+        }
+    }
+
+    /// Whether the answers to the keys that begin so are right.
+    fn judge(&self, key: &str) -> Result<(), Refusal> {
+        let Err(errors) = self.filled().check() else { return Ok(()) };
+        let told: Vec<String> = errors
+            .iter()
+            .filter(|error| error.key.starts_with(key))
+            .map(|error| format!("{}: {}", question_of(&error.key), error.message))
+            .collect();
+        if told.is_empty() { Ok(()) } else { Err(Refusal::new(Exit::Usage, told.join("\n"))) }
+    }
+
+    /// Without a person to ask: what ONE knows, and the defaults.
+    pub(super) fn take_defaults(&mut self, found: &Found) {
+        self.url = self.url.take().or_else(|| found.url());
+        self.username = self.username.take().or_else(|| found.user());
+    }
+
+    /// Asks for what is missing, and for a password where one is wanted.
+    pub(super) async fn ask(
+        &mut self,
+        found: &Found,
+        terminal: &mut Terminal,
+        args: &InitArgs,
+    ) -> Result<Option<SecretString>, Refusal> {
+        if let (Some(folder), None) = (&found.folder, &args.one_settings) {
+            terminal.tell(&format!("ONE is set up here, in {}.", folder.display()));
+        }
+        if self.data_roots.is_empty() {
+            self.data_roots.push(String::new());
+            let question = "Which folder holds the sessions, as <lab>/Subjects/<subject>/<date>/<number>?";
+            self.until_right(terminal, question, Some("/data".to_owned()), "data_roots", |draft, answer| {
+                if let Some(last) = draft.data_roots.last_mut() {
+                    *last = answer;
+                }
+            })
+            .await?;
+        }
+        if self.url.is_none() {
+            let question = "What is the address of Alyx?";
+            self.until_right(terminal, question, found.url(), "alyx.url", |draft, answer| {
+                draft.url = Some(answer);
+            })
+            .await?;
+        }
+        if self.username.is_none() {
+            let question = "Which Alyx user registers the sessions?";
+            self.until_right(terminal, question, found.user(), "alyx.username", |draft, answer| {
+                draft.username = Some(answer);
+            })
+            .await?;
+        }
+        if self.location.is_none() {
+            // The key may stay empty.
+            let question = "What is this rig called on Alyx (its location)? Enter: it has none there";
+            self.until_right(terminal, question, Some(String::new()), "session.location", |draft, answer| {
+                draft.location = Some(answer).filter(|answer| !answer.is_empty());
+            })
+            .await?;
+        }
+        self.ask_for_login(found, terminal, args).await
+    }
+
+    async fn ask_for_login(
+        &mut self,
+        found: &Found,
+        terminal: &mut Terminal,
+        args: &InitArgs,
+    ) -> Result<Option<SecretString>, Refusal> {
+        let of_this_user = found.url().as_deref().map(plain) == self.url.as_deref().map(plain)
+            && found.user() == self.username
+            && !args.password_stdin;
+        if let (None, Some(folder), true) = (&self.secret, &found.folder, of_this_user) {
+            let question = format!("Log in with what ONE keeps in {}? [y/N]", folder.display());
+            if matches!(terminal.ask(&question).await?.to_lowercase().as_str(), "y" | "yes") {
+                self.secret = Some(SecretPlace::OneSettings(text(folder)?));
+            }
+        }
+        let SecretPlace::PasswordFile(file) = self.filled().secret else { return Ok(None) };
+        if Path::new(&file).exists() && !args.force {
+            terminal.tell(&format!("{file} is there already and stays as it is."));
+            return Ok(None);
+        }
+        let user = self.username.clone().unwrap_or_default();
+        let question = format!("Password of {user}, not shown (Enter: written into {file} later):");
+        terminal.ask_password(&question).await
+    }
+
+    /// Asks until the configuration accepts the answer. Enter means the default, where there is one.
+    async fn until_right(
+        &mut self,
+        terminal: &mut Terminal,
+        question: &str,
+        default: Option<String>,
+        key: &str,
+        take: impl Fn(&mut Self, String),
+    ) -> Result<(), Refusal> {
+        let shown = default.as_ref().filter(|default| !default.is_empty());
+        let shown = shown.map(|default| format!(" [{default}]")).unwrap_or_default();
+        loop {
+            let answer = terminal.ask(&format!("{question}{shown}")).await?;
+            let answer = match (&default, answer.is_empty()) {
+                (Some(default), true) => default.clone(),
+                (None, true) => continue,
+                _ => answer,
+            };
+            take(self, answer);
+            match self.judge(key) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => terminal.tell(&refusal.reason),
+            }
+        }
+    }
+
+    /// The answers, if all are there that have no default.
+    pub(super) fn finish(self) -> Result<Answers, Refusal> {
+        let mut missing = Vec::new();
+        if self.data_roots.is_empty() {
+            missing.push("--data-root DIR");
+        }
+        if self.url.is_none() {
+            missing.push("--url URL");
+        }
+        let needs_user = matches!(self.filled().secret, SecretPlace::PasswordFile(_));
+        if self.username.is_none() && needs_user {
+            missing.push("--user NAME");
+        }
+        if !missing.is_empty() {
+            return Err(Refusal::new(
+                Exit::Usage,
+                format!("there is no default for this: {}", missing.join(", ")),
+            ));
+        }
+        self.judge("")?;
+        let username = self.username.clone();
+        Ok(Answers { username, ..self.filled() })
+    }
+}
+
+/// An address as far as two that differ only in this are the same.
+fn plain(url: &str) -> &str {
+    url.trim_end_matches('/')
+}
+
+/// What the person knows a key by.
+fn question_of(key: &str) -> &str {
+    match key {
+        "alyx.url" => "--url",
+        "alyx.username" => "--user",
+        "alyx.password_file" => "--password-file",
+        "alyx.token_file" => "--token-file",
+        "alyx.one_settings" => "--one-settings",
+        "session.lab" => "--lab",
+        "session.location" => "--location",
+        "session.projects" => "--project",
+        "datasets.repository" => "--repository",
+        key if key.starts_with("data_roots") => "--data-root",
+        other => other,
+    }
+}

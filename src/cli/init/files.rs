@@ -1,0 +1,108 @@
+//! The files that `init` writes: whole or not at all, and never over what is there unless that is wanted.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, fchown};
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Refusal;
+use crate::cli::exit::Exit;
+use crate::cli::people::Person;
+
+/// A file that is to be written.
+pub(super) struct NewFile<'a> {
+    pub(super) path: &'a Path,
+    pub(super) mode: u32,
+    /// Who gets it; `None`: whoever runs this.
+    pub(super) owner: Option<&'a Person>,
+    /// Whether a file that is there is replaced.
+    pub(super) replace: bool,
+}
+
+/// Whoever has answered questions should not hear only then that it was for nothing.
+pub(super) fn refuse_existing(path: &Path, replace: bool) -> Result<(), Refusal> {
+    if !replace && path.symlink_metadata().is_ok() {
+        return Err(is_there(path));
+    }
+    let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK)
+        .map_err(|error| cannot(path, &std::io::Error::from(error)))
+}
+
+fn is_there(path: &Path) -> Refusal {
+    Refusal::new(
+        Exit::Io,
+        format!("{} is there already and stays as it is; --force replaces it", path.display()),
+    )
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> Refusal {
+    let advice = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "; with sudo it can",
+        _ => "",
+    };
+    Refusal::new(Exit::Io, format!("{} cannot be written ({error}){advice}", path.display()))
+}
+
+impl NewFile<'_> {
+    /// Written beside and renamed, so that nobody meets half a file.
+    pub(super) fn write(&self, content: &[u8]) -> Result<(), Refusal> {
+        self.try_to(content).map_err(|error| match error.kind() {
+            // The folder may be a file, too.
+            std::io::ErrorKind::AlreadyExists if self.path.symlink_metadata().is_ok() => is_there(self.path),
+            _ => cannot(self.path, &error),
+        })
+    }
+
+    fn try_to(&self, content: &[u8]) -> std::io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        let mut file = tempfile::Builder::new().prefix(".alyx-registrar-").tempfile_in(folder)?;
+        // Nobody else can open it until the mode is as it should be.
+        file.write_all(content)?;
+        if let Some(owner) = self.owner {
+            fchown(file.as_file(), Some(owner.uid), Some(owner.gid))?;
+        }
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(self.mode))?;
+        file.as_file().sync_all()?;
+        if self.replace {
+            file.persist(self.path)?;
+        } else {
+            file.persist_noclobber(self.path)?;
+        }
+        std::fs::File::open(folder)?.sync_all()
+    }
+}
+
+/// Writes a password for its owner's eyes only.
+pub(super) fn write_password(
+    path: &Path,
+    password: &SecretString,
+    owner: Option<&Person>,
+    replace: bool,
+) -> Result<(), Refusal> {
+    NewFile { path, mode: 0o600, owner, replace }.write(password.expose_secret().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_with_its_mode_and_never_over_another_by_chance() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/password");
+        let file = |replace| NewFile { path: &path, mode: 0o600, owner: None, replace };
+        assert!(refuse_existing(&path, false).is_ok());
+        assert!(file(false).write(b"one").is_ok());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(refuse_existing(&path, false).is_err() && refuse_existing(&path, true).is_ok());
+        assert!(file(false).write(b"two").is_err_and(|r| r.exit == Exit::Io && r.reason.contains("--force")));
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        assert!(file(true).write(b"two").is_ok());
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+}
