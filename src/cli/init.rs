@@ -48,7 +48,7 @@ async fn init_with(args: &InitArgs) -> Result<(), Refusal> {
     let here = std::env::current_dir()
         .map_err(|error| Refusal::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
     let target = whole(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
-    files::refuse_existing(&target, args.force)?;
+    files::refuse_taken(&target, args.force)?;
     let found = Found::look(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
     let password = if args.yes || !std::io::stdin().is_terminal() {
@@ -95,7 +95,7 @@ fn write(
     let next = Next {
         target,
         password_file: place.as_deref(),
-        password_is_there: place.as_deref().is_some_and(Path::exists),
+        password_is_there: place.as_deref().is_some_and(files::is_taken),
         service: &args.service_user,
         service_is_there: service.is_some(),
     };

@@ -49,7 +49,7 @@ impl ConfigErrors {
     pub(super) fn unreadable(path: &Path, err: &std::io::Error) -> ConfigErrors {
         let advice = match err.kind() {
             std::io::ErrorKind::NotFound => {
-                "there is no such file; copy the sample alyx-registrar.yaml there, or name yours with --config"
+                "there is no such file; make it with: alyx-registrar init; or name yours with --config"
                     .to_owned()
             }
             std::io::ErrorKind::PermissionDenied => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::files::is_taken;
 use super::terminal::Terminal;
 use super::{Exit, InitArgs, Person, Refusal, whole};
 use crate::alyx::OneSettings;
@@ -194,7 +195,7 @@ impl Draft {
             }
         }
         let SecretPlace::PasswordFile(file) = self.filled().secret else { return Ok(None) };
-        if Path::new(&file).exists() && !args.force {
+        if is_taken(Path::new(&file)) && !args.force {
             terminal.tell(&format!("{file} is there already and stays as it is."));
             return Ok(None);
         }

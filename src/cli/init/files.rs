@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Refusal;
 use crate::cli::exit::Exit;
 use crate::cli::people::Person;
+use crate::config::SAMPLE;
 
 /// A file that is to be written.
 pub(super) struct NewFile<'a> {
@@ -20,9 +21,18 @@ pub(super) struct NewFile<'a> {
     pub(super) replace: bool,
 }
 
+/// Whether there is something at this path that somebody has made: not the sample or the empty file that a package
+/// puts there.
+pub(super) fn is_taken(path: &Path) -> bool {
+    match std::fs::read(path) {
+        Ok(content) => !content.trim_ascii().is_empty() && content != SAMPLE.as_bytes(),
+        Err(_) => path.symlink_metadata().is_ok(),
+    }
+}
+
 /// Whoever has answered questions should not hear only then that it was for nothing.
-pub(super) fn refuse_existing(path: &Path, replace: bool) -> Result<(), Refusal> {
-    if !replace && path.symlink_metadata().is_ok() {
+pub(super) fn refuse_taken(path: &Path, replace: bool) -> Result<(), Refusal> {
+    if !replace && is_taken(path) {
         return Err(is_there(path));
     }
     let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
@@ -66,7 +76,7 @@ impl NewFile<'_> {
         }
         file.as_file().set_permissions(std::fs::Permissions::from_mode(self.mode))?;
         file.as_file().sync_all()?;
-        if self.replace {
+        if self.replace || (self.path.exists() && !is_taken(self.path)) {
             file.persist(self.path)?;
         } else {
             file.persist_noclobber(self.path)?;
@@ -94,14 +104,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/password");
         let file = |replace| NewFile { path: &path, mode: 0o600, owner: None, replace };
-        assert!(refuse_existing(&path, false).is_ok());
+        assert!(refuse_taken(&path, false).is_ok());
         assert!(file(false).write(b"one").is_ok());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(refuse_existing(&path, false).is_err() && refuse_existing(&path, true).is_ok());
+        assert!(refuse_taken(&path, false).is_err() && refuse_taken(&path, true).is_ok());
         assert!(file(false).write(b"two").is_err_and(|r| r.exit == Exit::Io && r.reason.contains("--force")));
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert!(file(true).write(b"two").is_ok());
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        // What a package puts there is nobody's work.
+        for shipped in [SAMPLE, "", "\n"] {
+            std::fs::write(&path, shipped).unwrap();
+            assert!(refuse_taken(&path, false).is_ok() && file(false).write(b"three").is_ok(), "{shipped:?}");
+        }
         let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }
