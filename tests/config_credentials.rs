@@ -36,14 +36,14 @@ fn load(
 fn password(loaded: &LoadedCredentials) -> &str {
     match &loaded.credentials {
         Credentials::Password { password, .. } => password.expose_secret(),
-        Credentials::Token { .. } => panic!("a token"),
+        _ => panic!("no password"),
     }
 }
 
 fn token(loaded: &LoadedCredentials) -> &str {
     match &loaded.credentials {
         Credentials::Token { token, .. } => token.expose_secret(),
-        Credentials::Password { .. } => panic!("a password"),
+        _ => panic!("no token"),
     }
 }
 

@@ -23,6 +23,14 @@ pub enum Credentials {
         /// The token.
         token: SecretString,
     },
+    /// None so far. Every request fails before it is sent, until there are others:
+    /// [`Client::replace_credentials`](super::Client::replace_credentials).
+    Absent {
+        /// The Alyx user, where he is known.
+        username: Option<String>,
+        /// Why there are none, and what to do.
+        reason: String,
+    },
 }
 
 impl Credentials {
@@ -30,8 +38,25 @@ impl Credentials {
     pub fn username(&self) -> Option<&str> {
         match self {
             Self::Password { username, .. } => Some(username),
-            Self::Token { username, .. } => username.as_deref(),
+            Self::Token { username, .. } | Self::Absent { username, .. } => username.as_deref(),
         }
+    }
+
+    /// The secret itself, where there is one.
+    pub(super) fn secret(&self) -> Option<&SecretString> {
+        match self {
+            Self::Password { password: secret, .. } | Self::Token { token: secret, .. } => Some(secret),
+            Self::Absent { .. } => None,
+        }
+    }
+
+    /// Whether they are the same, secret and all.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let secret =
+            |credentials: &Self| credentials.secret().map(|secret| secret.expose_secret().to_owned());
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && self.username() == other.username()
+            && secret(self) == secret(other)
     }
 }
 
@@ -40,6 +65,7 @@ impl fmt::Debug for Credentials {
         let kind = match self {
             Self::Password { .. } => "password",
             Self::Token { .. } => "token",
+            Self::Absent { .. } => "nothing",
         };
         write!(f, "Credentials({kind} of {:?})", self.username())
     }

@@ -91,8 +91,8 @@ pub(super) struct Shared {
     pub(super) token: Mutex<TokenState>,
     pub(super) username: OnceCell<String>,
     /// After a 429 everybody waits, not only the request that met it: the limit is per user.
-    pub(super) not_before: std::sync::Mutex<Option<Instant>>,
-    pub(super) pace: Option<std::sync::Mutex<Pace>>,
+    pub(super) not_before: Arc<std::sync::Mutex<Option<Instant>>>,
+    pub(super) pace: Option<Arc<std::sync::Mutex<Pace>>>,
     pub(super) ended: AtomicU64,
     /// Notices of the server's headers that have been told.
     pub(super) told: std::sync::Mutex<HashSet<String>>,
@@ -192,16 +192,38 @@ impl Client {
             shared: Arc::new(Shared {
                 http,
                 base,
-                pace: options.max_requests_per_minute.map(|n| std::sync::Mutex::new(Pace::new(n))),
+                pace: options.max_requests_per_minute.map(|n| Arc::new(std::sync::Mutex::new(Pace::new(n)))),
                 credentials: std::sync::RwLock::new(options.credentials.clone()),
                 options,
                 token: Mutex::default(),
                 username: OnceCell::new(),
-                not_before: std::sync::Mutex::default(),
+                not_before: Arc::default(),
                 ended: AtomicU64::new(0),
                 told: std::sync::Mutex::default(),
             }),
         })
+    }
+
+    /// A client with other options, such as another password, time-out or address, in place of an earlier one whose
+    /// work may still go on: the requests of both together keep to the limit of a database.
+    ///
+    /// # Errors
+    /// Those of [`Client::new`].
+    pub fn in_place_of(options: ClientOptions, earlier: &Self) -> Result<Self, Error> {
+        let a_minute = options.max_requests_per_minute;
+        let mut client = Self::new(options)?;
+        if client.shared.base == earlier.shared.base
+            && let Some(shared) = Arc::get_mut(&mut client.shared)
+        {
+            shared.not_before = Arc::clone(&earlier.shared.not_before);
+            if let (Some(a_minute), Some(pace)) = (a_minute, &earlier.shared.pace) {
+                if let Ok(mut pace) = pace.lock() {
+                    pace.set(a_minute);
+                }
+                shared.pace = Some(Arc::clone(pace));
+            }
+        }
+        Ok(client)
     }
 
     /// The address of the database, without a slash at the end.

@@ -67,6 +67,9 @@ pub enum Error {
         /// What the server said.
         reason: String,
     },
+    /// There is no password or token.
+    #[error("{0}")]
+    NoCredentials(String),
     /// The user is known but may not do this (403 with another `detail`).
     #[error("{what}: not allowed ({detail}); ask the Alyx administrator for the permission")]
     Forbidden {
@@ -131,7 +134,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Server { .. } => NextStep::TryAgain { after: None },
             Self::Busy { retry_after, .. } => NextStep::TryAgain { after: *retry_after },
-            Self::Login { .. } => NextStep::NeedsCredentials,
+            Self::Login { .. } | Self::NoCredentials(_) => NextStep::NeedsCredentials,
             // A proxy's error page with status 200 or 404 looks like "not Alyx" and passes by itself.
             Self::NotAlyx { .. } => NextStep::TryAgain { after: None },
             Self::Options(_)

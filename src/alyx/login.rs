@@ -23,6 +23,10 @@ impl Client {
             return Ok(known);
         }
         let ask = || async {
+            // They may have been replaced by some that know.
+            if let Some(name) = self.credentials().username() {
+                return Ok(name.to_owned());
+            }
             match self.send(Call::get("/me")).await {
                 Ok(me) => match me.get("username").and_then(Value::as_str) {
                     Some(name) => Ok(name.to_owned()),
@@ -56,7 +60,16 @@ impl Client {
         state.forget();
     }
 
-    pub(super) fn credentials(&self) -> Credentials {
+    /// Why there are no credentials, where there are none.
+    pub fn lacks_credentials(&self) -> Option<Error> {
+        match self.credentials() {
+            Credentials::Absent { reason, .. } => Some(Error::NoCredentials(reason)),
+            Credentials::Password { .. } | Credentials::Token { .. } => None,
+        }
+    }
+
+    /// The credentials in use.
+    pub fn credentials(&self) -> Credentials {
         self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -69,6 +82,7 @@ impl Client {
             return Ok((token.clone(), state.generation));
         }
         let token = match self.credentials() {
+            Credentials::Absent { reason, .. } => return Err(Error::NoCredentials(reason)),
             Credentials::Token { token, .. } => token,
             Credentials::Password { username, password } => {
                 let kept = self.token_store(&username);
@@ -141,13 +155,10 @@ impl Client {
     /// An answer with password and token blanked, as they are and as they travel in a form.
     pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
         let mut secrets = Vec::new();
-        let password = match self.credentials() {
-            Credentials::Password { password, .. } => password,
-            Credentials::Token { token, .. } => token,
-        };
+        let password = self.credentials().secret().cloned();
         // Whoever logs in holds the lock, and has no token yet.
         let token = self.shared.token.try_lock().ok().and_then(|state| state.token.clone());
-        for secret in [Some(password), token].into_iter().flatten() {
+        for secret in [password, token].into_iter().flatten() {
             let plain = secret.expose_secret();
             let encoded = reqwest::Url::parse_with_params("http://x", [("s", plain)]).ok();
             let encoded =

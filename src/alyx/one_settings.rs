@@ -233,6 +233,7 @@ mod tests {
         match credentials {
             Credentials::Password { password, .. } => (user, "password", password.expose_secret().to_owned()),
             Credentials::Token { token, .. } => (user, "token", token.expose_secret().to_owned()),
+            Credentials::Absent { .. } => panic!("no credentials"),
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The times of the last requests, as many as a minute may have.
+/// The times of the requests of the last minute, and of those that are planned.
 #[derive(Debug)]
 pub(super) struct Pace {
     a_minute: usize,
@@ -23,15 +23,19 @@ impl Pace {
         Self { a_minute: (a_minute as usize).max(1), last: VecDeque::new() }
     }
 
+    /// Another number from now on. What was made before counts.
+    pub(super) fn set(&mut self, a_minute: u32) {
+        self.a_minute = (a_minute as usize).max(1);
+    }
+
     /// Plans one request, and says when it may be made. Those who have to wait are in a row, each with its time.
     pub(super) fn take(&mut self, now: Instant) -> Instant {
-        let time = match self.last.front() {
-            Some(oldest) if self.last.len() >= self.a_minute => now.max(*oldest + MINUTE),
-            _ => now,
-        };
-        if self.last.len() >= self.a_minute {
+        while self.last.front().is_some_and(|oldest| *oldest + MINUTE <= now) {
             self.last.pop_front();
         }
+        let before = self.last.len().checked_sub(self.a_minute).and_then(|nth| self.last.get(nth));
+        let in_row = self.last.back().map_or(now, |last| now.max(*last));
+        let time = before.map_or(in_row, |before| in_row.max(*before + MINUTE));
         self.last.push_back(time);
         time
     }
@@ -49,6 +53,21 @@ mod tests {
         assert_eq!(pace.take(start), start + MINUTE);
         assert_eq!(pace.take(start + Duration::from_secs(30)), start + MINUTE);
         assert_eq!(pace.take(start + Duration::from_secs(90)), start + Duration::from_secs(90));
+    }
+
+    #[test]
+    fn another_number_counts_from_the_next_request_on_and_what_was_made_counts_too() {
+        let start = Instant::now();
+        let mut pace = Pace::new(60);
+        assert!((0..30).all(|_| pace.take(start) == start));
+        pace.set(10);
+        assert_eq!(pace.take(start), start + MINUTE);
+        pace.set(12);
+        assert_eq!(pace.take(start), start + MINUTE);
+        // More than were made: free again, but not before those who are in the row already.
+        pace.set(100);
+        assert_eq!(pace.take(start), start + MINUTE);
+        assert_eq!(pace.take(start + 3 * MINUTE), start + 3 * MINUTE);
     }
 
     #[test]

@@ -149,7 +149,7 @@ const RUN_HELP: &str = "\
 Examples:
   alyx-registrar run --config /etc/alyx-registrar/config.yaml
 
-SIGTERM or Ctrl-C stops it within seconds; nothing is lost.";
+SIGTERM or Ctrl-C stops it within seconds; nothing is lost. SIGHUP reads the configuration again, SIGUSR1 scans.";
 
 #[cfg(feature = "sandbox")]
 const RUN_HELP: &str = "\
@@ -161,7 +161,7 @@ With --sandbox nothing reaches a real Alyx: an Alyx inside this program takes it
 needed. When --config or ALYX_REGISTRAR_CONFIG names one, all of it counts except the address and the credentials.
 Flags are removed as usual.
 
-SIGTERM or Ctrl-C stops it within seconds; nothing is lost.";
+SIGTERM or Ctrl-C stops it within seconds; nothing is lost. SIGHUP reads the configuration again, SIGUSR1 scans.";
 
 /// `run`: the daemon.
 #[derive(Args, Clone, Debug)]

@@ -10,6 +10,7 @@ use super::args::ConfigArgs;
 use super::complain;
 use super::exit::Exit;
 use super::logging::{self, LogOptions};
+use super::reload::Origin;
 use crate::alyx::{self, Credentials};
 use crate::backoff::Backoff;
 use crate::config::{Config, CredentialSource as ConfiguredSource, Environment, WatchMode};
@@ -22,17 +23,22 @@ use crate::registration::{
 
 /// Reads the configuration that the command line names, and starts logging as it says.
 pub(super) fn configuration(args: &ConfigArgs) -> Result<Config, Exit> {
+    configuration_and_origin(args).map(|(config, _)| config)
+}
+
+/// As [`configuration`], with the place from which it can be read again.
+pub(super) fn configuration_and_origin(args: &ConfigArgs) -> Result<(Config, Origin), Exit> {
     let here = std::env::current_dir().map_err(|error| {
         complain(format_args!("the working folder cannot be found: {error}"));
         Exit::Io
     })?;
-    let config = Config::load_with(args.config_path(), &args.overrides(&here), &Environment::from_process());
-    let config = config.map_err(|errors| {
+    let origin = Origin::of(args, &here);
+    let config = origin.load().map_err(|errors| {
         eprintln!("{errors}");
         Exit::Config
     })?;
     start_log(&config)?;
-    Ok(config)
+    Ok((config, origin))
 }
 
 /// Starts logging as the configuration says, and tells what it thinks unwise.
@@ -93,7 +99,17 @@ pub(super) fn registration_client(
     credentials: Credentials,
     token_folder: Option<PathBuf>,
 ) -> Result<RegistrationClient, alyx::Error> {
-    let options = alyx::ClientOptions {
+    let alyx = alyx::Client::new(client_options(config, credentials, token_folder))?;
+    Ok(RegistrationClient::new(alyx, registration_options(config)))
+}
+
+/// How Alyx is spoken to.
+pub(super) fn client_options(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+) -> alyx::ClientOptions {
+    alyx::ClientOptions {
         url: config.alyx.url.to_string(),
         credentials,
         ca_file: config.alyx.ca_file.clone(),
@@ -104,20 +120,22 @@ pub(super) fn registration_client(
         retry: alyx::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
         token_folder,
-    };
-    let alyx = alyx::Client::new(options)?;
-    let options = RegistrationOptions {
+    }
+}
+
+/// How the registration client works.
+pub(super) fn registration_options(config: &Config) -> RegistrationOptions {
+    RegistrationOptions {
         batch_size: config.datasets.batch_size,
         hash_threads: config.hash_threads,
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
         ..RegistrationOptions::default()
-    };
-    Ok(RegistrationClient::new(alyx, options))
+    }
 }
 
 /// The state folder, where tokens can be kept in it. It is made where it is missing; where it cannot be used, each
 /// start logs in.
-fn token_folder(state: &Path) -> Option<PathBuf> {
+pub(super) fn token_folder(state: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state);
     let usable = made.and_then(|()| Ok(rustix::fs::access(state, rustix::fs::Access::WRITE_OK)?));
@@ -211,10 +229,29 @@ fn fingerprint(config: &Config) -> String {
     Md5::digest(told.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Reads the password or token for the daemon, which waits for a file that is missing or cannot be used. For what only
+/// a start can bring, such as a variable, it does not wait.
+pub(super) fn credentials_or_none_yet(
+    config: &Config,
+    source: &CredentialSource,
+) -> Result<Credentials, Exit> {
+    match config.alyx.credentials.load(config.alyx.username.as_deref()) {
+        Err(error) if source.is_watched() => {
+            Ok(Credentials::Absent { username: config.alyx.username.clone(), reason: error.to_string() })
+        }
+        _ => credentials(config),
+    }
+}
+
 /// Where the secret comes from, for the daemon to read it again. Made before it is read for the first time.
 pub(super) fn credential_source(config: &Config) -> CredentialSource {
+    // systemd copies its credentials at the start.
+    let copies = Environment::from_process().credentials_directory;
+    let may_change = |path: &PathBuf| copies.as_ref().is_none_or(|folder| !path.starts_with(folder));
     let file = match &config.alyx.credentials {
-        ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => Some(path.clone()),
+        ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => {
+            Some(path.clone()).filter(may_change)
+        }
         // The very file of that database: the folder changes whenever ONE writes anything.
         ConfiguredSource::OneSettings { folder, url } => {
             Some(folder.join(format!(".{}", alyx::one_key(url))))

@@ -2,9 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
+use std::sync::OnceLock;
+
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::progress::LogOutput;
 use crate::config::{LogConfig, LogFormat, LogLevel};
@@ -23,9 +26,24 @@ const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "not
 /// `RUST_LOG` is not a filter, or logging was started before. One line for a person.
 pub fn init(options: &LogOptions) -> Result<(), String> {
     let rust_log = std::env::var("RUST_LOG").ok();
-    let filter = filter(options.level, rust_log.as_deref())?;
+    let (filter, handle) = reload::Layer::new(filter(options.level, rust_log.as_deref())?);
     let subscriber = subscriber(options.format, filter, io::stderr().is_terminal(), || LogOutput);
-    tracing::subscriber::set_global_default(subscriber).map_err(|err| err.to_string())
+    tracing::subscriber::set_global_default(subscriber).map_err(|err| err.to_string())?;
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+/// The filter of this process's log, which can be exchanged.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Another level from now on, unless `RUST_LOG` says otherwise.
+pub fn set_level(level: LogLevel) {
+    let rust_log = std::env::var("RUST_LOG").ok();
+    let Some(handle) = FILTER.get() else { return };
+    if let Ok(filter) = filter(level, rust_log.as_deref()) {
+        // Fails only where there is no log any more.
+        let _ = handle.reload(filter);
+    }
 }
 
 /// The filter for a level, unless `RUST_LOG` says otherwise.
@@ -52,24 +70,25 @@ fn filter(level: LogLevel, rust_log: Option<&str>) -> Result<EnvFilter, String> 
 }
 
 /// `colours`: the writer is a terminal. JSON never has colours.
-fn subscriber<W>(
+fn subscriber<F, W>(
     format: LogFormat,
-    filter: EnvFilter,
+    filter: F,
     colours: bool,
     writer: W,
 ) -> Box<dyn Subscriber + Send + Sync>
 where
+    F: Layer<Registry> + Send + Sync,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(colours)
         // Told on standard error, where a full disk or a closed pipe would end the program in the middle of its work.
         .log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => Box::new(builder.with_target(false).finish()),
-        LogFormat::Json => Box::new(builder.json().with_ansi(false).flatten_event(true).finish()),
+        LogFormat::Text => Box::new(registry.with(lines.with_target(false))),
+        LogFormat::Json => Box::new(registry.with(lines.json().with_ansi(false).flatten_event(true))),
     }
 }
 

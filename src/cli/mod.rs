@@ -22,6 +22,7 @@ pub mod logging;
 mod orphans;
 mod people;
 mod progress;
+mod reload;
 mod retry;
 mod run;
 #[cfg(feature = "sandbox")]

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
 use super::exit::Exit;
+use super::reload::{InUse, Origin, give_orders};
 use super::{assemble, complain};
 use crate::alyx::Credentials;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::daemon::control::Control;
 use crate::daemon::credentials::CredentialSource;
 use crate::daemon::signals::{self, Asked};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::{self, Doors, Order};
+use crate::daemon::{self, Doors};
 use crate::ledger::Ledger;
 
 /// Watches until it is told to stop.
@@ -55,38 +56,23 @@ impl Heard {
 }
 
 async fn run_with(args: &RunArgs, heard: Heard) -> Result<(), Exit> {
-    let config = assemble::configuration(&args.config)?;
+    let (config, origin) = assemble::configuration_and_origin(&args.config)?;
     let source = assemble::credential_source(&config);
-    let credentials = assemble::credentials(&config)?;
-    watch(&config, credentials, Some(source), heard).await
+    let credentials = assemble::credentials_or_none_yet(&config, &source)?;
+    watch(config, credentials, Some((origin, source)), heard).await
 }
 
-/// Makes orders of what is asked, as long as somebody takes them.
-async fn give_orders(mut asked: mpsc::UnboundedReceiver<Asked>, orders: mpsc::UnboundedSender<Order>) {
-    while let Some(asked) = asked.recv().await {
-        let order = match asked {
-            Asked::Rescan => {
-                tracing::info!("scanning all data roots, as asked (SIGUSR1)");
-                Order::Rescan
-            }
-            Asked::Reload => continue,
-        };
-        if orders.send(order).is_err() {
-            return;
-        }
-    }
-}
-
-/// The daemon with this configuration, until a signal.
+/// The daemon with this configuration, until a signal. `again`: from where configuration and secret can be read again.
 pub(super) async fn watch(
-    config: &Config,
+    config: Config,
     credentials: Credentials,
-    source: Option<CredentialSource>,
+    again: Option<(Origin, CredentialSource)>,
     heard: Heard,
 ) -> Result<(), Exit> {
-    let client = assemble::client(config, credentials)?;
-    let _locks = assemble::lock(config)?;
-    let _state = assemble::lock_state(config)?;
+    let client = assemble::client(&config, credentials)?;
+    let locks = Arc::new(assemble::lock(&config)?);
+    let _state = assemble::lock_state(&config)?;
+    let (origin, source) = again.unzip();
     let roots: Vec<String> = config.data_roots.iter().map(|root| root.path.display().to_string()).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -97,7 +83,8 @@ pub(super) async fn watch(
     let options = daemon::Options {
         ledger: Some(Arc::new(Ledger::open(&config.state_dir))),
         credentials: source,
-        ..assemble::daemon(config)
+        locks: Arc::clone(&locks),
+        ..assemble::daemon(&config)
     };
     // Without it `status` and `retry` work from the ledger alone.
     let control = Control::bind(&config.state_dir)
@@ -111,7 +98,8 @@ pub(super) async fn watch(
         .ok();
     let Heard { shutdown, asked } = heard;
     let (orders_in, orders) = mpsc::unbounded_channel();
-    let giving = tokio::spawn(give_orders(asked, orders_in));
+    let in_use = InUse { origin, config, client: client.clone(), locks };
+    let giving = tokio::spawn(give_orders(in_use, asked, orders_in));
     let doors = Doors { orders, control, systemd: Systemd::find(), ..Doors::default() };
     daemon::run(client, options, doors, shutdown).await;
     giving.abort();

@@ -116,7 +116,7 @@ async fn beside(args: &ConfigArgs, heard: Heard) -> Result<(), Exit> {
         "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
         sandbox.url()
     );
-    let watched = run::watch(&config, credentials, None, heard).await;
+    let watched = run::watch(config, credentials, None, heard).await;
     sandbox.stop().await;
     watched
 }

@@ -197,6 +197,8 @@ fn read_secret(
         return Err(refuse(format_args!("{place} is larger than 64 KiB; it should hold the {kind} alone")));
     }
     match String::from_utf8(bytes) {
+        // What the unit says in case that there is no such file.
+        Ok(text) if private && text.trim().is_empty() => Err(not_loaded(kind)),
         Ok(text) => one_line(text, &place),
         Err(_) => Err(refuse(format_args!("{place} is not UTF-8 text"))),
     }

@@ -14,7 +14,7 @@ pub type LoadCredentials = Arc<dyn Fn() -> Result<Credentials, String> + Send + 
 /// Where the secret comes from.
 #[derive(Clone)]
 pub struct CredentialSource {
-    /// Its file, if it is one: a change of it is noticed.
+    /// Its file, if it is one that may change: that is noticed.
     file: Option<PathBuf>,
     load: LoadCredentials,
     /// How often the file is looked at while the login is refused.
@@ -35,6 +35,11 @@ impl CredentialSource {
         let mut source = Self { file, load, look_every: Duration::from_secs(3), seen: None };
         source.seen = source.stamp();
         source
+    }
+
+    /// Whether a change is noticed by itself.
+    pub fn is_watched(&self) -> bool {
+        self.file.is_some()
     }
 
     fn stamp(&self) -> Option<FileStamp> {

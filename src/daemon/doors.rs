@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::{Answer, Control, Question, Request};
+use super::options::Options;
 use super::service::Report;
 use super::status::Status;
 use super::systemd::Systemd;
+use crate::registration::RegistrationClient;
 
 /// By what the running daemon is reached. Each is open or not; none is needed.
 #[derive(Debug)]
@@ -29,6 +31,23 @@ pub struct Doors {
 pub enum Order {
     /// To scan all data roots now.
     Rescan,
+    /// Nothing yet: the configuration is being read again. [`Order::Change`] or [`Order::Refused`] follows.
+    Reloading,
+    /// To go by a new configuration.
+    Change(Box<Change>),
+    /// To go on as before: the new configuration cannot be used, and that has been told.
+    Refused,
+}
+
+/// A new configuration for a running daemon.
+#[derive(Debug)]
+pub struct Change {
+    /// Made with [`RegistrationClient::in_place_of`] the one in use.
+    pub client: RegistrationClient,
+    /// All of them; the ledger alone stays what it is.
+    pub options: Options,
+    /// What is different, in words.
+    pub what: String,
 }
 
 impl Default for Doors {

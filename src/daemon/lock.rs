@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use md5::{Digest, Md5};
 
@@ -25,7 +26,16 @@ const LONGEST: usize = 107;
 /// as the network namespace: programs in two containers do not see each other.
 #[derive(Debug)]
 pub struct RootLock {
-    _sockets: Vec<UnixListener>,
+    /// The root's real path.
+    at: PathBuf,
+    sockets: Vec<Arc<Socket>>,
+}
+
+/// A socket that nobody else can have. Two locks of one program may share it.
+#[derive(Debug)]
+struct Socket {
+    name: Vec<u8>,
+    _listener: UnixListener,
 }
 
 /// Why a root could not be locked.
@@ -107,17 +117,32 @@ impl RootLock {
     /// # Errors
     /// [`LockError::Taken`] where another process holds it, a folder around it, or one inside it.
     pub fn acquire(root: &Path) -> Result<Self, LockError> {
+        Self::acquire_beside(root, &[])
+    }
+
+    /// Locks a root for a program that holds locks already. What is locked by those is no obstacle.
+    fn acquire_beside(root: &Path, held: &[Self]) -> Result<Self, LockError> {
         let io = |source| LockError::Io { root: root.to_owned(), source };
         let taken = |at: &Path| LockError::Taken { root: root.to_owned(), at: at.to_owned() };
         let real = real(root).map_err(io)?;
         let mut sockets = Vec::new();
         for name in [Some(name_of(&real)), identity_name(&real)].into_iter().flatten() {
-            sockets.push(bind(&name).map_err(io)?.ok_or_else(|| taken(root))?);
+            let ours = held.iter().flat_map(|lock| &lock.sockets).find(|socket| socket.name == name);
+            sockets.push(match ours {
+                Some(socket) => Arc::clone(socket),
+                None => {
+                    let listener = bind(&name).map_err(io)?.ok_or_else(|| taken(root))?;
+                    Arc::new(Socket { name, _listener: listener })
+                }
+            });
         }
         // After binding: of two that begin at once, one at least sees the other.
-        match locked().into_iter().find(|other| *other != real && overlap(other, &real)) {
+        let is_other = |other: &PathBuf| {
+            *other != real && overlap(other, &real) && !held.iter().any(|lock| lock.at == *other)
+        };
+        match locked().into_iter().find(is_other) {
             Some(other) => Err(taken(&other)),
-            None => Ok(Self { _sockets: sockets }),
+            None => Ok(Self { at: real, sockets }),
         }
     }
 
@@ -126,6 +151,18 @@ impl RootLock {
     /// # Errors
     /// Those of [`RootLock::acquire`].
     pub fn acquire_all<'a>(roots: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Self>, LockError> {
+        Self::exchange(&[], roots)
+    }
+
+    /// Locks other roots, or none, for a program that holds locks already. What is in both is locked throughout, and
+    /// what is not in the new ones as long as the old ones live.
+    ///
+    /// # Errors
+    /// Those of [`RootLock::acquire`].
+    pub fn exchange<'a>(
+        held: &[Self],
+        roots: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Vec<Self>, LockError> {
         let mut outermost: Vec<PathBuf> = Vec::new();
         for root in roots {
             let real = real(root).map_err(|source| LockError::Io { root: root.to_owned(), source })?;
@@ -134,7 +171,7 @@ impl RootLock {
                 outermost.push(real);
             }
         }
-        outermost.iter().map(|root| Self::acquire(root)).collect()
+        outermost.iter().map(|root| Self::acquire_beside(root, held)).collect()
     }
 }
 
@@ -215,6 +252,33 @@ mod tests {
             assert_eq!(locks.len(), 1);
             assert!(RootLock::acquire(&link).is_err());
         }
+    }
+
+    #[test]
+    fn locks_are_exchanged_without_letting_go_of_what_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a/inner", "b", "c"] {
+            std::fs::create_dir_all(path(name)).unwrap();
+        }
+        let held = RootLock::acquire_all([path("a"), path("b")].iter().map(PathBuf::as_path)).unwrap();
+        let new = [path("b"), path("a/inner"), path("c")];
+        let locks = RootLock::exchange(&held, new.iter().map(PathBuf::as_path)).unwrap();
+        assert_eq!(locks.len(), 3);
+        // Until the work on the old ones is done, both count.
+        assert!(RootLock::acquire(&path("a")).is_err() && RootLock::acquire(&path("c")).is_err());
+        drop(held);
+        assert!(RootLock::acquire(&path("b")).is_err() && RootLock::acquire(&path("a/inner")).is_err());
+        // The way back: around what is held.
+        let back = RootLock::exchange(&locks, [path("a").as_path()]).unwrap();
+        drop(locks);
+        assert!(RootLock::acquire(&path("a/inner")).is_err() && RootLock::acquire(&path("b")).is_ok());
+        // Somebody else's stays his.
+        let theirs = RootLock::acquire(&path("c")).unwrap();
+        assert!(RootLock::exchange(&back, [path("a").as_path(), path("c").as_path()]).is_err());
+        assert!(RootLock::acquire(&path("a")).is_err());
+        drop((theirs, back));
+        assert!(RootLock::acquire(&path("a")).is_ok());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub mod watch_plan;
 pub mod watcher;
 pub mod worker;
 
-pub use doors::{Asker, Doors, Order, Questions};
+pub use doors::{Asker, Change, Doors, Order, Questions};
 pub use folders::Folders;
 pub use options::Options;
 pub use service::{Report, run};

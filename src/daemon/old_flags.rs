@@ -56,6 +56,11 @@ impl OldFlags {
         Self { after: after.map(signed), told: HashMap::new(), told_before: None }
     }
 
+    /// Another time from now on.
+    pub(super) fn set_after(&mut self, after: Option<Duration>) {
+        self.after = after.map(signed);
+    }
+
     /// When the last daemon told of old flags.
     pub(super) fn remember(&mut self, told_before: Timestamp) {
         self.told_before = Some(told_before);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::CredentialSource;
+use super::lock::RootLock;
 use super::watch_plan::DEFAULT_MAX_DEPTH;
 use super::watcher::{RootOptions, WatchOptions};
 use crate::backoff::Backoff;
@@ -33,6 +34,8 @@ pub struct Options {
     pub configuration: String,
     /// Where the secret comes from, to read it again.
     pub credentials: Option<CredentialSource>,
+    /// Keep other registrars off the roots, as long as a session of these may run.
+    pub locks: Arc<Vec<RootLock>>,
     /// How often Alyx is asked whether it knows by now the names that were missing.
     pub look_for_names: Duration,
     /// A flag that is older is told once a day. `None`: never.
@@ -59,6 +62,7 @@ impl Default for Options {
             ledger: None,
             configuration: String::new(),
             credentials: None,
+            locks: Arc::default(),
             look_for_names: 5 * minute,
             warn_after: Some(24 * hour),
         }

@@ -37,24 +37,15 @@ pub(super) enum Stuck {
 pub(super) struct Pulse {
     every: Duration,
     next: Instant,
-    /// How long something that is under way may show no progress.
-    patience: Duration,
     done: [u64; 4],
     progress_at: Instant,
     left_lying_since: Option<Instant>,
 }
 
 impl Pulse {
-    /// `within`: systemd wants a sign within this time. `patience`: as long as the longest step that shows nothing.
-    pub(super) fn new(within: Duration, patience: Duration, now: Instant) -> Self {
-        Self {
-            every: within / SIGNS,
-            next: now,
-            patience,
-            done: [0; 4],
-            progress_at: now,
-            left_lying_since: None,
-        }
+    /// `within`: systemd wants a sign within this time.
+    pub(super) fn new(within: Duration, now: Instant) -> Self {
+        Self { every: within / SIGNS, next: now, done: [0; 4], progress_at: now, left_lying_since: None }
     }
 
     /// When the queue is looked at next.
@@ -62,8 +53,9 @@ impl Pulse {
         self.next
     }
 
-    /// Looks at the queue. `Ok`: a sign of life is to be given.
-    pub(super) fn look(&mut self, sight: Sight, now: Instant) -> Result<(), Stuck> {
+    /// Looks at the queue. `patience`: as long as the longest step that shows nothing. `Ok`: a sign of life is to be
+    /// given.
+    pub(super) fn look(&mut self, sight: Sight, patience: Duration, now: Instant) -> Result<(), Stuck> {
         self.next = now + self.every;
         if sight.done != self.done || !sight.under_way {
             (self.done, self.progress_at) = (sight.done, now);
@@ -76,7 +68,7 @@ impl Pulse {
         if self.left_lying_since.is_some_and(|since| now.saturating_duration_since(since) >= NOT_STARTED) {
             return Err(Stuck::NotStarted);
         }
-        if now.saturating_duration_since(self.progress_at) >= self.patience {
+        if now.saturating_duration_since(self.progress_at) >= patience {
             return Err(Stuck::NothingGetsOn);
         }
         Ok(())
@@ -88,10 +80,11 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_secs(15 * 60);
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn pulse(now: Instant) -> Pulse {
-        Pulse::new(2 * MINUTE, 15 * MINUTE, now)
+        Pulse::new(2 * MINUTE, now)
     }
 
     /// Looks whenever it is time to, for so long; how long it took until there was no sign, if ever.
@@ -103,7 +96,7 @@ mod tests {
             if passed > length {
                 return None;
             }
-            if pulse.look(sight(passed.as_secs()), now).is_err() {
+            if pulse.look(sight(passed.as_secs()), PATIENCE, now).is_err() {
                 return Some(passed);
             }
         }
@@ -114,7 +107,7 @@ mod tests {
         let now = Instant::now();
         let mut pulse = pulse(now);
         assert_eq!(pulse.next(), now);
-        assert_eq!(pulse.look(Sight::default(), now), Ok(()));
+        assert_eq!(pulse.look(Sight::default(), PATIENCE, now), Ok(()));
         assert_eq!(pulse.next(), now + 2 * MINUTE / 3);
     }
 
@@ -140,8 +133,8 @@ mod tests {
         let stopped = stuck_after(&mut pulse, HOUR, hung).unwrap();
         assert!(stopped >= 25 * MINUTE && stopped <= 27 * MINUTE, "{stopped:?}");
         let now = pulse.next();
-        assert_eq!(pulse.look(hung(600), now), Err(Stuck::NothingGetsOn));
-        assert_eq!(pulse.look(Sight { done: [601, 0, 0, 0], ..hung(0) }, now), Ok(()));
+        assert_eq!(pulse.look(hung(600), PATIENCE, now), Err(Stuck::NothingGetsOn));
+        assert_eq!(pulse.look(Sight { done: [601, 0, 0, 0], ..hung(0) }, PATIENCE, now), Ok(()));
     }
 
     #[test]
@@ -151,18 +144,18 @@ mod tests {
         let lying = |seconds| Sight { done: [seconds, 0, 0, 0], under_way: true, left_lying: true };
         assert_eq!(stuck_after(&mut pulse, HOUR, lying), Some(40 * Duration::from_secs(1)));
         let now = pulse.next();
-        assert_eq!(pulse.look(lying(1), now), Err(Stuck::NotStarted));
-        assert_eq!(pulse.look(Sight { left_lying: false, ..lying(2) }, now), Ok(()));
+        assert_eq!(pulse.look(lying(1), PATIENCE, now), Err(Stuck::NotStarted));
+        assert_eq!(pulse.look(Sight { left_lying: false, ..lying(2) }, PATIENCE, now), Ok(()));
     }
 
     #[test]
     fn a_machine_that_slept_does_not_count_as_stuck_before_the_work_had_a_chance() {
         let start = Instant::now();
         let mut pulse = pulse(start);
-        assert_eq!(pulse.look(Sight { under_way: false, ..Sight::default() }, start), Ok(()));
+        assert_eq!(pulse.look(Sight { under_way: false, ..Sight::default() }, PATIENCE, start), Ok(()));
         let later = start + HOUR;
         // Begun in this turn: its number is another one.
         let begun = Sight { done: [0, 0, 0, 1], under_way: true, left_lying: false };
-        assert_eq!(pulse.look(begun, later), Ok(()));
+        assert_eq!(pulse.look(begun, PATIENCE, later), Ok(()));
     }
 }

@@ -3,10 +3,12 @@
 
 mod ageing;
 mod asking;
+mod changing;
 mod ending;
 mod memory;
 mod pausing;
 mod telling;
+mod watching;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::control::Question;
 use super::credentials::{CredentialSource, Look};
-use super::doors::{Doors, Order};
+use super::doors::Doors;
 use super::folders::Folders;
 use super::journal::{Entry, Journal};
 use super::now::Now;
@@ -37,6 +39,7 @@ use crate::ledger::WaitingRow;
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{MissingName, Progress, RegistrationClient};
 use telling::Telling;
+use watching::Watching;
 
 /// How long the workers may take to stop. A worker looks up after each piece of a file, and lets go of a request at
 /// once.
@@ -68,19 +71,12 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
     service.remember().await;
+    service.look_for_credentials(Now::read());
     service.telling = systemd.map(|systemd| {
         let roots = service.options.roots.iter().map(|root| root.path.clone());
-        Telling::new(systemd, roots, service.client.alyx().request_timeout(), Instant::now())
+        Telling::new(systemd, roots, Instant::now())
     });
-    let (rescan, rescans) = mpsc::unbounded_channel();
-    let (sightings_in, mut sightings) = mpsc::unbounded_channel();
-    let watching = tokio::spawn(watcher::watch(
-        service.options.roots.clone(),
-        service.options.watch.clone(),
-        sightings_in,
-        rescans,
-        shutdown.clone(),
-    ));
+    let mut watching = Watching::start(&service.options, &shutdown);
     if let Some(control) = control {
         service.tasks.spawn(control.serve(questions.asker(), shutdown.clone()));
     }
@@ -91,12 +87,10 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
         let next = service.next_wake();
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(sighted) = sightings.recv() => service.sighted(sighted, Now::read()),
+            Some(sighted) = watching.next() => service.sighted(sighted, Now::read()),
             Some(news) = news.recv() => service.heard(news, Now::read()),
             Some(question) = questions.waiting.recv() => service.asked(question, Now::read()),
-            Some(order) = orders.recv() => match order {
-                Order::Rescan => _ = rescan.send(()),
-            },
+            Some(order) = orders.recv() => service.ordered(order, &mut watching, Now::read()),
             () = sleep_until(next), if next.is_some() => {}
         }
     }
@@ -113,7 +107,7 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     while let Ok(news) = news.try_recv() {
         service.heard(news, Now::read());
     }
-    let _ = watching.await;
+    watching.ended().await;
     if let Some(journal) = service.journal.take() {
         journal.close().await;
     }
@@ -125,7 +119,12 @@ async fn sleep_until(time: Option<Instant>) {
     }
 }
 
-/// What a task of the service has to tell.
+/// What a task of the service has to tell, and in which era it was begun.
+struct Told {
+    era: u64,
+    news: News,
+}
+
 enum News {
     Ended(Box<Attempt>),
     /// The server was asked whether it is back.
@@ -171,7 +170,12 @@ struct LoginRefused {
 struct Service {
     client: RegistrationClient,
     options: Options,
+    /// Counts the configurations. What an earlier one began says nothing about this one.
+    era: u64,
+    /// Since when the configuration on disk is one that cannot be used.
+    refused_since: Option<Timestamp>,
     flagged: FlaggedOptions,
+    at_alyx: Arc<Semaphore>,
     queue: Queue,
     notes: HashMap<PathBuf, Note>,
     running: usize,
@@ -199,7 +203,7 @@ struct Service {
     repeats: Repeats,
     started: Timestamp,
     reports: Option<mpsc::UnboundedSender<Report>>,
-    news: mpsc::UnboundedSender<News>,
+    news: mpsc::UnboundedSender<Told>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -209,25 +213,23 @@ impl Service {
         client: RegistrationClient,
         options: Options,
         reports: Option<mpsc::UnboundedSender<Report>>,
-        news: mpsc::UnboundedSender<News>,
+        news: mpsc::UnboundedSender<Told>,
         shutdown: CancellationToken,
     ) -> Self {
-        let probing = Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) };
         let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         Self {
             client,
             old_flags: OldFlags::new(options.warn_after),
-            flagged: FlaggedOptions {
-                settle: options.settle,
-                at_alyx: Some(at_alyx),
-                ..options.flagged.clone()
-            },
+            era: 0,
+            refused_since: None,
+            flagged: changing::flagged(&options, &at_alyx),
+            at_alyx,
             options,
             queue: Queue::new(),
             notes: HashMap::new(),
             running: 0,
             folders: Arc::default(),
-            outage: Outage::new(probing),
+            outage: no_outage(),
             away_since: None,
             away_told: false,
             probe_at: None,
@@ -275,17 +277,20 @@ impl Service {
             }
             let (news, client, shutdown) = (self.news.clone(), self.client.clone(), self.shutdown.clone());
             let (options, folders) = (self.flagged.with_progress(progress), Arc::clone(&self.folders));
+            let (era, locks) = (self.era, Arc::clone(&self.options.locks));
             self.tasks.spawn(async move {
                 let attempt = worker::run(client, job, options, folders, shutdown).await;
-                let _ = news.send(News::Ended(Box::new(attempt)));
+                drop(locks);
+                let _ = news.send(Told { era, news: News::Ended(Box::new(attempt)) });
             });
         }
         self.ask_what_is_due(now);
         self.tell_old_flags(now);
     }
 
-    fn heard(&mut self, news: News, now: Now) {
+    fn heard(&mut self, Told { era, news }: Told, now: Now) {
         self.stirred();
+        let is_present = era == self.era;
         match &news {
             News::Ended(_) => self.begun_and_ended += 1,
             News::Probed(_) | News::Looked(..) | News::Known(_) => {
@@ -293,7 +298,9 @@ impl Service {
             }
         }
         match news {
-            News::Ended(attempt) => self.ended(*attempt, now),
+            News::Ended(attempt) => self.ended(*attempt, is_present, now),
+            // Somebody asks anew under the present configuration.
+            News::Probed(_) | News::Looked(..) | News::Known(_) if !is_present => {}
             News::Probed(answer) => self.probed(answer, now),
             News::Looked(source, look) => self.looked(*source, look, now),
             News::Known(names) => self.names_known(&names, now),
@@ -392,6 +399,11 @@ impl Service {
             self.write_down(Entry::Over(path.to_owned()));
         }
     }
+}
+
+/// No outage, and how often Alyx is asked in one.
+fn no_outage() -> Outage {
+    Outage::new(Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) })
 }
 
 /// With what the causes of a flag's failures begin among the repeats.

@@ -23,7 +23,7 @@ impl Systemd {
         self.watchdog
     }
 
-    /// The start is over.
+    /// The start, or the reading of a new configuration, is over.
     pub(super) fn ready(&self, status: &str) {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
@@ -31,6 +31,15 @@ impl Systemd {
     /// A line for `systemctl status`.
     pub(super) fn status(&self, status: &str) {
         self.tell(&[NotifyState::Status(status)]);
+    }
+
+    /// The configuration is being read again, until [`Systemd::ready`].
+    pub(super) fn reloading(&self) {
+        // Newer versions want to know when it began; those that do not know the field pass over it.
+        match NotifyState::monotonic_usec_now() {
+            Ok(since) => self.tell(&[NotifyState::Reloading, since]),
+            Err(error) => tracing::debug!("systemd is not told of the new configuration: {error}"),
+        }
     }
 
     /// The daemon is alive and its queue makes progress.

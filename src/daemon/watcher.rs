@@ -25,6 +25,7 @@ use super::watch_plan::Layout;
 use crate::flag::FlagFile;
 use coverage::MakeWatches;
 use root_watch::{Message, RootWatch};
+use told::Told;
 pub use trouble::{WatchTrouble, suggested_limit, watch_limit};
 
 /// How a root is watched.
@@ -59,6 +60,11 @@ impl RootOptions {
             WatchMode::Poll => false,
             WatchMode::Auto => !is_network(&self.path).unwrap_or(true),
         }
+    }
+
+    /// The path with which the paths of its flags begin.
+    pub(super) fn whole_path(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
     }
 
     /// What the root is now; why it cannot be watched, where it is not there as it should be.
@@ -155,7 +161,19 @@ pub async fn watch(
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    watch_with(Arc::new(coverage::inotify), roots, options, sightings, rescan, shutdown).await;
+    watch_anew(Vec::new(), roots, options, sightings, rescan, shutdown).await;
+}
+
+/// As [`watch`], after an earlier watcher that has told these flags: of those, the ones that are gone are told as such.
+pub(super) async fn watch_anew(
+    known: Vec<PathBuf>,
+    roots: Vec<RootOptions>,
+    options: WatchOptions,
+    sightings: mpsc::UnboundedSender<Sighted>,
+    rescan: mpsc::UnboundedReceiver<()>,
+    shutdown: CancellationToken,
+) {
+    watch_with(Arc::new(coverage::inotify), known, roots, options, sightings, rescan, shutdown).await;
 }
 
 /// How long a root's thread may take to stop.
@@ -163,6 +181,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 async fn watch_with(
     make: MakeWatches,
+    known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
     sightings: mpsc::UnboundedSender<Sighted>,
@@ -171,7 +190,7 @@ async fn watch_with(
 ) {
     let threads: Vec<RootThread> = roots
         .into_iter()
-        .map(|root| RootThread::spawn(root, &options, &make, sightings.clone(), shutdown.clone()))
+        .map(|root| RootThread::spawn(root, &known, &options, &make, sightings.clone(), shutdown.clone()))
         .collect();
     loop {
         tokio::select! {
@@ -206,6 +225,7 @@ struct RootThread {
 impl RootThread {
     fn spawn(
         root: RootOptions,
+        known: &[PathBuf],
         options: &WatchOptions,
         make: &MakeWatches,
         sightings: mpsc::UnboundedSender<Sighted>,
@@ -215,19 +235,21 @@ impl RootThread {
         let (ending, ended) = oneshot::channel::<()>();
         let layout = Layout {
             // `place` compares paths by their components, which a leading `./` would upset.
-            root: std::path::absolute(&root.path).unwrap_or_else(|_| root.path.clone()),
+            root: root.whole_path(),
             flags: options.flags.clone(),
             max_depth: options.max_depth,
         };
         let path = root.path.clone();
         let trouble = sightings.clone();
+        let known: Vec<PathBuf> =
+            known.iter().filter(|flag| flag.starts_with(&layout.root)).cloned().collect();
         let watch = RootWatch::new(
             layout,
             root,
             options,
             make.clone(),
             (inbox.clone(), messages),
-            sightings,
+            Told::new(sightings, known),
             shutdown,
         );
         let spawned = std::thread::Builder::new().name("root watch".into()).spawn(move || {

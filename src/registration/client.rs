@@ -65,7 +65,7 @@ struct Shared {
     alyx: alyx::Client,
     options: RegistrationOptions,
     names: KnownNames,
-    creations: Creations,
+    creations: Arc<Creations>,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
     turns: Arc<Turns>,
     batch: std::sync::Mutex<BatchSize>,
@@ -74,15 +74,33 @@ struct Shared {
 impl RegistrationClient {
     /// A client for one database and user.
     pub fn new(alyx: alyx::Client, options: RegistrationOptions) -> Self {
-        let names = KnownNames::new(options.names_kept);
         let turns = Turns::new(options.hash_threads);
+        Self::with(alyx, options, Arc::default(), turns)
+    }
+
+    /// A client with other options, or for another database or user, that takes the place of an earlier one whose work
+    /// may still go on: the two create no session at the same time, and share the turns at reading files.
+    #[must_use]
+    pub fn in_place_of(alyx: alyx::Client, options: RegistrationOptions, earlier: &Self) -> Self {
+        let turns = Arc::clone(&earlier.shared.turns);
+        turns.set_count(options.hash_threads);
+        Self::with(alyx, options, Arc::clone(&earlier.shared.creations), turns)
+    }
+
+    fn with(
+        alyx: alyx::Client,
+        options: RegistrationOptions,
+        creations: Arc<Creations>,
+        turns: Arc<Turns>,
+    ) -> Self {
+        let names = KnownNames::new(options.names_kept);
         let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
         Self {
             shared: Arc::new(Shared {
                 alyx,
                 options,
                 names,
-                creations: Creations::default(),
+                creations,
                 types: Mutex::default(),
                 turns,
                 batch,

@@ -11,13 +11,15 @@ use tokio::sync::oneshot;
 /// A number of turns that may be taken at the same time.
 #[derive(Debug)]
 pub struct Turns {
-    count: usize,
     row: Mutex<Row>,
 }
 
 #[derive(Debug)]
 struct Row {
+    count: usize,
     free: usize,
+    /// Turns that are taken, and end when they are given back: there are fewer now.
+    surplus: usize,
     /// Those who wait, by what they have had so far; the number keeps the order of arrival.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<Turn>>,
     arrivals: u64,
@@ -33,20 +35,42 @@ impl Turns {
     /// So many turns at the same time, at least one.
     pub fn new(count: usize) -> Arc<Self> {
         let count = count.max(1);
-        let row = Row { free: count, waiting: BTreeMap::new(), arrivals: 0 };
-        Arc::new(Self { count, row: Mutex::new(row) })
+        let row = Row { count, free: count, surplus: 0, waiting: BTreeMap::new(), arrivals: 0 };
+        Arc::new(Self { row: Mutex::new(row) })
     }
 
     /// How many turns there are.
     pub fn count(&self) -> usize {
-        self.count
+        self.row().count
+    }
+
+    /// So many turns from now on. Of fewer, those that are taken now are given back first.
+    pub fn set_count(self: &Arc<Self>, count: usize) {
+        let count = count.max(1);
+        let mut row = self.row();
+        let more = count.saturating_sub(row.count);
+        let mut fewer = row.count.saturating_sub(count);
+        row.count = count;
+        let free = fewer.min(row.free);
+        row.free -= free;
+        fewer -= free;
+        row.surplus += fewer;
+        drop(row);
+        // A new turn goes where one that is given back goes.
+        for _ in 0..more {
+            drop(Turn { turns: Arc::clone(self) });
+        }
+    }
+
+    fn row(&self) -> std::sync::MutexGuard<'_, Row> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a turn. `served`: what the session has had so far, in bytes. Dropping the future gives up the
     /// place in the row.
     pub async fn take(self: &Arc<Self>, served: u64) -> Turn {
         let waiting = {
-            let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut row = self.row();
             if row.free > 0 {
                 row.free -= 1;
                 return Turn { turns: Arc::clone(self) };
@@ -66,7 +90,11 @@ impl Drop for Turn {
     fn drop(&mut self) {
         loop {
             let next = {
-                let mut row = self.turns.row.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut row = self.turns.row();
+                if row.surplus > 0 {
+                    row.surplus -= 1;
+                    return;
+                }
                 match row.waiting.pop_first() {
                     Some((_, next)) => next,
                     None => {
@@ -122,6 +150,32 @@ mod tests {
             assert!(second.now_or_never().is_some());
         }
         assert!(turns.take(0).now_or_never().is_some());
+    }
+
+    #[test]
+    fn there_may_be_more_or_fewer_from_one_moment_to_the_next() {
+        let turns = Turns::new(2);
+        let taken = [turns.take(0).now_or_never().unwrap(), turns.take(0).now_or_never().unwrap()];
+        let mut waits = Box::pin(turns.take(0));
+        assert!((&mut waits).now_or_never().is_none());
+        turns.set_count(3);
+        let third = waits.now_or_never().unwrap();
+        assert!(turns.take(0).now_or_never().is_none());
+        turns.set_count(1);
+        drop(taken);
+        // Two were too many, and the third is still out.
+        assert!(turns.take(0).now_or_never().is_none());
+        drop(third);
+        let only = turns.take(0).now_or_never().unwrap();
+        assert!(turns.take(0).now_or_never().is_none());
+        // Asked for fewer and then for more: the sum counts.
+        turns.set_count(2);
+        let _second = turns.take(0).now_or_never().unwrap();
+        turns.set_count(1);
+        turns.set_count(2);
+        drop(only);
+        assert!(turns.take(0).now_or_never().is_some());
+        assert_eq!(turns.count(), 2);
     }
 
     #[test]

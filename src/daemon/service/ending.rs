@@ -18,16 +18,29 @@ fn seconds(wait: Duration) -> Duration {
 }
 
 impl Service {
-    pub(super) fn ended(&mut self, attempt: Attempt, now: Now) {
+    /// `is_present`: it began under the present configuration.
+    pub(super) fn ended(&mut self, attempt: Attempt, is_present: bool, now: Now) {
         self.running = self.running.saturating_sub(1);
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, ""),
             AttemptResult::Registered(registered) => {
+                if is_present {
+                    self.answered(now);
+                }
                 (self.registered(&attempt, registered, now), "registered")
+            }
+            AttemptResult::Failed(error) if !is_present && !matches!(error, Error::StillChanging { .. }) => {
+                tracing::info!(
+                    session = attempt.session,
+                    "not registered under the earlier configuration, which is no failure: {error}. It runs again"
+                );
+                (Outcome::PutOff { at: now.instant }, "")
             }
             AttemptResult::Failed(error) => self.failed(&attempt, error, now),
         };
+        // Its root, or its flag's name, is not watched any more.
+        let outcome = if is_present || self.is_watched(&attempt.flag) { outcome } else { Outcome::Gone };
         let again_in = match outcome {
             Outcome::Done | Outcome::Gone => None,
             Outcome::RunAgain { at }
@@ -50,7 +63,6 @@ impl Service {
     }
 
     fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Now) -> Outcome {
-        self.answered(now);
         if let Some(note) = self.notes.get_mut(&attempt.flag) {
             (note.failure, note.told_changing, note.changed_times) = (None, false, 0);
             note.missing.clear();

@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, OutcomeRow, WaitingRow};
 use crate::registration::{Error, KnownChecksums, MissingName};
 
 /// The fact under which the last daemon's configuration is kept.
-const CONFIGURATION: &str = "configuration";
+pub(super) const CONFIGURATION: &str = "configuration";
 
 /// The endpoints in which a name may be missing.
 const ENDPOINTS: [Endpoint; 7] = [

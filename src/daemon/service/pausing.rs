@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{LoginRefused, News, Now, Service};
+use super::{LoginRefused, News, Now, Service, Told};
 use crate::alyx::{self, NextStep};
 use crate::daemon::credentials::{CredentialSource, Look};
 use crate::daemon::outage::Verdict;
@@ -39,11 +39,11 @@ impl Service {
     /// Runs a question on a task of its own.
     fn ask(&mut self, question: impl Future<Output = News> + Send + 'static) {
         self.asking += 1;
-        let (news, shutdown) = (self.news.clone(), self.shutdown.clone());
+        let (era, news, shutdown) = (self.era, self.news.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                answer = question => drop(news.send(answer)),
+                answer = question => drop(news.send(Told { era, news: answer })),
             }
         });
     }
@@ -126,6 +126,13 @@ impl Service {
         }
     }
 
+    /// Without a password or token there is no reason to try.
+    pub(super) fn look_for_credentials(&mut self, now: Now) {
+        if let Some(error) = self.client.alyx().lacks_credentials() {
+            self.login_refused(&error.into(), now);
+        }
+    }
+
     /// The login is refused: everything waits.
     pub(super) fn login_refused(&mut self, error: &Error, now: Now) {
         self.answered(now);
@@ -133,7 +140,7 @@ impl Service {
             return;
         }
         if self.repeats.is_new("login", now.instant) {
-            let again = if self.options.credentials.is_some() {
+            let again = if self.options.credentials.as_ref().is_some_and(CredentialSource::is_watched) {
                 "it is read again as soon as it changes"
             } else {
                 "then restart the daemon"
@@ -187,7 +194,7 @@ impl Service {
             Look::Same => {}
             Look::Refused(reason) => {
                 if self.repeats.is_new(&format!("login\n{reason}"), now.instant) {
-                    tracing::error!("the login is still refused: {reason}");
+                    tracing::error!("still nothing can be registered: {reason}");
                 }
             }
             Look::Accepted => {

@@ -43,15 +43,9 @@ struct Starting {
 }
 
 impl Telling {
-    pub(super) fn new(
-        systemd: Systemd,
-        roots: impl IntoIterator<Item = PathBuf>,
-        request_timeout: Duration,
-        now: Instant,
-    ) -> Self {
-        let patience = LONGEST_STEP + 2 * request_timeout;
+    pub(super) fn new(systemd: Systemd, roots: impl IntoIterator<Item = PathBuf>, now: Instant) -> Self {
         Self {
-            pulse: systemd.watchdog().map(|within| Pulse::new(within, patience, now)),
+            pulse: systemd.watchdog().map(|within| Pulse::new(within, now)),
             systemd,
             starting: Some(Starting { roots: roots.into_iter().collect(), until: now + SCANNED_WITHIN }),
             said: String::new(),
@@ -88,6 +82,14 @@ impl Service {
         }
     }
 
+    /// Other roots are watched: the start does not wait for those that are no longer among them.
+    pub(super) fn roots_changed(&mut self) {
+        let roots = &self.options.roots;
+        if let Some(starting) = self.telling.as_mut().and_then(|telling| telling.starting.as_mut()) {
+            starting.roots.retain(|waited| roots.iter().any(|root| root.path == *waited));
+        }
+    }
+
     /// Tells systemd what it does not know. The last step of each turn of the loop.
     pub(super) fn tell_systemd(&mut self, now: Now) {
         let Some(mut telling) = self.telling.take() else { return };
@@ -111,7 +113,8 @@ impl Service {
             (telling.stirred, telling.say_at) = (false, now.instant + STATUS_EVERY);
         }
         if let Some(pulse) = telling.pulse.as_mut().filter(|pulse| pulse.next() <= now.instant) {
-            let verdict = pulse.look(self.sight(now.instant), now.instant);
+            let patience = LONGEST_STEP + 2 * self.client.alyx().request_timeout();
+            let verdict = pulse.look(self.sight(now.instant), patience, now.instant);
             if verdict.is_ok() {
                 telling.systemd.alive();
             }
@@ -129,6 +132,23 @@ impl Service {
             telling.stuck = verdict.is_err();
         }
         self.telling = Some(telling);
+    }
+
+    /// The configuration is being read again.
+    pub(super) fn tell_reloading(&mut self) {
+        if let Some(telling) = self.telling.as_ref().filter(|telling| telling.starting.is_none()) {
+            telling.systemd.reloading();
+        }
+    }
+
+    /// It has been read.
+    pub(super) fn tell_reloaded(&mut self) {
+        let summary = self.summary();
+        // During the start, the start tells.
+        if let Some(telling) = self.telling.as_mut().filter(|telling| telling.starting.is_none()) {
+            telling.systemd.ready(&summary);
+            telling.said = summary;
+        }
     }
 
     /// What the queue looks like right after everything was started that could be.
@@ -155,11 +175,20 @@ impl Service {
     fn summary(&self) -> String {
         let counts = in_words(self.queue.counts());
         let local = |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%F %H:%M").to_string();
+        let mut told = counts;
         match (self.login_refused, self.away_since) {
-            (Some(refused), _) => format!("{counts}; all wait: login refused since {}", local(refused.since)),
-            (None, Some(since)) => format!("{counts}; all wait: Alyx is away since {}", local(since)),
-            (None, None) => counts,
+            (Some(refused), _) => {
+                let lacks = self.client.alyx().lacks_credentials().is_some();
+                let what = if lacks { "no password or token" } else { "login refused" };
+                told += &format!("; all wait: {what} since {}", local(refused.since));
+            }
+            (None, Some(since)) => told += &format!("; all wait: Alyx is away since {}", local(since)),
+            (None, None) => {}
         }
+        if let Some(since) = self.refused_since {
+            told += &format!("; the configuration of {} is refused, the one before counts", local(since));
+        }
+        told
     }
 }
 

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::coverage::{Coverage, EventSink, MakeWatches};
@@ -84,7 +83,7 @@ impl RootWatch {
         options: &WatchOptions,
         make: MakeWatches,
         (inbox, messages): (Sender<Message>, Receiver<Message>),
-        sightings: UnboundedSender<Sighted>,
+        told: Told,
         shutdown: CancellationToken,
     ) -> Self {
         let now = Instant::now();
@@ -96,7 +95,7 @@ impl RootWatch {
             make,
             inbox,
             messages,
-            told: Told::new(sightings),
+            told,
             shutdown,
             present: None,
             coverage: Coverage::default(),
@@ -263,9 +262,9 @@ impl RootWatch {
                     self.present = None;
                     self.source += 1;
                     self.coverage.reset(None);
-                    for flag in self.told.flags_below(&self.root_folder()) {
-                        self.told.gone(flag);
-                    }
+                }
+                for flag in self.told.flags_below(&self.root_folder()) {
+                    self.told.gone(flag);
                 }
                 self.told.trouble(trouble);
             }

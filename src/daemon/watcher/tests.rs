@@ -1,5 +1,6 @@
 //! The watcher with a source of events that is played by the test: what no test can make a kernel do on demand.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -115,7 +116,15 @@ impl World {
             poll_interval,
             max_depth: DEFAULT_MAX_DEPTH,
         };
-        tokio::spawn(watch_with(kernel.make(), vec![root], options, told, commands, shutdown.clone()));
+        tokio::spawn(watch_with(
+            kernel.make(),
+            Vec::new(),
+            vec![root],
+            options,
+            told,
+            commands,
+            shutdown.clone(),
+        ));
         Self { disk, kernel, sightings, rescan, _running: shutdown.drop_guard() }
     }
 
@@ -354,4 +363,45 @@ async fn two_roots_are_told_apart() {
         }
     }
     assert_eq!((missing.as_ref(), scanned.as_ref()), (Some(&roots[0].path), Some(&roots[1].path)));
+}
+
+#[tokio::test]
+async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, away) = (folder.path().join("data"), folder.path().join("away"));
+    let session = root.join("lab/Subjects/mouse/2024-05-01/001");
+    std::fs::create_dir_all(&session).unwrap();
+    std::fs::write(session.join("create_me.flag"), "").unwrap();
+    let known = vec![
+        session.join("create_me.flag"),
+        session.join("other.flag"),
+        away.join("lab/Subjects/mouse/2024-05-01/001/create_me.flag"),
+    ];
+    let roots = [&root, &away].map(|path| RootOptions {
+        path: path.clone(),
+        mode: WatchMode::Native,
+        require_marker: None,
+    });
+    let options = WatchOptions {
+        flags: vec!["create_me.flag".into(), "other.flag".into()],
+        rescan_interval: NEVER,
+        poll_interval: NEVER,
+        max_depth: DEFAULT_MAX_DEPTH,
+    };
+    let (told, mut sightings) = mpsc::unbounded_channel();
+    let (_rescan, commands) = mpsc::unbounded_channel();
+    let shutdown = CancellationToken::new();
+    let _stop = shutdown.clone().drop_guard();
+    tokio::spawn(watch_anew(known.clone(), roots.to_vec(), options, told, commands, shutdown));
+    let (mut gone, mut there, mut scanned) = (BTreeSet::new(), BTreeSet::new(), false);
+    while gone.len() < 2 || !scanned {
+        match tokio::time::timeout(TOO_LONG, sightings.recv()).await.unwrap().unwrap() {
+            Sighted::Gone(flag) => _ = gone.insert(flag),
+            Sighted::Flag(flag) => _ = there.insert(flag.path),
+            Sighted::Scanned(_) => scanned = true,
+            Sighted::Trouble(_) => {}
+        }
+    }
+    assert_eq!(gone, known[1..].iter().cloned().collect());
+    assert_eq!(there, known[..1].iter().cloned().collect());
 }

@@ -19,8 +19,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn new(sightings: UnboundedSender<Sighted>) -> Self {
-        Self { sightings, flags: BTreeSet::new(), troubles: HashMap::new() }
+    /// `flags`: those that an earlier watch of the root has told.
+    pub(super) fn new(sightings: UnboundedSender<Sighted>, flags: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { sightings, flags: flags.into_iter().collect(), troubles: HashMap::new() }
     }
 
     /// Whether nobody listens any more.

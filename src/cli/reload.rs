@@ -1,0 +1,196 @@
+//! Reload: the configuration is read again while the daemon runs (SIGHUP, `systemctl reload`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::args::ConfigArgs;
+use super::{assemble, logging};
+use crate::alyx;
+use crate::config::{Config, ConfigErrors, DataRoot, Environment, Overrides};
+use crate::daemon::lock::RootLock;
+use crate::daemon::signals::Asked;
+use crate::daemon::{self, Change, Order};
+use crate::registration::RegistrationClient;
+
+/// Where the configuration comes from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    file: PathBuf,
+    overrides: Overrides,
+    environment: Environment,
+}
+
+impl Origin {
+    /// As the command line says, typed in this folder.
+    pub(super) fn of(args: &ConfigArgs, working_folder: &Path) -> Self {
+        Self {
+            file: args.config_path().to_owned(),
+            overrides: args.overrides(working_folder),
+            environment: Environment::from_process(),
+        }
+    }
+
+    /// Reads it. Blocks.
+    pub(super) fn load(&self) -> Result<Config, ConfigErrors> {
+        Config::load_with(&self.file, &self.overrides, &self.environment)
+    }
+}
+
+/// What the daemon goes by now.
+#[derive(Debug)]
+pub(super) struct InUse {
+    /// `None`: it has no file that could be read again.
+    pub(super) origin: Option<Origin>,
+    pub(super) config: Config,
+    pub(super) client: RegistrationClient,
+    pub(super) locks: Arc<Vec<RootLock>>,
+}
+
+/// Makes orders of what is asked, as long as somebody takes them.
+pub(super) async fn give_orders(
+    mut in_use: InUse,
+    mut asked: mpsc::UnboundedReceiver<Asked>,
+    orders: mpsc::UnboundedSender<Order>,
+) {
+    while let Some(what) = asked.recv().await {
+        match what {
+            Asked::Rescan => {
+                tracing::info!("scanning all data roots, as asked (SIGUSR1)");
+                let _ = orders.send(Order::Rescan);
+            }
+            Asked::Reload => {
+                tracing::info!("reading the configuration again, as asked (SIGHUP)");
+                let _ = orders.send(Order::Reloading);
+                // Its file may be on a drive that does not answer.
+                let reading = tokio::task::spawn_blocking(move || {
+                    let change = in_use.reload();
+                    (in_use, change)
+                });
+                let change;
+                (in_use, change) = match reading.await {
+                    Ok(read) => read,
+                    Err(error) => {
+                        tracing::error!(
+                            "the configuration cannot be read again: {error}; restart the daemon"
+                        );
+                        let _ = orders.send(Order::Refused);
+                        return;
+                    }
+                };
+                let _ = orders.send(match change {
+                    Ok(change) => Order::Change(Box::new(change)),
+                    Err(reasons) => {
+                        for reason in reasons {
+                            tracing::error!("{reason}");
+                        }
+                        tracing::error!(
+                            "the new configuration is not taken over; the one before stays in use"
+                        );
+                        Order::Refused
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl InUse {
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// Why it cannot be used, a line each. Nothing has changed then.
+    fn reload(&mut self) -> Result<Change, Vec<String>> {
+        let Some(origin) = &self.origin else {
+            return Err(vec!["this daemon runs without a configuration file".to_owned()]);
+        };
+        let config = origin.load();
+        let mut config =
+            config.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.keep_what_cannot_change(&mut config).map_err(|why| vec![why])?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+
+        let source = assemble::credential_source(&config);
+        let in_use = self.client.alyx().credentials();
+        let credentials = match config.alyx.credentials.load(config.alyx.username.as_deref()) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                loaded.credentials
+            }
+            // The same file as before: it is looked at anyway as soon as Alyx refuses the login.
+            Err(error) if config.alyx.credentials == self.config.alyx.credentials => {
+                tracing::warn!("{error}. The one in use stays in use");
+                in_use.clone()
+            }
+            Err(error) => return Err(vec![error.to_string()]),
+        };
+        let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
+        let locks = RootLock::exchange(&self.locks, roots).map_err(|error| vec![error.to_string()])?;
+        let mut what = differences(&self.config, &config);
+        if !in_use.is_same(&credentials) {
+            what.push("password or token");
+        }
+        let alyx = assemble::client_options(&config, credentials, assemble::token_folder(&config.state_dir));
+        let alyx = alyx::Client::in_place_of(alyx, self.client.alyx());
+        let alyx = alyx.map_err(|error| vec![error.to_string()])?;
+
+        // From here on nothing fails.
+        let registration = assemble::registration_options(&config);
+        self.client = RegistrationClient::in_place_of(alyx, registration, &self.client);
+        self.locks = Arc::new(locks);
+        logging::set_level(config.log.level);
+        let options = daemon::Options {
+            credentials: Some(source),
+            locks: Arc::clone(&self.locks),
+            ..assemble::daemon(&config)
+        };
+        self.config = config;
+        let what = if what.is_empty() { "nothing".to_owned() } else { what.join(", ") };
+        Ok(Change { client: self.client.clone(), options, what })
+    }
+
+    /// Keeps what only a start can change, and says so. Fails where the new configuration cannot be used with it.
+    fn keep_what_cannot_change(&self, config: &mut Config) -> Result<(), String> {
+        let later = |key| {
+            tracing::warn!("{key} is another one now: that counts from the next start (systemctl restart)");
+        };
+        if config.state_dir != self.config.state_dir {
+            later("state_dir");
+            config.state_dir.clone_from(&self.config.state_dir);
+        }
+        if config.log.format != self.config.log.format {
+            later("log.format");
+            config.log.format = self.config.log.format;
+        }
+        let state = &config.state_dir;
+        match config.data_roots.iter().find(|root| state.starts_with(&root.path)) {
+            Some(DataRoot { path, .. }) => Err(format!(
+                "the new data root {path:?} holds the state folder {state:?} in use; stop the daemon first"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The sections that are different.
+fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
+    let sections = [
+        ("data_roots", old.data_roots != new.data_roots),
+        ("flags", old.flags != new.flags),
+        ("alyx", old.alyx != new.alyx),
+        ("session", old.session != new.session),
+        ("datasets", old.datasets != new.datasets),
+        ("watch", old.watch != new.watch),
+        ("retry", old.retry != new.retry),
+        ("workers", old.workers != new.workers),
+        ("hash_threads", old.hash_threads != new.hash_threads),
+        ("timezone", old.timezone != new.timezone),
+        ("log", old.log != new.log),
+    ];
+    sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
