@@ -135,7 +135,9 @@ impl InUse {
         if !in_use.is_same(&credentials) {
             what.push("password or token");
         }
-        let alyx = assemble::client_options(&config, credentials, assemble::token_folder(&config.state_dir));
+        let (token_folder, observer) =
+            (assemble::token_folder(&config.state_dir), self.client.alyx().observer());
+        let alyx = assemble::client_options(&config, credentials, token_folder, observer);
         let alyx = alyx::Client::in_place_of(alyx, self.client.alyx());
         let alyx = alyx.map_err(|error| vec![error.to_string()])?;
 
@@ -166,6 +168,10 @@ impl InUse {
         if config.log.format != self.config.log.format {
             later("log.format");
             config.log.format = self.config.log.format;
+        }
+        if config.http != self.config.http {
+            later("http");
+            config.http.clone_from(&self.config.http);
         }
         let state = &config.state_dir;
         match config.data_roots.iter().find(|root| state.starts_with(&root.path)) {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
 use super::exit::Exit;
+use super::onlookers::Onlookers;
 use super::reload::{InUse, Origin, give_orders};
 use super::{assemble, complain};
 use crate::alyx::Credentials;
@@ -15,7 +16,7 @@ use crate::daemon::control::Control;
 use crate::daemon::credentials::CredentialSource;
 use crate::daemon::signals::{self, Asked};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::{self, Doors};
+use crate::daemon::{self, Doors, Questions};
 use crate::ledger::Ledger;
 
 /// Watches until it is told to stop.
@@ -69,7 +70,8 @@ pub(super) async fn watch(
     again: Option<(Origin, CredentialSource)>,
     heard: Heard,
 ) -> Result<(), Exit> {
-    let client = assemble::client(&config, credentials)?;
+    let onlookers = Onlookers::new(&config);
+    let client = assemble::observed_client(&config, credentials, onlookers.observer())?;
     let locks = Arc::new(assemble::lock(&config)?);
     let _state = assemble::lock_state(&config)?;
     let (origin, source) = again.unzip();
@@ -98,10 +100,13 @@ pub(super) async fn watch(
         .ok();
     let Heard { shutdown, asked } = heard;
     let (orders_in, orders) = mpsc::unbounded_channel();
+    let questions = Questions::default();
+    let reports = onlookers.start(&config, &client, questions.asker(), shutdown.clone());
     let in_use = InUse { origin, config, client: client.clone(), locks };
     let giving = tokio::spawn(give_orders(in_use, asked, orders_in));
-    let doors = Doors { orders, control, systemd: Systemd::find(), ..Doors::default() };
+    let doors = Doors { reports, orders, control, questions, systemd: Systemd::find() };
     daemon::run(client, options, doors, shutdown).await;
+    onlookers.gone().await;
     giving.abort();
     tracing::info!("stopped");
     Ok(())

@@ -29,8 +29,10 @@ use super::now::Now;
 use super::old_flags::{OldFlags, put_at};
 use super::options::Options;
 use super::outage::Outage;
-use super::queue::{Queue, Sighting};
+use super::pulse::{Pulse, Stuck};
+use super::queue::{Outcome, Queue, Sighting};
 use super::repeats::Repeats;
+use super::systemd::Systemd;
 use super::watcher::{self, Sighted};
 use super::worker::{self, Attempt, session_name};
 use crate::alyx;
@@ -49,6 +51,11 @@ const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// So many sessions more than `workers` may be under way: those that read files, and wait for Alyx.
 const READING_AHEAD: usize = 16;
 
+/// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
+const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
+/// How often the progress is looked at where no systemd wants a sign of life: three times within this.
+const SIGN_WITHIN: Duration = Duration::from_secs(30);
+
 /// What the daemon tells whoever runs it inside another program.
 #[derive(Debug)]
 pub enum Report {
@@ -58,6 +65,8 @@ pub enum Report {
     Attempt {
         /// How.
         attempt: Attempt,
+        /// What it means for its flag.
+        outcome: Outcome,
         /// When it runs again, if it does.
         again_in: Option<Duration>,
     },
@@ -72,6 +81,9 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
     service.remember().await;
     service.look_for_credentials(Now::read());
+    if let Some(within) = systemd.as_ref().and_then(Systemd::watchdog) {
+        service.pulse = Pulse::new(within, Instant::now());
+    }
     service.telling = systemd.map(|systemd| {
         let roots = service.options.roots.iter().map(|root| root.path.clone());
         Telling::new(systemd, roots, Instant::now())
@@ -84,6 +96,7 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
         let now = Now::read();
         service.start_due(now);
         service.tell_systemd(now);
+        service.feel_pulse(now);
         let next = service.next_wake();
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -196,6 +209,9 @@ struct Service {
     restored: HashMap<PathBuf, WaitingRow>,
     journal: Option<Journal>,
     telling: Option<Telling>,
+    pulse: Pulse,
+    /// Why there is no progress.
+    stuck: Option<Stuck>,
     /// Questions to Alyx that are under way.
     asking: usize,
     /// Attempts that have begun, and that have ended.
@@ -218,6 +234,8 @@ impl Service {
     ) -> Self {
         let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         Self {
+            pulse: Pulse::new(SIGN_WITHIN, Instant::now()),
+            stuck: None,
             client,
             old_flags: OldFlags::new(options.warn_after),
             era: 0,
@@ -255,7 +273,8 @@ impl Service {
         let job = if self.may_start() { self.queue.next_due() } else { None };
         let look = self.login_refused.and_then(|refused| refused.look_at);
         let tell = self.telling.as_ref().and_then(Telling::next);
-        [job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
+        let pulse = Some(self.pulse.next());
+        [pulse, job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {

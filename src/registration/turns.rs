@@ -4,6 +4,7 @@
 //! far: a small session waits for one slice of a large one, not for the whole of it, and large ones share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct Turns {
     row: Mutex<Row>,
+    read: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl Turns {
     pub fn new(count: usize) -> Arc<Self> {
         let count = count.max(1);
         let row = Row { count, free: count, surplus: 0, waiting: BTreeMap::new(), arrivals: 0 };
-        Arc::new(Self { row: Mutex::new(row) })
+        Arc::new(Self { row: Mutex::new(row), read: AtomicU64::new(0) })
     }
 
     /// How many turns there are.
@@ -64,6 +66,16 @@ impl Turns {
 
     fn row(&self) -> std::sync::MutexGuard<'_, Row> {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts bytes that were read in a turn.
+    pub fn count_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes were read in all turns so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Waits for a turn. `served`: what the session has had so far, in bytes. Dropping the future gives up the
