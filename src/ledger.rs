@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use rows::{Answered, FileKey, HistoryFilter, OutcomeRow, WaitingRow};
+pub use rows::{Answered, FileKey, HistoryFilter, OutcomeRow, RegisteredRow, WaitingRow};
 use trouble::Trouble;
 
 /// Name of the ledger in the state folder.

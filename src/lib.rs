@@ -12,7 +12,7 @@
 //! | level | module | what it is |
 //! |---|---|---|
 //! | 6 | [`cli`] | what the operator types |
-//! | 5 | [`config`] | YAML to the validated options of every layer |
+//! | 5 | [`config`], [`web`] | YAML to the validated options of every layer; the status page |
 //! | 4 | [`daemon`] | time, tasks, signals: when |
 //! | 3 | [`registration`] | the port of `RegistrationClient`: what, in which order |
 //! | 2 | [`ledger`], [`flag`], [`alyx`], `sandbox` | what is remembered, the flag on disk, the REST client, the embedded Alyx |
@@ -31,4 +31,5 @@ pub mod ledger;
 pub mod registration;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod web;
 pub mod words;

@@ -72,6 +72,8 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("flags: [\"*.flag\"]\n", &[r#":5: flags[0]: "*.flag" is a pattern; write whole file names, one for each kind of flag"#]),
         ("flags: [a.flag, a.flag]\n", &[r#":5: flags[1]: "a.flag" is there twice"#]),
         ("flags: create_me.flag\n", &[r#":5: flags: this must be a list; write ["create_me.flag"]"#]),
+        ("http:\n  listen: 8080\n", &[":6: http.listen: 8080 is not an address with a port (example: 127.0.0.1:9174)"]),
+        ("http:\n  listen: 127.0.0.1\n", &[r#":6: http.listen: "127.0.0.1" is not an address with a port (example: 127.0.0.1:9174)"#]),
         ("session:\n  users: alice\n", &[r#":6: session.users: this must be a list; write ["alice"]"#]),
         ("session:\n  users: [alice, 12]\n", &[":6: session.users: item 2: 12 is no text as it stands; put it in quotes"]),
         ("session:\n  lab: \"\"\n", &[":6: session.lab: this is empty; leave the key out instead"]),
@@ -99,8 +101,8 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
         ("log: *x\n", &[":5: this is not valid YAML: unknown anchor at line 5 column 6"]),
         ("? [a, b]\n: 1\n", &[": a key must be a plain word"]),
         ("watch:\n  require_marker: .\n", &[r#":6: watch.require_marker: "." is not a file name; write the name alone, without a folder"#]),
-        ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log"]),
-        ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log"#]),
+        ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log, http"]),
+        ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log, http"#]),
         ("---\nworkers: 3\n", &[":6: a second document begins here (after ---); write one document only"]),
         ("workers: !secret 5\n", &[":5: workers: a tag (the word after !) means nothing here; leave it out"]),
         ("  username: you\n", &[":5: alyx.username: this key is there twice in its section; keep one of them"]),
@@ -332,6 +334,23 @@ fn outside_the_service_the_name_of_a_credential_is_no_error_of_the_configuration
     assert_eq!(config.alyx.credentials, CredentialSource::NotLoaded(SecretKind::Token));
     let told = config.alyx.credentials.load_with(None, |_| None).unwrap_err().to_string();
     assert!(told.contains("LoadCredential=") && told.contains("alyx.token_file"), "{told}");
+}
+
+#[test]
+fn a_page_that_others_can_reach_is_warned_of() {
+    let listen = |typed: &str| good(&format!("http:\n  listen: \"{typed}\"\n"));
+    assert_eq!(good("").http.listen, None);
+    for local in ["127.0.0.1:9174", "[::1]:9174", "localhost:9174"] {
+        let config = listen(local);
+        assert!(
+            config.http.listen.is_some_and(|at| at.port() == 9174) && config.warnings.is_empty(),
+            "{local}"
+        );
+    }
+    for open in ["0.0.0.0:9174", "[::]:9174", "192.168.1.7:9174"] {
+        let warnings = listen(open).warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("can read the names"), "{open}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -9,8 +9,14 @@ pub(crate) mod characters;
 /// assert_eq!(alyx_registrar::alf::printable("a\nb\u{1b}[2J é"), "a\\nb\\u{1b}[2J é");
 /// ```
 pub fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escaped = |c: char| if is_hidden(c) { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
+}
+
+/// Control characters, and marks that nobody sees: some of them turn the direction of what follows.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 pub mod dataset_name;

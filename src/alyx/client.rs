@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::auth::{Credentials, TokenState};
 use super::authorities::{advice, authorities};
 use super::error::Error;
+use super::observer::{Exchange, Observer};
 use super::pace::Pace;
 use super::page::Page;
 use super::reply::{Answer, Reply};
@@ -59,6 +60,8 @@ pub struct ClientOptions {
     /// Folder in which the token that a password buys is kept for the next start, readable by its owner only.
     /// `None`: each start logs in.
     pub token_folder: Option<PathBuf>,
+    /// Hears of every request.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl ClientOptions {
@@ -72,6 +75,7 @@ impl ClientOptions {
             retry: RetryPolicy::default(),
             max_requests_per_minute: None,
             token_folder: None,
+            observer: None,
         }
     }
 }
@@ -344,11 +348,16 @@ impl Client {
 
     /// Sends once and reads the answer whole.
     pub(super) async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
+        let sent = Instant::now();
         let reply = match request.send().await {
             Ok(response) => self.read_answer(response, what).await,
             Err(error) => self.lost(error),
         };
         self.shared.ended.fetch_add(1, Ordering::Relaxed);
+        if let Some(observer) = &self.shared.options.observer {
+            let status = if let Reply::Answer(answer) = &reply { Some(answer.status) } else { None };
+            observer.exchanged(&Exchange::new(what, status, sent.elapsed()));
+        }
         reply
     }
 

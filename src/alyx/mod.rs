@@ -10,6 +10,7 @@ mod endpoints;
 mod error;
 mod login;
 mod measurement_records;
+mod observer;
 mod one_settings;
 mod pace;
 mod page;
@@ -25,6 +26,7 @@ pub use client::{Client, ClientOptions, Timeouts};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};
 pub use measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+pub use observer::{Exchange, Observer};
 pub use one_settings::{OneSettings, OneSettingsError, one_key};
 pub use records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,

@@ -65,7 +65,16 @@ pub(super) fn credentials(config: &Config) -> Result<Credentials, Exit> {
 
 /// The registration client that the configuration describes. Nothing is sent. Its token is kept in the state folder.
 pub(super) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
-    client_that_keeps(config, credentials, token_folder(&config.state_dir))
+    observed_client(config, credentials, None)
+}
+
+/// As [`client`]; somebody hears of every request.
+pub(super) fn observed_client(
+    config: &Config,
+    credentials: Credentials,
+    observer: Option<Arc<dyn alyx::Observer>>,
+) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, token_folder(&config.state_dir), observer)
 }
 
 /// As [`client`], but nothing is written anywhere.
@@ -73,15 +82,16 @@ pub(super) fn client_that_only_looks(
     config: &Config,
     credentials: Credentials,
 ) -> Result<RegistrationClient, Exit> {
-    client_that_keeps(config, credentials, None)
+    client_that_keeps(config, credentials, None, None)
 }
 
 fn client_that_keeps(
     config: &Config,
     credentials: Credentials,
     token_folder: Option<PathBuf>,
+    observer: Option<Arc<dyn alyx::Observer>>,
 ) -> Result<RegistrationClient, Exit> {
-    registration_client(config, credentials, token_folder).map_err(|error| {
+    registration_client(config, credentials, token_folder, observer).map_err(|error| {
         tracing::error!("{error}");
         Exit::Config
     })
@@ -92,6 +102,7 @@ pub(super) fn registration_client(
     config: &Config,
     credentials: Credentials,
     token_folder: Option<PathBuf>,
+    observer: Option<Arc<dyn alyx::Observer>>,
 ) -> Result<RegistrationClient, alyx::Error> {
     let options = alyx::ClientOptions {
         url: config.alyx.url.to_string(),
@@ -104,6 +115,7 @@ pub(super) fn registration_client(
         retry: alyx::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
         token_folder,
+        observer,
     };
     let alyx = alyx::Client::new(options)?;
     let options = RegistrationOptions {

@@ -139,7 +139,7 @@ fn described(source: &CredentialSource) -> String {
 /// The server, as far as it goes without a login if there is none.
 async fn ask(config: &Config, login: Option<Credentials>, table: &mut Table) {
     let nobody = || Credentials::Token { username: None, token: SecretString::from("none") };
-    let client = assemble::registration_client(config, login.clone().unwrap_or_else(nobody), None);
+    let client = assemble::registration_client(config, login.clone().unwrap_or_else(nobody), None, None);
     let client = match client {
         Ok(client) => client,
         Err(error) => {

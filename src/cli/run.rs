@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
 use super::exit::Exit;
+use super::onlookers::Onlookers;
 use super::{assemble, complain};
 use crate::alyx::Credentials;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::daemon::control::Control;
 use crate::daemon::credentials::CredentialSource;
 use crate::daemon::signals::{self, Asked};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::{self, Doors, Order};
+use crate::daemon::{self, Doors, Order, Questions};
 use crate::ledger::Ledger;
 
 /// Watches until it is told to stop.
@@ -84,7 +85,8 @@ pub(super) async fn watch(
     source: Option<CredentialSource>,
     heard: Heard,
 ) -> Result<(), Exit> {
-    let client = assemble::client(config, credentials)?;
+    let onlookers = Onlookers::new(config);
+    let client = assemble::observed_client(config, credentials, onlookers.observer())?;
     let _locks = assemble::lock(config)?;
     let _state = assemble::lock_state(config)?;
     let roots: Vec<String> = config.data_roots.iter().map(|root| root.path.display().to_string()).collect();
@@ -112,8 +114,11 @@ pub(super) async fn watch(
     let Heard { shutdown, asked } = heard;
     let (orders_in, orders) = mpsc::unbounded_channel();
     let giving = tokio::spawn(give_orders(asked, orders_in));
-    let doors = Doors { orders, control, systemd: Systemd::find(), ..Doors::default() };
+    let questions = Questions::default();
+    let reports = onlookers.start(config, &client, questions.asker(), shutdown.clone());
+    let doors = Doors { reports, orders, control, questions, systemd: Systemd::find() };
     daemon::run(client, options, doors, shutdown).await;
+    onlookers.gone().await;
     giving.abort();
     tracing::info!("stopped");
     Ok(())

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::daemon::control::{Answer, Request, ask};
 use crate::daemon::old_flags::{is_old, put_at};
 use crate::daemon::scan::scan;
-use crate::daemon::status::{SessionState, SessionStatus, Status};
+use crate::daemon::status::{LAST_OUTCOMES, SessionState, SessionStatus, Status};
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
 use crate::flag::FlagFile;
@@ -22,8 +22,6 @@ use crate::words::{self, ago, until};
 
 /// So many sessions of each kind are shown; `--json` shows all.
 const MOST_SHOWN: usize = 20;
-/// So many earlier outcomes are shown.
-const LAST: usize = 10;
 
 /// Shows what is going on.
 pub(super) async fn status(args: &StatusArgs) -> Exit {
@@ -37,11 +35,9 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
     let (status, last) = blocking(move || {
         let ledger = Ledger::existing(&folder, Access::Read);
-        let last = ledger
-            .as_ref()
-            .ok()
-            .and_then(Option::as_ref)
-            .map(|ledger| ledger.history(&HistoryFilter { limit: LAST, ..HistoryFilter::default() }));
+        let last = ledger.as_ref().ok().and_then(Option::as_ref).map(|ledger| {
+            ledger.history(&HistoryFilter { limit: LAST_OUTCOMES, ..HistoryFilter::default() })
+        });
         let status = match ask(&folder, &Request::Status)? {
             Some(Answer::Status(status)) => *status,
             Some(Answer::Refused(reason)) => return Err(reason),
@@ -131,6 +127,9 @@ fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::T
                 daemon.version,
                 daemon.alyx
             ));
+            if let Some(stuck) = &daemon.stuck {
+                line(format!("It is stuck: {stuck}. Look at its log, then restart it."));
+            }
             if let Some(since) = daemon.away_since {
                 line(format!("Alyx has not answered for {}: all sessions wait.", ago(since, now)));
             }
@@ -245,6 +244,7 @@ mod tests {
             away_since: None,
             login_refused_since: None,
             ledger: None,
+            stuck: None,
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! These types are the one list of keys: the checks, the "did you mean" and [`known_keys`] are read off them.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
@@ -61,6 +63,7 @@ pub(super) struct Document {
     pub(super) state_dir: Given<Text>,
     pub(super) timezone: Given<Text>,
     pub(super) log: Option<LogDocument>,
+    pub(super) http: Option<HttpDocument>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,6 +151,12 @@ pub(super) struct RetryDocument {
 pub(super) struct LogDocument {
     pub(super) level: Given<LogLevel>,
     pub(super) format: Given<LogFormat>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HttpDocument {
+    pub(super) listen: Given<SocketAddr>,
 }
 
 /// Every key of the file as a dotted path, sections left out; `data_roots[].path` is a key of a list's item.

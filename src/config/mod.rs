@@ -27,6 +27,7 @@ mod document;
 mod error;
 mod keys;
 mod locate;
+mod monitoring;
 mod names;
 mod roots;
 mod sample;
@@ -36,6 +37,7 @@ mod values;
 mod watch;
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,6 +87,8 @@ pub struct Config {
     pub timezone: Option<TimeZone>,
     /// How much is logged, and in which form.
     pub log: LogConfig,
+    /// The status page.
+    pub http: HttpConfig,
     /// What is allowed but unwise, one line each, for the log at start.
     pub warnings: Vec<String>,
 }
@@ -213,6 +217,13 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// Default [`LogFormat::Text`].
     pub format: LogFormat,
+}
+
+/// The status page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where it listens. Default `None`: there is no page.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The least important line that is still logged.

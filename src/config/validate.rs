@@ -203,6 +203,7 @@ impl Findings {
         }
         let timezone = self.timezone(from.timezone);
         let log = self.log(from.log.unwrap_or_default(), overrides);
+        let http = self.http(from.http.unwrap_or_default());
         Some(Config {
             data_roots,
             flags,
@@ -216,6 +217,7 @@ impl Findings {
             state_dir,
             timezone,
             log,
+            http,
             warnings: std::mem::take(&mut self.warnings),
         })
     }

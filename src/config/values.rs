@@ -1,5 +1,6 @@
 //! Single values: what may stand behind a key, and what to say when something else does.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_yaml::Value;
@@ -158,6 +159,16 @@ impl FromYaml for LogLevel {
 impl FromYaml for LogFormat {
     fn from_yaml(value: &Value) -> Result<Self, String> {
         word(value, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    }
+}
+
+impl FromYaml for SocketAddr {
+    /// `127.0.0.1:9174`, `[::1]:9174`, or `localhost` in place of the first.
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        let typed = value.as_str().map(|typed| typed.replacen("localhost:", "127.0.0.1:", 1));
+        typed.and_then(|typed| typed.parse().ok()).ok_or_else(|| {
+            format!("{} is not an address with a port (example: 127.0.0.1:9174)", shown(value))
+        })
     }
 }
 

@@ -23,13 +23,23 @@ pub(super) struct Sight {
     pub(super) left_lying: bool,
 }
 
-/// Why no sign of life is given.
+/// Why the queue makes no progress, so that no sign of life is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stuck {
     /// What is under way does not get on.
     NothingGetsOn,
     /// What is due is not begun.
     NotStarted,
+}
+
+impl Stuck {
+    /// In words.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::NothingGetsOn => "what is under way does not get on; a disk or network drive may hang",
+            Self::NotStarted => "what is due is not begun",
+        }
+    }
 }
 
 /// The signs of life.
@@ -45,7 +55,7 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// `within`: systemd wants a sign within this time. `patience`: as long as the longest step that shows nothing.
+    /// `within`: somebody wants a sign within this time. `patience`: as long as the longest step that shows nothing.
     pub(super) fn new(within: Duration, patience: Duration, now: Instant) -> Self {
         Self {
             every: within / SIGNS,

@@ -27,8 +27,10 @@ use super::now::Now;
 use super::old_flags::{OldFlags, put_at};
 use super::options::Options;
 use super::outage::Outage;
-use super::queue::{Queue, Sighting};
+use super::pulse::{Pulse, Stuck};
+use super::queue::{Outcome, Queue, Sighting};
 use super::repeats::Repeats;
+use super::systemd::Systemd;
 use super::watcher::{self, Sighted};
 use super::worker::{self, Attempt, session_name};
 use crate::alyx;
@@ -46,6 +48,11 @@ const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// So many sessions more than `workers` may be under way: those that read files, and wait for Alyx.
 const READING_AHEAD: usize = 16;
 
+/// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
+const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
+/// How often the progress is looked at where no systemd wants a sign of life: three times within this.
+const SIGN_WITHIN: Duration = Duration::from_secs(30);
+
 /// What the daemon tells whoever runs it inside another program.
 #[derive(Debug)]
 pub enum Report {
@@ -55,6 +62,8 @@ pub enum Report {
     Attempt {
         /// How.
         attempt: Attempt,
+        /// What it means for its flag.
+        outcome: Outcome,
         /// When it runs again, if it does.
         again_in: Option<Duration>,
     },
@@ -68,9 +77,12 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
     service.remember().await;
+    if let Some(within) = systemd.as_ref().and_then(Systemd::watchdog) {
+        service.pulse = pulse(&service.client, within);
+    }
     service.telling = systemd.map(|systemd| {
         let roots = service.options.roots.iter().map(|root| root.path.clone());
-        Telling::new(systemd, roots, service.client.alyx().request_timeout(), Instant::now())
+        Telling::new(systemd, roots, Instant::now())
     });
     let (rescan, rescans) = mpsc::unbounded_channel();
     let (sightings_in, mut sightings) = mpsc::unbounded_channel();
@@ -88,6 +100,7 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
         let now = Now::read();
         service.start_due(now);
         service.tell_systemd(now);
+        service.feel_pulse(now);
         let next = service.next_wake();
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -117,6 +130,11 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     if let Some(journal) = service.journal.take() {
         journal.close().await;
     }
+}
+
+/// Looks at the progress as often as it takes to give a sign of life within a time.
+fn pulse(client: &RegistrationClient, within: Duration) -> Pulse {
+    Pulse::new(within, LONGEST_STEP + 2 * client.alyx().request_timeout(), Instant::now())
 }
 
 async fn sleep_until(time: Option<Instant>) {
@@ -192,6 +210,9 @@ struct Service {
     restored: HashMap<PathBuf, WaitingRow>,
     journal: Option<Journal>,
     telling: Option<Telling>,
+    pulse: Pulse,
+    /// Why there is no progress.
+    stuck: Option<Stuck>,
     /// Questions to Alyx that are under way.
     asking: usize,
     /// Attempts that have begun, and that have ended.
@@ -215,6 +236,8 @@ impl Service {
         let probing = Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) };
         let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         Self {
+            pulse: pulse(&client, SIGN_WITHIN),
+            stuck: None,
             client,
             old_flags: OldFlags::new(options.warn_after),
             flagged: FlaggedOptions {
@@ -253,7 +276,8 @@ impl Service {
         let job = if self.may_start() { self.queue.next_due() } else { None };
         let look = self.login_refused.and_then(|refused| refused.look_at);
         let tell = self.telling.as_ref().and_then(Telling::next);
-        [job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
+        let pulse = Some(self.pulse.next());
+        [pulse, job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {

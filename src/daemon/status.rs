@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::ledger::{OutcomeRow, WaitingRow};
 
+/// So many outcomes are told beside what goes on.
+pub const LAST_OUTCOMES: usize = 10;
+
 /// What a daemon, or what it left behind, has to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -63,6 +66,9 @@ pub struct DaemonStatus {
     pub login_refused_since: Option<Timestamp>,
     /// Why nothing is remembered, and what to do.
     pub ledger: Option<String>,
+    /// Why the queue makes no progress though it should. A dead Alyx is no reason.
+    #[serde(default)]
+    pub stuck: Option<String>,
 }
 
 /// What a session is doing.
@@ -121,9 +127,14 @@ pub struct SessionStatus {
 }
 
 impl SessionStatus {
+    /// Since when the flag has been there, as far as that is known.
+    pub fn known_at(&self) -> Timestamp {
+        self.put.unwrap_or(self.since)
+    }
+
     /// Those that need a person first, and of each kind the oldest flag.
     pub fn in_order(a: &Self, b: &Self) -> Ordering {
-        let key = |s: &Self| (s.state, s.put.unwrap_or(s.since), s.since);
+        let key = |s: &Self| (s.state, s.known_at(), s.since);
         key(a).cmp(&key(b)).then_with(|| a.session.cmp(&b.session))
     }
 }

@@ -97,6 +97,17 @@ pub struct OutcomeRow {
     pub next: Option<Timestamp>,
 }
 
+/// That a session was registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredRow {
+    /// When.
+    pub at: Timestamp,
+    /// `subject/date/number`, or the folder.
+    pub session: String,
+    /// Size of its datasets in bytes.
+    pub bytes: u64,
+}
+
 /// What [`Ledger::record`] does about the row of a flag that waits.
 #[derive(Debug, Clone, Copy)]
 pub enum Answered<'a> {
@@ -126,6 +137,10 @@ pub struct HistoryFilter {
 /// Times before 1970 and numbers beyond `i64` do not happen on disk; where they do, the row is useless, not wrong.
 fn number(value: u64) -> i64 {
     i64::from_ne_bytes(value.to_ne_bytes())
+}
+
+fn unsigned(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|n| u64::from_ne_bytes(n.to_ne_bytes()))
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -230,6 +245,24 @@ impl Ledger {
             )?;
             let filled = params![filter.subject, filter.date, filter.outcome, filter.session, limit];
             query.query_map(filled, outcome_row)?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        rows.unwrap_or_default()
+    }
+
+    /// The sessions that were registered since a time, the earliest first.
+    pub fn registered_since(&self, since: Timestamp) -> Vec<RegisteredRow> {
+        let rows = self.with(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT at, session, bytes FROM outcome WHERE at >= ?1 AND outcome = 'registered' ORDER BY at, id",
+            )?;
+            let row = |row: &Row<'_>| {
+                Ok(RegisteredRow {
+                    at: time(row, "at")?,
+                    session: row.get("session")?,
+                    bytes: unsigned(row, "bytes")?,
+                })
+            };
+            query.query_map([since.as_millisecond()], row)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         rows.unwrap_or_default()
     }
@@ -385,7 +418,6 @@ fn waiting_row(row: &Row<'_>) -> rusqlite::Result<WaitingRow> {
 }
 
 fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
-    let unsigned = |column: &str| row.get::<_, i64>(column).map(|n| u64::from_ne_bytes(n.to_ne_bytes()));
     Ok(OutcomeRow {
         at: time(row, "at")?,
         session: row.get("session")?,
@@ -395,9 +427,9 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         attempt: row.get("attempt")?,
         outcome: row.get("outcome")?,
         eid: row.get("eid")?,
-        n_files: unsigned("n_files")?,
-        bytes: unsigned("bytes")?,
-        took: Duration::from_millis(unsigned("took")?),
+        n_files: unsigned(row, "n_files")?,
+        bytes: unsigned(row, "bytes")?,
+        took: Duration::from_millis(unsigned(row, "took")?),
         left_out: row.get("left_out")?,
         error: row.get("error")?,
         next_step: row.get("next_step")?,

@@ -118,6 +118,18 @@ fn a_row_that_was_tampered_with_is_not_believed() {
 }
 
 #[test]
+fn what_was_registered_since_a_day_is_told_in_order_and_failures_are_not() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    for (second, word) in [(30, "registered"), (10, "registered"), (20, "retry"), (0, "registered")] {
+        ledger.record(&outcome("KS014/2024-05-01/001", at(second), word), Answered::AsBefore);
+    }
+    let since = ledger.registered_since(at(10));
+    assert_eq!(since.iter().map(|row| row.at).collect::<Vec<_>>(), [at(10), at(30)]);
+    assert_eq!((since[0].session.as_str(), since[0].bytes), ("KS014/2024-05-01/001", u64::MAX));
+}
+
+#[test]
 fn history_is_filtered_and_the_latest_comes_first() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());

@@ -166,6 +166,7 @@ fn go_on(mut open: Box<OpenFile>, how: &Reading, cancel: &CancellationToken) -> 
             Ok(n) => {
                 open.hasher.update(buffer.get(..n).unwrap_or_default());
                 how.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
+                how.turns.count_read(n as u64);
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
@@ -441,6 +442,8 @@ mod tests {
         assert_eq!(how.progress.bytes_known.load(Ordering::Relaxed), 3);
         std::fs::write(&path, "abd").unwrap();
         assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("4911e516e5aa21d327512e0c8b197616"));
+        // Twice, of three times.
+        assert_eq!(how.turns.bytes_read(), 6);
     }
 
     #[test]

@@ -95,6 +95,11 @@ impl RegistrationClient {
         &self.shared.alyx
     }
 
+    /// How many bytes of files were read so far, by all clones. A file whose checksum was remembered is not read.
+    pub fn bytes_read(&self) -> u64 {
+        self.shared.turns.bytes_read()
+    }
+
     pub(super) fn options(&self) -> &RegistrationOptions {
         &self.shared.options
     }

@@ -4,6 +4,7 @@
 //! far: a small session waits for one slice of a large one, not for the whole of it, and large ones share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 pub struct Turns {
     count: usize,
     row: Mutex<Row>,
+    read: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -34,12 +36,22 @@ impl Turns {
     pub fn new(count: usize) -> Arc<Self> {
         let count = count.max(1);
         let row = Row { free: count, waiting: BTreeMap::new(), arrivals: 0 };
-        Arc::new(Self { count, row: Mutex::new(row) })
+        Arc::new(Self { count, row: Mutex::new(row), read: AtomicU64::new(0) })
     }
 
     /// How many turns there are.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Counts bytes that were read in a turn.
+    pub fn count_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes were read in all turns so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Waits for a turn. `served`: what the session has had so far, in bytes. Dropping the future gives up the

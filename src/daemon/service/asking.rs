@@ -68,6 +68,7 @@ impl Service {
                 away_since: self.away_since,
                 login_refused_since: self.login_refused.map(|refused| refused.since),
                 ledger: self.options.ledger.as_ref().and_then(|ledger| ledger.trouble()),
+                stuck: self.stuck.map(|stuck| stuck.text().to_owned()),
             }),
             sessions,
         }

@@ -46,7 +46,7 @@ impl Service {
         if self.queue.job(&attempt.flag).is_none() {
             self.over(&attempt.flag);
         }
-        self.report(Report::Attempt { attempt, again_in });
+        self.report(Report::Attempt { attempt, outcome, again_in });
     }
 
     fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Now) -> Outcome {

@@ -1,4 +1,5 @@
 //! What systemd is told of the service: that it has started, what it is doing, and that its queue makes progress.
+//! Whoever asks for the status hears of the last as well.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{Now, Service};
-use crate::daemon::pulse::{Pulse, Sight, Stuck};
+use crate::daemon::pulse::Sight;
 use crate::daemon::queue::Counts;
 use crate::daemon::systemd::Systemd;
 
@@ -17,23 +18,18 @@ use crate::daemon::systemd::Systemd;
 const SCANNED_WITHIN: Duration = Duration::from_secs(60);
 /// How soon the line of `systemctl status` may change again.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
-const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
-
 /// What systemd knows.
 #[derive(Debug)]
 pub(super) struct Telling {
     systemd: Systemd,
     /// While it starts: the roots that have not been looked at.
     starting: Option<Starting>,
-    pulse: Option<Pulse>,
     /// The line that was told last.
     said: String,
     /// Something has happened since.
     stirred: bool,
     /// When the line may change again.
     say_at: Instant,
-    stuck: bool,
 }
 
 #[derive(Debug)]
@@ -43,21 +39,13 @@ struct Starting {
 }
 
 impl Telling {
-    pub(super) fn new(
-        systemd: Systemd,
-        roots: impl IntoIterator<Item = PathBuf>,
-        request_timeout: Duration,
-        now: Instant,
-    ) -> Self {
-        let patience = LONGEST_STEP + 2 * request_timeout;
+    pub(super) fn new(systemd: Systemd, roots: impl IntoIterator<Item = PathBuf>, now: Instant) -> Self {
         Self {
-            pulse: systemd.watchdog().map(|within| Pulse::new(within, patience, now)),
             systemd,
             starting: Some(Starting { roots: roots.into_iter().collect(), until: now + SCANNED_WITHIN }),
             said: String::new(),
             stirred: true,
             say_at: now,
-            stuck: false,
         }
     }
 
@@ -65,7 +53,7 @@ impl Telling {
     pub(super) fn next(&self) -> Option<Instant> {
         let start = self.starting.as_ref().map(|starting| starting.until);
         let say = (self.starting.is_none() && self.stirred).then_some(self.say_at);
-        [start, say, self.pulse.as_ref().map(Pulse::next)].into_iter().flatten().min()
+        [start, say].into_iter().flatten().min()
     }
 
     pub(super) fn stopping(&self) {
@@ -110,25 +98,33 @@ impl Service {
             }
             (telling.stirred, telling.say_at) = (false, now.instant + STATUS_EVERY);
         }
-        if let Some(pulse) = telling.pulse.as_mut().filter(|pulse| pulse.next() <= now.instant) {
-            let verdict = pulse.look(self.sight(now.instant), now.instant);
-            if verdict.is_ok() {
-                telling.systemd.alive();
-            }
-            if let Err(stuck) = verdict
-                && !telling.stuck
-            {
-                let why = match stuck {
-                    Stuck::NothingGetsOn => "what is under way does not get on",
-                    Stuck::NotStarted => "what is due is not begun",
-                };
+        self.telling = Some(telling);
+    }
+
+    /// Looks now and then whether the queue makes progress. The very last step of each turn of the loop.
+    pub(super) fn feel_pulse(&mut self, now: Now) {
+        if self.pulse.next() > now.instant {
+            return;
+        }
+        let verdict = self.pulse.look(self.sight(now.instant), now.instant);
+        let watchdog =
+            self.telling.as_ref().map(|telling| &telling.systemd).filter(|s| s.watchdog().is_some());
+        if let (Ok(()), Some(systemd)) = (verdict, watchdog) {
+            systemd.alive();
+        }
+        if let Err(stuck) = verdict
+            && self.stuck.is_none()
+        {
+            let why = stuck.text();
+            if watchdog.is_some() {
                 tracing::error!(
                     "the queue is stuck: {why}. systemd will start this program anew; nothing is lost by it"
                 );
+            } else {
+                tracing::error!("the queue is stuck: {why}. Restart this program; nothing is lost by it");
             }
-            telling.stuck = verdict.is_err();
         }
-        self.telling = Some(telling);
+        self.stuck = verdict.err();
     }
 
     /// What the queue looks like right after everything was started that could be.

@@ -1,0 +1,46 @@
+//! An observer: hears of every request, for whoever counts them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// One request that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange<'a> {
+    /// `GET`, `POST` …
+    pub method: &'a str,
+    /// The endpoint without a member's name: `/sessions`. There are a dozen of them.
+    pub endpoint: &'a str,
+    /// The status of the answer; `None`: there was none.
+    pub status: Option<u16>,
+    /// From the sending to the last byte of the answer.
+    pub took: Duration,
+}
+
+/// Hears of every request. It must not block.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// A request was answered, or given up.
+    fn exchanged(&self, exchange: &Exchange<'_>);
+}
+
+impl<'a> Exchange<'a> {
+    /// `what`: method and path, such as `GET /subjects/KS014`.
+    pub(super) fn new(what: &'a str, status: Option<u16>, took: Duration) -> Self {
+        let (method, path) = what.split_once(' ').unwrap_or(("", what));
+        let end = path.bytes().skip(1).position(|byte| byte == b'/').map_or(path.len(), |at| at + 1);
+        Self { method, endpoint: path.get(..end).unwrap_or(path), status, took }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_members_are_no_endpoints() {
+        let endpoint = |what| Exchange::new(what, None, Duration::ZERO).endpoint;
+        assert_eq!(endpoint("GET /sessions"), "/sessions");
+        assert_eq!(endpoint("PATCH /sessions/0b-1/x"), "/sessions");
+        assert_eq!(endpoint("GET /subjects/K%2FS"), "/subjects");
+        assert_eq!(Exchange::new("POST /auth-token", Some(200), Duration::ZERO).method, "POST");
+    }
+}

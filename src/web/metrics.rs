@@ -1,0 +1,278 @@
+//! Metrics: what is counted, and how Prometheus reads it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use prometheus_client::encoding::prometheus_text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
+use crate::alyx::{Exchange, Observer};
+use crate::daemon::Report;
+use crate::daemon::queue::Outcome;
+use crate::daemon::status::{SessionState, SessionStatus, Status};
+use crate::daemon::worker::AttemptResult;
+
+/// Seconds that a request may take.
+const REQUEST_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds that an attempt may take: a session of a few files, or of a night of video.
+const ATTEMPT_SECONDS: [f64; 11] =
+    [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4.0 * 3600.0, 12.0 * 3600.0];
+/// Bytes of a session.
+const SESSION_BYTES: [f64; 8] = [1e6, 1e7, 1e8, 1e9, 1e10, 5e10, 1e11, 1e12];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: Word,
+}
+
+/// A label of which there are a few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Word(&'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: String,
+    endpoint: String,
+    status: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    method: String,
+    endpoint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// Everything that is counted since the start.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    attempts: Family<Ended, Counter>,
+    attempt_seconds: Family<Ended, Histogram>,
+    datasets: Counter,
+    registered_bytes: Counter,
+    session_bytes: Histogram,
+    requests: Family<Request, Counter>,
+    request_seconds: Family<Asked, Histogram>,
+    seen: Seen,
+    /// Held while the values of this moment are put in and told.
+    telling: Mutex<()>,
+}
+
+/// What is not counted but looked at when somebody asks.
+#[derive(Debug, Default)]
+struct Seen {
+    hashed_bytes: Counter,
+    queue: Family<InState, Gauge>,
+    oldest: Gauge<f64, AtomicU64>,
+    old: Gauge,
+    away: Gauge,
+    away_seconds: Gauge<f64, AtomicU64>,
+    login_refused: Gauge,
+    healthy: Gauge,
+}
+
+/// What a scrape looks at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) status: Option<&'a Status>,
+    pub(super) bytes_read: u64,
+    pub(super) healthy: bool,
+    pub(super) now: Timestamp,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(Timestamp::now())
+    }
+}
+
+impl Metrics {
+    /// Nothing is counted yet.
+    pub fn new(started: Timestamp) -> Self {
+        let mut registry = Registry::with_prefix("alyx_registrar");
+        let request_histogram: fn() -> Histogram = || Histogram::new(REQUEST_SECONDS);
+        let attempt_histogram: fn() -> Histogram = || Histogram::new(ATTEMPT_SECONDS);
+        let attempts = Family::<Ended, Counter>::default();
+        // Those that have not happened are 0, so that a rise is seen from the first one on.
+        for outcome in ["registered", "retry", "needs_person", "put_off"] {
+            drop(attempts.get_or_create(&Ended { outcome: Word(outcome) }));
+        }
+        let attempt_seconds = Family::new_with_constructor(attempt_histogram);
+        let (datasets, registered_bytes) = (Counter::default(), Counter::default());
+        let session_bytes = Histogram::new(SESSION_BYTES);
+        let requests = Family::<Request, Counter>::default();
+        let request_seconds = Family::new_with_constructor(request_histogram);
+        let seen = Seen::default();
+        let start = Gauge::<f64, AtomicU64>::default();
+        start.set(started.as_millisecond() as f64 / 1000.0);
+        let build = Info::new(Build { version: env!("CARGO_PKG_VERSION") });
+
+        registry.register("attempts", "Runs of sessions, by how they ended", attempts.clone());
+        registry.register(
+            "attempt_duration_seconds",
+            "How long runs of sessions took",
+            attempt_seconds.clone(),
+        );
+        registry.register("registered_datasets", "Datasets that Alyx has confirmed", datasets.clone());
+        registry.register(
+            "registered_bytes",
+            "Size of the datasets that Alyx has confirmed",
+            registered_bytes.clone(),
+        );
+        registry.register(
+            "session_bytes",
+            "Size of the sessions that were registered",
+            session_bytes.clone(),
+        );
+        registry.register(
+            "hashed_bytes",
+            "Bytes that were read for their checksum",
+            seen.hashed_bytes.clone(),
+        );
+        registry.register("requests", "Requests to Alyx; status none: there was no answer", requests.clone());
+        registry.register(
+            "request_duration_seconds",
+            "How long Alyx took to answer",
+            request_seconds.clone(),
+        );
+        registry.register("queue_sessions", "Flagged sessions, by what they are doing", seen.queue.clone());
+        registry.register(
+            "oldest_flag_age_seconds",
+            "How long ago the oldest flag was put; 0: there is none",
+            seen.oldest.clone(),
+        );
+        registry.register("old_flags", "Flags older than watch.warn_after", seen.old.clone());
+        registry.register("alyx_away", "1: Alyx does not answer", seen.away.clone());
+        registry.register(
+            "alyx_away_seconds",
+            "For how long Alyx has not answered",
+            seen.away_seconds.clone(),
+        );
+        registry.register("login_refused", "1: Alyx refuses the login", seen.login_refused.clone());
+        registry.register("healthy", "0: the daemon is stuck, as /healthz says", seen.healthy.clone());
+        registry.register("start_time_seconds", "When the daemon started, in seconds since 1970", start);
+        registry.register("build", "The version that runs", build);
+        Self {
+            registry,
+            attempts,
+            attempt_seconds,
+            datasets,
+            registered_bytes,
+            session_bytes,
+            requests,
+            request_seconds,
+            seen,
+            telling: Mutex::default(),
+        }
+    }
+
+    /// Counts what the daemon reports, until it ends.
+    pub async fn count(self: Arc<Self>, mut reports: mpsc::UnboundedReceiver<Report>) {
+        while let Some(report) = reports.recv().await {
+            self.reported(&report);
+        }
+    }
+
+    fn reported(&self, report: &Report) {
+        let Report::Attempt { attempt, outcome, .. } = report else { return };
+        let outcome = match (&attempt.result, outcome) {
+            (AttemptResult::Registered(_), _) => "registered",
+            (_, Outcome::Retry { .. }) => "retry",
+            (_, Outcome::NeedsPerson { .. }) => "needs_person",
+            // Nothing was tried, or the files were still changing.
+            (_, Outcome::PutOff { .. } | Outcome::RunAgain { .. }) => "put_off",
+            (_, Outcome::Gone | Outcome::Done) => return,
+        };
+        let ended = Ended { outcome: Word(outcome) };
+        self.attempts.get_or_create(&ended).inc();
+        self.attempt_seconds.get_or_create(&ended).observe(attempt.took.as_secs_f64());
+        if let AttemptResult::Registered(registered) = &attempt.result {
+            self.datasets.inc_by(registered.n_files as u64);
+            self.registered_bytes.inc_by(registered.bytes);
+            self.session_bytes.observe(registered.bytes as f64);
+        }
+    }
+
+    /// All of it in Prometheus' text format.
+    pub(super) fn text(&self, moment: &Moment<'_>) -> String {
+        let _one_at_a_time = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.seen.put(moment);
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Seen {
+    fn put(&self, moment: &Moment<'_>) {
+        let new = moment.bytes_read.saturating_sub(self.hashed_bytes.get());
+        self.hashed_bytes.inc_by(new);
+        self.healthy.set(moment.healthy.into());
+        // Without an answer the values stay as they were: `healthy` says so.
+        let Some(status) = moment.status else { return };
+        let seconds = |since| moment.now.duration_since(since).as_secs_f64().max(0.0);
+        for state in
+            [SessionState::NeedsPerson, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
+        {
+            let count = status.sessions.iter().filter(|session| session.state == state).count();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.queue.get_or_create(&InState { state: Word(label(state)) }).set(count);
+        }
+        let oldest = status.sessions.iter().map(SessionStatus::known_at).min();
+        let old = status.sessions.iter().filter(|session| session.old).count();
+        self.old.set(i64::try_from(old).unwrap_or(i64::MAX));
+        self.oldest.set(oldest.map_or(0.0, seconds));
+        let daemon = status.daemon.as_ref();
+        let away = daemon.and_then(|daemon| daemon.away_since);
+        self.away.set(away.is_some().into());
+        self.away_seconds.set(away.map_or(0.0, seconds));
+        self.login_refused.set(daemon.is_some_and(|daemon| daemon.login_refused_since.is_some()).into());
+    }
+}
+
+fn label(state: SessionState) -> &'static str {
+    match state {
+        SessionState::NeedsPerson => "needs_person",
+        SessionState::Running => "running",
+        SessionState::Retrying => "retrying",
+        SessionState::Waiting => "waiting",
+    }
+}
+
+impl Observer for Metrics {
+    fn exchanged(&self, exchange: &Exchange<'_>) {
+        let (method, endpoint) = (exchange.method.to_owned(), exchange.endpoint.to_owned());
+        let status = exchange.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        let asked = Asked { method: method.clone(), endpoint: endpoint.clone() };
+        self.request_seconds.get_or_create(&asked).observe(exchange.took.as_secs_f64());
+        self.requests.get_or_create(&Request { method, endpoint, status }).inc();
+    }
+}

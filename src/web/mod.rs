@@ -1,0 +1,57 @@
+//! The page: how it goes, over HTTP. For people at `/`, for Prometheus at `/metrics`, for programs at `/status.json`
+//! and for whoever restarts what hangs at `/healthz`.
+//!
+//! It only looks. Nobody can change anything here, and nothing that is secret is shown. It asks the service as
+//! `status` does and reads the ledger; the daemon does not know it and works as well without it.
+
+mod days;
+mod metrics;
+mod news;
+mod page;
+mod plot;
+mod server;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::Asker;
+use crate::registration::RegistrationClient;
+
+pub use metrics::Metrics;
+use news::News;
+
+/// What the page needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The state folder, whose ledger is read.
+    pub state_dir: PathBuf,
+    /// The zone in which times are shown.
+    pub zone: TimeZone,
+}
+
+/// From where the page has what it shows.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Asks the service.
+    pub asker: Asker,
+    /// Knows how much was read.
+    pub client: RegistrationClient,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Shows the page until `shutdown`. Where the address cannot be had, that is told once, and tried again now and then.
+pub async fn serve(options: Options, sources: Sources, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        listener = server::listen(options.listen) => {
+            server::serve(listener, Arc::new(News::new(options, sources)), shutdown.clone()).await;
+        }
+    }
+}
