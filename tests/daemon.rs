@@ -4,7 +4,8 @@ mod common;
 #[path = "common/program.rs"]
 mod program;
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig};
@@ -88,6 +89,68 @@ async fn a_flag_that_is_touched_while_its_session_runs_makes_it_run_again() {
     assert!(!session.is_flagged());
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
     daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_replaced_or_put_back_while_its_session_runs_makes_it_run_again() {
+    let replace = |flag: &Path| {
+        let other = flag.with_extension("new");
+        std::fs::write(&other, "").unwrap();
+        std::fs::rename(other, flag).unwrap();
+    };
+    let put_back = |flag: &Path| {
+        std::fs::remove_file(flag).unwrap();
+        std::fs::write(flag, "").unwrap();
+    };
+    let ways: [&dyn Fn(&Path); 2] = [&replace, &put_back];
+    for change in ways {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = rig.session("cortexlab", "KS014");
+        let flag = session.file("alf/spikes.times.npy", "abc").flag();
+        let gate = Gate::default();
+        alyx.control().add_fault(once("GET", "/datasets", Fault::Hold(gate.clone())));
+        let mut daemon = daemon(&alyx, &rig, "");
+        gate.reached().await;
+        change(&flag);
+        gate.open();
+        // The first run created the session, the second found it.
+        daemon.wait_for("created=true");
+        daemon.wait_for("created=false");
+        assert!(!session.is_flagged());
+        daemon.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_put_back_after_its_session_was_registered_makes_it_run_again() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let mut daemon = daemon(&alyx, &rig, "");
+    daemon.wait_for("created=true");
+    session.file("alf/spikes.clusters.npy", "new").flag();
+    daemon.wait_for("created=false");
+    assert!(!session.is_flagged());
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_name_is_no_text_is_refused_with_what_to_do_and_the_others_are_served() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let subject = rig.root().join(std::ffi::OsStr::from_bytes(b"m\xfcller"));
+    let bad = subject.join("2024-05-01/001");
+    std::fs::create_dir_all(&bad).unwrap();
+    std::fs::write(bad.join("create_me.flag"), "").unwrap();
+    let mut daemon = daemon(&alyx, &rig, "");
+    let line = daemon.wait_for("needs a person");
+    assert!(line.contains("not valid UTF-8: rename it"), "{line}");
+    let good = rig.session("cortexlab", "KS014");
+    good.file("alf/spikes.times.npy", "abc").flag();
+    daemon.wait_for(&format!("session=\"{}\" eid=", good.name()));
+    assert!(bad.join("create_me.flag").exists() && !good.is_flagged());
+    let said = daemon.stop();
+    assert!(!said.iter().any(|line| line.contains("panic")), "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,6 +299,26 @@ async fn a_second_registrar_on_the_same_root_is_refused() {
         assert!(second.text().contains("another alyx-registrar is at work"), "{}", second.text());
     }
     first.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_scan_is_at_work_no_other_registrar_begins() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = Gate::default();
+    alyx.control().add_fault(once("POST", "/sessions", Fault::Hold(gate.clone())));
+    let config = configuration(&alyx, &rig, "");
+    let mut scan = Program::start(program().arg("scan").arg("--config").arg(&config));
+    gate.reached().await;
+    for command in ["run", "scan"] {
+        let mut second = Program::start(program().arg(command).arg("--config").arg(&config));
+        assert_eq!(second.wait().code(), Some(74));
+        assert!(second.text().contains("another alyx-registrar is at work"), "{}", second.text());
+    }
+    gate.open();
+    assert_eq!(scan.wait().code(), Some(0), "{}", scan.text());
+    assert_eq!((alyx.control().sessions().len(), session.is_flagged()), (1, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

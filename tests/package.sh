@@ -166,6 +166,7 @@ expect_not "it is not started before it is configured" active
 expect_not "and will not be at the next boot" enabled
 same "it has never been tried" "$(property ExecMainStartTimestampMonotonic)" 0
 expect "the user of the service is there" inside getent passwd alyx-registrar
+same "who may see its state" "$(inside stat -c '%U %a' /var/lib/alyx-registrar)" "alyx-registrar 750"
 same "who may read the password" "$(inside stat -c '%U %a' /etc/alyx-registrar/password)" "alyx-registrar 600"
 expect "the configuration counts as the administrator's" \
     inside grep -qx /etc/alyx-registrar/config.yaml /var/lib/dpkg/info/alyx-registrar.conffiles
@@ -213,11 +214,14 @@ configured=$(inside md5sum /etc/alyx-registrar/config.yaml)
 before=$(data_as_is)
 same "four sessions lie there" "$(grep -c '[.]npy ' <<<"$before")" 4
 
+inside setpriv --reuid alyx-registrar --regid alyx-registrar --init-groups alyx-registrar check >"$work/said" \
+    || { cat "$work/said"; fail "all is well before it is started"; }
+ok "all is well before it is started"
 flag "$data/001"
 inside systemctl enable --quiet --now alyx-registrar
 expect "it runs" active
 until_ "the first session is registered" gone "$data/001/create_me.flag"
-expect "its state is where systemd says" there /var/lib/alyx-registrar
+expect "its state is where systemd says" there /var/lib/alyx-registrar/ledger.sqlite
 flag "$other"
 inside systemctl enable --quiet --now alyx-registrar@rig2
 until_ "and that of a second daemon" gone "$other/create_me.flag"

@@ -1,8 +1,11 @@
 //! Every way in which a flag can appear is noticed by the watcher, on a real file system.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use alyx_registrar::daemon::watcher::{RootOptions, ScanReason, Sighted, WatchMode};
@@ -67,9 +70,56 @@ async fn a_subject_that_is_removed_and_made_again_many_times_stays_watched() {
     watching.flag_as_it_is(&flag).await;
 }
 
-fn touch(flag: &std::path::Path, seconds: u64) {
+fn touch(flag: &Path, seconds: u64) {
     let file = File::options().write(true).open(flag).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+}
+
+#[tokio::test]
+async fn a_flag_that_is_created_is_noticed_however_it_is_made() {
+    let make_by_name = |flag: &Path| {
+        // Made and never opened: no event tells of a write or of a close.
+        let kind = rustix::fs::FileType::RegularFile;
+        rustix::fs::mknodat(rustix::fs::CWD, flag, kind, 0o644.into(), 0).unwrap();
+    };
+    let with_touch = |flag: &Path| {
+        assert!(std::process::Command::new("touch").arg(flag).status().unwrap().success());
+    };
+    let with_content = |flag: &Path| fs::write(flag, "alf\n").unwrap();
+    let ways: [&dyn Fn(&Path); 3] = [&make_by_name, &with_touch, &with_content];
+    for make in ways {
+        let disk = Disk::new();
+        fs::create_dir_all(disk.path(SESSION)).unwrap();
+        let mut watching = Watching::by_events(&disk).await;
+        let flag = disk.path(SESSION).join("create_me.flag");
+        make(&flag);
+        watching.flag_as_it_is(&flag).await;
+    }
+}
+
+#[tokio::test]
+async fn a_flag_that_is_replaced_by_another_file_is_told_again() {
+    let disk = Disk::new();
+    let flag = disk.flag(SESSION);
+    let mut watching = Watching::by_events(&disk).await;
+    fs::write(disk.path("other"), "").unwrap();
+    fs::rename(disk.path("other"), &flag).unwrap();
+    watching.flag_as_it_is(&flag).await;
+}
+
+#[tokio::test]
+async fn a_flag_in_folders_of_any_name_is_noticed() {
+    let names: [&[u8]; 3] = [b"my mouse", "Mäuse 鼠".as_bytes(), b"m\xfcller"];
+    for name in names {
+        let disk = Disk::new();
+        fs::create_dir(disk.path("lab")).unwrap();
+        let mut watching = Watching::by_events(&disk).await;
+        let subject = disk.path("lab").join(OsStr::from_bytes(name));
+        let flag = flag(&subject.join("2024-05-01/001"));
+        watching.flag_as_it_is(&flag).await;
+        touch(&flag, 7);
+        watching.flag_as_it_is(&flag).await;
+    }
 }
 
 #[tokio::test]
@@ -132,22 +182,37 @@ async fn whole_folders_moved_in_from_outside_are_noticed_at_every_level_and_watc
 }
 
 #[tokio::test]
-async fn a_renamed_subject_takes_its_flags_with_it() {
-    let disk = Disk::new();
-    let old = disk.flag("KS014/2024-05-01/001");
-    let mut watching = Watching::by_events(&disk).await;
-    fs::rename(disk.path("KS014"), disk.path("KS015")).unwrap();
-    let new = disk.path("KS015/2024-05-01/001/create_me.flag");
-    let (mut gone, mut found) = (false, false);
-    while !(gone && found) {
-        match watching.next().await {
-            Sighted::Gone(path) => gone |= path == old,
-            Sighted::Flag(flag) => found |= flag.path == new,
-            _ => {}
+async fn a_folder_that_is_renamed_takes_its_flags_with_it_at_every_level() {
+    let ways = [
+        ("lab", "other", "other/Subjects/KS014/2024-05-01/001"),
+        ("lab/Subjects/KS014", "lab/Subjects/KS015", "lab/Subjects/KS015/2024-05-01/001"),
+        (
+            "lab/Subjects/KS014/2024-05-01",
+            "lab/Subjects/KS014/2024-05-02",
+            "lab/Subjects/KS014/2024-05-02/001",
+        ),
+        (SESSION, "lab/Subjects/KS014/2024-05-01/002", "lab/Subjects/KS014/2024-05-01/002"),
+        // To another subject.
+        (SESSION, "KS015/2024-05-01/001", "KS015/2024-05-01/001"),
+    ];
+    for (from, to, session) in ways {
+        let disk = Disk::new();
+        let old = disk.flag(SESSION);
+        fs::create_dir_all(disk.path(to).parent().unwrap()).unwrap();
+        let mut watching = Watching::by_events(&disk).await;
+        fs::rename(disk.path(from), disk.path(to)).unwrap();
+        let new = disk.path(session).join("create_me.flag");
+        let (mut gone, mut found) = (false, false);
+        while !(gone && found) {
+            match watching.next().await {
+                Sighted::Gone(path) => gone |= path == old,
+                Sighted::Flag(flag) => found |= flag.path == new,
+                _ => {}
+            }
         }
+        touch(&new, 7);
+        watching.flag_as_it_is(&new).await;
     }
-    touch(&new, 7);
-    watching.flag_as_it_is(&new).await;
 }
 
 #[tokio::test]

@@ -12,10 +12,9 @@ use super::assemble;
 use super::exit::Exit;
 use super::progress;
 use super::scan::greet;
-use super::walk::walk;
+use super::walk::{Walked, walk};
 use crate::alf::{SessionPath, printable};
 use crate::alyx::NextStep;
-use crate::config::Config;
 use crate::daemon::signals;
 use crate::registration::{RegistrationClient, SubjectFolders};
 
@@ -55,8 +54,9 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
         Exit::Io
     })?;
     greet(&client).await?;
-    let (folders, mut found) = look(&config, &shutdown).await;
-    let (subjects, misnamed) = sort(folders);
+    let Walked { unflagged, missed, .. } = walk(&config, &shutdown).await;
+    let mut found = Found { folders: unflagged.len(), missed, ..Found::default() };
+    let (subjects, misnamed) = sort(unflagged);
     (found.subjects, found.misnamed) = (subjects.len(), misnamed.len());
     for (folder, why) in misnamed {
         tell(args.json, None, &folder, Some(&why));
@@ -74,28 +74,10 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
     Ok(verdict(&found, cut_off))
 }
 
-/// The session folders without a flag below all roots.
-async fn look(config: &Config, shutdown: &CancellationToken) -> (Vec<PathBuf>, Found) {
-    let (mut folders, mut found) = (Vec::new(), Found::default());
-    for root in &config.data_roots {
-        let Some(scan) = walk(config, root, shutdown).await else {
-            found.missed += 1;
-            continue;
-        };
-        found.missed += scan.problems.len();
-        for problem in &scan.problems {
-            tracing::warn!("{problem}");
-        }
-        folders.extend(scan.unflagged);
-    }
-    found.folders = folders.len();
-    folders.sort();
-    (folders, found)
-}
-
 /// The folders by subject; and those that are named so that Alyx can have no session of them, with the reason. Pure.
-fn sort(folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, String)>) {
+fn sort(mut folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, String)>) {
     let (mut sessions, mut misnamed) = (Vec::new(), Vec::new());
+    folders.sort();
     for folder in folders {
         match SessionPath::parse(&folder) {
             Ok(session) => sessions.push(session),

@@ -12,7 +12,7 @@ use super::args::ScanArgs;
 use super::assemble;
 use super::exit::Exit;
 use super::progress;
-use super::walk::walk;
+use super::walk::{Walked, walk};
 use crate::alyx::NextStep;
 use crate::config::Config;
 use crate::daemon::signals;
@@ -74,19 +74,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     })?;
 
     greet(&client).await?;
-    let mut flags = Vec::new();
-    let mut missed = 0;
-    for root in &config.data_roots {
-        let Some(found) = walk(&config, root, &shutdown).await else {
-            missed += 1;
-            continue;
-        };
-        missed += found.problems.len();
-        for problem in &found.problems {
-            tracing::warn!("{problem}");
-        }
-        flags.extend(found.flags);
-    }
+    let Walked { mut flags, missed, .. } = walk(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
     let mut options = assemble::flagged(&config);

@@ -1,6 +1,6 @@
-//! A data root looked through once, for the commands that end.
+//! The data roots looked through once, for the commands that end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,10 +9,39 @@ use crate::daemon::root::has_marker;
 use crate::daemon::scan::{Scan, Scanner};
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::watcher::WatchTrouble;
+use crate::flag::FlagFile;
+
+/// What was found below all roots.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) flags: Vec<FlagFile>,
+    /// The session folders without a flag.
+    pub(super) unflagged: Vec<PathBuf>,
+    /// How many roots, folders and flags could not be used as they should. Each is told.
+    pub(super) missed: usize,
+}
+
+/// Looks through all data roots.
+pub(super) async fn walk(config: &Config, shutdown: &CancellationToken) -> Walked {
+    let mut walked = Walked::default();
+    for root in &config.data_roots {
+        let Some(scan) = walk_root(config, root, shutdown).await else {
+            walked.missed += 1;
+            continue;
+        };
+        walked.missed += scan.problems.len();
+        for problem in &scan.problems {
+            tracing::warn!("{problem}");
+        }
+        walked.flags.extend(scan.flags);
+        walked.unflagged.extend(scan.unflagged);
+    }
+    walked
+}
 
 /// Looks for the flags below one root, also for those in a wrong place. `None`: the root is not there as it should
 /// be, which is told.
-pub(super) async fn walk(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
+async fn walk_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let (stop, marker) = (shutdown.clone(), root.require_marker.clone());

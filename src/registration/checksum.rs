@@ -350,14 +350,55 @@ mod tests {
         assert!(matches!(read(&fifo, None), Err(Error::Unreadable { .. })));
     }
 
-    #[test]
-    fn a_file_that_grows_while_it_is_read_is_noticed() {
+    /// Writes into the file after its state was noted and before it is read, so many times.
+    #[derive(Debug)]
+    struct Meddler {
+        path: PathBuf,
+        contents: std::sync::Mutex<Vec<&'static str>>,
+    }
+
+    impl KnownChecksums for Meddler {
+        fn find(&self, _: &FileStamp) -> Option<String> {
+            let mut contents = self.contents.lock().unwrap();
+            if let Some(content) = contents.pop() {
+                std::fs::write(&self.path, content).unwrap();
+                // A time that no clock gives: the test does not depend on the clock's grain.
+                let time = SystemTime::UNIX_EPOCH + Duration::from_secs(7 + contents.len() as u64);
+                File::options().write(true).open(&self.path).unwrap().set_modified(time).unwrap();
+            }
+            None
+        }
+
+        fn keep(&self, _: &FileStamp, _: &str) {}
+    }
+
+    fn read_while_written(contents: &[&'static str]) -> (Result<Checksum, Error>, usize) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, "abc").unwrap();
-        let before = FileStamp::of(&std::fs::metadata(&path).unwrap());
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"d").unwrap();
-        assert_ne!(before, FileStamp::of(&std::fs::metadata(&path).unwrap()));
+        std::fs::write(&path, "old").unwrap();
+        let contents = std::sync::Mutex::new(contents.iter().rev().copied().collect());
+        let meddler = Arc::new(Meddler { path: path.clone(), contents });
+        let how = Reading { known: Some(meddler.clone()), ..how(None) };
+        let read = read_as(&path, &how);
+        let left = meddler.contents.lock().unwrap().len();
+        (read, left)
+    }
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_read_is_read_again() {
+        // Longer, shorter, and as long as it was: then only the times tell.
+        for content in ["longer", "a", "abc"] {
+            let md5: String = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+            let read = read_while_written(&[content]).0.unwrap();
+            assert_eq!((read.md5, read.size), (Some(md5), content.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_each_time_it_is_read_is_put_off() {
+        let (read, left) = read_while_written(&["a", "bb", "ccc", "dddd"]);
+        assert!(matches!(read, Err(Error::StillChanging { .. })), "{read:?}");
+        assert_eq!(left, 1, "it was read {READINGS} times");
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! Commands of the program in the manuals: they can be typed as they stand.
+
+use alyx_registrar::cli::args::Cli;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use super::{lines, manuals, quoted};
+
+/// The calls of the program in a line for the shell, each in words.
+fn calls(line: &str) -> Vec<Vec<String>> {
+    let line = line.split(" #").next().unwrap_or_default();
+    let pieces = line.split(['|', '>', ';', '&', '(', ')']);
+    pieces.map(words).filter_map(call).collect()
+}
+
+/// As the shell splits them.
+fn words(piece: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in piece.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c.is_whitespace() => words.push(String::new()),
+            _ => words.last_mut().expect("never empty").push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// From the name of the program on, behind `sudo -u …` and variables; of `cargo run`, what comes after `--`.
+fn call(words: Vec<String>) -> Option<Vec<String>> {
+    let mut rest = words.as_slice();
+    loop {
+        rest = match rest {
+            [sudo, user, _, more @ ..] if sudo == "sudo" && user == "-u" => more,
+            [sudo, more @ ..] if sudo == "sudo" => more,
+            [variable, more @ ..] if variable.contains('=') && !variable.starts_with('-') => more,
+            [cargo, run, more @ ..] if cargo == "cargo" && run == "run" => {
+                let at = more.iter().position(|word| word == "--")?;
+                let typed = more[at + 1..].iter().cloned();
+                return Some(std::iter::once("alyx-registrar".to_owned()).chain(typed).collect());
+            }
+            [program, more @ ..] if program.rsplit('/').next() == Some("alyx-registrar") => {
+                let of_a_form = more.first().is_none_or(|word| {
+                    word.chars().all(char::is_uppercase) || ["…", "="].contains(&word.as_str())
+                });
+                return (!of_a_form).then(|| rest.to_vec());
+            }
+            _ => return None,
+        }
+    }
+}
+
+#[test]
+fn every_command_in_the_manuals_can_be_typed() {
+    let mut typed = 0;
+    for (manual, text) in manuals() {
+        for (block, line) in lines(&text) {
+            let in_line: Vec<&str> = match block {
+                Some("sh") => vec![line],
+                None => {
+                    let is_call =
+                        |code: &&str| code.starts_with("alyx-registrar ") || code.starts_with("sudo ");
+                    quoted(line).filter(is_call).collect()
+                }
+                Some(_) => vec![],
+            };
+            for call in in_line.into_iter().flat_map(calls) {
+                if let Err(error) = Cli::try_parse_from(&call) {
+                    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+                    assert!(asked, "{}: {line}\n{error}", manual.display());
+                }
+                typed += 1;
+            }
+        }
+    }
+    assert!(typed > 20, "{typed}");
+}
+
+#[test]
+fn a_call_is_found_wherever_it_stands_in_a_line() {
+    let found = |line: &str| calls(line).into_iter().map(|call| call.join(" ")).collect::<Vec<_>>();
+    assert_eq!(
+        found("sudo -u me /usr/bin/alyx-registrar check --json | jq ."),
+        ["/usr/bin/alyx-registrar check --json"]
+    );
+    assert_eq!(
+        found("ALYX_PASSWORD=x alyx-registrar exists \"users\" me   # yes?"),
+        ["alyx-registrar exists users me"]
+    );
+    assert_eq!(found("cargo run --release -- demo"), ["alyx-registrar demo"]);
+    assert_eq!(found("sudo systemctl restart alyx-registrar && alyx-registrar COMMAND --help"), [""; 0]);
+}
