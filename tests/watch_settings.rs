@@ -30,6 +30,8 @@ async fn a_root_without_its_marker_is_told_once_and_waited_for() {
     let line = daemon.wait_for("counts as not mounted");
     assert!(line.contains(".mounted"), "{line}");
     std::fs::write(rig.root().join(".mounted"), "").unwrap();
+    // That it is back is told too.
+    daemon.wait_for("data root scanned");
     daemon.wait_for("registered session");
     assert!(!session.is_flagged());
     // Away again, and back: a flag that was put meanwhile is not lost.
@@ -61,6 +63,59 @@ async fn a_scan_of_an_empty_mount_point_is_not_all_well() {
     let mut scan = start("scan", &config);
     assert_eq!(scan.wait().code(), Some(0), "{}", scan.text());
     assert_eq!(alyx.control().sessions().len(), 1);
+}
+
+/// A flag that went while its root was away waits no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_before_a_restart_is_kept_until_the_root_is_back_and_then_looked_at() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (stays, goes) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "nobody_else"));
+    stays.flag();
+    let gone = goes.flag();
+    let watch = "watch:\n  settle: 50 ms\n  poll_interval: 100 ms\n  require_marker: .mounted\n";
+    let config = configuration(&alyx, &rig, watch);
+    let marker = rig.root().join(".mounted");
+    std::fs::write(&marker, "").unwrap();
+    let waiting = || {
+        let mut status = Program::start(program().args(["status", "--json"]).arg("--config").arg(&config));
+        status.wait();
+        let told: serde_json::Value = serde_json::from_str(&status.text()).unwrap();
+        let failures = |session: &serde_json::Value| session["failures"].as_u64().unwrap();
+        let sessions = told["sessions"].as_array().unwrap();
+        sessions.iter().map(|session| (session["session"].clone(), failures(session))).collect::<Vec<_>>()
+    };
+    let mut daemon = start("run", &config);
+    daemon.wait_for("needs a person");
+    daemon.wait_for("needs a person");
+    daemon.stop();
+    std::fs::remove_file(&marker).unwrap();
+    std::fs::remove_file(gone).unwrap();
+    let mut daemon = start("run", &config);
+    daemon.wait_for("counts as not mounted");
+    std::fs::write(&marker, "").unwrap();
+    daemon.wait_for("data root scanned");
+    daemon.stop();
+    assert_eq!(waiting(), [(stays.name().into(), 1)]);
+    // Nor does it come back with the flag: that one starts anew.
+    goes.flag();
+    assert_eq!(waiting().iter().map(|(_, failures)| failures).sum::<u64>(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_tells_a_flag_inside_a_folder_of_a_session() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").file("alf/create_me.flag", "");
+    let config = configuration(&alyx, &rig, "");
+    let mut scan = start("scan", &config);
+    assert_eq!(scan.wait().code(), Some(1), "{}", scan.text());
+    let advice = format!("move it into the folder of its session, {:?}", session.folder);
+    assert!(scan.text().contains(&advice), "{}", scan.text());
+    std::fs::rename(session.folder.join("alf/create_me.flag"), session.folder.join("create_me.flag"))
+        .unwrap();
+    let mut scan = start("scan", &config);
+    assert_eq!(scan.wait().code(), Some(0), "{}", scan.text());
+    assert!(!session.is_flagged());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -398,7 +398,7 @@ impl Service {
 
     fn scanned(&mut self, summary: watcher::ScanSummary) {
         self.root_seen(&summary.root);
-        if summary.reason == watcher::ScanReason::Start {
+        if matches!(summary.reason, watcher::ScanReason::Start | watcher::ScanReason::NewRoot) {
             tracing::info!(
                 root = %summary.root.display(),
                 flags = summary.flags,
