@@ -16,7 +16,7 @@ use alyx_registrar::registration::advice::Kind;
 use alyx_registrar::registration::{RegistrationClient, RegistrationOptions};
 use common::{AT_MOST, Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
 use fault_proxy::{Proxy, Rule, Trouble};
-use program::{Configuration, program};
+use program::{Configuration, output, program};
 use tls::Authority;
 
 /// What comes of a run.
@@ -197,7 +197,7 @@ async fn an_expired_certificate_is_named_and_nothing_is_sent() {
         .write(&rig.beside("etc"));
     let mut command = program();
     command.arg("scan").arg("--config").arg(config).env("SSL_CERT_FILE", &trusted).env_remove("SSL_CERT_DIR");
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || output(&mut command)).await.unwrap();
     let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(69), "{told}");
     assert!(told.to_lowercase().contains("expired"), "{told}");

@@ -92,7 +92,11 @@ fn wait(hears: &Receiver<Event>, point: Option<&Point>) -> bool {
     let end = Instant::now() + AT_MOST;
     let mut said = Vec::new();
     loop {
-        match hears.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        let event = hears.recv_timeout(end.saturating_duration_since(Instant::now()));
+        if let Ok(Event::Said(line)) = &event {
+            common::secrets::none_in(line, "a daemon");
+        }
+        match event {
             Ok(Event::Killed) => return true,
             Ok(Event::Said(line)) if line.contains("outcome=\"registered\"") => return false,
             Ok(Event::Said(line)) => said.push(line),

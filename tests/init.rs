@@ -41,6 +41,7 @@ fn init_with_password(rig: &Rig, words: &[&str], password: &str) -> Said {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
+    common::secrets::none_in([&output.stdout[..], &output.stderr].concat(), "init");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }

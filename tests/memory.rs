@@ -16,7 +16,7 @@ use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
 use alyx_registrar::registration::{Error, Progress};
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig, Session, with_files};
-use program::{Configuration, Program, program};
+use program::{Configuration, Program, output, program};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -33,13 +33,13 @@ fn start(config: &Path) -> Program {
 
 /// Runs a command beside the daemon; its exit code and what it printed.
 fn say(words: &[&str], config: &Path) -> (i32, String) {
-    let output = program().args(words).arg("--config").arg(config).output().unwrap();
+    let output = output(program().args(words).arg("--config").arg(config));
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), text)
 }
 
 fn status(config: &Path) -> Value {
-    let output = program().args(["status", "--json", "--config"]).arg(config).output().unwrap();
+    let output = output(program().args(["status", "--json", "--config"]).arg(config));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -220,7 +220,7 @@ async fn what_scan_did_is_remembered_with_the_rest_and_it_makes_no_ledger_of_its
 fn without_a_daemon_and_without_a_ledger_there_is_an_answer_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let say = |words: &[&str]| {
-        let output = program().args(words).arg("--state-dir").arg(folder.path()).output().unwrap();
+        let output = output(program().args(words).arg("--state-dir").arg(folder.path()));
         output.status.code().unwrap()
     };
     assert_eq!(say(&["status"]), 69);

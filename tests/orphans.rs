@@ -11,7 +11,7 @@ use alyx_registrar::alyx::SessionRequest;
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session, snapshot};
 use futures_util::StreamExt;
-use program::{Configuration, Program, program};
+use program::{Configuration, Program, output, program};
 use serde_json::Value;
 
 fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
@@ -21,7 +21,7 @@ fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
 }
 
 fn orphans(config: &PathBuf, more: &[&str]) -> Output {
-    program().args(["scan", "--orphans", "--config"]).arg(config).args(more).output().unwrap()
+    output(program().args(["scan", "--orphans", "--config"]).arg(config).args(more))
 }
 
 /// The lines of `--json`.

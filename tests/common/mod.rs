@@ -5,6 +5,8 @@
 //! mainenlab), and the repositories of those labs.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod secrets;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,7 +49,7 @@ impl Alyx {
         Self {
             url: sandbox.url().to_owned(),
             user: "test_user".to_owned(),
-            password: "TapetesBloc18".to_owned(),
+            password: secrets::PASSWORD.to_owned(),
             sandbox: Some(sandbox),
         }
     }
@@ -111,6 +113,13 @@ impl Alyx {
 /// A data root on disk.
 pub struct Rig {
     folder: TempDir,
+}
+
+impl Drop for Rig {
+    /// No log, ledger, state or file of a session holds a secret, whatever the test was about.
+    fn drop(&mut self) {
+        secrets::none_below(self.folder.path());
+    }
 }
 
 /// A session folder of a rig.

@@ -3,9 +3,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+use crate::common::secrets;
 
 /// A running program. Dropping it kills it.
 pub struct Program {
@@ -40,6 +42,16 @@ pub fn program() -> Command {
     command
 }
 
+/// Runs a command to its end. Every program of a test is run by this or by [`Program::start`], which search what it
+/// says for secrets.
+pub fn output(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let who = format!("{:?} {:?}", command.get_program(), command.get_args());
+    secrets::none_in(&output.stdout, &who);
+    secrets::none_in(&output.stderr, &who);
+    output
+}
+
 impl Program {
     /// Starts a command and reads what it says on both outputs.
     pub fn start(command: &mut Command) -> Self {
@@ -65,12 +77,25 @@ impl Program {
     pub fn wait_for(&mut self, text: &str) -> String {
         let end = Instant::now() + crate::common::AT_MOST;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            self.said.push(line.clone());
+            self.hear(line.clone());
             if line.contains(text) {
                 return line;
             }
         }
         panic!("it never said {text:?}, but:\n{}", self.said.join("\n"));
+    }
+
+    fn hear(&mut self, line: String) {
+        // The sandbox says with which password one logs in to it: it guards nothing.
+        if !line.contains("An Alyx for trying things out") {
+            secrets::none_in(&line, "a program");
+        }
+        self.said.push(line);
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it is still running.
@@ -89,10 +114,10 @@ impl Program {
         let end = Instant::now() + crate::common::AT_MOST;
         loop {
             match self.lines.recv_timeout(Duration::from_millis(20)) {
-                Ok(line) => self.said.push(line),
+                Ok(line) => self.hear(line),
                 Err(_) => {
                     if let Some(status) = self.child.try_wait().unwrap() {
-                        self.said.extend(self.lines.try_iter());
+                        Vec::from_iter(self.lines.try_iter()).into_iter().for_each(|line| self.hear(line));
                         return status;
                     }
                     assert!(Instant::now() < end, "it does not end; it said:\n{}", self.said.join("\n"));
@@ -119,6 +144,10 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What it said after the last wait.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(20)) {
+            self.hear(line);
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::Instant;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
+use crate::common::secrets;
+
 /// A program at a terminal of its own. Dropping it kills the program.
 pub struct Terminal {
     child: Child,
@@ -88,5 +90,6 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        secrets::none_in(&self.said, "a program at a terminal");
     }
 }

@@ -43,7 +43,7 @@ impl Said {
 
 /// Runs the program with a home that holds nothing, unless a test put something there.
 pub fn run(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
+    let output = crate::program::output(command);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Said { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
 }
