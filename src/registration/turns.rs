@@ -78,16 +78,6 @@ impl Turns {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that were read in a turn.
-    pub fn count_read(&self, bytes: u64) {
-        self.read.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// How many bytes were read in all turns so far.
-    pub fn bytes_read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-
     /// Waits for a turn. `served`: what the session has had so far, in bytes. Dropping the future gives up the
     /// place in the row.
     pub async fn take(self: &Arc<Self>, served: u64) -> Turn {

@@ -13,7 +13,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     pieces.map(words).filter_map(call).collect()
 }
 
-/// As the shell splits them.
+/// As the shell splits them, without what is read from a file.
 fn words(piece: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -25,7 +25,7 @@ fn words(piece: &str) -> Vec<String> {
             _ => words.last_mut().expect("never empty").push(c),
         }
     }
-    words.retain(|word| !word.is_empty());
+    words.retain(|word| !word.is_empty() && !word.starts_with('<'));
     words
 }
 

@@ -18,10 +18,9 @@ fn anchor(heading: &str) -> String {
 
 fn has_heading(file: &Path, wanted: &str) -> bool {
     let text = std::fs::read_to_string(file).unwrap();
-    let found = lines(&text)
+    lines(&text)
         .into_iter()
-        .any(|(block, line)| block.is_none() && line.starts_with('#') && anchor(line) == wanted);
-    found
+        .any(|(block, line)| block.is_none() && line.starts_with('#') && anchor(line) == wanted)
 }
 
 #[test]

@@ -48,12 +48,13 @@ impl Said {
 
 /// Functions and variants that are handed a reason for a person: the last names of the path before the parenthesis, and
 /// how many words make a reason of what is in there.
-const HANDED_A_REASON: [(&[&str], usize); 6] = [
+const HANDED_A_REASON: [(&[&str], usize); 7] = [
     (&["refuse"], 2),
     (&["warnings", "push"], 2),
     (&["Error", "Invalid"], 2),
     (&["Error", "Options"], 2),
     (&["Failure", "new"], 3),
+    (&["Refusal", "new"], 3),
     (&["Err"], 3),
 ];
 
