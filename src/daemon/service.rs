@@ -126,11 +126,6 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     }
 }
 
-/// Looks at the progress as often as it takes to give a sign of life within a time.
-fn pulse(client: &RegistrationClient, within: Duration) -> Pulse {
-    Pulse::new(within, LONGEST_STEP + 2 * client.alyx().request_timeout(), Instant::now())
-}
-
 async fn sleep_until(time: Option<Instant>) {
     if let Some(time) = time {
         tokio::time::sleep_until(time.into()).await;
