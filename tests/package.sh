@@ -125,7 +125,7 @@ first_process() {
 }
 until_ "the machine is up" first_process
 
-"$target/release/alyx-registrar" sandbox --listen 127.0.0.1:0 >"$work/sandbox" 2>&1 &
+"$work/next/usr/bin/alyx-registrar" sandbox --listen 127.0.0.1:0 >"$work/sandbox" 2>&1 &
 sandbox=$!
 sandbox_tells() { grep -q 'http://' "$work/sandbox"; }
 until_ "the Alyx is up" sandbox_tells
