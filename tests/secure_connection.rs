@@ -25,6 +25,8 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A configuration for an address, with more lines for its section `alyx`.
 fn configuration(rig: &Rig, alyx: &Alyx, url: &str, more: &str) -> PathBuf {
     let (user, password) = (alyx.user.clone(), alyx.password.clone());
+    // An empty root might be a disk that is not mounted.
+    rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
     let file =
         Configuration { roots: vec![rig.root()], url: url.into(), user, password, more: String::new() }
             .write(&rig.beside("etc"));

@@ -1,5 +1,6 @@
 //! `check`: whether all is well before anything is registered. It looks and changes nothing.
 
+mod at_work;
 mod folders;
 mod row;
 mod server;
@@ -58,7 +59,7 @@ async fn look(args: &CheckArgs, table: &mut Table) {
     });
     // The daemon itself has five seconds to answer.
     let for_thread = config.clone();
-    match in_time(2 * GLANCE_WITHIN, move |_| folders::at_work(&for_thread)).await {
+    match in_time(2 * GLANCE_WITHIN, move |_| at_work::rows(&for_thread)).await {
         Some(rows) => table.extend(rows),
         None => table.add(silent("daemon", &config.state_dir.display().to_string())),
     }

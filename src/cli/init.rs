@@ -4,7 +4,7 @@ mod answers;
 mod files;
 mod terminal;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -13,6 +13,7 @@ use super::args::{InitArgs, whole};
 use super::complain;
 use super::exit::Exit;
 use super::people::Person;
+use crate::alyx::OneSettingsError;
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace};
 use answers::{Draft, Found};
 use files::NewFile;
@@ -22,14 +23,48 @@ use terminal::Terminal;
 const OPEN_TO_THE_SERVICE: &str = "/data";
 
 /// Why nothing was written.
-pub(super) struct Refusal {
-    exit: Exit,
-    reason: String,
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// Somebody has made this file.
+    #[error("{0:?} is there already and stays as it is; --force replaces it")]
+    Taken(PathBuf),
+    /// The system does not allow it.
+    #[error("{path:?} cannot be written ({source}); use sudo, or choose another place")]
+    Unwritable { path: PathBuf, source: io::Error },
+    /// The system does not tell.
+    #[error("{doing} cannot be had ({source})")]
+    System { doing: &'static str, source: io::Error },
+    /// Ctrl-C, or the end of what is typed.
+    #[error("stopped; nothing was written")]
+    Stopped,
+    /// The configuration would not be accepted; a line each.
+    #[error("{0}")]
+    Answers(String),
+    /// The settings that were named cannot be used.
+    #[error("--one-settings: {0}")]
+    OneSettings(#[from] OneSettingsError),
+    /// A configuration is text.
+    #[error("{0:?} is not UTF-8 text and cannot stand in the configuration; choose another name")]
+    NotText(PathBuf),
+    /// Nobody is there to be asked.
+    #[error("there is no default for this: {0}; type it, or run init on a terminal")]
+    Missing(String),
+    /// `--password-stdin`, and nothing came.
+    #[error("no password came on standard input; pipe it in, or leave --password-stdin out")]
+    NoPassword,
 }
 
 impl Refusal {
-    fn new(exit: Exit, reason: impl ToString) -> Self {
-        Self { exit, reason: reason.to_string() }
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Taken(_) | Self::Unwritable { .. } | Self::System { .. } => Exit::Io,
+            Self::Stopped => Exit::Interrupted,
+            Self::Answers(_)
+            | Self::OneSettings(_)
+            | Self::NotText(_)
+            | Self::Missing(_)
+            | Self::NoPassword => Exit::Usage,
+        }
     }
 }
 
@@ -38,20 +73,20 @@ pub(super) async fn init(args: &InitArgs) -> Exit {
     match init_with(args).await {
         Ok(()) => Exit::Success,
         Err(refusal) => {
-            complain(refusal.reason);
-            refusal.exit
+            complain(&refusal);
+            refusal.exit()
         }
     }
 }
 
 async fn init_with(args: &InitArgs) -> Result<(), Refusal> {
-    let here = std::env::current_dir()
-        .map_err(|error| Refusal::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
+    let here =
+        std::env::current_dir().map_err(|source| Refusal::System { doing: "the working folder", source })?;
     let target = whole(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
     files::refuse_taken(&target, args.force)?;
     let found = Found::look(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
-    let password = if args.yes || !std::io::stdin().is_terminal() {
+    let password = if args.yes || !io::stdin().is_terminal() {
         let typed = args.password_stdin.then(terminal::password_from_pipe).transpose()?;
         draft.take_defaults(&found);
         typed

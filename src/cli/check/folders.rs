@@ -1,19 +1,14 @@
-//! The part of `check` on this computer: data roots, watches, the state folder, and a daemon that is running.
+//! The part of `check` that is about folders: data roots, watches, and the state folder.
 
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::row::{Row, several};
 use crate::cli::exit::Exit;
-use crate::config::Config;
-use crate::daemon::control::{Answer, Request, ask};
-use crate::daemon::lock::{root_in_use, state_in_use};
-use crate::daemon::status::DaemonStatus;
 use crate::daemon::survey::{RootSurvey, StateSurvey};
 use crate::daemon::watcher::{RootOptions, WatchMode, WatchOptions, WatchTrouble, suggested_limit};
-use crate::ledger::Ledger;
 use crate::words;
 
 /// With less room than this, the ledger is soon in trouble.
@@ -165,61 +160,6 @@ pub(super) fn state(state_dir: &Path, found: &StateSurvey) -> Row {
     }
     let made = if found.exists { "" } else { " will be made at the first start" };
     Row::ok(CHECK, format!("{path}{made}, {free}"))
-}
-
-/// The ledger, the daemon, and whoever else is at work. Blocks.
-pub(super) fn at_work(config: &Config) -> Vec<Row> {
-    let ledger = match Ledger::look(&config.state_dir) {
-        Ok(None) => Row::ok("ledger", "none yet"),
-        Ok(Some(size)) => Row::ok("ledger", words::bytes(size)),
-        Err(trouble) => Row::warning("ledger", trouble, ""),
-    };
-    let daemon = match ask(&config.state_dir, &Request::Status) {
-        Ok(Some(Answer::Status(status))) => match status.daemon {
-            Some(daemon) => running(&daemon, config, Timestamp::now()),
-            None => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
-        },
-        Ok(Some(_)) => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
-        Ok(None) => not_running(config),
-        Err(reason) => Row::warning("daemon", reason, ""),
-    };
-    vec![ledger, daemon]
-}
-
-fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
-    let found = format!(
-        "running for {} (process {}, version {})",
-        words::ago(daemon.since, now),
-        daemon.pid,
-        daemon.version
-    );
-    let ours = env!("CARGO_PKG_VERSION");
-    if daemon.version != ours {
-        let told = format!("{found}; this program is version {ours}");
-        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
-    }
-    if daemon.alyx.trim_end_matches('/') != config.alyx.url.as_str().trim_end_matches('/') {
-        let told = format!("{found}, for {}, and not as this configuration says", daemon.alyx);
-        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
-    }
-    Row::ok("daemon", found)
-}
-
-/// Without a daemon of this state folder, somebody else may be at work on the data.
-fn not_running(config: &Config) -> Row {
-    let taken = |what: &Path| {
-        Row::problem(
-            "daemon",
-            Exit::Io,
-            format!("another alyx-registrar is at work on {}", what.display()),
-            "stop that one first (systemctl stop alyx-registrar), or leave the flags to it",
-        )
-    };
-    if state_in_use(&config.state_dir) {
-        return taken(&config.state_dir);
-    }
-    let at = config.data_roots.iter().find_map(|root| root_in_use(&root.path));
-    at.map_or_else(|| Row::ok("daemon", "not running"), |at| taken(&at))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::files::is_taken;
 use super::terminal::Terminal;
-use super::{Exit, InitArgs, Person, Refusal, whole};
+use super::{InitArgs, Person, Refusal, whole};
 use crate::alyx::OneSettings;
 use crate::config::{Answers, SecretPlace};
 
@@ -22,8 +22,7 @@ impl Found {
     pub(super) fn look(args: &InitArgs, here: &Path) -> Result<Self, Refusal> {
         if let Some(typed) = &args.one_settings {
             let folder = whole(typed, here);
-            let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref())
-                .map_err(|error| Refusal::new(Exit::Usage, format!("--one-settings: {error}")))?;
+            let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref())?;
             return Ok(Self { folder: Some(folder), settings: Some(settings) });
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -62,9 +61,7 @@ pub(super) struct Draft {
 
 /// A path as text: the configuration is one.
 fn text(path: &Path) -> Result<String, Refusal> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        Refusal::new(Exit::Usage, format!("{path:?} is not UTF-8 text and cannot stand in the configuration"))
-    })
+    path.to_str().map(str::to_owned).ok_or_else(|| Refusal::NotText(path.to_owned()))
 }
 
 impl Draft {
@@ -125,7 +122,7 @@ impl Draft {
             .filter(|error| error.key.starts_with(key))
             .map(|error| format!("{}: {}", question_of(&error.key), error.message))
             .collect();
-        if told.is_empty() { Ok(()) } else { Err(Refusal::new(Exit::Usage, told.join("\n"))) }
+        if told.is_empty() { Ok(()) } else { Err(Refusal::Answers(told.join("\n"))) }
     }
 
     /// Without a person to ask: what ONE knows, and the defaults.
@@ -225,7 +222,7 @@ impl Draft {
             take(self, answer);
             match self.judge(key) {
                 Ok(()) => return Ok(()),
-                Err(refusal) => terminal.tell(&refusal.reason),
+                Err(refusal) => terminal.tell(&refusal.to_string()),
             }
         }
     }
@@ -244,10 +241,7 @@ impl Draft {
             missing.push("--user NAME");
         }
         if !missing.is_empty() {
-            return Err(Refusal::new(
-                Exit::Usage,
-                format!("there is no default for this: {}", missing.join(", ")),
-            ));
+            return Err(Refusal::Missing(missing.join(", ")));
         }
         self.judge("")?;
         let username = self.username.clone();

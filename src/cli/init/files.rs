@@ -7,7 +7,6 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Refusal;
-use crate::cli::exit::Exit;
 use crate::cli::people::Person;
 use crate::config::SAMPLE;
 
@@ -33,26 +32,11 @@ pub(super) fn is_taken(path: &Path) -> bool {
 /// Whoever has answered questions should not hear only then that it was for nothing.
 pub(super) fn refuse_taken(path: &Path, replace: bool) -> Result<(), Refusal> {
     if !replace && is_taken(path) {
-        return Err(is_there(path));
+        return Err(Refusal::Taken(path.to_owned()));
     }
     let nearest = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
     rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK)
-        .map_err(|error| cannot(path, &std::io::Error::from(error)))
-}
-
-fn is_there(path: &Path) -> Refusal {
-    Refusal::new(
-        Exit::Io,
-        format!("{} is there already and stays as it is; --force replaces it", path.display()),
-    )
-}
-
-fn cannot(path: &Path, error: &std::io::Error) -> Refusal {
-    let advice = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => "; with sudo it can",
-        _ => "",
-    };
-    Refusal::new(Exit::Io, format!("{} cannot be written ({error}){advice}", path.display()))
+        .map_err(|error| Refusal::Unwritable { path: path.to_owned(), source: error.into() })
 }
 
 impl NewFile<'_> {
@@ -60,8 +44,10 @@ impl NewFile<'_> {
     pub(super) fn write(&self, content: &[u8]) -> Result<(), Refusal> {
         self.try_to(content).map_err(|error| match error.kind() {
             // The folder may be a file, too.
-            std::io::ErrorKind::AlreadyExists if self.path.symlink_metadata().is_ok() => is_there(self.path),
-            _ => cannot(self.path, &error),
+            std::io::ErrorKind::AlreadyExists if self.path.symlink_metadata().is_ok() => {
+                Refusal::Taken(self.path.to_owned())
+            }
+            _ => Refusal::Unwritable { path: self.path.to_owned(), source: error },
         })
     }
 
@@ -108,7 +94,7 @@ mod tests {
         assert!(file(false).write(b"one").is_ok());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(refuse_taken(&path, false).is_err() && refuse_taken(&path, true).is_ok());
-        assert!(file(false).write(b"two").is_err_and(|r| r.exit == Exit::Io && r.reason.contains("--force")));
+        assert!(file(false).write(b"two").is_err_and(|refusal| matches!(refusal, Refusal::Taken(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert!(file(true).write(b"two").is_ok());
         assert_eq!(std::fs::read(&path).unwrap(), b"two");

@@ -7,7 +7,6 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Refusal;
-use crate::cli::exit::Exit;
 
 /// The terminal of this process.
 pub(super) struct Terminal {
@@ -15,14 +14,10 @@ pub(super) struct Terminal {
     interrupts: Signal,
 }
 
-fn stopped() -> Refusal {
-    Refusal::new(Exit::Interrupted, "stopped; nothing was written")
-}
-
 impl Terminal {
     pub(super) fn new() -> Result<Self, Refusal> {
-        let interrupts = signal(SignalKind::interrupt())
-            .map_err(|error| Refusal::new(Exit::Io, format!("signals cannot be received: {error}")))?;
+        let interrupts =
+            signal(SignalKind::interrupt()).map_err(|source| Refusal::System { doing: "signals", source })?;
         Ok(Self { interrupts })
     }
 
@@ -57,12 +52,12 @@ impl Terminal {
         });
         let line = tokio::select! {
             line = reading => line,
-            _ = self.interrupts.recv() => return Err(stopped()),
+            _ = self.interrupts.recv() => return Err(Refusal::Stopped),
         };
         match line {
             Ok(Ok(line)) if !line.is_empty() => Ok(line),
             // Ctrl-D, or the terminal is gone.
-            _ => Err(stopped()),
+            _ => Err(Refusal::Stopped),
         }
     }
 }
@@ -96,9 +91,7 @@ pub(super) fn password_from_pipe() -> Result<SecretString, Refusal> {
     let line = line.trim_end_matches(['\r', '\n']);
     match read {
         Ok(_) if !line.trim().is_empty() => Ok(SecretString::from(line)),
-        Ok(_) => Err(Refusal::new(Exit::Usage, "no password came on standard input")),
-        Err(error) => {
-            Err(Refusal::new(Exit::Usage, format!("no password can be read from standard input ({error})")))
-        }
+        Ok(_) => Err(Refusal::NoPassword),
+        Err(source) => Err(Refusal::System { doing: "standard input", source }),
     }
 }
