@@ -90,8 +90,8 @@ async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
     // What a program reads is what the command says, apart from the moment.
     let (status, json) = get(&page, "status.json").await;
     let json: Value = serde_json::from_str(&json).unwrap();
-    let typed = program().args(["status", "--json", "--state-dir"]).arg(rig.beside("etc/state")).output();
-    let typed: Value = serde_json::from_slice(&typed.unwrap().stdout).unwrap();
+    let typed = output(program().args(["status", "--json", "--state-dir"]).arg(rig.beside("etc/state")));
+    let typed: Value = serde_json::from_slice(&typed.stdout).unwrap();
     assert_eq!((status, &json["daemon"], &json["last"]), (200, &typed["daemon"], &typed["last"]));
     assert_eq!(json["sessions"][0]["session"], typed["sessions"][0]["session"]);
     assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1));
