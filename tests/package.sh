@@ -191,6 +191,15 @@ waits() { [[ $(property StatusText) == *"no password or token"* ]]; }
 until_ "without a password it says so, and waits" waits
 expect "for as long as it takes" active
 inside systemctl stop alyx-registrar
+state() { [[ $(property ActiveState) == "$1" ]]; }
+inside cp -p /etc/alyx-registrar/config.yaml /root/sample.yaml
+inside sh -c 'echo "no_such_key: 1" >>/etc/alyx-registrar/config.yaml'
+inside systemctl start alyx-registrar 2>/dev/null || true
+until_ "with a configuration that cannot be understood it ends" state failed
+same "with the code that says why" "$(property ExecMainStatus)" 78
+same "and is not started over and over" "$(property NRestarts)" 0
+inside systemctl reset-failed alyx-registrar
+inside cp -p /root/sample.yaml /etc/alyx-registrar/config.yaml
 
 # -- configured
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session};
 use notify_socket::NotifySocket;
-use program::{Configuration, Program, program};
+use program::{Configuration, Program, output, program};
 
 /// A rig with a daemon whose configuration can be written anew.
 struct Place {
@@ -106,7 +106,7 @@ async fn a_new_data_root_is_taken_up_and_one_that_is_left_is_free_for_others() {
     let locked = |root: PathBuf| {
         let settings = Configuration { roots: vec![root], ..settings(&alyx, &place.rig, "") };
         let config = settings.write(&place.rig.beside("elsewhere"));
-        program().arg("scan").arg("--config").arg(config).output().unwrap().status.code()
+        output(program().arg("scan").arg("--config").arg(config)).status.code()
     };
     assert_eq!((locked(new), locked(left)), (Some(74), Some(0)));
     assert!(!other.is_flagged());
@@ -254,7 +254,7 @@ async fn flags_of_a_name_that_is_none_any_more_are_not_waited_for() {
         let end = std::time::Instant::now() + common::AT_MOST;
         loop {
             let state = place.rig.beside("etc/state");
-            let output = program().arg("status").arg("--state-dir").arg(state).output().unwrap();
+            let output = output(program().arg("status").arg("--state-dir").arg(state));
             let text = String::from_utf8(output.stdout).unwrap();
             if text.contains(&session.name()) == wanted {
                 return;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig};
-use program::{Configuration, Program, program};
+use program::{Configuration, Program, output, program};
 use serde_json::Value;
 
 /// A server that is not there.
@@ -19,7 +19,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 const ANYWHERE: &str = "http:\n  listen: 127.0.0.1:0\n";
 
 fn configuration(rig: &Rig, url: &str, more: &str) -> std::path::PathBuf {
-    let (user, password) = ("test_user".to_owned(), "TapetesBloc18".to_owned());
+    let (user, password) = ("test_user".to_owned(), common::secrets::PASSWORD.to_owned());
     Configuration { roots: vec![rig.root()], url: url.into(), user, password, more: more.into() }
         .write(&rig.beside("etc"))
 }
@@ -90,8 +90,8 @@ async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
     // What a program reads is what the command says, apart from the moment.
     let (status, json) = get(&page, "status.json").await;
     let json: Value = serde_json::from_str(&json).unwrap();
-    let typed = program().args(["status", "--json", "--state-dir"]).arg(rig.beside("etc/state")).output();
-    let typed: Value = serde_json::from_slice(&typed.unwrap().stdout).unwrap();
+    let typed = output(program().args(["status", "--json", "--state-dir"]).arg(rig.beside("etc/state")));
+    let typed: Value = serde_json::from_slice(&typed.stdout).unwrap();
     assert_eq!((status, &json["daemon"], &json["last"]), (200, &typed["daemon"], &typed["last"]));
     assert_eq!(json["sessions"][0]["session"], typed["sessions"][0]["session"]);
     assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1));
@@ -236,7 +236,7 @@ async fn a_browser_may_show_it_and_nothing_more_and_nobody_can_change_anything()
             let is_token = path.file_name()?.to_str()?.contains("token");
             if is_token { std::fs::read_to_string(path).ok() } else { None }
         });
-        let secrets: Vec<String> = token.chain(["TapetesBloc18".to_owned()]).collect();
+        let secrets: Vec<String> = token.chain([common::secrets::PASSWORD.to_owned()]).collect();
         assert!(secrets.len() > 1 && secrets.iter().all(|secret| !body.contains(secret.trim())), "{path}");
         for method in ["POST", "PUT", "DELETE", "PATCH"] {
             let answer = client.request(method.parse().unwrap(), &url).send().await.unwrap();
