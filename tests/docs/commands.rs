@@ -1,8 +1,8 @@
 //! Commands of the program in the manuals: they can be typed as they stand.
 
 use alyx_registrar::cli::args::Cli;
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use super::{lines, manuals, quoted};
 
@@ -77,6 +77,22 @@ fn every_command_in_the_manuals_can_be_typed() {
         }
     }
     assert!(typed > 20, "{typed}");
+}
+
+#[test]
+fn every_command_has_its_row() {
+    let manual = std::fs::read_to_string(super::root().join("docs/commands.md")).unwrap();
+    let rows: Vec<&str> = manual.lines().filter(|line| line.starts_with("| `")).collect();
+    let is_there = |name: &str| {
+        let names = rows.iter().flat_map(|row| quoted(row.split(" | ").next().unwrap_or_default()));
+        names.filter_map(|code| code.split(' ').next()).any(|word| word == name)
+    };
+    let names: Vec<String> =
+        Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(is_there(&name), "docs/commands.md has no row for {name}");
+    }
 }
 
 #[test]
