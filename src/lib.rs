@@ -12,7 +12,7 @@
 //! | level | module | what it is |
 //! |---|---|---|
 //! | 6 | [`cli`] | what the operator types |
-//! | 5 | [`config`], [`web`] | YAML to the validated options of every layer; the status page |
+//! | 5 | [`config`], [`web`], [`alerts`] | YAML to the validated options of every layer; the status page; messages when something is wrong |
 //! | 4 | [`daemon`] | time, tasks, signals: when |
 //! | 3 | [`registration`] | the port of `RegistrationClient`: what, in which order |
 //! | 2 | [`ledger`], [`flag`], [`alyx`], `sandbox` | what is remembered, the flag on disk, the REST client, the embedded Alyx |
@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod alerts;
 pub mod alf;
 pub mod alyx;
 pub mod backoff;

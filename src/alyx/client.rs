@@ -1,7 +1,7 @@
 //! The client: sends one request at a time with a token, a deadline, and as much patience as is safe.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -179,19 +179,7 @@ impl Client {
                 "the token holds characters that no token has; write it again".into(),
             ));
         }
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(options.timeouts.connect)
-            .timeout(options.timeouts.request)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .tls_info(true);
-        if let Some(file) = &options.ca_file {
-            http = http.tls_certs_merge(authorities(file).map_err(Error::Options)?);
-        }
-        let http = http
-            .build()
-            .map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))?;
+        let http = connections(options.ca_file.as_deref(), options.timeouts)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 http,
@@ -447,6 +435,25 @@ impl Client {
     }
 }
 
+/// Connections as to Alyx: whoever the system believes, or the file, is believed, and nobody else; nobody is followed
+/// to another address. Blocks.
+///
+/// # Errors
+/// [`Error::Options`] where the file holds no certificate, or the system's cannot be read.
+pub(crate) fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest::Client, Error> {
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(timeouts.connect)
+        .timeout(timeouts.request)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .tls_info(true);
+    if let Some(file) = ca_file {
+        http = http.tls_certs_merge(authorities(file).map_err(Error::Options)?);
+    }
+    http.build().map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))
+}
+
 /// Reads a value as a record.
 pub(super) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
     serde_json::from_value(value)
@@ -461,7 +468,7 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
 }
 
 /// An error with all its causes: reqwest alone says "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

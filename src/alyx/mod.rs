@@ -21,8 +21,8 @@ mod server_look;
 mod token_store;
 
 pub use auth::Credentials;
-pub(crate) use client::random;
 pub use client::{Client, ClientOptions, Timeouts};
+pub(crate) use client::{chain, connections, random};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};
 pub use measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};

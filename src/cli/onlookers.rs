@@ -1,4 +1,5 @@
-//! The onlookers: who looks on while the daemon works. The daemon does not know them, and works as well without.
+//! The onlookers: who looks on while the daemon works, the status page and the alerts. The daemon does not know them,
+//! and works as well without.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alerts::{self, Reader};
 use crate::alyx::Observer;
-use crate::config::Config;
+use crate::config::{Config, WebhookKind};
 use crate::daemon::{Asker, Report};
 use crate::registration::RegistrationClient;
 use crate::web::{self, Metrics};
@@ -40,6 +42,9 @@ impl Onlookers {
         asker: Asker,
         shutdown: CancellationToken,
     ) -> Option<mpsc::UnboundedSender<Report>> {
+        if let Some(options) = alerts(config) {
+            self.tasks.spawn(alerts::send(options, asker.clone(), shutdown.clone()));
+        }
         let (listen, metrics) = (config.http.listen?, self.metrics.clone()?);
         let options = web::Options {
             listen,
@@ -58,4 +63,31 @@ impl Onlookers {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// What the alerts need, if somebody is to be told. What is wrong with the address is told now, not with the first alert.
+fn alerts(config: &Config) -> Option<alerts::Options> {
+    let webhook = config.alerts.webhook.clone()?;
+    match webhook.load() {
+        Ok(loaded) => {
+            for warning in loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        Err(error) => tracing::error!("no alert can be sent: {error}"),
+    }
+    Some(alerts::Options {
+        address: Arc::new(move || match webhook.load() {
+            Ok(loaded) => Ok(loaded.address),
+            Err(error) => Err(error.to_string()),
+        }),
+        reader: match config.alerts.kind {
+            WebhookKind::Slack => Reader::Slack,
+            WebhookKind::Teams => Reader::Teams,
+            WebhookKind::Json => Reader::Json,
+        },
+        away_after: config.alerts.away_after,
+        every: config.alerts.every,
+        ca_file: config.alyx.ca_file.clone(),
+    })
 }

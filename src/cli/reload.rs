@@ -173,6 +173,10 @@ impl InUse {
             later("http");
             config.http.clone_from(&self.config.http);
         }
+        if config.alerts != self.config.alerts {
+            later("alerts");
+            config.alerts.clone_from(&self.config.alerts);
+        }
         let state = &config.state_dir;
         match config.data_roots.iter().find(|root| state.starts_with(&root.path)) {
             Some(DataRoot { path, .. }) => Err(format!(

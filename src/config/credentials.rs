@@ -77,7 +77,7 @@ pub struct CredentialsError {
     message: String,
 }
 
-fn refuse(message: impl fmt::Display) -> CredentialsError {
+pub(super) fn refuse(message: impl fmt::Display) -> CredentialsError {
     CredentialsError { message: message.to_string() }
 }
 
@@ -110,7 +110,7 @@ impl CredentialSource {
         let private = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let from_file = |path: &Path, kind: &str, warnings: &mut Vec<String>| {
             let private = private.as_deref().is_some_and(|folder| path.starts_with(folder));
-            read_secret(path, kind, private, warnings)
+            read_secret(path, kind, &format!("alyx.{kind}_file"), private, warnings)
         };
         let mut warnings = Vec::new();
         let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
@@ -123,7 +123,9 @@ impl CredentialSource {
                 let settings = OneSettings::load(folder, Some(url), username).map_err(refuse)?;
                 return Ok(LoadedCredentials { credentials: settings.credentials, warnings });
             }
-            CredentialSource::NotLoaded(kind) => return Err(not_loaded(kind.word())),
+            CredentialSource::NotLoaded(kind) => {
+                return Err(not_loaded(&format!("alyx.{}_file", kind.word())));
+            }
             CredentialSource::DefaultEnv => match (is_set(DEFAULT_TOKEN_ENV), is_set(DEFAULT_PASSWORD_ENV)) {
                 (true, false) => (true, from_env(DEFAULT_TOKEN_ENV, "")?),
                 (false, true) => (false, from_env(DEFAULT_PASSWORD_ENV, "")?),
@@ -154,17 +156,18 @@ impl CredentialSource {
 }
 
 /// The name is not repeated: it may be the secret itself.
-fn not_loaded(kind: &str) -> CredentialsError {
+pub(super) fn not_loaded(key: &str) -> CredentialsError {
     refuse(format_args!(
-        "alyx.{kind}_file is not the whole path of a file, so it names a credential of systemd (LoadCredential= in the \
+        "{key} is not the whole path of a file, so it names a credential of systemd (LoadCredential= in the \
          unit), and systemd has loaded none of that name for this program"
     ))
 }
 
 /// Reads a secret. `private`: the file is in systemd's credentials folder, which nobody else can enter.
-fn read_secret(
+pub(super) fn read_secret(
     path: &Path,
     kind: &str,
+    key: &str,
     private: bool,
     warnings: &mut Vec<String>,
 ) -> Result<SecretString, CredentialsError> {
@@ -173,7 +176,7 @@ fn read_secret(
     let cannot = |err: std::io::Error| {
         let own = format!("give it to the service's user with mode 600 (chown, chmod 600 {shown})");
         refuse(match err.kind() {
-            std::io::ErrorKind::NotFound if private => return not_loaded(kind),
+            std::io::ErrorKind::NotFound if private => return not_loaded(key),
             std::io::ErrorKind::NotFound => {
                 format!("{place} does not exist; write the {kind} into it and {own}")
             }
@@ -205,7 +208,7 @@ fn read_secret(
 }
 
 /// Cuts one line break off the end; the rest is the secret as it is, spaces and all.
-fn one_line(mut text: String, place: &str) -> Result<SecretString, CredentialsError> {
+pub(super) fn one_line(mut text: String, place: &str) -> Result<SecretString, CredentialsError> {
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

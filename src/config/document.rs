@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::keys::Keys;
 use super::values::{ByteSize, FromYaml, Json, Text};
-use super::{LogFormat, LogLevel, WatchMode};
+use super::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use crate::registration::ProtectedPolicy;
 use crate::registration::flagged::OnRefused;
 
@@ -64,6 +64,7 @@ pub(super) struct Document {
     pub(super) timezone: Given<Text>,
     pub(super) log: Option<LogDocument>,
     pub(super) http: Option<HttpDocument>,
+    pub(super) alerts: Option<AlertsDocument>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -157,6 +158,16 @@ pub(super) struct LogDocument {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HttpDocument {
     pub(super) listen: Given<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AlertsDocument {
+    pub(super) webhook_file: Given<Text>,
+    pub(super) webhook_env: Given<Text>,
+    pub(super) kind: Given<WebhookKind>,
+    pub(super) away_after: GivenTime,
+    pub(super) every: GivenTime,
 }
 
 /// Every key of the file as a dotted path, sections left out; `data_roots[].path` is a key of a list's item.

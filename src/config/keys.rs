@@ -120,6 +120,11 @@ fn unknown_key(name: &str, section: &KeyPath, siblings: &[(&'static str, Keys)],
                 alyx.token_file"
             .to_owned();
     }
+    if matches!(name.as_str(), "webhook" | "webhook_url" | "url") && section.to_string() == "alerts" {
+        return "the address of a webhook is a secret and must not be in this file; put it into a file of mode 600 and \
+                name that with alerts.webhook_file"
+            .to_owned();
+    }
     let near = siblings
         .iter()
         .map(|(known, _)| (edits(&name, known), *known))

@@ -35,6 +35,7 @@ mod server;
 mod validate;
 mod values;
 mod watch;
+mod webhook;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use names::Names;
 pub use sample::{Answers, SAMPLE, SecretPlace};
 pub use values::parse_size;
+pub use webhook::{LoadedWebhook, WebhookSource};
 
 use crate::registration::ProtectedPolicy;
 use crate::registration::flagged::OnRefused;
@@ -89,6 +91,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The status page.
     pub http: HttpConfig,
+    /// Who is told when something is wrong.
+    pub alerts: AlertsConfig,
     /// What is allowed but unwise, one line each, for the log at start.
     pub warnings: Vec<String>,
 }
@@ -224,6 +228,31 @@ pub struct LogConfig {
 pub struct HttpConfig {
     /// Where it listens. Default `None`: there is no page.
     pub listen: Option<SocketAddr>,
+}
+
+/// Who is told when something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertsConfig {
+    /// Where the address comes from to which alerts are sent. Default `None`: none are sent.
+    pub webhook: Option<WebhookSource>,
+    /// Who reads them. Default [`WebhookKind::Slack`].
+    pub kind: WebhookKind,
+    /// For how long Alyx must have been away before that is told. Default 30 min.
+    pub away_after: Duration,
+    /// At most one message in this time. Default 10 min.
+    pub every: Duration,
+}
+
+/// Who reads the messages of a webhook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebhookKind {
+    /// Slack, Mattermost and others that read `{"text": …}`.
+    #[default]
+    Slack,
+    /// Microsoft Teams, by way of a workflow.
+    Teams,
+    /// A program: one JSON object with everything in fields.
+    Json,
 }
 
 /// The least important line that is still logged.

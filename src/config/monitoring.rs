@@ -1,9 +1,9 @@
-//! What others see of the daemon: the status page.
+//! What others see and hear of the daemon: the status page, and the alerts.
 
-use super::HttpConfig;
-use super::document::HttpDocument;
+use super::document::{AlertsDocument, HttpDocument};
 use super::locate::KeyPath;
-use super::validate::Findings;
+use super::validate::{DAY, Findings, HOUR, MINUTE, SECOND};
+use super::{AlertsConfig, Environment, HttpConfig, WebhookSource};
 
 impl Findings {
     pub(super) fn http(&mut self, from: HttpDocument) -> HttpConfig {
@@ -15,5 +15,39 @@ impl Findings {
             ));
         }
         HttpConfig { listen }
+    }
+
+    pub(super) fn alerts(&mut self, from: AlertsDocument, environment: &Environment) -> AlertsConfig {
+        let (file, variable) = (KeyPath::of("alerts.webhook_file"), KeyPath::of("alerts.webhook_env"));
+        // What stands behind these keys is never shown: it may be the secret itself.
+        let file_typed = from.webhook_file.0.unwrap_or_else(|_| {
+            self.refuse(file.clone(), "this must be the path of a file");
+            None
+        });
+        let variable_typed = from.webhook_env.0.unwrap_or_else(|_| {
+            self.refuse(variable.clone(), "this must be the name of a variable");
+            None
+        });
+        let webhook = match (file_typed, variable_typed) {
+            (None, None) => None,
+            (Some(typed), None) => {
+                let file = self.secret_file(file, &typed.0, environment);
+                Some(file.map_or(WebhookSource::NotLoaded, WebhookSource::File))
+            }
+            (None, Some(typed)) => {
+                self.secret_variable(variable, &typed.0, "ALERTS_WEBHOOK");
+                Some(WebhookSource::Env(typed.0))
+            }
+            (Some(_), Some(_)) => {
+                self.refuse(variable, "alerts.webhook_file is there already; keep one of the two");
+                None
+            }
+        };
+        AlertsConfig {
+            webhook,
+            kind: self.take(&KeyPath::of("alerts.kind"), from.kind).unwrap_or_default(),
+            away_after: self.time("alerts.away_after", from.away_after, 30 * MINUTE, [SECOND, 7 * DAY]),
+            every: self.time("alerts.every", from.every, 10 * MINUTE, [SECOND, 24 * HOUR]),
+        }
     }
 }

@@ -102,14 +102,7 @@ impl Findings {
                 }
                 CredentialSource::OneSettings { folder, url: url.map(Url::to_string).unwrap_or_default() }
             } else if key.ends_with("_env") {
-                let name_like = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                    && !text.starts_with(|c: char| c.is_ascii_digit());
-                if !name_like {
-                    self.refuse(
-                        path,
-                        "this must be the name of a variable, such as ALYX_PASSWORD; not the secret",
-                    );
-                }
+                self.secret_variable(path, &text, "ALYX_PASSWORD");
                 if key == "password_env" {
                     CredentialSource::PasswordEnv(text)
                 } else {
@@ -117,27 +110,12 @@ impl Findings {
                 }
             } else {
                 let kind = if key == "password_file" { SecretKind::Password } else { SecretKind::Token };
-                let typed = Path::new(&text);
-                let is_name = matches!(Vec::from_iter(typed.components()).as_slice(), [Component::Normal(_)]);
-                let file = match &environment.credentials_directory {
-                    Some(folder) => folder.join(typed),
-                    None if is_name => PathBuf::new(),
-                    None => typed.to_owned(),
-                };
-                if !is_name && (!typed.is_absolute() || typed.components().any(|p| p == Component::ParentDir))
-                {
-                    self.refuse(
-                        path,
-                        "this must be the whole path of a file, beginning with a slash \
-                         (or a name of systemd's LoadCredential=); not the secret",
-                    );
-                }
-                match kind {
+                match (self.secret_file(path, &text, environment), kind) {
                     // Only the service has systemd's credentials; all else of the file counts elsewhere too, for
                     // `status` and the like.
-                    kind if file.as_os_str().is_empty() => CredentialSource::NotLoaded(kind),
-                    SecretKind::Password => CredentialSource::PasswordFile(file),
-                    SecretKind::Token => CredentialSource::TokenFile(file),
+                    (None, kind) => CredentialSource::NotLoaded(kind),
+                    (Some(file), SecretKind::Password) => CredentialSource::PasswordFile(file),
+                    (Some(file), SecretKind::Token) => CredentialSource::TokenFile(file),
                 }
             };
             if key.starts_with("password") && !has_user {
@@ -147,6 +125,41 @@ impl Findings {
             chosen = Some((key, source));
         }
         chosen.map_or(CredentialSource::DefaultEnv, |(_, source)| source)
+    }
+
+    /// The file of a secret, or of a credential of systemd; `None`: systemd has not started this program.
+    pub(super) fn secret_file(
+        &mut self,
+        key: KeyPath,
+        typed: &str,
+        environment: &Environment,
+    ) -> Option<PathBuf> {
+        let typed = Path::new(typed);
+        let is_name = matches!(Vec::from_iter(typed.components()).as_slice(), [Component::Normal(_)]);
+        if !is_name && (!typed.is_absolute() || typed.components().any(|part| part == Component::ParentDir)) {
+            self.refuse(
+                key,
+                "this must be the whole path of a file, beginning with a slash \
+                 (or a name of systemd's LoadCredential=); not the secret",
+            );
+        }
+        match &environment.credentials_directory {
+            Some(folder) => Some(folder.join(typed)),
+            None if is_name => None,
+            None => Some(typed.to_owned()),
+        }
+    }
+
+    /// The name of the variable that holds a secret.
+    pub(super) fn secret_variable(&mut self, key: KeyPath, typed: &str, example: &str) {
+        let name_like = typed.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !typed.starts_with(|c: char| c.is_ascii_digit());
+        if !name_like {
+            self.refuse(
+                key,
+                format!("this must be the name of a variable, such as {example}; not the secret"),
+            );
+        }
     }
 }
 
@@ -177,7 +190,8 @@ fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn is_local(url: &Url) -> bool {
+/// Whether an address is this computer itself.
+pub(super) fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -204,6 +204,7 @@ impl Findings {
         let timezone = self.timezone(from.timezone);
         let log = self.log(from.log.unwrap_or_default(), overrides);
         let http = self.http(from.http.unwrap_or_default());
+        let alerts = self.alerts(from.alerts.unwrap_or_default(), environment);
         Some(Config {
             data_roots,
             flags,
@@ -218,6 +219,7 @@ impl Findings {
             timezone,
             log,
             http,
+            alerts,
             warnings: std::mem::take(&mut self.warnings),
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::locate::quoted;
-use super::{LogFormat, LogLevel, WatchMode};
+use super::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use crate::registration::ProtectedPolicy;
 use crate::registration::flagged::OnRefused;
 
@@ -152,6 +152,14 @@ impl FromYaml for LogLevel {
             ("debug", LogLevel::Debug),
             ("trace", LogLevel::Trace),
         ];
+        word(value, &words)
+    }
+}
+
+impl FromYaml for WebhookKind {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        let words =
+            [("slack", WebhookKind::Slack), ("teams", WebhookKind::Teams), ("json", WebhookKind::Json)];
         word(value, &words)
     }
 }

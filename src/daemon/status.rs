@@ -50,7 +50,7 @@ pub fn outcome_json(row: &OutcomeRow) -> Value {
 }
 
 /// A running daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
     /// Its process.
     pub pid: u32,
@@ -69,6 +69,11 @@ pub struct DaemonStatus {
     /// Why the queue makes no progress though it should. A dead Alyx is no reason.
     #[serde(default)]
     pub stuck: Option<String>,
+}
+
+/// The name of this computer.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// What a session is doing.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::news::News;
 use super::page::{self, View};
-use crate::daemon::status::LAST_OUTCOMES;
+use crate::daemon::status::{LAST_OUTCOMES, host};
 
 /// How soon an address that cannot be had is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -173,11 +173,10 @@ async fn status(State(news): State<Arc<News>>) -> Response {
 
 async fn status_page(State(news): State<Arc<News>>) -> Response {
     let (present, past) = (news.present().await, news.past().await);
-    let host = host().await;
     text(
         HTML,
         page::page(&View {
-            host: &host,
+            host: &host(),
             now: Timestamp::now(),
             zone: &news.options.zone,
             status: present.status.as_deref(),
@@ -185,10 +184,4 @@ async fn status_page(State(news): State<Arc<News>>) -> Response {
             past: &past,
         }),
     )
-}
-
-/// The name of this computer.
-async fn host() -> String {
-    let name = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await;
-    name.map(|name| name.trim().to_owned()).unwrap_or_else(|_| "this computer".to_owned())
 }

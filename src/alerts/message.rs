@@ -1,0 +1,272 @@
+//! The message: what stands in it, and in which form who reads it wants it. Pure.
+//!
+//! Names of folders and texts of servers may hold anything. No reader gets them as markup.
+
+use serde_json::{Value, json};
+
+use super::decision::{Alert, Event};
+use crate::alf::printable;
+use crate::daemon::status::{SessionStatus, Status, host};
+use crate::words::{ago, length};
+
+/// So many sessions stand in one message; the others are counted.
+const MOST: usize = 15;
+/// A text of a server is cut after so many letters.
+const LONGEST_TEXT: usize = 300;
+
+/// Who reads the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Slack, Mattermost and others that read `{"text": …}`.
+    Slack,
+    /// Microsoft Teams, by way of a workflow.
+    Teams,
+    /// A program.
+    Json,
+}
+
+/// A message.
+#[derive(Debug, Clone)]
+pub(super) struct Message<'a> {
+    alert: &'a Alert,
+    host: String,
+    /// The address of Alyx, where it is known.
+    alyx: Option<&'a str>,
+}
+
+/// Text of unknown origin: no control characters, nothing that turns its direction, and not without end.
+fn shown(text: &str) -> String {
+    let mut cut: String = text.chars().take(LONGEST_TEXT).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    printable(&cut)
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn of(alert: &'a Alert, status: Option<&'a Status>) -> Self {
+        let daemon = status.and_then(|status| status.daemon.as_ref());
+        Self { alert, host: host(), alyx: daemon.map(|daemon| daemon.alyx.as_str()) }
+    }
+
+    /// What is sent.
+    pub(super) fn body(&self, reader: Reader) -> Value {
+        let lines = self.lines();
+        match reader {
+            Reader::Slack => {
+                // The three characters that mean something to Slack; with them a name could call everybody in the room.
+                let escaped =
+                    lines.join("\n").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+                json!({"text": escaped, "mrkdwn": false})
+            }
+            Reader::Teams => {
+                // A text run is shown as it is; a text block would be read as Markdown.
+                let line = |(index, text): (usize, &String)| {
+                    let weight = if index == 0 { "bolder" } else { "default" };
+                    let run = json!({"type": "TextRun", "text": text, "weight": weight});
+                    json!({"type": "RichTextBlock", "inlines": [run]})
+                };
+                let body: Vec<Value> = lines.iter().enumerate().map(line).collect();
+                json!({
+                    "type": "message",
+                    "attachments": [{
+                        "contentType": "application/vnd.microsoft.card.adaptive",
+                        "content": {
+                            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                            "type": "AdaptiveCard",
+                            "version": "1.4",
+                            "body": body,
+                        },
+                    }],
+                })
+            }
+            Reader::Json => json!({
+                "from": "alyx-registrar",
+                "version": env!("CARGO_PKG_VERSION"),
+                "host": self.host,
+                "alyx": self.alyx,
+                "at": self.alert.at,
+                "text": lines.join("\n"),
+                "events": self.alert.events.iter().map(event).collect::<Vec<_>>(),
+            }),
+        }
+    }
+
+    /// The message in words; the first line says the most.
+    fn lines(&self) -> Vec<String> {
+        let now = self.alert.at;
+        let mut lines = Vec::new();
+        let alyx = self.alyx.map(|alyx| format!(" ({})", shown(alyx))).unwrap_or_default();
+        for event in &self.alert.events {
+            lines.push(match event {
+                Event::Stuck(why) => format!("The daemon is stuck: {why}. Look at its log, then restart it."),
+                Event::Unstuck => "The daemon works again.".to_owned(),
+                Event::LoginRefused(since) => format!(
+                    "Alyx{alyx} has refused the login for {}: correct the password or token. All sessions wait; nothing \
+                     is lost.",
+                    ago(*since, now)
+                ),
+                Event::LoginAccepted => format!("Alyx{alyx} accepts the login again. All sessions go on."),
+                Event::Away(since) => format!(
+                    "Alyx{alyx} has not answered for {}. All sessions wait; nothing is lost.",
+                    ago(*since, now)
+                ),
+                Event::Back(since, at) => format!(
+                    "Alyx{alyx} is back after {}. All sessions go on.",
+                    length(at.duration_since(*since))
+                ),
+                Event::NeedsPerson(_) | Event::Old(_) => continue,
+            });
+        }
+        let people = self.alert.events.iter().filter_map(|event| match event {
+            Event::NeedsPerson(session) => Some(session),
+            _ => None,
+        });
+        self.list(&mut lines, people.collect(), |n| match n {
+            1 => "1 session needs a person:".to_owned(),
+            n => format!("{n} sessions need a person:"),
+        });
+        let old = self.alert.events.iter().filter_map(|event| match event {
+            Event::Old(session) => Some(session),
+            _ => None,
+        });
+        self.list(&mut lines, old.collect(), |n| match n {
+            1 => "1 flag has waited for longer than watch.warn_after:".to_owned(),
+            n => format!("{n} flags have waited for longer than watch.warn_after:"),
+        });
+        if let Some(first) = lines.first_mut() {
+            *first = format!("{}: {first}", shown(&self.host));
+        }
+        lines
+    }
+
+    fn list(&self, lines: &mut Vec<String>, sessions: Vec<&SessionStatus>, title: fn(usize) -> String) {
+        if sessions.is_empty() {
+            return;
+        }
+        lines.push(title(sessions.len()));
+        for session in sessions.iter().take(MOST) {
+            let mut line = format!("• {}", shown(&session.session));
+            if session.old {
+                line += &format!(", flag put {} ago", ago(session.known_at(), self.alert.at));
+            }
+            if let Some(error) = &session.error {
+                line += &format!(": {}", shown(error));
+            }
+            if let Some(step) = &session.next_step {
+                line += &format!(". What to do: {}", shown(step));
+            }
+            lines.push(line);
+        }
+        if sessions.len() > MOST {
+            lines.push(format!(
+                "• and {} more; alyx-registrar status --json shows all",
+                sessions.len() - MOST
+            ));
+        }
+    }
+}
+
+/// An event for programs.
+fn event(event: &Event) -> Value {
+    match event {
+        Event::Stuck(why) => json!({"event": "stuck", "error": why}),
+        Event::Unstuck => json!({"event": "unstuck"}),
+        Event::LoginRefused(since) => json!({"event": "login_refused", "since": since}),
+        Event::LoginAccepted => json!({"event": "login_accepted"}),
+        Event::Away(since) => json!({"event": "alyx_away", "since": since}),
+        Event::Back(since, until) => json!({"event": "alyx_back", "since": since, "until": until}),
+        Event::NeedsPerson(session) => json!({"event": "needs_person", "session": session}),
+        Event::Old(session) => json!({"event": "old_flag", "session": session}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::SessionState;
+    use jiff::Timestamp;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn session(name: &str) -> SessionStatus {
+        SessionStatus {
+            session: name.into(),
+            flag: format!("/data/{name}/create_me.flag"),
+            state: SessionState::NeedsPerson,
+            since: at(0),
+            failures: 1,
+            next: None,
+            error: Some("Alyx does not know subject \"KS014\"".into()),
+            next_step: Some("create it on Alyx".into()),
+            progress: None,
+            put: None,
+            old: false,
+        }
+    }
+
+    fn body(reader: Reader, events: Vec<Event>) -> Value {
+        let alert = Alert { at: at(3600), events };
+        Message { alert: &alert, host: "rig-3".into(), alyx: Some("https://alyx.example.org") }.body(reader)
+    }
+
+    #[test]
+    fn slack_gets_a_text_that_says_the_most_first() {
+        let old = SessionStatus { old: true, put: Some(at(-90_000)), ..session("ZM/2024-05-01/001") };
+        let events =
+            vec![Event::Away(at(0)), Event::NeedsPerson(session("KS014/2024-05-01/001")), Event::Old(old)];
+        let text = body(Reader::Slack, events)["text"].as_str().unwrap().to_owned();
+        let wanted = "rig-3: Alyx (https://alyx.example.org) has not answered for 1 h 0 min. All sessions wait; nothing is lost.\n\
+             1 session needs a person:\n\
+             • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx\n\
+             1 flag has waited for longer than watch.warn_after:\n\
+             • ZM/2024-05-01/001, flag put 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn nobody_can_call_the_whole_room_or_hide_a_link_by_the_name_of_a_folder() {
+        const HOSTILE: &str = "<!channel> & [click](http://evil)\u{202e}\n*x*";
+        let mut bad = session(HOSTILE);
+        bad.error = Some(HOSTILE.into());
+        let events = vec![Event::NeedsPerson(bad)];
+        let slack = body(Reader::Slack, events.clone())["text"].as_str().unwrap().to_owned();
+        assert!(slack.contains("&lt;!channel&gt; &amp;") && !slack.contains('<'), "{slack}");
+        assert!(!slack.contains('\u{202e}') && slack.lines().count() == 2, "{slack}");
+        let teams = body(Reader::Teams, events);
+        let card = &teams["attachments"][0]["content"]["body"];
+        assert!(card.as_array().unwrap().iter().all(|block| block["type"] == "RichTextBlock"), "{card}");
+        assert!(card[1]["inlines"][0]["text"].as_str().unwrap().contains("[click](http://evil)"));
+        assert_eq!(
+            (card[0]["inlines"][0]["weight"].as_str(), teams["type"].as_str()),
+            (Some("bolder"), Some("message"))
+        );
+    }
+
+    #[test]
+    fn a_program_gets_everything_in_fields() {
+        let json = body(Reader::Json, vec![Event::Back(at(0), at(600)), Event::NeedsPerson(session("a"))]);
+        assert_eq!((json["host"].as_str(), json["from"].as_str()), (Some("rig-3"), Some("alyx-registrar")));
+        assert!(
+            json["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("rig-3: Alyx (https://alyx.example.org) is back after 10 min")
+        );
+        assert_eq!(json["events"][0]["event"], "alyx_back");
+        assert_eq!(json["events"][1]["session"]["session"], "a");
+        assert_eq!(json["events"][1]["session"]["next_step"], "create it on Alyx");
+    }
+
+    #[test]
+    fn a_thousand_sessions_make_no_endless_message() {
+        let mut long = session("a");
+        long.error = Some("x".repeat(100_000));
+        let events: Vec<Event> = (0..1000).map(|_| Event::NeedsPerson(long.clone())).collect();
+        let text = body(Reader::Slack, events)["text"].as_str().unwrap().to_owned();
+        assert!(text.contains("1000 sessions need a person") && text.contains("and 985 more"), "{text}");
+        assert!(text.len() < 10_000, "{}", text.len());
+    }
+}

@@ -1,0 +1,98 @@
+//! Alerts: a message to a webhook when something is wrong, and when Alyx is back.
+//!
+//! The service is asked how it goes every few seconds, as `status` asks it. What is to be told is worked out from its
+//! answer and from what was told before ([`decision`]). So nothing is queued: what cannot be sent is told later if it is
+//! still so, and nobody waits for it.
+
+mod decision;
+mod message;
+mod webhook;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::Asker;
+use decision::{Rules, Told};
+use message::Message;
+pub use message::Reader;
+use webhook::Webhook;
+
+/// How often the service is asked how it goes.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long the service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long others are waited for that may belong into the same message.
+const GATHER: Duration = Duration::from_secs(30);
+/// How soon it is told again that nothing can be sent.
+const WARN_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Reads the address of the webhook, from wherever the configuration says. Blocks. The error is a line for a person
+/// and does not hold the address.
+pub type LoadAddress = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+/// What the alerts need to know.
+#[derive(Clone)]
+pub struct Options {
+    /// Where they are sent. It is read for each message, so that it may change.
+    pub address: LoadAddress,
+    /// Who reads them.
+    pub reader: Reader,
+    /// For how long Alyx must have been away.
+    pub away_after: Duration,
+    /// At most one message in this time.
+    pub every: Duration,
+    /// Certificates that are believed beside those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+/// Sends alerts until `shutdown`.
+pub async fn send(options: Options, asker: Asker, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = look_and_send(options, asker) => {}
+    }
+}
+
+/// Does not end.
+async fn look_and_send(options: Options, asker: Asker) {
+    let every = options.every;
+    let rules = Rules { away_after: options.away_after, every, gather: GATHER.min(every) };
+    let mut told = Told::new(rules);
+    let mut webhook = Webhook::new(options.address, options.ca_file);
+    let mut warned: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(LOOK_EVERY.min(every)).await;
+        let status = asker.status(PATIENCE).await;
+        told.look(status.as_ref(), Timestamp::now());
+        let Some(alert) = told.due(Instant::now()) else { continue };
+        let message = Message::of(&alert, status.as_ref());
+        match webhook.send(&message.body(options.reader)).await {
+            Ok(()) => {
+                told.sent(&alert);
+                if warned.take().is_some() {
+                    tracing::info!("alerts can be sent again");
+                }
+            }
+            Err(why) if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) => {
+                warned = Some(Instant::now());
+                tracing::warn!(
+                    "an alert cannot be sent: {why}. What is still so is tried again every {every:?}; sessions are \
+                     registered all the same"
+                );
+            }
+            Err(why) => tracing::debug!("an alert still cannot be sent: {why}"),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The webhook: sends one message, with some patience. Its address is a secret and stands in no error.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::LoadAddress;
+use crate::alyx::{self, Timeouts};
+
+/// How long the receiver may take.
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), request: Duration::from_secs(10) };
+/// How often one message is sent, and how long is waited before the second and the third time.
+const WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// A longer wait that the receiver asks for is left to the next message.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Sends messages.
+pub(super) struct Webhook {
+    address: LoadAddress,
+    ca_file: Option<PathBuf>,
+    /// Made when it is needed first: the file of certificates may be mended meanwhile.
+    http: Option<reqwest::Client>,
+}
+
+/// Why a message did not arrive.
+#[derive(Debug)]
+enum Failure {
+    /// It may arrive if it is sent again, after this time if the receiver named one.
+    Passing(String, Option<Duration>),
+    /// It will not.
+    Lasting(String),
+}
+
+impl Webhook {
+    pub(super) fn new(address: LoadAddress, ca_file: Option<PathBuf>) -> Self {
+        Self { address, ca_file, http: None }
+    }
+
+    /// Sends a message until it has arrived, three times at most.
+    ///
+    /// # Errors
+    /// In words, without the address.
+    pub(super) async fn send(&mut self, body: &Value) -> Result<(), String> {
+        let load = self.address.clone();
+        let loaded = tokio::task::spawn_blocking(move || load()).await;
+        let address = loaded.map_err(|error| error.to_string())??;
+        let http = match &self.http {
+            Some(http) => http.clone(),
+            None => {
+                let ca_file = self.ca_file.clone();
+                let made =
+                    tokio::task::spawn_blocking(move || alyx::connections(ca_file.as_deref(), TIMEOUTS));
+                let http =
+                    made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+                self.http.insert(http).clone()
+            }
+        };
+        let mut waits = WAITS.into_iter();
+        loop {
+            let (why, asked) = match once(&http, &address, body).await {
+                Ok(()) => return Ok(()),
+                Err(Failure::Lasting(why)) => return Err(why),
+                Err(Failure::Passing(why, asked)) => (why, asked.unwrap_or_default()),
+            };
+            let Some(wait) = waits.next().filter(|_| asked <= LONGEST_WAIT) else { return Err(why) };
+            tracing::debug!("an alert is sent again: {why}");
+            tokio::time::sleep(wait.max(asked)).await;
+        }
+    }
+}
+
+async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> Result<(), Failure> {
+    let answer = match http.post(address.expose_secret()).json(body).send().await {
+        Ok(answer) => answer,
+        // The address itself is wrong; the error would show it.
+        Err(error) if error.is_builder() => {
+            return Err(Failure::Lasting("the address of the webhook is none".to_owned()));
+        }
+        Err(error) if error.is_timeout() => {
+            return Err(Failure::Passing("the webhook does not answer in time".to_owned(), None));
+        }
+        Err(error) => {
+            let cause = alyx::chain(&error.without_url());
+            return Err(Failure::Passing(format!("the webhook cannot be reached: {cause}"), None));
+        }
+    };
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    // What it says is not repeated: it may repeat the address.
+    let seconds =
+        answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Err(match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Failure::Passing(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
+        }
+        status if status.is_server_error() => {
+            Failure::Passing(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+            Failure::Lasting(format!(
+                "the webhook answers {status}: it is not valid any more; make a new one, and put its address in place of \
+                 the old one"
+            ))
+        }
+        status if status.is_redirection() => Failure::Lasting(format!(
+            "the webhook answers {status} and sends us elsewhere, which is not followed; correct its address"
+        )),
+        _ => Failure::Lasting(format!("the webhook answers {status}; is alerts.kind what reads there?")),
+    })
+}

@@ -1,0 +1,114 @@
+//! A webhook: the address to which alerts are sent. Whoever knows it can write there, so it is kept like a password.
+
+use std::path::PathBuf;
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::credentials::{CredentialsError, not_loaded, one_line, read_secret, refuse};
+use super::server::is_local;
+
+/// Where the address comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookSource {
+    /// `alerts.webhook_file`.
+    File(PathBuf),
+    /// `alerts.webhook_env`: the name of a variable.
+    Env(String),
+    /// A credential of systemd's `LoadCredential=`, and systemd has not started this program.
+    NotLoaded,
+}
+
+/// The address, and what the operator should mend about it.
+#[derive(Clone, Debug)]
+pub struct LoadedWebhook {
+    /// `http` or `https`.
+    pub address: SecretString,
+    /// One line each, for the log at start. Never holds the address.
+    pub warnings: Vec<String>,
+}
+
+impl WebhookSource {
+    /// Reads the address from its file or variable.
+    ///
+    /// # Errors
+    /// Those of every secret; and what is read is no address. The message never holds it.
+    pub fn load(&self) -> Result<LoadedWebhook, CredentialsError> {
+        self.load_with(|name| std::env::var_os(name))
+    }
+
+    /// As [`WebhookSource::load`], with the look-up of variables passed in.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(
+        &self,
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<LoadedWebhook, CredentialsError> {
+        let mut warnings = Vec::new();
+        let secret = match self {
+            Self::NotLoaded => return Err(not_loaded("alerts.webhook_file")),
+            Self::File(path) => {
+                let private = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+                let private = private.is_some_and(|folder| path.starts_with(folder));
+                read_secret(path, "webhook", "alerts.webhook_file", private, &mut warnings)?
+            }
+            Self::Env(name) => match variable(name).map(std::ffi::OsString::into_string) {
+                // The name is not repeated: it may be the address itself.
+                None => {
+                    return Err(refuse(format_args!("alerts.webhook_env names a variable that is not set")));
+                }
+                Some(Ok(text)) => one_line(text, "the variable of alerts.webhook_env")?,
+                Some(Err(_)) => {
+                    return Err(refuse(format_args!("the variable of alerts.webhook_env is not UTF-8 text")));
+                }
+            },
+        };
+        let address = secret.expose_secret().trim();
+        match Url::parse(address) {
+            Ok(url) if url.scheme() == "https" || url.scheme() == "http" && is_local(&url) => {}
+            Ok(url) if url.scheme() == "http" => warnings.push(
+                "the webhook of the alerts begins with http://: without https its address, which is a secret, and the \
+                 names of sessions can be read on the network"
+                    .to_owned(),
+            ),
+            _ => {
+                return Err(refuse(format_args!(
+                    "the webhook of the alerts is no address; it must be the whole one, as Slack or Teams shows it, \
+                     beginning with https://"
+                )));
+            }
+        }
+        Ok(LoadedWebhook { address: SecretString::from(address), warnings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<LoadedWebhook, String> {
+        let variable = |name: &str| (name == "HOOK").then(|| text.into());
+        WebhookSource::Env("HOOK".into()).load_with(variable).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_that_others_can_read_on_the_network_is_warned_of() {
+        for quiet in
+            ["https://hooks.slack.com/services/T/B/x", "http://127.0.0.1:8080/hook\n", "http://localhost/"]
+        {
+            assert_eq!(load(quiet).unwrap().warnings, Vec::<String>::new(), "{quiet}");
+        }
+        assert_eq!(load("http://10.0.0.7/hook").unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_repeated() {
+        for wrong in ["hooks.slack.com/services/s3cret", "ftp://s3cret", "s3cret", "", "a\ns3cret"] {
+            let told = load(wrong).unwrap_err();
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        let told = WebhookSource::Env("s3cret".into()).load_with(|_| None).unwrap_err().to_string();
+        assert!(told.contains("alerts.webhook_env") && !told.contains("s3cret"), "{told}");
+    }
+}
