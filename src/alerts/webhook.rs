@@ -93,20 +93,24 @@ async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> R
         return Ok(());
     }
     // What it says is not repeated: it may repeat the address.
-    let why = format!("the webhook answers {status}");
     let seconds =
         answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    match status {
+    Err(match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            Err(Failure::Passing(why, seconds.map(Duration::from_secs)))
+            Failure::Passing(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
         }
-        status if status.is_server_error() => Err(Failure::Passing(why, seconds.map(Duration::from_secs))),
+        status if status.is_server_error() => {
+            Failure::Passing(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
+        }
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-            Err(Failure::Lasting(format!("{why}: it is not valid any more; make a new one")))
+            Failure::Lasting(format!(
+                "the webhook answers {status}: it is not valid any more; make a new one, and put its address in place of \
+                 the old one"
+            ))
         }
-        status if status.is_redirection() => Err(Failure::Lasting(format!(
-            "{why} and sends us elsewhere, which is not followed; correct the address"
-        ))),
-        _ => Err(Failure::Lasting(format!("{why}; is alerts.kind what reads there?"))),
-    }
+        status if status.is_redirection() => Failure::Lasting(format!(
+            "the webhook answers {status} and sends us elsewhere, which is not followed; correct its address"
+        )),
+        _ => Failure::Lasting(format!("the webhook answers {status}; is alerts.kind what reads there?")),
+    })
 }

@@ -17,7 +17,7 @@ use super::logging::{self, LogOptions};
 use super::people::Person;
 use super::{assemble, complain};
 use crate::alyx::Credentials;
-use crate::config::{Config, CredentialSource, Environment, LogLevel};
+use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
 use crate::daemon::survey::{survey_root, survey_state};
 use crate::daemon::watcher::watch_limit;
 use row::{Row, Table};
@@ -45,6 +45,7 @@ async fn look(args: &CheckArgs, table: &mut Table) {
     let Some(config) = configuration(args, table) else { return };
     table.add(user(&Person::myself()));
     let login = credentials(&config, table);
+    table.extend(webhook(&config));
     if args.offline || args.before_start {
         server::not_asked(&server::ALL, "not asked", table);
     } else {
@@ -121,6 +122,26 @@ fn credentials(config: &Config, table: &mut Table) -> Option<Credentials> {
             table.add(Row::problem(CHECK, Exit::Refused, error, ""));
             None
         }
+    }
+}
+
+/// Whether the address of the alerts can be had, if there are to be any. Nothing is sent there.
+fn webhook(config: &Config) -> Vec<Row> {
+    const CHECK: &str = "alerts";
+    match &config.alerts.webhook {
+        None => Vec::new(),
+        Some(WebhookSource::NotLoaded) => {
+            let found = "the webhook is a credential of systemd, which only the service has";
+            vec![Row::warning(CHECK, found, "see LoadCredential= in the unit")]
+        }
+        Some(source) => match source.load() {
+            Ok(loaded) if loaded.warnings.is_empty() => {
+                vec![Row::ok(CHECK, "the address of the webhook can be read")]
+            }
+            Ok(loaded) => loaded.warnings.iter().map(|warning| Row::warning(CHECK, warning, "")).collect(),
+            // Sessions are registered all the same.
+            Err(error) => vec![Row::warning(CHECK, error, "")],
+        },
     }
 }
 

@@ -14,12 +14,13 @@ use sources::{Kind, Said, of_file};
 
 /// The files that say what another one has worded (`"{error}"`). Before one is added: is the wording found by `sources`?
 /// Errors with `#[error("…")]` are.
-const PASSES_ON: [&str; 16] = [
+const PASSES_ON: [&str; 17] = [
     "src/alyx/error.rs",
     // Among others the errors of the configuration, which are not looked for.
     "src/cli/assemble.rs",
     "src/cli/check.rs",
     "src/cli/init.rs",
+    "src/cli/onlookers.rs",
     "src/cli/reload.rs",
     "src/cli/retry.rs",
     "src/cli/sandbox.rs",
