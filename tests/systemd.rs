@@ -193,19 +193,58 @@ fn a_root_that_the_unit_does_not_name_is_told_with_what_to_do() {
     let root = world.rig.root();
     // As systemd does it for ProtectSystem=strict; takes a system on which everybody may have namespaces.
     let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
-    let mut shell = Command::new("unshare");
-    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&root);
-    if !shell.arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("left out: no namespaces here");
-        return;
-    }
-    let mut shell = Command::new("unshare");
-    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&root);
+    let Some(mut shell) = in_a_namespace(script, &root) else { return };
     let mut daemon =
         Program::start(shell.arg(program().get_program()).arg("run").arg("--config").arg(config));
     assert!(daemon.wait_for("is read-only here").contains("ReadWritePaths="));
     daemon.wait_for("data root scanned");
     daemon.stop();
+}
+
+/// A command that begins with a script in mounts of its own, which gets a path; `None` where the system allows none.
+fn in_a_namespace(script: &str, path: &std::path::Path) -> Option<Command> {
+    let shell = || {
+        let mut shell = Command::new("unshare");
+        shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(path);
+        shell
+    };
+    if !shell().arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("left out: no namespaces here");
+        return None;
+    }
+    Some(shell())
+}
+
+#[test]
+fn its_log_goes_into_the_journal_with_fields_if_systemd_has_started_it() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let config = world.configuration(NOWHERE, "");
+    let (journal, errors) = (world.rig.beside("journal"), world.rig.beside("errors"));
+    std::fs::create_dir(&journal).unwrap();
+    let socket = std::os::unix::net::UnixDatagram::bind(journal.join("socket")).unwrap();
+    socket.set_read_timeout(Some(common::AT_MOST)).unwrap();
+    let script = r#"mount -t tmpfs none /run && mkdir -p /run/systemd/journal &&
+        mount --bind "$1" /run/systemd/journal && shift && exec "$@""#;
+    let Some(mut shell) = in_a_namespace(script, &journal) else { return };
+    let stream = std::fs::File::create(&errors).unwrap();
+    let about = stream.metadata().unwrap();
+    shell.env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino()));
+    shell.arg(program().get_program()).arg("run").arg("--config").arg(config);
+    let daemon = Leash(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stream).spawn().unwrap());
+    let mut bytes = vec![0; 1 << 16];
+    let scanned = loop {
+        let length = socket.recv(&mut bytes).unwrap();
+        let message = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        if message.contains("data root scanned") {
+            break message;
+        }
+    };
+    for part in ["MESSAGE\n", "ALYX_FLAGS\n", "PRIORITY\n", "SYSLOG_IDENTIFIER\n"] {
+        assert!(scanned.contains(part), "{part:?}: {scanned:?}");
+    }
+    drop(daemon);
+    assert_eq!(std::fs::read_to_string(&errors).unwrap(), "");
 }
 
 #[test]

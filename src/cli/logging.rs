@@ -1,4 +1,6 @@
-//! The log: lines for people or JSON for programs, on standard error.
+//! The log: lines for people or JSON for programs on standard error, or, under systemd, lines with fields in its journal.
+
+mod journal;
 
 use std::io::{self, IsTerminal};
 
@@ -9,6 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use self::journal::Journal;
 use super::progress::LogOutput;
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
@@ -27,7 +30,12 @@ const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "not
 pub fn init(options: &LogOptions) -> Result<(), String> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let (filter, handle) = reload::Layer::new(filter(options.level, rust_log.as_deref())?);
-    let subscriber = subscriber(options.format, filter, io::stderr().is_terminal(), || LogOutput);
+    // Whoever wants JSON wants to read it, and under systemd finds it in the journal all the same.
+    let journal = (options.format == LogFormat::Text).then(Journal::behind_standard_error).flatten();
+    let subscriber = match journal {
+        Some(journal) => Box::new(tracing_subscriber::registry().with(filter).with(journal)),
+        None => subscriber(options.format, filter, io::stderr().is_terminal(), || LogOutput),
+    };
     tracing::subscriber::set_global_default(subscriber).map_err(|err| err.to_string())?;
     let _ = FILTER.set(handle);
     Ok(())
