@@ -1,7 +1,7 @@
 //! Alerts: a message to a webhook when something is wrong, and when Alyx is back.
 //!
 //! The service is asked how it goes every few seconds, as `status` asks it. What is to be told is worked out from its
-//! answer and from what was told before ([`decision`]). So nothing is queued: what cannot be sent is told later if it is
+//! answer and from what was told before (`decision`). So nothing is queued: what cannot be sent is told later if it is
 //! still so, and nobody waits for it.
 
 mod decision;

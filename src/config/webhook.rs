@@ -56,11 +56,11 @@ impl WebhookSource {
             Self::Env(name) => match variable(name).map(std::ffi::OsString::into_string) {
                 // The name is not repeated: it may be the address itself.
                 None => {
-                    return Err(refuse(format_args!("alerts.webhook_env names a variable that is not set")));
+                    return Err(refuse("alerts.webhook_env names a variable that is not set"));
                 }
                 Some(Ok(text)) => one_line(text, "the variable of alerts.webhook_env")?,
                 Some(Err(_)) => {
-                    return Err(refuse(format_args!("the variable of alerts.webhook_env is not UTF-8 text")));
+                    return Err(refuse("the variable of alerts.webhook_env is not UTF-8 text"));
                 }
             },
         };
@@ -73,10 +73,8 @@ impl WebhookSource {
                     .to_owned(),
             ),
             _ => {
-                return Err(refuse(format_args!(
-                    "the webhook of the alerts is no address; it must be the whole one, as Slack or Teams shows it, \
-                     beginning with https://"
-                )));
+                return Err(refuse("the webhook of the alerts is no address; it must be the whole one, as Slack or Teams shows it, \
+                     beginning with https://"));
             }
         }
         Ok(LoadedWebhook { address: SecretString::from(address), warnings })

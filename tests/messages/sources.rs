@@ -64,7 +64,7 @@ const ALL_TEXT: [&str; 3] = ["src/cli/logging.rs", "src/cli/walk.rs", "src/ledge
 /// Where a reason is of another sort: errors of the configuration name file, line and key, and say what to write; the
 /// words of the sandbox are those of an Alyx; what was typed wrongly is told together with the usage.
 const REASONS_OF_ANOTHER_SORT: [&str; 3] = ["src/config/", "src/sandbox/", "src/cli/args/"];
-const ALL_THE_SAME: [&str; 1] = ["src/config/credentials.rs"];
+const ALL_THE_SAME: [&str; 2] = ["src/config/credentials.rs", "src/config/webhook.rs"];
 
 /// Everything below `src/`, by file.
 pub fn all() -> BTreeMap<String, Vec<Said>> {
