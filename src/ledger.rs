@@ -65,6 +65,18 @@ pub enum Access {
     Change,
 }
 
+impl State {
+    /// Whether something of this kind was not told within the last hour. Then it counts as told.
+    fn is_news(&mut self, kind: &'static str) -> bool {
+        let now = Instant::now();
+        let is_news = self.told.get(kind).is_none_or(|last| now.duration_since(*last) >= TELL_AGAIN);
+        if is_news {
+            self.told.insert(kind, now);
+        }
+        is_news
+    }
+}
+
 impl Ledger {
     /// The ledger of a state folder; folder and file are made where they are missing.
     pub fn open(folder: &Path) -> Self {
@@ -165,7 +177,7 @@ impl Ledger {
         }
         match schema::open(&self.path) {
             Ok(open) => {
-                if state.failed.take().is_some() {
+                if state.failed.take().is_some() && state.is_news("again") {
                     tracing::info!("the ledger {} is in use again", self.path.display());
                 }
                 state.open = Some(open);
@@ -195,10 +207,7 @@ impl Ledger {
     }
 
     fn tell(&self, state: &mut State, trouble: &Trouble) {
-        let now = Instant::now();
-        let kind = trouble.kind();
-        if state.told.get(kind).is_none_or(|last| now.duration_since(*last) >= TELL_AGAIN) {
-            state.told.insert(kind, now);
+        if state.is_news(trouble.kind()) {
             tracing::warn!("{}", trouble.advice(&self.path));
         }
     }

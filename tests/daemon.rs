@@ -288,6 +288,29 @@ async fn a_root_that_is_missing_is_told_and_taken_up_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_comes_and_goes_is_told_once_an_hour() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let mut daemon =
+        daemon(&alyx, &rig, "watch:\n  settle: 50 ms\n  poll_interval: 100 ms\nlog:\n  level: debug\n");
+    daemon.wait_for("data root scanned");
+    for _ in 0..4 {
+        rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+        daemon.wait_for("registered session");
+        std::fs::rename(rig.beside("data"), rig.beside("away")).unwrap();
+        daemon.wait_for("is missing: waiting");
+        std::fs::rename(rig.beside("away"), rig.beside("data")).unwrap();
+    }
+    let said = daemon.stop();
+    let told = |level: &str, text: &str| {
+        said.iter().filter(|line| line.contains(level) && line.contains(text)).count()
+    };
+    assert_eq!(told("WARN", "is missing: waiting"), 1, "{said:#?}");
+    assert!(told("DEBUG", "is missing: waiting") >= 3, "{said:#?}");
+    // At the start, and when it was back for the first time.
+    assert_eq!(told("INFO", "data root scanned"), 2, "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_registrar_on_the_same_root_is_refused() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut first = daemon(&alyx, &rig, "");

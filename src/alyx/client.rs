@@ -98,7 +98,7 @@ pub(super) struct Shared {
     pub(super) not_before: Arc<std::sync::Mutex<Option<Instant>>>,
     pub(super) pace: Option<Arc<std::sync::Mutex<Pace>>>,
     pub(super) ended: AtomicU64,
-    /// Notices of the server's headers that have been told.
+    /// What is told once, and has been: notices in the server's headers, and that no token can be kept.
     pub(super) told: std::sync::Mutex<HashSet<String>>,
 }
 

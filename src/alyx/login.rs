@@ -92,7 +92,7 @@ impl Client {
                     None => {
                         let token = self.log_in(&username, &password).await?;
                         if let Some(store) = kept {
-                            store.save(&token);
+                            self.keep(&store, &token);
                         }
                         token
                     }
@@ -101,6 +101,14 @@ impl Client {
         };
         state.replace(token.clone());
         Ok((token, state.generation))
+    }
+
+    /// Keeps a token for the next start. Without it that one logs in, which is told once.
+    fn keep(&self, store: &TokenStore, token: &SecretString) {
+        let Err(error) = store.save(token) else { return };
+        if self.shared.told.lock().is_ok_and(|mut told| told.insert("token".to_owned())) {
+            tracing::warn!(file = ?store.file(), %error, "the token cannot be kept; the next start logs in again");
+        }
     }
 
     fn token_store(&self, username: &str) -> Option<TokenStore> {

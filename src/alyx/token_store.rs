@@ -73,15 +73,13 @@ impl TokenStore {
         Ok(SecretString::from(kept.token))
     }
 
-    /// Keeps a token. A failure is told and costs one login at the next start.
-    pub(super) fn save(&self, token: &SecretString) {
-        if let Err(error) = self.write(token) {
-            tracing::warn!(file = ?self.file, %error, "the token cannot be kept; the next start logs in again");
-        }
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 
-    /// Written beside and renamed, so that a reader meets the old content or the new, whole.
-    fn write(&self, token: &SecretString) -> io::Result<()> {
+    /// Keeps a token. Written beside and renamed, so that a reader meets the old content or the new, whole.
+    pub(super) fn save(&self, token: &SecretString) -> io::Result<()> {
         let kept = Kept {
             url: self.url.clone(),
             username: self.username.clone(),
@@ -127,8 +125,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mine = store(folder.path(), "me");
         assert_eq!(loaded(&mine), None);
-        mine.save(&"0123".into());
-        mine.save(&"4567".into());
+        mine.save(&"0123".into()).unwrap();
+        mine.save(&"4567".into()).unwrap();
         assert_eq!(loaded(&mine).as_deref(), Some("4567"));
         assert_eq!(loaded(&store(folder.path(), "you")), None);
         let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap()).collect();
@@ -144,7 +142,7 @@ mod tests {
             TokenStore::new(folder.path(), "https://x_a", "u"),
         );
         assert_eq!(a.file, b.file);
-        a.save(&"0123".into());
+        a.save(&"0123".into()).unwrap();
         assert_eq!((loaded(&a).as_deref(), loaded(&b)), (Some("0123"), None));
     }
 
@@ -152,7 +150,7 @@ mod tests {
     fn a_file_that_is_not_as_it_was_written_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), "me");
-        store.save(&"0123".into());
+        store.save(&"0123".into()).unwrap();
         let whole = std::fs::read(&store.file).unwrap();
         for content in [&b""[..], &whole[..whole.len() / 2], b"{}", b"\xff\xfe", b"[1]", b"{\"url\": 1}"] {
             std::fs::write(&store.file, content).unwrap();
@@ -161,7 +159,7 @@ mod tests {
         std::fs::remove_file(&store.file).unwrap();
         std::os::unix::fs::symlink("/dev/null", &store.file).unwrap();
         assert_eq!(loaded(&store), None);
-        store.save(&"89".into());
+        store.save(&"89".into()).unwrap();
         assert_eq!(loaded(&store).as_deref(), Some("89"));
     }
 
@@ -169,7 +167,7 @@ mod tests {
     fn a_folder_that_is_missing_costs_nothing_but_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder.path().join("none"), "me");
-        store.save(&"0123".into());
+        assert!(store.save(&"0123".into()).is_err());
         assert_eq!(loaded(&store), None);
     }
 }

@@ -376,7 +376,7 @@ impl Service {
                     self.over(&path);
                 }
             }
-            Sighted::Scanned(summary) => self.scanned(summary),
+            Sighted::Scanned(summary) => self.scanned(summary, now),
             Sighted::Trouble(trouble) => {
                 if let Some(root) = trouble.root_away() {
                     self.root_seen(root);
@@ -391,9 +391,14 @@ impl Service {
         }
     }
 
-    fn scanned(&mut self, summary: watcher::ScanSummary) {
+    fn scanned(&mut self, summary: watcher::ScanSummary, now: Now) {
         self.root_seen(&summary.root);
-        if matches!(summary.reason, watcher::ScanReason::Start | watcher::ScanReason::NewRoot) {
+        let is_start = summary.reason == watcher::ScanReason::Start;
+        // A disk with a bad cable comes and goes all day.
+        let is_back = summary.reason == watcher::ScanReason::NewRoot;
+        let is_news =
+            is_start || is_back && self.repeats.is_new(&format!("back {:?}", summary.root), now.instant);
+        if is_news {
             tracing::info!(
                 root = %summary.root.display(),
                 flags = summary.flags,
@@ -402,6 +407,8 @@ impl Service {
                 took = ?summary.took,
                 "data root scanned"
             );
+        }
+        if is_start || is_back {
             self.drop_what_is_gone(&summary.root);
         }
         self.report(Report::Scanned(summary));

@@ -17,8 +17,10 @@ use crate::flag::FlagFile;
 use crate::registration::flagged::{FlaggedOptions, Registered};
 use crate::registration::{Error, Progress, RegistrationClient};
 
-/// How often a long run says how far it has come.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+/// When a long run says for the first time how far it has come. From then on ever more seldom.
+const TELL_FIRST: Duration = Duration::from_secs(30);
+/// How often it says so at least.
+const TELL_AT_LEAST: Duration = Duration::from_secs(3600);
 
 /// How one run of a job ended.
 #[derive(Debug)]
@@ -106,9 +108,10 @@ async fn once(
 
 /// Never ends; says now and then how far a long run has come.
 async fn tell_progress(session: &str, progress: &Progress) {
-    let mut last = 0;
+    let (mut last, mut wait) = (0, TELL_FIRST);
     loop {
-        tokio::time::sleep(TELL_EVERY).await;
+        tokio::time::sleep(wait).await;
+        wait = (2 * wait).min(TELL_AT_LEAST);
         let bytes = progress.bytes_done.load(Ordering::Relaxed);
         if bytes != last {
             let files = progress.files_done.load(Ordering::Relaxed);

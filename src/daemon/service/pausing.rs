@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{LoginRefused, News, Now, Service, Told};
+use super::{LoginRefused, News, Now, Service, Told, cause_prefix};
 use crate::alyx::{self, NextStep};
 use crate::daemon::credentials::{CredentialSource, Look};
 use crate::daemon::outage::Verdict;
@@ -253,7 +253,12 @@ impl Service {
                 continue;
             }
             note.missing.retain(|missing| !names.contains(missing));
-            if note.missing.is_empty() && self.queue.make_due_now(path, now.instant) {
+            let known = format!("{}known", cause_prefix(path));
+            // Where Alyx and the registration do not agree, this comes every few minutes.
+            if note.missing.is_empty()
+                && self.queue.make_due_now(path, now.instant)
+                && self.repeats.is_new(&known, now.instant)
+            {
                 tracing::info!(session = note.session, "Alyx knows now what was missing: the session runs");
             }
         }

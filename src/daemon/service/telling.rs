@@ -123,6 +123,7 @@ impl Service {
         }
         if let Err(stuck) = verdict
             && self.stuck.is_none()
+            && self.repeats.is_new("stuck", now.instant)
         {
             let why = stuck.text();
             if watchdog.is_some() {
