@@ -286,6 +286,21 @@ async fn the_level_of_the_log_changes_and_what_cannot_change_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_data_root_may_come_around_the_state_folder_that_is_in_use() {
+    let alyx = Alyx::sandbox().await;
+    let mut place = Place::start(&alyx, "");
+    let (etc, elsewhere) = (place.rig.beside("etc"), place.rig.beside("state"));
+    let text = std::fs::read_to_string(&place.config).unwrap();
+    let text = text.replace(&etc.join("state").display().to_string(), &elsewhere.display().to_string());
+    let text = text.replace("data_roots:\n", &format!("data_roots:\n  - {}\n", etc.display()));
+    let told = place.reload_in_vain(&text);
+    assert!(told.contains("state_dir is another one now: that counts from the next start"), "{told}");
+    assert!(told.contains("holds the state folder"), "{told}");
+    assert!(!elsewhere.exists());
+    place.daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_is_missing_at_the_start_is_told_once_and_waited_for() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

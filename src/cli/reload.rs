@@ -189,18 +189,37 @@ impl InUse {
 
 /// The sections that are different.
 fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
+    // Each by its name, so that a new section does not compile before it has its place here: among these, or among
+    // those that [`InUse::keep_what_cannot_change`] keeps.
+    let Config {
+        data_roots,
+        flags,
+        alyx,
+        session,
+        datasets,
+        watch,
+        retry,
+        workers,
+        hash_threads,
+        state_dir: _,
+        timezone,
+        log,
+        http: _,
+        alerts: _,
+        warnings: _,
+    } = old;
     let sections = [
-        ("data_roots", old.data_roots != new.data_roots),
-        ("flags", old.flags != new.flags),
-        ("alyx", old.alyx != new.alyx),
-        ("session", old.session != new.session),
-        ("datasets", old.datasets != new.datasets),
-        ("watch", old.watch != new.watch),
-        ("retry", old.retry != new.retry),
-        ("workers", old.workers != new.workers),
-        ("hash_threads", old.hash_threads != new.hash_threads),
-        ("timezone", old.timezone != new.timezone),
-        ("log", old.log != new.log),
+        ("data_roots", *data_roots != new.data_roots),
+        ("flags", *flags != new.flags),
+        ("alyx", *alyx != new.alyx),
+        ("session", *session != new.session),
+        ("datasets", *datasets != new.datasets),
+        ("watch", *watch != new.watch),
+        ("retry", *retry != new.retry),
+        ("workers", *workers != new.workers),
+        ("hash_threads", *hash_threads != new.hash_threads),
+        ("timezone", *timezone != new.timezone),
+        ("log", *log != new.log),
     ];
     sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
