@@ -160,7 +160,15 @@ impl Coverage {
                 self.at_limit = true;
                 self.over_limit += 1;
             }
-            Err(WatchError::Folder) => _ = self.refused.insert(folder.to_owned()),
+            Err(WatchError::Folder) => {
+                // That its permissions have changed is told by the watch on the folder above. The root has none above
+                // it, and a link's leads to the link.
+                let is_told = folder.parent().is_some_and(|parent| self.watched.contains_key(parent));
+                if !is_told || folder.is_symlink() {
+                    self.without_events += 1;
+                }
+                self.refused.insert(folder.to_owned());
+            }
             Err(WatchError::Ended) => self.ended = true,
         }
         self.watched.remove(folder);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::source::{WatchError, Watches};
 
 /// So many dates are worth a lane. A source costs a thread, and one of the user's `max_user_instances`.
-const DATES_A_LANE: usize = 500;
+const DATES_A_LANE: usize = 250;
 /// More gain nothing, even where ten programs wait for two processors.
 const MOST_LANES: usize = 4;
 

@@ -139,15 +139,7 @@ impl World {
             poll_interval,
             max_depth: DEFAULT_MAX_DEPTH,
         };
-        tokio::spawn(watch_with(
-            make,
-            Vec::new(),
-            vec![root],
-            options,
-            told,
-            commands,
-            shutdown.clone(),
-        ));
+        tokio::spawn(watch_with(make, Vec::new(), vec![root], options, told, commands, shutdown.clone()));
         Self { disk, kernel, sightings, rescan, _running: shutdown.drop_guard() }
     }
 
@@ -430,7 +422,7 @@ async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_betw
 }
 
 /// So many that they are worth two sources.
-const MANY_DATES: usize = 1000;
+const MANY_DATES: usize = 500;
 
 fn many_dates(world: &tempfile::TempDir) -> usize {
     for number in 0..MANY_DATES {
