@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alyx_registrar::alf::SessionPath;
 use alyx_registrar::alf::session_path::SessionPathError;
@@ -330,8 +331,8 @@ fn a_scan_that_is_told_to_stop_stops() {
     for number in 1..100 {
         root.flag(&format!("KS014/2024-05-01/{number:03}"));
     }
-    let asked = std::cell::Cell::new(0);
-    let scan = scan(root.layout(), &|| asked.replace(asked.get() + 1) == 10);
+    let asked = AtomicUsize::new(0);
+    let scan = scan(root.layout(), &|| asked.fetch_add(1, Ordering::Relaxed) == 10);
     assert!(scan.stopped);
     assert!(scan.flags.len() < 10);
 }

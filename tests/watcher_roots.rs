@@ -1,11 +1,13 @@
 //! Roots that are missing, deleted, replaced, unmounted and mounted again.
 
 use std::fs;
-use std::process::Command;
 
 use alyx_registrar::daemon::watcher::{RootOptions, ScanReason, Sighted, WatchTrouble};
 
+#[path = "common/namespace.rs"]
+mod namespace;
 mod watcher_rig;
+use namespace::{MOUNTS, is_inside, must, run_inside};
 use watcher_rig::*;
 
 const SESSION: &str = "KS014/2024-05-01/001";
@@ -108,26 +110,16 @@ async fn the_watcher_and_its_threads_end_when_told_to_though_nothing_happens() {
 /// not allow that, it says so and checks nothing.
 #[test]
 fn a_disk_that_is_unmounted_and_mounted_again_is_noticed_though_no_event_tells() {
-    let unshare = |program: &str, args: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private"]).arg(program).args(args);
-        command
-    };
-    if !unshare("mount", &["-t", "tmpfs", "none", "/mnt"]).output().is_ok_and(|out| out.status.success()) {
-        eprintln!("skipped: this user may not mount");
-        return;
-    }
-    let this = std::env::current_exe().unwrap();
-    let output = unshare(this.to_str().unwrap(), &["--exact", "inside_a_mount_namespace", "--ignored"]);
-    let output = { output }.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    run_inside(&MOUNTS, "mount -t tmpfs none /mnt", "inside_a_mount_namespace");
 }
 
 #[tokio::test]
 #[ignore = "mounts: run by the test above, in a namespace of its own"]
 async fn inside_a_mount_namespace() {
-    let mount = |args: &[&str]| assert!(Command::new("mount").args(args).status().unwrap().success());
+    if !is_inside() {
+        return;
+    }
+    let mount = |args: &[&str]| must("mount", args);
     let disk = Disk::new();
     let root = disk.root();
     let root = root.to_str().unwrap();
@@ -136,7 +128,7 @@ async fn inside_a_mount_namespace() {
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, OFTEN));
     watching.scanned(ScanReason::Start).await;
 
-    assert!(Command::new("umount").arg(root).status().unwrap().success());
+    must("umount", &[root]);
     assert!(matches!(watching.trouble().await, WatchTrouble::RootReplaced { .. }));
     watching.gone(&flag).await;
     mount(&["-t", "tmpfs", "second", root]);

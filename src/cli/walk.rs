@@ -48,7 +48,7 @@ async fn walk_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
     let walk = tokio::task::spawn_blocking(move || {
         is_there(&path, marker.as_deref())?;
         let (mut scanner, stop) = (Scanner::new(layout), || stop.is_cancelled());
-        let mut scan = scanner.scan(&mut |_, _, _| (), &stop);
+        let mut scan = scanner.scan_at_once(&stop);
         let today = jiff::Zoned::now().date();
         scan.problems.extend(scanner.find_too_deep(scan.unflagged.clone(), today, &stop));
         Ok(scan)

@@ -5,10 +5,12 @@
 //! sessions hold. It blocks: run it on a blocking thread. Flags that were put into a folder inside a session are
 //! looked for apart from the walk, in a few sessions at a time: see [`too_deep`](super::too_deep).
 
-use std::collections::{BTreeMap, HashMap};
+mod at_dates;
+mod walk;
+
+use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -18,6 +20,9 @@ use super::root::FolderIdentity;
 use super::too_deep::TooDeep;
 use super::watch_plan::{Layout, Place};
 use crate::flag::{FlagError, FlagFile};
+pub use at_dates::AtDates;
+pub use walk::Entering;
+use walk::{Visit, Walk};
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -90,6 +95,9 @@ pub enum LinkRefusal {
     FollowedElsewhere(PathBuf),
 }
 
+/// So many dates are worth a thread.
+const DATES_A_THREAD: usize = 200;
+
 /// Walks one root. It remembers between walks which folders were reached through links, so that each is followed
 /// under one name only.
 #[derive(Debug)]
@@ -98,27 +106,6 @@ pub struct Scanner {
     /// Folders that were reached through a link, and by which path.
     followed: HashMap<FolderIdentity, PathBuf>,
     too_deep: TooDeep,
-}
-
-/// Told of each folder before it is listed; the place for adding a watch, so that nothing slips between the two.
-/// Gets the path, its place, and its inode number.
-pub type Entering<'a> = dyn FnMut(&Path, Place, u64) + 'a;
-
-/// One walk under way.
-struct Walk<'a> {
-    scan: Scan,
-    folders: Vec<Visit>,
-    /// Sorted, and followed after everything else: which of two links wins does not depend on the listing.
-    links: BTreeMap<PathBuf, Place>,
-    entering: &'a mut Entering<'a>,
-}
-
-struct Visit {
-    folder: PathBuf,
-    place: Place,
-    inode: u64,
-    /// Reached through a link: its identity is checked, because it may lie anywhere.
-    through_link: bool,
 }
 
 impl Scanner {
@@ -152,6 +139,15 @@ impl Scanner {
         scan
     }
 
+    /// Scans the whole root with several threads, for somebody who waits for it.
+    pub fn scan_at_once(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Scan {
+        let mut at_dates = self.scan_to_dates(&mut |_, _, _| (), stop);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (at_dates.dates() / DATES_A_THREAD).clamp(1, processors);
+        at_dates.look_through(&self.layout, vec![|_: &Path, _, _| (); threads], stop);
+        self.finish(at_dates, &mut |_, _, _| (), stop)
+    }
+
     /// Looks into some of the sessions that a scan found without a flag, for flags that were put too deep: those of
     /// the last days, and of the others a few that are next in turn. What it finds stays among the problems of
     /// every further scan until it is gone.
@@ -172,39 +168,61 @@ impl Scanner {
         entering: &mut Entering<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Scan {
-        // The borrow of the caller's closure is shortened to this walk.
-        let mut shorter = |folder: &Path, place: Place, inode: u64| entering(folder, place, inode);
-        let mut walk = Walk {
-            scan: Scan::default(),
-            folders: Vec::new(),
-            links: BTreeMap::new(),
-            entering: &mut shorter,
-        };
-        if let Some(place) = self.layout.place(folder) {
-            self.begin(folder, place, &mut walk);
-        }
-        while !walk.scan.stopped {
-            if let Some(visit) = walk.folders.pop() {
-                if stop() {
-                    walk.scan.stopped = true;
-                } else {
-                    self.visit(visit, &mut walk);
-                }
-            } else if let Some((link, place)) = walk.links.pop_first() {
-                self.follow(link, place, &mut walk);
-            } else {
-                break;
-            }
-        }
+        let mut walk = Walk::default();
+        self.begin(folder, &mut walk);
+        self.go_on(&mut walk, entering, stop);
         walk.scan
     }
 
-    fn begin(&self, folder: &Path, place: Place, walk: &mut Walk<'_>) {
+    /// Scans the whole root down to the dates. Many can look through these; [`finish`](Self::finish) ends the scan.
+    pub fn scan_to_dates(&mut self, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) -> AtDates {
+        self.followed.clear();
+        let mut walk = Walk { dates: Some(Vec::new()), ..Walk::default() };
+        self.begin(&self.layout.root, &mut walk);
+        walk.go_down(&self.layout, entering, stop);
+        AtDates(walk)
+    }
+
+    /// Ends a scan whose dates have been looked through: follows the links.
+    pub fn finish(
+        &mut self,
+        at_dates: AtDates,
+        entering: &mut Entering<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Scan {
+        let mut walk = at_dates.0;
+        walk.folders.extend(walk.dates.take().unwrap_or_default());
+        self.go_on(&mut walk, entering, stop);
+        walk.scan.problems.extend(self.too_deep.still_there());
+        walk.scan
+    }
+
+    /// Walks until nothing is left.
+    fn go_on(&mut self, walk: &mut Walk, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) {
+        loop {
+            walk.go_down(&self.layout, entering, stop);
+            if walk.scan.stopped {
+                return;
+            }
+            if let Some(visit) = walk.through_links.pop() {
+                if self.claim(&visit.folder, &mut walk.scan) {
+                    walk.visit(visit, &self.layout, entering);
+                }
+            } else if let Some((link, place)) = walk.links.pop_first() {
+                self.follow(link, place, walk);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn begin(&self, folder: &Path, walk: &mut Walk) {
+        let Some(place) = self.layout.place(folder) else { return };
         let is_root = folder == self.layout.root;
         // The root itself may be a link: it was named by a person.
         let metadata = if is_root { fs::metadata(folder) } else { fs::symlink_metadata(folder) };
         match metadata {
-            Ok(metadata) if metadata.is_dir() => walk.folders.push(Visit {
+            Ok(metadata) if metadata.is_dir() => walk.plan(Visit {
                 folder: folder.to_owned(),
                 place,
                 inode: FolderIdentity::of(&metadata).inode,
@@ -222,90 +240,8 @@ impl Scanner {
         }
     }
 
-    fn visit(&mut self, visit: Visit, walk: &mut Walk<'_>) {
-        if visit.place == Place::NoSuchDate {
-            return self.look_into_no_date(&visit.folder, walk);
-        }
-        if visit.through_link && !self.claim(&visit.folder, walk) {
-            return;
-        }
-        walk.scan.folders += 1;
-        (walk.entering)(&visit.folder, visit.place, visit.inode);
-        if visit.place == Place::Session {
-            walk.scan.sessions += 1;
-            let before = (walk.scan.flags.len(), walk.scan.problems.len());
-            for flag in &self.layout.flags {
-                match FlagFile::load(visit.folder.join(flag)) {
-                    Ok(Some(flag)) => walk.scan.flags.push(flag),
-                    Ok(None) => {}
-                    Err(problem) => walk.scan.problems.push(problem.into()),
-                }
-            }
-            if before == (walk.scan.flags.len(), walk.scan.problems.len()) {
-                walk.scan.unflagged.push(visit.folder);
-            }
-        } else if let Err(source) = self.list(&visit, walk) {
-            walk.scan.note_unreadable(&visit.folder, source);
-        }
-    }
-
-    fn list(&self, visit: &Visit, walk: &mut Walk<'_>) -> io::Result<()> {
-        let mut misplaced = Vec::new();
-        let mut is_empty = true;
-        for entry in fs::read_dir(&visit.folder)? {
-            let entry = entry?;
-            let (name, kind) = (entry.file_name(), entry.file_type()?);
-            is_empty = false;
-            match self.layout.child(visit.place, &name) {
-                _ if kind.is_file() && self.layout.is_flag(&name) => misplaced.push(entry.path()),
-                Some(place) if kind.is_dir() => walk.folders.push(Visit {
-                    folder: entry.path(),
-                    place,
-                    inode: entry.ino(),
-                    through_link: visit.through_link,
-                }),
-                Some(place) if kind.is_symlink() => {
-                    walk.links.insert(entry.path(), place);
-                }
-                None if kind.is_dir() && visit.place == Place::Date => {
-                    self.note_misplaced(&entry.path(), &Advice::RenameSession(entry.path()), walk);
-                }
-                _ => {}
-            }
-        }
-        for flag in misplaced {
-            let advice = advise(&self.layout, &visit.folder, visit.place);
-            walk.scan.problems.push(ScanProblem::Misplaced { flag, advice });
-        }
-        if is_empty && visit.folder == self.layout.root {
-            walk.scan.problems.push(ScanProblem::EmptyRoot(visit.folder.clone()));
-        }
-        Ok(())
-    }
-
-    /// What looks like sessions in a date that does not exist: a flag there would wait for ever.
-    fn look_into_no_date(&self, folder: &Path, walk: &mut Walk<'_>) {
-        let advice = Advice::RenameDate(folder.to_owned());
-        self.note_misplaced(folder, &advice, walk);
-        // One that cannot be listed holds no session either: nothing is lost.
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if self.layout.child(Place::Date, &entry.file_name()) == Some(Place::Session) {
-                self.note_misplaced(&entry.path(), &advice, walk);
-            }
-        }
-    }
-
-    fn note_misplaced(&self, folder: &Path, advice: &Advice, walk: &mut Walk<'_>) {
-        for flag in &self.layout.flags {
-            if let Ok(Some(flag)) = FlagFile::load(folder.join(flag)) {
-                let problem = ScanProblem::Misplaced { flag: flag.path, advice: advice.clone() };
-                walk.scan.problems.push(problem);
-            }
-        }
-    }
-
     /// Follows a link to a folder, unless its sessions would get a second name.
-    fn follow(&mut self, link: PathBuf, place: Place, walk: &mut Walk<'_>) {
+    fn follow(&mut self, link: PathBuf, place: Place, walk: &mut Walk) {
         let target = match fs::canonicalize(&link) {
             Ok(target) => target,
             // To itself, or to a link that leads back.
@@ -328,12 +264,12 @@ impl Scanner {
             return walk.scan.refuse(&link, LinkRefusal::InsideRoot(target));
         }
         let inode = FolderIdentity::of(&metadata).inode;
-        walk.folders.push(Visit { folder: link, place, inode, through_link: true });
+        walk.plan(Visit { folder: link, place, inode, through_link: true });
     }
 
     /// Whether a folder that was reached through a link goes by this path. The first path to claim it keeps it,
     /// for as long as that path leads there.
-    fn claim(&mut self, folder: &Path, walk: &mut Walk<'_>) -> bool {
+    fn claim(&mut self, folder: &Path, scan: &mut Scan) -> bool {
         let Ok(identity) = FolderIdentity::load(folder) else { return false };
         if let Some(first) = self.followed.get(&identity)
             && first != folder
@@ -343,7 +279,7 @@ impl Scanner {
                 true => LinkRefusal::Circle(first.clone()),
                 false => LinkRefusal::FollowedElsewhere(first.clone()),
             };
-            walk.scan.refuse(folder, why);
+            scan.refuse(folder, why);
             return false;
         }
         self.followed.insert(identity, folder.to_owned());
@@ -352,6 +288,16 @@ impl Scanner {
 }
 
 impl Scan {
+    /// Takes in what another part of the same scan found.
+    fn join(&mut self, part: Self) {
+        self.flags.extend(part.flags);
+        self.unflagged.extend(part.unflagged);
+        self.problems.extend(part.problems);
+        self.sessions += part.sessions;
+        self.folders += part.folders;
+        self.stopped |= part.stopped;
+    }
+
     fn refuse(&mut self, link: &Path, why: LinkRefusal) {
         self.problems.push(ScanProblem::LinkRefused { link: link.to_owned(), why });
     }
@@ -365,6 +311,6 @@ impl Scan {
 }
 
 /// Scans a root once, without watching it.
-pub fn scan(layout: Layout, stop: &dyn Fn() -> bool) -> Scan {
-    Scanner::new(layout).scan(&mut |_, _, _| (), stop)
+pub fn scan(layout: Layout, stop: &(dyn Fn() -> bool + Sync)) -> Scan {
+    Scanner::new(layout).scan_at_once(stop)
 }

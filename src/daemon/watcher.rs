@@ -5,7 +5,9 @@
 //! leaves through one channel as a value; nothing is logged here above `debug`.
 
 mod coverage;
+mod lanes;
 mod root_watch;
+mod source;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -23,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::root::{FolderIdentity, has_marker, is_network};
 use super::watch_plan::Layout;
 use crate::flag::FlagFile;
-use coverage::MakeWatches;
 use root_watch::{Message, RootWatch};
+use source::MakeWatches;
 use told::Told;
 pub use trouble::{WatchTrouble, suggested_limit, watch_limit};
 
@@ -173,7 +175,7 @@ pub(super) async fn watch_anew(
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    watch_with(Arc::new(coverage::inotify), known, roots, options, sightings, rescan, shutdown).await;
+    watch_with(Arc::new(source::inotify), known, roots, options, sightings, rescan, shutdown).await;
 }
 
 /// How long a root's thread may take to stop.

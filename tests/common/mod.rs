@@ -23,6 +23,15 @@ use tempfile::TempDir;
 /// Nothing in a test takes this long; it only keeps a failed test from hanging.
 pub const AT_MOST: Duration = Duration::from_secs(60);
 
+/// Waits until something is so that nobody tells.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + AT_MOST;
+    while !is_so() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// An Alyx to test against.
 pub struct Alyx {
     pub url: String,

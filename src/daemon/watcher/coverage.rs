@@ -1,49 +1,35 @@
 //! The coverage: which folders of one root have a watch, and which should have one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-
+use super::lanes::{LaneWalk, Lanes, Walked};
+use super::source::{WatchError, Watches};
 use crate::daemon::root::{FolderIdentity, is_network};
 use crate::daemon::watch_plan::Place;
 
-/// Sets watches on single folders. The real one is inotify.
-pub(super) trait Watches: Send {
-    /// Adds a watch, or renews it.
-    fn add(&mut self, folder: &Path) -> Result<(), WatchError>;
-}
-
-/// Takes what the source of events has to say. It may be called from another thread, and must not block.
-pub(super) type EventSink = Box<dyn Fn(notify::Result<notify::Event>) + Send>;
-
-/// Opens a source of events. Dropping what it returns ends all its watches.
-pub(super) type MakeWatches = Arc<dyn Fn(EventSink) -> notify::Result<Box<dyn Watches>> + Send + Sync>;
-
-/// Why a folder got no watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WatchError {
-    /// The kernel's limit is reached.
-    Limit,
-    /// The folder is gone or may not be read. The listing that follows tells which.
-    Folder,
-    /// The source of events has ended.
-    Ended,
-}
-
 struct Watched {
-    identity: FolderIdentity,
+    /// `None`: the watch is doubtful.
+    identity: Option<FolderIdentity>,
     /// The last whole walk that met the folder.
     walk: u64,
+    /// Which lane holds the watch.
+    lane: usize,
+}
+
+impl Watched {
+    fn inode(&self) -> Option<u64> {
+        self.identity.map(|identity| identity.inode)
+    }
 }
 
 /// The folders of one root that have a watch.
 #[derive(Default)]
 pub(super) struct Coverage {
-    watches: Option<Box<dyn Watches>>,
+    lanes: Lanes,
+    /// Nothing has a watch yet.
+    fresh: bool,
     /// With what each folder was when its watch was set: a watch stays with a folder that is moved away, and one
     /// that takes its place has none.
     watched: BTreeMap<PathBuf, Watched>,
@@ -63,8 +49,13 @@ pub(super) struct Coverage {
 
 impl Coverage {
     /// Begins anew with a source of events, or with none.
-    pub(super) fn reset(&mut self, watches: Option<Box<dyn Watches>>) {
-        *self = Self { watches, ..Self::default() };
+    pub(super) fn reset(&mut self, source: Option<Box<dyn Watches>>) {
+        *self = Self { fresh: source.is_some(), lanes: Lanes::new(source), ..Self::default() };
+    }
+
+    /// Whether no root has been walked through since it began anew.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Begins a walk. A walk over the whole root counts anew how many folders have no watch.
@@ -81,50 +72,106 @@ impl Coverage {
 
     /// Ends a walk over the whole root: folders that it did not meet are there no longer.
     pub(super) fn end_whole_walk(&mut self) {
-        self.watched.retain(|_, watched| watched.walk == self.walk);
+        let gone: Vec<(PathBuf, Watched)> =
+            self.watched.extract_if(.., |_, watched| watched.walk != self.walk).collect();
+        if gone.is_empty() {
+            return;
+        }
+        // One that has another name now is left to the event that tells of it: perhaps both names are one watch.
+        let here: HashSet<Option<u64>> = self.watched.values().map(Watched::inode).collect();
+        for (path, watched) in gone {
+            if !here.contains(&watched.inode()) {
+                self.lanes.remove(watched.lane, &path);
+            }
+        }
     }
 
     /// Sees to it that a folder has a watch. `inode` is its number as its parent lists it.
     pub(super) fn enter(&mut self, folder: &Path, place: Place, inode: u64) {
-        if self.watches.is_none() {
-            return;
-        }
-        let identity = match place {
-            // Disks are mounted on labs and subjects. A listing tells the number of the folder below the mount, so
-            // it takes a look at the folder itself; there are few of these.
-            Place::Above(_) => match FolderIdentity::load(folder) {
-                Ok(identity) => identity,
-                Err(_) => return,
-            },
-            _ => FolderIdentity { device: 0, inode },
-        };
-        if self.is_on_drive(folder, place, identity) {
-            self.without_events += 1;
-            return;
-        }
-        if let Some(watched) = self.watched.get_mut(folder)
-            && watched.identity == identity
-        {
-            watched.walk = self.walk;
-            return;
-        }
+        let Some(identity) = self.wants(folder, place, inode) else { return };
         if self.at_limit {
             self.over_limit += 1;
             return;
         }
-        let Some(watches) = &mut self.watches else { return };
-        match watches.add(folder) {
+        // Its own, for a watch that is renewed; else that of the folder above.
+        let mut own_or_parents = folder.ancestors().take(2).filter_map(|path| self.watched.get(path));
+        let lane = own_or_parents.next().map_or(0, |watched| watched.lane);
+        let result = self.lanes.add(lane, folder);
+        self.take(folder, identity, lane, result);
+    }
+
+    /// Several walks that go on at the same time, each with a lane of its own, over so many dates; for a root of which
+    /// no date has a watch yet. `open` opens a further lane. Afterwards, [`take_walks`](Self::take_walks).
+    pub(super) fn walks(
+        &mut self,
+        dates: usize,
+        open: &dyn Fn() -> notify::Result<Box<dyn Watches>>,
+    ) -> Vec<LaneWalk<'_>> {
+        self.fresh = false;
+        self.lanes.widen(dates, open);
+        self.lanes.walks(&self.drives)
+    }
+
+    /// Takes over what walks of several lanes have done.
+    pub(super) fn take_walks(&mut self, walks: Vec<Walked>) {
+        for (lane, walked) in walks.into_iter().enumerate() {
+            (self.over_limit, self.without_events) =
+                (self.over_limit + walked.over_limit, self.without_events + walked.on_drives);
+            for (folder, inode, result) in walked.asked {
+                self.take(&folder, FolderIdentity { device: 0, inode }, lane, result);
+            }
+        }
+    }
+
+    /// What a folder is, if it should get a watch and has none.
+    fn wants(&mut self, folder: &Path, place: Place, inode: u64) -> Option<FolderIdentity> {
+        if self.lanes.is_empty() {
+            return None;
+        }
+        let identity = match place {
+            // Disks are mounted on labs and subjects. A listing tells the number of the folder below the mount, so
+            // it takes a look at the folder itself; there are few of these.
+            Place::Above(_) => FolderIdentity::load(folder).ok()?,
+            _ => FolderIdentity { device: 0, inode },
+        };
+        if self.is_on_drive(folder, place, identity) {
+            self.without_events += 1;
+            return None;
+        }
+        match self.watched.get_mut(folder) {
+            Some(watched) if watched.identity == Some(identity) => {
+                watched.walk = self.walk;
+                None
+            }
+            _ => Some(identity),
+        }
+    }
+
+    /// Takes note of how the setting of a watch ended.
+    fn take(&mut self, folder: &Path, identity: FolderIdentity, lane: usize, result: Result<(), WatchError>) {
+        match result {
             Ok(()) => {
                 self.refused.remove(folder);
-                self.watched.insert(folder.to_owned(), Watched { identity, walk: self.walk });
+                let identity = Some(identity);
+                self.watched.insert(folder.to_owned(), Watched { identity, walk: self.walk, lane });
+                return;
             }
             Err(WatchError::Limit) => {
                 self.at_limit = true;
                 self.over_limit += 1;
             }
-            Err(WatchError::Folder) => _ = self.refused.insert(folder.to_owned()),
+            Err(WatchError::Folder) => {
+                // That its permissions have changed is told by the watch on the folder above. The root has none above
+                // it, and a link's leads to the link.
+                let is_told = folder.parent().is_some_and(|parent| self.watched.contains_key(parent));
+                if !is_told || folder.is_symlink() {
+                    self.without_events += 1;
+                }
+                self.refused.insert(folder.to_owned());
+            }
             Err(WatchError::Ended) => self.ended = true,
         }
+        self.watched.remove(folder);
     }
 
     /// Whether a folder lies on a network drive that is mounted below the root.
@@ -143,19 +190,40 @@ impl Coverage {
         is_drive
     }
 
-    /// Forgets a folder and all below it: whatever takes its place gets new watches.
-    pub(super) fn forget(&mut self, folder: &Path) {
-        let gone: Vec<PathBuf> = self
-            .watched
-            .range::<Path, _>((Bound::Included(folder), Bound::Unbounded))
-            .map(|(path, _)| path)
-            .take_while(|path| path.starts_with(folder))
-            .cloned()
-            .collect();
-        for path in gone {
-            self.watched.remove(&path);
+    /// Something was told of a folder: the watches on it and on all below it are doubtful until they are renewed. To
+    /// be called for all folders of which something was told before any of them is walked: one may be another's new
+    /// name, and both one watch.
+    pub(super) fn doubt(&mut self, folder: &Path) {
+        if folder.symlink_metadata().is_err() {
+            self.give_back(folder, |_| true);
+        } else {
+            for path in self.watched_below(folder) {
+                if let Some(watched) = self.watched.get_mut(&path) {
+                    watched.identity = None;
+                }
+            }
         }
         self.refused.retain(|path| !path.starts_with(folder));
+    }
+
+    /// After the walk through a folder: what is still doubtful was not met, and gives its watch back.
+    pub(super) fn end_doubt(&mut self, folder: &Path) {
+        self.give_back(folder, |watched| watched.identity.is_none());
+    }
+
+    fn give_back(&mut self, folder: &Path, which: impl Fn(&Watched) -> bool) {
+        for path in self.watched_below(folder) {
+            if self.watched.get(&path).is_some_and(&which)
+                && let Some(watched) = self.watched.remove(&path)
+            {
+                self.lanes.remove(watched.lane, &path);
+            }
+        }
+    }
+
+    fn watched_below(&self, folder: &Path) -> Vec<PathBuf> {
+        let from = self.watched.range::<Path, _>((Bound::Included(folder), Bound::Unbounded));
+        from.map(|(path, _)| path).take_while(|path| path.starts_with(folder)).cloned().collect()
     }
 
     /// Whether a folder has no watch because it could not be had. Perhaps it can, after a change of permissions.
@@ -175,41 +243,16 @@ impl Coverage {
 
     /// Whether there is a source of events.
     pub(super) fn has_events(&self) -> bool {
-        self.watches.is_some()
+        !self.lanes.is_empty()
     }
 
     /// Whether some folders are found by polling only.
     pub(super) fn needs_polling(&self) -> bool {
-        self.watches.is_none() || self.over_limit > 0 || self.without_events > 0
+        self.lanes.is_empty() || self.over_limit > 0 || self.without_events > 0
     }
 
     /// Whether the source of events has ended by itself.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
-    }
-}
-
-/// Watches by inotify. Never recursive: that would watch the raw data, and it loses flags that are made right after
-/// their folders.
-pub(super) fn inotify(sink: EventSink) -> notify::Result<Box<dyn Watches>> {
-    // The sink only hands over: setting a watch from inside it would lock up.
-    let watcher = notify::recommended_watcher(sink)?;
-    Ok(Box::new(Inotify(watcher)))
-}
-
-struct Inotify(RecommendedWatcher);
-
-impl Watches for Inotify {
-    fn add(&mut self, folder: &Path) -> Result<(), WatchError> {
-        // notify panics in its caller when its own thread has ended.
-        let added = catch_unwind(AssertUnwindSafe(|| self.0.watch(folder, RecursiveMode::NonRecursive)));
-        match added {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
-                Err(WatchError::Limit)
-            }
-            Ok(Err(_)) => Err(WatchError::Folder),
-            Err(_) => Err(WatchError::Ended),
-        }
     }
 }

@@ -9,13 +9,16 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::coverage::{Coverage, EventSink, MakeWatches};
+use super::coverage::Coverage;
+use super::lanes::LaneWalk;
+use super::source::{EventSink, MakeWatches, Watches};
 use super::told::Told;
 use super::trouble::{suggested_limit, watch_limit};
 use super::{RootOptions, ScanReason, ScanSummary, Sighted, WatchOptions, WatchTrouble};
@@ -192,13 +195,19 @@ impl RootWatch {
         if batch.root || batch.rescan {
             self.look_at_root(ScanReason::NewRoot, batch.root);
         }
-        let mut looked_at: Option<PathBuf> = None;
+        let mut folders: Vec<PathBuf> = Vec::new();
         for folder in batch.folders {
             // Sorted by components: a folder comes right before all that is in it.
-            if looked_at.as_ref().is_none_or(|above| !folder.starts_with(above)) {
-                self.look_at_folder(&folder);
-                looked_at = Some(folder);
+            if folders.last().is_none_or(|above| !folder.starts_with(above)) {
+                self.coverage.doubt(&folder);
+                folders.push(folder);
             }
+        }
+        for folder in &folders {
+            self.look_at_folder(folder);
+        }
+        for folder in &folders {
+            self.coverage.end_doubt(folder);
         }
         for flag in batch.flags {
             self.look_at_flag(flag);
@@ -225,7 +234,6 @@ impl RootWatch {
         if self.present.is_none() {
             return;
         }
-        self.coverage.forget(folder);
         self.coverage.begin_walk(false);
         let shutdown = self.shutdown.clone();
         let scan = self.scanner.scan_below(
@@ -286,7 +294,7 @@ impl RootWatch {
         // The old source goes first: its watches count towards the kernel's limit.
         self.coverage.reset(None);
         if self.wants_events {
-            match (self.make)(self.sink()) {
+            match self.opener()() {
                 Ok(watches) => self.coverage.reset(Some(watches)),
                 Err(error) => self.told.trouble(WatchTrouble::NoEvents {
                     root: self.root.path.clone(),
@@ -297,22 +305,17 @@ impl RootWatch {
         self.scan(reason);
     }
 
-    fn sink(&self) -> EventSink {
-        let (source, inbox, layout) = (self.source, self.inbox.clone(), self.scanner.layout().clone());
-        // A source that cannot read its events may say so for ever; once is enough.
-        let alive = AtomicBool::new(true);
-        Box::new(move |event| match event {
-            Ok(event) => {
-                for reaction in layout.react(&event) {
-                    let _ = inbox.send(Message::Reaction(source, reaction));
-                }
-            }
-            Err(error) => {
-                if alive.swap(false, Ordering::Relaxed) {
-                    let _ = inbox.send(Message::EventsFailed(source, error.to_string()));
-                }
-            }
-        })
+    /// Opens sources of events that count as the present one.
+    fn opener(&self) -> impl Fn() -> notify::Result<Box<dyn Watches>> + use<> {
+        let (make, source) = (self.make.clone(), self.source);
+        let (inbox, layout) = (self.inbox.clone(), self.scanner.layout().clone());
+        move || {
+            let is_open: Arc<AtomicBool> = Arc::default();
+            let end = TellsItsEnd { source, inbox: inbox.clone(), is_open: is_open.clone() };
+            let watches = make(sink(end, layout.clone()))?;
+            is_open.store(true, Ordering::SeqCst);
+            Ok(watches)
+        }
     }
 
     /// Starts anew: at once the first time, then not more often than the poll interval, so that a storm of events
@@ -336,10 +339,8 @@ impl RootWatch {
         }
         self.coverage.begin_walk(true);
         let shutdown = self.shutdown.clone();
-        let mut scan =
-            self.scanner.scan(&mut |folder, place, inode| self.coverage.enter(folder, place, inode), &|| {
-                shutdown.is_cancelled()
-            });
+        let stop = || shutdown.is_cancelled();
+        let mut scan = self.walk_through(&stop);
         if scan.stopped {
             return;
         }
@@ -362,10 +363,29 @@ impl RootWatch {
         // After the flags have been told: it must not hold them up.
         if !matches!(reason, ScanReason::Poll | ScanReason::EventsLost) {
             let today = jiff::Zoned::now().date();
-            for problem in self.scanner.find_too_deep(unflagged, today, &|| shutdown.is_cancelled()) {
+            for problem in self.scanner.find_too_deep(unflagged, today, &stop) {
                 self.told.trouble(WatchTrouble::Problem(problem));
             }
         }
+    }
+
+    /// Walks through the whole root and sees to it that every folder has a watch. The first time there are many to
+    /// be set, which is shared by several threads.
+    fn walk_through(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Scan {
+        if !self.coverage.is_fresh() {
+            let coverage = &mut self.coverage;
+            return self.scanner.scan(&mut |folder, place, inode| coverage.enter(folder, place, inode), stop);
+        }
+        let open = self.opener();
+        let Self { scanner, coverage, .. } = self;
+        let mut at_dates =
+            scanner.scan_to_dates(&mut |folder, place, inode| coverage.enter(folder, place, inode), stop);
+        let mut walks = coverage.walks(at_dates.dates(), &open);
+        let entering = walks.iter_mut().map(|walk| |folder: &Path, _, inode| walk.enter(folder, inode));
+        at_dates.look_through(scanner.layout(), entering.collect(), stop);
+        let walked = walks.into_iter().map(LaneWalk::end).collect();
+        coverage.take_walks(walked);
+        scanner.finish(at_dates, &mut |folder, place, inode| coverage.enter(folder, place, inode), stop)
     }
 
     /// Tells what a walk over a folder found, and what it found no longer.
@@ -409,5 +429,45 @@ impl RootWatch {
             self.told.tell(Sighted::Trouble(trouble));
         }
         self.limit_told = unwatched > 0;
+    }
+}
+
+/// Hands on what a source of events tells.
+fn sink(end: TellsItsEnd, layout: Layout) -> EventSink {
+    // A source that cannot read its events may say so for ever; once is enough.
+    let alive = AtomicBool::new(true);
+    Box::new(move |event| match event {
+        Ok(event) => {
+            for reaction in layout.react(&event) {
+                let _ = end.inbox.send(Message::Reaction(end.source, reaction));
+            }
+        }
+        Err(error) => {
+            if alive.swap(false, Ordering::Relaxed) {
+                end.tell(error.to_string());
+            }
+        }
+    })
+}
+
+/// Lives in the thread of a source of events, and tells when that ends.
+struct TellsItsEnd {
+    source: u64,
+    inbox: Sender<Message>,
+    /// A source that could not be opened has not ended.
+    is_open: Arc<AtomicBool>,
+}
+
+impl TellsItsEnd {
+    fn tell(&self, why: String) {
+        let _ = self.inbox.send(Message::EventsFailed(self.source, why));
+    }
+}
+
+impl Drop for TellsItsEnd {
+    fn drop(&mut self) {
+        if self.is_open.load(Ordering::SeqCst) {
+            self.tell("its thread has ended".into());
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use notify::event::{Event, EventKind, Flag};
 use tokio_util::sync::DropGuard;
 
-use super::coverage::{EventSink, WatchError, Watches};
+use super::source::{EventSink, WatchError, Watches};
 use super::*;
 use crate::daemon::watch_plan::DEFAULT_MAX_DEPTH;
 
@@ -24,10 +24,14 @@ struct Kernel {
     sinks: Mutex<Vec<EventSink>>,
     /// Folders that were given a watch since this was last emptied.
     added: Mutex<Vec<PathBuf>>,
+    /// Folders whose watch was ended.
+    removed: Mutex<Vec<PathBuf>>,
     /// Watches that are granted for each source.
     limit: AtomicUsize,
     /// Watches that were asked for and refused.
     refused: AtomicUsize,
+    /// Sources that are granted.
+    sources: AtomicUsize,
     /// Sources cannot be opened.
     closed: AtomicBool,
     /// Folders may not be watched.
@@ -57,17 +61,22 @@ impl Watches for Source {
         self.kernel.added.lock().unwrap().push(folder.to_owned());
         Ok(())
     }
+
+    fn remove(&mut self, folder: &Path) {
+        self.kernel.removed.lock().unwrap().push(folder.to_owned());
+    }
 }
 
 impl Kernel {
     fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit: limit.into(), ..Self::default() })
+        Arc::new(Self { limit: limit.into(), sources: usize::MAX.into(), ..Self::default() })
     }
 
     fn make(self: &Arc<Self>) -> MakeWatches {
         let kernel = self.clone();
         Arc::new(move |sink| {
-            if kernel.closed.load(Ordering::SeqCst) {
+            let open = kernel.sinks.lock().unwrap().len();
+            if kernel.closed.load(Ordering::SeqCst) || open >= kernel.sources.load(Ordering::SeqCst) {
                 return Err(notify::Error::generic("too many open files"));
             }
             kernel.sinks.lock().unwrap().push(sink);
@@ -106,6 +115,20 @@ impl World {
         for session in ["KS014/2024-05-01/001", "KS014/2024-05-01/002"] {
             fs::create_dir_all(disk.path().join(session)).unwrap();
         }
+        Self::on(disk, kernel, mode, poll_interval)
+    }
+
+    fn on(disk: tempfile::TempDir, kernel: Arc<Kernel>, mode: WatchMode, poll_interval: Duration) -> Self {
+        Self::with(disk, kernel.make(), kernel, mode, poll_interval)
+    }
+
+    fn with(
+        disk: tempfile::TempDir,
+        make: MakeWatches,
+        kernel: Arc<Kernel>,
+        mode: WatchMode,
+        poll_interval: Duration,
+    ) -> Self {
         let (told, sightings) = mpsc::unbounded_channel();
         let (rescan, commands) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
@@ -116,15 +139,7 @@ impl World {
             poll_interval,
             max_depth: DEFAULT_MAX_DEPTH,
         };
-        tokio::spawn(watch_with(
-            kernel.make(),
-            Vec::new(),
-            vec![root],
-            options,
-            told,
-            commands,
-            shutdown.clone(),
-        ));
+        tokio::spawn(watch_with(make, Vec::new(), vec![root], options, told, commands, shutdown.clone()));
         Self { disk, kernel, sightings, rescan, _running: shutdown.drop_guard() }
     }
 
@@ -404,4 +419,133 @@ async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_betw
     }
     assert_eq!(gone, known[1..].iter().cloned().collect());
     assert_eq!(there, known[..1].iter().cloned().collect());
+}
+
+/// So many that they are worth two sources.
+const MANY_DATES: usize = 500;
+
+fn many_dates(world: &tempfile::TempDir) -> usize {
+    for number in 0..MANY_DATES {
+        let (subject, month, day) = (number / 250, 1 + number % 250 / 25, 1 + number % 25);
+        fs::create_dir_all(world.path().join(format!("S{subject}/2024-{month:02}-{day:02}/001"))).unwrap();
+    }
+    // With the root, and the subjects.
+    1 + MANY_DATES / 250 + 2 * MANY_DATES
+}
+
+#[tokio::test]
+async fn a_large_root_is_watched_through_several_sources_each_of_which_is_heard() {
+    let disk = tempfile::tempdir().unwrap();
+    let folders = many_dates(&disk);
+    let mut world = World::on(disk, Kernel::new(9999), WatchMode::Native, NEVER);
+    let (summary, troubles, _) = world.scanned(ScanReason::Start).await;
+    assert!(troubles.is_empty(), "{troubles:?}");
+    assert_eq!((summary.watched, summary.folders, summary.sessions), (folders, folders, MANY_DATES));
+    let added = world.kernel.added();
+    assert_eq!(added.len(), folders);
+    assert!(added.windows(2).all(|pair| pair[0] != pair[1]), "a folder was watched twice");
+
+    let sources = world.kernel.sinks.lock().unwrap().len();
+    assert_eq!(sources, 2);
+    for source in 0..sources {
+        let flag = world.flag(&format!("S{source}/2024-01-01/001"));
+        let kind = EventKind::Create(notify::event::CreateKind::File);
+        world.kernel.sinks.lock().unwrap()[source](Ok(Event::new(kind).add_path(flag.clone())));
+        while !matches!(world.next().await, Sighted::Flag(found) if found.path == flag) {}
+    }
+    // An overflow of any of them starts all of them anew.
+    world.kernel.sinks.lock().unwrap()[0](Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+    let (summary, ..) = world.scanned(ScanReason::EventsLost).await;
+    assert_eq!((summary.watched, world.kernel.added().len()), (folders, folders));
+}
+
+#[tokio::test]
+async fn at_the_watch_limit_of_a_large_root_no_folder_is_forgotten_in_the_count() {
+    let disk = tempfile::tempdir().unwrap();
+    let folders = many_dates(&disk);
+    let mut world = World::on(disk, Kernel::new(300), WatchMode::Native, NEVER);
+    let (summary, troubles, _) = world.scanned(ScanReason::Start).await;
+    let [WatchTrouble::WatchLimit { folders: told, unwatched, .. }] = troubles[..] else {
+        panic!("{troubles:?}")
+    };
+    assert_eq!((told, unwatched + summary.watched), (folders, folders));
+    assert!(world.kernel.refused.load(Ordering::SeqCst) <= 2, "one question a source, not one a folder");
+}
+
+#[tokio::test]
+async fn where_only_one_source_can_be_had_it_watches_everything() {
+    let disk = tempfile::tempdir().unwrap();
+    let folders = many_dates(&disk);
+    let kernel = Kernel::new(9999);
+    kernel.sources.store(1, Ordering::SeqCst);
+    let mut world = World::on(disk, kernel, WatchMode::Native, NEVER);
+    let (summary, troubles, _) = world.scanned(ScanReason::Start).await;
+    assert!(troubles.is_empty(), "{troubles:?}");
+    assert_eq!((summary.watched, world.kernel.sinks.lock().unwrap().len()), (folders, 1));
+}
+
+#[tokio::test]
+async fn folders_that_have_gone_give_their_watches_back() {
+    let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
+    world.scanned(ScanReason::Start).await;
+    let subject = world.disk.path().join("KS014");
+    let moved = world.disk.path().join("KS013");
+    fs::rename(&subject, &moved).unwrap();
+    let renamed = |mode| EventKind::Modify(notify::event::ModifyKind::Name(mode));
+    world.kernel.added();
+    world.kernel.says(Ok(Event::new(renamed(notify::event::RenameMode::From)).add_path(subject.clone())));
+    world.kernel.says(Ok(Event::new(renamed(notify::event::RenameMode::To)).add_path(moved.clone())));
+    world.rescan.send(()).unwrap();
+    world.scanned(ScanReason::Command).await;
+    // One watch may have both names: the old one must be given back before the new one is set.
+    let removed = world.kernel.removed.lock().unwrap().clone();
+    assert_eq!(removed.iter().filter(|folder| folder.starts_with(&subject)).count(), 4, "{removed:?}");
+    assert!(!removed.iter().any(|folder| folder.starts_with(&moved)), "{removed:?}");
+    let date = moved.join("2024-05-01");
+    assert_eq!(world.kernel.added(), [moved, date.clone(), date.join("001"), date.join("002")]);
+}
+
+/// A kernel's thread may die without a word.
+#[tokio::test]
+async fn a_source_that_dies_is_noticed_at_once_and_replaced() {
+    let disk = tempfile::tempdir().unwrap();
+    let session = disk.path().join("KS014/2024-05-01/001");
+    fs::create_dir_all(&session).unwrap();
+    let deadly = Arc::new(AtomicBool::new(false));
+    let bullet = deadly.clone();
+    let make: MakeWatches = Arc::new(move |sink| {
+        let bullet = bullet.clone();
+        source::inotify(Box::new(move |event| {
+            assert!(!bullet.swap(false, Ordering::SeqCst), "for the sake of this test");
+            sink(event);
+        }))
+    });
+    let mut world = World::with(disk, make, Kernel::new(0), WatchMode::Native, NEVER);
+    world.scanned(ScanReason::Start).await;
+    deadly.store(true, Ordering::SeqCst);
+    let lost = world.flag("KS014/2024-05-01/001");
+    let (summary, troubles, flags) = world.scanned(ScanReason::EventsLost).await;
+    assert!(matches!(troubles[..], [WatchTrouble::EventsFailed { .. }]), "{troubles:?}");
+    assert_eq!((flags, summary.watched), (vec![lost], 4));
+    let next = world.flag("KS014/2024-05-02/001");
+    while !matches!(world.next().await, Sighted::Flag(found) if found.path == next) {}
+}
+
+/// notify panics in whoever uses a watcher whose thread has ended.
+#[test]
+fn a_source_whose_thread_has_died_is_told_as_ended_and_can_be_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dies, died) = std::sync::mpsc::channel::<()>();
+    let mut source = source::inotify(Box::new(move |_| {
+        let _dies = &dies;
+        panic!("for the sake of this test");
+    }))
+    .unwrap();
+    source.add(folder.path()).unwrap();
+    fs::write(folder.path().join("a"), "").unwrap();
+    // The channel closes with the thread.
+    assert!(died.recv_timeout(TOO_LONG).is_err());
+    assert_eq!(source.add(folder.path()), Err(WatchError::Ended));
+    source.remove(folder.path());
+    drop(source);
 }
