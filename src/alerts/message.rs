@@ -154,7 +154,7 @@ impl<'a> Message<'a> {
                 line += &format!(": {}", shown(error));
             }
             if let Some(step) = &session.next_step {
-                line += &format!(". What to do: {}", shown(step));
+                line += &format!(". What to do: {}", shown(&step.replace('`', "")));
             }
             lines.push(line);
         }

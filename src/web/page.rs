@@ -143,6 +143,10 @@ fn verdict(view: &View<'_>) -> (Mood, Vec<String>) {
     if let Some(since) = daemon.and_then(|daemon| daemon.away_since) {
         let since = ago(since, view.now);
         sentences.push(format!("Alyx has not answered for {since}. All sessions wait; nothing is lost."));
+        let sessions = view.status.map(|status| status.sessions.as_slice()).unwrap_or_default();
+        let put_off =
+            sessions.iter().find(|session| session.state == SessionState::Waiting && session.error.is_some());
+        sentences.extend(put_off.and_then(|session| session.error.clone()));
     }
     if let Some(trouble) = daemon.and_then(|daemon| daemon.ledger.as_ref()).or(view.past.trouble.as_ref()) {
         sentences.push(format!("Nothing is remembered: {trouble}."));
@@ -225,16 +229,25 @@ fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
         @if let Some(progress) = &session.progress {
             (self::progress(progress, &session.session))
         } @else {
-            p.about { (about(session, view.now)) }
+            p.about { (about(view, session)) }
         }
-        @if session.state != SessionState::Running {
+        @if session.state != SessionState::Running && !waits_for_alyx(view, session) {
             @if let Some(error) = &session.error { p.error { bdi { (shown(error)) } } }
-            @if let Some(step) = &session.next_step { p.step { b { "What to do: " } bdi { (shown(step)) } } }
+            @if let Some(step) = &session.next_step { p.step { b { "What to do: " } bdi { (shown(&step.replace('`', ""))) } } }
         }
     }
 }
 
-fn about(session: &SessionStatus, now: Timestamp) -> String {
+/// Whether a session waits for nothing else: why is told once, at the top.
+fn waits_for_alyx(view: &View<'_>, session: &SessionStatus) -> bool {
+    let daemon = view.status.and_then(|status| status.daemon.as_ref());
+    let all_wait =
+        daemon.is_some_and(|daemon| daemon.away_since.is_some() || daemon.login_refused_since.is_some());
+    all_wait && session.state == SessionState::Waiting && session.next.is_none_or(|next| next <= view.now)
+}
+
+fn about(view: &View<'_>, session: &SessionStatus) -> String {
+    let now = view.now;
     let mut told = format!("for {}", ago(session.since, now));
     if let Some(put) = session.put.filter(|_| session.old) {
         told += &format!(" · flag put {} ago", ago(put, now));
@@ -243,7 +256,9 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
         let s = if session.failures == 1 { "" } else { "s" };
         told += &format!(" · {} failure{s}", session.failures);
     }
-    if let Some(next) = session.next {
+    if waits_for_alyx(view, session) {
+        told += " · waits for Alyx";
+    } else if let Some(next) = session.next {
         let word = if session.failures > 0 { "next attempt" } else { "begins" };
         told += &format!(" · {word} {}", until(next, now));
     }
@@ -500,6 +515,13 @@ mod tests {
         assert!(
             page.contains("<section id=\"summary\" class=\"waits\"") && page.contains("for 1 h 0 min. All")
         );
+        let mut due = session(SessionState::Waiting);
+        (due.next, due.error, due.next_step) =
+            (Some(at(0)), Some("no answer from x".into()), Some("`y`".into()));
+        let status = Status { sessions: vec![due; 9], ..status };
+        let page = html(Some(&status), None, &Past::default());
+        assert!(page.matches("for 1 h 0 min · waits for Alyx<").count() == 9, "{page}");
+        assert!(page.matches("no answer from x").count() == 1, "{page}");
         let page = html(None, Some("it does not answer"), &Past::default());
         assert!(page.contains("<section id=\"summary\" class=\"bad\""), "{page}");
         assert!(page.contains("The daemon is stuck: it does not answer."), "{page}");

@@ -9,7 +9,7 @@ use crate::words;
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 236.0;
 /// Room for the numbers on the left, and the end of the bars on the right.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 476.0;
 /// The height of the bars of each half.
 const BARS: f64 = 72.0;
