@@ -1,0 +1,203 @@
+use super::*;
+use crate::daemon::status::DaemonStatus;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 3600;
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second as i64).unwrap()
+}
+
+fn session(name: &str, state: SessionState, failures: u32) -> SessionStatus {
+    SessionStatus {
+        session: name.into(),
+        flag: format!("/data/{name}/create_me.flag"),
+        state,
+        since: at(0),
+        failures,
+        next: None,
+        error: None,
+        next_step: None,
+        progress: None,
+        put: None,
+        old: false,
+    }
+}
+
+fn person(name: &str) -> SessionStatus {
+    session(name, SessionState::NeedsPerson, 1)
+}
+
+fn status(sessions: Vec<SessionStatus>) -> Status {
+    let daemon = DaemonStatus { alyx: "https://alyx.example.org".into(), ..DaemonStatus::default() };
+    Status { daemon: Some(daemon), sessions }
+}
+
+fn away(since: u64) -> Status {
+    let mut status = status(Vec::new());
+    status.daemon.as_mut().unwrap().away_since = Some(at(since));
+    status
+}
+
+/// A webhook that gets what is sent, or nothing.
+struct World {
+    told: Told,
+    start: Instant,
+    dead: bool,
+    got: Vec<(u64, Vec<Event>)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let rules = Rules {
+            away_after: Duration::from_secs(30 * MINUTE),
+            every: Duration::from_secs(10 * MINUTE),
+            gather: Duration::from_secs(30),
+        };
+        Self { told: Told::new(rules), start: Instant::now(), dead: false, got: Vec::new() }
+    }
+
+    /// Looks every ten seconds for so long.
+    fn pass(&mut self, from: u64, to: u64, status: impl Fn(u64) -> Option<Status>) {
+        for second in (from..to).step_by(10) {
+            self.told.look(status(second).as_ref(), at(second));
+            if let Some(alert) = self.told.due(self.start + Duration::from_secs(second)) {
+                self.got.push((second, alert.events.clone()));
+                if !self.dead {
+                    self.told.sent(&alert);
+                }
+            }
+        }
+    }
+
+    fn times(&self) -> Vec<u64> {
+        self.got.iter().map(|(second, _)| *second).collect()
+    }
+}
+
+#[test]
+fn many_sessions_are_one_message_and_each_is_told_once() {
+    let mut world = World::new();
+    world.pass(0, 5 * HOUR, |second| {
+        Some(status((0..100.min(second)).map(|n| person(&n.to_string())).collect()))
+    });
+    // The first at ten seconds, those that came while others were waited for, then the rest.
+    assert_eq!(world.times(), [40, 640]);
+    assert_eq!(world.got.iter().map(|(_, events)| events.len()).sum::<usize>(), 100);
+}
+
+#[test]
+fn a_session_that_is_tried_every_hour_and_fails_again_is_not_told_again() {
+    let mut world = World::new();
+    world.pass(0, 24 * HOUR, |second| {
+        let state = match second % HOUR {
+            0..60 => SessionState::Running,
+            60..120 => SessionState::Retrying,
+            _ => SessionState::NeedsPerson,
+        };
+        Some(status(vec![session("a", state, 3)]))
+    });
+    assert_eq!(world.times(), [150]);
+}
+
+#[test]
+fn a_session_that_was_touched_and_fails_again_is_told_again() {
+    let mut world = World::new();
+    world.pass(0, HOUR, |_| Some(status(vec![person("a")])));
+    world.pass(HOUR, HOUR + 20, |_| Some(status(vec![session("a", SessionState::Running, 0)])));
+    world.pass(HOUR + 20, 2 * HOUR, |_| Some(status(vec![person("a")])));
+    assert_eq!(world.times(), [30, HOUR + 50]);
+}
+
+#[test]
+fn what_is_mended_before_a_message_may_be_sent_is_never_told() {
+    let mut world = World::new();
+    world.pass(0, 60, |_| Some(status(vec![person("a")])));
+    world.pass(60, 300, |_| Some(status(vec![person("a"), person("b")])));
+    world.pass(300, HOUR, |_| Some(status(vec![person("a")])));
+    assert_eq!(world.times(), [30]);
+}
+
+#[test]
+fn a_long_absence_of_alyx_is_told_once_and_so_is_its_return() {
+    let mut world = World::new();
+    world.pass(0, 20 * MINUTE, |_| Some(away(0)));
+    world.pass(20 * MINUTE, HOUR, |_| Some(status(Vec::new())));
+    assert_eq!(world.got, []);
+    world.pass(HOUR, 50 * HOUR, |_| Some(away(HOUR)));
+    world.pass(50 * HOUR, 52 * HOUR, |_| Some(status(Vec::new())));
+    let (begin, end) = (at(HOUR), at(50 * HOUR));
+    let told: Vec<_> = world.got.iter().map(|(_, events)| events.clone()).collect();
+    assert_eq!(told, [vec![Event::Away(begin)], vec![Event::Back(begin, end)]]);
+    assert_eq!(world.times(), [HOUR + 30 * MINUTE + 30, 50 * HOUR + 30]);
+}
+
+#[test]
+fn an_alyx_that_comes_and_goes_every_minute_does_not_fill_the_room() {
+    let mut world = World::new();
+    world.pass(0, 2 * HOUR, |_| Some(away(0)));
+    world.pass(2 * HOUR, 26 * HOUR, |second| {
+        let minute = second / MINUTE * MINUTE;
+        Some(if minute.is_multiple_of(2 * MINUTE) { away(minute) } else { status(Vec::new()) })
+    });
+    // Its absence, and its first return that lasted.
+    assert!(world.got.len() <= 2, "{:?}", world.times());
+}
+
+#[test]
+fn a_dead_webhook_is_tried_at_most_every_ten_minutes_and_hears_later_what_is_still_so() {
+    let mut world = World::new();
+    world.dead = true;
+    world.pass(0, 2 * HOUR, |second| {
+        let mut sessions = vec![person("a")];
+        sessions.extend((second < HOUR).then(|| person("b")));
+        Some(status(sessions))
+    });
+    assert_eq!(world.got.len(), 12);
+    world.dead = false;
+    world.pass(2 * HOUR, 5 * HOUR, |_| Some(status(vec![person("a")])));
+    assert_eq!(world.got.len(), 13);
+    assert_eq!(world.got[12].1, [Event::NeedsPerson(person("a"))]);
+}
+
+#[test]
+fn a_daemon_that_is_stuck_or_silent_for_a_minute_is_told_with_its_recovery() {
+    let mut world = World::new();
+    // A moment of silence is nothing.
+    world.pass(0, 30, |_| None);
+    world.pass(30, HOUR, |_| Some(status(Vec::new())));
+    assert_eq!(world.got, []);
+    world.pass(HOUR, 2 * HOUR, |_| None);
+    world.pass(2 * HOUR, 3 * HOUR, |_| Some(status(Vec::new())));
+    let told: Vec<_> = world.got.iter().flat_map(|(_, events)| events.clone()).collect();
+    assert_eq!(told, [Event::Stuck("it does not answer".into()), Event::Unstuck]);
+}
+
+#[test]
+fn a_silent_daemon_does_not_make_what_was_told_new() {
+    let mut world = World::new();
+    let people = |_| Some(status(vec![person("a")]));
+    world.pass(0, HOUR, people);
+    world.pass(HOUR, HOUR + 40, |_| None);
+    world.pass(HOUR + 40, 3 * HOUR, people);
+    assert_eq!(world.times(), [30]);
+}
+
+#[test]
+fn a_refused_login_is_told_at_once_and_an_old_flag_once() {
+    let mut world = World::new();
+    let mut old = session("a", SessionState::Retrying, 9);
+    old.old = true;
+    // That a person is needed says more than that it waits.
+    let mut needs = person("b");
+    needs.old = true;
+    world.pass(0, 24 * HOUR, |_| {
+        let mut status = status(vec![needs.clone(), old.clone()]);
+        status.daemon.as_mut().unwrap().login_refused_since = Some(at(0));
+        Some(status)
+    });
+    let events = vec![Event::LoginRefused(at(0)), Event::NeedsPerson(needs.clone()), Event::Old(old.clone())];
+    assert_eq!(world.got, [(30, events)]);
+    world.pass(24 * HOUR, 25 * HOUR, |_| Some(status(Vec::new())));
+    assert_eq!(world.got[1..], [(24 * HOUR + 30, vec![Event::LoginAccepted])]);
+}

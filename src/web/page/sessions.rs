@@ -1,0 +1,108 @@
+//! The sessions of the page: what needs a person, runs and waits. Pure.
+
+use maud::{Markup, html};
+
+use super::{View, shown};
+use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
+use crate::words::{ago, bytes, until};
+
+/// So many sessions of each kind are shown; the others are counted.
+const MOST_SHOWN: usize = 50;
+
+/// A list of sessions that do the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) state: SessionState,
+    id: &'static str,
+    title: &'static str,
+}
+
+pub(super) const KINDS: [Kind; 4] = [
+    Kind { state: SessionState::NeedsPerson, id: "person", title: "Needs a person" },
+    Kind { state: SessionState::Running, id: "running", title: "Running" },
+    Kind { state: SessionState::Retrying, id: "retrying", title: "Tried again" },
+    Kind { state: SessionState::Waiting, id: "waiting", title: "Waiting" },
+];
+
+pub(super) fn sessions(view: &View<'_>, kind: Kind) -> Markup {
+    let all = view.status.map(|status| status.sessions.as_slice()).unwrap_or_default();
+    let sessions: Vec<&SessionStatus> = all.iter().filter(|session| session.state == kind.state).collect();
+    let more = sessions.len().saturating_sub(MOST_SHOWN);
+    html! {
+        section id=(kind.id) hidden[sessions.is_empty()] aria-labelledby=(format!("{}-title", kind.id)) {
+            h2 id=(format!("{}-title", kind.id)) { (kind.title) span.count { (sessions.len()) } }
+            ul.sessions {
+                @for session in sessions.iter().take(MOST_SHOWN) { li { (self::session(view, session)) } }
+            }
+            @if more > 0 { p.more { "and " (more) " more; " code { "alyx-registrar status --json" } " shows all" } }
+        }
+    }
+}
+
+fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
+    html! {
+        h3 title=(shown(&session.flag)) { bdi { (shown(&session.session)) } }
+        @if let Some(progress) = &session.progress {
+            (self::progress(progress, &session.session))
+        } @else {
+            p.about { (about(view, session)) }
+        }
+        @if session.state != SessionState::Running && !waits_for_alyx(view, session) {
+            @if let Some(error) = &session.error { p.error { bdi { (shown(error)) } } }
+            @if let Some(step) = &session.next_step { p.step { b { "What to do: " } bdi { (shown(&step.replace('`', ""))) } } }
+        }
+    }
+}
+
+/// Whether a session waits for nothing else: why is told once, at the top.
+fn waits_for_alyx(view: &View<'_>, session: &SessionStatus) -> bool {
+    let daemon = view.status.and_then(|status| status.daemon.as_ref());
+    let all_wait =
+        daemon.is_some_and(|daemon| daemon.away_since.is_some() || daemon.login_refused_since.is_some());
+    all_wait && session.state == SessionState::Waiting && session.next.is_none_or(|next| next <= view.now)
+}
+
+fn about(view: &View<'_>, session: &SessionStatus) -> String {
+    let now = view.now;
+    let mut told = format!("for {}", ago(session.since, now));
+    if let Some(put) = session.put.filter(|_| session.old) {
+        told += &format!(" · flag put {} ago", ago(put, now));
+    }
+    if session.failures > 0 {
+        let s = if session.failures == 1 { "" } else { "s" };
+        told += &format!(" · {} failure{s}", session.failures);
+    }
+    if waits_for_alyx(view, session) {
+        told += " · waits for Alyx";
+    } else if let Some(next) = session.next {
+        let word = if session.failures > 0 { "next attempt" } else { "begins" };
+        told += &format!(" · {word} {}", until(next, now));
+    }
+    told
+}
+
+fn progress(progress: &ProgressStatus, session: &str) -> Markup {
+    let (done, of) = if progress.bytes > 0 {
+        (progress.bytes_done.min(progress.bytes), progress.bytes)
+    } else {
+        (progress.files_done.min(progress.files), progress.files)
+    };
+    let told = if progress.files == 0 {
+        "looking at it".to_owned()
+    } else if progress.files_done >= progress.files {
+        let s = if progress.files == 1 { "" } else { "s" };
+        format!("{} file{s} read, {}; Alyx is being told", progress.files, bytes(progress.bytes_done))
+    } else {
+        format!(
+            "{} of {} files read, {} of {}",
+            progress.files_done,
+            progress.files,
+            bytes(progress.bytes_done),
+            bytes(progress.bytes)
+        )
+    };
+    html! {
+        @if of > 0 { progress value=(done) max=(of) aria-label=(format!("Files of {} read", shown(session))) {} }
+        p.about { (told) }
+    }
+}

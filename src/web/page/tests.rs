@@ -1,0 +1,162 @@
+use super::*;
+use crate::daemon::status::{DaemonStatus, ProgressStatus};
+use crate::ledger::OutcomeRow;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn daemon() -> DaemonStatus {
+    DaemonStatus {
+        pid: 7,
+        version: "0.1.0".into(),
+        since: at(0),
+        alyx: "https://alyx.example.org".into(),
+        away_since: None,
+        login_refused_since: None,
+        ledger: None,
+        stuck: None,
+    }
+}
+
+fn session(state: SessionState) -> SessionStatus {
+    let failed = matches!(state, SessionState::NeedsPerson | SessionState::Retrying);
+    let progress =
+        ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
+    SessionStatus {
+        session: "KS014/2024-05-01/001".into(),
+        flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
+        state,
+        since: at(0),
+        failures: if failed { 3 } else { 0 },
+        next: (state != SessionState::Running).then(|| at(7260)),
+        error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),
+        next_step: failed.then(|| "create it on Alyx".into()),
+        progress: (state == SessionState::Running).then_some(progress),
+        put: Some(at(0)),
+        old: false,
+    }
+}
+
+fn outcome(word: &str) -> OutcomeRow {
+    OutcomeRow {
+        at: at(0),
+        session: "KS014/2024-05-01/001".into(),
+        subject: None,
+        date: None,
+        flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
+        attempt: 2,
+        outcome: word.into(),
+        eid: None,
+        n_files: 12,
+        bytes: 1_500_000_000,
+        took: std::time::Duration::from_millis(1500),
+        left_out: String::new(),
+        error: (word != "registered").then(|| "no answer".into()),
+        next_step: None,
+        next: None,
+    }
+}
+
+fn html(status: Option<&Status>, illness: Option<&str>, past: &Past) -> String {
+    page(&View { host: "rig-3", now: at(3600), zone: &TimeZone::UTC, status, illness, past })
+}
+
+#[test]
+fn a_person_reads_what_needs_him_what_runs_and_what_has_been() {
+    let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
+    let status = Status { daemon: Some(daemon()), sessions };
+    let past = Past { last: vec![outcome("registered"), outcome("retry")], ..Past::default() };
+    let page = html(Some(&status), None, &past);
+    for wanted in [
+        "<title>! 1 session needs a person – rig-3</title>",
+        "<p class=\"about\">for 1 h 0 min · 3 failures · next attempt in 1 h 1 min</p>",
+        "Alyx does not know subject &quot;KS014&quot;",
+        "<b>What to do: </b><bdi>create it on Alyx</bdi>",
+        "<progress value=\"5000000\" max=\"200000000000\"",
+        "12 of 300 files read, 5.0 MB of 200.0 GB",
+        "12 datasets, 1.5 GB, 1.5 s",
+        "attempt 2: no answer",
+        "Version 0.1.0, running for 1 h 0 min.",
+    ] {
+        assert!(page.contains(wanted), "{wanted:?} is not in:\n{page}");
+    }
+}
+
+#[test]
+fn names_and_errors_cannot_bring_anything_into_the_page() {
+    const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>\u{202e}\u{0}&amp;";
+    let mut bad = session(SessionState::NeedsPerson);
+    (bad.session, bad.flag) = (HOSTILE.into(), HOSTILE.into());
+    (bad.error, bad.next_step) = (Some(HOSTILE.into()), Some(HOSTILE.into()));
+    let mut running = session(SessionState::Running);
+    (running.session, running.flag) = (HOSTILE.into(), HOSTILE.into());
+    let mut row = outcome("retry");
+    (row.session, row.flag, row.outcome) = (HOSTILE.into(), HOSTILE.into(), HOSTILE.into());
+    (row.error, row.left_out) = (Some(HOSTILE.into()), HOSTILE.into());
+    let daemon = DaemonStatus { alyx: HOSTILE.into(), ledger: Some(HOSTILE.into()), ..daemon() };
+    let status = Status { daemon: Some(daemon), sessions: vec![bad, running] };
+    let past = Past { last: vec![row], trouble: Some(HOSTILE.into()), ..Past::default() };
+    let view = View {
+        host: HOSTILE,
+        now: at(0),
+        zone: &TimeZone::UTC,
+        status: Some(&status),
+        illness: Some(HOSTILE),
+        past: &past,
+    };
+    let page = page(&view);
+    assert_eq!(page.matches("<script").count(), 1, "{page}");
+    assert!(!page.contains("<img") && !page.contains('\u{202e}') && !page.contains('\u{0}'), "{page}");
+    // Every attribute is in quotes, so that a quote in a name must be none.
+    assert!(page.contains("title=\"&quot;&gt;") && page.contains("&amp;amp;"), "{page}");
+    assert!(!page.contains("\"><script>"), "{page}");
+}
+
+#[test]
+fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
+    let status = Status { daemon: Some(daemon()), sessions: Vec::new() };
+    let page = html(Some(&status), None, &Past::default());
+    assert!(page.contains("All is well: no session waits.") && page.contains("class=\"well\""), "{page}");
+    assert!(page.contains("<section id=\"person\" hidden"), "{page}");
+}
+
+#[test]
+fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
+    let away = DaemonStatus { away_since: Some(at(0)), ..daemon() };
+    let status = Status { daemon: Some(away), sessions: vec![session(SessionState::Retrying)] };
+    let page = html(Some(&status), None, &Past::default());
+    assert!(page.contains("<section id=\"summary\" class=\"waits\"") && page.contains("for 1 h 0 min. All"));
+    let mut due = session(SessionState::Waiting);
+    (due.next, due.error, due.next_step) = (Some(at(0)), Some("no answer from x".into()), Some("`y`".into()));
+    let status = Status { sessions: vec![due; 9], ..status };
+    let page = html(Some(&status), None, &Past::default());
+    assert!(page.matches("for 1 h 0 min · waits for Alyx<").count() == 9, "{page}");
+    assert!(page.matches("no answer from x").count() == 1, "{page}");
+    let page = html(None, Some("it does not answer"), &Past::default());
+    assert!(page.contains("<section id=\"summary\" class=\"bad\""), "{page}");
+    assert!(page.contains("The daemon is stuck: it does not answer."), "{page}");
+}
+
+#[test]
+fn a_flag_that_waits_too_long_is_told() {
+    let old = SessionStatus { old: true, put: Some(at(-3 * 86_400)), ..session(SessionState::Waiting) };
+    let status = Status { daemon: Some(daemon()), sessions: vec![old] };
+    let page = html(Some(&status), None, &Past::default());
+    assert!(
+        page.contains("One flag has waited for longer") && page.contains("flag put 3 d 1 h ago"),
+        "{page}"
+    );
+}
+
+#[test]
+fn ten_thousand_sessions_are_counted_and_not_all_shown() {
+    let sessions = vec![session(SessionState::Waiting); 10_000];
+    let status = Status { daemon: Some(daemon()), sessions };
+    let page = html(Some(&status), None, &Past::default());
+    assert!(page.contains("and 9950 more") && page.len() < 100_000, "{}", page.len());
+    let mut long = session(SessionState::NeedsPerson);
+    long.error = Some("x".repeat(1_000_000));
+    let status = Status { daemon: Some(daemon()), sessions: vec![long] };
+    assert!(html(Some(&status), None, &Past::default()).len() < 20_000);
+}
