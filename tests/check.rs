@@ -248,6 +248,28 @@ async fn a_credential_that_only_the_service_has_is_no_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_page_and_the_alerts_are_looked_at_where_they_are_configured() {
+    let setup = Setup::new().await;
+    let said = setup.check(&[]).await.ends(0);
+    assert!(!said.out.contains("alerts") && !said.out.contains("page"), "{said:?}");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let hook = setup.rig.beside("etc/webhook");
+    setup.add(&format!(
+        "http:\n  listen: {}\nalerts:\n  webhook_file: {}\n",
+        taken.local_addr().unwrap(),
+        hook.display()
+    ));
+    let said = setup.check(&[]).await.ends(0);
+    said.has("warning", "alerts", "does not exist").has("warning", "page", "cannot be listened on");
+    drop(taken);
+    std::fs::write(&hook, "https://hooks.example.org/services/hush").unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = setup.check(&[]).await.ends(0);
+    said.has("ok", "alerts", "can be read").has("ok", "page", "when the daemon runs");
+    assert!(!said.out.contains("hush"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_problem() {
     let setup = Setup::new().await;
     let authority = Authority::new();

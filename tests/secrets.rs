@@ -24,6 +24,9 @@ use verbs::{Said, run, word};
 /// A password with everything in it that is written otherwise in an address, in JSON, or by a debugger.
 const ODD: &str = "p&ss \"wört\" 100%/\\+#";
 
+/// The end of a webhook's address. Nobody listens there.
+const HOOK: &str = "T0-hook-s3cret";
+
 /// The ways in which a secret may be written.
 fn forms(secret: &str) -> Vec<String> {
     let encoded = |blank: &str| -> String {
@@ -65,7 +68,7 @@ impl Place {
 
     /// What must stand nowhere.
     fn secrets(&self) -> Vec<String> {
-        [forms(ODD), forms(&self.token)].concat()
+        [forms(ODD), forms(&self.token), forms(HOOK)].concat()
     }
 
     #[track_caller]
@@ -86,12 +89,15 @@ impl Place {
 
     fn configuration(&self, credentials: &str) -> PathBuf {
         let path = self.rig.beside("config.yaml");
+        let hook = self.secret_file("hook", &format!("http://127.0.0.1:9/services/{HOOK}"));
         let text = format!(
             "data_roots: [{}]\nstate_dir: {}\nalyx:\n  url: {}\n  username: test_user\n{credentials}\
-             http: {{listen: \"127.0.0.1:0\"}}\nwatch: {{settle: 50 ms}}\nretry: {{initial: 50 ms, max: 200 ms}}\nlog: {{level: trace}}\n",
+             http: {{listen: \"127.0.0.1:0\"}}\nalerts: {{webhook_file: {}, every: 1 s}}\n\
+             watch: {{settle: 50 ms}}\nretry: {{initial: 50 ms, max: 200 ms}}\nlog: {{level: trace}}\n",
             self.rig.root().display(),
             self.rig.beside("state").display(),
             self.sandbox.url(),
+            hook.display(),
         );
         std::fs::write(&path, text).unwrap();
         path
@@ -175,6 +181,9 @@ async fn wherever_a_login_comes_from_it_is_told_and_kept_nowhere() {
         }
         if !daemon.text().contains("does not know subject") {
             daemon.wait_for("does not know subject");
+        }
+        if !daemon.text().contains("an alert is sent again") {
+            daemon.wait_for("an alert is sent again");
         }
         for path in ["", "status.json", "metrics", "healthz"] {
             let answer = reqwest::get(format!("{page}{path}")).await.unwrap();
