@@ -10,7 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use alyx_registrar::daemon::watcher::{RootOptions, ScanReason, Sighted, WatchMode};
 
+#[path = "common/chance.rs"]
+mod chance;
 mod watcher_rig;
+use chance::Chance;
 use watcher_rig::*;
 
 const SESSION: &str = "lab/Subjects/KS014/2024-05-01/001";
@@ -369,6 +372,50 @@ async fn acquisition_inside_a_session_is_not_told() {
     let told = watching.end().await;
     let is_last = |told: &Sighted| matches!(told, Sighted::Flag(flag) if flag.path == last);
     assert!(told.iter().all(is_last), "{told:?}");
+}
+
+/// So many dates are watched through several sources, each of which hears of a part of what happens.
+#[tokio::test]
+async fn a_large_root_stays_watched_when_its_folders_are_moved_and_made_anew() {
+    const SUBJECTS: usize = 5;
+    const DATES: usize = 110;
+    let mut chance = Chance::of("MOVES_SEED");
+    let disk = Disk::new();
+    let date = |number: usize| format!("2024-{:02}-{:02}", 1 + number / 28, 1 + number % 28);
+    for subject in 0..SUBJECTS {
+        for number in 0..DATES {
+            fs::create_dir_all(disk.path(&format!("S{subject}/{}/001", date(number)))).unwrap();
+        }
+    }
+    let mut watching = Watching::by_events(&disk).await;
+    for _ in 0..150 {
+        // Now and then the watcher is quicker.
+        std::thread::sleep(Duration::from_micros(chance.below(1000) as u64));
+        let subject = chance.below(2 * SUBJECTS);
+        let from = format!("S{subject}/{}", date(chance.below(DATES)));
+        let (old, new) = match chance.below(3) {
+            0 => (format!("S{subject}"), format!("S{}", chance.below(2 * SUBJECTS))),
+            1 => (from, format!("S{}/{}", chance.below(2 * SUBJECTS), date(chance.below(2 * DATES)))),
+            _ => (format!("{from}/001"), format!("{from}/{:03}", 1 + chance.below(5))),
+        };
+        let (old, new) = (disk.path(&old), disk.path(&new));
+        if old.exists() && !new.exists() && new.parent().is_some_and(|above| above.exists()) {
+            fs::rename(&old, new).unwrap();
+            // Another one takes its place at once.
+            if chance.once_in(2) {
+                fs::create_dir(&old).unwrap();
+            }
+        }
+    }
+    let all = walkdir::WalkDir::new(disk.root()).min_depth(3).max_depth(3);
+    let sessions: Vec<_> = all.into_iter().map(|entry| entry.unwrap().into_path()).collect();
+    assert!(sessions.len() > SUBJECTS * DATES / 2);
+    let mut missing: HashSet<_> = sessions.iter().map(|session| flag(session)).collect();
+    while !missing.is_empty() {
+        if let Sighted::Flag(flag) = watching.next().await {
+            missing.remove(&flag.path);
+        }
+    }
 }
 
 /// `cargo test --release --test watcher_flags -- --ignored --nocapture`

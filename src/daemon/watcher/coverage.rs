@@ -190,33 +190,31 @@ impl Coverage {
         is_drive
     }
 
-    /// Something was told of a folder: the watches on it and on all below it are doubtful until they are renewed. To
-    /// be called for all folders of which something was told before any of them is walked: one may be another's new
-    /// name, and both one watch.
+    /// Something was told of a folder: the watches on it and on all below it are doubtful until they are renewed.
+    ///
+    /// What is gone gives its watch back. That must be done for all folders of which something was told before any of
+    /// them is walked: one may be another's new name, and both names one watch.
     pub(super) fn doubt(&mut self, folder: &Path) {
-        if folder.symlink_metadata().is_err() {
-            self.give_back(folder, |_| true);
-        } else {
-            for path in self.watched_below(folder) {
-                if let Some(watched) = self.watched.get_mut(&path) {
-                    watched.identity = None;
+        let is_gone = |path: &Path| path.symlink_metadata().is_err();
+        let all_gone = is_gone(folder);
+        for path in self.watched_below(folder) {
+            if all_gone || is_gone(&path) {
+                if let Some(watched) = self.watched.remove(&path) {
+                    self.lanes.remove(watched.lane, &path);
                 }
+            } else if let Some(watched) = self.watched.get_mut(&path) {
+                watched.identity = None;
             }
         }
         self.refused.retain(|path| !path.starts_with(folder));
     }
 
-    /// After the walk through a folder: what is still doubtful was not met, and gives its watch back.
+    /// After the walk through a folder: what is still doubtful has gone meanwhile, of which will be told. Its watch
+    /// is not given back: it may have another name by now, and that name a watch.
     pub(super) fn end_doubt(&mut self, folder: &Path) {
-        self.give_back(folder, |watched| watched.identity.is_none());
-    }
-
-    fn give_back(&mut self, folder: &Path, which: impl Fn(&Watched) -> bool) {
         for path in self.watched_below(folder) {
-            if self.watched.get(&path).is_some_and(&which)
-                && let Some(watched) = self.watched.remove(&path)
-            {
-                self.lanes.remove(watched.lane, &path);
+            if self.watched.get(&path).is_some_and(|watched| watched.identity.is_none()) {
+                self.watched.remove(&path);
             }
         }
     }
