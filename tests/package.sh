@@ -233,6 +233,35 @@ expect "its state is where systemd says" there /var/lib/alyx-registrar/ledger.sq
 flag "$other"
 inside systemctl enable --quiet --now alyx-registrar@rig2
 until_ "and that of a second daemon" gone "$other/create_me.flag"
+
+# -- under systemd
+
+found_by_field() { inside journalctl --quiet ALYX_SESSION=KS014/2024-05-01/001 ALYX_OUTCOME=registered | grep -q eid=; }
+until_ "the journal finds a session by its field" found_by_field
+
+running=$(property MainPID)
+inside sh -c 'cd /etc/alyx-registrar && cp -p config.yaml good && echo "wacth: 1" >>config.yaml'
+inside systemctl reload alyx-registrar
+refused() { [[ $(property StatusText) == *"is refused"* ]]; }
+accepted() { ! refused; }
+until_ "a configuration that cannot be understood is refused" refused
+expect "and told as an error, with file, line and key" \
+    inside sh -c 'journalctl --quiet --unit=alyx-registrar --priority=err | grep -q "config.yaml:[0-9]*: wacth"'
+inside sh -c 'cd /etc/alyx-registrar && mv good config.yaml'
+inside systemctl reload alyx-registrar
+until_ "the one that was mended is taken over" accepted
+same "by the same program" "$(property MainPID)" "$running"
+
+quick=/run/systemd/system/alyx-registrar.service.d
+inside sh -c "mkdir -p $quick && printf '[Service]\nWatchdogSec=2s\nRestartSec=100ms\n' >$quick/quick.conf"
+inside systemctl daemon-reload
+inside systemctl restart alyx-registrar
+inside systemctl kill --signal=STOP alyx-registrar
+started_anew() { [[ $(property NRestarts) != 0 ]] && active; }
+until_ "a program that stands still is started anew" started_anew
+inside rm -r "$quick"
+inside systemctl daemon-reload
+inside systemctl restart alyx-registrar
 started=$(property MainPID)
 second_started=$(property MainPID alyx-registrar@rig2)
 
