@@ -5,7 +5,8 @@
 
 mod common;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -257,7 +258,10 @@ fn measure_watching(options: &Options, root: &Path, scratch: &Path, table: &mut 
     let before = wake_ups(&registrar.child.proc())?;
     std::thread::sleep(Duration::from_secs(options.idle));
     let after = wake_ups(&registrar.child.proc())?;
-    let rate = (after - before) as f64 / options.idle.max(1) as f64;
+    // A thread that ended meanwhile is not in the second count, and one that began is not in the first.
+    let woken: u64 =
+        after.iter().map(|(id, count)| count.saturating_sub(before.get(id).copied().unwrap_or(0))).sum();
+    let rate = woken as f64 / options.idle.max(1) as f64;
     let what = format!("wake-ups a second, over {} s of nothing to do", options.idle);
     // The one timer that may fall into it: the look at the root, once a minute, and what it wakes.
     table.limit(what, rate, "", Required::AtMost(0.5));
@@ -296,11 +300,13 @@ fn watched_inodes(process: &Path) -> Result<Vec<u64>, Error> {
     Ok(inodes)
 }
 
-/// How often the threads of a process have gone to sleep by themselves: as often as they woke up.
-fn wake_ups(process: &Path) -> Result<u64, Error> {
-    let mut switches = 0;
+/// How often each thread of a process has gone to sleep by itself: as often as it woke up.
+fn wake_ups(process: &Path) -> Result<HashMap<OsString, u64>, Error> {
+    let mut switches = HashMap::new();
     for thread in fs::read_dir(process.join("task"))? {
-        switches += proc_field(&thread?.path().join("status"), "voluntary_ctxt_switches").unwrap_or(0);
+        let thread = thread?;
+        let count = proc_field(&thread.path().join("status"), "voluntary_ctxt_switches").unwrap_or(0);
+        switches.insert(thread.file_name(), count);
     }
     Ok(switches)
 }
