@@ -122,8 +122,9 @@ impl Place {
         let password = rig.beside("password");
         std::fs::write(&password, &alyx.password).unwrap();
         let config = rig.beside("config.yaml");
+        // If the daemon dies between its note that it posts and the post itself, the next one waits for so long.
         let text = format!(
-            "data_roots: [{}]\nalyx:\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
+            "data_roots: [{}]\nalyx:\n  timeouts: {{ request: 20 s }}\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
              watch:\n  settle: 0\nretry:\n  initial: 20 ms\n  max: 100 ms\ndatasets:\n  batch_size: 2\n  protected: revise\n",
             rig.root().display(),
             proxy.url(),

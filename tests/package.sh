@@ -179,6 +179,8 @@ expect "bash completes its commands" inside bash -c '
     COMP_WORDS=(alyx-registrar sta) COMP_CWORD=1
     function=$(complete -p alyx-registrar | grep -o "[-]F [^ ]*" | cut -c4-)
     "$function" alyx-registrar sta alyx-registrar && [[ " ${COMPREPLY[*]} " == *" status "* ]]'
+expect "the licences of what is linked into the program" \
+    inside sh -c 'zcat /usr/share/doc/alyx-registrar/THIRD-PARTY-LICENCES.gz | grep -q "^tokio .*(MIT)"'
 for completions in /usr/share/zsh/vendor-completions/_alyx-registrar \
     /usr/share/fish/vendor_completions.d/alyx-registrar.fish; do
     expect "$completions" inside grep -q register-session "$completions"

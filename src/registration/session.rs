@@ -87,13 +87,22 @@ impl RegistrationClient {
         let change = details.request(path, &self.options().zone)?;
         let lab = details.lab.as_deref().or(path.lab());
         let mut turn = self.creations().turn(path).await;
+        let mut told = false;
         let found = loop {
             let found = self.find_session(path, lab).await?;
             let open = self.creation_open(path, &mut turn).await;
             if found.is_some() || open.is_zero() {
                 break found;
             }
-            tracing::debug!(session = %path, ?open, "an earlier creation may still be under way: looking again");
+            if !told {
+                let at_most = self.alyx().request_timeout();
+                tracing::info!(
+                    session = %path,
+                    "a creation was sent before and its answer never came: it is looked for, at most {} s, before another one is sent",
+                    at_most.as_secs()
+                );
+                told = true;
+            }
             tokio::time::sleep(open).await;
         };
         match found {
