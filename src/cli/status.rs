@@ -210,43 +210,8 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::status::{DaemonStatus, ProgressStatus};
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
-    }
-
-    fn session(state: SessionState) -> SessionStatus {
-        let failed = matches!(state, SessionState::NeedsPerson | SessionState::Retrying);
-        let progress =
-            ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
-        SessionStatus {
-            session: "KS014/2024-05-01/001".into(),
-            flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
-            state,
-            since: at(0),
-            put: Some(at(0)),
-            old: false,
-            failures: if failed { 3 } else { 0 },
-            next: (state != SessionState::Running).then(|| at(7260)),
-            error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),
-            next_step: failed.then(|| "create it on Alyx".into()),
-            progress: (state == SessionState::Running).then_some(progress),
-        }
-    }
-
-    fn daemon() -> DaemonStatus {
-        DaemonStatus {
-            pid: 7,
-            version: "0.1.0".into(),
-            since: at(0),
-            alyx: "https://alyx.example.org".into(),
-            away_since: None,
-            login_refused_since: None,
-            ledger: None,
-            stuck: None,
-        }
-    }
+    use crate::daemon::status::DaemonStatus;
+    use crate::daemon::status::examples::{at, daemon, session};
 
     #[test]
     fn a_person_reads_who_waits_since_when_why_and_what_to_do() {

@@ -5,6 +5,8 @@ mod ageing;
 mod asking;
 mod changing;
 mod ending;
+#[cfg(test)]
+mod example;
 mod memory;
 mod pausing;
 mod telling;

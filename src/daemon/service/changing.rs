@@ -125,21 +125,10 @@ pub(super) fn flagged(options: &Options, at_alyx: &Arc<Semaphore>) -> FlaggedOpt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alyx::{Client, ClientOptions, Credentials};
-    use crate::registration::{RegistrationClient, RegistrationOptions};
-    use tokio::sync::mpsc;
-    use tokio_util::sync::CancellationToken;
-
-    fn service() -> Service {
-        let login = Credentials::Token { username: None, token: "t".into() };
-        let alyx = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
-        let client = RegistrationClient::new(alyx, RegistrationOptions::default());
-        Service::new(client, Options::default(), None, mpsc::unbounded_channel().0, CancellationToken::new())
-    }
 
     #[tokio::test]
     async fn fewer_workers_are_reached_as_sessions_end_and_more_at_once() {
-        let mut service = service();
+        let mut service = Service::example();
         let at_alyx = Arc::clone(&service.at_alyx);
         let mut set = async |workers| {
             let earlier = std::mem::replace(&mut service.options.workers, workers);

@@ -205,23 +205,11 @@ fn in_words(counts: Counts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alyx::{Client, ClientOptions, Credentials};
-    use crate::daemon::Options;
     use crate::flag::FlagFile;
-    use crate::registration::{RegistrationClient, RegistrationOptions};
-    use tokio::sync::mpsc;
-    use tokio_util::sync::CancellationToken;
-
-    fn service() -> Service {
-        let login = Credentials::Token { username: None, token: "t".into() };
-        let alyx = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
-        let client = RegistrationClient::new(alyx, RegistrationOptions::default());
-        Service::new(client, Options::default(), None, mpsc::unbounded_channel().0, CancellationToken::new())
-    }
 
     #[tokio::test]
     async fn a_session_that_is_due_and_not_started_is_seen_to_be_left_lying() {
-        let (mut service, now) = (service(), Now::read());
+        let (mut service, now) = (Service::example(), Now::read());
         let folder = tempfile::tempdir().unwrap();
         let flag = folder.path().join("create_me.flag");
         std::fs::write(&flag, "").unwrap();
@@ -236,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_outage_at_whose_end_nobody_looks_is_seen_to_be_left_lying() {
-        let (mut service, now) = (service(), Now::read());
+        let (mut service, now) = (Service::example(), Now::read());
         service.outage.failed(now.instant, true, None, 0.5);
         assert!(service.sight(now.instant).left_lying);
         service.probe_at = Some(now.instant);

@@ -1,42 +1,7 @@
 use super::*;
-use crate::daemon::status::{DaemonStatus, ProgressStatus};
+use crate::daemon::status::DaemonStatus;
+use crate::daemon::status::examples::{at, daemon, session};
 use crate::ledger::OutcomeRow;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_700_000_000 + second).unwrap()
-}
-
-fn daemon() -> DaemonStatus {
-    DaemonStatus {
-        pid: 7,
-        version: "0.1.0".into(),
-        since: at(0),
-        alyx: "https://alyx.example.org".into(),
-        away_since: None,
-        login_refused_since: None,
-        ledger: None,
-        stuck: None,
-    }
-}
-
-fn session(state: SessionState) -> SessionStatus {
-    let failed = matches!(state, SessionState::NeedsPerson | SessionState::Retrying);
-    let progress =
-        ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
-    SessionStatus {
-        session: "KS014/2024-05-01/001".into(),
-        flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
-        state,
-        since: at(0),
-        failures: if failed { 3 } else { 0 },
-        next: (state != SessionState::Running).then(|| at(7260)),
-        error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),
-        next_step: failed.then(|| "create it on Alyx".into()),
-        progress: (state == SessionState::Running).then_some(progress),
-        put: Some(at(0)),
-        old: false,
-    }
-}
 
 fn outcome(word: &str) -> OutcomeRow {
     OutcomeRow {
