@@ -147,3 +147,42 @@ async fn inside_a_mount_namespace() {
     let on_lab = disk.flag("lab/Subjects/KS014/2024-05-01/001");
     watching.flag(&on_lab).await;
 }
+
+/// An empty disk that takes the number of the one before it, as a disk does that is mounted again.
+#[test]
+fn a_disk_that_is_mounted_again_before_anybody_looked_is_watched_again() {
+    run_inside(
+        &MOUNTS,
+        "mount -t tmpfs none /mnt",
+        "inside_a_namespace_with_a_disk_that_was_away_for_a_moment",
+    );
+}
+
+#[tokio::test]
+#[ignore = "mounts: run by the test above, in a namespace of its own"]
+async fn inside_a_namespace_with_a_disk_that_was_away_for_a_moment() {
+    if !is_inside() {
+        return;
+    }
+    // The root itself, and a subject.
+    for (point, session) in [("", "KS014/2024-05-01/001"), ("KS014", "KS014/2024-05-01/001")] {
+        let disk = Disk::new();
+        let point = disk.path(point);
+        fs::create_dir_all(&point).unwrap();
+        let point = point.to_str().unwrap();
+        must("mount", &["-t", "tmpfs", "disk", point]);
+        fs::create_dir_all(disk.path(session)).unwrap();
+        let look_seldom = std::time::Duration::from_secs(1);
+        let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, look_seldom));
+        watching.scanned(ScanReason::Start).await;
+        let command = format!("umount '{point}' && mount -t tmpfs disk '{point}' && mkdir -p '{point}/x'");
+        must("sh", &["-c", &command]);
+        let flag = disk.flag(session);
+        watching.flag(&flag).await;
+        watching.scanned(ScanReason::NewRoot).await;
+        let other = disk.flag("KS014/2024-05-01/002");
+        watching.flag(&other).await;
+        watching.end().await;
+        must("umount", &[point]);
+    }
+}

@@ -5,6 +5,7 @@
 //! leaves through one channel as a value; nothing is logged here above `debug`.
 
 mod coverage;
+mod disks;
 mod lanes;
 mod root_watch;
 mod source;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use super::disks::Disks;
 use super::lanes::{LaneWalk, Lanes, Walked};
 use super::source::{WatchError, Watches};
 use crate::daemon::root::{FolderIdentity, is_network};
@@ -38,6 +39,7 @@ pub(super) struct Coverage {
     /// Network drives that are mounted below the root.
     drives: Vec<PathBuf>,
     root_device: Option<u64>,
+    disks: Disks,
     /// Number of the last walk over the whole root.
     walk: u64,
     /// The limit was reached in this walk: not asked again before the next one.
@@ -50,7 +52,8 @@ pub(super) struct Coverage {
 impl Coverage {
     /// Begins anew with a source of events, or with none.
     pub(super) fn reset(&mut self, source: Option<Box<dyn Watches>>) {
-        *self = Self { fresh: source.is_some(), lanes: Lanes::new(source), ..Self::default() };
+        let disks = if source.is_some() { Disks::open() } else { Disks::default() };
+        *self = Self { fresh: source.is_some(), lanes: Lanes::new(source), disks, ..Self::default() };
     }
 
     /// Whether no root has been walked through since it began anew.
@@ -137,6 +140,9 @@ impl Coverage {
         if self.is_on_drive(folder, place, identity) {
             self.without_events += 1;
             return None;
+        }
+        if matches!(place, Place::Above(_)) {
+            self.disks.meet(folder, identity.device);
         }
         match self.watched.get_mut(folder) {
             Some(watched) if watched.identity == Some(identity) => {
@@ -247,6 +253,11 @@ impl Coverage {
     /// Whether some folders are found by polling only.
     pub(super) fn needs_polling(&self) -> bool {
         self.lanes.is_empty() || self.over_limit > 0 || self.without_events > 0
+    }
+
+    /// Whether a disk was unmounted since this was asked last. The watches on it are gone then.
+    pub(super) fn was_unmounted(&mut self) -> bool {
+        self.disks.was_unmounted()
     }
 
     /// Whether the source of events has ended by itself.

@@ -4,8 +4,8 @@
 //! - A folder is watched first and listed then; what is made in between is met twice, never missed.
 //! - The source of events removes a watch by path when it reads that the path was removed, even if a new folder of
 //!   that name has been watched since. So every event about a folder renews the watches of all that is in it.
-//! - No event tells that a root was unmounted, or that one that was deleted is there again. So the root is looked
-//!   at on every tick.
+//! - No event tells that a root was replaced, or that one that was deleted is there again. So the root is looked
+//!   at on every tick, and whether a disk was unmounted meanwhile.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -251,11 +251,15 @@ impl RootWatch {
     /// an event about the root itself that is done in any case: a new folder may get the number of the old one.
     fn look_at_root(&mut self, reason: ScanReason, was_told: bool) {
         self.next_look = Instant::now() + self.poll_interval;
+        let was_unmounted = self.coverage.was_unmounted();
         match (self.root.identify(), self.present) {
-            (Ok(now), Some(before)) if now == before && !was_told => {}
+            (Ok(now), Some(before)) if now == before && !was_told && !was_unmounted => {}
             (Ok(now), before) => {
+                let root = self.root.path.clone();
                 if before.is_some_and(|before| before != now) {
-                    self.told.trouble(WatchTrouble::RootReplaced { root: self.root.path.clone() });
+                    self.told.trouble(WatchTrouble::RootReplaced { root });
+                } else if was_unmounted {
+                    self.told.trouble(WatchTrouble::DiskUnmounted { root });
                 }
                 self.told.forget_troubles();
                 self.present = Some(now);

@@ -52,6 +52,14 @@ pub enum WatchTrouble {
         /// The root.
         root: PathBuf,
     },
+    /// A disk was unmounted, and with it went all watches on it.
+    #[error(
+        "a disk of the data root {root:?} was unmounted, and perhaps mounted again since: scanning the root anew"
+    )]
+    DiskUnmounted {
+        /// The root.
+        root: PathBuf,
+    },
     /// The kernel allows no more watches.
     #[error(
         "{unwatched} of the {folders} folders of {root:?} have no watch, because the limit is reached; flags there are \
