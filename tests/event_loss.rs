@@ -214,3 +214,30 @@ async fn inside_a_namespace_with_just_enough_watches() {
     let said = daemon.stop();
     assert!(!said.iter().any(|line| line.contains("have no watch")), "{said:#?}");
 }
+
+/// A root of so many dates is watched through several sources. What moves away from one of them takes no watch along.
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_were_moved_away_and_made_anew_leave_no_watch_behind() {
+    const DATES: usize = 560;
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let date = |n: usize| format!("20{:02}-{:02}-{:02}", 10 + n / 280, 1 + n / 28 % 10, 1 + n % 28);
+    for n in 0..DATES {
+        session(&rig, &date(n), 1);
+    }
+    let mut daemon = daemon(&alyx, &rig, "1 h");
+    daemon.wait_for("data root scanned");
+    // The root, lab, `Subjects` and subject; and the disk.
+    let all = 4 + 2 * DATES + 1;
+    assert_eq!(watches(&daemon), all);
+    let subject = rig.root().join("cortexlab/Subjects/KS014");
+    fs::create_dir(rig.beside("away")).unwrap();
+    for n in 0..DATES {
+        fs::rename(subject.join(date(n)), rig.beside("away").join(date(n))).unwrap();
+        fs::create_dir_all(subject.join(date(n)).join("001")).unwrap();
+    }
+    let last = session(&rig, "2024-05-01", 1);
+    last.file("alf/spikes.times.npy", "abc").flag();
+    registered(&mut daemon, &[&last]);
+    until("what is there is watched, and nothing else", || watches(&daemon) == all + 2);
+    daemon.stop();
+}

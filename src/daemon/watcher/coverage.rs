@@ -11,7 +11,7 @@ use crate::daemon::root::{FolderIdentity, is_network};
 use crate::daemon::watch_plan::Place;
 
 struct Watched {
-    /// `None`: the watch is doubtful.
+    /// `None`: it was given back, and is to be set anew.
     identity: Option<FolderIdentity>,
     /// The last whole walk that met the folder.
     walk: u64,
@@ -196,27 +196,27 @@ impl Coverage {
         is_drive
     }
 
-    /// Something was told of a folder: the watches on it and on all below it are doubtful until they are renewed.
+    /// Something was told of a folder: the watches on it and on all below it are given back, and set anew by the walk
+    /// that follows. One that is kept may be that of a folder which has moved away and left its name to another: the
+    /// source of events finds it by its name only, and so never again.
     ///
-    /// What is gone gives its watch back. That must be done for all folders of which something was told before any of
-    /// them is walked: one may be another's new name, and both names one watch.
+    /// That must be done for all folders of which something was told before any of them is walked: one may be
+    /// another's new name, and both names one watch.
     pub(super) fn doubt(&mut self, folder: &Path) {
         let is_gone = |path: &Path| path.symlink_metadata().is_err();
         let all_gone = is_gone(folder);
         for path in self.watched_below(folder) {
+            let Some(watched) = self.watched.get_mut(&path) else { continue };
+            watched.identity = None;
+            self.lanes.remove(watched.lane, &path);
             if all_gone || is_gone(&path) {
-                if let Some(watched) = self.watched.remove(&path) {
-                    self.lanes.remove(watched.lane, &path);
-                }
-            } else if let Some(watched) = self.watched.get_mut(&path) {
-                watched.identity = None;
+                self.watched.remove(&path);
             }
         }
         self.refused.retain(|path| !path.starts_with(folder));
     }
 
-    /// After the walk through a folder: what is still doubtful has gone meanwhile, of which will be told. Its watch
-    /// is not given back: it may have another name by now, and that name a watch.
+    /// After the walk through a folder: what is still doubtful has gone meanwhile, and has no watch any more.
     pub(super) fn end_doubt(&mut self, folder: &Path) {
         for path in self.watched_below(folder) {
             if self.watched.get(&path).is_some_and(|watched| watched.identity.is_none()) {
