@@ -31,6 +31,10 @@ async fn whatever_a_bad_server_does_is_an_error_that_passes_and_the_flag_stays()
         (Fault::Html(200), "does not answer like Alyx"),
         (Fault::Html(404), "does not answer like Alyx"),
         (Fault::Html(403), "does not answer like Alyx"),
+        // A proxy that wants a login of its own, a network that wants one, and a server that its proxy cannot reach.
+        (Fault::Html(407), "a proxy on the way wants a login"),
+        (Fault::Html(511), "the network wants a login"),
+        (Fault::Html(521), "HTTP 521"),
         (Fault::Drop, "no answer"),
         (Fault::Hang, "no answer within"),
         (Fault::Status { code: 200, body: "[".into(), content_type: json(), retry_after: None }, "no JSON"),
@@ -78,6 +82,42 @@ async fn whatever_a_bad_server_does_is_an_error_that_passes_and_the_flag_stays()
     session.register(&client(), &with_files()).await.unwrap();
     // Every fault came before or after the creation: there is one session, with one record a file.
     assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_goes_wrong_at_the_login_goes_wrong_for_all_and_only_alyx_itself_refuses_it() {
+    let json = |code, body: &str| Fault::Status {
+        code,
+        body: body.into(),
+        content_type: "application/json".into(),
+        retry_after: None,
+    };
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = flagged(&rig);
+    let mut told = Vec::new();
+    for fault in [
+        Fault::Html(400),
+        Fault::Html(404),
+        Fault::Html(405),
+        Fault::Html(407),
+        Fault::Html(500),
+        Fault::Html(511),
+        Fault::Html(521),
+        json(404, r#"{"detail": "Not Found"}"#),
+        json(405, r#"{"detail": "Method \"POST\" not allowed."}"#),
+        json(500, r#"{"detail": "the database is away"}"#),
+    ] {
+        alyx.control().add_fault(every("POST", "/auth-token", fault.clone()));
+        let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+        alyx.control().clear_faults();
+        if !error.is_outage() || error.to_string().contains("correct the password") {
+            told.push(format!("{fault:?}: {error}"));
+        }
+    }
+    assert!(told.is_empty(), "{told:#?}");
+    alyx.control().add_fault(every("POST", "/auth-token", json(400, r#"{"non_field_errors": ["No."]}"#)));
+    let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+    assert!(matches!(error, Error::Alyx(alyx::Error::Login { .. })), "{error:?}");
 }
 
 #[tokio::test]

@@ -45,7 +45,8 @@ pub enum Error {
         /// Whether there was a connection at all. Without one, every other request would fail as well.
         connected: bool,
     },
-    /// The server, or a proxy before it, is overloaded or down: 429, 502, 503, 504.
+    /// The server, or a proxy before it, is overloaded or down: 429, 502, 503, 504, 520 to 530; or the login fails with
+    /// an error inside the server.
     #[error("{what}: the server is busy or down (HTTP {status}{})", trimmed(.body))]
     Busy {
         /// Method and path.
@@ -153,7 +154,10 @@ impl Error {
     /// Whether the request was sent, and may have taken the server longer than somebody would wait: its client, the
     /// web server, or a proxy.
     pub fn was_cut_off(&self) -> bool {
-        matches!(self, Self::Unreachable { maybe_done: true, .. } | Self::Busy { status: 502 | 504, .. })
+        matches!(
+            self,
+            Self::Unreachable { maybe_done: true, .. } | Self::Busy { status: 502 | 504 | 524, .. }
+        )
     }
 }
 

@@ -144,9 +144,19 @@ impl Client {
             }
         };
         if !answer.is_success() {
-            // Wrong credentials are a 400 with `non_field_errors`.
+            // Wrong credentials are a 400 with `non_field_errors`. A page is not Alyx's, but of somebody on the way.
+            let by_alyx = answer.is_object();
             return Err(match answer.into_error("POST /auth-token", &self.shared.base, Some(username)) {
-                Error::Refused { detail, .. } | Error::Forbidden { detail, .. } => refused(detail),
+                Error::Refused { status: 400, detail, .. } if by_alyx => refused(detail),
+                Error::Forbidden { detail, .. } => refused(detail),
+                // No session has a part in a login: what else goes wrong there goes wrong for all.
+                Error::Refused { what, status, detail } => {
+                    Error::NotAlyx { what, reason: format!("HTTP {status}: {detail}") }
+                }
+                Error::NotFound { what, detail } => {
+                    Error::NotAlyx { what, reason: format!("HTTP 404: {detail}") }
+                }
+                Error::Server { what, status, body } => Error::Busy { what, status, retry_after: None, body },
                 other => other,
             });
         }

@@ -49,6 +49,11 @@ impl Answer {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// Whether it is a JSON object, as everything is that Alyx refuses with.
+    pub(super) fn is_object(&self) -> bool {
+        self.json().is_some_and(|body| body.is_object())
+    }
+
     /// Whether the token is missing or dead: 401, or the 403 of which the body says so. Two other kinds of 403
     /// (no permission, protected datasets) are no reason to log in again.
     pub(super) fn is_dead_token(&self) -> bool {
@@ -124,7 +129,19 @@ impl Answer {
             },
             404 if body.is_none() => Error::NotAlyx { what, reason: "no such address (HTTP 404)".to_owned() },
             404 => Error::NotFound { what, detail },
-            429 | 502 | 503 | 504 => {
+            // Neither is ever Alyx's.
+            407 => Error::NotAlyx {
+                what,
+                reason: format!(
+                    "HTTP 407: a proxy on the way wants a login; put user and password into the address of the proxy: {detail}"
+                ),
+            },
+            511 => Error::NotAlyx {
+                what,
+                reason: format!("HTTP 511: the network wants a login; sign in there: {detail}"),
+            },
+            // 520 to 530: a proxy cannot reach the server behind it, as Cloudflare says it.
+            429 | 502 | 503 | 504 | 520..=530 => {
                 Error::Busy { what, status: self.status, retry_after: self.retry_after, body: self.shown() }
             }
             408 | 500.. if !(body.is_some() && PERMANENT_500.iter().any(|known| detail.contains(known))) => {

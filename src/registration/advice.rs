@@ -70,7 +70,7 @@ macro_rules! kinds {
 kinds! {
     Unreachable, TryAgain, "no answer from the server",
         "nothing, if it passes; else check the network, `alyx.url` and the server";
-    Busy, TryAgain, "the server or the proxy before it is overloaded or down (429, 502, 503, 504)",
+    Busy, TryAgain, "the server or the proxy before it is overloaded or down (429, 502, 503, 504, 520 to 530)",
         "nothing, if it passes; else tell the Alyx administrator";
     Server, TryAgain, "an error inside the server (500) whose reason is not known to last",
         "nothing, if it passes; else send the Alyx administrator the line";
