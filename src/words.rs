@@ -1,4 +1,4 @@
-//! Sizes and lengths of time in the words that people read. Pure.
+//! Numbers, sizes and lengths of time in the words that people read. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,6 +20,16 @@ pub fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// So many of something.
+///
+/// ```
+/// use alyx_registrar::words::count;
+/// assert_eq!([count(0, "dataset"), count(1, "dataset"), count(2, "flag")], ["0 datasets", "1 dataset", "2 flags"]);
+/// ```
+pub fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A length of time with its two largest units.

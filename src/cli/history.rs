@@ -51,8 +51,8 @@ pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
     let mut line = format!("{at}  {:<12}  {}", row.outcome, row.session);
     if row.outcome == "registered" {
         line += &format!(
-            "  {} datasets, {}, {:.1} s",
-            row.n_files,
+            "  {}, {}, {:.1} s",
+            words::count(row.n_files, "dataset"),
             words::bytes(row.bytes),
             row.took.as_secs_f64()
         );

@@ -17,6 +17,7 @@ use crate::alf::{SessionPath, printable};
 use crate::alyx::NextStep;
 use crate::daemon::signals;
 use crate::registration::{RegistrationClient, SubjectFolders};
+use crate::words;
 
 /// What was found, in numbers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -150,13 +151,14 @@ impl Found {
     fn text(&self) -> String {
         let Self { folders, subjects, orphans, misnamed, missed } = self;
         let mut text = format!(
-            "{orphans} of {folders} session folders without a flag are not on Alyx ({subjects} subjects)"
+            "{orphans} of {folders} session folders without a flag are not on Alyx ({})",
+            words::count(*subjects as u64, "subject")
         );
         if *misnamed > 0 {
             text += &format!("; {misnamed} cannot be: their names are no session's");
         }
         if *missed > 0 {
-            text += &format!("; {missed} other problems, see above");
+            text += &format!("; {}, see above", words::count(*missed as u64, "other problem"));
         }
         if *orphans > 0 {
             text += ". To register one: touch create_me.flag in its folder";

@@ -21,6 +21,7 @@ use crate::flag::FlagFile;
 use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{Error, KnownChecksums, LeftOutSummary, RegistrationClient};
+use crate::words::{bytes, count};
 
 /// How often a session whose files are still changing is looked at again before it is left for another time.
 const LOOKS: u32 = 5;
@@ -117,9 +118,16 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     }
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };
-        let problems =
-            if missed == 0 { String::new() } else { format!("; {missed} other problems, see above") };
-        say!("{done} {verb}, {} not; {} flags in all{problems}", failed.len(), done + failed.len());
+        let problems = if missed == 0 {
+            String::new()
+        } else {
+            format!("; {}, see above", count(missed as u64, "other problem"))
+        };
+        say!(
+            "{done} {verb}, {} not; {} in all{problems}",
+            failed.len(),
+            count((done + failed.len()) as u64, "flag")
+        );
     }
     Ok(verdict(&failed, done, missed))
 }
@@ -218,21 +226,16 @@ async fn register(
 
 impl Line {
     fn print(&self) {
-        let size = crate::words::bytes(self.bytes);
+        let (files, size) = (count(self.files as u64, "dataset"), bytes(self.bytes));
         let eid = self.eid.as_deref().unwrap_or("-");
         match &self.outcome {
             Outcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                say!(
-                    "ok    {}  {eid}  {} datasets, {size}, {took:.2} s{}",
-                    self.session,
-                    self.files,
-                    aside(left_out)
-                );
+                say!("ok    {}  {eid}  {files}, {size}, {took:.2} s{}", self.session, aside(left_out));
             }
             Outcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
-                say!("would {}  {state}  {} datasets, {size}{}", self.session, self.files, aside(left_out));
+                say!("would {}  {state}  {files}, {size}{}", self.session, aside(left_out));
             }
             Outcome::Failed(error) => say!("not   {}  {error}", self.session),
         }

@@ -18,7 +18,7 @@ use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::worker::session_name;
 use crate::flag::FlagFile;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
-use crate::words::{self, ago, until};
+use crate::words::{self, ago, count, until};
 
 /// So many sessions of each kind are shown; `--json` shows all.
 const MOST_SHOWN: usize = 20;
@@ -198,8 +198,7 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
         told += &format!(", flag put {} ago", ago(put, now));
     }
     if session.failures > 0 {
-        let s = if session.failures == 1 { "" } else { "s" };
-        told += &format!(", {} failure{s}", session.failures);
+        told += &format!(", {}", count(session.failures.into(), "failure"));
     }
     if let Some(next) = session.next {
         told += &format!(", next attempt {}", until(next, now));

@@ -102,9 +102,8 @@ fn px(value: f64) -> String {
 
 /// A day in words.
 pub(super) fn told(day: &Day) -> String {
-    let s = if day.sessions == 1 { "" } else { "s" };
-    let data = words::bytes(day.bytes);
-    format!("{}: {} session{s}, {data}", day.date.strftime("%A %-d %B %Y"), day.sessions)
+    let (sessions, data) = (words::count(day.sessions, "session"), words::bytes(day.bytes));
+    format!("{}: {sessions}, {data}", day.date.strftime("%A %-d %B %Y"))
 }
 
 fn summary(days: &[Day]) -> String {

@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::{args, complain};
 use crate::daemon::signals;
 use crate::registration::{Error, LeftOut, LeftOutSummary};
+use crate::words;
 
 /// What came of a verb.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ pub(super) fn left_out_aside(left_out: &[LeftOut]) -> String {
 
 /// `1 dataset`, `2 datasets`.
 pub(super) fn datasets(n: usize) -> String {
-    format!("{n} dataset{}", if n == 1 { "" } else { "s" })
+    words::count(n as u64, "dataset")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{Mood, View, shown};
 use crate::ledger::OutcomeRow;
 use crate::web::days::Day;
 use crate::web::plot;
-use crate::words::{bytes, length};
+use crate::words::{bytes, count, length};
 
 pub(super) fn days(days: &[Day]) -> Markup {
     let none = days.iter().all(|day| day.sessions == 0);
@@ -73,8 +73,7 @@ fn result(row: &OutcomeRow) -> String {
         _ => format!("{:.1} s", row.took.as_secs_f64()),
     };
     let mut told = if row.outcome == "registered" {
-        let s = if row.n_files == 1 { "" } else { "s" };
-        format!("{} dataset{s}, {}, {took}", row.n_files, bytes(row.bytes))
+        format!("{}, {}, {took}", count(row.n_files, "dataset"), bytes(row.bytes))
     } else {
         format!("attempt {}", row.attempt)
     };

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{View, shown};
 use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
-use crate::words::{ago, bytes, until};
+use crate::words::{ago, bytes, count, until};
 
 /// So many sessions of each kind are shown; the others are counted.
 const MOST_SHOWN: usize = 50;
@@ -69,8 +69,7 @@ fn about(view: &View<'_>, session: &SessionStatus) -> String {
         told += &format!(" · flag put {} ago", ago(put, now));
     }
     if session.failures > 0 {
-        let s = if session.failures == 1 { "" } else { "s" };
-        told += &format!(" · {} failure{s}", session.failures);
+        told += &format!(" · {}", count(session.failures.into(), "failure"));
     }
     if waits_for_alyx(view, session) {
         told += " · waits for Alyx";
@@ -90,8 +89,7 @@ fn progress(progress: &ProgressStatus, session: &str) -> Markup {
     let told = if progress.files == 0 {
         "looking at it".to_owned()
     } else if progress.files_done >= progress.files {
-        let s = if progress.files == 1 { "" } else { "s" };
-        format!("{} file{s} read, {}; Alyx is being told", progress.files, bytes(progress.bytes_done))
+        format!("{} read, {}; Alyx is being told", count(progress.files, "file"), bytes(progress.bytes_done))
     } else {
         format!(
             "{} of {} files read, {} of {}",
