@@ -117,7 +117,12 @@ impl Program {
                 Ok(line) => self.hear(line),
                 Err(_) => {
                     if let Some(status) = self.child.try_wait().unwrap() {
-                        Vec::from_iter(self.lines.try_iter()).into_iter().for_each(|line| self.hear(line));
+                        // Whoever reads its words may be behind; they end when it has ended.
+                        while let Ok(line) =
+                            self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+                        {
+                            self.hear(line);
+                        }
                         return status;
                     }
                     assert!(Instant::now() < end, "it does not end; it said:\n{}", self.said.join("\n"));
