@@ -49,12 +49,44 @@ fn token(loaded: &LoadedCredentials) -> &str {
 
 #[test]
 fn one_line_break_at_the_end_is_not_part_of_the_secret() {
-    for (content, secret) in [("a b ", "a b "), ("pw\n", "pw"), ("pw\r\n", "pw"), (" pé\n", " pé")] {
+    for (content, secret) in [("a b", "a b"), ("pw\n", "pw"), ("pw\r\n", "pw"), ("pé\n", "pé")] {
         let file = secret_file(content, 0o600);
         let loaded = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap();
         assert_eq!(password(&loaded), secret);
         assert_eq!(loaded.warnings, Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_blank_at_either_end_belongs_to_the_secret_and_is_told_as_nobody_sees_it() {
+    for secret in ["hunter2 ", " hunter2", "hunter2\t"] {
+        let file = secret_file(format!("{secret}\n"), 0o600);
+        let loaded = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap();
+        assert_eq!(password(&loaded), secret);
+        let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+        assert!(warning.contains("a blank") && warning.contains(file.path.to_str().unwrap()), "{warning}");
+        assert!(!warning.contains("hunter2"), "{warning}");
+    }
+}
+
+#[test]
+fn the_mark_that_an_editor_puts_before_a_text_is_not_part_of_the_secret() {
+    let file = secret_file("\u{feff}hunter2\r\n", 0o600);
+    let loaded = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap();
+    assert_eq!((password(&loaded), loaded.warnings.len()), ("hunter2", 0));
+    let file = secret_file("\u{feff}\n", 0o600);
+    let told = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap_err();
+    assert!(told.contains("is empty"), "{told}");
+}
+
+#[test]
+fn a_credential_of_systemd_that_is_empty_is_told_with_its_key() {
+    // As the unit makes it where there is no file of the password.
+    let file = secret_file("\n", 0o440);
+    let folder = file.path.parent().unwrap().to_str().unwrap();
+    let source = CredentialSource::PasswordFile(file.path.clone());
+    let told = load(&source, Some("ana"), &[("CREDENTIALS_DIRECTORY", folder)]).unwrap_err();
+    assert!(told.starts_with("alyx.password_file ") && told.contains("empty"), "{told}");
 }
 
 #[test]

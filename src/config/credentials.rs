@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::alyx::{Credentials, OneSettings};
 
@@ -110,7 +110,16 @@ impl CredentialSource {
         let private = variable("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let from_file = |path: &Path, kind: &str, warnings: &mut Vec<String>| {
             let private = private.as_deref().is_some_and(|folder| path.starts_with(folder));
-            read_secret(path, kind, &format!("alyx.{kind}_file"), private, warnings)
+            let secret = read_secret(path, kind, &format!("alyx.{kind}_file"), private, warnings)?;
+            // Nobody sees it, and the server says no more than that the login is wrong.
+            if secret.expose_secret().trim() != secret.expose_secret() {
+                let place = format!("the {kind} file {}", path.display());
+                warnings.push(format!(
+                    "{place} begins or ends with a blank, which counts as part of the {kind}; if the login is refused, \
+                     remove it"
+                ));
+            }
+            Ok(secret)
         };
         let mut warnings = Vec::new();
         let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
@@ -199,16 +208,23 @@ pub(super) fn read_secret(
     if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err(refuse(format_args!("{place} is larger than 64 KiB; it should hold the {kind} alone")));
     }
-    match String::from_utf8(bytes) {
-        // What the unit says in case that there is no such file.
-        Ok(text) if private && text.trim().is_empty() => Err(not_loaded(kind)),
-        Ok(text) => one_line(text, &place),
-        Err(_) => Err(refuse(format_args!("{place} is not UTF-8 text"))),
+    let text = String::from_utf8(bytes).map_err(|_| refuse(format_args!("{place} is not UTF-8 text")))?;
+    // What the unit says in case that there is no such file.
+    if private && text.trim().is_empty() {
+        return Err(refuse(format_args!(
+            "{key} names a credential of systemd that is empty: write the {kind} into the file that LoadCredential= names \
+             in the unit, and restart"
+        )));
     }
+    one_line(text, &place)
 }
 
-/// Cuts one line break off the end; the rest is the secret as it is, spaces and all.
+/// Cuts one line break off the end, and the mark that some editors put before a text; the rest is the secret as it is,
+/// spaces and all.
 pub(super) fn one_line(mut text: String, place: &str) -> Result<SecretString, CredentialsError> {
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
