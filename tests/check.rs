@@ -346,6 +346,24 @@ async fn what_answers_and_is_no_alyx_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_trouble_is_told_with_what_to_do() {
+    let setup = Setup::new().await;
+    let mut before = setup.alyx.url.clone();
+    let cases = [
+        ("HTTP/1.1 500 Internal Server Error", "tell the Alyx administrator"),
+        ("HTTP/1.1 503 Service Unavailable", "tell the Alyx administrator"),
+        ("SSH-2.0-OpenSSH_9.2", "check the network, alyx.url and the server"),
+    ];
+    for (head, step) in cases {
+        let url =
+            answering(move || format!("{head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")).await;
+        setup.change(&before, &url);
+        setup.check(&[]).await.ends(69).has("problem", "server", step);
+        before = url;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn beside_the_daemon_all_is_well_and_another_daemon_on_the_same_data_is_a_problem() {
     let setup = Setup::new().await;
     let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));

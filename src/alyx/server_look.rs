@@ -59,6 +59,8 @@ impl Client {
             Reply::Answer(answer) if is_alyx(&answer) => Ok(look),
             Reply::Answer(answer) => Err(match answer.into_error(WHAT, &shared.base, None) {
                 Error::Refused { what, detail, .. } => Error::NotAlyx { what, reason: detail },
+                // As at the login: it fails for whoever comes.
+                Error::Server { what, status, body } => Error::Busy { what, status, retry_after: None, body },
                 other => other,
             }),
             Reply::Lost { reason, maybe_done: connected } => {

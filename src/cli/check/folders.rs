@@ -112,7 +112,7 @@ pub(super) fn watches(folders: usize, limit: Option<u64>) -> Row {
         return Row::skipped(CHECK, "no data root is watched by events");
     }
     let needed = u64::try_from(folders).unwrap_or(u64::MAX);
-    let found = format!("{folders} folders, {limit} watches allowed");
+    let found = format!("{}, {limit} watches allowed", several(folders, "folder"));
     let raise = |limit: u64| {
         format!(
             "sudo sysctl -w fs.inotify.max_user_watches={limit}, and write fs.inotify.max_user_watches={limit} to a \

@@ -71,7 +71,18 @@ fn failed(check: &'static str, error: &alyx::Error) -> Row {
         _ if error.is_outage() => Exit::Unavailable,
         _ => Exit::Incomplete,
     };
-    Row::problem(check, exit, error, "")
+    let what_to_do = match error {
+        // Other errors say it themselves.
+        alyx::Error::Unreachable { connected: true, .. } => "check the network, alyx.url and the server",
+        alyx::Error::Busy { .. } | alyx::Error::Server { .. } => {
+            "wait a little and look again; if it stays, tell the Alyx administrator"
+        }
+        alyx::Error::Refused { .. } | alyx::Error::NotFound { .. } => {
+            "tell the Alyx administrator; is alyx.url the right database?"
+        }
+        _ => "",
+    };
+    Row::problem(check, exit, error, what_to_do)
 }
 
 fn certificate(look: &ServerLook, is_tls: bool, now: Timestamp) -> Row {
