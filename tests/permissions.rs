@@ -42,6 +42,10 @@ impl Place {
 
     /// Starts the daemon on what is there now, all of which is made its user's own.
     fn daemon(&self) -> Program {
+        self.start(&["run"])
+    }
+
+    fn start(&self, words: &[&str]) -> Program {
         let more = "watch:\n  settle: 50 ms\n  rescan_interval: 1 d\n  poll_interval: 200 ms\n\
                     retry:\n  initial: 50 ms\n  max: 200 ms\n  permanent: 300 ms\n";
         let (url, user, password) =
@@ -49,7 +53,7 @@ impl Place {
         let config = Configuration { roots: vec![self.rig.root()], url, user, password, more: more.into() }
             .write(&self.rig.beside("etc"));
         if !self.is_root {
-            return Program::start(program().arg("run").arg("--config").arg(config));
+            return Program::start(program().args(words).arg("--config").arg(config));
         }
         // The build folder may be closed to others.
         let binary = self.rig.beside("etc/alyx-registrar");
@@ -61,7 +65,7 @@ impl Place {
         for (name, _) in program().get_envs() {
             command.env_remove(name);
         }
-        Program::start(command.args(as_nobody()).arg(binary).arg("run").arg("--config").arg(config))
+        Program::start(command.args(as_nobody()).arg(binary).args(words).arg("--config").arg(config))
     }
 }
 
@@ -170,4 +174,26 @@ async fn a_dataset_that_may_not_be_read_keeps_the_flag_until_it_may() {
     let said = daemon.stop();
     assert_eq!(lines(&said, "needs a person"), 1, "{said:#?}");
     assert_eq!(place.alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_scan_says_of_what_may_not_be_read_what_the_real_one_says() {
+    let Some(place) = Place::new().await else { return };
+    let session = place.session("2024-05-01");
+    session.file("alf/spikes.clusters.npy", "a").file("alf/probe00/spikes.amps.npy", "b").flag();
+    allow(&session.folder.join("alf/spikes.clusters.npy"), 0o000);
+    let folder = session.folder.join("alf/probe00");
+    let scan = |words: &[&str]| {
+        let mut scan = place.start(words);
+        let code = scan.wait().code();
+        let said = scan.text();
+        let line = said.lines().find(|line| line.starts_with("not ")).unwrap_or_default().to_owned();
+        (code, line)
+    };
+    allow(&folder, 0o000);
+    let (planned, done) = (scan(&["scan", "--dry-run"]), scan(&["scan"]));
+    allow(&folder, 0o755);
+    assert_eq!(planned, done);
+    assert!(done.1.contains("spikes.clusters.npy") && done.1.contains("probe00"), "{}", done.1);
+    assert_eq!(done.0, Some(1));
 }

@@ -107,3 +107,25 @@ async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words(
     assert!(posts <= 16, "{posts} requests");
     assert!(session.is_flagged());
 }
+
+/// What a plan and a run say of the flag that is there.
+async fn planned_and_done(alyx: &Alyx, session: &Session, options: &FlaggedOptions) -> [Option<String>; 2] {
+    let flag = alyx_registrar::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
+    let planned = alyx.client().plan_flagged(&flag, options).await.err();
+    let done = session.register(&alyx.client(), options).await.err();
+    [planned, done].map(|error| error.map(|error| error.to_string()))
+}
+
+#[tokio::test]
+async fn a_plan_refuses_in_the_same_words_what_a_run_will_not_finish() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.clusters.npy", "a").file("alf/b c/spikes.amps.npy", "b").flag();
+    std::os::unix::fs::symlink("/nowhere/at/all", session.folder.join("alf/spikes.times.npy")).unwrap();
+    let [planned, done] = planned_and_done(&alyx, &session, &with_files()).await;
+    assert_eq!(planned, done);
+    let told = planned.unwrap();
+    assert!(told.contains("(1 registered)") && told.contains("spikes.times.npy"), "{told}");
+    let finish = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
+    assert_eq!(planned_and_done(&alyx, &session, &finish).await, [None, None]);
+}

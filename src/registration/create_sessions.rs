@@ -13,7 +13,7 @@ use crate::flag::FlagFile;
 pub struct CreateSessionsOptions {
     /// Which files below the folder are flags.
     pub glob_pattern: String,
-    /// List the flags only.
+    /// Look only: what would become of each flag, as far as the disk and Alyx tell.
     pub dry: bool,
     /// How each session is registered.
     pub flagged: FlaggedOptions,
@@ -38,8 +38,8 @@ pub struct CreatedSession {
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
     ///
-    /// One bad session does not stop the rest: each has its own result. With [`dry`](CreateSessionsOptions::dry) the
-    /// flags are only listed.
+    /// One bad session does not stop the rest: each has its own result. With [`dry`](CreateSessionsOptions::dry)
+    /// nothing is changed, and an error is the one that the session would end with.
     ///
     #[cfg_attr(feature = "sandbox", doc = "```")]
     #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
@@ -79,23 +79,28 @@ impl RegistrationClient {
         let mut sessions = Vec::with_capacity(flags.len());
         for path in flags {
             let folder = path.parent().unwrap_or(root).to_owned();
-            let record =
-                if options.dry { Ok(None) } else { self.create_flagged(path, &options.flagged).await };
+            let record = match options.dry {
+                true => self.plan_creation(path, &options.flagged).await.map(|()| None),
+                false => self.create_flagged(path, &options.flagged).await.map(Some),
+            };
             sessions.push(CreatedSession { folder, record });
         }
         Ok(sessions)
     }
 
-    async fn create_flagged(
-        &self,
-        path: PathBuf,
-        options: &FlaggedOptions,
-    ) -> Result<Option<SessionRecord>, Error> {
-        let Some(flag) = FlagFile::load(&path)? else { return Err(Error::Vanished { path }) };
-        let registered = self.register_flagged(flag, options).await?;
+    async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<(), Error> {
+        self.plan_flagged(&load(path)?, options).await.map(|_| ())
+    }
+
+    async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<SessionRecord, Error> {
+        let registered = self.register_flagged(load(path)?, options).await?;
         match registered.record {
-            Some(record) => Ok(Some(record)),
-            None => Ok(Some(self.alyx().session(&registered.eid).await?)),
+            Some(record) => Ok(record),
+            None => Ok(self.alyx().session(&registered.eid).await?),
         }
     }
+}
+
+fn load(path: PathBuf) -> Result<FlagFile, Error> {
+    FlagFile::load(&path)?.ok_or(Error::Vanished { path })
 }

@@ -18,11 +18,12 @@ use super::client::RegistrationClient;
 use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
 use super::error::Error;
 use super::files::RegisterFilesOptions;
+use super::gaps::{self, Gaps, Read};
 use super::outgoing::{Home, Outgoing};
-use super::send::{Held, Sent};
+use super::send::Held;
 use super::session_details::SessionDetails;
 use crate::alf::{DatasetPath, SessionPath};
-use crate::alyx::{self, ProtectedFile, SessionRecord};
+use crate::alyx::SessionRecord;
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
 
 /// How a flagged session is registered.
@@ -151,7 +152,8 @@ impl RegistrationClient {
         self.confirm(&ensured.eid, &sent).await?;
         drop(at_alyx);
         let n_files = sent.records.iter().flatten().count();
-        let refused = refused(unreadable, &found.left_out, &sent, options.on_refused)?;
+        let gaps = Gaps::of(unreadable, &found.left_out, sent.not_accepted.clone(), sent.refused.clone());
+        let refused = gaps.done_without(n_files, options.on_refused)?;
 
         let registered = sent.sums.iter().zip(&sent.records).filter(|(_, record)| record.is_some());
         let bytes = registered.map(|(sum, _)| sum.size).sum();
@@ -193,7 +195,11 @@ impl RegistrationClient {
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
         names_something(flag, &content, &found)?;
         let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
-        may_finish(&session, &found)?;
+        let unreadable = unreadable(&found.files);
+        let readable = found.files.len() - unreadable.len();
+        let gaps = Gaps::of(unreadable, &found.left_out, Vec::new(), Vec::new());
+        gaps.done_without(readable, options.on_refused)?;
+        may_remove_flag(&session)?;
         Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
     }
 
@@ -256,23 +262,24 @@ fn names_something(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -
     }
 }
 
-/// Whether a run could read the files and remove the flag, as far as permissions tell. Changes nothing.
-fn may_finish(session: &SessionPath, found: &FoundFiles) -> Result<(), Error> {
-    let refused = |path: &Path, access| {
-        let error = rustix::fs::access(path, access).err();
-        error.map(|e| std::io::Error::from(e).to_string())
-    };
-    for file in &found.files {
-        if let Some(reason) = refused(&file.path, Access::READ_OK) {
-            return Err(Error::Unreadable { path: file.path.clone(), reason });
-        }
-    }
-    match refused(session.folder(), Access::WRITE_OK | Access::EXEC_OK) {
-        Some(reason) => Err(Error::Invalid(format!(
-            "the flag in {:?} could not be removed ({reason}); allow the user of this program to write in that folder",
-            session.folder()
+/// The files that a run could not read, as far as permissions tell, a line each.
+fn unreadable(files: &[FoundFile]) -> Vec<String> {
+    let refused = files.iter().filter_map(|file| {
+        let error = rustix::fs::access(&file.path, Access::READ_OK).err()?;
+        Some(gaps::unreadable(&file.dataset, std::io::Error::from(error).to_string()))
+    });
+    refused.collect()
+}
+
+/// Whether a run could remove the flag, as far as permissions tell. Changes nothing.
+fn may_remove_flag(session: &SessionPath) -> Result<(), Error> {
+    match rustix::fs::access(session.folder(), Access::WRITE_OK | Access::EXEC_OK) {
+        Err(error) => Err(Error::Invalid(format!(
+            "the flag in {:?} could not be removed ({}); allow the user of this program to write in that folder",
+            session.folder(),
+            std::io::Error::from(error)
         ))),
-        None => Ok(()),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -327,78 +334,6 @@ fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<Outgoing> {
         version: options.files.versions.of(index),
     };
     found.files.iter().enumerate().map(file).collect()
-}
-
-/// The files of a session, as far as they could be read.
-#[derive(Debug, Default)]
-struct Read {
-    files: Vec<Outgoing>,
-    sums: Vec<Checksum>,
-    /// A line for each file that could not be read.
-    unreadable: Vec<String>,
-}
-
-impl Read {
-    /// Sorts the results of reading.
-    ///
-    /// # Errors
-    /// A file that is still changing or has vanished puts the whole session off: it is not finished.
-    fn of(files: Vec<Outgoing>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
-        let mut read = Self::default();
-        for (file, sum) in files.into_iter().zip(sums) {
-            match sum {
-                Ok(sum) => {
-                    read.files.push(file);
-                    read.sums.push(sum);
-                }
-                Err(Error::Unreadable { reason, .. }) => {
-                    read.unreadable.push(format!(
-                        "{}: {}",
-                        file.dataset.as_str(),
-                        Reason::Unreadable(reason)
-                    ));
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(read)
-    }
-}
-
-/// The datasets without which the session counts as done, a line each. Pure.
-///
-/// # Errors
-/// Where it does not: then a person has to do something about them. A file that cannot be read is never done
-/// without: it is the permissions that are wrong, not the file.
-fn refused(
-    unreadable: Vec<String>,
-    left_out: &[LeftOut],
-    sent: &Sent,
-    on_refused: OnRefused,
-) -> Result<Vec<String>, Error> {
-    let line = |f: &LeftOut| format!("{}: {}", crate::alf::printable(&f.path.to_string_lossy()), f.reason);
-    let (mut never, mut refused) = (unreadable, sent.not_accepted.clone());
-    for file in left_out.iter().filter(|f| f.reason.is_problem()) {
-        match file.reason {
-            Reason::Unreadable(_) => never.push(line(file)),
-            _ => refused.push(line(file)),
-        }
-    }
-    let only_protected = never.is_empty() && refused.is_empty() && !sent.refused.is_empty();
-    if only_protected && on_refused == OnRefused::KeepFlag {
-        let files = sent.refused.clone();
-        return Err(alyx::Error::Protected { details: files.clone(), files }.into());
-    }
-    refused.extend(sent.refused.iter().map(protected));
-    if never.is_empty() && (refused.is_empty() || on_refused == OnRefused::Finish) {
-        return Ok(refused);
-    }
-    never.extend(refused);
-    Err(Error::FilesRefused { registered: sent.records.iter().flatten().count(), refused: never })
-}
-
-fn protected(file: &ProtectedFile) -> String {
-    format!("{}: has changed and is protected on Alyx", file.file)
 }
 
 /// Whether the folder holds just what was read, and moved since. Pure.

@@ -33,6 +33,7 @@ mod discover;
 mod error;
 mod files;
 pub mod flagged;
+mod gaps;
 mod known;
 mod measurements;
 mod names;

@@ -203,7 +203,7 @@ pub struct CreateSessionsArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
     pub protected: ProtectedChoice,
 
-    /// List the flags; change nothing
+    /// Ask Alyx what would become of each flag; change nothing
     #[arg(long)]
     pub dry_run: bool,
 

@@ -161,7 +161,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             }
         }
         let n = list.len() - failed.len();
-        let verb = if args.dry_run { "flagged" } else { "registered" };
+        let verb = if args.dry_run { "would be registered" } else { "registered" };
         text.push(format!("{n} {verb}, {} not", failed.len()));
         let answer = Answer::new(text, json!({"root": root.to_string_lossy(), "sessions": list}));
         let answer = answer.incomplete_if(!failed.is_empty());
@@ -170,7 +170,8 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
             _ => answer.exit,
         };
-        Ok(if args.dry_run { answer.planned() } else { Answer { exit, ..answer } })
+        let answer = Answer { exit, ..answer };
+        Ok(if args.dry_run { answer.planned() } else { answer })
     })
     .await
 }
