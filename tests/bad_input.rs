@@ -448,6 +448,40 @@ async fn scan_says_by_its_exit_code_whether_all_went_well() {
 }
 
 #[test]
+fn an_output_that_takes_nothing_changes_no_ending() {
+    let rig = Rig::new();
+    let etc = rig.beside("etc");
+    let settings = |url: &str| Configuration {
+        roots: vec![rig.root()],
+        url: url.into(),
+        user: "rig".into(),
+        password: "x".into(),
+        more: String::new(),
+    };
+    let good = settings("http://127.0.0.1:1").write(&etc);
+    let bad = settings("nowhere").write(&rig.beside("bad"));
+    // As a full disk; whoever reads no more (`| head`) is no other case.
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = |words: &[&str], config: &std::path::Path| {
+        let mut command = program();
+        command.args(words).arg("--config").arg(config);
+        program::output(command.stdout(full()).stderr(full())).status.code()
+    };
+    for (words, code) in [
+        (&["status"][..], 69),
+        (&["status", "--json"], 69),
+        (&["history"], 0),
+        (&["check", "--offline"], 0),
+        (&["scan"], 69),
+    ] {
+        assert_eq!(ended(words, &good), Some(code), "{words:?}");
+    }
+    for words in [&["status"][..], &["run"], &["check"], &["scan"]] {
+        assert_eq!(ended(words, &bad), Some(78), "{words:?}");
+    }
+}
+
+#[test]
 fn a_configuration_that_cannot_be_understood_ends_everything_with_78_before_it_starts() {
     let rig = Rig::new();
     let session = flagged(&rig);

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use md5::{Digest, Md5};
 
 use super::args::ConfigArgs;
-use super::complain;
 use super::exit::Exit;
 use super::logging::{self, LogOptions};
 use super::reload::Origin;
+use super::{complain, complain_of};
 use crate::alyx::{self, Credentials};
 use crate::backoff::Backoff;
 use crate::config::{Config, CredentialSource as ConfiguredSource, Environment, WatchMode};
@@ -33,10 +33,7 @@ pub(super) fn configuration_and_origin(args: &ConfigArgs) -> Result<(Config, Ori
         Exit::Io
     })?;
     let origin = Origin::of(args, &here);
-    let config = origin.load().map_err(|errors| {
-        eprintln!("{errors}");
-        Exit::Config
-    })?;
+    let config = origin.load().map_err(|errors| complain_of(&errors))?;
     start_log(&config)?;
     Ok((config, origin))
 }

@@ -85,6 +85,14 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
+/// What is wrong with the configuration, a line each, and how the program ends then.
+fn complain_of(errors: &crate::config::ConfigErrors) -> Exit {
+    use std::io::Write;
+    // Neither a full disk nor a pipe that nobody reads makes it another ending.
+    let _ = writeln!(std::io::stderr(), "{errors}");
+    Exit::Config
+}
+
 /// An error for the person at the terminal, before there is a log.
 fn complain(what: impl std::fmt::Display) {
     use std::io::Write;

@@ -10,7 +10,7 @@ use super::args::{ConfigArgs, SandboxArgs};
 use super::exit::Exit;
 use super::logging::{self, LogOptions};
 use super::run::{self, Heard};
-use super::{assemble, complain};
+use super::{assemble, complain, complain_of};
 use crate::alyx::Credentials;
 use crate::config::{Config, Environment, SandboxSetup};
 use crate::daemon::signals;
@@ -141,10 +141,7 @@ fn own_folders(args: &ConfigArgs, url: &str, scratch: &Path) -> Result<Config, E
     let overrides = crate::config::Overrides { state_dir: Some(setup.state_dir.clone()), ..overrides };
     let name = Path::new("sandbox configuration");
     let config = Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default());
-    let config = config.map_err(|errors| {
-        eprintln!("{errors}");
-        Exit::Config
-    })?;
+    let config = config.map_err(|errors| complain_of(&errors))?;
     assemble::start_log(&config)?;
     Ok(config)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 
 use super::args::StateArgs;
-use super::complain;
 use super::exit::Exit;
+use super::{complain, complain_of};
 use crate::config::{Config, Environment, Overrides};
 use crate::daemon::worker::session_name;
 
@@ -25,10 +25,7 @@ impl State {
         }
         let path = args.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH));
         let config = Config::load_with(path, &Overrides::default(), &Environment::from_process());
-        let config = config.map_err(|errors| {
-            eprintln!("{errors}");
-            Exit::Config
-        })?;
+        let config = config.map_err(|errors| complain_of(&errors))?;
         Ok(Self { folder: config.state_dir.clone(), config: Some(config) })
     }
 

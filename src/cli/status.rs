@@ -50,7 +50,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     if args.json {
         say!("{}", status.json(&last));
     } else {
-        print!("{}", text(&status, &last, Timestamp::now(), &zone));
+        say!("{}", text(&status, &last, Timestamp::now(), &zone).trim_end_matches('\n'));
     }
     Ok(verdict(&status))
 }
