@@ -456,6 +456,16 @@ fn by_somebody(setup: &Setup) -> Option<Command> {
     Some(command)
 }
 
+/// The same command once more.
+fn same(command: &Command) -> Command {
+    let mut same = Command::new(command.get_program());
+    same.args(command.get_args());
+    for (name, _) in command.get_envs() {
+        same.env_remove(name);
+    }
+    same
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_this_user_may_not_do_is_a_problem_where_it_matters() {
     let setup = Setup::new().await;
@@ -464,28 +474,48 @@ async fn what_this_user_may_not_do_is_a_problem_where_it_matters() {
         std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
     let Some(command) = by_somebody(&setup) else { return };
-    let again = |command: &Command| {
-        let mut same = Command::new(command.get_program());
-        same.args(command.get_args());
-        for (name, _) in command.get_envs() {
-            same.env_remove(name);
-        }
-        same
-    };
-    run_aside(again(&command)).await.ends(0).has("ok", "data root", "2 sessions, no flag");
+    run_aside(same(&command)).await.ends(0).has("ok", "data root", "2 sessions, no flag");
 
     std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let said = run_aside(again(&command)).await.ends(0);
+    let said = run_aside(same(&command)).await.ends(0);
     said.has("warning", "data root", "in 1 of them").has("warning", "data root", "Permission denied");
 
     std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     shut.flag();
     std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let said = run_aside(again(&command)).await.ends(1);
+    let said = run_aside(same(&command)).await.ends(1);
     said.has("problem", "data root", shut.folder.to_str().unwrap()).has(
         "problem",
         "data root",
         "let this user write",
     );
     std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_may_not_be_listed_is_a_problem_because_its_flags_would_never_be_seen() {
+    let setup = Setup::new().await;
+    let session = setup.rig.session("cortexlab", "KS014");
+    session.flag();
+    std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let Some(command) = by_somebody(&setup) else { return };
+    let mut before_start = same(&command);
+    before_start.arg("--before-start");
+    let shut = |folder: &Path, mode| {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (root, lab) = (setup.rig.root(), setup.rig.root().join("cortexlab"));
+    shut(&lab, 0o000);
+    let said = run_aside(same(&command)).await.ends(1);
+    said.has("problem", "data root", "flags in it are not seen").has("problem", "data root", "chmod g+rx");
+    shut(&lab, 0o755);
+    shut(&root, 0o000);
+    let said = run_aside(same(&command)).await.ends(1);
+    let glance = run_aside(same(&before_start)).await.ends(0);
+    shut(&root, 0o755);
+    for said in [&said, &glance] {
+        said.has("problem", "data root", "cannot list");
+        assert_eq!(said.rows("data root").len(), 1, "{said:?}");
+    }
+    run_aside(command).await.ends(0).has("ok", "data root", "1 session, 1 flag");
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use super::root::{file_system, is_network, is_read_only};
-use super::scan::{ScanProblem, Scanner};
+use super::scan::{Scan, ScanProblem, Scanner};
 use super::watch_plan::{Layout, Place};
 use super::watcher::{RootOptions, WatchOptions, WatchTrouble};
 
@@ -63,7 +63,14 @@ pub fn survey_root(
         }
     };
     let layout = Layout { root: root.path.clone(), flags: watch.flags.clone(), max_depth: watch.max_depth };
-    let scan = Scanner::new(layout).scan(&mut entering, stop);
+    // Asked even where nothing else is looked at: without it nothing is seen at all.
+    let scan = match std::fs::read_dir(&root.path) {
+        Ok(_) => Scanner::new(layout).scan(&mut entering, stop),
+        Err(source) => Scan {
+            problems: vec![ScanProblem::Unreadable { folder: root.path.clone(), source }],
+            ..Scan::default()
+        },
+    };
     let flagged: BTreeSet<&Path> = scan.flags.iter().map(|flag| flag.session_folder()).collect();
     Ok(RootSurvey {
         file_system: file_system(&root.path),

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use super::row::{Row, several};
 use crate::cli::exit::Exit;
+use crate::daemon::scan::ScanProblem;
 use crate::daemon::survey::{RootSurvey, StateSurvey};
 use crate::daemon::watcher::{RootOptions, WatchMode, WatchOptions, WatchTrouble, suggested_limit};
 use crate::words;
@@ -18,6 +19,9 @@ const SHOWN: usize = 3;
 
 /// The one row of a data root whose folders were not looked at.
 pub(super) fn glance(root: &RootOptions, found: &RootSurvey) -> Row {
+    if let Some(unlisted) = unlisted(&root.path, found) {
+        return unlisted;
+    }
     if found.read_only {
         return contents(&root.path, found);
     }
@@ -26,8 +30,15 @@ pub(super) fn glance(root: &RootOptions, found: &RootSurvey) -> Row {
 
 /// The rows of one data root.
 pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Vec<Row> {
+    if let Some(unlisted) = unlisted(&root.path, found) {
+        return vec![unlisted];
+    }
     let mut rows = vec![contents(&root.path, found), watching(root, watch, found)];
-    rows.extend(found.problems.iter().take(SHOWN).map(|problem| Row::warning("data root", problem, "")));
+    let (unseen, others): (Vec<_>, Vec<_>) =
+        found.problems.iter().partition(|problem| matches!(problem, ScanProblem::Unreadable { .. }));
+    rows.extend(unseen.iter().map(|problem| cannot_list(problem)).take(SHOWN));
+    let left = SHOWN - unseen.len().min(SHOWN);
+    rows.extend(others.iter().take(left).map(|problem| Row::warning("data root", problem, "")));
     if found.problems.len() > SHOWN {
         let more = found.problems.len() - SHOWN;
         let what_to_do = "see all of them with: alyx-registrar scan --dry-run";
@@ -38,6 +49,20 @@ pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey)
         ));
     }
     rows
+}
+
+/// The row of a data root of which nothing can be seen.
+fn unlisted(root: &Path, found: &RootSurvey) -> Option<Row> {
+    let is_root =
+        |problem: &&ScanProblem| matches!(problem, ScanProblem::Unreadable { folder, .. } if folder == root);
+    found.problems.iter().find(is_root).map(cannot_list)
+}
+
+/// A folder that cannot be listed: a flag in it would wait for ever, and nobody would know.
+fn cannot_list(problem: &ScanProblem) -> Row {
+    let what_to_do =
+        "by its group for example (chmod g+rx, and usermod -aG for the user), or take the folder away";
+    Row::problem("data root", Exit::Incomplete, problem, what_to_do)
 }
 
 /// What is in it, and whether this user could work on it.
