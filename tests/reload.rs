@@ -114,6 +114,29 @@ async fn a_new_data_root_is_taken_up_and_one_that_is_left_is_free_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_data_root_that_is_left_while_its_session_runs_can_be_taken_up_again_at_once() {
+    let alyx = Alyx::sandbox().await;
+    let mut place = Place::start(&alyx, "");
+    let (left, other) = (place.rig.root(), place.rig.beside("other"));
+    let runs = session_in(&left, 1);
+    let (rule, gate) = held("POST", "/sessions");
+    alyx.control().add_fault(rule);
+    runs.flag();
+    gate.reached().await;
+    place.reload(|settings| settings.roots = vec![other.clone()]);
+    // What runs there still has the lock of the root.
+    place.reload(|settings| settings.roots = vec![other, left.clone()]);
+    let comes = session_in(&left, 2);
+    comes.flag();
+    place.registers(&comes);
+    gate.open();
+    place.registers(&runs);
+    assert_eq!(alyx.control().sessions().len(), 2);
+    let said = place.daemon.stop();
+    assert!(!said.iter().any(|line| line.contains("another alyx-registrar")), "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_is_told_with_file_line_and_key_and_the_old_one_stays() {
     let alyx = Alyx::sandbox().await;
     let mut systemd = NotifySocket::new();

@@ -1,7 +1,7 @@
 //! Reload: the configuration is read again while the daemon runs (SIGHUP, `systemctl reload`).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
@@ -46,6 +46,8 @@ pub(super) struct InUse {
     pub(super) config: Config,
     pub(super) client: RegistrationClient,
     pub(super) locks: Arc<Vec<RootLock>>,
+    /// Those of earlier configurations. As long as a session runs that began under one of them, it has its locks.
+    pub(super) earlier_locks: Vec<Weak<Vec<RootLock>>>,
 }
 
 /// Makes orders of what is asked, as long as somebody takes them.
@@ -130,7 +132,7 @@ impl InUse {
             Err(error) => return Err(vec![error.to_string()]),
         };
         let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-        let locks = RootLock::exchange(&self.locks, roots).map_err(|error| vec![error.to_string()])?;
+        let locks = RootLock::exchange(&self.held(), roots).map_err(|error| vec![error.to_string()])?;
         let mut what = differences(&self.config, &config);
         if !in_use.is_same(&credentials) {
             what.push("password or token");
@@ -144,6 +146,8 @@ impl InUse {
         // From here on nothing fails.
         let registration = assemble::registration_options(&config);
         self.client = RegistrationClient::in_place_of(alyx, registration, &self.client);
+        self.earlier_locks.retain(|locks| locks.strong_count() > 0);
+        self.earlier_locks.push(Arc::downgrade(&self.locks));
         self.locks = Arc::new(locks);
         logging::set_level(config.log.level);
         let options = daemon::Options {
@@ -154,6 +158,12 @@ impl InUse {
         self.config = config;
         let what = if what.is_empty() { "nothing".to_owned() } else { what.join(", ") };
         Ok(Change { client: self.client.clone(), options, what })
+    }
+
+    /// The locks that this program has, so that its own are no obstacle to it.
+    fn held(&self) -> Vec<RootLock> {
+        let earlier = self.earlier_locks.iter().filter_map(Weak::upgrade);
+        earlier.chain([Arc::clone(&self.locks)]).flat_map(|locks| locks.to_vec()).collect()
     }
 
     /// Keeps what only a start can change, and says so. Fails where the new configuration cannot be used with it.

@@ -102,7 +102,7 @@ pub(super) async fn watch(
     let (orders_in, orders) = mpsc::unbounded_channel();
     let questions = Questions::default();
     let reports = onlookers.start(&config, &client, questions.asker(), shutdown.clone());
-    let in_use = InUse { origin, config, client: client.clone(), locks };
+    let in_use = InUse { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
     let giving = tokio::spawn(give_orders(in_use, asked, orders_in));
     let doors = Doors { reports, orders, control, questions, systemd: Systemd::find() };
     daemon::run(client, options, doors, shutdown).await;

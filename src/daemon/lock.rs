@@ -23,8 +23,8 @@ const LONGEST: usize = 107;
 /// Two abstract sockets: one named by the root's real path, one by its device and inode, so that a root is locked by
 /// whatever name it goes (a link, a bind mount). A root inside another's, or around it, is found by the paths. This
 /// leaves no file anywhere, and unlike an open folder it does not keep a disk from being unmounted. It reaches as far
-/// as the network namespace: programs in two containers do not see each other.
-#[derive(Debug)]
+/// as the network namespace: programs in two containers do not see each other. A clone is the same lock.
+#[derive(Debug, Clone)]
 pub struct RootLock {
     /// The root's real path.
     at: PathBuf,
