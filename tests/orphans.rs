@@ -143,6 +143,9 @@ async fn a_refused_login_and_a_server_that_is_away_are_told_and_no_orphan_is_inv
     assert_eq!(scan.wait().code(), Some(69), "{}", scan.text());
     assert!(scan.text().contains("orphan    KS014/2024-05-01/001"), "{}", scan.text());
     assert!(scan.text().contains("SWC_001 cannot be compared"), "{}", scan.text());
+    // Nobody takes the others for known.
+    let sum = "1 of 3 session folders without a flag are not on Alyx (3 subjects); 2 could not be compared";
+    assert!(scan.text().contains(sum), "{}", scan.text());
     assert!(
         !scan.text().contains("orphan    SWC_001") && !scan.text().contains("ZM_1085"),
         "{}",

@@ -28,6 +28,8 @@ struct Found {
     orphans: usize,
     /// Folders whose name no session on Alyx can have.
     misnamed: usize,
+    /// Folders of which nothing is known, because Alyx did not say.
+    not_compared: usize,
     /// Roots, folders and subjects that could not be looked at.
     missed: usize,
 }
@@ -59,6 +61,7 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let mut found = Found { folders: unflagged.len(), missed, ..Found::default() };
     let (subjects, misnamed) = sort(unflagged);
     (found.subjects, found.misnamed) = (subjects.len(), misnamed.len());
+    found.not_compared = found.folders - found.misnamed;
     for (folder, why) in misnamed {
         tell(args.json, None, &folder, Some(&why));
     }
@@ -104,6 +107,7 @@ async fn ask(
         asked.fetch_add(1, Ordering::Relaxed);
         match answer {
             Ok(orphans) => {
+                found.not_compared -= folders.sessions().len();
                 found.orphans += orphans.len();
                 for session in orphans {
                     tell(as_json, Some(&session), session.folder(), None);
@@ -149,13 +153,16 @@ fn to_json(session: Option<&SessionPath>, folder: &Path, why: Option<&str>) -> V
 
 impl Found {
     fn text(&self) -> String {
-        let Self { folders, subjects, orphans, misnamed, missed } = self;
+        let Self { folders, subjects, orphans, misnamed, not_compared, missed } = self;
         let mut text = format!(
             "{orphans} of {folders} session folders without a flag are not on Alyx ({})",
             words::count(*subjects as u64, "subject")
         );
         if *misnamed > 0 {
             text += &format!("; {misnamed} cannot be: their names are no session's");
+        }
+        if *not_compared > 0 {
+            text += &format!("; {not_compared} could not be compared, see above");
         }
         if *missed > 0 {
             text += &format!("; {}, see above", words::count(*missed as u64, "other problem"));
