@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+mod content;
+
+pub use content::{FileList, FlagContent, NotUtf8};
+
 /// The longest flag that is read, in bytes. A list of a session's files is a few kilobytes.
 pub const MAX_CONTENT: u64 = 1024 * 1024;
 
@@ -223,83 +227,6 @@ impl FlagFile {
     fn io_error(&self, doing: &'static str, source: io::Error) -> FlagError {
         FlagError::Io { doing, path: self.path.clone(), source }
     }
-}
-
-/// Which of a session's files a flag asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FlagContent {
-    /// An empty flag: every dataset of the session.
-    Everything,
-    /// Only the files that one of these entries selects. Without repeats, in the order of the flag.
-    Only(Vec<String>),
-}
-
-/// The line that is not UTF-8, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {0} is not valid UTF-8")]
-pub struct NotUtf8(pub usize);
-
-impl FlagContent {
-    /// Reads the content of a flag: one entry a line. Blank lines and repeats are ignored, as are blanks around an
-    /// entry, a leading `./`, and what Windows editors add (byte order mark, `\r`, `\` between folders).
-    ///
-    /// ```
-    /// use alyx_registrar::flag::FlagContent;
-    ///
-    /// assert_eq!(FlagContent::parse(b" \r\n\n"), Ok(FlagContent::Everything));
-    /// let content = FlagContent::parse(b"alf/spikes.times.npy\n\nwheel\n").unwrap();
-    /// assert!(content.selects("alf/spikes.times.npy"));
-    /// assert!(content.selects("alf/_ibl_wheel.position.npy"));
-    /// assert!(!content.selects("raw/alf/spikes.times.npy"));
-    /// ```
-    ///
-    /// # Errors
-    /// The first line that is not UTF-8.
-    pub fn parse(bytes: &[u8]) -> Result<Self, NotUtf8> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            NotUtf8(1 + valid.iter().filter(|byte| **byte == b'\n').count())
-        })?;
-        let mut entries: Vec<String> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        for line in text.trim_start_matches('\u{feff}').lines() {
-            let entry = line.trim().replace('\\', "/");
-            let entry = entry.trim_start_matches("./").trim_end_matches('/');
-            if !entry.is_empty() && seen.insert(entry.to_owned()) {
-                entries.push(entry.to_owned());
-            }
-        }
-        Ok(if entries.is_empty() { Self::Everything } else { Self::Only(entries) })
-    }
-
-    /// Whether the flag asks for a file, given by its path relative to the session, with `/`.
-    ///
-    /// An entry selects the file of that relative path, the files below the folder of that relative path, and
-    /// every file whose name contains the entry.
-    pub fn selects(&self, relative_path: &str) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Only(entries) => entries.iter().any(|entry| entry_selects(entry, relative_path)),
-        }
-    }
-
-    /// The entries that select none of these files: most likely mistyped, so tell somebody.
-    pub fn without_match<'a, 'b>(&'a self, files: impl Iterator<Item = &'b str> + Clone) -> Vec<&'a str> {
-        match self {
-            Self::Everything => Vec::new(),
-            Self::Only(entries) => entries
-                .iter()
-                .filter(|entry| !files.clone().any(|file| entry_selects(entry, file)))
-                .map(String::as_str)
-                .collect(),
-        }
-    }
-}
-
-fn entry_selects(entry: &str, relative_path: &str) -> bool {
-    let name = relative_path.rsplit('/').next().unwrap_or(relative_path);
-    name.contains(entry)
-        || relative_path.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// No such file, or a part of the path is no folder (any more).

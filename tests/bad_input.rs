@@ -375,6 +375,23 @@ async fn a_flag_of_which_no_line_names_a_dataset_is_kept() {
     assert!(session.is_flagged() && alyx.control().sessions().is_empty());
 }
 
+/// It is a line of the log, of the ledger, of `status` and of a chat room.
+#[tokio::test]
+async fn what_is_wrong_with_very_many_files_is_told_with_some_of_them_and_their_number() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = flagged(&rig);
+    let lines: String = (0..5000).map(|n| format!("mistyped{n}\n")).collect();
+    session.flag_with(&format!("{}\n{lines}", "x".repeat(100_000)));
+    let of_flag = session.register(&alyx.client(), &with_files()).await.unwrap_err().to_string();
+    let lines = || (0..5000).map(|n| format!("alf/mistyped{n}: cannot be read"));
+    let refused = Error::FilesRefused { registered: 7, refused: lines().collect() }.to_string();
+    let differs = Error::NotConfirmed(lines().collect()).to_string();
+    for (told, more) in [(of_flag, "and 4981 more"), (refused, "and 4980 more"), (differs, "and 4980 more")] {
+        assert!(told.contains("mistyped0") && told.contains(more), "{told}");
+        assert!(told.len() < 3000, "{told}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_server_repeats_of_a_login_does_not_reach_an_error() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

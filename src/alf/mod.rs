@@ -19,6 +19,38 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// So many of many things are named in a message; and so many letters of one.
+const MOST_NAMED: usize = 20;
+const MOST_LETTERS: usize = 300;
+
+/// The first of many things in one line, and how many more there are: a message is for people, and a session may have
+/// 100,000 files.
+///
+/// ```
+/// use alyx_registrar::alf::some_of;
+/// assert_eq!(some_of(["a", "b"], "; "), "a; b");
+/// let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+/// assert!(some_of(&many, ", ").ends_with("18, 19 and 980 more"));
+/// ```
+pub fn some_of<T: AsRef<str>>(things: impl IntoIterator<Item = T>, between: &str) -> String {
+    let mut things = things.into_iter();
+    let named: Vec<String> =
+        things.by_ref().take(MOST_NAMED).map(|thing| shortened(thing.as_ref())).collect();
+    let named = named.join(between);
+    match things.count() {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let printable = printable(text);
+    match printable.char_indices().nth(MOST_LETTERS) {
+        None => printable,
+        Some((end, _)) => format!("{}…", printable.get(..end).unwrap_or_default()),
+    }
+}
+
 pub mod dataset_name;
 pub mod dataset_path;
 pub mod dataset_type;

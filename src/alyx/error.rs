@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::alf::some_of;
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
@@ -82,7 +84,7 @@ pub enum Error {
     /// Files that would overwrite protected datasets.
     #[error("{} protected on Alyx: {}; allow the registrar to move the new version into a revision folder (datasets.protected: revise), move it there yourself (#YYYY-MM-DD#), or ask for the protection to be lifted",
         if .files.len() == 1 { "a dataset is".into() } else { format!("{} datasets are", .files.len()) },
-        .files.iter().map(|f| f.file.as_str()).collect::<Vec<_>>().join(", "))]
+        some_of(.files.iter().map(|f| f.file.as_str()), ", "))]
     Protected {
         /// The protected ones among the files sent.
         files: Vec<ProtectedFile>,

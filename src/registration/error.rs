@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::alf::session_path::SessionPathError;
+use crate::alf::some_of;
 use crate::alyx::{self, Endpoint, NextStep};
 
 /// A name that Alyx does not know.
@@ -63,7 +64,7 @@ pub enum Error {
         wait: Duration,
     },
     /// Datasets that cannot be registered as they lie on disk, although they look like datasets.
-    #[error("{} of the session's datasets cannot be registered ({} registered): {}", .refused.len(), .registered, .refused.join("; "))]
+    #[error("{} of the session's datasets cannot be registered ({} registered): {}", .refused.len(), .registered, some_of(.refused, "; "))]
     FilesRefused {
         /// How many others were registered.
         registered: usize,
@@ -111,7 +112,7 @@ pub enum Error {
         source: alyx::Error,
     },
     /// Alyx holds other datasets than were sent.
-    #[error("Alyx does not show what was registered: {}; it is registered again", .0.join("; "))]
+    #[error("Alyx does not show what was registered: {}; it is registered again", some_of(.0, "; "))]
     NotConfirmed(Vec<String>),
     /// The flag's content cannot be understood.
     #[error("{reason}")]

@@ -22,7 +22,7 @@ use super::gaps::{self, Gaps, Read};
 use super::outgoing::{Home, Outgoing};
 use super::send::Held;
 use super::session_details::SessionDetails;
-use crate::alf::{DatasetPath, SessionPath};
+use crate::alf::{DatasetPath, SessionPath, some_of};
 use crate::alyx::SessionRecord;
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
 
@@ -162,8 +162,7 @@ impl RegistrationClient {
             let now = self.look_through(&session, wanted(&content, options)).await?;
             unchanged(&now, &files, &sums, options.settle.max(Duration::from_secs(1)))?;
         }
-        let names: Vec<String> = files.iter().flat_map(|f| names_of(f.dataset.as_str())).collect();
-        let entries = content.without_match(names.iter().map(String::as_str));
+        let entries = content.without_match(files.iter().flat_map(|f| names_of(f.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
         let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
             .await
@@ -249,13 +248,13 @@ impl RegistrationClient {
 fn names_something(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
     let asked = found.left_out.iter().any(|file| file.reason == Reason::NotInFlag) || !found.files.is_empty();
     match content {
-        FlagContent::Only(entries) if asked && found.files.is_empty() => Err(Error::Flag {
+        FlagContent::Only(list) if asked && found.files.is_empty() => Err(Error::Flag {
             path: flag.path.clone(),
             reason: format!(
                 "none of the lines of {:?} ({}) names a dataset of the session; write relative paths or parts of file names \
                  (no wildcards), or empty the flag to register everything",
                 flag.path,
-                crate::alf::printable(&entries.join(", "))
+                some_of(list.entries(), ", ")
             ),
         }),
         _ => Ok(()),

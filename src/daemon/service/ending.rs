@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Now, Report, Service, cause_prefix};
+use crate::alf::some_of;
 use crate::alyx::{self, NextStep};
 use crate::daemon::journal::Entry;
 use crate::daemon::queue::Outcome;
@@ -85,11 +86,11 @@ impl Service {
                 session = attempt.session,
                 refused = registered.refused.len(),
                 "registered without the files that Alyx does not accept: {}",
-                registered.refused.join("; ")
+                some_of(&registered.refused, "; ")
             );
         }
         if !registered.unmatched.is_empty() {
-            let entries = registered.unmatched.join(", ");
+            let entries = some_of(&registered.unmatched, ", ");
             tracing::warn!(
                 session = attempt.session,
                 "the flag named files that the session does not have: {entries}"

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Now, Service, ageing};
+use crate::alf::some_of;
 use crate::alyx::Endpoint;
 use crate::daemon::journal::{Entry, Journal};
 use crate::daemon::service::Note;
@@ -151,7 +152,7 @@ impl Service {
                 row.eid = Some(done.eid.clone());
                 (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
                 row.left_out = done.left_out.to_string();
-                row.error = (!done.refused.is_empty()).then(|| done.refused.join("; "));
+                row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
             }
             AttemptResult::Failed(error) => {
                 row.eid = self.notes.get(&attempt.flag).and_then(|note| note.progress.eid.get().cloned());
