@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use alyx_registrar::config::{Config, CredentialSource};
+use alyx_registrar::config::{Config, CredentialSource, Environment, Overrides};
 use common::{Alyx, Rig};
 use serde_json::json;
 use terminal::Terminal;
@@ -105,6 +105,10 @@ fn what_is_there_stays_unless_it_is_to_be_replaced() {
     assert_eq!(std::fs::read_to_string(target(&rig)).unwrap(), "# mine\n");
     init(&rig, &[&words[..], &["--force"]].concat()).ends(0);
     assert!(Config::load(&target(&rig)).is_ok());
+    // Where its state belongs, the unit says that runs it.
+    let unit = Environment { state_directory: Some("/var/lib/of-the-unit".into()), ..Environment::default() };
+    let config = Config::load_with(&target(&rig), &Overrides::default(), &unit).unwrap();
+    assert_eq!(config.state_dir, Path::new("/var/lib/of-the-unit"));
 
     // A password is no less there, and without it the configuration is not written either.
     let password = target(&rig).with_file_name("password");
@@ -116,7 +120,10 @@ fn what_is_there_stays_unless_it_is_to_be_replaced() {
     // It is used as it is.
     let said = init(&rig, &words).ends(0);
     assert!(!said.out.contains("Write the password"), "{said:?}");
-    init_with_password(&rig, &[&words[..], &["--force"]].concat(), "another").ends(0);
+    let nosuch = [&words[..], &["--force", "--service-user", "nosuch"]].concat();
+    let said = init_with_password(&rig, &nosuch, "another").ends(0);
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(said.out.contains("There is no user nosuch"), is_root, "{said:?}");
     assert_eq!(std::fs::read_to_string(&password).unwrap(), "another");
     assert_eq!(mode(&password), 0o600);
 }

@@ -216,8 +216,7 @@ inside sed -i \
     /etc/alyx-registrar/config.yaml
 inside sh -c 'printf rig-password >/etc/alyx-registrar/password'
 inside sh -c 'cd /etc/alyx-registrar && cp -p password rig2.password && sed \
-    -e "s|path: /data|path: /disk2|" -e "s|^  password_file: .*|  password_file: alyx-password|" \
-    -e "s|^state_dir: .*|&/rig2|" config.yaml >rig2.yaml
+    -e "s|path: /data|path: /disk2|" -e "s|^  password_file: .*|  password_file: alyx-password|" config.yaml >rig2.yaml
     mkdir /etc/systemd/system/alyx-registrar@rig2.service.d
     printf "[Service]\nReadWritePaths=/disk2\n" >/etc/systemd/system/alyx-registrar@rig2.service.d/override.conf'
 configured=$(inside md5sum /etc/alyx-registrar/config.yaml)
@@ -235,6 +234,7 @@ expect "its state is where systemd says" there /var/lib/alyx-registrar/ledger.sq
 flag "$other"
 inside systemctl enable --quiet --now alyx-registrar@rig2
 until_ "and that of a second daemon" gone "$other/create_me.flag"
+expect "which has a state of its own" there /var/lib/alyx-registrar/rig2/ledger.sqlite
 
 # -- under systemd
 

@@ -14,7 +14,7 @@ use super::complain;
 use super::exit::Exit;
 use super::people::Person;
 use crate::alyx::OneSettingsError;
-use crate::config::{Answers, DEFAULT_PATH, SecretPlace};
+use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
 use answers::{Draft, Found};
 use files::NewFile;
 use terminal::Terminal;
@@ -133,6 +133,7 @@ fn write(
         password_is_there: place.as_deref().is_some_and(files::is_taken),
         service: &args.service_user,
         service_is_there: service.is_some(),
+        is_root: Person::myself().is_root(),
     };
     for line in next.lines(&answers.data_roots, Path::is_dir) {
         say!("{line}");
@@ -147,19 +148,23 @@ struct Next<'a> {
     password_is_there: bool,
     service: &'a str,
     service_is_there: bool,
+    is_root: bool,
 }
 
 impl Next<'_> {
     /// The steps. `is_dir` tells whether a folder is there.
     fn lines(&self, data_roots: &[String], is_dir: impl Fn(&Path) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
-        let is_usual = self.target == Path::new(DEFAULT_PATH);
+        let unit = unit_of(self.target);
         let service = self.service;
         for root in data_roots.iter().filter(|root| !is_dir(Path::new(root))) {
             lines.push(format!("There is no folder {root} yet; it is waited for."));
         }
-        if is_usual && !self.service_is_there {
-            lines.push("Make the user of the service:".to_owned());
+        let is_roots_own = self.is_root && self.password_is_there && self.password_file.is_some();
+        if !self.service_is_there && (unit.is_some() || is_roots_own) {
+            lines.push(format!(
+                "There is no user {service} here. Make it, or name another with --service-user:"
+            ));
             lines.push(format!("  sudo useradd --system --user-group --no-create-home {service}"));
         }
         if let Some(file) = self.password_file {
@@ -170,7 +175,8 @@ impl Next<'_> {
                 ));
                 lines.push(format!("  sudo install -m 600 /dev/null {file} && sudo nano {file}"));
             }
-            if is_usual && (!self.password_is_there || !self.service_is_there) {
+            let is_to_be_given = !self.password_is_there || !self.service_is_there;
+            if is_to_be_given && (unit.is_some() || is_roots_own) {
                 lines.push("Let the service read the password:".to_owned());
                 lines.push(format!("  sudo chown {service} {file}"));
             }
@@ -181,20 +187,23 @@ impl Next<'_> {
             false => root.clone(),
         };
         let closed: Vec<String> = closed.map(quoted).collect();
-        if is_usual && !closed.is_empty() {
-            lines.push(
-                "Let the service write there: sudo systemctl edit alyx-registrar, with the lines".to_owned(),
-            );
+        if let Some(unit) = unit.as_ref().filter(|_| !closed.is_empty()) {
+            lines.push(format!("Let the service write there: sudo systemctl edit {unit}, with the lines"));
             lines.push("  [Service]".to_owned());
             lines.push(format!("  ReadWritePaths={}", closed.join(" ")));
         }
         lines.push("See whether all is well:".to_owned());
-        if is_usual {
-            lines.push(format!("  sudo -u {service} alyx-registrar check"));
-            lines.push("Then start it:".to_owned());
-            lines.push("  sudo systemctl enable --now alyx-registrar".to_owned());
-        } else {
-            lines.push(format!("  alyx-registrar check --config {}", self.target.display()));
+        let named = match self.target == Path::new(DEFAULT_PATH) {
+            true => String::new(),
+            false => format!(" --config {}", self.target.display()),
+        };
+        match unit {
+            Some(unit) => {
+                lines.push(format!("  sudo -u {service} alyx-registrar check{named}"));
+                lines.push("Then start it:".to_owned());
+                lines.push(format!("  sudo systemctl enable --now {unit}"));
+            }
+            None => lines.push(format!("  alyx-registrar check{named}")),
         }
         lines
     }
@@ -211,6 +220,7 @@ mod tests {
             password_is_there: there,
             service: "alyx-registrar",
             service_is_there: there,
+            is_root: true,
         }
     }
 
@@ -240,6 +250,33 @@ mod tests {
         ] {
             assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
         }
+    }
+
+    #[test]
+    fn a_second_configuration_is_run_by_a_unit_of_its_own() {
+        let lines = next("/etc/alyx-registrar/rig2.yaml", true).lines(&["/mnt/a".into()], |_| true);
+        assert_eq!(
+            lines,
+            [
+                "Let the service write there: sudo systemctl edit alyx-registrar@rig2, with the lines",
+                "  [Service]",
+                "  ReadWritePaths=/mnt/a",
+                "See whether all is well:",
+                "  sudo -u alyx-registrar alyx-registrar check --config /etc/alyx-registrar/rig2.yaml",
+                "Then start it:",
+                "  sudo systemctl enable --now alyx-registrar@rig2"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_password_that_root_keeps_for_a_user_who_is_not_there_is_told() {
+        let nosuch = Next { service: "nosuch", service_is_there: false, ..next("/tmp/try.yaml", true) };
+        let told = nosuch.lines(&[], |_| true).join("\n");
+        assert!(told.contains("There is no user nosuch here"), "{told}");
+        assert!(told.contains("sudo chown nosuch /etc/alyx-registrar/password"), "{told}");
+        let own = Next { is_root: false, ..nosuch };
+        assert!(!own.lines(&[], |_| true).join("\n").contains("nosuch"), "the file is its user's own");
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `ALYX_REGISTRAR_CONFIG` | path of the configuration file, when `--config` is absent |
-//! | `STATE_DIRECTORY` | the state folder, when `state_dir` is absent; set by systemd |
+//! | `STATE_DIRECTORY` | the state folder, when `state_dir` is absent; set by systemd. Without it, the folder of the unit that runs the file |
 //! | `CREDENTIALS_DIRECTORY` | where a relative `password_file` or `token_file` is looked for; set by systemd |
 //! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the five credential keys is there |
 //! | `RUST_LOG` | a filter for the log, wins over `log.level` |
@@ -32,6 +32,7 @@ mod names;
 mod roots;
 mod sample;
 mod server;
+mod unit;
 mod validate;
 mod values;
 mod watch;
@@ -50,6 +51,7 @@ pub use document::known_keys;
 pub use error::{ConfigError, ConfigErrors};
 pub use names::Names;
 pub use sample::{Answers, SAMPLE, SecretPlace};
+pub use unit::unit_of;
 pub use values::parse_size;
 pub use webhook::{LoadedWebhook, WebhookSource};
 
@@ -83,7 +85,7 @@ pub struct Config {
     pub workers: usize,
     /// Files hashed at the same time, 1 to 64. Default 2.
     pub hash_threads: usize,
-    /// Folder of the ledger. Default: `STATE_DIRECTORY`, else `/var/lib/alyx-registrar`.
+    /// Folder of the ledger. Default: `STATE_DIRECTORY`, else that of the unit which runs this file.
     pub state_dir: PathBuf,
     /// The zone in which session times are meant. `None`: the system's.
     pub timezone: Option<TimeZone>,
@@ -353,6 +355,10 @@ impl Config {
         environment: &Environment,
     ) -> Result<Config, ConfigErrors> {
         let unreadable = |err| ConfigErrors::unreadable(path, &err);
+        let whole = std::path::absolute(path).map_err(unreadable)?;
+        let mut environment = environment.clone();
+        environment.state_directory = environment.state_directory.or_else(|| unit::state_dir_of(&whole));
+        let environment = &environment;
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;
         // One byte more than is allowed: the check of the text then says so, even for a file without end.

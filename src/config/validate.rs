@@ -334,7 +334,7 @@ impl Findings {
             .clone()
             .or(typed)
             .or_else(from_elsewhere)
-            .unwrap_or_else(|| PathBuf::from("/var/lib/alyx-registrar"))
+            .unwrap_or_else(|| PathBuf::from(super::unit::USUAL_STATE_DIR))
     }
 
     fn timezone(&mut self, given: Given<Text>) -> Option<jiff::tz::TimeZone> {
