@@ -107,6 +107,19 @@ pub enum FlagError {
     },
 }
 
+impl FlagError {
+    /// The flag.
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Self::NotAFile { path, .. }
+            | Self::TooLong { path, .. }
+            | Self::NotUtf8 { path, .. }
+            | Self::NotPutBack { path, .. }
+            | Self::Io { path, .. } => path,
+        }
+    }
+}
+
 /// What became of a flag that was to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a flag that has changed asks for its session to run again"]

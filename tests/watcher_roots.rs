@@ -175,7 +175,10 @@ async fn inside_a_namespace_with_a_disk_that_was_away_for_a_moment() {
         let look_seldom = std::time::Duration::from_secs(1);
         let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, look_seldom));
         watching.scanned(ScanReason::Start).await;
-        let command = format!("umount '{point}' && mount -t tmpfs disk '{point}' && mkdir -p '{point}/x'");
+        // The watcher may be looking through it.
+        let command = format!(
+            "until umount '{point}'; do :; done && mount -t tmpfs disk '{point}' && mkdir -p '{point}/x'"
+        );
         must("sh", &["-c", &command]);
         let flag = disk.flag(session);
         watching.flag(&flag).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::daemon::status::{SessionState, SessionStatus, Status};
+use crate::daemon::status::{ObstacleStatus, SessionState, SessionStatus, Status};
 
 /// For how long the daemon must have been stuck, or silent.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(1);
@@ -43,6 +43,8 @@ pub(super) enum Event {
     NeedsPerson(SessionStatus),
     /// A flag has waited for too long.
     Old(SessionStatus),
+    /// Something on disk keeps flags from being seen or removed.
+    Obstacle(ObstacleStatus),
 }
 
 /// One message.
@@ -96,6 +98,8 @@ pub(super) struct Told {
     people: BTreeSet<String>,
     /// Flags that are old, as told.
     old: BTreeSet<String>,
+    /// Obstacles by their text, as told.
+    obstacles: BTreeSet<String>,
     /// What is to be told.
     news: Option<Alert>,
     /// Since when there is something to be told.
@@ -114,6 +118,7 @@ impl Told {
             away: Condition::default(),
             people: BTreeSet::new(),
             old: BTreeSet::new(),
+            obstacles: BTreeSet::new(),
             news: None,
             news_since: None,
             tried: None,
@@ -133,8 +138,9 @@ impl Told {
             self.refused.seen(daemon.login_refused_since, now);
             self.away.seen(daemon.away_since, now);
         }
-        let sessions = status.map(|status| status.sessions.as_slice());
-        if let Some(sessions) = sessions {
+        if let Some(Status { sessions, obstacles, .. }) = status {
+            let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
+            self.obstacles.retain(|text| lasting.contains(text.as_str()));
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
                 sessions.iter().filter(|s| is_it(s)).map(|s| s.flag.as_str()).collect()
             };
@@ -144,11 +150,12 @@ impl Told {
             self.people.retain(|flag| waits.contains(flag.as_str()));
             self.old.retain(|flag| old.contains(flag.as_str()));
         }
-        let events = self.events(sessions.unwrap_or_default(), now);
+        let events = self.events(status, now);
         self.news = (!events.is_empty()).then_some(Alert { at: now, events });
     }
 
-    fn events(&self, sessions: &[SessionStatus], now: Timestamp) -> Vec<Event> {
+    fn events(&self, status: Option<&Status>, now: Timestamp) -> Vec<Event> {
+        let sessions = status.map(|status| status.sessions.as_slice()).unwrap_or_default();
         let away_after = SignedDuration::try_from(self.rules.away_after).unwrap_or(SignedDuration::MAX);
         let stuck = self.stuck.news(STUCK_AFTER, now).map(|_| Event::Stuck(self.why_stuck.clone()));
         let unstuck = self.stuck.end().map(|_| Event::Unstuck);
@@ -158,6 +165,9 @@ impl Told {
         let back = self.away.end().map(|(since, at)| Event::Back(since, at));
         let mut events: Vec<Event> =
             [stuck, unstuck, refused, accepted, away, back].into_iter().flatten().collect();
+        let obstacles = status.into_iter().flat_map(|status| &status.obstacles);
+        let untold = obstacles.filter(|obstacle| !self.obstacles.contains(&obstacle.text));
+        events.extend(untold.cloned().map(Event::Obstacle));
         let people = sessions.iter().filter(|session| {
             session.state == SessionState::NeedsPerson && !self.people.contains(&session.flag)
         });
@@ -198,6 +208,7 @@ impl Told {
                 Event::Back(..) => (self.away.told, self.away.over) = (None, None),
                 Event::NeedsPerson(session) => _ = self.people.insert(session.flag.clone()),
                 Event::Old(session) => _ = self.old.insert(session.flag.clone()),
+                Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }
         }
         (self.news, self.news_since) = (None, None);

@@ -9,7 +9,7 @@ use crate::alf::printable;
 use crate::daemon::status::{SessionStatus, Status, host};
 use crate::words::{ago, length};
 
-/// So many sessions stand in one message; the others are counted.
+/// So many sessions, and so many obstacles, stand in one message; the others are counted.
 const MOST: usize = 15;
 /// A text of a server is cut after so many letters.
 const LONGEST_TEXT: usize = 300;
@@ -115,22 +115,30 @@ impl<'a> Message<'a> {
                     "Alyx{alyx} is back after {}. All sessions go on.",
                     length(at.duration_since(*since))
                 ),
-                Event::NeedsPerson(_) | Event::Old(_) => continue,
+                Event::Obstacle(_) | Event::NeedsPerson(_) | Event::Old(_) => continue,
             });
         }
-        let people = self.alert.events.iter().filter_map(|event| match event {
-            Event::NeedsPerson(session) => Some(session),
+        let obstacles = self.alert.events.iter().filter_map(|event| match event {
+            Event::Obstacle(obstacle) => Some(format!("• {}", shown(&obstacle.text))),
             _ => None,
         });
-        self.list(&mut lines, people.collect(), |n| match n {
+        list(&mut lines, obstacles.collect(), |n| match n {
+            1 => "Something on disk is in the way of flags:".to_owned(),
+            n => format!("{n} things on disk are in the way of flags:"),
+        });
+        let people = self.alert.events.iter().filter_map(|event| match event {
+            Event::NeedsPerson(session) => Some(self.line(session)),
+            _ => None,
+        });
+        list(&mut lines, people.collect(), |n| match n {
             1 => "1 session needs a person:".to_owned(),
             n => format!("{n} sessions need a person:"),
         });
         let old = self.alert.events.iter().filter_map(|event| match event {
-            Event::Old(session) => Some(session),
+            Event::Old(session) => Some(self.line(session)),
             _ => None,
         });
-        self.list(&mut lines, old.collect(), |n| match n {
+        list(&mut lines, old.collect(), |n| match n {
             1 => "1 flag has waited for longer than watch.warn_after:".to_owned(),
             n => format!("{n} flags have waited for longer than watch.warn_after:"),
         });
@@ -140,30 +148,31 @@ impl<'a> Message<'a> {
         lines
     }
 
-    fn list(&self, lines: &mut Vec<String>, sessions: Vec<&SessionStatus>, title: fn(usize) -> String) {
-        if sessions.is_empty() {
-            return;
+    /// One session of a list.
+    fn line(&self, session: &SessionStatus) -> String {
+        let mut line = format!("• {}", shown(&session.session));
+        if session.old {
+            line += &format!(", flag put {} ago", ago(session.known_at(), self.alert.at));
         }
-        lines.push(title(sessions.len()));
-        for session in sessions.iter().take(MOST) {
-            let mut line = format!("• {}", shown(&session.session));
-            if session.old {
-                line += &format!(", flag put {} ago", ago(session.known_at(), self.alert.at));
-            }
-            if let Some(error) = &session.error {
-                line += &format!(": {}", shown(error));
-            }
-            if let Some(step) = &session.next_step {
-                line += &format!(". What to do: {}", shown(&step.replace('`', "")));
-            }
-            lines.push(line);
+        if let Some(error) = &session.error {
+            line += &format!(": {}", shown(error));
         }
-        if sessions.len() > MOST {
-            lines.push(format!(
-                "• and {} more; alyx-registrar status --json shows all",
-                sessions.len() - MOST
-            ));
+        if let Some(step) = &session.next_step {
+            line += &format!(". What to do: {}", shown(&step.replace('`', "")));
         }
+        line
+    }
+}
+
+fn list(lines: &mut Vec<String>, items: Vec<String>, title: fn(usize) -> String) {
+    if items.is_empty() {
+        return;
+    }
+    let all = items.len();
+    lines.push(title(all));
+    lines.extend(items.into_iter().take(MOST));
+    if all > MOST {
+        lines.push(format!("• and {} more; alyx-registrar status --json shows all", all - MOST));
     }
 }
 
@@ -178,13 +187,14 @@ fn event(event: &Event) -> Value {
         Event::Back(since, until) => json!({"event": "alyx_back", "since": since, "until": until}),
         Event::NeedsPerson(session) => json!({"event": "needs_person", "session": session}),
         Event::Old(session) => json!({"event": "old_flag", "session": session}),
+        Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::status::SessionState;
+    use crate::daemon::status::{ObstacleStatus, SessionState};
     use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
@@ -224,6 +234,23 @@ mod tests {
              1 flag has waited for longer than watch.warn_after:\n\
              • ZM/2024-05-01/001, flag put 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn what_is_in_the_way_on_disk_is_a_list_of_its_own() {
+        let text = "the data root \"/data\" is missing: mount the disk".to_owned();
+        let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+        let events = vec![Event::Obstacle(obstacle), Event::NeedsPerson(session("KS014/2024-05-01/001"))];
+        let text = body(Reader::Slack, events.clone())["text"].as_str().unwrap().to_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "rig-3: Something on disk is in the way of flags:");
+        assert_eq!(lines[1], "• the data root \"/data\" is missing: mount the disk");
+        assert_eq!(lines[2], "1 session needs a person:");
+        let json = body(Reader::Json, events);
+        assert_eq!(
+            (&json["events"][0]["event"], &json["events"][0]["obstacle"]["root"]),
+            (&"obstacle".into(), &"/data".into())
+        );
     }
 
     #[test]

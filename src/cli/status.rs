@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::args::StatusArgs;
+use super::assemble;
 use super::exit::Exit;
 use super::history::outcome_line;
 use super::state::{State, blocking};
@@ -13,8 +14,9 @@ use crate::config::Config;
 use crate::daemon::control::{Answer, Request, ask};
 use crate::daemon::old_flags::{is_old, put_at};
 use crate::daemon::scan::scan;
-use crate::daemon::status::{LAST_OUTCOMES, SessionState, SessionStatus, Status};
+use crate::daemon::status::{LAST_OUTCOMES, ObstacleStatus, SessionState, SessionStatus, Status};
 use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::watcher::WatchTrouble;
 use crate::daemon::worker::session_name;
 use crate::flag::FlagFile;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
@@ -62,13 +64,13 @@ fn verdict(status: &Status) -> Exit {
         return Exit::Refused;
     }
     let needs_person = status.sessions.iter().any(|s| s.old || s.state == SessionState::NeedsPerson);
-    if needs_person { Exit::Incomplete } else { Exit::Success }
+    if needs_person || !status.obstacles.is_empty() { Exit::Incomplete } else { Exit::Success }
 }
 
 /// Without a daemon: the flags on disk, and what the ledger remembers of them.
 fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
-    let mut sessions: Vec<SessionStatus> = Vec::new();
-    let roots = config.map(|config| config.data_roots.as_slice()).unwrap_or_default();
+    let (mut sessions, mut obstacles): (Vec<SessionStatus>, Vec<ObstacleStatus>) = Default::default();
+    let roots = config.map(|config| assemble::daemon(config).roots).unwrap_or_default();
     for row in ledger.map(Ledger::waiting).unwrap_or_default() {
         let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
         if !root_is_there || row.flag.exists() {
@@ -77,10 +79,22 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
             sessions.push(SessionStatus { put, ..row.into() });
         }
     }
-    for root in roots {
+    for root in &roots {
         let flags = config.map(|config| config.flags.clone()).unwrap_or_default();
         let layout = Layout { root: root.path.clone(), flags, max_depth: DEFAULT_MAX_DEPTH };
-        for flag in scan(layout, &|| false).flags {
+        let found = scan(layout, &|| false);
+        let troubles: Vec<WatchTrouble> = match root.identify() {
+            Ok(_) => found.problems.into_iter().map(WatchTrouble::from).collect(),
+            Err(trouble) => vec![trouble],
+        };
+        obstacles.extend(troubles.iter().filter(|trouble| trouble.is_obstacle()).map(|trouble| {
+            ObstacleStatus {
+                root: root.path.to_string_lossy().into_owned(),
+                since: now,
+                text: trouble.to_string(),
+            }
+        }));
+        for flag in found.flags {
             let shown = flag.path.to_string_lossy().into_owned();
             if sessions.iter().any(|session| session.flag == shown) {
                 continue;
@@ -108,7 +122,7 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
         session.old = session.put.is_some_and(|put| is_old(put, now, warn_after));
     }
     sessions.sort_by(SessionStatus::in_order);
-    Status { daemon: None, sessions }
+    Status { daemon: None, sessions, obstacles }
 }
 
 /// For people. Pure.
@@ -149,6 +163,15 @@ fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::T
         0 => {}
         1 => line("One flag has waited for longer than watch.warn_after.".to_owned()),
         old => line(format!("{old} flags have waited for longer than watch.warn_after.")),
+    }
+    if !status.obstacles.is_empty() {
+        line(format!("\nin the way on disk ({})", status.obstacles.len()));
+        for obstacle in status.obstacles.iter().take(MOST_SHOWN) {
+            line(format!("  for {}: {}", ago(obstacle.since, now), obstacle.text));
+        }
+        if status.obstacles.len() > MOST_SHOWN {
+            line(format!("  and {} more; --json shows all", status.obstacles.len() - MOST_SHOWN));
+        }
     }
     for state in
         [SessionState::NeedsPerson, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
@@ -213,9 +236,21 @@ mod tests {
     use crate::daemon::status::examples::{at, daemon, session};
 
     #[test]
+    fn what_is_in_the_way_on_disk_needs_a_person() {
+        let text = "the data root \"/data\" is missing".to_owned();
+        let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+        let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 21], ..Status::default() };
+        let told = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC);
+        for wanted in ["in the way on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
+            assert!(told.contains(wanted), "{wanted}:\n{told}");
+        }
+        assert_eq!(verdict(&status), Exit::Incomplete);
+    }
+
+    #[test]
     fn a_person_reads_who_waits_since_when_why_and_what_to_do() {
         let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
-        let status = Status { daemon: Some(daemon()), sessions };
+        let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
         let told = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC);
         for wanted in [
             "running for 1 h 0 min (process 7",
@@ -236,7 +271,12 @@ mod tests {
         let mut sessions = vec![waiting, old];
         sessions.sort_by(SessionStatus::in_order);
         assert!(sessions[0].old);
-        let told = text(&Status { daemon: None, sessions }, &[], at(3600), &jiff::tz::TimeZone::UTC);
+        let told = text(
+            &Status { daemon: None, sessions, ..Status::default() },
+            &[],
+            at(3600),
+            &jiff::tz::TimeZone::UTC,
+        );
         for wanted in ["One flag has waited for longer than watch.warn_after.", "flag put 3 d 1 h ago"] {
             assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
         }
@@ -245,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_whether_somebody_has_to_do_something() {
-        let of = |daemon, sessions| verdict(&Status { daemon, sessions });
+        let of = |daemon, sessions| verdict(&Status { daemon, sessions, ..Status::default() });
         assert_eq!(of(None, Vec::new()), Exit::Unavailable);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsPerson)]), Exit::Incomplete);
@@ -257,7 +297,11 @@ mod tests {
 
     #[test]
     fn a_thousand_sessions_are_counted_and_not_all_shown() {
-        let status = Status { daemon: None, sessions: vec![session(SessionState::Waiting); 1000] };
+        let status = Status {
+            daemon: None,
+            sessions: vec![session(SessionState::Waiting); 1000],
+            ..Status::default()
+        };
         let told = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC);
         assert!(told.contains("waiting (1000)") && told.contains("and 980 more"), "{told}");
         assert!(told.contains("not running"));

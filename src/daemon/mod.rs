@@ -8,6 +8,7 @@ mod journal;
 pub mod lock;
 pub mod misplaced;
 mod now;
+mod obstacles;
 pub mod old_flags;
 mod options;
 mod outage;

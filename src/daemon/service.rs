@@ -28,6 +28,7 @@ use super::doors::Doors;
 use super::folders::Folders;
 use super::journal::{Entry, Journal};
 use super::now::Now;
+use super::obstacles::Obstacles;
 use super::old_flags::{OldFlags, put_at};
 use super::options::Options;
 use super::outage::Outage;
@@ -219,6 +220,7 @@ struct Service {
     /// Attempts that have begun, and that have ended.
     begun_and_ended: u64,
     repeats: Repeats,
+    obstacles: Obstacles,
     started: Timestamp,
     reports: Option<mpsc::UnboundedSender<Report>>,
     news: mpsc::UnboundedSender<Told>,
@@ -262,6 +264,7 @@ impl Service {
             asking: 0,
             begun_and_ended: 0,
             repeats: Repeats::new(TELL_AGAIN),
+            obstacles: Obstacles::default(),
             started: Timestamp::now(),
             reports,
             news,
@@ -379,6 +382,7 @@ impl Service {
                 }
             }
             Sighted::Scanned(summary) => self.scanned(summary, now),
+            Sighted::Obstacles { root, obstacles } => self.obstacles.seen(root, obstacles, now.wall),
             Sighted::Trouble(trouble) => {
                 if let Some(root) = trouble.root_away() {
                     self.root_seen(root);

@@ -18,13 +18,16 @@ pub struct Status {
     pub daemon: Option<DaemonStatus>,
     /// Every flag that is known, those that need a person first.
     pub sessions: Vec<SessionStatus>,
+    /// What keeps flags from being seen or removed.
+    #[serde(default)]
+    pub obstacles: Vec<ObstacleStatus>,
 }
 
 impl Status {
     /// For programs, with the last outcomes beside it.
     pub fn json(&self, last: &[OutcomeRow]) -> Value {
         let last: Vec<Value> = last.iter().map(outcome_json).collect();
-        json!({"daemon": self.daemon, "sessions": self.sessions, "last": last})
+        json!({"daemon": self.daemon, "sessions": self.sessions, "obstacles": self.obstacles, "last": last})
     }
 }
 
@@ -69,6 +72,17 @@ pub struct DaemonStatus {
     /// Why the queue makes no progress though it should. A dead Alyx is no reason.
     #[serde(default)]
     pub stuck: Option<String>,
+}
+
+/// Something on disk that keeps flags from being seen or removed, until a person does something about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObstacleStatus {
+    /// The data root, as the configuration names it.
+    pub root: String,
+    /// Since when it is known.
+    pub since: Timestamp,
+    /// What it is and what to do.
+    pub text: String,
 }
 
 /// The name of this computer.

@@ -116,6 +116,13 @@ pub enum Sighted {
     Scanned(ScanSummary),
     /// Something needs a person, or is worth a line in the log. Each trouble is told once while it lasts.
     Trouble(WatchTrouble),
+    /// Everything that keeps flags of a root from being seen or removed now, in words; told whenever it changes.
+    Obstacles {
+        /// The root.
+        root: PathBuf,
+        /// The text of each trouble.
+        obstacles: Vec<String>,
+    },
 }
 
 /// One scan of a whole root.
@@ -260,7 +267,10 @@ impl RootThread {
             watch.run();
         });
         if let Err(error) = spawned {
-            let _ = trouble.send(Sighted::Trouble(WatchTrouble::NoThread { root: path, error }));
+            let no_thread = WatchTrouble::NoThread { root: path.clone(), error };
+            let obstacles = vec![no_thread.to_string()];
+            let _ = trouble.send(Sighted::Trouble(no_thread));
+            let _ = trouble.send(Sighted::Obstacles { root: path, obstacles });
         }
         Self { inbox, ended }
     }

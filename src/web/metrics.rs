@@ -92,6 +92,7 @@ struct Seen {
     queue: Family<InState, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
     old: Gauge,
+    obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
     login_refused: Gauge,
@@ -167,6 +168,11 @@ impl Metrics {
             "oldest_flag_age_seconds",
             "How long ago the oldest flag was put; 0: there is none",
             seen.oldest.clone(),
+        );
+        registry.register(
+            "obstacles",
+            "Things on disk that keep flags from being seen or removed",
+            seen.obstacles.clone(),
         );
         registry.register("old_flags", "Flags older than watch.warn_after", seen.old.clone());
         registry.register("alyx_away", "1: Alyx does not answer", seen.away.clone());
@@ -248,6 +254,7 @@ impl Seen {
         }
         let oldest = status.sessions.iter().map(SessionStatus::known_at).min();
         let old = status.sessions.iter().filter(|session| session.old).count();
+        self.obstacles.set(i64::try_from(status.obstacles.len()).unwrap_or(i64::MAX));
         self.old.set(i64::try_from(old).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

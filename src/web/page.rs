@@ -19,6 +19,8 @@ use sessions::{KINDS, sessions};
 
 /// A text of a server is cut after so many letters.
 const LONGEST_TEXT: usize = 600;
+/// So many obstacles are shown; the others are counted.
+const MOST_OBSTACLES: usize = 20;
 /// Without JavaScript the page is loaded anew this often, in seconds.
 const RELOAD: &str = "30";
 
@@ -106,6 +108,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                         }
                     }
                     (counts(view))
+                    (obstacles(view))
                     @for kind in KINDS { (sessions(view, kind)) }
                     (days(&view.past.days))
                     (outcomes(view))
@@ -129,6 +132,11 @@ fn verdict(view: &View<'_>) -> (Mood, Vec<String>) {
         sentences.push(format!(
             "Alyx has refused the login for {since}: correct the password or token. All sessions wait; nothing is lost."
         ));
+    }
+    match view.status.map_or(0, |status| status.obstacles.len()) {
+        0 => {}
+        1 => sentences.push("Something on disk is in the way of flags.".to_owned()),
+        n => sentences.push(format!("{n} things on disk are in the way of flags.")),
     }
     let people = count(view, SessionState::NeedsPerson);
     if people > 0 {
@@ -189,6 +197,27 @@ fn counts(view: &View<'_>) -> Markup {
                 }
                 div { dt { "oldest flag" } dd { (oldest.map_or_else(|| "–".to_owned(), |since| ago(since, view.now))) } }
             }
+        }
+    }
+}
+
+/// What keeps flags from being seen or removed.
+fn obstacles(view: &View<'_>) -> Markup {
+    let all = view.status.map(|status| status.obstacles.as_slice()).unwrap_or_default();
+    let more = all.len().saturating_sub(MOST_OBSTACLES);
+    html! {
+        section #obstacles hidden[all.is_empty()] aria-labelledby="obstacles-title" {
+            h2 #obstacles-title { "In the way on disk" span.count { (all.len()) } }
+            ul.sessions {
+                @for obstacle in all.iter().take(MOST_OBSTACLES) {
+                    li {
+                        h3 { bdi { (shown(&obstacle.root)) } }
+                        p.about { "for " (ago(obstacle.since, view.now)) }
+                        p.error { bdi { (shown(&obstacle.text)) } }
+                    }
+                }
+            }
+            @if more > 0 { p.more { "and " (more) " more; " code { "alyx-registrar status --json" } " shows all" } }
         }
     }
 }

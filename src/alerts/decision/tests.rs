@@ -30,7 +30,7 @@ fn person(name: &str) -> SessionStatus {
 
 fn status(sessions: Vec<SessionStatus>) -> Status {
     let daemon = DaemonStatus { alyx: "https://alyx.example.org".into(), ..DaemonStatus::default() };
-    Status { daemon: Some(daemon), sessions }
+    Status { daemon: Some(daemon), sessions, ..Status::default() }
 }
 
 fn away(since: u64) -> Status {
@@ -107,6 +107,30 @@ fn a_session_that_was_touched_and_fails_again_is_told_again() {
     world.pass(HOUR, HOUR + 20, |_| Some(status(vec![session("a", SessionState::Running, 0)])));
     world.pass(HOUR + 20, 2 * HOUR, |_| Some(status(vec![person("a")])));
     assert_eq!(world.times(), [30, HOUR + 50]);
+}
+
+#[test]
+fn what_is_in_the_way_on_disk_is_told_once_while_it_lasts() {
+    let mut world = World::new();
+    let obstacle = |text: &str| ObstacleStatus { root: "/data".into(), since: at(0), text: text.into() };
+    let with = |texts: &[&str]| {
+        let obstacles = texts.iter().map(|text| obstacle(text)).collect();
+        Some(Status { obstacles, ..status(Vec::new()) })
+    };
+    world.pass(0, HOUR, |_| with(&["/data is missing"]));
+    world.pass(HOUR, 2 * HOUR, |_| with(&["/data is missing", "a flag lies in the wrong folder"]));
+    // Mended before a message: never told. Back after it was mended: told again.
+    world.pass(2 * HOUR, 2 * HOUR + 20, |_| with(&["/data is read-only"]));
+    world.pass(2 * HOUR + 20, 3 * HOUR, |_| with(&["/data is missing"]));
+    assert_eq!(world.times(), [30, HOUR + 30, 2 * HOUR + 30]);
+    let told = |n: usize| match &world.got[n].1[..] {
+        [Event::Obstacle(obstacle)] => obstacle.text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [told(0), told(1), told(2)],
+        ["/data is missing", "a flag lies in the wrong folder", "/data is missing"]
+    );
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Service {
                 stuck: self.stuck.map(|stuck| stuck.text().to_owned()),
             }),
             sessions,
+            obstacles: self.obstacles.status(),
         }
     }
 

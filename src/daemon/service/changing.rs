@@ -62,6 +62,7 @@ impl Service {
             self.withdraw_what_is_not_watched();
             let known = self.queue.jobs().map(|job| job.path.to_owned()).collect();
             watching.exchange(known, &self.options);
+            self.obstacles.forget();
             self.roots_changed();
         }
         tracing::info!(changed = what, "the new configuration counts from now on");

@@ -188,6 +188,11 @@ impl Service {
             (None, Some(since)) => told += &format!("; all wait: Alyx is away since {}", local(since)),
             (None, None) => {}
         }
+        match self.obstacles.count() {
+            0 => {}
+            1 => told += "; 1 obstacle on disk, see alyx-registrar status",
+            n => told += &format!("; {n} obstacles on disk, see alyx-registrar status"),
+        }
         if let Some(since) = self.refused_since {
             told += &format!("; the configuration of {} is refused, the one before counts", local(since));
         }

@@ -116,6 +116,7 @@ impl RootWatch {
     pub(super) fn run(mut self) {
         self.look_at_root(ScanReason::Start, false);
         while !self.is_stopped() {
+            self.told.tell_obstacles(&self.root.path);
             let next =
                 [Some(self.next_look), Some(self.next_scan), self.restart_at].into_iter().flatten().min();
             let wait = next.map_or(self.poll_interval, |next| next.saturating_duration_since(Instant::now()));
@@ -213,8 +214,9 @@ impl RootWatch {
             self.look_at_flag(flag);
         }
         for flag in batch.misplaced {
-            if let Some(problem) = self.scanner.find_misplaced(&flag) {
-                self.told.trouble(WatchTrouble::Problem(problem));
+            match self.scanner.find_misplaced(&flag) {
+                Some(problem) => self.told.trouble(WatchTrouble::Problem(problem)),
+                None => self.told.is_well(&flag),
             }
         }
         if batch.rescan {
@@ -223,7 +225,11 @@ impl RootWatch {
     }
 
     fn look_at_flag(&mut self, path: PathBuf) {
-        match FlagFile::load(path.clone()) {
+        let looked = FlagFile::load(path.clone());
+        if looked.is_ok() {
+            self.told.is_well(&path);
+        }
+        match looked {
             Ok(Some(flag)) => self.told.flag(flag),
             Ok(None) => self.told.gone(path),
             Err(error) => self.told.trouble(WatchTrouble::Problem(error.into())),
@@ -241,6 +247,9 @@ impl RootWatch {
             &mut |folder, place, inode| self.coverage.enter(folder, place, inode),
             &|| shutdown.is_cancelled(),
         );
+        if !scan.stopped {
+            self.told.forget_ended_troubles(&scan, folder);
+        }
         self.take_scan(scan, folder);
         self.after_walk();
     }
@@ -253,7 +262,9 @@ impl RootWatch {
         self.next_look = Instant::now() + self.poll_interval;
         let was_unmounted = self.coverage.was_unmounted();
         match (self.root.identify(), self.present) {
-            (Ok(now), Some(before)) if now == before && !was_told && !was_unmounted => {}
+            (Ok(now), Some(before)) if now == before && !was_told && !was_unmounted => {
+                self.look_whether_read_only()
+            }
             (Ok(now), before) => {
                 let root = self.root.path.clone();
                 if before.is_some_and(|before| before != now) {
@@ -263,9 +274,7 @@ impl RootWatch {
                 }
                 self.told.forget_troubles();
                 self.present = Some(now);
-                if is_read_only(&self.root.path).unwrap_or(false) {
-                    self.told.trouble(WatchTrouble::ReadOnly { root: self.root.path.clone() });
-                }
+                self.look_whether_read_only();
                 self.restart(reason);
             }
             (Err(trouble), before) => {
@@ -278,8 +287,17 @@ impl RootWatch {
                 for flag in self.told.flags_below(&self.root_folder()) {
                     self.told.gone(flag);
                 }
-                self.told.trouble(trouble);
+                self.told.away(trouble);
             }
+        }
+    }
+
+    fn look_whether_read_only(&mut self) {
+        let trouble = WatchTrouble::ReadOnly { root: self.root.path.clone() };
+        if is_read_only(&self.root.path).unwrap_or(false) {
+            self.told.trouble(trouble);
+        } else {
+            self.told.is_over(&trouble);
         }
     }
 
@@ -349,7 +367,7 @@ impl RootWatch {
             return;
         }
         self.coverage.end_whole_walk();
-        self.told.forget_ended_troubles(&scan);
+        self.told.forget_ended_troubles(&scan, &self.root_folder());
         let (flags, sessions, folders) = (scan.flags.len(), scan.sessions, scan.folders);
         let unflagged = std::mem::take(&mut scan.unflagged);
         self.take_scan(scan, &self.root_folder());

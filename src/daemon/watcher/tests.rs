@@ -163,7 +163,7 @@ impl World {
                 Sighted::Scanned(summary) if summary.reason == reason => return (summary, troubles, flags),
                 Sighted::Trouble(trouble) => troubles.push(trouble),
                 Sighted::Flag(flag) => flags.push(flag.path),
-                Sighted::Scanned(_) | Sighted::Gone(_) => {}
+                Sighted::Scanned(_) | Sighted::Gone(_) | Sighted::Obstacles { .. } => {}
             }
         }
     }
@@ -374,6 +374,7 @@ async fn two_roots_are_told_apart() {
         match tokio::time::timeout(TOO_LONG, sightings.recv()).await.unwrap().unwrap() {
             Sighted::Trouble(WatchTrouble::RootMissing { root }) => missing = Some(root),
             Sighted::Scanned(summary) => scanned = Some(summary.root),
+            Sighted::Obstacles { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -414,7 +415,7 @@ async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_betw
             Sighted::Gone(flag) => _ = gone.insert(flag),
             Sighted::Flag(flag) => _ = there.insert(flag.path),
             Sighted::Scanned(_) => scanned = true,
-            Sighted::Trouble(_) => {}
+            Sighted::Trouble(_) | Sighted::Obstacles { .. } => {}
         }
     }
     assert_eq!(gone, known[1..].iter().cloned().collect());

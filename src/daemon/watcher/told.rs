@@ -14,14 +14,38 @@ pub(super) struct Told {
     sightings: UnboundedSender<Sighted>,
     /// Flags that were told and not yet told as gone.
     flags: BTreeSet<PathBuf>,
-    /// The troubles that last, by what tells one from another, and whether a scan finds them.
-    troubles: HashMap<String, bool>,
+    /// The troubles that last, by what tells one from another.
+    troubles: HashMap<String, Lasting>,
+    /// The obstacles among them, as they were told last.
+    obstacles: Vec<String>,
+}
+
+/// A trouble that lasts.
+struct Lasting {
+    /// What a scan finds, and finds no longer.
+    found: Option<Found>,
+    /// It keeps flags from being seen or removed.
+    obstacle: Option<String>,
+}
+
+/// Where a scan finds a trouble.
+struct Found {
+    place: PathBuf,
+    /// Not every scan looks there.
+    is_misplaced: bool,
+    /// The root was empty.
+    is_empty: bool,
 }
 
 impl Told {
     /// `flags`: those that an earlier watch of the root has told.
     pub(super) fn new(sightings: UnboundedSender<Sighted>, flags: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { sightings, flags: flags.into_iter().collect(), troubles: HashMap::new() }
+        Self {
+            sightings,
+            flags: flags.into_iter().collect(),
+            troubles: HashMap::new(),
+            obstacles: Vec::new(),
+        }
     }
 
     /// Whether nobody listens any more.
@@ -52,25 +76,78 @@ impl Told {
 
     /// Tells a trouble, unless it was told and lasts.
     pub(super) fn trouble(&mut self, trouble: WatchTrouble) {
-        let is_found_by_scan = matches!(trouble, WatchTrouble::Problem(_));
-        let key = match &trouble {
-            WatchTrouble::Problem(problem) => problem_key(problem),
-            other => other.to_string(),
+        let (key, found) = match &trouble {
+            WatchTrouble::Problem(problem) => (problem_key(problem), Some(Found::of(problem))),
+            other => (other.to_string(), None),
         };
-        if self.troubles.insert(key, is_found_by_scan).is_none() {
+        let obstacle = trouble.is_obstacle().then(|| trouble.to_string());
+        if self.troubles.insert(key, Lasting { found, obstacle }).is_none() {
             self.tell(Sighted::Trouble(trouble));
         }
     }
 
-    /// After a scan of the whole root: what it found no longer has ended, and is told again if it comes back.
-    pub(super) fn forget_ended_troubles(&mut self, scan: &Scan) {
+    /// The root is not there: so long nothing else is in the way.
+    pub(super) fn away(&mut self, trouble: WatchTrouble) {
+        let key = trouble.to_string();
+        self.troubles.retain(|known, _| *known == key);
+        self.trouble(trouble);
+    }
+
+    /// A trouble with the root itself is over.
+    pub(super) fn is_over(&mut self, trouble: &WatchTrouble) {
+        self.troubles.remove(&trouble.to_string());
+    }
+
+    /// After a look at one place: whatever was in the way there is no more.
+    pub(super) fn is_well(&mut self, place: &Path) {
+        self.troubles.retain(|_, trouble| trouble.found.as_ref().is_none_or(|found| found.place != place));
+    }
+
+    /// After a scan of a folder and all that is below it: what it found no longer has ended, and is told again if it
+    /// comes back.
+    pub(super) fn forget_ended_troubles(&mut self, scan: &Scan, folder: &Path) {
         let still: HashSet<String> = scan.problems.iter().map(problem_key).collect();
-        self.troubles.retain(|key, is_found_by_scan| !*is_found_by_scan || still.contains(key));
+        self.troubles.retain(|key, trouble| {
+            let Some(found) = &trouble.found else { return true };
+            // Where there is a folder, the root is not empty.
+            let was_looked_at = found.is_empty || found.place.starts_with(folder);
+            !was_looked_at
+                || still.contains(key)
+                || found.is_misplaced && found.place.symlink_metadata().is_ok()
+        });
     }
 
     /// The root has come or gone: every trouble is news again.
     pub(super) fn forget_troubles(&mut self) {
         self.troubles.clear();
+    }
+
+    /// Tells what is in the way, if that has changed.
+    pub(super) fn tell_obstacles(&mut self, root: &Path) {
+        let mut obstacles: Vec<String> =
+            self.troubles.values().filter_map(|trouble| trouble.obstacle.clone()).collect();
+        obstacles.sort_unstable();
+        if obstacles != self.obstacles {
+            self.obstacles.clone_from(&obstacles);
+            self.tell(Sighted::Obstacles { root: root.to_owned(), obstacles });
+        }
+    }
+}
+
+impl Found {
+    fn of(problem: &ScanProblem) -> Self {
+        let place = match problem {
+            ScanProblem::Unreadable { folder, .. } => folder,
+            ScanProblem::EmptyRoot(root) => root,
+            ScanProblem::LinkRefused { link, .. } => link,
+            ScanProblem::Misplaced { flag, .. } => flag,
+            ScanProblem::Flag(error) => error.path(),
+        };
+        Self {
+            place: place.clone(),
+            is_misplaced: matches!(problem, ScanProblem::Misplaced { .. }),
+            is_empty: matches!(problem, ScanProblem::EmptyRoot(_)),
+        }
     }
 }
 

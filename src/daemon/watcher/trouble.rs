@@ -119,6 +119,25 @@ pub enum WatchTrouble {
 }
 
 impl WatchTrouble {
+    /// Whether it keeps flags from being seen or removed, as long as nobody does something about it. A link that is not
+    /// followed hides nothing: what is behind it is found under another name.
+    pub fn is_obstacle(&self) -> bool {
+        match self {
+            Self::RootMissing { .. }
+            | Self::RootUnusable { .. }
+            | Self::MarkerMissing { .. }
+            | Self::ReadOnly { .. }
+            | Self::NoThread { .. } => true,
+            Self::Problem(problem) => !matches!(problem, ScanProblem::LinkRefused { .. }),
+            Self::RootReplaced { .. }
+            | Self::DiskUnmounted { .. }
+            | Self::WatchLimit { .. }
+            | Self::NoEvents { .. }
+            | Self::EventsLost { .. }
+            | Self::EventsFailed { .. } => false,
+        }
+    }
+
     /// The root, where it is not there to be scanned.
     pub fn root_away(&self) -> Option<&Path> {
         match self {

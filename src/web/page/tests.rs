@@ -1,6 +1,6 @@
 use super::*;
-use crate::daemon::status::DaemonStatus;
 use crate::daemon::status::examples::{at, daemon, session};
+use crate::daemon::status::{DaemonStatus, ObstacleStatus};
 use crate::ledger::OutcomeRow;
 
 fn outcome(word: &str) -> OutcomeRow {
@@ -28,9 +28,26 @@ fn html(status: Option<&Status>, illness: Option<&str>, past: &Past) -> String {
 }
 
 #[test]
+fn what_is_in_the_way_on_disk_is_not_well() {
+    let text = "the data root \"/data\" is missing: waiting for it; mount the disk".to_owned();
+    let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+    let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 30], ..Status::default() };
+    let page = html(Some(&status), None, &Past::default());
+    for wanted in [
+        "<title>! 30 things on disk are in the way of flags – rig-3</title>",
+        "the data root &quot;/data&quot; is missing: waiting for it; mount the disk",
+        "<p class=\"about\">for 1 h 0 min</p>",
+        "and 10 more",
+    ] {
+        assert!(page.contains(wanted), "{wanted}:\n{page}");
+    }
+    assert!(!page.contains("All is well"), "{page}");
+}
+
+#[test]
 fn a_person_reads_what_needs_him_what_runs_and_what_has_been() {
     let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
-    let status = Status { daemon: Some(daemon()), sessions };
+    let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
     let past = Past { last: vec![outcome("registered"), outcome("retry")], ..Past::default() };
     let page = html(Some(&status), None, &past);
     for wanted in [
@@ -60,7 +77,7 @@ fn names_and_errors_cannot_bring_anything_into_the_page() {
     (row.session, row.flag, row.outcome) = (HOSTILE.into(), HOSTILE.into(), HOSTILE.into());
     (row.error, row.left_out) = (Some(HOSTILE.into()), HOSTILE.into());
     let daemon = DaemonStatus { alyx: HOSTILE.into(), ledger: Some(HOSTILE.into()), ..daemon() };
-    let status = Status { daemon: Some(daemon), sessions: vec![bad, running] };
+    let status = Status { daemon: Some(daemon), sessions: vec![bad, running], ..Status::default() };
     let past = Past { last: vec![row], trouble: Some(HOSTILE.into()), ..Past::default() };
     let view = View {
         host: HOSTILE,
@@ -80,7 +97,7 @@ fn names_and_errors_cannot_bring_anything_into_the_page() {
 
 #[test]
 fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
-    let status = Status { daemon: Some(daemon()), sessions: Vec::new() };
+    let status = Status { daemon: Some(daemon()), sessions: Vec::new(), ..Status::default() };
     let page = html(Some(&status), None, &Past::default());
     assert!(page.contains("All is well: no session waits.") && page.contains("class=\"well\""), "{page}");
     assert!(page.contains("<section id=\"person\" hidden"), "{page}");
@@ -89,7 +106,8 @@ fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
 #[test]
 fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
     let away = DaemonStatus { away_since: Some(at(0)), ..daemon() };
-    let status = Status { daemon: Some(away), sessions: vec![session(SessionState::Retrying)] };
+    let status =
+        Status { daemon: Some(away), sessions: vec![session(SessionState::Retrying)], ..Status::default() };
     let page = html(Some(&status), None, &Past::default());
     assert!(page.contains("<section id=\"summary\" class=\"waits\"") && page.contains("for 1 h 0 min. All"));
     let mut due = session(SessionState::Waiting);
@@ -106,7 +124,7 @@ fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
 #[test]
 fn a_flag_that_waits_too_long_is_told() {
     let old = SessionStatus { old: true, put: Some(at(-3 * 86_400)), ..session(SessionState::Waiting) };
-    let status = Status { daemon: Some(daemon()), sessions: vec![old] };
+    let status = Status { daemon: Some(daemon()), sessions: vec![old], ..Status::default() };
     let page = html(Some(&status), None, &Past::default());
     assert!(
         page.contains("One flag has waited for longer") && page.contains("flag put 3 d 1 h ago"),
@@ -117,11 +135,11 @@ fn a_flag_that_waits_too_long_is_told() {
 #[test]
 fn ten_thousand_sessions_are_counted_and_not_all_shown() {
     let sessions = vec![session(SessionState::Waiting); 10_000];
-    let status = Status { daemon: Some(daemon()), sessions };
+    let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
     let page = html(Some(&status), None, &Past::default());
     assert!(page.contains("and 9950 more") && page.len() < 100_000, "{}", page.len());
     let mut long = session(SessionState::NeedsPerson);
     long.error = Some("x".repeat(1_000_000));
-    let status = Status { daemon: Some(daemon()), sessions: vec![long] };
+    let status = Status { daemon: Some(daemon()), sessions: vec![long], ..Status::default() };
     assert!(html(Some(&status), None, &Past::default()).len() < 20_000);
 }
