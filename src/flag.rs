@@ -206,10 +206,8 @@ impl FlagFile {
         let file = match open(&self.path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
-            // A link where a file was: replaced.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Ok(Removal::Changed);
-            }
+            // A link or a socket where a file was: replaced.
+            Err(error) if is_other_kind(&error) => return Ok(Removal::Changed),
             Err(source) => return Err(self.io_error("read", source)),
         };
         let before = file.metadata().map_err(|source| self.io_error("look at", source))?;
@@ -245,6 +243,12 @@ impl FlagFile {
 /// No such file, or a part of the path is no folder (any more).
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What is there cannot be opened like a file, whoever asks.
+fn is_other_kind(error: &io::Error) -> bool {
+    let kinds = [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO];
+    error.raw_os_error().is_some_and(|code| kinds.iter().any(|kind| kind.raw_os_error() == code))
 }
 
 fn metadata_if_present(path: &Path) -> Result<Option<Metadata>, FlagError> {

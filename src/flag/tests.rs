@@ -47,13 +47,17 @@ fn a_flag_that_was_read_is_still_the_same() {
 #[test]
 fn a_flag_that_was_touched_rewritten_or_replaced_stays() {
     type Change = fn(&Path);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("touched", |path| touch(path, 7)),
         ("rewritten", |path| fs::write(path, "alf").unwrap()),
         ("replaced", |path| {
             let new = path.with_extension("new");
             fs::write(&new, "").unwrap();
             fs::rename(new, path).unwrap();
+        }),
+        ("replaced by a socket", |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::net::UnixListener::bind(path).unwrap();
         }),
         ("replaced by a link", |path| {
             fs::remove_file(path).unwrap();
