@@ -174,6 +174,25 @@ async fn status_history_retry_and_forget_work_beside_the_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_taken_away_while_it_runs_is_not_shown_as_one_that_waits() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = Gate::default();
+    alyx.control().add_fault(always("POST", "/register-file", Fault::Hold(gate.clone())));
+    let config = configuration(&alyx, &rig, "retry:\n  initial: 1 h\nlog:\n  level: debug\n");
+    let mut daemon = start(&config);
+    gate.reached().await;
+    std::fs::rename(session.folder.parent().unwrap(), rig.beside("away")).unwrap();
+    daemon.wait_for("flag is gone");
+    gate.open();
+    daemon.wait_for("its flag went away while it ran");
+    assert_eq!(status(&config)["sessions"].as_array().unwrap().len(), 0);
+    let said = daemon.stop();
+    assert!(!said.iter().any(|line| line.contains(" WARN ")), "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_history_retry_and_forget_work_without_the_daemon() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (bad, fresh) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "KS014"));

@@ -43,8 +43,16 @@ struct Entry {
 #[derive(Debug)]
 enum State {
     Waiting(Instant, u64),
-    /// With the newer flag that was sighted meanwhile, and when that one is due.
-    Running(Option<(FlagStamp, Instant)>),
+    Running(Meanwhile),
+}
+
+/// What was told of a flag while its session runs.
+#[derive(Debug, Clone, Copy)]
+enum Meanwhile {
+    Nothing,
+    /// A newer flag was sighted, which is due then.
+    Touched(FlagStamp, Instant),
+    Withdrawn,
 }
 
 /// One run of one flag's session, to be given to a worker.
@@ -141,11 +149,16 @@ impl Queue {
             return Sighting::New;
         };
         match &mut entry.state {
-            // A late rumour of the flag with which the run began takes back nothing that was seen since.
-            State::Running(_) if entry.stamp == stamp => Sighting::Known,
-            State::Running(Some((seen, _))) if *seen == stamp => Sighting::Known,
-            State::Running(again) => {
-                *again = Some((stamp, due));
+            // A late rumour of the flag with which the run began takes back no newer one.
+            State::Running(meanwhile) if entry.stamp == stamp => {
+                if matches!(meanwhile, Meanwhile::Withdrawn) {
+                    *meanwhile = Meanwhile::Nothing;
+                }
+                Sighting::Known
+            }
+            State::Running(Meanwhile::Touched(seen, _)) if *seen == stamp => Sighting::Known,
+            State::Running(meanwhile) => {
+                *meanwhile = Meanwhile::Touched(stamp, due);
                 Sighting::RunsAgain
             }
             State::Waiting(..) if entry.stamp == stamp => Sighting::Known,
@@ -157,20 +170,26 @@ impl Queue {
         }
     }
 
-    /// Takes note that a flag is no longer on disk. A waiting job is dropped. A running one is left to its worker,
-    /// who will find the flag gone. Returns whether the flag was known.
+    /// Takes note that a flag is no longer on disk. A waiting job is dropped. A running one is left to its worker, and
+    /// dropped when it ends, however it ends. Returns whether the flag was known.
     pub fn withdrawn(&mut self, path: &Path) -> bool {
         let Some(entry) = self.jobs.get_mut(path) else {
             return false;
         };
         match &mut entry.state {
-            State::Running(again) => *again = None,
+            State::Running(meanwhile) => *meanwhile = Meanwhile::Withdrawn,
             State::Waiting(due, arrival) => {
                 self.order.remove(&(*due, *arrival));
                 self.jobs.remove(path);
             }
         }
         true
+    }
+
+    /// Whether a job runs of which the flag is no longer on disk.
+    pub fn is_withdrawn(&self, path: &Path) -> bool {
+        let entry = self.jobs.get(path);
+        entry.is_some_and(|entry| matches!(entry.state, State::Running(Meanwhile::Withdrawn)))
     }
 
     /// When the next job is due. It may lie in the past: then take it. `None` if nothing waits, or what waits
@@ -188,7 +207,7 @@ impl Queue {
         let key = self.first_free()?;
         let path = self.order.remove(&key)?;
         let entry = self.jobs.get_mut(&path)?;
-        entry.state = State::Running(None);
+        entry.state = State::Running(Meanwhile::Nothing);
         let job =
             Job { attempt: entry.failures.saturating_add(1), flag: FlagFile { path, stamp: entry.stamp } };
         self.busy.insert(job.flag.session_folder().to_owned());
@@ -199,28 +218,27 @@ impl Queue {
     /// whatever the outcome, and starts anew. Does nothing for a job that is not running.
     pub fn finished(&mut self, path: &Path, outcome: Outcome) {
         let Some(entry) = self.jobs.get_mut(path) else { return };
-        let State::Running(again) = &entry.state else { return };
-        let again = *again;
+        let State::Running(meanwhile) = entry.state else { return };
         self.busy.remove(path.parent().unwrap_or(Path::new("")));
-        let due = match (again, outcome) {
-            (Some((stamp, due)), _) => {
+        let due = match (meanwhile, outcome) {
+            (Meanwhile::Touched(stamp, due), _) => {
                 (entry.stamp, entry.failures, entry.needs_person) = (stamp, 0, false);
                 due
             }
-            (None, Outcome::Done | Outcome::Gone) => {
+            (Meanwhile::Withdrawn, _) | (Meanwhile::Nothing, Outcome::Done | Outcome::Gone) => {
                 self.jobs.remove(path);
                 return;
             }
-            (None, Outcome::PutOff { at }) => at,
-            (None, Outcome::RunAgain { at }) => {
+            (Meanwhile::Nothing, Outcome::PutOff { at }) => at,
+            (Meanwhile::Nothing, Outcome::RunAgain { at }) => {
                 (entry.failures, entry.needs_person) = (0, false);
                 at
             }
-            (None, Outcome::Retry { at }) => {
+            (Meanwhile::Nothing, Outcome::Retry { at }) => {
                 (entry.failures, entry.needs_person) = (entry.failures.saturating_add(1), false);
                 at
             }
-            (None, Outcome::NeedsPerson { at }) => {
+            (Meanwhile::Nothing, Outcome::NeedsPerson { at }) => {
                 (entry.failures, entry.needs_person) = (entry.failures.saturating_add(1), true);
                 at
             }
@@ -347,7 +365,13 @@ fn status<'a>(path: &'a Path, entry: &Entry) -> JobStatus<'a> {
 impl Entry {
     /// Its state is set by [`Queue::make_due`].
     fn new(stamp: FlagStamp, now: Instant) -> Self {
-        Self { stamp, since: now, failures: 0, needs_person: false, state: State::Running(None) }
+        Self {
+            stamp,
+            since: now,
+            failures: 0,
+            needs_person: false,
+            state: State::Running(Meanwhile::Nothing),
+        }
     }
 }
 

@@ -172,6 +172,30 @@ fn a_flag_touched_and_then_withdrawn_during_the_run_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_flag_withdrawn_during_the_run_is_not_waited_for_however_the_run_ends() {
+    let mut world = World::new();
+    for outcome in [Outcome::Retry { at: world.at(9) }, Outcome::NeedsPerson { at: world.at(9) }] {
+        world.sight("a", 1, 0);
+        world.take(0);
+        world.queue.withdrawn(&path("a"));
+        assert!(world.queue.is_withdrawn(&path("a")));
+        world.queue.finished(&path("a"), outcome);
+        assert_eq!(world.queue.jobs().count(), 0);
+    }
+}
+
+#[test]
+fn a_flag_whose_disk_was_away_for_a_moment_is_tried_again() {
+    let mut world = World::new();
+    world.sight("a", 1, 0);
+    world.take(0);
+    world.queue.withdrawn(&path("a"));
+    assert_eq!(world.sight("a", 1, 1), Sighting::Known);
+    world.fail("a", 9);
+    assert_eq!(world.take(9), is("a", 2));
+}
+
+#[test]
 fn a_dead_server_holds_all_jobs_once_and_lets_them_go_in_order() {
     let mut world = World::new();
     for session in ["a", "b"] {

@@ -38,6 +38,13 @@ impl Service {
                 );
                 (Outcome::PutOff { at: now.instant }, "")
             }
+            AttemptResult::Failed(error) if self.queue.is_withdrawn(&attempt.flag) => {
+                tracing::info!(
+                    session = attempt.session,
+                    "its flag went away while it ran, and it is not tried again unless the flag comes back: {error}"
+                );
+                (Outcome::Gone, "")
+            }
             AttemptResult::Failed(error) => self.failed(&attempt, error, now),
         };
         // Its root, or its flag's name, is not watched any more.
