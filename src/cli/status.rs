@@ -208,6 +208,9 @@ fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::T
 
 fn about(session: &SessionStatus, now: Timestamp) -> String {
     if let Some(progress) = session.progress {
+        if progress.files == 0 {
+            return "looking at it".to_owned();
+        }
         return format!(
             "{} of {} files read, {} of {}",
             progress.files_done,
@@ -223,8 +226,11 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
     if session.failures > 0 {
         told += &format!(", {}", count(session.failures.into(), "failure"));
     }
-    if let Some(next) = session.next {
-        told += &format!(", next attempt {}", until(next, now));
+    match session.next {
+        // What keeps it stands at the top.
+        Some(next) if next <= now && session.state == SessionState::Waiting => told += ", waits for its turn",
+        Some(next) => told += &format!(", next attempt {}", until(next, now)),
+        None => {}
     }
     told
 }

@@ -77,6 +77,14 @@ impl OldFlags {
         Some(again.max(old_at).max(later(flag.seen, after.min(FIRST_CHANCE))))
     }
 
+    /// Whether a flag is old, and would be registered by now if nothing stood in the way: after a weekend on which
+    /// nobody was at work all flags are old, and that alone is no news.
+    pub(super) fn is_old(&self, flag: &WaitingFlag<'_>, now: Timestamp) -> bool {
+        self.after.is_some_and(|after| {
+            now.duration_since(flag.put) >= after && now.duration_since(flag.seen) >= after.min(FIRST_CHANCE)
+        })
+    }
+
     /// The flags that are to be told now, the oldest first. They count as told. Those that wait no more are
     /// forgotten.
     pub(super) fn take<'a>(
@@ -139,6 +147,8 @@ mod tests {
         assert!(old.take([flag].into_iter(), at(9 * 60)).is_empty());
         assert_eq!(old.take([flag].into_iter(), at(10 * 60)), [Path::new("a")]);
         assert_eq!(old.due(&flag), Some(at(DAY + 10 * 60)));
+        assert!(!old.is_old(&flag, at(9 * 60)) && old.is_old(&flag, at(10 * 60)));
+        assert!(!old.is_old(&WaitingFlag { put: at(0), ..flag }, at(DAY - 1)));
     }
 
     #[test]

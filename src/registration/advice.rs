@@ -103,7 +103,7 @@ kinds! {
     StillChanging, Settle, "a file is still being written",
         "nothing; if it never ends, look which program writes there";
     FilesRefused, NeedsPerson, "some datasets cannot be registered; the others are",
-        "rename or repair the files that are named, or set `datasets.on_refused: finish`";
+        "mend the files as the message says; only if such files shall never be registered, set `datasets.on_refused: finish`";
     CannotMove, NeedsPerson, "a protected file cannot be moved into its revision folder",
         "let the user of this program write there, or move it yourself";
     CannotMake, NeedsPerson, "the folder of a new session cannot be made",
@@ -113,7 +113,7 @@ kinds! {
     NotConfirmed, TryAgain, "Alyx does not show what was registered",
         "nothing, if it passes; else tell the Alyx administrator";
     Flag, NeedsPerson, "the flag itself cannot be used",
-        "remove it and make it anew with `touch`";
+        "mend it as the message says; an empty one, made by `touch`, means the whole session";
     FlagStays, NeedsPerson, "all is registered, but the flag cannot be removed",
         "let the user of this program write in the session folder";
     Internal, TryAgain, "a fault in this program",

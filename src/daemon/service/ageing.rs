@@ -72,6 +72,6 @@ impl Service {
     }
 }
 
-fn waiting<'a>(path: &'a Path, note: &Note) -> WaitingFlag<'a> {
+pub(super) fn waiting<'a>(path: &'a Path, note: &Note) -> WaitingFlag<'a> {
     WaitingFlag { path, put: note.put, seen: note.seen }
 }

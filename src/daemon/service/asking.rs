@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use super::ageing::waiting;
 use super::{Now, Question, Service};
 use crate::daemon::control::{Answer, Request};
 use crate::daemon::journal::Entry;
@@ -35,6 +36,7 @@ impl Service {
                     (_, _, 0) => SessionState::Waiting,
                     _ => SessionState::Retrying,
                 };
+                let failed = note.failure.is_some();
                 let (error, next_step) = note.failure.clone().unzip();
                 let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
                 let progress = ProgressStatus {
@@ -49,7 +51,11 @@ impl Service {
                     state,
                     since: note.since,
                     put: Some(note.put),
-                    old: is_old(note.put, now.wall, self.options.warn_after),
+                    old: if failed {
+                        is_old(note.put, now.wall, self.options.warn_after)
+                    } else {
+                        self.old_flags.is_old(&waiting(job.path, note), now.wall)
+                    },
                     failures: job.failures,
                     next: job.due.map(|due| now.wall_of(due)),
                     error,
