@@ -215,6 +215,16 @@ fn a_text_of_aliases_that_would_grow_without_end_is_refused() {
 }
 
 #[test]
+fn brackets_without_end_are_refused_before_anybody_reads_them_all() {
+    // For these the parser takes minutes to hours, in which a reload would hang.
+    for open in ["[", "{a: ", "[\n"] {
+        let told = errors(&format!("{GOOD}session: {{json: {{a: {}", open.repeat(200_000)));
+        let [told] = told.as_slice() else { panic!("{told:?}") };
+        assert!(told.contains("too many brackets"), "{told}");
+    }
+}
+
+#[test]
 fn values_are_taken_as_they_are_meant() {
     let config = good(
         "  token_env: RIG_TOKEN\n  timeouts: {connect: PT2S, request: 1 min 30 s}\n\

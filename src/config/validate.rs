@@ -21,6 +21,8 @@ use crate::registration::ProtectedPolicy;
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// More errors than this are counted, not told.
 const MAX_TOLD: usize = 50;
+/// So many brackets may be open at the same time.
+const MOST_BRACKETS: usize = 2000;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +45,10 @@ pub(super) fn config(
             String::new(),
             "this is larger than 1 MiB; is it the right file?".to_owned(),
         ));
+    }
+    if let Some(line) = endless_brackets(text) {
+        let message = "too many brackets are open here; is it the right file?".to_owned();
+        return Err(whole(Some(line), String::new(), message));
     }
     // The parser takes a byte order mark for a document of its own.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -75,6 +81,21 @@ pub(super) fn config(
         (Some(errors), _) => Err(errors),
         (None, None) => Err(whole(None, "alyx.url".to_owned(), "this key is missing".to_owned())),
     }
+}
+
+/// The line on which more brackets are open than any configuration has. The parser's time grows with their square. Those
+/// in texts and comments count as well, which does no harm to so many.
+fn endless_brackets(text: &str) -> Option<usize> {
+    let mut open = 0usize;
+    let at = text.bytes().position(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > MOST_BRACKETS
+    })?;
+    Some(1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count())
 }
 
 /// What is wrong so far, and what is unwise.
