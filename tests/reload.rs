@@ -168,6 +168,35 @@ async fn a_bad_file_is_told_with_file_line_and_key_and_the_old_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_does_not_answer_holds_up_nothing_that_is_asked_meanwhile() {
+    let alyx = Alyx::sandbox().await;
+    let mut place = Place::start(&alyx, "");
+    // As on a network drive whose server is away: whoever opens it waits.
+    let good = std::fs::read(&place.config).unwrap();
+    std::fs::remove_file(&place.config).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &place.config, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    place.daemon.signal("HUP");
+    place.daemon.wait_for("reading the configuration again");
+    place.daemon.signal("USR1");
+    place.daemon.wait_for("scanning all data roots, as asked");
+    let session = place.session();
+    session.flag();
+    place.registers(&session);
+    place.daemon.wait_for("The one before stays in use until it does");
+    // What was asked while it was read is done then.
+    place.daemon.signal("HUP");
+    let beside = place.config.with_extension("new");
+    std::fs::write(&beside, &good).unwrap();
+    let waits = std::fs::File::options().write(true).open(&place.config);
+    std::fs::rename(&beside, &place.config).unwrap();
+    std::io::Write::write_all(&mut waits.unwrap(), &good).unwrap();
+    place.daemon.wait_for("the new configuration counts from now on");
+    place.daemon.wait_for("the new configuration counts from now on");
+    place.daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_runs_ends_as_it_began_and_what_comes_goes_by_the_new_configuration() {
     let alyx = Alyx::sandbox().await;
     let mut place = Place::start(&alyx, "session:\n  task_protocol: before\n");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -13,6 +14,9 @@ use crate::daemon::lock::RootLock;
 use crate::daemon::signals::Asked;
 use crate::daemon::{self, Change, Order};
 use crate::registration::RegistrationClient;
+
+/// How long the files of the configuration may take before it is told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the configuration comes from.
 #[derive(Debug)]
@@ -57,42 +61,72 @@ pub(super) async fn give_orders(
     orders: mpsc::UnboundedSender<Order>,
 ) {
     while let Some(what) = asked.recv().await {
-        match what {
-            Asked::Rescan => {
-                tracing::info!("scanning all data roots, as asked (SIGUSR1)");
-                let _ = orders.send(Order::Rescan);
-            }
-            Asked::Reload => {
-                tracing::info!("reading the configuration again, as asked (SIGHUP)");
-                let _ = orders.send(Order::Reloading);
-                // Its file may be on a drive that does not answer.
-                let reading = tokio::task::spawn_blocking(move || {
-                    let change = in_use.reload();
-                    (in_use, change)
-                });
-                let change;
-                (in_use, change) = match reading.await {
-                    Ok(read) => read,
-                    Err(error) => {
-                        tracing::error!(
-                            "the configuration cannot be read again: {error}; restart the daemon"
-                        );
-                        let _ = orders.send(Order::Refused);
-                        return;
+        let mut wanted = what == Asked::Reload;
+        if !wanted {
+            rescan(&orders);
+        }
+        while wanted {
+            tracing::info!("reading the configuration again, as asked (SIGHUP)");
+            let _ = orders.send(Order::Reloading);
+            let read;
+            (read, wanted) = read_again(in_use, &mut asked, &orders).await;
+            let change;
+            (in_use, change) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    tracing::error!("the configuration cannot be read again: {error}; restart the daemon");
+                    let _ = orders.send(Order::Refused);
+                    return;
+                }
+            };
+            let _ = orders.send(match change {
+                Ok(change) => Order::Change(Box::new(change)),
+                Err(reasons) => {
+                    for reason in reasons {
+                        tracing::error!("{reason}");
                     }
-                };
-                let _ = orders.send(match change {
-                    Ok(change) => Order::Change(Box::new(change)),
-                    Err(reasons) => {
-                        for reason in reasons {
-                            tracing::error!("{reason}");
-                        }
-                        tracing::error!(
-                            "the new configuration is not taken over; the one before stays in use"
-                        );
-                        Order::Refused
-                    }
-                });
+                    tracing::error!("the new configuration is not taken over; the one before stays in use");
+                    Order::Refused
+                }
+            });
+        }
+    }
+}
+
+fn rescan(orders: &mpsc::UnboundedSender<Order>) {
+    tracing::info!("scanning all data roots, as asked (SIGUSR1)");
+    let _ = orders.send(Order::Rescan);
+}
+
+type Read = (InUse, Result<Change, Vec<String>>);
+
+/// Reads it once, and hears meanwhile what else is asked: its file may be on a drive that does not answer. True: it is to
+/// be read once more.
+async fn read_again(
+    mut in_use: InUse,
+    asked: &mut mpsc::UnboundedReceiver<Asked>,
+    orders: &mpsc::UnboundedSender<Order>,
+) -> (Result<Read, tokio::task::JoinError>, bool) {
+    let mut reading = tokio::task::spawn_blocking(move || {
+        let change = in_use.reload();
+        (in_use, change)
+    });
+    let patience = tokio::time::sleep(PATIENCE);
+    tokio::pin!(patience);
+    let (mut once_more, mut told) = (false, false);
+    loop {
+        tokio::select! {
+            read = &mut reading => return (read, once_more),
+            Some(what) = asked.recv() => match what {
+                Asked::Rescan => rescan(orders),
+                Asked::Reload => once_more = true,
+            },
+            () = &mut patience, if !told => {
+                told = true;
+                tracing::warn!(
+                    "the configuration cannot be read yet: its file, or that of the password, does not answer; is it on a \
+                     network drive whose server is away? The one before stays in use until it does"
+                );
             }
         }
     }
