@@ -229,3 +229,10 @@ fn the_manual_has_a_page_for_the_program_and_for_every_command() {
     }
     run(&mut at_home(&rig, &["man", "--dir", "/proc/man"])).ends(74).complains("cannot be written");
 }
+
+#[test]
+fn whoever_types_a_port_alone_is_shown_the_address() {
+    let rig = Rig::new();
+    let said = run(&mut at_home(&rig, &["sandbox", "--listen", "8305"]));
+    said.ends(2).complains("such as 127.0.0.1:8305");
+}

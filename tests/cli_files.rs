@@ -324,3 +324,13 @@ async fn on_a_terminal_a_bar_is_drawn_and_taken_away() {
     assert!(after[last..].contains("\u{1b}[2K"), "{:?}", &after[last..]);
     running.wait();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_names_a_day_is_asked_for_the_session_in_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let day = session.folder.parent().unwrap();
+    verb(&alyx, &rig, &["find-files", word(day)])
+        .ends(1)
+        .complains("is the folder of a day; name the folder of a session in it");
+}

@@ -54,6 +54,9 @@ pub enum SessionPathError {
         /// The component in question.
         name: String,
     },
+    /// The last component is a day: the session inside it is meant.
+    #[error("{0:?} is the folder of a day; name the folder of a session in it (1 to 3 digits, such as 001)")]
+    Day(PathBuf),
     /// The last component is not 1 to 3 digits.
     #[error("{folder:?}: {name:?} is not a session number (1 to 3 digits, such as 001)")]
     Number {
@@ -147,6 +150,9 @@ impl SessionPath {
         };
         let (subject, date, number) = (text(subject)?, text(date)?, text(number)?);
         let Some(parsed_date) = parse_date_folder(&date) else {
+            if parse_date_folder(&number).is_some() {
+                return Err(SessionPathError::Day(folder.to_owned()));
+            }
             return Err(SessionPathError::Date { folder: folder.to_owned(), name: date });
         };
         let Some(parsed_number) = parse_number_folder(&number) else {
@@ -269,6 +275,7 @@ mod tests {
         assert!(matches!(parse("m/2024-05-01/001a"), Err(SessionPathError::Number { .. })));
         assert!(matches!(parse("m/2024-05-01b/001"), Err(SessionPathError::Date { .. })));
         assert!(matches!(parse("m/2024-02-30/001"), Err(SessionPathError::Date { .. })));
+        assert!(matches!(parse("/d/m/2024-05-01"), Err(SessionPathError::Day(_))));
         assert!(matches!(parse("my lab/Subjects/m/2024-05-01/001"), Err(SessionPathError::Lab { .. })));
         assert!(matches!(parse("2024-05-01/001"), Err(SessionPathError::TooShort(_))));
     }

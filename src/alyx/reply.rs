@@ -129,7 +129,7 @@ impl Answer {
             },
             404 if body.is_none() => Error::NotAlyx { what, reason: "no such address (HTTP 404)".to_owned() },
             404 => Error::NotFound { what, detail },
-            // Neither is ever Alyx's.
+            // None of these is ever Alyx's.
             407 => Error::NotAlyx {
                 what,
                 reason: format!(
@@ -140,6 +140,7 @@ impl Answer {
                 what,
                 reason: format!("HTTP 511: the network wants a login; sign in there: {detail}"),
             },
+            501 | 505 => Error::NotAlyx { what, reason: format!("HTTP {}: {detail}", self.status) },
             // 520 to 530: a proxy cannot reach the server behind it, as Cloudflare says it.
             429 | 502 | 503 | 504 | 520..=530 => {
                 Error::Busy { what, status: self.status, retry_after: self.retry_after, body: self.shown() }
@@ -266,6 +267,13 @@ mod tests {
         assert_eq!(passing.next_step(), NextStep::TryAgain { after: None });
         assert!(passing.to_string().contains("Server Error (500)"), "{passing}");
         assert!(!passing.to_string().contains('<'), "{passing}");
+    }
+
+    #[test]
+    fn what_cannot_do_what_every_alyx_can_is_none() {
+        let told = error(501, "<h1>Unsupported method ('POST')</h1>");
+        assert!(matches!(told, Error::NotAlyx { .. }), "{told}");
+        assert!(told.to_string().contains("check that alyx.url"), "{told}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{LogFormat, LogLevel, Overrides};
 
@@ -310,10 +310,10 @@ Without a daemon they are tried as soon as it starts. Ends with 0, or with 1 whe
 
 /// `retry`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = RETRY_HELP)]
+#[command(after_help = RETRY_HELP, group = ArgGroup::new("which").args(["session", "all"]).required(true))]
 pub struct RetryArgs {
     /// The session, as subject/date/number or as its folder
-    #[arg(value_name = "SESSION", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "SESSION")]
     pub session: Option<PathBuf>,
 
     /// Every session that waits

@@ -10,7 +10,7 @@ use super::assemble;
 use super::exit::Exit;
 use super::history::outcome_line;
 use super::state::{State, blocking};
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_PATH, unit_of};
 use crate::daemon::control::{Answer, Request, ask};
 use crate::daemon::old_flags::{is_old, put_at};
 use crate::daemon::scan::scan;
@@ -35,6 +35,7 @@ pub(super) async fn status(args: &StatusArgs) -> Exit {
 async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     let state = State::find(&args.state)?;
     let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
+    let start = start(args.state.config.as_deref());
     let (status, last) = blocking(move || {
         let ledger = Ledger::existing(&folder, Access::Read);
         let last = ledger.as_ref().ok().and_then(Option::as_ref).map(|ledger| {
@@ -52,7 +53,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     if args.json {
         say!("{}", status.json(&last));
     } else {
-        say!("{}", text(&status, &last, Timestamp::now(), &zone).trim_end_matches('\n'));
+        say!("{}", text(&status, &last, Timestamp::now(), &zone, &start).trim_end_matches('\n'));
     }
     Ok(verdict(&status))
 }
@@ -125,8 +126,24 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
     Status { daemon: None, sessions, obstacles }
 }
 
-/// For people. Pure.
-fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::TimeZone) -> String {
+/// What starts the daemon of a configuration, as it was typed; `None`: of the usual one.
+fn start(config: Option<&Path>) -> String {
+    let whole = config.map_or_else(|| Ok(DEFAULT_PATH.into()), std::path::absolute);
+    match (config, whole.ok().and_then(|whole| unit_of(&whole))) {
+        (_, Some(unit)) => format!("sudo systemctl start {unit}"),
+        (Some(config), None) => format!("alyx-registrar run --config {}", config.display()),
+        (None, None) => "alyx-registrar run".to_owned(),
+    }
+}
+
+/// For people. `start` starts the daemon. Pure.
+fn text(
+    status: &Status,
+    last: &[OutcomeRow],
+    now: Timestamp,
+    zone: &jiff::tz::TimeZone,
+    start: &str,
+) -> String {
     let mut out = String::new();
     // Writing into a String does not fail.
     let mut line = |text: String| {
@@ -157,7 +174,7 @@ fn text(status: &Status, last: &[OutcomeRow], now: Timestamp, zone: &jiff::tz::T
                 line(format!("Nothing is remembered: {trouble}."));
             }
         }
-        None => line("The daemon is not running.".to_owned()),
+        None => line(format!("The daemon is not running. To start it: {start}")),
     }
     match status.sessions.iter().filter(|session| session.old).count() {
         0 => {}
@@ -246,7 +263,7 @@ mod tests {
         let text = "the data root \"/data\" is missing".to_owned();
         let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
         let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 21], ..Status::default() };
-        let told = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC);
+        let told = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         for wanted in ["in the way on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
             assert!(told.contains(wanted), "{wanted}:\n{told}");
         }
@@ -257,7 +274,7 @@ mod tests {
     fn a_person_reads_who_waits_since_when_why_and_what_to_do() {
         let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
         let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
-        let told = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC);
+        let told = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         for wanted in [
             "running for 1 h 0 min (process 7",
             "needs a person (1)",
@@ -282,6 +299,7 @@ mod tests {
             &[],
             at(3600),
             &jiff::tz::TimeZone::UTC,
+            "sudo systemctl start x",
         );
         for wanted in ["One flag has waited for longer than watch.warn_after.", "flag put 3 d 1 h ago"] {
             assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
@@ -308,8 +326,8 @@ mod tests {
             sessions: vec![session(SessionState::Waiting); 1000],
             ..Status::default()
         };
-        let told = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC);
+        let told = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         assert!(told.contains("waiting (1000)") && told.contains("and 980 more"), "{told}");
-        assert!(told.contains("not running"));
+        assert!(told.contains("not running. To start it: sudo systemctl start x"), "{told}");
     }
 }

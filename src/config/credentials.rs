@@ -195,7 +195,9 @@ pub(super) fn read_secret(
     };
     let about = std::fs::metadata(path).map_err(cannot)?;
     if !about.is_file() {
-        return Err(refuse(format_args!("{place} is not a regular file")));
+        return Err(refuse(format_args!(
+            "{place} is not a regular file; name the file that holds the {kind}"
+        )));
     }
     // systemd lets the service's user in by an access list, which shows as group rights.
     let mode = about.permissions().mode() & 0o777;

@@ -355,8 +355,19 @@ pub(super) fn syntax_error(text: &str, failure: &serde_yaml::Error) -> (Option<u
     let line = failure.location().map(|at| at.line());
     let typed = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
     let indent = typed.split(|c: char| c != ' ' && c != '\t').next().unwrap_or_default();
-    let hint = if indent.contains('\t') { "; indent with spaces, not with a tab" } else { "" };
-    (line, format!("this is not valid YAML: {failure}{hint}"))
+    let hint = match indent.contains('\t') {
+        true => "indent with spaces, not with a tab",
+        false => {
+            "look in this line and the one before for a wrong indentation, a missing quote or bracket, or a colon \
+             without a blank after it"
+        }
+    };
+    let mut why = failure.to_string();
+    if let Some(at) = failure.location() {
+        // The line stands in front of the message.
+        why = why.replacen(&format!(" at line {} column {}", at.line(), at.column()), "", 1);
+    }
+    (line, format!("this is not valid YAML: {why}; {hint}"))
 }
 
 /// Reads the text as one value.

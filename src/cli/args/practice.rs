@@ -19,7 +19,7 @@ It is for trying things out: anybody who reaches the address may do anything. Ct
 #[command(after_help = SANDBOX_HELP)]
 pub struct SandboxArgs {
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Keep the records in this SQLite file [default: in memory, gone at the end]
@@ -61,4 +61,12 @@ pub struct DemoArgs {
     /// Keep the example folder, and say where it is
     #[arg(long)]
     pub keep: bool,
+}
+
+/// An address with its port; whoever types a port alone is shown what is meant.
+fn address(typed: &str) -> Result<SocketAddr, String> {
+    typed.parse().map_err(|_| {
+        let port = typed.trim_start_matches(':').parse().unwrap_or(8000_u16);
+        format!("write address and port, such as 127.0.0.1:{port}")
+    })
 }

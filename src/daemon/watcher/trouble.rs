@@ -18,7 +18,10 @@ pub enum WatchTrouble {
         root: PathBuf,
     },
     /// The root cannot be looked at.
-    #[error("the data root {root:?} cannot be used ({source}): waiting until it can")]
+    #[error(
+        "the data root {root:?} cannot be used ({source}): waiting until it can; it must be a folder that the daemon's \
+         user may enter"
+    )]
     RootUnusable {
         /// The root.
         root: PathBuf,
