@@ -264,8 +264,8 @@ async fn a_dead_server_costs_one_warning_and_its_return_is_told() {
     }
     let said = daemon.stop();
     assert_eq!(said.iter().filter(|line| line.contains("Alyx is away")).count(), 1, "{said:#?}");
-    // Two failures may be told before three in a row make an outage.
-    assert!(said.iter().filter(|line| line.contains("not registered")).count() <= 4, "{said:#?}");
+    // Where not even the login works it is no session's failure.
+    assert!(!said.iter().any(|line| line.contains("not registered")), "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

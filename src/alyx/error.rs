@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::alf::some_of;
 
+/// The request by which a password becomes a token, as errors name it.
+pub(super) const LOGIN: &str = "POST /auth-token";
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
@@ -151,6 +154,18 @@ impl Error {
     /// Whether the whole server is away, so that other requests would fail as well.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAlyx { .. })
+    }
+
+    /// Whether it is beyond doubt that other requests would fail as well: there was no connection at all, or the login
+    /// failed otherwise than by being refused.
+    pub fn concerns_all(&self) -> bool {
+        match self {
+            Self::Unreachable { connected, .. } => !connected,
+            // 429: this request was one too many.
+            Self::Busy { what, status, .. } => what == LOGIN && *status != 429,
+            Self::NotAlyx { what, .. } => what == LOGIN,
+            _ => false,
+        }
     }
 
     /// Whether the request was sent, and may have taken the server longer than somebody would wait: its client, the

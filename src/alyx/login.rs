@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::auth::{Credentials, TokenState};
 use super::client::{Call, Client, random};
-use super::error::Error;
+use super::error::{Error, LOGIN};
 use super::reply::Reply;
 use super::retry::{Decision, Repeat};
 use super::token_store::TokenStore;
@@ -128,7 +128,7 @@ impl Client {
             let form = [("username", username), ("password", password.expose_secret())];
             self.wait_for_turn().await;
             let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
-            let reply = self.read(request, "POST /auth-token").await;
+            let reply = self.read(request, LOGIN).await;
             match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
                 Decision::Again(wait) => {
                     self.everybody_waits(&reply, wait);
@@ -146,7 +146,7 @@ impl Client {
         if !answer.is_success() {
             // Wrong credentials are a 400 with `non_field_errors`. A page is not Alyx's, but of somebody on the way.
             let by_alyx = answer.is_object();
-            return Err(match answer.into_error("POST /auth-token", &self.shared.base, Some(username)) {
+            return Err(match answer.into_error(LOGIN, &self.shared.base, Some(username)) {
                 Error::Refused { status: 400, detail, .. } if by_alyx => refused(detail),
                 Error::Forbidden { detail, .. } => refused(detail),
                 // No session has a part in a login: what else goes wrong there goes wrong for all.
@@ -160,13 +160,10 @@ impl Client {
                 other => other,
             });
         }
-        let body = answer.into_json("POST /auth-token")?;
+        let body = answer.into_json(LOGIN)?;
         match body.get("token").and_then(Value::as_str) {
             Some(token) if TokenState::header(&token.into()).is_some() => Ok(SecretString::from(token)),
-            _ => Err(Error::NotAlyx {
-                what: "POST /auth-token".into(),
-                reason: "no usable token in the answer".into(),
-            }),
+            _ => Err(Error::NotAlyx { what: LOGIN.into(), reason: "no usable token in the answer".into() }),
         }
     }
 

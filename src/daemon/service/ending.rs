@@ -144,8 +144,8 @@ impl Service {
         let mut told = false;
         if error.is_outage() {
             told = self.away(error, now);
-            // No connection at all is nobody's failure: the session runs as soon as Alyx is back.
-            if matches!(error, Error::Alyx(alyx::Error::Unreachable { connected: false, .. })) {
+            // What concerns all is nobody's failure: the session runs as soon as Alyx is back.
+            if matches!(error, Error::Alyx(error) if error.concerns_all()) {
                 tracing::debug!(session = attempt.session, "put off: {error}");
                 return (Outcome::PutOff { at: now.instant }, "");
             }

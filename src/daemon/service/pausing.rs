@@ -50,7 +50,7 @@ impl Service {
 
     /// The server may be away. Returns whether that has been told for all sessions.
     pub(super) fn away(&mut self, error: &Error, now: Now) -> bool {
-        let certain = matches!(error, Error::Alyx(alyx::Error::Unreachable { connected: false, .. }));
+        let certain = matches!(error, Error::Alyx(error) if error.concerns_all());
         let after = match error.next_step() {
             NextStep::TryAgain { after } => after,
             _ => None,
