@@ -122,6 +122,49 @@ async fn a_rigs_one_settings_are_a_login_and_are_only_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_the_address_of_one_settings_is_told_without_being_repeated() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let home = rig.beside("home/.one");
+    let (_, host) = alyx.url.split_once("://").unwrap();
+    for address in [format!("http://rig:hidden@{host}"), format!("http://other.org/?key=hidden@{host}")] {
+        one_settings(&alyx, &home, json!({"ALYX_URL": address, "ALYX_PWD": &alyx.password}));
+        let config = rig.beside("etc/config.yaml");
+        std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+        let text = format!(
+            "data_roots: [{}]\nalyx: {{url: '{}', username: {}, one_settings: {}}}\nstate_dir: {}\n",
+            rig.root().display(),
+            alyx.url,
+            alyx.user,
+            home.display(),
+            rig.beside("state").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        for words in [
+            &["exists", "subjects", "KS014"][..],
+            &["exists", "subjects", "KS014", "--url", &alyx.url],
+            &["check", "--config", word(&config)],
+            &["scan", "--config", word(&config)],
+            &["init", "--config", word(&rig.beside("new.yaml")), "--one-settings", word(&home), "--yes"],
+        ] {
+            let said = run(&mut at_home(&rig, words));
+            assert!(!said.err.contains("hidden") && !said.out.contains("hidden"), "{words:?}: {said:?}");
+            assert_ne!(said.code, 0, "{words:?}: {said:?}");
+        }
+    }
+    for typed in
+        ["http://u:hidden@x.org", "http://u:hidden@x:y", "ftp://u:hidden@x.org", "http://x.org/?key=hidden"]
+    {
+        let words = ["exists", "subjects", "KS014", "--user", "u", "--url", typed];
+        for secret in [None, Some("password")] {
+            let mut command = at_home(&rig, &words);
+            command.envs(secret.map(|secret| ("ALYX_PASSWORD", secret)));
+            let said = run(&mut command);
+            assert!(!said.err.contains("hidden"), "{said:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_at_all_it_asks_which_alyx() {
     let rig = Rig::new();
     if Path::new(alyx_registrar::config::DEFAULT_PATH).exists() {

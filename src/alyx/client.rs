@@ -17,6 +17,7 @@ use super::auth::{Credentials, TokenState};
 use super::authorities::{advice, authorities};
 use super::error::Error;
 use super::observer::{Exchange, Observer};
+use super::one_settings::is_plain;
 use super::pace::Pace;
 use super::page::Page;
 use super::reply::{Answer, Reply};
@@ -159,18 +160,19 @@ impl Client {
     /// [`Error::Options`] where the address is not an `http://` or `https://` URL, or those certificates cannot be read.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         let base = options.url.trim().trim_end_matches('/').to_owned();
+        if !is_plain(&base) {
+            // Said without the URL, which holds a secret.
+            return Err(Error::Options(
+                "alyx.url holds a user name or password, or a ? or #; put the first two into alyx.username and a password \
+                 file, and leave out the rest"
+                    .into(),
+            ));
+        }
         let parsed = reqwest::Url::parse(&base).map_err(|e| {
             Error::Options(format!("alyx.url {base:?} is not an address ({e}); write https://host"))
         })?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
             return Err(Error::Options(format!("alyx.url {base:?} must begin with https:// or http://")));
-        }
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            // Said without the URL, which holds a secret.
-            return Err(Error::Options(
-                "alyx.url holds a user name or password; put them into alyx.username and a password file"
-                    .into(),
-            ));
         }
         if let Credentials::Token { token, .. } = &options.credentials
             && TokenState::header(token).is_none()

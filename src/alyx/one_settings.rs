@@ -54,6 +54,16 @@ pub enum OneSettingsError {
         /// The address that was asked for.
         wanted: String,
     },
+    /// The address that was asked for may hold a secret. It is not repeated.
+    #[error(
+        "the address holds more than an address; leave out user and password, and everything from the ? or # on"
+    )]
+    NoPlainAddress,
+    /// The address in it may hold a secret. It is not repeated.
+    #[error(
+        "ALYX_URL in {0:?} holds more than an address; leave out user and password there, and everything from the ? or # on"
+    )]
+    NoPlainAddressIn(PathBuf),
     /// It holds neither token nor password.
     #[error(
         "{path:?} holds no token or password of {user}; log in once with ONE, or give the login another way"
@@ -119,6 +129,7 @@ impl OneSettings {
     /// ```
     pub fn load(folder: &Path, url: Option<&str>, username: Option<&str>) -> Result<Self, OneSettingsError> {
         let key = match url {
+            Some(url) if !is_plain(url) => return Err(OneSettingsError::NoPlainAddress),
             Some(url) => one_key(url),
             None => default_key(folder)?,
         };
@@ -126,6 +137,9 @@ impl OneSettings {
         let settings = read(&path)?;
         let text = |name: &str| settings.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let found = text("ALYX_URL").ok_or_else(|| OneSettingsError::NotWhole(path.clone()))?;
+        if !is_plain(found) {
+            return Err(OneSettingsError::NoPlainAddressIn(path));
+        }
         if let Some(wanted) = url.filter(|wanted| !is_same_address(wanted, found)) {
             let (found, wanted) = (found.to_owned(), wanted.to_owned());
             return Err(OneSettingsError::OtherDatabase { path, found, wanted });
@@ -136,6 +150,13 @@ impl OneSettings {
         })?;
         Ok(Self { url: found.trim_end_matches('/').to_owned(), credentials })
     }
+}
+
+/// Whether an address is no more than that: messages, pages and questions show it.
+pub(super) fn is_plain(url: &str) -> bool {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = after_scheme.split('/').next().unwrap_or_default();
+    !host.contains('@') && !url.contains(['?', '#'])
 }
 
 /// Whether two addresses have the same host and path. With another host, the token would go to a stranger.
