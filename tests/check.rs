@@ -115,6 +115,10 @@ async fn where_all_is_well_every_check_says_so_on_one_line() {
         .has("ok", "ledger", "none yet")
         .has("ok", "daemon", "not running");
     assert!(said.out.trim_end().ends_with("no problem, 1 warning") || !running_as_root(), "{said:?}");
+    if running_as_root() {
+        // The very configuration that was typed.
+        said.has("warning", "user", &format!("alyx-registrar check --config {}", setup.config.display()));
+    }
     assert!(!said.out.contains('\u{1b}') && said.err.is_empty(), "{said:?}");
     let words = ["ok      ", "warning ", "problem ", "skipped ", "no probl"];
     assert!(said.out.lines().all(|line| words.iter().any(|word| line.starts_with(word))), "{said:?}");

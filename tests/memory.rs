@@ -157,6 +157,8 @@ async fn status_history_retry_and_forget_work_beside_the_daemon() {
     );
     assert_eq!(row["eid"], alyx.the_session(&good).await.eid());
     let (_, told) = say(&["history", "--outcome", "needs-person", "--date", &bad.date()], &config);
+    // As the log writes it.
+    assert_eq!(say(&["history", "--outcome", "needs_person", "--date", &bad.date()], &config).1, told);
     assert!(told.contains(&bad.name()) && !told.contains(&good.name()), "{told}");
 
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
@@ -283,6 +285,7 @@ async fn without_its_state_folder_the_daemon_works_and_says_so_once() {
     }
     let said = daemon.stop();
     assert_eq!(said.iter().filter(|line| line.contains("nothing is remembered")).count(), 1, "{said:#?}");
+    assert_eq!(said.iter().filter(|line| line.contains(" WARN ")).count(), 1, "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,7 +132,7 @@ fn hidden_folders_and_those_of_the_file_system_are_passed_over() {
 #[test]
 fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
     type Advise = fn(PathBuf) -> Advice;
-    let cases: [(&str, &str, Advise); 11] = [
+    let cases: [(&str, &str, Advise); 13] = [
         ("", "", Advice::IntoSessionBelow),
         ("lab", "lab", Advice::IntoSessionBelow),
         ("lab/Subjects", "lab/Subjects", Advice::IntoSessionBelow),
@@ -140,7 +140,10 @@ fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
         // What a flag of a subject is for nobody knows; most likely for the last session.
         ("KS014", "KS014/2024-05-01/002", Advice::IntoSession),
         ("KS014/2024-05-01", "KS014/2024-05-01/002", Advice::IntoSession),
-        ("KS014/2024-05-02", "KS014/2024-05-02/001", Advice::IntoSession),
+        ("KS014/2024-05-02", "KS014/2024-05-02", Advice::NoSessionYet),
+        // No folder is named that is not there.
+        ("KS016", "KS016/2024-05-09/0001", Advice::RenameSessionFirst),
+        ("KS016/2024-05-09", "KS016/2024-05-09/0001", Advice::RenameSessionFirst),
         ("KS014/20240501/001", "KS014/20240501", Advice::RenameDate),
         ("KS014/2024-02-30", "KS014/2024-02-30", Advice::RenameDate),
         ("KS014/2024-02-30/001", "KS014/2024-02-30", Advice::RenameDate),
@@ -151,6 +154,7 @@ fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
         for session in ["001", "002"] {
             root.folder(&format!("KS014/2024-05-01/{session}"));
         }
+        root.folder("KS016/2024-05-09/0001");
         let misplaced = root.flag(place);
         let scan = root.scan();
         assert!(scan.flags.is_empty(), "{place}");

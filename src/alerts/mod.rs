@@ -41,6 +41,8 @@ pub type LoadAddress = Arc<dyn Fn() -> Result<SecretString, String> + Send + Syn
 pub struct Options {
     /// Where they are sent. It is read for each message, so that it may change.
     pub address: LoadAddress,
+    /// What is wrong with that address from the start. It has been told.
+    pub wrong: Option<String>,
     /// Who reads them.
     pub reader: Reader,
     /// For how long Alyx must have been away.
@@ -71,7 +73,8 @@ async fn look_and_send(options: Options, asker: Asker) {
     let rules = Rules { away_after: options.away_after, every, gather: GATHER.min(every) };
     let mut told = Told::new(rules);
     let mut webhook = Webhook::new(options.address, options.ca_file);
-    let mut warned: Option<Instant> = None;
+    let mut wrong = options.wrong;
+    let mut warned: Option<Instant> = wrong.as_ref().map(|_| Instant::now());
     loop {
         tokio::time::sleep(LOOK_EVERY.min(every)).await;
         let status = asker.status(PATIENCE).await;
@@ -85,14 +88,21 @@ async fn look_and_send(options: Options, asker: Asker) {
                     tracing::info!("alerts can be sent again");
                 }
             }
-            Err(why) if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) => {
-                warned = Some(Instant::now());
-                tracing::warn!(
-                    "an alert cannot be sent: {why}. What is still so is tried again every {every:?}; sessions are \
-                     registered all the same"
-                );
+            Err(why) => {
+                // It was mended, and something else is wrong now.
+                if wrong.as_ref().is_some_and(|wrong| *wrong != why) {
+                    (wrong, warned) = (None, None);
+                }
+                if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(
+                        "an alert cannot be sent: {why}. What is still so is tried again every {every:?}; sessions \
+                         are registered all the same"
+                    );
+                } else {
+                    tracing::debug!("an alert still cannot be sent: {why}");
+                }
             }
-            Err(why) => tracing::debug!("an alert still cannot be sent: {why}"),
         }
     }
 }

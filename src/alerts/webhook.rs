@@ -111,6 +111,8 @@ async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> R
         status if status.is_redirection() => Failure::Lasting(format!(
             "the webhook answers {status} and sends us elsewhere, which is not followed; correct its address"
         )),
-        _ => Failure::Lasting(format!("the webhook answers {status}; is alerts.kind what reads there?")),
+        _ => Failure::Lasting(format!(
+            "the webhook answers {status}; correct alerts.kind, if something else reads there"
+        )),
     })
 }

@@ -287,6 +287,7 @@ pub enum OutcomeWord {
     /// It failed and was tried again
     Retry,
     /// It failed, and a person had to do something
+    #[value(alias = "needs_person")]
     NeedsPerson,
 }
 

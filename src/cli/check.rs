@@ -5,6 +5,7 @@ mod folders;
 mod row;
 mod server;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,8 +44,8 @@ pub(super) async fn check(args: &CheckArgs) -> Exit {
 
 async fn look(args: &CheckArgs, table: &mut Table) {
     let Some(config) = configuration(args, table) else { return };
-    table.add(user(&Person::myself()));
-    let login = credentials(&config, table);
+    table.add(user(&Person::myself(), args.config.config.as_deref()));
+    let login = credentials(&config, args.config.config.as_deref(), table);
     table.extend(webhook(&config));
     if args.offline || args.before_start {
         server::not_asked(&server::ALL, "not asked", table);
@@ -90,23 +91,34 @@ fn configuration(args: &CheckArgs, table: &mut Table) -> Option<Config> {
     }
 }
 
-/// Who looks. Root may do everything, and so learns nothing of what the service may do.
-fn user(me: &Person) -> Row {
+/// Who looks, at which configuration. Root may do everything, and so learns nothing of what the service may do.
+fn user(me: &Person, config: Option<&Path>) -> Row {
     if me.is_root() {
-        let what_to_do = "look as the user of the service: sudo -u alyx-registrar alyx-registrar check";
+        let what_to_do = format!(
+            "look as the user of the service: sudo -u alyx-registrar alyx-registrar check{}",
+            typed(config)
+        );
         return Row::warning("user", "root, who may do everything", what_to_do);
     }
     Row::ok("user", &me.name)
 }
 
+/// The option that names a configuration, as it was typed.
+fn typed(config: Option<&Path>) -> String {
+    config.map(|config| format!(" --config {}", config.display())).unwrap_or_default()
+}
+
 /// Reads the secret, if it can be had.
-fn credentials(config: &Config, table: &mut Table) -> Option<Credentials> {
+fn credentials(config: &Config, file: Option<&Path>, table: &mut Table) -> Option<Credentials> {
     const CHECK: &str = "credentials";
     let source = &config.alyx.credentials;
     if let CredentialSource::NotLoaded(kind) = source {
         let found = format!("the {} is a credential of systemd, which only the service has", kind.word());
-        let what_to_do = "for a look with it: sudo systemd-run --pipe --wait -p User=alyx-registrar \
-                          -p LoadCredential=NAME:FILE alyx-registrar check, with NAME:FILE as in the unit";
+        let what_to_do = format!(
+            "for a look with it: sudo systemd-run --pipe --wait -p User=alyx-registrar -p LoadCredential=NAME:FILE \
+             alyx-registrar check{}, with NAME:FILE as in the unit",
+            typed(file)
+        );
         table.add(Row::warning(CHECK, found, what_to_do));
         return None;
     }

@@ -68,15 +68,20 @@ impl Onlookers {
 /// What the alerts need, if somebody is to be told. What is wrong with the address is told now, not with the first alert.
 fn alerts(config: &Config) -> Option<alerts::Options> {
     let webhook = config.alerts.webhook.clone()?;
-    match webhook.load() {
+    let wrong = match webhook.load() {
         Ok(loaded) => {
             for warning in loaded.warnings {
                 tracing::warn!("{warning}");
             }
+            None
         }
-        Err(error) => tracing::error!("no alert can be sent: {error}"),
-    }
+        Err(error) => {
+            tracing::error!("no alert can be sent: {error}");
+            Some(error.to_string())
+        }
+    };
     Some(alerts::Options {
+        wrong,
         address: Arc::new(move || match webhook.load() {
             Ok(loaded) => Ok(loaded.address),
             Err(error) => Err(error.to_string()),

@@ -82,20 +82,23 @@ pub(super) async fn watch(
         roots = roots.join(", "),
         "started"
     );
+    let ledger = Arc::new(Ledger::open(&config.state_dir));
     let options = daemon::Options {
-        ledger: Some(Arc::new(Ledger::open(&config.state_dir))),
+        ledger: Some(Arc::clone(&ledger)),
         credentials: source,
         locks: Arc::clone(&locks),
         ..assemble::daemon(&config)
     };
     // Without it `status` and `retry` work from the ledger alone.
     let control = Control::bind(&config.state_dir)
-        .inspect_err(|error| {
-            tracing::warn!(
+        .inspect_err(|error| match ledger.trouble() {
+            // One folder, one cause: that is told already, with what to do.
+            Some(_) => tracing::debug!("no socket in {} either ({error})", config.state_dir.display()),
+            None => tracing::warn!(
                 "status and retry cannot reach this daemon: no socket in {} ({error}); give the folder to the \
                  user of this program, or set state_dir",
                 config.state_dir.display()
-            );
+            ),
         })
         .ok();
     let Heard { shutdown, asked } = heard;

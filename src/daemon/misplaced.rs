@@ -16,6 +16,16 @@ pub enum Advice {
     /// It lies in the folder of a date or of a subject.
     #[error("move it into the folder of its session, such as {0:?}")]
     IntoSession(PathBuf),
+    /// It lies in the folder of a date, beside what is no session because of its number.
+    #[error(
+        "{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder, and move it in there"
+    )]
+    RenameSessionFirst(PathBuf),
+    /// It lies in the folder of a date that has no session.
+    #[error(
+        "there is no session in {0:?} yet, a folder of 1 to 3 digits such as 001; move it into its session when that is there"
+    )]
+    NoSessionYet(PathBuf),
     /// It lies in a folder inside this session.
     #[error("move it into the folder of its session, {0:?}")]
     IntoThisSession(PathBuf),
@@ -33,8 +43,13 @@ pub(super) fn advise(layout: &Layout, folder: &Path, place: Place) -> Advice {
         Place::NoSuchDate => Advice::RenameDate(folder.to_owned()),
         Place::Session => Advice::IntoThisSession(folder.to_owned()),
         Place::Date => {
-            let session = last_child(layout, folder, place, Place::Session);
-            Advice::IntoSession(session.unwrap_or_else(|| folder.join("001")))
+            if let Some(session) = last_child(layout, folder, place, Place::Session) {
+                return Advice::IntoSession(session);
+            }
+            match misnumbered(folder) {
+                Some(session) => Advice::RenameSessionFirst(session),
+                None => Advice::NoSessionYet(folder.to_owned()),
+            }
         }
         Place::Above(_) => {
             if let Some(date) = last_child(layout, folder, place, Place::Date) {
@@ -54,6 +69,15 @@ fn last_child(layout: &Layout, folder: &Path, place: Place, wanted: Place) -> Op
     let names = entries.map(|entry| entry.file_name());
     let last = names.filter(|name| layout.child(place, name) == Some(wanted)).max()?;
     Some(folder.join(last))
+}
+
+/// The last by name of a date's folders that were meant to be sessions: numbers, with more digits than three.
+fn misnumbered(date: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(date).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let names = folders.map(|entry| entry.file_name());
+    let last = names.filter(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)).max()?;
+    Some(date.join(last))
 }
 
 /// A folder that was meant to be a date (`20240501`), which this folder is or in which it lies as a number.
