@@ -246,9 +246,13 @@ async fn echo(status: &'static str) -> String {
             tokio::spawn(async move {
                 let mut request = vec![0; 64 * 1024];
                 let n = stream.read(&mut request).await.unwrap_or(0);
-                let body = json!({"detail": String::from_utf8_lossy(&request[..n])}).to_string();
-                let head =
-                    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close");
+                let heard = String::from_utf8_lossy(&request[..n]).into_owned();
+                let body = json!({"detail": &heard}).to_string();
+                let in_one_line = heard.replace(['\r', '\n', ' '], "_");
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                     location: http://u@x.org/{in_one_line}?{in_one_line}\r\nsunset: {in_one_line}"
+                );
                 let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 let _ = stream.write_all(answer.as_bytes()).await;
             });
@@ -267,7 +271,7 @@ async fn a_server_that_repeats_the_login_does_not_bring_it_into_the_log() {
         format!("  password_file: {}\n", password.display()),
         format!("  token_file: {}\n", token.display()),
     ];
-    for status in ["400 Bad Request", "500 Internal Server Error", "403 Forbidden"] {
+    for status in ["400 Bad Request", "500 Internal Server Error", "403 Forbidden", "302 Found"] {
         let url = echo(status).await;
         for way in &ways {
             let config = place.configuration(way);

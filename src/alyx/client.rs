@@ -25,6 +25,8 @@ use super::retry::{Decision, Repeat, RetryPolicy};
 
 /// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
 const LARGEST_ANSWER: usize = 64 << 20;
+/// So many different notices of a server are told.
+const MOST_NOTICES: usize = 20;
 /// The most pages of one list that are followed.
 const MOST_PAGES: usize = 10_000;
 
@@ -392,11 +394,17 @@ impl Client {
     }
 
     pub(super) async fn read_answer(&self, mut response: reqwest::Response, what: &str) -> Reply {
-        self.tell_notices(response.headers(), what);
+        self.tell_notices(response.headers(), what).await;
         let text =
             |name| response.headers().get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
         let retry_after = text("retry-after").and_then(parse_retry_after);
-        let location = text("location").map(str::to_owned);
+        let location = match text("location") {
+            // What follows a ? is for a browser, and may be what was sent.
+            Some(to) => {
+                Some(self.text_without_secrets(to.split(['?', '#']).next().unwrap_or_default()).await)
+            }
+            None => None,
+        };
         let status = response.status().as_u16();
         let mut body = Vec::new();
         loop {
@@ -426,10 +434,15 @@ impl Client {
     }
 
     /// Notices of the server's owners to people: each is told once.
-    fn tell_notices(&self, headers: &reqwest::header::HeaderMap, what: &str) {
+    async fn tell_notices(&self, headers: &reqwest::header::HeaderMap, what: &str) {
         for name in ["alyx-api-notice", "deprecation", "sunset"] {
             let Some(text) = headers.get(name).and_then(|v| v.to_str().ok()) else { continue };
-            let is_new = self.shared.told.lock().is_ok_and(|mut told| told.insert(format!("{name}: {text}")));
+            let text = self.text_without_secrets(text).await;
+            // A server that says something else each time is not listened to for ever.
+            let is_new =
+                self.shared.told.lock().is_ok_and(|mut told| {
+                    told.len() < MOST_NOTICES && told.insert(format!("{name}: {text}"))
+                });
             if is_new {
                 tracing::warn!(request = what, notice = text, "Alyx says ({name}): {text}");
             }

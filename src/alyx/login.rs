@@ -167,6 +167,12 @@ impl Client {
         }
     }
 
+    /// As [`Client::without_secrets`], for a text.
+    pub(super) async fn text_without_secrets(&self, text: &str) -> String {
+        let bytes = self.without_secrets(text.as_bytes().to_vec()).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// An answer with password and token blanked, as they are and as they travel in a form.
     pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
         let mut secrets = Vec::new();
