@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
-use common::{Alyx, Rig};
+use common::{Alyx, Rig, until};
 use program::{Configuration, Program, program};
 
 fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
@@ -204,6 +204,26 @@ async fn stopped_while_a_session_is_created_it_waits_for_the_answer() {
     daemon.wait_for("created=false");
     assert_eq!(alyx.control().sessions().len(), 1);
     daemon.stop();
+}
+
+/// What waits for its turn has not been sent, and nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_while_a_creation_waits_for_its_turn_it_ends_at_once_and_makes_none() {
+    // One of these is the number of requests before the creation.
+    for requests in 3..=9 {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+        let config = configuration(&alyx, &rig, "");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let text = text.replacen("alyx:\n", &format!("alyx:\n  max_requests_per_minute: {requests}\n"), 1);
+        std::fs::write(&config, text).unwrap();
+        let daemon = Program::start(program().arg("run").arg("--config").arg(&config));
+        until("all turns are taken", || alyx.control().count_requests() == requests);
+        let made = alyx.control().sessions().len();
+        let said = daemon.stop();
+        assert!(!said.iter().any(|line| line.contains("did not stop in time")), "{requests}: {said:#?}");
+        assert_eq!(alyx.control().sessions().len(), made, "{requests}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,7 +119,13 @@ pub(super) struct Call<'a> {
     pub(super) query: Query<'a>,
     pub(super) body: Option<&'a Value>,
     pub(super) repeat: Repeat,
+    /// The first time it is sent, its turn has come.
+    pub(super) turn: Option<Turn>,
 }
+
+/// The turn of one request that has been waited for: the request goes out at once.
+#[derive(Debug)]
+pub struct Turn(());
 
 /// The query of a request.
 pub(super) enum Query<'a> {
@@ -130,7 +136,14 @@ pub(super) enum Query<'a> {
 
 impl<'a> Call<'a> {
     pub(super) fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, query: Query::Pairs(&[]), body: None, repeat: Repeat::Harmless }
+        Self {
+            method: Method::GET,
+            path,
+            query: Query::Pairs(&[]),
+            body: None,
+            repeat: Repeat::Harmless,
+            turn: None,
+        }
     }
 
     fn what(&self) -> String {
@@ -284,7 +297,7 @@ impl Client {
     }
 
     /// Sends a request until it is answered for good, and returns the JSON of its success.
-    pub(super) async fn send(&self, call: Call<'_>) -> Result<Value, Error> {
+    pub(super) async fn send(&self, mut call: Call<'_>) -> Result<Value, Error> {
         let shared = &*self.shared;
         let what = call.what();
         let mut attempt = 0;
@@ -292,6 +305,9 @@ impl Client {
         loop {
             let (token, generation) = self.token(0).await?;
             attempt += 1;
+            if call.turn.take().is_none() {
+                self.wait_for_turn().await;
+            }
             let reply = self.once(&call, Some(&token)).await;
             if let Reply::Answer(answer) = &reply
                 && answer.is_dead_token()
@@ -329,6 +345,17 @@ impl Client {
         }
     }
 
+    /// Waits until a request may go out, with its login. For a request that has to be seen to its end once it is sent:
+    /// whoever gives up before has sent nothing.
+    ///
+    /// # Errors
+    /// Those of the login.
+    pub async fn turn(&self) -> Result<Turn, Error> {
+        self.token(0).await?;
+        self.wait_for_turn().await;
+        Ok(Turn(()))
+    }
+
     /// Keeps to our own pace and to what the server asked for.
     pub(super) async fn wait_for_turn(&self) {
         let turn =
@@ -344,7 +371,6 @@ impl Client {
     }
 
     async fn once(&self, call: &Call<'_>, token: Option<&SecretString>) -> Reply {
-        self.wait_for_turn().await;
         let mut url = format!("{}{}", self.shared.base, call.path);
         if let Query::Raw(query) = call.query {
             url.push('?');

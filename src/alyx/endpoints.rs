@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::client::{Call, Client, segment, typed};
+use super::client::{Call, Client, Turn, segment, typed};
 use super::error::{Error, ProtectedFile};
 use super::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use super::records::{
@@ -157,7 +157,22 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn create_session(&self, request: &SessionRequest) -> Result<SessionRecord, Error> {
-        self.write(Method::POST, "/sessions", request, Repeat::MakesAnother).await
+        self.create_session_in_turn(request, self.turn().await?).await
+    }
+
+    /// The same, with a turn that has been waited for.
+    ///
+    /// # Errors
+    /// Those of [`Client::create_session`].
+    pub async fn create_session_in_turn(
+        &self,
+        request: &SessionRequest,
+        turn: Turn,
+    ) -> Result<SessionRecord, Error> {
+        let (what, body) = written(&Method::POST, "/sessions", request)?;
+        let (body, repeat, turn) = (Some(&body), Repeat::MakesAnother, Some(turn));
+        let call = Call { method: Method::POST, body, repeat, turn, ..Call::get("/sessions") };
+        typed(self.send(call).await?, &what)
     }
 
     /// Changes the given fields of a session and leaves the others as they are.
@@ -311,9 +326,15 @@ impl Client {
         request: &impl serde::Serialize,
         repeat: Repeat,
     ) -> Result<T, Error> {
-        let what = format!("{method} {path}");
-        let body = serde_json::to_value(request).map_err(|e| Error::Options(format!("{what}: {e}")))?;
+        let (what, body) = written(&method, path, request)?;
         let answer = self.send(Call { method, body: Some(&body), repeat, ..Call::get(path) }).await?;
         typed(answer, &what)
     }
+}
+
+/// What a request is called, and its body.
+fn written(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<(String, Value), Error> {
+    let what = format!("{method} {path}");
+    let body = serde_json::to_value(request).map_err(|e| Error::Options(format!("{what}: {e}")))?;
+    Ok((what, body))
 }

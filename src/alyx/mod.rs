@@ -21,7 +21,7 @@ mod server_look;
 mod token_store;
 
 pub use auth::Credentials;
-pub use client::{Client, ClientOptions, Timeouts};
+pub use client::{Client, ClientOptions, Timeouts, Turn};
 pub(crate) use client::{chain, connections, random};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};

@@ -143,12 +143,14 @@ impl RegistrationClient {
         mut turn: OwnedMutexGuard<Pending>,
     ) -> Result<SessionRecord, Error> {
         let (client, session) = (self.clone(), path.relative());
+        // Here it may still be dropped; and the time from which on it is under way is that of its sending.
+        let due = self.alyx().turn().await?;
         let creating = self.creations().under_way.spawn(async move {
             let now = Timestamp::now();
             *turn = Some(now);
             let name = session.clone();
             client.creations().remember(move |memory| memory.begin(&name, now)).await;
-            let result = client.alyx().create_session(&request).await;
+            let result = client.alyx().create_session_in_turn(&request, due).await;
             if is_settled(&result) {
                 *turn = None;
                 client.creations().remember(move |memory| memory.end(&session)).await;
