@@ -249,7 +249,7 @@ fn without_a_daemon_and_without_a_ledger_there_is_an_answer_all_the_same() {
     assert_eq!(say(&["retry", "--all"]), 1);
     assert_eq!(say(&["forget", "a/2024-05-01/001"]), 1);
     assert_eq!(say(&["retry"]), 2);
-    let alone = program().arg("retry").output().unwrap();
+    let alone = output(program().arg("retry"));
     assert!(String::from_utf8_lossy(&alone.stderr).contains("<SESSION|--all>"), "{alone:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking leaves nothing behind");
 }
