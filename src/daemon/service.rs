@@ -57,7 +57,7 @@ const READING_AHEAD: usize = 16;
 /// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
 const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
 /// How often the progress is looked at where no systemd wants a sign of life: three times within this.
-const SIGN_WITHIN: Duration = Duration::from_secs(30);
+const SIGN_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the daemon tells whoever runs it inside another program.
 #[derive(Debug)]
