@@ -1,7 +1,7 @@
 //! The client: sends one request at a time with a token, a deadline, and as much patience as is safe.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,13 +15,15 @@ use tokio::time::Instant;
 
 use super::auth::{Credentials, TokenState};
 use super::authorities::{advice, authorities};
+use super::call::{Call, Query, Turn, typed};
 use super::error::Error;
 use super::observer::{Exchange, Observer};
 use super::one_settings::is_plain;
+use super::options::{ClientOptions, Timeouts};
 use super::pace::Pace;
 use super::page::Page;
 use super::reply::{Answer, Reply};
-use super::retry::{Decision, Repeat, RetryPolicy};
+use super::retry::Decision;
 
 /// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -29,59 +31,6 @@ const LARGEST_ANSWER: usize = 64 << 20;
 const MOST_NOTICES: usize = 20;
 /// The most pages of one list that are followed.
 const MOST_PAGES: usize = 10_000;
-
-/// How long to wait for the server.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For the connection, TLS included.
-    pub connect: Duration,
-    /// For a whole request, from the connection to the last byte of the answer.
-    pub request: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(5), request: Duration::from_secs(60) }
-    }
-}
-
-/// What a [`Client`] needs to know.
-#[derive(Debug, Clone)]
-pub struct ClientOptions {
-    /// Address of the database, such as `https://alyx.example.org`; a path after the host is kept.
-    pub url: String,
-    /// How to log in.
-    pub credentials: Credentials,
-    /// A file with certificates of authorities (PEM) that are believed beside those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// How long to wait.
-    pub timeouts: Timeouts,
-    /// How often to send.
-    pub retry: RetryPolicy,
-    /// The most requests a minute; `None`: no limit of our own.
-    pub max_requests_per_minute: Option<u32>,
-    /// Folder in which the token that a password buys is kept for the next start, readable by its owner only.
-    /// `None`: each start logs in.
-    pub token_folder: Option<PathBuf>,
-    /// Hears of every request.
-    pub observer: Option<Arc<dyn Observer>>,
-}
-
-impl ClientOptions {
-    /// Default time-outs and patience.
-    pub fn new(url: impl Into<String>, credentials: Credentials) -> Self {
-        Self {
-            url: url.into(),
-            credentials,
-            ca_file: None,
-            timeouts: Timeouts::default(),
-            retry: RetryPolicy::default(),
-            max_requests_per_minute: None,
-            token_folder: None,
-            observer: None,
-        }
-    }
-}
 
 /// A connection to one Alyx database as one user. Cheap to clone: clones share token and connections.
 #[derive(Clone)]
@@ -109,62 +58,6 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("url", &self.shared.base).finish_non_exhaustive()
     }
-}
-
-/// One request, as often as it is sent.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
-    /// Path below the base URL, with a leading slash; every variable part already encoded by [`segment`].
-    pub(super) path: &'a str,
-    pub(super) query: Query<'a>,
-    pub(super) body: Option<&'a Value>,
-    pub(super) repeat: Repeat,
-    /// The first time it is sent, its turn has come.
-    pub(super) turn: Option<Turn>,
-}
-
-/// The turn of one request that has been waited for: the request goes out at once.
-#[derive(Debug)]
-pub struct Turn(());
-
-/// The query of a request.
-pub(super) enum Query<'a> {
-    Pairs(&'a [(&'a str, String)]),
-    /// As the server wrote it in a page's `next`.
-    Raw(&'a str),
-}
-
-impl<'a> Call<'a> {
-    pub(super) fn get(path: &'a str) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            query: Query::Pairs(&[]),
-            body: None,
-            repeat: Repeat::Harmless,
-            turn: None,
-        }
-    }
-
-    fn what(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-}
-
-/// A name as one segment of a URL's path: everything but unreserved characters is percent-encoded.
-///
-/// A subject called `a/b` must not reach another endpoint. `.` and `..` mean folders even when encoded (the URL
-/// standard says so), so whoever takes names from people has to keep those out: see `find_member`.
-pub(super) fn segment(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 impl Client {
@@ -499,12 +392,6 @@ pub(crate) fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<
     http.build().map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))
 }
 
-/// Reads a value as a record.
-pub(super) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
-    serde_json::from_value(value)
-        .map_err(|e| Error::NotAlyx { what: what.to_owned(), reason: format!("unexpected record: {e}") })
-}
-
 /// `Retry-After` in seconds. The form with a date is not used by Alyx and is ignored.
 fn parse_retry_after(text: &str) -> Option<Duration> {
     let seconds: f64 = text.trim().parse().ok()?;
@@ -535,13 +422,6 @@ pub(crate) fn random() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_cannot_leave_its_segment_of_the_path() {
-        assert_eq!(segment("KS014"), "KS014");
-        assert_eq!(segment("a/b?c#d e"), "a%2Fb%3Fc%23d%20e");
-        assert_eq!(segment("SWC_0.1"), "SWC_0.1");
-    }
 
     #[test]
     fn an_address_that_is_none_is_refused_before_anything_is_sent() {

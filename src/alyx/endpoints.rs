@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::client::{Call, Client, Turn, segment, typed};
+use super::call::{Call, Turn, segment, typed};
+use super::client::Client;
 use super::error::{Error, ProtectedFile};
 use super::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use super::records::{

@@ -6,7 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::auth::{Credentials, TokenState};
-use super::client::{Call, Client, random};
+use super::call::Call;
+use super::client::{Client, random};
 use super::error::{Error, LOGIN};
 use super::reply::Reply;
 use super::retry::{Decision, Repeat};

@@ -5,6 +5,7 @@
 
 mod auth;
 mod authorities;
+mod call;
 mod client;
 mod endpoints;
 mod error;
@@ -12,6 +13,7 @@ mod login;
 mod measurement_records;
 mod observer;
 mod one_settings;
+mod options;
 mod pace;
 mod page;
 mod records;
@@ -21,13 +23,15 @@ mod server_look;
 mod token_store;
 
 pub use auth::Credentials;
-pub use client::{Client, ClientOptions, Timeouts, Turn};
+pub use call::Turn;
+pub use client::Client;
 pub(crate) use client::{chain, connections, random};
 pub use endpoints::{Endpoint, SessionSearch};
 pub use error::{Error, NextStep, ProtectedFile};
 pub use measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 pub use observer::{Exchange, Observer};
 pub use one_settings::{OneSettings, OneSettingsError, one_key};
+pub use options::{ClientOptions, Timeouts};
 pub use records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
