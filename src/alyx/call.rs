@@ -65,13 +65,24 @@ pub(super) fn segment(name: &str) -> String {
 
 /// Reads a value as a record.
 pub(super) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
-    serde_json::from_value(value)
-        .map_err(|e| Error::NotAlyx { what: what.to_owned(), reason: format!("unexpected record: {e}") })
+    serde_json::from_value(value).map_err(|error| {
+        // What follows a quotation mark is the server's own text, which may repeat anything.
+        let said = error.to_string();
+        let reason = format!("unexpected record: {}", said.split('"').next().unwrap_or_default().trim_end());
+        Error::NotAlyx { what: what.to_owned(), reason }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_that_is_none_is_told_without_what_stands_in_it() {
+        let told = |value: Value| typed::<u32>(value, "GET /x").unwrap_err().to_string();
+        assert!(told("secret".into()).contains("invalid type: string)"), "{}", told("secret".into()));
+        assert!(told(Value::Null).contains("invalid type: null, expected u32"), "{}", told(Value::Null));
+    }
 
     #[test]
     fn a_name_cannot_leave_its_segment_of_the_path() {

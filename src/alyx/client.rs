@@ -45,6 +45,8 @@ pub(super) struct Shared {
     /// Those in use: the first ones are in the options.
     pub(super) credentials: std::sync::RwLock<Credentials>,
     pub(super) token: Mutex<TokenState>,
+    /// The tokens that requests on their way may carry: the one in use and the one before it.
+    pub(super) carried: std::sync::Mutex<Vec<SecretString>>,
     pub(super) username: OnceCell<String>,
     /// After a 429 everybody waits, not only the request that met it: the limit is per user.
     pub(super) not_before: Arc<std::sync::Mutex<Option<Instant>>>,
@@ -98,6 +100,7 @@ impl Client {
                 credentials: std::sync::RwLock::new(options.credentials.clone()),
                 options,
                 token: Mutex::default(),
+                carried: std::sync::Mutex::default(),
                 username: OnceCell::new(),
                 not_before: Arc::default(),
                 ended: AtomicU64::new(0),

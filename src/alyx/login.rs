@@ -100,6 +100,10 @@ impl Client {
                 }
             }
         };
+        let mut carried = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        carried.truncate(1);
+        carried.insert(0, token.clone());
+        drop(carried);
         state.replace(token.clone());
         Ok((token, state.generation))
     }
@@ -178,9 +182,8 @@ impl Client {
     pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
         let mut secrets = Vec::new();
         let password = self.credentials().secret().cloned();
-        // Whoever logs in holds the lock, and has no token yet.
-        let token = self.shared.token.try_lock().ok().and_then(|state| state.token.clone());
-        for secret in [password, token].into_iter().flatten() {
+        let tokens = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for secret in password.into_iter().chain(tokens) {
             let plain = secret.expose_secret();
             let encoded = reqwest::Url::parse_with_params("http://x", [("s", plain)]).ok();
             let encoded =
@@ -198,5 +201,24 @@ impl Client {
             text = text.replace(secret, "***");
         }
         text.into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::alyx::{Client, ClientOptions, Credentials};
+
+    #[tokio::test]
+    async fn an_answer_that_repeats_the_token_is_blanked_also_while_somebody_logs_in() {
+        let token = "0123456789abcdef0123456789abcdef01234567";
+        let login = Credentials::Token { username: None, token: token.into() };
+        let client = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
+        client.login().await.unwrap();
+        let newer = "76543210fedcba9876543210fedcba9876543210";
+        client.replace_credentials(Credentials::Token { username: None, token: newer.into() }).await;
+        client.login().await.unwrap();
+        let _logging_in = client.shared.token.lock().await;
+        let told = client.text_without_secrets(&format!("you sent {token}, then {newer}")).await;
+        assert_eq!(told, "you sent ***, then ***");
     }
 }
