@@ -1,5 +1,6 @@
 //! What a root's watch has told, so that it tells troubles once and flags as gone only if they were told.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -80,8 +81,10 @@ impl Told {
             WatchTrouble::Problem(problem) => (problem_key(problem), Some(Found::of(problem))),
             other => (other.to_string(), None),
         };
-        let obstacle = trouble.is_obstacle().then(|| trouble.to_string());
-        if self.troubles.insert(key, Lasting { found, obstacle }).is_none() {
+        // One that lasts keeps its words, though the advice may be another one tomorrow: else it would be news each day.
+        if let Entry::Vacant(new) = self.troubles.entry(key) {
+            let obstacle = trouble.is_obstacle().then(|| trouble.to_string());
+            new.insert(Lasting { found, obstacle });
             self.tell(Sighted::Trouble(trouble));
         }
     }
@@ -157,5 +160,32 @@ fn problem_key(problem: &ScanProblem) -> String {
     match problem {
         ScanProblem::Misplaced { flag, .. } => format!("misplaced {flag:?}"),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::misplaced::Advice;
+
+    #[tokio::test]
+    async fn a_misplaced_flag_is_one_obstacle_also_when_it_might_be_moved_elsewhere_tomorrow() {
+        let (sightings, mut told_of) = tokio::sync::mpsc::unbounded_channel();
+        let mut told = Told::new(sightings, []);
+        let misplaced = |session: &str| {
+            let (flag, advice) = ("/data/KS014/create_me.flag".into(), Advice::IntoSession(session.into()));
+            WatchTrouble::Problem(ScanProblem::Misplaced { flag, advice })
+        };
+        let mut texts = Vec::new();
+        for session in ["/data/KS014/2024-05-01/001", "/data/KS014/2024-05-02/001"] {
+            told.trouble(misplaced(session));
+            told.tell_obstacles(Path::new("/data"));
+        }
+        while let Ok(sighted) = told_of.try_recv() {
+            if let Sighted::Obstacles { obstacles, .. } = sighted {
+                texts.push(obstacles);
+            }
+        }
+        assert!(matches!(&texts[..], [only] if only.len() == 1), "{texts:?}");
     }
 }
