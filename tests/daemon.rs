@@ -26,6 +26,16 @@ fn once(method: &str, path: &str, fault: Fault) -> FaultRule {
     FaultRule { method: Some(method.into()), path_prefix: path.into(), times: 1, fault }
 }
 
+/// Busy, and not to be asked again in this life.
+fn asks_for_centuries() -> Fault {
+    Fault::Status {
+        code: 503,
+        body: "busy".into(),
+        content_type: "text/plain".into(),
+        retry_after: Some(1_000_000_000),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_that_were_there_and_flags_that_come_are_registered() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
@@ -286,6 +296,48 @@ async fn a_dead_server_costs_one_warning_and_its_return_is_told() {
     assert_eq!(said.iter().filter(|line| line.contains("Alyx is away")).count(), 1, "{said:#?}");
     // Where not even the login works it is no session's failure.
     assert!(!said.iter().any(|line| line.contains("not registered")), "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_centuries_of_patience_is_asked_again_within_the_longest_wait() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+    let everything =
+        FaultRule { method: None, path_prefix: String::new(), times: usize::MAX, fault: Fault::Html(502) };
+    alyx.control().add_fault(everything);
+    let mut daemon = daemon(&alyx, &rig, "");
+    daemon.wait_for("Alyx is away");
+    // The probe meets this one; after it the server is well.
+    alyx.control().clear_faults();
+    alyx.control().add_fault(FaultRule {
+        method: None,
+        path_prefix: String::new(),
+        times: 1,
+        fault: asks_for_centuries(),
+    });
+    daemon.wait_for("Alyx is back");
+    daemon.wait_for("registered session");
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_touched_while_alyx_is_away_makes_it_ask_at_once() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let flag = session.file("alf/spikes.times.npy", "abc").flag();
+    alyx.control().add_fault(FaultRule {
+        method: None,
+        path_prefix: String::new(),
+        times: 1,
+        fault: asks_for_centuries(),
+    });
+    // The longest wait is a day: only the touch can end it within the time of a test.
+    let mut daemon = daemon(&alyx, &rig, "retry:\n  initial: 1 d\n  max: 1 d\n");
+    daemon.wait_for("Alyx is away");
+    std::fs::write(&flag, "").unwrap();
+    daemon.wait_for("Alyx is back");
+    daemon.wait_for("registered session");
+    daemon.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -361,6 +361,7 @@ impl Service {
                             if sighting == Sighting::RunsAgain { " while its session runs" } else { "" };
                         tracing::info!(session, "flag touched{runs}: the session is looked at again");
                         self.repeats.is_over(&cause_prefix(&path));
+                        self.ask_at_once(now);
                         if let Some(note) = self.notes.get_mut(&path) {
                             (note.stamp, note.failure, note.told_changing, note.changed_times) =
                                 (stamp, None, false, 0);

@@ -102,9 +102,7 @@ impl Service {
                 refused.look_at = Some(now.instant);
             }
         }
-        if self.probe_at.is_some() {
-            self.probe_at = Some(now.instant);
-        }
+        self.ask_at_once(now);
         count
     }
 

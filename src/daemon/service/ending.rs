@@ -154,10 +154,9 @@ impl Service {
             self.answered(now);
         }
         let (outcome, word, at) = match error.next_step() {
-            NextStep::TryAgain { after } => {
+            step @ NextStep::TryAgain { .. } => {
                 let wait = self.options.retry.delay(attempt.attempt, alyx::random());
-                // A server or proxy that asks for a year is not believed.
-                let after = after.unwrap_or_default().min(self.options.retry.max);
+                let after = self.asked_to_wait(step).unwrap_or_default();
                 let at = now.instant + wait.max(after);
                 (Outcome::Retry { at }, "retry", at)
             }

@@ -48,13 +48,26 @@ impl Service {
         });
     }
 
+    /// How long the server asks to wait (`Retry-After`), at most the longest wait of the configuration: a server or
+    /// proxy that asks for a year is not believed. Every wait that a server asks for comes through here.
+    pub(super) fn asked_to_wait(&self, step: NextStep) -> Option<Duration> {
+        match step {
+            NextStep::TryAgain { after } => after.map(|after| after.min(self.options.retry.max)),
+            _ => None,
+        }
+    }
+
+    /// Asks Alyx at once whether it is back: somebody has touched a flag, or typed `retry`.
+    pub(super) fn ask_at_once(&mut self, now: Now) {
+        if self.probe_at.is_some() {
+            self.probe_at = Some(now.instant);
+        }
+    }
+
     /// The server may be away. Returns whether that has been told for all sessions.
     pub(super) fn away(&mut self, error: &Error, now: Now) -> bool {
         let certain = matches!(error, Error::Alyx(error) if error.concerns_all());
-        let after = match error.next_step() {
-            NextStep::TryAgain { after } => after,
-            _ => None,
-        };
+        let after = self.asked_to_wait(error.next_step());
         if certain && !self.outage.is_on() {
             self.begins(error, after, now);
             return true;
@@ -74,7 +87,6 @@ impl Service {
 
     /// Alyx is away, beyond doubt.
     fn begins(&mut self, error: &Error, after: Option<Duration>, now: Now) {
-        let after = after.map(|after| after.min(self.options.retry.max));
         let Verdict::Begins(at) = self.outage.failed(now.instant, true, after, alyx::random()) else {
             return;
         };
@@ -94,10 +106,7 @@ impl Service {
         match answer {
             Err(error) if error.is_outage() => {
                 tracing::debug!("Alyx is still away: {error}");
-                let after = match error.next_step() {
-                    NextStep::TryAgain { after } => after,
-                    _ => None,
-                };
+                let after = self.asked_to_wait(error.next_step());
                 if self.outage.is_on() {
                     if let Verdict::GoesOn(at) = self.outage.failed(now.instant, true, after, alyx::random())
                     {
