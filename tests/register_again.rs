@@ -356,6 +356,29 @@ async fn records_keep_the_order_of_the_files_across_batches_moves_and_gaps() {
 }
 
 #[tokio::test]
+async fn a_session_folder_without_leading_zeros_keeps_its_name_in_the_paths_of_its_files() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    for number in ["7", "08", "009"] {
+        let day = rig.session("cortexlab", "KS014");
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/{}/{number}", day.date()));
+        session.file(ORIGINAL, "a").flag();
+        session.register(&alyx.client(), &with_files()).await.unwrap();
+        let datasets = alyx.datasets(&session).await;
+        let on_disk = format!("KS014/{}/{number}/{ORIGINAL}", session.date());
+        assert!(!datasets[0].file_records.is_empty());
+        for record in &datasets[0].file_records {
+            assert_eq!(record.other["relative_path"], on_disk);
+        }
+        // Once more: the same session, and the same records.
+        session.flag();
+        let done = session.register(&alyx.client(), &with_files()).await.unwrap();
+        assert!(!done.created);
+        let files = datasets[0].file_records.len();
+        assert_eq!(alyx.datasets(&session).await[0].file_records.len(), files);
+    }
+}
+
+#[tokio::test]
 async fn python_s_defaults_revise_in_every_verb_of_the_library() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = protected(&alyx, &rig).await;

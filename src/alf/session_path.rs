@@ -230,9 +230,12 @@ impl SessionPath {
         self.number
     }
 
-    /// `subject/YYYY-MM-DD/NNN`: the `path` of a `POST /register-file`, and the name of the session in logs.
+    /// `subject/YYYY-MM-DD/N` with the number's folder as it is on disk (`1`, `01` or `001`): the `path` of a
+    /// `POST /register-file`. Alyx keeps it in the file records as it is sent, so it must name the folder that exists
+    /// (as ONE's `register_files` does). For a name of the session, use [`Display`](fmt::Display).
     pub fn relative(&self) -> String {
-        format!("{}/{}/{:03}", self.subject, self.date, self.number)
+        let number = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("{}/{}/{number}", self.subject, self.date)
     }
 }
 
@@ -248,9 +251,10 @@ fn looks_like_session(folder: &Path) -> bool {
     !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) && is_loose_date(date)
 }
 
+/// `subject/YYYY-MM-DD/NNN`: the name of the session in logs, the same for a folder `1` and a folder `001`.
 impl fmt::Display for SessionPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.relative())
+        write!(f, "{}/{}/{:03}", self.subject, self.date, self.number)
     }
 }
 
@@ -290,11 +294,15 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_padded_and_the_folder_kept() {
-        let session = parse("/d/m/2024-05-01/1").unwrap();
-        assert_eq!(session.relative(), "m/2024-05-01/001");
-        assert_eq!(session.folder(), Path::new("/d/m/2024-05-01/1"));
-        assert_eq!(session.to_string(), session.relative());
+    fn the_name_pads_the_number_and_the_path_keeps_it_as_it_is_on_disk() {
+        for (folder, relative) in
+            [("1", "m/2024-05-01/1"), ("01", "m/2024-05-01/01"), ("001", "m/2024-05-01/001")]
+        {
+            let session = parse(&format!("/d/m/2024-05-01/{folder}")).unwrap();
+            assert_eq!(session.relative(), relative);
+            assert_eq!(session.folder(), Path::new("/d/m/2024-05-01").join(folder));
+            assert_eq!(session.to_string(), "m/2024-05-01/001");
+        }
     }
 
     #[test]

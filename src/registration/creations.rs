@@ -74,7 +74,7 @@ impl Creations {
                     Arc::strong_count(turn) > 1 || turn.try_lock().map_or(true, |pending| pending.is_some())
                 });
             }
-            Arc::clone(turns.entry(path.relative()).or_default())
+            Arc::clone(turns.entry(path.to_string()).or_default())
         };
         turn.lock_owned().await
     }
@@ -128,7 +128,7 @@ impl RegistrationClient {
         if pending.is_none()
             && let Some(memory) = self.creations().memory.get().cloned()
         {
-            let session = path.relative();
+            let session = path.to_string();
             *pending = tokio::task::spawn_blocking(move || memory.begun(&session)).await.ok().flatten();
         }
         pending.map_or(Duration::ZERO, |begun| still_open(begun, Timestamp::now(), at_most).min(ASK_EVERY))
@@ -142,7 +142,7 @@ impl RegistrationClient {
         request: SessionRequest,
         mut turn: OwnedMutexGuard<Pending>,
     ) -> Result<SessionRecord, Error> {
-        let (client, session) = (self.clone(), path.relative());
+        let (client, session) = (self.clone(), path.to_string());
         // Here it may still be dropped; and the time from which on it is under way is that of its sending.
         let due = self.alyx().turn().await?;
         let creating = self.creations().under_way.spawn(async move {
@@ -164,7 +164,7 @@ impl RegistrationClient {
     /// The session was found: nothing is pending any more.
     pub(super) async fn creation_found(&self, path: &SessionPath, mut turn: OwnedMutexGuard<Pending>) {
         if turn.take().is_some() {
-            let session = path.relative();
+            let session = path.to_string();
             self.creations().remember(move |memory| memory.end(&session)).await;
         }
     }

@@ -146,7 +146,7 @@ class Stage:
         self.client, self.root, self.subject, self.alyx = client, root, subject, alyx
         self.scenes = {}
 
-    def session(self, scene, *files):
+    def session(self, scene, *files, number='001'):
         """A session with files that hold their names.
 
         Each has a day of its own: of several sessions of a day, Alyx makes one the parent of the others, and which one
@@ -154,9 +154,9 @@ class Stage:
         """
         day = f'{MONTH}-{len(self.scenes) + 1:02}'
         assert len(self.scenes) < 31, 'the month has no more days'
-        folder = self.root / LAB / 'Subjects' / self.subject / day / '001'
+        folder = self.root / LAB / 'Subjects' / self.subject / day / number
         folder.mkdir(parents=True)
-        self.scenes[(day, 1)] = scene
+        self.scenes[(day, int(number))] = scene
         self.write(folder, *files)
         return folder
 
@@ -191,6 +191,11 @@ def play(stage):
                            'raw_behavior_data/_iblrig_taskData.raw.jsonable', 'alf/unknown.type.npy', 'notes.txt',
                            'alf/trials.intervals.exe', 'alf/a.trials.npy')
     client.register_session(folder)
+
+    for number in ('1', '02'):
+        folder = stage.session(f'a folder {number}', 'alf/spikes.times.npy', number=number)
+        client.register_session(folder)
+        client.register_session(folder)
 
     folder = stage.session('revisions in the tree', 'alf/spikes.times.npy', 'alf/#2024-05-02#/spikes.times.npy',
                            'alf/#v1#/spikes.clusters.npy')
