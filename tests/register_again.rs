@@ -378,6 +378,81 @@ async fn a_session_folder_without_leading_zeros_keeps_its_name_in_the_paths_of_i
     }
 }
 
+/// Revisions of one dataset, and their content.
+fn write_revisions(session: &Session, content: &str) {
+    for revision in ["", "#2024-03-01#/", "#2024-06-01#/", "#2024-06-01a#/"] {
+        session.file(&format!("alf/{revision}spikes.times.npy"), content);
+    }
+}
+
+/// Which revisions of a session's datasets are the default.
+async fn defaults(alyx: &Alyx, session: &Session) -> Vec<String> {
+    let datasets = alyx.datasets(session).await.into_iter();
+    datasets.filter(|d| d.default_dataset == Some(true)).map(|d| d.relative_path()).collect()
+}
+
+const LATEST: &str = "alf/#2024-06-01a#/spikes.times.npy";
+
+fn in_batches_of(alyx: &Alyx, batch_size: usize) -> alyx_registrar::registration::RegistrationClient {
+    let options = alyx_registrar::registration::RegistrationOptions { batch_size, ..Default::default() };
+    alyx_registrar::registration::RegistrationClient::new(alyx.alyx(), options)
+}
+
+#[tokio::test]
+async fn of_several_revisions_registered_together_the_latest_is_the_default() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    for batch_size in [1, 2, 3, 100] {
+        let session = rig.session("cortexlab", "KS014");
+        write_revisions(&session, "a");
+        session.file(OTHER, "a").flag();
+        session.register(&in_batches_of(&alyx, batch_size), &with_files()).await.unwrap();
+        assert_eq!(defaults(&alyx, &session).await, [LATEST, OTHER], "batches of {batch_size}");
+    }
+}
+
+#[tokio::test]
+async fn an_explicit_list_of_revisions_in_any_order_comes_back_in_that_order_with_the_latest_as_default() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    write_revisions(&session, "a");
+    let client = in_batches_of(&alyx, 2);
+    client.create_session(&session.folder, &SessionDetails::default()).await.unwrap();
+    let names = [LATEST, ORIGINAL, "alf/#2024-06-01#/spikes.times.npy", "alf/#2024-03-01#/spikes.times.npy"];
+    let files: Vec<PathBuf> = names.iter().map(|name| session.folder.join(name)).collect();
+    let done = client.register_files(&files, &RegisterFilesOptions::default()).await.unwrap();
+    let paths: Vec<String> = done.records.iter().flatten().map(|r| r.relative_path()).collect();
+    assert_eq!(paths, names);
+    assert_eq!(defaults(&alyx, &session).await, [LATEST]);
+}
+
+#[tokio::test]
+async fn an_older_revision_that_changes_does_not_become_the_default() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    write_revisions(&session, "a");
+    session.flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    // With the rest of the session, and alone.
+    session.file(ORIGINAL, "abc").flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    assert_eq!(defaults(&alyx, &session).await, [LATEST]);
+    session.file(ORIGINAL, "ab");
+    let alone = [session.folder.join(ORIGINAL)];
+    alyx.client().register_files(&alone, &RegisterFilesOptions::default()).await.unwrap();
+    assert_eq!(defaults(&alyx, &session).await, [LATEST]);
+}
+
+#[tokio::test]
+async fn a_changed_protected_original_becomes_the_default_in_its_new_revision() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = protected(&alyx, &rig).await;
+    session.file(LATEST, "a").flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    session.file(ORIGINAL, "abc").flag();
+    session.register(&alyx.client(), &policy(ProtectedPolicy::Revise)).await.unwrap();
+    assert_eq!(defaults(&alyx, &session).await, [revised(), OTHER.to_owned()]);
+}
+
 #[tokio::test]
 async fn python_s_defaults_revise_in_every_verb_of_the_library() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

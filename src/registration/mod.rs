@@ -41,6 +41,7 @@ mod new_session;
 mod orphans;
 mod outgoing;
 mod planned_session;
+mod posting_order;
 mod protected;
 mod refusal;
 mod send;

@@ -7,6 +7,7 @@ use super::client::RegistrationClient;
 use super::error::Error;
 use super::files::RegisterFilesOptions;
 use super::outgoing::{Home, Outgoing};
+use super::posting_order::{PostingOrder, has_other_revision, latest_last};
 use super::protected::{Move, ProtectedPolicy, plan, revise};
 use super::refusal::Halving;
 use super::session::Ensured;
@@ -49,6 +50,10 @@ pub(super) struct Sent {
     pub(super) n_unchanged: usize,
     /// How many files were posted.
     pub(super) n_posted: usize,
+    /// Files of which Alyx holds a later revision.
+    superseded: Vec<usize>,
+    /// Files that have moved, and are posted when the other revisions of their dataset are: they are the latest.
+    moved_last: Vec<usize>,
     /// What Alyx held before anything was posted, where it was asked.
     pub(super) held: Option<Vec<DatasetRecord>>,
 }
@@ -110,15 +115,22 @@ impl RegistrationClient {
         let username = self.alyx().username().await?;
         let before = self.holdings_before(held, options).await?.unwrap_or_default();
         let holdings = Holdings::of(&before);
-        let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = files
-            .iter()
-            .zip(sums)
-            .filter(|(file, sum)| !matches!(holdings.standing(file, sum, options), Standing::Same(_)))
-            .map(|(file, sum)| (file.clone(), sum.clone()))
-            .unzip();
+        let is_new = |(_, (file, sum)): &(usize, (&Outgoing, &Checksum))| {
+            !matches!(holdings.standing(file, sum, options), Standing::Same(_))
+        };
+        let to_post = files.iter().zip(sums).enumerate().filter(is_new).map(|(index, _)| index).collect();
+        let order = PostingOrder::of(files, to_post, &before);
+        let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let size = self.batch_size(|size| size.now());
-        let batches = files.chunks(size).zip(sums.chunks(size));
-        Ok(batches.map(|(files, sums)| home.request(files, sums, options, username)).collect())
+        let mut requests = Vec::new();
+        for (indices, options) in [(order.superseded, &no_default), (order.current, options)] {
+            for batch in indices.chunks(size) {
+                let kept = batch.iter().filter_map(|i| Some((files.get(*i)?.clone(), sums.get(*i)?.clone())));
+                let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = kept.unzip();
+                requests.push(home.request(&files, &sums, options, username));
+            }
+        }
+        Ok(requests)
     }
 
     /// Sends files of one session, batch by batch, except those that Alyx holds already.
@@ -143,13 +155,33 @@ impl RegistrationClient {
                 Standing::Incomplete(_) | Standing::Differs => to_post.push(index),
             }
         }
-        let mut rest = to_post.as_slice();
+        let known = sent.held.as_deref().unwrap_or_default();
+        let order = PostingOrder::of(&sent.files, to_post, known);
+        sent.superseded.clone_from(&order.superseded);
+        let no_default = RegisterFilesOptions { default: false, ..options.clone() };
+        self.post_all(home, held, &order.superseded, &mut sent, &no_default).await?;
+        self.post_all(home, held, &order.current, &mut sent, options).await?;
+        let mut moved = std::mem::take(&mut sent.moved_last);
+        latest_last(&sent.files, &mut moved);
+        self.post_all(home, held, &moved, &mut sent, options).await?;
+        Ok(sent)
+    }
+
+    /// Posts files in this order, batch by batch.
+    async fn post_all(
+        &self,
+        home: &Home,
+        held: &Held,
+        mut rest: &[usize],
+        sent: &mut Sent,
+        options: &RegisterFilesOptions,
+    ) -> Result<(), Error> {
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(self.batch_size(|size| size.now()).min(rest.len()));
-            self.post_batch(home, held, batch, &mut sent, options).await?;
+            self.post_batch(home, held, batch, sent, options).await?;
             rest = later;
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Posts one batch, as often as it takes to find the files that Alyx does not accept.
@@ -249,8 +281,10 @@ impl RegistrationClient {
                     sent.refused.push(ProtectedFile { file, ..protection.clone() });
                 }
                 Verdict::Move => {
+                    let is_one_of_several =
+                        sent.superseded.contains(&index) || has_other_revision(&sent.files, index);
                     self.move_away(home, index, protection, sent, today).await?;
-                    to_post.push(index);
+                    if is_one_of_several { &mut sent.moved_last } else { &mut to_post }.push(index);
                 }
             }
         }

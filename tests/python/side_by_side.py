@@ -28,6 +28,7 @@ MONTH = '2024-05'
 NEW_DAY = '2024-06-01'
 
 KEPT = 'a session that is there keeps what it has; the Python client resets it to the user who logs in and to midnight'
+LATEST = 'of revisions that are registered together, the latest is the default; with the Python client the last in its walk is'
 DELIBERATE = {
     ('again: a session', 'users'): KEPT,
     ('again: a session', 'start_time'): KEPT,
@@ -47,6 +48,8 @@ DELIBERATE = {
         'macOS leftovers and other hidden files are no datasets',
     ('leftovers, alf/my trials.intervals.npy', 'is there'):
         'a name with a space is no ALF name',
+    ('revisions in the tree, alf/#2024-05-02#/spikes.times.npy', 'default_dataset'): LATEST,
+    ('revisions in the tree, alf/spikes.times.npy', 'default_dataset'): LATEST,
     ('a time with an offset', 'start_time'):
         'it is converted to local time, which is what Alyx stores; the Python client sends it as it is',
 }
