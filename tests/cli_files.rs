@@ -210,13 +210,64 @@ async fn protected_files_are_told_then_moved_or_refused_as_typed() {
     let refused = verb(&alyx, &rig, &["register-files", &times, "--protected", "refuse"]).ends(1);
     refused.complains("protected on Alyx: alf/spikes.times.npy");
     assert!(std::path::Path::new(&times).exists());
-    let said = verb(&alyx, &rig, &["register-files", &times, "--json"]).ends(0).json();
+    let said =
+        verb(&alyx, &rig, &["register-files", &times, "--protected", "revise", "--json"]).ends(0).json();
     let to = said["moved"][0]["to"].as_str().unwrap();
     assert_eq!(
         (&said["moved"][0]["from"], std::fs::read_to_string(to).unwrap().as_str()),
         (&json!(times), "new")
     );
     assert!(!std::path::Path::new(&times).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_moves_a_protected_file_unless_it_is_asked_to_and_a_dry_run_shows_the_move() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (session, [times, clusters]) = ready(&alyx, &rig);
+    let said = verb(&alyx, &rig, &["register-files", &times, &clusters, "--json"]).ends(0).json();
+    assert!(alyx.control().protect_dataset(said["records"][0]["record"]["id"].as_str().unwrap()));
+    session.file("alf/spikes.times.npy", "new");
+    let flag = session.flag();
+    let before = snapshot(&rig.root());
+
+    let (folder, root) = (word(&session.folder), rig.root());
+    let today = jiff::Zoned::now().date();
+    let to = session.folder.join(format!("alf/#{today}#/spikes.times.npy"));
+    let move_of = json!([{"from": times, "to": to.to_string_lossy()}]);
+    let commands: [&[&str]; 3] = [
+        &["register-files", &times, &clusters],
+        &["register-session", folder],
+        &["create-sessions", word(&root), "--register-files"],
+    ];
+    for command in commands {
+        let refused = verb(&alyx, &rig, command).ends(1);
+        let said = format!("{}{}", refused.out, refused.err);
+        assert!(said.contains("protected on Alyx: alf/spikes.times.npy"), "{said}");
+        assert!(said.contains("--protected revise"), "{said}");
+
+        // A dry run says that it would be refused, or to where the file would move.
+        let refused = verb(&alyx, &rig, &[command, &["--dry-run"]].concat()).ends(1);
+        let said = format!("{}{}", refused.out, refused.err);
+        assert!(said.contains("protected on Alyx: alf/spikes.times.npy"), "{said}");
+        let revise = [command, &["--protected", "revise", "--dry-run"]].concat();
+        let said = verb(&alyx, &rig, &revise).ends(0).out;
+        let line = format!("would move {times} to {}", to.display());
+        assert!(said.contains(&line), "{said}");
+        let said = verb(&alyx, &rig, &[revise.as_slice(), &["--json"]].concat()).ends(0).json();
+        let moved = [&said["moved"], &said["files"]["moved"], &said["sessions"][0]["moved"]];
+        assert!(moved.contains(&&move_of), "{said:#}");
+        assert_eq!(snapshot(&rig.root()), before, "{command:?}");
+    }
+
+    // A place that is taken already is passed over, as it is by the real run.
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    std::fs::write(&to, "other").unwrap();
+    let command = ["register-files", &times, "--protected", "revise"];
+    let said = verb(&alyx, &rig, &[&command[..], &["--dry-run", "--json"]].concat()).ends(0).json();
+    let planned = said["moved"].clone();
+    let said = verb(&alyx, &rig, &[&command[..], &["--json"]].concat()).ends(0).json();
+    assert_eq!(said["moved"], planned);
+    assert!(flag.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

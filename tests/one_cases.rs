@@ -10,9 +10,9 @@ use alyx_registrar::alf::revision::next_revision;
 use alyx_registrar::alf::{DatasetType, DatasetTypes};
 use alyx_registrar::alyx::Endpoint;
 use alyx_registrar::registration::{
-    CreateSessionsOptions, Error, FilesToRegister, NewSessionOptions, Reason, RegisterFilesOptions,
-    RegisteredFiles, RegistrationClient, SessionDetails, SessionReference, Versions, WaterOptions,
-    WeightOptions,
+    CreateSessionsOptions, Error, FilesToRegister, NewSessionOptions, PlannedFiles, Reason,
+    RegisterFilesOptions, RegisteredFiles, RegistrationClient, SessionDetails, SessionReference, Versions,
+    WaterOptions, WeightOptions,
 };
 use alyx_registrar::sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig};
@@ -337,7 +337,8 @@ async fn files_are_grouped_by_session_each_with_its_version() {
     let files = files.map(|name| write(&day.join(name), ""));
     let plan = async |versions| {
         let options = RegisterFilesOptions { versions, ..Default::default() };
-        let (requests, left_out) = world.client.plan_files(&files, &options).await.unwrap();
+        let PlannedFiles { requests, left_out, .. } =
+            world.client.plan_files(&files, &options).await.unwrap();
         assert!(left_out.is_empty());
         requests.into_iter().map(|request| request.versions).collect::<Vec<_>>()
     };
@@ -375,7 +376,7 @@ async fn a_dry_run_returns_the_request_and_registers_nothing() {
     let file = write(&session.join("wheel.position.npy"), "");
     let labs = "mainenlab,cortexlab";
     let options = RegisterFilesOptions { default: false, labs: Some(labs.into()), ..Default::default() };
-    let (requests, _) = world.client.plan_files(&[file], &options).await.unwrap();
+    let requests = world.client.plan_files(&[file], &options).await.unwrap().requests;
     assert_eq!(requests.len(), 1);
     assert_eq!((requests[0].default, requests[0].labs.as_deref()), (false, Some(labs)));
     let held = world.alyx.dataset_paths(&common::Session { folder: session }).await;

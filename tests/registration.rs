@@ -201,7 +201,7 @@ async fn the_plan_of_files_is_the_request_and_nothing_is_sent() {
         repository: Some("cortexlab_local".into()),
         ..Default::default()
     };
-    let (requests, _) = alyx.client().plan_files(&paths, &options).await.unwrap();
+    let requests = alyx.client().plan_files(&paths, &options).await.unwrap().requests;
     assert_eq!(
         serde_json::to_value(&requests).unwrap(),
         json!([{

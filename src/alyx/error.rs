@@ -85,7 +85,7 @@ pub enum Error {
         detail: String,
     },
     /// Files that would overwrite protected datasets.
-    #[error("{} protected on Alyx: {}; allow the registrar to move the new version into a revision folder (datasets.protected: revise), move it there yourself (#YYYY-MM-DD#), or ask for the protection to be lifted",
+    #[error("{} protected on Alyx: {}; allow the registrar to move the new version into a revision folder (datasets.protected: revise, or --protected revise on the command line), move it there yourself (#YYYY-MM-DD#), or ask for the protection to be lifted",
         if .files.len() == 1 { "a dataset is".into() } else { format!("{} datasets are", .files.len()) },
         some_of(.files.iter().map(|f| f.file.as_str()), ", "))]
     Protected {

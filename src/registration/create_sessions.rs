@@ -33,7 +33,13 @@ pub struct CreatedSession {
     pub folder: PathBuf,
     /// The session's record; `None` in a dry run.
     pub record: Result<Option<SessionRecord>, Error>,
+    /// Protected files that had changed and were, or in a dry run would be, moved into a revision folder: from where,
+    /// to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
 }
+
+/// A session's record, if it was created, and the moves.
+type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>);
 
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
@@ -79,25 +85,27 @@ impl RegistrationClient {
         let mut sessions = Vec::with_capacity(flags.len());
         for path in flags {
             let folder = path.parent().unwrap_or(root).to_owned();
-            let record = match options.dry {
-                true => self.plan_creation(path, &options.flagged).await.map(|()| None),
-                false => self.create_flagged(path, &options.flagged).await.map(Some),
+            let created = match options.dry {
+                true => self.plan_creation(path, &options.flagged).await,
+                false => self.create_flagged(path, &options.flagged).await,
             };
-            sessions.push(CreatedSession { folder, record });
+            let (record, moved) = created.map_or_else(|e| (Err(e), Vec::new()), |(r, m)| (Ok(r), m));
+            sessions.push(CreatedSession { folder, record, moved });
         }
         Ok(sessions)
     }
 
-    async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<(), Error> {
-        self.plan_flagged(&load(path)?, options).await.map(|_| ())
+    async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
+        self.plan_flagged(&load(path)?, options).await.map(|planned| (None, planned.moved))
     }
 
-    async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<SessionRecord, Error> {
+    async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
         let registered = self.register_flagged(load(path)?, options).await?;
-        match registered.record {
-            Some(record) => Ok(record),
-            None => Ok(self.alyx().session(&registered.eid).await?),
-        }
+        let record = match registered.record {
+            Some(record) => record,
+            None => self.alyx().session(&registered.eid).await?,
+        };
+        Ok((Some(record), registered.moved))
     }
 }
 

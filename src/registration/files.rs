@@ -132,6 +132,17 @@ pub struct RegisteredFiles {
     pub n_unchanged: usize,
 }
 
+/// What registering files would do.
+#[derive(Debug, Clone, Default)]
+pub struct PlannedFiles {
+    /// The requests that would be sent first. Files that Alyx holds already are in none.
+    pub requests: Vec<RegisterFileRequest>,
+    /// The files that would be left out, with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// Protected files that have changed and would be moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+}
+
 impl RegistrationClient {
     /// Registers files with their sessions, which must be on Alyx (Python: `register_files`).
     ///
@@ -222,10 +233,10 @@ impl RegistrationClient {
         Ok(registered)
     }
 
-    /// The requests that [`RegistrationClient::register_files`] would send (Python: `register_files(dry=True)`).
+    /// What [`RegistrationClient::register_files`] would do (Python: `register_files(dry=True)`): the requests that
+    /// it would send first, and the moves of protected files that it would make.
     ///
-    /// Files are read and Alyx is asked, nothing is changed. Whether a dataset is protected is not asked: see
-    /// [`RegistrationClient::check_protected_files`]. A session that is not on Alyx yet counts as just created.
+    /// Files are read and Alyx is asked, nothing is changed. A session that is not on Alyx yet counts as just created.
     ///
     #[cfg_attr(feature = "sandbox", doc = "```")]
     #[cfg_attr(not(feature = "sandbox"), doc = "```ignore")]
@@ -237,29 +248,31 @@ impl RegistrationClient {
     /// std::fs::create_dir_all(&session)?;
     /// let file = session.join("wheel.position.npy");
     /// std::fs::write(&file, "a")?;
-    /// let (requests, _) = client.plan_files(&[file], &RegisterFilesOptions::default()).await?;
-    /// assert_eq!(requests[0].path, "KS014/2024-05-01/001");
-    /// assert_eq!(requests[0].hashes[0].as_deref(), Some("0cc175b9c0f1b6a831c399e269772661"));
+    /// let planned = client.plan_files(&[file], &RegisterFilesOptions::default()).await?;
+    /// assert_eq!(planned.requests[0].path, "KS014/2024-05-01/001");
+    /// assert_eq!(planned.requests[0].hashes[0].as_deref(), Some("0cc175b9c0f1b6a831c399e269772661"));
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// Those of reading the files and of asking Alyx.
+    /// Those of reading the files and of asking Alyx; [`alyx::Error::Protected`] with [`ProtectedPolicy::Refuse`].
     pub async fn plan_files(
         &self,
         paths: &[PathBuf],
         options: &RegisterFilesOptions,
-    ) -> Result<(Vec<RegisterFileRequest>, Vec<LeftOut>), Error> {
+    ) -> Result<PlannedFiles, Error> {
         options.check()?;
         let types = self.dataset_types().await?;
         let (groups, left_out) = group(paths, &types, options);
-        let mut requests = Vec::new();
+        let mut planned = PlannedFiles { left_out, ..PlannedFiles::default() };
         for (home, files) in groups {
             let held = self.held(&home).await?.unwrap_or(Held::Nothing);
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            requests.extend(self.plan_requests(&home, &held, &files, &sums, options).await?);
+            let (requests, moved) = self.plan_sending(&home, &held, &files, &sums, options).await?;
+            planned.requests.extend(requests);
+            planned.moved.extend(moved);
         }
-        Ok((requests, left_out))
+        Ok(planned)
     }
 
     /// The names of Alyx that the options mention.

@@ -13,6 +13,7 @@ use rustix::fs::Access;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::check_protected::ProtectedStatus;
 use super::checksum::Checksum;
 use super::client::RegistrationClient;
 use super::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
@@ -23,7 +24,7 @@ use super::outgoing::{Home, Outgoing};
 use super::send::Held;
 use super::session_details::SessionDetails;
 use crate::alf::{DatasetPath, SessionPath, some_of};
-use crate::alyx::SessionRecord;
+use crate::alyx::{self, SessionRecord};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
 
 /// How a flagged session is registered.
@@ -95,6 +96,8 @@ pub struct Planned {
     pub files: Vec<FoundFile>,
     /// The other files of the folder.
     pub left_out: Vec<LeftOut>,
+    /// Protected files that have changed and would be moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
 }
 
 impl From<FlagError> for Error {
@@ -199,7 +202,32 @@ impl RegistrationClient {
         let gaps = Gaps::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         gaps.done_without(readable, options.on_refused)?;
         may_remove_flag(&session)?;
-        Ok(Planned { session, eid, files: found.files, left_out: found.left_out })
+        let mut planned =
+            Planned { session, eid, files: found.files, left_out: found.left_out, moved: Vec::new() };
+        if planned.eid.is_some() && readable > 0 {
+            planned.moved = self.plan_flagged_moves(&planned, options).await?;
+        }
+        Ok(planned)
+    }
+
+    /// The moves that a run would make, or why it would refuse. The files are read only where one of them is
+    /// protected: for a session without protected datasets this costs one request.
+    async fn plan_flagged_moves(
+        &self,
+        planned: &Planned,
+        options: &FlaggedOptions,
+    ) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+        let paths: Vec<PathBuf> = planned.files.iter().map(|file| file.path.clone()).collect();
+        let (statuses, _) = self.check_protected_files(&paths, &options.files).await?;
+        if !statuses.iter().any(ProtectedStatus::is_protected) {
+            return Ok(Vec::new());
+        }
+        match self.plan_files(&paths, &options.files).await {
+            Err(Error::Alyx(alyx::Error::Protected { .. })) if options.on_refused == OnRefused::Finish => {
+                Ok(Vec::new())
+            }
+            planned => planned.map(|planned| planned.moved),
+        }
     }
 
     /// The files of a flagged session, if they are wanted at all.

@@ -58,7 +58,7 @@ pub use create_sessions::{CreateSessionsOptions, CreatedSession};
 pub use creations::PendingCreations;
 pub use discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
 pub use error::{Error, MissingName};
-pub use files::{RegisterFilesOptions, RegisteredFiles, Relation, Versions};
+pub use files::{PlannedFiles, RegisterFilesOptions, RegisteredFiles, Relation, Versions};
 pub use known::KnownChecksums;
 pub use measurements::{WaterOptions, WeightOptions};
 pub use new_session::{NewSession, NewSessionOptions};

@@ -73,10 +73,7 @@ pub(super) fn revise(
     }
     for _ in 0..MOST_TRIES {
         let RevisionPlan::MoveTo(name) = plan(&file.dataset, &protection, today)? else { return Ok(None) };
-        let dataset = file
-            .dataset
-            .with_revision(&name)
-            .map_err(|e| Error::Invalid(format!("{}: {e}", file.dataset)))?;
+        let dataset = in_revision(&file.dataset, &name)?;
         let to = folder.join(&dataset);
         let before = std::fs::metadata(&file.path).map_err(|e| Error::reading(&file.path, &e))?;
         if FileStamp::of(&before) != sum.stamp {
@@ -102,12 +99,41 @@ pub(super) fn revise(
             Moved::Taken => protection = with_taken(&protection, &name),
         }
     }
-    let to = file.path.clone();
-    Err(Error::CannotMove {
-        from: to.clone(),
-        to,
+    Err(no_place_left(&file.path))
+}
+
+/// Where [`revise`] would move a file, as things are on disk now; `None`: it would stay. Blocks.
+///
+/// # Errors
+/// As [`revise`], where the move is known to be impossible.
+pub(super) fn planned_move(
+    folder: &Path,
+    file: &Outgoing,
+    protected: &ProtectedFile,
+    today: Date,
+) -> Result<Option<Move>, Error> {
+    let mut protection = protected.revisions.clone();
+    for _ in 0..MOST_TRIES {
+        let RevisionPlan::MoveTo(name) = plan(&file.dataset, &protection, today)? else { return Ok(None) };
+        let to = folder.join(in_revision(&file.dataset, &name)?);
+        if std::fs::symlink_metadata(&to).is_err() {
+            return Ok(Some((file.path.clone(), to)));
+        }
+        protection = with_taken(&protection, &name);
+    }
+    Err(no_place_left(&file.path))
+}
+
+fn in_revision(dataset: &DatasetPath, revision: &str) -> Result<DatasetPath, Error> {
+    dataset.with_revision(revision).map_err(|e| Error::Invalid(format!("{dataset}: {e}")))
+}
+
+fn no_place_left(path: &Path) -> Error {
+    Error::CannotMove {
+        from: path.to_owned(),
+        to: path.to_owned(),
         reason: "every revision folder already holds a file of that name".into(),
-    })
+    }
 }
 
 /// What the system said, with the one case explained that it says badly.

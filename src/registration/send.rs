@@ -8,7 +8,7 @@ use super::error::Error;
 use super::files::RegisterFilesOptions;
 use super::outgoing::{Home, Outgoing};
 use super::posting_order::{PostingOrder, has_other_revision, latest_last};
-use super::protected::{Move, ProtectedPolicy, plan, revise};
+use super::protected::{Move, ProtectedPolicy, plan, planned_move, revise};
 use super::refusal::Halving;
 use super::session::Ensured;
 use super::standing::{Holdings, Standing};
@@ -103,15 +103,19 @@ impl RegistrationClient {
         }
     }
 
-    /// The requests that [`send_files`](Self::send_files) would send first.
-    pub(super) async fn plan_requests(
+    /// What [`send_files`](Self::send_files) would do: the requests that it would send first, and the moves that it
+    /// would make before the next ones. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`alyx::Error::Protected`] with [`ProtectedPolicy::Refuse`], and those of asking.
+    pub(super) async fn plan_sending(
         &self,
         home: &Home,
         held: &Held,
         files: &[Outgoing],
         sums: &[Checksum],
         options: &RegisterFilesOptions,
-    ) -> Result<Vec<RegisterFileRequest>, Error> {
+    ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
         let before = self.holdings_before(held, options).await?.unwrap_or_default();
         let holdings = Holdings::of(&before);
@@ -122,7 +126,15 @@ impl RegistrationClient {
         let order = PostingOrder::of(files, to_post, &before);
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let size = self.batch_size(|size| size.now());
-        let mut requests = Vec::new();
+        let (mut requests, mut moves) = (Vec::new(), Vec::new());
+        if !matches!(held, Held::Nothing) {
+            let to_post = [order.superseded.as_slice(), &order.current].concat();
+            let known =
+                Sent { files: files.to_vec(), sums: sums.to_vec(), held: Some(before), ..Sent::default() };
+            for batch in to_post.chunks(size) {
+                moves.extend(self.plan_moves(home, held, batch, &known, options).await?);
+            }
+        }
         for (indices, options) in [(order.superseded, &no_default), (order.current, options)] {
             for batch in indices.chunks(size) {
                 let kept = batch.iter().filter_map(|i| Some((files.get(*i)?.clone(), sums.get(*i)?.clone())));
@@ -130,7 +142,43 @@ impl RegistrationClient {
                 requests.push(home.request(&files, &sums, options, username));
             }
         }
-        Ok(requests)
+        Ok((requests, moves))
+    }
+
+    /// The moves that a batch would lead to.
+    async fn plan_moves(
+        &self,
+        home: &Home,
+        held: &Held,
+        batch: &[usize],
+        known: &Sent,
+        options: &RegisterFilesOptions,
+    ) -> Result<Vec<Move>, Error> {
+        let files: Vec<Outgoing> = batch.iter().filter_map(|i| known.files.get(*i)).cloned().collect();
+        let question = home.question(&files, self.alyx().username().await?);
+        let details = self.alyx().check_protected(&question).await?;
+        let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
+        let (mut moves, mut refused) = (Vec::new(), Vec::new());
+        let held = match options.force && !details.is_empty() {
+            true => Some(self.holdings(held).await?),
+            false => known.held.clone(),
+        };
+        let known = Sent { files: known.files.clone(), sums: known.sums.clone(), held, ..Sent::default() };
+        for (index, protection) in batch.iter().copied().zip(&details) {
+            let Some(file) = known.files.get(index) else { continue };
+            match self.verdict(index, protection, &known, today, options).await? {
+                Verdict::Post | Verdict::Same(_) => {}
+                Verdict::Refuse => {
+                    refused
+                        .push(ProtectedFile { file: file.dataset.as_str().to_owned(), ..protection.clone() });
+                }
+                Verdict::Move => moves.extend(planned_move(home.folder(), file, protection, today)?),
+            }
+        }
+        match refused.is_empty() {
+            true => Ok(moves),
+            false => Err(alyx::Error::Protected { details: refused.clone(), files: refused }.into()),
+        }
     }
 
     /// Sends files of one session, batch by batch, except those that Alyx holds already.

@@ -63,8 +63,8 @@ pub struct RegisterFilesArgs {
     #[command(flatten)]
     pub relation: RelationArgs,
 
-    /// What to do with changed files of protected datasets: revise or refuse
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
+    /// What to do with changed files of protected datasets: refuse, or revise to move them into a revision folder
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
     pub protected: ProtectedChoice,
 
     /// Post files as well that Alyx holds already

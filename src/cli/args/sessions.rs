@@ -152,8 +152,8 @@ pub struct RegisterSessionArgs {
     #[arg(long)]
     pub no_files: bool,
 
-    /// What to do with changed files of protected datasets: revise or refuse
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
+    /// What to do with changed files of protected datasets: refuse, or revise to move them into a revision folder
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
     pub protected: ProtectedChoice,
 
     /// Post files as well that Alyx holds already
@@ -199,8 +199,8 @@ pub struct CreateSessionsArgs {
     #[arg(long)]
     pub register_files: bool,
 
-    /// What to do with changed files of protected datasets: revise or refuse
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "revise", hide_possible_values = true)]
+    /// What to do with changed files of protected datasets: refuse, or revise to move them into a revision folder
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
     pub protected: ProtectedChoice,
 
     /// Ask Alyx what would become of each flag; change nothing

@@ -10,11 +10,10 @@ use super::answer::{
     Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, whole_path, whole_paths,
 };
 use super::connect::connect;
-use crate::alyx::RegisterFileRequest;
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
 use crate::cli::progress;
-use crate::registration::{LeftOut, RegisterFilesOptions, RegisteredFiles};
+use crate::registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
 use crate::words;
 
 /// Registers files.
@@ -27,13 +26,9 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
         let progress = Arc::clone(&options.progress);
         let work = async {
             if args.dry_run {
-                let (requests, left_out) = client.plan_files(&files, &options).await?;
-                let json = json!({
-                    "requests": to_value(&requests)?,
-                    "left_out": left_out_json(&left_out),
-                });
-                let answer = Answer::new(planned_lines(&requests, &left_out), json);
-                return Ok(answer.planned().incomplete_if(!left_out.is_empty()));
+                let planned = client.plan_files(&files, &options).await?;
+                let answer = Answer::new(planned_lines(&planned), planned_json(&planned)?);
+                return Ok(answer.planned().incomplete_if(!planned.left_out.is_empty()));
             }
             let registered = client.register_files(&files, &options).await?;
             let gaps = registered.records.iter().any(Option::is_none);
@@ -96,21 +91,41 @@ pub(super) fn registered_json(
     for (file, record) in files.iter().zip(&registered.records) {
         records.push(json!({"file": file.to_string_lossy(), "record": to_value(record)?}));
     }
-    let moved: Vec<Value> = registered
-        .moved
-        .iter()
-        .map(|(from, to)| json!({"from": from.to_string_lossy(), "to": to.to_string_lossy()}))
-        .collect();
     Ok(Map::from_iter([
         ("records".to_owned(), records.into()),
         ("unchanged".to_owned(), registered.n_unchanged.into()),
-        ("moved".to_owned(), moved.into()),
+        ("moved".to_owned(), moved_json(&registered.moved)),
         ("left_out".to_owned(), left_out_json(&registered.left_out)),
     ]))
 }
 
+/// What would be sent, for a program.
+pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
+    Ok(json!({
+        "requests": to_value(&planned.requests)?,
+        "moved": moved_json(&planned.moved),
+        "left_out": left_out_json(&planned.left_out),
+    }))
+}
+
+/// Files that move into a revision folder, for a program.
+pub(super) fn moved_json(moved: &[(PathBuf, PathBuf)]) -> Value {
+    moved
+        .iter()
+        .map(|(from, to)| json!({"from": from.to_string_lossy(), "to": to.to_string_lossy()}))
+        .collect()
+}
+
+/// Files that would move into a revision folder, for a person.
+pub(super) fn would_move_lines(moved: &[(PathBuf, PathBuf)]) -> impl Iterator<Item = String> {
+    moved.iter().map(|(from, to)| {
+        format!("would move {} to {}: its dataset is protected", from.display(), to.display())
+    })
+}
+
 /// What would be sent, for a person.
-pub(super) fn planned_lines(requests: &[RegisterFileRequest], left_out: &[LeftOut]) -> Vec<String> {
+pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
+    let PlannedFiles { requests, left_out, moved } = planned;
     let mut lines = Vec::new();
     let (mut n, mut bytes) = (0, 0);
     for request in requests {
@@ -120,6 +135,7 @@ pub(super) fn planned_lines(requests: &[RegisterFileRequest], left_out: &[LeftOu
             bytes += size;
         }
     }
+    lines.extend(would_move_lines(moved));
     lines.extend(left_out_lines(left_out));
     let aside = left_out_aside(left_out);
     lines.push(format!("{} would be registered, {}{aside}", datasets(n), words::bytes(bytes)));

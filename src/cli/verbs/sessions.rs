@@ -6,9 +6,12 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Failure, exit_of, give, left_out_json, whole_path, whole_paths};
+use super::answer::{Answer, Failure, exit_of, give, whole_path, whole_paths};
 use super::connect::connect;
-use super::files::{planned_lines, registered_json, registered_lines, sizes};
+use super::files::{
+    moved_json, planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
+    would_move_lines,
+};
 use crate::alf::timestamp::DateInput;
 use crate::alyx::SessionRecord;
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs};
@@ -85,17 +88,16 @@ async fn plan(
     options: &RegisterFilesOptions,
 ) -> Result<Answer, Failure> {
     let planned = client.plan_session(folder, details).await?;
-    let (requests, mut left_out) = client.plan_files(files, options).await?;
-    let explicit = left_out.len();
-    left_out.extend(others);
+    let mut files = client.plan_files(files, options).await?;
+    let explicit = files.left_out.len();
+    files.left_out.extend(others);
     let mut text = vec![planned_line(&planned)];
-    text.extend(planned_lines(&requests, &left_out));
+    text.extend(planned_lines(&files));
     let mut json = planned_json(folder, &planned)?;
-    let more = json!({"files": {"requests": to_value(&requests)?, "left_out": left_out_json(&left_out)}});
-    if let (Value::Object(all), Value::Object(more)) = (&mut json, more) {
-        all.extend(more);
+    if let Value::Object(all) = &mut json {
+        all.insert("files".into(), planned_files_json(&files)?);
     }
-    let problem = explicit > 0 || left_out.iter().any(|file| file.reason.is_problem());
+    let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_problem());
     Ok(Answer::new(text, json).planned().incomplete_if(problem))
 }
 
@@ -151,7 +153,9 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                 }
                 Ok(None) => {
                     text.push(format!("would {folder}"));
-                    list.push(json!({"folder": folder, "outcome": "planned"}));
+                    text.extend(would_move_lines(&session.moved));
+                    let moved = moved_json(&session.moved);
+                    list.push(json!({"folder": folder, "outcome": "planned", "moved": moved}));
                 }
                 Err(error) => {
                     text.push(format!("not   {folder}  {error}"));
