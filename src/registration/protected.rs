@@ -99,7 +99,7 @@ pub(super) fn revise(
             Moved::Taken => protection = with_taken(&protection, &name),
         }
     }
-    Err(no_place_left(&file.path))
+    no_place_left(&file.path)
 }
 
 /// Where [`revise`] would move a file, as things are on disk now; `None`: it would stay. Blocks.
@@ -121,19 +121,19 @@ pub(super) fn planned_move(
         }
         protection = with_taken(&protection, &name);
     }
-    Err(no_place_left(&file.path))
+    no_place_left(&file.path)
 }
 
 fn in_revision(dataset: &DatasetPath, revision: &str) -> Result<DatasetPath, Error> {
     dataset.with_revision(revision).map_err(|e| Error::Invalid(format!("{dataset}: {e}")))
 }
 
-fn no_place_left(path: &Path) -> Error {
-    Error::CannotMove {
+fn no_place_left<T>(path: &Path) -> Result<T, Error> {
+    Err(Error::CannotMove {
         from: path.to_owned(),
         to: path.to_owned(),
         reason: "every revision folder already holds a file of that name".into(),
-    }
+    })
 }
 
 /// What the system said, with the one case explained that it says badly.
