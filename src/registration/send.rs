@@ -212,6 +212,8 @@ impl RegistrationClient {
         let mut moved = std::mem::take(&mut sent.moved_last);
         latest_last(&sent.files, &mut moved);
         self.post_all(home, held, &moved, &mut sent, options).await?;
+        let files = &sent.files;
+        sent.moved.sort_by_key(|(_, to)| files.iter().position(|file| file.path == *to));
         Ok(sent)
     }
 
