@@ -162,8 +162,13 @@ fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
 
 /// Our own: seconds, and the digest of the first file.
 fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
-    let how =
-        Reading { max_md5_size: None, turns: Turns::new(threads), progress: Arc::default(), known: None };
+    let how = Reading {
+        max_md5_size: None,
+        turns: Turns::new(threads),
+        progress: Arc::default(),
+        known: None,
+        private: Arc::default(),
+    };
     let reading = checksums(files.to_vec(), &how);
     let (took, results) = seconds(|| runtime.block_on(reading));
     let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -169,8 +169,13 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
         Reader::Nobody => {}
         Reader::Ours => {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            let how =
-                Reading { max_md5_size: None, turns: Turns::new(1), progress: Arc::default(), known: None };
+            let how = Reading {
+                max_md5_size: None,
+                turns: Turns::new(1),
+                progress: Arc::default(),
+                known: None,
+                private: Arc::default(),
+            };
             let read = runtime.block_on(checksums(vec![then.to_owned()], &how));
             read.into_iter().collect::<Result<Vec<_>, _>>()?;
         }

@@ -385,3 +385,64 @@ async fn whoever_names_a_day_is_asked_for_the_session_in_it() {
         .ends(1)
         .complains("is the folder of a day; name the folder of a session in it");
 }
+
+/// Every way from a session to a file of the program's own.
+fn plant(session: &Session, name: &str, own: &std::path::Path, hard: bool) -> String {
+    let path = session.folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    match hard {
+        true => std::fs::hard_link(own, &path).unwrap(),
+        false => std::os::unix::fs::symlink(own, &path).unwrap(),
+    }
+    word(&path).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_configuration_or_state_of_the_program_is_registered_by_whatever_link() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let configuration = program::Configuration {
+        roots: vec![rig.root()],
+        url: alyx.url.clone(),
+        user: alyx.user.clone(),
+        password: alyx.password.clone(),
+        more: String::new(),
+    };
+    let config = configuration.write(&rig.beside("etc"));
+    let state = rig.beside("etc/state");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("ledger.sqlite"), "").unwrap();
+    std::os::unix::fs::symlink(rig.beside("etc/password"), rig.beside("chain")).unwrap();
+    let (config, password) = (word(&config).to_owned(), rig.beside("etc/password"));
+    let ways: [(&std::path::Path, bool); 6] = [
+        (&password, false),
+        (&password, true),
+        (&rig.beside("chain"), false),
+        (std::path::Path::new(&config), false),
+        (&state.join("ledger.sqlite"), false),
+        (&state.join("ledger.sqlite"), true),
+    ];
+    let refusal = "leads to this program's own configuration, secrets or state; remove the link";
+    let mut daemon = Program::start(program::program().args(["run", "--config", &config]));
+    daemon.wait_for("data root scanned");
+    for (own, hard) in ways {
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.clusters.npy", "a");
+        let planted = plant(&session, "alf/spikes.times.npy", own, hard);
+        let said =
+            |words: &[&str]| verbs::run(&mut verbs::at_home(&rig, &[words, &["--config", &config]].concat()));
+        said(&["create-session", word(&session.folder)]).ends(0);
+        let error = said(&["register-files", &planted]).ends(1);
+        assert!(error.err.contains(refusal), "{error:?}");
+        let found = said(&["find-files", word(&session.folder)]).ends(1);
+        assert!(found.out.contains(refusal), "{found:?}");
+        said(&["register-session", word(&session.folder)]).ends(1);
+        let flag = session.flag();
+        assert!(daemon.wait_for(&session.name()).contains(refusal), "{:#?}", daemon.said);
+        assert!(flag.exists());
+        // The rig is searched for secrets at its end.
+        std::fs::remove_file(planted).unwrap();
+    }
+    daemon.stop();
+    let registered = alyx.control().datasets();
+    assert!(registered.iter().all(|dataset| dataset["name"] != "spikes.times.npy"), "{registered:#?}");
+}

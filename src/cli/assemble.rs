@@ -18,7 +18,7 @@ use crate::daemon::credentials::CredentialSource;
 use crate::daemon::{self, watch_plan, watcher};
 use crate::registration::flagged::FlaggedOptions;
 use crate::registration::{
-    RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
 };
 
 /// Reads the configuration that the command line names, and starts logging as it says.
@@ -139,8 +139,17 @@ pub(super) fn registration_options(config: &Config) -> RegistrationOptions {
         batch_size: config.datasets.batch_size,
         hash_threads: config.hash_threads,
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
+        private: private_paths(config.own_files()),
         ..RegistrationOptions::default()
     }
+}
+
+/// What is never opened as data: these files and folders, and where secrets are usually kept.
+pub(super) fn private_paths(own: Vec<PathBuf>) -> Arc<PrivatePaths> {
+    let usual_folder = Path::new(crate::config::DEFAULT_PATH).parent().map(Path::to_owned);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let one_settings = std::env::var_os("HOME").map(|home| Path::new(&home).join(".one"));
+    Arc::new(own.into_iter().chain(usual_folder).chain(credentials).chain(one_settings).collect())
 }
 
 /// The state folder, where tokens can be kept in it. It is made where it is missing; where it cannot be used, each

@@ -236,6 +236,8 @@ fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
     // Each by its name, so that a new section does not compile before it has its place here: among these, or among
     // those that [`InUse::keep_what_cannot_change`] keeps.
     let Config {
+        // The file that is read again.
+        file: _,
         data_roots,
         flags,
         alyx,

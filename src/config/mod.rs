@@ -67,6 +67,8 @@ pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
+    /// The file that it was read from, as it was given.
+    pub file: Option<PathBuf>,
     /// The folders that are watched for flags: at least one, absolute, none inside another.
     pub data_roots: Vec<DataRoot>,
     /// File names that mark a finished session. Default `create_me.flag` alone.
@@ -340,6 +342,23 @@ pub struct SandboxSetup {
 }
 
 impl Config {
+    /// The files and folders of the program's own: its configuration, its state, and the files of its secrets.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        let secret = match &self.alyx.credentials {
+            CredentialSource::PasswordFile(path) | CredentialSource::TokenFile(path) => Some(path),
+            CredentialSource::OneSettings { folder, .. } => Some(folder),
+            CredentialSource::PasswordEnv(_)
+            | CredentialSource::TokenEnv(_)
+            | CredentialSource::NotLoaded(_)
+            | CredentialSource::DefaultEnv => None,
+        };
+        let webhook = match &self.alerts.webhook {
+            Some(WebhookSource::File(path)) => Some(path),
+            Some(WebhookSource::Env(_) | WebhookSource::NotLoaded) | None => None,
+        };
+        [self.file.as_ref(), Some(&self.state_dir), secret, webhook].into_iter().flatten().cloned().collect()
+    }
+
     /// Reads and checks a file, with the variables of this process and nothing overridden.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         Config::load_with(path, &Overrides::default(), &Environment::from_process())
@@ -364,7 +383,10 @@ impl Config {
         // One byte more than is allowed: the check of the text then says so, even for a file without end.
         file.take(validate::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         match std::str::from_utf8(&bytes) {
-            Ok(text) => Config::parse_with(text, path, overrides, environment),
+            Ok(text) => {
+                let config = Config::parse_with(text, path, overrides, environment)?;
+                Ok(Config { file: Some(path.to_owned()), ..config })
+            }
             // Cut in the middle of a letter; too large anyhow.
             Err(_) if bytes.len() > validate::MAX_BYTES => {
                 Config::parse_with(&String::from_utf8_lossy(&bytes), path, overrides, environment)

@@ -222,11 +222,19 @@ impl Findings {
                 format!("this is inside the data root {root}, where nothing may be written; choose a folder elsewhere"),
             );
         }
+        if let Some(root) = data_roots.iter().find(|root| root.path.starts_with(&state_dir)) {
+            let root = quoted(&root.path.to_string_lossy());
+            self.refuse(
+                KeyPath::of("state_dir"),
+                format!("the data root {root} is inside this folder, whose files are never registered; choose a folder elsewhere"),
+            );
+        }
         let timezone = self.timezone(from.timezone);
         let log = self.log(from.log.unwrap_or_default(), overrides);
         let http = self.http(from.http.unwrap_or_default());
         let alerts = self.alerts(from.alerts.unwrap_or_default(), environment);
         Some(Config {
+            file: None,
             data_roots,
             flags,
             alyx: alyx?,

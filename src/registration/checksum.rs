@@ -15,8 +15,10 @@ use rustix::fs::{Advice, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio_util::sync::CancellationToken;
 
+use super::discover::IS_PRIVATE;
 use super::error::Error;
 use super::known::KnownChecksums;
+use super::private_paths::PrivatePaths;
 use super::turns::Turns;
 
 /// How much is read between two looks at the stop sign, in bytes.
@@ -99,6 +101,8 @@ pub struct Reading {
     pub progress: Arc<Progress>,
     /// Checksums of earlier runs.
     pub known: Option<Arc<dyn KnownChecksums>>,
+    /// What is never opened as data.
+    pub private: Arc<PrivatePaths>,
 }
 
 /// Why there is no checksum.
@@ -137,6 +141,9 @@ fn begin(path: PathBuf, how: &Reading, cancel: &CancellationToken) -> Result<Ste
     if !metadata.is_file() {
         let reason = "not a regular file".to_owned();
         return Err(Stopped::Failed(Error::Unreadable { path, reason }));
+    }
+    if how.private.holding(&file, &metadata).is_some() {
+        return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
     }
     let (stamp, size) = (FileStamp::of(&metadata), metadata.size());
     // As in ONE: a file of exactly the limit is not hashed any more.
@@ -296,7 +303,13 @@ mod tests {
     use std::io::Write;
 
     fn how(limit: Option<u64>) -> Reading {
-        Reading { max_md5_size: limit, turns: Turns::new(1), progress: Arc::default(), known: None }
+        Reading {
+            max_md5_size: limit,
+            turns: Turns::new(1),
+            progress: Arc::default(),
+            known: None,
+            private: Arc::default(),
+        }
     }
 
     fn read(path: &Path, limit: Option<u64>) -> Result<Checksum, Error> {

@@ -12,6 +12,7 @@ use super::creations::Creations;
 use super::discover::{FoundFiles, discover};
 use super::error::Error;
 use super::names::KnownNames;
+use super::private_paths::PrivatePaths;
 use super::turns::Turns;
 use crate::alf::{DatasetType, DatasetTypes, SessionPath};
 use crate::alyx;
@@ -28,6 +29,8 @@ pub struct RegistrationOptions {
     pub zone: TimeZone,
     /// How long a name, the dataset types and the data formats are believed before Alyx is asked again.
     pub names_kept: Duration,
+    /// Files and folders that are never opened as data, such as the program's own secrets and state.
+    pub private: Arc<PrivatePaths>,
 }
 
 impl Default for RegistrationOptions {
@@ -37,6 +40,7 @@ impl Default for RegistrationOptions {
             hash_threads: 2,
             zone: TimeZone::system(),
             names_kept: Duration::from_secs(3600),
+            private: Arc::default(),
         }
     }
 }
@@ -200,8 +204,8 @@ impl RegistrationClient {
         wanted: impl Fn(&str) -> Option<super::discover::Reason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
         let types = self.dataset_types().await?;
-        let folder = session.folder().to_owned();
-        tokio::task::spawn_blocking(move || discover(&folder, &types, wanted))
+        let (folder, private) = (session.folder().to_owned(), Arc::clone(&self.options().private));
+        tokio::task::spawn_blocking(move || discover(&folder, &types, &private, wanted))
             .await
             .map_err(|e| Error::Internal(format!("looking through a session: {e}")))?
     }

@@ -9,6 +9,7 @@ use walkdir::WalkDir;
 
 use super::checksum::FileStamp;
 use super::error::Error;
+use super::private_paths::PrivatePaths;
 use crate::alf::dataset_path::DatasetPathError;
 use crate::alf::dataset_type::NoDatasetType;
 use crate::alf::session_path::parse_number_folder;
@@ -62,6 +63,8 @@ pub enum Reason {
     BadFolder(DatasetPathError),
     /// A link whose target is not there, or cannot be reached. A person has to mount or mend it.
     LeadsNowhere(String),
+    /// It leads to one of this program's own files. A person has to remove the link.
+    Private,
     /// It cannot be read. A person has to change the permissions.
     Unreadable(String),
 }
@@ -69,7 +72,7 @@ pub enum Reason {
 impl Reason {
     /// Whether the file is a dataset that cannot be registered as it lies there, so that the session is not done.
     pub fn is_problem(&self) -> bool {
-        matches!(self, Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Unreadable(_))
+        matches!(self, Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_))
     }
 
     /// The group under which it is counted.
@@ -88,10 +91,15 @@ impl Reason {
             Self::NotOfMember(_) => "not in a folder of the content type",
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
             Self::LeadsNowhere(_) => "link that leads nowhere",
+            Self::Private => "this program's own file",
             Self::Unreadable(_) => "unreadable",
         }
     }
 }
+
+/// Why a file of the program's own is not data, and what to do.
+pub(super) const IS_PRIVATE: &str =
+    "leads to this program's own configuration, secrets or state; remove the link";
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,6 +111,7 @@ impl fmt::Display for Reason {
             Self::LeadsNowhere(reason) => {
                 write!(f, "a link that leads nowhere ({reason}); mount the disk it leads to, or remove it")
             }
+            Self::Private => f.write_str(IS_PRIVATE),
             Self::Unreadable(reason) => {
                 write!(f, "cannot be read ({reason}); check that the user of this program may read it")
             }
@@ -160,6 +169,7 @@ pub struct FoundFiles {
 pub(super) fn discover(
     folder: &Path,
     types: &DatasetTypes,
+    private: &PrivatePaths,
     wanted: impl Fn(&str) -> Option<Reason>,
 ) -> Result<FoundFiles, Error> {
     let mut found = FoundFiles::default();
@@ -222,6 +232,9 @@ pub(super) fn discover(
             found.newest = Some((modified, entry.path().to_owned()));
         }
         match classify(&path, types, &wanted) {
+            Ok(_) if private.reached_by(entry.path(), &metadata).is_some() => {
+                found.left_out.push(LeftOut { path, reason: Reason::Private });
+            }
             Ok(dataset) => found.files.push(FoundFile {
                 path: entry.path().to_owned(),
                 dataset,

@@ -306,6 +306,7 @@ impl RegistrationClient {
             turns: Arc::clone(self.turns()),
             progress: Arc::clone(&options.progress),
             known: options.known.clone(),
+            private: Arc::clone(&self.options().private),
         }
     }
 }

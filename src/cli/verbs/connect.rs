@@ -82,14 +82,14 @@ pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failu
         Way::Config(path) => configured(&path),
         Way::Address { url, user, one_settings } => {
             start_log(&LogOptions::default())?;
-            let credentials = secret(&url, user.as_deref(), one_settings, around.usual_settings)?;
-            client(url, credentials)
+            let credentials = secret(&url, user.as_deref(), one_settings.clone(), around.usual_settings)?;
+            client(url, credentials, one_settings)
         }
         Way::OneSettings { folder, user } => {
             start_log(&LogOptions::default())?;
             let settings = OneSettings::load(&folder, None, user.as_deref())
                 .map_err(|error| Failure::new(Exit::Refused, error))?;
-            client(settings.url, settings.credentials)
+            client(settings.url, settings.credentials, Some(folder))
         }
     }
 }
@@ -144,12 +144,17 @@ fn secret(
     }
 }
 
-fn client(url: String, credentials: Credentials) -> Result<RegistrationClient, Failure> {
+fn client(
+    url: String,
+    credentials: Credentials,
+    typed_settings: Option<PathBuf>,
+) -> Result<RegistrationClient, Failure> {
     let mut options = alyx::ClientOptions::new(url, credentials);
     options.max_requests_per_minute = Some(REQUESTS_PER_MINUTE);
     let alyx = alyx::Client::new(options)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
-    let options = RegistrationOptions { zone: TimeZone::system(), ..RegistrationOptions::default() };
+    let private = crate::cli::assemble::private_paths(typed_settings.into_iter().collect());
+    let options = RegistrationOptions { zone: TimeZone::system(), private, ..RegistrationOptions::default() };
     Ok(RegistrationClient::new(alyx, options))
 }
 
