@@ -442,6 +442,59 @@ async fn an_older_revision_that_changes_does_not_become_the_default() {
     assert_eq!(defaults(&alyx, &session).await, [LATEST]);
 }
 
+/// A registered session with revisions of one dataset, of which the latest is protected, and which is flagged again.
+async fn protected_latest(alyx: &Alyx, rig: &Rig) -> Session {
+    let session = rig.session("cortexlab", "KS014");
+    write_revisions(&session, "a");
+    session.flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    let datasets = alyx.datasets(&session).await;
+    let latest = datasets.iter().find(|d| d.relative_path() == LATEST).unwrap();
+    assert!(alyx.control().protect_dataset(&latest.as_registered().id));
+    session
+}
+
+#[tokio::test]
+async fn a_latest_revision_that_is_refused_stays_the_default_when_older_ones_change() {
+    for batch_size in [1, 100] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = protected_latest(&alyx, &rig).await;
+        write_revisions(&session, "abc");
+        session.flag();
+        let client = in_batches_of(&alyx, batch_size);
+        let refused = session.register(&client, &policy(ProtectedPolicy::Refuse)).await.unwrap_err();
+        assert!(matches!(refused, Error::Alyx(alyx::Error::Protected { .. })), "{refused}");
+        assert_eq!(defaults(&alyx, &session).await, [LATEST], "batches of {batch_size}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_revision_that_is_posted_by_force_does_not_become_the_default() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    write_revisions(&session, "a");
+    session.flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    let force = RegisterFilesOptions { force: true, ..Default::default() };
+    alyx.client().register_files(&[session.folder.join(ORIGINAL)], &force).await.unwrap();
+    assert_eq!(defaults(&alyx, &session).await, [LATEST]);
+}
+
+#[tokio::test]
+async fn a_default_that_is_not_the_latest_revision_is_not_lost_when_it_changes() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file(ORIGINAL, "a").flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    let no_default = RegisterFilesOptions { default: false, ..Default::default() };
+    session.file(LATEST, "a");
+    alyx.client().register_files(&[session.folder.join(LATEST)], &no_default).await.unwrap();
+    assert_eq!(defaults(&alyx, &session).await, [ORIGINAL]);
+    session.file(ORIGINAL, "abc").flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    assert_eq!(defaults(&alyx, &session).await, [ORIGINAL]);
+}
+
 #[tokio::test]
 async fn a_changed_protected_original_becomes_the_default_in_its_new_revision() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

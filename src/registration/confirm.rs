@@ -42,9 +42,9 @@ impl RegistrationClient {
         if files.is_empty() {
             return Ok(());
         }
-        let differences = match &sent.held {
+        let differences = match sent.n_posted {
             // Read after the files were, and nothing was sent since.
-            Some(held) if sent.n_posted == 0 => differences(&files, &sums, held),
+            0 => differences(&files, &sums, &sent.held),
             _ => differences(&files, &sums, &self.alyx().datasets_of_session(eid).await?),
         };
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }

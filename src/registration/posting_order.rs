@@ -1,6 +1,6 @@
 //! The order in which files are posted: Alyx makes the revision that it receives last the default. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::outgoing::Outgoing;
 use crate::alf::DatasetPath;
@@ -9,7 +9,7 @@ use crate::alyx::DatasetRecord;
 /// The files of one session that are to be posted, in order, by their index.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PostingOrder {
-    /// Alyx holds a later revision of these, which is not posted now and stays the default.
+    /// A later revision of these is the default on Alyx, and stays it: also where it is posted and refused.
     pub(super) superseded: Vec<usize>,
     /// Posted after those, the latest revision of each dataset last.
     pub(super) current: Vec<usize>,
@@ -18,18 +18,17 @@ pub(super) struct PostingOrder {
 impl PostingOrder {
     /// The order of the files in `to_post`. `held`: what Alyx holds already.
     pub(super) fn of(files: &[Outgoing], to_post: Vec<usize>, held: &[DatasetRecord]) -> Self {
-        let posted: HashSet<&str> =
-            to_post.iter().filter_map(|i| files.get(*i)).map(|file| file.dataset.as_str()).collect();
-        let mut latest_held: HashMap<(&str, &str), &str> = HashMap::new();
-        for record in held.iter().filter(|record| !posted.contains(record.relative_path().as_str())) {
+        let mut latest_default: HashMap<(&str, &str), &str> = HashMap::new();
+        for record in held.iter().filter(|record| record.default_dataset != Some(false)) {
             let key = (record.collection.as_deref().unwrap_or_default(), record.name.as_str());
-            let revision = record.revision.as_deref().unwrap_or_default();
-            let latest = latest_held.entry(key).or_default();
-            *latest = revision.max(latest);
+            let latest = latest_default.entry(key).or_default();
+            *latest = record.revision.as_deref().unwrap_or_default().max(latest);
         }
         let is_superseded = |index: &usize| {
             files.get(*index).is_some_and(|file| {
-                latest_held.get(&dataset(&file.dataset)).is_some_and(|held| *held > revision(&file.dataset))
+                latest_default
+                    .get(&dataset(&file.dataset))
+                    .is_some_and(|default| *default > revision(&file.dataset))
             })
         };
         let (superseded, mut current): (Vec<usize>, Vec<usize>) =
@@ -87,12 +86,21 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_older_than_one_that_alyx_holds_is_superseded_unless_that_one_is_posted_too() {
+    fn a_revision_older_than_the_default_on_alyx_is_superseded_also_where_that_one_is_posted_too() {
         let files = files(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "alf/z.y.npy"]);
         let held = [held("alf", "2", "x.y.npy"), held("alf", "", "z.y.npy")];
         let order = |to_post| PostingOrder::of(&files, to_post, &held);
         assert_eq!(order(vec![0, 2, 3]), PostingOrder { superseded: vec![0], current: vec![2, 3] });
-        assert_eq!(order(vec![0, 1]), PostingOrder { superseded: vec![], current: vec![0, 1] });
+        // Alyx may refuse the later one.
+        assert_eq!(order(vec![1, 0]), PostingOrder { superseded: vec![0], current: vec![1] });
+    }
+
+    #[test]
+    fn a_later_revision_that_is_not_the_default_supersedes_nothing() {
+        let files = files(&["alf/x.y.npy"]);
+        let later = DatasetRecord { default_dataset: Some(false), ..held("alf", "2", "x.y.npy") };
+        let order = PostingOrder::of(&files, vec![0], &[held("alf", "", "x.y.npy"), later]);
+        assert_eq!(order, PostingOrder { superseded: vec![], current: vec![0] });
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub(super) struct Sent {
     superseded: Vec<usize>,
     /// Files that have moved, and are posted when the other revisions of their dataset are: they are the latest.
     moved_last: Vec<usize>,
-    /// What Alyx held before anything was posted, where it was asked.
-    pub(super) held: Option<Vec<DatasetRecord>>,
+    /// What Alyx held before anything was posted.
+    pub(super) held: Vec<DatasetRecord>,
 }
 
 /// What to do with the files of a request that was refused because of protected datasets.
@@ -90,19 +90,6 @@ impl RegistrationClient {
         })
     }
 
-    /// What Alyx holds, as far as it matters before the first request.
-    async fn holdings_before(
-        &self,
-        held: &Held,
-        options: &RegisterFilesOptions,
-    ) -> Result<Option<Vec<DatasetRecord>>, Error> {
-        if options.force || matches!(held, Held::Nothing) {
-            Ok(None)
-        } else {
-            self.holdings(held).await.map(Some)
-        }
-    }
-
     /// What [`send_files`](Self::send_files) would do: the requests that it would send first, and the moves that it
     /// would make before the next ones. Nothing is changed.
     ///
@@ -117,10 +104,10 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
-        let before = self.holdings_before(held, options).await?.unwrap_or_default();
+        let before = self.holdings(held).await?;
         let holdings = Holdings::of(&before);
         let is_new = |(_, (file, sum)): &(usize, (&Outgoing, &Checksum))| {
-            !matches!(holdings.standing(file, sum, options), Standing::Same(_))
+            options.force || !matches!(holdings.standing(file, sum, options), Standing::Same(_))
         };
         let to_post = files.iter().zip(sums).enumerate().filter(is_new).map(|(index, _)| index).collect();
         let order = PostingOrder::of(files, to_post, &before);
@@ -129,10 +116,9 @@ impl RegistrationClient {
         let (mut requests, mut moves) = (Vec::new(), Vec::new());
         if !matches!(held, Held::Nothing) {
             let to_post = [order.superseded.as_slice(), &order.current].concat();
-            let known =
-                Sent { files: files.to_vec(), sums: sums.to_vec(), held: Some(before), ..Sent::default() };
+            let known = Sent { files: files.to_vec(), sums: sums.to_vec(), held: before, ..Sent::default() };
             for batch in to_post.chunks(size) {
-                moves.extend(self.plan_moves(home, held, batch, &known, options).await?);
+                moves.extend(self.plan_moves(home, batch, &known, options).await?);
             }
         }
         for (indices, options) in [(order.superseded, &no_default), (order.current, options)] {
@@ -149,7 +135,6 @@ impl RegistrationClient {
     async fn plan_moves(
         &self,
         home: &Home,
-        held: &Held,
         batch: &[usize],
         known: &Sent,
         options: &RegisterFilesOptions,
@@ -159,14 +144,9 @@ impl RegistrationClient {
         let details = self.alyx().check_protected(&question).await?;
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let (mut moves, mut refused) = (Vec::new(), Vec::new());
-        let held = match options.force && !details.is_empty() {
-            true => Some(self.holdings(held).await?),
-            false => known.held.clone(),
-        };
-        let known = Sent { files: known.files.clone(), sums: known.sums.clone(), held, ..Sent::default() };
         for (index, protection) in batch.iter().copied().zip(&details) {
             let Some(file) = known.files.get(index) else { continue };
-            match self.verdict(index, protection, &known, today, options).await? {
+            match self.verdict(index, protection, known, today, options).await? {
                 Verdict::Post | Verdict::Same(_) => {}
                 Verdict::Refuse => {
                     refused
@@ -191,27 +171,26 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
         let mut sent = Sent { records: vec![None; files.len()], files, sums, ..Sent::default() };
-        sent.held = self.holdings_before(held, options).await?;
+        sent.held = self.holdings(held).await?;
         let mut to_post = Vec::new();
-        let holdings = Holdings::of(sent.held.as_deref().unwrap_or_default());
+        let holdings = Holdings::of(&sent.held);
         for (index, (file, sum)) in sent.files.iter().zip(&sent.sums).enumerate() {
             match holdings.standing(file, sum, options) {
-                Standing::Same(record) => {
+                Standing::Same(record) if !options.force => {
                     put(&mut sent.records, index, record.as_registered());
                     sent.n_unchanged += 1;
                 }
-                Standing::Incomplete(_) | Standing::Differs => to_post.push(index),
+                Standing::Same(_) | Standing::Incomplete(_) | Standing::Differs => to_post.push(index),
             }
         }
-        let known = sent.held.as_deref().unwrap_or_default();
-        let order = PostingOrder::of(&sent.files, to_post, known);
+        let order = PostingOrder::of(&sent.files, to_post, &sent.held);
         sent.superseded.clone_from(&order.superseded);
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
-        self.post_all(home, held, &order.superseded, &mut sent, &no_default).await?;
-        self.post_all(home, held, &order.current, &mut sent, options).await?;
+        self.post_all(home, &order.superseded, &mut sent, &no_default).await?;
+        self.post_all(home, &order.current, &mut sent, options).await?;
         let mut moved = std::mem::take(&mut sent.moved_last);
         latest_last(&sent.files, &mut moved);
-        self.post_all(home, held, &moved, &mut sent, options).await?;
+        self.post_all(home, &moved, &mut sent, options).await?;
         let files = &sent.files;
         sent.moved.sort_by_key(|(_, to)| files.iter().position(|file| file.path == *to));
         Ok(sent)
@@ -221,14 +200,13 @@ impl RegistrationClient {
     async fn post_all(
         &self,
         home: &Home,
-        held: &Held,
         mut rest: &[usize],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
     ) -> Result<(), Error> {
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(self.batch_size(|size| size.now()).min(rest.len()));
-            self.post_batch(home, held, batch, sent, options).await?;
+            self.post_batch(home, batch, sent, options).await?;
             rest = later;
         }
         Ok(())
@@ -238,7 +216,6 @@ impl RegistrationClient {
     async fn post_batch(
         &self,
         home: &Home,
-        held: &Held,
         batch: &[usize],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
@@ -251,7 +228,7 @@ impl RegistrationClient {
                     if !check || details.len() != part.len() {
                         return Err(alyx::Error::Protected { details, files }.into());
                     }
-                    let rest = self.around_protected(home, held, &part, &details, sent, options).await?;
+                    let rest = self.around_protected(home, &part, &details, sent, options).await?;
                     halving.past_protection(rest);
                 }
                 Err(Error::Alyx(alyx::Error::Refused { what, status, detail })) => {
@@ -307,15 +284,11 @@ impl RegistrationClient {
     async fn around_protected(
         &self,
         home: &Home,
-        held: &Held,
         batch: &[usize],
         details: &[ProtectedFile],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<usize>, Error> {
-        if sent.held.is_none() {
-            sent.held = Some(self.holdings(held).await?);
-        }
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let mut to_post = Vec::new();
         for (index, protection) in batch.iter().copied().zip(details) {
@@ -352,7 +325,7 @@ impl RegistrationClient {
         let (Some(file), Some(sum)) = (sent.files.get(index), sent.sums.get(index)) else {
             return Err(Error::Internal("a file went missing between two requests".into()));
         };
-        let holdings = Holdings::of(sent.held.as_deref().unwrap_or_default());
+        let holdings = Holdings::of(&sent.held);
         let mut sum = sum.clone();
         if holdings.undecided(file, &sum) {
             // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
