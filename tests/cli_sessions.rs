@@ -8,8 +8,9 @@ mod verbs;
 
 use alyx_registrar::sandbox::{Fault, FaultRule};
 use common::{Alyx, MD5_OF_ABC, Rig, snapshot};
+use program::Configuration;
 use serde_json::json;
-use verbs::{verb, word};
+use verbs::{at_home, run, verb, word};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_created_with_all_that_was_typed_and_its_files_are_left_alone() {
@@ -272,4 +273,60 @@ async fn a_failure_is_one_json_object_too() {
     alyx.control().add_fault(rule);
     let said = verb(&alyx, &rig, &["exists", "subjects", "KS014", "--json"]).ends(69).json();
     assert!(said["error"].as_str().unwrap().contains("503"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_registers_flagged_sessions_shows_every_move_before_and_after_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let configuration = Configuration {
+        roots: vec![rig.root()],
+        url: alyx.url.clone(),
+        user: alyx.user.clone(),
+        password: alyx.password.clone(),
+        more: "datasets:\n  protected: revise\n".into(),
+    };
+    let config = configuration.write(&rig.beside("config"));
+    let scan =
+        |more: &[&str]| run(&mut at_home(&rig, &[&["scan", "--config", word(&config)], more].concat()));
+    let root = rig.root();
+    let create = |more: &[&str]| {
+        let words = ["create-sessions", word(&root), "--register-files", "--protected", "revise"];
+        verb(&alyx, &rig, &[&words[..], more].concat())
+    };
+    let commands: [&dyn Fn(&[&str]) -> verbs::Said; 2] = [&scan, &create];
+    for command in commands {
+        let session = rig.session("cortexlab", "KS014");
+        let file = session.folder.join("alf/spikes.times.npy");
+        session.file("alf/spikes.times.npy", "abc").flag();
+        command(&[]).ends(0);
+        for id in alyx.datasets(&session).await {
+            assert!(alyx.control().protect_dataset(&id.as_registered().id));
+        }
+        session.file("alf/spikes.times.npy", "new").flag();
+        let before = snapshot(&root);
+        let revised = format!("alf/#{}#/spikes.times.npy", jiff::Zoned::now().date());
+        let move_of = json!([{"from": word(&file), "to": word(&session.folder.join(&revised))}]);
+        let moved_by = |said: &verbs::Said| {
+            let said = said.json();
+            let one = if said["sessions"].is_array() { said["sessions"][0].clone() } else { said };
+            one["moved"].clone()
+        };
+
+        let to = session.folder.join(&revised);
+        let line = format!("move {} to {}", word(&file), word(&to));
+        let said = command(&["--dry-run"]).ends(0).out;
+        assert!(said.contains(&format!("would {line}")), "{said}");
+        assert_eq!(moved_by(&command(&["--dry-run", "--json"]).ends(0)), move_of);
+        assert_eq!(snapshot(&root), before);
+        assert_eq!(moved_by(&command(&["--json"]).ends(0)), move_of);
+        assert!(to.exists() && !file.exists());
+
+        // Once more, for people.
+        for id in alyx.datasets(&session).await {
+            assert!(alyx.control().protect_dataset(&id.as_registered().id));
+        }
+        session.file("alf/spikes.times.npy", "newer").flag();
+        let said = command(&[]).ends(0).out;
+        assert!(said.contains(&format!("moved {} to ", word(&file))), "{said}");
+    }
 }

@@ -19,6 +19,7 @@ pub mod exit;
 mod history;
 mod init;
 pub mod logging;
+mod moves;
 mod onlookers;
 mod orphans;
 mod people;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::ScanArgs;
 use super::assemble;
 use super::exit::Exit;
+use super::moves::{moved_json, moved_lines};
 use super::progress;
 use super::walk::{Walked, walk};
 use crate::alyx::NextStep;
@@ -37,6 +38,8 @@ struct Line {
     files: usize,
     bytes: u64,
     took: Duration,
+    /// Protected files that were, or in a dry run would be, moved into a revision folder: from where, to where.
+    moved: Vec<(PathBuf, PathBuf)>,
     outcome: Outcome,
 }
 
@@ -182,6 +185,7 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
         files: 0,
         bytes: 0,
         took: Duration::ZERO,
+        moved: Vec::new(),
         outcome: Outcome::Planned { left_out: String::new() },
     };
     line.outcome = if dry {
@@ -190,6 +194,7 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
                 line.eid = planned.eid;
                 line.files = planned.files.len();
                 line.bytes = planned.files.iter().map(|f| f.size).sum();
+                line.moved = planned.moved;
                 Outcome::Planned { left_out: LeftOutSummary::of(&planned.left_out).to_string() }
             }
             Err(error) => Outcome::Failed(error),
@@ -200,6 +205,7 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
                 line.eid = Some(registered.eid);
                 line.files = registered.n_files;
                 line.bytes = registered.bytes;
+                line.moved = registered.moved;
                 Outcome::Registered { left_out: registered.left_out.to_string() }
             }
             Err(error) => Outcome::Failed(error),
@@ -238,6 +244,10 @@ impl Line {
                 say!("would {}  {state}  {files}, {size}{}", self.session, aside(left_out));
             }
             Outcome::Failed(error) => say!("not   {}  {error}", self.session),
+        }
+        let verb = if matches!(self.outcome, Outcome::Planned { .. }) { "would move" } else { "moved" };
+        for line in moved_lines(&self.moved, verb) {
+            say!("{line}");
         }
     }
 
@@ -286,6 +296,7 @@ impl Line {
             "bytes": self.bytes,
             "took": self.took.as_secs_f64(),
             "left_out": left_out,
+            "moved": moved_json(&self.moved),
             "error": error,
         })
     }

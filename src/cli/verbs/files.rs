@@ -12,6 +12,7 @@ use super::answer::{
 use super::connect::connect;
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
+use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
 use crate::registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
 use crate::words;
@@ -69,9 +70,7 @@ pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) 
             lines.push(format!("ok    {}  {}", file.display(), record.id));
         }
     }
-    for (from, to) in &registered.moved {
-        lines.push(format!("moved {} to {}: its dataset is protected", from.display(), to.display()));
-    }
+    lines.extend(moved_lines(&registered.moved, "moved"));
     lines.extend(left_out_lines(&registered.left_out));
     let n = registered.records.iter().flatten().count();
     let unchanged = match registered.n_unchanged {
@@ -108,21 +107,6 @@ pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
     }))
 }
 
-/// Files that move into a revision folder, for a program.
-pub(super) fn moved_json(moved: &[(PathBuf, PathBuf)]) -> Value {
-    moved
-        .iter()
-        .map(|(from, to)| json!({"from": from.to_string_lossy(), "to": to.to_string_lossy()}))
-        .collect()
-}
-
-/// Files that would move into a revision folder, for a person.
-pub(super) fn would_move_lines(moved: &[(PathBuf, PathBuf)]) -> impl Iterator<Item = String> {
-    moved.iter().map(|(from, to)| {
-        format!("would move {} to {}: its dataset is protected", from.display(), to.display())
-    })
-}
-
 /// What would be sent, for a person.
 pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     let PlannedFiles { requests, left_out, moved } = planned;
@@ -135,7 +119,7 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
             bytes += size;
         }
     }
-    lines.extend(would_move_lines(moved));
+    lines.extend(moved_lines(moved, "would move"));
     lines.extend(left_out_lines(left_out));
     let aside = left_out_aside(left_out);
     lines.push(format!("{} would be registered, {}{aside}", datasets(n), words::bytes(bytes)));

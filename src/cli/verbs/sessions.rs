@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Failure, exit_of, give, whole_path, whole_paths};
 use super::connect::connect;
 use super::files::{
-    moved_json, planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
-    would_move_lines,
+    planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
 };
 use crate::alf::timestamp::DateInput;
 use crate::alyx::SessionRecord;
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs};
 use crate::cli::exit::Exit;
+use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
 use crate::daemon::lock::RootLock;
 use crate::registration::flagged::FlaggedOptions;
@@ -133,28 +133,31 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             true => None,
             false => Some(RootLock::acquire(&root).map_err(|error| Failure::new(Exit::Io, error))?),
         };
-        let mut flagged =
-            FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
+        let mut flagged = FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
         flagged.files.protected = args.protected.into();
         let progress = Arc::clone(&flagged.files.progress);
-        let options = CreateSessionsOptions {
-            glob_pattern: args.glob_pattern.clone(),
-            dry: args.dry_run,
-            flagged,
-        };
+        let options =
+            CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
         let sessions = progress::shown(&progress, client.create_sessions(&root, &options)).await?;
         let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for session in sessions {
             let folder = session.folder.to_string_lossy().into_owned();
+            let moved = moved_json(&session.moved);
             match session.record {
                 Ok(Some(record)) => {
                     text.push(format!("ok    {folder}  {}", record.eid()));
-                    list.push(json!({"folder": folder, "outcome": "registered", "eid": record.eid(), "session": to_value(&record)?}));
+                    text.extend(moved_lines(&session.moved, "moved"));
+                    list.push(json!({
+                        "folder": folder,
+                        "outcome": "registered",
+                        "eid": record.eid(),
+                        "session": to_value(&record)?,
+                        "moved": moved,
+                    }));
                 }
                 Ok(None) => {
                     text.push(format!("would {folder}"));
-                    text.extend(would_move_lines(&session.moved));
-                    let moved = moved_json(&session.moved);
+                    text.extend(moved_lines(&session.moved, "would move"));
                     list.push(json!({"folder": folder, "outcome": "planned", "moved": moved}));
                 }
                 Err(error) => {
