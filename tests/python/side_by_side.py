@@ -85,7 +85,9 @@ class One:
 
 
 class Ours:
-    """The command line of alyx-registrar."""
+    """The command line of alyx-registrar, allowed to move protected files, as the Python client always does."""
+
+    MAY_MOVE = ('--protected', 'revise')
 
     def __init__(self, url, program):
         self.url, self.program = url, program
@@ -120,13 +122,13 @@ class Ours:
         some = ['--no-files'] if files is False else []
         if isinstance(files, list):
             some = [word for file in files for word in ('--file', file)]
-        self.run('register-session', folder, *some, *self.flags(details))
+        self.run('register-session', folder, *some, *self.MAY_MOVE, *self.flags(details))
 
     def register_files(self, files, **options):
-        self.run('register-files', *files, *self.flags(options))
+        self.run('register-files', *files, *self.MAY_MOVE, *self.flags(options))
 
     def create_sessions(self, root, register_files):
-        self.run('create-sessions', root, *(['--register-files'] if register_files else []))
+        self.run('create-sessions', root, *self.MAY_MOVE, *(['--register-files'] if register_files else []))
 
     def new_session(self, subject, root, register):
         words = [] if register else ['--no-register']
