@@ -29,6 +29,8 @@ use super::retry::Decision;
 const LARGEST_ANSWER: usize = 64 << 20;
 /// So many different notices of a server are told.
 const MOST_NOTICES: usize = 20;
+/// A year is longer than anyone waits, and keeps every later sum in range.
+const MOST_PATIENCE: Duration = Duration::from_secs(366 * 86_400);
 /// The most pages of one list that are followed.
 const MOST_PAGES: usize = 10_000;
 
@@ -319,7 +321,7 @@ impl Client {
         self.tell_notices(response.headers(), what).await;
         let text =
             |name| response.headers().get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
-        let retry_after = text("retry-after").and_then(parse_retry_after);
+        let retry_after = text("retry-after").and_then(|after| parse_retry_after(after, text("date")));
         let location = match text("location") {
             // What follows a ? is for a browser, and may be what was sent.
             Some(to) => {
@@ -395,11 +397,21 @@ pub(crate) fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<
     http.build().map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))
 }
 
-/// `Retry-After` in seconds. The form with a date is not used by Alyx and is ignored.
-fn parse_retry_after(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.trim().parse().ok()?;
-    // A year is longer than anyone waits, and keeps every later sum in range.
-    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(366.0 * 86_400.0)))
+/// `Retry-After`: a number of seconds, or a date. `date`: what the server says that it is now. By its own clock a date says
+/// the same whatever ours shows; whoever waits bounds it.
+fn parse_retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse::<f64>() {
+        Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(MOST_PATIENCE),
+        Ok(_) => return None,
+        Err(_) => {
+            let parse = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+            let now = date.and_then(parse).unwrap_or_else(jiff::Timestamp::now);
+            // In the past: at once.
+            Duration::try_from(parse(text)?.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(MOST_PATIENCE))
 }
 
 /// An error with all its causes: reqwest alone says "error sending request".
@@ -437,10 +449,25 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds() {
-        assert_eq!(parse_retry_after("32"), Some(Duration::from_secs(32)));
-        assert_eq!(parse_retry_after("-1"), None);
-        assert_eq!(parse_retry_after("NaN"), None);
-        assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-        assert!(parse_retry_after("1e300").is_some());
+        let parse = |text| parse_retry_after(text, None);
+        assert_eq!(parse("32"), Some(Duration::from_secs(32)));
+        assert_eq!(parse("-1"), None);
+        assert_eq!(parse("NaN"), None);
+        assert_eq!(parse("soon"), None);
+        assert_eq!(parse("1e300"), Some(MOST_PATIENCE));
+    }
+
+    #[test]
+    fn retry_after_is_a_date_by_the_clock_of_the_server() {
+        let now = Some("Wed, 21 Oct 2026 07:27:00 GMT");
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:00 GMT", now), minute);
+        assert_eq!(parse_retry_after(" Wed, 21 Oct 2026 07:28:00 GMT ", now), minute);
+        assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after("Thu, 30 Dec 9999 20:00:00 GMT", now), Some(MOST_PATIENCE));
+        assert_eq!(parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", now), None);
+        // Without its clock, by ours.
+        assert_eq!(parse_retry_after("Thu, 30 Dec 9999 20:00:00 GMT", None), Some(MOST_PATIENCE));
+        assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", Some("?")), Some(Duration::ZERO));
     }
 }

@@ -96,12 +96,6 @@ impl Service {
         for path in &flags {
             self.repeats.is_over(&super::cause_prefix(path));
         }
-        if let Some(refused) = &mut self.login_refused {
-            refused.try_at = now.instant;
-            if refused.look_at.is_some() {
-                refused.look_at = Some(now.instant);
-            }
-        }
         self.ask_at_once(now);
         count
     }
@@ -130,5 +124,39 @@ impl Service {
             };
             drop(answer.send(reply));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::daemon::service::LoginRefused;
+    use crate::daemon::watcher::Sighted;
+    use crate::flag::FlagFile;
+
+    #[tokio::test]
+    async fn a_flag_that_is_touched_while_the_login_is_refused_has_it_tried_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let flag = folder.path().join("create_me.flag");
+        let mut service = Service::example();
+        let see = |service: &mut Service, text: &str, now| {
+            std::fs::write(&flag, text).unwrap();
+            service.sighted(Sighted::Flag(FlagFile::load(&flag).unwrap().unwrap()), now);
+        };
+        let now = Now::read();
+        see(&mut service, "", now);
+        let later = now.instant + Duration::from_secs(86_400);
+        let refused = LoginRefused { since: now.wall, look_at: Some(later), try_at: later };
+        service.login_refused = Some(refused);
+        see(&mut service, "alf", now);
+        let due = |service: &Service| service.login_refused.map(|refused| (refused.look_at, refused.try_at));
+        let at_once: Option<(Option<Instant>, Instant)> = Some((Some(now.instant), now.instant));
+        assert_eq!(due(&service), at_once);
+        // Somebody looks already: once more when that has ended.
+        service.login_refused = Some(LoginRefused { look_at: None, ..refused });
+        see(&mut service, "alf/probe00", now);
+        assert_eq!(due(&service), Some((None, now.instant)));
     }
 }

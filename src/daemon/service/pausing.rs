@@ -57,10 +57,17 @@ impl Service {
         }
     }
 
-    /// Asks Alyx at once whether it is back: somebody has touched a flag, or typed `retry`.
+    /// Tries at once what all sessions wait for, a server that is away or a login that is refused: somebody has touched
+    /// a flag, or typed `retry`.
     pub(super) fn ask_at_once(&mut self, now: Now) {
         if self.probe_at.is_some() {
             self.probe_at = Some(now.instant);
+        }
+        if let Some(refused) = &mut self.login_refused {
+            refused.try_at = now.instant;
+            if refused.look_at.is_some() {
+                refused.look_at = Some(now.instant);
+            }
         }
     }
 
