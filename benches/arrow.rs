@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use alyx_registrar::sandbox::{RequestSeen, Sandbox, SandboxOptions};
+use alyx_sandbox::{RequestSeen, Sandbox, SandboxOptions};
 use clap::Parser;
 use common::registrar::{Registrar, Settings};
 use common::{Error, Required, SELF, Series, Table, processor_seconds, rig, shown};

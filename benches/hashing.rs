@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registrar::registration::{Reading, Turns, checksums};
+use alyx_registration::{Reading, Turns, checksums};
 use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use tokio::runtime::Runtime;

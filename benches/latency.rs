@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use alyx_registrar::sandbox::{Sandbox, SandboxOptions};
+use alyx_sandbox::{Sandbox, SandboxOptions};
 use clap::Parser;
 use common::registrar::{Registrar, Settings};
 use common::{Error, Required, Table, median, rig};

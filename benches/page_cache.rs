@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registrar::registration::{Reading, Turns, checksums};
+use alyx_registration::{Reading, Turns, checksums};
 use clap::{Parser, ValueEnum};
 use common::{Error, Required, Series, Table, is_there, shown};
 use rustix::fs::{Advice, fadvise};

@@ -7,13 +7,14 @@ mod common;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use alyx_registrar::daemon::scan::{Scanner, scan};
-use alyx_registrar::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
+use alyx_registrar::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
+use alyx_registrar::daemon::tree::scan::{Scanner, scan};
 use clap::Parser;
 use common::registrar::{Registrar, Settings};
 use common::{Error, Required, Series, Table, is_there, median, proc_field, seconds, shown};

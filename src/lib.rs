@@ -17,20 +17,11 @@
 //! | 3 | [`registration`] | the port of `RegistrationClient`: what, in which order |
 //! | 2 | [`ledger`], [`flag`], [`alyx`], `sandbox` | what is remembered, the flag on disk, the REST client, the embedded Alyx |
 //! | 1 | [`alf`], [`backoff`], [`words`] | pure: no IO, no async, no clock |
-#![deny(unsafe_code)]
-#![warn(missing_docs)]
 
 pub mod alerts;
-pub mod alf;
-pub mod alyx;
-pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod daemon;
-pub mod flag;
+pub mod humanize;
 pub mod ledger;
-pub mod registration;
-#[cfg(feature = "sandbox")]
-pub mod sandbox;
 pub mod web;
-pub mod words;

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use alyx_registrar::alf::dataset_path::DatasetPathError;
-use alyx_registrar::alf::dataset_type::NoDatasetType;
-use alyx_registrar::alf::revision::{next_revision, plan};
-use alyx_registrar::alf::{
+use alf::dataset_path::DatasetPathError;
+use alf::dataset_type::NoDatasetType;
+use alf::revision::{next_revision, plan};
+use alf::{
     DatasetName, DatasetPath, DatasetType, DatasetTypes, FilePattern, RevisionPlan, SessionPath, SessionTime,
 };
 use jiff::tz::{TimeZone, offset};

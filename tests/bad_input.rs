@@ -6,9 +6,9 @@ mod program;
 
 use std::time::Duration;
 
-use alyx_registrar::alyx::{self, NextStep};
-use alyx_registrar::registration::Error;
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_client::{self, NextStep};
+use alyx_registration::Error;
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session, snapshot, with_files};
 use program::{Configuration, Program, program};
 
@@ -56,8 +56,8 @@ async fn whatever_a_bad_server_does_is_an_error_that_passes_and_the_flag_stays()
     let mut options = alyx.options();
     options.timeouts.request = Duration::from_millis(300);
     let client = || {
-        let alyx = alyx::Client::new(options.clone()).unwrap();
-        alyx_registrar::registration::RegistrationClient::new(alyx, Default::default())
+        let alyx = alyx_client::Client::new(options.clone()).unwrap();
+        alyx_registration::RegistrationClient::new(alyx, Default::default())
     };
     for (method, path) in [
         ("POST", "/auth-token"),
@@ -117,7 +117,7 @@ async fn what_goes_wrong_at_the_login_goes_wrong_for_all_and_only_alyx_itself_re
     assert!(told.is_empty(), "{told:#?}");
     alyx.control().add_fault(every("POST", "/auth-token", json(400, r#"{"non_field_errors": ["No."]}"#)));
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
-    assert!(matches!(error, Error::Alyx(alyx::Error::Login { .. })), "{error:?}");
+    assert!(matches!(error, Error::Alyx(alyx_client::Error::Login { .. })), "{error:?}");
 }
 
 #[tokio::test]
@@ -127,15 +127,19 @@ async fn a_server_that_is_not_there_says_so_and_nothing_was_done() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let login = alyx::Credentials::Password { username: "me".into(), password: "secret".to_owned().into() };
-    let mut options = alyx::ClientOptions::new(&url, login);
+    let login =
+        alyx_client::Credentials::Password { username: "me".into(), password: "secret".to_owned().into() };
+    let mut options = alyx_client::ClientOptions::new(&url, login);
     options.retry.attempts = 1;
-    let client = alyx_registrar::registration::RegistrationClient::new(
-        alyx::Client::new(options).unwrap(),
+    let client = alyx_registration::RegistrationClient::new(
+        alyx_client::Client::new(options).unwrap(),
         Default::default(),
     );
     let error = session.register(&client, &with_files()).await.unwrap_err();
-    assert!(matches!(&error, Error::Alyx(alyx::Error::Unreachable { connected: false, .. })), "{error:?}");
+    assert!(
+        matches!(&error, Error::Alyx(alyx_client::Error::Unreachable { connected: false, .. })),
+        "{error:?}"
+    );
     assert!(error.to_string().contains(&url) && error.is_outage(), "{error}");
     assert!(session.is_flagged());
 }
@@ -168,10 +172,10 @@ async fn a_token_alone_cannot_be_renewed_and_says_so() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let token = "0123456789abcdef".to_owned();
     let credentials =
-        alyx::Credentials::Token { username: Some("test_user".into()), token: token.clone().into() };
-    let options = alyx::ClientOptions::new(&alyx.url, credentials);
-    let client = alyx_registrar::registration::RegistrationClient::new(
-        alyx::Client::new(options).unwrap(),
+        alyx_client::Credentials::Token { username: Some("test_user".into()), token: token.clone().into() };
+    let options = alyx_client::ClientOptions::new(&alyx.url, credentials);
+    let client = alyx_registration::RegistrationClient::new(
+        alyx_client::Client::new(options).unwrap(),
         Default::default(),
     );
     let error = flagged(&rig).register(&client, &with_files()).await.unwrap_err();
@@ -190,7 +194,7 @@ async fn a_protected_dataset_is_named_and_kept_as_it_is() {
     session.file("alf/spikes.times.npy", "changed").flag();
     let before = snapshot(&session.folder);
     let mut refuse = with_files();
-    refuse.files.protected = alyx_registrar::registration::ProtectedPolicy::Refuse;
+    refuse.files.protected = alyx_registration::ProtectedPolicy::Refuse;
     let error = session.register(&client, &refuse).await.unwrap_err();
     assert!(error.to_string().contains("alf/spikes.times.npy"), "{error}");
     assert_eq!(error.next_step(), NextStep::NeedsPerson);
@@ -396,8 +400,10 @@ async fn what_is_wrong_with_very_many_files_is_told_with_some_of_them_and_their_
 async fn what_a_server_repeats_of_a_login_does_not_reach_an_error() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut options = alyx.options();
-    let login =
-        alyx::Credentials::Password { username: "me".into(), password: "s3cr&t w/ords".to_owned().into() };
+    let login = alyx_client::Credentials::Password {
+        username: "me".into(),
+        password: "s3cr&t w/ords".to_owned().into(),
+    };
     options.credentials = login;
     for body in ["you sent password=s3cr%26t+w%2Fords", "you sent s3cr&t w/ords"] {
         let fault = Fault::Status {
@@ -407,8 +413,8 @@ async fn what_a_server_repeats_of_a_login_does_not_reach_an_error() {
             retry_after: None,
         };
         alyx.control().add_fault(every("POST", "/auth-token", fault));
-        let client = alyx_registrar::registration::RegistrationClient::new(
-            alyx::Client::new(options.clone()).unwrap(),
+        let client = alyx_registration::RegistrationClient::new(
+            alyx_client::Client::new(options.clone()).unwrap(),
             Default::default(),
         );
         let error = flagged(&rig).register(&client, &with_files()).await.unwrap_err().to_string();

@@ -11,9 +11,9 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alyx_registrar::alyx::{Client, SessionSearch};
-use alyx_registrar::registration::advice::Kind;
-use alyx_registrar::registration::{RegistrationClient, RegistrationOptions};
+use alyx_client::{Client, SessionSearch};
+use alyx_registration::advice::Kind;
+use alyx_registration::{RegistrationClient, RegistrationOptions};
 use common::{AT_MOST, Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
 use fault_proxy::{Proxy, Rule, Trouble};
 use program::{Configuration, output, program};
@@ -71,7 +71,7 @@ fn two_datasets(rig: &Rig) -> Session {
 /// One session, one record a dataset, the right hashes, no flag.
 async fn all_is_well(alyx: &Client, session: &Session, told: &str) {
     assert!(!session.is_flagged(), "{told}");
-    let path = alyx_registrar::alf::SessionPath::parse(&session.folder).unwrap();
+    let path = alf::SessionPath::parse(&session.folder).unwrap();
     let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
     let sessions = alyx.sessions(&search).await.unwrap();
     assert_eq!(sessions.len(), 1, "{told}");

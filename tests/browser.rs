@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig};
 use fault_proxy::{Moment, Proxy, Rule, Trouble};
 use program::{Configuration, Program, program};

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use alyx_registrar::registration::Error;
-use alyx_registrar::registration::flagged::FlaggedOptions;
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_registration::Error;
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
 use program::{Configuration, Program, program};
 

@@ -25,7 +25,7 @@ fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
 /// The settings that ONE leaves behind after a login, with what is in them.
 fn one_settings(alyx: &Alyx, folder: &Path, secret: serde_json::Value) {
     std::fs::create_dir_all(folder).unwrap();
-    let key = alyx_registrar::alyx::one_key(&alyx.url);
+    let key = alyx_client::one_key(&alyx.url);
     let caches = json!({"CLIENT_MAP": {&key: "/data"}, "DEFAULT": &key});
     std::fs::write(folder.join(".caches"), caches.to_string()).unwrap();
     let mut settings = json!({"ALYX_URL": alyx.url, "ALYX_LOGIN": alyx.user});

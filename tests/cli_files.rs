@@ -8,7 +8,7 @@ mod verbs;
 
 use std::process::Stdio;
 
-use alyx_registrar::alyx::Endpoint;
+use alyx_client::Endpoint;
 use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, snapshot};
 use program::Program;
 use serde_json::json;

@@ -6,7 +6,7 @@ mod program;
 #[path = "common/verbs.rs"]
 mod verbs;
 
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig};
 use serde_json::json;
 use verbs::{verb, word};

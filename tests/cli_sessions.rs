@@ -6,7 +6,7 @@ mod program;
 #[path = "common/verbs.rs"]
 mod verbs;
 
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, MD5_OF_ABC, Rig, snapshot};
 use program::Configuration;
 use serde_json::json;

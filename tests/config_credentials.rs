@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use alyx_registrar::alyx::Credentials;
+use alyx_client::Credentials;
 use alyx_registrar::config::{CredentialSource, LoadedCredentials};
 use secrecy::ExposeSecret;
 

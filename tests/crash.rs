@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alyx_registrar::alyx::{Client, SessionSearch};
+use alyx_client::{Client, SessionSearch};
 use common::{AT_MOST, Alyx, MD5_OF_A, MD5_OF_ABC, MD5_OF_EMPTY, Rig, Session};
 use fault_proxy::{Moment, Proxy};
 use notify::Watcher;
@@ -222,7 +222,7 @@ impl Place {
     }
 
     async fn datasets(&self, session: &Session) -> Vec<(String, String)> {
-        let path = alyx_registrar::alf::SessionPath::parse(&session.folder).unwrap();
+        let path = alf::SessionPath::parse(&session.folder).unwrap();
         let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
         let sessions = self.looking.sessions(&search).await.unwrap();
         assert_eq!(sessions.len(), 1, "{sessions:?}");

@@ -7,7 +7,7 @@ mod program;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, until};
 use program::{Configuration, Program, program};
 

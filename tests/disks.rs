@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session, until};
 use namespace::{MOUNTS, is_inside, must, run_inside};
 use program::{Configuration, Program, output, program};
@@ -188,7 +188,7 @@ async fn inside_a_disk_is_read_only() {
     assert!(session.is_flagged() && daemon.is_alive());
     // It is tried again and again, and not told again.
     place.alyx.control().clear_requests();
-    let looks = |seen: &alyx_registrar::sandbox::RequestSeen| seen.path == "/sessions";
+    let looks = |seen: &alyx_sandbox::RequestSeen| seen.path == "/sessions";
     place.alyx.control().wait_for(looks).await;
     place.alyx.control().clear_requests();
     place.alyx.control().wait_for(looks).await;

@@ -54,7 +54,7 @@ fn mode(file: &Path) -> u32 {
 fn one_settings(rig: &Rig, alyx: &Alyx) -> PathBuf {
     let folder = rig.beside("home/.one");
     std::fs::create_dir_all(&folder).unwrap();
-    let key = alyx_registrar::alyx::one_key(&alyx.url);
+    let key = alyx_client::one_key(&alyx.url);
     let caches = json!({"CLIENT_MAP": {&key: "/data"}, "DEFAULT": key});
     let settings = json!({"ALYX_URL": alyx.url, "ALYX_LOGIN": alyx.user, "ALYX_PWD": alyx.password});
     std::fs::write(folder.join(".caches"), caches.to_string()).unwrap();

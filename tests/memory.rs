@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use alyx_registrar::daemon::watcher::{RootOptions, WatchMode, WatchOptions};
-use alyx_registrar::daemon::worker::AttemptResult;
-use alyx_registrar::daemon::{self, Doors, Report};
+use alyx_registrar::daemon;
+use alyx_registrar::daemon::run_loop::worker::AttemptResult;
+use alyx_registrar::daemon::watch::{RootOptions, WatchMode, WatchOptions};
+use alyx_registrar::daemon::{Doors, Report};
 use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
-use alyx_registrar::registration::{Error, Progress};
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_registration::{Error, Progress};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig, Session, with_files};
 use program::{Configuration, Program, output, program};
 use serde_json::Value;
@@ -406,7 +407,7 @@ impl Inside {
         Self { reports, shutdown, task }
     }
 
-    async fn next_attempt(&mut self) -> daemon::worker::Attempt {
+    async fn next_attempt(&mut self) -> daemon::run_loop::worker::Attempt {
         loop {
             match tokio::time::timeout(AT_MOST, self.reports.recv()).await.unwrap().unwrap() {
                 Report::Attempt { attempt, .. } => return attempt,
@@ -436,7 +437,7 @@ async fn a_session_runs_as_soon_as_alyx_knows_the_name_that_was_missing() {
         assert!(matches!(attempt.result, AttemptResult::Failed(Error::Missing(_))), "{attempt:?}");
     }
     alyx.control().clear_requests();
-    let asked = |seen: &alyx_registrar::sandbox::RequestSeen| seen.path == "/subjects/nobody";
+    let asked = |seen: &alyx_sandbox::RequestSeen| seen.path == "/subjects/nobody";
     alyx.control().wait_for(asked).await;
     // One request a name and round, however many sessions wait for it.
     assert!(alyx.control().count_requests() <= 2);

@@ -6,15 +6,15 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use alyx_registrar::alf::revision::next_revision;
-use alyx_registrar::alf::{DatasetType, DatasetTypes};
-use alyx_registrar::alyx::Endpoint;
-use alyx_registrar::registration::{
+use alf::revision::next_revision;
+use alf::{DatasetType, DatasetTypes};
+use alyx_client::Endpoint;
+use alyx_registration::{
     CreateSessionsOptions, Error, FilesToRegister, NewSessionOptions, PlannedFiles, Reason,
     RegisterFilesOptions, RegisteredFiles, RegistrationClient, SessionDetails, SessionReference, Versions,
     WaterOptions, WeightOptions,
 };
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig};
 use jiff::civil::date;
 use serde_json::{Value, json};

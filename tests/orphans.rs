@@ -7,8 +7,8 @@ mod program;
 use std::path::PathBuf;
 use std::process::Output;
 
-use alyx_registrar::alyx::SessionRequest;
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_client::SessionRequest;
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session, snapshot};
 use futures_util::StreamExt;
 use program::{Configuration, Program, output, program};
@@ -38,7 +38,7 @@ fn text(output: &Output) -> String {
 async fn create(alyx: &Alyx, sessions: &[Session]) {
     let client = &alyx.alyx();
     let requests = sessions.iter().map(|session| {
-        let path = alyx_registrar::alf::SessionPath::parse(&session.folder).unwrap();
+        let path = alf::SessionPath::parse(&session.folder).unwrap();
         SessionRequest {
             subject: Some(path.subject().to_owned()),
             number: Some(path.number()),

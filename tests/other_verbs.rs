@@ -5,12 +5,12 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use alyx_registrar::alyx::{Client, ClientOptions};
-use alyx_registrar::registration::{
+use alyx_client::{Client, ClientOptions};
+use alyx_registration::{
     Error, ProtectedPolicy, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Relation,
     WaterOptions, WeightOptions,
 };
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig};
 
 fn on(path: &str, times: usize, fault: Fault) -> FaultRule {
@@ -96,7 +96,7 @@ async fn a_token_alone_finds_out_whose_it_is_or_asks_for_the_name() {
     let answer = http.post(format!("{}/auth-token", alyx.url)).form(&login).send().await.unwrap();
     let token: serde_json::Value = answer.json().await.unwrap();
     let token = token["token"].as_str().unwrap();
-    let credentials = alyx_registrar::alyx::Credentials::Token { username: None, token: token.into() };
+    let credentials = alyx_client::Credentials::Token { username: None, token: token.into() };
     let client = Client::new(ClientOptions { credentials, ..alyx.options() }).unwrap();
     match client.username().await {
         Ok(name) => assert_eq!(name, alyx.user),
@@ -106,8 +106,7 @@ async fn a_token_alone_finds_out_whose_it_is_or_asks_for_the_name() {
 
 /// A file of the subject itself, and the options that say so.
 async fn of_subject(alyx: &Alyx, rig: &Rig) -> (PathBuf, RegisterFilesOptions) {
-    let subject =
-        alyx.client().assert_exists(alyx_registrar::alyx::Endpoint::Subjects, "KS014").await.unwrap();
+    let subject = alyx.client().assert_exists(alyx_client::Endpoint::Subjects, "KS014").await.unwrap();
     let relation =
         Relation { content_type: "subject".into(), object_id: subject["id"].as_str().unwrap().into() };
     // A real Alyx keeps what earlier tests made.
@@ -175,7 +174,7 @@ async fn a_new_session_whose_registration_fails_says_where_its_folder_is() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let client = RegistrationClient::new(alyx.alyx(), RegistrationOptions::default());
     alyx.control().add_fault(on("/sessions", usize::MAX, Fault::Html(503)));
-    let options = alyx_registrar::registration::NewSessionOptions::default();
+    let options = alyx_registration::NewSessionOptions::default();
     let error = client.create_new_session("KS014", &rig.root(), &options).await.unwrap_err();
     let Error::NewSession { folder, .. } = &error else { panic!("{error}") };
     assert!(folder.is_dir() && error.to_string().contains("001"), "{error}");

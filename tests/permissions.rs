@@ -5,7 +5,8 @@ mod common;
 #[path = "common/program.rs"]
 mod program;
 
-use std::fs::{self, Permissions};
+use std::fs;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;

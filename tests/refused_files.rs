@@ -2,11 +2,11 @@
 
 mod common;
 
-use alyx_registrar::alyx::NextStep;
-use alyx_registrar::flag::Removal;
-use alyx_registrar::registration::flagged::{FlaggedOptions, OnRefused};
-use alyx_registrar::registration::{Error, RegistrationClient, RegistrationOptions};
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_client::NextStep;
+use alyx_registration::flag::Removal;
+use alyx_registration::flagged::{FlaggedOptions, OnRefused};
+use alyx_registration::{Error, RegistrationClient, RegistrationOptions};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig, Session, with_files};
 use serde_json::json;
 
@@ -110,7 +110,8 @@ async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words(
 
 /// What a plan and a run say of the flag that is there.
 async fn planned_and_done(alyx: &Alyx, session: &Session, options: &FlaggedOptions) -> [Option<String>; 2] {
-    let flag = alyx_registrar::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
+    let flag =
+        alyx_registration::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
     let planned = alyx.client().plan_flagged(&flag, options).await.err();
     let done = session.register(&alyx.client(), options).await.err();
     [planned, done].map(|error| error.map(|error| error.to_string()))

@@ -5,12 +5,12 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alyx_registrar::alyx::{self, NextStep};
-use alyx_registrar::registration::flagged::FlaggedOptions;
-use alyx_registrar::registration::{
+use alyx_client::{self, NextStep};
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::{
     CreateSessionsOptions, Error, FilesToRegister, ProtectedPolicy, RegisterFilesOptions, SessionDetails,
 };
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig, Session, with_files};
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ async fn what_is_on_alyx_already_comes_back_as_its_record() {
     let first = client.register_files(&files, &options).await.unwrap();
     let again = client.register_files(&files, &options).await.unwrap();
     assert_eq!((first.n_unchanged, again.n_unchanged), (0, 1));
-    let records = |r: &alyx_registrar::registration::RegisteredFiles| {
+    let records = |r: &alyx_registration::RegisteredFiles| {
         assert!(r.records[0].is_none());
         serde_json::to_value(r.records[1].as_ref().unwrap()).unwrap()
     };
@@ -211,7 +211,7 @@ async fn a_changed_protected_dataset_is_refused_by_name_and_the_others_are_regis
     session.file(ORIGINAL, "abc").file(OTHER, "abc").file("alf/spikes.depths.npy", "a");
     let before = common::snapshot(&session.folder);
     let error = session.register(&alyx.client(), &policy(ProtectedPolicy::Refuse)).await.unwrap_err();
-    assert!(matches!(error, Error::Alyx(alyx::Error::Protected { .. })), "{error}");
+    assert!(matches!(error, Error::Alyx(alyx_client::Error::Protected { .. })), "{error}");
     let told = error.to_string();
     assert!(
         told.contains(ORIGINAL) && !told.contains(OTHER) && told.contains("datasets.protected: revise"),
@@ -345,8 +345,8 @@ async fn records_keep_the_order_of_the_files_across_batches_moves_and_gaps() {
     session.file(ORIGINAL, "abc").file("alf/spikes.depths.npy", "a").file("alf/notes.txt", "x");
     let path = |name: &str| session.folder.join(name);
     let files: Vec<PathBuf> = [OTHER, "alf/notes.txt", ORIGINAL, "alf/spikes.depths.npy"].map(path).to_vec();
-    let options = alyx_registrar::registration::RegistrationOptions { batch_size: 1, ..Default::default() };
-    let client = alyx_registrar::registration::RegistrationClient::new(alyx.alyx(), options);
+    let options = alyx_registration::RegistrationOptions { batch_size: 1, ..Default::default() };
+    let client = alyx_registration::RegistrationClient::new(alyx.alyx(), options);
     let registered = client.register_files(&files, &RegisterFilesOptions::default()).await.unwrap();
     let paths: Vec<Option<String>> =
         registered.records.iter().map(|r| r.as_ref().map(|r| r.relative_path())).collect();
@@ -393,9 +393,9 @@ async fn defaults(alyx: &Alyx, session: &Session) -> Vec<String> {
 
 const LATEST: &str = "alf/#2024-06-01a#/spikes.times.npy";
 
-fn in_batches_of(alyx: &Alyx, batch_size: usize) -> alyx_registrar::registration::RegistrationClient {
-    let options = alyx_registrar::registration::RegistrationOptions { batch_size, ..Default::default() };
-    alyx_registrar::registration::RegistrationClient::new(alyx.alyx(), options)
+fn in_batches_of(alyx: &Alyx, batch_size: usize) -> alyx_registration::RegistrationClient {
+    let options = alyx_registration::RegistrationOptions { batch_size, ..Default::default() };
+    alyx_registration::RegistrationClient::new(alyx.alyx(), options)
 }
 
 #[tokio::test]
@@ -463,7 +463,7 @@ async fn a_latest_revision_that_is_refused_stays_the_default_when_older_ones_cha
         session.flag();
         let client = in_batches_of(&alyx, batch_size);
         let refused = session.register(&client, &policy(ProtectedPolicy::Refuse)).await.unwrap_err();
-        assert!(matches!(refused, Error::Alyx(alyx::Error::Protected { .. })), "{refused}");
+        assert!(matches!(refused, Error::Alyx(alyx_client::Error::Protected { .. })), "{refused}");
         assert_eq!(defaults(&alyx, &session).await, [LATEST], "batches of {batch_size}");
     }
 }

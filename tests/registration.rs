@@ -2,10 +2,10 @@
 
 mod common;
 
-use alyx_registrar::alyx::{self, Endpoint, NextStep, SessionRequest};
-use alyx_registrar::flag::Removal;
-use alyx_registrar::registration::flagged::FlaggedOptions;
-use alyx_registrar::registration::{
+use alyx_client::{self, Endpoint, NextStep, SessionRequest};
+use alyx_registration::flag::Removal;
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::{
     CreateSessionsOptions, Error, FilesToRegister, RegisterFilesOptions, RegistrationClient,
     RegistrationOptions, SessionDetails, Versions,
 };
@@ -142,7 +142,7 @@ async fn two_sessions_on_alyx_are_told_with_their_ids_and_not_guessed_at() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "a").flag();
-    let path = alyx_registrar::alf::SessionPath::parse(&session.folder).unwrap();
+    let path = alf::SessionPath::parse(&session.folder).unwrap();
     let request = SessionRequest {
         subject: Some("KS014".into()),
         number: Some(path.number()),
@@ -282,7 +282,8 @@ async fn a_plan_of_a_flag_changes_nothing_on_disk_and_on_alyx() {
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "a").flag();
     let before = snapshot(&rig.root());
-    let flag = alyx_registrar::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
+    let flag =
+        alyx_registration::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
     let plan = alyx.client().plan_flagged(&flag, &with_files()).await.unwrap();
     assert_eq!((plan.eid, plan.files.len()), (None, 1));
     assert_eq!(snapshot(&rig.root()), before);
@@ -355,11 +356,11 @@ async fn explicit_files_are_registered_with_their_session() {
 async fn a_wrong_password_says_so_and_never_shows_it() {
     let alyx = Alyx::start().await;
     let mut options = alyx.options();
-    options.credentials = alyx::Credentials::Password {
+    options.credentials = alyx_client::Credentials::Password {
         username: alyx.user.clone(),
         password: secrecy::SecretString::from("correct horse"),
     };
-    let error = alyx::Client::new(options.clone()).unwrap().login().await.unwrap_err();
+    let error = alyx_client::Client::new(options.clone()).unwrap().login().await.unwrap_err();
     assert_eq!(error.next_step(), NextStep::NeedsCredentials);
     assert!(error.to_string().contains(&alyx.user), "{error}");
     assert!(!format!("{error} {error:?} {options:?}").contains("correct horse"));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session};
 use notify_socket::NotifySocket;
 use program::{Configuration, Program, output, program};

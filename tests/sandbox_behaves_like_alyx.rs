@@ -1,7 +1,7 @@
 //! Behaviours of Alyx beyond the recorded exchanges. Each was seen on a real Alyx 3.6.1 first.
 #![cfg(feature = "sandbox")]
 
-use alyx_registrar::sandbox::{Database, RunningSandbox, Sandbox, SandboxOptions};
+use alyx_sandbox::{Database, RunningSandbox, Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 
 struct Rig {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use alyx_registrar::sandbox::{Fault, FaultRule, RunningSandbox, Sandbox, SandboxOptions};
+use alyx_sandbox::{Fault, FaultRule, RunningSandbox, Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 
 async fn start() -> (RunningSandbox, reqwest::Client, String) {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use alyx_registrar::sandbox::{Sandbox, SandboxOptions, Seed};
+use alyx_sandbox::{Sandbox, SandboxOptions, Seed};
 use serde_json::{Map, Value, json};
 
 /// Fields that are left out of the comparison, by the end point whose lists show them, and why.

@@ -1,7 +1,7 @@
 //! The Python client works on the sandbox unchanged: it logs in, reads the schema, searches, creates, registers.
 #![cfg(feature = "sandbox")]
 
-use alyx_registrar::sandbox::{Sandbox, SandboxOptions};
+use alyx_sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 
 #[tokio::test]

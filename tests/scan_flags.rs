@@ -7,11 +7,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use alyx_registrar::alf::SessionPath;
-use alyx_registrar::alf::session_path::SessionPathError;
-use alyx_registrar::daemon::misplaced::Advice;
-use alyx_registrar::daemon::scan::{LinkRefusal, Scan, ScanProblem, Scanner, scan};
-use alyx_registrar::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout, Place};
+use alf::SessionPath;
+use alf::session_path::SessionPathError;
+use alyx_registrar::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout, Place};
+use alyx_registrar::daemon::tree::misplaced::Advice;
+use alyx_registrar::daemon::tree::scan::{LinkRefusal, Scan, ScanProblem, Scanner, scan};
 
 /// A data root that goes away with the test.
 struct Root {

@@ -12,8 +12,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use alyx_registrar::alyx::one_key;
-use alyx_registrar::sandbox::{RunningSandbox, Sandbox, SandboxOptions, Seed};
+use alyx_client::one_key;
+use alyx_sandbox::{RunningSandbox, Sandbox, SandboxOptions, Seed};
 use common::Rig;
 use program::{Program, program};
 use serde_json::{Value, json};

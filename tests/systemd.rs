@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig};
 use notify_socket::NotifySocket;
 use program::{Configuration, Program, program};

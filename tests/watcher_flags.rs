@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use alyx_registrar::daemon::watcher::{RootOptions, ScanReason, Sighted, WatchMode};
+use alyx_registrar::daemon::watch::{RootOptions, ScanReason, Sighted, WatchMode};
 
 #[path = "common/chance.rs"]
 mod chance;

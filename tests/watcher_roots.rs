@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use alyx_registrar::daemon::watcher::{RootOptions, ScanReason, Sighted, WatchTrouble};
+use alyx_registrar::daemon::watch::{RootOptions, ScanReason, Sighted, WatchTrouble};
 
 #[path = "common/namespace.rs"]
 mod namespace;

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig};
 use program::{Configuration, Program, output, program};
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! A rig for benchmarks: sessions of ten small files in a temporary data root.
 
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::Error;

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::decision::{Alert, Event};
-use crate::alf::printable;
+use crate::alerts::decision::{Alert, Event};
 use crate::daemon::status::{SessionStatus, Status, host};
-use crate::words::{ago, length};
+use crate::humanize::{ago, length};
+use alyx_client::text::printable;
 
 /// So many sessions, and so many obstacles, stand in one message; the others are counted.
 const MOST: usize = 15;

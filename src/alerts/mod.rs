@@ -17,11 +17,11 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::decision::{Rules, Told};
+use crate::alerts::message::Message;
+pub use crate::alerts::message::Reader;
+use crate::alerts::webhook::Webhook;
 use crate::daemon::Asker;
-use decision::{Rules, Told};
-use message::Message;
-pub use message::Reader;
-use webhook::Webhook;
 
 /// How often the service is asked how it goes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -8,8 +8,8 @@ use reqwest::header::RETRY_AFTER;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::LoadAddress;
-use crate::alyx::{self, Timeouts};
+use crate::alerts::LoadAddress;
+use alyx_client::{self, Timeouts};
 
 /// How long the receiver may take.
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), request: Duration::from_secs(10) };
@@ -52,8 +52,9 @@ impl Webhook {
             Some(http) => http.clone(),
             None => {
                 let ca_file = self.ca_file.clone();
-                let made =
-                    tokio::task::spawn_blocking(move || alyx::connections(ca_file.as_deref(), TIMEOUTS));
+                let made = tokio::task::spawn_blocking(move || {
+                    alyx_client::connections(ca_file.as_deref(), TIMEOUTS)
+                });
                 let http =
                     made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
                 self.http.insert(http).clone()
@@ -84,7 +85,7 @@ async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> R
             return Err(Failure::Passing("the webhook does not answer in time".to_owned(), None));
         }
         Err(error) => {
-            let cause = alyx::chain(&error.without_url());
+            let cause = alyx_client::chain(&error.without_url());
             return Err(Failure::Passing(format!("the webhook cannot be reached: {cause}"), None));
         }
     };

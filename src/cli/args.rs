@@ -15,16 +15,18 @@ mod practice;
 mod sessions;
 mod setup;
 
-pub use connection::ConnectionArgs;
-pub use files::{CheckProtectedArgs, FindFilesArgs, ProtectedChoice, RegisterFilesArgs, RelationArgs};
-pub use manual::{CompletionsArgs, ManArgs, ShellChoice};
-pub use members::{EndpointChoice, ExistsArgs, WaterArgs, WeightArgs};
+pub use crate::cli::args::connection::ConnectionArgs;
+pub use crate::cli::args::files::{
+    CheckProtectedArgs, FindFilesArgs, ProtectedChoice, RegisterFilesArgs, RelationArgs,
+};
+pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
+pub use crate::cli::args::members::{EndpointChoice, ExistsArgs, WaterArgs, WeightArgs};
 #[cfg(feature = "sandbox")]
-pub use practice::{DemoArgs, SandboxArgs};
-pub use sessions::{
+pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
+pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
-pub use setup::{CheckArgs, InitArgs};
+pub use crate::cli::args::setup::{CheckArgs, InitArgs};
 
 /// Registers finished experiments on Alyx, with their files.
 ///

@@ -1,8 +1,8 @@
 //! `check`: whether all is well before anything is registered. It looks and changes nothing.
 
-mod at_work;
 mod folders;
 mod row;
+mod runtime;
 mod server;
 
 use std::path::Path;
@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::args::CheckArgs;
-use super::exit::Exit;
-use super::logging::{self, LogOptions};
-use super::people::Person;
-use super::{assemble, complain};
-use crate::alyx::Credentials;
+use crate::cli::args::CheckArgs;
+use crate::cli::check::row::{Row, Table};
+use crate::cli::exit::Exit;
+use crate::cli::logging;
+use crate::cli::logging::LogOptions;
+use crate::cli::passwd::Person;
+use crate::cli::{complain, wiring};
 use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
-use crate::daemon::survey::{survey_root, survey_state};
-use crate::daemon::watcher::watch_limit;
-use row::{Row, Table};
+use crate::daemon::watch::preflight::{survey_root, survey_state};
+use crate::daemon::watch::watch_limit;
+use alyx_client::Credentials;
 
 /// How long a data root may take. A dead network drive takes for ever.
 const WALK_WITHIN: Duration = Duration::from_secs(60);
@@ -61,7 +62,7 @@ async fn look(args: &CheckArgs, table: &mut Table) {
     });
     // The daemon itself has five seconds to answer.
     let for_thread = config.clone();
-    match in_time(2 * GLANCE_WITHIN, move |_| at_work::rows(&for_thread)).await {
+    match in_time(2 * GLANCE_WITHIN, move |_| runtime::rows(&for_thread)).await {
         Some(rows) => table.extend(rows),
         None => table.add(silent("daemon", &config.state_dir.display().to_string())),
     }
@@ -173,7 +174,7 @@ fn described(source: &CredentialSource) -> String {
 /// The server, as far as it goes without a login if there is none.
 async fn ask(config: &Config, login: Option<Credentials>, table: &mut Table) {
     let nobody = || Credentials::Token { username: None, token: SecretString::from("none") };
-    let client = assemble::registration_client(config, login.clone().unwrap_or_else(nobody), None, None);
+    let client = wiring::registration_client(config, login.clone().unwrap_or_else(nobody), None, None);
     let client = match client {
         Ok(client) => client,
         Err(error) => {
@@ -192,7 +193,7 @@ async fn ask(config: &Config, login: Option<Credentials>, table: &mut Table) {
 
 /// The data roots. `glance`: without walking through them.
 async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
-    let options = assemble::daemon(config);
+    let options = wiring::daemon(config);
     let (mut folders, mut all_seen) = (0, true);
     for root in options.roots {
         let (for_thread, watch) = (root.clone(), options.watch.clone());

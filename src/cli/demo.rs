@@ -3,7 +3,8 @@
 mod example;
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,19 +12,21 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::args::DemoArgs;
-use super::assemble;
-use super::complain;
-use super::exit::Exit;
-use super::logging::{self, LogOptions};
-use crate::alyx::SessionSearch;
+use crate::cli::args::DemoArgs;
+use crate::cli::complain;
+use crate::cli::demo::example::{ExampleSession, SESSIONS, UNKNOWN};
+use crate::cli::exit::Exit;
+use crate::cli::logging;
+use crate::cli::logging::LogOptions;
+use crate::cli::wiring;
 use crate::config::{Config, Environment, LogFormat, LogLevel, Overrides};
-use crate::daemon::worker::AttemptResult;
-use crate::daemon::{self, Doors, Report};
-use crate::registration::RegistrationClient;
-use crate::sandbox::{Sandbox, SandboxOptions};
-use crate::words;
-use example::{ExampleSession, SESSIONS, UNKNOWN};
+use crate::daemon;
+use crate::daemon::run_loop::worker::AttemptResult;
+use crate::daemon::{Doors, Report};
+use crate::humanize;
+use alyx_client::SessionSearch;
+use alyx_registration::RegistrationClient;
+use alyx_sandbox::{Sandbox, SandboxOptions};
 
 /// If something hangs, the demonstration ends all the same.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -72,13 +75,12 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     let config = configuration(folder, &root, sandbox.url())?;
     say!("The daemon watches, configured by {}\n", folder.join("config.yaml").display());
 
-    let credentials = assemble::credentials(&config).map_err(|_| anyhow::anyhow!("no credentials"))?;
-    let client = assemble::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
+    let credentials = wiring::credentials(&config).map_err(|_| anyhow::anyhow!("no credentials"))?;
+    let client = wiring::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
     let shutdown = CancellationToken::new();
     let (reports_in, mut reports) = mpsc::unbounded_channel();
     let doors = Doors { reports: Some(reports_in), ..Doors::default() };
-    let service =
-        tokio::spawn(daemon::run(client.clone(), assemble::daemon(&config), doors, shutdown.clone()));
+    let service = tokio::spawn(daemon::run(client.clone(), wiring::daemon(&config), doors, shutdown.clone()));
     let outcomes = tokio::time::timeout(AT_MOST, outcomes(&root, &mut reports)).await;
     shutdown.cancel();
     service.await?;
@@ -105,7 +107,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
 fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config> {
     let password = folder.join("password");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
-    writeln!(file, "{}", super::sandbox::PASSWORD)?;
+    writeln!(file, "{}", crate::cli::sandbox::PASSWORD)?;
     let state = folder.join("state");
     std::fs::create_dir(&state)?;
     let path = folder.join("config.yaml");
@@ -117,7 +119,7 @@ fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config
             "data_roots:\n  - {}\nalyx:\n  url: {url}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
              watch:\n  settle: 200 ms\n",
             quoted(root),
-            super::sandbox::USER,
+            crate::cli::sandbox::USER,
             quoted(&password),
             quoted(&state),
         ),
@@ -146,7 +148,7 @@ async fn outcomes(
                     AttemptResult::Registered(done) if done.left_out.is_empty() => "registered".to_owned(),
                     AttemptResult::Registered(done) => format!("registered; left out: {}", done.left_out),
                     // Still settling: it runs again by itself.
-                    AttemptResult::Failed(error @ crate::registration::Error::StillChanging { .. }) => {
+                    AttemptResult::Failed(error @ alyx_registration::Error::StillChanging { .. }) => {
                         say!("  {:<24} waits: {error}", attempt.session);
                         continue;
                     }
@@ -175,7 +177,7 @@ async fn table(
     let mut waiting: Vec<&ExampleSession> = Vec::new();
     let mut complete = true;
     for session in &SESSIONS {
-        let path = crate::alf::SessionPath::parse(&root.join(session.folder))?;
+        let path = alf::SessionPath::parse(&root.join(session.folder))?;
         let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
         let flag = session.flag(root);
         let waits = flag.try_exists()?;
@@ -197,7 +199,7 @@ async fn table(
             "{:<24} {eid:<36} {:>8} {:>9} {took:>7}  {outcome}",
             session.name(),
             datasets.len(),
-            words::bytes(bytes),
+            humanize::bytes(bytes),
         );
         if waits {
             waiting.push(session);

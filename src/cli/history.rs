@@ -2,12 +2,12 @@
 
 use jiff::tz::TimeZone;
 
-use super::args::HistoryArgs;
-use super::exit::Exit;
-use super::state::{State, blocking};
+use crate::cli::args::HistoryArgs;
+use crate::cli::exit::Exit;
+use crate::cli::state::{State, blocking};
 use crate::daemon::status::outcome_json;
+use crate::humanize;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
-use crate::words;
 
 /// Shows earlier outcomes, the latest first.
 pub(super) async fn history(args: &HistoryArgs) -> Exit {
@@ -52,8 +52,8 @@ pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
     if row.outcome == "registered" {
         line += &format!(
             "  {}, {}, {:.1} s",
-            words::count(row.n_files, "dataset"),
-            words::bytes(row.bytes),
+            humanize::count(row.n_files, "dataset"),
+            humanize::bytes(row.bytes),
             row.took.as_secs_f64()
         );
         if !row.left_out.is_empty() {

@@ -4,20 +4,21 @@ mod answers;
 mod files;
 mod terminal;
 
-use std::io::{self, IsTerminal};
+use std::io;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::args::{InitArgs, whole};
-use super::complain;
-use super::exit::Exit;
-use super::people::Person;
-use crate::alyx::OneSettingsError;
+use crate::cli::args::{InitArgs, whole};
+use crate::cli::complain;
+use crate::cli::exit::Exit;
+use crate::cli::init::answers::{Draft, Found};
+use crate::cli::init::files::NewFile;
+use crate::cli::init::terminal::Terminal;
+use crate::cli::passwd::Person;
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
-use answers::{Draft, Found};
-use files::NewFile;
-use terminal::Terminal;
+use alyx_client::OneSettingsError;
 
 /// Where the packaged service may write without a drop-in.
 const OPEN_TO_THE_SERVICE: &str = "/data";

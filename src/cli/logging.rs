@@ -1,8 +1,9 @@
 //! The log: lines for people or JSON for programs on standard error, or, under systemd, lines with fields in its journal.
 
-mod journal;
+mod journald;
 
-use std::io::{self, IsTerminal};
+use std::io;
+use std::io::IsTerminal;
 
 use std::sync::OnceLock;
 
@@ -11,8 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use self::journal::Journal;
-use super::progress::LogOutput;
+use crate::cli::logging::journald::Journal;
+use crate::cli::progress::LogOutput;
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
 /// How much is logged, and in which form.

@@ -10,7 +10,6 @@ macro_rules! say {
 }
 
 pub mod args;
-mod assemble;
 mod check;
 mod core_dumps;
 #[cfg(feature = "sandbox")]
@@ -19,10 +18,10 @@ pub mod exit;
 mod history;
 mod init;
 pub mod logging;
+mod monitoring;
 mod moves;
-mod onlookers;
 mod orphans;
-mod people;
+mod passwd;
 mod progress;
 mod reload;
 mod retry;
@@ -30,17 +29,18 @@ mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod scan;
+mod scan_roots;
 mod state;
 mod status;
 mod verbs;
-mod walk;
+mod wiring;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
-use exit::Exit;
+use crate::cli::args::{Cli, Command};
+use crate::cli::exit::Exit;
 
 /// Runs what was typed. The whole program.
 pub fn main() -> ExitCode {

@@ -7,17 +7,18 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::args::ScanArgs;
-use super::assemble;
-use super::exit::Exit;
-use super::progress;
-use super::scan::greet;
-use super::walk::{Walked, walk};
-use crate::alf::{SessionPath, printable};
-use crate::alyx::NextStep;
-use crate::daemon::signals;
-use crate::registration::{RegistrationClient, SubjectFolders};
-use crate::words;
+use crate::cli::args::ScanArgs;
+use crate::cli::exit::Exit;
+use crate::cli::progress;
+use crate::cli::scan::greet;
+use crate::cli::scan_roots::{Walked, walk};
+use crate::cli::wiring;
+use crate::daemon::outside::signals;
+use crate::humanize;
+use alf::SessionPath;
+use alyx_client::NextStep;
+use alyx_client::text::printable;
+use alyx_registration::{RegistrationClient, SubjectFolders};
 
 /// What was found, in numbers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -49,8 +50,8 @@ pub(super) async fn orphans(args: &ScanArgs) -> Exit {
 }
 
 async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
-    let config = assemble::configuration(&args.config)?;
-    let client = assemble::client_that_only_looks(&config, assemble::credentials(&config)?)?;
+    let config = wiring::configuration(&args.config)?;
+    let client = wiring::client_that_only_looks(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| {
         tracing::error!("signals cannot be received: {error}");
@@ -156,7 +157,7 @@ impl Found {
         let Self { folders, subjects, orphans, misnamed, not_compared, missed } = self;
         let mut text = format!(
             "{orphans} of {folders} session folders without a flag are not on Alyx ({})",
-            words::count(*subjects as u64, "subject")
+            humanize::count(*subjects as u64, "subject")
         );
         if *misnamed > 0 {
             text += &format!("; {misnamed} cannot be: their names are no session's");
@@ -165,7 +166,7 @@ impl Found {
             text += &format!("; {not_compared} could not be compared, see above");
         }
         if *missed > 0 {
-            text += &format!("; {}, see above", words::count(*missed as u64, "other problem"));
+            text += &format!("; {}, see above", humanize::count(*missed as u64, "other problem"));
         }
         if *orphans > 0 {
             text += ". To register one: touch create_me.flag in its folder";

@@ -1,14 +1,15 @@
 //! Progress of long work: a bar on a terminal, a line in the log every few seconds anywhere else.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::registration::Progress;
-use crate::words;
+use crate::humanize;
+use alyx_registration::Progress;
 
 /// How often a bar moves.
 const BAR_EVERY: Duration = Duration::from_millis(200);
@@ -55,12 +56,12 @@ impl State {
     /// In words.
     fn text(&self) -> String {
         let mut text =
-            format!("{} of {} files, {}", self.files_done, self.files, words::bytes(self.bytes_done));
+            format!("{} of {} files, {}", self.files_done, self.files, humanize::bytes(self.bytes_done));
         if self.bytes >= self.bytes_done && self.bytes > 0 {
-            text += &format!(" of {}", words::bytes(self.bytes));
+            text += &format!(" of {}", humanize::bytes(self.bytes));
         }
         if let Some(rate) = self.rate() {
-            text += &format!(", {}/s", words::bytes(rate as u64));
+            text += &format!(", {}/s", humanize::bytes(rate as u64));
         }
         if let Some(left) = self.left() {
             text += &format!(", {} left", clock(left));

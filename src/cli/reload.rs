@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::args::ConfigArgs;
-use super::{assemble, logging};
-use crate::alyx;
+use crate::cli::args::ConfigArgs;
+use crate::cli::{logging, wiring};
 use crate::config::{Config, ConfigErrors, DataRoot, Environment, Overrides};
-use crate::daemon::lock::RootLock;
-use crate::daemon::signals::Asked;
-use crate::daemon::{self, Change, Order};
-use crate::registration::RegistrationClient;
+use crate::daemon;
+use crate::daemon::outside::signals::Asked;
+use crate::daemon::tree::lock::RootLock;
+use crate::daemon::{Change, Order};
+use alyx_registration::RegistrationClient;
 
 /// How long the files of the configuration may take before it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -149,7 +149,7 @@ impl InUse {
             tracing::warn!("{warning}");
         }
 
-        let source = assemble::credential_source(&config);
+        let source = wiring::credential_source(&config);
         let in_use = self.client.alyx().credentials();
         let credentials = match config.alyx.credentials.load(config.alyx.username.as_deref()) {
             Ok(loaded) => {
@@ -172,13 +172,13 @@ impl InUse {
             what.push("password or token");
         }
         let (token_folder, observer) =
-            (assemble::token_folder(&config.state_dir), self.client.alyx().observer());
-        let alyx = assemble::client_options(&config, credentials, token_folder, observer);
-        let alyx = alyx::Client::in_place_of(alyx, self.client.alyx());
+            (wiring::token_folder(&config.state_dir), self.client.alyx().observer());
+        let alyx = wiring::client_options(&config, credentials, token_folder, observer);
+        let alyx = alyx_client::Client::in_place_of(alyx, self.client.alyx());
         let alyx = alyx.map_err(|error| vec![error.to_string()])?;
 
         // From here on nothing fails.
-        let registration = assemble::registration_options(&config);
+        let registration = wiring::registration_options(&config);
         self.client = RegistrationClient::in_place_of(alyx, registration, &self.client);
         self.earlier_locks.retain(|locks| locks.strong_count() > 0);
         self.earlier_locks.push(Arc::downgrade(&self.locks));
@@ -187,7 +187,7 @@ impl InUse {
         let options = daemon::Options {
             credentials: Some(source),
             locks: Arc::clone(&self.locks),
-            ..assemble::daemon(&config)
+            ..wiring::daemon(&config)
         };
         self.config = config;
         let what = if what.is_empty() { "nothing".to_owned() } else { what.join(", ") };

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::args::{ForgetArgs, RetryArgs};
-use super::complain;
-use super::exit::Exit;
-use super::state::{State, blocking, session_typed};
-use crate::daemon::control::{Answer, Request, ask};
+use crate::cli::args::{ForgetArgs, RetryArgs};
+use crate::cli::complain;
+use crate::cli::exit::Exit;
+use crate::cli::state::{State, blocking, session_typed};
+use crate::daemon::outside::control::{Answer, Request, ask};
 use crate::ledger::{Access, Ledger};
 
 /// What came of it.
@@ -69,7 +69,7 @@ fn nothing(text: &str) -> Exit {
 
 /// Asks the daemon; without one the ledger is changed.
 async fn change(
-    args: &super::args::StateArgs,
+    args: &crate::cli::args::StateArgs,
     request: Request,
     in_ledger: impl FnOnce(&Ledger) -> Option<usize> + Send + 'static,
 ) -> Result<Done, Exit> {

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::args::RunArgs;
-use super::exit::Exit;
-use super::onlookers::Onlookers;
-use super::reload::{InUse, Origin, give_orders};
-use super::{assemble, complain};
-use crate::alyx::Credentials;
+use crate::cli::args::RunArgs;
+use crate::cli::exit::Exit;
+use crate::cli::monitoring::Onlookers;
+use crate::cli::reload::{InUse, Origin, give_orders};
+use crate::cli::{complain, wiring};
 use crate::config::Config;
-use crate::daemon::control::Control;
-use crate::daemon::credentials::CredentialSource;
-use crate::daemon::signals::{self, Asked};
-use crate::daemon::systemd::Systemd;
-use crate::daemon::{self, Doors, Questions};
+use crate::daemon;
+use crate::daemon::outside::control::Control;
+use crate::daemon::outside::signals;
+use crate::daemon::outside::signals::Asked;
+use crate::daemon::outside::systemd::Systemd;
+use crate::daemon::run_loop::credentials::CredentialSource;
+use crate::daemon::{Doors, Questions};
 use crate::ledger::Ledger;
+use alyx_client::Credentials;
 
 /// Watches until it is told to stop.
 pub(super) async fn run(args: &RunArgs) -> Exit {
@@ -28,7 +30,7 @@ pub(super) async fn run(args: &RunArgs) -> Exit {
     };
     #[cfg(feature = "sandbox")]
     if args.sandbox {
-        return super::sandbox::run_beside(&args.config, heard).await;
+        return crate::cli::sandbox::run_beside(&args.config, heard).await;
     }
     match run_with(args, heard).await {
         Ok(()) => Exit::Success,
@@ -57,9 +59,9 @@ impl Heard {
 }
 
 async fn run_with(args: &RunArgs, heard: Heard) -> Result<(), Exit> {
-    let (config, origin) = assemble::configuration_and_origin(&args.config)?;
-    let source = assemble::credential_source(&config);
-    let credentials = assemble::credentials_or_none_yet(&config, &source)?;
+    let (config, origin) = wiring::configuration_and_origin(&args.config)?;
+    let source = wiring::credential_source(&config);
+    let credentials = wiring::credentials_or_none_yet(&config, &source)?;
     watch(config, credentials, Some((origin, source)), heard).await
 }
 
@@ -71,9 +73,9 @@ pub(super) async fn watch(
     heard: Heard,
 ) -> Result<(), Exit> {
     let onlookers = Onlookers::new(&config);
-    let client = assemble::observed_client(&config, credentials, onlookers.observer())?;
-    let locks = Arc::new(assemble::lock(&config)?);
-    let _state = assemble::lock_state(&config)?;
+    let client = wiring::observed_client(&config, credentials, onlookers.observer())?;
+    let locks = Arc::new(wiring::lock(&config)?);
+    let _state = wiring::lock_state(&config)?;
     let (origin, source) = again.unzip();
     let roots: Vec<String> = config.data_roots.iter().map(|root| root.path.display().to_string()).collect();
     tracing::info!(
@@ -87,7 +89,7 @@ pub(super) async fn watch(
         ledger: Some(Arc::clone(&ledger)),
         credentials: source,
         locks: Arc::clone(&locks),
-        ..assemble::daemon(&config)
+        ..wiring::daemon(&config)
     };
     // Without it `status` and `retry` work from the ledger alone.
     let control = Control::bind(&config.state_dir)

@@ -6,15 +6,17 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{ConfigArgs, SandboxArgs};
-use super::exit::Exit;
-use super::logging::{self, LogOptions};
-use super::run::{self, Heard};
-use super::{assemble, complain, complain_of};
-use crate::alyx::Credentials;
+use crate::cli::args::{ConfigArgs, SandboxArgs};
+use crate::cli::exit::Exit;
+use crate::cli::logging;
+use crate::cli::logging::LogOptions;
+use crate::cli::run;
+use crate::cli::run::Heard;
+use crate::cli::{complain, complain_of, wiring};
 use crate::config::{Config, Environment, SandboxSetup};
-use crate::daemon::signals;
-use crate::sandbox::{Database, Sandbox, SandboxOptions, Seed};
+use crate::daemon::outside::signals;
+use alyx_client::Credentials;
+use alyx_sandbox::{Database, Sandbox, SandboxOptions, Seed};
 
 /// The user of the shipped seed.
 pub(super) const USER: &str = "test_user";
@@ -99,7 +101,7 @@ async fn beside(args: &ConfigArgs, heard: Heard) -> Result<(), Exit> {
         Exit::Unavailable
     })?;
     let mut config = if args.config.is_some() {
-        assemble::configuration(args)?
+        wiring::configuration(args)?
     } else {
         own_folders(args, sandbox.url(), scratch.path())?
     };
@@ -142,6 +144,6 @@ fn own_folders(args: &ConfigArgs, url: &str, scratch: &Path) -> Result<Config, E
     let name = Path::new("sandbox configuration");
     let config = Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default());
     let config = config.map_err(|errors| complain_of(&errors))?;
-    assemble::start_log(&config)?;
+    wiring::start_log(&config)?;
     Ok(config)
 }

@@ -8,21 +8,21 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::args::ScanArgs;
-use super::assemble;
-use super::exit::Exit;
-use super::moves::{moved_json, moved_lines};
-use super::progress;
-use super::walk::{Walked, walk};
-use crate::alyx::NextStep;
+use crate::cli::args::ScanArgs;
+use crate::cli::exit::Exit;
+use crate::cli::moves::{moved_json, moved_lines};
+use crate::cli::progress;
+use crate::cli::scan_roots::{Walked, walk};
+use crate::cli::wiring;
 use crate::config::Config;
-use crate::daemon::signals;
-use crate::daemon::worker::session_name;
-use crate::flag::FlagFile;
+use crate::daemon::outside::signals;
+use crate::daemon::run_loop::worker::session_name;
+use crate::humanize::{bytes, count};
 use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
-use crate::registration::flagged::FlaggedOptions;
-use crate::registration::{Error, KnownChecksums, LeftOutSummary, RegistrationClient};
-use crate::words::{bytes, count};
+use alyx_client::NextStep;
+use alyx_registration::flag::FlagFile;
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::{Error, KnownChecksums, LeftOutSummary, RegistrationClient};
 
 /// How often a session whose files are still changing is looked at again before it is left for another time.
 const LOOKS: u32 = 5;
@@ -52,7 +52,7 @@ enum Outcome {
 /// Registers every flagged session once.
 pub(super) async fn scan(args: &ScanArgs) -> Exit {
     if args.orphans {
-        return super::orphans::orphans(args).await;
+        return crate::cli::orphans::orphans(args).await;
     }
     match scan_with(args).await {
         Ok(exit) | Err(exit) => exit,
@@ -60,17 +60,17 @@ pub(super) async fn scan(args: &ScanArgs) -> Exit {
 }
 
 async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
-    let mut config = assemble::configuration(&args.config)?;
+    let mut config = wiring::configuration(&args.config)?;
     if args.no_files {
         config.datasets.register = false;
     }
-    let credentials = assemble::credentials(&config)?;
+    let credentials = wiring::credentials(&config)?;
     let client = match args.dry_run {
-        true => assemble::client_that_only_looks(&config, credentials)?,
-        false => assemble::client(&config, credentials)?,
+        true => wiring::client_that_only_looks(&config, credentials)?,
+        false => wiring::client(&config, credentials)?,
     };
     // Looking needs no lock: a dry run may go on beside the daemon.
-    let _locks = if args.dry_run { Vec::new() } else { assemble::lock(&config)? };
+    let _locks = if args.dry_run { Vec::new() } else { wiring::lock(&config)? };
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| {
         tracing::error!("signals cannot be received: {error}");
@@ -81,7 +81,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let Walked { mut flags, missed, .. } = walk(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let mut options = assemble::flagged(&config);
+    let mut options = wiring::flagged(&config);
     let ledger = if args.dry_run { None } else { ledger(&config) };
     options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn KnownChecksums>);
     if let Some(ledger) = ledger.clone() {
@@ -220,7 +220,7 @@ async fn register(
     client: &RegistrationClient,
     options: &FlaggedOptions,
     flag: FlagFile,
-) -> Result<crate::registration::flagged::Registered, Error> {
+) -> Result<alyx_registration::flagged::Registered, Error> {
     for _ in 1..LOOKS {
         match client.register_flagged(flag.clone(), options).await {
             Err(Error::StillChanging { wait, .. }) => tokio::time::sleep(wait).await,
@@ -261,7 +261,7 @@ impl Line {
             }
             Outcome::Failed(error) => ("retry", String::new(), Some(error)),
         };
-        let session = crate::alf::SessionPath::parse(&self.folder).ok();
+        let session = alf::SessionPath::parse(&self.folder).ok();
         Some(OutcomeRow {
             at: jiff::Timestamp::now(),
             session: self.session.clone(),
@@ -309,11 +309,10 @@ fn aside(left_out: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alyx;
 
     fn away() -> Error {
         let (url, reason) = ("http://x".into(), "refused".into());
-        alyx::Error::Unreachable { url, reason, maybe_done: false, connected: false }.into()
+        alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false }.into()
     }
 
     #[test]
@@ -323,7 +322,7 @@ mod tests {
         assert_eq!(verdict(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);
         assert_eq!(verdict(&[away()], 0, 0), Exit::Unavailable);
         assert_eq!(verdict(&[away()], 1, 0), Exit::Incomplete);
-        let login = alyx::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
         assert_eq!(verdict(&[away(), login.into()], 0, 0), Exit::Refused);
     }
 }

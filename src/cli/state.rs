@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::args::StateArgs;
-use super::exit::Exit;
-use super::{complain, complain_of};
+use crate::cli::args::StateArgs;
+use crate::cli::exit::Exit;
+use crate::cli::{complain, complain_of};
 use crate::config::{Config, Environment, Overrides};
-use crate::daemon::worker::session_name;
+use crate::daemon::run_loop::worker::session_name;
 
 /// Where the state is, and the configuration if it was needed to find out.
 pub(super) struct State {
@@ -50,7 +50,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// The name by which a session is known, from what was typed: `subject/date/number` or its folder.
 pub(super) fn session_typed(typed: &Path) -> String {
     let whole = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
-    match crate::alf::SessionPath::parse(typed) {
+    match alf::SessionPath::parse(typed) {
         Ok(session) => session.to_string(),
         Err(_) => session_name(&whole),
     }

@@ -5,22 +5,23 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::args::StatusArgs;
-use super::assemble;
-use super::exit::Exit;
-use super::history::outcome_line;
-use super::state::{State, blocking};
+use crate::cli::args::StatusArgs;
+use crate::cli::exit::Exit;
+use crate::cli::history::outcome_line;
+use crate::cli::state::{State, blocking};
+use crate::cli::wiring;
 use crate::config::{Config, DEFAULT_PATH, unit_of};
-use crate::daemon::control::{Answer, Request, ask};
-use crate::daemon::old_flags::{is_old, put_at};
-use crate::daemon::scan::scan;
+use crate::daemon::outside::control::{Answer, Request, ask};
+use crate::daemon::queue::old_flags::{is_old, put_at};
+use crate::daemon::run_loop::worker::session_name;
 use crate::daemon::status::{LAST_OUTCOMES, ObstacleStatus, SessionState, SessionStatus, Status};
-use crate::daemon::watch_plan::{DEFAULT_MAX_DEPTH, Layout};
-use crate::daemon::watcher::WatchTrouble;
-use crate::daemon::worker::session_name;
-use crate::flag::FlagFile;
+use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::tree::scan::scan;
+use crate::daemon::watch::WatchTrouble;
+use crate::humanize;
+use crate::humanize::{ago, count, until};
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
-use crate::words::{self, ago, count, until};
+use alyx_registration::flag::FlagFile;
 
 /// So many sessions of each kind are shown; `--json` shows all.
 const MOST_SHOWN: usize = 20;
@@ -71,7 +72,7 @@ fn verdict(status: &Status) -> Exit {
 /// Without a daemon: the flags on disk, and what the ledger remembers of them.
 fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
     let (mut sessions, mut obstacles): (Vec<SessionStatus>, Vec<ObstacleStatus>) = Default::default();
-    let roots = config.map(|config| assemble::daemon(config).roots).unwrap_or_default();
+    let roots = config.map(|config| wiring::daemon(config).roots).unwrap_or_default();
     for row in ledger.map(Ledger::waiting).unwrap_or_default() {
         let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
         if !root_is_there || row.flag.exists() {
@@ -232,8 +233,8 @@ fn about(session: &SessionStatus, now: Timestamp) -> String {
             "{} of {} files read, {} of {}",
             progress.files_done,
             progress.files,
-            words::bytes(progress.bytes_done),
-            words::bytes(progress.bytes)
+            humanize::bytes(progress.bytes_done),
+            humanize::bytes(progress.bytes)
         );
     }
     let mut told = format!("for {}", ago(session.since, now));

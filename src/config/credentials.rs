@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::alyx::{Credentials, OneSettings};
+use alyx_client::{Credentials, OneSettings};
 
 /// The variable that holds a token when the configuration names no source.
 pub const DEFAULT_TOKEN_ENV: &str = "ALYX_TOKEN";

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
-use super::keys::Keys;
-use super::values::{ByteSize, FromYaml, Json, Text};
-use super::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use crate::registration::ProtectedPolicy;
-use crate::registration::flagged::OnRefused;
+use crate::config::keys::Keys;
+use crate::config::values::{ByteSize, FromYaml, Json, Text};
+use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
+use alyx_registration::ProtectedPolicy;
+use alyx_registration::flagged::OnRefused;
 
 /// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
 #[derive(Debug)]

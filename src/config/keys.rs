@@ -5,7 +5,7 @@ use serde::de::value::Error as Stop;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Value;
 
-use super::locate::KeyPath;
+use crate::config::locate::KeyPath;
 
 /// The keys that a value may have.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //!
 //! 1. `document`: the YAML as it was typed. Every key is optional, no other key is known.
 //! 2. [`Config`]: what is meant. Plain Rust values, all checked, all defaults filled in. No IO happened yet.
-//! 3. [`Credentials`](crate::alyx::Credentials): the password or token, read from its file or variable when it is needed.
+//! 3. [`Credentials`](alyx_client::Credentials): the password or token, read from its file or variable when it is needed.
 //!
 //! Every refusal is a [`ConfigError`] that names the file, the line and the key. One reading tells all of
 //! them at once.
@@ -46,17 +46,17 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use reqwest::Url;
 
-pub use credentials::{CredentialSource, CredentialsError, LoadedCredentials, SecretKind};
-pub use document::known_keys;
-pub use error::{ConfigError, ConfigErrors};
-pub use names::Names;
-pub use sample::{Answers, SAMPLE, SecretPlace};
-pub use unit::unit_of;
-pub use values::parse_size;
-pub use webhook::{LoadedWebhook, WebhookSource};
+pub use crate::config::credentials::{CredentialSource, CredentialsError, LoadedCredentials, SecretKind};
+pub use crate::config::document::known_keys;
+pub use crate::config::error::{ConfigError, ConfigErrors};
+pub use crate::config::names::Names;
+pub use crate::config::sample::{Answers, SAMPLE, SecretPlace};
+pub use crate::config::unit::unit_of;
+pub use crate::config::values::parse_size;
+pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
-use crate::registration::ProtectedPolicy;
-use crate::registration::flagged::OnRefused;
+use alyx_registration::ProtectedPolicy;
+use alyx_registration::flagged::OnRefused;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";

@@ -1,9 +1,9 @@
 //! What others see and hear of the daemon: the status page, and the alerts.
 
-use super::document::{AlertsDocument, HttpDocument};
-use super::locate::KeyPath;
-use super::validate::{DAY, Findings, HOUR, MINUTE, SECOND};
-use super::{AlertsConfig, Environment, HttpConfig, WebhookSource};
+use crate::config::document::{AlertsDocument, HttpDocument};
+use crate::config::locate::KeyPath;
+use crate::config::validate::{DAY, Findings, HOUR, MINUTE, SECOND};
+use crate::config::{AlertsConfig, Environment, HttpConfig, WebhookSource};
 
 impl Findings {
     pub(super) fn http(&mut self, from: HttpDocument) -> HttpConfig {

@@ -1,7 +1,7 @@
 //! The names of the configuration that Alyx has to know.
 
-use super::Config;
-use crate::alyx::Endpoint;
+use crate::config::Config;
+use alyx_client::Endpoint;
 
 /// Names of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]

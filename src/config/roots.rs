@@ -4,11 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
-use super::DataRoot;
-use super::document::RootDocument;
-use super::locate::{KeyPath, quoted};
-use super::validate::Findings;
-use super::watch::{ForAllRoots, marker};
+use crate::config::DataRoot;
+use crate::config::document::RootDocument;
+use crate::config::locate::{KeyPath, quoted};
+use crate::config::validate::Findings;
+use crate::config::watch::{ForAllRoots, marker};
 
 /// Writes `- /data` as `- path: /data`, so that the rest knows one form only.
 pub(super) fn spell_out(document: &mut Value) {

@@ -1,6 +1,6 @@
 //! A new configuration: the shipped sample with a rig's own values in it, so that the two cannot differ. Pure.
 
-use super::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors};
 use std::path::Path;
 
 /// The sample as it is shipped: every key with its meaning, unit and default.
@@ -143,8 +143,8 @@ fn scalar(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::CredentialSource;
     use super::*;
+    use crate::config::CredentialSource;
 
     fn answers() -> Answers {
         Answers {

@@ -4,11 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use reqwest::Url;
 
-use super::document::{AlyxDocument, Given};
-use super::locate::KeyPath;
-use super::validate::{Findings, HOUR, MINUTE, MS, SECOND};
-use super::values::Text;
-use super::{AlyxConfig, CredentialSource, Environment, Overrides, SecretKind, roots};
+use crate::config::document::{AlyxDocument, Given};
+use crate::config::locate::KeyPath;
+use crate::config::validate::{Findings, HOUR, MINUTE, MS, SECOND};
+use crate::config::values::Text;
+use crate::config::{AlyxConfig, CredentialSource, Environment, Overrides, SecretKind, roots};
 
 impl Findings {
     pub(super) fn alyx(

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::DEFAULT_PATH;
+use crate::config::DEFAULT_PATH;
 
 /// The state folder where nothing says another. Those of `alyx-registrar@.service` are inside it.
 pub(super) const USUAL_STATE_DIR: &str = "/var/lib/alyx-registrar";

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::document::{
+use crate::config::document::{
     DatasetsDocument, Document, Given, GivenTime, LogDocument, RetryDocument, SessionDocument,
 };
-use super::keys::Keys;
-use super::locate::{self, KeyPath, quoted};
-use super::values::{Text, file_name_fault, show_duration};
-use super::{
+use crate::config::keys::Keys;
+use crate::config::locate;
+use crate::config::locate::{KeyPath, quoted};
+use crate::config::values::{Text, file_name_fault, show_duration};
+use crate::config::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
     SessionConfig, roots,
 };
-use crate::registration::ProtectedPolicy;
+use alyx_registration::ProtectedPolicy;
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::locate::quoted;
-use super::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use crate::registration::ProtectedPolicy;
-use crate::registration::flagged::OnRefused;
+use crate::config::locate::quoted;
+use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
+use alyx_registration::ProtectedPolicy;
+use alyx_registration::flagged::OnRefused;
 
 /// Reads one value, or says in a few words what should be there instead.
 pub(super) trait FromYaml: Sized {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::document::{Given, WatchDocument};
-use super::locate::{KeyPath, quoted};
-use super::validate::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
-use super::values::{Text, file_name_fault};
-use super::{WatchConfig, WatchMode};
+use crate::config::document::{Given, WatchDocument};
+use crate::config::locate::{KeyPath, quoted};
+use crate::config::validate::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
+use crate::config::values::{Text, file_name_fault};
+use crate::config::{WatchConfig, WatchMode};
 
 /// What holds for the roots that do not say otherwise.
 #[derive(Debug, Default)]

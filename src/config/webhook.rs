@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::credentials::{CredentialsError, not_loaded, one_line, read_secret, refuse};
-use super::server::is_local;
+use crate::config::credentials::{CredentialsError, not_loaded, one_line, read_secret, refuse};
+use crate::config::server::is_local;
 
 /// Where the address comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,33 +1,17 @@
 //! The daemon: when things happen. A watcher task, a queue, and registration workers.
 
-pub mod control;
-pub mod credentials;
-mod doors;
-mod folders;
-mod journal;
-pub mod lock;
-pub mod misplaced;
-mod now;
-mod obstacles;
-pub mod old_flags;
+mod clock;
+mod handles;
+mod log_throttle;
 mod options;
-mod outage;
-mod pulse;
+pub mod outside;
 pub mod queue;
-mod repeats;
-pub mod root;
-pub mod scan;
-pub mod service;
-pub mod signals;
+pub mod run_loop;
 pub mod status;
-pub mod survey;
-pub mod systemd;
-pub mod too_deep;
-pub mod watch_plan;
-pub mod watcher;
-pub mod worker;
+pub mod tree;
+pub mod watch;
 
-pub use doors::{Asker, Change, Doors, Order, Questions};
-pub use folders::Folders;
-pub use options::Options;
-pub use service::{Report, run};
+pub use crate::daemon::handles::{Asker, Change, Doors, Order, Questions};
+pub use crate::daemon::options::Options;
+pub use crate::daemon::queue::folder_locks::Folders;
+pub use crate::daemon::run_loop::{Report, run};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credentials::CredentialSource;
-use super::lock::RootLock;
-use super::watch_plan::DEFAULT_MAX_DEPTH;
-use super::watcher::{RootOptions, WatchOptions};
-use crate::backoff::Backoff;
+use crate::daemon::run_loop::credentials::CredentialSource;
+use crate::daemon::tree::layout::DEFAULT_MAX_DEPTH;
+use crate::daemon::tree::lock::RootLock;
+use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
-use crate::registration::flagged::FlaggedOptions;
+use alyx_client::backoff::Backoff;
+use alyx_registration::flagged::FlaggedOptions;
 
 /// What the daemon needs to know.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::Ledger;
+use crate::ledger::Ledger;
 
 /// Checksums that nobody used for so long are forgotten.
 const KEEP_CHECKSUMS: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);

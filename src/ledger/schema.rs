@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::trouble::Trouble;
-use super::{BUSY, Connection, Open, OpenFlags};
+use crate::ledger::trouble::Trouble;
+use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 
 /// One step a version. A step is never changed once it has been released; a new one is added.
 ///
@@ -99,7 +99,7 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> 
     let first = work(Connection::open_with_flags(path, flags));
     // Somebody who may read the file but not write in its folder cannot make the shared index that a reader needs.
     // Nobody writes while there is no log, so the file can be read as it lies.
-    let log = path.with_file_name(format!("{}-wal", super::FILE_NAME));
+    let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
     let outcome = match (first, path.to_str()) {
         (Err(_), Some(text)) if !change && !log.exists() => work(open_as_it_lies(text)),
         (outcome, _) => outcome,
@@ -112,7 +112,7 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> 
 /// Looks whether a ledger could be used, and makes not even the files that SQLite makes for a reader. One that has a
 /// log is in use, or was when its daemon was killed; it cannot be looked into so.
 pub(super) fn look(path: &Path) -> Result<(), Trouble> {
-    let log = path.with_file_name(format!("{}-wal", super::FILE_NAME));
+    let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
     let Some(text) = path.to_str().filter(|_| !log.exists()) else { return Ok(()) };
     let work = || open_as_it_lies(text)?.pragma_query_value(None, "user_version", |row| row.get(0));
     match work().map_err(|e| Trouble::of(&e))? {
@@ -162,9 +162,10 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
 /// Moves a damaged ledger out of the way; an earlier one that was damaged is replaced.
 pub(super) fn set_aside(path: &Path) -> Result<(), Trouble> {
     let unusable = |e: std::io::Error| Trouble::Unusable(e.to_string());
-    fs::rename(path, path.with_file_name(format!("{}.damaged", super::FILE_NAME))).map_err(unusable)?;
+    fs::rename(path, path.with_file_name(format!("{}.damaged", crate::ledger::FILE_NAME)))
+        .map_err(unusable)?;
     for end in ["-wal", "-shm"] {
-        match fs::remove_file(path.with_file_name(format!("{}{end}", super::FILE_NAME))) {
+        match fs::remove_file(path.with_file_name(format!("{}{end}", crate::ledger::FILE_NAME))) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error)),
             _ => {}
         }

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::*;
+use crate::ledger::*;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()

@@ -14,11 +14,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use crate::alyx::{Exchange, Observer};
 use crate::daemon::Report;
 use crate::daemon::queue::Outcome;
+use crate::daemon::run_loop::worker::AttemptResult;
 use crate::daemon::status::{SessionState, SessionStatus, Status};
-use crate::daemon::worker::AttemptResult;
+use alyx_client::{Exchange, Observer};
 
 /// Seconds that a request may take.
 const REQUEST_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -6,10 +6,10 @@
 
 mod days;
 mod metrics;
-mod news;
 mod page;
 mod plot;
 mod server;
+mod snapshot;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::Asker;
-use crate::registration::RegistrationClient;
+use alyx_registration::RegistrationClient;
 
-pub use metrics::Metrics;
-use news::News;
+pub use crate::web::metrics::Metrics;
+use crate::web::snapshot::News;
 
 /// What the page needs to know.
 #[derive(Debug, Clone)]

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
-use super::news::Past;
-use crate::alf::printable;
 use crate::daemon::status::{SessionState, SessionStatus, Status};
-use crate::words::ago;
-use past::{days, outcomes};
-use sessions::{KINDS, sessions};
+use crate::humanize::ago;
+use crate::web::page::past::{days, outcomes};
+use crate::web::page::sessions::{KINDS, sessions};
+use crate::web::snapshot::Past;
+use alyx_client::text::printable;
 
 /// A text of a server is cut after so many letters.
 const LONGEST_TEXT: usize = 600;

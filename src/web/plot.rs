@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::days::Day;
-use crate::words;
+use crate::humanize;
+use crate::web::days::Day;
 
 /// The size of the drawing; a page shows it as wide as there is room.
 const WIDTH: f64 = 480.0;
@@ -43,7 +43,7 @@ pub(super) fn plot(days: &[Day]) -> Markup {
             class: "bytes",
             title: "Data a day",
             value: |day| day.bytes,
-            shown: &|n| words::bytes(n).replace(".0 ", " "),
+            shown: &|n| humanize::bytes(n).replace(".0 ", " "),
         },
     ];
     let step = (RIGHT - LEFT) / days.len().max(1) as f64;
@@ -102,7 +102,7 @@ fn px(value: f64) -> String {
 
 /// A day in words.
 pub(super) fn told(day: &Day) -> String {
-    let (sessions, data) = (words::count(day.sessions, "session"), words::bytes(day.bytes));
+    let (sessions, data) = (humanize::count(day.sessions, "session"), humanize::bytes(day.bytes));
     format!("{}: {sessions}, {data}", day.date.strftime("%A %-d %B %Y"))
 }
 
@@ -112,7 +112,7 @@ fn summary(days: &[Day]) -> String {
     format!(
         "Sessions and data registered on each of the last {} days: {sessions} sessions, {} in all",
         days.len(),
-        words::bytes(bytes)
+        humanize::bytes(bytes)
     )
 }
 

@@ -21,9 +21,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::news::News;
-use super::page::{self, View};
 use crate::daemon::status::{LAST_OUTCOMES, host};
+use crate::web::page;
+use crate::web::page::View;
+use crate::web::snapshot::News;
 
 /// How soon an address that cannot be had is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);

@@ -10,13 +10,11 @@ pub mod secrets;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alyx_registrar::alyx::{
-    self, Client, ClientOptions, Credentials, DatasetRecord, SessionSearch, SessionSummary,
-};
-use alyx_registrar::flag::FlagFile;
-use alyx_registrar::registration::flagged::{FlaggedOptions, Registered};
-use alyx_registrar::registration::{Error, RegistrationClient, RegistrationOptions};
-use alyx_registrar::sandbox::{Control, RunningSandbox, Sandbox, SandboxOptions};
+use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, SessionSearch, SessionSummary};
+use alyx_registration::flag::FlagFile;
+use alyx_registration::flagged::{FlaggedOptions, Registered};
+use alyx_registration::{Error, RegistrationClient, RegistrationOptions};
+use alyx_sandbox::{Control, RunningSandbox, Sandbox, SandboxOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -93,13 +91,13 @@ impl Alyx {
 
     /// The sessions of a folder that this Alyx holds.
     pub async fn sessions(&self, session: &Session) -> Vec<SessionSummary> {
-        let path = alyx_registrar::alf::SessionPath::parse(&session.folder).unwrap();
+        let path = alf::SessionPath::parse(&session.folder).unwrap();
         let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
         self.alyx().sessions(&search).await.unwrap()
     }
 
     /// The one session of a folder.
-    pub async fn the_session(&self, session: &Session) -> alyx::SessionRecord {
+    pub async fn the_session(&self, session: &Session) -> alyx_client::SessionRecord {
         let found = self.sessions(session).await;
         assert_eq!(found.len(), 1, "{found:?}");
         self.alyx().session(found[0].eid()).await.unwrap()
@@ -196,7 +194,7 @@ impl Session {
     }
 
     pub fn name(&self) -> String {
-        alyx_registrar::alf::SessionPath::parse(&self.folder).unwrap().to_string()
+        alf::SessionPath::parse(&self.folder).unwrap().to_string()
     }
 
     /// The date as the path says it.

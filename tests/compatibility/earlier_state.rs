@@ -1,6 +1,6 @@
 //! A ledger and a configuration of 0.1.0 are still understood.
 
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use serde_json::Value;
 
 use crate::common::until;

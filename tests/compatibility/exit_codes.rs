@@ -1,6 +1,6 @@
 //! The exit code of every kind of ending.
 
-use alyx_registrar::sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 
 use crate::program::Program;
 use crate::recorded;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use alyx_registrar::sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule};
 use serde_json::Value;
 
 use crate::common::until;

@@ -1,6 +1,6 @@
 //! The requests that are made of Alyx, in their order: a change of them is a change of what a server sees.
 
-use alyx_registrar::sandbox::RequestSeen;
+use alyx_sandbox::RequestSeen;
 
 use crate::common::until;
 use crate::program::Program;

@@ -15,24 +15,24 @@ use sources::{Kind, Said, of_file};
 /// The files that say what another one has worded (`"{error}"`). Before one is added: is the wording found by `sources`?
 /// Errors with `#[error("…")]` are.
 const PASSES_ON: [&str; 17] = [
-    "src/alyx/error.rs",
+    "crates/alyx-client/src/error.rs",
     // Among others the errors of the configuration, which are not looked for.
-    "src/cli/assemble.rs",
+    "src/cli/wiring.rs",
     "src/cli/check.rs",
     "src/cli/init.rs",
-    "src/cli/onlookers.rs",
+    "src/cli/monitoring.rs",
     "src/cli/reload.rs",
     "src/cli/retry.rs",
     "src/cli/sandbox.rs",
     "src/cli/scan.rs",
     "src/cli/state.rs",
-    "src/cli/verbs/answer.rs",
+    "src/cli/verbs/output.rs",
     "src/cli/verbs/connect.rs",
-    "src/cli/walk.rs",
+    "src/cli/scan_roots.rs",
     "src/config/credentials.rs",
-    "src/daemon/service.rs",
-    "src/ledger.rs",
-    "src/registration/error.rs",
+    "src/daemon/run_loop/mod.rs",
+    "src/ledger/mod.rs",
+    "crates/alyx-registration/src/error.rs",
 ];
 
 fn manual_text() -> String {

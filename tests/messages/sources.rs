@@ -59,18 +59,20 @@ const HANDED_A_REASON: [(&[&str], usize); 7] = [
 ];
 
 /// Files in which every sentence is a reason.
-const ALL_TEXT: [&str; 3] = ["src/cli/logging.rs", "src/cli/walk.rs", "src/ledger/trouble.rs"];
+const ALL_TEXT: [&str; 3] = ["src/cli/logging.rs", "src/cli/scan_roots.rs", "src/ledger/trouble.rs"];
 
 /// Where a reason is of another sort: errors of the configuration name file, line and key, and say what to write; the
 /// words of the sandbox are those of an Alyx; what was typed wrongly is told together with the usage.
-const REASONS_OF_ANOTHER_SORT: [&str; 3] = ["src/config/", "src/sandbox/", "src/cli/args/"];
+const REASONS_OF_ANOTHER_SORT: [&str; 3] = ["src/config/", "crates/alyx-sandbox/", "src/cli/args/"];
 const ALL_THE_SAME: [&str; 2] = ["src/config/credentials.rs", "src/config/webhook.rs"];
 
-/// Everything below `src/`, by file.
+/// The sources of the program and its crates, by file.
 pub fn all() -> BTreeMap<String, Vec<Said>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = walkdir::WalkDir::new(root.join("src")).into_iter().map(Result::unwrap);
-    let rust = files.filter(|file| file.path().extension().is_some_and(|name| name == "rs"));
+    let files = ["src", "crates"]
+        .map(|folder| walkdir::WalkDir::new(root.join(folder)).into_iter().map(Result::unwrap));
+    let rust =
+        files.into_iter().flatten().filter(|file| file.path().extension().is_some_and(|name| name == "rs"));
     rust.map(|file| {
         let name = file.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
         let said = of_file(&name, &std::fs::read_to_string(file.path()).unwrap());

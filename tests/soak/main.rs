@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use alyx_registrar::sandbox::{Control, Fault, FaultRule};
+use alyx_sandbox::{Control, Fault, FaultRule};
 use chance::Chance;
 use common::{Alyx, Rig};
 use program::{Program, program};

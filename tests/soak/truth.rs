@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use alyx_registrar::sandbox::Control;
+use alyx_sandbox::Control;
 use md5::{Digest, Md5};
 
 /// Subject, date, number.

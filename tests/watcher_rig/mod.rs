@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alyx_registrar::daemon::watch_plan::DEFAULT_MAX_DEPTH;
-use alyx_registrar::daemon::watcher::{
+use alyx_registrar::daemon::tree::layout::DEFAULT_MAX_DEPTH;
+use alyx_registrar::daemon::watch::{
     RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptions, WatchTrouble, watch,
 };
-use alyx_registrar::flag::FlagFile;
+use alyx_registration::flag::FlagFile;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -1,4 +1,4 @@
-use super::*;
+use crate::alerts::decision::*;
 use crate::daemon::status::DaemonStatus;
 
 const MINUTE: u64 = 60;

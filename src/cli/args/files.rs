@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::connection::ConnectionArgs;
-use super::sessions::qc;
-use crate::registration::{ProtectedPolicy, RegisterFilesOptions, Relation, Versions};
+use crate::cli::args::connection::ConnectionArgs;
+use crate::cli::args::sessions::qc;
+use alyx_registration::{ProtectedPolicy, RegisterFilesOptions, Relation, Versions};
 
 const REGISTER_FILES_HELP: &str = "\
 Examples:

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::connection::ConnectionArgs;
-use crate::alyx::Endpoint;
+use crate::cli::args::connection::ConnectionArgs;
+use alyx_client::Endpoint;
 
 const EXISTS_HELP: &str = "\
 Examples:

@@ -6,9 +6,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
-use super::connection::ConnectionArgs;
-use super::files::ProtectedChoice;
-use crate::registration::SessionDetails;
+use crate::cli::args::connection::ConnectionArgs;
+use crate::cli::args::files::ProtectedChoice;
+use alyx_registration::SessionDetails;
 
 /// What a session says on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ConfigArgs;
+use crate::cli::args::ConfigArgs;
 
 const CHECK_HELP: &str = "\
 Examples:

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::row::{Row, several};
+use crate::cli::check::row::{Row, several};
 use crate::cli::exit::Exit;
-use crate::daemon::scan::ScanProblem;
-use crate::daemon::survey::{RootSurvey, StateSurvey};
-use crate::daemon::watcher::{RootOptions, WatchMode, WatchOptions, WatchTrouble, suggested_limit};
-use crate::words;
+use crate::daemon::tree::scan::ScanProblem;
+use crate::daemon::watch::preflight::{RootSurvey, StateSurvey};
+use crate::daemon::watch::{RootOptions, WatchMode, WatchOptions, WatchTrouble, suggested_limit};
+use crate::humanize;
 
 /// With less room than this, the ledger is soon in trouble.
 const LITTLE_ROOM: u64 = 100_000_000;
@@ -108,7 +108,8 @@ fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Row
     let kind = found.file_system.as_deref().unwrap_or("file system of an unknown type");
     let place = if found.network { ", on another machine" } else { "" };
     let about = format!("{}: {kind}{place}", root.path.display());
-    let every = |time: Duration| words::length(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX));
+    let every =
+        |time: Duration| humanize::length(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX));
     match (found.events, found.network) {
         (true, true) => Row::warning(
             CHECK,
@@ -168,7 +169,7 @@ pub(super) fn state(state_dir: &Path, found: &StateSurvey) -> Row {
             format!("give {path} to the user of the service (chown, chmod 750), or set state_dir"),
         );
     }
-    let free = found.free.map(|bytes| format!("{} free", words::bytes(bytes))).unwrap_or_default();
+    let free = found.free.map(|bytes| format!("{} free", humanize::bytes(bytes))).unwrap_or_default();
     if found.network {
         return Row::warning(
             CHECK,
@@ -189,8 +190,8 @@ pub(super) fn state(state_dir: &Path, found: &StateSurvey) -> Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::State;
     use super::*;
+    use crate::cli::check::row::State;
 
     fn survey() -> RootSurvey {
         RootSurvey {

@@ -1,11 +1,12 @@
 //! A row of the table that `check` shows: what was looked at, how it is, and what to do.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
+use std::io::{IsTerminal, Write};
 
 use serde_json::{Value, json};
 
-use crate::alf::printable;
 use crate::cli::exit::Exit;
+use alyx_client::text::printable;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

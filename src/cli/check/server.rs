@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::row::{Row, Table, several};
-use crate::alyx::{self, Endpoint, Interface, NextStep, ServerLook};
+use crate::cli::check::row::{Row, Table, several};
 use crate::cli::exit::Exit;
 use crate::config::Config;
-use crate::registration::RegistrationClient;
-use crate::words;
+use crate::humanize;
+use alyx_client::{self, Endpoint, Interface, NextStep, ServerLook};
+use alyx_registration::RegistrationClient;
 
 /// A certificate that ends sooner is a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -25,7 +25,7 @@ pub(super) fn not_asked(checks: &[&'static str], why: &str, table: &mut Table) {
 }
 
 /// Whether the server is there, and what it shows before anybody logs in. False: it is not.
-pub(super) async fn outside(alyx: &alyx::Client, table: &mut Table) -> bool {
+pub(super) async fn outside(alyx: &alyx_client::Client, table: &mut Table) -> bool {
     match alyx.look().await {
         Ok(look) => {
             table.add(Row::ok("server", format!("{} answers", alyx.url())));
@@ -65,7 +65,7 @@ pub(super) async fn inside(client: &RegistrationClient, config: &Config, table: 
 }
 
 /// A row for what the server did not do.
-fn failed(check: &'static str, error: &alyx::Error) -> Row {
+fn failed(check: &'static str, error: &alyx_client::Error) -> Row {
     let exit = match error.next_step() {
         NextStep::NeedsCredentials => Exit::Refused,
         _ if error.is_outage() => Exit::Unavailable,
@@ -73,11 +73,13 @@ fn failed(check: &'static str, error: &alyx::Error) -> Row {
     };
     let what_to_do = match error {
         // Other errors say it themselves.
-        alyx::Error::Unreachable { connected: true, .. } => "check the network, alyx.url and the server",
-        alyx::Error::Busy { .. } | alyx::Error::Server { .. } => {
+        alyx_client::Error::Unreachable { connected: true, .. } => {
+            "check the network, alyx.url and the server"
+        }
+        alyx_client::Error::Busy { .. } | alyx_client::Error::Server { .. } => {
             "wait a little and look again; if it stays, tell the Alyx administrator"
         }
-        alyx::Error::Refused { .. } | alyx::Error::NotFound { .. } => {
+        alyx_client::Error::Refused { .. } | alyx_client::Error::NotFound { .. } => {
             "tell the Alyx administrator; is alyx.url the right database?"
         }
         _ => "",
@@ -94,7 +96,7 @@ fn certificate(look: &ServerLook, is_tls: bool, now: Timestamp) -> Row {
             let left = end.duration_since(now);
             let found = format!(
                 "the server's is good for {} more (until {})",
-                words::length(left),
+                humanize::length(left),
                 end.strftime("%Y-%m-%d")
             );
             if left < SOON {
@@ -119,12 +121,12 @@ fn clock(ahead: Option<SignedDuration>) -> Row {
     let side = if ahead.is_positive() { "behind" } else { "ahead of" };
     Row::warning(
         CHECK,
-        format!("this computer's is {} {side} the server's", words::length(ahead.abs())),
+        format!("this computer's is {} {side} the server's", humanize::length(ahead.abs())),
         "let it set itself: timedatectl set-ntp true",
     )
 }
 
-async fn login(alyx: &alyx::Client) -> Result<Row, alyx::Error> {
+async fn login(alyx: &alyx_client::Client) -> Result<Row, alyx_client::Error> {
     alyx.ping().await?;
     // A token does not say whose it is, nor does every server; the registration then asks for it.
     Ok(match alyx.username().await {
@@ -137,7 +139,7 @@ async fn login(alyx: &alyx::Client) -> Result<Row, alyx::Error> {
                 "write the name of the token's user",
             ),
         },
-        Err(alyx::Error::Options(why)) => {
+        Err(alyx_client::Error::Options(why)) => {
             Row::problem("login", Exit::Incomplete, format!("accepted, but {why}"), "")
         }
         Err(other) => return Err(other),
@@ -162,7 +164,7 @@ fn version(interface: Option<Interface>) -> Row {
 }
 
 /// One row a key.
-async fn names(alyx: &alyx::Client, config: &Config, table: &mut Table) {
+async fn names(alyx: &alyx_client::Client, config: &Config, table: &mut Table) {
     let keys = config.names();
     if keys.is_empty() {
         table.add(Row::ok("names", "the configuration holds none that Alyx has to know"));
@@ -216,8 +218,8 @@ fn dataset_types(n: usize, problems: &[String]) -> Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::State;
     use super::*;
+    use crate::cli::check::row::State;
 
     #[test]
     fn a_certificate_that_ends_within_two_weeks_is_a_warning() {

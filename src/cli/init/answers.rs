@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::files::is_taken;
-use super::terminal::Terminal;
-use super::{InitArgs, Person, Refusal, whole};
-use crate::alyx::OneSettings;
+use crate::cli::init::files::is_taken;
+use crate::cli::init::terminal::Terminal;
+use crate::cli::init::{InitArgs, Person, Refusal, whole};
 use crate::config::{Answers, SecretPlace};
+use alyx_client::OneSettings;
 
 /// A rig's own ONE settings, where there are any.
 pub(super) struct Found {

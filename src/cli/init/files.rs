@@ -6,8 +6,8 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Refusal;
-use crate::cli::people::Person;
+use crate::cli::init::Refusal;
+use crate::cli::passwd::Person;
 use crate::config::SAMPLE;
 
 /// A file that is to be written.

@@ -1,12 +1,13 @@
 //! Questions on a terminal, and answers from it. A password is not shown while it is typed.
 
-use std::io::{self, BufRead, Write};
+use std::io;
+use std::io::{BufRead, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Refusal;
+use crate::cli::init::Refusal;
 
 /// The terminal of this process.
 pub(super) struct Terminal {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::answer::Failure;
-use crate::alyx::{self, Credentials, OneSettings};
 use crate::cli::args::ConnectionArgs;
 use crate::cli::exit::Exit;
-use crate::cli::logging::{self, LogOptions};
+use crate::cli::logging;
+use crate::cli::logging::LogOptions;
+use crate::cli::verbs::output::Failure;
 use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
-use crate::registration::{RegistrationClient, RegistrationOptions};
+use alyx_client::{self, Credentials, OneSettings};
+use alyx_registration::{RegistrationClient, RegistrationOptions};
 
 /// Requests a minute without a configuration: its default.
 const REQUESTS_PER_MINUTE: u32 = 300;
@@ -110,7 +111,7 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
     for warning in config.warnings.iter().chain(&loaded.warnings) {
         tracing::warn!("{warning}");
     }
-    crate::cli::assemble::client(&config, loaded.credentials)
+    crate::cli::wiring::client(&config, loaded.credentials)
         .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))
 }
 
@@ -149,11 +150,11 @@ fn client(
     credentials: Credentials,
     typed_settings: Option<PathBuf>,
 ) -> Result<RegistrationClient, Failure> {
-    let mut options = alyx::ClientOptions::new(url, credentials);
+    let mut options = alyx_client::ClientOptions::new(url, credentials);
     options.max_requests_per_minute = Some(REQUESTS_PER_MINUTE);
-    let alyx = alyx::Client::new(options)
+    let alyx = alyx_client::Client::new(options)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
-    let private = crate::cli::assemble::private_paths(typed_settings.into_iter().collect());
+    let private = crate::cli::wiring::private_paths(typed_settings.into_iter().collect());
     let options = RegistrationOptions { zone: TimeZone::system(), private, ..RegistrationOptions::default() };
     Ok(RegistrationClient::new(alyx, options))
 }

@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{
-    Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, whole_path, whole_paths,
-};
-use super::connect::connect;
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
 use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
-use crate::registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
-use crate::words;
+use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::output::{
+    Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, whole_path, whole_paths,
+};
+use crate::humanize;
+use alyx_registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
@@ -114,7 +114,7 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     let (mut n, mut bytes) = (0, 0);
     for request in requests {
         for (name, size) in request.filenames.iter().zip(&request.filesizes) {
-            lines.push(format!("would register {}/{name}  {}", request.path, words::bytes(*size)));
+            lines.push(format!("would register {}/{name}  {}", request.path, humanize::bytes(*size)));
             n += 1;
             bytes += size;
         }
@@ -122,7 +122,7 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     lines.extend(moved_lines(moved, "would move"));
     lines.extend(left_out_lines(left_out));
     let aside = left_out_aside(left_out);
-    lines.push(format!("{} would be registered, {}{aside}", datasets(n), words::bytes(bytes)));
+    lines.push(format!("{} would be registered, {}{aside}", datasets(n), humanize::bytes(bytes)));
     lines
 }
 
@@ -134,12 +134,12 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
         let mut text: Vec<String> = found
             .files
             .iter()
-            .map(|file| format!("      {}  {}", file.dataset.as_str(), words::bytes(file.size)))
+            .map(|file| format!("      {}  {}", file.dataset.as_str(), humanize::bytes(file.size)))
             .collect();
         text.extend(left_out_lines(&found.left_out));
         let bytes = found.files.iter().map(|file| file.size).sum();
         let aside = left_out_aside(&found.left_out);
-        text.push(format!("{}, {}{aside}", datasets(found.files.len()), words::bytes(bytes)));
+        text.push(format!("{}, {}{aside}", datasets(found.files.len()), humanize::bytes(bytes)));
         let files: Vec<Value> = found
             .files
             .iter()

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Failure, give, whole_path};
-use super::connect::connect;
-use crate::alf::timestamp::DateInput;
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
-use crate::registration::{SessionReference, WaterOptions, WeightOptions};
+use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::output::{Answer, Failure, give, whole_path};
+use alf::timestamp::DateInput;
+use alyx_registration::{SessionReference, WaterOptions, WeightOptions};
 
 /// Records water.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, give};
-use super::connect::connect;
-use crate::alyx::Endpoint;
 use crate::cli::args::ExistsArgs;
 use crate::cli::exit::Exit;
+use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::output::{Answer, give};
+use alyx_client::Endpoint;
 
 /// Asks for each name.
 pub(crate) async fn exists(args: &ExistsArgs) -> Exit {

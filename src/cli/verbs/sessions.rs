@@ -6,20 +6,20 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Failure, exit_of, give, whole_path, whole_paths};
-use super::connect::connect;
-use super::files::{
-    planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
-};
-use crate::alf::timestamp::DateInput;
-use crate::alyx::SessionRecord;
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs};
 use crate::cli::exit::Exit;
 use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
-use crate::daemon::lock::RootLock;
-use crate::registration::flagged::FlaggedOptions;
-use crate::registration::{
+use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::files::{
+    planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
+};
+use crate::cli::verbs::output::{Answer, Failure, exit_of, give, whole_path, whole_paths};
+use crate::daemon::tree::lock::RootLock;
+use alf::timestamp::DateInput;
+use alyx_client::SessionRecord;
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::{
     CreateSessionsOptions, FilesToRegister, LeftOut, NewSessionOptions, PlannedSession, RegisterFilesOptions,
     RegistrationClient, SessionDetails,
 };

@@ -1,4 +1,4 @@
-use super::*;
+use crate::daemon::queue::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -348,7 +348,7 @@ proptest! {
         }
         for (path, stamp) in disk.clone() {
             let at = world.at(clock);
-            world.queue.sighted(FlagFile { path, stamp: super::tests::stamp(stamp) }, at, at);
+            world.queue.sighted(FlagFile { path, stamp: crate::daemon::queue::tests::stamp(stamp) }, at, at);
         }
         while let Some(due) = world.queue.next_due() {
             let job = world.queue.take_due(due).expect("a job that is due can be taken");

@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::{Mood, View, shown};
+use crate::humanize::{bytes, count, length};
 use crate::ledger::OutcomeRow;
 use crate::web::days::Day;
+use crate::web::page::{Mood, View, shown};
 use crate::web::plot;
-use crate::words::{bytes, count, length};
 
 pub(super) fn days(days: &[Day]) -> Markup {
     let none = days.iter().all(|day| day.sessions == 0);

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::{View, shown};
 use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
-use crate::words::{ago, bytes, count, until};
+use crate::humanize::{ago, bytes, count, until};
+use crate::web::page::{View, shown};
 
 /// So many sessions of each kind are shown; the others are counted.
 const MOST_SHOWN: usize = 50;

@@ -1,7 +1,7 @@
-use super::*;
 use crate::daemon::status::examples::{at, daemon, session};
 use crate::daemon::status::{DaemonStatus, ObstacleStatus};
 use crate::ledger::OutcomeRow;
+use crate::web::page::*;
 
 fn outcome(word: &str) -> OutcomeRow {
     OutcomeRow {

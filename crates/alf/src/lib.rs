@@ -1,0 +1,21 @@
+//! The ALF naming convention as types: session paths, dataset names and paths, dataset types, timestamps.
+//!
+//! Everything here is pure: no IO, no clock, no async. A value that exists has been parsed whole.
+
+mod characters;
+pub mod dataset_name;
+pub mod dataset_path;
+pub mod dataset_type;
+pub mod file_pattern;
+pub mod revision;
+pub mod session_path;
+pub mod timestamp;
+
+pub use crate::characters::is_word;
+pub use crate::dataset_name::DatasetName;
+pub use crate::dataset_path::DatasetPath;
+pub use crate::dataset_type::{DatasetType, DatasetTypes};
+pub use crate::file_pattern::FilePattern;
+pub use crate::revision::RevisionPlan;
+pub use crate::session_path::SessionPath;
+pub use crate::timestamp::SessionTime;

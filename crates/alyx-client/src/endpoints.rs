@@ -1,0 +1,341 @@
+//! The endpoints that the registrar uses, one function each.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::call::{Call, Turn, segment, typed};
+use crate::client::Client;
+use crate::error::{Error, ProtectedFile};
+use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+use crate::records::{
+    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
+    RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
+};
+use crate::reply::protected;
+use crate::retry::Repeat;
+
+/// Alyx gives no more items on a page than this, however many are asked for.
+const LARGEST_PAGE: usize = 1000;
+
+/// An endpoint whose members have names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `/subjects`
+    Subjects,
+    /// `/users`
+    Users,
+    /// `/labs`
+    Labs,
+    /// `/projects`
+    Projects,
+    /// `/procedures`, which can only be listed.
+    Procedures,
+    /// `/locations`
+    Locations,
+    /// `/data-repository`
+    Repositories,
+}
+
+impl Endpoint {
+    /// Path below the base URL.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Subjects => "/subjects",
+            Self::Users => "/users",
+            Self::Labs => "/labs",
+            Self::Projects => "/projects",
+            Self::Procedures => "/procedures",
+            Self::Locations => "/locations",
+            Self::Repositories => "/data-repository",
+        }
+    }
+
+    /// The field that holds a member's name.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Subjects => "nickname",
+            Self::Users => "username",
+            _ => "name",
+        }
+    }
+
+    /// What one member is called.
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Subjects => "subject",
+            Self::Users => "user",
+            Self::Labs => "lab",
+            Self::Projects => "project",
+            Self::Procedures => "procedure",
+            Self::Locations => "location",
+            Self::Repositories => "repository",
+        }
+    }
+}
+
+/// Which sessions to look for.
+#[derive(Debug, Clone)]
+pub struct SessionSearch<'a> {
+    /// Nickname of the subject.
+    pub subject: &'a str,
+    /// The day.
+    pub date: jiff::civil::Date,
+    /// The number of that day.
+    pub number: u16,
+}
+
+impl Client {
+    /// A member by its name; `None` where Alyx says that there is none.
+    ///
+    /// # Errors
+    /// Those of any request; a 404 that is no answer of Alyx stays an error.
+    pub async fn find_member(&self, endpoint: Endpoint, name: &str) -> Result<Option<Value>, Error> {
+        // An empty name would list the endpoint, and dots would leave it.
+        if matches!(name, "" | "." | "..") {
+            return Ok(None);
+        }
+        // A name with a slash has no address of its own: web servers decode it before Django sees the path.
+        if endpoint == Endpoint::Procedures || name.contains('/') {
+            let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
+            return Ok(all.into_iter().find(|m| m.get(endpoint.key()).and_then(Value::as_str) == Some(name)));
+        }
+        match self.get::<Value>(&format!("{}/{}", endpoint.path(), segment(name))).await {
+            Ok(record) => Ok(Some(record)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// All dataset types.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn dataset_types(&self) -> Result<Vec<DatasetTypeRecord>, Error> {
+        self.list("/dataset-types", &[]).await
+    }
+
+    /// All data formats.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn data_formats(&self) -> Result<Vec<DataFormatRecord>, Error> {
+        self.list("/data-formats", &[]).await
+    }
+
+    /// The sessions of a subject, day and number.
+    ///
+    /// The server ignores filters that it does not know and then returns everything, so what comes back is
+    /// compared with what was asked.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions(&self, search: &SessionSearch<'_>) -> Result<Vec<SessionSummary>, Error> {
+        let date = search.date.to_string();
+        let query = [
+            ("subject", search.subject.to_owned()),
+            ("date_range", format!("{date},{date}")),
+            ("number", search.number.to_string()),
+        ];
+        let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
+        Ok(found
+            .into_iter()
+            .filter(|s| {
+                s.subject == search.subject && s.date() == date && s.number == Some(search.number.into())
+            })
+            .collect())
+    }
+
+    /// A session by its eid.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn session(&self, eid: &str) -> Result<SessionRecord, Error> {
+        self.get(&format!("/sessions/{}", segment(eid))).await
+    }
+
+    /// Creates a session. Never repeated after a lost answer: a second post would make a second session.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_session(&self, request: &SessionRequest) -> Result<SessionRecord, Error> {
+        self.create_session_in_turn(request, self.turn().await?).await
+    }
+
+    /// The same, with a turn that has been waited for.
+    ///
+    /// # Errors
+    /// Those of [`Client::create_session`].
+    pub async fn create_session_in_turn(
+        &self,
+        request: &SessionRequest,
+        turn: Turn,
+    ) -> Result<SessionRecord, Error> {
+        let (what, body) = written(&Method::POST, "/sessions", request)?;
+        let (body, repeat, turn) = (Some(&body), Repeat::MakesAnother, Some(turn));
+        let call = Call { method: Method::POST, body, repeat, turn, ..Call::get("/sessions") };
+        typed(self.send(call).await?, &what)
+    }
+
+    /// Changes the given fields of a session and leaves the others as they are.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_session(&self, eid: &str, request: &SessionRequest) -> Result<SessionRecord, Error> {
+        self.write(Method::PATCH, &format!("/sessions/{}", segment(eid)), request, Repeat::Harmless).await
+    }
+
+    /// Registers files of one session: creates or updates each. Not atomic: a refused file leaves those before it
+    /// registered, and sending all of them again is harmless.
+    ///
+    /// # Errors
+    /// Those of any request; [`Error::Protected`]; [`Error::NotAlyx`] where there is not one record a file.
+    pub async fn register_files(
+        &self,
+        request: &RegisterFileRequest,
+    ) -> Result<Vec<RegisteredFileRecord>, Error> {
+        let records: Vec<RegisteredFileRecord> =
+            self.write(Method::POST, "/register-file", request, Repeat::Harmless).await?;
+        if records.len() != request.filenames.len() {
+            let reason = format!("{} records for {} files", records.len(), request.filenames.len());
+            return Err(Error::NotAlyx { what: "POST /register-file".into(), reason });
+        }
+        Ok(records)
+    }
+
+    /// The datasets of a session.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn datasets_of_session(&self, eid: &str) -> Result<Vec<DatasetRecord>, Error> {
+        let found: Vec<DatasetRecord> = self.list("/datasets", &[("session", eid.to_owned())]).await?;
+        // An unknown filter would be ignored and everything returned.
+        Ok(found
+            .into_iter()
+            .filter(|d| d.session.as_deref().is_none_or(|s| s.trim_end_matches('/').ends_with(eid)))
+            .collect())
+    }
+
+    /// The datasets of a member of Alyx that is no session, such as a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn datasets_of_object(&self, object_id: &str) -> Result<Vec<DatasetRecord>, Error> {
+        let found: Vec<DatasetRecord> =
+            self.list("/datasets", &[("object_id", object_id.to_owned())]).await?;
+        // Where the filter is ignored, those of sessions come as well.
+        let others = |d: &DatasetRecord| d.other.get("object_id").and_then(Value::as_str) != Some(object_id);
+        Ok(found
+            .into_iter()
+            .filter(|d| d.session.is_none() && !(d.other.contains_key("object_id") && others(d)))
+            .collect())
+    }
+
+    /// What is protected among files: every file that was asked for with its revisions, in order; empty where
+    /// none is protected.
+    ///
+    /// # Errors
+    /// Those of any request; [`Error::Refused`] for an unknown session or user.
+    pub async fn check_protected(
+        &self,
+        request: &CheckProtectedRequest,
+    ) -> Result<Vec<ProtectedFile>, Error> {
+        // Alyx answers 200 in any case, and the status in the body.
+        let answer: Value = self.write(Method::GET, "/check-protected", request, Repeat::Harmless).await?;
+        match (answer.get("status_code").and_then(Value::as_u64), protected(&answer)) {
+            (_, Some(details)) => Ok(details),
+            (Some(200), None) => Ok(Vec::new()),
+            _ => {
+                let reason = format!("neither protected nor not: {answer}");
+                Err(Error::NotAlyx { what: "GET /check-protected".into(), reason })
+            }
+        }
+    }
+
+    /// Records water. Never repeated after a lost answer: a second post would be a second drink.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_water(&self, request: &WaterRequest) -> Result<WaterRecord, Error> {
+        self.write(Method::POST, "/water-administrations", request, Repeat::MakesAnother).await
+    }
+
+    /// The water administrations of a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn waters_of(&self, subject: &str) -> Result<Vec<WaterRecord>, Error> {
+        let found: Vec<WaterRecord> =
+            self.list("/water-administrations", &[("nickname", subject.to_owned())]).await?;
+        Ok(found.into_iter().filter(|w| w.subject == subject).collect())
+    }
+
+    /// Records a weight. Never repeated after a lost answer: a second post would be a second weighing.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_weighing(&self, request: &WeighingRequest) -> Result<WeighingRecord, Error> {
+        self.write(Method::POST, "/weighings", request, Repeat::MakesAnother).await
+    }
+
+    /// The weighings of a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn weighings_of(&self, subject: &str) -> Result<Vec<WeighingRecord>, Error> {
+        let found: Vec<WeighingRecord> = self.list("/weighings", &[("nickname", subject.to_owned())]).await?;
+        Ok(found.into_iter().filter(|w| w.subject == subject).collect())
+    }
+
+    /// The sessions of a subject on one day, of any number.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions_of_day(
+        &self,
+        subject: &str,
+        date: jiff::civil::Date,
+    ) -> Result<Vec<SessionSummary>, Error> {
+        self.sessions_between(subject, date, date).await
+    }
+
+    /// The sessions of a subject between two days, these included, of any number.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions_between(
+        &self,
+        subject: &str,
+        first: jiff::civil::Date,
+        last: jiff::civil::Date,
+    ) -> Result<Vec<SessionSummary>, Error> {
+        let (first, last) = (first.to_string(), last.to_string());
+        let query = [
+            ("subject", subject.to_owned()),
+            ("date_range", format!("{first},{last}")),
+            ("limit", LARGEST_PAGE.to_string()),
+        ];
+        let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
+        // Dates are written so that their order is that of the texts.
+        let is_between = |date: &str| (first.as_str()..=last.as_str()).contains(&date);
+        Ok(found.into_iter().filter(|s| s.subject == subject && is_between(s.date())).collect())
+    }
+
+    async fn write<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        request: &impl serde::Serialize,
+        repeat: Repeat,
+    ) -> Result<T, Error> {
+        let (what, body) = written(&method, path, request)?;
+        let answer = self.send(Call { method, body: Some(&body), repeat, ..Call::get(path) }).await?;
+        typed(answer, &what)
+    }
+}
+
+/// What a request is called, and its body.
+fn written(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<(String, Value), Error> {
+    let what = format!("{method} {path}");
+    let body = serde_json::to_value(request).map_err(|e| Error::Options(format!("{what}: {e}")))?;
+    Ok((what, body))
+}

@@ -1,0 +1,224 @@
+//! Login: who the client is, and the token that proves it.
+
+use std::sync::PoisonError;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::auth::{Credentials, TokenState};
+use crate::call::Call;
+use crate::client::{Client, random};
+use crate::error::{Error, LOGIN};
+use crate::reply::Reply;
+use crate::retry::{Decision, Repeat};
+use crate::token_store::TokenStore;
+
+impl Client {
+    /// The user who is logged in.
+    ///
+    /// # Errors
+    /// With a token alone the server is asked at `/me`; a server without it leaves the name unknown:
+    /// [`Error::Options`] asks for `alyx.username`.
+    pub async fn username(&self) -> Result<&str, Error> {
+        if let Some(known) = self.shared.options.credentials.username() {
+            return Ok(known);
+        }
+        let ask = || async {
+            // They may have been replaced by some that know.
+            if let Some(name) = self.credentials().username() {
+                return Ok(name.to_owned());
+            }
+            match self.send(Call::get("/me")).await {
+                Ok(me) => match me.get("username").and_then(Value::as_str) {
+                    Some(name) => Ok(name.to_owned()),
+                    None => Err(Error::Options(
+                        "the server does not say whose token this is; set alyx.username".into(),
+                    )),
+                },
+                Err(Error::NotFound { .. } | Error::NotAlyx { .. }) => {
+                    Err(Error::Options("this Alyx cannot say whose token this is; set alyx.username".into()))
+                }
+                Err(other) => Err(other),
+            }
+        };
+        self.shared.username.get_or_try_init(ask).await.map(String::as_str)
+    }
+
+    /// Logs in now instead of at the first request. A token of an earlier run is believed until a request is
+    /// refused with it.
+    ///
+    /// # Errors
+    /// [`Error::Login`] for wrong credentials; the errors of any request.
+    pub async fn login(&self) -> Result<(), Error> {
+        self.token(0).await.map(drop)
+    }
+
+    /// Logs in from now on with these, such as a password that was changed. They are of the same user: his name is
+    /// in records that are on their way. The token in use is forgotten.
+    pub async fn replace_credentials(&self, credentials: Credentials) {
+        let mut state = self.shared.token.lock().await;
+        *self.shared.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        state.forget();
+    }
+
+    /// Why there are no credentials, where there are none.
+    pub fn lacks_credentials(&self) -> Option<Error> {
+        match self.credentials() {
+            Credentials::Absent { reason, .. } => Some(Error::NoCredentials(reason)),
+            Credentials::Password { .. } | Credentials::Token { .. } => None,
+        }
+    }
+
+    /// The credentials in use.
+    pub fn credentials(&self) -> Credentials {
+        self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The token, of this generation at least: logs in where there is none. Only one task logs in at a time.
+    pub(super) async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
+        let mut state = self.shared.token.lock().await;
+        if let Some(token) = &state.token
+            && state.generation >= at_least
+        {
+            return Ok((token.clone(), state.generation));
+        }
+        let token = match self.credentials() {
+            Credentials::Absent { reason, .. } => return Err(Error::NoCredentials(reason)),
+            Credentials::Token { token, .. } => token,
+            Credentials::Password { username, password } => {
+                let kept = self.token_store(&username);
+                // A kept token is tried once. Where it has died, the caller comes back for a newer one.
+                match kept.as_ref().filter(|_| at_least == 0 && !state.forgotten).and_then(TokenStore::load) {
+                    Some(token) => token,
+                    None => {
+                        let token = self.log_in(&username, &password).await?;
+                        if let Some(store) = kept {
+                            self.keep(&store, &token);
+                        }
+                        token
+                    }
+                }
+            }
+        };
+        let mut carried = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        carried.truncate(1);
+        carried.insert(0, token.clone());
+        drop(carried);
+        state.replace(token.clone());
+        Ok((token, state.generation))
+    }
+
+    /// Keeps a token for the next start. Without it that one logs in, which is told once.
+    fn keep(&self, store: &TokenStore, token: &SecretString) {
+        let Err(error) = store.save(token) else { return };
+        if self.shared.told.lock().is_ok_and(|mut told| told.insert("token".to_owned())) {
+            tracing::warn!(file = ?store.file(), %error, "the token cannot be kept; the next start logs in again");
+        }
+    }
+
+    fn token_store(&self, username: &str) -> Option<TokenStore> {
+        let folder = self.shared.options.token_folder.as_ref()?;
+        Some(TokenStore::new(folder, &self.shared.base, username))
+    }
+
+    async fn log_in(&self, username: &str, password: &SecretString) -> Result<SecretString, Error> {
+        let refused = |reason| Error::Login {
+            url: self.shared.base.clone(),
+            username: Some(username.to_owned()),
+            reason,
+        };
+        let mut attempt = 0;
+        let answer = loop {
+            attempt += 1;
+            let form = [("username", username), ("password", password.expose_secret())];
+            self.wait_for_turn().await;
+            let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
+            let reply = self.read(request, LOGIN).await;
+            match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
+                Decision::Again(wait) => {
+                    self.everybody_waits(&reply, wait);
+                    tokio::time::sleep(wait).await;
+                }
+                Decision::Deliver => match reply {
+                    Reply::Answer(answer) => break answer,
+                    Reply::Lost { reason, maybe_done: connected } => {
+                        let url = self.shared.base.clone();
+                        return Err(Error::Unreachable { url, reason, maybe_done: false, connected });
+                    }
+                },
+            }
+        };
+        if !answer.is_success() {
+            // Wrong credentials are a 400 with `non_field_errors`. A page is not Alyx's, but of somebody on the way.
+            let by_alyx = answer.is_object();
+            return Err(match answer.into_error(LOGIN, &self.shared.base, Some(username)) {
+                Error::Refused { status: 400, detail, .. } if by_alyx => refused(detail),
+                Error::Forbidden { detail, .. } => refused(detail),
+                // No session has a part in a login: what else goes wrong there goes wrong for all.
+                Error::Refused { what, status, detail } => {
+                    Error::NotAlyx { what, reason: format!("HTTP {status}: {detail}") }
+                }
+                Error::NotFound { what, detail } => {
+                    Error::NotAlyx { what, reason: format!("HTTP 404: {detail}") }
+                }
+                Error::Server { what, status, body } => Error::Busy { what, status, retry_after: None, body },
+                other => other,
+            });
+        }
+        let body = answer.into_json(LOGIN)?;
+        match body.get("token").and_then(Value::as_str) {
+            Some(token) if TokenState::header(&token.into()).is_some() => Ok(SecretString::from(token)),
+            _ => Err(Error::NotAlyx { what: LOGIN.into(), reason: "no usable token in the answer".into() }),
+        }
+    }
+
+    /// As [`Client::without_secrets`], for a text.
+    pub(super) async fn text_without_secrets(&self, text: &str) -> String {
+        let bytes = self.without_secrets(text.as_bytes().to_vec()).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// An answer with password and token blanked, as they are and as they travel in a form.
+    pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
+        let mut secrets = Vec::new();
+        let password = self.credentials().secret().cloned();
+        let tokens = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for secret in password.into_iter().chain(tokens) {
+            let plain = secret.expose_secret();
+            let encoded = reqwest::Url::parse_with_params("http://x", [("s", plain)]).ok();
+            let encoded =
+                encoded.and_then(|url| url.query().and_then(|q| q.strip_prefix("s=")).map(str::to_owned));
+            let json = serde_json::to_string(plain).ok();
+            secrets.push(plain.to_owned());
+            secrets.extend(encoded);
+            secrets.extend(json.map(|quoted| quoted.trim_matches('"').to_owned()));
+        }
+        let mut text = String::from_utf8_lossy(&body).into_owned();
+        if !secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret)) {
+            return body;
+        }
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            text = text.replace(secret, "***");
+        }
+        text.into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Client, ClientOptions, Credentials};
+
+    #[tokio::test]
+    async fn an_answer_that_repeats_the_token_is_blanked_also_while_somebody_logs_in() {
+        let token = "0123456789abcdef0123456789abcdef01234567";
+        let login = Credentials::Token { username: None, token: token.into() };
+        let client = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
+        client.login().await.unwrap();
+        let newer = "76543210fedcba9876543210fedcba9876543210";
+        client.replace_credentials(Credentials::Token { username: None, token: newer.into() }).await;
+        client.login().await.unwrap();
+        let _logging_in = client.shared.token.lock().await;
+        let told = client.text_without_secrets(&format!("you sent {token}, then {newer}")).await;
+        assert_eq!(told, "you sent ***, then ***");
+    }
+}

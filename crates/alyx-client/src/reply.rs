@@ -1,0 +1,307 @@
+//! A reply: what came of sending a request once, and what it means. Pure.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::error::{Error, ProtectedFile};
+
+/// What came of sending once.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// The server (or a proxy) answered.
+    Answer(Answer),
+    /// Nothing came back.
+    Lost {
+        reason: String,
+        /// False only where the connection was never made.
+        maybe_done: bool,
+    },
+}
+
+/// An HTTP answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) location: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Longest piece of a foreign body that is carried into an error, in characters.
+const SHOWN: usize = 300;
+
+/// `detail`s of a 500 that never get better by waiting, as a recorded Alyx gives them.
+const PERMANENT_500: [&str; 5] = [
+    "No dataset type found",
+    "Multiple matching dataset types",
+    "matching query does not exist",
+    "The path argument is required",
+    "returned more than one",
+];
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// Whether it is a JSON object, as everything is that Alyx refuses with.
+    pub(super) fn is_object(&self) -> bool {
+        self.json().is_some_and(|body| body.is_object())
+    }
+
+    /// Whether the token is missing or dead: 401, or the 403 of which the body says so. Two other kinds of 403
+    /// (no permission, protected datasets) are no reason to log in again.
+    pub(super) fn is_dead_token(&self) -> bool {
+        if self.status == 401 {
+            return true;
+        }
+        let detail = self.json().and_then(|v| v.get("detail").and_then(Value::as_str).map(str::to_owned));
+        self.status == 403
+            && detail.is_some_and(|d| {
+                [
+                    "Invalid token",
+                    "Authentication credentials were not provided",
+                    "User inactive",
+                    "Token has expired",
+                ]
+                .iter()
+                .any(|known| d.contains(known))
+            })
+    }
+
+    /// The JSON of a success.
+    pub(super) fn into_json(self, what: &str) -> Result<Value, Error> {
+        if self.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&self.body).map_err(|_| Error::NotAlyx {
+            what: what.to_owned(),
+            reason: format!("no JSON: {}", self.shown()),
+        })
+    }
+
+    /// The body as a person may read it: HTML without its tags, white space folded, cut.
+    pub(super) fn shown(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let plain = if text.trim_start().starts_with('<') { strip_tags(&text) } else { text.into_owned() };
+        let folded = in_one_line(&plain);
+        match folded.char_indices().nth(SHOWN) {
+            Some((cut, _)) => format!("{} …", &folded[..cut]),
+            None => folded,
+        }
+    }
+
+    /// The error that this answer is.
+    pub(super) fn into_error(self, what: &str, url: &str, username: Option<&str>) -> Error {
+        let what = what.to_owned();
+        let body = self.json();
+        let detail = body.as_ref().map(reasons).filter(|d| !d.is_empty()).unwrap_or_else(|| self.shown());
+        match self.status {
+            300..=399 => Error::NotAlyx {
+                what,
+                reason: match &self.location {
+                    // Never followed: a redirected POST would turn into a GET, and the token would go elsewhere.
+                    Some(to) => format!(
+                        "it redirects to {to}; write that address (without the last part) as alyx.url"
+                    ),
+                    None => format!("HTTP {}", self.status),
+                },
+            },
+            401 => {
+                Error::Login { url: url.to_owned(), username: username.map(str::to_owned), reason: detail }
+            }
+            403 if self.is_dead_token() => {
+                Error::Login { url: url.to_owned(), username: username.map(str::to_owned), reason: detail }
+            }
+            403 => match body.as_ref().and_then(protected) {
+                Some(details) => Error::Protected {
+                    files: details.iter().filter(|f| f.revisions.iter().any(|(_, p)| *p)).cloned().collect(),
+                    details,
+                },
+                // A proxy's or firewall's page, not Alyx's.
+                None if body.is_none() => Error::NotAlyx { what, reason: format!("HTTP 403: {detail}") },
+                None => Error::Forbidden { what, detail },
+            },
+            404 if body.is_none() => Error::NotAlyx { what, reason: "no such address (HTTP 404)".to_owned() },
+            404 => Error::NotFound { what, detail },
+            // None of these is ever Alyx's.
+            407 => Error::NotAlyx {
+                what,
+                reason: format!(
+                    "HTTP 407: a proxy on the way wants a login; put user and password into the address of the proxy: {detail}"
+                ),
+            },
+            511 => Error::NotAlyx {
+                what,
+                reason: format!("HTTP 511: the network wants a login; sign in there: {detail}"),
+            },
+            501 | 505 => Error::NotAlyx { what, reason: format!("HTTP {}: {detail}", self.status) },
+            // 520 to 530: a proxy cannot reach the server behind it, as Cloudflare says it.
+            429 | 502 | 503 | 504 | 520..=530 => {
+                Error::Busy { what, status: self.status, retry_after: self.retry_after, body: self.shown() }
+            }
+            408 | 500.. if !(body.is_some() && PERMANENT_500.iter().any(|known| detail.contains(known))) => {
+                Error::Server { what, status: self.status, body: detail }
+            }
+            status => Error::Refused { what, status, detail },
+        }
+    }
+}
+
+/// All reasons of an error body in one line: `detail`, `error`, `non_field_errors`, and one entry a field.
+fn reasons(body: &Value) -> String {
+    let Value::Object(fields) = body else { return String::new() };
+    let mut told = Vec::new();
+    for (key, value) in fields {
+        if key == "status_code" {
+            continue;
+        }
+        let text = match value {
+            Value::String(s) => s.clone(),
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+            }
+            other => other.to_string(),
+        };
+        told.push(match key.as_str() {
+            "detail" | "error" | "non_field_errors" => text,
+            field => format!("{field}: {text}"),
+        });
+    }
+    let line = in_one_line(&told.join("; "));
+    match line.char_indices().nth(2 * SHOWN) {
+        Some((cut, _)) => format!("{} …", &line[..cut]),
+        None => line,
+    }
+}
+
+/// White space folded and control characters gone: an answer must not forge a line of the log or steer a terminal.
+fn in_one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The `details` of a "One or more datasets is protected".
+pub(super) fn protected(body: &Value) -> Option<Vec<ProtectedFile>> {
+    if body.get("error").and_then(Value::as_str) != Some("One or more datasets is protected") {
+        return None;
+    }
+    let mut files = Vec::new();
+    for (file, revisions) in body.get("details")?.as_array()?.iter().filter_map(Value::as_object).flatten() {
+        let revisions = revisions
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_object)
+            .flatten()
+            .map(|(name, is_protected)| (name.clone(), is_protected.as_bool().unwrap_or(true)))
+            .collect();
+        files.push(ProtectedFile { file: file.clone(), revisions });
+    }
+    Some(files)
+}
+
+/// Text of an HTML page: enough to recognise a proxy's error page in a log.
+fn strip_tags(html: &str) -> String {
+    let mut text = String::new();
+    let mut rest = html;
+    while let Some(open) = rest.find('<') {
+        text.push_str(&rest[..open]);
+        text.push(' ');
+        let tag = &rest[open..];
+        // Style and script elements hold no words for people.
+        let skipped = ["script", "style"].iter().find_map(|name| {
+            let is_it = tag.get(1..=name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name));
+            is_it.then(|| tag.to_ascii_lowercase().find(&format!("</{name}"))).flatten()
+        });
+        rest = match tag[skipped.unwrap_or(0)..].find('>') {
+            Some(close) => &tag[skipped.unwrap_or(0) + close + 1..],
+            None => "",
+        };
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, retry_after: None, location: None, body: body.as_bytes().to_vec() }
+    }
+
+    fn error(status: u16, body: &str) -> Error {
+        answer(status, body).into_error("GET /x", "http://alyx.test", Some("me"))
+    }
+
+    #[test]
+    fn three_kinds_of_403_are_told_apart_by_their_body() {
+        assert!(matches!(
+            error(403, r#"{"detail": "Invalid token.", "status_code": 403}"#),
+            Error::Login { .. }
+        ));
+        assert!(matches!(
+            error(403, r#"{"detail": "You do not have permission to perform this action."}"#),
+            Error::Forbidden { .. }
+        ));
+        let body = r#"{"status_code": 403, "error": "One or more datasets is protected",
+            "details": [{"alf/x.npy": [{"2024-05-02": false}, {"": true}]}, {"alf/y.npy": []}]}"#;
+        let Error::Protected { files, details } = error(403, body) else { panic!("not protected") };
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].revisions, [("2024-05-02".to_owned(), false), (String::new(), true)]);
+        assert_eq!(details[1].file, "alf/y.npy");
+    }
+
+    #[test]
+    fn a_500_that_never_gets_better_needs_a_person_and_another_500_does_not() {
+        use crate::error::NextStep;
+        let permanent =
+            error(500, r#"{"status_code": 500, "detail": "No dataset type found for filename \"a.b.npy\""}"#);
+        assert_eq!(permanent.next_step(), NextStep::NeedsPerson);
+        let passing = error(500, "<html><body><h1>Server Error (500)</h1></body></html>");
+        assert_eq!(passing.next_step(), NextStep::TryAgain { after: None });
+        assert!(passing.to_string().contains("Server Error (500)"), "{passing}");
+        assert!(!passing.to_string().contains('<'), "{passing}");
+    }
+
+    #[test]
+    fn what_cannot_do_what_every_alyx_can_is_none() {
+        let told = error(501, "<h1>Unsupported method ('POST')</h1>");
+        assert!(matches!(told, Error::NotAlyx { .. }), "{told}");
+        assert!(told.to_string().contains("check that alyx.url"), "{told}");
+    }
+
+    #[test]
+    fn a_400_tells_every_field() {
+        let told = error(
+            400,
+            r#"{"users": ["Object with username=nobody does not exist."], "lab": ["No."], "status_code": 400}"#,
+        );
+        assert!(
+            told.to_string().contains("users: Object with username=nobody does not exist.; lab: No."),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn an_html_page_is_cut_and_shown_without_tags() {
+        let page = format!(
+            "<!doctype html><style>h1 {{ color: red }}</style><h1>Bad Gateway</h1>{}",
+            "x ".repeat(5000)
+        );
+        let told = error(502, &page).to_string();
+        assert!(told.contains("Bad Gateway") && !told.contains("color") && told.len() < 600, "{told}");
+    }
+
+    #[test]
+    fn stripping_tags_survives_broken_pages() {
+        for page in ["<", "<script", "<script>", "a<b", "<é>é<", "<style></style"] {
+            answer(500, page).shown();
+        }
+    }
+}

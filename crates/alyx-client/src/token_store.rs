@@ -1,0 +1,174 @@
+//! The token store: the token of the last login, in a file that only its owner can read.
+//!
+//! A convenience: without it every start logs in once more. A file that cannot be read is ignored.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 64 * 1024;
+
+/// Where the token of one user of one database is kept between two runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TokenStore {
+    file: PathBuf,
+    url: String,
+    username: String,
+}
+
+/// The content of the file. Says whose token it is: a name of a file can stand for two addresses.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    url: String,
+    username: String,
+    token: String,
+}
+
+impl TokenStore {
+    pub(super) fn new(folder: &Path, url: &str, username: &str) -> Self {
+        let plain = |text: &str| -> String {
+            text.chars()
+                .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' })
+                .collect()
+        };
+        let address = url.split_once("://").map_or(url, |(_, rest)| rest);
+        // Far below the 255 bytes of a file name.
+        let name: String =
+            format!("token-{}-{}", plain(address), plain(username)).chars().take(200).collect();
+        Self { file: folder.join(name), url: url.to_owned(), username: username.to_owned() }
+    }
+
+    /// The token that was kept; `None` where there is none, or the file is not as it was written.
+    pub(super) fn load(&self) -> Option<SecretString> {
+        match self.read() {
+            Ok(token) => Some(token),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                // The text of a parser's error may hold a piece of the token.
+                tracing::debug!(file = ?self.file, reason = %error.kind(), "the kept token is not used");
+                None
+            }
+        }
+    }
+
+    fn read(&self) -> io::Result<SecretString> {
+        let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(&self.file)?;
+        let metadata = file.metadata()?;
+        // Somebody else's file may hold somebody else's token.
+        if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let mut text = String::new();
+        file.take(LARGEST).read_to_string(&mut text)?;
+        let kept: Kept = serde_json::from_str(&text).map_err(|_| io::ErrorKind::InvalidData)?;
+        if kept.url != self.url || kept.username != self.username || kept.token.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(SecretString::from(kept.token))
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Keeps a token. Written beside and renamed, so that a reader meets the old content or the new, whole.
+    pub(super) fn save(&self, token: &SecretString) -> io::Result<()> {
+        let kept = Kept {
+            url: self.url.clone(),
+            username: self.username.clone(),
+            token: token.expose_secret().to_owned(),
+        };
+        let text = serde_json::to_vec(&kept)?;
+        let beside = self.file.with_file_name(format!(".token-{}", uuid::Uuid::new_v4()));
+        let written = new_private_file(&beside)
+            .and_then(|mut file| {
+                file.write_all(&text)?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&beside, &self.file));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
+    }
+}
+
+/// Never through a link, never waiting for the other end of a pipe.
+const FLAGS: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
+
+fn new_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn store(folder: &Path, user: &str) -> TokenStore {
+        TokenStore::new(folder, "https://alyx.example.org/a", user)
+    }
+
+    fn loaded(store: &TokenStore) -> Option<String> {
+        store.load().map(|token| token.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn a_token_is_kept_for_its_user_and_nobody_else_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mine = store(folder.path(), "me");
+        assert_eq!(loaded(&mine), None);
+        mine.save(&"0123".into()).unwrap();
+        mine.save(&"4567".into()).unwrap();
+        assert_eq!(loaded(&mine).as_deref(), Some("4567"));
+        assert_eq!(loaded(&store(folder.path(), "you")), None);
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap()).collect();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_address_that_shares_the_name_of_the_file_does_not_get_the_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (
+            TokenStore::new(folder.path(), "https://x/a", "u"),
+            TokenStore::new(folder.path(), "https://x_a", "u"),
+        );
+        assert_eq!(a.file, b.file);
+        a.save(&"0123".into()).unwrap();
+        assert_eq!((loaded(&a).as_deref(), loaded(&b)), (Some("0123"), None));
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_it_was_written_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), "me");
+        store.save(&"0123".into()).unwrap();
+        let whole = std::fs::read(&store.file).unwrap();
+        for content in [&b""[..], &whole[..whole.len() / 2], b"{}", b"\xff\xfe", b"[1]", b"{\"url\": 1}"] {
+            std::fs::write(&store.file, content).unwrap();
+            assert_eq!(loaded(&store), None);
+        }
+        std::fs::remove_file(&store.file).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &store.file).unwrap();
+        assert_eq!(loaded(&store), None);
+        store.save(&"89".into()).unwrap();
+        assert_eq!(loaded(&store).as_deref(), Some("89"));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_costs_nothing_but_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder.path().join("none"), "me");
+        assert!(store.save(&"0123".into()).is_err());
+        assert_eq!(loaded(&store), None);
+    }
+}

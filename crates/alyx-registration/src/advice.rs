@@ -1,0 +1,261 @@
+//! Advice: what is done about each kind of error, and what a person can do. One table, for the program and for
+//! `docs/errors.md`. Pure.
+
+use crate::error::Error;
+
+/// What the daemon does about a kind of error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handling {
+    /// It is tried again after a pause that grows from `retry.initial` to `retry.max`.
+    TryAgain,
+    /// It is tried again as soon as the files have been quiet. No failure.
+    Settle,
+    /// It is looked at again after `retry.permanent`, when the flag is touched, or when asked.
+    NeedsPerson,
+    /// All sessions wait until the credentials are accepted.
+    NeedsCredentials,
+}
+
+impl Handling {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::TryAgain => "tried again, with growing pauses; the flag stays",
+            Self::Settle => "waits until the files are quiet; the flag stays",
+            Self::NeedsPerson => "needs a person; looked at again every hour, when touched, or by `retry`",
+            Self::NeedsCredentials => {
+                "all sessions wait; looked at again when the file of the secret changes, or every hour"
+            }
+        }
+    }
+}
+
+/// The kinds of errors in one list, so that none is forgotten.
+macro_rules! kinds {
+    ($($kind:ident, $handling:ident, $means:literal, $next:literal;)*) => {
+        /// A kind of error: one for each that Alyx, the way to it, or the disk can give.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $(#[doc = $means] $kind,)*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Kind] = &[$(Kind::$kind,)*];
+
+            /// Its name in the table, in the log and in the ledger.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => stringify!($kind),)* }
+            }
+
+            /// What it means.
+            pub fn means(self) -> &'static str {
+                match self { $(Self::$kind => $means,)* }
+            }
+
+            /// What is done about it.
+            pub fn handling(self) -> Handling {
+                match self { $(Self::$kind => Handling::$handling,)* }
+            }
+
+            /// What a person does about it.
+            pub fn next_step(self) -> &'static str {
+                match self { $(Self::$kind => $next,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Unreachable, TryAgain, "no answer from the server",
+        "nothing, if it passes; else check the network, `alyx.url` and the server";
+    Busy, TryAgain, "the server or the proxy before it is overloaded or down (429, 502, 503, 504, 520 to 530)",
+        "nothing, if it passes; else tell the Alyx administrator";
+    Server, TryAgain, "an error inside the server (500) whose reason is not known to last",
+        "nothing, if it passes; else send the Alyx administrator the line";
+    NotAlyx, TryAgain, "what answers is no Alyx: a proxy's page, a redirect, another program",
+        "check `alyx.url`; sign in where the network wants that";
+    Login, NeedsCredentials, "the login is refused",
+        "correct the password or token; it is read again by itself";
+    Forbidden, NeedsPerson, "the user may not do this (403)",
+        "ask the Alyx administrator for the permission";
+    Protected, NeedsPerson, "datasets have changed that are protected on Alyx",
+        "put the new version into a revision folder (#YYYY-MM-DD#), or have the protection lifted";
+    NotFound, NeedsPerson, "Alyx has no such record (404)",
+        "look whether the session was deleted on Alyx meanwhile, then `retry`";
+    Refused, NeedsPerson, "Alyx refuses the request (400, or a 500 that is known to last)",
+        "do what the message says, on Alyx or in the configuration";
+    Options, NeedsPerson, "the options of the connection do not fit together",
+        "correct the configuration and restart";
+    NotASession, NeedsPerson, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
+        "rename the folder as the message says, or remove the flag";
+    Missing, NeedsPerson, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
+        "create it on Alyx (it is noticed by itself), or correct the folder or the configuration";
+    Ambiguous, NeedsPerson, "Alyx has several sessions of this subject, day and number",
+        "delete or renumber all but one on Alyx";
+    Invalid, NeedsPerson, "what was asked for contradicts itself or what is on Alyx",
+        "do what the message says";
+    Unreadable, NeedsPerson, "a file or folder cannot be read",
+        "let the user of this program read it";
+    Vanished, TryAgain, "a file or folder went away while it was worked on",
+        "nothing, if it was moved on purpose";
+    StillChanging, Settle, "a file is still being written",
+        "nothing; if it never ends, look which program writes there";
+    FilesRefused, NeedsPerson, "some datasets cannot be registered; the others are",
+        "mend the files as the message says; only if such files shall never be registered, set `datasets.on_refused: finish`";
+    CannotMove, NeedsPerson, "a protected file cannot be moved into its revision folder",
+        "let the user of this program write there, or move it yourself";
+    CannotMake, NeedsPerson, "the folder of a new session cannot be made",
+        "let the user of this program write there";
+    Unsure, NeedsPerson, "a water administration or weighing may or may not be on Alyx",
+        "look on Alyx before entering it again";
+    NotConfirmed, TryAgain, "Alyx does not show what was registered",
+        "nothing, if it passes; else tell the Alyx administrator";
+    Flag, NeedsPerson, "the flag itself cannot be used",
+        "mend it as the message says; an empty one, made by `touch`, means the whole session";
+    FlagStays, NeedsPerson, "all is registered, but the flag cannot be removed",
+        "let the user of this program write in the session folder";
+    Internal, TryAgain, "a fault in this program",
+        "report it, with the line";
+}
+
+/// The kind of an error. Exhaustive: a new error has to be given its place in the table.
+pub fn kind(error: &Error) -> Kind {
+    match error {
+        Error::Alyx(error) => kind_of_answer(error),
+        Error::NotASession(_) => Kind::NotASession,
+        Error::Missing(_) => Kind::Missing,
+        Error::Ambiguous { .. } => Kind::Ambiguous,
+        Error::Invalid(_) => Kind::Invalid,
+        Error::Unreadable { .. } => Kind::Unreadable,
+        Error::Vanished { .. } => Kind::Vanished,
+        Error::StillChanging { .. } => Kind::StillChanging,
+        Error::FilesRefused { .. } => Kind::FilesRefused,
+        Error::CannotMove { .. } => Kind::CannotMove,
+        // The folder was made; what is to be done is what its session needs.
+        Error::NewSession { source, .. } => kind(source),
+        Error::CannotMake { .. } => Kind::CannotMake,
+        Error::Unsure { .. } => Kind::Unsure,
+        Error::NotConfirmed(_) => Kind::NotConfirmed,
+        Error::Flag { .. } => Kind::Flag,
+        Error::FlagStays { .. } => Kind::FlagStays,
+        Error::Internal(_) => Kind::Internal,
+    }
+}
+
+fn kind_of_answer(error: &alyx_client::Error) -> Kind {
+    match error {
+        alyx_client::Error::Options(_) => Kind::Options,
+        alyx_client::Error::Unreachable { .. } => Kind::Unreachable,
+        alyx_client::Error::Busy { .. } => Kind::Busy,
+        alyx_client::Error::Login { .. } | alyx_client::Error::NoCredentials(_) => Kind::Login,
+        alyx_client::Error::Forbidden { .. } => Kind::Forbidden,
+        alyx_client::Error::Protected { .. } => Kind::Protected,
+        alyx_client::Error::NotFound { .. } => Kind::NotFound,
+        alyx_client::Error::Refused { .. } => Kind::Refused,
+        alyx_client::Error::Server { .. } => Kind::Server,
+        alyx_client::Error::NotAlyx { .. } => Kind::NotAlyx,
+    }
+}
+
+impl Error {
+    /// Its kind: the row of the table that says what is done and what a person can do.
+    pub fn kind(&self) -> Kind {
+        kind(self)
+    }
+}
+
+/// The table of `docs/errors.md`.
+pub fn table() -> String {
+    let mut table = String::from("| error | means | what is done | what you do |\n|---|---|---|---|\n");
+    for kind in Kind::ALL {
+        let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
+        table += &format!(
+            "| {} | {} | {} | {} |\n",
+            kind.name(),
+            cell(kind.means()),
+            cell(kind.handling().text()),
+            cell(kind.next_step())
+        );
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alyx_client::NextStep;
+    use std::time::Duration;
+
+    /// One error of each kind.
+    fn examples() -> Vec<Error> {
+        let (what, path, reason) = (|| "GET /x".to_owned(), || "/x".into(), || "so".to_owned());
+        let answers = vec![
+            alyx_client::Error::Options(reason()),
+            alyx_client::Error::Unreachable {
+                url: what(),
+                reason: reason(),
+                maybe_done: true,
+                connected: true,
+            },
+            alyx_client::Error::Busy { what: what(), status: 429, retry_after: None, body: reason() },
+            alyx_client::Error::Login { url: what(), username: None, reason: reason() },
+            alyx_client::Error::NoCredentials(reason()),
+            alyx_client::Error::Forbidden { what: what(), detail: reason() },
+            alyx_client::Error::Protected { files: Vec::new(), details: Vec::new() },
+            alyx_client::Error::NotFound { what: what(), detail: reason() },
+            alyx_client::Error::Refused { what: what(), status: 400, detail: reason() },
+            alyx_client::Error::Server { what: what(), status: 500, body: reason() },
+            alyx_client::Error::NotAlyx { what: what(), reason: reason() },
+        ];
+        let unsure = answers[1].clone();
+        let mut all: Vec<Error> = answers.into_iter().map(Error::from).collect();
+        all.extend([
+            Error::NotASession(alf::SessionPath::parse(std::path::Path::new("x")).unwrap_err()),
+            Error::Missing(Vec::new()),
+            Error::Ambiguous { session: what(), eids: Vec::new() },
+            Error::Invalid(reason()),
+            Error::Unreadable { path: path(), reason: reason() },
+            Error::Vanished { path: path() },
+            Error::StillChanging { path: path(), wait: Duration::ZERO },
+            Error::FilesRefused { registered: 0, refused: Vec::new() },
+            Error::CannotMove { from: path(), to: path(), reason: reason() },
+            Error::NewSession { folder: path(), source: Box::new(Error::Invalid(reason())) },
+            Error::CannotMake { path: path(), reason: reason() },
+            Error::Unsure { what: what(), source: unsure },
+            Error::NotConfirmed(Vec::new()),
+            Error::Flag { path: path(), reason: reason() },
+            Error::FlagStays { path: path(), reason: reason() },
+            Error::Internal(reason()),
+        ]);
+        all
+    }
+
+    #[test]
+    fn the_table_says_of_every_error_what_the_program_really_does() {
+        let mut seen = Vec::new();
+        for error in examples() {
+            let kind = error.kind();
+            seen.push(kind);
+            let told = match kind.handling() {
+                Handling::NeedsPerson => error.next_step() == NextStep::NeedsPerson,
+                Handling::NeedsCredentials => error.next_step() == NextStep::NeedsCredentials,
+                Handling::Settle => matches!(error.next_step(), NextStep::TryAgain { after: Some(_) }),
+                Handling::TryAgain => error.next_step() == NextStep::TryAgain { after: None },
+            };
+            assert!(told, "{kind:?}: {:?} is not {:?}", error.next_step(), kind.handling());
+        }
+        assert!(Kind::ALL.iter().all(|kind| seen.contains(kind)), "an example is missing");
+    }
+
+    #[test]
+    fn the_table_in_the_manual_is_this_table() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        for line in table().lines() {
+            assert!(manual.lines().any(|told| told == line), "docs/errors.md lacks this line:\n{line}");
+        }
+        let rows = manual.lines().filter(|line| line.starts_with("| ")).count();
+        assert_eq!(rows, table().lines().filter(|line| line.starts_with("| ")).count(), "a row too many");
+    }
+}

@@ -1,0 +1,118 @@
+//! Refusal: a batch that Alyx refuses is halved until the file that cannot be registered is alone. Pure.
+
+/// After so many files that were refused one by one in the same words, while none was accepted, the batch as a
+/// whole is to blame, such as its repository: asking for each file would be one request a file for nothing.
+const ENOUGH: usize = 4;
+
+/// The parts of one batch that are still to be posted, and the files that were refused alone.
+#[derive(Debug)]
+pub(crate) struct Halving {
+    /// Parts of the batch, the next one last, and whether protection is checked.
+    parts: Vec<(Vec<usize>, bool)>,
+    accepted: usize,
+    /// A file and the reason.
+    refused: Vec<(usize, String)>,
+}
+
+impl Halving {
+    pub(crate) fn new(batch: &[usize]) -> Self {
+        Self { parts: vec![(batch.to_vec(), true)], accepted: 0, refused: Vec::new() }
+    }
+
+    /// What is posted next, and whether Alyx checks for protected datasets.
+    pub(crate) fn next(&mut self) -> Option<(Vec<usize>, bool)> {
+        self.parts.pop().filter(|(part, _)| !part.is_empty())
+    }
+
+    pub(crate) fn accepted(&mut self, part: &[usize]) {
+        self.accepted += part.len();
+    }
+
+    /// These are posted next, without a check: what is protected among them was dealt with.
+    pub(crate) fn past_protection(&mut self, part: Vec<usize>) {
+        if !part.is_empty() {
+            self.parts.push((part, false));
+        }
+    }
+
+    /// A part was refused. Returns false where the whole batch is to blame, and nothing more should be posted.
+    pub(crate) fn refused(&mut self, part: &[usize], check: bool, reason: &str) -> bool {
+        if let [alone] = part {
+            self.refused.push((*alone, reason.to_owned()));
+            let same = self.refused.iter().all(|(_, other)| other == reason);
+            return !(self.accepted == 0 && self.refused.len() >= ENOUGH && same);
+        }
+        let (first, second) = part.split_at(part.len() / 2);
+        self.parts.push((second.to_vec(), check));
+        self.parts.push((first.to_vec(), check));
+        true
+    }
+
+    /// The files that cannot be registered, with the reason.
+    pub(crate) fn into_refused(self) -> Vec<(usize, String)> {
+        self.refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Posts a batch to a server that refuses some files. Returns which were accepted and how often was asked.
+    fn post(n: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
+        let mut halving = Halving::new(&(0..n).collect::<Vec<_>>());
+        let (mut accepted, mut asked) = (Vec::new(), 0);
+        while let Some((part, check)) = halving.next() {
+            asked += 1;
+            match part.iter().find(|file| bad.contains(file)) {
+                None => {
+                    halving.accepted(&part);
+                    accepted.extend(part);
+                }
+                Some(file) => assert!(halving.refused(&part, check, &format!("no type for {file}"))),
+            }
+        }
+        (accepted, halving.into_refused().into_iter().map(|(file, _)| file).collect(), asked)
+    }
+
+    #[test]
+    fn one_bad_file_of_a_hundred_costs_a_few_requests_and_the_others_are_accepted() {
+        let (accepted, refused, asked) = post(100, &[57]);
+        assert_eq!((accepted.len(), refused), (99, vec![57]));
+        assert!(asked <= 15, "{asked}");
+    }
+
+    #[test]
+    fn a_cause_that_all_files_share_is_not_asked_about_for_each() {
+        let mut halving = Halving::new(&(0..100).collect::<Vec<_>>());
+        let mut asked = 0;
+        while let Some((part, check)) = halving.next() {
+            asked += 1;
+            if !halving.refused(&part, check, "no such repository") {
+                break;
+            }
+        }
+        assert!(asked <= 16, "{asked}");
+    }
+
+    #[test]
+    fn an_empty_batch_is_not_posted() {
+        assert_eq!(Halving::new(&[]).next(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_file_is_accepted_or_refused_alone_and_in_order(
+            n in 0usize..60, bad in proptest::collection::vec(0usize..60, 0..6)
+        ) {
+            let (accepted, refused, _) = post(n, &bad);
+            let mut wanted: Vec<usize> = bad.into_iter().filter(|file| *file < n).collect();
+            wanted.sort_unstable();
+            wanted.dedup();
+            prop_assert_eq!(&refused, &wanted);
+            let good: Vec<usize> = (0..n).filter(|file| !wanted.contains(file)).collect();
+            prop_assert_eq!(accepted, good);
+        }
+    }
+}

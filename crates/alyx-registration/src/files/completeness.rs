@@ -1,0 +1,102 @@
+//! Gaps: the datasets of a session that cannot be registered, and whether the session counts as done without them.
+//! One decision, for a run and for the plan of one. Pure.
+
+use crate::error::Error;
+use crate::files::discover::{LeftOut, Reason};
+use crate::files::upload::Outgoing;
+use crate::flagged::OnRefused;
+use crate::hashing::checksum::Checksum;
+use alf::DatasetPath;
+use alyx_client::{self, ProtectedFile};
+
+/// The files of a session, as far as they could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) files: Vec<Outgoing>,
+    pub(crate) sums: Vec<Checksum>,
+    /// A line for each file that could not be read.
+    pub(crate) unreadable: Vec<String>,
+}
+
+impl Read {
+    /// Sorts the results of reading.
+    ///
+    /// # Errors
+    /// A file that is still changing or has vanished puts the whole session off: it is not finished.
+    pub(crate) fn of(files: Vec<Outgoing>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
+        let mut read = Self::default();
+        for (file, sum) in files.into_iter().zip(sums) {
+            match sum {
+                Ok(sum) => {
+                    read.files.push(file);
+                    read.sums.push(sum);
+                }
+                Err(Error::Unreadable { reason, .. }) => {
+                    read.unreadable.push(unreadable(&file.dataset, reason));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The line of a dataset that cannot be read.
+pub(crate) fn unreadable(dataset: &DatasetPath, reason: String) -> String {
+    format!("{}: {}", dataset.as_str(), Reason::Unreadable(reason))
+}
+
+/// The datasets of a session that are not registered although they look like datasets.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps {
+    /// Those that a session is never done without, a line each: it is the permissions that are wrong, not the file.
+    never: Vec<String>,
+    /// Those that it may be done without, a line each.
+    refused: Vec<String>,
+    /// Those that have changed and are protected on Alyx.
+    protected: Vec<ProtectedFile>,
+}
+
+impl Gaps {
+    /// Gathers them: files that could not be read, files that were left out, and what Alyx did not take.
+    pub(crate) fn of(
+        unreadable: Vec<String>,
+        left_out: &[LeftOut],
+        not_accepted: Vec<String>,
+        protected: Vec<ProtectedFile>,
+    ) -> Self {
+        let line = |f: &LeftOut| {
+            format!("{}: {}", alyx_client::text::printable(&f.path.to_string_lossy()), f.reason)
+        };
+        let mut gaps = Self { never: unreadable, refused: not_accepted, protected };
+        for file in left_out.iter().filter(|f| f.reason.is_problem()) {
+            match file.reason {
+                Reason::Unreadable(_) => gaps.never.push(line(file)),
+                _ => gaps.refused.push(line(file)),
+            }
+        }
+        gaps
+    }
+
+    /// The datasets without which the session counts as done, a line each. `registered`: how many others there are.
+    ///
+    /// # Errors
+    /// Where it does not: then a person has to do something about them.
+    pub(crate) fn done_without(self, registered: usize, on_refused: OnRefused) -> Result<Vec<String>, Error> {
+        let Self { mut never, mut refused, protected: files } = self;
+        let only_protected = never.is_empty() && refused.is_empty() && !files.is_empty();
+        if only_protected && on_refused == OnRefused::KeepFlag {
+            return Err(alyx_client::Error::Protected { details: files.clone(), files }.into());
+        }
+        refused.extend(files.iter().map(protected));
+        if never.is_empty() && (refused.is_empty() || on_refused == OnRefused::Finish) {
+            return Ok(refused);
+        }
+        never.extend(refused);
+        Err(Error::FilesRefused { registered, refused: never })
+    }
+}
+
+fn protected(file: &ProtectedFile) -> String {
+    format!("{}: has changed and is protected on Alyx", file.file)
+}

@@ -1,0 +1,95 @@
+//! Confirmation: what Alyx holds afterwards, compared with what was sent.
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::files::remote_diff::Holdings;
+use crate::files::send::Sent;
+use crate::files::upload::Outgoing;
+use crate::hashing::checksum::Checksum;
+use alyx_client::DatasetRecord;
+
+/// What Alyx shows otherwise than it was sent; empty: all is there. Pure.
+fn differences(files: &[Outgoing], sums: &[Checksum], shown: &[DatasetRecord]) -> Vec<String> {
+    let holdings = Holdings::of(shown);
+    let mut differences = Vec::new();
+    for (file, sum) in files.iter().zip(sums) {
+        let path = file.dataset.as_str();
+        match holdings.at(path) {
+            [] => differences.push(format!("{path}: not there")),
+            [one] => {
+                if one.file_size != Some(sum.size) {
+                    differences.push(format!("{path}: another size"));
+                } else if sum.md5.is_some() && one.hash != sum.md5 {
+                    differences.push(format!("{path}: another MD5"));
+                }
+            }
+            several => differences.push(format!("{path}: {} records", several.len())),
+        }
+    }
+    differences
+}
+
+impl RegistrationClient {
+    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent. Refused files are
+    /// not looked for.
+    ///
+    /// # Errors
+    /// [`Error::NotConfirmed`] names what differs.
+    pub(crate) async fn confirm(&self, eid: &str, sent: &Sent) -> Result<(), Error> {
+        let there = |(_, record): &((&Outgoing, &Checksum), &Option<_>)| record.is_some();
+        let kept = sent.files.iter().zip(&sent.sums).zip(&sent.records).filter(there).map(|(kept, _)| kept);
+        let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = kept.map(|(f, s)| (f.clone(), s.clone())).unzip();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let differences = match sent.n_posted {
+            // Read after the files were, and nothing was sent since.
+            0 => differences(&files, &sums, &sent.held),
+            _ => differences(&files, &sums, &self.alyx().datasets_of_session(eid).await?),
+        };
+        if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FileStamp;
+    use alf::DatasetPath;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn sent() -> (Vec<Outgoing>, Vec<Checksum>) {
+        let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
+        let file = Outgoing { index: 0, path: "/x".into(), dataset, version: None };
+        let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
+        (vec![file], vec![Checksum { md5: Some("ab".into()), size: 3, stamp }])
+    }
+
+    fn shown(size: u64, hash: Option<&str>) -> DatasetRecord {
+        serde_json::from_value(json!({"name": "spikes.times.npy", "collection": "alf", "revision": "", "file_size": size, "hash": hash}))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_sent_and_is_shown_is_confirmed() {
+        let (files, sums) = sent();
+        assert!(differences(&files, &sums, &[shown(3, Some("ab"))]).is_empty());
+    }
+
+    #[test]
+    fn a_missing_a_changed_and_a_doubled_dataset_are_told() {
+        let (files, sums) = sent();
+        assert_eq!(differences(&files, &sums, &[]), ["alf/spikes.times.npy: not there"]);
+        assert_eq!(
+            differences(&files, &sums, &[shown(4, Some("ab"))]),
+            ["alf/spikes.times.npy: another size"]
+        );
+        assert_eq!(
+            differences(&files, &sums, &[shown(3, Some("cd"))]),
+            ["alf/spikes.times.npy: another MD5"]
+        );
+        let twice = [shown(3, Some("ab")), shown(3, Some("ab"))];
+        assert_eq!(differences(&files, &sums, &twice), ["alf/spikes.times.npy: 2 records"]);
+    }
+}

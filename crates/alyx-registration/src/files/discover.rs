@@ -1,0 +1,290 @@
+//! Discovery: which files of a session folder are datasets, and why the others are not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use walkdir::WalkDir;
+
+use crate::error::Error;
+use crate::hashing::checksum::FileStamp;
+use crate::hashing::private_paths::PrivatePaths;
+use alf::dataset_path::DatasetPathError;
+use alf::dataset_type::NoDatasetType;
+use alf::session_path::parse_number_folder;
+use alf::{DatasetPath, DatasetTypes, SessionPath};
+
+/// A dataset on disk.
+#[derive(Debug, Clone)]
+pub struct FoundFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Where it lies inside the session.
+    pub dataset: DatasetPath,
+    /// Its state when it was found.
+    pub stamp: FileStamp,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A file that is not registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Relative to the session where it lies in one; as given otherwise.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a file is not registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Hidden, or below a hidden folder (macOS leaves `._spikes.times.npy` beside the real file).
+    Hidden,
+    /// Not `object.attribute.extension`.
+    NotAlf,
+    /// The extension, or the dataset type.
+    NoType(NoDatasetType),
+    /// A pattern of the configuration excludes it.
+    Excluded,
+    /// The flag names other files.
+    NotInFlag,
+    /// A link to a folder: what is below it is not looked at.
+    LinkToFolder,
+    /// Neither file nor folder.
+    NotAFile,
+    /// Not inside a session folder (explicit lists only).
+    NotInSession(String),
+    /// Not below a folder named like the model that files outside a session belong to (explicit lists only).
+    NotOfMember(String),
+    /// A dataset by its name, in a folder that Alyx cannot store. A person has to rename the folder.
+    BadFolder(DatasetPathError),
+    /// A link whose target is not there, or cannot be reached. A person has to mount or mend it.
+    LeadsNowhere(String),
+    /// It leads to one of this program's own files. A person has to remove the link.
+    Private,
+    /// It cannot be read. A person has to change the permissions.
+    Unreadable(String),
+}
+
+impl Reason {
+    /// Whether the file is a dataset that cannot be registered as it lies there, so that the session is not done.
+    pub fn is_problem(&self) -> bool {
+        matches!(self, Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_))
+    }
+
+    /// The group under which it is counted.
+    fn group(&self) -> &'static str {
+        match self {
+            Self::Hidden => "hidden",
+            Self::NotAlf => "no ALF name",
+            Self::NoType(NoDatasetType::UnknownExtension(_)) => "unknown extension",
+            Self::NoType(NoDatasetType::None) => "no dataset type",
+            Self::NoType(NoDatasetType::Several(_)) => "several dataset types",
+            Self::Excluded => "excluded by the configuration",
+            Self::NotInFlag => "not named by the flag",
+            Self::LinkToFolder => "link to a folder, not followed",
+            Self::NotAFile => "no regular file",
+            Self::NotInSession(_) => "not in a session folder",
+            Self::NotOfMember(_) => "not in a folder of the content type",
+            Self::BadFolder(_) => "in a folder that Alyx cannot store",
+            Self::LeadsNowhere(_) => "link that leads nowhere",
+            Self::Private => "this program's own file",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+/// Why a file of the program's own is not data, and what to do.
+pub(crate) const IS_PRIVATE: &str =
+    "leads to this program's own configuration, secrets or state; remove the link";
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoType(reason) => reason.fmt(f),
+            Self::BadFolder(reason) => reason.fmt(f),
+            Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
+            Self::NotOfMember(model) => write!(f, "not in a folder whose name begins with {model:?}"),
+            Self::LeadsNowhere(reason) => {
+                write!(f, "a link that leads nowhere ({reason}); mount the disk it leads to, or remove it")
+            }
+            Self::Private => f.write_str(IS_PRIVATE),
+            Self::Unreadable(reason) => {
+                write!(f, "cannot be read ({reason}); check that the user of this program may read it")
+            }
+            other => f.write_str(other.group()),
+        }
+    }
+}
+
+/// Left-out files, counted by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOutSummary(pub BTreeMap<&'static str, usize>);
+
+impl LeftOutSummary {
+    /// Counts.
+    pub fn of(left_out: &[LeftOut]) -> Self {
+        let mut counts = BTreeMap::new();
+        for file in left_out {
+            *counts.entry(file.reason.group()).or_default() += 1;
+        }
+        Self(counts)
+    }
+
+    /// Whether nothing was left out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for LeftOutSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups: Vec<String> = self.0.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        f.write_str(&groups.join(", "))
+    }
+}
+
+/// What a session folder holds.
+#[derive(Debug, Clone, Default)]
+pub struct FoundFiles {
+    /// Its datasets, sorted by path.
+    pub files: Vec<FoundFile>,
+    /// The other files, with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// The last time at which a file that is not hidden was written, and which one it was.
+    pub newest: Option<(SystemTime, PathBuf)>,
+}
+
+/// Looks through a session folder. Blocks.
+///
+/// Only ALF names count, and neither hidden files nor anything below a hidden folder. Links to files are followed,
+/// links to folders are not. `wanted` narrows the choice by the path relative to the session.
+///
+/// # Errors
+/// [`Error::Vanished`] or [`Error::Unreadable`] for the session folder itself; below it, what cannot be read is
+/// left out with its reason.
+pub(crate) fn discover(
+    folder: &Path,
+    types: &DatasetTypes,
+    private: &PrivatePaths,
+    wanted: impl Fn(&str) -> Option<Reason>,
+) -> Result<FoundFiles, Error> {
+    let mut found = FoundFiles::default();
+    let mut walk = WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter();
+    // An empty answer for a folder that is gone would register a session without its files.
+    std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
+    while let Some(entry) = walk.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = relative(error.path().unwrap_or(folder), folder);
+                let gone = error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+                if !gone {
+                    let reason = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                    found.left_out.push(LeftOut { path, reason: Reason::Unreadable(reason) });
+                }
+                continue;
+            }
+        };
+        let path = relative(entry.path(), folder);
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            found.left_out.push(LeftOut { path, reason: Reason::Hidden });
+            continue;
+        }
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        // Follows a link: a dataset may live on another disk.
+        let metadata = match std::fs::metadata(entry.path()) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !entry.file_type().is_symlink() => {
+                continue;
+            }
+            // A link that leads nowhere: data that are away just now, if it is called like data, or may be a folder.
+            Err(error) if entry.file_type().is_symlink() => {
+                let hides_data = classify(&path, types, &wanted).is_ok() || path.extension().is_none();
+                let reason = match hides_data {
+                    true => Reason::LeadsNowhere(error.to_string()),
+                    false => Reason::NotAFile,
+                };
+                found.left_out.push(LeftOut { path, reason });
+                continue;
+            }
+            Err(error) => {
+                found.left_out.push(LeftOut { path, reason: Reason::Unreadable(error.to_string()) });
+                continue;
+            }
+        };
+        if !metadata.is_file() {
+            let reason = if metadata.is_dir() { Reason::LinkToFolder } else { Reason::NotAFile };
+            found.left_out.push(LeftOut { path, reason });
+            continue;
+        }
+        if let Ok(modified) = metadata.modified()
+            && found.newest.as_ref().is_none_or(|(newest, _)| *newest < modified)
+        {
+            found.newest = Some((modified, entry.path().to_owned()));
+        }
+        match classify(&path, types, &wanted) {
+            Ok(_) if private.reached_by(entry.path(), &metadata).is_some() => {
+                found.left_out.push(LeftOut { path, reason: Reason::Private });
+            }
+            Ok(dataset) => found.files.push(FoundFile {
+                path: entry.path().to_owned(),
+                dataset,
+                stamp: FileStamp::of(&metadata),
+                size: metadata.len(),
+            }),
+            Err(reason) => found.left_out.push(LeftOut { path, reason }),
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses a session that has a twin: `1` beside `001`. On Alyx both are session 1, and the files of one would take the
+/// place of the other's. Blocks.
+///
+/// # Errors
+/// [`Error::Invalid`] names both folders.
+pub(crate) fn refuse_twin(session: &SessionPath) -> Result<(), Error> {
+    let folder = session.folder();
+    let Some(day) = folder.parent() else { return Ok(()) };
+    let own = folder.file_name().unwrap_or_default();
+    let entries = std::fs::read_dir(day).map_err(|e| Error::reading(day, &e))?;
+    for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
+        if name != own && name.to_str().and_then(parse_number_folder) == Some(session.number()) {
+            return Err(Error::Invalid(format!(
+                "the folders {own:?} and {name:?} of {day:?} are both session {} to Alyx; rename one of them",
+                session.number()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn relative(path: &Path, folder: &Path) -> PathBuf {
+    path.strip_prefix(folder).unwrap_or(path).to_owned()
+}
+
+/// Whether a file of a session is a dataset to register. Pure.
+fn classify(
+    relative: &Path,
+    types: &DatasetTypes,
+    wanted: impl Fn(&str) -> Option<Reason>,
+) -> Result<DatasetPath, Reason> {
+    let Some(name) = relative.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
+    if alf::DatasetName::parse(name).is_err() {
+        return Err(Reason::NotAlf);
+    }
+    types.find(name).map_err(Reason::NoType)?;
+    if let Some(reason) = relative.to_str().and_then(&wanted) {
+        return Err(reason);
+    }
+    DatasetPath::parse(relative).map_err(Reason::BadFolder)
+}

@@ -1,0 +1,14 @@
+//! Files: which are datasets, what Alyx holds of them, and how they get there.
+
+pub(crate) mod batch_size;
+pub(crate) mod bisect;
+pub(crate) mod check_protected;
+pub(crate) mod completeness;
+pub(crate) mod confirm;
+pub(crate) mod discover;
+pub(crate) mod posting_order;
+pub(crate) mod protected;
+pub(crate) mod register;
+pub(crate) mod remote_diff;
+pub(crate) mod send;
+pub(crate) mod upload;

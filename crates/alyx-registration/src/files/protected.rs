@@ -1,0 +1,393 @@
+//! Protected datasets on disk: a changed file whose dataset Alyx protects moves into a revision folder.
+//!
+//! `alf::revision` decides where to; this moves. Nothing is ever overwritten, and a run that was cut off at any
+//! point is completed by the next one: a file that has moved is found in its revision folder as a new dataset.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::files::upload::Outgoing;
+use crate::hashing::checksum::{Checksum, FileStamp, PUT_OFF};
+use alf::{DatasetPath, RevisionPlan, revision};
+use alyx_client::ProtectedFile;
+
+/// What to do with a file that has changed and whose dataset is protected on Alyx.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProtectedPolicy {
+    /// Leave it where it is and say so. The other files are registered.
+    Refuse,
+    /// Move it into a revision folder beside it, as Python does, and register it there.
+    #[default]
+    Revise,
+}
+
+/// How many revision folders are tried for one file whose places are taken on disk.
+const MOST_TRIES: usize = 200;
+
+/// Where a file of a refused request goes. Pure.
+///
+/// # Errors
+/// [`Error::Invalid`] where Alyx names a revision that cannot be a folder.
+pub(crate) fn plan(
+    file: &DatasetPath,
+    protection: &[(String, bool)],
+    today: Date,
+) -> Result<RevisionPlan, Error> {
+    revision::plan(file, protection, today).map_err(|e| Error::Invalid(format!("{file}: {e}")))
+}
+
+/// A revision that is taken, because a file lies there, counts as protected: the next plan avoids it. Pure.
+fn with_taken(protection: &[(String, bool)], taken: &str) -> Vec<(String, bool)> {
+    let others = protection.iter().filter(|(name, _)| name != taken).cloned();
+    std::iter::once((taken.to_owned(), true)).chain(others).collect()
+}
+
+/// Moves a file into the first revision folder of the plan that holds no file of its name yet.
+///
+/// Returns the file and its checksum as they are afterwards; `None`: the plan is to leave it where it is. Blocks.
+///
+/// # Errors
+/// [`Error::StillChanging`] where the file is not the one that was read; [`Error::CannotMove`] with the reason. The
+/// file is where it was then.
+pub(crate) fn revise(
+    folder: &Path,
+    file: &Outgoing,
+    sum: &Checksum,
+    protected: &ProtectedFile,
+    today: Date,
+) -> Result<Option<(Outgoing, Checksum)>, Error> {
+    let mut protection = protected.revisions.clone();
+    // A relative link would lead nowhere from another folder.
+    if std::fs::symlink_metadata(&file.path).is_ok_and(|m| m.is_symlink())
+        && plan(&file.dataset, &protection, today)? != RevisionPlan::Keep
+    {
+        let (from, reason) = (file.path.clone(), "it is a link, not a file".to_owned());
+        return Err(Error::CannotMove { to: from.clone(), from, reason });
+    }
+    for _ in 0..MOST_TRIES {
+        let RevisionPlan::MoveTo(name) = plan(&file.dataset, &protection, today)? else { return Ok(None) };
+        let dataset = in_revision(&file.dataset, &name)?;
+        let to = folder.join(&dataset);
+        let before = std::fs::metadata(&file.path).map_err(|e| Error::reading(&file.path, &e))?;
+        if FileStamp::of(&before) != sum.stamp {
+            return Err(Error::StillChanging { path: file.path.clone(), wait: PUT_OFF });
+        }
+        match move_new(&file.path, &to, &before).map_err(|e| Error::CannotMove {
+            from: file.path.clone(),
+            to: to.clone(),
+            reason: reason(&e),
+        })? {
+            Moved::There => {
+                tracing::info!(from = ?file.path, ?to, "moved: the dataset is protected on Alyx and has changed");
+                let after = std::fs::metadata(&to).map_err(|e| Error::reading(&to, &e))?;
+                let stamp = sum
+                    .stamp
+                    .after_move(&after)
+                    .ok_or(Error::StillChanging { path: to.clone(), wait: PUT_OFF })?;
+                return Ok(Some((
+                    Outgoing { path: to, dataset, ..file.clone() },
+                    Checksum { stamp, ..sum.clone() },
+                )));
+            }
+            Moved::Taken => protection = with_taken(&protection, &name),
+        }
+    }
+    no_place_left(&file.path)
+}
+
+/// Where [`revise`] would move a file, as things are on disk now; `None`: it would stay. Blocks.
+///
+/// # Errors
+/// As [`revise`], where the move is known to be impossible.
+pub(crate) fn planned_move(
+    folder: &Path,
+    file: &Outgoing,
+    protected: &ProtectedFile,
+    today: Date,
+) -> Result<Option<Move>, Error> {
+    let mut protection = protected.revisions.clone();
+    for _ in 0..MOST_TRIES {
+        let RevisionPlan::MoveTo(name) = plan(&file.dataset, &protection, today)? else { return Ok(None) };
+        let to = folder.join(in_revision(&file.dataset, &name)?);
+        if std::fs::symlink_metadata(&to).is_err() {
+            return Ok(Some((file.path.clone(), to)));
+        }
+        protection = with_taken(&protection, &name);
+    }
+    no_place_left(&file.path)
+}
+
+fn in_revision(dataset: &DatasetPath, revision: &str) -> Result<DatasetPath, Error> {
+    dataset.with_revision(revision).map_err(|e| Error::Invalid(format!("{dataset}: {e}")))
+}
+
+fn no_place_left<T>(path: &Path) -> Result<T, Error> {
+    Err(Error::CannotMove {
+        from: path.to_owned(),
+        to: path.to_owned(),
+        reason: "every revision folder already holds a file of that name".into(),
+    })
+}
+
+/// What the system said, with the one case explained that it says badly.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::CrossesDevices => "a revision folder must be on the same disk".into(),
+        io::ErrorKind::NotADirectory => "there is a file where the revision folder should be".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// What came of moving a file to a place where none may be.
+enum Moved {
+    There,
+    /// Another file is there.
+    Taken,
+}
+
+/// Makes a folder that is no more closed, and no more open, than the one that it is in, as far as the umask allows:
+/// whoever reads and writes the data beside it is to do so there as well.
+fn make_alike(folder: &Path) -> io::Result<()> {
+    let around = folder.parent().and_then(|around| std::fs::metadata(around).ok());
+    let mode = around.map_or(0o777, |around| around.permissions().mode() & 0o777);
+    std::fs::DirBuilder::new().mode(mode).create(folder)
+}
+
+/// Moves a file into a folder, which is made where it is missing. Never overwrites.
+fn move_new(from: &Path, to: &Path, source: &Metadata) -> io::Result<Moved> {
+    let parent = to.parent().unwrap_or(Path::new("."));
+    let made = match make_alike(parent) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(error),
+    };
+    // A link to a folder would lead the data out of its session.
+    if !std::fs::symlink_metadata(parent)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    let moved = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Moved::There),
+        // Linked by a run that was cut off before it could remove the old name.
+        Err(Errno::EXIST) if is_same_file(to, source) => remove_other_name(from),
+        Err(Errno::EXIST) => Ok(Moved::Taken),
+        // NFS and some others know no such rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_then_remove(from, to),
+        Err(error) => Err(error.into()),
+    };
+    match &moved {
+        Ok(Moved::There) => {
+            // The request to Alyx comes next: the name must survive a power cut as well. Not every file system can.
+            for folder in [Some(parent), from.parent()].into_iter().flatten() {
+                let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+            }
+        }
+        // Removes nothing but an empty folder.
+        _ if made => drop(std::fs::remove_dir(parent)),
+        _ => {}
+    }
+    moved
+}
+
+fn link_then_remove(from: &Path, to: &Path) -> io::Result<Moved> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => remove_other_name(from),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Moved::Taken),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_other_name(from: &Path) -> io::Result<Moved> {
+    std::fs::remove_file(from).map(|()| Moved::There)
+}
+
+/// Whether the file at `path` is the very file that was looked at, under another name.
+fn is_same_file(path: &Path, file: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // A link to the file is another thing than a second name of it.
+    std::fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()))
+}
+
+/// A file that has moved, for the caller: where from, where to.
+pub(crate) type Move = (PathBuf, PathBuf);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+    use std::fs;
+
+    const TODAY: Date = date(2024, 5, 1);
+
+    /// A session folder with `alf/a.b.npy`, and what `revise` makes of that file.
+    struct Rig {
+        folder: tempfile::TempDir,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let rig = Self { folder: tempfile::tempdir().unwrap() };
+            rig.file("alf/a.b.npy", "new");
+            rig
+        }
+
+        fn file(&self, name: &str, content: &str) {
+            let path = self.folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+
+        fn read(&self, name: &str) -> Option<String> {
+            fs::read_to_string(self.folder.path().join(name)).ok()
+        }
+
+        fn outgoing(&self, name: &str) -> (Outgoing, Checksum) {
+            let path = self.folder.path().join(name);
+            let stamp = FileStamp::of(&fs::metadata(&path).unwrap());
+            let dataset = DatasetPath::parse(Path::new(name)).unwrap();
+            (Outgoing { index: 0, path, dataset, version: None }, Checksum { md5: None, size: 3, stamp })
+        }
+
+        fn revise(&self, name: &str, protection: &[(&str, bool)]) -> Result<Option<String>, Error> {
+            let (file, sum) = self.outgoing(name);
+            let revisions = protection.iter().map(|(name, p)| ((*name).to_owned(), *p)).collect();
+            let protected = ProtectedFile { file: name.to_owned(), revisions };
+            let moved = revise(self.folder.path(), &file, &sum, &protected, TODAY)?;
+            Ok(moved.map(|(file, sum)| {
+                assert_eq!(sum.stamp, FileStamp::of(&fs::metadata(&file.path).unwrap()));
+                file.dataset.as_str().to_owned()
+            }))
+        }
+    }
+
+    #[test]
+    fn a_protected_file_moves_into_a_folder_of_today() {
+        let rig = Rig::new();
+        assert_eq!(
+            rig.revise("alf/a.b.npy", &[("", true)]).unwrap().as_deref(),
+            Some("alf/#2024-05-01#/a.b.npy")
+        );
+        assert_eq!(rig.read("alf/#2024-05-01#/a.b.npy").as_deref(), Some("new"));
+        assert_eq!(rig.read("alf/a.b.npy"), None);
+    }
+
+    #[test]
+    fn the_new_folder_is_as_open_as_the_one_that_it_is_in() {
+        for mode in [0o700, 0o750, 0o755] {
+            let rig = Rig::new();
+            let path = |name: &str| rig.folder.path().join(name);
+            fs::set_permissions(path("alf"), fs::Permissions::from_mode(mode)).unwrap();
+            rig.revise("alf/a.b.npy", &[("", true)]).unwrap();
+            let made = fs::metadata(path("alf/#2024-05-01#")).unwrap().permissions().mode() & 0o777;
+            assert_eq!(made, mode, "{made:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_protected_stays() {
+        let rig = Rig::new();
+        assert_eq!(rig.revise("alf/a.b.npy", &[("", false)]).unwrap(), None);
+        assert_eq!(rig.read("alf/a.b.npy").as_deref(), Some("new"));
+        assert_eq!(fs::read_dir(rig.folder.path().join("alf")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_never_overwritten() {
+        let rig = Rig::new();
+        rig.file("alf/#2024-05-01#/a.b.npy", "theirs");
+        rig.file("alf/#2024-05-01a#/a.b.npy", "theirs too");
+        assert_eq!(
+            rig.revise("alf/a.b.npy", &[("", true)]).unwrap().as_deref(),
+            Some("alf/#2024-05-01b#/a.b.npy")
+        );
+        assert_eq!(rig.read("alf/#2024-05-01#/a.b.npy").as_deref(), Some("theirs"));
+        assert_eq!(rig.read("alf/#2024-05-01a#/a.b.npy").as_deref(), Some("theirs too"));
+        assert_eq!(rig.read("alf/#2024-05-01b#/a.b.npy").as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn a_file_in_an_older_unprotected_revision_is_not_overwritten_either() {
+        let rig = Rig::new();
+        rig.file("alf/#2023-01-01#/a.b.npy", "theirs");
+        let to = rig.revise("alf/a.b.npy", &[("2023-01-01", false), ("", true)]).unwrap();
+        assert_eq!(to.as_deref(), Some("alf/#2024-05-01#/a.b.npy"));
+        assert_eq!(rig.read("alf/#2023-01-01#/a.b.npy").as_deref(), Some("theirs"));
+    }
+
+    #[test]
+    fn a_taken_successor_of_ones_own_revision_is_passed_over() {
+        let rig = Rig::new();
+        rig.file("#v1#/a.b.npy", "new");
+        rig.file("#v1a#/a.b.npy", "theirs");
+        let to = rig.revise("#v1#/a.b.npy", &[("v1", true), ("", true)]).unwrap();
+        assert_eq!(to.as_deref(), Some("#v1b#/a.b.npy"));
+    }
+
+    #[test]
+    fn an_empty_folder_of_a_run_that_was_cut_off_is_used() {
+        let rig = Rig::new();
+        fs::create_dir(rig.folder.path().join("alf/#2024-05-01#")).unwrap();
+        assert!(rig.revise("alf/a.b.npy", &[("", true)]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_second_name_left_by_a_run_that_was_cut_off_is_completed() {
+        let rig = Rig::new();
+        fs::create_dir(rig.folder.path().join("alf/#2024-05-01#")).unwrap();
+        let (from, to) = ("alf/a.b.npy", "alf/#2024-05-01#/a.b.npy");
+        fs::hard_link(rig.folder.path().join(from), rig.folder.path().join(to)).unwrap();
+        assert_eq!(rig.revise(from, &[("", true)]).unwrap().as_deref(), Some(to));
+        assert_eq!((rig.read(from), rig.read(to)), (None, Some("new".into())));
+    }
+
+    #[test]
+    fn linking_and_removing_moves_a_file_and_never_overwrites() {
+        let rig = Rig::new();
+        let path = |name: &str| rig.folder.path().join(name);
+        rig.file("taken", "theirs");
+        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("taken")), Ok(Moved::Taken)));
+        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("free")), Ok(Moved::There)));
+        assert_eq!(
+            (rig.read("taken").as_deref(), rig.read("free").as_deref()),
+            (Some("theirs"), Some("new"))
+        );
+        assert_eq!(rig.read("alf/a.b.npy"), None);
+    }
+
+    #[test]
+    fn a_file_that_was_written_since_it_was_read_does_not_move() {
+        let rig = Rig::new();
+        let (file, sum) = rig.outgoing("alf/a.b.npy");
+        fs::write(&file.path, "newer still").unwrap();
+        let protected = ProtectedFile { file: "x".into(), revisions: vec![(String::new(), true)] };
+        let result = revise(rig.folder.path(), &file, &sum, &protected, TODAY);
+        assert!(matches!(result, Err(Error::StillChanging { .. })));
+        assert_eq!(rig.read("alf/a.b.npy").as_deref(), Some("newer still"));
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_not_moved() {
+        let rig = Rig::new();
+        std::os::unix::fs::symlink("a.b.npy", rig.folder.path().join("alf/c.d.npy")).unwrap();
+        let error = rig.revise("alf/c.d.npy", &[("", true)]).unwrap_err();
+        assert!(matches!(error, Error::CannotMove { .. }), "{error}");
+        assert_eq!(rig.revise("alf/c.d.npy", &[("", false)]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_or_a_file_is_refused_and_told() {
+        let rig = Rig::new();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), rig.folder.path().join("alf/#2024-05-01#")).unwrap();
+        let error = rig.revise("alf/a.b.npy", &[("", true)]).unwrap_err();
+        assert!(matches!(error, Error::CannotMove { .. }), "{error}");
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        assert_eq!(rig.read("alf/a.b.npy").as_deref(), Some("new"));
+    }
+}

@@ -1,0 +1,350 @@
+//! Files: from paths to records on Alyx, in batches, in the order in which they were given.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::files::discover::LeftOut;
+use crate::files::protected::ProtectedPolicy;
+use crate::files::send::Held;
+use crate::files::upload::{Home, Outgoing, group};
+use crate::hashing::checksum::{Checksum, Progress, Reading, checksums};
+use crate::hashing::checksum_cache::KnownChecksums;
+use crate::session::register::Ensured;
+use alf::SessionPath;
+use alyx_client::{self, Endpoint, RegisterFileRequest, RegisteredFileRecord, qc_number};
+
+/// Version tags of files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Versions {
+    /// None.
+    #[default]
+    None,
+    /// The same for every file.
+    One(String),
+    /// One after the other, beginning again at the end of the list.
+    Cycle(Vec<String>),
+}
+
+impl Versions {
+    pub(crate) fn of(&self, index: usize) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::One(version) => Some(version.clone()),
+            Self::Cycle(versions) => versions.get(index.checked_rem(versions.len())?).cloned(),
+        }
+    }
+}
+
+/// What files belong to that are of no session (Python: `content_type` and `object_id`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// The model on Alyx, such as `subject` or `tag`, maybe with its application: `subjects.subject`. The paths of
+    /// the files count from the first folder that is named like it, such as `Subjects`.
+    pub content_type: String,
+    /// UUID of the member of that model.
+    pub object_id: String,
+}
+
+/// How files are registered (Python: the arguments of `register_files`).
+#[derive(Debug, Clone)]
+pub struct RegisterFilesOptions {
+    /// Version tags.
+    pub versions: Versions,
+    /// Whether this becomes the default revision.
+    pub default: bool,
+    /// The user who registers; the one who is logged in where this is open.
+    pub created_by: Option<String>,
+    /// Only records in online repositories.
+    pub server_only: bool,
+    /// Name of the repository that holds the files.
+    pub repository: Option<String>,
+    /// Whether the files exist in the repository.
+    pub exists: bool,
+    /// Files of this size in bytes or more get no MD5.
+    pub max_md5_size: Option<u64>,
+    /// Labs, comma-separated; the one of the path where this is open.
+    pub labs: Option<String>,
+    /// QC outcome of the datasets: `CRITICAL`, `FAIL`, `WARNING`, `NOT_SET` or `PASS`.
+    pub qc: Option<String>,
+    /// What the files belong to where it is no session. Alyx wants `repository` then.
+    pub relation: Option<Relation>,
+    /// What to do with a changed file whose dataset is protected.
+    pub protected: ProtectedPolicy,
+    /// Post files as well that Alyx already holds with the same size and MD5.
+    pub force: bool,
+    /// Updated while files are read.
+    pub progress: Arc<Progress>,
+    /// Checksums of earlier runs: a file that has not changed since is not read again.
+    pub known: Option<Arc<dyn KnownChecksums>>,
+}
+
+impl Default for RegisterFilesOptions {
+    fn default() -> Self {
+        Self {
+            versions: Versions::None,
+            default: true,
+            created_by: None,
+            server_only: false,
+            repository: None,
+            exists: true,
+            max_md5_size: None,
+            labs: None,
+            qc: None,
+            relation: None,
+            protected: ProtectedPolicy::default(),
+            force: false,
+            progress: Arc::default(),
+            known: None,
+        }
+    }
+}
+
+impl RegisterFilesOptions {
+    /// What contradicts itself, or what Alyx would refuse for each file.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if let Some(qc) = self.qc.as_deref().filter(|qc| qc_number(qc).is_none()) {
+            return Err(Error::Invalid(format!(
+                "{qc:?} is no QC outcome; write CRITICAL, FAIL, WARNING, NOT_SET or PASS"
+            )));
+        }
+        if self.relation.is_some() && self.repository.is_none() {
+            return Err(Error::Invalid(
+                "files outside a session need a repository; name the one they are in".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What came of registering files.
+#[derive(Debug, Clone, Default)]
+pub struct RegisteredFiles {
+    /// One record a file, in the order of the files; a gap for a file that was left out.
+    pub records: Vec<Option<RegisteredFileRecord>>,
+    /// The files that were left out, with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// Protected files that had changed and were moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+    /// How many files were not posted because Alyx holds just them already. Their records are among the others.
+    pub n_unchanged: usize,
+}
+
+/// What registering files would do.
+#[derive(Debug, Clone, Default)]
+pub struct PlannedFiles {
+    /// The requests that would be sent first. Files that Alyx holds already are in none.
+    pub requests: Vec<RegisterFileRequest>,
+    /// The files that would be left out, with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// Protected files that have changed and would be moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+}
+
+impl RegistrationClient {
+    /// Registers files with their sessions, which must be on Alyx (Python: `register_files`).
+    ///
+    /// Files are grouped by session and sent in batches. A file may have any name that is of exactly one dataset
+    /// type; what is no dataset is left out with its reason. Registering a file again updates its record; what Alyx
+    /// already holds with the same size and MD5 is not posted (unless [`force`](RegisterFilesOptions::force) is
+    /// set), and is never an error, protected or not.
+    ///
+    /// A changed file whose dataset is protected is moved into a revision folder (see [`ProtectedPolicy`]): look at
+    /// [`RegisteredFiles::moved`].
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::{RegisterFilesOptions, SessionDetails};
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(session.join("alf"))?;
+    /// std::fs::write(session.join("alf/spikes.times.npy"), "0.1 0.2")?;
+    /// std::fs::write(session.join("notes.txt"), "a good day")?;
+    /// client.create_session(&session, &SessionDetails::default()).await?;
+    ///
+    /// let files = [session.join("notes.txt"), session.join("alf/spikes.times.npy")];
+    /// let registered = client.register_files(&files, &RegisterFilesOptions::default()).await?;
+    /// assert!(registered.records[0].is_none());
+    /// let record = registered.records[1].as_ref().unwrap();
+    /// assert_eq!((record.relative_path().as_str(), record.file_size), ("alf/spikes.times.npy", Some(7)));
+    /// assert_eq!(registered.left_out[0].path, files[0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`Error::Unreadable`], [`Error::Vanished`] or [`Error::StillChanging`] for the first file that cannot be
+    ///   read, before anything of its session is sent;
+    /// - [`Error::Missing`] for a user, lab or repository, [`Error::Invalid`] for a session that is not on Alyx and
+    ///   for options that contradict themselves, [`Error::Ambiguous`];
+    /// - [`Error::FilesRefused`] for files that Alyx does not accept, after the other files of the session;
+    /// - [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`], after the other files of the session;
+    /// - [`Error::CannotMove`], and those of any request.
+    pub async fn register_files(
+        &self,
+        paths: &[PathBuf],
+        options: &RegisterFilesOptions,
+    ) -> Result<RegisteredFiles, Error> {
+        self.register_files_of(paths, options, None).await
+    }
+
+    /// As [`register_files`](Self::register_files); `ensured` spares the look-up of that session.
+    pub(crate) async fn register_files_of(
+        &self,
+        paths: &[PathBuf],
+        options: &RegisterFilesOptions,
+        ensured: Option<(&SessionPath, &Ensured)>,
+    ) -> Result<RegisteredFiles, Error> {
+        options.check()?;
+        let types = self.dataset_types().await?;
+        let (groups, left_out) = group(paths, &types, options);
+        if !groups.is_empty() {
+            self.check_names(Self::names_of(options)).await?;
+        }
+        let mut registered =
+            RegisteredFiles { records: vec![None; paths.len()], left_out, ..Default::default() };
+        for (home, files) in groups {
+            let held = match ensured {
+                Some((path, ensured)) if home == Home::Session(path.clone()) => Held::of(ensured),
+                _ => self.held(&home).await?.ok_or_else(|| not_there(&home))?,
+            };
+            let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let sent = self.send_files(&home, &held, files, sums, options).await?;
+            if !sent.not_accepted.is_empty() {
+                let registered = sent.files.len() - sent.not_accepted.len() - sent.refused.len();
+                return Err(Error::FilesRefused { registered, refused: sent.not_accepted });
+            }
+            if !sent.refused.is_empty() {
+                return Err(alyx_client::Error::Protected {
+                    details: sent.refused.clone(),
+                    files: sent.refused,
+                }
+                .into());
+            }
+            for (file, record) in sent.files.iter().zip(sent.records) {
+                if let Some(place) = registered.records.get_mut(file.index) {
+                    *place = record;
+                }
+            }
+            registered.moved.extend(sent.moved);
+            registered.n_unchanged += sent.n_unchanged;
+        }
+        Ok(registered)
+    }
+
+    /// What [`RegistrationClient::register_files`] would do (Python: `register_files(dry=True)`): the requests that
+    /// it would send first, and the moves of protected files that it would make.
+    ///
+    /// Files are read and Alyx is asked, nothing is changed. A session that is not on Alyx yet counts as just created.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::RegisterFilesOptions;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// let file = session.join("wheel.position.npy");
+    /// std::fs::write(&file, "a")?;
+    /// let planned = client.plan_files(&[file], &RegisterFilesOptions::default()).await?;
+    /// assert_eq!(planned.requests[0].path, "KS014/2024-05-01/001");
+    /// assert_eq!(planned.requests[0].hashes[0].as_deref(), Some("0cc175b9c0f1b6a831c399e269772661"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of reading the files and of asking Alyx; [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`].
+    pub async fn plan_files(
+        &self,
+        paths: &[PathBuf],
+        options: &RegisterFilesOptions,
+    ) -> Result<PlannedFiles, Error> {
+        options.check()?;
+        let types = self.dataset_types().await?;
+        let (groups, left_out) = group(paths, &types, options);
+        let mut planned = PlannedFiles { left_out, ..PlannedFiles::default() };
+        for (home, files) in groups {
+            let held = self.held(&home).await?.unwrap_or(Held::Nothing);
+            let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let (requests, moved) = self.plan_sending(&home, &held, &files, &sums, options).await?;
+            planned.requests.extend(requests);
+            planned.moved.extend(moved);
+        }
+        Ok(planned)
+    }
+
+    /// The names of Alyx that the options mention.
+    pub(crate) fn names_of(options: &RegisterFilesOptions) -> Vec<(Endpoint, String)> {
+        let labs = options
+            .labs
+            .iter()
+            .flat_map(|labs| labs.split(','))
+            .filter(|lab| !lab.trim().is_empty())
+            .map(|lab| (Endpoint::Labs, lab.trim().to_owned()));
+        let repository = options.repository.iter().map(|name| (Endpoint::Repositories, name.clone()));
+        let user = options.created_by.iter().map(|name| (Endpoint::Users, name.clone()));
+        labs.chain(repository).chain(user).collect()
+    }
+
+    /// Reads files of one session; one result a file.
+    pub(crate) async fn checksums_of(
+        &self,
+        files: &[Outgoing],
+        options: &RegisterFilesOptions,
+    ) -> Vec<Result<Checksum, Error>> {
+        let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
+        options.progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
+        checksums(paths, &self.reading(options)).await
+    }
+
+    /// How the files of a session are read.
+    pub(crate) fn reading(&self, options: &RegisterFilesOptions) -> Reading {
+        Reading {
+            max_md5_size: options.max_md5_size,
+            turns: Arc::clone(self.turns()),
+            progress: Arc::clone(&options.progress),
+            known: options.known.clone(),
+            private: Arc::clone(&self.options().private),
+        }
+    }
+}
+
+fn not_there(home: &Home) -> Error {
+    match home {
+        Home::Session(session) => Error::Invalid(format!(
+            "session {session} is not on Alyx; create it first, then register its files"
+        )),
+        Home::Member { relation, .. } => Error::Invalid(format!("no {} on Alyx", relation.content_type)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_versions_begins_again_at_its_end() {
+        let versions = Versions::Cycle(vec!["a".into(), "b".into()]);
+        assert_eq!(
+            (0..3).map(|i| versions.of(i)).collect::<Vec<_>>(),
+            [Some("a".into()), Some("b".into()), Some("a".into())]
+        );
+        assert_eq!(Versions::Cycle(Vec::new()).of(0), None);
+        assert_eq!(Versions::None.of(0), None);
+    }
+
+    #[test]
+    fn options_that_alyx_would_refuse_for_each_file_are_refused_at_once() {
+        let qc = |qc: &str| RegisterFilesOptions { qc: Some(qc.into()), ..Default::default() };
+        assert!(qc("FINE").check().is_err());
+        assert!(qc("PASS,FAIL").check().is_err());
+        assert!(qc("PASS").check().is_ok());
+        let relation = Some(Relation { content_type: "subject".into(), object_id: "x".into() });
+        let mut options = RegisterFilesOptions { relation, ..Default::default() };
+        assert!(options.check().is_err());
+        options.repository = Some("flatiron".into());
+        assert!(options.check().is_ok());
+    }
+}

@@ -1,0 +1,297 @@
+//! An outgoing file: a file on disk, where Alyx is to put it, and the requests that say so. Pure.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use crate::files::discover::{LeftOut, Reason};
+use crate::files::register::{RegisterFilesOptions, Relation};
+use crate::hashing::checksum::Checksum;
+use alf::{DatasetPath, DatasetTypes, SessionPath};
+use alyx_client::{CheckProtectedRequest, RegisterFileRequest};
+
+/// A file on its way to Alyx.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    /// Its place in the caller's list.
+    pub(crate) index: usize,
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    /// Where it lies inside its [`Home`].
+    pub(crate) dataset: DatasetPath,
+    pub(crate) version: Option<String>,
+}
+
+/// What files belong to on Alyx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Home {
+    Session(SessionPath),
+    /// Not a session, such as a subject or a tag.
+    Member {
+        relation: Relation,
+        /// The folder to which the paths of the files are relative. No part of them.
+        root: PathBuf,
+    },
+}
+
+impl Home {
+    /// The folder to which the paths of its files are relative.
+    pub(crate) fn folder(&self) -> &Path {
+        match self {
+            Self::Session(session) => session.folder(),
+            Self::Member { root, .. } => root,
+        }
+    }
+
+    fn lab(&self) -> Option<&str> {
+        match self {
+            Self::Session(session) => session.lab(),
+            Self::Member { .. } => None,
+        }
+    }
+
+    /// `path` and `filenames` of a request. Outside a session, `path` is the folder that all files have in common.
+    fn named(&self, files: &[Outgoing]) -> (String, Vec<String>) {
+        let names = || files.iter().map(|f| f.dataset.as_str());
+        match self {
+            Self::Session(session) => (session.relative(), names().map(str::to_owned).collect()),
+            Self::Member { .. } => {
+                let common = common_folder(names());
+                let below = |name: &str| {
+                    name.strip_prefix(&common).unwrap_or(name).trim_start_matches('/').to_owned()
+                };
+                let below = names().map(below).collect();
+                (common, below)
+            }
+        }
+    }
+
+    fn content_type(&self) -> Option<String> {
+        match self {
+            Self::Session(_) => None,
+            Self::Member { relation, .. } => Some(relation.content_type.clone()),
+        }
+    }
+
+    fn object_id(&self) -> Option<String> {
+        match self {
+            Self::Session(_) => None,
+            Self::Member { relation, .. } => Some(relation.object_id.clone()),
+        }
+    }
+
+    /// The request for one batch.
+    pub(crate) fn request(
+        &self,
+        files: &[Outgoing],
+        sums: &[Checksum],
+        options: &RegisterFilesOptions,
+        username: &str,
+    ) -> RegisterFileRequest {
+        let (path, filenames) = self.named(files);
+        RegisterFileRequest {
+            created_by: options.created_by.clone().unwrap_or_else(|| username.to_owned()),
+            path,
+            filenames,
+            hashes: sums.iter().map(|s| s.md5.clone()).collect(),
+            filesizes: sums.iter().map(|s| s.size).collect(),
+            versions: files.iter().map(|f| f.version.clone()).collect(),
+            name: options.repository.clone(),
+            exists: options.exists,
+            server_only: options.server_only,
+            default: options.default,
+            check_protected: true,
+            labs: options.labs.clone().or_else(|| self.lab().map(str::to_owned)),
+            qc: options.qc.clone(),
+            content_type: self.content_type(),
+            object_id: self.object_id(),
+        }
+    }
+
+    /// The question whether files are protected.
+    pub(crate) fn question(&self, files: &[Outgoing], username: &str) -> CheckProtectedRequest {
+        let (path, filenames) = self.named(files);
+        CheckProtectedRequest {
+            created_by: username.to_owned(),
+            path,
+            filenames,
+            content_type: self.content_type(),
+            object_id: self.object_id(),
+        }
+    }
+}
+
+/// The folder that all these paths have in common, with `/`.
+fn common_folder<'a>(paths: impl Iterator<Item = &'a str>) -> String {
+    let mut common: Option<Vec<&str>> = None;
+    for path in paths {
+        let folders = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folders: Vec<&str> = folders.split('/').filter(|f| !f.is_empty()).collect();
+        common = Some(match common {
+            None => folders,
+            Some(before) => {
+                before.into_iter().zip(folders).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+            }
+        });
+    }
+    common.unwrap_or_default().join("/")
+}
+
+/// Sorts files by what they belong to.
+pub(crate) fn group(
+    paths: &[PathBuf],
+    types: &DatasetTypes,
+    options: &RegisterFilesOptions,
+) -> (Vec<(Home, Vec<Outgoing>)>, Vec<LeftOut>) {
+    let mut groups: Vec<(Home, Vec<Outgoing>)> = Vec::new();
+    let mut places: HashMap<PathBuf, usize> = HashMap::new();
+    let mut left_out = Vec::new();
+    for (index, path) in paths.iter().enumerate() {
+        let prepared = match &options.relation {
+            None => in_session(path, types),
+            Some(relation) => of_member(path, types, relation),
+        };
+        match prepared {
+            Ok((home, dataset)) => {
+                let version = options.versions.of(index);
+                let file = Outgoing { index, path: path.clone(), dataset, version };
+                let place = *places.entry(home.folder().to_owned()).or_insert(groups.len());
+                match groups.get_mut(place) {
+                    Some((_, files)) => files.push(file),
+                    None => groups.push((home, vec![file])),
+                }
+            }
+            Err(reason) => left_out.push(LeftOut { path: path.clone(), reason }),
+        }
+    }
+    (groups, left_out)
+}
+
+/// A file of an explicit list: it may have any name that is of exactly one dataset type.
+fn of_one_type(path: &Path, types: &DatasetTypes) -> Result<(), Reason> {
+    let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
+    types.find(name).map_err(Reason::NoType).map(drop)
+}
+
+fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Home, DatasetPath), Reason> {
+    let (session, relative) =
+        SessionPath::containing(path).map_err(|e| Reason::NotInSession(e.to_string()))?;
+    of_one_type(path, types)?;
+    let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
+    Ok((Home::Session(session), dataset))
+}
+
+/// A file outside a session. As in ONE, its path counts from the first folder that is named like the relation
+/// (`Subject`), or else from the first whose name begins with it in any case (`Subjects`).
+fn of_member(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Home, DatasetPath), Reason> {
+    let parts: Vec<Component> = path.components().collect();
+    let names = |part: &Component| match part {
+        Component::Normal(name) => name.to_str().map(str::to_owned),
+        _ => None,
+    };
+    let model = relation.content_type.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let mut folders = parts.iter().map(names).take(parts.len().saturating_sub(1));
+    let capitalised = capitalised(&model);
+    let exact = folders.clone().position(|name| name.as_deref() == Some(capitalised.as_str()));
+    let begins = |name: Option<String>| name.is_some_and(|n| n.to_lowercase().starts_with(&model));
+    let Some(first) = exact.or_else(|| folders.position(begins)) else {
+        return Err(Reason::NotOfMember(relation.content_type.clone()));
+    };
+    of_one_type(path, types)?;
+    let root: PathBuf = parts.iter().take(first).collect();
+    let relative: PathBuf = parts.iter().skip(first).collect();
+    let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
+    Ok((Home::Member { relation: relation.clone(), root }, dataset))
+}
+
+/// As Python's `str.capitalize`, of a name in small letters.
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Versions;
+    use alf::DatasetType;
+
+    fn types() -> DatasetTypes {
+        let of = |name: &str| DatasetType { name: name.into(), filename_pattern: format!("*{name}*") };
+        DatasetTypes::new(vec![of("wheel.position"), of("obj.attr")], vec![".npy".into(), ".ssv".into()])
+    }
+
+    fn member() -> RegisterFilesOptions {
+        let relation = Relation { content_type: "subject".into(), object_id: "7".into() };
+        RegisterFilesOptions { relation: Some(relation), ..Default::default() }
+    }
+
+    fn sum() -> Checksum {
+        let stamp = crate::FileStamp::of(&std::fs::metadata("/").unwrap());
+        Checksum { md5: Some("ab".into()), size: 3, stamp }
+    }
+
+    #[test]
+    fn files_are_sorted_by_session_and_keep_their_versions() {
+        let paths = [
+            "a/2020-01-01/001/wheel.position.npy",
+            "a/2020-01-01/001/wheel.position.ssv",
+            "a/2020-01-01/002/wheel.position.npy",
+        ];
+        let options = RegisterFilesOptions {
+            versions: Versions::Cycle(vec!["1".into(), "2".into(), "3".into()]),
+            ..Default::default()
+        };
+        let (groups, left_out) = group(&paths.map(PathBuf::from), &types(), &options);
+        assert!(left_out.is_empty());
+        let versions: Vec<Vec<&str>> = groups
+            .iter()
+            .map(|(_, files)| files.iter().filter_map(|f| f.version.as_deref()).collect())
+            .collect();
+        assert_eq!(versions, [vec!["1", "2"], vec!["3"]]);
+    }
+
+    #[test]
+    fn a_file_of_a_subject_is_named_from_the_folder_of_the_relation() {
+        for (path, folder, name) in [
+            (
+                "/data/cortexlab/Subjects/SP044/#2020-01-01#/obj.attr.npy",
+                "Subjects/SP044/#2020-01-01#",
+                "obj.attr.npy",
+            ),
+            ("/data/subjects/Subject/SP044/obj.attr.npy", "Subject/SP044", "obj.attr.npy"),
+        ] {
+            let (groups, _) = group(&[path.into()], &types(), &member());
+            let (home, files) = &groups[0];
+            let request = home.request(files, &[sum()], &member(), "me");
+            assert_eq!((request.path.as_str(), request.filenames[0].as_str()), (folder, name), "{path}");
+            assert_eq!(
+                (request.content_type.as_deref(), request.object_id.as_deref()),
+                (Some("subject"), Some("7"))
+            );
+            assert_eq!(request.labs, None);
+        }
+    }
+
+    #[test]
+    fn files_of_a_member_share_the_folder_that_they_have_in_common() {
+        let paths = ["/d/Subjects/a/x/obj.attr.npy", "/d/Subjects/a/y/z/obj.attr.npy"].map(PathBuf::from);
+        let (groups, _) = group(&paths, &types(), &member());
+        let (home, files) = &groups[0];
+        let (folder, names) = home.named(files);
+        assert_eq!(
+            (folder.as_str(), names),
+            ("Subjects/a", vec!["x/obj.attr.npy".into(), "y/z/obj.attr.npy".into()])
+        );
+        assert_eq!(home.folder(), Path::new("/d"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_below_the_relation_is_left_out_with_the_reason() {
+        let (groups, left_out) = group(&["/data/mice/a/obj.attr.npy".into()], &types(), &member());
+        assert!(groups.is_empty());
+        assert_eq!(left_out[0].reason, Reason::NotOfMember("subject".into()));
+        // The file itself is no folder of the relation.
+        let (groups, _) = group(&["/data/subject.obj.attr.npy".into()], &types(), &member());
+        assert!(groups.is_empty());
+    }
+}

@@ -1,0 +1,286 @@
+//! The flag: the file `create_me.flag` in a session folder, which says "this session is finished".
+//!
+//! The flag on disk is the queue. It is removed when Alyx has confirmed everything, and only if it is still the
+//! very flag that the work began with.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+mod content;
+
+pub use crate::flag::content::{FileList, FlagContent, NotUtf8};
+
+/// The longest flag that is read, in bytes. A list of a session's files is a few kilobytes.
+pub const MAX_CONTENT: u64 = 1024 * 1024;
+
+/// A flag as it was found on disk. It holds no open file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FlagFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it was when it was looked at.
+    pub stamp: FlagStamp,
+}
+
+/// What tells one state of a flag from another: a touch, a rewrite and a replacement each change the stamp.
+///
+/// The change time is the kernel's own and nobody can set it back. It is as fine as the file system's clock: on
+/// kernels before 6.13 about 4 ms, on some network file systems 1 s. A touch within that time after the flag was
+/// looked at may leave the stamp as it was. The daemon waits for a flag to settle before it starts, which is longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlagStamp {
+    /// Device of the file system.
+    pub device: u64,
+    /// Number of the file on that device.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last write or touch, in nanoseconds since 1970.
+    pub mtime_ns: i128,
+    /// Time of the last change of any kind, in nanoseconds since 1970.
+    pub ctime_ns: i128,
+}
+
+impl FlagStamp {
+    fn of(metadata: &Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Why a flag could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FlagError {
+    /// Something of the flag's name is there, but it is no file.
+    #[error("{path:?} is {what}, not a file: remove it, then flag the session with `touch`")]
+    NotAFile {
+        /// Where it lies.
+        path: PathBuf,
+        /// `a folder`, `a symbolic link`, …
+        what: &'static str,
+    },
+    /// Longer than [`MAX_CONTENT`].
+    #[error("{path:?} holds {size} bytes: a flag is empty or a short list of files, so write it again")]
+    TooLong {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The list of files is not text.
+    #[error("{path:?}, line {line}: not valid UTF-8: save the list of files as UTF-8, or empty the flag")]
+    NotUtf8 {
+        /// Where it lies.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// The flag was touched in the instant in which it was removed, and could not be put back.
+    #[error(
+        "{path:?} was touched while it was being removed, and could not be put back ({source}): touch it again"
+    )]
+    NotPutBack {
+        /// Where it lay.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused.
+    #[error("cannot {doing} {path:?} ({source}): check that the daemon's user may read and write the folder")]
+    Io {
+        /// `look at`, `read` or `remove`.
+        doing: &'static str,
+        /// Where it lies.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FlagError {
+    /// The flag.
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Self::NotAFile { path, .. }
+            | Self::TooLong { path, .. }
+            | Self::NotUtf8 { path, .. }
+            | Self::NotPutBack { path, .. }
+            | Self::Io { path, .. } => path,
+        }
+    }
+}
+
+/// What became of a flag that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a flag that has changed asks for its session to run again"]
+pub enum Removal {
+    /// It was the same flag, and is gone.
+    Removed,
+    /// It was touched, rewritten or replaced since: it is still there, and its session has to run again.
+    Changed,
+    /// Somebody else removed it.
+    AlreadyGone,
+}
+
+impl FlagFile {
+    /// Looks at a flag. `None` where there is none.
+    ///
+    /// A flag is a regular file. A symbolic link is refused: a touch goes to the link's target and leaves no trace
+    /// on the link, so it could not be told whether the flag had changed.
+    ///
+    /// # Errors
+    /// [`FlagError::NotAFile`], or [`FlagError::Io`] where the folder cannot be searched.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Option<Self>, FlagError> {
+        let path = path.into();
+        let Some(metadata) = metadata_if_present(&path)? else {
+            return Ok(None);
+        };
+        let kind = metadata.file_type();
+        let what = if kind.is_file() {
+            return Ok(Some(Self { path, stamp: FlagStamp::of(&metadata) }));
+        } else if kind.is_dir() {
+            "a folder"
+        } else if kind.is_symlink() {
+            "a symbolic link"
+        } else {
+            "a special file"
+        };
+        Err(FlagError::NotAFile { path, what })
+    }
+
+    /// The session folder: where the flag lies.
+    pub fn session_folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Reads which files the flag asks for.
+    ///
+    /// # Errors
+    /// [`FlagError`] where it cannot be read, is longer than [`MAX_CONTENT`], or is not UTF-8.
+    pub fn content(&self) -> Result<FlagContent, FlagError> {
+        let bytes = open(&self.path).and_then(|file| read_at_most(&file, MAX_CONTENT + 1));
+        let bytes = bytes.map_err(|source| self.io_error("read", source))?;
+        if bytes.len() as u64 > MAX_CONTENT {
+            return Err(FlagError::TooLong { path: self.path.clone(), size: self.stamp.size });
+        }
+        FlagContent::parse(&bytes)
+            .map_err(|line| FlagError::NotUtf8 { path: self.path.clone(), line: line.0 })
+    }
+
+    /// Whether the flag is another than the one that was loaded, or is gone.
+    ///
+    /// # Errors
+    /// [`FlagError`], as of [`FlagFile::load`].
+    pub fn has_changed(&self) -> Result<bool, FlagError> {
+        Ok(Self::load(&self.path)?.is_none_or(|now| now.stamp != self.stamp))
+    }
+
+    /// Removes the flag if it is still the one that was loaded. This is the commit of a session: the last step,
+    /// after Alyx has confirmed everything.
+    ///
+    /// The flag is held open across the removal. So a touch or a rewrite between the last look and the removal is
+    /// noticed afterwards, and the flag is put back with its content. One thing cannot be noticed: a flag that is
+    /// replaced by another file (renamed over) within those few microseconds; Unix has no "remove if still the same".
+    ///
+    /// The folder is not synced: after a power cut the flag may be there again, and its session runs again, which
+    /// changes nothing on Alyx.
+    ///
+    /// # Errors
+    /// [`FlagError`]; the flag is still there then, except with [`FlagError::NotPutBack`].
+    pub fn remove_if_unchanged(self) -> Result<Removal, FlagError> {
+        self.remove_with(|| ())
+    }
+
+    /// `between` runs between the last look and the removal.
+    fn remove_with(self, between: impl FnOnce()) -> Result<Removal, FlagError> {
+        let file = match open(&self.path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
+            // A link or a socket where a file was: replaced.
+            Err(error) if is_other_kind(&error) => return Ok(Removal::Changed),
+            Err(source) => return Err(self.io_error("read", source)),
+        };
+        let before = file.metadata().map_err(|source| self.io_error("look at", source))?;
+        if FlagStamp::of(&before) != self.stamp {
+            return Ok(Removal::Changed);
+        }
+        between();
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => {}
+            Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(Removal::Changed),
+            Err(source) => return Err(self.io_error("remove", source)),
+        }
+        // The removal itself moves the change time: only size and modification time tell about others.
+        let after = match file.metadata() {
+            Ok(metadata) => FlagStamp::of(&metadata),
+            // The file is gone on the server's side (ESTALE): then nobody can have touched it since.
+            Err(_) => return Ok(Removal::Removed),
+        };
+        if (after.size, after.mtime_ns) == (self.stamp.size, self.stamp.mtime_ns) {
+            return Ok(Removal::Removed);
+        }
+        put_back(&self.path, &file, before.permissions().mode())
+            .map_err(|source| FlagError::NotPutBack { path: self.path, source })?;
+        Ok(Removal::Changed)
+    }
+
+    fn io_error(&self, doing: &'static str, source: io::Error) -> FlagError {
+        FlagError::Io { doing, path: self.path.clone(), source }
+    }
+}
+
+/// No such file, or a part of the path is no folder (any more).
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What is there cannot be opened like a file, whoever asks.
+fn is_other_kind(error: &io::Error) -> bool {
+    let kinds = [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO];
+    error.raw_os_error().is_some_and(|code| kinds.iter().any(|kind| kind.raw_os_error() == code))
+}
+
+fn metadata_if_present(path: &Path) -> Result<Option<Metadata>, FlagError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(source) => Err(FlagError::Io { doing: "look at", path: path.to_owned(), source }),
+    }
+}
+
+/// Opens for reading. Never through a link, and never waiting for the other end of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    OpenOptions::new().read(true).custom_flags(flags as i32).open(path)
+}
+
+fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a removed flag again, unless somebody has already put a new one there.
+fn put_back(path: &Path, removed: &File, mode: u32) -> io::Result<()> {
+    let content = read_at_most(removed, MAX_CONTENT + 1)?;
+    match OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(path) {
+        Ok(mut file) => file.write_all(&content),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+use crate::flag::*;
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+fn session_with_flag(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("create_me.flag");
+    fs::write(&path, content).unwrap();
+    (root, path)
+}
+
+fn load(path: &Path) -> FlagFile {
+    FlagFile::load(path).unwrap().unwrap()
+}
+
+/// Sets the modification time to one that no clock gives, so that no test depends on the clock's grain.
+fn touch(path: &Path, seconds: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+}
+
+fn entries(content: &FlagContent) -> Vec<&str> {
+    match content {
+        FlagContent::Everything => Vec::new(),
+        FlagContent::Only(list) => list.entries().collect(),
+    }
+}
+
+#[test]
+fn a_flag_that_stayed_the_same_is_removed() {
+    let (root, path) = session_with_flag(b"");
+    let flag = load(&path);
+    assert_eq!(flag.session_folder(), root.path());
+    assert!(!flag.has_changed().unwrap());
+    assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Removed);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_flag_that_was_read_is_still_the_same() {
+    let (_root, path) = session_with_flag(b"a.b.npy");
+    let flag = load(&path);
+    flag.content().unwrap();
+    assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Removed);
+}
+
+#[test]
+fn a_flag_that_was_touched_rewritten_or_replaced_stays() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 5] = [
+        ("touched", |path| touch(path, 7)),
+        ("rewritten", |path| fs::write(path, "alf").unwrap()),
+        ("replaced", |path| {
+            let new = path.with_extension("new");
+            fs::write(&new, "").unwrap();
+            fs::rename(new, path).unwrap();
+        }),
+        ("replaced by a socket", |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::net::UnixListener::bind(path).unwrap();
+        }),
+        ("replaced by a link", |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/dev/null", path).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let (_root, path) = session_with_flag(b"");
+        touch(&path, 3);
+        let flag = load(&path);
+        change(&path);
+        assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Changed, "{what}");
+        assert!(fs::symlink_metadata(&path).is_ok(), "{what}: the flag must still be there");
+    }
+}
+
+#[test]
+fn a_touch_in_the_instant_of_the_removal_puts_the_flag_back_with_its_content() {
+    let (_root, path) = session_with_flag(b"alf");
+    let flag = load(&path);
+    assert_eq!(flag.remove_with(|| touch(&path, 7)).unwrap(), Removal::Changed);
+    assert_eq!(entries(&load(&path).content().unwrap()), ["alf"]);
+}
+
+#[test]
+fn a_rewrite_in_the_instant_of_the_removal_is_put_back_as_rewritten() {
+    let (_root, path) = session_with_flag(b"");
+    let flag = load(&path);
+    let removal = flag.remove_with(|| fs::write(&path, "spikes").unwrap()).unwrap();
+    assert_eq!(removal, Removal::Changed);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "spikes");
+}
+
+#[test]
+fn a_flag_that_somebody_else_removed_is_already_gone() {
+    let (_root, path) = session_with_flag(b"");
+    let (early, late) = (load(&path), load(&path));
+    let removal = late.remove_with(|| fs::remove_file(&path).unwrap()).unwrap();
+    assert_eq!(removal, Removal::AlreadyGone);
+    assert!(early.has_changed().unwrap());
+    assert_eq!(early.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
+}
+
+#[test]
+fn where_there_is_no_flag_none_is_loaded() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(FlagFile::load(root.path().join("create_me.flag")).unwrap().is_none());
+    fs::write(root.path().join("file"), "").unwrap();
+    assert!(FlagFile::load(root.path().join("file/create_me.flag")).unwrap().is_none());
+}
+
+#[test]
+fn a_folder_or_a_link_of_the_flags_name_is_refused_and_says_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("create_me.flag");
+    fs::create_dir(&folder).unwrap();
+    let message = FlagFile::load(&folder).unwrap_err().to_string();
+    assert!(message.contains("is a folder") && message.contains("remove it"), "{message}");
+
+    let link = root.path().join("link.flag");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    let message = FlagFile::load(&link).unwrap_err().to_string();
+    assert!(message.contains("a symbolic link"), "{message}");
+}
+
+#[test]
+fn an_empty_or_blank_flag_asks_for_everything() {
+    for blank in [&b""[..], b"\n", b" \t\r\n\r\n", "\u{feff}".as_bytes(), b"./\n"] {
+        let (_root, path) = session_with_flag(blank);
+        assert_eq!(load(&path).content().unwrap(), FlagContent::Everything, "{blank:?}");
+    }
+}
+
+#[test]
+fn a_list_loses_its_blank_lines_and_repeats_and_keeps_its_order() {
+    let content =
+        FlagContent::parse("\u{feff}wheel\r\n\r\n ./alf/a.b.npy \r\nwheel\r\nalf\\a.b.npy\r\n".as_bytes());
+    assert_eq!(entries(&content.unwrap()), ["wheel", "alf/a.b.npy"]);
+}
+
+#[test]
+fn an_entry_selects_by_relative_path_by_folder_and_by_part_of_the_file_name() {
+    let content = FlagContent::parse(b"alf/probe00\nraw/x.y.bin\nwheel").unwrap();
+    for selected in ["alf/probe00/spikes.times.npy", "raw/x.y.bin", "a/b/_ibl_wheel.position.npy"] {
+        assert!(content.selects(selected), "{selected}");
+    }
+    for left_out in ["alf/probe001/spikes.times.npy", "x.y.bin", "wheels/trials.table.pqt", "b/raw/x.y.bin"] {
+        assert!(!content.selects(left_out), "{left_out}");
+    }
+}
+
+#[test]
+fn an_entry_that_selects_nothing_is_told() {
+    let content = FlagContent::parse(b"wheel\nspikse").unwrap();
+    assert_eq!(content.without_match(["_ibl_wheel.position.npy"]), ["spikse"]);
+}
+
+/// To compare each line with each file would take minutes here, and the daemon would do nothing else meanwhile.
+#[test]
+fn a_list_of_very_many_files_is_looked_up_and_not_gone_through_for_each_file() {
+    let file = |n: usize| format!("raw_video_data/frames{}/_iblrig_leftCamera.frame{n}.png", n % 7);
+    let list: String = (0..20_000).map(|n| format!("{}\nCamera.frame{}.\n", file(n), n + 20_000)).collect();
+    let content = FlagContent::parse(list.as_bytes()).unwrap();
+    assert!((0..40_000).all(|n| content.selects(&file(n))));
+    assert!(!(40_000..60_000).any(|n| content.selects(&file(n))));
+    assert_eq!(content.without_match((1..40_000).map(file)), [file(0)]);
+}
+
+#[test]
+fn an_entry_is_a_part_of_a_name_in_letters_of_any_script() {
+    let content = FlagContent::parse("üb\né".as_bytes()).unwrap();
+    assert!(content.selects("alf/süß.übung.npy") && content.selects("é"));
+    assert!(!content.selects("alf/u.b.npy") && !content.selects("üb2/a.b.npy"));
+}
+
+#[test]
+fn content_that_is_not_utf8_names_its_line() {
+    let (_root, path) = session_with_flag(b"alf\n\nm\xfcller.npy\n");
+    let message = load(&path).content().unwrap_err().to_string();
+    assert!(message.contains("line 3") && message.contains("UTF-8"), "{message}");
+}
+
+#[test]
+fn a_flag_of_the_wrong_size_is_refused_without_reading_it_whole() {
+    let (_root, path) = session_with_flag(b"");
+    File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    assert!(matches!(load(&path).content(), Err(FlagError::TooLong { size, .. }) if size == 1 << 40));
+}

@@ -1,0 +1,435 @@
+//! The whole arrow, once: from a flag to a confirmed session and a removed flag.
+//!
+//! The order is the promise: look the session up, create it only if it is absent, read the files, register them,
+//! read back what Alyx holds, look whether the folder is still as it was read, and only then remove the flag.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::Access;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::files::check_protected::ProtectedStatus;
+use crate::files::completeness;
+use crate::files::completeness::{Gaps, Read};
+use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
+use crate::files::register::RegisterFilesOptions;
+use crate::files::send::Held;
+use crate::files::upload::{Home, Outgoing};
+use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
+use crate::hashing::checksum::Checksum;
+use crate::session::details::SessionDetails;
+use alf::{DatasetPath, SessionPath};
+use alyx_client::text::some_of;
+use alyx_client::{self, SessionRecord};
+
+/// How a flagged session is registered.
+#[derive(Debug, Clone, Default)]
+pub struct FlaggedOptions {
+    /// Whether its files are registered, or the session alone.
+    pub register_files: bool,
+    /// What a session says that is created. A session that is there keeps what it says.
+    pub defaults: SessionDetails,
+    /// How the files are registered.
+    pub files: RegisterFilesOptions,
+    /// Files of the session that are no datasets, by patterns on the path relative to the session.
+    pub exclude: Vec<glob::Pattern>,
+    /// How long the files of a session must have been quiet.
+    pub settle: Duration,
+    /// What becomes of the flag when some datasets cannot be registered.
+    pub on_refused: OnRefused,
+    /// So many sessions are busy at Alyx at the same time; the others read their files meanwhile. `None`: no limit.
+    pub at_alyx: Option<Arc<Semaphore>>,
+}
+
+/// What becomes of the flag of a session some of whose datasets cannot be registered. The others are, either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnRefused {
+    /// It stays, and the session needs a person.
+    #[default]
+    KeepFlag,
+    /// It is removed, and what was refused is told.
+    Finish,
+}
+
+/// A session that is registered and confirmed.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The session.
+    pub session: SessionPath,
+    /// Its UUID on Alyx.
+    pub eid: String,
+    /// Whether it was created now.
+    pub created: bool,
+    /// Datasets registered and confirmed.
+    pub n_files: usize,
+    /// How many of them were on Alyx already, just as they are, and were not posted again.
+    pub n_unchanged: usize,
+    /// Protected ones that had changed and were moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// The other files of the folder.
+    pub left_out: LeftOutSummary,
+    /// Datasets that cannot be registered, a line each; only with [`OnRefused::Finish`].
+    pub refused: Vec<String>,
+    /// Entries of the flag that name none of the session's datasets.
+    pub unmatched: Vec<String>,
+    /// What became of the flag.
+    pub flag: Removal,
+    /// The session's record, where a request has brought it.
+    pub record: Option<SessionRecord>,
+}
+
+/// What would be registered.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The session.
+    pub session: SessionPath,
+    /// The session's UUID where it is on Alyx already.
+    pub eid: Option<String>,
+    /// Its datasets.
+    pub files: Vec<FoundFile>,
+    /// The other files of the folder.
+    pub left_out: Vec<LeftOut>,
+    /// Protected files that have changed and would be moved into a revision folder: from where, to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+}
+
+impl From<FlagError> for Error {
+    fn from(error: FlagError) -> Self {
+        let text = error.to_string();
+        let path = match error {
+            FlagError::Io { doing: "remove", path, source } => {
+                return Self::FlagStays { path, reason: source.to_string() };
+            }
+            FlagError::NotAFile { path, .. }
+            | FlagError::TooLong { path, .. }
+            | FlagError::NotUtf8 { path, .. }
+            | FlagError::NotPutBack { path, .. }
+            | FlagError::Io { path, .. } => path,
+        };
+        Self::Flag { path, reason: text }
+    }
+}
+
+impl RegistrationClient {
+    /// Registers the session of a flag and removes the flag when Alyx has confirmed everything.
+    ///
+    /// Dropping the future at any point is safe: what Alyx has by then is found and completed by the next run.
+    ///
+    /// # Errors
+    /// Any [`Error`]; the flag is still there then.
+    pub async fn register_flagged(
+        &self,
+        flag: FlagFile,
+        options: &FlaggedOptions,
+    ) -> Result<Registered, Error> {
+        let content = flag.content()?;
+        let session = SessionPath::parse(flag.session_folder())?;
+        let found = self.look_for_files(&flag, &session, &content, options).await?;
+        still_changing(&found, options.settle, SystemTime::now())?;
+        for file in &found.left_out {
+            tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
+        }
+        names_something(&flag, &content, &found)?;
+        let progress = &options.files.progress;
+        progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
+        let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        let at_alyx = options.at_alyx().await;
+        let ensured =
+            self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
+        drop(at_alyx);
+        let _ = progress.eid.set(ensured.eid.clone());
+
+        let outgoing = outgoing(&found, options);
+        let sums = self.checksums_of(&outgoing, &options.files).await;
+        let Read { files, sums, unreadable } = Read::of(outgoing, sums)?;
+        let home = Home::Session(session.clone());
+        let at_alyx = options.at_alyx().await;
+        let sent = self.send_files(&home, &Held::of(&ensured), files, sums, &options.files).await?;
+        self.confirm(&ensured.eid, &sent).await?;
+        drop(at_alyx);
+        let n_files = sent.records.iter().flatten().count();
+        let gaps = Gaps::of(unreadable, &found.left_out, sent.not_accepted.clone(), sent.refused.clone());
+        let refused = gaps.done_without(n_files, options.on_refused)?;
+
+        let registered = sent.sums.iter().zip(&sent.records).filter(|(_, record)| record.is_some());
+        let bytes = registered.map(|(sum, _)| sum.size).sum();
+        let (files, sums) = (sent.files, sent.sums);
+        if options.register_files {
+            let now = self.look_through(&session, wanted(&content, options)).await?;
+            unchanged(&now, &files, &sums, options.settle.max(Duration::from_secs(1)))?;
+        }
+        let entries = content.without_match(files.iter().flat_map(|f| names_of(f.dataset.as_str())));
+        let unmatched = entries.into_iter().map(str::to_owned).collect();
+        let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
+            .await
+            .map_err(|e| Error::Internal(format!("removing a flag: {e}")))??;
+        Ok(Registered {
+            session,
+            eid: ensured.eid,
+            created: ensured.created,
+            n_files,
+            n_unchanged: sent.n_unchanged,
+            moved: sent.moved,
+            bytes,
+            left_out: LeftOutSummary::of(&found.left_out),
+            refused,
+            unmatched,
+            flag: removal,
+            record: ensured.record,
+        })
+    }
+
+    /// What registering a flag's session would do. Nothing is changed, on Alyx or on disk.
+    ///
+    /// # Errors
+    /// Those of looking.
+    pub async fn plan_flagged(&self, flag: &FlagFile, options: &FlaggedOptions) -> Result<Planned, Error> {
+        let content = flag.content()?;
+        let session = SessionPath::parse(flag.session_folder())?;
+        let found = self.look_for_files(flag, &session, &content, options).await?;
+        let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        names_something(flag, &content, &found)?;
+        let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
+        let unreadable = unreadable(&found.files);
+        let readable = found.files.len() - unreadable.len();
+        let gaps = Gaps::of(unreadable, &found.left_out, Vec::new(), Vec::new());
+        gaps.done_without(readable, options.on_refused)?;
+        may_remove_flag(&session)?;
+        let mut planned =
+            Planned { session, eid, files: found.files, left_out: found.left_out, moved: Vec::new() };
+        if planned.eid.is_some() && readable > 0 {
+            planned.moved = self.plan_flagged_moves(&planned, options).await?;
+        }
+        Ok(planned)
+    }
+
+    /// The moves that a run would make, or why it would refuse. The files are read only where one of them is
+    /// protected: for a session without protected datasets this costs one request.
+    async fn plan_flagged_moves(
+        &self,
+        planned: &Planned,
+        options: &FlaggedOptions,
+    ) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+        let paths: Vec<PathBuf> = planned.files.iter().map(|file| file.path.clone()).collect();
+        let (statuses, _) = self.check_protected_files(&paths, &options.files).await?;
+        if !statuses.iter().any(ProtectedStatus::is_protected) {
+            return Ok(Vec::new());
+        }
+        match self.plan_files(&paths, &options.files).await {
+            Err(Error::Alyx(alyx_client::Error::Protected { .. }))
+                if options.on_refused == OnRefused::Finish =>
+            {
+                Ok(Vec::new())
+            }
+            planned => planned.map(|planned| planned.moved),
+        }
+    }
+
+    /// The files of a flagged session, if they are wanted at all.
+    async fn look_for_files(
+        &self,
+        flag: &FlagFile,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &FlaggedOptions,
+    ) -> Result<FoundFiles, Error> {
+        let twin = session.clone();
+        tokio::task::spawn_blocking(move || refuse_twin(&twin))
+            .await
+            .map_err(|e| Error::Internal(format!("looking for a twin: {e}")))??;
+        if !options.register_files {
+            return Ok(FoundFiles::default());
+        }
+        let mut found = self.look_through(session, wanted(content, options)).await?;
+        // Nobody wonders why the flag itself is not registered.
+        found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
+        Ok(found)
+    }
+
+    /// The eid of a session that is on Alyx; otherwise checks that it could be created.
+    async fn plan_flagged_session(
+        &self,
+        session: &SessionPath,
+        defaults: &SessionDetails,
+        extra: Vec<(alyx_client::Endpoint, String)>,
+    ) -> Result<Option<String>, Error> {
+        match self.find_session(session, session.lab()).await? {
+            Some(summary) => {
+                self.check_names(extra).await?;
+                Ok(Some(summary.eid().to_owned()))
+            }
+            None => {
+                let creation = self.creation_of(session, &SessionDetails::default(), defaults).await?;
+                self.check_names([crate::session::names::mentioned(&creation), extra].concat()).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A flag of which no line names a dataset is mistyped: to go on would remove it and register nothing.
+fn names_something(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
+    let asked = found.left_out.iter().any(|file| file.reason == Reason::NotInFlag) || !found.files.is_empty();
+    match content {
+        FlagContent::Only(list) if asked && found.files.is_empty() => Err(Error::Flag {
+            path: flag.path.clone(),
+            reason: format!(
+                "none of the lines of {:?} ({}) names a dataset of the session; write relative paths or parts of file names \
+                 (no wildcards), or empty the flag to register everything",
+                flag.path,
+                some_of(list.entries(), ", ")
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The files that a run could not read, as far as permissions tell, a line each.
+fn unreadable(files: &[FoundFile]) -> Vec<String> {
+    let refused = files.iter().filter_map(|file| {
+        let error = rustix::fs::access(&file.path, Access::READ_OK).err()?;
+        Some(completeness::unreadable(&file.dataset, std::io::Error::from(error).to_string()))
+    });
+    refused.collect()
+}
+
+/// Whether a run could remove the flag, as far as permissions tell. Changes nothing.
+fn may_remove_flag(session: &SessionPath) -> Result<(), Error> {
+    match rustix::fs::access(session.folder(), Access::WRITE_OK | Access::EXEC_OK) {
+        Err(error) => Err(Error::Invalid(format!(
+            "the flag in {:?} could not be removed ({}); allow the user of this program to write in that folder",
+            session.folder(),
+            std::io::Error::from(error)
+        ))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Says of a path relative to the session why it is not wanted; `None`: it is.
+fn wanted(
+    content: &FlagContent,
+    options: &FlaggedOptions,
+) -> impl Fn(&str) -> Option<Reason> + Send + 'static {
+    let (content, exclude) = (content.clone(), options.exclude.clone());
+    move |relative| {
+        if exclude.iter().any(|pattern| pattern.matches(relative)) {
+            return Some(Reason::Excluded);
+        }
+        let selected = names_of(relative).iter().any(|name| content.selects(name));
+        (!selected).then_some(Reason::NotInFlag)
+    }
+}
+
+/// A file's path, and the one that it had before it moved into a revision folder: a flag that names a file means
+/// its revisions too. Otherwise a run that was cut off after the move would never find the file again.
+fn names_of(relative: &str) -> Vec<String> {
+    let mut names = vec![relative.to_owned()];
+    let path = DatasetPath::parse(Path::new(relative)).ok();
+    if let Some(path) = path.filter(|p| p.revision().is_some()) {
+        let folder = path.collection().map(|c| format!("{c}/")).unwrap_or_default();
+        names.push(format!("{folder}{}", path.file_name()));
+    }
+    names
+}
+
+/// Whether a file was written so lately that more may come. Pure.
+///
+/// A time in the future comes from another machine's clock and says nothing; such a file is still compared before
+/// and after it is read.
+fn still_changing(found: &FoundFiles, settle: Duration, now: SystemTime) -> Result<(), Error> {
+    let Some((newest, path)) = &found.newest else { return Ok(()) };
+    match now.duration_since(*newest) {
+        Ok(quiet) if quiet < settle => {
+            // One tick of the kernel's clock more, so that the next look does not come a hair too early.
+            let wait = settle - quiet + Duration::from_millis(5);
+            Err(Error::StillChanging { path: path.clone(), wait })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<Outgoing> {
+    let file = |(index, file): (usize, &FoundFile)| Outgoing {
+        index,
+        path: file.path.clone(),
+        dataset: file.dataset.clone(),
+        version: options.files.versions.of(index),
+    };
+    found.files.iter().enumerate().map(file).collect()
+}
+
+/// Whether the folder holds just what was read, and moved since. Pure.
+fn unchanged(now: &FoundFiles, sent: &[Outgoing], sums: &[Checksum], wait: Duration) -> Result<(), Error> {
+    let mut left: HashMap<&Path, &FoundFile> = now.files.iter().map(|f| (f.path.as_path(), f)).collect();
+    for (file, sum) in sent.iter().zip(sums) {
+        match left.remove(file.path.as_path()) {
+            Some(found) if found.stamp == sum.stamp => {}
+            _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),
+        }
+    }
+    match left.into_values().min_by_key(|f| &f.path) {
+        None => Ok(()),
+        Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
+    }
+}
+
+/// Progress of the files of one run, shared with whoever shows it.
+impl FlaggedOptions {
+    /// The same options with a progress of their own.
+    pub fn with_progress(&self, progress: Arc<crate::Progress>) -> Self {
+        let mut options = self.clone();
+        options.files.progress = progress;
+        options
+    }
+
+    /// Waits until the session may be busy at Alyx.
+    async fn at_alyx(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(self.at_alyx.as_ref()?).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(newest: SystemTime) -> FoundFiles {
+        FoundFiles { newest: Some((newest, "/x".into())), ..Default::default() }
+    }
+
+    #[test]
+    fn a_session_is_left_until_its_files_have_been_quiet() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let settle = Duration::from_secs(2);
+        let fresh = found(now - Duration::from_millis(500));
+        let Err(Error::StillChanging { wait, .. }) = still_changing(&fresh, settle, now) else {
+            panic!("went on")
+        };
+        assert!(wait >= Duration::from_millis(1500) && wait < Duration::from_millis(1600));
+        assert!(still_changing(&found(now - settle), settle, now).is_ok());
+    }
+
+    #[test]
+    fn a_flag_that_names_a_file_means_its_revisions_too() {
+        let content = FlagContent::parse(b"alf/spikes.times.npy").unwrap();
+        let wanted = wanted(&content, &FlaggedOptions::default());
+        assert_eq!(wanted("alf/spikes.times.npy"), None);
+        assert_eq!(wanted("alf/#2024-05-01#/spikes.times.npy"), None);
+        assert_eq!(wanted("raw/#2024-05-01#/spikes.times.npy"), Some(Reason::NotInFlag));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_put_a_session_off_for_ever() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert!(still_changing(&found(now + Duration::from_secs(3600)), Duration::from_secs(2), now).is_ok());
+    }
+}

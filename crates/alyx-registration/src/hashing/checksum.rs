@@ -1,0 +1,503 @@
+//! A checksum: the MD5 and size of a file, read in pieces and without pushing other programs out of the page cache.
+
+use std::fs::{File, Metadata};
+use std::io::IoSliceMut;
+use std::num::NonZeroU64;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use md5::{Digest, Md5};
+use rustix::fs::{Advice, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::files::discover::IS_PRIVATE;
+use crate::hashing::checksum_cache::KnownChecksums;
+use crate::hashing::private_paths::PrivatePaths;
+use crate::hashing::read_scheduler::Turns;
+
+/// How much is read between two looks at the stop sign, in bytes.
+const PIECE: usize = 1 << 20;
+/// How much is read in one turn, in bytes.
+const SLICE: u64 = 16 << 20;
+/// How far the reading runs ahead of the dropping of pages, in bytes.
+const DROP_EVERY: u64 = 16 << 20;
+/// How often a file that changes while it is read is read again before it is put off.
+const READINGS: u32 = 3;
+/// How long a session is put off when one of its files would not stay still.
+pub(crate) const PUT_OFF: Duration = Duration::from_secs(5);
+
+/// Identity and times of a file: equal stamps mean that nobody has written in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    /// Device.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+    /// In bytes.
+    pub size: u64,
+    /// Time of the last change of the content: seconds and nanoseconds since 1970.
+    pub modified: (i64, i64),
+    /// Time of the last change of content or metadata: seconds and nanoseconds since 1970.
+    pub changed: (i64, i64),
+}
+
+impl FileStamp {
+    /// From what `stat` says.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of the same file after it was moved: a move changes nothing but the change time. `None` where it
+    /// has been written to as well.
+    pub(crate) fn after_move(self, metadata: &Metadata) -> Option<Self> {
+        let now = Self::of(metadata);
+        (Self { changed: self.changed, ..now } == self).then_some(now)
+    }
+}
+
+/// MD5 and size of a file, and the state in which it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checksum {
+    /// In hexadecimal; `None` where the file is larger than `max_md5_size`.
+    pub md5: Option<String>,
+    /// In bytes.
+    pub size: u64,
+    /// The file as it was read.
+    pub stamp: FileStamp,
+}
+
+/// How far the work on a session has come. Shared and updated while it runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Files to read.
+    pub files: AtomicU64,
+    /// Files read.
+    pub files_done: AtomicU64,
+    /// Bytes to read.
+    pub bytes: AtomicU64,
+    /// Bytes read.
+    pub bytes_done: AtomicU64,
+    /// Of these, the bytes of files that were known and not read again.
+    pub bytes_known: AtomicU64,
+    /// UUID of the session, as soon as it is known: also where the run fails later on.
+    pub eid: OnceLock<String>,
+}
+
+/// How files are read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Files of this size in bytes or more get no MD5.
+    pub max_md5_size: Option<u64>,
+    /// How many slices are read at the same time, and whose is next.
+    pub turns: Arc<Turns>,
+    /// Updated meanwhile.
+    pub progress: Arc<Progress>,
+    /// Checksums of earlier runs.
+    pub known: Option<Arc<dyn KnownChecksums>>,
+    /// What is never opened as data.
+    pub private: Arc<PrivatePaths>,
+}
+
+/// Why there is no checksum.
+enum Stopped {
+    Cancelled,
+    Failed(Error),
+}
+
+/// A file that is being read.
+struct OpenFile {
+    path: PathBuf,
+    stamp: FileStamp,
+    started: SystemTime,
+    reader: QuietReader,
+    hasher: Md5,
+}
+
+/// How far a file has come after a slice.
+enum Step {
+    More(Box<OpenFile>),
+    /// With whether the file has stayed as it was.
+    Read(Checksum, bool),
+}
+
+/// Opens a file and reads its first slice. Blocks.
+fn begin(path: PathBuf, how: &Reading, cancel: &CancellationToken) -> Result<Step, Stopped> {
+    let started = SystemTime::now();
+    let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
+    // Non-blocking, so that opening a FIFO that took the file's place does not hang.
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(&path)
+        .map_err(|e| failed(&e))?;
+    let metadata = file.metadata().map_err(|e| failed(&e))?;
+    if !metadata.is_file() {
+        let reason = "not a regular file".to_owned();
+        return Err(Stopped::Failed(Error::Unreadable { path, reason }));
+    }
+    if how.private.holding(&file, &metadata).is_some() {
+        return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
+    }
+    let (stamp, size) = (FileStamp::of(&metadata), metadata.size());
+    // As in ONE: a file of exactly the limit is not hashed any more.
+    if how.max_md5_size.is_some_and(|limit| size >= limit) {
+        return Ok(Step::Read(Checksum { md5: None, size, stamp }, stays(&path, &stamp)?));
+    }
+    if let Some(md5) = how.known.as_ref().and_then(|known| known.find(&stamp)) {
+        how.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
+        how.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
+        return Ok(Step::Read(Checksum { md5: Some(md5), size, stamp }, stays(&path, &stamp)?));
+    }
+    let reader = QuietReader::new(file);
+    go_on(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), how, cancel)
+}
+
+/// Reads the next slice. Blocks; looks at `cancel` after each piece.
+fn go_on(mut open: Box<OpenFile>, how: &Reading, cancel: &CancellationToken) -> Result<Step, Stopped> {
+    let left = open.stamp.size.saturating_sub(open.reader.offset);
+    let mut buffer = vec![0; usize::try_from(left + 1).unwrap_or(PIECE).clamp(1, PIECE)];
+    let end = open.reader.offset.saturating_add(SLICE);
+    while open.reader.offset < end {
+        if cancel.is_cancelled() {
+            return Err(Stopped::Cancelled);
+        }
+        match open.reader.read(&mut buffer) {
+            Ok(0) => return finish(*open, how).map_err(Stopped::Failed),
+            Ok(n) => {
+                open.hasher.update(buffer.get(..n).unwrap_or_default());
+                how.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
+                how.turns.count_read(n as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
+        }
+    }
+    Ok(Step::More(open))
+}
+
+fn finish(open: OpenFile, how: &Reading) -> Result<Step, Error> {
+    let OpenFile { path, stamp, started, reader, hasher } = open;
+    let md5: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let quiet = stays(&path, &stamp)? && reader.offset == stamp.size;
+    if let Some(known) = how.known.as_ref().filter(|_| quiet && stamp.will_tell(started)) {
+        known.keep(&stamp, &md5);
+    }
+    Ok(Step::Read(Checksum { md5: Some(md5), size: stamp.size, stamp }, quiet))
+}
+
+/// The path again, not the open file: another file may have taken its name meanwhile.
+fn stays(path: &Path, stamp: &FileStamp) -> Result<bool, Error> {
+    let now = std::fs::metadata(path).map_err(|e| Error::reading(path, &e))?;
+    Ok(*stamp == FileStamp::of(&now))
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads a file from start to end and leaves the page cache to others.
+///
+/// `RWF_DONTCACHE` (Linux 6.14) drops just the pages that the read itself brought in. Where it is missing,
+/// `fadvise(DONTNEED)` behind the cursor does: that also drops pages of this file which another process uses.
+struct QuietReader {
+    file: File,
+    offset: u64,
+    dropped: u64,
+    uncached: bool,
+}
+
+impl QuietReader {
+    /// `RWF_DONTCACHE` of `linux/fs.h`.
+    const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+
+    fn new(file: File) -> Self {
+        // Failure to advise changes speed only.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+        Self { file, offset: 0, dropped: 0, uncached: true }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let n = if self.uncached {
+            let pieces = &mut [IoSliceMut::new(buffer)];
+            match rustix::io::preadv2(&self.file, pieces, self.offset, Self::DONTCACHE) {
+                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                    self.uncached = false;
+                    return self.read(buffer);
+                }
+                other => other?,
+            }
+        } else {
+            rustix::io::pread(&self.file, buffer, self.offset)?
+        };
+        self.offset += n as u64;
+        if !self.uncached && (self.offset - self.dropped >= DROP_EVERY || n == 0) {
+            if let Some(length) = NonZeroU64::new(self.offset - self.dropped) {
+                let _ = rustix::fs::fadvise(&self.file, self.dropped, Some(length), Advice::DontNeed);
+            }
+            self.dropped = self.offset;
+        }
+        Ok(n)
+    }
+}
+
+/// Reads one file as often as it takes to meet it unchanged, slice by slice.
+async fn checksum(path: &Path, how: &Reading, cancel: &CancellationToken) -> Result<Checksum, Error> {
+    for _ in 0..READINGS {
+        let mut next = None;
+        let (checksum, quiet) = loop {
+            let turn = how.turns.take(how.progress.bytes_done.load(Ordering::Relaxed)).await;
+            let (path, how, cancel) = (path.to_owned(), how.clone(), cancel.clone());
+            let slice = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                match next {
+                    None => begin(path, &how, &cancel),
+                    Some(open) => go_on(open, &how, &cancel),
+                }
+            });
+            match slice.await {
+                Ok(Ok(Step::More(open))) => next = Some(open),
+                Ok(Ok(Step::Read(checksum, quiet))) => break (checksum, quiet),
+                Ok(Err(Stopped::Failed(error))) => return Err(error),
+                Ok(Err(Stopped::Cancelled)) => {
+                    return Err(Error::Internal("the reading was cancelled".into()));
+                }
+                Err(panic) => return Err(Error::Internal(format!("reading a file: {panic}"))),
+            }
+        };
+        if quiet {
+            how.progress.files_done.fetch_add(1, Ordering::Relaxed);
+            return Ok(checksum);
+        }
+        tracing::debug!(file = ?path, "the file changed while it was read; reading it again");
+    }
+    Err(Error::StillChanging { path: path.to_owned(), wait: PUT_OFF })
+}
+
+/// Checksums of the files of one session, in order, several at once on blocking threads.
+///
+/// Dropping the future stops the reading within one piece a thread. All files are tried; the answer holds one
+/// result a file. Memory in use: one piece for each turn that is taken, whatever the number and size of the files.
+pub async fn checksums(paths: Vec<PathBuf>, how: &Reading) -> Vec<Result<Checksum, Error>> {
+    let cancel = CancellationToken::new();
+    let _stop_when_dropped = cancel.clone().drop_guard();
+    let cancel = &cancel;
+    futures_util::stream::iter(paths)
+        .map(|path| async move { checksum(&path, how, cancel).await })
+        .buffered(how.turns.count())
+        .collect()
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn how(limit: Option<u64>) -> Reading {
+        Reading {
+            max_md5_size: limit,
+            turns: Turns::new(1),
+            progress: Arc::default(),
+            known: None,
+            private: Arc::default(),
+        }
+    }
+
+    fn read(path: &Path, limit: Option<u64>) -> Result<Checksum, Error> {
+        read_as(path, &how(limit))
+    }
+
+    fn read_as(path: &Path, how: &Reading) -> Result<Checksum, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(checksums(vec![path.to_owned()], how)).pop().unwrap()
+    }
+
+    #[test]
+    fn known_digests_come_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for (content, md5) in
+            [("", "d41d8cd98f00b204e9800998ecf8427e"), ("a", "0cc175b9c0f1b6a831c399e269772661")]
+        {
+            let path = folder.path().join("x");
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read(&path, None).unwrap().md5.as_deref(), Some(md5));
+        }
+    }
+
+    #[test]
+    fn a_file_of_several_pieces_is_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let content: Vec<u8> = (0..3 * PIECE + 17).map(|i| (i % 251) as u8).collect();
+        std::fs::File::create(&path).unwrap().write_all(&content).unwrap();
+        let whole: String = Md5::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
+        let read = read(&path, None).unwrap();
+        assert_eq!((read.md5.as_deref(), read.size), (Some(whole.as_str()), content.len() as u64));
+    }
+
+    #[test]
+    fn a_file_of_the_limit_has_a_size_and_no_md5() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "abc").unwrap();
+        assert_eq!(read(&path, Some(3)).unwrap().md5, None);
+        assert!(read(&path, Some(4)).unwrap().md5.is_some());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_fifo_does_not_hang() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(folder.path(), None), Err(Error::Unreadable { .. })));
+        assert!(matches!(read(&folder.path().join("none"), None), Err(Error::Vanished { .. })));
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(matches!(read(&fifo, None), Err(Error::Unreadable { .. })));
+    }
+
+    /// Writes into the file after its state was noted and before it is read, so many times.
+    #[derive(Debug)]
+    struct Meddler {
+        path: PathBuf,
+        contents: std::sync::Mutex<Vec<&'static str>>,
+    }
+
+    impl KnownChecksums for Meddler {
+        fn find(&self, _: &FileStamp) -> Option<String> {
+            let mut contents = self.contents.lock().unwrap();
+            if let Some(content) = contents.pop() {
+                std::fs::write(&self.path, content).unwrap();
+                // A time that no clock gives: the test does not depend on the clock's grain.
+                let time = SystemTime::UNIX_EPOCH + Duration::from_secs(7 + contents.len() as u64);
+                File::options().write(true).open(&self.path).unwrap().set_modified(time).unwrap();
+            }
+            None
+        }
+
+        fn keep(&self, _: &FileStamp, _: &str) {}
+    }
+
+    fn read_while_written(contents: &[&'static str]) -> (Result<Checksum, Error>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "old").unwrap();
+        let contents = std::sync::Mutex::new(contents.iter().rev().copied().collect());
+        let meddler = Arc::new(Meddler { path: path.clone(), contents });
+        let how = Reading { known: Some(meddler.clone()), ..how(None) };
+        let read = read_as(&path, &how);
+        let left = meddler.contents.lock().unwrap().len();
+        (read, left)
+    }
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_read_is_read_again() {
+        // Longer, shorter, and as long as it was: then only the times tell.
+        for content in ["longer", "a", "abc"] {
+            let md5: String = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+            let read = read_while_written(&[content]).0.unwrap();
+            assert_eq!((read.md5, read.size), (Some(md5), content.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_each_time_it_is_read_is_put_off() {
+        let (read, left) = read_while_written(&["a", "bb", "ccc", "dddd"]);
+        assert!(matches!(read, Err(Error::StillChanging { .. })), "{read:?}");
+        assert_eq!(left, 1, "it was read {READINGS} times");
+    }
+
+    #[test]
+    fn a_stop_is_seen_before_the_next_piece() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, vec![0; 2 * PIECE]).unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let how = how(None);
+        assert!(matches!(begin(path, &how, &cancel), Err(Stopped::Cancelled)));
+        assert_eq!(how.progress.bytes_done.load(Ordering::Relaxed), 0);
+    }
+
+    /// Knows what it is told, whatever the state of the file.
+    #[derive(Debug, Default)]
+    struct Memory(std::sync::Mutex<std::collections::HashMap<FileStamp, String>>);
+
+    impl KnownChecksums for Memory {
+        fn find(&self, stamp: &FileStamp) -> Option<String> {
+            self.0.lock().unwrap().get(stamp).cloned()
+        }
+
+        fn keep(&self, stamp: &FileStamp, md5: &str) {
+            self.0.lock().unwrap().insert(*stamp, md5.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_known_is_not_read_and_a_fresh_one_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "abc").unwrap();
+        let memory = Arc::new(Memory::default());
+        let how = Reading { known: Some(memory.clone()), ..how(None) };
+        read_as(&path, &how).unwrap();
+        assert!(memory.0.lock().unwrap().is_empty(), "written a moment ago");
+        // What it says of the very state of the file is believed: the file is not read.
+        memory.keep(&FileStamp::of(&std::fs::metadata(&path).unwrap()), "remembered");
+        assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("remembered"));
+        assert_eq!(how.progress.bytes_known.load(Ordering::Relaxed), 3);
+        std::fs::write(&path, "abd").unwrap();
+        assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("4911e516e5aa21d327512e0c8b197616"));
+        // Twice, of three times.
+        assert_eq!(how.turns.bytes_read(), 6);
+    }
+
+    #[test]
+    fn a_file_that_was_left_alone_is_remembered() {
+        // A file of the system: nobody has touched it for long.
+        let path = std::fs::canonicalize("/etc/hostname").ok().filter(|path| {
+            let stamp = std::fs::metadata(path).map(|m| FileStamp::of(&m));
+            stamp.is_ok_and(|stamp| stamp.will_tell(SystemTime::now()))
+        });
+        let path = path.unwrap_or_else(|| std::env::current_exe().unwrap());
+        let memory = Arc::new(Memory::default());
+        let how = Reading { known: Some(memory.clone()), ..how(None) };
+        let sum = read_as(&path, &how).unwrap();
+        let left_alone = sum.stamp.will_tell(SystemTime::now());
+        assert_eq!(memory.find(&sum.stamp).is_some(), left_alone);
+    }
+
+    #[tokio::test]
+    async fn a_small_session_does_not_wait_for_a_large_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (large, small) = (folder.path().join("large"), folder.path().join("small"));
+        // A terabyte of nothing takes half an hour.
+        File::create(&large).unwrap().set_len(1 << 40).unwrap();
+        std::fs::write(&small, "abc").unwrap();
+        let large_one = how(None);
+        let reading = {
+            let (how, path) = (large_one.clone(), large.clone());
+            tokio::spawn(async move { checksums(vec![path.clone(), path.clone(), path], &how).await })
+        };
+        while large_one.progress.bytes_done.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let small_one = Reading { progress: Arc::default(), ..large_one.clone() };
+        let sums = checksums(vec![small], &small_one).await;
+        assert!(sums[0].is_ok());
+        assert!(large_one.progress.bytes_done.load(Ordering::Relaxed) < 1 << 40);
+        reading.abort();
+    }
+}

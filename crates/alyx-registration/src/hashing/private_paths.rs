@@ -1,0 +1,118 @@
+//! Private paths: the program's own secrets, configuration and state, which are never opened as data.
+//!
+//! A checksum that is registered is published: whoever can plant a link to a password file in a session folder would
+//! read its size and MD5 on Alyx. A link, a chain of links, a hard link and a folder reached by another path are all
+//! the same here: what counts is which file was opened, not by which name.
+
+use std::fs::{File, Metadata};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+/// How deep a private folder is searched for a file with several names.
+const DEEPEST: usize = 4;
+
+/// Files, and folders with everything below them, that are never opened as data.
+///
+/// Each is looked up anew at each check: a token that is written again is another file under the same name. A path
+/// that does not exist protects nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PrivatePaths(Vec<PathBuf>);
+
+impl FromIterator<PathBuf> for PrivatePaths {
+    fn from_iter<I: IntoIterator<Item = PathBuf>>(paths: I) -> Self {
+        Self(paths.into_iter().collect())
+    }
+}
+
+impl PrivatePaths {
+    /// The private path that an open file is, or is below. Blocks.
+    ///
+    /// Asked of the very file that is read afterwards, so that no link can change in between.
+    pub(crate) fn holding(&self, file: &File, metadata: &Metadata) -> Option<&Path> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+        self.find(real.as_deref(), metadata)
+    }
+
+    /// The private path that a file leads to by its name. Blocks.
+    pub(crate) fn reached_by(&self, path: &Path, metadata: &Metadata) -> Option<&Path> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.find(std::fs::canonicalize(path).ok().as_deref(), metadata)
+    }
+
+    fn find(&self, real: Option<&Path>, metadata: &Metadata) -> Option<&Path> {
+        let same = |other: &Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
+        let holds = |private: &&PathBuf| {
+            let Ok(own) = std::fs::metadata(private) else { return false };
+            if same(&own) {
+                return true;
+            }
+            let is_below = || {
+                let folder = std::fs::canonicalize(private).ok();
+                folder.is_some_and(|folder| real.is_some_and(|real| real.starts_with(folder)))
+            };
+            // Another name of a file in the folder.
+            let is_linked = || {
+                let entries = WalkDir::new(private).max_depth(DEEPEST).into_iter().filter_map(Result::ok);
+                entries.filter_map(|entry| entry.metadata().ok()).any(|other| same(&other))
+            };
+            own.is_dir() && (is_below() || metadata.nlink() > 1 && is_linked())
+        };
+        self.0.iter().find(holds).map(PathBuf::as_path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_recognised_by_every_name_and_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("state/deep")).unwrap();
+        for name in ["password", "state/deep/ledger", "data"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        let link = |target: PathBuf, name: &str| std::os::unix::fs::symlink(target, at(name)).unwrap();
+        link(at("password"), "link");
+        link(at("link"), "chain");
+        link(at("state"), "other-state");
+        std::fs::hard_link(at("password"), at("hard")).unwrap();
+        std::fs::hard_link(at("state/deep/ledger"), at("hard-ledger")).unwrap();
+        std::fs::hard_link(at("data"), at("hard-data")).unwrap();
+        let private: PrivatePaths = [at("password"), at("state"), at("missing")].into_iter().collect();
+        let is_private = |name: &str| {
+            let file = File::open(at(name)).unwrap();
+            let metadata = file.metadata().unwrap();
+            let by_file = private.holding(&file, &metadata).is_some();
+            assert_eq!(by_file, private.reached_by(&at(name), &metadata).is_some(), "{name}");
+            by_file
+        };
+        for name in [
+            "password",
+            "link",
+            "chain",
+            "hard",
+            "state/deep/ledger",
+            "hard-ledger",
+            "other-state/deep/ledger",
+        ] {
+            assert!(is_private(name), "{name}");
+        }
+        for name in ["data", "hard-data"] {
+            assert!(!is_private(name), "{name}");
+        }
+        // Written anew under the same name, as a token is.
+        std::fs::remove_file(at("password")).unwrap();
+        std::fs::write(at("password"), "y").unwrap();
+        assert!(is_private("link"));
+    }
+}

@@ -1,0 +1,52 @@
+//! The port of `RegistrationClient`: what is registered on Alyx, in which order.
+//!
+//! [`RegistrationClient`] holds the verbs of Python's client; [`flagged`] is the whole arrow from a flag to its
+//! removal, once, as the daemon and the one-shot scan run it.
+//!
+//! | Python | here |
+//! |---|---|
+//! | `create_sessions` | [`RegistrationClient::create_sessions`] |
+//! | `create_session` | [`RegistrationClient::create_session`] |
+//! | `create_new_session` | [`RegistrationClient::create_new_session`] |
+//! | `register_session` | [`RegistrationClient::register_session`] |
+//! | `register_files`, `prepare_files` | [`RegistrationClient::register_files`] |
+//! | `register_files(dry=True)` | [`RegistrationClient::plan_files`] |
+//! | `find_files` | [`RegistrationClient::find_files`] |
+//! | `get_dataset_type` | [`DatasetTypes::find`](alf::DatasetTypes::find) of [`RegistrationClient::dataset_types`] |
+//! | `check_protected_files` | [`RegistrationClient::check_protected_files`] |
+//! | `_next_revision` | [`next_revision`](alf::revision::next_revision) |
+//! | `assert_exists` | [`RegistrationClient::assert_exists`], [`RegistrationClient::assert_all_exist`] |
+//! | `ensure_ISO8601` | [`RegistrationClient::ensure_iso8601`] |
+//! | `register_water_administration` | [`RegistrationClient::register_water_administration`] |
+//! | `register_weight` | [`RegistrationClient::register_weight`] |
+//! | `ONE.to_eid` | [`RegistrationClient::to_eid`] |
+
+pub mod advice;
+mod client;
+mod error;
+mod files;
+pub mod flag;
+pub mod flagged;
+mod hashing;
+mod measurements;
+mod session;
+
+pub use crate::client::{RegistrationClient, RegistrationOptions};
+pub use crate::error::{Error, MissingName};
+pub use crate::files::check_protected::ProtectedStatus;
+pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
+pub use crate::files::protected::ProtectedPolicy;
+pub use crate::files::register::{PlannedFiles, RegisterFilesOptions, RegisteredFiles, Relation, Versions};
+pub use crate::hashing::checksum::{Checksum, FileStamp, Progress, Reading, checksums};
+pub use crate::hashing::checksum_cache::KnownChecksums;
+pub use crate::hashing::private_paths::PrivatePaths;
+pub use crate::hashing::read_scheduler::{Turn, Turns};
+pub use crate::measurements::{WaterOptions, WeightOptions};
+pub use crate::session::create_sessions::{CreateSessionsOptions, CreatedSession};
+pub use crate::session::creation::PendingCreations;
+pub use crate::session::details::SessionDetails;
+pub use crate::session::new_session::{NewSession, NewSessionOptions};
+pub use crate::session::orphans::SubjectFolders;
+pub use crate::session::planned::PlannedSession;
+pub use crate::session::reference::SessionReference;
+pub use crate::session::register::FilesToRegister;

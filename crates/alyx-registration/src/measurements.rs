@@ -1,0 +1,344 @@
+//! Measurements: water and weight of a subject, each recorded once.
+//!
+//! Alyx has no uniqueness here: a repeated post is a second drink. So a post whose answer was lost is looked for
+//! before it is made again, and made again only once.
+
+use std::time::Duration;
+
+use jiff::civil::DateTime;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::session::reference::SessionReference;
+use alf::timestamp::DateInput;
+use alyx_client::{self, Endpoint, WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+
+/// How long after a lost answer Alyx is asked whether it has the record: at once, and again when a slow request has
+/// had its time.
+const LOOKS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
+
+/// What [`RegistrationClient::register_water_administration`] may say beside subject and volume.
+#[derive(Debug, Clone, Default)]
+pub struct WaterOptions<'a> {
+    /// When it was given; now, where this is open.
+    pub date_time: Option<DateInput<'a>>,
+    /// Name of the kind of water on Alyx; `Water` where this is open.
+    pub water_type: Option<String>,
+    /// The user who gave it; the one who is logged in where this is open.
+    pub user: Option<String>,
+    /// The session in which it was given.
+    pub session: Option<SessionReference>,
+    /// Whether the subject could drink at will.
+    pub adlib: bool,
+}
+
+/// What [`RegistrationClient::register_weight`] may say beside subject and weight.
+#[derive(Debug, Clone, Default)]
+pub struct WeightOptions<'a> {
+    /// When it was weighed; now, where this is open.
+    pub date_time: Option<DateInput<'a>>,
+    /// The user who weighed; the one who is logged in where this is open.
+    pub user: Option<String>,
+}
+
+/// A measured value to four significant figures, as Python's `float(f'{value:.4g}')`. Pure.
+///
+/// # Errors
+/// [`Error::Invalid`] for zero, a negative number, or none at all.
+fn four_figures(what: &str, value: f64) -> Result<f64, Error> {
+    if !(value.is_finite() && value > 0.0) {
+        return Err(Error::Invalid(format!("{what} must be greater than zero, not {value}")));
+    }
+    let written = format!("{value:.3e}");
+    written.parse().map_err(|_| Error::Internal(format!("{written} is no number")))
+}
+
+/// Whether a request may have been carried out although it failed. A proxy answers 502 or 504 after the server behind
+/// it may have done the work.
+fn maybe_done(error: &alyx_client::Error) -> bool {
+    match error {
+        alyx_client::Error::Unreachable { maybe_done, .. } => *maybe_done,
+        alyx_client::Error::Busy { status, .. } => *status != 429,
+        alyx_client::Error::Server { .. } | alyx_client::Error::NotAlyx { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether two times as Alyx writes them are the same instant of its clock.
+fn same_time(a: &str, b: &str) -> bool {
+    match (a.parse::<DateTime>(), b.parse::<DateTime>()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+fn is_this_water(record: &WaterRecord, request: &WaterRequest) -> bool {
+    same_time(&record.date_time, &request.date_time)
+        && record.water_administered == Some(request.water_administered)
+        && record.user.as_deref() == Some(request.user.as_str())
+        && record.water_type.as_deref() == Some(request.water_type.as_str())
+        && record.adlib == request.adlib
+        && record.session == request.session
+}
+
+fn is_this_weighing(record: &WeighingRecord, request: &WeighingRequest) -> bool {
+    same_time(&record.date_time, &request.date_time)
+        && record.weight == Some(request.weight)
+        && record.user.as_deref() == Some(request.user.as_str())
+}
+
+impl RegistrationClient {
+    /// Records the water that a subject was given (Python: `register_water_administration`).
+    ///
+    /// `volume` is in millilitres and is rounded to four significant figures.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registration::WaterOptions;
+    ///
+    /// let record = client.register_water_administration("KS014", 35.10000000235, &WaterOptions::default()).await?;
+    /// assert_eq!(record.water_administered, Some(35.1));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a subject or user that Alyx does not know; [`Error::Invalid`] for a volume that is not
+    /// greater than zero, a time that is none, or a session that is not on Alyx; [`Error::Unsure`] where the answer
+    /// was lost twice; those of any request.
+    pub async fn register_water_administration(
+        &self,
+        subject: &str,
+        volume: f64,
+        options: &WaterOptions<'_>,
+    ) -> Result<WaterRecord, Error> {
+        let request = self.plan_water_administration(subject, volume, options).await?;
+        let look = async || {
+            let records = self.alyx().waters_of(subject).await?;
+            Ok(records.into_iter().find(|record| is_this_water(record, &request)))
+        };
+        once(&format!("the water of {subject}"), async || self.alyx().create_water(&request).await, look)
+            .await
+    }
+
+    /// The request that [`register_water_administration`](Self::register_water_administration) would send. All is
+    /// checked, nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`register_water_administration`](Self::register_water_administration), before anything is sent.
+    pub async fn plan_water_administration(
+        &self,
+        subject: &str,
+        volume: f64,
+        options: &WaterOptions<'_>,
+    ) -> Result<WaterRequest, Error> {
+        let water_administered = four_figures("a water volume", volume)?;
+        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let user = self.subject_and_user(subject, options.user.as_deref()).await?;
+        let session = match &options.session {
+            Some(session) => Some(self.to_eid(session).await?.to_string()),
+            None => None,
+        };
+        Ok(WaterRequest {
+            subject: subject.to_owned(),
+            date_time,
+            water_administered,
+            water_type: options.water_type.clone().unwrap_or_else(|| "Water".to_owned()),
+            user,
+            adlib: options.adlib,
+            session,
+        })
+    }
+
+    /// Records the weight of a subject (Python: `register_weight`).
+    ///
+    /// `weight` is in grams and is rounded to four significant figures.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_registration::WeightOptions;
+    ///
+    /// let options = WeightOptions { date_time: Some("2024-05-01T10:00:00".into()), ..Default::default() };
+    /// let record = client.register_weight("KS014", 21.23456, &options).await?;
+    /// assert_eq!((record.weight, record.date_time.as_str()), (Some(21.23), "2024-05-01T10:00:00"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`register_water_administration`](Self::register_water_administration).
+    pub async fn register_weight(
+        &self,
+        subject: &str,
+        weight: f64,
+        options: &WeightOptions<'_>,
+    ) -> Result<WeighingRecord, Error> {
+        let request = self.plan_weight(subject, weight, options).await?;
+        let look = async || {
+            let records = self.alyx().weighings_of(subject).await?;
+            Ok(records.into_iter().find(|record| is_this_weighing(record, &request)))
+        };
+        once(&format!("the weight of {subject}"), async || self.alyx().create_weighing(&request).await, look)
+            .await
+    }
+
+    /// The request that [`register_weight`](Self::register_weight) would send. All is checked, nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`register_weight`](Self::register_weight), before anything is sent.
+    pub async fn plan_weight(
+        &self,
+        subject: &str,
+        weight: f64,
+        options: &WeightOptions<'_>,
+    ) -> Result<WeighingRequest, Error> {
+        let weight = four_figures("a weight", weight)?;
+        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let user = self.subject_and_user(subject, options.user.as_deref()).await?;
+        Ok(WeighingRequest { subject: subject.to_owned(), date_time, weight, user })
+    }
+
+    /// Checks subject and user; the user's name.
+    async fn subject_and_user(&self, subject: &str, user: Option<&str>) -> Result<String, Error> {
+        let user = match user {
+            Some(user) => user.to_owned(),
+            None => self.alyx().username().await?.to_owned(),
+        };
+        self.check_names(vec![(Endpoint::Subjects, subject.to_owned()), (Endpoint::Users, user.clone())])
+            .await?;
+        Ok(user)
+    }
+}
+
+/// Posts a record; where the answer is lost, looks for the record, and posts once more only if it is not there.
+async fn once<T>(
+    what: &str,
+    post: impl AsyncFn() -> Result<T, alyx_client::Error>,
+    look: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
+) -> Result<T, Error> {
+    let mut last = None;
+    for _ in 0..2 {
+        let lost = match post().await {
+            Ok(record) => return Ok(record),
+            Err(error) if maybe_done(&error) => error,
+            Err(error) => return Err(error.into()),
+        };
+        for wait in LOOKS {
+            tokio::time::sleep(wait).await;
+            match look().await {
+                Ok(Some(record)) => return Ok(record),
+                Ok(None) => {}
+                // Whether it was recorded cannot be told: to post again would be a guess.
+                Err(_) => return Err(Error::Unsure { what: what.to_owned(), source: lost }),
+            }
+        }
+        last = Some(lost);
+    }
+    match last {
+        Some(source) => Err(Error::Unsure { what: what.to_owned(), source }),
+        None => Err(Error::Internal("nothing was posted".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn lost() -> alyx_client::Error {
+        alyx_client::Error::Unreachable {
+            url: "http://x".into(),
+            reason: "cut".into(),
+            maybe_done: true,
+            connected: true,
+        }
+    }
+
+    #[test]
+    fn values_have_four_significant_figures() {
+        for (value, kept) in
+            [(35.10000000235, 35.1), (0.000123456, 0.0001235), (12345.6, 12350.0), (1.0, 1.0)]
+        {
+            assert_eq!(four_figures("x", value).unwrap(), kept);
+        }
+    }
+
+    #[test]
+    fn zero_less_and_no_number_are_refused() {
+        for value in [0.0, -0.0, -3.0, f64::NAN, f64::INFINITY] {
+            assert!(four_figures("x", value).is_err(), "{value}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_whose_answer_was_lost_is_found_and_not_posted_again() {
+        let posts = Cell::new(0);
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        assert_eq!(once("x", post, async || Ok(Some(7))).await.unwrap(), 7);
+        assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_request_is_given_time_before_it_is_posted_again() {
+        let (posts, looks) = (Cell::new(0), Cell::new(0));
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        let look = async || {
+            looks.set(looks.get() + 1);
+            Ok((looks.get() == 2).then_some(7))
+        };
+        assert_eq!(once("x", post, look).await.unwrap(), 7);
+        assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_is_not_there_is_posted_once_more_and_no_oftener() {
+        let posts = Cell::new(0);
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        let error = once("x", post, async || Ok(None)).await.unwrap_err();
+        assert!(matches!(error, Error::Unsure { .. }));
+        assert_eq!(posts.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_answer_to_the_look_nothing_is_posted_again() {
+        let posts = Cell::new(0);
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        let error = once("x", post, async || Err(lost())).await.unwrap_err();
+        assert!(matches!(error, Error::Unsure { .. }));
+        assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_a_refusal() {
+        let refusal = async || {
+            Err::<i32, _>(alyx_client::Error::Refused {
+                what: "POST".into(),
+                status: 400,
+                detail: "no".into(),
+            })
+        };
+        let look = async || panic!("looked");
+        assert!(matches!(
+            once("x", refusal, look).await,
+            Err(Error::Alyx(alyx_client::Error::Refused { .. }))
+        ));
+    }
+
+    #[test]
+    fn times_are_compared_as_times() {
+        assert!(same_time("2024-05-01T10:00:00", "2024-05-01T10:00:00.000000"));
+        assert!(!same_time("2024-05-01T10:00:00", "2024-05-01T10:00:01"));
+    }
+}

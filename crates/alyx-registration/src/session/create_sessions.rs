@@ -1,0 +1,113 @@
+//! `create_sessions`: every flag below a folder, one after the other.
+
+use std::path::{Path, PathBuf};
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::flag::FlagFile;
+use crate::flagged::FlaggedOptions;
+use alyx_client::SessionRecord;
+
+/// How [`RegistrationClient::create_sessions`] goes about it.
+#[derive(Debug, Clone)]
+pub struct CreateSessionsOptions {
+    /// Which files below the folder are flags.
+    pub glob_pattern: String,
+    /// Look only: what would become of each flag, as far as the disk and Alyx tell.
+    pub dry: bool,
+    /// How each session is registered.
+    pub flagged: FlaggedOptions,
+}
+
+impl Default for CreateSessionsOptions {
+    fn default() -> Self {
+        let flagged = FlaggedOptions { register_files: false, ..Default::default() };
+        Self { glob_pattern: "**/create_me.flag".to_owned(), dry: false, flagged }
+    }
+}
+
+/// What came of one flag.
+#[derive(Debug)]
+pub struct CreatedSession {
+    /// The session folder.
+    pub folder: PathBuf,
+    /// The session's record; `None` in a dry run.
+    pub record: Result<Option<SessionRecord>, Error>,
+    /// Protected files that had changed and were, or in a dry run would be, moved into a revision folder: from where,
+    /// to where.
+    pub moved: Vec<(PathBuf, PathBuf)>,
+}
+
+/// A session's record, if it was created, and the moves.
+type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>);
+
+impl RegistrationClient {
+    /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
+    ///
+    /// One bad session does not stop the rest: each has its own result. With [`dry`](CreateSessionsOptions::dry)
+    /// nothing is changed, and an error is the one that the session would end with.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::CreateSessionsOptions;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// std::fs::write(session.join("create_me.flag"), "")?;
+    /// let created = client.create_sessions(&root, &CreateSessionsOptions::default()).await?;
+    /// assert_eq!(created[0].folder, session);
+    /// assert_eq!(created[0].record.as_ref().unwrap().as_ref().unwrap().subject, "KS014");
+    /// assert!(!session.join("create_me.flag").exists());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a pattern that is none, [`Error::Unreadable`] or [`Error::Vanished`] for the folder.
+    pub async fn create_sessions(
+        &self,
+        root: &Path,
+        options: &CreateSessionsOptions,
+    ) -> Result<Vec<CreatedSession>, Error> {
+        std::fs::read_dir(root).map_err(|e| Error::reading(root, &e))?;
+        let escaped = root.to_str().map(glob::Pattern::escape);
+        let pattern = escaped
+            .map(|root| format!("{root}/{}", options.glob_pattern))
+            .ok_or_else(|| Error::Invalid(format!("{root:?} is not valid UTF-8: rename the folder")))?;
+        let flags = tokio::task::spawn_blocking(move || -> Result<Vec<PathBuf>, Error> {
+            let found =
+                glob::glob(&pattern).map_err(|e| Error::Invalid(format!("pattern {pattern:?}: {e}")))?;
+            // What cannot be listed holds no flag that could be handled.
+            Ok(found.filter_map(Result::ok).collect())
+        });
+        let flags = flags.await.map_err(|e| Error::Internal(format!("looking for flags: {e}")))??;
+        let mut sessions = Vec::with_capacity(flags.len());
+        for path in flags {
+            let folder = path.parent().unwrap_or(root).to_owned();
+            let created = match options.dry {
+                true => self.plan_creation(path, &options.flagged).await,
+                false => self.create_flagged(path, &options.flagged).await,
+            };
+            let (record, moved) = created.map_or_else(|e| (Err(e), Vec::new()), |(r, m)| (Ok(r), m));
+            sessions.push(CreatedSession { folder, record, moved });
+        }
+        Ok(sessions)
+    }
+
+    async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
+        self.plan_flagged(&load(path)?, options).await.map(|planned| (None, planned.moved))
+    }
+
+    async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
+        let registered = self.register_flagged(load(path)?, options).await?;
+        let record = match registered.record {
+            Some(record) => record,
+            None => self.alyx().session(&registered.eid).await?,
+        };
+        Ok((Some(record), registered.moved))
+    }
+}
+
+fn load(path: PathBuf) -> Result<FlagFile, Error> {
+    FlagFile::load(&path)?.ok_or(Error::Vanished { path })
+}

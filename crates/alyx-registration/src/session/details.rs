@@ -1,0 +1,173 @@
+//! Session details: what a caller says about a session, and the requests that say just that. Pure.
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use alf::{SessionPath, SessionTime};
+use alyx_client::SessionRequest;
+
+/// What a caller says about a session. Everything may be left open (`None`, or an empty list).
+///
+/// The counterpart of the keyword arguments of Python's `register_session`; `subject` and `number` are not here
+/// because the path alone says them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SessionDetails {
+    /// User names. A new session without users belongs to the user who is logged in.
+    pub users: Vec<String>,
+    /// Name of the lab. Must be the one of the path where the path has one.
+    pub lab: Option<String>,
+    /// Names of projects.
+    pub projects: Vec<String>,
+    /// Names of procedures, such as `Behavior training/tasks`.
+    pub procedures: Vec<String>,
+    /// Name of the location inside the lab.
+    pub location: Option<String>,
+    /// Task protocol.
+    pub task_protocol: Option<String>,
+    /// Kind of session; a new one is an `Experiment` unless this says otherwise.
+    pub kind: Option<String>,
+    /// Precise start, ISO 8601. Its day must be the one of the path. With an offset it is converted to naive local
+    /// time, because Alyx would store it as UTC.
+    pub start_time: Option<String>,
+    /// Precise end, ISO 8601, converted like the start.
+    pub end_time: Option<String>,
+    /// Free text.
+    pub narrative: Option<String>,
+    /// Completed trials.
+    pub n_trials: Option<u32>,
+    /// Correct trials.
+    pub n_correct_trials: Option<u32>,
+    /// QC outcome: `CRITICAL`, `FAIL`, `WARNING`, `NOT_SET` or `PASS`.
+    pub qc: Option<String>,
+    /// Merged into the session's `json` field, key by key.
+    pub json: Option<Map<String, Value>>,
+}
+
+fn given<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+impl SessionDetails {
+    /// These details, and where they are open, the others'.
+    pub fn or(&self, other: &Self) -> Self {
+        let list = |a: &Vec<String>, b: &Vec<String>| if a.is_empty() { b.clone() } else { a.clone() };
+        let text = |a: &Option<String>, b: &Option<String>| a.clone().or_else(|| b.clone());
+        Self {
+            users: list(&self.users, &other.users),
+            lab: text(&self.lab, &other.lab),
+            projects: list(&self.projects, &other.projects),
+            procedures: list(&self.procedures, &other.procedures),
+            location: text(&self.location, &other.location),
+            task_protocol: text(&self.task_protocol, &other.task_protocol),
+            kind: text(&self.kind, &other.kind),
+            start_time: text(&self.start_time, &other.start_time),
+            end_time: text(&self.end_time, &other.end_time),
+            narrative: text(&self.narrative, &other.narrative),
+            n_trials: self.n_trials.or(other.n_trials),
+            n_correct_trials: self.n_correct_trials.or(other.n_correct_trials),
+            qc: text(&self.qc, &other.qc),
+            json: self.json.clone().or_else(|| other.json.clone()),
+        }
+    }
+
+    /// The request that says just what is given here. Pure.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a time that is none or falls on another day, or a lab that is not the path's.
+    pub(crate) fn request(&self, path: &SessionPath, zone: &TimeZone) -> Result<SessionRequest, Error> {
+        let time = |what: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => SessionTime::parse(text, zone)
+                .map(Some)
+                .map_err(|e| Error::Invalid(format!("session {path}: {what}: {e}"))),
+        };
+        let start = time("start_time", &self.start_time)?;
+        if let Some(start) = start
+            && start.date() != path.date()
+        {
+            return Err(Error::Invalid(format!(
+                "session {path}: start_time {start} is not on the day of the folder; correct one of them"
+            )));
+        }
+        let end = time("end_time", &self.end_time)?;
+        if let (Some(lab), Some(of_path)) = (&self.lab, path.lab())
+            && lab != of_path
+        {
+            return Err(Error::Invalid(format!(
+                "session {path}: lab {lab:?} is not the lab of the folder ({of_path:?}); correct one of them"
+            )));
+        }
+        Ok(SessionRequest {
+            subject: None,
+            number: None,
+            users: given(&self.users),
+            start_time: start.map(|t| t.to_string()),
+            end_time: end.map(|t| t.to_string()),
+            kind: self.kind.clone(),
+            lab: self.lab.clone(),
+            location: self.location.clone(),
+            projects: given(&self.projects),
+            procedures: given(&self.procedures),
+            task_protocol: self.task_protocol.clone(),
+            narrative: self.narrative.clone(),
+            n_trials: self.n_trials,
+            n_correct_trials: self.n_correct_trials,
+            qc: self.qc.clone(),
+            json: self.json.clone(),
+        })
+    }
+
+    /// The request that creates the session. Pure.
+    pub(crate) fn creation(
+        &self,
+        path: &SessionPath,
+        username: &str,
+        zone: &TimeZone,
+    ) -> Result<SessionRequest, Error> {
+        let said = self.request(path, zone)?;
+        Ok(SessionRequest {
+            subject: Some(path.subject().to_owned()),
+            number: Some(path.number()),
+            users: said.users.or_else(|| Some(vec![username.to_owned()])),
+            start_time: said.start_time.or_else(|| Some(SessionTime::midnight(path.date()).to_string())),
+            kind: said.kind.or_else(|| Some("Experiment".to_owned())),
+            lab: said.lab.or_else(|| path.lab().map(str::to_owned)),
+            ..said
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn path() -> SessionPath {
+        SessionPath::parse(Path::new("/data/cortexlab/Subjects/KS014/2024-05-01/001")).unwrap()
+    }
+
+    #[test]
+    fn a_new_session_gets_the_login_user_midnight_and_the_lab_of_the_path() {
+        let request = SessionDetails::default().creation(&path(), "me", &TimeZone::UTC).unwrap();
+        assert_eq!(
+            serde_json::to_value(&request).unwrap(),
+            json!({"subject": "KS014", "users": ["me"], "number": 1, "start_time": "2024-05-01T00:00:00", "type": "Experiment", "lab": "cortexlab"})
+        );
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_sent_in_a_change() {
+        let change = SessionDetails::default().request(&path(), &TimeZone::UTC).unwrap();
+        assert_eq!(serde_json::to_value(&change).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn a_start_on_another_day_and_another_lab_are_refused() {
+        let late = SessionDetails { start_time: Some("2024-05-02T00:10:00".into()), ..Default::default() };
+        assert!(matches!(late.request(&path(), &TimeZone::UTC), Err(Error::Invalid(_))));
+        let lab = SessionDetails { lab: Some("mainenlab".into()), ..Default::default() };
+        assert!(matches!(lab.request(&path(), &TimeZone::UTC), Err(Error::Invalid(_))));
+    }
+}

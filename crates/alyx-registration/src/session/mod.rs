@@ -1,0 +1,11 @@
+//! Sessions on Alyx: found, created once, described.
+
+pub(crate) mod create_sessions;
+pub(crate) mod creation;
+pub(crate) mod details;
+pub(crate) mod names;
+pub(crate) mod new_session;
+pub(crate) mod orphans;
+pub(crate) mod planned;
+pub(crate) mod reference;
+pub(crate) mod register;

@@ -1,0 +1,273 @@
+//! A new session: the next free folder of a day, made on disk and registered.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::session::details::SessionDetails;
+use alf::session_path::parse_number_folder;
+use alf::timestamp::DateInput;
+use alf::{SessionPath, SessionTime};
+use alyx_client::Endpoint;
+
+/// The largest number of a session.
+const LARGEST: u16 = 999;
+
+/// What [`RegistrationClient::create_new_session`] may be told beside the subject and the root.
+#[derive(Debug, Clone)]
+pub struct NewSessionOptions<'a> {
+    /// The day, or a time on it; today where this is open.
+    pub date: Option<DateInput<'a>>,
+    /// The number of the session; the next one where this is open.
+    pub number: Option<u16>,
+    /// Whether the session is registered, or the folder made only.
+    pub register: bool,
+    /// What the session says on Alyx.
+    pub details: SessionDetails,
+}
+
+impl Default for NewSessionOptions<'_> {
+    fn default() -> Self {
+        Self { date: None, number: None, register: true, details: SessionDetails::default() }
+    }
+}
+
+/// A session that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its eid, where it was registered.
+    pub eid: Option<Uuid>,
+}
+
+/// The number after the largest that is taken (ONE: `next_num_folder`). Pure.
+///
+/// # Errors
+/// [`Error::Invalid`] where there is none left.
+fn next_number(taken: impl Iterator<Item = u16>) -> Result<u16, Error> {
+    match taken.max().unwrap_or(0) + 1 {
+        number if number <= LARGEST => Ok(number),
+        _ => Err(Error::Invalid(
+            "session 999 of that day exists, and no number is larger; take another day".into(),
+        )),
+    }
+}
+
+/// The numbers of the session folders in a day's folder. A missing folder holds none.
+fn numbers_on_disk(day: &Path) -> Result<Vec<u16>, Error> {
+    let entries = match std::fs::read_dir(day) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::reading(day, &error)),
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| Error::reading(day, &e))?.file_name();
+        // A file of such a name is in the way as well.
+        numbers.extend(name.to_str().and_then(parse_number_folder));
+    }
+    Ok(numbers)
+}
+
+/// Makes the next free folder of a day, or that of a given number. Blocks.
+///
+/// Two programs that do this at once get two folders: the folder of the session is made by one of them only.
+fn make_folder(day: &Path, number: Option<u16>, taken_elsewhere: &[u16]) -> Result<PathBuf, Error> {
+    let failed = |path: &Path, e: &io::Error| {
+        let (path, reason) = (path.to_owned(), e.to_string());
+        Error::CannotMake { path, reason }
+    };
+    std::fs::create_dir_all(day).map_err(|e| failed(day, &e))?;
+    loop {
+        let wanted = match number {
+            Some(number) => number,
+            None => next_number(numbers_on_disk(day)?.into_iter().chain(taken_elsewhere.iter().copied()))?,
+        };
+        let folder = day.join(format!("{wanted:03}"));
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number.is_none() => {}
+            Err(error) => return Err(failed(&folder, &error)),
+        }
+    }
+}
+
+impl RegistrationClient {
+    /// Makes the folder of a new session, `<root>/<subject>/<date>/<number>`, and creates the session on Alyx
+    /// (Python: `create_new_session`).
+    ///
+    /// The number is the one after the largest on disk, and, where the session is registered, after the largest
+    /// that Alyx has for that day: a session that another rig made is not taken over.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::{NewSessionOptions, SessionDetails};
+    ///
+    /// let details = SessionDetails { projects: vec!["practice".into()], ..Default::default() };
+    /// let options = NewSessionOptions { date: Some("2024-05-01".into()), details, ..Default::default() };
+    /// let session = client.create_new_session("KS014", &root, &options).await?;
+    /// assert_eq!(session.folder, root.join("KS014/2024-05-01/001"));
+    /// assert!(session.eid.is_some());
+    ///
+    /// let local = NewSessionOptions { register: false, ..options };
+    /// let session = client.create_new_session("KS014", &root, &local).await?;
+    /// assert_eq!((session.folder, session.eid), (root.join("KS014/2024-05-01/002"), None));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an unknown subject; [`Error::Invalid`] for a date that is none, a number that is taken
+    /// on Alyx, or a day without free numbers; [`Error::CannotMake`] for the folder; [`Error::NewSession`] where the
+    /// folder was made and the session could not be registered.
+    pub async fn create_new_session(
+        &self,
+        subject: &str,
+        root: &Path,
+        options: &NewSessionOptions<'_>,
+    ) -> Result<NewSession, Error> {
+        let (day, taken) = self.day_of_new_session(subject, root, options).await?;
+        let number = options.number;
+        let folder = tokio::task::spawn_blocking(move || make_folder(&day, number, &taken))
+            .await
+            .map_err(|e| Error::Internal(format!("making a folder: {e}")))??;
+        if !options.register {
+            return Ok(NewSession { folder, eid: None });
+        }
+        let registered = async {
+            let record = self.create_session(&folder, &options.details).await?;
+            Uuid::try_parse(record.eid()).map_err(|_| Error::Internal(format!("the eid {:?}", record.eid())))
+        };
+        match registered.await {
+            Ok(eid) => Ok(NewSession { folder, eid: Some(eid) }),
+            Err(source) => Err(Error::NewSession { folder, source: Box::new(source) }),
+        }
+    }
+
+    /// The folder that [`create_new_session`](Self::create_new_session) would make now. Nothing is made or created.
+    ///
+    /// # Errors
+    /// As of [`create_new_session`](Self::create_new_session), as far as looking tells; [`Error::CannotMake`] for a
+    /// number whose folder is there.
+    pub async fn plan_new_session(
+        &self,
+        subject: &str,
+        root: &Path,
+        options: &NewSessionOptions<'_>,
+    ) -> Result<PathBuf, Error> {
+        let (day, taken) = self.day_of_new_session(subject, root, options).await?;
+        let on_disk = numbers_on_disk(&day)?;
+        let number = match options.number {
+            Some(number) => number,
+            None => next_number(on_disk.iter().copied().chain(taken))?,
+        };
+        let folder = day.join(format!("{number:03}"));
+        if on_disk.contains(&number) {
+            return Err(Error::CannotMake { path: folder, reason: "it is there already".into() });
+        }
+        Ok(folder)
+    }
+
+    /// The folder of the day of a new session, and the numbers that Alyx has for that day.
+    async fn day_of_new_session(
+        &self,
+        subject: &str,
+        root: &Path,
+        options: &NewSessionOptions<'_>,
+    ) -> Result<(PathBuf, Vec<u16>), Error> {
+        let date = self.session_time(options.date.unwrap_or(DateInput::Now))?.date();
+        if options.number.is_some_and(|number| number > LARGEST) {
+            return Err(Error::Invalid("a session number has three digits at most".into()));
+        }
+        self.check_names(vec![(Endpoint::Subjects, subject.to_owned())]).await?;
+        let day = root.join(subject).join(date.to_string());
+        // Refuses a name or root that would be read otherwise than it is meant, before anything is made.
+        let planned = SessionPath::parse(&day.join("001"))?;
+        options.details.request(&planned, &self.options().zone)?;
+        let mut taken = Vec::new();
+        if options.register {
+            let on_alyx = self.alyx().sessions_of_day(subject, date).await?;
+            taken = on_alyx.iter().filter_map(|s| s.number).filter_map(|n| u16::try_from(n).ok()).collect();
+        }
+        if let Some(number) = options.number.filter(|number| taken.contains(number)) {
+            return Err(Error::Invalid(format!(
+                "session {subject}/{date}/{number:03} is on Alyx already; leave the number open, or register its folder"
+            )));
+        }
+        Ok((day, taken))
+    }
+
+    /// The time that is meant, as naive local time in ISO 8601 (Python: `ensure_ISO8601`).
+    ///
+    /// A day means its midnight, and [`DateInput::Now`] now, in the [zone](super::RegistrationOptions::zone) of the
+    /// client. A time with an offset is converted to naive local time of that zone: Alyx would store it as UTC.
+    ///
+    /// ```
+    /// use alyx_client::{Client, ClientOptions, Credentials};
+    /// use alyx_registration::{RegistrationClient, RegistrationOptions};
+    /// use jiff::{civil::date, tz::{TimeZone, offset}};
+    ///
+    /// let credentials = Credentials::Token { username: None, token: "0123".into() };
+    /// let alyx = Client::new(ClientOptions::new("https://alyx.example.org", credentials)).unwrap();
+    /// let options = RegistrationOptions { zone: TimeZone::fixed(offset(-5)), ..Default::default() };
+    /// let client = RegistrationClient::new(alyx, options);
+    /// assert_eq!(client.ensure_iso8601(date(2024, 5, 1)).unwrap(), "2024-05-01T00:00:00");
+    /// assert_eq!(client.ensure_iso8601("2024-05-02T04:30:00Z").unwrap(), "2024-05-01T23:30:00");
+    /// assert!(client.ensure_iso8601("07/14/21").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a text that is no ISO 8601 date or time.
+    pub fn ensure_iso8601<'a>(&self, date: impl Into<DateInput<'a>>) -> Result<String, Error> {
+        self.session_time(date.into()).map(|time| time.to_iso())
+    }
+
+    fn session_time(&self, date: DateInput<'_>) -> Result<SessionTime, Error> {
+        let zone = &self.options().zone;
+        let now = jiff::Timestamp::now().to_zoned(zone.clone()).datetime();
+        alf::timestamp::ensure_iso8601(date, now, zone).map_err(|e| Error::Invalid(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_number_follows_the_largest() {
+        assert_eq!(next_number([].into_iter()).unwrap(), 1);
+        assert_eq!(next_number([1, 7, 3].into_iter()).unwrap(), 8);
+        assert!(next_number([999].into_iter()).is_err());
+    }
+
+    #[test]
+    fn numbers_taken_on_disk_or_elsewhere_are_passed_over() {
+        let day = tempfile::tempdir().unwrap();
+        assert_eq!(make_folder(&day.path().join("d"), None, &[]).unwrap(), day.path().join("d/001"));
+        assert_eq!(make_folder(&day.path().join("d"), None, &[4]).unwrap(), day.path().join("d/005"));
+        std::fs::write(day.path().join("d/006"), "a file").unwrap();
+        assert_eq!(make_folder(&day.path().join("d"), None, &[]).unwrap(), day.path().join("d/007"));
+    }
+
+    #[test]
+    fn a_number_that_is_given_is_taken_or_refused() {
+        let day = tempfile::tempdir().unwrap();
+        assert_eq!(make_folder(day.path(), Some(12), &[]).unwrap(), day.path().join("012"));
+        assert!(matches!(make_folder(day.path(), Some(12), &[]), Err(Error::CannotMake { .. })));
+    }
+
+    #[test]
+    fn many_at_once_get_a_folder_each() {
+        let day = tempfile::tempdir().unwrap();
+        let made: std::collections::HashSet<PathBuf> = std::thread::scope(|scope| {
+            let makers: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| make_folder(day.path(), None, &[]).unwrap())).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        assert_eq!(made.len(), 16);
+    }
+}

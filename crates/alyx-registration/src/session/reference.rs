@@ -1,0 +1,122 @@
+//! A session reference: how a caller names a session that is on Alyx.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use alf::SessionPath;
+use alyx_client::{SessionRecord, SessionSummary};
+
+/// A session, named by its folder, its address, its eid or its record (Python: what `ONE.to_eid` takes).
+///
+/// ```
+/// use alyx_registration::SessionReference;
+///
+/// let eid = "25153d98-699c-4cf2-a73c-73e0ff6eb985";
+/// let by_eid = SessionReference::parse(eid).unwrap();
+/// assert_eq!(SessionReference::parse(&format!("https://alyx.example.org/sessions/{eid}")).unwrap(), by_eid);
+/// let by_path = SessionReference::parse("/data/KS014/2024-05-01/001/alf").unwrap();
+/// assert_eq!(by_path, SessionReference::Folder("/data/KS014/2024-05-01/001/alf".into()));
+/// assert!(SessionReference::parse("NaN").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionReference {
+    /// The session's folder, or anything inside it.
+    Folder(PathBuf),
+    /// Its UUID.
+    Eid(Uuid),
+}
+
+impl SessionReference {
+    /// Reads an eid, the address of a record, or a path.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is none of these.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        // A path may contain an eid as well; an address may look like a path.
+        let is_address = text.starts_with("http://") || text.starts_with("https://");
+        if !is_address && session_of(Path::new(text)).is_ok() {
+            return Ok(Self::Folder(text.into()));
+        }
+        let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or(text);
+        let eid = if is_address { last } else { text };
+        Uuid::try_parse(eid).map(Self::Eid).map_err(|_| {
+            Error::Invalid(format!(
+                "{text:?} does not name a session; give its folder, its eid, or its address on Alyx"
+            ))
+        })
+    }
+}
+
+impl From<Uuid> for SessionReference {
+    fn from(eid: Uuid) -> Self {
+        Self::Eid(eid)
+    }
+}
+
+impl From<&Path> for SessionReference {
+    fn from(folder: &Path) -> Self {
+        Self::Folder(folder.to_owned())
+    }
+}
+
+impl From<PathBuf> for SessionReference {
+    fn from(folder: PathBuf) -> Self {
+        Self::Folder(folder)
+    }
+}
+
+impl TryFrom<&SessionRecord> for SessionReference {
+    type Error = Error;
+
+    fn try_from(record: &SessionRecord) -> Result<Self, Error> {
+        Self::parse(record.eid())
+    }
+}
+
+impl TryFrom<&SessionSummary> for SessionReference {
+    type Error = Error;
+
+    fn try_from(record: &SessionSummary) -> Result<Self, Error> {
+        Self::parse(record.eid())
+    }
+}
+
+/// The session that a folder is, or is in.
+fn session_of(path: &Path) -> Result<SessionPath, Error> {
+    // As if for a file inside it, so that the session folder itself counts.
+    Ok(SessionPath::containing(&path.join("x"))?.0)
+}
+
+impl RegistrationClient {
+    /// The eid of a session (Python: `ONE.to_eid`). A folder is looked up on Alyx; an eid is taken as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotASession`] for a folder that is none, [`Error::Invalid`] where Alyx has no such session,
+    /// [`Error::Ambiguous`], and those of the request.
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::{SessionDetails, SessionReference};
+    ///
+    /// let folder = root.join("KS014/2024-05-01/001");
+    /// let record = client.create_session(&folder, &SessionDetails::default()).await?;
+    /// let eid = client.to_eid(&SessionReference::from(folder)).await?;
+    /// assert_eq!(eid.to_string(), record.eid());
+    /// # Ok(()) }
+    /// ```
+    pub async fn to_eid(&self, session: &SessionReference) -> Result<Uuid, Error> {
+        let path = match session {
+            SessionReference::Eid(eid) => return Ok(*eid),
+            SessionReference::Folder(folder) => session_of(folder)?,
+        };
+        match self.find_session(&path, path.lab()).await? {
+            Some(found) => Uuid::try_parse(found.eid())
+                .map_err(|_| Error::Internal(format!("session {path} has the eid {:?}", found.eid()))),
+            None => Err(Error::Invalid(format!("session {path} is not on Alyx; create it first"))),
+        }
+    }
+}

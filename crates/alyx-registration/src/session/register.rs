@@ -1,0 +1,310 @@
+//! A session on Alyx: looked up, created only if absent, changed only where the caller said so.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::files::register::{RegisterFilesOptions, RegisteredFiles};
+use crate::session::details::SessionDetails;
+use crate::session::names;
+use alf::SessionPath;
+use alyx_client::{self, Endpoint, SessionRecord, SessionRequest, SessionSearch, SessionSummary};
+
+/// Which files to register with a session (Python: `file_list`).
+#[derive(Debug, Clone, Default)]
+pub enum FilesToRegister {
+    /// Every dataset that `find_files` finds.
+    #[default]
+    All,
+    /// None: the session alone.
+    None,
+    /// These.
+    These(Vec<PathBuf>),
+}
+
+/// A session that is on Alyx.
+#[derive(Debug, Clone)]
+pub(crate) struct Ensured {
+    pub(crate) eid: String,
+    pub(crate) created: bool,
+    /// The record, where a request has brought it.
+    pub(crate) record: Option<SessionRecord>,
+}
+
+/// The one session among those found; `None`: there is none. Pure.
+///
+/// Where the lab is known, a session of another lab belongs to another animal of the same name.
+fn the_one(
+    found: Vec<SessionSummary>,
+    path: &SessionPath,
+    lab: Option<&str>,
+) -> Result<Option<SessionSummary>, Error> {
+    let mut ours: Vec<SessionSummary> =
+        found.into_iter().filter(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab).collect();
+    if ours.len() > 1 {
+        let eids = ours.iter().map(|s| s.eid().to_owned()).collect();
+        return Err(Error::Ambiguous { session: path.to_string(), eids });
+    }
+    Ok(ours.pop())
+}
+
+/// The `json` field with the caller's keys put in. Pure.
+///
+/// # Errors
+/// [`Error::Invalid`] where another program stored something that is no object: it would be lost.
+fn merged(
+    current: &Value,
+    more: &Map<String, Value>,
+    path: &SessionPath,
+) -> Result<Map<String, Value>, Error> {
+    let mut merged = match current {
+        Value::Null => Map::new(),
+        Value::Object(fields) => fields.clone(),
+        other => {
+            return Err(Error::Invalid(format!(
+                "session {path}: its json on Alyx is not an object ({other}) and is not overwritten; mend it on Alyx"
+            )));
+        }
+    };
+    merged.extend(more.clone());
+    Ok(merged)
+}
+
+impl RegistrationClient {
+    /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and changes what `details`
+    /// say where it is there. `defaults` count only for a session that is created. `extra` names are checked along
+    /// with those that the request mentions, so that all that is missing is told at once.
+    pub(crate) async fn ensure_session(
+        &self,
+        path: &SessionPath,
+        details: &SessionDetails,
+        defaults: &SessionDetails,
+        extra: Vec<(Endpoint, String)>,
+    ) -> Result<Ensured, Error> {
+        let creation = self.creation_of(path, details, defaults).await?;
+        let change = details.request(path, &self.options().zone)?;
+        let lab = details.lab.as_deref().or(path.lab());
+        let mut turn = self.creations().turn(path).await;
+        let mut told = false;
+        let found = loop {
+            let found = self.find_session(path, lab).await?;
+            let open = self.creation_open(path, &mut turn).await;
+            if found.is_some() || open.is_zero() {
+                break found;
+            }
+            if !told {
+                let at_most = self.alyx().request_timeout();
+                tracing::info!(
+                    session = %path,
+                    "a creation was sent before and its answer never came: it is looked for, at most {} s, before another one is sent",
+                    at_most.as_secs()
+                );
+                told = true;
+            }
+            tokio::time::sleep(open).await;
+        };
+        match found {
+            None => {
+                self.check_names([names::mentioned(&creation), extra].concat()).await?;
+                let record = self.create(path, creation, turn).await.inspect_err(|e| {
+                    if let Error::Alyx(e) = e {
+                        self.doubt_names(e);
+                    }
+                })?;
+                Ok(Ensured { eid: record.eid().to_owned(), created: true, record: Some(record) })
+            }
+            Some(summary) => {
+                let eid = summary.eid().to_owned();
+                self.creation_found(path, turn).await;
+                self.check_names([names::mentioned(&change), extra].concat()).await?;
+                let record = self.change_session(path, &eid, change).await?;
+                Ok(Ensured { eid, created: false, record })
+            }
+        }
+    }
+
+    /// The session of a path on Alyx, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] where there are several.
+    pub(crate) async fn find_session(
+        &self,
+        path: &SessionPath,
+        lab: Option<&str>,
+    ) -> Result<Option<SessionSummary>, Error> {
+        let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
+        the_one(self.alyx().sessions(&search).await?, path, lab)
+    }
+
+    /// The request that creates the session. A default lab stands back behind the path's; a given one that differs
+    /// is an error.
+    pub(crate) async fn creation_of(
+        &self,
+        path: &SessionPath,
+        details: &SessionDetails,
+        defaults: &SessionDetails,
+    ) -> Result<SessionRequest, Error> {
+        let mut all = details.or(defaults);
+        if details.lab.is_none() && path.lab().is_some() {
+            all.lab = None;
+        }
+        all.creation(path, self.alyx().username().await?, &self.options().zone)
+    }
+
+    /// Changes what the caller gave, and nothing else.
+    async fn change_session(
+        &self,
+        path: &SessionPath,
+        eid: &str,
+        mut change: SessionRequest,
+    ) -> Result<Option<SessionRecord>, Error> {
+        if change == SessionRequest::default() {
+            return Ok(None);
+        }
+        if let Some(more) = &change.json {
+            let current = self.alyx().session(eid).await?;
+            change.json = Some(merged(&current.json, more, path)?);
+        }
+        self.alyx()
+            .update_session(eid, &change)
+            .await
+            .inspect_err(|e| self.doubt_names(e))
+            .map(Some)
+            .map_err(Error::from)
+    }
+
+    /// A refusal may mean that a name has been deleted since it was seen.
+    fn doubt_names(&self, error: &alyx_client::Error) {
+        if matches!(error, alyx_client::Error::Refused { .. } | alyx_client::Error::NotFound { .. }) {
+            self.known_names().forget_all();
+        }
+    }
+
+    /// Creates a session on Alyx, or changes the one that is there, and registers its files (Python:
+    /// `register_session`).
+    ///
+    /// The subject, day, number and lab come from the path. On a session that exists only what `details` give is
+    /// changed, and `json` is merged; users and start of a session are never reset. A session that is created without
+    /// a `start_time` starts at midnight, and belongs to the user who is logged in.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::{FilesToRegister, RegisterFilesOptions, SessionDetails};
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// std::fs::create_dir_all(&session)?;
+    /// std::fs::write(session.join("wheel.position.npy"), "")?;
+    /// let details = SessionDetails {
+    ///     start_time: Some("2024-05-01T10:36:10".into()),
+    ///     procedures: vec!["Behavior training/tasks".into()],
+    ///     ..Default::default()
+    /// };
+    /// let options = RegisterFilesOptions::default();
+    /// let (record, files) = client.register_session(&session, &details, &FilesToRegister::All, &options).await?;
+    /// assert_eq!((record.number, record.start_time.as_str()), (Some(1), "2024-05-01T10:36:10"));
+    /// assert_eq!(files.unwrap().records.len(), 1);
+    ///
+    /// let more = SessionDetails { n_trials: Some(512), ..Default::default() };
+    /// let (record, _) = client.register_session(&session, &more, &FilesToRegister::None, &options).await?;
+    /// assert_eq!((&record.other["n_trials"], record.start_time.as_str()), (&512.into(), "2024-05-01T10:36:10"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotASession`] for a folder that is none, [`Error::Missing`] with all names that Alyx does not know,
+    /// [`Error::Ambiguous`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
+    pub async fn register_session(
+        &self,
+        folder: &Path,
+        details: &SessionDetails,
+        files: &FilesToRegister,
+        options: &RegisterFilesOptions,
+    ) -> Result<(SessionRecord, Option<RegisteredFiles>), Error> {
+        let path = SessionPath::parse(folder)?;
+        let ensured = self.ensure_session(&path, details, &SessionDetails::default(), Vec::new()).await?;
+        let record = match &ensured.record {
+            Some(record) => record.clone(),
+            None => self.alyx().session(&ensured.eid).await?,
+        };
+        let registered = match files {
+            FilesToRegister::None => None,
+            FilesToRegister::All => {
+                let found = self.find_files(folder).await?;
+                let paths: Vec<PathBuf> = found.files.into_iter().map(|f| f.path).collect();
+                let mut registered = self.register_files_of(&paths, options, Some((&path, &ensured))).await?;
+                registered.left_out.extend(found.left_out);
+                Some(registered)
+            }
+            FilesToRegister::These(paths) => {
+                Some(self.register_files_of(paths, options, Some((&path, &ensured))).await?)
+            }
+        };
+        Ok((record, registered))
+    }
+
+    /// Creates a session on Alyx, or changes the one that is there, without files (Python: `create_session`).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::SessionDetails;
+    ///
+    /// let session = root.join("KS014/2024-05-01/001");
+    /// let record = client.create_session(&session, &SessionDetails::default()).await?;
+    /// assert_eq!((record.subject.as_str(), record.lab.as_deref()), ("KS014", Some("cortexlab")));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`RegistrationClient::register_session`].
+    pub async fn create_session(
+        &self,
+        folder: &Path,
+        details: &SessionDetails,
+    ) -> Result<SessionRecord, Error> {
+        let options = RegisterFilesOptions::default();
+        Ok(self.register_session(folder, details, &FilesToRegister::None, &options).await?.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn path() -> SessionPath {
+        SessionPath::parse(Path::new("/data/cortexlab/Subjects/KS014/2024-05-01/001")).unwrap()
+    }
+
+    fn summary(eid: &str, lab: Option<&str>) -> SessionSummary {
+        serde_json::from_value(json!({"id": eid, "subject": "KS014", "start_time": "2024-05-01T10:00:00", "number": 1, "lab": lab}))
+            .unwrap()
+    }
+
+    #[test]
+    fn two_candidates_are_never_guessed_at() {
+        let two = vec![summary("a", Some("cortexlab")), summary("b", Some("cortexlab"))];
+        let Err(Error::Ambiguous { eids, .. }) = the_one(two, &path(), Some("cortexlab")) else {
+            panic!("guessed")
+        };
+        assert_eq!(eids, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_session_of_another_lab_is_of_another_animal() {
+        let other = vec![summary("a", Some("mainenlab")), summary("b", Some("cortexlab"))];
+        assert_eq!(the_one(other, &path(), Some("cortexlab")).unwrap().unwrap().eid(), "b");
+        assert!(the_one(vec![summary("a", Some("mainenlab"))], &path(), None).unwrap().is_some());
+    }
+
+    #[test]
+    fn json_is_merged_and_never_overwritten_where_it_is_no_object() {
+        let more = json!({"b": 2}).as_object().unwrap().clone();
+        assert_eq!(Value::Object(merged(&json!({"a": 1}), &more, &path()).unwrap()), json!({"a": 1, "b": 2}));
+        assert_eq!(Value::Object(merged(&Value::Null, &more, &path()).unwrap()), json!({"b": 2}));
+        assert!(merged(&json!("{\"a\": 1}"), &more, &path()).is_err());
+    }
+}

@@ -1,0 +1,205 @@
+//! The strings behind the sandbox: what it was asked, what it holds, what is to go wrong next.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::faults::{Fault, FaultRule, Faults};
+use crate::filters::Where;
+use crate::routes::Server;
+use crate::seed::{SeedSubject, SeedUser};
+use crate::store::Store;
+
+/// So many requests are remembered; older ones are forgotten.
+const MOST_SEEN: usize = 10_000;
+/// Bodies longer than this (bytes of JSON) are not remembered.
+pub(super) const LONGEST_BODY: usize = 256 * 1024;
+/// The tag that [`Control::protect_dataset`] gives.
+const PROTECTING_TAG: &str = "sandbox_protected";
+
+/// A request that the sandbox has had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestSeen {
+    /// `GET`, `POST` …
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The query as it was sent, without the question mark.
+    pub query: String,
+    /// The status of the answer; 0 where the sandbox never answered (a fault cut the connection or let it hang).
+    pub status: u16,
+    /// The body, if it was JSON or a form and not very long. A login's is never kept.
+    pub body: Option<Value>,
+}
+
+pub(super) struct Shared {
+    pub server: Mutex<Server>,
+    seen: Mutex<(usize, VecDeque<RequestSeen>)>,
+    arrived: Notify,
+    faults: Mutex<Faults>,
+    pub base: OnceLock<String>,
+}
+
+/// Looks into a sandbox and pulls its strings, whether it is running or not yet. Cheap to clone.
+///
+/// The methods that write answer whether they could.
+#[derive(Clone)]
+pub struct Control {
+    pub(super) shared: Arc<Shared>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere is that test's failure, not a reason for a second one here.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Control {
+    pub(super) fn new(server: Server) -> Control {
+        let shared = Shared {
+            server: Mutex::new(server),
+            seen: Mutex::default(),
+            arrived: Notify::new(),
+            faults: Mutex::default(),
+            base: OnceLock::new(),
+        };
+        Control { shared: Arc::new(shared) }
+    }
+
+    /// The requests since the start or the last [`clear_requests`](Self::clear_requests), at most the last 10,000.
+    pub fn requests(&self) -> Vec<RequestSeen> {
+        lock(&self.shared.seen).1.iter().cloned().collect()
+    }
+
+    /// How many requests there were, remembered or not.
+    pub fn count_requests(&self) -> usize {
+        lock(&self.shared.seen).0
+    }
+
+    /// Forgets the requests.
+    pub fn clear_requests(&self) {
+        *lock(&self.shared.seen) = Default::default();
+    }
+
+    /// Waits until a request has come for which the test is true. Those already remembered count.
+    ///
+    /// The test must not call this `Control`: it runs while the list of requests is held.
+    pub async fn wait_for(&self, mut test: impl FnMut(&RequestSeen) -> bool) -> RequestSeen {
+        loop {
+            let arrived = self.shared.arrived.notified();
+            tokio::pin!(arrived);
+            // Registered before looking: a request that comes in between wakes us.
+            arrived.as_mut().enable();
+            if let Some(seen) = lock(&self.shared.seen).1.iter().find(|seen| test(seen)) {
+                return seen.clone();
+            }
+            arrived.await;
+        }
+    }
+
+    pub(super) fn record(&self, seen: RequestSeen) {
+        let mut held = lock(&self.shared.seen);
+        held.0 += 1;
+        held.1.push_back(seen);
+        if held.1.len() > MOST_SEEN {
+            held.1.pop_front();
+        }
+        drop(held);
+        self.shared.arrived.notify_waiters();
+    }
+
+    /// The next request of any kind meets this fault.
+    pub fn fail_next(&self, fault: Fault) {
+        self.add_fault(FaultRule { method: None, path_prefix: String::new(), times: 1, fault });
+    }
+
+    /// Requests that fit the rule meet its fault. Of several rules that fit, the first given is played first.
+    pub fn add_fault(&self, rule: FaultRule) {
+        lock(&self.shared.faults).add(rule);
+    }
+
+    /// Drops every fault that is still to come.
+    pub fn clear_faults(&self) {
+        lock(&self.shared.faults).clear();
+    }
+
+    pub(super) fn take_fault(&self, method: &str, path: &str) -> Option<Fault> {
+        lock(&self.shared.faults).take(method, path)
+    }
+
+    /// Kills every token, as an expiry does. The next login makes new ones.
+    pub fn invalidate_tokens(&self) -> bool {
+        self.write(|store| store.forget_tokens())
+    }
+
+    /// Adds a subject of a lab, with `test_user` in charge.
+    pub fn add_subject(&self, nickname: &str, lab: &str) -> bool {
+        let subject = SeedSubject {
+            nickname: nickname.to_owned(),
+            lab: lab.to_owned(),
+            responsible_user: Some("test_user".to_owned()),
+            birth_date: None,
+        };
+        self.write(|store| store.plant_subject(&subject))
+    }
+
+    /// Adds a user, or gives one a new password.
+    pub fn add_user(&self, username: &str, password: &str) -> bool {
+        let user = SeedUser {
+            username: username.to_owned(),
+            password: password.to_owned(),
+            email: String::new(),
+            superuser: false,
+            labs: Vec::new(),
+        };
+        self.write(|store| store.plant_user(&user))
+    }
+
+    /// Protects a dataset, by id, with the tag `sandbox_protected`. False if there is no such dataset.
+    pub fn protect_dataset(&self, id: &str) -> bool {
+        let known = self.read(|store| store.exists("datasets", id)) == Some(true);
+        known
+            && self.write(|store| {
+                store.plant_member("tags", PROTECTING_TAG, json!({"protected": true}))?;
+                store.tag_dataset(id, &[PROTECTING_TAG])
+            })
+    }
+
+    /// Every session in full, in the order of creation, straight from the store.
+    pub fn sessions(&self) -> Vec<Value> {
+        let base = self.base();
+        let all = self.read(|store| {
+            let ids = store.session_ids()?;
+            ids.iter().map(|id| store.session(id, &base)).collect::<rusqlite::Result<Vec<_>>>()
+        });
+        all.unwrap_or_default().into_iter().flatten().collect()
+    }
+
+    /// Every dataset, by id, as a list of Alyx shows it, straight from the store.
+    pub fn datasets(&self) -> Vec<Value> {
+        let base = self.base();
+        let all = (u64::MAX >> 1, 0);
+        self.read(|store| store.datasets(&Where::default(), all, &base)).unwrap_or_default()
+    }
+
+    fn base(&self) -> String {
+        self.shared.base.get().cloned().unwrap_or_else(|| "http://sandbox".to_owned())
+    }
+
+    fn read<T>(&self, job: impl FnOnce(&Store) -> rusqlite::Result<T>) -> Option<T> {
+        let outcome = job(&lock(&self.shared.server).store);
+        outcome.inspect_err(|error| tracing::error!(%error, "the sandbox's store failed")).ok()
+    }
+
+    fn write(&self, job: impl FnOnce(&mut Store) -> rusqlite::Result<()>) -> bool {
+        let outcome = lock(&self.shared.server).store.work(|store| Ok(job(store)?));
+        match outcome {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(?error, "the sandbox's store failed");
+                false
+            }
+        }
+    }
+}

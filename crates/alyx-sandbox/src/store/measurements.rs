@@ -1,0 +1,78 @@
+//! Weighings and water administrations.
+
+use serde_json::{Map, Value, json};
+
+use crate::filters::Where;
+use crate::store::{Store, plain, t};
+
+impl Store {
+    pub fn measurement_count(&self, table: &str, filter: &Where) -> rusqlite::Result<u64> {
+        self.count(&format!("SELECT count(*) FROM {table} m{}", filter.sql()), &filter.values)
+    }
+
+    /// Measurements in the order of creation, as Alyx shows them. The table is ours: `weighing` or `water`.
+    pub fn measurements(
+        &self,
+        table: &str,
+        filter: &Where,
+        (limit, offset): (u64, u64),
+        base: &str,
+    ) -> rusqlite::Result<Vec<Value>> {
+        let sql =
+            format!("SELECT m.* FROM {table} m{} ORDER BY m.seq LIMIT {limit} OFFSET {offset}", filter.sql());
+        let water = table == "water";
+        self.rows(&sql, &filter.values, |row| {
+            let id: String = row.get("id")?;
+            let mut out = Map::new();
+            let columns: &[&str] = if water {
+                &["subject", "date_time", "water_administered", "water_type", "user"]
+            } else {
+                &["subject", "date_time", "weight", "user"]
+            };
+            for column in columns {
+                out.insert((*column).into(), plain(row, column)?);
+            }
+            let endpoint = if water { "water-administrations" } else { "weighings" };
+            out.insert("url".into(), format!("{base}/{endpoint}/{id}").into());
+            if water {
+                out.insert("session".into(), plain(row, "session")?);
+                out.insert("adlib".into(), row.get::<_, bool>("adlib")?.into());
+            }
+            Ok(Value::Object(out))
+        })
+    }
+
+    pub fn measurement(&self, table: &str, id: &str, base: &str) -> rusqlite::Result<Option<Value>> {
+        let mut filter = Where::default();
+        filter.and("m.id = ?", [t(id)]);
+        Ok(self.measurements(table, &filter, (1, 0), base)?.pop())
+    }
+
+    pub fn insert_measurement(&self, table: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
+        self.insert(table, columns)
+    }
+
+    pub fn update_measurement(
+        &self,
+        table: &str,
+        id: &str,
+        columns: &Map<String, Value>,
+    ) -> rusqlite::Result<()> {
+        self.set(table, id, columns)
+    }
+
+    pub fn delete_measurement(&self, table: &str, id: &str) -> rusqlite::Result<()> {
+        self.run(&format!("DELETE FROM {table} WHERE id = ?"), &[t(id)]).map(drop)
+    }
+
+    /// A session's water, as the session shows it.
+    pub(super) fn session_water(&self, session: &str) -> rusqlite::Result<Vec<Value>> {
+        let sql = "SELECT id, water_type, water_administered FROM water WHERE session = ? ORDER BY seq";
+        self.rows(sql, &[t(session)], |row| {
+            Ok(json!({
+                "id": plain(row, "id")?, "name": "", "water_type": plain(row, "water_type")?,
+                "water_administered": plain(row, "water_administered")?,
+            }))
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Records of the plain kinds, and logins.
+
+use rusqlite::types::Value as Sql;
+use serde_json::{Map, Value};
+
+use crate::kinds::Kind;
+use crate::names::TypePattern;
+use crate::store::{Store, t};
+
+impl Store {
+    pub fn member_exists(&self, kind: &str, name: &str) -> rusqlite::Result<bool> {
+        self.conn.prepare_cached("SELECT 1 FROM member WHERE kind = ? AND name = ?")?.exists([kind, name])
+    }
+
+    /// A record of a plain kind.
+    pub fn member(&self, kind: &str, name: &str) -> rusqlite::Result<Option<Map<String, Value>>> {
+        self.row("SELECT record FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)], record)
+    }
+
+    /// The records of a kind whose fields have these values, and how many there are in all.
+    pub fn members(
+        &self,
+        kind: &Kind,
+        filters: &[(&str, String)],
+        page: Option<(u64, u64)>,
+    ) -> rusqlite::Result<(u64, Vec<Map<String, Value>>)> {
+        let mut sql = String::from(" FROM member WHERE kind = ?");
+        let mut values = vec![t(kind.endpoint)];
+        for (field, value) in filters {
+            let truth = match value.to_lowercase().as_str() {
+                "true" => Some("1"),
+                "false" => Some("0"),
+                _ => None,
+            };
+            sql.push_str(&format!(" AND CAST(json_extract(record, '$.{field}') AS TEXT) = ?"));
+            values.push(t(truth.unwrap_or(value)));
+        }
+        let count = self.count(&format!("SELECT count(*){sql}"), &values)?;
+        let Some((limit, offset)) = page else { return Ok((count, Vec::new())) };
+        let order = if kind.by_name { "name" } else { "seq" };
+        values.extend([limit, offset].map(|n| Sql::Integer(i64::try_from(n).unwrap_or(i64::MAX))));
+        let sql = format!("SELECT record{sql} ORDER BY {order} LIMIT ? OFFSET ?");
+        Ok((count, self.rows(&sql, &values, record)?))
+    }
+
+    /// Adds or replaces a record.
+    pub fn put_member(
+        &mut self,
+        kind: &str,
+        name: &str,
+        record: &Map<String, Value>,
+    ) -> rusqlite::Result<()> {
+        (self.types, self.formats) = (None, None);
+        self.run(
+            "INSERT INTO member (kind, name, record) VALUES (?, ?, ?) \
+             ON CONFLICT (kind, name) DO UPDATE SET record = excluded.record",
+            &[t(kind), t(name), Sql::Text(Value::Object(record.clone()).to_string())],
+        )
+        .map(drop)
+    }
+
+    pub fn delete_member(&mut self, kind: &str, name: &str) -> rusqlite::Result<()> {
+        (self.types, self.formats) = (None, None);
+        match kind {
+            "tags" => self.run("DELETE FROM dataset_tag WHERE tag = ?", &[t(name)])?,
+            "revisions" => self.run("UPDATE dataset SET revision = NULL WHERE revision = ?", &[t(name)])?,
+            "users" => self.run("DELETE FROM login WHERE username = ?", &[t(name)])?,
+            _ => 0,
+        };
+        self.run("DELETE FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)]).map(drop)
+    }
+
+    /// The names of the subjects that a user is in charge of.
+    pub fn subjects_of(&self, user: &str) -> rusqlite::Result<Vec<Value>> {
+        let sql = "SELECT nickname FROM subject WHERE responsible_user = ? ORDER BY seq";
+        self.rows(sql, &[t(user)], |r| Ok(Value::String(r.get(0)?)))
+    }
+
+    /// The patterns of every dataset type.
+    pub fn type_patterns(&mut self) -> rusqlite::Result<&[TypePattern]> {
+        let types = match self.types.take() {
+            Some(types) => types,
+            None => {
+                let sql = "SELECT name, coalesce(json_extract(record, '$.filename_pattern'), '') \
+                           FROM member WHERE kind = 'dataset-types' ORDER BY name";
+                self.rows(sql, &[], |r| Ok(TypePattern::new(r.get(0)?, &r.get::<_, String>(1)?)))?
+            }
+        };
+        Ok(self.types.insert(types))
+    }
+
+    /// The names of the data formats with a file extension.
+    pub fn formats_with(&mut self, extension: &str) -> rusqlite::Result<Vec<&str>> {
+        let formats = match self.formats.take() {
+            Some(formats) => formats,
+            None => {
+                let sql = "SELECT name, coalesce(json_extract(record, '$.file_extension'), '') \
+                           FROM member WHERE kind = 'data-formats' ORDER BY name";
+                self.rows(sql, &[], |r| Ok((r.get(0)?, r.get(1)?)))?
+            }
+        };
+        let formats: &Vec<(String, String)> = self.formats.insert(formats);
+        Ok(formats.iter().filter(|(_, e)| e == extension).map(|(name, _)| name.as_str()).collect())
+    }
+
+    /// The names of the repositories on a host.
+    pub fn repositories_on(&self, hostname: &str) -> rusqlite::Result<Vec<String>> {
+        let sql = "SELECT name FROM member WHERE kind = 'data-repository' \
+                   AND json_extract(record, '$.hostname') = ? ORDER BY name";
+        self.rows(sql, &[t(hostname)], |r| r.get(0))
+    }
+
+    /// The token of a user whose password is right; made at the first login, the same ever after.
+    pub fn log_in(&self, username: &str, password: &str) -> rusqlite::Result<Option<String>> {
+        let known = self.row(
+            "SELECT token FROM login WHERE username = ? AND password = ?",
+            &[t(username), t(password)],
+            |r| r.get::<_, Option<String>>(0),
+        )?;
+        match known {
+            None => Ok(None),
+            Some(Some(token)) => Ok(Some(token)),
+            Some(None) => {
+                let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+                let token = token[..40].to_owned();
+                self.run("UPDATE login SET token = ? WHERE username = ?", &[t(&token), t(username)])?;
+                Ok(Some(token))
+            }
+        }
+    }
+
+    pub fn user_of_token(&self, token: &str) -> rusqlite::Result<Option<String>> {
+        self.row("SELECT username FROM login WHERE token = ?", &[t(token)], |r| r.get(0))
+    }
+
+    pub fn forget_tokens(&self) -> rusqlite::Result<()> {
+        self.run("UPDATE login SET token = NULL", &[]).map(drop)
+    }
+
+    pub fn put_login(&self, username: &str, password: &str) -> rusqlite::Result<()> {
+        self.run(
+            "INSERT INTO login (username, password) VALUES (?, ?) \
+             ON CONFLICT (username) DO UPDATE SET password = excluded.password",
+            &[t(username), t(password)],
+        )
+        .map(drop)
+    }
+}
+
+fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<Map<String, Value>> {
+    let text: String = row.get(0)?;
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}

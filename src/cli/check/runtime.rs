@@ -1,0 +1,117 @@
+//! The part of `check` that is about what runs: the ledger, a daemon, its page, and whoever else is at work.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cli::check::row::Row;
+use crate::cli::exit::Exit;
+use crate::config::Config;
+use crate::daemon::outside::control::{Answer, Request, ask};
+use crate::daemon::status::DaemonStatus;
+use crate::daemon::tree::lock::{root_in_use, state_in_use};
+use crate::humanize;
+use crate::ledger::Ledger;
+
+/// The ledger, the daemon, its page, and whoever else is at work. Blocks.
+pub(super) fn rows(config: &Config) -> Vec<Row> {
+    let ledger = match Ledger::look(&config.state_dir) {
+        Ok(None) => Row::ok("ledger", "none yet"),
+        Ok(Some(size)) => Row::ok("ledger", humanize::bytes(size)),
+        Err(trouble) => Row::warning("ledger", trouble, ""),
+    };
+    let mut is_running = false;
+    let daemon = match ask(&config.state_dir, &Request::Status) {
+        Ok(Some(Answer::Status(status))) => match status.daemon {
+            Some(daemon) => {
+                is_running = true;
+                running(&daemon, config, Timestamp::now())
+            }
+            None => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
+        },
+        Ok(Some(_)) => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
+        Ok(None) => not_running(config),
+        Err(reason) => Row::warning("daemon", reason, ""),
+    };
+    let page = config.http.listen.map(|address| page(address, is_running));
+    [Some(ledger), Some(daemon), page].into_iter().flatten().collect()
+}
+
+fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
+    let found = format!(
+        "running for {} (process {}, version {})",
+        humanize::ago(daemon.since, now),
+        daemon.pid,
+        daemon.version
+    );
+    let ours = env!("CARGO_PKG_VERSION");
+    if daemon.version != ours {
+        let told = format!("{found}; this program is version {ours}");
+        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
+    }
+    if daemon.alyx.trim_end_matches('/') != config.alyx.url.as_str().trim_end_matches('/') {
+        let told = format!("{found}, for {}, and not as this configuration says", daemon.alyx);
+        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
+    }
+    Row::ok("daemon", found)
+}
+
+/// Without a daemon of this state folder, somebody else may be at work on the data.
+fn not_running(config: &Config) -> Row {
+    let taken = |what: &Path| {
+        Row::problem(
+            "daemon",
+            Exit::Io,
+            format!("another alyx-registrar is at work on {}", what.display()),
+            "stop that one first (systemctl stop alyx-registrar), or leave the flags to it",
+        )
+    };
+    if state_in_use(&config.state_dir) {
+        return taken(&config.state_dir);
+    }
+    let at = config.data_roots.iter().find_map(|root| root_in_use(&root.path));
+    at.map_or_else(|| Row::ok("daemon", "not running"), |at| taken(&at))
+}
+
+/// Whether the page is there, or could be.
+fn page(address: SocketAddr, is_running: bool) -> Row {
+    const CHECK: &str = "page";
+    let found = format!("http://{address}/");
+    if is_running {
+        return match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+            Ok(_) => Row::ok(CHECK, found),
+            Err(error) => Row::warning(
+                CHECK,
+                format!("{found} does not answer ({error})"),
+                "see what the daemon says of http.listen: journalctl -u alyx-registrar",
+            ),
+        };
+    }
+    match TcpListener::bind(address) {
+        Ok(_) => Row::ok(CHECK, format!("{found}, when the daemon runs")),
+        Err(error) => Row::warning(
+            CHECK,
+            format!("{address} cannot be listened on ({error})"),
+            "choose another address or port for http.listen",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::row::State;
+
+    #[test]
+    fn a_page_is_there_or_could_be_or_its_place_is_taken() {
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = taken.local_addr().unwrap();
+        assert_eq!(page(address, true).state, State::Ok);
+        assert_eq!(page(address, false).state, State::Warning);
+        drop(taken);
+        assert_eq!(page(address, true).state, State::Warning);
+        assert!(page(address, false).found.contains("when the daemon runs"));
+    }
+}

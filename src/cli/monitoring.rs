@@ -1,0 +1,100 @@
+//! The onlookers: who looks on while the daemon works, the status page and the alerts. The daemon does not know them,
+//! and works as well without.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::alerts;
+use crate::alerts::Reader;
+use crate::config::{Config, WebhookKind};
+use crate::daemon::{Asker, Report};
+use crate::web;
+use crate::web::Metrics;
+use alyx_client::Observer;
+use alyx_registration::RegistrationClient;
+
+/// Who looks on.
+#[derive(Debug)]
+pub(super) struct Onlookers {
+    /// Counted only where somebody can see it.
+    metrics: Option<Arc<Metrics>>,
+    tasks: TaskTracker,
+}
+
+impl Onlookers {
+    /// Those whom the configuration wants. They do not look yet.
+    pub(super) fn new(config: &Config) -> Self {
+        Self { metrics: config.http.listen.map(|_| Arc::default()), tasks: TaskTracker::new() }
+    }
+
+    /// Whoever counts the requests.
+    pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
+        self.metrics.clone().map(|metrics| -> Arc<dyn Observer> { metrics })
+    }
+
+    /// They begin to look. Returns where the daemon is to report, if somebody wants to hear it.
+    pub(super) fn start(
+        &self,
+        config: &Config,
+        client: &RegistrationClient,
+        asker: Asker,
+        shutdown: CancellationToken,
+    ) -> Option<mpsc::UnboundedSender<Report>> {
+        if let Some(options) = alerts(config) {
+            self.tasks.spawn(alerts::send(options, asker.clone(), shutdown.clone()));
+        }
+        let (listen, metrics) = (config.http.listen?, self.metrics.clone()?);
+        let options = web::Options {
+            listen,
+            state_dir: config.state_dir.clone(),
+            zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
+        };
+        let (reports_in, reports) = mpsc::unbounded_channel();
+        self.tasks.spawn(Arc::clone(&metrics).count(reports));
+        let sources = web::Sources { asker, client: client.clone(), metrics };
+        self.tasks.spawn(web::serve(options, sources, shutdown));
+        Some(reports_in)
+    }
+
+    /// Waits until they have gone: the daemon has ended.
+    pub(super) async fn gone(self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// What the alerts need, if somebody is to be told. What is wrong with the address is told now, not with the first alert.
+fn alerts(config: &Config) -> Option<alerts::Options> {
+    let webhook = config.alerts.webhook.clone()?;
+    let wrong = match webhook.load() {
+        Ok(loaded) => {
+            for warning in loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            None
+        }
+        Err(error) => {
+            tracing::error!("no alert can be sent: {error}");
+            Some(error.to_string())
+        }
+    };
+    Some(alerts::Options {
+        wrong,
+        address: Arc::new(move || match webhook.load() {
+            Ok(loaded) => Ok(loaded.address),
+            Err(error) => Err(error.to_string()),
+        }),
+        reader: match config.alerts.kind {
+            WebhookKind::Slack => Reader::Slack,
+            WebhookKind::Teams => Reader::Teams,
+            WebhookKind::Json => Reader::Json,
+        },
+        away_after: config.alerts.away_after,
+        every: config.alerts.every,
+        ca_file: config.alyx.ca_file.clone(),
+    })
+}

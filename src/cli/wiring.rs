@@ -1,0 +1,311 @@
+//! From the configuration to the options of every layer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use md5::{Digest, Md5};
+
+use crate::cli::args::ConfigArgs;
+use crate::cli::exit::Exit;
+use crate::cli::logging;
+use crate::cli::logging::LogOptions;
+use crate::cli::reload::Origin;
+use crate::cli::{complain, complain_of};
+use crate::config::{Config, CredentialSource as ConfiguredSource, Environment, WatchMode};
+use crate::daemon;
+use crate::daemon::run_loop::credentials::CredentialSource;
+use crate::daemon::tree::layout;
+use crate::daemon::watch;
+use alyx_client::backoff::Backoff;
+use alyx_client::{self, Credentials};
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::{
+    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+};
+
+/// Reads the configuration that the command line names, and starts logging as it says.
+pub(super) fn configuration(args: &ConfigArgs) -> Result<Config, Exit> {
+    configuration_and_origin(args).map(|(config, _)| config)
+}
+
+/// As [`configuration`], with the place from which it can be read again.
+pub(super) fn configuration_and_origin(args: &ConfigArgs) -> Result<(Config, Origin), Exit> {
+    let here = std::env::current_dir().map_err(|error| {
+        complain(format_args!("the working folder cannot be found: {error}"));
+        Exit::Io
+    })?;
+    let origin = Origin::of(args, &here);
+    let config = origin.load().map_err(|errors| complain_of(&errors))?;
+    start_log(&config)?;
+    Ok((config, origin))
+}
+
+/// Starts logging as the configuration says, and tells what it thinks unwise.
+pub(super) fn start_log(config: &Config) -> Result<(), Exit> {
+    logging::init(&LogOptions { level: config.log.level, format: config.log.format }).map_err(|error| {
+        complain(error);
+        Exit::Config
+    })?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+/// Reads the password or token.
+pub(super) fn credentials(config: &Config) -> Result<Credentials, Exit> {
+    match config.alyx.credentials.load(config.alyx.username.as_deref()) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(loaded.credentials)
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            Err(Exit::Refused)
+        }
+    }
+}
+
+/// The registration client that the configuration describes. Nothing is sent. Its token is kept in the state folder.
+pub(super) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
+    observed_client(config, credentials, None)
+}
+
+/// As [`client`]; somebody hears of every request.
+pub(super) fn observed_client(
+    config: &Config,
+    credentials: Credentials,
+    observer: Option<Arc<dyn alyx_client::Observer>>,
+) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, token_folder(&config.state_dir), observer)
+}
+
+/// As [`client`], but nothing is written anywhere.
+pub(super) fn client_that_only_looks(
+    config: &Config,
+    credentials: Credentials,
+) -> Result<RegistrationClient, Exit> {
+    client_that_keeps(config, credentials, None, None)
+}
+
+fn client_that_keeps(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+    observer: Option<Arc<dyn alyx_client::Observer>>,
+) -> Result<RegistrationClient, Exit> {
+    registration_client(config, credentials, token_folder, observer).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Config
+    })
+}
+
+/// The registration client of a configuration. Nothing is sent, and nothing is told.
+pub(super) fn registration_client(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+    observer: Option<Arc<dyn alyx_client::Observer>>,
+) -> Result<RegistrationClient, alyx_client::Error> {
+    let alyx = alyx_client::Client::new(client_options(config, credentials, token_folder, observer))?;
+    Ok(RegistrationClient::new(alyx, registration_options(config)))
+}
+
+/// How Alyx is spoken to.
+pub(super) fn client_options(
+    config: &Config,
+    credentials: Credentials,
+    token_folder: Option<PathBuf>,
+    observer: Option<Arc<dyn alyx_client::Observer>>,
+) -> alyx_client::ClientOptions {
+    alyx_client::ClientOptions {
+        url: config.alyx.url.to_string(),
+        credentials,
+        ca_file: config.alyx.ca_file.clone(),
+        timeouts: alyx_client::Timeouts {
+            connect: config.alyx.connect_timeout,
+            request: config.alyx.request_timeout,
+        },
+        retry: alyx_client::RetryPolicy::default(),
+        max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
+        token_folder,
+        observer,
+    }
+}
+
+/// How the registration client works.
+pub(super) fn registration_options(config: &Config) -> RegistrationOptions {
+    RegistrationOptions {
+        batch_size: config.datasets.batch_size,
+        hash_threads: config.hash_threads,
+        zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
+        private: private_paths(config.own_files()),
+        ..RegistrationOptions::default()
+    }
+}
+
+/// What is never opened as data: these files and folders, and where secrets are usually kept.
+pub(super) fn private_paths(own: Vec<PathBuf>) -> Arc<PrivatePaths> {
+    let usual_folder = Path::new(crate::config::DEFAULT_PATH).parent().map(Path::to_owned);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let one_settings = std::env::var_os("HOME").map(|home| Path::new(&home).join(".one"));
+    Arc::new(own.into_iter().chain(usual_folder).chain(credentials).chain(one_settings).collect())
+}
+
+/// The state folder, where tokens can be kept in it. It is made where it is missing; where it cannot be used, each
+/// start logs in.
+pub(super) fn token_folder(state: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state);
+    let usable = made.and_then(|()| Ok(rustix::fs::access(state, rustix::fs::Access::WRITE_OK)?));
+    match usable {
+        Ok(()) => Some(state.to_owned()),
+        Err(error) => {
+            tracing::debug!(folder = ?state, %error, "no token is kept");
+            None
+        }
+    }
+}
+
+/// How flagged sessions are registered.
+pub(super) fn flagged(config: &Config) -> FlaggedOptions {
+    let (session, datasets) = (&config.session, &config.datasets);
+    FlaggedOptions {
+        register_files: datasets.register,
+        defaults: SessionDetails {
+            users: session.users.clone(),
+            lab: session.lab.clone(),
+            projects: session.projects.clone(),
+            procedures: session.procedures.clone(),
+            location: session.location.clone(),
+            task_protocol: session.task_protocol.clone(),
+            kind: session.session_type.clone(),
+            json: session.json.clone(),
+            ..SessionDetails::default()
+        },
+        files: RegisterFilesOptions {
+            versions: match datasets.versions.as_slice() {
+                [] => Versions::None,
+                [one] => Versions::One(one.clone()),
+                several => Versions::Cycle(several.to_vec()),
+            },
+            default: datasets.default_revision,
+            server_only: datasets.server_only,
+            repository: datasets.repository.clone(),
+            exists: datasets.exists,
+            max_md5_size: datasets.max_md5_size,
+            protected: datasets.protected,
+            ..RegisterFilesOptions::default()
+        },
+        exclude: datasets.exclude.clone(),
+        on_refused: datasets.on_refused,
+        at_alyx: None,
+        settle: config.watch.settle,
+    }
+}
+
+/// What the daemon needs.
+pub(super) fn daemon(config: &Config) -> daemon::Options {
+    let root = |root: &crate::config::DataRoot| watch::RootOptions {
+        path: root.path.clone(),
+        mode: match root.watch {
+            WatchMode::Auto => watch::WatchMode::Auto,
+            WatchMode::Native => watch::WatchMode::Native,
+            WatchMode::Poll => watch::WatchMode::Poll,
+        },
+        require_marker: root.require_marker.clone(),
+    };
+    daemon::Options {
+        roots: config.data_roots.iter().map(root).collect(),
+        watch: watch::WatchOptions {
+            flags: config.flags.clone(),
+            rescan_interval: config.watch.rescan_interval,
+            poll_interval: config.watch.poll_interval,
+            max_depth: layout::DEFAULT_MAX_DEPTH,
+        },
+        settle: config.watch.settle,
+        retry: Backoff { initial: config.retry.initial, factor: config.retry.factor, max: config.retry.max },
+        permanent: config.retry.permanent,
+        workers: config.workers,
+        flagged: flagged(config),
+        configuration: fingerprint(config),
+        warn_after: config.watch.warn_after,
+        ..daemon::Options::default()
+    }
+}
+
+/// Stands for everything in the configuration that decides whether a session can be registered.
+fn fingerprint(config: &Config) -> String {
+    let told = format!(
+        "{} {:?} {:?} {:?} {:?} {}",
+        config.alyx.url,
+        config.alyx.username,
+        config.session,
+        config.datasets,
+        config.timezone,
+        env!("CARGO_PKG_VERSION")
+    );
+    Md5::digest(told.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads the password or token for the daemon, which waits for a file that is missing or cannot be used. For what only
+/// a start can bring, such as a variable, it does not wait.
+pub(super) fn credentials_or_none_yet(
+    config: &Config,
+    source: &CredentialSource,
+) -> Result<Credentials, Exit> {
+    match config.alyx.credentials.load(config.alyx.username.as_deref()) {
+        Err(error) if source.is_watched() => {
+            Ok(Credentials::Absent { username: config.alyx.username.clone(), reason: error.to_string() })
+        }
+        _ => credentials(config),
+    }
+}
+
+/// Where the secret comes from, for the daemon to read it again. Made before it is read for the first time.
+pub(super) fn credential_source(config: &Config) -> CredentialSource {
+    // systemd copies its credentials at the start.
+    let copies = Environment::from_process().credentials_directory;
+    let may_change = |path: &PathBuf| copies.as_ref().is_none_or(|folder| !path.starts_with(folder));
+    let file = match &config.alyx.credentials {
+        ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => {
+            Some(path.clone()).filter(may_change)
+        }
+        // The very file of that database: the folder changes whenever ONE writes anything.
+        ConfiguredSource::OneSettings { folder, url } => {
+            Some(folder.join(format!(".{}", alyx_client::one_key(url))))
+        }
+        ConfiguredSource::PasswordEnv(_)
+        | ConfiguredSource::TokenEnv(_)
+        | ConfiguredSource::NotLoaded(_)
+        | ConfiguredSource::DefaultEnv => None,
+    };
+    let (source, username) = (config.alyx.credentials.clone(), config.alyx.username.clone());
+    let load = move || match source.load(username.as_deref()) {
+        Ok(loaded) => Ok(loaded.credentials),
+        Err(error) => Err(error.to_string()),
+    };
+    CredentialSource::new(file, Arc::new(load))
+}
+
+/// Keeps other daemons off the state folder.
+pub(super) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLock, Exit> {
+    // A folder that is not there yet may get another real path when it is made.
+    let _ = std::fs::create_dir_all(&config.state_dir);
+    daemon::tree::lock::StateLock::acquire(&config.state_dir).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Io
+    })
+}
+
+/// Keeps other registrars off the data roots while this program works on them.
+pub(super) fn lock(config: &Config) -> Result<Vec<daemon::tree::lock::RootLock>, Exit> {
+    let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
+    daemon::tree::lock::RootLock::acquire_all(roots).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Io
+    })
+}

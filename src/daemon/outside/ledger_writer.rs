@@ -1,0 +1,79 @@
+//! The journal: writes into the ledger what happens, in order, on a thread of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::ledger::{Answered, Ledger, OutcomeRow, WaitingRow};
+
+/// How long the last lines may take when the daemon stops.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is written down.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// An attempt ended, and its flag waits now, or does not.
+    Ended(Box<OutcomeRow>, Option<Box<WaitingRow>>),
+    /// A flag waits.
+    Waits(Box<WaitingRow>),
+    /// A flag does not wait any more.
+    Over(PathBuf),
+    /// A session is forgotten. The answer is how many lines there were.
+    Forget(String, oneshot::Sender<Option<usize>>),
+    /// A fact, by name and value.
+    Fact(&'static str, String),
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    entries: Sender<Entry>,
+    thread: JoinHandle<()>,
+}
+
+impl Journal {
+    /// Begins to write. `None` where the system gives no thread: then nothing is remembered.
+    pub(crate) fn open(ledger: Arc<Ledger>) -> Option<Self> {
+        let (entries, lines) = channel();
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        match thread.spawn(move || write(&ledger, &lines)) {
+            Ok(thread) => Some(Self { entries, thread }),
+            Err(error) => {
+                tracing::warn!("nothing is remembered of this run: no thread for the ledger ({error})");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn write(&self, entry: Entry) {
+        // It ends only when this value goes.
+        let _ = self.entries.send(entry);
+    }
+
+    /// Writes what is left, and ends.
+    pub(crate) async fn close(self) {
+        let Self { entries, thread } = self;
+        drop(entries);
+        let ended = tokio::task::spawn_blocking(move || thread.join());
+        if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
+            tracing::warn!("the ledger is slow; the last attempts may not be remembered");
+        }
+    }
+}
+
+fn write(ledger: &Ledger, lines: &Receiver<Entry>) {
+    while let Ok(entry) = lines.recv() {
+        match entry {
+            Entry::Ended(outcome, Some(waiting)) => ledger.record(&outcome, Answered::Waits(&waiting)),
+            Entry::Ended(outcome, None) => ledger.record(&outcome, Answered::Over(&outcome.flag)),
+            Entry::Waits(waiting) => ledger.note(Answered::Waits(&waiting)),
+            Entry::Over(flag) => ledger.note(Answered::Over(&flag)),
+            Entry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
+            Entry::Fact(name, value) => ledger.keep_fact(name, &value),
+        }
+    }
+}

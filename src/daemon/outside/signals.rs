@@ -1,0 +1,68 @@
+//! Signals: SIGTERM and SIGINT stop the program. The daemon scans at SIGUSR1, and reads its configuration again at
+//! SIGHUP.
+
+use std::io;
+use std::io::IsTerminal;
+
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_tokio::Signals;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What a signal asks of a daemon, apart from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To scan all data roots (SIGUSR1).
+    Rescan,
+    /// To read the configuration again (SIGHUP).
+    Reload,
+}
+
+/// Listens for the signals that stop a program, until `shutdown` is cancelled by one of them or by somebody else.
+///
+/// The second SIGTERM or SIGINT ends the process at once: a person who asks twice means it. Nothing is lost by
+/// that either.
+///
+/// # Errors
+/// Where the system refuses to register the signals.
+pub fn listen(shutdown: CancellationToken) -> io::Result<()> {
+    receive(&[SIGTERM, SIGINT], shutdown, None)
+}
+
+/// As [`listen`], for a daemon: what else signals ask goes to `asked`.
+///
+/// At a terminal SIGHUP stops it, too: that is how a window says that it was closed.
+///
+/// # Errors
+/// Where the system refuses to register the signals.
+pub fn listen_as_daemon(shutdown: CancellationToken, asked: mpsc::UnboundedSender<Asked>) -> io::Result<()> {
+    receive(&[SIGTERM, SIGINT, SIGUSR1, SIGHUP], shutdown, Some(asked))
+}
+
+fn receive(
+    which: &[i32],
+    shutdown: CancellationToken,
+    asked: Option<mpsc::UnboundedSender<Asked>>,
+) -> io::Result<()> {
+    let mut signals = Signals::new(which)?;
+    let at_terminal = io::stdin().is_terminal();
+    let ask = move |what| asked.as_ref().map(|asked| asked.send(what));
+    tokio::spawn(async move {
+        let mut stops = false;
+        while let Some(signal) = signals.next().await {
+            match signal {
+                SIGUSR1 => _ = ask(Asked::Rescan),
+                SIGHUP if !at_terminal => _ = ask(Asked::Reload),
+                _ if stops => std::process::exit(128 + signal),
+                _ => {
+                    stops = true;
+                    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+                    tracing::info!("stopping ({name}); what is not finished goes on at the next start");
+                    shutdown.cancel();
+                }
+            }
+        }
+    });
+    Ok(())
+}

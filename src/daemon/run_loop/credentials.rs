@@ -1,0 +1,91 @@
+//! Credentials while the daemon runs: refused ones are looked at again when their file changes.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alyx_client::{self, Credentials, NextStep};
+use alyx_registration::FileStamp;
+
+/// Reads the secret again, from wherever the configuration says. Blocks. The error is a line for a person.
+pub type LoadCredentials = Arc<dyn Fn() -> Result<Credentials, String> + Send + Sync>;
+
+/// Where the secret comes from.
+#[derive(Clone)]
+pub struct CredentialSource {
+    /// Its file, if it is one that may change: that is noticed.
+    file: Option<PathBuf>,
+    load: LoadCredentials,
+    /// How often the file is looked at while the login is refused.
+    pub look_every: Duration,
+    /// The file as it was before the secret was read.
+    seen: Option<FileStamp>,
+}
+
+impl fmt::Debug for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialSource").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl CredentialSource {
+    /// Make it before the secret is read for the first time: what changes in between is noticed then.
+    pub fn new(file: Option<PathBuf>, load: LoadCredentials) -> Self {
+        let mut source = Self { file, load, look_every: Duration::from_secs(3), seen: None };
+        source.seen = source.stamp();
+        source
+    }
+
+    /// Whether a change is noticed by itself.
+    pub fn is_watched(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn stamp(&self) -> Option<FileStamp> {
+        std::fs::metadata(self.file.as_ref()?).ok().map(|metadata| FileStamp::of(&metadata))
+    }
+
+    /// Reads the secret again if its file has changed, or in any case. `None`: it has not. Blocks.
+    fn read_again(&mut self, in_any_case: bool) -> Option<Result<Credentials, String>> {
+        let now = self.stamp();
+        if !in_any_case && now == self.seen {
+            return None;
+        }
+        self.seen = now;
+        Some((self.load)())
+    }
+
+    /// Looks once, and logs in with what was found.
+    pub(crate) async fn look(mut self, alyx: alyx_client::Client, in_any_case: bool) -> (Self, Look) {
+        let fallback = self.clone();
+        let read = tokio::task::spawn_blocking(move || (self.read_again(in_any_case), self)).await;
+        let Ok((found, source)) = read else { return (fallback, Look::Same) };
+        let look = match found {
+            None => Look::Same,
+            Some(Err(reason)) => Look::Refused(reason),
+            Some(Ok(credentials)) => {
+                alyx.replace_credentials(credentials).await;
+                match alyx.ping().await {
+                    Err(error) if error.next_step() == NextStep::NeedsCredentials => {
+                        Look::Refused(error.to_string())
+                    }
+                    // Whether the server answers otherwise is another matter.
+                    _ => Look::Accepted,
+                }
+            }
+        };
+        (source, look)
+    }
+}
+
+/// What came of looking at refused credentials.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// They have not changed.
+    Same,
+    /// They have, and are refused still, or cannot be read.
+    Refused(String),
+    /// Alyx accepts them.
+    Accepted,
+}

@@ -1,0 +1,190 @@
+//! What the service remembers across a restart, by way of the ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::daemon::outside::ledger_writer::{Entry, Journal};
+use crate::daemon::run_loop::Note;
+use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
+use crate::daemon::run_loop::{Now, Service, stale_flags};
+use crate::ledger::{Ledger, OutcomeRow, WaitingRow};
+use alyx_client::Endpoint;
+use alyx_client::text::some_of;
+use alyx_registration::flag::FlagStamp;
+use alyx_registration::{Error, KnownChecksums, MissingName};
+
+/// The fact under which the last daemon's configuration is kept.
+pub(crate) const CONFIGURATION: &str = "configuration";
+
+/// The endpoints in which a name may be missing.
+const ENDPOINTS: [Endpoint; 7] = [
+    Endpoint::Subjects,
+    Endpoint::Users,
+    Endpoint::Labs,
+    Endpoint::Projects,
+    Endpoint::Procedures,
+    Endpoint::Locations,
+    Endpoint::Repositories,
+];
+
+/// The state of a flag. Without the device, whose number may be another one after a reboot.
+pub(crate) fn stamp_text(stamp: &FlagStamp) -> String {
+    format!("{}:{}:{}:{}", stamp.inode, stamp.size, stamp.mtime_ns, stamp.ctime_ns)
+}
+
+impl Service {
+    /// Opens the journal and reads what the last daemon left.
+    pub(crate) async fn remember(&mut self) {
+        let Some(ledger) = self.options.ledger.clone() else { return };
+        let known: Arc<dyn KnownChecksums> = Arc::<Ledger>::clone(&ledger);
+        self.flagged.files.known.get_or_insert(known);
+        self.client.remember_creations(Arc::<Ledger>::clone(&ledger));
+        let (now, configuration) = (Now::read(), self.options.configuration.clone());
+        let asked = Arc::clone(&ledger);
+        let read = tokio::task::spawn_blocking(move || {
+            let same = asked.fact(CONFIGURATION).as_deref() == Some(&configuration);
+            (asked.waiting(), same, asked.fact(stale_flags::TOLD))
+        });
+        let (rows, same, told) = read.await.unwrap_or_default();
+        if let Some(told) = told.and_then(|told| told.parse().ok()) {
+            self.old_flags.remember(told);
+        }
+        for mut row in rows {
+            // Most likely somebody has mended the configuration and wants to see whether it helps.
+            if !same {
+                row.next = now.wall;
+            }
+            self.restored.insert(row.flag.clone(), row);
+        }
+        self.journal = Journal::open(ledger);
+        self.write_down(Entry::Fact(CONFIGURATION, self.options.configuration.clone()));
+    }
+
+    /// Takes note of a flag that was not known; if it waited before a restart, it goes on waiting.
+    pub(crate) fn note_new(
+        &mut self,
+        path: &Path,
+        session: String,
+        (stamp, put): (String, Timestamp),
+        now: Now,
+    ) {
+        let mut note = Note {
+            since: now.wall,
+            seen: now.wall,
+            put,
+            session,
+            stamp,
+            failure: None,
+            missing: Vec::new(),
+            progress: Arc::default(),
+            told_changing: false,
+            changed_times: 0,
+        };
+        if let Some(row) = self.restored.remove(path) {
+            if row.stamp == note.stamp {
+                let longest = self.options.permanent.max(self.options.retry.max);
+                let due = now.instant_of(row.next, longest);
+                self.queue.restore(path, row.failures, row.needs_person, due);
+                note.since = row.since.min(now.wall);
+                note.missing = missing_names(&row.missing);
+                note.failure = Some((row.error, row.next_step));
+                self.plan_names(&note.missing, now);
+            } else {
+                self.write_down(Entry::Over(path.to_owned()));
+            }
+        }
+        self.notes.insert(path.to_owned(), note);
+        self.plan_age(path, now);
+    }
+
+    /// The first scan of a root has told all its flags: what waited and was not among them is gone.
+    pub(crate) fn drop_what_is_gone(&mut self, root: &Path) {
+        let gone: Vec<_> = self.restored.keys().filter(|flag| flag.starts_with(root)).cloned().collect();
+        for flag in gone {
+            self.restored.remove(&flag);
+            self.write_down(Entry::Over(flag));
+        }
+    }
+
+    /// The row of a flag that waits after a failure.
+    pub(crate) fn waiting_row(&self, path: &Path, now: Now) -> Option<Box<WaitingRow>> {
+        let (note, job) = (self.notes.get(path)?, self.queue.job(path)?);
+        let (error, next_step) = note.failure.clone()?;
+        let name = |missing: &MissingName| (missing.endpoint.member().to_owned(), missing.name.clone());
+        Some(Box::new(WaitingRow {
+            flag: path.to_owned(),
+            stamp: note.stamp.clone(),
+            session: note.session.clone(),
+            since: note.since,
+            failures: job.failures,
+            next: now.wall_of(job.due?),
+            needs_person: job.needs_person,
+            error,
+            next_step,
+            missing: note.missing.iter().map(name).collect(),
+        }))
+    }
+
+    /// The row of an attempt that has ended. `None` where there is nothing to remember.
+    pub(crate) fn outcome_row(&self, attempt: &Attempt, outcome: &str, now: Now) -> Option<Box<OutcomeRow>> {
+        let session = alf::SessionPath::parse(attempt.flag.parent()?).ok();
+        let mut row = OutcomeRow {
+            at: now.wall,
+            session: attempt.session.clone(),
+            subject: session.as_ref().map(|s| s.subject().to_owned()),
+            date: session.as_ref().map(|s| s.date().to_string()),
+            flag: attempt.flag.clone(),
+            attempt: attempt.attempt,
+            outcome: outcome.to_owned(),
+            eid: None,
+            n_files: 0,
+            bytes: 0,
+            took: attempt.took,
+            left_out: String::new(),
+            error: None,
+            next_step: None,
+            next: self.queue.job(&attempt.flag).and_then(|job| Some(now.wall_of(job.due?))),
+        };
+        match &attempt.result {
+            AttemptResult::Registered(done) => {
+                row.eid = Some(done.eid.clone());
+                (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
+                row.left_out = done.left_out.to_string();
+                row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
+            }
+            AttemptResult::Failed(error) => {
+                row.eid = self.notes.get(&attempt.flag).and_then(|note| note.progress.eid.get().cloned());
+                if let Error::FilesRefused { registered, .. } = error {
+                    row.n_files = *registered as u64;
+                }
+                row.error = Some(error.to_string());
+                row.next_step = Some(error.kind().next_step().to_owned());
+            }
+            AttemptResult::Gone | AttemptResult::Stopped => return None,
+        }
+        Some(Box::new(row))
+    }
+}
+
+fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {
+    let one = |(member, name): &(String, String)| {
+        let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.member() == member)?;
+        Some(MissingName { endpoint, name: name.clone() })
+    };
+    rows.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_names_survive_the_ledger() {
+        for endpoint in ENDPOINTS {
+            let rows = [(endpoint.member().to_owned(), "x".to_owned())];
+            assert_eq!(missing_names(&rows), [MissingName { endpoint, name: "x".to_owned() }]);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A worker: runs one job once, and says how it ended.
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::queue::Job;
+use crate::daemon::queue::folder_locks::Folders;
+use crate::daemon::tree::root::FolderIdentity;
+use alf::SessionPath;
+use alyx_client::text::printable;
+use alyx_registration::flag::FlagFile;
+use alyx_registration::flagged::{FlaggedOptions, Registered};
+use alyx_registration::{Error, Progress, RegistrationClient};
+
+/// When a long run says for the first time how far it has come. From then on ever more seldom.
+const TELL_FIRST: Duration = Duration::from_secs(30);
+/// How often it says so at least.
+const TELL_AT_LEAST: Duration = Duration::from_secs(3600);
+
+/// How one run of a job ended.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The flag.
+    pub flag: PathBuf,
+    /// `subject/date/number` where the flag lies in a session folder, the folder otherwise.
+    pub session: String,
+    /// Number of this attempt, counted from 1.
+    pub attempt: u32,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it.
+    pub result: AttemptResult,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub enum AttemptResult {
+    /// The session and its datasets are confirmed.
+    Registered(Box<Registered>),
+    /// The flag was gone before anything was done.
+    Gone,
+    /// The daemon is stopping.
+    Stopped,
+    /// It failed; the flag is still there.
+    Failed(Error),
+}
+
+/// The name of a session in logs.
+pub fn session_name(folder: &std::path::Path) -> String {
+    SessionPath::parse(folder).map_or_else(|_| printable(&folder.to_string_lossy()), |s| s.to_string())
+}
+
+/// Runs a job once. A panic in it is a failure of this job alone.
+pub async fn run(
+    client: RegistrationClient,
+    job: Job,
+    options: FlaggedOptions,
+    folders: Arc<Folders>,
+    shutdown: CancellationToken,
+) -> Attempt {
+    let started = Instant::now();
+    let flag = job.flag.path.clone();
+    let session = session_name(job.flag.session_folder());
+    let progress = Arc::clone(&options.files.progress);
+    let work = async {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => AttemptResult::Stopped,
+            () = tell_progress(&session, &progress) => AttemptResult::Stopped,
+            result = once(&client, &job, &options, &folders) => result,
+        }
+    };
+    let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        AttemptResult::Failed(Error::Internal(text))
+    });
+    Attempt { flag, session, attempt: job.attempt, took: started.elapsed(), result }
+}
+
+async fn once(
+    client: &RegistrationClient,
+    job: &Job,
+    options: &FlaggedOptions,
+    folders: &Folders,
+) -> AttemptResult {
+    // The folder may have another path in another root; what cannot be looked at fails below.
+    let _inside = match FolderIdentity::load(job.flag.session_folder()) {
+        Ok(identity) => Some(folders.enter(identity).await),
+        Err(_) => None,
+    };
+    // Loaded again: the stamp that the removal is compared with must not be older than the run.
+    let flag = match FlagFile::load(&job.flag.path) {
+        Ok(Some(flag)) => flag,
+        Ok(None) => return AttemptResult::Gone,
+        Err(error) => return AttemptResult::Failed(error.into()),
+    };
+    match client.register_flagged(flag, options).await {
+        Ok(registered) => AttemptResult::Registered(Box::new(registered)),
+        Err(error) => AttemptResult::Failed(error),
+    }
+}
+
+/// Never ends; says now and then how far a long run has come.
+async fn tell_progress(session: &str, progress: &Progress) {
+    let (mut last, mut wait) = (0, TELL_FIRST);
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = (2 * wait).min(TELL_AT_LEAST);
+        let bytes = progress.bytes_done.load(Ordering::Relaxed);
+        if bytes != last {
+            let files = progress.files_done.load(Ordering::Relaxed);
+            let of = progress.files.load(Ordering::Relaxed);
+            tracing::info!(session, files, of, bytes, "reading files");
+            last = bytes;
+        }
+    }
+}

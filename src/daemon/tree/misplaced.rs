@@ -1,0 +1,111 @@
+//! Misplaced flags: those that do nothing where they lie, and the folder where each belongs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::daemon::tree::layout::{Layout, Place};
+use alf::session_path::parse_number_folder;
+
+/// Where a misplaced flag belongs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Advice {
+    /// It lies above the dates, and nothing tells of which session it is.
+    #[error("move it into the folder of its session, <subject>/<YYYY-MM-DD>/<number>, below {0:?}")]
+    IntoSessionBelow(PathBuf),
+    /// It lies in the folder of a date or of a subject.
+    #[error("move it into the folder of its session, such as {0:?}")]
+    IntoSession(PathBuf),
+    /// It lies in the folder of a date, beside what is no session because of its number.
+    #[error(
+        "{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder, and move it in there"
+    )]
+    RenameSessionFirst(PathBuf),
+    /// It lies in the folder of a date that has no session.
+    #[error(
+        "there is no session in {0:?} yet, a folder of 1 to 3 digits such as 001; move it into its session when that is there"
+    )]
+    NoSessionYet(PathBuf),
+    /// It lies in a folder inside this session.
+    #[error("move it into the folder of its session, {0:?}")]
+    IntoThisSession(PathBuf),
+    /// It lies in what looks like a session, but the date is none.
+    #[error("{0:?} is not a day that exists, written as YYYY-MM-DD; rename that folder")]
+    RenameDate(PathBuf),
+    /// It lies in a date folder's child that is no session.
+    #[error("{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder")]
+    RenameSession(PathBuf),
+}
+
+/// Where a flag belongs that lies in a folder of the layout. Looks at what else is in that folder.
+pub(crate) fn advise(layout: &Layout, folder: &Path, place: Place) -> Advice {
+    match place {
+        Place::NoSuchDate => Advice::RenameDate(folder.to_owned()),
+        Place::Session => Advice::IntoThisSession(folder.to_owned()),
+        Place::Date => {
+            if let Some(session) = last_child(layout, folder, place, Place::Session) {
+                return Advice::IntoSession(session);
+            }
+            match misnumbered(folder) {
+                Some(session) => Advice::RenameSessionFirst(session),
+                None => Advice::NoSessionYet(folder.to_owned()),
+            }
+        }
+        Place::Above(_) => {
+            if let Some(date) = last_child(layout, folder, place, Place::Date) {
+                return advise(layout, &date, Place::Date);
+            }
+            match misspelt_date(folder) {
+                Some(date) => Advice::RenameDate(date.to_owned()),
+                None => Advice::IntoSessionBelow(folder.to_owned()),
+            }
+        }
+    }
+}
+
+/// The last by name of a folder's children that are sessions, or dates.
+fn last_child(layout: &Layout, folder: &Path, place: Place, wanted: Place) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let last = names.filter(|name| layout.child(place, name) == Some(wanted)).max()?;
+    Some(folder.join(last))
+}
+
+/// The last by name of a date's folders that were meant to be sessions: numbers, with more digits than three.
+fn misnumbered(date: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(date).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let names = folders.map(|entry| entry.file_name());
+    let last = names.filter(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)).max()?;
+    Some(date.join(last))
+}
+
+/// A folder that was meant to be a date (`20240501`), which this folder is or in which it lies as a number.
+fn misspelt_date(folder: &Path) -> Option<&Path> {
+    let name = |path: &Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let is_date_like = |path: &&Path| name(path).is_some_and(|name| is_like_a_date(&name));
+    let is_number = name(folder).is_some_and(|name| parse_number_folder(&name).is_some());
+    let above = folder.parent().filter(|_| is_number);
+    Some(folder).filter(is_date_like).or(above.filter(is_date_like))
+}
+
+/// `20240501`, `2024_05_01`, `2024-5-1`, `1.5.2024`: six to eight digits, and what people put between them.
+fn is_like_a_date(name: &str) -> bool {
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    (6..=8).contains(&digits) && name.bytes().all(|b| b.is_ascii_digit() || b"-_. ".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_meant_as_a_date_is_recognised_and_a_subject_is_not() {
+        for date in ["20240501", "2024_05_01", "2024-5-1", "1.5.2024", "240501"] {
+            assert!(is_like_a_date(date), "{date}");
+        }
+        for other in ["KS014", "001", "4581", "2024-05-01_a", "123456789", "Subjects", ""] {
+            assert!(!is_like_a_date(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The folders below a data root: their layout, how they are scanned, and what is wrong with them.
+
+pub mod layout;
+pub mod lock;
+pub mod misplaced;
+pub mod root;
+pub mod scan;
+pub mod too_deep;

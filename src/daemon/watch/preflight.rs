@@ -1,0 +1,196 @@
+//! A survey: what the daemon will meet in a data root and in its state folder. It looks and changes nothing.
+//!
+//! Everything here blocks, and may hang on a dead network drive.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::daemon::tree::layout::{Layout, Place};
+use crate::daemon::tree::root::{file_system, is_network, is_read_only};
+use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
+use crate::daemon::watch::{RootOptions, WatchOptions, WatchTrouble};
+
+/// What is found in a data root.
+#[derive(Debug)]
+pub struct RootSurvey {
+    /// The type of its file system, such as `ext4`.
+    pub file_system: Option<String>,
+    /// Whether it lies on another machine.
+    pub network: bool,
+    /// Whether it is watched by events, not by polling.
+    pub events: bool,
+    /// Whether nothing can be written there, whoever tries.
+    pub read_only: bool,
+    /// Folders that belong to the layout. Each needs a watch.
+    pub folders: usize,
+    /// Session folders among them.
+    pub sessions: usize,
+    /// Flags in them.
+    pub flags: usize,
+    /// Session folders in which this user could not read the files or remove the flag.
+    pub closed: BTreeSet<PathBuf>,
+    /// Those of them that hold a flag.
+    pub closed_with_flag: Vec<PathBuf>,
+    /// Why, for the first of them.
+    pub reason: Option<String>,
+    /// What else was wrong on the way.
+    pub problems: Vec<ScanProblem>,
+    /// It was told to stop: the counts are too small.
+    pub stopped: bool,
+}
+
+/// Looks at a data root as this user. `stop` is asked before each folder.
+///
+/// # Errors
+/// The root is missing, unusable, or not the right disk.
+pub fn survey_root(
+    root: &RootOptions,
+    watch: &WatchOptions,
+    stop: &dyn Fn() -> bool,
+) -> Result<RootSurvey, WatchTrouble> {
+    root.identify()?;
+    let (mut closed, mut reason) = (BTreeSet::new(), None);
+    let mut entering = |folder: &Path, place: Place, _inode: u64| {
+        if place == Place::Session
+            && let Some(why) = why_closed(folder)
+        {
+            closed.insert(folder.to_owned());
+            reason.get_or_insert(why);
+        }
+    };
+    let layout = Layout { root: root.path.clone(), flags: watch.flags.clone(), max_depth: watch.max_depth };
+    // Asked even where nothing else is looked at: without it nothing is seen at all.
+    let scan = match std::fs::read_dir(&root.path) {
+        Ok(_) => Scanner::new(layout).scan(&mut entering, stop),
+        Err(source) => Scan {
+            problems: vec![ScanProblem::Unreadable { folder: root.path.clone(), source }],
+            ..Scan::default()
+        },
+    };
+    let flagged: BTreeSet<&Path> = scan.flags.iter().map(|flag| flag.session_folder()).collect();
+    Ok(RootSurvey {
+        file_system: file_system(&root.path),
+        network: is_network(&root.path).unwrap_or(true),
+        events: root.wants_events(),
+        read_only: is_read_only(&root.path).unwrap_or(false),
+        folders: scan.folders,
+        sessions: scan.sessions,
+        flags: scan.flags.len(),
+        closed_with_flag: closed.iter().filter(|f| flagged.contains(f.as_path())).cloned().collect(),
+        closed,
+        reason,
+        problems: scan.problems,
+        stopped: scan.stopped,
+    })
+}
+
+/// Why this user can not read the files of a folder and remove one, as far as permissions tell. Tries nothing.
+fn why_closed(folder: &Path) -> Option<String> {
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    if let Err(error) = rustix::fs::access(folder, wanted) {
+        return Some(io::Error::from(error).to_string());
+    }
+    // In such a folder, /tmp is one, permission to write is not permission to remove.
+    let metadata = std::fs::metadata(folder).ok()?;
+    let me = rustix::process::geteuid();
+    let is_sticky = metadata.mode() & 0o1000 != 0 && metadata.uid() != me.as_raw() && !me.is_root();
+    is_sticky.then(|| "its sticky bit lets only owners remove files".to_owned())
+}
+
+/// What is found where the state folder is or will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateSurvey {
+    /// Whether it is there; the daemon makes it otherwise.
+    pub exists: bool,
+    /// What keeps this user from writing there: the folder, and why.
+    pub closed: Option<(PathBuf, String)>,
+    /// Free space for this user, in bytes.
+    pub free: Option<u64>,
+    /// Whether it lies on another machine.
+    pub network: bool,
+}
+
+/// Looks at a state folder as this user.
+pub fn survey_state(state_dir: &Path) -> StateSurvey {
+    // Where it is not there yet, the folder in which it would be made counts.
+    let nearest = state_dir.ancestors().find(|folder| folder.symlink_metadata().is_ok());
+    let place = nearest.unwrap_or(Path::new("/"));
+    let access = if place.is_dir() {
+        rustix::fs::access(place, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(io::Error::from)
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    };
+    let room = rustix::fs::statvfs(place).ok();
+    StateSurvey {
+        exists: place == state_dir,
+        closed: access.err().map(|error| (place.to_owned(), error.to_string())),
+        free: room.map(|room| room.f_bavail.saturating_mul(room.f_frsize)),
+        network: is_network(place).unwrap_or(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::watch::WatchMode;
+    use std::time::Duration;
+
+    fn options() -> WatchOptions {
+        let long = Duration::from_secs(60);
+        WatchOptions {
+            flags: vec!["create_me.flag".into()],
+            rescan_interval: long,
+            poll_interval: long,
+            max_depth: 8,
+        }
+    }
+
+    fn root(path: &Path, mode: WatchMode, marker: Option<&str>) -> RootOptions {
+        RootOptions { path: path.to_owned(), mode, require_marker: marker.map(str::to_owned) }
+    }
+
+    #[test]
+    fn sessions_flags_and_folders_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for session in ["a/2024-05-01/001", "a/2024-05-01/002", "b/2024-05-02/1"] {
+            std::fs::create_dir_all(folder.path().join(session)).unwrap();
+        }
+        std::fs::write(folder.path().join("b/2024-05-02/1/create_me.flag"), "").unwrap();
+        let root = root(folder.path(), WatchMode::Auto, None);
+        let found = survey_root(&root, &options(), &|| false).unwrap();
+        assert_eq!((found.folders, found.sessions, found.flags), (8, 3, 1));
+        assert!(found.events && !found.network && found.file_system.is_some(), "{found:?}");
+        assert!(found.closed.is_empty() && found.problems.is_empty() && !found.stopped, "{found:?}");
+        assert!(survey_root(&root, &options(), &|| true).unwrap().stopped);
+    }
+
+    #[test]
+    fn a_root_that_is_missing_or_not_the_right_disk_is_told_as_the_watcher_tells_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = root(&folder.path().join("none"), WatchMode::Poll, None);
+        let told = survey_root(&missing, &options(), &|| false).unwrap_err();
+        assert!(matches!(told, WatchTrouble::RootMissing { .. }), "{told}");
+        let marked = root(folder.path(), WatchMode::Poll, Some(".this_disk"));
+        let told = survey_root(&marked, &options(), &|| false).unwrap_err();
+        assert!(matches!(told, WatchTrouble::MarkerMissing { .. }), "{told}");
+        std::fs::write(folder.path().join(".this_disk"), "").unwrap();
+        assert!(!survey_root(&marked, &options(), &|| false).unwrap().events);
+    }
+
+    #[test]
+    fn a_state_folder_that_will_be_made_is_judged_by_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = survey_state(&folder.path().join("a/b"));
+        assert!(!new.exists && new.closed.is_none() && new.free.is_some(), "{new:?}");
+        assert!(survey_state(folder.path()).exists);
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let inside = survey_state(&folder.path().join("file/state"));
+        assert_eq!(inside.closed.unwrap().0, folder.path().join("file"));
+        assert!(!folder.path().join("a").exists(), "looking made something");
+    }
+}

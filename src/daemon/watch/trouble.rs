@@ -1,0 +1,165 @@
+//! What can go wrong with watching, told to the operator.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::daemon::tree::scan::ScanProblem;
+
+/// Something that keeps a root from being watched as it should be. None of these stops the watcher: the text says
+/// what is done instead, and what a person can do.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchTrouble {
+    /// The root is not there.
+    #[error(
+        "the data root {root:?} is missing: waiting for it; mount the disk, or correct the configuration"
+    )]
+    RootMissing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The root cannot be looked at.
+    #[error(
+        "the data root {root:?} cannot be used ({source}): waiting until it can; it must be a folder that the daemon's \
+         user may enter"
+    )]
+    RootUnusable {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The marker file is missing.
+    #[error(
+        "the data root {root:?} holds no file {marker:?}, so its disk counts as not mounted: mount it, or create the file"
+    )]
+    MarkerMissing {
+        /// The root.
+        root: PathBuf,
+        /// The file's name.
+        marker: String,
+    },
+    /// Nothing can be changed in the root, so no flag can be removed.
+    #[error(
+        "the data root {root:?} is read-only here: sessions are registered, but no flag can be removed. Under systemd \
+         name it in a line ReadWritePaths= (systemctl edit), then restart; else mount it for writing"
+    )]
+    ReadOnly {
+        /// The root.
+        root: PathBuf,
+    },
+    /// Another folder has taken the root's place.
+    #[error(
+        "the data root {root:?} is another folder than before (mounted, unmounted or replaced): scanning it anew"
+    )]
+    RootReplaced {
+        /// The root.
+        root: PathBuf,
+    },
+    /// A disk was unmounted, and with it went all watches on it.
+    #[error(
+        "a disk of the data root {root:?} was unmounted, and perhaps mounted again since: scanning the root anew"
+    )]
+    DiskUnmounted {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The kernel allows no more watches.
+    #[error(
+        "{unwatched} of the {folders} folders of {root:?} have no watch, because the limit is reached; flags there are \
+         found by polling. To raise it: sysctl fs.inotify.max_user_watches={suggested}, and write that setting to a \
+         file in /etc/sysctl.d"
+    )]
+    WatchLimit {
+        /// The root.
+        root: PathBuf,
+        /// Folders that should have a watch.
+        folders: usize,
+        /// Folders without one.
+        unwatched: usize,
+        /// A limit that is high enough.
+        suggested: u64,
+    },
+    /// No events can be had at all.
+    #[error(
+        "no events for {root:?} ({error}): it is polled. If too many programs watch files: \
+         sysctl fs.inotify.max_user_instances=1024"
+    )]
+    NoEvents {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        error: String,
+    },
+    /// The kernel dropped events.
+    #[error(
+        "events of {root:?} were lost: scanning it whole. If it happens often: sysctl fs.inotify.max_queued_events=131072"
+    )]
+    EventsLost {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The source of events stopped.
+    #[error(
+        "the source of events for {root:?} failed ({error}): starting it anew, and scanning the root whole"
+    )]
+    EventsFailed {
+        /// The root.
+        root: PathBuf,
+        /// What it said.
+        error: String,
+    },
+    /// Something on disk that keeps a flag or a folder from being used.
+    #[error(transparent)]
+    Problem(#[from] ScanProblem),
+    /// The system gives no thread.
+    #[error("cannot watch {root:?}: no thread for it ({error}); raise the limit of tasks and restart")]
+    NoThread {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl WatchTrouble {
+    /// Whether it keeps flags from being seen or removed, as long as nobody does something about it. A link that is not
+    /// followed hides nothing: what is behind it is found under another name.
+    pub fn is_obstacle(&self) -> bool {
+        match self {
+            Self::RootMissing { .. }
+            | Self::RootUnusable { .. }
+            | Self::MarkerMissing { .. }
+            | Self::ReadOnly { .. }
+            | Self::NoThread { .. } => true,
+            Self::Problem(problem) => !matches!(problem, ScanProblem::LinkRefused { .. }),
+            Self::RootReplaced { .. }
+            | Self::DiskUnmounted { .. }
+            | Self::WatchLimit { .. }
+            | Self::NoEvents { .. }
+            | Self::EventsLost { .. }
+            | Self::EventsFailed { .. } => false,
+        }
+    }
+
+    /// The root, where it is not there to be scanned.
+    pub fn root_away(&self) -> Option<&Path> {
+        match self {
+            Self::RootMissing { root }
+            | Self::RootUnusable { root, .. }
+            | Self::MarkerMissing { root, .. }
+            | Self::NoThread { root, .. } => Some(root),
+            _ => None,
+        }
+    }
+}
+
+/// How many folders one user may watch: `fs.inotify.max_user_watches`.
+pub fn watch_limit() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
+}
+
+/// The limit that should be set: the next power of two that leaves room to double.
+pub fn suggested_limit(current: Option<u64>, unwatched: usize) -> u64 {
+    let needed = current.unwrap_or(65_536).saturating_add(unwatched as u64);
+    needed.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,48 @@
+//! What the ledger remembers for the registration: checksums, and creations that Alyx has not answered.
+
+use alyx_registration::{FileStamp, KnownChecksums, PendingCreations};
+use jiff::Timestamp;
+
+use crate::ledger::{FileKey, Ledger};
+
+impl KnownChecksums for Ledger {
+    fn find(&self, stamp: &FileStamp) -> Option<String> {
+        self.checksum(&key(stamp)?, jiff::Timestamp::now())
+    }
+
+    fn keep(&self, stamp: &FileStamp, md5: &str) {
+        if let Some(key) = key(stamp) {
+            self.keep_checksum(&key, md5, jiff::Timestamp::now());
+        }
+    }
+}
+
+/// `None`: its times are out of range, so that they tell nothing.
+fn key(stamp: &FileStamp) -> Option<FileKey> {
+    let ns = |(seconds, ns): (i64, i64)| seconds.checked_mul(1_000_000_000)?.checked_add(ns);
+    Some(FileKey {
+        device: stamp.device,
+        inode: stamp.inode,
+        size: stamp.size,
+        mtime_ns: ns(stamp.modified)?,
+        ctime_ns: ns(stamp.changed)?,
+    })
+}
+
+impl PendingCreations for Ledger {
+    fn begin(&self, session: &str, now: Timestamp) {
+        self.keep_fact(&fact(session), &now.as_millisecond().to_string());
+    }
+
+    fn end(&self, session: &str) {
+        self.forget_fact(&fact(session));
+    }
+
+    fn begun(&self, session: &str) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.fact(&fact(session))?.parse().ok()?).ok()
+    }
+}
+
+fn fact(session: &str) -> String {
+    format!("creating {session}")
+}

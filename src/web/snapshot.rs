@@ -1,0 +1,138 @@
+//! News: what the page shows, not older than a moment. However many look, the daemon is asked once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::daemon::status::Status;
+use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use crate::web::days;
+use crate::web::days::Day;
+use crate::web::metrics::Moment;
+use crate::web::{Options, Sources};
+
+/// How old a status may be that is shown.
+const STATUS_KEEPS: Duration = Duration::from_secs(1);
+/// How old the outcomes may be that are shown.
+const PAST_KEEPS: Duration = Duration::from_secs(4);
+/// How long the service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// So many outcomes are shown.
+pub(super) const OUTCOMES: usize = 100;
+
+/// What the page shows.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) options: Options,
+    sources: Sources,
+    present: Mutex<Option<(Instant, Present)>>,
+    past: Mutex<Reading>,
+}
+
+/// How it goes now.
+#[derive(Debug, Clone)]
+pub(super) struct Present {
+    /// `None`: the service does not answer.
+    pub(super) status: Option<Arc<Status>>,
+    /// What is wrong with the daemon itself.
+    pub(super) illness: Option<String>,
+}
+
+/// What has been.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The last outcomes, the latest first.
+    pub(super) last: Vec<OutcomeRow>,
+    /// The last days, today last.
+    pub(super) days: Vec<Day>,
+    /// Why it cannot be read.
+    pub(super) trouble: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    latest: Option<(Instant, Arc<Past>)>,
+    /// On a disk that hangs it takes its time. There is never more than one, whoever asks how often.
+    under_way: Option<JoinHandle<Past>>,
+}
+
+impl News {
+    pub(super) fn new(options: Options, sources: Sources) -> Self {
+        Self { options, sources, present: Mutex::default(), past: Mutex::default() }
+    }
+
+    /// How it goes now.
+    pub(super) async fn present(&self) -> Present {
+        let mut kept = self.present.lock().await;
+        if let Some((at, present)) = &*kept
+            && at.elapsed() < STATUS_KEEPS
+        {
+            return present.clone();
+        }
+        let status = self.sources.asker.status(PATIENCE).await.map(Arc::new);
+        let illness = match status.as_ref().and_then(|status| status.daemon.as_ref()) {
+            Some(daemon) => daemon.stuck.clone(),
+            None => Some("it does not answer".to_owned()),
+        };
+        let present = Present { status, illness };
+        *kept = Some((Instant::now(), present.clone()));
+        present
+    }
+
+    /// What has been.
+    pub(super) async fn past(&self) -> Arc<Past> {
+        let mut reading = self.past.lock().await;
+        if let Some((at, past)) = &reading.latest
+            && at.elapsed() < PAST_KEEPS
+        {
+            return Arc::clone(past);
+        }
+        let options = self.options.clone();
+        let under_way = reading
+            .under_way
+            .get_or_insert_with(|| tokio::task::spawn_blocking(move || read(&options, Timestamp::now())));
+        match tokio::time::timeout(PATIENCE, under_way).await {
+            Ok(past) => {
+                let past = Arc::new(past.unwrap_or_default());
+                reading.under_way = None;
+                reading.latest = Some((Instant::now(), Arc::clone(&past)));
+                past
+            }
+            Err(_) => match &reading.latest {
+                Some((_, past)) => Arc::clone(past),
+                None => Arc::new(Past {
+                    trouble: Some("the state folder does not answer; its disk may hang".to_owned()),
+                    ..Past::default()
+                }),
+            },
+        }
+    }
+
+    /// The metrics, with how it goes now.
+    pub(super) async fn metrics(&self) -> String {
+        let present = self.present().await;
+        self.sources.metrics.text(&Moment {
+            status: present.status.as_deref(),
+            bytes_read: self.sources.client.bytes_read(),
+            healthy: present.illness.is_none(),
+            now: Timestamp::now(),
+        })
+    }
+}
+
+/// Reads the ledger. Blocks.
+fn read(options: &Options, now: Timestamp) -> Past {
+    let zone = &options.zone;
+    match Ledger::existing(&options.state_dir, Access::Read) {
+        Ok(Some(ledger)) => {
+            let last = ledger.history(&HistoryFilter { limit: OUTCOMES, ..HistoryFilter::default() });
+            let rows = ledger.registered_since(days::beginning(now, zone));
+            Past { last, days: days::by_day(&rows, now, zone), trouble: None }
+        }
+        Ok(None) => Past { days: days::by_day(&[], now, zone), ..Past::default() },
+        Err(trouble) => Past { trouble: Some(trouble), ..Past::default() },
+    }
+}
