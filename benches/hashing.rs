@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registration::{Reading, Turns, checksums};
+use alyx_registration::{ReadScheduler, Reading, checksums};
 use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use tokio::runtime::Runtime;
@@ -164,7 +164,7 @@ fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
 fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
     let how = Reading {
         max_md5_size: None,
-        turns: Turns::new(threads),
+        scheduler: ReadScheduler::new(threads),
         progress: Arc::default(),
         known: None,
         private: Arc::default(),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registration::{Reading, Turns, checksums};
+use alyx_registration::{ReadScheduler, Reading, checksums};
 use clap::{Parser, ValueEnum};
 use common::{Error, Required, Series, Table, is_there, shown};
 use rustix::fs::{Advice, fadvise};
@@ -171,7 +171,7 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let how = Reading {
                 max_md5_size: None,
-                turns: Turns::new(1),
+                scheduler: ReadScheduler::new(1),
                 progress: Arc::default(),
                 known: None,
                 private: Arc::default(),

@@ -146,7 +146,7 @@ async fn sessions_that_need_a_person_are_told_together_with_what_to_do() {
     let mut told = Vec::new();
     // Both in one message, unless this machine is very slow.
     while told.len() < 2 {
-        let message = receiver.next_with("needs_person").await;
+        let message = receiver.next_with("needs_attention").await;
         assert_eq!(message["alyx"], alyx.url, "{message}");
         for event in message["events"].as_array().unwrap() {
             let session = &event["session"];
@@ -154,7 +154,7 @@ async fn sessions_that_need_a_person_are_told_together_with_what_to_do() {
             told.push(session["session"].as_str().unwrap().split('/').next().unwrap().to_owned());
         }
         let text = message["text"].as_str().unwrap();
-        assert!(text.contains("needs a person") || text.contains("2 sessions need a person"), "{text}");
+        assert!(text.contains("needs attention") || text.contains("2 sessions need attention"), "{text}");
     }
     told.sort();
     assert_eq!(told, ["nobody", "noone"]);
@@ -211,7 +211,7 @@ async fn a_webhook_that_is_gone_or_leads_elsewhere_is_told_once_and_heard_of_aga
     let mut daemon = daemon(&alyx.url, &rig, &receiver.address);
     daemon.wait_for("alerts can be sent again");
     for _ in 0..=answers.len() {
-        assert_eq!(receiver.next().await["events"][0]["event"], "needs_person");
+        assert_eq!(receiver.next().await["events"][0]["event"], "needs_attention");
     }
     let said = stop(daemon);
     let warned: Vec<_> = said.iter().filter(|line| line.contains("an alert cannot be sent")).collect();
@@ -258,7 +258,7 @@ async fn an_address_that_is_none_is_told_at_the_start_and_may_be_mended_while_th
     // The same is not told twice.
     daemon.wait_for("an alert still cannot be sent");
     std::fs::write(rig.beside("hook"), &receiver.address).unwrap();
-    receiver.next_with("needs_person").await;
+    receiver.next_with("needs_attention").await;
     daemon.wait_for("alerts can be sent again");
     let said = stop(daemon);
     assert!(!said.iter().any(|line| line.contains("an alert cannot be sent")), "{said:#?}");

@@ -197,7 +197,7 @@ async fn a_protected_dataset_is_named_and_kept_as_it_is() {
     refuse.files.protected = alyx_registration::ProtectedPolicy::Refuse;
     let error = session.register(&client, &refuse).await.unwrap_err();
     assert!(error.to_string().contains("alf/spikes.times.npy"), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert_eq!(alyx.control().datasets()[0]["hash"], common::MD5_OF_ABC);
     assert_eq!(snapshot(&session.folder), before);
 }
@@ -210,7 +210,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_registered() {
     std::os::unix::fs::symlink("/proc/self/mem", session.folder.join("alf/spikes.clusters.npy")).unwrap();
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(error.to_string().contains("alf/spikes.clusters.npy"), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
     assert!(session.is_flagged());
 }
@@ -278,7 +278,7 @@ async fn a_flag_that_cannot_be_understood_is_kept_and_told() {
     let session = flagged(&rig);
     std::fs::write(session.folder.join("create_me.flag"), b"alf/\xff\xfe\n").unwrap();
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert!(error.to_string().contains("UTF-8"), "{error}");
     assert!(session.is_flagged());
 }
@@ -311,7 +311,7 @@ async fn a_flag_that_cannot_be_removed_is_told_after_everything_is_registered() 
     }
     let error = result.unwrap_err();
     assert!(matches!(error, Error::FlagStays { .. }), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert_eq!(alyx.control().datasets().len(), 1);
     assert!(session.is_flagged());
 }
@@ -346,7 +346,7 @@ async fn a_session_folder_with_a_twin_is_refused_and_names_both() {
         let session = rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{number}"));
         let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
         assert!(error.to_string().contains("\"001\"") && error.to_string().contains("\"1\""), "{error}");
-        assert_eq!(error.next_step(), NextStep::NeedsPerson);
+        assert_eq!(error.next_step(), NextStep::NeedsAttention);
         assert!(session.is_flagged());
     }
     assert!(alyx.control().sessions().is_empty());
@@ -360,7 +360,7 @@ async fn a_dataset_behind_a_link_that_leads_nowhere_keeps_the_flag() {
         std::os::unix::fs::symlink("/not/mounted/here", session.folder.join(name)).unwrap();
         let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
-        assert_eq!(error.next_step(), NextStep::NeedsPerson);
+        assert_eq!(error.next_step(), NextStep::NeedsAttention);
         assert!(session.is_flagged());
     }
     let session = flagged(&rig);
@@ -375,7 +375,7 @@ async fn a_flag_of_which_no_line_names_a_dataset_is_kept() {
     session.flag_with("*.npy\nmistyped\n");
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(error.to_string().contains("mistyped"), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert!(session.is_flagged() && alyx.control().sessions().is_empty());
 }
 

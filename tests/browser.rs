@@ -61,7 +61,7 @@ fn look(browser: &Path, more: &[&str], url: &str) -> String {
     shown.join().unwrap().unwrap()
 }
 
-/// A daemon with something of everything: one session is done, one needs a person, one is under way.
+/// A daemon with something of everything: one session is done, one needs attention, one is under way.
 struct World {
     alyx: Alyx,
     _rig: Rig,
@@ -122,7 +122,7 @@ async fn a_browser_shows_the_page_and_brings_it_up_to_date_without_loading_it_an
     })));
     // The browser's own time passes as fast as it can.
     let dom = look(&browser, &["--virtual-time-budget=12000", "--dump-dom"], &format!("{}/", proxy.url()));
-    for wanted in ["1 session needs a person", "<progress", "1 dataset, 3 B", "&lt;script&gt;", "<svg"] {
+    for wanted in ["1 session needs attention", "<progress", "1 dataset, 3 B", "&lt;script&gt;", "<svg"] {
         assert!(dom.contains(wanted), "{wanted:?} is not in:\n{dom}");
     }
     assert!(!dom.contains("class=\"old\"") && !dom.contains("<title>taken"), "{dom}");
@@ -148,7 +148,7 @@ async fn a_page_whose_daemon_has_gone_says_that_it_is_old() {
     let dom = look(&browser, &["--virtual-time-budget=12000", "--dump-dom"], &format!("{}/", proxy.url()));
     assert!(dom.contains("the daemon does not answer any more"), "{dom}");
     // What was known is still there.
-    assert!(dom.contains("1 session needs a person"), "{dom}");
+    assert!(dom.contains("1 session needs attention"), "{dom}");
     world.stop().await;
 }
 

@@ -153,7 +153,7 @@ async fn a_folder_whose_name_is_no_text_is_refused_with_what_to_do_and_the_other
     std::fs::create_dir_all(&bad).unwrap();
     std::fs::write(bad.join("create_me.flag"), "").unwrap();
     let mut daemon = daemon(&alyx, &rig, "");
-    let line = daemon.wait_for("needs a person");
+    let line = daemon.wait_for("needs attention");
     assert!(line.contains("not valid UTF-8: rename it"), "{line}");
     let good = rig.session("cortexlab", "KS014");
     good.file("alf/spikes.times.npy", "abc").flag();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use alyx_registrar::daemon;
 use alyx_registrar::daemon::run_loop::worker::AttemptResult;
 use alyx_registrar::daemon::watch::{RootOptions, WatchMode, WatchOptions};
-use alyx_registrar::daemon::{Doors, Report};
+use alyx_registrar::daemon::{DaemonIo, Report};
 use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
 use alyx_registration::{Error, Progress};
 use alyx_sandbox::{Fault, FaultRule, Gate};
@@ -94,8 +94,8 @@ async fn after_a_restart_what_waited_goes_on_waiting_unless_it_was_touched() {
     }
     let config = configuration(&alyx, &rig, "");
     let mut first = start(&config);
-    first.wait_for("needs a person");
-    first.wait_for("needs a person");
+    first.wait_for("needs attention");
+    first.wait_for("needs attention");
     first.stop();
     assert!(
         alyx.control().add_subject("nobody", "cortexlab") && alyx.control().add_subject("noone", "cortexlab")
@@ -107,7 +107,7 @@ async fn after_a_restart_what_waited_goes_on_waiting_unless_it_was_touched() {
     let told = status(&config);
     let sessions = told["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 1, "{told}");
-    assert_eq!((&sessions[0]["state"], &sessions[0]["failures"]), (&"needs_person".into(), &1.into()));
+    assert_eq!((&sessions[0]["state"], &sessions[0]["failures"]), (&"needs_attention".into(), &1.into()));
     second.stop();
 }
 
@@ -118,7 +118,7 @@ async fn a_configuration_that_was_mended_is_tried_at_once_after_the_restart() {
     session.file("alf/spikes.times.npy", "abc").flag();
     let config = configuration(&alyx, &rig, "session:\n  projects: [nonesuch]\n");
     let mut first = start(&config);
-    first.wait_for("needs a person");
+    first.wait_for("needs attention");
     first.stop();
     let mut second = start(&configuration(&alyx, &rig, ""));
     second.wait_for("eid=");
@@ -133,7 +133,7 @@ async fn status_history_retry_and_forget_work_beside_the_daemon() {
     good.file("alf/spikes.times.npy", "abc").flag();
     let config = configuration(&alyx, &rig, "");
     let mut daemon = start(&config);
-    let mut wanted = vec!["needs a person", "eid="];
+    let mut wanted = vec!["needs attention", "eid="];
     while !wanted.is_empty() {
         let line = daemon.wait_for("");
         wanted.retain(|text| !line.contains(text));
@@ -141,7 +141,7 @@ async fn status_history_retry_and_forget_work_beside_the_daemon() {
     let (code, told) = say(&["status"], &config);
     assert_eq!(code, 1, "{told}");
     for wanted in
-        ["The daemon has been running", "needs a person (1)", &bad.name(), "What to do: create it on Alyx"]
+        ["The daemon has been running", "needs attention (1)", &bad.name(), "What to do: create it on Alyx"]
     {
         assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
     }
@@ -157,9 +157,9 @@ async fn status_history_retry_and_forget_work_beside_the_daemon() {
         (0, &"registered".into(), &1.into(), &3.into())
     );
     assert_eq!(row["eid"], alyx.the_session(&good).await.eid());
-    let (_, told) = say(&["history", "--outcome", "needs-person", "--date", &bad.date()], &config);
+    let (_, told) = say(&["history", "--outcome", "needs-attention", "--date", &bad.date()], &config);
     // As the log writes it.
-    assert_eq!(say(&["history", "--outcome", "needs_person", "--date", &bad.date()], &config).1, told);
+    assert_eq!(say(&["history", "--outcome", "needs_attention", "--date", &bad.date()], &config).1, told);
     assert!(told.contains(&bad.name()) && !told.contains(&good.name()), "{told}");
 
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
@@ -202,12 +202,12 @@ async fn status_history_retry_and_forget_work_without_the_daemon() {
     bad.file("alf/spikes.times.npy", "abc").flag();
     let config = configuration(&alyx, &rig, "");
     let mut daemon = start(&config);
-    daemon.wait_for("needs a person");
+    daemon.wait_for("needs attention");
     daemon.stop();
     fresh.flag();
     let (code, told) = say(&["status"], &config);
     assert_eq!(code, 69, "{told}");
-    for wanted in ["not running", "needs a person (1)", &bad.name(), "waiting (1)", &fresh.name()] {
+    for wanted in ["not running", "needs attention (1)", &bad.name(), "waiting (1)", &fresh.name()] {
         assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
     }
     assert!(say(&["history"], &config).1.contains(&bad.name()));
@@ -401,7 +401,7 @@ impl Inside {
         };
         change(&mut options);
         let (reports_in, reports) = mpsc::unbounded_channel();
-        let doors = Doors { reports: Some(reports_in), ..Doors::default() };
+        let doors = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(daemon::run(alyx.client(), options, doors, shutdown.clone()));
         Self { reports, shutdown, task }

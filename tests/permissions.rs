@@ -162,7 +162,7 @@ async fn a_dataset_that_may_not_be_read_keeps_the_flag_until_it_may() {
     let closed = session.folder.join("alf/spikes.clusters.npy");
     allow(&closed, 0o000);
     let mut daemon = place.daemon();
-    let told = daemon.wait_for("needs a person");
+    let told = daemon.wait_for("needs attention");
     assert!(told.contains("spikes.clusters.npy"), "{told}");
     assert!(session.is_flagged() && daemon.is_alive());
     assert_eq!(
@@ -173,7 +173,7 @@ async fn a_dataset_that_may_not_be_read_keeps_the_flag_until_it_may() {
     allow(&closed, 0o644);
     registered(&mut daemon, &session);
     let said = daemon.stop();
-    assert_eq!(lines(&said, "needs a person"), 1, "{said:#?}");
+    assert_eq!(lines(&said, "needs attention"), 1, "{said:#?}");
     assert_eq!(place.alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
 }
 

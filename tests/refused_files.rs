@@ -53,7 +53,7 @@ async fn the_files_that_alyx_does_not_accept_are_named_with_the_reason_and_the_o
         let client = misled(&alyx, batch_size).await;
         alyx.control().clear_requests();
         let error = session.register(&client, &with_files()).await.unwrap_err();
-        assert_eq!(error.next_step(), NextStep::NeedsPerson);
+        assert_eq!(error.next_step(), NextStep::NeedsAttention);
         let Error::FilesRefused { registered, refused } = error else { panic!("{error}") };
         assert_eq!((registered, refused.len()), (20, 2));
         for (line, name) in
@@ -101,7 +101,7 @@ async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words(
         fault: refusal,
     });
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert!(error.to_string().contains("The lab is closed"), "{error}");
     let posts = alyx.control().requests().iter().filter(|r| r.path == "/register-file").count();
     assert!(posts <= 16, "{posts} requests");

@@ -217,7 +217,7 @@ async fn a_changed_protected_dataset_is_refused_by_name_and_the_others_are_regis
         told.contains(ORIGINAL) && !told.contains(OTHER) && told.contains("datasets.protected: revise"),
         "{told}"
     );
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert_eq!(common::snapshot(&session.folder), before);
     assert!(session.is_flagged());
     let held: Vec<(String, String)> =
@@ -333,7 +333,7 @@ async fn a_move_that_is_not_possible_is_told_and_loses_nothing() {
     session.file(&format!("alf/#{}#", today()), "in the way");
     let error = session.register(&alyx.client(), &policy(ProtectedPolicy::Revise)).await.unwrap_err();
     assert!(matches!(error, Error::CannotMove { .. }), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert_eq!(read(&session, ORIGINAL).as_deref(), Some("abc"));
     assert!(session.is_flagged());
 }

@@ -86,7 +86,7 @@ async fn all_unknown_names_are_told_in_one_message_and_the_flag_stays() {
     options.defaults.location = Some("no_location".into());
     options.files.repository = Some("no_repository".into());
     let error = session.register(&alyx.client(), &options).await.unwrap_err();
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     let told = error.to_string();
     for name in ["nobody", "nolab", "no_user", "no_project", "no_procedure", "no_location", "no_repository"] {
         assert!(told.contains(&format!("{name:?}")), "{name} is not in: {told}");
@@ -155,7 +155,7 @@ async fn two_sessions_on_alyx_are_told_with_their_ids_and_not_guessed_at() {
     }
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(eids.iter().all(|eid| error.to_string().contains(eid.as_str())), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert!(session.is_flagged());
 }
 
@@ -237,7 +237,7 @@ async fn a_dataset_in_a_folder_that_alyx_would_lose_is_refused_and_the_others_ar
     session.file("alf/spikes.times.npy", "a").file("al f/spikes.clusters.npy", "a").flag();
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(error.to_string().contains("al f/spikes.clusters.npy"), "{error}");
-    assert_eq!(error.next_step(), NextStep::NeedsPerson);
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert!(session.is_flagged());
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
 }

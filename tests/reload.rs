@@ -228,7 +228,7 @@ async fn a_session_that_waited_for_a_person_runs_when_the_configuration_is_mende
     let mut place = Place::start(&alyx, "session:\n  projects: [nonsense]\n");
     let session = place.session();
     session.flag();
-    place.daemon.wait_for("needs a person");
+    place.daemon.wait_for("needs attention");
     place.reload(|settings| settings.more = String::new());
     place.registers(&session);
     place.daemon.stop();

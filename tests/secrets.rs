@@ -169,7 +169,7 @@ async fn wherever_a_login_comes_from_it_is_told_and_kept_nowhere() {
             command.args(words).arg("--config").arg(&config).envs(source.variables.clone());
             command
         };
-        // One that is registered, one that needs a person, and the daemon at work all the while.
+        // One that is registered, one that needs attention, and the daemon at work all the while.
         let good = place.rig.session("cortexlab", "KS014");
         good.file("alf/spikes.times.npy", "abc").flag();
         place.rig.session("cortexlab", "nobody").flag();

@@ -55,7 +55,7 @@ fn it_is_ready_after_the_scan_even_when_alyx_is_away() {
     let mut daemon = world.start(NOWHERE, "watch:\n  settle: 1 h\n");
     let first = world.systemd.next();
     // The number says that the flags had been found.
-    assert_eq!(first, "READY=1\nSTATUS=3 waiting, 0 running, 0 need a person\n");
+    assert_eq!(first, "READY=1\nSTATUS=3 waiting, 0 running, 0 need attention\n");
     assert!(daemon.is_alive());
     daemon.signal("TERM");
     world.systemd.wait_for("STOPPING=1");
@@ -98,11 +98,11 @@ async fn the_status_says_what_waits_what_runs_and_what_needs_a_person() {
     let daemon = world.start(&alyx.url, "");
     tokio::task::block_in_place(|| {
         world.systemd.wait_for("READY=1");
-        world.systemd.wait_for("STATUS=0 waiting, 1 running, 1 needs a person");
+        world.systemd.wait_for("STATUS=0 waiting, 1 running, 1 needs attention");
     });
     gate.open();
     tokio::task::block_in_place(|| {
-        world.systemd.wait_for("STATUS=0 waiting, 0 running, 1 needs a person");
+        world.systemd.wait_for("STATUS=0 waiting, 0 running, 1 needs attention");
     });
     daemon.stop();
 }

@@ -85,8 +85,8 @@ async fn what_waited_before_a_restart_is_kept_until_the_root_is_back_and_then_lo
         sessions.iter().map(|session| (session["session"].clone(), failures(session))).collect::<Vec<_>>()
     };
     let mut daemon = start("run", &config);
-    daemon.wait_for("needs a person");
-    daemon.wait_for("needs a person");
+    daemon.wait_for("needs attention");
+    daemon.wait_for("needs attention");
     daemon.stop();
     std::fs::remove_file(&marker).unwrap();
     std::fs::remove_file(gone).unwrap();
@@ -143,7 +143,7 @@ async fn a_flag_that_waits_too_long_is_told_with_the_reason_and_shown_by_status(
     let watch = |warn_after: &str| format!("watch:\n  settle: 50 ms\n  warn_after: {warn_after}\n");
     let never = configuration(&alyx, &rig, &watch("0"));
     let mut daemon = start("run", &never);
-    daemon.wait_for("needs a person");
+    daemon.wait_for("needs attention");
     let said = daemon.stop();
     assert!(!said.iter().any(|line| line.contains("an old flag")), "{said:#?}");
 
@@ -189,7 +189,7 @@ async fn an_old_flag_is_old_for_a_daemon_that_has_just_started_and_without_one()
     };
     assert_eq!(old(69), Some(true));
     let mut daemon = start("run", &config);
-    daemon.wait_for("needs a person");
+    daemon.wait_for("needs attention");
     assert_eq!(old(1), Some(true));
     let said = daemon.stop();
     // It had no chance before.

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use alyx_registrar::daemon::watch::{RootOptions, ScanReason, Sighted, WatchMode};
+use alyx_registrar::daemon::watch::{RootOptions, ScanReason, WatchEvent, WatchMode};
 
 #[path = "common/chance.rs"]
 mod chance;
@@ -49,7 +49,7 @@ async fn folder_and_flag_made_back_to_back_are_noticed_a_thousand_times() {
     });
     let mut missing = tokio::task::spawn_blocking(|| writer.join().unwrap()).await.unwrap();
     while !missing.is_empty() {
-        if let Sighted::Flag(flag) = watching.next().await {
+        if let WatchEvent::Flag(flag) = watching.next().await {
             missing.remove(&flag.path);
         }
     }
@@ -209,8 +209,8 @@ async fn a_folder_that_is_renamed_takes_its_flags_with_it_at_every_level() {
         let (mut gone, mut found) = (false, false);
         while !(gone && found) {
             match watching.next().await {
-                Sighted::Gone(path) => gone |= path == old,
-                Sighted::Flag(flag) => found |= flag.path == new,
+                WatchEvent::Gone(path) => gone |= path == old,
+                WatchEvent::Flag(flag) => found |= flag.path == new,
                 _ => {}
             }
         }
@@ -245,8 +245,8 @@ async fn a_flag_in_the_wrong_place_is_told_once_and_found_when_it_is_moved() {
     let flag = disk.path(SESSION).join("create_me.flag");
     loop {
         match watching.next().await {
-            Sighted::Scanned(_) => break,
-            Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Scanned(_) => break,
+            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }
@@ -268,8 +268,8 @@ async fn a_flag_inside_a_folder_of_a_session_is_told_once_by_the_scans_and_found
         watching.rescan.send(()).unwrap();
         loop {
             match watching.next().await {
-                Sighted::Scanned(_) => break,
-                Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+                WatchEvent::Scanned(_) => break,
+                WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
                 _ => {}
             }
         }
@@ -292,8 +292,8 @@ async fn a_misplaced_flag_is_told_once_though_its_session_may_be_another_one_tom
     watching.rescan.send(()).unwrap();
     loop {
         match watching.next().await {
-            Sighted::Scanned(_) => break,
-            Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Scanned(_) => break,
+            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }
@@ -367,11 +367,11 @@ async fn acquisition_inside_a_session_is_not_told() {
     // Made last, so everything before it has been looked at when it is told.
     let last = disk.flag(SESSION);
     match watching.next().await {
-        Sighted::Flag(flag) => assert_eq!(flag.path, last),
+        WatchEvent::Flag(flag) => assert_eq!(flag.path, last),
         other => panic!("{other:?}"),
     }
     let told = watching.end().await;
-    let is_last = |told: &Sighted| matches!(told, Sighted::Flag(flag) if flag.path == last);
+    let is_last = |told: &WatchEvent| matches!(told, WatchEvent::Flag(flag) if flag.path == last);
     assert!(told.iter().all(is_last), "{told:?}");
 }
 
@@ -413,7 +413,7 @@ async fn a_large_root_stays_watched_when_its_folders_are_moved_and_made_anew() {
     assert!(sessions.len() > SUBJECTS * DATES / 2);
     let mut missing: HashSet<_> = sessions.iter().map(|session| flag(session)).collect();
     while !missing.is_empty() {
-        if let Sighted::Flag(flag) = watching.next().await {
+        if let WatchEvent::Flag(flag) = watching.next().await {
             missing.remove(&flag.path);
         }
     }

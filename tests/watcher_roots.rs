@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use alyx_registrar::daemon::watch::{RootOptions, ScanReason, Sighted, WatchTrouble};
+use alyx_registrar::daemon::watch::{RootOptions, ScanReason, WatchEvent, WatchTrouble};
 
 #[path = "common/namespace.rs"]
 mod namespace;
@@ -22,8 +22,10 @@ async fn a_missing_root_is_told_once_and_picked_up_when_it_appears() {
     fs::rename(disk.outside(""), disk.root()).unwrap();
     loop {
         match watching.next().await {
-            Sighted::Flag(found) if found.path == disk.path(SESSION).join(flag.file_name().unwrap()) => break,
-            Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Flag(found) if found.path == disk.path(SESSION).join(flag.file_name().unwrap()) => {
+                break;
+            }
+            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }
@@ -59,8 +61,8 @@ async fn a_root_replaced_by_another_folder_of_the_same_name_is_scanned_anew() {
     let (mut gone, mut found) = (false, false);
     while !(gone && found) {
         match watching.next().await {
-            Sighted::Gone(path) => gone |= path == old,
-            Sighted::Flag(flag) => found |= flag.path == disk.path("KS015/2024-05-01/001/create_me.flag"),
+            WatchEvent::Gone(path) => gone |= path == old,
+            WatchEvent::Flag(flag) => found |= flag.path == disk.path("KS015/2024-05-01/001/create_me.flag"),
             _ => {}
         }
     }
@@ -75,7 +77,7 @@ async fn a_root_without_its_marker_counts_as_not_mounted() {
     let root = RootOptions { require_marker: Some("rig.disk".into()), ..root_options(disk.root()) };
     let mut watching = Watching::begin(root, options(NEVER, OFTEN));
     match watching.next().await {
-        Sighted::Trouble(WatchTrouble::MarkerMissing { marker, .. }) => assert_eq!(marker, "rig.disk"),
+        WatchEvent::Trouble(WatchTrouble::MarkerMissing { marker, .. }) => assert_eq!(marker, "rig.disk"),
         other => panic!("{other:?}"),
     }
     fs::write(disk.path("rig.disk"), "").unwrap();

@@ -63,7 +63,7 @@ async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
     let html = get_until(&page, "", "1 dataset, 3 B").await;
     let html =
         if html.contains("rename the folder") { html } else { get_until(&page, "", "rename the").await };
-    assert!(html.contains(&good.name()) && html.contains("1 session needs a person"), "{html}");
+    assert!(html.contains(&good.name()) && html.contains("1 session needs attention"), "{html}");
     assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;") && !html.contains("<img"), "{html}");
     assert!(html.contains("1 session, 3 B</title>"), "{html}");
 
@@ -71,14 +71,14 @@ async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
     assert_eq!(status, 200);
     for wanted in [
         "alyx_registrar_attempts_total{outcome=\"registered\"} 1\n",
-        "alyx_registrar_attempts_total{outcome=\"needs_person\"} 1\n",
+        "alyx_registrar_attempts_total{outcome=\"needs_attention\"} 1\n",
         "alyx_registrar_registered_datasets_total 1\n",
         "alyx_registrar_registered_bytes_total 3\n",
         "alyx_registrar_hashed_bytes_total 3\n",
         "alyx_registrar_requests_total{method=\"POST\",endpoint=\"/sessions\",status=\"201\"} 1\n",
         "alyx_registrar_requests_total{method=\"POST\",endpoint=\"/register-file\",status=\"201\"} 1\n",
         "alyx_registrar_request_duration_seconds_count{method=\"POST\",endpoint=\"/sessions\"} 1\n",
-        "alyx_registrar_queue_sessions{state=\"needs_person\"} 1\n",
+        "alyx_registrar_queue_sessions{state=\"needs_attention\"} 1\n",
         "alyx_registrar_alyx_away 0\n",
         "alyx_registrar_healthy 1\n",
         concat!("alyx_registrar_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"),

@@ -40,7 +40,7 @@ pub(super) enum Event {
     /// It has answered again at the second time.
     Back(Timestamp, Timestamp),
     /// A session cannot be registered before somebody does something.
-    NeedsPerson(SessionStatus),
+    NeedsAttention(SessionStatus),
     /// A flag has waited for too long.
     Old(SessionStatus),
     /// Something on disk keeps flags from being seen or removed.
@@ -94,7 +94,7 @@ pub(super) struct Told {
     why_stuck: String,
     refused: Condition,
     away: Condition,
-    /// Flags whose sessions need a person, as told.
+    /// Flags whose sessions need attention, as told.
     people: BTreeSet<String>,
     /// Flags that are old, as told.
     old: BTreeSet<String>,
@@ -145,7 +145,7 @@ impl Told {
                 sessions.iter().filter(|s| is_it(s)).map(|s| s.flag.as_str()).collect()
             };
             // Between two attempts it runs; a flag that was touched has no failures and may be told again.
-            let waits = with(|s| s.state == SessionState::NeedsPerson || s.failures > 0);
+            let waits = with(|s| s.state == SessionState::NeedsAttention || s.failures > 0);
             let old = with(|s| s.old);
             self.people.retain(|flag| waits.contains(flag.as_str()));
             self.old.retain(|flag| old.contains(flag.as_str()));
@@ -169,12 +169,12 @@ impl Told {
         let untold = obstacles.filter(|obstacle| !self.obstacles.contains(&obstacle.text));
         events.extend(untold.cloned().map(Event::Obstacle));
         let people = sessions.iter().filter(|session| {
-            session.state == SessionState::NeedsPerson && !self.people.contains(&session.flag)
+            session.state == SessionState::NeedsAttention && !self.people.contains(&session.flag)
         });
-        events.extend(people.cloned().map(Event::NeedsPerson));
-        // Of a session that needs a person it is known that it waits.
+        events.extend(people.cloned().map(Event::NeedsAttention));
+        // Of a session that needs attention it is known that it waits.
         let old = sessions.iter().filter(|session| {
-            session.old && session.state != SessionState::NeedsPerson && !self.old.contains(&session.flag)
+            session.old && session.state != SessionState::NeedsAttention && !self.old.contains(&session.flag)
         });
         events.extend(old.cloned().map(Event::Old));
         events
@@ -206,7 +206,7 @@ impl Told {
                 Event::LoginAccepted => (self.refused.told, self.refused.over) = (None, None),
                 Event::Away(since) => self.away.told = Some(*since),
                 Event::Back(..) => (self.away.told, self.away.over) = (None, None),
-                Event::NeedsPerson(session) => _ = self.people.insert(session.flag.clone()),
+                Event::NeedsAttention(session) => _ = self.people.insert(session.flag.clone()),
                 Event::Old(session) => _ = self.old.insert(session.flag.clone()),
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }

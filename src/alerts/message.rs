@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
                     "Alyx{alyx} is back after {}. All sessions go on.",
                     length(at.duration_since(*since))
                 ),
-                Event::Obstacle(_) | Event::NeedsPerson(_) | Event::Old(_) => continue,
+                Event::Obstacle(_) | Event::NeedsAttention(_) | Event::Old(_) => continue,
             });
         }
         let obstacles = self.alert.events.iter().filter_map(|event| match event {
@@ -127,12 +127,12 @@ impl<'a> Message<'a> {
             n => format!("{n} things on disk are in the way of flags:"),
         });
         let people = self.alert.events.iter().filter_map(|event| match event {
-            Event::NeedsPerson(session) => Some(self.line(session)),
+            Event::NeedsAttention(session) => Some(self.line(session)),
             _ => None,
         });
         list(&mut lines, people.collect(), |n| match n {
-            1 => "1 session needs a person:".to_owned(),
-            n => format!("{n} sessions need a person:"),
+            1 => "1 session needs attention:".to_owned(),
+            n => format!("{n} sessions need attention:"),
         });
         let old = self.alert.events.iter().filter_map(|event| match event {
             Event::Old(session) => Some(self.line(session)),
@@ -185,7 +185,7 @@ fn event(event: &Event) -> Value {
         Event::LoginAccepted => json!({"event": "login_accepted"}),
         Event::Away(since) => json!({"event": "alyx_away", "since": since}),
         Event::Back(since, until) => json!({"event": "alyx_back", "since": since, "until": until}),
-        Event::NeedsPerson(session) => json!({"event": "needs_person", "session": session}),
+        Event::NeedsAttention(session) => json!({"event": "needs_attention", "session": session}),
         Event::Old(session) => json!({"event": "old_flag", "session": session}),
         Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
@@ -205,7 +205,7 @@ mod tests {
         SessionStatus {
             session: name.into(),
             flag: format!("/data/{name}/create_me.flag"),
-            state: SessionState::NeedsPerson,
+            state: SessionState::NeedsAttention,
             since: at(0),
             failures: 1,
             next: None,
@@ -226,10 +226,10 @@ mod tests {
     fn slack_gets_a_text_that_says_the_most_first() {
         let old = SessionStatus { old: true, put: Some(at(-90_000)), ..session("ZM/2024-05-01/001") };
         let events =
-            vec![Event::Away(at(0)), Event::NeedsPerson(session("KS014/2024-05-01/001")), Event::Old(old)];
+            vec![Event::Away(at(0)), Event::NeedsAttention(session("KS014/2024-05-01/001")), Event::Old(old)];
         let text = body(Reader::Slack, events)["text"].as_str().unwrap().to_owned();
         let wanted = "rig-3: Alyx (https://alyx.example.org) has not answered for 1 h 0 min. All sessions wait; nothing is lost.\n\
-             1 session needs a person:\n\
+             1 session needs attention:\n\
              • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx\n\
              1 flag has waited for longer than watch.warn_after:\n\
              • ZM/2024-05-01/001, flag put 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
@@ -240,12 +240,12 @@ mod tests {
     fn what_is_in_the_way_on_disk_is_a_list_of_its_own() {
         let text = "the data root \"/data\" is missing: mount the disk".to_owned();
         let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
-        let events = vec![Event::Obstacle(obstacle), Event::NeedsPerson(session("KS014/2024-05-01/001"))];
+        let events = vec![Event::Obstacle(obstacle), Event::NeedsAttention(session("KS014/2024-05-01/001"))];
         let text = body(Reader::Slack, events.clone())["text"].as_str().unwrap().to_owned();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "rig-3: Something on disk is in the way of flags:");
         assert_eq!(lines[1], "• the data root \"/data\" is missing: mount the disk");
-        assert_eq!(lines[2], "1 session needs a person:");
+        assert_eq!(lines[2], "1 session needs attention:");
         let json = body(Reader::Json, events);
         assert_eq!(
             (&json["events"][0]["event"], &json["events"][0]["obstacle"]["root"]),
@@ -258,7 +258,7 @@ mod tests {
         const HOSTILE: &str = "<!channel> & [click](http://evil)\u{202e}\n*x*";
         let mut bad = session(HOSTILE);
         bad.error = Some(HOSTILE.into());
-        let events = vec![Event::NeedsPerson(bad)];
+        let events = vec![Event::NeedsAttention(bad)];
         let slack = body(Reader::Slack, events.clone())["text"].as_str().unwrap().to_owned();
         assert!(slack.contains("&lt;!channel&gt; &amp;") && !slack.contains('<'), "{slack}");
         assert!(!slack.contains('\u{202e}') && slack.lines().count() == 2, "{slack}");
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_program_gets_everything_in_fields() {
-        let json = body(Reader::Json, vec![Event::Back(at(0), at(600)), Event::NeedsPerson(session("a"))]);
+        let json = body(Reader::Json, vec![Event::Back(at(0), at(600)), Event::NeedsAttention(session("a"))]);
         assert_eq!((json["host"].as_str(), json["from"].as_str()), (Some("rig-3"), Some("alyx-registrar")));
         assert!(
             json["text"]
@@ -291,9 +291,9 @@ mod tests {
     fn a_thousand_sessions_make_no_endless_message() {
         let mut long = session("a");
         long.error = Some("x".repeat(100_000));
-        let events: Vec<Event> = (0..1000).map(|_| Event::NeedsPerson(long.clone())).collect();
+        let events: Vec<Event> = (0..1000).map(|_| Event::NeedsAttention(long.clone())).collect();
         let text = body(Reader::Slack, events)["text"].as_str().unwrap().to_owned();
-        assert!(text.contains("1000 sessions need a person") && text.contains("and 985 more"), "{text}");
+        assert!(text.contains("1000 sessions need attention") && text.contains("and 985 more"), "{text}");
         assert!(text.len() < 10_000, "{}", text.len());
     }
 }

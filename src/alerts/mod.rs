@@ -21,7 +21,7 @@ use crate::alerts::decision::{Rules, Told};
 use crate::alerts::message::Message;
 pub use crate::alerts::message::Reader;
 use crate::alerts::webhook::Webhook;
-use crate::daemon::Asker;
+use crate::daemon::StatusClient;
 
 /// How often the service is asked how it goes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ impl fmt::Debug for Options {
 }
 
 /// Sends alerts until `shutdown`.
-pub async fn send(options: Options, asker: Asker, shutdown: CancellationToken) {
+pub async fn send(options: Options, asker: StatusClient, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = look_and_send(options, asker) => {}
@@ -68,7 +68,7 @@ pub async fn send(options: Options, asker: Asker, shutdown: CancellationToken) {
 }
 
 /// Does not end.
-async fn look_and_send(options: Options, asker: Asker) {
+async fn look_and_send(options: Options, asker: StatusClient) {
     let every = options.every;
     let rules = Rules { away_after: options.away_after, every, gather: GATHER.min(every) };
     let mut told = Told::new(rules);

@@ -86,7 +86,7 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
-    /// Say what waits, what runs, and what needs a person
+    /// Say what waits, what runs, and what needs attention
     Status(StatusArgs),
     /// List earlier outcomes
     History(HistoryArgs),
@@ -229,7 +229,7 @@ Examples:
   alyx-registrar status --json
 
 Asks the running daemon; without one, looks at the flags on disk and at what it left behind.
-Ends with 0 when the daemon runs and nothing needs a person, with 1 when something does or a flag is older than
+Ends with 0 when the daemon runs and nothing needs attention, with 1 when something does or a flag is older than
 watch.warn_after, with 69 when no daemon runs, with 77 when Alyx refuses the login.";
 
 /// `status`.
@@ -248,7 +248,7 @@ pub struct StatusArgs {
 const HISTORY_HELP: &str = "\
 Examples:
   alyx-registrar history --subject KS014
-  alyx-registrar history --date 2024-05-01 --outcome needs-person --json
+  alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
 
 Outcomes are kept for 180 days. Ends with 0, also when there are none.";
 
@@ -289,8 +289,8 @@ pub enum OutcomeWord {
     /// It failed and was tried again
     Retry,
     /// It failed, and a person had to do something
-    #[value(alias = "needs_person")]
-    NeedsPerson,
+    #[value(aliases = ["needs_attention", "needs-person", "needs_person"])]
+    NeedsAttention,
 }
 
 impl OutcomeWord {
@@ -299,7 +299,7 @@ impl OutcomeWord {
         match self {
             Self::Registered => "registered",
             Self::Retry => "retry",
-            Self::NeedsPerson => "needs_person",
+            Self::NeedsAttention => "needs_attention",
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::cli::check::row::{Row, Table};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::passwd::Person;
+use crate::cli::passwd::UnixUser;
 use crate::cli::{complain, wiring};
 use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
 use crate::daemon::watch::preflight::{survey_root, survey_state};
@@ -45,7 +45,7 @@ pub(super) async fn check(args: &CheckArgs) -> Exit {
 
 async fn look(args: &CheckArgs, table: &mut Table) {
     let Some(config) = configuration(args, table) else { return };
-    table.add(user(&Person::myself(), args.config.config.as_deref()));
+    table.add(user(&UnixUser::myself(), args.config.config.as_deref()));
     let login = credentials(&config, args.config.config.as_deref(), table);
     table.extend(webhook(&config));
     if args.offline || args.before_start {
@@ -93,7 +93,7 @@ fn configuration(args: &CheckArgs, table: &mut Table) -> Option<Config> {
 }
 
 /// Who looks, at which configuration. Root may do everything, and so learns nothing of what the service may do.
-fn user(me: &Person, config: Option<&Path>) -> Row {
+fn user(me: &UnixUser, config: Option<&Path>) -> Row {
     if me.is_root() {
         let what_to_do = format!(
             "look as the user of the service: sudo -u alyx-registrar alyx-registrar check{}",

@@ -22,7 +22,7 @@ use crate::cli::wiring;
 use crate::config::{Config, Environment, LogFormat, LogLevel, Overrides};
 use crate::daemon;
 use crate::daemon::run_loop::worker::AttemptResult;
-use crate::daemon::{Doors, Report};
+use crate::daemon::{DaemonIo, Report};
 use crate::humanize;
 use alyx_client::SessionSearch;
 use alyx_registration::RegistrationClient;
@@ -79,7 +79,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     let client = wiring::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
     let shutdown = CancellationToken::new();
     let (reports_in, mut reports) = mpsc::unbounded_channel();
-    let doors = Doors { reports: Some(reports_in), ..Doors::default() };
+    let doors = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
     let service = tokio::spawn(daemon::run(client.clone(), wiring::daemon(&config), doors, shutdown.clone()));
     let outcomes = tokio::time::timeout(AT_MOST, outcomes(&root, &mut reports)).await;
     shutdown.cancel();
@@ -93,7 +93,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
         return Ok(Exit::Incomplete);
     }
     say!(
-        "\nAs it should be: {} sessions registered and their flags removed, 1 waits for a person. {}",
+        "\nDemo passed: {} sessions registered and their flags removed, 1 needs attention. {}",
         SESSIONS.len() - 1,
         if keep { "" } else { "The example is deleted now; --keep keeps it." }
     );

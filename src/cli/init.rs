@@ -16,7 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::init::answers::{Draft, Found};
 use crate::cli::init::files::NewFile;
 use crate::cli::init::terminal::Terminal;
-use crate::cli::passwd::Person;
+use crate::cli::passwd::UnixUser;
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
 use alyx_client::OneSettingsError;
 
@@ -105,14 +105,14 @@ fn write(
     answers: &Answers,
     password: Option<SecretString>,
 ) -> Result<(), Refusal> {
-    let service = Person::named(&args.service_user);
+    let service = UnixUser::named(&args.service_user);
     let place = match &answers.secret {
         SecretPlace::PasswordFile(file) => Some(PathBuf::from(file)),
         _ => None,
     };
     let mut written = Vec::new();
     if let (Some(file), Some(password)) = (&place, &password) {
-        let owner = service.as_ref().filter(|_| Person::myself().is_root());
+        let owner = service.as_ref().filter(|_| UnixUser::myself().is_root());
         files::write_password(file, password, owner, args.force)?;
         written.push(file.clone());
     }
@@ -134,7 +134,7 @@ fn write(
         password_is_there: place.as_deref().is_some_and(files::is_taken),
         service: &args.service_user,
         service_is_there: service.is_some(),
-        is_root: Person::myself().is_root(),
+        is_root: UnixUser::myself().is_root(),
     };
     for line in next.lines(&answers.data_roots, Path::is_dir) {
         say!("{line}");

@@ -1,4 +1,4 @@
-//! The onlookers: who looks on while the daemon works, the status page and the alerts. The daemon does not know them,
+//! The monitoring: who looks on while the daemon works, the status page and the alerts. The daemon does not know them,
 //! and works as well without.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::alerts;
 use crate::alerts::Reader;
 use crate::config::{Config, WebhookKind};
-use crate::daemon::{Asker, Report};
+use crate::daemon::{Report, StatusClient};
 use crate::web;
 use crate::web::Metrics;
 use alyx_client::Observer;
@@ -19,13 +19,13 @@ use alyx_registration::RegistrationClient;
 
 /// Who looks on.
 #[derive(Debug)]
-pub(super) struct Onlookers {
+pub(super) struct Monitoring {
     /// Counted only where somebody can see it.
     metrics: Option<Arc<Metrics>>,
     tasks: TaskTracker,
 }
 
-impl Onlookers {
+impl Monitoring {
     /// Those whom the configuration wants. They do not look yet.
     pub(super) fn new(config: &Config) -> Self {
         Self { metrics: config.http.listen.map(|_| Arc::default()), tasks: TaskTracker::new() }
@@ -41,7 +41,7 @@ impl Onlookers {
         &self,
         config: &Config,
         client: &RegistrationClient,
-        asker: Asker,
+        asker: StatusClient,
         shutdown: CancellationToken,
     ) -> Option<mpsc::UnboundedSender<Report>> {
         if let Some(options) = alerts(config) {

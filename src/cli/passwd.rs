@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 /// A user of this computer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Person {
+pub(super) struct UnixUser {
     pub(super) name: String,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) home: PathBuf,
 }
 
-impl Person {
+impl UnixUser {
     /// Who runs this program.
     pub(super) fn myself() -> Self {
         let uid = rustix::process::geteuid().as_raw();
@@ -34,17 +34,17 @@ impl Person {
     }
 }
 
-fn listed(wanted: impl Fn(&Person) -> bool) -> Option<Person> {
+fn listed(wanted: impl Fn(&UnixUser) -> bool) -> Option<UnixUser> {
     let list = std::fs::read_to_string("/etc/passwd").ok()?;
     list.lines().filter_map(parse).find(wanted)
 }
 
 /// A line: `name:x:uid:gid:about:home:shell`.
-fn parse(line: &str) -> Option<Person> {
+fn parse(line: &str) -> Option<UnixUser> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
     let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-    Some(Person { name: (*name).to_owned(), uid, gid, home: PathBuf::from(home) })
+    Some(UnixUser { name: (*name).to_owned(), uid, gid, home: PathBuf::from(home) })
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_list_is_a_user_or_is_passed_over() {
-        let rig = Person { name: "rig".into(), uid: 1000, gid: 100, home: "/home/rig".into() };
+        let rig = UnixUser { name: "rig".into(), uid: 1000, gid: 100, home: "/home/rig".into() };
         assert_eq!(parse("rig:x:1000:100:Rig,,,:/home/rig:/bin/bash"), Some(rig));
         for odd in ["", "#rig:x", "+::::::", "rig:x:a:b::/:/"] {
             assert_eq!(parse(odd), None, "{odd}");

@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigErrors, DataRoot, Environment, Overrides};
 use crate::daemon;
 use crate::daemon::outside::signals::Asked;
 use crate::daemon::tree::lock::RootLock;
-use crate::daemon::{Change, Order};
+use crate::daemon::{Change, Command};
 use alyx_registration::RegistrationClient;
 
 /// How long the files of the configuration may take before it is told.
@@ -54,48 +54,48 @@ pub(super) struct InUse {
     pub(super) earlier_locks: Vec<Weak<Vec<RootLock>>>,
 }
 
-/// Makes orders of what is asked, as long as somebody takes them.
+/// Makes commands of what is asked, as long as somebody takes them.
 pub(super) async fn give_orders(
     mut in_use: InUse,
     mut asked: mpsc::UnboundedReceiver<Asked>,
-    orders: mpsc::UnboundedSender<Order>,
+    commands: mpsc::UnboundedSender<Command>,
 ) {
     while let Some(what) = asked.recv().await {
         let mut wanted = what == Asked::Reload;
         if !wanted {
-            rescan(&orders);
+            rescan(&commands);
         }
         while wanted {
             tracing::info!("reading the configuration again, as asked (SIGHUP)");
-            let _ = orders.send(Order::Reloading);
+            let _ = commands.send(Command::Reloading);
             let read;
-            (read, wanted) = read_again(in_use, &mut asked, &orders).await;
+            (read, wanted) = read_again(in_use, &mut asked, &commands).await;
             let change;
             (in_use, change) = match read {
                 Ok(read) => read,
                 Err(error) => {
                     tracing::error!("the configuration cannot be read again: {error}; restart the daemon");
-                    let _ = orders.send(Order::Refused);
+                    let _ = commands.send(Command::Refused);
                     return;
                 }
             };
-            let _ = orders.send(match change {
-                Ok(change) => Order::Change(Box::new(change)),
+            let _ = commands.send(match change {
+                Ok(change) => Command::Change(Box::new(change)),
                 Err(reasons) => {
                     for reason in reasons {
                         tracing::error!("{reason}");
                     }
                     tracing::error!("the new configuration is not taken over; the one before stays in use");
-                    Order::Refused
+                    Command::Refused
                 }
             });
         }
     }
 }
 
-fn rescan(orders: &mpsc::UnboundedSender<Order>) {
+fn rescan(commands: &mpsc::UnboundedSender<Command>) {
     tracing::info!("scanning all data roots, as asked (SIGUSR1)");
-    let _ = orders.send(Order::Rescan);
+    let _ = commands.send(Command::Rescan);
 }
 
 type Read = (InUse, Result<Change, Vec<String>>);
@@ -105,7 +105,7 @@ type Read = (InUse, Result<Change, Vec<String>>);
 async fn read_again(
     mut in_use: InUse,
     asked: &mut mpsc::UnboundedReceiver<Asked>,
-    orders: &mpsc::UnboundedSender<Order>,
+    commands: &mpsc::UnboundedSender<Command>,
 ) -> (Result<Read, tokio::task::JoinError>, bool) {
     let mut reading = tokio::task::spawn_blocking(move || {
         let change = in_use.reload();
@@ -118,7 +118,7 @@ async fn read_again(
         tokio::select! {
             read = &mut reading => return (read, once_more),
             Some(what) = asked.recv() => match what {
-                Asked::Rescan => rescan(orders),
+                Asked::Rescan => rescan(commands),
                 Asked::Reload => once_more = true,
             },
             () = &mut patience, if !told => {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::RunArgs;
 use crate::cli::exit::Exit;
-use crate::cli::monitoring::Onlookers;
+use crate::cli::monitoring::Monitoring;
 use crate::cli::reload::{InUse, Origin, give_orders};
 use crate::cli::{complain, wiring};
 use crate::config::Config;
@@ -17,7 +17,7 @@ use crate::daemon::outside::signals;
 use crate::daemon::outside::signals::Asked;
 use crate::daemon::outside::systemd::Systemd;
 use crate::daemon::run_loop::credentials::CredentialSource;
-use crate::daemon::{Doors, Questions};
+use crate::daemon::{DaemonIo, Questions};
 use crate::ledger::Ledger;
 use alyx_client::Credentials;
 
@@ -72,8 +72,8 @@ pub(super) async fn watch(
     again: Option<(Origin, CredentialSource)>,
     heard: Heard,
 ) -> Result<(), Exit> {
-    let onlookers = Onlookers::new(&config);
-    let client = wiring::observed_client(&config, credentials, onlookers.observer())?;
+    let monitoring = Monitoring::new(&config);
+    let client = wiring::observed_client(&config, credentials, monitoring.observer())?;
     let locks = Arc::new(wiring::lock(&config)?);
     let _state = wiring::lock_state(&config)?;
     let (origin, source) = again.unzip();
@@ -104,14 +104,14 @@ pub(super) async fn watch(
         })
         .ok();
     let Heard { shutdown, asked } = heard;
-    let (orders_in, orders) = mpsc::unbounded_channel();
+    let (orders_in, commands) = mpsc::unbounded_channel();
     let questions = Questions::default();
-    let reports = onlookers.start(&config, &client, questions.asker(), shutdown.clone());
+    let reports = monitoring.start(&config, &client, questions.asker(), shutdown.clone());
     let in_use = InUse { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
     let giving = tokio::spawn(give_orders(in_use, asked, orders_in));
-    let doors = Doors { reports, orders, control, questions, systemd: Systemd::find() };
+    let doors = DaemonIo { reports, commands, control, questions, systemd: Systemd::find() };
     daemon::run(client, options, doors, shutdown).await;
-    onlookers.gone().await;
+    monitoring.gone().await;
     giving.abort();
     tracing::info!("stopped");
     Ok(())

@@ -95,7 +95,7 @@ async fn beside(args: &ConfigArgs, heard: Heard) -> Result<(), Exit> {
         complain(format_args!("no temporary folder can be made: {error}"));
         Exit::Io
     })?;
-    let options = SandboxOptions { open_house: true, ..Default::default() };
+    let options = SandboxOptions { auto_create: true, ..Default::default() };
     let sandbox = Sandbox::start(options).await.map_err(|error| {
         complain(error);
         Exit::Unavailable

@@ -22,7 +22,7 @@ use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::FlaggedOptions;
-use alyx_registration::{Error, KnownChecksums, LeftOutSummary, RegistrationClient};
+use alyx_registration::{ChecksumCache, Error, LeftOutSummary, RegistrationClient};
 
 /// How often a session whose files are still changing is looked at again before it is left for another time.
 const LOOKS: u32 = 5;
@@ -83,7 +83,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
 
     let mut options = wiring::flagged(&config);
     let ledger = if args.dry_run { None } else { ledger(&config) };
-    options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn KnownChecksums>);
+    options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn ChecksumCache>);
     if let Some(ledger) = ledger.clone() {
         client.remember_creations(ledger);
     }
@@ -142,7 +142,7 @@ pub(super) async fn greet(client: &RegistrationClient) -> Result<(), Exit> {
         match error.next_step() {
             NextStep::NeedsCredentials => Exit::Refused,
             NextStep::TryAgain { .. } => Exit::Unavailable,
-            NextStep::NeedsPerson => Exit::Incomplete,
+            NextStep::NeedsAttention => Exit::Incomplete,
         }
     })
 }
@@ -256,8 +256,8 @@ impl Line {
         let (outcome, left_out, error) = match &self.outcome {
             Outcome::Planned { .. } | Outcome::Failed(Error::StillChanging { .. }) => return None,
             Outcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
-            Outcome::Failed(error) if error.next_step() == NextStep::NeedsPerson => {
-                ("needs_person", String::new(), Some(error))
+            Outcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
+                ("needs_attention", String::new(), Some(error))
             }
             Outcome::Failed(error) => ("retry", String::new(), Some(error)),
         };

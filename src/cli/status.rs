@@ -1,4 +1,4 @@
-//! `status`: what waits, runs, and needs a person, from the running daemon or from what it left.
+//! `status`: what waits, runs, and needs attention, from the running daemon or from what it left.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -65,8 +65,8 @@ fn verdict(status: &Status) -> Exit {
     if daemon.login_refused_since.is_some() {
         return Exit::Refused;
     }
-    let needs_person = status.sessions.iter().any(|s| s.old || s.state == SessionState::NeedsPerson);
-    if needs_person || !status.obstacles.is_empty() { Exit::Incomplete } else { Exit::Success }
+    let needs_attention = status.sessions.iter().any(|s| s.old || s.state == SessionState::NeedsAttention);
+    if needs_attention || !status.obstacles.is_empty() { Exit::Incomplete } else { Exit::Success }
 }
 
 /// Without a daemon: the flags on disk, and what the ledger remembers of them.
@@ -192,7 +192,7 @@ fn text(
         }
     }
     for state in
-        [SessionState::NeedsPerson, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
+        [SessionState::NeedsAttention, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
     {
         let of_state: Vec<&SessionStatus> = status.sessions.iter().filter(|s| s.state == state).collect();
         if of_state.is_empty() {
@@ -273,12 +273,12 @@ mod tests {
 
     #[test]
     fn a_person_reads_who_waits_since_when_why_and_what_to_do() {
-        let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
+        let sessions = [SessionState::NeedsAttention, SessionState::Running].map(session).to_vec();
         let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
         let told = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         for wanted in [
             "running for 1 h 0 min (process 7",
-            "needs a person (1)",
+            "needs attention (1)",
             "for 1 h 0 min, 3 failures, next attempt in 1 h 1 min",
             "Alyx does not know subject \"KS014\"",
             "What to do: create it on Alyx.",
@@ -313,7 +313,7 @@ mod tests {
         let of = |daemon, sessions| verdict(&Status { daemon, sessions, ..Status::default() });
         assert_eq!(of(None, Vec::new()), Exit::Unavailable);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
-        assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsPerson)]), Exit::Incomplete);
+        assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsAttention)]), Exit::Incomplete);
         let old = SessionStatus { old: true, ..session(SessionState::Waiting) };
         assert_eq!(of(Some(daemon()), vec![old]), Exit::Incomplete);
         let refused = DaemonStatus { login_refused_since: Some(at(0)), ..daemon() };

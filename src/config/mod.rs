@@ -265,7 +265,7 @@ pub enum WebhookKind {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// What needs a person.
+    /// What needs attention.
     Error,
     /// What is wrong but goes on.
     Warn,

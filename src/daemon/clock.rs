@@ -1,4 +1,4 @@
-//! Now: one moment on both clocks. The queue counts on the one that never jumps, people and the ledger read the other.
+//! Moment: one moment on both clocks. The queue counts on the one that never jumps, people and the ledger read the other.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 /// One moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
+pub(crate) struct Moment {
     pub(crate) instant: Instant,
     pub(crate) wall: Timestamp,
 }
 
-impl Now {
+impl Moment {
     pub(crate) fn read() -> Self {
         Self { instant: Instant::now(), wall: Timestamp::now() }
     }
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn both_clocks_say_the_same_and_a_clock_that_jumped_holds_nobody_up() {
-        let now = Now { instant: Instant::now(), wall: Timestamp::from_second(1_700_000_000).unwrap() };
+        let now = Moment { instant: Instant::now(), wall: Timestamp::from_second(1_700_000_000).unwrap() };
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         let later = now.wall_of(now.instant + minute);
         assert_eq!(later.as_second(), 1_700_000_060);

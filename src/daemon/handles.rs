@@ -1,4 +1,4 @@
-//! Doors: by what the running daemon is reached, and whom it tells what happens.
+//! DaemonIo: by what the running daemon is reached, and whom it tells what happens.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use alyx_registration::RegistrationClient;
 
 /// By what the running daemon is reached. Each is open or not; none is needed.
 #[derive(Debug)]
-pub struct Doors {
+pub struct DaemonIo {
     /// Hears what happens. It must be read: what is not read is kept.
     pub reports: Option<mpsc::UnboundedSender<Report>>,
     /// What it is told to do.
-    pub orders: mpsc::UnboundedReceiver<Order>,
+    pub commands: mpsc::UnboundedReceiver<Command>,
     /// The socket for `status`, `retry` and `forget`.
     pub control: Option<Control>,
     /// Questions from within this program.
@@ -28,10 +28,10 @@ pub struct Doors {
 
 /// What a running daemon is told to do.
 #[derive(Debug)]
-pub enum Order {
+pub enum Command {
     /// To scan all data roots now.
     Rescan,
-    /// Nothing yet: the configuration is being read again. [`Order::Change`] or [`Order::Refused`] follows.
+    /// Nothing yet: the configuration is being read again. [`Command::Change`] or [`Command::Refused`] follows.
     Reloading,
     /// To go by a new configuration.
     Change(Box<Change>),
@@ -50,12 +50,12 @@ pub struct Change {
     pub what: String,
 }
 
-impl Default for Doors {
+impl Default for DaemonIo {
     /// All closed.
     fn default() -> Self {
         Self {
             reports: None,
-            orders: mpsc::unbounded_channel().1,
+            commands: mpsc::unbounded_channel().1,
             control: None,
             questions: Questions::default(),
             systemd: None,
@@ -66,29 +66,29 @@ impl Default for Doors {
 /// The questions that wait for the service.
 #[derive(Debug)]
 pub struct Questions {
-    pub(crate) asker: Asker,
+    pub(crate) asker: StatusClient,
     pub(crate) waiting: mpsc::UnboundedReceiver<Question>,
 }
 
 impl Default for Questions {
     fn default() -> Self {
         let (sender, waiting) = mpsc::unbounded_channel();
-        Self { asker: Asker(sender), waiting }
+        Self { asker: StatusClient(sender), waiting }
     }
 }
 
 impl Questions {
     /// For somebody who wants to ask.
-    pub fn asker(&self) -> Asker {
+    pub fn asker(&self) -> StatusClient {
         self.asker.clone()
     }
 }
 
 /// Asks the service from within this program.
 #[derive(Debug, Clone)]
-pub struct Asker(mpsc::UnboundedSender<Question>);
+pub struct StatusClient(mpsc::UnboundedSender<Question>);
 
-impl Asker {
+impl StatusClient {
     /// What the daemon is doing. `None`: it does not answer within this time.
     pub async fn status(&self, within: Duration) -> Option<Status> {
         match tokio::time::timeout(within, self.ask(Request::Status)).await {

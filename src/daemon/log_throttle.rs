@@ -1,16 +1,16 @@
-//! Repeats: which lines were told within the hour. The same cause is not told again before. Pure.
+//! LogThrottle: which lines were told within the hour. The same cause is not told again before. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The causes that were told lately.
 #[derive(Debug)]
-pub(crate) struct Repeats {
+pub(crate) struct LogThrottle {
     every: Duration,
     told: HashMap<String, Instant>,
 }
 
-impl Repeats {
+impl LogThrottle {
     /// The same cause is told again after this time.
     pub(crate) fn new(every: Duration) -> Self {
         Self { every, told: HashMap::new() }
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn the_same_cause_is_told_once_an_hour() {
         let (start, hour) = (Instant::now(), Duration::from_secs(3600));
-        let mut repeats = Repeats::new(hour);
+        let mut repeats = LogThrottle::new(hour);
         let told = (0..300u64)
             .filter(|minute| repeats.is_new("a: no answer", start + Duration::from_secs(60 * minute)));
         assert_eq!(told.collect::<Vec<_>>(), [0, 60, 120, 180, 240]);

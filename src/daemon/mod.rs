@@ -11,7 +11,7 @@ pub mod status;
 pub mod tree;
 pub mod watch;
 
-pub use crate::daemon::handles::{Asker, Change, Doors, Order, Questions};
+pub use crate::daemon::handles::{Change, Command, DaemonIo, Questions, StatusClient};
 pub use crate::daemon::options::Options;
-pub use crate::daemon::queue::folder_locks::Folders;
+pub use crate::daemon::queue::folder_locks::FolderLocks;
 pub use crate::daemon::run_loop::{Report, run};

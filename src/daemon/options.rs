@@ -22,7 +22,7 @@ pub struct Options {
     pub settle: Duration,
     /// Waits after a failure that may go away by itself.
     pub retry: Backoff,
-    /// How soon a session that needs a person, and refused credentials, are looked at again.
+    /// How soon a session that needs attention, and refused credentials, are looked at again.
     pub permanent: Duration,
     /// Sessions that are busy at Alyx at once. While one reads its files, others go on.
     pub workers: usize,

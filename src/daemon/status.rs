@@ -1,4 +1,4 @@
-//! Status: what waits, what runs, what needs a person and why. As `status` shows it.
+//! Status: what waits, what runs, what needs attention and why. As `status` shows it.
 
 use std::cmp::Ordering;
 
@@ -16,7 +16,7 @@ pub const LAST_OUTCOMES: usize = 10;
 pub struct Status {
     /// The daemon; `None`: none is running.
     pub daemon: Option<DaemonStatus>,
-    /// Every flag that is known, those that need a person first.
+    /// Every flag that is known, those that need attention first.
     pub sessions: Vec<SessionStatus>,
     /// What keeps flags from being seen or removed.
     #[serde(default)]
@@ -95,7 +95,7 @@ pub fn host() -> String {
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
     /// It waits for a person.
-    NeedsPerson,
+    NeedsAttention,
     /// It is being registered.
     Running,
     /// It failed and is tried again.
@@ -108,7 +108,7 @@ impl SessionState {
     /// In words.
     pub fn text(self) -> &'static str {
         match self {
-            Self::NeedsPerson => "needs a person",
+            Self::NeedsAttention => "needs attention",
             Self::Running => "running",
             Self::Retrying => "retrying",
             Self::Waiting => "waiting",
@@ -151,7 +151,7 @@ impl SessionStatus {
         self.put.unwrap_or(self.since)
     }
 
-    /// Those that need a person first, and of each kind the oldest flag.
+    /// Those that need attention first, and of each kind the oldest flag.
     pub fn in_order(a: &Self, b: &Self) -> Ordering {
         let key = |s: &Self| (s.state, s.known_at(), s.since);
         key(a).cmp(&key(b)).then_with(|| a.session.cmp(&b.session))
@@ -176,7 +176,7 @@ impl From<WaitingRow> for SessionStatus {
         Self {
             session: row.session,
             flag: row.flag.to_string_lossy().into_owned(),
-            state: if row.needs_person { SessionState::NeedsPerson } else { SessionState::Retrying },
+            state: if row.needs_attention { SessionState::NeedsAttention } else { SessionState::Retrying },
             since: row.since,
             put: None,
             old: false,
@@ -211,7 +211,7 @@ pub(crate) mod examples {
 
     /// A session that fails for want of its subject, or one that is read.
     pub(crate) fn session(state: SessionState) -> SessionStatus {
-        let failed = matches!(state, SessionState::NeedsPerson | SessionState::Retrying);
+        let failed = matches!(state, SessionState::NeedsAttention | SessionState::Retrying);
         let progress =
             ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
         SessionStatus {

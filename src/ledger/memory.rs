@@ -1,11 +1,11 @@
 //! What the ledger remembers for the registration: checksums, and creations that Alyx has not answered.
 
-use alyx_registration::{FileStamp, KnownChecksums, PendingCreations};
+use alyx_registration::{ChecksumCache, FileStamp, PendingCreations};
 use jiff::Timestamp;
 
 use crate::ledger::{FileKey, Ledger};
 
-impl KnownChecksums for Ledger {
+impl ChecksumCache for Ledger {
     fn find(&self, stamp: &FileStamp) -> Option<String> {
         self.checksum(&key(stamp)?, jiff::Timestamp::now())
     }

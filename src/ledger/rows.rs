@@ -53,7 +53,7 @@ pub struct WaitingRow {
     /// When it is tried next.
     pub next: Timestamp,
     /// Whether a person has to do something first.
-    pub needs_person: bool,
+    pub needs_attention: bool,
     /// Why it failed.
     pub error: String,
     /// What to do about it.
@@ -77,7 +77,7 @@ pub struct OutcomeRow {
     pub flag: PathBuf,
     /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// `registered`, `retry`, `needs_person` …
+    /// `registered`, `retry`, `needs_attention` …
     pub outcome: String,
     /// The session's UUID on Alyx.
     pub eid: Option<String>,
@@ -243,7 +243,13 @@ impl Ledger {
                    AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4)
                  ORDER BY at DESC, id DESC LIMIT ?5",
             )?;
-            let filled = params![filter.subject, filter.date, filter.outcome, filter.session, limit];
+            let filled = params![
+                filter.subject,
+                filter.date,
+                filter.outcome.as_deref().map(stored_word),
+                filter.session,
+                limit
+            ];
             query.query_map(filled, outcome_row)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         rows.unwrap_or_default()
@@ -361,7 +367,7 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             row.date,
             row.flag.as_os_str().as_bytes(),
             row.attempt,
-            row.outcome,
+            stored_word(&row.outcome),
             row.eid,
             number(row.n_files),
             number(row.bytes),
@@ -392,7 +398,7 @@ fn answer(connection: &Connection, waiting: Answered<'_>) -> rusqlite::Result<()
                 row.since.as_millisecond(),
                 row.failures,
                 row.next.as_millisecond(),
-                row.needs_person,
+                row.needs_attention,
                 row.error,
                 row.next_step,
                 serde_json::to_string(&row.missing).unwrap_or_default(),
@@ -410,11 +416,22 @@ fn waiting_row(row: &Row<'_>) -> rusqlite::Result<WaitingRow> {
         since: time(row, "since")?,
         failures: row.get("failures")?,
         next: time(row, "next")?,
-        needs_person: row.get("needs_person")?,
+        needs_attention: row.get("needs_person")?,
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         missing: serde_json::from_str(&missing).unwrap_or_default(),
     })
+}
+
+/// The word for `needs_attention` in the file, as 0.1.0 wrote it: a ledger can be read by either version.
+const STORED_NEEDS_ATTENTION: &str = "needs_person";
+
+fn stored_word(outcome: &str) -> &str {
+    if outcome == "needs_attention" { STORED_NEEDS_ATTENTION } else { outcome }
+}
+
+fn word_of(stored: String) -> String {
+    if stored == STORED_NEEDS_ATTENTION { "needs_attention".to_owned() } else { stored }
 }
 
 fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
@@ -425,7 +442,7 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         date: row.get("date")?,
         flag: path(row, "flag")?,
         attempt: row.get("attempt")?,
-        outcome: row.get("outcome")?,
+        outcome: word_of(row.get("outcome")?),
         eid: row.get("eid")?,
         n_files: unsigned(row, "n_files")?,
         bytes: unsigned(row, "bytes")?,

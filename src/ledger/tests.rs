@@ -24,7 +24,7 @@ fn waiting(flag: &str) -> WaitingRow {
         since: at(0),
         failures: 2,
         next: at(60),
-        needs_person: true,
+        needs_attention: true,
         error: "Alyx does not know subject \"KS014\"".into(),
         next_step: "create it".into(),
         missing: vec![("subject".into(), "KS014".into())],
@@ -60,7 +60,7 @@ fn works(ledger: &Ledger) -> bool {
 #[test]
 fn what_was_written_is_there_after_a_restart() {
     let folder = folder();
-    let row = outcome("KS014/2024-05-01/001", at(0), "needs_person");
+    let row = outcome("KS014/2024-05-01/001", at(0), "needs_attention");
     {
         let ledger = Ledger::open(folder.path());
         ledger.record(&row, Answered::Waits(&waiting("/data/x/create_me.flag")));

@@ -122,7 +122,7 @@ impl Metrics {
         let attempt_histogram: fn() -> Histogram = || Histogram::new(ATTEMPT_SECONDS);
         let attempts = Family::<Ended, Counter>::default();
         // Those that have not happened are 0, so that a rise is seen from the first one on.
-        for outcome in ["registered", "retry", "needs_person", "put_off"] {
+        for outcome in ["registered", "retry", "needs_attention", "put_off"] {
             drop(attempts.get_or_create(&Ended { outcome: Word(outcome) }));
         }
         let attempt_seconds = Family::new_with_constructor(attempt_histogram);
@@ -211,7 +211,7 @@ impl Metrics {
         let outcome = match (&attempt.result, outcome) {
             (AttemptResult::Registered(_), _) => "registered",
             (_, Outcome::Retry { .. }) => "retry",
-            (_, Outcome::NeedsPerson { .. }) => "needs_person",
+            (_, Outcome::NeedsAttention { .. }) => "needs_attention",
             // Nothing was tried, or the files were still changing.
             (_, Outcome::PutOff { .. } | Outcome::RunAgain { .. }) => "put_off",
             (_, Outcome::Gone | Outcome::Done) => return,
@@ -245,9 +245,12 @@ impl Seen {
         // Without an answer the values stay as they were: `healthy` says so.
         let Some(status) = moment.status else { return };
         let seconds = |since| moment.now.duration_since(since).as_secs_f64().max(0.0);
-        for state in
-            [SessionState::NeedsPerson, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
-        {
+        for state in [
+            SessionState::NeedsAttention,
+            SessionState::Running,
+            SessionState::Retrying,
+            SessionState::Waiting,
+        ] {
             let count = status.sessions.iter().filter(|session| session.state == state).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.queue.get_or_create(&InState { state: Word(label(state)) }).set(count);
@@ -267,7 +270,7 @@ impl Seen {
 
 fn label(state: SessionState) -> &'static str {
     match state {
-        SessionState::NeedsPerson => "needs_person",
+        SessionState::NeedsAttention => "needs_attention",
         SessionState::Running => "running",
         SessionState::Retrying => "retrying",
         SessionState::Waiting => "waiting",

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::Asker;
+use crate::daemon::StatusClient;
 use alyx_registration::RegistrationClient;
 
 pub use crate::web::metrics::Metrics;
-use crate::web::snapshot::News;
+use crate::web::snapshot::SnapshotCache;
 
 /// What the page needs to know.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// Asks the service.
-    pub asker: Asker,
+    pub asker: StatusClient,
     /// Knows how much was read.
     pub client: RegistrationClient,
     /// What was counted.
@@ -51,7 +51,7 @@ pub async fn serve(options: Options, sources: Sources, shutdown: CancellationTok
     tokio::select! {
         () = shutdown.cancelled() => {}
         listener = server::listen(options.listen) => {
-            server::serve(listener, Arc::new(News::new(options, sources)), shutdown.clone()).await;
+            server::serve(listener, Arc::new(SnapshotCache::new(options, sources)), shutdown.clone()).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The status page: one sentence on how it goes, then what needs a person, runs and waits, and what has been. Pure.
+//! The status page: one sentence on how it goes, then what needs attention, runs and waits, and what has been. Pure.
 //!
 //! Names of folders and texts of servers may hold anything. `maud` escapes everything that is put into the page, and
 //! [`shown`] takes away what turns the direction of text.
@@ -14,7 +14,7 @@ use crate::daemon::status::{SessionState, SessionStatus, Status};
 use crate::humanize::ago;
 use crate::web::page::past::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
-use crate::web::snapshot::Past;
+use crate::web::snapshot::History;
 use alyx_client::text::printable;
 
 /// A text of a server is cut after so many letters.
@@ -36,20 +36,20 @@ pub(super) struct View<'a> {
     /// `None`: the service does not answer.
     pub(super) status: Option<&'a Status>,
     /// What is wrong with the daemon itself.
-    pub(super) illness: Option<&'a str>,
+    pub(super) fault: Option<&'a str>,
     /// What has been.
-    pub(super) past: &'a Past,
+    pub(super) past: &'a History,
 }
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
+enum Health {
     Well,
     Waiting,
     Bad,
 }
 
-impl Mood {
+impl Health {
     fn class(self) -> &'static str {
         match self {
             Self::Well => "well",
@@ -121,10 +121,10 @@ pub(super) fn page(view: &View<'_>) -> String {
 }
 
 /// How it goes, in a few sentences; the first says the most.
-fn verdict(view: &View<'_>) -> (Mood, Vec<String>) {
+fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
     let mut sentences = Vec::new();
-    if let Some(illness) = view.illness {
-        sentences.push(format!("The daemon is stuck: {illness}. Look at its log, then restart it."));
+    if let Some(fault) = view.fault {
+        sentences.push(format!("The daemon is stuck: {fault}. Look at its log, then restart it."));
     }
     let daemon = view.status.and_then(|status| status.daemon.as_ref());
     if let Some(since) = daemon.and_then(|daemon| daemon.login_refused_since) {
@@ -138,9 +138,9 @@ fn verdict(view: &View<'_>) -> (Mood, Vec<String>) {
         1 => sentences.push("Something on disk is in the way of flags.".to_owned()),
         n => sentences.push(format!("{n} things on disk are in the way of flags.")),
     }
-    let people = count(view, SessionState::NeedsPerson);
+    let people = count(view, SessionState::NeedsAttention);
     if people > 0 {
-        sentences.push(format!("{} a person.", needs(people)));
+        sentences.push(format!("{} attention.", needs(people)));
     }
     match view.status.map_or(0, |status| status.sessions.iter().filter(|s| s.old).count()) {
         0 => {}
@@ -160,9 +160,9 @@ fn verdict(view: &View<'_>) -> (Mood, Vec<String>) {
         sentences.push(format!("Nothing is remembered: {trouble}."));
     }
     let mood = match (bad, sentences.is_empty()) {
-        (true, _) => Mood::Bad,
-        (false, false) => Mood::Waiting,
-        (false, true) => Mood::Well,
+        (true, _) => Health::Bad,
+        (false, false) => Health::Waiting,
+        (false, true) => Health::Well,
     };
     if sentences.is_empty() {
         let busy = view.status.map_or(0, |status| status.sessions.len());
@@ -191,7 +191,7 @@ fn counts(view: &View<'_>) -> Markup {
             dl {
                 @for kind in KINDS {
                     @let number = count(view, kind.state);
-                    div class=[(number > 0 && kind.state == SessionState::NeedsPerson).then_some("bad")] {
+                    div class=[(number > 0 && kind.state == SessionState::NeedsAttention).then_some("bad")] {
                         dt { (kind.state.text()) } dd { (number) }
                     }
                 }

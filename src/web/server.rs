@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::status::{LAST_OUTCOMES, host};
 use crate::web::page;
 use crate::web::page::View;
-use crate::web::snapshot::News;
+use crate::web::snapshot::SnapshotCache;
 
 /// How soon an address that cannot be had is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -73,7 +73,7 @@ pub(super) async fn listen(address: SocketAddr) -> TcpListener {
 }
 
 /// Serves until `shutdown`.
-pub(super) async fn serve(listener: TcpListener, news: Arc<News>, shutdown: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, news: Arc<SnapshotCache>, shutdown: CancellationToken) {
     let router = router(news);
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut builder = Builder::new();
@@ -110,7 +110,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(toki
     }
 }
 
-fn router(news: Arc<News>) -> Router {
+fn router(news: Arc<SnapshotCache>) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route("/healthz", get(health))
@@ -144,20 +144,20 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-async fn health(State(news): State<Arc<News>>) -> Response {
-    match news.present().await.illness {
+async fn health(State(news): State<Arc<SnapshotCache>>) -> Response {
+    match news.present().await.fault {
         None => text(TEXT, "ok\n"),
-        Some(illness) => {
-            (StatusCode::SERVICE_UNAVAILABLE, text(TEXT, format!("stuck: {illness}\n"))).into_response()
+        Some(fault) => {
+            (StatusCode::SERVICE_UNAVAILABLE, text(TEXT, format!("stuck: {fault}\n"))).into_response()
         }
     }
 }
 
-async fn metrics(State(news): State<Arc<News>>) -> Response {
+async fn metrics(State(news): State<Arc<SnapshotCache>>) -> Response {
     text(METRICS, news.metrics().await)
 }
 
-async fn status(State(news): State<Arc<News>>) -> Response {
+async fn status(State(news): State<Arc<SnapshotCache>>) -> Response {
     const JSON: &str = "application/json";
     let (present, past) = (news.present().await, news.past().await);
     match present.status {
@@ -166,13 +166,13 @@ async fn status(State(news): State<Arc<News>>) -> Response {
             text(JSON, format!("{}\n", status.json(last)))
         }
         None => {
-            let body = json!({"error": present.illness}).to_string();
+            let body = json!({"error": present.fault}).to_string();
             (StatusCode::SERVICE_UNAVAILABLE, text(JSON, body)).into_response()
         }
     }
 }
 
-async fn status_page(State(news): State<Arc<News>>) -> Response {
+async fn status_page(State(news): State<Arc<SnapshotCache>>) -> Response {
     let (present, past) = (news.present().await, news.past().await);
     text(
         HTML,
@@ -181,7 +181,7 @@ async fn status_page(State(news): State<Arc<News>>) -> Response {
             now: Timestamp::now(),
             zone: &news.options.zone,
             status: present.status.as_deref(),
-            illness: present.illness.as_deref(),
+            fault: present.fault.as_deref(),
             past: &past,
         }),
     )

@@ -1,4 +1,4 @@
-//! News: what the page shows, not older than a moment. However many look, the daemon is asked once.
+//! SnapshotCache: what the page shows, not older than a moment. However many look, the daemon is asked once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,25 +25,25 @@ pub(super) const OUTCOMES: usize = 100;
 
 /// What the page shows.
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct SnapshotCache {
     pub(super) options: Options,
     sources: Sources,
-    present: Mutex<Option<(Instant, Present)>>,
+    present: Mutex<Option<(Instant, Snapshot)>>,
     past: Mutex<Reading>,
 }
 
 /// How it goes now.
 #[derive(Debug, Clone)]
-pub(super) struct Present {
+pub(super) struct Snapshot {
     /// `None`: the service does not answer.
     pub(super) status: Option<Arc<Status>>,
     /// What is wrong with the daemon itself.
-    pub(super) illness: Option<String>,
+    pub(super) fault: Option<String>,
 }
 
 /// What has been.
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub(super) struct History {
     /// The last outcomes, the latest first.
     pub(super) last: Vec<OutcomeRow>,
     /// The last days, today last.
@@ -54,18 +54,18 @@ pub(super) struct Past {
 
 #[derive(Debug, Default)]
 struct Reading {
-    latest: Option<(Instant, Arc<Past>)>,
+    latest: Option<(Instant, Arc<History>)>,
     /// On a disk that hangs it takes its time. There is never more than one, whoever asks how often.
-    under_way: Option<JoinHandle<Past>>,
+    under_way: Option<JoinHandle<History>>,
 }
 
-impl News {
+impl SnapshotCache {
     pub(super) fn new(options: Options, sources: Sources) -> Self {
         Self { options, sources, present: Mutex::default(), past: Mutex::default() }
     }
 
     /// How it goes now.
-    pub(super) async fn present(&self) -> Present {
+    pub(super) async fn present(&self) -> Snapshot {
         let mut kept = self.present.lock().await;
         if let Some((at, present)) = &*kept
             && at.elapsed() < STATUS_KEEPS
@@ -73,17 +73,17 @@ impl News {
             return present.clone();
         }
         let status = self.sources.asker.status(PATIENCE).await.map(Arc::new);
-        let illness = match status.as_ref().and_then(|status| status.daemon.as_ref()) {
+        let fault = match status.as_ref().and_then(|status| status.daemon.as_ref()) {
             Some(daemon) => daemon.stuck.clone(),
             None => Some("it does not answer".to_owned()),
         };
-        let present = Present { status, illness };
+        let present = Snapshot { status, fault };
         *kept = Some((Instant::now(), present.clone()));
         present
     }
 
     /// What has been.
-    pub(super) async fn past(&self) -> Arc<Past> {
+    pub(super) async fn past(&self) -> Arc<History> {
         let mut reading = self.past.lock().await;
         if let Some((at, past)) = &reading.latest
             && at.elapsed() < PAST_KEEPS
@@ -103,9 +103,9 @@ impl News {
             }
             Err(_) => match &reading.latest {
                 Some((_, past)) => Arc::clone(past),
-                None => Arc::new(Past {
+                None => Arc::new(History {
                     trouble: Some("the state folder does not answer; its disk may hang".to_owned()),
-                    ..Past::default()
+                    ..History::default()
                 }),
             },
         }
@@ -117,22 +117,22 @@ impl News {
         self.sources.metrics.text(&Moment {
             status: present.status.as_deref(),
             bytes_read: self.sources.client.bytes_read(),
-            healthy: present.illness.is_none(),
+            healthy: present.fault.is_none(),
             now: Timestamp::now(),
         })
     }
 }
 
 /// Reads the ledger. Blocks.
-fn read(options: &Options, now: Timestamp) -> Past {
+fn read(options: &Options, now: Timestamp) -> History {
     let zone = &options.zone;
     match Ledger::existing(&options.state_dir, Access::Read) {
         Ok(Some(ledger)) => {
             let last = ledger.history(&HistoryFilter { limit: OUTCOMES, ..HistoryFilter::default() });
             let rows = ledger.registered_since(days::beginning(now, zone));
-            Past { last, days: days::by_day(&rows, now, zone), trouble: None }
+            History { last, days: days::by_day(&rows, now, zone), trouble: None }
         }
-        Ok(None) => Past { days: days::by_day(&[], now, zone), ..Past::default() },
-        Err(trouble) => Past { trouble: Some(trouble), ..Past::default() },
+        Ok(None) => History { days: days::by_day(&[], now, zone), ..History::default() },
+        Err(trouble) => History { trouble: Some(trouble), ..History::default() },
     }
 }

@@ -14,7 +14,7 @@ use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, Sessi
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::{FlaggedOptions, Registered};
 use alyx_registration::{Error, RegistrationClient, RegistrationOptions};
-use alyx_sandbox::{Control, RunningSandbox, Sandbox, SandboxOptions};
+use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ impl Alyx {
     }
 
     /// The strings of the sandbox.
-    pub fn control(&self) -> &Control {
+    pub fn control(&self) -> &SandboxHandle {
         self.sandbox.as_ref().expect("a test that needs the sandbox").control()
     }
 

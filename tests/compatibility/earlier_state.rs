@@ -56,7 +56,7 @@ async fn made() -> String {
     until("registered", || !registered.is_flagged());
     world
         .until_status(GOOD, |status| {
-            state_of(status, "nobody").as_deref() == Some("needs_person")
+            state_of(status, "nobody").as_deref() == Some("needs_attention")
                 && state_of(status, "ZM_1085").as_deref() == Some("retrying")
                 && state_of(status, "KS014").is_none()
         })

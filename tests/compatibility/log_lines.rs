@@ -66,7 +66,7 @@ async fn the_log_lines_about_sessions_are_as_recorded() {
     let daemon = Program::start(&mut world.command(RUN));
     world
         .until_status(GOOD, |status| {
-            in_state(status, "needs_person") == 4
+            in_state(status, "needs_attention") == 4
                 && status["sessions"].as_array().map(Vec::len) == Some(4)
                 && status["obstacles"].as_array().map(Vec::len) == Some(1)
         })

@@ -54,7 +54,7 @@ async fn the_page_is_as_recorded() {
         let status: Value = serde_json::from_str(&body).unwrap();
         let done = status["sessions"]
             .as_array()
-            .is_some_and(|sessions| sessions.len() == 1 && sessions[0]["state"] == "needs_person");
+            .is_some_and(|sessions| sessions.len() == 1 && sessions[0]["state"] == "needs_attention");
         if done && status["last"].as_array().map(Vec::len) == Some(2) {
             break status;
         }

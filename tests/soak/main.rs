@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use alyx_sandbox::{Control, Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule, SandboxHandle};
 use chance::Chance;
 use common::{Alyx, Rig};
 use program::{Program, program};
@@ -143,7 +143,7 @@ fn start(config: &Path) -> Program {
 }
 
 /// Lets requests fail by chance.
-async fn sabotage(control: Control, mut chance: Chance, hangs: bool, calm: CancellationToken) {
+async fn sabotage(control: SandboxHandle, mut chance: Chance, hangs: bool, calm: CancellationToken) {
     while !calm.is_cancelled() {
         let (method, path_prefix) = *chance.one_of(&[
             (None, ""),

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use alyx_sandbox::Control;
+use alyx_sandbox::SandboxHandle;
 use md5::{Digest, Md5};
 
 /// Subject, date, number.
@@ -51,7 +51,7 @@ impl Truth {
 }
 
 /// Compares Alyx with what is known; returns what is wrong.
-pub fn compare(truths: &HashMap<Name, Truth>, control: &Control) -> Vec<String> {
+pub fn compare(truths: &HashMap<Name, Truth>, control: &SandboxHandle) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut eids: HashMap<Name, Vec<String>> = HashMap::new();
     for session in control.sessions() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alyx_registrar::daemon::tree::layout::DEFAULT_MAX_DEPTH;
 use alyx_registrar::daemon::watch::{
-    RootOptions, ScanReason, ScanSummary, Sighted, WatchMode, WatchOptions, WatchTrouble, watch,
+    RootOptions, ScanReason, ScanSummary, WatchEvent, WatchMode, WatchOptions, WatchTrouble, watch,
 };
 use alyx_registration::flag::FlagFile;
 use tokio::sync::mpsc;
@@ -59,7 +59,7 @@ pub fn flag(session: &Path) -> PathBuf {
 
 /// A watcher that runs until it is dropped.
 pub struct Watching {
-    sightings: mpsc::UnboundedReceiver<Sighted>,
+    sightings: mpsc::UnboundedReceiver<WatchEvent>,
     pub rescan: mpsc::UnboundedSender<()>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -96,7 +96,7 @@ impl Watching {
         watching
     }
 
-    pub async fn next(&mut self) -> Sighted {
+    pub async fn next(&mut self) -> WatchEvent {
         let told = tokio::time::timeout(TOO_LONG, self.sightings.recv()).await;
         told.expect("the watcher tells nothing").expect("the watcher has ended")
     }
@@ -104,7 +104,7 @@ impl Watching {
     /// Waits for the sighting of a flag.
     pub async fn flag(&mut self, path: &Path) -> FlagFile {
         loop {
-            if let Sighted::Flag(flag) = self.next().await
+            if let WatchEvent::Flag(flag) = self.next().await
                 && flag.path == path
             {
                 return flag;
@@ -119,12 +119,12 @@ impl Watching {
     }
 
     pub async fn gone(&mut self, path: &Path) {
-        while !matches!(self.next().await, Sighted::Gone(gone) if gone == path) {}
+        while !matches!(self.next().await, WatchEvent::Gone(gone) if gone == path) {}
     }
 
     pub async fn scanned(&mut self, reason: ScanReason) -> ScanSummary {
         loop {
-            if let Sighted::Scanned(summary) = self.next().await
+            if let WatchEvent::Scanned(summary) = self.next().await
                 && summary.reason == reason
             {
                 return summary;
@@ -134,14 +134,14 @@ impl Watching {
 
     pub async fn trouble(&mut self) -> WatchTrouble {
         loop {
-            if let Sighted::Trouble(trouble) = self.next().await {
+            if let WatchEvent::Trouble(trouble) = self.next().await {
                 return trouble;
             }
         }
     }
 
     /// Ends the watcher and waits until its threads have ended too; returns what it told and nobody has read.
-    pub async fn end(mut self) -> Vec<Sighted> {
+    pub async fn end(mut self) -> Vec<WatchEvent> {
         self.shutdown.cancel();
         tokio::time::timeout(TOO_LONG, self.task).await.expect("the watcher does not end").unwrap();
         let mut rest = Vec::new();

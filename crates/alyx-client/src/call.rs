@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::retry::Repeat;
+use crate::retry::Idempotency;
 
 /// One request, as often as it is sent.
 pub(super) struct Call<'a> {
@@ -14,14 +14,14 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a str,
     pub(super) query: Query<'a>,
     pub(super) body: Option<&'a Value>,
-    pub(super) repeat: Repeat,
+    pub(super) idempotency: Idempotency,
     /// The first time it is sent, its turn has come.
-    pub(super) turn: Option<Turn>,
+    pub(super) turn: Option<RequestSlot>,
 }
 
 /// The turn of one request that has been waited for: the request goes out at once.
 #[derive(Debug)]
-pub struct Turn(pub(super) ());
+pub struct RequestSlot(pub(super) ());
 
 /// The query of a request.
 pub(super) enum Query<'a> {
@@ -37,7 +37,7 @@ impl<'a> Call<'a> {
             path,
             query: Query::Pairs(&[]),
             body: None,
-            repeat: Repeat::Harmless,
+            idempotency: Idempotency::Idempotent,
             turn: None,
         }
     }

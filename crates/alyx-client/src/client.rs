@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Credentials, TokenState};
 use crate::authorities::{advice, authorities};
-use crate::call::{Call, Query, Turn, typed};
+use crate::call::{Call, Query, RequestSlot, typed};
 use crate::error::Error;
 use crate::observer::{Exchange, Observer};
 use crate::one_settings::is_plain;
@@ -218,7 +218,7 @@ impl Client {
                 self.token(generation + 1).await?;
                 continue;
             }
-            match shared.options.retry.decide(attempt, &reply, call.repeat, random()) {
+            match shared.options.retry.decide(attempt, &reply, call.idempotency, random()) {
                 Decision::Again(wait) => {
                     tracing::debug!(request = %what, attempt, ?reply, ?wait, "sending again");
                     self.everybody_waits(&reply, wait);
@@ -248,10 +248,10 @@ impl Client {
     ///
     /// # Errors
     /// Those of the login.
-    pub async fn turn(&self) -> Result<Turn, Error> {
+    pub async fn turn(&self) -> Result<RequestSlot, Error> {
         self.token(0).await?;
         self.wait_for_turn().await;
-        Ok(Turn(()))
+        Ok(RequestSlot(()))
     }
 
     /// Keeps to our own pace and to what the server asked for.

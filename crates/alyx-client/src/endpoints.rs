@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::call::{Call, Turn, segment, typed};
+use crate::call::{Call, RequestSlot, segment, typed};
 use crate::client::Client;
 use crate::error::{Error, ProtectedFile};
 use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
@@ -12,7 +12,7 @@ use crate::records::{
     RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
 };
 use crate::reply::protected;
-use crate::retry::Repeat;
+use crate::retry::Idempotency;
 
 /// Alyx gives no more items on a page than this, however many are asked for.
 const LARGEST_PAGE: usize = 1000;
@@ -168,11 +168,11 @@ impl Client {
     pub async fn create_session_in_turn(
         &self,
         request: &SessionRequest,
-        turn: Turn,
+        turn: RequestSlot,
     ) -> Result<SessionRecord, Error> {
         let (what, body) = written(&Method::POST, "/sessions", request)?;
-        let (body, repeat, turn) = (Some(&body), Repeat::MakesAnother, Some(turn));
-        let call = Call { method: Method::POST, body, repeat, turn, ..Call::get("/sessions") };
+        let (body, idempotency, turn) = (Some(&body), Idempotency::NotIdempotent, Some(turn));
+        let call = Call { method: Method::POST, body, idempotency, turn, ..Call::get("/sessions") };
         typed(self.send(call).await?, &what)
     }
 
@@ -181,7 +181,8 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn update_session(&self, eid: &str, request: &SessionRequest) -> Result<SessionRecord, Error> {
-        self.write(Method::PATCH, &format!("/sessions/{}", segment(eid)), request, Repeat::Harmless).await
+        self.write(Method::PATCH, &format!("/sessions/{}", segment(eid)), request, Idempotency::Idempotent)
+            .await
     }
 
     /// Registers files of one session: creates or updates each. Not atomic: a refused file leaves those before it
@@ -194,7 +195,7 @@ impl Client {
         request: &RegisterFileRequest,
     ) -> Result<Vec<RegisteredFileRecord>, Error> {
         let records: Vec<RegisteredFileRecord> =
-            self.write(Method::POST, "/register-file", request, Repeat::Harmless).await?;
+            self.write(Method::POST, "/register-file", request, Idempotency::Idempotent).await?;
         if records.len() != request.filenames.len() {
             let reason = format!("{} records for {} files", records.len(), request.filenames.len());
             return Err(Error::NotAlyx { what: "POST /register-file".into(), reason });
@@ -240,7 +241,8 @@ impl Client {
         request: &CheckProtectedRequest,
     ) -> Result<Vec<ProtectedFile>, Error> {
         // Alyx answers 200 in any case, and the status in the body.
-        let answer: Value = self.write(Method::GET, "/check-protected", request, Repeat::Harmless).await?;
+        let answer: Value =
+            self.write(Method::GET, "/check-protected", request, Idempotency::Idempotent).await?;
         match (answer.get("status_code").and_then(Value::as_u64), protected(&answer)) {
             (_, Some(details)) => Ok(details),
             (Some(200), None) => Ok(Vec::new()),
@@ -256,7 +258,7 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn create_water(&self, request: &WaterRequest) -> Result<WaterRecord, Error> {
-        self.write(Method::POST, "/water-administrations", request, Repeat::MakesAnother).await
+        self.write(Method::POST, "/water-administrations", request, Idempotency::NotIdempotent).await
     }
 
     /// The water administrations of a subject.
@@ -274,7 +276,7 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn create_weighing(&self, request: &WeighingRequest) -> Result<WeighingRecord, Error> {
-        self.write(Method::POST, "/weighings", request, Repeat::MakesAnother).await
+        self.write(Method::POST, "/weighings", request, Idempotency::NotIdempotent).await
     }
 
     /// The weighings of a subject.
@@ -325,10 +327,10 @@ impl Client {
         method: Method,
         path: &str,
         request: &impl serde::Serialize,
-        repeat: Repeat,
+        idempotency: Idempotency,
     ) -> Result<T, Error> {
         let (what, body) = written(&method, path, request)?;
-        let answer = self.send(Call { method, body: Some(&body), repeat, ..Call::get(path) }).await?;
+        let answer = self.send(Call { method, body: Some(&body), idempotency, ..Call::get(path) }).await?;
         typed(answer, &what)
     }
 }

@@ -16,7 +16,7 @@ pub enum NextStep {
         after: Option<Duration>,
     },
     /// It stays as it is until a person changes something: on Alyx, on disk, or in the configuration.
-    NeedsPerson,
+    NeedsAttention,
     /// The login is refused: nothing at all can be done until the credentials are mended.
     NeedsCredentials,
 }
@@ -146,7 +146,7 @@ impl Error {
             | Self::Forbidden { .. }
             | Self::Protected { .. }
             | Self::NotFound { .. }
-            | Self::Refused { .. } => NextStep::NeedsPerson,
+            | Self::Refused { .. } => NextStep::NeedsAttention,
         }
     }
 

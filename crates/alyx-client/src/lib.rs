@@ -25,7 +25,7 @@ pub mod text;
 mod token_store;
 
 pub use crate::auth::Credentials;
-pub use crate::call::Turn;
+pub use crate::call::RequestSlot;
 pub use crate::client::Client;
 pub use crate::client::{chain, connections, random};
 pub use crate::endpoints::{Endpoint, SessionSearch};

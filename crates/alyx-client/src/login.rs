@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::client::{Client, random};
 use crate::error::{Error, LOGIN};
 use crate::reply::Reply;
-use crate::retry::{Decision, Repeat};
+use crate::retry::{Decision, Idempotency};
 use crate::token_store::TokenStore;
 
 impl Client {
@@ -134,7 +134,7 @@ impl Client {
             self.wait_for_turn().await;
             let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
             let reply = self.read(request, LOGIN).await;
-            match self.shared.options.retry.decide(attempt, &reply, Repeat::Harmless, random()) {
+            match self.shared.options.retry.decide(attempt, &reply, Idempotency::Idempotent, random()) {
                 Decision::Again(wait) => {
                     self.everybody_waits(&reply, wait);
                     tokio::time::sleep(wait).await;

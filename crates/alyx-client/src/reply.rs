@@ -262,7 +262,7 @@ mod tests {
         use crate::error::NextStep;
         let permanent =
             error(500, r#"{"status_code": 500, "detail": "No dataset type found for filename \"a.b.npy\""}"#);
-        assert_eq!(permanent.next_step(), NextStep::NeedsPerson);
+        assert_eq!(permanent.next_step(), NextStep::NeedsAttention);
         let passing = error(500, "<html><body><h1>Server Error (500)</h1></body></html>");
         assert_eq!(passing.next_step(), NextStep::TryAgain { after: None });
         assert!(passing.to_string().contains("Server Error (500)"), "{passing}");

@@ -32,11 +32,11 @@ impl Default for RetryPolicy {
 
 /// Whether a request may be carried out twice without harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(super) enum Idempotency {
     /// Reading, `PATCH` with fixed values, and `/register-file`, which gets or creates.
-    Harmless,
+    Idempotent,
     /// `POST /sessions`, water and weight: the server has no uniqueness, a second post is a second record.
-    MakesAnother,
+    NotIdempotent,
 }
 
 /// What to do next.
@@ -50,14 +50,20 @@ pub(super) enum Decision {
 
 impl RetryPolicy {
     /// Decides over the reply to attempt number `attempt` (1, 2, …); `random` is in `0..1`.
-    pub(super) fn decide(&self, attempt: u32, reply: &Reply, repeat: Repeat, random: f64) -> Decision {
+    pub(super) fn decide(
+        &self,
+        attempt: u32,
+        reply: &Reply,
+        idempotency: Idempotency,
+        random: f64,
+    ) -> Decision {
         if attempt >= self.attempts {
             return Decision::Deliver;
         }
         let pause = self.backoff.delay(attempt, random);
         match reply {
-            Reply::Lost { maybe_done, .. } => match (maybe_done, repeat) {
-                (true, Repeat::MakesAnother) => Decision::Deliver,
+            Reply::Lost { maybe_done, .. } => match (maybe_done, idempotency) {
+                (true, Idempotency::NotIdempotent) => Decision::Deliver,
                 _ => Decision::Again(pause),
             },
             // Refused before it was looked at: harmless whatever the request was.
@@ -67,12 +73,13 @@ impl RetryPolicy {
                 None => Decision::Again(pause),
             },
             // A proxy says 502 or 504 after the server behind it may have done the work.
-            Reply::Answer(answer) if matches!(answer.status, 502..=504) => match (repeat, answer.retry_after)
-            {
-                (Repeat::MakesAnother, _) => Decision::Deliver,
-                (Repeat::Harmless, Some(wait)) if wait > self.longest_wait => Decision::Deliver,
-                (Repeat::Harmless, wait) => Decision::Again(wait.unwrap_or_default().max(pause)),
-            },
+            Reply::Answer(answer) if matches!(answer.status, 502..=504) => {
+                match (idempotency, answer.retry_after) {
+                    (Idempotency::NotIdempotent, _) => Decision::Deliver,
+                    (Idempotency::Idempotent, Some(wait)) if wait > self.longest_wait => Decision::Deliver,
+                    (Idempotency::Idempotent, wait) => Decision::Again(wait.unwrap_or_default().max(pause)),
+                }
+            }
             Reply::Answer(_) => Decision::Deliver,
         }
     }
@@ -95,30 +102,39 @@ mod tests {
     #[test]
     fn a_creation_whose_answer_was_lost_is_never_sent_again() {
         let policy = RetryPolicy::default();
-        assert_eq!(policy.decide(1, &lost(true), Repeat::MakesAnother, 0.5), Decision::Deliver);
-        assert_eq!(policy.decide(1, &answer(502, None), Repeat::MakesAnother, 0.5), Decision::Deliver);
-        assert!(matches!(policy.decide(1, &lost(false), Repeat::MakesAnother, 0.5), Decision::Again(_)));
-        assert!(matches!(policy.decide(1, &lost(true), Repeat::Harmless, 0.5), Decision::Again(_)));
+        assert_eq!(policy.decide(1, &lost(true), Idempotency::NotIdempotent, 0.5), Decision::Deliver);
+        assert_eq!(policy.decide(1, &answer(502, None), Idempotency::NotIdempotent, 0.5), Decision::Deliver);
+        assert!(matches!(
+            policy.decide(1, &lost(false), Idempotency::NotIdempotent, 0.5),
+            Decision::Again(_)
+        ));
+        assert!(matches!(policy.decide(1, &lost(true), Idempotency::Idempotent, 0.5), Decision::Again(_)));
     }
 
     #[test]
     fn retry_after_is_kept_where_it_is_short_and_handed_on_where_it_is_long() {
         let policy = RetryPolicy::default();
-        let Decision::Again(wait) = policy.decide(1, &answer(429, Some(32)), Repeat::MakesAnother, 0.0)
+        let Decision::Again(wait) = policy.decide(1, &answer(429, Some(32)), Idempotency::NotIdempotent, 0.0)
         else {
             panic!("gave up")
         };
         assert!(wait >= Duration::from_secs(32));
-        assert_eq!(policy.decide(1, &answer(429, Some(3600)), Repeat::Harmless, 0.0), Decision::Deliver);
-        assert_eq!(policy.decide(1, &answer(503, Some(3600)), Repeat::Harmless, 0.0), Decision::Deliver);
+        assert_eq!(
+            policy.decide(1, &answer(429, Some(3600)), Idempotency::Idempotent, 0.0),
+            Decision::Deliver
+        );
+        assert_eq!(
+            policy.decide(1, &answer(503, Some(3600)), Idempotency::Idempotent, 0.0),
+            Decision::Deliver
+        );
     }
 
     #[test]
     fn attempts_are_counted() {
         let policy = RetryPolicy::default();
-        assert!(matches!(policy.decide(2, &lost(true), Repeat::Harmless, 0.0), Decision::Again(_)));
-        assert_eq!(policy.decide(3, &lost(true), Repeat::Harmless, 0.0), Decision::Deliver);
-        assert_eq!(policy.decide(1, &answer(400, None), Repeat::Harmless, 0.0), Decision::Deliver);
-        assert_eq!(policy.decide(1, &answer(500, None), Repeat::Harmless, 0.0), Decision::Deliver);
+        assert!(matches!(policy.decide(2, &lost(true), Idempotency::Idempotent, 0.0), Decision::Again(_)));
+        assert_eq!(policy.decide(3, &lost(true), Idempotency::Idempotent, 0.0), Decision::Deliver);
+        assert_eq!(policy.decide(1, &answer(400, None), Idempotency::Idempotent, 0.0), Decision::Deliver);
+        assert_eq!(policy.decide(1, &answer(500, None), Idempotency::Idempotent, 0.0), Decision::Deliver);
     }
 }

@@ -11,7 +11,7 @@ pub enum Handling {
     /// It is tried again as soon as the files have been quiet. No failure.
     Settle,
     /// It is looked at again after `retry.permanent`, when the flag is touched, or when asked.
-    NeedsPerson,
+    NeedsAttention,
     /// All sessions wait until the credentials are accepted.
     NeedsCredentials,
 }
@@ -22,7 +22,9 @@ impl Handling {
         match self {
             Self::TryAgain => "tried again, with growing pauses; the flag stays",
             Self::Settle => "waits until the files are quiet; the flag stays",
-            Self::NeedsPerson => "needs a person; looked at again every hour, when touched, or by `retry`",
+            Self::NeedsAttention => {
+                "needs attention; looked at again every hour, when touched, or by `retry`"
+            }
             Self::NeedsCredentials => {
                 "all sessions wait; looked at again when the file of the secret changes, or every hour"
             }
@@ -77,43 +79,43 @@ kinds! {
         "check `alyx.url`; sign in where the network wants that";
     Login, NeedsCredentials, "the login is refused",
         "correct the password or token; it is read again by itself";
-    Forbidden, NeedsPerson, "the user may not do this (403)",
+    Forbidden, NeedsAttention, "the user may not do this (403)",
         "ask the Alyx administrator for the permission";
-    Protected, NeedsPerson, "datasets have changed that are protected on Alyx",
+    Protected, NeedsAttention, "datasets have changed that are protected on Alyx",
         "put the new version into a revision folder (#YYYY-MM-DD#), or have the protection lifted";
-    NotFound, NeedsPerson, "Alyx has no such record (404)",
+    NotFound, NeedsAttention, "Alyx has no such record (404)",
         "look whether the session was deleted on Alyx meanwhile, then `retry`";
-    Refused, NeedsPerson, "Alyx refuses the request (400, or a 500 that is known to last)",
+    Refused, NeedsAttention, "Alyx refuses the request (400, or a 500 that is known to last)",
         "do what the message says, on Alyx or in the configuration";
-    Options, NeedsPerson, "the options of the connection do not fit together",
+    Options, NeedsAttention, "the options of the connection do not fit together",
         "correct the configuration and restart";
-    NotASession, NeedsPerson, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
+    NotASession, NeedsAttention, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
         "rename the folder as the message says, or remove the flag";
-    Missing, NeedsPerson, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
+    Missing, NeedsAttention, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
         "create it on Alyx (it is noticed by itself), or correct the folder or the configuration";
-    Ambiguous, NeedsPerson, "Alyx has several sessions of this subject, day and number",
+    Ambiguous, NeedsAttention, "Alyx has several sessions of this subject, day and number",
         "delete or renumber all but one on Alyx";
-    Invalid, NeedsPerson, "what was asked for contradicts itself or what is on Alyx",
+    Invalid, NeedsAttention, "what was asked for contradicts itself or what is on Alyx",
         "do what the message says";
-    Unreadable, NeedsPerson, "a file or folder cannot be read",
+    Unreadable, NeedsAttention, "a file or folder cannot be read",
         "let the user of this program read it";
     Vanished, TryAgain, "a file or folder went away while it was worked on",
         "nothing, if it was moved on purpose";
     StillChanging, Settle, "a file is still being written",
         "nothing; if it never ends, look which program writes there";
-    FilesRefused, NeedsPerson, "some datasets cannot be registered; the others are",
+    FilesRefused, NeedsAttention, "some datasets cannot be registered; the others are",
         "mend the files as the message says; only if such files shall never be registered, set `datasets.on_refused: finish`";
-    CannotMove, NeedsPerson, "a protected file cannot be moved into its revision folder",
+    CannotMove, NeedsAttention, "a protected file cannot be moved into its revision folder",
         "let the user of this program write there, or move it yourself";
-    CannotMake, NeedsPerson, "the folder of a new session cannot be made",
+    CannotMake, NeedsAttention, "the folder of a new session cannot be made",
         "let the user of this program write there";
-    Unsure, NeedsPerson, "a water administration or weighing may or may not be on Alyx",
+    Unsure, NeedsAttention, "a water administration or weighing may or may not be on Alyx",
         "look on Alyx before entering it again";
     NotConfirmed, TryAgain, "Alyx does not show what was registered",
         "nothing, if it passes; else tell the Alyx administrator";
-    Flag, NeedsPerson, "the flag itself cannot be used",
+    Flag, NeedsAttention, "the flag itself cannot be used",
         "mend it as the message says; an empty one, made by `touch`, means the whole session";
-    FlagStays, NeedsPerson, "all is registered, but the flag cannot be removed",
+    FlagStays, NeedsAttention, "all is registered, but the flag cannot be removed",
         "let the user of this program write in the session folder";
     Internal, TryAgain, "a fault in this program",
         "report it, with the line";
@@ -238,7 +240,7 @@ mod tests {
             let kind = error.kind();
             seen.push(kind);
             let told = match kind.handling() {
-                Handling::NeedsPerson => error.next_step() == NextStep::NeedsPerson,
+                Handling::NeedsAttention => error.next_step() == NextStep::NeedsAttention,
                 Handling::NeedsCredentials => error.next_step() == NextStep::NeedsCredentials,
                 Handling::Settle => matches!(error.next_step(), NextStep::TryAgain { after: Some(_) }),
                 Handling::TryAgain => error.next_step() == NextStep::TryAgain { after: None },

@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::files::discover::{FoundFiles, discover};
 use crate::hashing::private_paths::PrivatePaths;
-use crate::hashing::read_scheduler::Turns;
-use crate::session::creation::Creations;
+use crate::hashing::read_scheduler::ReadScheduler;
+use crate::session::creation::InFlightCreations;
 use crate::session::names::KnownNames;
 use alf::{DatasetType, DatasetTypes, SessionPath};
 
@@ -68,33 +68,33 @@ struct Shared {
     alyx: alyx_client::Client,
     options: RegistrationOptions,
     names: KnownNames,
-    creations: Arc<Creations>,
+    creations: Arc<InFlightCreations>,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
-    turns: Arc<Turns>,
+    scheduler: Arc<ReadScheduler>,
     batch: std::sync::Mutex<BatchSize>,
 }
 
 impl RegistrationClient {
     /// A client for one database and user.
     pub fn new(alyx: alyx_client::Client, options: RegistrationOptions) -> Self {
-        let turns = Turns::new(options.hash_threads);
-        Self::with(alyx, options, Arc::default(), turns)
+        let scheduler = ReadScheduler::new(options.hash_threads);
+        Self::with(alyx, options, Arc::default(), scheduler)
     }
 
     /// A client with other options, or for another database or user, that takes the place of an earlier one whose work
-    /// may still go on: the two create no session at the same time, and share the turns at reading files.
+    /// may still go on: the two create no session at the same time, and share the scheduler at reading files.
     #[must_use]
     pub fn in_place_of(alyx: alyx_client::Client, options: RegistrationOptions, earlier: &Self) -> Self {
-        let turns = Arc::clone(&earlier.shared.turns);
-        turns.set_count(options.hash_threads);
-        Self::with(alyx, options, Arc::clone(&earlier.shared.creations), turns)
+        let scheduler = Arc::clone(&earlier.shared.scheduler);
+        scheduler.set_count(options.hash_threads);
+        Self::with(alyx, options, Arc::clone(&earlier.shared.creations), scheduler)
     }
 
     fn with(
         alyx: alyx_client::Client,
         options: RegistrationOptions,
-        creations: Arc<Creations>,
-        turns: Arc<Turns>,
+        creations: Arc<InFlightCreations>,
+        scheduler: Arc<ReadScheduler>,
     ) -> Self {
         let names = KnownNames::new(options.names_kept);
         let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
@@ -105,7 +105,7 @@ impl RegistrationClient {
                 names,
                 creations,
                 types: Mutex::default(),
-                turns,
+                scheduler,
                 batch,
             }),
         }
@@ -118,7 +118,7 @@ impl RegistrationClient {
 
     /// How many bytes of files were read so far, by all clones. A file whose checksum was remembered is not read.
     pub fn bytes_read(&self) -> u64 {
-        self.shared.turns.bytes_read()
+        self.shared.scheduler.bytes_read()
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {
@@ -129,12 +129,12 @@ impl RegistrationClient {
         &self.shared.names
     }
 
-    pub(crate) fn creations(&self) -> &Creations {
+    pub(crate) fn creations(&self) -> &InFlightCreations {
         &self.shared.creations
     }
 
-    pub(crate) fn turns(&self) -> &Arc<Turns> {
-        &self.shared.turns
+    pub(crate) fn scheduler(&self) -> &Arc<ReadScheduler> {
+        &self.shared.scheduler
     }
 
     /// How many files go in one request, and what was learned of it.

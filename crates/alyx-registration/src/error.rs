@@ -157,7 +157,7 @@ impl Error {
             | Self::CannotMake { .. }
             | Self::Unsure { .. }
             | Self::Flag { .. }
-            | Self::FlagStays { .. } => NextStep::NeedsPerson,
+            | Self::FlagStays { .. } => NextStep::NeedsAttention,
         }
     }
 

@@ -17,11 +17,11 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
 use crate::files::completeness;
-use crate::files::completeness::{Gaps, Read};
+use crate::files::completeness::{HashedFiles, Unregistered};
 use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
 use crate::files::register::RegisterFilesOptions;
-use crate::files::send::Held;
-use crate::files::upload::{Home, Outgoing};
+use crate::files::send::RemoteScope;
+use crate::files::upload::{FileToRegister, Owner};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
 use crate::hashing::checksum::Checksum;
 use crate::session::details::SessionDetails;
@@ -51,7 +51,7 @@ pub struct FlaggedOptions {
 /// What becomes of the flag of a session some of whose datasets cannot be registered. The others are, either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnRefused {
-    /// It stays, and the session needs a person.
+    /// It stays, and the session needs attention.
     #[default]
     KeepFlag,
     /// It is removed, and what was refused is told.
@@ -143,22 +143,24 @@ impl RegistrationClient {
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
         let at_alyx = options.at_alyx().await;
-        let ensured =
-            self.ensure_session(&session, &SessionDetails::default(), &options.defaults, extra).await?;
+        let handle = self
+            .get_or_create_session(&session, &SessionDetails::default(), &options.defaults, extra)
+            .await?;
         drop(at_alyx);
-        let _ = progress.eid.set(ensured.eid.clone());
+        let _ = progress.eid.set(handle.eid.clone());
 
         let outgoing = outgoing(&found, options);
         let sums = self.checksums_of(&outgoing, &options.files).await;
-        let Read { files, sums, unreadable } = Read::of(outgoing, sums)?;
-        let home = Home::Session(session.clone());
+        let HashedFiles { files, sums, unreadable } = HashedFiles::of(outgoing, sums)?;
+        let owner = Owner::Session(session.clone());
         let at_alyx = options.at_alyx().await;
-        let sent = self.send_files(&home, &Held::of(&ensured), files, sums, &options.files).await?;
-        self.confirm(&ensured.eid, &sent).await?;
+        let sent = self.send_files(&owner, &RemoteScope::of(&handle), files, sums, &options.files).await?;
+        self.confirm(&handle.eid, &sent).await?;
         drop(at_alyx);
         let n_files = sent.records.iter().flatten().count();
-        let gaps = Gaps::of(unreadable, &found.left_out, sent.not_accepted.clone(), sent.refused.clone());
-        let refused = gaps.done_without(n_files, options.on_refused)?;
+        let unregistered =
+            Unregistered::of(unreadable, &found.left_out, sent.not_accepted.clone(), sent.refused.clone());
+        let refused = unregistered.done_without(n_files, options.on_refused)?;
 
         let registered = sent.sums.iter().zip(&sent.records).filter(|(_, record)| record.is_some());
         let bytes = registered.map(|(sum, _)| sum.size).sum();
@@ -174,8 +176,8 @@ impl RegistrationClient {
             .map_err(|e| Error::Internal(format!("removing a flag: {e}")))??;
         Ok(Registered {
             session,
-            eid: ensured.eid,
-            created: ensured.created,
+            eid: handle.eid,
+            created: handle.created,
             n_files,
             n_unchanged: sent.n_unchanged,
             moved: sent.moved,
@@ -184,7 +186,7 @@ impl RegistrationClient {
             refused,
             unmatched,
             flag: removal,
-            record: ensured.record,
+            record: handle.record,
         })
     }
 
@@ -201,8 +203,8 @@ impl RegistrationClient {
         let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
-        let gaps = Gaps::of(unreadable, &found.left_out, Vec::new(), Vec::new());
-        gaps.done_without(readable, options.on_refused)?;
+        let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
+        unregistered.done_without(readable, options.on_refused)?;
         may_remove_flag(&session)?;
         let mut planned =
             Planned { session, eid, files: found.files, left_out: found.left_out, moved: Vec::new() };
@@ -357,8 +359,8 @@ fn still_changing(found: &FoundFiles, settle: Duration, now: SystemTime) -> Resu
     }
 }
 
-fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<Outgoing> {
-    let file = |(index, file): (usize, &FoundFile)| Outgoing {
+fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister> {
+    let file = |(index, file): (usize, &FoundFile)| FileToRegister {
         index,
         path: file.path.clone(),
         dataset: file.dataset.clone(),
@@ -368,7 +370,12 @@ fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<Outgoing> {
 }
 
 /// Whether the folder holds just what was read, and moved since. Pure.
-fn unchanged(now: &FoundFiles, sent: &[Outgoing], sums: &[Checksum], wait: Duration) -> Result<(), Error> {
+fn unchanged(
+    now: &FoundFiles,
+    sent: &[FileToRegister],
+    sums: &[Checksum],
+    wait: Duration,
+) -> Result<(), Error> {
     let mut left: HashMap<&Path, &FoundFile> = now.files.iter().map(|f| (f.path.as_path(), f)).collect();
     for (file, sum) in sent.iter().zip(sums) {
         match left.remove(file.path.as_path()) {

@@ -38,9 +38,9 @@ pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary,
 pub use crate::files::protected::ProtectedPolicy;
 pub use crate::files::register::{PlannedFiles, RegisterFilesOptions, RegisteredFiles, Relation, Versions};
 pub use crate::hashing::checksum::{Checksum, FileStamp, Progress, Reading, checksums};
-pub use crate::hashing::checksum_cache::KnownChecksums;
+pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::private_paths::PrivatePaths;
-pub use crate::hashing::read_scheduler::{Turn, Turns};
+pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::measurements::{WaterOptions, WeightOptions};
 pub use crate::session::create_sessions::{CreateSessionsOptions, CreatedSession};
 pub use crate::session::creation::PendingCreations;

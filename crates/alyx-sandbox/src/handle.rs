@@ -16,7 +16,7 @@ use crate::store::Store;
 const MOST_SEEN: usize = 10_000;
 /// Bodies longer than this (bytes of JSON) are not remembered.
 pub(super) const LONGEST_BODY: usize = 256 * 1024;
-/// The tag that [`Control::protect_dataset`] gives.
+/// The tag that [`SandboxHandle::protect_dataset`] gives.
 const PROTECTING_TAG: &str = "sandbox_protected";
 
 /// A request that the sandbox has had.
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 ///
 /// The methods that write answer whether they could.
 #[derive(Clone)]
-pub struct Control {
+pub struct SandboxHandle {
     pub(super) shared: Arc<Shared>,
 }
 
@@ -55,8 +55,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Control {
-    pub(super) fn new(server: Server) -> Control {
+impl SandboxHandle {
+    pub(super) fn new(server: Server) -> SandboxHandle {
         let shared = Shared {
             server: Mutex::new(server),
             seen: Mutex::default(),
@@ -64,7 +64,7 @@ impl Control {
             faults: Mutex::default(),
             base: OnceLock::new(),
         };
-        Control { shared: Arc::new(shared) }
+        SandboxHandle { shared: Arc::new(shared) }
     }
 
     /// The requests since the start or the last [`clear_requests`](Self::clear_requests), at most the last 10,000.
@@ -84,7 +84,7 @@ impl Control {
 
     /// Waits until a request has come for which the test is true. Those already remembered count.
     ///
-    /// The test must not call this `Control`: it runs while the list of requests is held.
+    /// The test must not call this `SandboxHandle`: it runs while the list of requests is held.
     pub async fn wait_for(&self, mut test: impl FnMut(&RequestSeen) -> bool) -> RequestSeen {
         loop {
             let arrived = self.shared.arrived.notified();

@@ -45,7 +45,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::faults::{Fault, FaultRule, Gate};
-pub use crate::handle::{Control, RequestSeen};
+pub use crate::handle::{RequestSeen, SandboxHandle};
 pub use crate::seed::{
     Seed, SeedFormat, SeedLab, SeedLocation, SeedRepository, SeedSubject, SeedTag, SeedType, SeedUser,
 };
@@ -73,7 +73,7 @@ pub struct SandboxOptions {
     pub throttle: Option<u32>,
     /// Labs and subjects come to be when they are first asked for, for people who try the program on a folder of
     /// their own: nobody has entered their animals. A real Alyx does nothing of the kind.
-    pub open_house: bool,
+    pub auto_create: bool,
 }
 
 impl Default for SandboxOptions {
@@ -83,7 +83,7 @@ impl Default for SandboxOptions {
             database: Database::Memory,
             seed: Seed::default(),
             throttle: None,
-            open_house: false,
+            auto_create: false,
         }
     }
 }
@@ -109,7 +109,7 @@ pub enum SandboxError {
 
 /// An open store and its rules, not yet listening.
 pub struct Sandbox {
-    control: Control,
+    control: SandboxHandle,
 }
 
 impl Sandbox {
@@ -120,13 +120,13 @@ impl Sandbox {
     /// [`SandboxError::File`] and [`SandboxError::Store`]: the database cannot be opened.
     pub fn open(options: SandboxOptions) -> Result<Sandbox, SandboxError> {
         let mut store = store::Store::open(&options.database, &options.seed)?;
-        store.open_house = options.open_house;
+        store.auto_create = options.auto_create;
         let throttle = options.throttle.map(throttle::Throttle::new);
-        Ok(Sandbox { control: Control::new(routes::Server { store, throttle }) })
+        Ok(Sandbox { control: SandboxHandle::new(routes::Server { store, throttle }) })
     }
 
     /// The strings of this sandbox.
-    pub fn control(&self) -> Control {
+    pub fn control(&self) -> SandboxHandle {
         self.control.clone()
     }
 
@@ -137,7 +137,7 @@ impl Sandbox {
     /// The listener broke.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         let base = format!("http://{}", listener.local_addr()?);
-        // Only names the records that `Control` shows; the first address is as good as any.
+        // Only names the records that `SandboxHandle` shows; the first address is as good as any.
         let _ = self.control.shared.base.set(base);
         let router = service::router(self.control, shutdown.clone());
         let service = router.into_make_service_with_connect_info::<connection::Cut>();
@@ -168,7 +168,7 @@ impl Sandbox {
 /// A sandbox that is serving. It stops when it is dropped.
 pub struct RunningSandbox {
     url: String,
-    control: Control,
+    control: SandboxHandle,
     shutdown: CancellationToken,
     task: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -180,7 +180,7 @@ impl RunningSandbox {
     }
 
     /// Its strings.
-    pub fn control(&self) -> &Control {
+    pub fn control(&self) -> &SandboxHandle {
         &self.control
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Cut;
 use crate::faults::Fault;
-use crate::handle::{Control, LONGEST_BODY, RequestSeen};
+use crate::handle::{LONGEST_BODY, RequestSeen, SandboxHandle};
 use crate::message::{Answer, Body, Content, MAX_BODY, Request};
 use crate::{page, routes, time};
 
@@ -21,12 +21,12 @@ const DRAINED: usize = 64 * 1024 * 1024;
 
 #[derive(Clone)]
 struct App {
-    control: Control,
+    control: SandboxHandle,
     shutdown: CancellationToken,
 }
 
 /// The whole server as one axum service: every address leads to the rules.
-pub(super) fn router(control: Control, shutdown: CancellationToken) -> Router {
+pub(super) fn router(control: SandboxHandle, shutdown: CancellationToken) -> Router {
     Router::new().fallback(handle).with_state(App { control, shutdown })
 }
 

@@ -25,7 +25,7 @@ fn session(name: &str, state: SessionState, failures: u32) -> SessionStatus {
 }
 
 fn person(name: &str) -> SessionStatus {
-    session(name, SessionState::NeedsPerson, 1)
+    session(name, SessionState::NeedsAttention, 1)
 }
 
 fn status(sessions: Vec<SessionStatus>) -> Status {
@@ -93,7 +93,7 @@ fn a_session_that_is_tried_every_hour_and_fails_again_is_not_told_again() {
         let state = match second % HOUR {
             0..60 => SessionState::Running,
             60..120 => SessionState::Retrying,
-            _ => SessionState::NeedsPerson,
+            _ => SessionState::NeedsAttention,
         };
         Some(status(vec![session("a", state, 3)]))
     });
@@ -181,7 +181,7 @@ fn a_dead_webhook_is_tried_at_most_every_ten_minutes_and_hears_later_what_is_sti
     world.dead = false;
     world.pass(2 * HOUR, 5 * HOUR, |_| Some(status(vec![person("a")])));
     assert_eq!(world.got.len(), 13);
-    assert_eq!(world.got[12].1, [Event::NeedsPerson(person("a"))]);
+    assert_eq!(world.got[12].1, [Event::NeedsAttention(person("a"))]);
 }
 
 #[test]
@@ -220,7 +220,8 @@ fn a_refused_login_is_told_at_once_and_an_old_flag_once() {
         status.daemon.as_mut().unwrap().login_refused_since = Some(at(0));
         Some(status)
     });
-    let events = vec![Event::LoginRefused(at(0)), Event::NeedsPerson(needs.clone()), Event::Old(old.clone())];
+    let events =
+        vec![Event::LoginRefused(at(0)), Event::NeedsAttention(needs.clone()), Event::Old(old.clone())];
     assert_eq!(world.got, [(30, events)]);
     world.pass(24 * HOUR, 25 * HOUR, |_| Some(status(Vec::new())));
     assert_eq!(world.got[1..], [(24 * HOUR + 30, vec![Event::LoginAccepted])]);

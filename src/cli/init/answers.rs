@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::cli::init::files::is_taken;
 use crate::cli::init::terminal::Terminal;
-use crate::cli::init::{InitArgs, Person, Refusal, whole};
+use crate::cli::init::{InitArgs, Refusal, UnixUser, whole};
 use crate::config::{Answers, SecretPlace};
 use alyx_client::OneSettings;
 
@@ -26,7 +26,7 @@ impl Found {
             return Ok(Self { folder: Some(folder), settings: Some(settings) });
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let sudo = variable("SUDO_USER").and_then(|name| Person::named(&name)).map(|person| person.home);
+        let sudo = variable("SUDO_USER").and_then(|name| UnixUser::named(&name)).map(|person| person.home);
         let homes = [sudo, variable("HOME").map(PathBuf::from)].into_iter().flatten();
         let found = homes.map(|home| home.join(".one")).find_map(|folder| {
             let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref()).ok()?;

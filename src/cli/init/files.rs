@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::init::Refusal;
-use crate::cli::passwd::Person;
+use crate::cli::passwd::UnixUser;
 use crate::config::SAMPLE;
 
 /// A file that is to be written.
@@ -15,7 +15,7 @@ pub(super) struct NewFile<'a> {
     pub(super) path: &'a Path,
     pub(super) mode: u32,
     /// Who gets it; `None`: whoever runs this.
-    pub(super) owner: Option<&'a Person>,
+    pub(super) owner: Option<&'a UnixUser>,
     /// Whether a file that is there is replaced.
     pub(super) replace: bool,
 }
@@ -75,7 +75,7 @@ impl NewFile<'_> {
 pub(super) fn write_password(
     path: &Path,
     password: &SecretString,
-    owner: Option<&Person>,
+    owner: Option<&UnixUser>,
     replace: bool,
 ) -> Result<(), Refusal> {
     NewFile { path, mode: 0o600, owner, replace }.write(password.expose_secret().as_bytes())

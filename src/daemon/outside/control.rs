@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::handles::Asker;
+use crate::daemon::handles::StatusClient;
 use crate::daemon::status::Status;
 
 /// Name of the socket in the state folder.
@@ -88,7 +88,7 @@ impl Control {
     }
 
     /// Answers until `shutdown`. Each question goes to the one task that knows.
-    pub(crate) async fn serve(self, questions: Asker, shutdown: CancellationToken) {
+    pub(crate) async fn serve(self, questions: StatusClient, shutdown: CancellationToken) {
         let places = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         loop {
             let accepted = tokio::select! {
@@ -114,7 +114,7 @@ impl Control {
     }
 }
 
-async fn converse(mut stream: UnixStream, questions: Asker) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, questions: StatusClient) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(LONGEST)).read_line(&mut line).await?;

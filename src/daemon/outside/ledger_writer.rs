@@ -15,7 +15,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is written down.
 #[derive(Debug)]
-pub(crate) enum Entry {
+pub(crate) enum LedgerEntry {
     /// An attempt ended, and its flag waits now, or does not.
     Ended(Box<OutcomeRow>, Option<Box<WaitingRow>>),
     /// A flag waits.
@@ -30,12 +30,12 @@ pub(crate) enum Entry {
 
 /// The thread that writes.
 #[derive(Debug)]
-pub(crate) struct Journal {
-    entries: Sender<Entry>,
+pub(crate) struct LedgerWriter {
+    entries: Sender<LedgerEntry>,
     thread: JoinHandle<()>,
 }
 
-impl Journal {
+impl LedgerWriter {
     /// Begins to write. `None` where the system gives no thread: then nothing is remembered.
     pub(crate) fn open(ledger: Arc<Ledger>) -> Option<Self> {
         let (entries, lines) = channel();
@@ -49,7 +49,7 @@ impl Journal {
         }
     }
 
-    pub(crate) fn write(&self, entry: Entry) {
+    pub(crate) fn write(&self, entry: LedgerEntry) {
         // It ends only when this value goes.
         let _ = self.entries.send(entry);
     }
@@ -65,15 +65,15 @@ impl Journal {
     }
 }
 
-fn write(ledger: &Ledger, lines: &Receiver<Entry>) {
+fn write(ledger: &Ledger, lines: &Receiver<LedgerEntry>) {
     while let Ok(entry) = lines.recv() {
         match entry {
-            Entry::Ended(outcome, Some(waiting)) => ledger.record(&outcome, Answered::Waits(&waiting)),
-            Entry::Ended(outcome, None) => ledger.record(&outcome, Answered::Over(&outcome.flag)),
-            Entry::Waits(waiting) => ledger.note(Answered::Waits(&waiting)),
-            Entry::Over(flag) => ledger.note(Answered::Over(&flag)),
-            Entry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
-            Entry::Fact(name, value) => ledger.keep_fact(name, &value),
+            LedgerEntry::Ended(outcome, Some(waiting)) => ledger.record(&outcome, Answered::Waits(&waiting)),
+            LedgerEntry::Ended(outcome, None) => ledger.record(&outcome, Answered::Over(&outcome.flag)),
+            LedgerEntry::Waits(waiting) => ledger.note(Answered::Waits(&waiting)),
+            LedgerEntry::Over(flag) => ledger.note(Answered::Over(&flag)),
+            LedgerEntry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
+            LedgerEntry::Fact(name, value) => ledger.keep_fact(name, &value),
         }
     }
 }

@@ -7,29 +7,29 @@ use crate::daemon::tree::root::FolderIdentity;
 
 /// The folders at work, known by device and number: a path may have other names.
 #[derive(Debug, Default)]
-pub struct Folders {
+pub struct FolderLocks {
     busy: Mutex<HashMap<FolderIdentity, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// A folder at work, until it is dropped.
 pub type Folder = tokio::sync::OwnedMutexGuard<()>;
 
-impl Folders {
+impl FolderLocks {
     /// Waits until nobody else is at work in a folder.
     pub async fn enter(&self, identity: FolderIdentity) -> Folder {
-        let door = {
+        let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            busy.retain(|_, door| door.strong_count() > 0);
+            busy.retain(|_, lock| lock.strong_count() > 0);
             match busy.get(&identity).and_then(Weak::upgrade) {
-                Some(door) => door,
+                Some(lock) => lock,
                 None => {
-                    let door = Arc::default();
-                    busy.insert(identity, Arc::downgrade(&door));
-                    door
+                    let lock = Arc::default();
+                    busy.insert(identity, Arc::downgrade(&lock));
+                    lock
                 }
             }
         };
-        door.lock_owned().await
+        lock.lock_owned().await
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_entered_by_one_at_a_time_and_others_are_free() {
-        let folders = Folders::default();
+        let folders = FolderLocks::default();
         let (one, other) = (FolderIdentity { device: 1, inode: 1 }, FolderIdentity { device: 1, inode: 2 });
         let inside = folders.enter(one).now_or_never().unwrap();
         let mut next = Box::pin(folders.enter(one));

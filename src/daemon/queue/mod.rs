@@ -39,20 +39,20 @@ struct Entry {
     stamp: FlagStamp,
     since: Instant,
     failures: u32,
-    /// The last run ended with [`Outcome::NeedsPerson`].
-    needs_person: bool,
+    /// The last run ended with [`Outcome::NeedsAttention`].
+    needs_attention: bool,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Waiting(Instant, u64),
-    Running(Meanwhile),
+    Running(DuringRun),
 }
 
 /// What was told of a flag while its session runs.
 #[derive(Debug, Clone, Copy)]
-enum Meanwhile {
+enum DuringRun {
     Nothing,
     /// A newer flag was sighted, which is due then.
     Touched(FlagStamp, Instant),
@@ -70,7 +70,7 @@ pub struct Job {
 
 /// What the sighting of a flag meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sighting {
+pub enum Enqueued {
     /// Not known before: queued.
     New,
     /// Known, and as it was: nothing changed. Its back-off goes on.
@@ -97,7 +97,7 @@ pub enum Outcome {
         at: Instant,
     },
     /// Failed, and only a person can mend it. Touching the flag makes it run at once.
-    NeedsPerson {
+    NeedsAttention {
         /// When to look again all the same.
         at: Instant,
     },
@@ -118,7 +118,7 @@ pub struct Counts {
     /// Waiting after a failure that may go away by itself.
     pub retrying: usize,
     /// Waiting after a failure that a person has to mend.
-    pub needs_person: usize,
+    pub needs_attention: usize,
     /// In the hands of a worker.
     pub running: usize,
 }
@@ -134,8 +134,8 @@ pub struct JobStatus<'a> {
     pub due: Option<Instant>,
     /// Failures in a row.
     pub failures: u32,
-    /// Whether the last failure needs a person.
-    pub needs_person: bool,
+    /// Whether the last failure needs attention.
+    pub needs_attention: bool,
 }
 
 impl Queue {
@@ -146,30 +146,30 @@ impl Queue {
 
     /// Takes note of a flag that was seen on disk. `due` is when it may run if it is new or changed: usually now,
     /// plus the time for which a session must be quiet.
-    pub fn sighted(&mut self, flag: FlagFile, now: Instant, due: Instant) -> Sighting {
+    pub fn sighted(&mut self, flag: FlagFile, now: Instant, due: Instant) -> Enqueued {
         let FlagFile { path, stamp } = flag;
         let Some(entry) = self.jobs.get_mut(&path) else {
             self.insert_waiting(path, Entry::new(stamp, now), due);
-            return Sighting::New;
+            return Enqueued::New;
         };
         match &mut entry.state {
             // A late rumour of the flag with which the run began takes back no newer one.
             State::Running(meanwhile) if entry.stamp == stamp => {
-                if matches!(meanwhile, Meanwhile::Withdrawn) {
-                    *meanwhile = Meanwhile::Nothing;
+                if matches!(meanwhile, DuringRun::Withdrawn) {
+                    *meanwhile = DuringRun::Nothing;
                 }
-                Sighting::Known
+                Enqueued::Known
             }
-            State::Running(Meanwhile::Touched(seen, _)) if *seen == stamp => Sighting::Known,
+            State::Running(DuringRun::Touched(seen, _)) if *seen == stamp => Enqueued::Known,
             State::Running(meanwhile) => {
-                *meanwhile = Meanwhile::Touched(stamp, due);
-                Sighting::RunsAgain
+                *meanwhile = DuringRun::Touched(stamp, due);
+                Enqueued::RunsAgain
             }
-            State::Waiting(..) if entry.stamp == stamp => Sighting::Known,
+            State::Waiting(..) if entry.stamp == stamp => Enqueued::Known,
             State::Waiting(..) => {
-                (entry.stamp, entry.failures, entry.needs_person) = (stamp, 0, false);
+                (entry.stamp, entry.failures, entry.needs_attention) = (stamp, 0, false);
                 self.make_due(&path, due);
-                Sighting::Touched
+                Enqueued::Touched
             }
         }
     }
@@ -181,7 +181,7 @@ impl Queue {
             return false;
         };
         match &mut entry.state {
-            State::Running(meanwhile) => *meanwhile = Meanwhile::Withdrawn,
+            State::Running(meanwhile) => *meanwhile = DuringRun::Withdrawn,
             State::Waiting(due, arrival) => {
                 self.order.remove(&(*due, *arrival));
                 self.jobs.remove(path);
@@ -193,7 +193,7 @@ impl Queue {
     /// Whether a job runs of which the flag is no longer on disk.
     pub fn is_withdrawn(&self, path: &Path) -> bool {
         let entry = self.jobs.get(path);
-        entry.is_some_and(|entry| matches!(entry.state, State::Running(Meanwhile::Withdrawn)))
+        entry.is_some_and(|entry| matches!(entry.state, State::Running(DuringRun::Withdrawn)))
     }
 
     /// When the next job is due. It may lie in the past: then take it. `None` if nothing waits, or what waits
@@ -211,7 +211,7 @@ impl Queue {
         let key = self.first_free()?;
         let path = self.order.remove(&key)?;
         let entry = self.jobs.get_mut(&path)?;
-        entry.state = State::Running(Meanwhile::Nothing);
+        entry.state = State::Running(DuringRun::Nothing);
         let job =
             Job { attempt: entry.failures.saturating_add(1), flag: FlagFile { path, stamp: entry.stamp } };
         self.busy.insert(job.flag.session_folder().to_owned());
@@ -225,25 +225,25 @@ impl Queue {
         let State::Running(meanwhile) = entry.state else { return };
         self.busy.remove(path.parent().unwrap_or(Path::new("")));
         let due = match (meanwhile, outcome) {
-            (Meanwhile::Touched(stamp, due), _) => {
-                (entry.stamp, entry.failures, entry.needs_person) = (stamp, 0, false);
+            (DuringRun::Touched(stamp, due), _) => {
+                (entry.stamp, entry.failures, entry.needs_attention) = (stamp, 0, false);
                 due
             }
-            (Meanwhile::Withdrawn, _) | (Meanwhile::Nothing, Outcome::Done | Outcome::Gone) => {
+            (DuringRun::Withdrawn, _) | (DuringRun::Nothing, Outcome::Done | Outcome::Gone) => {
                 self.jobs.remove(path);
                 return;
             }
-            (Meanwhile::Nothing, Outcome::PutOff { at }) => at,
-            (Meanwhile::Nothing, Outcome::RunAgain { at }) => {
-                (entry.failures, entry.needs_person) = (0, false);
+            (DuringRun::Nothing, Outcome::PutOff { at }) => at,
+            (DuringRun::Nothing, Outcome::RunAgain { at }) => {
+                (entry.failures, entry.needs_attention) = (0, false);
                 at
             }
-            (Meanwhile::Nothing, Outcome::Retry { at }) => {
-                (entry.failures, entry.needs_person) = (entry.failures.saturating_add(1), false);
+            (DuringRun::Nothing, Outcome::Retry { at }) => {
+                (entry.failures, entry.needs_attention) = (entry.failures.saturating_add(1), false);
                 at
             }
-            (Meanwhile::Nothing, Outcome::NeedsPerson { at }) => {
-                (entry.failures, entry.needs_person) = (entry.failures.saturating_add(1), true);
+            (DuringRun::Nothing, Outcome::NeedsAttention { at }) => {
+                (entry.failures, entry.needs_attention) = (entry.failures.saturating_add(1), true);
                 at
             }
         };
@@ -287,11 +287,11 @@ impl Queue {
     }
 
     /// Gives a waiting job the failures that it had before a restart, and the time for which it waited then.
-    pub fn restore(&mut self, path: &Path, failures: u32, needs_person: bool, due: Instant) {
+    pub fn restore(&mut self, path: &Path, failures: u32, needs_attention: bool, due: Instant) {
         if let Some(entry) = self.jobs.get_mut(path)
             && let State::Waiting(settled, _) = entry.state
         {
-            (entry.failures, entry.needs_person) = (failures, needs_person);
+            (entry.failures, entry.needs_attention) = (failures, needs_attention);
             self.make_due(path, due.max(settled));
         }
     }
@@ -304,8 +304,8 @@ impl Queue {
                 State::Running(_) => counts.running += 1,
                 State::Waiting(..) => {
                     counts.waiting += 1;
-                    counts.needs_person += usize::from(entry.needs_person);
-                    counts.retrying += usize::from(entry.failures > 0 && !entry.needs_person);
+                    counts.needs_attention += usize::from(entry.needs_attention);
+                    counts.retrying += usize::from(entry.failures > 0 && !entry.needs_attention);
                 }
             }
         }
@@ -326,7 +326,7 @@ impl Queue {
     /// A waiting job starts anew, at the time at which it is due anyway.
     pub fn forget_failures(&mut self, path: &Path) {
         if let Some(entry) = self.jobs.get_mut(path) {
-            (entry.failures, entry.needs_person) = (0, false);
+            (entry.failures, entry.needs_attention) = (0, false);
         }
     }
 
@@ -362,7 +362,7 @@ fn status<'a>(path: &'a Path, entry: &Entry) -> JobStatus<'a> {
             State::Running(_) => None,
         },
         failures: entry.failures,
-        needs_person: entry.needs_person,
+        needs_attention: entry.needs_attention,
     }
 }
 
@@ -373,8 +373,8 @@ impl Entry {
             stamp,
             since: now,
             failures: 0,
-            needs_person: false,
-            state: State::Running(Meanwhile::Nothing),
+            needs_attention: false,
+            state: State::Running(DuringRun::Nothing),
         }
     }
 }

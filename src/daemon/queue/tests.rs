@@ -28,7 +28,7 @@ impl World {
     fn at(&self, second: u64) -> Instant {
         self.start + Duration::from_secs(second)
     }
-    fn sight(&mut self, session: &str, number: u64, second: u64) -> Sighting {
+    fn sight(&mut self, session: &str, number: u64, second: u64) -> Enqueued {
         let at = self.at(second);
         self.queue.sighted(flag(session, number), at, at)
     }
@@ -50,10 +50,10 @@ fn is(session: &str, attempt: u32) -> Option<(String, u32)> {
 #[test]
 fn a_flag_that_is_seen_many_times_runs_once() {
     let mut world = World::new();
-    assert_eq!(world.sight("a", 1, 0), Sighting::New);
-    assert_eq!(world.sight("a", 1, 0), Sighting::Known);
+    assert_eq!(world.sight("a", 1, 0), Enqueued::New);
+    assert_eq!(world.sight("a", 1, 0), Enqueued::Known);
     assert_eq!(world.take(0), is("a", 1));
-    assert_eq!(world.sight("a", 1, 1), Sighting::Known);
+    assert_eq!(world.sight("a", 1, 1), Enqueued::Known);
     assert_eq!(world.take(9), None);
     world.queue.finished(&path("a"), Outcome::Done);
     assert_eq!(world.queue.counts(), Counts::default());
@@ -80,7 +80,7 @@ fn a_rescan_does_not_shorten_a_back_off() {
     world.sight("a", 1, 0);
     world.take(0);
     world.fail("a", 100);
-    assert_eq!(world.sight("a", 1, 10), Sighting::Known);
+    assert_eq!(world.sight("a", 1, 10), Enqueued::Known);
     assert_eq!(world.queue.next_due(), Some(world.at(100)));
     assert_eq!(world.take(100), is("a", 2));
 }
@@ -91,9 +91,9 @@ fn touching_a_flag_that_needs_a_person_runs_it_at_once_and_forgets_its_failures(
     world.sight("a", 1, 0);
     world.take(0);
     let at = world.at(9999);
-    world.queue.finished(&path("a"), Outcome::NeedsPerson { at });
-    assert_eq!(world.queue.counts(), Counts { waiting: 1, needs_person: 1, ..Counts::default() });
-    assert_eq!(world.sight("a", 2, 10), Sighting::Touched);
+    world.queue.finished(&path("a"), Outcome::NeedsAttention { at });
+    assert_eq!(world.queue.counts(), Counts { waiting: 1, needs_attention: 1, ..Counts::default() });
+    assert_eq!(world.sight("a", 2, 10), Enqueued::Touched);
     assert_eq!(world.queue.counts(), Counts { waiting: 1, ..Counts::default() });
     assert_eq!(world.take(10), is("a", 1));
 }
@@ -104,8 +104,8 @@ fn a_flag_touched_while_its_session_runs_makes_it_run_again_whatever_the_outcome
         let mut world = World::new();
         world.sight("a", 1, 0);
         world.take(0);
-        assert_eq!(world.sight("a", 2, 3), Sighting::RunsAgain, "{number}");
-        assert_eq!(world.sight("a", 2, 4), Sighting::Known);
+        assert_eq!(world.sight("a", 2, 3), Enqueued::RunsAgain, "{number}");
+        assert_eq!(world.sight("a", 2, 4), Enqueued::Known);
         assert_eq!(world.take(9), None, "it must not run twice at the same time");
         world.queue.finished(&path("a"), outcome);
         assert_eq!(world.take(3), is("a", 1));
@@ -124,7 +124,7 @@ fn a_late_rumour_of_the_old_flag_does_not_take_back_the_touch() {
     world.sight("a", 1, 0);
     world.take(0);
     world.sight("a", 2, 3);
-    assert_eq!(world.sight("a", 1, 4), Sighting::Known);
+    assert_eq!(world.sight("a", 1, 4), Enqueued::Known);
     world.queue.finished(&path("a"), Outcome::Done);
     assert_eq!(world.take(9), is("a", 1));
 }
@@ -174,7 +174,7 @@ fn a_flag_touched_and_then_withdrawn_during_the_run_leaves_nothing_behind() {
 #[test]
 fn a_flag_withdrawn_during_the_run_is_not_waited_for_however_the_run_ends() {
     let mut world = World::new();
-    for outcome in [Outcome::Retry { at: world.at(9) }, Outcome::NeedsPerson { at: world.at(9) }] {
+    for outcome in [Outcome::Retry { at: world.at(9) }, Outcome::NeedsAttention { at: world.at(9) }] {
         world.sight("a", 1, 0);
         world.take(0);
         world.queue.withdrawn(&path("a"));
@@ -190,7 +190,7 @@ fn a_flag_whose_disk_was_away_for_a_moment_is_tried_again() {
     world.sight("a", 1, 0);
     world.take(0);
     world.queue.withdrawn(&path("a"));
-    assert_eq!(world.sight("a", 1, 1), Sighting::Known);
+    assert_eq!(world.sight("a", 1, 1), Enqueued::Known);
     world.fail("a", 9);
     assert_eq!(world.take(9), is("a", 2));
 }
@@ -217,9 +217,9 @@ fn what_waited_before_a_restart_goes_on_waiting_and_a_touch_ends_that() {
     let mut world = World::new();
     world.sight("a", 1, 0);
     world.queue.restore(&path("a"), 3, true, world.at(100));
-    assert_eq!(world.queue.counts().needs_person, 1);
+    assert_eq!(world.queue.counts().needs_attention, 1);
     assert_eq!(world.take(99), None);
-    assert_eq!(world.sight("a", 2, 50), Sighting::Touched);
+    assert_eq!(world.sight("a", 2, 50), Enqueued::Touched);
     assert_eq!(world.take(50), is("a", 1));
     world.fail("a", 60);
     assert!(world.queue.make_due_now(&path("a"), world.at(51)));
@@ -373,7 +373,7 @@ fn finish(
     let outcome = match (loaded, outcome) {
         (None, _) => Outcome::Gone,
         (_, 3) => Outcome::Retry { at },
-        (_, 4) => Outcome::NeedsPerson { at },
+        (_, 4) => Outcome::NeedsAttention { at },
         (Some(_), _) if !disk.contains_key(path) => Outcome::Gone,
         (Some(stamp), _) if disk[path] != stamp => Outcome::RunAgain { at },
         (Some(_), _) => {

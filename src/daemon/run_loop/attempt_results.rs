@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::daemon::outside::ledger_writer::Entry;
+use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::daemon::run_loop::{Now, Report, Service, cause_prefix};
+use crate::daemon::run_loop::{Moment, Report, Service, cause_prefix};
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
 use alyx_registration::Error;
@@ -19,19 +19,19 @@ fn seconds(wait: Duration) -> Duration {
 }
 
 impl Service {
-    /// `is_present`: it began under the present configuration.
-    pub(crate) fn ended(&mut self, attempt: Attempt, is_present: bool, now: Now) {
+    /// `is_current`: it began under the present configuration.
+    pub(crate) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
         self.running = self.running.saturating_sub(1);
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, ""),
             AttemptResult::Registered(registered) => {
-                if is_present {
+                if is_current {
                     self.answered(now);
                 }
                 (self.registered(&attempt, registered, now), "registered")
             }
-            AttemptResult::Failed(error) if !is_present && !matches!(error, Error::StillChanging { .. }) => {
+            AttemptResult::Failed(error) if !is_current && !matches!(error, Error::StillChanging { .. }) => {
                 tracing::info!(
                     session = attempt.session,
                     "not registered under the earlier configuration, which is no failure: {error}. It runs again"
@@ -48,20 +48,20 @@ impl Service {
             AttemptResult::Failed(error) => self.failed(&attempt, error, now),
         };
         // Its root, or its flag's name, is not watched any more.
-        let outcome = if is_present || self.is_watched(&attempt.flag) { outcome } else { Outcome::Gone };
+        let outcome = if is_current || self.is_watched(&attempt.flag) { outcome } else { Outcome::Gone };
         let again_in = match outcome {
             Outcome::Done | Outcome::Gone => None,
             Outcome::RunAgain { at }
             | Outcome::Retry { at }
-            | Outcome::NeedsPerson { at }
+            | Outcome::NeedsAttention { at }
             | Outcome::PutOff { at } => Some(at.saturating_duration_since(now.instant)),
         };
         self.queue.finished(&attempt.flag, outcome);
         let row = if word.is_empty() { None } else { self.outcome_row(&attempt, word, now) };
         let waiting = self.waiting_row(&attempt.flag, now);
         match (row, waiting) {
-            (Some(row), waiting) => self.write_down(Entry::Ended(row, waiting)),
-            (None, Some(waiting)) => self.write_down(Entry::Waits(waiting)),
+            (Some(row), waiting) => self.write_down(LedgerEntry::Ended(row, waiting)),
+            (None, Some(waiting)) => self.write_down(LedgerEntry::Waits(waiting)),
             (None, None) => {}
         }
         if self.queue.job(&attempt.flag).is_none() {
@@ -70,8 +70,8 @@ impl Service {
         self.report(Report::Attempt { attempt, outcome, again_in });
     }
 
-    fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Now) -> Outcome {
-        if let Some(note) = self.notes.get_mut(&attempt.flag) {
+    fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Outcome {
+        if let Some(note) = self.states.get_mut(&attempt.flag) {
             (note.failure, note.told_changing, note.changed_times) = (None, false, 0);
             note.missing.clear();
         }
@@ -116,15 +116,15 @@ impl Service {
     }
 
     /// One match from an error to an outcome, and the word for it in the history; without a word it is no outcome.
-    fn failed(&mut self, attempt: &Attempt, error: &Error, now: Now) -> (Outcome, &'static str) {
+    fn failed(&mut self, attempt: &Attempt, error: &Error, now: Moment) -> (Outcome, &'static str) {
         if let Error::StillChanging { wait, .. } = error {
-            if let Some(note) = self.notes.get_mut(&attempt.flag)
+            if let Some(note) = self.states.get_mut(&attempt.flag)
                 && !std::mem::replace(&mut note.told_changing, true)
             {
                 tracing::info!(session = attempt.session, "waiting: {error}");
             }
             // Ever longer: to read 50 GB again every few seconds would be for nothing.
-            let times = self.notes.get_mut(&attempt.flag).map_or(0, |note| {
+            let times = self.states.get_mut(&attempt.flag).map_or(0, |note| {
                 note.changed_times = note.changed_times.saturating_add(1);
                 note.changed_times
             });
@@ -134,7 +134,7 @@ impl Service {
             };
             return (Outcome::RunAgain { at: now.instant + patience.max(*wait) }, "");
         }
-        if let Some(note) = self.notes.get_mut(&attempt.flag) {
+        if let Some(note) = self.states.get_mut(&attempt.flag) {
             note.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
             note.missing = match error {
                 Error::Missing(names) => names.clone(),
@@ -160,12 +160,12 @@ impl Service {
                 let at = now.instant + wait.max(after);
                 (Outcome::Retry { at }, "retry", at)
             }
-            NextStep::NeedsPerson => {
+            NextStep::NeedsAttention => {
                 if let Error::Missing(names) = error {
                     self.plan_names(names, now);
                 }
                 let at = now.instant + self.options.permanent;
-                (Outcome::NeedsPerson { at }, "needs_person", at)
+                (Outcome::NeedsAttention { at }, "needs_attention", at)
             }
             NextStep::NeedsCredentials => {
                 self.login_refused(error, now);
@@ -188,19 +188,19 @@ impl Service {
         outcome: &str,
         told: bool,
         at: Instant,
-        now: Now,
+        now: Moment,
     ) {
         let retry_in = seconds(at.saturating_duration_since(now.instant));
         let cause = format!("{}{error}", cause_prefix(&attempt.flag));
         let (session, n, took) = (&attempt.session, attempt.attempt, attempt.took);
         let kind = error.kind();
         let n_files = if let Error::FilesRefused { registered, .. } = error { *registered } else { 0 };
-        let progress = self.notes.get(&attempt.flag).map(|note| &note.progress);
+        let progress = self.states.get(&attempt.flag).map(|note| &note.progress);
         let eid = progress.and_then(|progress| progress.eid.get());
         let bytes = progress.map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
-        if told || !self.repeats.is_new(&cause, now.instant) {
+        if told || !self.log_throttle.is_new(&cause, now.instant) {
             tracing::debug!(session, attempt = n, ?took, outcome, ?retry_in, "not registered: {error}");
-        } else if outcome == "needs_person" {
+        } else if outcome == "needs_attention" {
             tracing::warn!(
                 session,
                 eid,
@@ -212,7 +212,7 @@ impl Service {
                 ?retry_in,
                 kind = kind.name(),
                 next_step = kind.next_step(),
-                "needs a person: {error}. The flag stays; touch it to try at once"
+                "needs attention: {error}. The flag stays; touch it to try at once"
             );
         } else {
             tracing::warn!(

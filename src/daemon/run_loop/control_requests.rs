@@ -4,35 +4,35 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use crate::daemon::outside::control::{Answer, Request};
-use crate::daemon::outside::ledger_writer::Entry;
+use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::old_flags::is_old;
 use crate::daemon::run_loop::stale_flags::waiting;
-use crate::daemon::run_loop::{Now, Question, Service};
+use crate::daemon::run_loop::{Moment, Question, Service};
 use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionStatus, Status};
 
 impl Service {
-    pub(crate) fn asked(&mut self, (request, answer): Question, now: Now) {
-        self.stirred();
+    pub(crate) fn on_request(&mut self, (request, answer): Question, now: Moment) {
+        self.mark_status_dirty();
         match request {
             Request::Status => drop(answer.send(Answer::Status(Box::new(self.status(now))))),
             Request::Retry { session } => {
                 let count = self.retry(session.as_deref(), now);
-                tracing::info!(session, count, "sessions are tried at once, as asked");
+                tracing::info!(session, count, "sessions are tried at once, as on_request");
                 drop(answer.send(Answer::Done(count)));
             }
             Request::Forget { session } => self.forget(session, answer),
         }
     }
 
-    fn status(&self, now: Now) -> Status {
+    fn status(&self, now: Moment) -> Status {
         let mut sessions: Vec<SessionStatus> = self
             .queue
             .jobs()
             .filter_map(|job| {
-                let note = self.notes.get(job.path)?;
-                let state = match (job.due, job.needs_person, job.failures) {
+                let note = self.states.get(job.path)?;
+                let state = match (job.due, job.needs_attention, job.failures) {
                     (None, ..) => SessionState::Running,
-                    (_, true, _) => SessionState::NeedsPerson,
+                    (_, true, _) => SessionState::NeedsAttention,
                     (_, _, 0) => SessionState::Waiting,
                     _ => SessionState::Retrying,
                 };
@@ -84,17 +84,19 @@ impl Service {
     /// The flags of a session, or all.
     fn flags_of(&self, session: Option<&str>) -> Vec<PathBuf> {
         let is_it = |path: &Path, name: &str| {
-            session.is_none_or(|asked| asked == name || path.parent().is_some_and(|p| p == Path::new(asked)))
+            session.is_none_or(|on_request| {
+                on_request == name || path.parent().is_some_and(|p| p == Path::new(on_request))
+            })
         };
-        self.notes.iter().filter(|(path, note)| is_it(path, &note.session)).map(|(p, _)| p.clone()).collect()
+        self.states.iter().filter(|(path, note)| is_it(path, &note.session)).map(|(p, _)| p.clone()).collect()
     }
 
     /// Makes sessions due now; a refused login is tried as well. Returns how many sessions it was.
-    fn retry(&mut self, session: Option<&str>, now: Now) -> usize {
+    fn retry(&mut self, session: Option<&str>, now: Moment) -> usize {
         let flags = self.flags_of(session);
         let count = flags.iter().filter(|path| self.queue.make_due_now(path, now.instant)).count();
         for path in &flags {
-            self.repeats.is_over(&crate::daemon::run_loop::cause_prefix(path));
+            self.log_throttle.is_over(&crate::daemon::run_loop::cause_prefix(path));
         }
         self.ask_at_once(now);
         count
@@ -103,20 +105,20 @@ impl Service {
     /// Forgets what is remembered of a session; the flag, if there is one, starts anew.
     fn forget(&mut self, session: String, answer: tokio::sync::oneshot::Sender<Answer>) {
         for path in self.flags_of(Some(&session)) {
-            if let Some(note) = self.notes.get_mut(&path) {
+            if let Some(note) = self.states.get_mut(&path) {
                 note.failure = None;
                 note.missing.clear();
             }
             self.queue.forget_failures(&path);
         }
         self.restored.retain(|_, row| row.session != session);
-        if self.journal.is_none() {
+        if self.ledger_writer.is_none() {
             let reason = "nothing is remembered: this daemon has no ledger".to_owned();
             drop(answer.send(Answer::Refused(reason)));
             return;
         }
         let (sender, lines) = tokio::sync::oneshot::channel();
-        self.write_down(Entry::Forget(session, sender));
+        self.write_down(LedgerEntry::Forget(session, sender));
         self.tasks.spawn(async move {
             let reply = match lines.await {
                 Ok(Some(count)) => Answer::Done(count),
@@ -133,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::run_loop::LoginRefused;
-    use crate::daemon::watch::Sighted;
+    use crate::daemon::watch::WatchEvent;
     use alyx_registration::flag::FlagFile;
 
     #[tokio::test]
@@ -143,9 +145,9 @@ mod tests {
         let mut service = Service::example();
         let see = |service: &mut Service, text: &str, now| {
             std::fs::write(&flag, text).unwrap();
-            service.sighted(Sighted::Flag(FlagFile::load(&flag).unwrap().unwrap()), now);
+            service.on_watch_event(WatchEvent::Flag(FlagFile::load(&flag).unwrap().unwrap()), now);
         };
-        let now = Now::read();
+        let now = Moment::read();
         see(&mut service, "", now);
         let later = now.instant + Duration::from_secs(86_400);
         let refused = LoginRefused { since: now.wall, look_at: Some(later), try_at: later };

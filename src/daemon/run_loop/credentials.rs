@@ -1,4 +1,4 @@
-//! Credentials while the daemon runs: refused ones are looked at again when their file changes.
+//! Credentials while the daemon runs: refused ones are on_credentials_checked at again when their file changes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct CredentialSource {
     /// Its file, if it is one that may change: that is noticed.
     file: Option<PathBuf>,
     load: LoadCredentials,
-    /// How often the file is looked at while the login is refused.
+    /// How often the file is on_credentials_checked at while the login is refused.
     pub look_every: Duration,
     /// The file as it was before the secret was read.
     seen: Option<FileStamp>,
@@ -57,21 +57,25 @@ impl CredentialSource {
     }
 
     /// Looks once, and logs in with what was found.
-    pub(crate) async fn look(mut self, alyx: alyx_client::Client, in_any_case: bool) -> (Self, Look) {
+    pub(crate) async fn look(
+        mut self,
+        alyx: alyx_client::Client,
+        in_any_case: bool,
+    ) -> (Self, CredentialCheck) {
         let fallback = self.clone();
         let read = tokio::task::spawn_blocking(move || (self.read_again(in_any_case), self)).await;
-        let Ok((found, source)) = read else { return (fallback, Look::Same) };
+        let Ok((found, source)) = read else { return (fallback, CredentialCheck::Same) };
         let look = match found {
-            None => Look::Same,
-            Some(Err(reason)) => Look::Refused(reason),
+            None => CredentialCheck::Same,
+            Some(Err(reason)) => CredentialCheck::Refused(reason),
             Some(Ok(credentials)) => {
                 alyx.replace_credentials(credentials).await;
                 match alyx.ping().await {
                     Err(error) if error.next_step() == NextStep::NeedsCredentials => {
-                        Look::Refused(error.to_string())
+                        CredentialCheck::Refused(error.to_string())
                     }
                     // Whether the server answers otherwise is another matter.
-                    _ => Look::Accepted,
+                    _ => CredentialCheck::Accepted,
                 }
             }
         };
@@ -81,7 +85,7 @@ impl CredentialSource {
 
 /// What came of looking at refused credentials.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum CredentialCheck {
     /// They have not changed.
     Same,
     /// They have, and are refused still, or cannot be read.

@@ -25,25 +25,25 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::daemon::clock::Now;
-use crate::daemon::handles::Doors;
-use crate::daemon::log_throttle::Repeats;
+use crate::daemon::clock::Moment;
+use crate::daemon::handles::DaemonIo;
+use crate::daemon::log_throttle::LogThrottle;
 use crate::daemon::options::Options;
 use crate::daemon::outside::control::Question;
-use crate::daemon::outside::ledger_writer::{Entry, Journal};
+use crate::daemon::outside::ledger_writer::{LedgerEntry, LedgerWriter};
 use crate::daemon::outside::obstacles::Obstacles;
 use crate::daemon::outside::systemd::Systemd;
-use crate::daemon::queue::folder_locks::Folders;
+use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::queue::old_flags::{OldFlags, put_at};
 use crate::daemon::queue::outage::Outage;
-use crate::daemon::queue::{Outcome, Queue, Sighting};
-use crate::daemon::run_loop::credentials::{CredentialSource, Look};
-use crate::daemon::run_loop::sd_notify::Telling;
-use crate::daemon::run_loop::watchdog::{Pulse, Stuck};
-use crate::daemon::run_loop::watcher_handle::Watching;
+use crate::daemon::queue::{Enqueued, Outcome, Queue};
+use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::sd_notify::StatusReporter;
+use crate::daemon::run_loop::watchdog::{ProgressWatchdog, Stuck};
+use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker::{Attempt, session_name};
 use crate::daemon::watch;
-use crate::daemon::watch::Sighted;
+use crate::daemon::watch::WatchEvent;
 use crate::ledger::WaitingRow;
 use alyx_client::backoff::Backoff;
 use alyx_registration::flagged::FlaggedOptions;
@@ -59,7 +59,7 @@ const READING_AHEAD: usize = 16;
 
 /// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
 const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
-/// How often the progress is looked at where no systemd wants a sign of life: three times within this.
+/// How often the progress is on_credentials_checked at where no systemd wants a sign of life: three times within this.
 const SIGN_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the daemon tells whoever runs it inside another program.
@@ -81,40 +81,40 @@ pub enum Report {
 /// Runs the daemon until `shutdown`.
 ///
 /// Everything that goes wrong is told in the log and tried again; nothing ends the daemon but `shutdown`.
-pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shutdown: CancellationToken) {
-    let Doors { reports, mut orders, control, mut questions, systemd } = doors;
+pub async fn run(client: RegistrationClient, options: Options, doors: DaemonIo, shutdown: CancellationToken) {
+    let DaemonIo { reports, mut commands, control, mut questions, systemd } = doors;
     let (news_in, mut news) = mpsc::unbounded_channel();
     let mut service = Service::new(client, options, reports, news_in, shutdown.clone());
     service.remember().await;
-    service.look_for_credentials(Now::read());
+    service.look_for_credentials(Moment::read());
     if let Some(within) = systemd.as_ref().and_then(Systemd::watchdog) {
-        service.pulse = Pulse::new(within, Instant::now());
+        service.watchdog = ProgressWatchdog::new(within, Instant::now());
     }
-    service.telling = systemd.map(|systemd| {
+    service.status_reporter = systemd.map(|systemd| {
         let roots = service.options.roots.iter().map(|root| root.path.clone());
-        Telling::new(systemd, roots, Instant::now())
+        StatusReporter::new(systemd, roots, Instant::now())
     });
-    let mut watching = Watching::start(&service.options, &shutdown);
+    let mut watching = WatcherHandle::start(&service.options, &shutdown);
     if let Some(control) = control {
         service.tasks.spawn(control.serve(questions.asker(), shutdown.clone()));
     }
     loop {
-        let now = Now::read();
+        let now = Moment::read();
         service.start_due(now);
         service.tell_systemd(now);
-        service.feel_pulse(now);
+        service.check_progress(now);
         let next = service.next_wake();
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(sighted) = watching.next() => service.sighted(sighted, Now::read()),
-            Some(news) = news.recv() => service.heard(news, Now::read()),
-            Some(question) = questions.waiting.recv() => service.asked(question, Now::read()),
-            Some(order) = orders.recv() => service.ordered(order, &mut watching, Now::read()),
+            Some(sighted) = watching.next() => service.on_watch_event(sighted, Moment::read()),
+            Some(news) = news.recv() => service.on_task_done(news, Moment::read()),
+            Some(question) = questions.waiting.recv() => service.on_request(question, Moment::read()),
+            Some(command) = commands.recv() => service.on_command(command, &mut watching, Moment::read()),
             () = sleep_until(next), if next.is_some() => {}
         }
     }
-    if let Some(telling) = &service.telling {
-        telling.stopping();
+    if let Some(status_reporter) = &service.status_reporter {
+        status_reporter.stopping();
     }
     service.tasks.close();
     // A creation that has been sent is waited for: cut off, it would be carried out when nobody looks any more.
@@ -124,11 +124,11 @@ pub async fn run(client: RegistrationClient, options: Options, doors: Doors, shu
     }
     // What has ended meanwhile is told like everything else.
     while let Ok(news) = news.try_recv() {
-        service.heard(news, Now::read());
+        service.on_task_done(news, Moment::read());
     }
-    watching.ended().await;
-    if let Some(journal) = service.journal.take() {
-        journal.close().await;
+    watching.stopped().await;
+    if let Some(ledger_writer) = service.ledger_writer.take() {
+        ledger_writer.close().await;
     }
 }
 
@@ -138,25 +138,25 @@ async fn sleep_until(time: Option<Instant>) {
     }
 }
 
-/// What a task of the service has to tell, and in which era it was begun.
-struct Told {
-    era: u64,
-    news: News,
+/// What a task of the service has to tell, and in which generation it was begun.
+struct Completed {
+    generation: u64,
+    news: TaskResult,
 }
 
-enum News {
+enum TaskResult {
     Ended(Box<Attempt>),
-    /// The server was asked whether it is back.
+    /// The server was on_request whether it is back.
     Probed(Result<(), alyx_client::Error>),
-    /// Refused credentials were looked at.
-    Looked(Box<CredentialSource>, Look),
+    /// Refused credentials were on_credentials_checked at.
+    Looked(Box<CredentialSource>, CredentialCheck),
     /// Alyx knows these names now.
     Known(Vec<MissingName>),
 }
 
 /// What is known of a flag beyond its place in the queue.
 #[derive(Debug)]
-struct Note {
+struct FlagState {
     /// Since when it is known, to this daemon or to one before it.
     since: Timestamp,
     /// When this daemon saw it first.
@@ -180,7 +180,7 @@ struct Note {
 #[derive(Debug, Clone, Copy)]
 struct LoginRefused {
     since: Timestamp,
-    /// When the file of the secret is looked at; `None` while somebody looks.
+    /// When the file of the secret is on_credentials_checked at; `None` while somebody looks.
     look_at: Option<Instant>,
     /// When the login is tried in any case.
     try_at: Instant,
@@ -190,43 +190,43 @@ struct Service {
     client: RegistrationClient,
     options: Options,
     /// Counts the configurations. What an earlier one began says nothing about this one.
-    era: u64,
+    generation: u64,
     /// Since when the configuration on disk is one that cannot be used.
     refused_since: Option<Timestamp>,
     flagged: FlaggedOptions,
     at_alyx: Arc<Semaphore>,
     queue: Queue,
-    notes: HashMap<PathBuf, Note>,
+    states: HashMap<PathBuf, FlagState>,
     running: usize,
-    folders: Arc<Folders>,
+    folders: Arc<FolderLocks>,
     outage: Outage,
     away_since: Option<Timestamp>,
     /// Its return is told only if its absence was.
     away_told: bool,
-    /// When the server is asked whether it is back.
+    /// When the server is on_request whether it is back.
     probe_at: Option<Instant>,
     login_refused: Option<LoginRefused>,
-    /// When Alyx is asked for missing names.
+    /// When Alyx is on_request for missing names.
     names_at: Option<Instant>,
     old_flags: OldFlags,
     /// When the next flag gets old, or an old one is told again.
     old_at: Option<Instant>,
     /// What waited when the last daemon ended, and has not been seen yet.
     restored: HashMap<PathBuf, WaitingRow>,
-    journal: Option<Journal>,
-    telling: Option<Telling>,
-    pulse: Pulse,
+    ledger_writer: Option<LedgerWriter>,
+    status_reporter: Option<StatusReporter>,
+    watchdog: ProgressWatchdog,
     /// Why there is no progress.
     stuck: Option<Stuck>,
     /// Questions to Alyx that are under way.
     asking: usize,
     /// Attempts that have begun, and that have ended.
     begun_and_ended: u64,
-    repeats: Repeats,
+    log_throttle: LogThrottle,
     obstacles: Obstacles,
     started: Timestamp,
     reports: Option<mpsc::UnboundedSender<Report>>,
-    news: mpsc::UnboundedSender<Told>,
+    news: mpsc::UnboundedSender<Completed>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -236,22 +236,22 @@ impl Service {
         client: RegistrationClient,
         options: Options,
         reports: Option<mpsc::UnboundedSender<Report>>,
-        news: mpsc::UnboundedSender<Told>,
+        news: mpsc::UnboundedSender<Completed>,
         shutdown: CancellationToken,
     ) -> Self {
         let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         Self {
-            pulse: Pulse::new(SIGN_WITHIN, Instant::now()),
+            watchdog: ProgressWatchdog::new(SIGN_WITHIN, Instant::now()),
             stuck: None,
             client,
             old_flags: OldFlags::new(options.warn_after),
-            era: 0,
+            generation: 0,
             refused_since: None,
             flagged: reload::flagged(&options, &at_alyx),
             at_alyx,
             options,
             queue: Queue::new(),
-            notes: HashMap::new(),
+            states: HashMap::new(),
             running: 0,
             folders: Arc::default(),
             outage: no_outage(),
@@ -262,11 +262,11 @@ impl Service {
             names_at: None,
             old_at: None,
             restored: HashMap::new(),
-            journal: None,
-            telling: None,
+            ledger_writer: None,
+            status_reporter: None,
             asking: 0,
             begun_and_ended: 0,
-            repeats: Repeats::new(TELL_AGAIN),
+            log_throttle: LogThrottle::new(TELL_AGAIN),
             obstacles: Obstacles::default(),
             started: Timestamp::now(),
             reports,
@@ -280,9 +280,9 @@ impl Service {
     fn next_wake(&self) -> Option<Instant> {
         let job = if self.may_start() { self.queue.next_due() } else { None };
         let look = self.login_refused.and_then(|refused| refused.look_at);
-        let tell = self.telling.as_ref().and_then(Telling::next);
-        let pulse = Some(self.pulse.next());
-        [pulse, job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
+        let tell = self.status_reporter.as_ref().and_then(StatusReporter::next);
+        let watchdog = Some(self.watchdog.next());
+        [watchdog, job, self.probe_at, look, self.names_at, tell, self.old_at].into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {
@@ -291,46 +291,46 @@ impl Service {
     }
 
     /// Starts what is due.
-    fn start_due(&mut self, now: Now) {
+    fn start_due(&mut self, now: Moment) {
         while self.may_start()
             && let Some(job) = self.queue.take_due(now.instant)
         {
             self.running += 1;
             self.begun_and_ended += 1;
-            self.stirred();
+            self.mark_status_dirty();
             let progress: Arc<Progress> = Arc::default();
-            if let Some(note) = self.notes.get_mut(&job.flag.path) {
+            if let Some(note) = self.states.get_mut(&job.flag.path) {
                 note.progress = Arc::clone(&progress);
             }
             let (news, client, shutdown) = (self.news.clone(), self.client.clone(), self.shutdown.clone());
             let (options, folders) = (self.flagged.with_progress(progress), Arc::clone(&self.folders));
-            let (era, locks) = (self.era, Arc::clone(&self.options.locks));
+            let (generation, locks) = (self.generation, Arc::clone(&self.options.locks));
             self.tasks.spawn(async move {
                 let attempt = worker::run(client, job, options, folders, shutdown).await;
                 drop(locks);
-                let _ = news.send(Told { era, news: News::Ended(Box::new(attempt)) });
+                let _ = news.send(Completed { generation, news: TaskResult::Ended(Box::new(attempt)) });
             });
         }
         self.ask_what_is_due(now);
         self.tell_old_flags(now);
     }
 
-    fn heard(&mut self, Told { era, news }: Told, now: Now) {
-        self.stirred();
-        let is_present = era == self.era;
+    fn on_task_done(&mut self, Completed { generation, news }: Completed, now: Moment) {
+        self.mark_status_dirty();
+        let is_current = generation == self.generation;
         match &news {
-            News::Ended(_) => self.begun_and_ended += 1,
-            News::Probed(_) | News::Looked(..) | News::Known(_) => {
+            TaskResult::Ended(_) => self.begun_and_ended += 1,
+            TaskResult::Probed(_) | TaskResult::Looked(..) | TaskResult::Known(_) => {
                 self.asking = self.asking.saturating_sub(1);
             }
         }
         match news {
-            News::Ended(attempt) => self.ended(*attempt, is_present, now),
+            TaskResult::Ended(attempt) => self.on_attempt_done(*attempt, is_current, now),
             // Somebody asks anew under the present configuration.
-            News::Probed(_) | News::Looked(..) | News::Known(_) if !is_present => {}
-            News::Probed(answer) => self.probed(answer, now),
-            News::Looked(source, look) => self.looked(*source, look, now),
-            News::Known(names) => self.names_known(&names, now),
+            TaskResult::Probed(_) | TaskResult::Looked(..) | TaskResult::Known(_) if !is_current => {}
+            TaskResult::Probed(answer) => self.on_probe(answer, now),
+            TaskResult::Looked(source, look) => self.on_credentials_checked(*source, look, now),
+            TaskResult::Known(names) => self.names_known(&names, now),
         }
     }
 
@@ -340,44 +340,47 @@ impl Service {
         }
     }
 
-    fn write_down(&self, entry: Entry) {
-        if let Some(journal) = &self.journal {
-            journal.write(entry);
+    fn write_down(&self, entry: LedgerEntry) {
+        if let Some(ledger_writer) = &self.ledger_writer {
+            ledger_writer.write(entry);
         }
     }
 
-    fn sighted(&mut self, sighted: Sighted, now: Now) {
-        self.stirred();
+    fn on_watch_event(&mut self, sighted: WatchEvent, now: Moment) {
+        self.mark_status_dirty();
         match sighted {
-            Sighted::Flag(flag) => {
+            WatchEvent::Flag(flag) => {
                 let session = session_name(flag.session_folder());
                 let (path, stamp) = (flag.path.clone(), persistence::stamp_text(&flag.stamp));
                 let put = put_at(&flag.stamp, now.wall);
                 let sighting = self.queue.sighted(flag, now.instant, now.instant + self.options.settle);
                 match sighting {
-                    Sighting::New => {
+                    Enqueued::New => {
                         tracing::debug!(session, "flag found");
                         self.note_new(&path, session, (stamp, put), now);
                     }
-                    Sighting::Touched | Sighting::RunsAgain => {
+                    Enqueued::Touched | Enqueued::RunsAgain => {
                         let runs =
-                            if sighting == Sighting::RunsAgain { " while its session runs" } else { "" };
-                        tracing::info!(session, "flag touched{runs}: the session is looked at again");
-                        self.repeats.is_over(&cause_prefix(&path));
+                            if sighting == Enqueued::RunsAgain { " while its session runs" } else { "" };
+                        tracing::info!(
+                            session,
+                            "flag touched{runs}: the session is on_credentials_checked at again"
+                        );
+                        self.log_throttle.is_over(&cause_prefix(&path));
                         self.ask_at_once(now);
-                        if let Some(note) = self.notes.get_mut(&path) {
+                        if let Some(note) = self.states.get_mut(&path) {
                             (note.stamp, note.failure, note.told_changing, note.changed_times) =
                                 (stamp, None, false, 0);
                             note.put = put;
                             note.missing.clear();
                         }
                         self.plan_age(&path, now);
-                        self.write_down(Entry::Over(path));
+                        self.write_down(LedgerEntry::Over(path));
                     }
-                    Sighting::Known => {}
+                    Enqueued::Known => {}
                 }
             }
-            Sighted::Gone(path) => {
+            WatchEvent::Gone(path) => {
                 if self.queue.withdrawn(&path) {
                     tracing::debug!(flag = ?path, "flag is gone");
                 }
@@ -385,14 +388,14 @@ impl Service {
                     self.over(&path);
                 }
             }
-            Sighted::Scanned(summary) => self.scanned(summary, now),
-            Sighted::Obstacles { root, obstacles } => self.obstacles.seen(root, obstacles, now.wall),
-            Sighted::Trouble(trouble) => {
+            WatchEvent::Scanned(summary) => self.scanned(summary, now),
+            WatchEvent::Obstacles { root, obstacles } => self.obstacles.seen(root, obstacles, now.wall),
+            WatchEvent::Trouble(trouble) => {
                 if let Some(root) = trouble.root_away() {
                     self.root_seen(root);
                 }
                 let text = trouble.to_string();
-                if self.repeats.is_new(&text, now.instant) {
+                if self.log_throttle.is_new(&text, now.instant) {
                     tracing::warn!("{text}");
                 } else {
                     tracing::debug!("{text}");
@@ -401,13 +404,13 @@ impl Service {
         }
     }
 
-    fn scanned(&mut self, summary: watch::ScanSummary, now: Now) {
+    fn scanned(&mut self, summary: watch::ScanSummary, now: Moment) {
         self.root_seen(&summary.root);
         let is_start = summary.reason == watch::ScanReason::Start;
         // A disk with a bad cable comes and goes all day.
         let is_back = summary.reason == watch::ScanReason::NewRoot;
         let is_news =
-            is_start || is_back && self.repeats.is_new(&format!("back {:?}", summary.root), now.instant);
+            is_start || is_back && self.log_throttle.is_new(&format!("back {:?}", summary.root), now.instant);
         if is_news {
             tracing::info!(
                 root = %summary.root.display(),
@@ -430,19 +433,19 @@ impl Service {
 
     /// A flag is no concern of ours any more.
     fn over(&mut self, path: &Path) {
-        self.repeats.is_over(&cause_prefix(path));
-        if self.notes.remove(path).is_some_and(|note| note.failure.is_some()) {
-            self.write_down(Entry::Over(path.to_owned()));
+        self.log_throttle.is_over(&cause_prefix(path));
+        if self.states.remove(path).is_some_and(|note| note.failure.is_some()) {
+            self.write_down(LedgerEntry::Over(path.to_owned()));
         }
     }
 }
 
-/// No outage, and how often Alyx is asked in one.
+/// No outage, and how often Alyx is on_request in one.
 fn no_outage() -> Outage {
     Outage::new(Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) })
 }
 
-/// With what the causes of a flag's failures begin among the repeats.
+/// With what the causes of a flag's failures begin among the log_throttle.
 fn cause_prefix(path: &Path) -> String {
     format!("{}\n", path.display())
 }

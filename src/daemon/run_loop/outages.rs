@@ -4,21 +4,21 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::daemon::queue::outage::Verdict;
-use crate::daemon::run_loop::credentials::{CredentialSource, Look};
-use crate::daemon::run_loop::{LoginRefused, News, Now, Service, Told, cause_prefix};
+use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::{Completed, LoginRefused, Moment, Service, TaskResult, cause_prefix};
 use alyx_client::{self, NextStep};
 use alyx_registration::{Error, MissingName};
 
-/// So many names are asked for in one round, one request each.
+/// So many names are on_request for in one round, one request each.
 const NAMES_A_ROUND: usize = 50;
 
 impl Service {
     /// Asks Alyx, and looks at the secret, when that is due.
-    pub(crate) fn ask_what_is_due(&mut self, now: Now) {
+    pub(crate) fn ask_what_is_due(&mut self, now: Moment) {
         if self.probe_at.is_some_and(|at| at <= now.instant) {
             self.probe_at = None;
             let alyx = self.client.alyx().clone();
-            self.ask(async move { News::Probed(alyx.ping().await) });
+            self.ask(async move { TaskResult::Probed(alyx.ping().await) });
         }
         if let Some(refused) = &mut self.login_refused
             && refused.look_at.is_some_and(|at| at <= now.instant)
@@ -37,13 +37,13 @@ impl Service {
     }
 
     /// Runs a question on a task of its own.
-    fn ask(&mut self, question: impl Future<Output = News> + Send + 'static) {
+    fn ask(&mut self, question: impl Future<Output = TaskResult> + Send + 'static) {
         self.asking += 1;
-        let (era, news, shutdown) = (self.era, self.news.clone(), self.shutdown.clone());
+        let (generation, news, shutdown) = (self.generation, self.news.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                answer = question => drop(news.send(Told { era, news: answer })),
+                answer = question => drop(news.send(Completed { generation, news: answer })),
             }
         });
     }
@@ -59,7 +59,7 @@ impl Service {
 
     /// Tries at once what all sessions wait for, a server that is away or a login that is refused: somebody has touched
     /// a flag, or typed `retry`.
-    pub(crate) fn ask_at_once(&mut self, now: Now) {
+    pub(crate) fn ask_at_once(&mut self, now: Moment) {
         if self.probe_at.is_some() {
             self.probe_at = Some(now.instant);
         }
@@ -72,7 +72,7 @@ impl Service {
     }
 
     /// The server may be away. Returns whether that has been told for all sessions.
-    pub(crate) fn away(&mut self, error: &Error, now: Now) -> bool {
+    pub(crate) fn away(&mut self, error: &Error, now: Moment) -> bool {
         let certain = matches!(error, Error::Alyx(error) if error.concerns_all());
         let after = self.asked_to_wait(error.next_step());
         if certain && !self.outage.is_on() {
@@ -93,12 +93,12 @@ impl Service {
     }
 
     /// Alyx is away, beyond doubt.
-    fn begins(&mut self, error: &Error, after: Option<Duration>, now: Now) {
+    fn begins(&mut self, error: &Error, after: Option<Duration>, now: Moment) {
         let Verdict::Begins(at) = self.outage.failed(now.instant, true, after, alyx_client::random()) else {
             return;
         };
         // A server that comes and goes is told once an hour.
-        self.away_told = self.repeats.is_new("away", now.instant);
+        self.away_told = self.log_throttle.is_new("away", now.instant);
         if self.away_told {
             tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
         } else {
@@ -108,8 +108,8 @@ impl Service {
         self.probe_at = Some(at);
     }
 
-    /// The server was asked whether it is back.
-    pub(crate) fn probed(&mut self, answer: Result<(), alyx_client::Error>, now: Now) {
+    /// The server was on_request whether it is back.
+    pub(crate) fn on_probe(&mut self, answer: Result<(), alyx_client::Error>, now: Moment) {
         match answer {
             Err(error) if error.is_outage() => {
                 tracing::debug!("Alyx is still away: {error}");
@@ -130,7 +130,7 @@ impl Service {
     }
 
     /// Alyx has answered.
-    pub(crate) fn answered(&mut self, now: Now) {
+    pub(crate) fn answered(&mut self, now: Moment) {
         if let Some(length) = self.outage.answered(now.instant) {
             let length = Duration::from_secs(length.as_secs());
             if self.away_told {
@@ -144,19 +144,19 @@ impl Service {
     }
 
     /// Without a password or token there is no reason to try.
-    pub(crate) fn look_for_credentials(&mut self, now: Now) {
+    pub(crate) fn look_for_credentials(&mut self, now: Moment) {
         if let Some(error) = self.client.alyx().lacks_credentials() {
             self.login_refused(&error.into(), now);
         }
     }
 
     /// The login is refused: everything waits.
-    pub(crate) fn login_refused(&mut self, error: &Error, now: Now) {
+    pub(crate) fn login_refused(&mut self, error: &Error, now: Moment) {
         self.answered(now);
         if self.login_refused.is_some() {
             return;
         }
-        if self.repeats.is_new("login", now.instant) {
+        if self.log_throttle.is_new("login", now.instant) {
             let again = if self.options.credentials.as_ref().is_some_and(CredentialSource::is_watched) {
                 "it is read again as soon as it changes"
             } else {
@@ -180,27 +180,32 @@ impl Service {
             match source {
                 Some(source) => {
                     let (source, look) = source.look(alyx, in_any_case).await;
-                    News::Looked(Box::new(source), look)
+                    TaskResult::Looked(Box::new(source), look)
                 }
                 None => {
                     let nothing = CredentialSource::new(None, std::sync::Arc::new(|| Err(String::new())));
                     let look = if !in_any_case {
-                        Look::Same
+                        CredentialCheck::Same
                     } else {
                         match alyx.ping().await {
                             Err(error) if error.next_step() == NextStep::NeedsCredentials => {
-                                Look::Refused(error.to_string())
+                                CredentialCheck::Refused(error.to_string())
                             }
-                            _ => Look::Accepted,
+                            _ => CredentialCheck::Accepted,
                         }
                     };
-                    News::Looked(Box::new(nothing), look)
+                    TaskResult::Looked(Box::new(nothing), look)
                 }
             }
         });
     }
 
-    pub(crate) fn looked(&mut self, source: CredentialSource, look: Look, now: Now) {
+    pub(crate) fn on_credentials_checked(
+        &mut self,
+        source: CredentialSource,
+        look: CredentialCheck,
+        now: Moment,
+    ) {
         let every = source.look_every;
         if let Some(kept) = &mut self.options.credentials {
             *kept = source;
@@ -208,30 +213,30 @@ impl Service {
         let Some(refused) = &mut self.login_refused else { return };
         refused.look_at = Some((now.instant + every).min(refused.try_at).max(now.instant));
         match look {
-            Look::Same => {}
-            Look::Refused(reason) => {
-                if self.repeats.is_new(&format!("login\n{reason}"), now.instant) {
+            CredentialCheck::Same => {}
+            CredentialCheck::Refused(reason) => {
+                if self.log_throttle.is_new(&format!("login\n{reason}"), now.instant) {
                     tracing::error!("still nothing can be registered: {reason}");
                 }
             }
-            Look::Accepted => {
+            CredentialCheck::Accepted => {
                 tracing::info!("the login is not refused any more; all sessions go on");
-                self.repeats.is_over("login");
+                self.log_throttle.is_over("login");
                 self.login_refused = None;
             }
         }
     }
 
-    /// Names are missing: Alyx is asked for them now and then.
-    pub(crate) fn plan_names(&mut self, missing: &[MissingName], now: Now) {
+    /// Names are missing: Alyx is on_request for them now and then.
+    pub(crate) fn plan_names(&mut self, missing: &[MissingName], now: Moment) {
         if !missing.is_empty() && self.names_at.is_none() {
             self.names_at = Some(now.instant + self.options.look_for_names);
         }
     }
 
-    fn ask_for_names(&mut self, now: Now) {
+    fn ask_for_names(&mut self, now: Moment) {
         let mut wanted: HashSet<MissingName> = HashSet::new();
-        for (path, note) in &self.notes {
+        for (path, note) in &self.states {
             if self.queue.job(path).is_some_and(|job| job.due.is_some()) {
                 wanted.extend(note.missing.iter().cloned());
             }
@@ -259,13 +264,13 @@ impl Service {
                     }
                 }
             }
-            News::Known(known)
+            TaskResult::Known(known)
         });
     }
 
     /// Sessions that lacked nothing but these run now.
-    pub(crate) fn names_known(&mut self, names: &[MissingName], now: Now) {
-        for (path, note) in &mut self.notes {
+    pub(crate) fn names_known(&mut self, names: &[MissingName], now: Moment) {
+        for (path, note) in &mut self.states {
             if note.missing.is_empty() {
                 continue;
             }
@@ -274,7 +279,7 @@ impl Service {
             // Where Alyx and the registration do not agree, this comes every few minutes.
             if note.missing.is_empty()
                 && self.queue.make_due_now(path, now.instant)
-                && self.repeats.is_new(&known, now.instant)
+                && self.log_throttle.is_new(&known, now.instant)
             {
                 tracing::info!(session = note.session, "Alyx knows now what was missing: the session runs");
             }

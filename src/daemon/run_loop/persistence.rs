@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::daemon::outside::ledger_writer::{Entry, Journal};
-use crate::daemon::run_loop::Note;
+use crate::daemon::outside::ledger_writer::{LedgerEntry, LedgerWriter};
+use crate::daemon::run_loop::FlagState;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::daemon::run_loop::{Now, Service, stale_flags};
+use crate::daemon::run_loop::{Moment, Service, stale_flags};
 use crate::ledger::{Ledger, OutcomeRow, WaitingRow};
 use alyx_client::Endpoint;
 use alyx_client::text::some_of;
 use alyx_registration::flag::FlagStamp;
-use alyx_registration::{Error, KnownChecksums, MissingName};
+use alyx_registration::{ChecksumCache, Error, MissingName};
 
 /// The fact under which the last daemon's configuration is kept.
 pub(crate) const CONFIGURATION: &str = "configuration";
@@ -35,17 +35,17 @@ pub(crate) fn stamp_text(stamp: &FlagStamp) -> String {
 }
 
 impl Service {
-    /// Opens the journal and reads what the last daemon left.
+    /// Opens the ledger_writer and reads what the last daemon left.
     pub(crate) async fn remember(&mut self) {
         let Some(ledger) = self.options.ledger.clone() else { return };
-        let known: Arc<dyn KnownChecksums> = Arc::<Ledger>::clone(&ledger);
+        let known: Arc<dyn ChecksumCache> = Arc::<Ledger>::clone(&ledger);
         self.flagged.files.known.get_or_insert(known);
         self.client.remember_creations(Arc::<Ledger>::clone(&ledger));
-        let (now, configuration) = (Now::read(), self.options.configuration.clone());
-        let asked = Arc::clone(&ledger);
+        let (now, configuration) = (Moment::read(), self.options.configuration.clone());
+        let on_request = Arc::clone(&ledger);
         let read = tokio::task::spawn_blocking(move || {
-            let same = asked.fact(CONFIGURATION).as_deref() == Some(&configuration);
-            (asked.waiting(), same, asked.fact(stale_flags::TOLD))
+            let same = on_request.fact(CONFIGURATION).as_deref() == Some(&configuration);
+            (on_request.waiting(), same, on_request.fact(stale_flags::TOLD))
         });
         let (rows, same, told) = read.await.unwrap_or_default();
         if let Some(told) = told.and_then(|told| told.parse().ok()) {
@@ -58,8 +58,8 @@ impl Service {
             }
             self.restored.insert(row.flag.clone(), row);
         }
-        self.journal = Journal::open(ledger);
-        self.write_down(Entry::Fact(CONFIGURATION, self.options.configuration.clone()));
+        self.ledger_writer = LedgerWriter::open(ledger);
+        self.write_down(LedgerEntry::Fact(CONFIGURATION, self.options.configuration.clone()));
     }
 
     /// Takes note of a flag that was not known; if it waited before a restart, it goes on waiting.
@@ -68,9 +68,9 @@ impl Service {
         path: &Path,
         session: String,
         (stamp, put): (String, Timestamp),
-        now: Now,
+        now: Moment,
     ) {
-        let mut note = Note {
+        let mut note = FlagState {
             since: now.wall,
             seen: now.wall,
             put,
@@ -86,16 +86,16 @@ impl Service {
             if row.stamp == note.stamp {
                 let longest = self.options.permanent.max(self.options.retry.max);
                 let due = now.instant_of(row.next, longest);
-                self.queue.restore(path, row.failures, row.needs_person, due);
+                self.queue.restore(path, row.failures, row.needs_attention, due);
                 note.since = row.since.min(now.wall);
                 note.missing = missing_names(&row.missing);
                 note.failure = Some((row.error, row.next_step));
                 self.plan_names(&note.missing, now);
             } else {
-                self.write_down(Entry::Over(path.to_owned()));
+                self.write_down(LedgerEntry::Over(path.to_owned()));
             }
         }
-        self.notes.insert(path.to_owned(), note);
+        self.states.insert(path.to_owned(), note);
         self.plan_age(path, now);
     }
 
@@ -104,13 +104,13 @@ impl Service {
         let gone: Vec<_> = self.restored.keys().filter(|flag| flag.starts_with(root)).cloned().collect();
         for flag in gone {
             self.restored.remove(&flag);
-            self.write_down(Entry::Over(flag));
+            self.write_down(LedgerEntry::Over(flag));
         }
     }
 
     /// The row of a flag that waits after a failure.
-    pub(crate) fn waiting_row(&self, path: &Path, now: Now) -> Option<Box<WaitingRow>> {
-        let (note, job) = (self.notes.get(path)?, self.queue.job(path)?);
+    pub(crate) fn waiting_row(&self, path: &Path, now: Moment) -> Option<Box<WaitingRow>> {
+        let (note, job) = (self.states.get(path)?, self.queue.job(path)?);
         let (error, next_step) = note.failure.clone()?;
         let name = |missing: &MissingName| (missing.endpoint.member().to_owned(), missing.name.clone());
         Some(Box::new(WaitingRow {
@@ -120,7 +120,7 @@ impl Service {
             since: note.since,
             failures: job.failures,
             next: now.wall_of(job.due?),
-            needs_person: job.needs_person,
+            needs_attention: job.needs_attention,
             error,
             next_step,
             missing: note.missing.iter().map(name).collect(),
@@ -128,7 +128,12 @@ impl Service {
     }
 
     /// The row of an attempt that has ended. `None` where there is nothing to remember.
-    pub(crate) fn outcome_row(&self, attempt: &Attempt, outcome: &str, now: Now) -> Option<Box<OutcomeRow>> {
+    pub(crate) fn outcome_row(
+        &self,
+        attempt: &Attempt,
+        outcome: &str,
+        now: Moment,
+    ) -> Option<Box<OutcomeRow>> {
         let session = alf::SessionPath::parse(attempt.flag.parent()?).ok();
         let mut row = OutcomeRow {
             at: now.wall,
@@ -155,7 +160,7 @@ impl Service {
                 row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
             }
             AttemptResult::Failed(error) => {
-                row.eid = self.notes.get(&attempt.flag).and_then(|note| note.progress.eid.get().cloned());
+                row.eid = self.states.get(&attempt.flag).and_then(|note| note.progress.eid.get().cloned());
                 if let Error::FilesRefused { registered, .. } = error {
                     row.n_files = *registered as u64;
                 }

@@ -6,25 +6,25 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::daemon::Options;
-use crate::daemon::handles::{Change, Order};
-use crate::daemon::log_throttle::Repeats;
-use crate::daemon::outside::ledger_writer::Entry;
+use crate::daemon::handles::{Change, Command};
+use crate::daemon::log_throttle::LogThrottle;
+use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::run_loop::persistence::CONFIGURATION;
-use crate::daemon::run_loop::watcher_handle::Watching;
-use crate::daemon::run_loop::{Now, Service, TELL_AGAIN};
+use crate::daemon::run_loop::watcher_handle::WatcherHandle;
+use crate::daemon::run_loop::{Moment, Service, TELL_AGAIN};
 use alyx_registration::flagged::FlaggedOptions;
 
 impl Service {
-    pub(crate) fn ordered(&mut self, order: Order, watching: &mut Watching, now: Now) {
-        self.stirred();
+    pub(crate) fn on_command(&mut self, order: Command, watching: &mut WatcherHandle, now: Moment) {
+        self.mark_status_dirty();
         match order {
-            Order::Rescan => watching.rescan(),
-            Order::Reloading => self.tell_reloading(),
-            Order::Refused => {
+            Command::Rescan => watching.rescan(),
+            Command::Reloading => self.tell_reloading(),
+            Command::Refused => {
                 self.refused_since = Some(now.wall);
                 self.tell_reloaded();
             }
-            Order::Change(change) => {
+            Command::Change(change) => {
                 self.refused_since = None;
                 self.change(*change, watching, now);
                 self.tell_reloaded();
@@ -32,9 +32,9 @@ impl Service {
         }
     }
 
-    fn change(&mut self, change: Change, watching: &mut Watching, now: Now) {
+    fn change(&mut self, change: Change, watching: &mut WatcherHandle, now: Moment) {
         let Change { client, mut options, what } = change;
-        self.era += 1;
+        self.generation += 1;
         options.ledger = self.options.ledger.take();
         let earlier = std::mem::replace(&mut self.options, options);
         let same_server = self.client.alyx().url() == client.alyx().url();
@@ -51,12 +51,12 @@ impl Service {
         self.old_at = Some(now.instant);
         if self.options.configuration != earlier.configuration {
             // Most likely somebody has mended what was wrong, and wants to see whether it helped.
-            self.repeats = Repeats::new(TELL_AGAIN);
+            self.log_throttle = LogThrottle::new(TELL_AGAIN);
             self.queue.retry_now(now.instant);
             for row in self.restored.values_mut() {
                 row.next = now.wall;
             }
-            self.write_down(Entry::Fact(CONFIGURATION, self.options.configuration.clone()));
+            self.write_down(LedgerEntry::Fact(CONFIGURATION, self.options.configuration.clone()));
         }
         if self.options.roots != earlier.roots || self.options.watch != earlier.watch {
             self.withdraw_what_is_not_watched();
@@ -68,17 +68,17 @@ impl Service {
         tracing::info!(changed = what, "the new configuration counts from now on");
     }
 
-    /// What made all sessions wait is looked at with the new client.
-    fn ask_anew(&mut self, same_server: bool, now: Now) {
+    /// What made all sessions wait is on_credentials_checked at with the new client.
+    fn ask_anew(&mut self, same_server: bool, now: Moment) {
         if !same_server {
             self.outage = crate::daemon::run_loop::no_outage();
             (self.away_since, self.away_told, self.probe_at) = (None, false, None);
-            self.repeats.is_over("away");
+            self.log_throttle.is_over("away");
         } else if self.outage.is_on() {
             self.probe_at = Some(now.instant);
         }
         self.login_refused = None;
-        self.repeats.is_over("login");
+        self.log_throttle.is_over("login");
         self.look_for_credentials(now);
     }
 

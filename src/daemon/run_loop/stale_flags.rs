@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::daemon::outside::ledger_writer::Entry;
+use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::old_flags::WaitingFlag;
-use crate::daemon::run_loop::{Note, Now, Service};
+use crate::daemon::run_loop::{FlagState, Moment, Service};
 use crate::humanize::length;
 
 /// The fact under which it is kept when old flags were told last.
@@ -17,8 +17,8 @@ const LOOK_WITHIN: Duration = Duration::from_secs(3600);
 
 impl Service {
     /// Plans when a flag that waits is told as old.
-    pub(crate) fn plan_age(&mut self, path: &Path, now: Now) {
-        let Some(note) = self.notes.get(path) else { return };
+    pub(crate) fn plan_age(&mut self, path: &Path, now: Moment) {
+        let Some(note) = self.states.get(path) else { return };
         if let Some(due) = self.old_flags.due(&waiting(path, note)) {
             let at = now.instant_of(due, LOOK_WITHIN);
             self.old_at = Some(self.old_at.map_or(at, |planned| planned.min(at)));
@@ -26,15 +26,15 @@ impl Service {
     }
 
     /// Tells the flags that are old, when that is due.
-    pub(crate) fn tell_old_flags(&mut self, now: Now) {
+    pub(crate) fn tell_old_flags(&mut self, now: Moment) {
         if self.old_at.is_none_or(|at| at > now.instant) {
             return;
         }
         self.old_at = None;
-        let flags = self.notes.iter().map(|(path, note)| waiting(path, note));
+        let flags = self.states.iter().map(|(path, note)| waiting(path, note));
         let old = self.old_flags.take(flags, now.wall);
         for path in old.iter().take(MOST_TOLD) {
-            let Some(note) = self.notes.get(path) else { continue };
+            let Some(note) = self.states.get(path) else { continue };
             tracing::warn!(
                 session = note.session,
                 flagged = %note.put,
@@ -47,13 +47,14 @@ impl Service {
             tracing::warn!("{more} more flags are old; alyx-registrar status --json names them all");
         }
         if !old.is_empty() {
-            self.write_down(Entry::Fact(TOLD, now.wall.to_string()));
+            self.write_down(LedgerEntry::Fact(TOLD, now.wall.to_string()));
         }
-        let due = self.notes.iter().filter_map(|(path, note)| self.old_flags.due(&waiting(path, note))).min();
+        let due =
+            self.states.iter().filter_map(|(path, note)| self.old_flags.due(&waiting(path, note))).min();
         self.old_at = due.map(|due| now.instant_of(due, LOOK_WITHIN));
     }
 
-    fn why_it_waits(&self, path: &Path, note: &Note) -> String {
+    fn why_it_waits(&self, path: &Path, note: &FlagState) -> String {
         if let Some((error, next_step)) = &note.failure {
             return format!("{error}. What to do: {next_step}");
         }
@@ -72,6 +73,6 @@ impl Service {
     }
 }
 
-pub(crate) fn waiting<'a>(path: &'a Path, note: &Note) -> WaitingFlag<'a> {
+pub(crate) fn waiting<'a>(path: &'a Path, note: &FlagState) -> WaitingFlag<'a> {
     WaitingFlag { path, put: note.put, seen: note.seen }
 }

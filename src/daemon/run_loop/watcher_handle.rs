@@ -7,17 +7,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::Options;
-use crate::daemon::watch::{Sighted, watch_anew};
+use crate::daemon::watch::{WatchEvent, watch_anew};
 
-pub(crate) struct Watching {
-    sightings: mpsc::UnboundedReceiver<Sighted>,
+pub(crate) struct WatcherHandle {
+    sightings: mpsc::UnboundedReceiver<WatchEvent>,
     rescan: mpsc::UnboundedSender<()>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     shutdown: CancellationToken,
 }
 
-impl Watching {
+impl WatcherHandle {
     /// Watches what the options say until `shutdown`.
     pub(crate) fn start(options: &Options, shutdown: &CancellationToken) -> Self {
         Self::start_after(None, Vec::new(), options, shutdown)
@@ -52,7 +52,7 @@ impl Watching {
     }
 
     /// What it tells next.
-    pub(crate) async fn next(&mut self) -> Option<Sighted> {
+    pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
         self.sightings.recv().await
     }
 
@@ -62,7 +62,7 @@ impl Watching {
     }
 
     /// Waits for its end, after the shutdown.
-    pub(crate) async fn ended(self) {
+    pub(crate) async fn stopped(self) {
         let _ = self.task.await;
     }
 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::queue::Job;
-use crate::daemon::queue::folder_locks::Folders;
+use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::tree::root::FolderIdentity;
 use alf::SessionPath;
 use alyx_client::text::printable;
@@ -61,7 +61,7 @@ pub async fn run(
     client: RegistrationClient,
     job: Job,
     options: FlaggedOptions,
-    folders: Arc<Folders>,
+    folders: Arc<FolderLocks>,
     shutdown: CancellationToken,
 ) -> Attempt {
     let started = Instant::now();
@@ -88,9 +88,9 @@ async fn once(
     client: &RegistrationClient,
     job: &Job,
     options: &FlaggedOptions,
-    folders: &Folders,
+    folders: &FolderLocks,
 ) -> AttemptResult {
-    // The folder may have another path in another root; what cannot be looked at fails below.
+    // The folder may have another path in another root; what cannot be on_credentials_checked at fails below.
     let _inside = match FolderIdentity::load(job.flag.session_folder()) {
         Ok(identity) => Some(folders.enter(identity).await),
         Err(_) => None,

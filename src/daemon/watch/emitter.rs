@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::daemon::tree::scan::{Scan, ScanProblem};
-use crate::daemon::watch::{Sighted, WatchTrouble};
+use crate::daemon::watch::{WatchEvent, WatchTrouble};
 use alyx_registration::flag::FlagFile;
 
-pub(crate) struct Told {
-    sightings: UnboundedSender<Sighted>,
+pub(crate) struct EventEmitter {
+    sightings: UnboundedSender<WatchEvent>,
     /// Flags that were told and not yet told as gone.
     flags: BTreeSet<PathBuf>,
     /// The troubles that last, by what tells one from another.
@@ -38,9 +38,12 @@ struct Found {
     is_empty: bool,
 }
 
-impl Told {
+impl EventEmitter {
     /// `flags`: those that an earlier watch of the root has told.
-    pub(crate) fn new(sightings: UnboundedSender<Sighted>, flags: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(crate) fn new(
+        sightings: UnboundedSender<WatchEvent>,
+        flags: impl IntoIterator<Item = PathBuf>,
+    ) -> Self {
         Self {
             sightings,
             flags: flags.into_iter().collect(),
@@ -54,18 +57,18 @@ impl Told {
         self.sightings.is_closed()
     }
 
-    pub(crate) fn tell(&self, sighted: Sighted) {
+    pub(crate) fn tell(&self, sighted: WatchEvent) {
         let _ = self.sightings.send(sighted);
     }
 
     pub(crate) fn flag(&mut self, flag: FlagFile) {
         self.flags.insert(flag.path.clone());
-        self.tell(Sighted::Flag(flag));
+        self.tell(WatchEvent::Flag(flag));
     }
 
     pub(crate) fn gone(&mut self, path: PathBuf) {
         if self.flags.remove(&path) {
-            self.tell(Sighted::Gone(path));
+            self.tell(WatchEvent::Gone(path));
         }
     }
 
@@ -85,7 +88,7 @@ impl Told {
         if let Entry::Vacant(new) = self.troubles.entry(key) {
             let obstacle = trouble.is_obstacle().then(|| trouble.to_string());
             new.insert(Lasting { found, obstacle });
-            self.tell(Sighted::Trouble(trouble));
+            self.tell(WatchEvent::Trouble(trouble));
         }
     }
 
@@ -132,7 +135,7 @@ impl Told {
         obstacles.sort_unstable();
         if obstacles != self.obstacles {
             self.obstacles.clone_from(&obstacles);
-            self.tell(Sighted::Obstacles { root: root.to_owned(), obstacles });
+            self.tell(WatchEvent::Obstacles { root: root.to_owned(), obstacles });
         }
     }
 }
@@ -171,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn a_misplaced_flag_is_one_obstacle_also_when_it_might_be_moved_elsewhere_tomorrow() {
         let (sightings, mut told_of) = tokio::sync::mpsc::unbounded_channel();
-        let mut told = Told::new(sightings, []);
+        let mut told = EventEmitter::new(sightings, []);
         let misplaced = |session: &str| {
             let (flag, advice) = ("/data/KS014/create_me.flag".into(), Advice::IntoSession(session.into()));
             WatchTrouble::Problem(ScanProblem::Misplaced { flag, advice })
@@ -182,7 +185,7 @@ mod tests {
             told.tell_obstacles(Path::new("/data"));
         }
         while let Ok(sighted) = told_of.try_recv() {
-            if let Sighted::Obstacles { obstacles, .. } = sighted {
+            if let WatchEvent::Obstacles { obstacles, .. } = sighted {
                 texts.push(obstacles);
             }
         }

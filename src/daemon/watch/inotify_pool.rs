@@ -1,4 +1,4 @@
-//! The lanes: the sources of events of one root.
+//! The pool: the sources of events of one root.
 //!
 //! To set a watch is a round trip between two threads (that is how `notify` does it), and on a busy machine most of
 //! it is waiting for one's turn. So the watches of a large root are set through several sources at the same time.
@@ -18,9 +18,9 @@ const MOST_LANES: usize = 4;
 
 /// The sources of events of one root; none where it is polled.
 #[derive(Default)]
-pub(crate) struct Lanes(Vec<Box<dyn Watches>>);
+pub(crate) struct WatcherPool(Vec<Box<dyn Watches>>);
 
-impl Lanes {
+impl WatcherPool {
     /// One lane, or none.
     pub(crate) fn new(first: Option<Box<dyn Watches>>) -> Self {
         Self(first.into_iter().collect())
@@ -42,7 +42,7 @@ impl Lanes {
         }
     }
 
-    /// Opens as many lanes as so many dates are worth. Where one cannot be had, those that are there do.
+    /// Opens as many pool as so many dates are worth. Where one cannot be had, those that are there do.
     pub(crate) fn widen(&mut self, dates: usize, open: &dyn Fn() -> notify::Result<Box<dyn Watches>>) {
         let worth = MOST_LANES.min(dates / DATES_A_LANE);
         while !self.0.is_empty()
@@ -54,18 +54,18 @@ impl Lanes {
     }
 
     /// A walk for each lane; one that watches nothing where there is none.
-    pub(crate) fn walks<'a>(&'a mut self, drives: &'a [PathBuf]) -> Vec<LaneWalk<'a>> {
+    pub(crate) fn walks<'a>(&'a mut self, drives: &'a [PathBuf]) -> Vec<PoolTraversal<'a>> {
         let end: Arc<End> = Arc::default();
-        let walk = |source| LaneWalk { source, drives, end: end.clone(), walked: Walked::default() };
+        let walk = |source| PoolTraversal { source, drives, end: end.clone(), walked: Walked::default() };
         match self.0.as_mut_slice() {
             [] => vec![walk(None)],
-            lanes => lanes.iter_mut().map(|lane| walk(Some(lane))).collect(),
+            pool => pool.iter_mut().map(|lane| walk(Some(lane))).collect(),
         }
     }
 }
 
 /// One lane's part of a walk through folders of which none has a watch yet.
-pub(crate) struct LaneWalk<'a> {
+pub(crate) struct PoolTraversal<'a> {
     source: Option<&'a mut Box<dyn Watches>>,
     /// What is mounted from elsewhere gives no events.
     drives: &'a [PathBuf],
@@ -73,7 +73,7 @@ pub(crate) struct LaneWalk<'a> {
     walked: Walked,
 }
 
-/// What makes all lanes ask no more.
+/// What makes all pool ask no more.
 #[derive(Default)]
 struct End {
     at_limit: AtomicBool,
@@ -92,7 +92,7 @@ pub(crate) struct Walked {
     pub on_drives: usize,
 }
 
-impl LaneWalk<'_> {
+impl PoolTraversal<'_> {
     /// Sees to it that a folder has a watch.
     pub(crate) fn enter(&mut self, folder: &Path, inode: u64) {
         let Some(source) = &mut self.source else { return };

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::tree::layout::Layout;
 use crate::daemon::tree::root::{FolderIdentity, has_marker, is_network};
-use crate::daemon::watch::emitter::Told;
+use crate::daemon::watch::emitter::EventEmitter;
 use crate::daemon::watch::root_watch::{Message, RootWatch};
 use crate::daemon::watch::source::MakeWatches;
 pub use crate::daemon::watch::trouble::{WatchTrouble, suggested_limit, watch_limit};
@@ -108,14 +108,14 @@ pub struct WatchOptions {
 
 /// What the watcher tells. The same flag may be told many times.
 #[derive(Debug)]
-pub enum Sighted {
+pub enum WatchEvent {
     /// A flag is there.
     Flag(FlagFile),
     /// A flag that was told before is there no longer: removed, moved, or its root is away.
     Gone(PathBuf),
     /// A root was scanned whole; all its flags have been told before this.
     Scanned(ScanSummary),
-    /// Something needs a person, or is worth a line in the log. Each trouble is told once while it lasts.
+    /// Something needs attention, or is worth a line in the log. Each trouble is told once while it lasts.
     Trouble(WatchTrouble),
     /// Everything that keeps flags of a root from being seen or removed now, in words; told whenever it changes.
     Obstacles {
@@ -168,7 +168,7 @@ pub enum ScanReason {
 pub async fn watch(
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    sightings: mpsc::UnboundedSender<Sighted>,
+    sightings: mpsc::UnboundedSender<WatchEvent>,
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
@@ -180,7 +180,7 @@ pub(crate) async fn watch_anew(
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    sightings: mpsc::UnboundedSender<Sighted>,
+    sightings: mpsc::UnboundedSender<WatchEvent>,
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
@@ -195,7 +195,7 @@ async fn watch_with(
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    sightings: mpsc::UnboundedSender<Sighted>,
+    sightings: mpsc::UnboundedSender<WatchEvent>,
     mut rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
@@ -239,7 +239,7 @@ impl RootThread {
         known: &[PathBuf],
         options: &WatchOptions,
         make: &MakeWatches,
-        sightings: mpsc::UnboundedSender<Sighted>,
+        sightings: mpsc::UnboundedSender<WatchEvent>,
         shutdown: CancellationToken,
     ) -> Self {
         let (inbox, messages) = std::sync::mpsc::channel();
@@ -260,7 +260,7 @@ impl RootThread {
             options,
             make.clone(),
             (inbox.clone(), messages),
-            Told::new(sightings, known),
+            EventEmitter::new(sightings, known),
             shutdown,
         );
         let spawned = std::thread::Builder::new().name("root watch".into()).spawn(move || {
@@ -270,8 +270,8 @@ impl RootThread {
         if let Err(error) = spawned {
             let no_thread = WatchTrouble::NoThread { root: path.clone(), error };
             let obstacles = vec![no_thread.to_string()];
-            let _ = trouble.send(Sighted::Trouble(no_thread));
-            let _ = trouble.send(Sighted::Obstacles { root: path, obstacles });
+            let _ = trouble.send(WatchEvent::Trouble(no_thread));
+            let _ = trouble.send(WatchEvent::Obstacles { root: path, obstacles });
         }
         Self { inbox, ended }
     }

@@ -14,13 +14,13 @@ use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags};
 
 /// What the kernel tells of some disks. Where it tells nothing, none was ever unmounted.
 #[derive(Debug, Default)]
-pub(crate) struct Disks {
+pub(crate) struct Mounts {
     source: Option<OwnedFd>,
     /// Devices of which a folder is watched.
     known: HashSet<u64>,
 }
 
-impl Disks {
+impl Mounts {
     /// Watches no disk yet.
     pub(crate) fn open() -> Self {
         let source = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();

@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::tree::layout::{Layout, Reaction};
 use crate::daemon::tree::root::{FolderIdentity, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
-use crate::daemon::watch::emitter::Told;
-use crate::daemon::watch::inotify_pool::LaneWalk;
+use crate::daemon::watch::emitter::EventEmitter;
+use crate::daemon::watch::inotify_pool::PoolTraversal;
 use crate::daemon::watch::source::{EventSink, MakeWatches, Watches};
 use crate::daemon::watch::trouble::{suggested_limit, watch_limit};
-use crate::daemon::watch::watch_set::Coverage;
-use crate::daemon::watch::{RootOptions, ScanReason, ScanSummary, Sighted, WatchOptions, WatchTrouble};
+use crate::daemon::watch::watch_set::WatchSet;
+use crate::daemon::watch::{RootOptions, ScanReason, ScanSummary, WatchEvent, WatchOptions, WatchTrouble};
 use alyx_registration::flag::{FlagError, FlagFile};
 
 /// What a root's thread is told.
@@ -40,7 +40,7 @@ pub(crate) enum Message {
     Stop,
 }
 
-/// How many messages are taken together. Repeats among them cost nothing.
+/// How many messages are taken together. LogThrottle among them cost nothing.
 const BATCH: usize = 4096;
 
 pub(crate) struct RootWatch {
@@ -51,12 +51,12 @@ pub(crate) struct RootWatch {
     make: MakeWatches,
     inbox: Sender<Message>,
     messages: Receiver<Message>,
-    told: Told,
+    told: EventEmitter,
     shutdown: CancellationToken,
 
     /// What the root was when it was last there.
     present: Option<FolderIdentity>,
-    coverage: Coverage,
+    watch_set: WatchSet,
     /// Number of the present source of events. What older ones still say no longer counts.
     source: u64,
     unreadable: BTreeSet<PathBuf>,
@@ -86,7 +86,7 @@ impl RootWatch {
         options: &WatchOptions,
         make: MakeWatches,
         (inbox, messages): (Sender<Message>, Receiver<Message>),
-        told: Told,
+        told: EventEmitter,
         shutdown: CancellationToken,
     ) -> Self {
         let now = Instant::now();
@@ -101,7 +101,7 @@ impl RootWatch {
             told,
             shutdown,
             present: None,
-            coverage: Coverage::default(),
+            watch_set: WatchSet::default(),
             source: 0,
             unreadable: BTreeSet::new(),
             limit_told: false,
@@ -141,9 +141,9 @@ impl RootWatch {
         }
         if self.next_look <= now {
             self.look_at_root(ScanReason::NewRoot, false);
-            if self.present.is_some() && self.wants_events && !self.coverage.has_events() {
+            if self.present.is_some() && self.wants_events && !self.watch_set.has_events() {
                 self.restart(ScanReason::Poll);
-            } else if self.present.is_some() && self.coverage.needs_polling() {
+            } else if self.present.is_some() && self.watch_set.needs_polling() {
                 self.scan(ScanReason::Poll);
             }
         }
@@ -182,7 +182,7 @@ impl RootWatch {
             Reaction::MisplacedFlag(path) => _ = batch.misplaced.insert(path),
             Reaction::Folder(path) => _ = batch.folders.insert(path),
             Reaction::Permissions(path)
-                if !self.unreadable.contains(&path) && !self.coverage.was_refused(&path) => {}
+                if !self.unreadable.contains(&path) && !self.watch_set.was_refused(&path) => {}
             Reaction::Permissions(path) if path == self.scanner.layout().root => batch.rescan = true,
             Reaction::Permissions(path) => _ = batch.folders.insert(path),
             Reaction::Root => batch.root = true,
@@ -200,7 +200,7 @@ impl RootWatch {
         for folder in batch.folders {
             // Sorted by components: a folder comes right before all that is in it.
             if folders.last().is_none_or(|above| !folder.starts_with(above)) {
-                self.coverage.doubt(&folder);
+                self.watch_set.doubt(&folder);
                 folders.push(folder);
             }
         }
@@ -208,7 +208,7 @@ impl RootWatch {
             self.look_at_folder(folder);
         }
         for folder in &folders {
-            self.coverage.end_doubt(folder);
+            self.watch_set.end_doubt(folder);
         }
         for flag in batch.flags {
             self.look_at_flag(flag);
@@ -240,11 +240,11 @@ impl RootWatch {
         if self.present.is_none() {
             return;
         }
-        self.coverage.begin_walk(false);
+        self.watch_set.begin_walk(false);
         let shutdown = self.shutdown.clone();
         let scan = self.scanner.scan_below(
             folder,
-            &mut |folder, place, inode| self.coverage.enter(folder, place, inode),
+            &mut |folder, place, inode| self.watch_set.enter(folder, place, inode),
             &|| shutdown.is_cancelled(),
         );
         if !scan.stopped {
@@ -260,7 +260,7 @@ impl RootWatch {
     /// an event about the root itself that is done in any case: a new folder may get the number of the old one.
     fn look_at_root(&mut self, reason: ScanReason, was_told: bool) {
         self.next_look = Instant::now() + self.poll_interval;
-        let was_unmounted = self.coverage.was_unmounted();
+        let was_unmounted = self.watch_set.was_unmounted();
         match (self.root.identify(), self.present) {
             (Ok(now), Some(before)) if now == before && !was_told && !was_unmounted => {
                 self.look_whether_read_only()
@@ -282,7 +282,7 @@ impl RootWatch {
                     self.told.forget_troubles();
                     self.present = None;
                     self.source += 1;
-                    self.coverage.reset(None);
+                    self.watch_set.reset(None);
                 }
                 for flag in self.told.flags_below(&self.root_folder()) {
                     self.told.gone(flag);
@@ -314,10 +314,10 @@ impl RootWatch {
         self.source += 1;
         self.wants_events = self.root.wants_events();
         // The old source goes first: its watches count towards the kernel's limit.
-        self.coverage.reset(None);
+        self.watch_set.reset(None);
         if self.wants_events {
             match self.opener()() {
-                Ok(watches) => self.coverage.reset(Some(watches)),
+                Ok(watches) => self.watch_set.reset(Some(watches)),
                 Err(error) => self.told.trouble(WatchTrouble::NoEvents {
                     root: self.root.path.clone(),
                     error: error.to_string(),
@@ -346,7 +346,7 @@ impl RootWatch {
         if self.restart_at.is_some() {
             return;
         }
-        self.told.tell(Sighted::Trouble(trouble));
+        self.told.tell(WatchEvent::Trouble(trouble));
         let now = Instant::now();
         self.restart_at = Some(self.last_loss.map_or(now, |last| now.max(last + self.poll_interval)));
     }
@@ -359,14 +359,14 @@ impl RootWatch {
         if self.present.is_none() {
             return;
         }
-        self.coverage.begin_walk(true);
+        self.watch_set.begin_walk(true);
         let shutdown = self.shutdown.clone();
         let stop = || shutdown.is_cancelled();
         let mut scan = self.walk_through(&stop);
         if scan.stopped {
             return;
         }
-        self.coverage.end_whole_walk();
+        self.watch_set.end_whole_walk();
         self.told.forget_ended_troubles(&scan, &self.root_folder());
         let (flags, sessions, folders) = (scan.flags.len(), scan.sessions, scan.folders);
         let unflagged = std::mem::take(&mut scan.unflagged);
@@ -378,10 +378,10 @@ impl RootWatch {
             flags,
             sessions,
             folders,
-            watched: self.coverage.watched(),
+            watched: self.watch_set.watched(),
             took: began.elapsed(),
         };
-        self.told.tell(Sighted::Scanned(summary));
+        self.told.tell(WatchEvent::Scanned(summary));
         // After the flags have been told: it must not hold them up.
         if !matches!(reason, ScanReason::Poll | ScanReason::EventsLost) {
             let today = jiff::Zoned::now().date();
@@ -394,20 +394,22 @@ impl RootWatch {
     /// Walks through the whole root and sees to it that every folder has a watch. The first time there are many to
     /// be set, which is shared by several threads.
     fn walk_through(&mut self, stop: &(dyn Fn() -> bool + Sync)) -> Scan {
-        if !self.coverage.is_fresh() {
-            let coverage = &mut self.coverage;
-            return self.scanner.scan(&mut |folder, place, inode| coverage.enter(folder, place, inode), stop);
+        if !self.watch_set.is_fresh() {
+            let watch_set = &mut self.watch_set;
+            return self
+                .scanner
+                .scan(&mut |folder, place, inode| watch_set.enter(folder, place, inode), stop);
         }
         let open = self.opener();
-        let Self { scanner, coverage, .. } = self;
+        let Self { scanner, watch_set, .. } = self;
         let mut at_dates =
-            scanner.scan_to_dates(&mut |folder, place, inode| coverage.enter(folder, place, inode), stop);
-        let mut walks = coverage.walks(at_dates.dates(), &open);
+            scanner.scan_to_dates(&mut |folder, place, inode| watch_set.enter(folder, place, inode), stop);
+        let mut walks = watch_set.walks(at_dates.dates(), &open);
         let entering = walks.iter_mut().map(|walk| |folder: &Path, _, inode| walk.enter(folder, inode));
         at_dates.look_through(scanner.layout(), entering.collect(), stop);
-        let walked = walks.into_iter().map(LaneWalk::end).collect();
-        coverage.take_walks(walked);
-        scanner.finish(at_dates, &mut |folder, place, inode| coverage.enter(folder, place, inode), stop)
+        let walked = walks.into_iter().map(PoolTraversal::end).collect();
+        watch_set.take_walks(walked);
+        scanner.finish(at_dates, &mut |folder, place, inode| watch_set.enter(folder, place, inode), stop)
     }
 
     /// Tells what a walk over a folder found, and what it found no longer.
@@ -438,17 +440,17 @@ impl RootWatch {
     }
 
     fn after_walk(&mut self) {
-        if self.coverage.has_ended() {
+        if self.watch_set.has_ended() {
             let root = self.root.path.clone();
             self.events_are_lost(WatchTrouble::EventsFailed { root, error: "its thread has ended".into() });
         }
-        let unwatched = self.coverage.over_limit();
+        let unwatched = self.watch_set.over_limit();
         if unwatched > 0 && !self.limit_told {
-            let folders = self.coverage.watched() + unwatched;
+            let folders = self.watch_set.watched() + unwatched;
             let suggested = suggested_limit(watch_limit(), unwatched);
             let root = self.root.path.clone();
             let trouble = WatchTrouble::WatchLimit { root, folders, unwatched, suggested };
-            self.told.tell(Sighted::Trouble(trouble));
+            self.told.tell(WatchEvent::Trouble(trouble));
         }
         self.limit_told = unwatched > 0;
     }

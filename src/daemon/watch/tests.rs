@@ -104,7 +104,7 @@ impl Kernel {
 struct World {
     disk: tempfile::TempDir,
     kernel: Arc<Kernel>,
-    sightings: mpsc::UnboundedReceiver<Sighted>,
+    sightings: mpsc::UnboundedReceiver<WatchEvent>,
     rescan: mpsc::UnboundedSender<()>,
     _running: DropGuard,
 }
@@ -150,7 +150,7 @@ impl World {
         session.join("create_me.flag")
     }
 
-    async fn next(&mut self) -> Sighted {
+    async fn next(&mut self) -> WatchEvent {
         let told = tokio::time::timeout(TOO_LONG, self.sightings.recv()).await;
         told.expect("the watcher tells nothing").expect("the watcher has ended")
     }
@@ -160,10 +160,12 @@ impl World {
         let (mut troubles, mut flags) = (Vec::new(), Vec::new());
         loop {
             match self.next().await {
-                Sighted::Scanned(summary) if summary.reason == reason => return (summary, troubles, flags),
-                Sighted::Trouble(trouble) => troubles.push(trouble),
-                Sighted::Flag(flag) => flags.push(flag.path),
-                Sighted::Scanned(_) | Sighted::Gone(_) | Sighted::Obstacles { .. } => {}
+                WatchEvent::Scanned(summary) if summary.reason == reason => {
+                    return (summary, troubles, flags);
+                }
+                WatchEvent::Trouble(trouble) => troubles.push(trouble),
+                WatchEvent::Flag(flag) => flags.push(flag.path),
+                WatchEvent::Scanned(_) | WatchEvent::Gone(_) | WatchEvent::Obstacles { .. } => {}
             }
         }
     }
@@ -197,7 +199,7 @@ async fn a_storm_of_overflows_does_not_keep_the_watcher_scanning() {
     }
     world.rescan.send(()).unwrap();
     let next = loop {
-        if let Sighted::Scanned(summary) = world.next().await {
+        if let WatchEvent::Scanned(summary) = world.next().await {
             break summary.reason;
         }
     };
@@ -261,7 +263,7 @@ async fn a_folder_that_may_be_watched_after_a_change_of_permissions_is_watched()
     let session = flag.parent().unwrap().to_owned();
     let changed = EventKind::Modify(notify::event::ModifyKind::Metadata(notify::event::MetadataKind::Any));
     world.kernel.says(Ok(Event::new(changed).add_path(session.clone())));
-    while !matches!(world.next().await, Sighted::Flag(found) if found.path == flag) {}
+    while !matches!(world.next().await, WatchEvent::Flag(found) if found.path == flag) {}
     assert_eq!(world.kernel.added(), [session]);
 }
 
@@ -278,7 +280,7 @@ async fn a_source_of_events_that_fails_is_replaced() {
     let flag = world.flag("KS014/2024-05-01/002");
     let kind = EventKind::Create(notify::event::CreateKind::File);
     world.kernel.says(Ok(Event::new(kind).add_path(flag.clone())));
-    while !matches!(world.next().await, Sighted::Flag(found) if found.path == flag) {}
+    while !matches!(world.next().await, WatchEvent::Flag(found) if found.path == flag) {}
 }
 
 #[tokio::test]
@@ -332,8 +334,8 @@ async fn without_any_source_of_events_the_root_is_polled_until_there_is_one() {
     let flag = world.flag("KS014/2024-05-01/001");
     loop {
         match world.next().await {
-            Sighted::Flag(found) if found.path == flag => break,
-            Sighted::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Flag(found) if found.path == flag => break,
+            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }
@@ -372,9 +374,9 @@ async fn two_roots_are_told_apart() {
     let (mut missing, mut scanned) = (None, None);
     while missing.is_none() || scanned.is_none() {
         match tokio::time::timeout(TOO_LONG, sightings.recv()).await.unwrap().unwrap() {
-            Sighted::Trouble(WatchTrouble::RootMissing { root }) => missing = Some(root),
-            Sighted::Scanned(summary) => scanned = Some(summary.root),
-            Sighted::Obstacles { .. } => {}
+            WatchEvent::Trouble(WatchTrouble::RootMissing { root }) => missing = Some(root),
+            WatchEvent::Scanned(summary) => scanned = Some(summary.root),
+            WatchEvent::Obstacles { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -412,10 +414,10 @@ async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_betw
     let (mut gone, mut there, mut scanned) = (BTreeSet::new(), BTreeSet::new(), false);
     while gone.len() < 2 || !scanned {
         match tokio::time::timeout(TOO_LONG, sightings.recv()).await.unwrap().unwrap() {
-            Sighted::Gone(flag) => _ = gone.insert(flag),
-            Sighted::Flag(flag) => _ = there.insert(flag.path),
-            Sighted::Scanned(_) => scanned = true,
-            Sighted::Trouble(_) | Sighted::Obstacles { .. } => {}
+            WatchEvent::Gone(flag) => _ = gone.insert(flag),
+            WatchEvent::Flag(flag) => _ = there.insert(flag.path),
+            WatchEvent::Scanned(_) => scanned = true,
+            WatchEvent::Trouble(_) | WatchEvent::Obstacles { .. } => {}
         }
     }
     assert_eq!(gone, known[1..].iter().cloned().collect());
@@ -452,7 +454,7 @@ async fn a_large_root_is_watched_through_several_sources_each_of_which_is_heard(
         let flag = world.flag(&format!("S{source}/2024-01-01/001"));
         let kind = EventKind::Create(notify::event::CreateKind::File);
         world.kernel.sinks.lock().unwrap()[source](Ok(Event::new(kind).add_path(flag.clone())));
-        while !matches!(world.next().await, Sighted::Flag(found) if found.path == flag) {}
+        while !matches!(world.next().await, WatchEvent::Flag(found) if found.path == flag) {}
     }
     // An overflow of any of them starts all of them anew.
     world.kernel.sinks.lock().unwrap()[0](Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
@@ -529,7 +531,7 @@ async fn a_source_that_dies_is_noticed_at_once_and_replaced() {
     assert!(matches!(troubles[..], [WatchTrouble::EventsFailed { .. }]), "{troubles:?}");
     assert_eq!((flags, summary.watched), (vec![lost], 4));
     let next = world.flag("KS014/2024-05-02/001");
-    while !matches!(world.next().await, Sighted::Flag(found) if found.path == next) {}
+    while !matches!(world.next().await, WatchEvent::Flag(found) if found.path == next) {}
 }
 
 /// notify panics in whoever uses a watcher whose thread has ended.

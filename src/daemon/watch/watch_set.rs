@@ -1,4 +1,4 @@
-//! The coverage: which folders of one root have a watch, and which should have one.
+//! The watch_set: which folders of one root have a watch, and which should have one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::daemon::tree::layout::Place;
 use crate::daemon::tree::root::{FolderIdentity, is_network};
-use crate::daemon::watch::inotify_pool::{LaneWalk, Lanes, Walked};
-use crate::daemon::watch::mounts::Disks;
+use crate::daemon::watch::inotify_pool::{PoolTraversal, Walked, WatcherPool};
+use crate::daemon::watch::mounts::Mounts;
 use crate::daemon::watch::source::{WatchError, Watches};
 
 struct Watched {
@@ -27,8 +27,8 @@ impl Watched {
 
 /// The folders of one root that have a watch.
 #[derive(Default)]
-pub(crate) struct Coverage {
-    lanes: Lanes,
+pub(crate) struct WatchSet {
+    pool: WatcherPool,
     /// Nothing has a watch yet.
     fresh: bool,
     /// With what each folder was when its watch was set: a watch stays with a folder that is moved away, and one
@@ -39,7 +39,7 @@ pub(crate) struct Coverage {
     /// Network drives that are mounted below the root.
     drives: Vec<PathBuf>,
     root_device: Option<u64>,
-    disks: Disks,
+    disks: Mounts,
     /// Number of the last walk over the whole root.
     walk: u64,
     /// The limit was reached in this walk: not asked again before the next one.
@@ -49,11 +49,11 @@ pub(crate) struct Coverage {
     without_events: usize,
 }
 
-impl Coverage {
+impl WatchSet {
     /// Begins anew with a source of events, or with none.
     pub(crate) fn reset(&mut self, source: Option<Box<dyn Watches>>) {
-        let disks = if source.is_some() { Disks::open() } else { Disks::default() };
-        *self = Self { fresh: source.is_some(), lanes: Lanes::new(source), disks, ..Self::default() };
+        let disks = if source.is_some() { Mounts::open() } else { Mounts::default() };
+        *self = Self { fresh: source.is_some(), pool: WatcherPool::new(source), disks, ..Self::default() };
     }
 
     /// Whether no root has been walked through since it began anew.
@@ -84,7 +84,7 @@ impl Coverage {
         let here: HashSet<Option<u64>> = self.watched.values().map(Watched::inode).collect();
         for (path, watched) in gone {
             if !here.contains(&watched.inode()) {
-                self.lanes.remove(watched.lane, &path);
+                self.pool.remove(watched.lane, &path);
             }
         }
     }
@@ -99,7 +99,7 @@ impl Coverage {
         // Its own, for a watch that is renewed; else that of the folder above.
         let mut own_or_parents = folder.ancestors().take(2).filter_map(|path| self.watched.get(path));
         let lane = own_or_parents.next().map_or(0, |watched| watched.lane);
-        let result = self.lanes.add(lane, folder);
+        let result = self.pool.add(lane, folder);
         self.take(folder, identity, lane, result);
     }
 
@@ -109,13 +109,13 @@ impl Coverage {
         &mut self,
         dates: usize,
         open: &dyn Fn() -> notify::Result<Box<dyn Watches>>,
-    ) -> Vec<LaneWalk<'_>> {
+    ) -> Vec<PoolTraversal<'_>> {
         self.fresh = false;
-        self.lanes.widen(dates, open);
-        self.lanes.walks(&self.drives)
+        self.pool.widen(dates, open);
+        self.pool.walks(&self.drives)
     }
 
-    /// Takes over what walks of several lanes have done.
+    /// Takes over what walks of several pool have done.
     pub(crate) fn take_walks(&mut self, walks: Vec<Walked>) {
         for (lane, walked) in walks.into_iter().enumerate() {
             (self.over_limit, self.without_events) =
@@ -128,11 +128,11 @@ impl Coverage {
 
     /// What a folder is, if it should get a watch and has none.
     fn wants(&mut self, folder: &Path, place: Place, inode: u64) -> Option<FolderIdentity> {
-        if self.lanes.is_empty() {
+        if self.pool.is_empty() {
             return None;
         }
         let identity = match place {
-            // Disks are mounted on labs and subjects. A listing tells the number of the folder below the mount, so
+            // Mounts are mounted on labs and subjects. A listing tells the number of the folder below the mount, so
             // it takes a look at the folder itself; there are few of these.
             Place::Above(_) => FolderIdentity::load(folder).ok()?,
             _ => FolderIdentity { device: 0, inode },
@@ -208,7 +208,7 @@ impl Coverage {
         for path in self.watched_below(folder) {
             let Some(watched) = self.watched.get_mut(&path) else { continue };
             watched.identity = None;
-            self.lanes.remove(watched.lane, &path);
+            self.pool.remove(watched.lane, &path);
             if all_gone || is_gone(&path) {
                 self.watched.remove(&path);
             }
@@ -247,12 +247,12 @@ impl Coverage {
 
     /// Whether there is a source of events.
     pub(crate) fn has_events(&self) -> bool {
-        !self.lanes.is_empty()
+        !self.pool.is_empty()
     }
 
     /// Whether some folders are found by polling only.
     pub(crate) fn needs_polling(&self) -> bool {
-        self.lanes.is_empty() || self.over_limit > 0 || self.without_events > 0
+        self.pool.is_empty() || self.over_limit > 0 || self.without_events > 0
     }
 
     /// Whether a disk was unmounted since this was asked last. The watches on it are gone then.

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::humanize::{bytes, count, length};
 use crate::ledger::OutcomeRow;
 use crate::web::days::Day;
-use crate::web::page::{Mood, View, shown};
+use crate::web::page::{Health, View, shown};
 use crate::web::plot;
 
 pub(super) fn days(days: &[Day]) -> Markup {
@@ -39,7 +39,7 @@ pub(super) fn outcomes(view: &View<'_>) -> Markup {
 fn class(outcome: &str) -> &'static str {
     match outcome {
         "registered" => "well",
-        "needs_person" => "bad",
+        "needs_attention" => "bad",
         _ => "waits",
     }
 }
@@ -47,12 +47,12 @@ fn class(outcome: &str) -> &'static str {
 fn outcome(view: &View<'_>, row: &OutcomeRow) -> Markup {
     let at = row.at.to_zoned(view.zone.clone());
     let sign = match class(&row.outcome) {
-        "well" => Mood::Well.sign(),
-        "bad" => Mood::Bad.sign(),
-        _ => Mood::Waiting.sign(),
+        "well" => Health::Well.sign(),
+        "bad" => Health::Bad.sign(),
+        _ => Health::Waiting.sign(),
     };
     let word = match row.outcome.as_str() {
-        "needs_person" => "needs a person",
+        "needs_attention" => "needs attention",
         "retry" => "tried again",
         other => other,
     };

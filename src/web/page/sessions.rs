@@ -1,4 +1,4 @@
-//! The sessions of the page: what needs a person, runs and waits. Pure.
+//! The sessions of the page: what needs attention, runs and waits. Pure.
 
 use maud::{Markup, html};
 
@@ -18,7 +18,7 @@ pub(super) struct Kind {
 }
 
 pub(super) const KINDS: [Kind; 4] = [
-    Kind { state: SessionState::NeedsPerson, id: "person", title: "Needs a person" },
+    Kind { state: SessionState::NeedsAttention, id: "attention", title: "Needs attention" },
     Kind { state: SessionState::Running, id: "running", title: "Running" },
     Kind { state: SessionState::Retrying, id: "retrying", title: "Tried again" },
     Kind { state: SessionState::Waiting, id: "waiting", title: "Waiting" },

@@ -23,8 +23,8 @@ fn outcome(word: &str) -> OutcomeRow {
     }
 }
 
-fn html(status: Option<&Status>, illness: Option<&str>, past: &Past) -> String {
-    page(&View { host: "rig-3", now: at(3600), zone: &TimeZone::UTC, status, illness, past })
+fn html(status: Option<&Status>, fault: Option<&str>, past: &History) -> String {
+    page(&View { host: "rig-3", now: at(3600), zone: &TimeZone::UTC, status, fault, past })
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn what_is_in_the_way_on_disk_is_not_well() {
     let text = "the data root \"/data\" is missing: waiting for it; mount the disk".to_owned();
     let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
     let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 30], ..Status::default() };
-    let page = html(Some(&status), None, &Past::default());
+    let page = html(Some(&status), None, &History::default());
     for wanted in [
         "<title>! 30 things on disk are in the way of flags – rig-3</title>",
         "the data root &quot;/data&quot; is missing: waiting for it; mount the disk",
@@ -46,12 +46,12 @@ fn what_is_in_the_way_on_disk_is_not_well() {
 
 #[test]
 fn a_person_reads_what_needs_him_what_runs_and_what_has_been() {
-    let sessions = [SessionState::NeedsPerson, SessionState::Running].map(session).to_vec();
+    let sessions = [SessionState::NeedsAttention, SessionState::Running].map(session).to_vec();
     let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
-    let past = Past { last: vec![outcome("registered"), outcome("retry")], ..Past::default() };
+    let past = History { last: vec![outcome("registered"), outcome("retry")], ..History::default() };
     let page = html(Some(&status), None, &past);
     for wanted in [
-        "<title>! 1 session needs a person – rig-3</title>",
+        "<title>! 1 session needs attention – rig-3</title>",
         "<p class=\"about\">for 1 h 0 min · 3 failures · next attempt in 1 h 1 min</p>",
         "Alyx does not know subject &quot;KS014&quot;",
         "<b>What to do: </b><bdi>create it on Alyx</bdi>",
@@ -68,7 +68,7 @@ fn a_person_reads_what_needs_him_what_runs_and_what_has_been() {
 #[test]
 fn names_and_errors_cannot_bring_anything_into_the_page() {
     const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>\u{202e}\u{0}&amp;";
-    let mut bad = session(SessionState::NeedsPerson);
+    let mut bad = session(SessionState::NeedsAttention);
     (bad.session, bad.flag) = (HOSTILE.into(), HOSTILE.into());
     (bad.error, bad.next_step) = (Some(HOSTILE.into()), Some(HOSTILE.into()));
     let mut running = session(SessionState::Running);
@@ -78,13 +78,13 @@ fn names_and_errors_cannot_bring_anything_into_the_page() {
     (row.error, row.left_out) = (Some(HOSTILE.into()), HOSTILE.into());
     let daemon = DaemonStatus { alyx: HOSTILE.into(), ledger: Some(HOSTILE.into()), ..daemon() };
     let status = Status { daemon: Some(daemon), sessions: vec![bad, running], ..Status::default() };
-    let past = Past { last: vec![row], trouble: Some(HOSTILE.into()), ..Past::default() };
+    let past = History { last: vec![row], trouble: Some(HOSTILE.into()), ..History::default() };
     let view = View {
         host: HOSTILE,
         now: at(0),
         zone: &TimeZone::UTC,
         status: Some(&status),
-        illness: Some(HOSTILE),
+        fault: Some(HOSTILE),
         past: &past,
     };
     let page = page(&view);
@@ -98,7 +98,7 @@ fn names_and_errors_cannot_bring_anything_into_the_page() {
 #[test]
 fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
     let status = Status { daemon: Some(daemon()), sessions: Vec::new(), ..Status::default() };
-    let page = html(Some(&status), None, &Past::default());
+    let page = html(Some(&status), None, &History::default());
     assert!(page.contains("All is well: no session waits.") && page.contains("class=\"well\""), "{page}");
     assert!(page.contains("<section id=\"person\" hidden"), "{page}");
 }
@@ -108,15 +108,15 @@ fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
     let away = DaemonStatus { away_since: Some(at(0)), ..daemon() };
     let status =
         Status { daemon: Some(away), sessions: vec![session(SessionState::Retrying)], ..Status::default() };
-    let page = html(Some(&status), None, &Past::default());
+    let page = html(Some(&status), None, &History::default());
     assert!(page.contains("<section id=\"summary\" class=\"waits\"") && page.contains("for 1 h 0 min. All"));
     let mut due = session(SessionState::Waiting);
     (due.next, due.error, due.next_step) = (Some(at(0)), Some("no answer from x".into()), Some("`y`".into()));
     let status = Status { sessions: vec![due; 9], ..status };
-    let page = html(Some(&status), None, &Past::default());
+    let page = html(Some(&status), None, &History::default());
     assert!(page.matches("for 1 h 0 min · waits for Alyx<").count() == 9, "{page}");
     assert!(page.matches("no answer from x").count() == 1, "{page}");
-    let page = html(None, Some("it does not answer"), &Past::default());
+    let page = html(None, Some("it does not answer"), &History::default());
     assert!(page.contains("<section id=\"summary\" class=\"bad\""), "{page}");
     assert!(page.contains("The daemon is stuck: it does not answer."), "{page}");
 }
@@ -125,7 +125,7 @@ fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
 fn a_flag_that_waits_too_long_is_told() {
     let old = SessionStatus { old: true, put: Some(at(-3 * 86_400)), ..session(SessionState::Waiting) };
     let status = Status { daemon: Some(daemon()), sessions: vec![old], ..Status::default() };
-    let page = html(Some(&status), None, &Past::default());
+    let page = html(Some(&status), None, &History::default());
     assert!(
         page.contains("One flag has waited for longer") && page.contains("flag put 3 d 1 h ago"),
         "{page}"
@@ -136,10 +136,10 @@ fn a_flag_that_waits_too_long_is_told() {
 fn ten_thousand_sessions_are_counted_and_not_all_shown() {
     let sessions = vec![session(SessionState::Waiting); 10_000];
     let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
-    let page = html(Some(&status), None, &Past::default());
+    let page = html(Some(&status), None, &History::default());
     assert!(page.contains("and 9950 more") && page.len() < 100_000, "{}", page.len());
-    let mut long = session(SessionState::NeedsPerson);
+    let mut long = session(SessionState::NeedsAttention);
     long.error = Some("x".repeat(1_000_000));
     let status = Status { daemon: Some(daemon()), sessions: vec![long], ..Status::default() };
-    assert!(html(Some(&status), None, &Past::default()).len() < 20_000);
+    assert!(html(Some(&status), None, &History::default()).len() < 20_000);
 }

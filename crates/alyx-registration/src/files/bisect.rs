@@ -6,7 +6,7 @@ const ENOUGH: usize = 4;
 
 /// The parts of one batch that are still to be posted, and the files that were refused alone.
 #[derive(Debug)]
-pub(crate) struct Halving {
+pub(crate) struct BatchBisector {
     /// Parts of the batch, the next one last, and whether protection is checked.
     parts: Vec<(Vec<usize>, bool)>,
     accepted: usize,
@@ -14,7 +14,7 @@ pub(crate) struct Halving {
     refused: Vec<(usize, String)>,
 }
 
-impl Halving {
+impl BatchBisector {
     pub(crate) fn new(batch: &[usize]) -> Self {
         Self { parts: vec![(batch.to_vec(), true)], accepted: 0, refused: Vec::new() }
     }
@@ -61,19 +61,19 @@ mod tests {
 
     /// Posts a batch to a server that refuses some files. Returns which were accepted and how often was asked.
     fn post(n: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
-        let mut halving = Halving::new(&(0..n).collect::<Vec<_>>());
+        let mut bisector = BatchBisector::new(&(0..n).collect::<Vec<_>>());
         let (mut accepted, mut asked) = (Vec::new(), 0);
-        while let Some((part, check)) = halving.next() {
+        while let Some((part, check)) = bisector.next() {
             asked += 1;
             match part.iter().find(|file| bad.contains(file)) {
                 None => {
-                    halving.accepted(&part);
+                    bisector.accepted(&part);
                     accepted.extend(part);
                 }
-                Some(file) => assert!(halving.refused(&part, check, &format!("no type for {file}"))),
+                Some(file) => assert!(bisector.refused(&part, check, &format!("no type for {file}"))),
             }
         }
-        (accepted, halving.into_refused().into_iter().map(|(file, _)| file).collect(), asked)
+        (accepted, bisector.into_refused().into_iter().map(|(file, _)| file).collect(), asked)
     }
 
     #[test]
@@ -85,11 +85,11 @@ mod tests {
 
     #[test]
     fn a_cause_that_all_files_share_is_not_asked_about_for_each() {
-        let mut halving = Halving::new(&(0..100).collect::<Vec<_>>());
+        let mut bisector = BatchBisector::new(&(0..100).collect::<Vec<_>>());
         let mut asked = 0;
-        while let Some((part, check)) = halving.next() {
+        while let Some((part, check)) = bisector.next() {
             asked += 1;
-            if !halving.refused(&part, check, "no such repository") {
+            if !bisector.refused(&part, check, "no such repository") {
                 break;
             }
         }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_is_not_posted() {
-        assert_eq!(Halving::new(&[]).next(), None);
+        assert_eq!(BatchBisector::new(&[]).next(), None);
     }
 
     proptest! {

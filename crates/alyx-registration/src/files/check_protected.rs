@@ -75,15 +75,15 @@ impl RegistrationClient {
             None => self.alyx().username().await?,
         };
         let mut statuses = Vec::with_capacity(groups.len());
-        for (home, files) in groups {
+        for (owner, files) in groups {
             let mut status = ProtectedStatus {
-                folder: home.folder().to_owned(),
+                folder: owner.folder().to_owned(),
                 path: String::new(),
                 files: files.iter().map(|f| f.path.clone()).collect(),
                 details: Vec::new(),
             };
             for batch in files.chunks(self.options().batch_size.max(1)) {
-                let question = home.question(batch, user);
+                let question = owner.question(batch, user);
                 status.details.extend(self.alyx().check_protected(&question).await?);
                 status.path = question.path;
             }

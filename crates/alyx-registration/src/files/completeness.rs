@@ -1,9 +1,9 @@
-//! Gaps: the datasets of a session that cannot be registered, and whether the session counts as done without them.
+//! Unregistered: the datasets of a session that cannot be registered, and whether the session counts as done without them.
 //! One decision, for a run and for the plan of one. Pure.
 
 use crate::error::Error;
 use crate::files::discover::{LeftOut, Reason};
-use crate::files::upload::Outgoing;
+use crate::files::upload::FileToRegister;
 use crate::flagged::OnRefused;
 use crate::hashing::checksum::Checksum;
 use alf::DatasetPath;
@@ -11,19 +11,19 @@ use alyx_client::{self, ProtectedFile};
 
 /// The files of a session, as far as they could be read.
 #[derive(Debug, Default)]
-pub(crate) struct Read {
-    pub(crate) files: Vec<Outgoing>,
+pub(crate) struct HashedFiles {
+    pub(crate) files: Vec<FileToRegister>,
     pub(crate) sums: Vec<Checksum>,
     /// A line for each file that could not be read.
     pub(crate) unreadable: Vec<String>,
 }
 
-impl Read {
+impl HashedFiles {
     /// Sorts the results of reading.
     ///
     /// # Errors
     /// A file that is still changing or has vanished puts the whole session off: it is not finished.
-    pub(crate) fn of(files: Vec<Outgoing>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
+    pub(crate) fn of(files: Vec<FileToRegister>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
         let mut read = Self::default();
         for (file, sum) in files.into_iter().zip(sums) {
             match sum {
@@ -48,7 +48,7 @@ pub(crate) fn unreadable(dataset: &DatasetPath, reason: String) -> String {
 
 /// The datasets of a session that are not registered although they look like datasets.
 #[derive(Debug, Default)]
-pub(crate) struct Gaps {
+pub(crate) struct Unregistered {
     /// Those that a session is never done without, a line each: it is the permissions that are wrong, not the file.
     never: Vec<String>,
     /// Those that it may be done without, a line each.
@@ -57,7 +57,7 @@ pub(crate) struct Gaps {
     protected: Vec<ProtectedFile>,
 }
 
-impl Gaps {
+impl Unregistered {
     /// Gathers them: files that could not be read, files that were left out, and what Alyx did not take.
     pub(crate) fn of(
         unreadable: Vec<String>,
@@ -68,14 +68,14 @@ impl Gaps {
         let line = |f: &LeftOut| {
             format!("{}: {}", alyx_client::text::printable(&f.path.to_string_lossy()), f.reason)
         };
-        let mut gaps = Self { never: unreadable, refused: not_accepted, protected };
+        let mut unregistered = Self { never: unreadable, refused: not_accepted, protected };
         for file in left_out.iter().filter(|f| f.reason.is_problem()) {
             match file.reason {
-                Reason::Unreadable(_) => gaps.never.push(line(file)),
-                _ => gaps.refused.push(line(file)),
+                Reason::Unreadable(_) => unregistered.never.push(line(file)),
+                _ => unregistered.refused.push(line(file)),
             }
         }
-        gaps
+        unregistered
     }
 
     /// The datasets without which the session counts as done, a line each. `registered`: how many others there are.

@@ -2,19 +2,19 @@
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::remote_diff::Holdings;
+use crate::files::remote_diff::RemoteDatasets;
 use crate::files::send::Sent;
-use crate::files::upload::Outgoing;
+use crate::files::upload::FileToRegister;
 use crate::hashing::checksum::Checksum;
 use alyx_client::DatasetRecord;
 
 /// What Alyx shows otherwise than it was sent; empty: all is there. Pure.
-fn differences(files: &[Outgoing], sums: &[Checksum], shown: &[DatasetRecord]) -> Vec<String> {
-    let holdings = Holdings::of(shown);
+fn differences(files: &[FileToRegister], sums: &[Checksum], shown: &[DatasetRecord]) -> Vec<String> {
+    let remote = RemoteDatasets::of(shown);
     let mut differences = Vec::new();
     for (file, sum) in files.iter().zip(sums) {
         let path = file.dataset.as_str();
-        match holdings.at(path) {
+        match remote.at(path) {
             [] => differences.push(format!("{path}: not there")),
             [one] => {
                 if one.file_size != Some(sum.size) {
@@ -36,14 +36,15 @@ impl RegistrationClient {
     /// # Errors
     /// [`Error::NotConfirmed`] names what differs.
     pub(crate) async fn confirm(&self, eid: &str, sent: &Sent) -> Result<(), Error> {
-        let there = |(_, record): &((&Outgoing, &Checksum), &Option<_>)| record.is_some();
+        let there = |(_, record): &((&FileToRegister, &Checksum), &Option<_>)| record.is_some();
         let kept = sent.files.iter().zip(&sent.sums).zip(&sent.records).filter(there).map(|(kept, _)| kept);
-        let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = kept.map(|(f, s)| (f.clone(), s.clone())).unzip();
+        let (files, sums): (Vec<FileToRegister>, Vec<Checksum>) =
+            kept.map(|(f, s)| (f.clone(), s.clone())).unzip();
         if files.is_empty() {
             return Ok(());
         }
         let differences = match sent.n_posted {
-            // Read after the files were, and nothing was sent since.
+            // HashedFiles after the files were, and nothing was sent since.
             0 => differences(&files, &sums, &sent.held),
             _ => differences(&files, &sums, &self.alyx().datasets_of_session(eid).await?),
         };
@@ -59,9 +60,9 @@ mod tests {
     use serde_json::json;
     use std::path::Path;
 
-    fn sent() -> (Vec<Outgoing>, Vec<Checksum>) {
+    fn sent() -> (Vec<FileToRegister>, Vec<Checksum>) {
         let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
-        let file = Outgoing { index: 0, path: "/x".into(), dataset, version: None };
+        let file = FileToRegister { index: 0, path: "/x".into(), dataset, version: None };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
         (vec![file], vec![Checksum { md5: Some("ab".into()), size: 3, stamp }])
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::files::upload::Outgoing;
+use crate::files::upload::FileToRegister;
 use alf::DatasetPath;
 use alyx_client::DatasetRecord;
 
@@ -17,7 +17,7 @@ pub(crate) struct PostingOrder {
 
 impl PostingOrder {
     /// The order of the files in `to_post`. `held`: what Alyx holds already.
-    pub(crate) fn of(files: &[Outgoing], to_post: Vec<usize>, held: &[DatasetRecord]) -> Self {
+    pub(crate) fn of(files: &[FileToRegister], to_post: Vec<usize>, held: &[DatasetRecord]) -> Self {
         let mut latest_default: HashMap<(&str, &str), &str> = HashMap::new();
         for record in held.iter().filter(|record| record.default_dataset != Some(false)) {
             let key = (record.collection.as_deref().unwrap_or_default(), record.name.as_str());
@@ -39,7 +39,7 @@ impl PostingOrder {
 }
 
 /// Sorts by revision; files of one revision keep their order.
-pub(crate) fn latest_last(files: &[Outgoing], indices: &mut [usize]) {
+pub(crate) fn latest_last(files: &[FileToRegister], indices: &mut [usize]) {
     indices.sort_by_key(|index| files.get(*index).map_or("", |file| revision(&file.dataset)));
 }
 
@@ -54,9 +54,9 @@ fn revision(path: &DatasetPath) -> &str {
 }
 
 /// Whether another revision of the file's dataset is among the files.
-pub(crate) fn has_other_revision(files: &[Outgoing], index: usize) -> bool {
+pub(crate) fn has_other_revision(files: &[FileToRegister], index: usize) -> bool {
     let Some(file) = files.get(index) else { return false };
-    let same = |other: &&Outgoing| dataset(&other.dataset) == dataset(&file.dataset);
+    let same = |other: &&FileToRegister| dataset(&other.dataset) == dataset(&file.dataset);
     files.iter().filter(same).nth(1).is_some()
 }
 
@@ -65,10 +65,10 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn files(paths: &[&str]) -> Vec<Outgoing> {
+    fn files(paths: &[&str]) -> Vec<FileToRegister> {
         let file = |(index, path): (usize, &&str)| {
             let dataset = DatasetPath::parse(Path::new(path)).unwrap();
-            Outgoing { index, path: path.into(), dataset, version: None }
+            FileToRegister { index, path: path.into(), dataset, version: None }
         };
         paths.iter().enumerate().map(file).collect()
     }

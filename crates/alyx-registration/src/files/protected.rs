@@ -13,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::files::upload::Outgoing;
+use crate::files::upload::FileToRegister;
 use crate::hashing::checksum::{Checksum, FileStamp, PUT_OFF};
 use alf::{DatasetPath, RevisionPlan, revision};
 use alyx_client::ProtectedFile;
@@ -58,11 +58,11 @@ fn with_taken(protection: &[(String, bool)], taken: &str) -> Vec<(String, bool)>
 /// file is where it was then.
 pub(crate) fn revise(
     folder: &Path,
-    file: &Outgoing,
+    file: &FileToRegister,
     sum: &Checksum,
     protected: &ProtectedFile,
     today: Date,
-) -> Result<Option<(Outgoing, Checksum)>, Error> {
+) -> Result<Option<(FileToRegister, Checksum)>, Error> {
     let mut protection = protected.revisions.clone();
     // A relative link would lead nowhere from another folder.
     if std::fs::symlink_metadata(&file.path).is_ok_and(|m| m.is_symlink())
@@ -92,7 +92,7 @@ pub(crate) fn revise(
                     .after_move(&after)
                     .ok_or(Error::StillChanging { path: to.clone(), wait: PUT_OFF })?;
                 return Ok(Some((
-                    Outgoing { path: to, dataset, ..file.clone() },
+                    FileToRegister { path: to, dataset, ..file.clone() },
                     Checksum { stamp, ..sum.clone() },
                 )));
             }
@@ -108,7 +108,7 @@ pub(crate) fn revise(
 /// As [`revise`], where the move is known to be impossible.
 pub(crate) fn planned_move(
     folder: &Path,
-    file: &Outgoing,
+    file: &FileToRegister,
     protected: &ProtectedFile,
     today: Date,
 ) -> Result<Option<Move>, Error> {
@@ -247,11 +247,14 @@ mod tests {
             fs::read_to_string(self.folder.path().join(name)).ok()
         }
 
-        fn outgoing(&self, name: &str) -> (Outgoing, Checksum) {
+        fn outgoing(&self, name: &str) -> (FileToRegister, Checksum) {
             let path = self.folder.path().join(name);
             let stamp = FileStamp::of(&fs::metadata(&path).unwrap());
             let dataset = DatasetPath::parse(Path::new(name)).unwrap();
-            (Outgoing { index: 0, path, dataset, version: None }, Checksum { md5: None, size: 3, stamp })
+            (
+                FileToRegister { index: 0, path, dataset, version: None },
+                Checksum { md5: None, size: 3, stamp },
+            )
         }
 
         fn revise(&self, name: &str, protection: &[(&str, bool)]) -> Result<Option<String>, Error> {

@@ -8,11 +8,11 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::discover::LeftOut;
 use crate::files::protected::ProtectedPolicy;
-use crate::files::send::Held;
-use crate::files::upload::{Home, Outgoing, group};
+use crate::files::send::RemoteScope;
+use crate::files::upload::{FileToRegister, Owner, group};
 use crate::hashing::checksum::{Checksum, Progress, Reading, checksums};
-use crate::hashing::checksum_cache::KnownChecksums;
-use crate::session::register::Ensured;
+use crate::hashing::checksum_cache::ChecksumCache;
+use crate::session::register::SessionHandle;
 use alf::SessionPath;
 use alyx_client::{self, Endpoint, RegisterFileRequest, RegisteredFileRecord, qc_number};
 
@@ -78,7 +78,7 @@ pub struct RegisterFilesOptions {
     /// Updated while files are read.
     pub progress: Arc<Progress>,
     /// Checksums of earlier runs: a file that has not changed since is not read again.
-    pub known: Option<Arc<dyn KnownChecksums>>,
+    pub known: Option<Arc<dyn ChecksumCache>>,
 }
 
 impl Default for RegisterFilesOptions {
@@ -190,12 +190,12 @@ impl RegistrationClient {
         self.register_files_of(paths, options, None).await
     }
 
-    /// As [`register_files`](Self::register_files); `ensured` spares the look-up of that session.
+    /// As [`register_files`](Self::register_files); `handle` spares the look-up of that session.
     pub(crate) async fn register_files_of(
         &self,
         paths: &[PathBuf],
         options: &RegisterFilesOptions,
-        ensured: Option<(&SessionPath, &Ensured)>,
+        handle: Option<(&SessionPath, &SessionHandle)>,
     ) -> Result<RegisteredFiles, Error> {
         options.check()?;
         let types = self.dataset_types().await?;
@@ -205,13 +205,13 @@ impl RegistrationClient {
         }
         let mut registered =
             RegisteredFiles { records: vec![None; paths.len()], left_out, ..Default::default() };
-        for (home, files) in groups {
-            let held = match ensured {
-                Some((path, ensured)) if home == Home::Session(path.clone()) => Held::of(ensured),
-                _ => self.held(&home).await?.ok_or_else(|| not_there(&home))?,
+        for (owner, files) in groups {
+            let held = match handle {
+                Some((path, handle)) if owner == Owner::Session(path.clone()) => RemoteScope::of(handle),
+                _ => self.held(&owner).await?.ok_or_else(|| not_there(&owner))?,
             };
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let sent = self.send_files(&home, &held, files, sums, options).await?;
+            let sent = self.send_files(&owner, &held, files, sums, options).await?;
             if !sent.not_accepted.is_empty() {
                 let registered = sent.files.len() - sent.not_accepted.len() - sent.refused.len();
                 return Err(Error::FilesRefused { registered, refused: sent.not_accepted });
@@ -265,10 +265,10 @@ impl RegistrationClient {
         let types = self.dataset_types().await?;
         let (groups, left_out) = group(paths, &types, options);
         let mut planned = PlannedFiles { left_out, ..PlannedFiles::default() };
-        for (home, files) in groups {
-            let held = self.held(&home).await?.unwrap_or(Held::Nothing);
+        for (owner, files) in groups {
+            let held = self.held(&owner).await?.unwrap_or(RemoteScope::Nothing);
             let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let (requests, moved) = self.plan_sending(&home, &held, &files, &sums, options).await?;
+            let (requests, moved) = self.plan_sending(&owner, &held, &files, &sums, options).await?;
             planned.requests.extend(requests);
             planned.moved.extend(moved);
         }
@@ -291,7 +291,7 @@ impl RegistrationClient {
     /// Reads files of one session; one result a file.
     pub(crate) async fn checksums_of(
         &self,
-        files: &[Outgoing],
+        files: &[FileToRegister],
         options: &RegisterFilesOptions,
     ) -> Vec<Result<Checksum, Error>> {
         let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
@@ -303,7 +303,7 @@ impl RegistrationClient {
     pub(crate) fn reading(&self, options: &RegisterFilesOptions) -> Reading {
         Reading {
             max_md5_size: options.max_md5_size,
-            turns: Arc::clone(self.turns()),
+            scheduler: Arc::clone(self.scheduler()),
             progress: Arc::clone(&options.progress),
             known: options.known.clone(),
             private: Arc::clone(&self.options().private),
@@ -311,12 +311,12 @@ impl RegistrationClient {
     }
 }
 
-fn not_there(home: &Home) -> Error {
-    match home {
-        Home::Session(session) => Error::Invalid(format!(
+fn not_there(owner: &Owner) -> Error {
+    match owner {
+        Owner::Session(session) => Error::Invalid(format!(
             "session {session} is not on Alyx; create it first, then register its files"
         )),
-        Home::Member { relation, .. } => Error::Invalid(format!("no {} on Alyx", relation.content_type)),
+        Owner::Object { relation, .. } => Error::Invalid(format!("no {} on Alyx", relation.content_type)),
     }
 }
 

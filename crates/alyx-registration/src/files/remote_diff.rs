@@ -1,30 +1,30 @@
-//! Standing: how a file on disk stands to what Alyx already holds of it. Pure.
+//! DatasetDiff: how a file on disk stands to what Alyx already holds of it. Pure.
 
 use std::collections::HashMap;
 
 use crate::files::register::RegisterFilesOptions;
-use crate::files::upload::Outgoing;
+use crate::files::upload::FileToRegister;
 use crate::hashing::checksum::Checksum;
 use alyx_client::{DatasetRecord, qc_number};
 
 /// How a file stands to what Alyx holds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Standing<'a> {
+pub(crate) enum DatasetDiff<'a> {
     /// Not there, or there with other content. It is posted.
-    Differs,
+    Changed,
     /// There with the same content, but posting it would change something that the caller asked for.
-    Incomplete(&'a DatasetRecord),
+    MetadataOnly(&'a DatasetRecord),
     /// All as it would be after posting it.
-    Same(&'a DatasetRecord),
+    UpToDate(&'a DatasetRecord),
 }
 
 /// The datasets that Alyx holds, by their path.
 #[derive(Debug, Default)]
-pub(crate) struct Holdings<'a> {
+pub(crate) struct RemoteDatasets<'a> {
     by_path: HashMap<String, Vec<&'a DatasetRecord>>,
 }
 
-impl<'a> Holdings<'a> {
+impl<'a> RemoteDatasets<'a> {
     pub(crate) fn of(records: &'a [DatasetRecord]) -> Self {
         let mut by_path: HashMap<String, Vec<&DatasetRecord>> = HashMap::new();
         for record in records {
@@ -39,26 +39,26 @@ impl<'a> Holdings<'a> {
     }
 
     /// How a file stands.
-    pub(crate) fn standing(
+    pub(crate) fn diff(
         &self,
-        file: &Outgoing,
+        file: &FileToRegister,
         sum: &Checksum,
         options: &RegisterFilesOptions,
-    ) -> Standing<'a> {
+    ) -> DatasetDiff<'a> {
         match self.at(file.dataset.as_str()) {
             [one] if same_content(one, sum) => {
                 if is_complete(one, file, options) {
-                    Standing::Same(one)
+                    DatasetDiff::UpToDate(one)
                 } else {
-                    Standing::Incomplete(one)
+                    DatasetDiff::MetadataOnly(one)
                 }
             }
-            _ => Standing::Differs,
+            _ => DatasetDiff::Changed,
         }
     }
 
     /// The record of a file of the same size of which Alyx knows the MD5 and we do not.
-    pub(crate) fn undecided(&self, file: &Outgoing, sum: &Checksum) -> bool {
+    pub(crate) fn undecided(&self, file: &FileToRegister, sum: &Checksum) -> bool {
         let [one] = self.at(file.dataset.as_str()) else { return false };
         sum.md5.is_none() && hash(one).is_some() && one.file_size == Some(sum.size)
     }
@@ -78,7 +78,7 @@ fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
 /// What the caller left open does not count: to post a file resets its QC outcome, and `default: true` would take
 /// the place of a newer revision, just because a flag was touched. `labs` is the one thing that cannot be told
 /// from a record: which repositories a lab has is not in it.
-fn is_complete(record: &DatasetRecord, file: &Outgoing, options: &RegisterFilesOptions) -> bool {
+fn is_complete(record: &DatasetRecord, file: &FileToRegister, options: &RegisterFilesOptions) -> bool {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let version = file.version.is_none() || text(&file.version) == text(&record.version);
     let user = options.created_by.is_none() || options.created_by == record.created_by;
@@ -122,9 +122,9 @@ mod tests {
         serde_json::from_value(record).unwrap()
     }
 
-    fn file(version: Option<&str>) -> Outgoing {
+    fn file(version: Option<&str>) -> FileToRegister {
         let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
-        Outgoing { index: 0, path: "/x".into(), dataset, version: version.map(str::to_owned) }
+        FileToRegister { index: 0, path: "/x".into(), dataset, version: version.map(str::to_owned) }
     }
 
     fn sum(size: u64, md5: Option<&str>) -> Checksum {
@@ -138,10 +138,10 @@ mod tests {
         options: &RegisterFilesOptions,
         version: Option<&str>,
     ) -> &'static str {
-        match Holdings::of(&[record]).standing(&file(version), sum, options) {
-            Standing::Differs => "differs",
-            Standing::Incomplete(_) => "incomplete",
-            Standing::Same(_) => "same",
+        match RemoteDatasets::of(&[record]).diff(&file(version), sum, options) {
+            DatasetDiff::Changed => "differs",
+            DatasetDiff::MetadataOnly(_) => "incomplete",
+            DatasetDiff::UpToDate(_) => "same",
         }
     }
 
@@ -166,8 +166,8 @@ mod tests {
     fn two_records_of_one_file_are_no_reason_to_skip_it() {
         let two = [record(json!({})), record(json!({}))];
         let standing =
-            Holdings::of(&two).standing(&file(None), &sum(3, Some("ab")), &RegisterFilesOptions::default());
-        assert!(matches!(standing, Standing::Differs));
+            RemoteDatasets::of(&two).diff(&file(None), &sum(3, Some("ab")), &RegisterFilesOptions::default());
+        assert!(matches!(standing, DatasetDiff::Changed));
     }
 
     #[test]
@@ -228,9 +228,9 @@ mod tests {
     #[test]
     fn a_file_without_md5_is_undecided_where_alyx_has_one() {
         let records = [record(json!({}))];
-        let holdings = Holdings::of(&records);
-        assert!(holdings.undecided(&file(None), &sum(3, None)));
-        assert!(!holdings.undecided(&file(None), &sum(4, None)));
-        assert!(!holdings.undecided(&file(None), &sum(3, Some("ab"))));
+        let remote = RemoteDatasets::of(&records);
+        assert!(remote.undecided(&file(None), &sum(3, None)));
+        assert!(!remote.undecided(&file(None), &sum(4, None)));
+        assert!(!remote.undecided(&file(None), &sum(3, Some("ab"))));
     }
 }

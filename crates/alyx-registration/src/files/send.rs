@@ -4,20 +4,20 @@ use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::bisect::Halving;
+use crate::files::bisect::BatchBisector;
 use crate::files::posting_order::{PostingOrder, has_other_revision, latest_last};
 use crate::files::protected::{Move, ProtectedPolicy, plan, planned_move, revise};
 use crate::files::register::RegisterFilesOptions;
-use crate::files::remote_diff::{Holdings, Standing};
-use crate::files::upload::{Home, Outgoing};
+use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
+use crate::files::upload::{FileToRegister, Owner};
 use crate::hashing::checksum::{Checksum, Reading, checksums};
-use crate::session::register::Ensured;
+use crate::session::register::SessionHandle;
 use alf::RevisionPlan;
 use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
 /// Of what the datasets on Alyx are looked up.
 #[derive(Debug, Clone)]
-pub(crate) enum Held {
+pub(crate) enum RemoteScope {
     /// Of nothing: the session was created just now.
     Nothing,
     /// Of a session, by its eid.
@@ -26,9 +26,9 @@ pub(crate) enum Held {
     Member(String),
 }
 
-impl Held {
-    pub(crate) fn of(ensured: &Ensured) -> Self {
-        if ensured.created { Self::Nothing } else { Self::Session(ensured.eid.clone()) }
+impl RemoteScope {
+    pub(crate) fn of(handle: &SessionHandle) -> Self {
+        if handle.created { Self::Nothing } else { Self::Session(handle.eid.clone()) }
     }
 }
 
@@ -36,7 +36,7 @@ impl Held {
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     /// The files as they lie now, in order.
-    pub(crate) files: Vec<Outgoing>,
+    pub(crate) files: Vec<FileToRegister>,
     /// Their checksums.
     pub(crate) sums: Vec<Checksum>,
     /// Their records; a gap for a refused file.
@@ -71,22 +71,22 @@ enum Verdict {
 }
 
 impl RegistrationClient {
-    /// Of what the datasets of a home are looked up; `None`: there is no such session on Alyx.
-    pub(crate) async fn held(&self, home: &Home) -> Result<Option<Held>, Error> {
-        match home {
-            Home::Session(session) => {
+    /// Of what the datasets of a owner are looked up; `None`: there is no such session on Alyx.
+    pub(crate) async fn held(&self, owner: &Owner) -> Result<Option<RemoteScope>, Error> {
+        match owner {
+            Owner::Session(session) => {
                 let found = self.find_session(session, session.lab()).await?;
-                Ok(found.map(|summary| Held::Session(summary.eid().to_owned())))
+                Ok(found.map(|summary| RemoteScope::Session(summary.eid().to_owned())))
             }
-            Home::Member { relation, .. } => Ok(Some(Held::Member(relation.object_id.clone()))),
+            Owner::Object { relation, .. } => Ok(Some(RemoteScope::Member(relation.object_id.clone()))),
         }
     }
 
-    async fn holdings(&self, held: &Held) -> Result<Vec<DatasetRecord>, Error> {
+    async fn remote(&self, held: &RemoteScope) -> Result<Vec<DatasetRecord>, Error> {
         Ok(match held {
-            Held::Nothing => Vec::new(),
-            Held::Session(eid) => self.alyx().datasets_of_session(eid).await?,
-            Held::Member(id) => self.alyx().datasets_of_object(id).await?,
+            RemoteScope::Nothing => Vec::new(),
+            RemoteScope::Session(eid) => self.alyx().datasets_of_session(eid).await?,
+            RemoteScope::Member(id) => self.alyx().datasets_of_object(id).await?,
         })
     }
 
@@ -97,35 +97,35 @@ impl RegistrationClient {
     /// [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`], and those of asking.
     pub(crate) async fn plan_sending(
         &self,
-        home: &Home,
-        held: &Held,
-        files: &[Outgoing],
+        owner: &Owner,
+        held: &RemoteScope,
+        files: &[FileToRegister],
         sums: &[Checksum],
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
-        let before = self.holdings(held).await?;
-        let holdings = Holdings::of(&before);
-        let is_new = |(_, (file, sum)): &(usize, (&Outgoing, &Checksum))| {
-            options.force || !matches!(holdings.standing(file, sum, options), Standing::Same(_))
+        let before = self.remote(held).await?;
+        let remote = RemoteDatasets::of(&before);
+        let is_new = |(_, (file, sum)): &(usize, (&FileToRegister, &Checksum))| {
+            options.force || !matches!(remote.diff(file, sum, options), DatasetDiff::UpToDate(_))
         };
         let to_post = files.iter().zip(sums).enumerate().filter(is_new).map(|(index, _)| index).collect();
         let order = PostingOrder::of(files, to_post, &before);
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let size = self.batch_size(|size| size.now());
         let (mut requests, mut moves) = (Vec::new(), Vec::new());
-        if !matches!(held, Held::Nothing) {
+        if !matches!(held, RemoteScope::Nothing) {
             let to_post = [order.superseded.as_slice(), &order.current].concat();
             let known = Sent { files: files.to_vec(), sums: sums.to_vec(), held: before, ..Sent::default() };
             for batch in to_post.chunks(size) {
-                moves.extend(self.plan_moves(home, batch, &known, options).await?);
+                moves.extend(self.plan_moves(owner, batch, &known, options).await?);
             }
         }
         for (indices, options) in [(order.superseded, &no_default), (order.current, options)] {
             for batch in indices.chunks(size) {
                 let kept = batch.iter().filter_map(|i| Some((files.get(*i)?.clone(), sums.get(*i)?.clone())));
-                let (files, sums): (Vec<Outgoing>, Vec<Checksum>) = kept.unzip();
-                requests.push(home.request(&files, &sums, options, username));
+                let (files, sums): (Vec<FileToRegister>, Vec<Checksum>) = kept.unzip();
+                requests.push(owner.request(&files, &sums, options, username));
             }
         }
         Ok((requests, moves))
@@ -134,13 +134,13 @@ impl RegistrationClient {
     /// The moves that a batch would lead to.
     async fn plan_moves(
         &self,
-        home: &Home,
+        owner: &Owner,
         batch: &[usize],
         known: &Sent,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<Move>, Error> {
-        let files: Vec<Outgoing> = batch.iter().filter_map(|i| known.files.get(*i)).cloned().collect();
-        let question = home.question(&files, self.alyx().username().await?);
+        let files: Vec<FileToRegister> = batch.iter().filter_map(|i| known.files.get(*i)).cloned().collect();
+        let question = owner.question(&files, self.alyx().username().await?);
         let details = self.alyx().check_protected(&question).await?;
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let (mut moves, mut refused) = (Vec::new(), Vec::new());
@@ -152,7 +152,7 @@ impl RegistrationClient {
                     refused
                         .push(ProtectedFile { file: file.dataset.as_str().to_owned(), ..protection.clone() });
                 }
-                Verdict::Move => moves.extend(planned_move(home.folder(), file, protection, today)?),
+                Verdict::Move => moves.extend(planned_move(owner.folder(), file, protection, today)?),
             }
         }
         match refused.is_empty() {
@@ -164,33 +164,35 @@ impl RegistrationClient {
     /// Sends files of one session, batch by batch, except those that Alyx holds already.
     pub(crate) async fn send_files(
         &self,
-        home: &Home,
-        held: &Held,
-        files: Vec<Outgoing>,
+        owner: &Owner,
+        held: &RemoteScope,
+        files: Vec<FileToRegister>,
         sums: Vec<Checksum>,
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
         let mut sent = Sent { records: vec![None; files.len()], files, sums, ..Sent::default() };
-        sent.held = self.holdings(held).await?;
+        sent.held = self.remote(held).await?;
         let mut to_post = Vec::new();
-        let holdings = Holdings::of(&sent.held);
+        let remote = RemoteDatasets::of(&sent.held);
         for (index, (file, sum)) in sent.files.iter().zip(&sent.sums).enumerate() {
-            match holdings.standing(file, sum, options) {
-                Standing::Same(record) if !options.force => {
+            match remote.diff(file, sum, options) {
+                DatasetDiff::UpToDate(record) if !options.force => {
                     put(&mut sent.records, index, record.as_registered());
                     sent.n_unchanged += 1;
                 }
-                Standing::Same(_) | Standing::Incomplete(_) | Standing::Differs => to_post.push(index),
+                DatasetDiff::UpToDate(_) | DatasetDiff::MetadataOnly(_) | DatasetDiff::Changed => {
+                    to_post.push(index)
+                }
             }
         }
         let order = PostingOrder::of(&sent.files, to_post, &sent.held);
         sent.superseded.clone_from(&order.superseded);
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
-        self.post_all(home, &order.superseded, &mut sent, &no_default).await?;
-        self.post_all(home, &order.current, &mut sent, options).await?;
+        self.post_all(owner, &order.superseded, &mut sent, &no_default).await?;
+        self.post_all(owner, &order.current, &mut sent, options).await?;
         let mut moved = std::mem::take(&mut sent.moved_last);
         latest_last(&sent.files, &mut moved);
-        self.post_all(home, &moved, &mut sent, options).await?;
+        self.post_all(owner, &moved, &mut sent, options).await?;
         let files = &sent.files;
         sent.moved.sort_by_key(|(_, to)| files.iter().position(|file| file.path == *to));
         Ok(sent)
@@ -199,14 +201,14 @@ impl RegistrationClient {
     /// Posts files in this order, batch by batch.
     async fn post_all(
         &self,
-        home: &Home,
+        owner: &Owner,
         mut rest: &[usize],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
     ) -> Result<(), Error> {
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(self.batch_size(|size| size.now()).min(rest.len()));
-            self.post_batch(home, batch, sent, options).await?;
+            self.post_batch(owner, batch, sent, options).await?;
             rest = later;
         }
         Ok(())
@@ -215,31 +217,31 @@ impl RegistrationClient {
     /// Posts one batch, as often as it takes to find the files that Alyx does not accept.
     async fn post_batch(
         &self,
-        home: &Home,
+        owner: &Owner,
         batch: &[usize],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
     ) -> Result<(), Error> {
-        let mut halving = Halving::new(batch);
-        while let Some((part, check)) = halving.next() {
-            match self.post(home, &part, sent, options, check).await {
-                Ok(()) => halving.accepted(&part),
+        let mut bisector = BatchBisector::new(batch);
+        while let Some((part, check)) = bisector.next() {
+            match self.post(owner, &part, sent, options, check).await {
+                Ok(()) => bisector.accepted(&part),
                 Err(Error::Alyx(alyx_client::Error::Protected { details, files })) => {
                     if !check || details.len() != part.len() {
                         return Err(alyx_client::Error::Protected { details, files }.into());
                     }
-                    let rest = self.around_protected(home, &part, &details, sent, options).await?;
-                    halving.past_protection(rest);
+                    let rest = self.around_protected(owner, &part, &details, sent, options).await?;
+                    bisector.past_protection(rest);
                 }
                 Err(Error::Alyx(alyx_client::Error::Refused { what, status, detail })) => {
-                    if !halving.refused(&part, check, &detail) {
+                    if !bisector.refused(&part, check, &detail) {
                         return Err(alyx_client::Error::Refused { what, status, detail }.into());
                     }
                 }
                 Err(other) => return Err(other),
             }
         }
-        for (index, reason) in halving.into_refused() {
+        for (index, reason) in bisector.into_refused() {
             if let Some(file) = sent.files.get(index) {
                 sent.not_accepted.push(format!("{}: {reason}", file.dataset.as_str()));
             }
@@ -250,7 +252,7 @@ impl RegistrationClient {
     /// Posts some of the files and puts down their records.
     async fn post(
         &self,
-        home: &Home,
+        owner: &Owner,
         batch: &[usize],
         sent: &mut Sent,
         options: &RegisterFilesOptions,
@@ -259,10 +261,10 @@ impl RegistrationClient {
         if batch.is_empty() {
             return Ok(());
         }
-        let files: Vec<Outgoing> = batch.iter().filter_map(|i| sent.files.get(*i)).cloned().collect();
+        let files: Vec<FileToRegister> = batch.iter().filter_map(|i| sent.files.get(*i)).cloned().collect();
         let sums: Vec<Checksum> = batch.iter().filter_map(|i| sent.sums.get(*i)).cloned().collect();
         let username = self.alyx().username().await?;
-        let request = home.request(&files, &sums, options, username);
+        let request = owner.request(&files, &sums, options, username);
         let request = RegisterFileRequest { check_protected, ..request };
         let answer = self.alyx().register_files(&request).await;
         match &answer {
@@ -283,7 +285,7 @@ impl RegistrationClient {
     /// where the next run finds them as new datasets.
     async fn around_protected(
         &self,
-        home: &Home,
+        owner: &Owner,
         batch: &[usize],
         details: &[ProtectedFile],
         sent: &mut Sent,
@@ -306,7 +308,7 @@ impl RegistrationClient {
                 Verdict::Move => {
                     let is_one_of_several =
                         sent.superseded.contains(&index) || has_other_revision(&sent.files, index);
-                    self.move_away(home, index, protection, sent, today).await?;
+                    self.move_away(owner, index, protection, sent, today).await?;
                     if is_one_of_several { &mut sent.moved_last } else { &mut to_post }.push(index);
                 }
             }
@@ -325,15 +327,16 @@ impl RegistrationClient {
         let (Some(file), Some(sum)) = (sent.files.get(index), sent.sums.get(index)) else {
             return Err(Error::Internal("a file went missing between two requests".into()));
         };
-        let holdings = Holdings::of(&sent.held);
+        let remote = RemoteDatasets::of(&sent.held);
         let mut sum = sum.clone();
-        if holdings.undecided(file, &sum) {
+        if remote.undecided(file, &sum) {
             // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
             let how = Reading { max_md5_size: None, ..self.reading(options) };
             let read = checksums(vec![file.path.clone()], &how).await;
             sum = read.into_iter().collect::<Result<Vec<_>, _>>()?.pop().unwrap_or(sum);
         }
-        if let Standing::Same(record) | Standing::Incomplete(record) = holdings.standing(file, &sum, options)
+        if let DatasetDiff::UpToDate(record) | DatasetDiff::MetadataOnly(record) =
+            remote.diff(file, &sum, options)
         {
             let own = file.dataset.revision().unwrap_or_default();
             let is_protected = protection.revisions.iter().any(|(name, protected)| *protected && name == own);
@@ -354,7 +357,7 @@ impl RegistrationClient {
     /// Moves one file into its revision folder.
     async fn move_away(
         &self,
-        home: &Home,
+        owner: &Owner,
         index: usize,
         protection: &ProtectedFile,
         sent: &mut Sent,
@@ -363,7 +366,7 @@ impl RegistrationClient {
         let (Some(file), Some(sum)) = (sent.files.get(index).cloned(), sent.sums.get(index).cloned()) else {
             return Err(Error::Internal("a file went missing between two requests".into()));
         };
-        let (folder, from, protection) = (home.folder().to_owned(), file.path.clone(), protection.clone());
+        let (folder, from, protection) = (owner.folder().to_owned(), file.path.clone(), protection.clone());
         let moving = tokio::task::spawn_blocking(move || revise(&folder, &file, &sum, &protection, today));
         let moved = moving.await.map_err(|e| Error::Internal(format!("moving a file: {e}")))??;
         if let Some((file, sum)) = moved {

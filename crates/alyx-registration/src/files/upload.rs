@@ -11,50 +11,50 @@ use alyx_client::{CheckProtectedRequest, RegisterFileRequest};
 
 /// A file on its way to Alyx.
 #[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
+pub(crate) struct FileToRegister {
     /// Its place in the caller's list.
     pub(crate) index: usize,
     /// Where it lies.
     pub(crate) path: PathBuf,
-    /// Where it lies inside its [`Home`].
+    /// Where it lies inside its [`Owner`].
     pub(crate) dataset: DatasetPath,
     pub(crate) version: Option<String>,
 }
 
 /// What files belong to on Alyx.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum Owner {
     Session(SessionPath),
     /// Not a session, such as a subject or a tag.
-    Member {
+    Object {
         relation: Relation,
         /// The folder to which the paths of the files are relative. No part of them.
         root: PathBuf,
     },
 }
 
-impl Home {
+impl Owner {
     /// The folder to which the paths of its files are relative.
     pub(crate) fn folder(&self) -> &Path {
         match self {
             Self::Session(session) => session.folder(),
-            Self::Member { root, .. } => root,
+            Self::Object { root, .. } => root,
         }
     }
 
     fn lab(&self) -> Option<&str> {
         match self {
             Self::Session(session) => session.lab(),
-            Self::Member { .. } => None,
+            Self::Object { .. } => None,
         }
     }
 
     /// `path` and `filenames` of a request. Outside a session, `path` is the folder that all files have in common.
-    fn named(&self, files: &[Outgoing]) -> (String, Vec<String>) {
+    fn named(&self, files: &[FileToRegister]) -> (String, Vec<String>) {
         let names = || files.iter().map(|f| f.dataset.as_str());
         match self {
             Self::Session(session) => (session.relative(), names().map(str::to_owned).collect()),
-            Self::Member { .. } => {
+            Self::Object { .. } => {
                 let common = common_folder(names());
                 let below = |name: &str| {
                     name.strip_prefix(&common).unwrap_or(name).trim_start_matches('/').to_owned()
@@ -68,21 +68,21 @@ impl Home {
     fn content_type(&self) -> Option<String> {
         match self {
             Self::Session(_) => None,
-            Self::Member { relation, .. } => Some(relation.content_type.clone()),
+            Self::Object { relation, .. } => Some(relation.content_type.clone()),
         }
     }
 
     fn object_id(&self) -> Option<String> {
         match self {
             Self::Session(_) => None,
-            Self::Member { relation, .. } => Some(relation.object_id.clone()),
+            Self::Object { relation, .. } => Some(relation.object_id.clone()),
         }
     }
 
     /// The request for one batch.
     pub(crate) fn request(
         &self,
-        files: &[Outgoing],
+        files: &[FileToRegister],
         sums: &[Checksum],
         options: &RegisterFilesOptions,
         username: &str,
@@ -108,7 +108,7 @@ impl Home {
     }
 
     /// The question whether files are protected.
-    pub(crate) fn question(&self, files: &[Outgoing], username: &str) -> CheckProtectedRequest {
+    pub(crate) fn question(&self, files: &[FileToRegister], username: &str) -> CheckProtectedRequest {
         let (path, filenames) = self.named(files);
         CheckProtectedRequest {
             created_by: username.to_owned(),
@@ -141,8 +141,8 @@ pub(crate) fn group(
     paths: &[PathBuf],
     types: &DatasetTypes,
     options: &RegisterFilesOptions,
-) -> (Vec<(Home, Vec<Outgoing>)>, Vec<LeftOut>) {
-    let mut groups: Vec<(Home, Vec<Outgoing>)> = Vec::new();
+) -> (Vec<(Owner, Vec<FileToRegister>)>, Vec<LeftOut>) {
+    let mut groups: Vec<(Owner, Vec<FileToRegister>)> = Vec::new();
     let mut places: HashMap<PathBuf, usize> = HashMap::new();
     let mut left_out = Vec::new();
     for (index, path) in paths.iter().enumerate() {
@@ -151,13 +151,13 @@ pub(crate) fn group(
             Some(relation) => of_member(path, types, relation),
         };
         match prepared {
-            Ok((home, dataset)) => {
+            Ok((owner, dataset)) => {
                 let version = options.versions.of(index);
-                let file = Outgoing { index, path: path.clone(), dataset, version };
-                let place = *places.entry(home.folder().to_owned()).or_insert(groups.len());
+                let file = FileToRegister { index, path: path.clone(), dataset, version };
+                let place = *places.entry(owner.folder().to_owned()).or_insert(groups.len());
                 match groups.get_mut(place) {
                     Some((_, files)) => files.push(file),
-                    None => groups.push((home, vec![file])),
+                    None => groups.push((owner, vec![file])),
                 }
             }
             Err(reason) => left_out.push(LeftOut { path: path.clone(), reason }),
@@ -172,17 +172,17 @@ fn of_one_type(path: &Path, types: &DatasetTypes) -> Result<(), Reason> {
     types.find(name).map_err(Reason::NoType).map(drop)
 }
 
-fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Home, DatasetPath), Reason> {
+fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Owner, DatasetPath), Reason> {
     let (session, relative) =
         SessionPath::containing(path).map_err(|e| Reason::NotInSession(e.to_string()))?;
     of_one_type(path, types)?;
     let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
-    Ok((Home::Session(session), dataset))
+    Ok((Owner::Session(session), dataset))
 }
 
 /// A file outside a session. As in ONE, its path counts from the first folder that is named like the relation
 /// (`Subject`), or else from the first whose name begins with it in any case (`Subjects`).
-fn of_member(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Home, DatasetPath), Reason> {
+fn of_member(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Owner, DatasetPath), Reason> {
     let parts: Vec<Component> = path.components().collect();
     let names = |part: &Component| match part {
         Component::Normal(name) => name.to_str().map(str::to_owned),
@@ -200,7 +200,7 @@ fn of_member(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(
     let root: PathBuf = parts.iter().take(first).collect();
     let relative: PathBuf = parts.iter().skip(first).collect();
     let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
-    Ok((Home::Member { relation: relation.clone(), root }, dataset))
+    Ok((Owner::Object { relation: relation.clone(), root }, dataset))
 }
 
 /// As Python's `str.capitalize`, of a name in small letters.
@@ -261,8 +261,8 @@ mod tests {
             ("/data/subjects/Subject/SP044/obj.attr.npy", "Subject/SP044", "obj.attr.npy"),
         ] {
             let (groups, _) = group(&[path.into()], &types(), &member());
-            let (home, files) = &groups[0];
-            let request = home.request(files, &[sum()], &member(), "me");
+            let (owner, files) = &groups[0];
+            let request = owner.request(files, &[sum()], &member(), "me");
             assert_eq!((request.path.as_str(), request.filenames[0].as_str()), (folder, name), "{path}");
             assert_eq!(
                 (request.content_type.as_deref(), request.object_id.as_deref()),
@@ -276,13 +276,13 @@ mod tests {
     fn files_of_a_member_share_the_folder_that_they_have_in_common() {
         let paths = ["/d/Subjects/a/x/obj.attr.npy", "/d/Subjects/a/y/z/obj.attr.npy"].map(PathBuf::from);
         let (groups, _) = group(&paths, &types(), &member());
-        let (home, files) = &groups[0];
-        let (folder, names) = home.named(files);
+        let (owner, files) = &groups[0];
+        let (folder, names) = owner.named(files);
         assert_eq!(
             (folder.as_str(), names),
             ("Subjects/a", vec!["x/obj.attr.npy".into(), "y/z/obj.attr.npy".into()])
         );
-        assert_eq!(home.folder(), Path::new("/d"));
+        assert_eq!(owner.folder(), Path::new("/d"));
     }
 
     #[test]

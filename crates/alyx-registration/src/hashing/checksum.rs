@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::files::discover::IS_PRIVATE;
-use crate::hashing::checksum_cache::KnownChecksums;
+use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::private_paths::PrivatePaths;
-use crate::hashing::read_scheduler::Turns;
+use crate::hashing::read_scheduler::ReadScheduler;
 
 /// How much is read between two looks at the stop sign, in bytes.
 const PIECE: usize = 1 << 20;
@@ -101,11 +101,11 @@ pub struct Reading {
     /// Files of this size in bytes or more get no MD5.
     pub max_md5_size: Option<u64>,
     /// How many slices are read at the same time, and whose is next.
-    pub turns: Arc<Turns>,
+    pub scheduler: Arc<ReadScheduler>,
     /// Updated meanwhile.
     pub progress: Arc<Progress>,
     /// Checksums of earlier runs.
-    pub known: Option<Arc<dyn KnownChecksums>>,
+    pub known: Option<Arc<dyn ChecksumCache>>,
     /// What is never opened as data.
     pub private: Arc<PrivatePaths>,
 }
@@ -178,7 +178,7 @@ fn go_on(mut open: Box<OpenFile>, how: &Reading, cancel: &CancellationToken) -> 
             Ok(n) => {
                 open.hasher.update(buffer.get(..n).unwrap_or_default());
                 how.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
-                how.turns.count_read(n as u64);
+                how.scheduler.count_read(n as u64);
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
@@ -259,7 +259,7 @@ async fn checksum(path: &Path, how: &Reading, cancel: &CancellationToken) -> Res
     for _ in 0..READINGS {
         let mut next = None;
         let (checksum, quiet) = loop {
-            let turn = how.turns.take(how.progress.bytes_done.load(Ordering::Relaxed)).await;
+            let turn = how.scheduler.take(how.progress.bytes_done.load(Ordering::Relaxed)).await;
             let (path, how, cancel) = (path.to_owned(), how.clone(), cancel.clone());
             let slice = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
@@ -297,7 +297,7 @@ pub async fn checksums(paths: Vec<PathBuf>, how: &Reading) -> Vec<Result<Checksu
     let cancel = &cancel;
     futures_util::stream::iter(paths)
         .map(|path| async move { checksum(&path, how, cancel).await })
-        .buffered(how.turns.count())
+        .buffered(how.scheduler.count())
         .collect()
         .await
 }
@@ -310,7 +310,7 @@ mod tests {
     fn how(limit: Option<u64>) -> Reading {
         Reading {
             max_md5_size: limit,
-            turns: Turns::new(1),
+            scheduler: ReadScheduler::new(1),
             progress: Arc::default(),
             known: None,
             private: Arc::default(),
@@ -375,7 +375,7 @@ mod tests {
         contents: std::sync::Mutex<Vec<&'static str>>,
     }
 
-    impl KnownChecksums for Meddler {
+    impl ChecksumCache for Meddler {
         fn find(&self, _: &FileStamp) -> Option<String> {
             let mut contents = self.contents.lock().unwrap();
             if let Some(content) = contents.pop() {
@@ -435,7 +435,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Memory(std::sync::Mutex<std::collections::HashMap<FileStamp, String>>);
 
-    impl KnownChecksums for Memory {
+    impl ChecksumCache for Memory {
         fn find(&self, stamp: &FileStamp) -> Option<String> {
             self.0.lock().unwrap().get(stamp).cloned()
         }
@@ -461,7 +461,7 @@ mod tests {
         std::fs::write(&path, "abd").unwrap();
         assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("4911e516e5aa21d327512e0c8b197616"));
         // Twice, of three times.
-        assert_eq!(how.turns.bytes_read(), 6);
+        assert_eq!(how.scheduler.bytes_read(), 6);
     }
 
     #[test]

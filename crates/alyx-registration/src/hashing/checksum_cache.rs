@@ -13,7 +13,7 @@ use crate::hashing::checksum::FileStamp;
 const LEFT_ALONE: Duration = Duration::from_secs(2);
 
 /// Remembers checksums from one run to the next.
-pub trait KnownChecksums: Debug + Send + Sync {
+pub trait ChecksumCache: Debug + Send + Sync {
     /// The MD5 of a file in this very state. Blocks.
     fn find(&self, stamp: &FileStamp) -> Option<String>;
     /// Remembers the MD5 of a file. Blocks.

@@ -1,4 +1,4 @@
-//! Creations of sessions: one at a time for each session, each to its end, and none too soon after one whose end is
+//! InFlightCreations of sessions: one at a time for each session, each to its end, and none too soon after one whose end is
 //! not known.
 //!
 //! Alyx has no uniqueness on sessions: whoever looks, finds nothing and posts, while another post of the same
@@ -39,23 +39,23 @@ pub(crate) type Pending = Option<Timestamp>;
 
 /// Whose turn it is, session by session.
 #[derive(Debug, Default)]
-pub(crate) struct Creations {
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Pending>>>>,
+pub(crate) struct InFlightCreations {
+    scheduler: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Pending>>>>,
     memory: OnceLock<Arc<dyn PendingCreations>>,
     under_way: TaskTracker,
 }
 
-impl Creations {
+impl InFlightCreations {
     /// Waits for the turn of a session.
     pub(crate) async fn turn(&self, path: &SessionPath) -> OwnedMutexGuard<Pending> {
         let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            if turns.len() >= MANY {
-                turns.retain(|_, turn| {
+            let mut scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+            if scheduler.len() >= MANY {
+                scheduler.retain(|_, turn| {
                     Arc::strong_count(turn) > 1 || turn.try_lock().map_or(true, |pending| pending.is_some())
                 });
             }
-            Arc::clone(turns.entry(path.to_string()).or_default())
+            Arc::clone(scheduler.entry(path.to_string()).or_default())
         };
         turn.lock_owned().await
     }

@@ -26,7 +26,7 @@ pub enum FilesToRegister {
 
 /// A session that is on Alyx.
 #[derive(Debug, Clone)]
-pub(crate) struct Ensured {
+pub(crate) struct SessionHandle {
     pub(crate) eid: String,
     pub(crate) created: bool,
     /// The record, where a request has brought it.
@@ -76,13 +76,13 @@ impl RegistrationClient {
     /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and changes what `details`
     /// say where it is there. `defaults` count only for a session that is created. `extra` names are checked along
     /// with those that the request mentions, so that all that is missing is told at once.
-    pub(crate) async fn ensure_session(
+    pub(crate) async fn get_or_create_session(
         &self,
         path: &SessionPath,
         details: &SessionDetails,
         defaults: &SessionDetails,
         extra: Vec<(Endpoint, String)>,
-    ) -> Result<Ensured, Error> {
+    ) -> Result<SessionHandle, Error> {
         let creation = self.creation_of(path, details, defaults).await?;
         let change = details.request(path, &self.options().zone)?;
         let lab = details.lab.as_deref().or(path.lab());
@@ -113,14 +113,14 @@ impl RegistrationClient {
                         self.doubt_names(e);
                     }
                 })?;
-                Ok(Ensured { eid: record.eid().to_owned(), created: true, record: Some(record) })
+                Ok(SessionHandle { eid: record.eid().to_owned(), created: true, record: Some(record) })
             }
             Some(summary) => {
                 let eid = summary.eid().to_owned();
                 self.creation_found(path, turn).await;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
-                Ok(Ensured { eid, created: false, record })
+                Ok(SessionHandle { eid, created: false, record })
             }
         }
     }
@@ -224,22 +224,23 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(SessionRecord, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
-        let ensured = self.ensure_session(&path, details, &SessionDetails::default(), Vec::new()).await?;
-        let record = match &ensured.record {
+        let handle =
+            self.get_or_create_session(&path, details, &SessionDetails::default(), Vec::new()).await?;
+        let record = match &handle.record {
             Some(record) => record.clone(),
-            None => self.alyx().session(&ensured.eid).await?,
+            None => self.alyx().session(&handle.eid).await?,
         };
         let registered = match files {
             FilesToRegister::None => None,
             FilesToRegister::All => {
                 let found = self.find_files(folder).await?;
                 let paths: Vec<PathBuf> = found.files.into_iter().map(|f| f.path).collect();
-                let mut registered = self.register_files_of(&paths, options, Some((&path, &ensured))).await?;
+                let mut registered = self.register_files_of(&paths, options, Some((&path, &handle))).await?;
                 registered.left_out.extend(found.left_out);
                 Some(registered)
             }
             FilesToRegister::These(paths) => {
-                Some(self.register_files_of(paths, options, Some((&path, &ensured))).await?)
+                Some(self.register_files_of(paths, options, Some((&path, &handle))).await?)
             }
         };
         Ok((record, registered))

@@ -69,7 +69,7 @@ pub(super) fn one(
     name: &str,
     method: &str,
 ) -> Result<Answer, Stop> {
-    if store.open_house && kind.endpoint == "labs" {
+    if store.auto_create && kind.endpoint == "labs" {
         store.plant_member(kind.endpoint, name, Value::Object(Map::new()))?;
     }
     let Some(mut record) = store.member(kind.endpoint, name)? else {

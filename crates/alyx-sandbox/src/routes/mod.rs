@@ -32,7 +32,7 @@ pub(super) struct Server {
 }
 
 /// An address.
-enum Place {
+enum Route {
     Login,
     Schema,
     Docs,
@@ -51,41 +51,41 @@ enum Place {
     Measurements(&'static measurements::Measured),
     Measurement(&'static measurements::Measured, String),
     /// A list that the sandbox knows of and never fills, so that searches find nothing rather than fail.
-    Nothing,
+    Empty,
 }
 
-impl Place {
-    fn find(path: &str) -> Option<Place> {
+impl Route {
+    fn find(path: &str) -> Option<Route> {
         let parts: Vec<String> = path.strip_prefix('/')?.split('/').map(|p| unquote(p, false)).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let uuid = |id: &str| is_uuid(id).then(|| id.to_owned());
         Some(match parts.as_slice() {
-            ["auth-token"] => Place::Login,
-            ["api", "schema"] => Place::Schema,
-            ["docs"] | ["docs", ""] => Place::Docs,
-            ["subjects"] => Place::Subjects,
-            ["subjects", name] if !name.is_empty() => Place::Subject((*name).into()),
-            ["sessions"] => Place::Sessions,
-            ["sessions", id] => Place::Session(uuid(id)?),
-            ["datasets"] => Place::Datasets,
-            ["datasets", id] => Place::Dataset(uuid(id)?),
-            ["files"] => Place::Files,
-            ["files", id] => Place::File(uuid(id)?),
-            ["register-file"] => Place::RegisterFile,
-            ["check-protected"] => Place::CheckProtected,
-            ["weighings"] => Place::Measurements(&measurements::WEIGHT),
-            ["weighings", id] => Place::Measurement(&measurements::WEIGHT, uuid(id)?),
-            ["water-administrations"] => Place::Measurements(&measurements::WATER),
-            ["water-administrations", id] => Place::Measurement(&measurements::WATER, uuid(id)?),
+            ["auth-token"] => Route::Login,
+            ["api", "schema"] => Route::Schema,
+            ["docs"] | ["docs", ""] => Route::Docs,
+            ["subjects"] => Route::Subjects,
+            ["subjects", name] if !name.is_empty() => Route::Subject((*name).into()),
+            ["sessions"] => Route::Sessions,
+            ["sessions", id] => Route::Session(uuid(id)?),
+            ["datasets"] => Route::Datasets,
+            ["datasets", id] => Route::Dataset(uuid(id)?),
+            ["files"] => Route::Files,
+            ["files", id] => Route::File(uuid(id)?),
+            ["register-file"] => Route::RegisterFile,
+            ["check-protected"] => Route::CheckProtected,
+            ["weighings"] => Route::Measurements(&measurements::WEIGHT),
+            ["weighings", id] => Route::Measurement(&measurements::WEIGHT, uuid(id)?),
+            ["water-administrations"] => Route::Measurements(&measurements::WATER),
+            ["water-administrations", id] => Route::Measurement(&measurements::WATER, uuid(id)?),
             ["insertions" | "notes" | "data-notices" | "downloads" | "surgeries" | "water-restriction"]
-            | ["water-restricted-subjects" | "fields-of-view" | "trajectories" | "tasks"] => Place::Nothing,
+            | ["water-restricted-subjects" | "fields-of-view" | "trajectories" | "tasks"] => Route::Empty,
             // A water type's own address answers the whole list.
-            ["water-type", name] if !name.is_empty() => Place::Members(kinds::kind("water-type")?),
-            [endpoint] => Place::Members(kinds::kind(endpoint)?),
+            ["water-type", name] if !name.is_empty() => Route::Members(kinds::kind("water-type")?),
+            [endpoint] => Route::Members(kinds::kind(endpoint)?),
             [endpoint, name] if !name.is_empty() => {
                 let kind = kinds::kind(endpoint)?;
                 kind.detail?;
-                Place::Member(kind, (*name).into())
+                Route::Member(kind, (*name).into())
             }
             _ => return None,
         })
@@ -93,25 +93,25 @@ impl Place {
 
     fn allow(&self) -> &'static str {
         match self {
-            Place::Login | Place::RegisterFile => "POST, OPTIONS",
-            Place::Schema | Place::Docs | Place::CheckProtected | Place::Nothing => READ,
-            Place::Members(kind) => kind.list,
-            Place::Member(kind, _) => kind.detail.unwrap_or(READ),
-            Place::Subjects | Place::Sessions | Place::Datasets | Place::Measurements(_) => LIST,
-            Place::Subject(_) | Place::Session(_) | Place::Dataset(_) | Place::File(_) => DETAIL,
-            Place::Measurement(measured, _) => measured.detail,
-            Place::Files => READ,
+            Route::Login | Route::RegisterFile => "POST, OPTIONS",
+            Route::Schema | Route::Docs | Route::CheckProtected | Route::Empty => READ,
+            Route::Members(kind) => kind.list,
+            Route::Member(kind, _) => kind.detail.unwrap_or(READ),
+            Route::Subjects | Route::Sessions | Route::Datasets | Route::Measurements(_) => LIST,
+            Route::Subject(_) | Route::Session(_) | Route::Dataset(_) | Route::File(_) => DETAIL,
+            Route::Measurement(measured, _) => measured.detail,
+            Route::Files => READ,
         }
     }
 
     fn is_public(&self) -> bool {
-        matches!(self, Place::Login | Place::Schema | Place::Docs)
+        matches!(self, Route::Login | Route::Schema | Route::Docs)
     }
 }
 
 /// Answers a request: address, then who asks, then how often, then the method, then the work.
 pub(super) fn answer(server: &mut Server, request: &Request, at: Instant) -> Answer {
-    let Some(place) = Place::find(&request.path) else { return Answer::nowhere() };
+    let Some(place) = Route::find(&request.path) else { return Answer::nowhere() };
     let throttle = &mut server.throttle;
     let outcome = server.store.work(|store| {
         let mut user = String::new();
@@ -138,29 +138,29 @@ pub(super) fn answer(server: &mut Server, request: &Request, at: Instant) -> Ans
     answer
 }
 
-fn go(store: &mut Store, request: &Request, place: &Place, method: &str, user: &str) -> Result<Answer, Stop> {
+fn go(store: &mut Store, request: &Request, place: &Route, method: &str, user: &str) -> Result<Answer, Stop> {
     match place {
-        Place::Login => login::log_in(store, request),
-        Place::Schema => Ok(openapi::schema(request)),
-        Place::Docs => Ok(Answer::html(
+        Route::Login => login::log_in(store, request),
+        Route::Schema => Ok(openapi::schema(request)),
+        Route::Docs => Ok(Answer::html(
             200,
             "<!doctype html>\n<p>See <a href=\"/api/schema\">the schema</a>.</p>\n".into(),
         )),
-        Place::Members(kind) => members::list(store, request, kind, method, user),
-        Place::Member(kind, name) => members::one(store, request, kind, name, method),
-        Place::Subjects => subjects::list(store, request, method, user),
-        Place::Subject(name) => subjects::one(store, request, name, method),
-        Place::Sessions => sessions::list(store, request, method, user),
-        Place::Session(id) => sessions::one(store, request, id, method),
-        Place::Datasets => datasets::list(store, request, method, user),
-        Place::Dataset(id) => datasets::one(store, request, id, method, user),
-        Place::Files => files::list(store, request),
-        Place::File(id) => files::one(store, request, id, method),
-        Place::RegisterFile => register_file::register(store, request, user),
-        Place::CheckProtected => protected::check(store, request, user),
-        Place::Measurements(measured) => measurements::list(store, request, measured, method, user),
-        Place::Measurement(measured, id) => measurements::one(store, request, measured, id, method, user),
-        Place::Nothing => page(request, 0, |_, _| Ok(Vec::new())),
+        Route::Members(kind) => members::list(store, request, kind, method, user),
+        Route::Member(kind, name) => members::one(store, request, kind, name, method),
+        Route::Subjects => subjects::list(store, request, method, user),
+        Route::Subject(name) => subjects::one(store, request, name, method),
+        Route::Sessions => sessions::list(store, request, method, user),
+        Route::Session(id) => sessions::one(store, request, id, method),
+        Route::Datasets => datasets::list(store, request, method, user),
+        Route::Dataset(id) => datasets::one(store, request, id, method, user),
+        Route::Files => files::list(store, request),
+        Route::File(id) => files::one(store, request, id, method),
+        Route::RegisterFile => register_file::register(store, request, user),
+        Route::CheckProtected => protected::check(store, request, user),
+        Route::Measurements(measured) => measurements::list(store, request, measured, method, user),
+        Route::Measurement(measured, id) => measurements::one(store, request, measured, id, method, user),
+        Route::Empty => page(request, 0, |_, _| Ok(Vec::new())),
     }
 }
 

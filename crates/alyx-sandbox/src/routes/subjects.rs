@@ -92,7 +92,7 @@ fn create(store: &mut Store, request: &Request, user: &str) -> Result<Answer, St
 }
 
 pub(super) fn one(store: &mut Store, request: &Request, name: &str, method: &str) -> Result<Answer, Stop> {
-    if store.open_house {
+    if store.auto_create {
         store.plant_guest(name)?;
     }
     let Some(id) = store.subject_id(name)? else { return Err(Answer::no_such("Subject").into()) };

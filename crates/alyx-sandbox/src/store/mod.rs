@@ -27,8 +27,8 @@ pub(super) struct Store {
     types: Option<Vec<TypePattern>>,
     /// The data formats' names and extensions, likewise.
     formats: Option<Vec<(String, String)>>,
-    /// See [`crate::SandboxOptions::open_house`].
-    pub open_house: bool,
+    /// See [`crate::SandboxOptions::auto_create`].
+    pub auto_create: bool,
 }
 
 impl Store {
@@ -50,7 +50,7 @@ impl Store {
         // Otherwise SQLite plans a kept statement anew for each new value that is bound to it.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
-        let mut store = Store { conn, types: None, formats: None, open_house: false };
+        let mut store = Store { conn, types: None, formats: None, auto_create: false };
         store.set_up(seed).map_err(SandboxError::Store)?;
         Ok(store)
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use crate::daemon::tree::layout::{Layout, Place};
-use crate::daemon::tree::scan::traversal::{Visit, Walk};
+use crate::daemon::tree::scan::traversal::{Traversal, Visit};
 
 /// So many dates are taken at a time: few enough that all end together.
 const DATES_AT_A_TIME: usize = 8;
@@ -13,7 +13,7 @@ const DATES_AT_A_TIME: usize = 8;
 /// A scan between [`Scanner::scan_to_dates`](super::Scanner::scan_to_dates) and
 /// [`Scanner::finish`](super::Scanner::finish).
 #[derive(Debug)]
-pub struct AtDates(pub(crate) Walk);
+pub struct AtDates(pub(crate) Traversal);
 
 impl AtDates {
     /// How many dates are to be looked through.
@@ -34,7 +34,7 @@ impl AtDates {
             dates.by_ref().take(DATES_AT_A_TIME).collect()
         };
         let look = |mut entering: E| {
-            let mut walk = Walk::default();
+            let mut walk = Traversal::default();
             loop {
                 walk.folders = take();
                 if walk.folders.is_empty() || walk.scan.stopped {
@@ -45,7 +45,7 @@ impl AtDates {
         };
         let mut entering = entering.into_iter();
         let own = entering.next();
-        let walks: Vec<Walk> = std::thread::scope(|scope| {
+        let walks: Vec<Traversal> = std::thread::scope(|scope| {
             let look = &look;
             // Where the system gives no thread, the others do its work.
             let threads: Vec<_> = entering

@@ -20,7 +20,7 @@ use crate::daemon::tree::misplaced::{Advice, advise};
 use crate::daemon::tree::root::FolderIdentity;
 pub use crate::daemon::tree::scan::at_dates::AtDates;
 pub use crate::daemon::tree::scan::traversal::Entering;
-use crate::daemon::tree::scan::traversal::{Visit, Walk};
+use crate::daemon::tree::scan::traversal::{Traversal, Visit};
 use crate::daemon::tree::too_deep::TooDeep;
 use alyx_registration::flag::{FlagError, FlagFile};
 
@@ -168,7 +168,7 @@ impl Scanner {
         entering: &mut Entering<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Scan {
-        let mut walk = Walk::default();
+        let mut walk = Traversal::default();
         self.begin(folder, &mut walk);
         self.go_on(&mut walk, entering, stop);
         walk.scan
@@ -177,7 +177,7 @@ impl Scanner {
     /// Scans the whole root down to the dates. Many can look through these; [`finish`](Self::finish) ends the scan.
     pub fn scan_to_dates(&mut self, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) -> AtDates {
         self.followed.clear();
-        let mut walk = Walk { dates: Some(Vec::new()), ..Walk::default() };
+        let mut walk = Traversal { dates: Some(Vec::new()), ..Traversal::default() };
         self.begin(&self.layout.root, &mut walk);
         walk.go_down(&self.layout, entering, stop);
         AtDates(walk)
@@ -198,7 +198,7 @@ impl Scanner {
     }
 
     /// Walks until nothing is left.
-    fn go_on(&mut self, walk: &mut Walk, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) {
+    fn go_on(&mut self, walk: &mut Traversal, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) {
         loop {
             walk.go_down(&self.layout, entering, stop);
             if walk.scan.stopped {
@@ -216,7 +216,7 @@ impl Scanner {
         }
     }
 
-    fn begin(&self, folder: &Path, walk: &mut Walk) {
+    fn begin(&self, folder: &Path, walk: &mut Traversal) {
         let Some(place) = self.layout.place(folder) else { return };
         let is_root = folder == self.layout.root;
         // The root itself may be a link: it was named by a person.
@@ -241,7 +241,7 @@ impl Scanner {
     }
 
     /// Follows a link to a folder, unless its sessions would get a second name.
-    fn follow(&mut self, link: PathBuf, place: Place, walk: &mut Walk) {
+    fn follow(&mut self, link: PathBuf, place: Place, walk: &mut Traversal) {
         let target = match fs::canonicalize(&link) {
             Ok(target) => target,
             // To itself, or to a link that leads back.

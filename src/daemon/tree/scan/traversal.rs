@@ -17,7 +17,7 @@ use alyx_registration::flag::FlagFile;
 pub type Entering<'a> = dyn FnMut(&Path, Place, u64) + 'a;
 
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub(crate) struct Traversal {
     pub scan: Scan,
     pub folders: Vec<Visit>,
     /// Folders that were reached through a link: looked into only when their identity has been checked.
@@ -38,7 +38,7 @@ pub(crate) struct Visit {
     pub through_link: bool,
 }
 
-impl Walk {
+impl Traversal {
     pub fn plan(&mut self, visit: Visit) {
         match &mut self.dates {
             _ if visit.through_link && visit.place != Place::NoSuchDate => self.through_links.push(visit),
