@@ -100,7 +100,7 @@ fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
     let status = Status { daemon: Some(daemon()), sessions: Vec::new(), ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     assert!(page.contains("All is well: no session waits.") && page.contains("class=\"well\""), "{page}");
-    assert!(page.contains("<section id=\"person\" hidden"), "{page}");
+    assert!(page.contains("<section id=\"attention\" hidden"), "{page}");
 }
 
 #[test]

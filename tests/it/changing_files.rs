@@ -1,0 +1,95 @@
+//! Files that change while their session is registered: it is left until they are quiet, and what Alyx holds in the
+//! end is what lies on disk.
+
+use crate::{common, program};
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use alyx_registration::Error;
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_sandbox::{Fault, FaultRule, Gate};
+use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
+use program::{Configuration, Program, program};
+
+/// Holds the next request to a path until the gate is opened.
+fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
+    let gate = Gate::default();
+    alyx.control().add_fault(FaultRule {
+        method: Some(method.into()),
+        path_prefix: path.into(),
+        times: 1,
+        fault: Fault::Hold(gate.clone()),
+    });
+    gate
+}
+
+/// Writes a file and gives it a time that no clock gives, so that no test depends on the clock's grain.
+fn write(session: &Session, content: &str, seconds: u64) {
+    session.file("alf/spikes.times.npy", content);
+    set_time(&session.folder.join("alf/spikes.times.npy"), seconds);
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+}
+
+#[tokio::test]
+async fn a_session_whose_files_are_not_quiet_yet_is_left_and_alyx_is_not_asked() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let flag = session.file("alf/spikes.times.npy", "abc").flag();
+    set_time(&flag, 7);
+    let client = alyx.client();
+    let options = FlaggedOptions { settle: Duration::from_secs(3600), ..with_files() };
+    let error = session.register(&client, &options).await.unwrap_err();
+    let Error::StillChanging { path, .. } = &error else { panic!("{error}") };
+    assert!(path.ends_with("alf/spikes.times.npy"), "{error}");
+    assert!(!alyx.control().requests().iter().any(|seen| seen.path == "/sessions"));
+    assert!(session.is_flagged());
+    write(&session, "abc", 7);
+    session.register(&client, &options).await.unwrap();
+}
+
+/// As many bytes as before: only the times tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_that_is_rewritten_before_the_flag_is_removed_is_registered_again() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    write(&session, "xyz", 7);
+    session.flag();
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let config = Configuration { roots: vec![rig.root()], url, user, password, more: String::new() }
+        .write(&rig.beside("etc"));
+    let gate = hold(&alyx, "GET", "/datasets");
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(config));
+    gate.reached().await;
+    write(&session, "abc", 8);
+    gate.open();
+    daemon.wait_for("registered session");
+    assert!(!session.is_flagged());
+    assert_eq!(alyx.datasets(&session).await[0].hash.as_deref(), Some(MD5_OF_ABC));
+    daemon.stop();
+}
+
+/// After its files were listed, and before they are read.
+#[tokio::test]
+async fn a_dataset_that_is_rewritten_while_the_session_is_looked_up_is_registered_as_it_is_then() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    write(&session, "abc", 7);
+    session.flag();
+    let (client, options) = (alyx.client(), with_files());
+    let gate = hold(&alyx, "GET", "/sessions");
+    let writing = async {
+        gate.reached().await;
+        write(&session, "a", 8);
+        gate.open();
+    };
+    let (registered, ()) = tokio::join!(session.register(&client, &options), writing);
+    registered.unwrap();
+    let dataset = &alyx.datasets(&session).await[0];
+    assert_eq!((dataset.hash.as_deref(), dataset.file_size), (Some(MD5_OF_A), Some(1)));
+    assert!(!session.is_flagged());
+}

@@ -1,0 +1,518 @@
+//! `check`: what is wrong is told with what to do, the exit code is the most fundamental problem's, and nothing is
+//! written.
+
+use crate::{common, program, tls, verbs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Alyx, Rig, snapshot};
+use program::{Configuration, Program, program};
+use serde_json::Value;
+use tls::Authority;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use verbs::{Said, at_home, run};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A rig with an Alyx, and its configuration as one text that a test changes.
+struct Setup {
+    rig: Rig,
+    alyx: Alyx,
+    config: PathBuf,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+        let config = Configuration {
+            roots: vec![rig.root()],
+            url: alyx.url.clone(),
+            user: alyx.user.clone(),
+            password: alyx.password.clone(),
+            more: String::new(),
+        }
+        .write(&rig.beside("etc"));
+        Self { rig, alyx, config }
+    }
+
+    fn change(&self, from: &str, to: &str) -> &Self {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        std::fs::write(&self.config, text.replacen(from, to, 1)).unwrap();
+        self
+    }
+
+    fn add(&self, more: &str) -> &Self {
+        self.change("data_roots:", &format!("{more}data_roots:"))
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = at_home(&self.rig, &["check"]);
+        // Nothing that a test on this computer asks for is far away.
+        command.arg("--config").arg(&self.config).args(words);
+        command
+    }
+
+    /// Runs it beside the servers of the test.
+    async fn check(&self, words: &[&str]) -> Said {
+        run_aside(self.command(words)).await
+    }
+}
+
+async fn run_aside(mut command: Command) -> Said {
+    tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+}
+
+impl Said {
+    /// The rows of one check.
+    #[track_caller]
+    fn rows(&self, check: &str) -> Vec<&str> {
+        let rows: Vec<&str> =
+            self.out.lines().filter(|line| line.get(9..22).map(str::trim) == Some(check)).collect();
+        assert!(!rows.is_empty(), "no row {check:?}: {self:?}");
+        rows
+    }
+
+    /// Checks that a row begins and ends like this.
+    #[track_caller]
+    fn has(&self, state: &str, check: &str, text: &str) -> &Self {
+        let rows = self.rows(check);
+        let right = rows.iter().any(|row| row.starts_with(&format!("{state} ")) && row.contains(text));
+        assert!(right, "no {state} with {text:?} in {rows:#?}");
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_is_well_every_check_says_so_on_one_line() {
+    let setup = Setup::new().await;
+    setup.rig.session("cortexlab", "KS014").flag();
+    setup.add("session:\n  users: [test_user]\n  lab: cortexlab\ndatasets:\n  repository: cortexlab_local\n");
+    let said = setup.check(&[]).await.ends(0);
+    said.has("ok", "configuration", "config.yaml")
+        .has("ok", "credentials", "the password in ")
+        .has("ok", "server", &setup.alyx.url)
+        .has("ok", "clock", "as the server's")
+        .has("ok", "login", "test_user")
+        .has("ok", "Alyx", "with all that is needed")
+        .has("ok", "users", "test_user")
+        .has("ok", "lab", "cortexlab")
+        .has("ok", "repository", "cortexlab_local")
+        .has("ok", "data root", "1 session, 1 flag")
+        .has("ok", "watching", "by events")
+        .has("ok", "watches", "6 folders")
+        .has("ok", "state folder", "will be made")
+        .has("ok", "ledger", "none yet")
+        .has("ok", "daemon", "not running");
+    assert!(said.out.trim_end().ends_with("no problem, 1 warning") || !running_as_root(), "{said:?}");
+    if running_as_root() {
+        // The very configuration that was typed.
+        said.has("warning", "user", &format!("alyx-registrar check --config {}", setup.config.display()));
+    }
+    assert!(!said.out.contains('\u{1b}') && said.err.is_empty(), "{said:?}");
+    let words = ["ok      ", "warning ", "problem ", "skipped ", "no probl"];
+    assert!(said.out.lines().all(|line| words.iter().any(|word| line.starts_with(word))), "{said:?}");
+}
+
+fn running_as_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_programs_there_is_one_object() {
+    let setup = Setup::new().await;
+    setup.add("session:\n  projects: [nobody's]\n");
+    let json = setup.check(&["--json"]).await.ends(1).json();
+    assert_eq!((&json["outcome"], &json["problems"]), (&Value::from("problem"), &Value::from(1)));
+    let rows = json["checks"].as_array().unwrap();
+    let projects = rows.iter().find(|row| row["check"] == "projects").unwrap();
+    assert_eq!(projects["state"], "problem");
+    assert!(projects["found"].as_str().unwrap().contains("nobody's"), "{projects}");
+    assert!(projects["what_to_do"].as_str().unwrap().contains("created on Alyx"), "{projects}");
+    assert!(rows.iter().any(|row| row["state"] == "ok" && row["what_to_do"].is_null()), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_the_words_have_colours_unless_they_are_unwanted() {
+    let setup = Setup::new().await;
+    if Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("left out: there is no command named script here");
+    }
+    let inner = setup.command(&["--offline"]);
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|w| w.to_str().unwrap());
+    let line = words.collect::<Vec<_>>().join(" ");
+    let on_terminal = |plain: &str| {
+        let mut terminal = Command::new("script");
+        terminal
+            .args(["-qec", &line, "/dev/null"])
+            .env("NO_COLOR", plain)
+            .env_remove("ALYX_REGISTRAR_CONFIG");
+        run(&mut terminal)
+    };
+    assert!(on_terminal("").out.contains("\u{1b}[32mok\u{1b}[0m"), "no colours");
+    assert!(!on_terminal("1").out.contains('\u{1b}'), "colours that nobody wants");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_wrong_is_told_at_once_with_what_to_do() {
+    let setup = Setup::new().await;
+    let root = setup.rig.root();
+    let missing = setup.rig.beside("not-mounted");
+    setup
+        .change("data_roots:\n", &format!("data_roots:\n  - {}\n", missing.display()))
+        .add("session:\n  users: [test_user, nobody]\n  lab: elsewhere\n  procedures: [Juggling]\n  location: moon\n");
+    std::fs::create_dir_all(root.join("KS014")).unwrap();
+    std::fs::write(root.join("KS014/create_me.flag"), "").unwrap();
+    let password = setup.config.with_file_name("password");
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o644)).unwrap();
+    setup
+        .check(&[])
+        .await
+        .ends(1)
+        .has("warning", "credentials", "chmod 600")
+        .has("problem", "users", "\"nobody\" (session.users); have it created on Alyx")
+        .has("problem", "lab", "\"elsewhere\" (session.lab)")
+        .has("problem", "procedures", "\"Juggling\" (session.procedures)")
+        .has("problem", "location", "\"moon\" (session.location)")
+        .has("problem", "data root", "is missing: waiting for it; mount the disk")
+        .has("ok", "data root", "no session, no flag")
+        .has("warning", "data root", "move it into the folder of its session")
+        .has("skipped", "watches", "not all folders were counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_says_what_kind_of_problem_it_is() {
+    let setup = Setup::new().await;
+    let whole = std::fs::read_to_string(&setup.config).unwrap();
+    let again = || std::fs::write(&setup.config, &whole).unwrap();
+    let before_start = |said: Said| said.ends(0);
+
+    // The server is away: that alone is 69, and with something else the something else counts.
+    setup.change(&setup.alyx.url, "http://127.0.0.1:9");
+    let said = setup.check(&[]).await.ends(69);
+    said.has("problem", "server", "no answer").has("skipped", "login", "the server is not there");
+    setup.check(&["--offline"]).await.ends(0).has("skipped", "server", "not asked");
+    before_start(setup.check(&["--before-start"]).await).has("ok", "data root", "is there");
+    setup.change("data_roots:\n", "data_roots:\n  - /nowhere/at/all\n");
+    setup.check(&[]).await.ends(1);
+    before_start(setup.check(&["--before-start"]).await).has("problem", "data root", "is missing");
+
+    again();
+    setup.change("state\n", "password/state\n");
+    setup.check(&[]).await.ends(74).has("problem", "state folder", "set state_dir");
+    before_start(setup.check(&["--before-start"]).await);
+
+    again();
+    std::fs::write(setup.config.with_file_name("password"), "mistyped").unwrap();
+    let said = setup.check(&[]).await.ends(77);
+    said.has("problem", "login", "refuses the login of test_user").has(
+        "skipped",
+        "names",
+        "nobody is logged in",
+    );
+    assert!(!said.out.contains("mistyped"), "{said:?}");
+    std::fs::remove_file(setup.config.with_file_name("password")).unwrap();
+    let said = setup.check(&[]).await.ends(77);
+    said.has("problem", "credentials", "does not exist").has("ok", "server", "answers");
+    said.has("skipped", "login", "there is nothing to log in with");
+    before_start(setup.check(&["--before-start"]).await);
+
+    again();
+    setup.add("wrokers: 2\nhash_threads: none\n");
+    let said = setup.check(&[]).await.ends(78);
+    said.has("problem", "configuration", "did you mean workers?");
+    assert_eq!(said.rows("configuration").len(), 2, "{said:?}");
+    before_start(setup.check(&["--before-start"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_only_the_service_has_is_no_problem() {
+    let setup = Setup::new().await;
+    let password = setup.config.with_file_name("password");
+    setup.change(password.to_str().unwrap(), "alyx-password");
+    let said = setup.check(&[]).await.ends(0);
+    said.has("warning", "credentials", "systemd-run").has("skipped", "login", "nothing to log in with");
+    // As systemd starts it.
+    let folder = setup.rig.beside("credentials");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(&password, folder.join("alyx-password")).unwrap();
+    let mut command = setup.command(&[]);
+    command.env("CREDENTIALS_DIRECTORY", &folder);
+    run_aside(command).await.ends(0).has("ok", "login", "test_user");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_and_the_alerts_are_looked_at_where_they_are_configured() {
+    let setup = Setup::new().await;
+    let said = setup.check(&[]).await.ends(0);
+    assert!(!said.out.contains("alerts") && !said.out.contains("page"), "{said:?}");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let hook = setup.rig.beside("etc/webhook");
+    setup.add(&format!(
+        "http:\n  listen: {}\nalerts:\n  webhook_file: {}\n",
+        taken.local_addr().unwrap(),
+        hook.display()
+    ));
+    let said = setup.check(&[]).await.ends(0);
+    said.has("warning", "alerts", "does not exist").has("warning", "page", "cannot be listened on");
+    drop(taken);
+    std::fs::write(&hook, "https://hooks.example.org/services/hush").unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = setup.check(&[]).await.ends(0);
+    said.has("ok", "alerts", "can be read").has("ok", "page", "when the daemon runs");
+    assert!(!said.out.contains("hush"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_problem() {
+    let setup = Setup::new().await;
+    let authority = Authority::new();
+    let file = authority.write(setup.rig.beside("authority.pem"));
+    setup.change("alyx:\n", &format!("alyx:\n  ca_file: {}\n", file.display()));
+    let plain = setup.alyx.url.clone();
+    let mut at = plain.clone();
+    for (days, state) in [(5, "warning"), (60, "ok")] {
+        let server = authority.good_for(&plain, DAY * days).await;
+        setup.change(&at, &server.url);
+        at = server.url.clone();
+        // A minute has passed since.
+        let left = format!("good for {} d 23 h more", days - 1);
+        setup.check(&[]).await.ends(0).has(state, "certificate", &left).has("ok", "login", "test_user");
+    }
+    let server = authority.expired(&plain).await;
+    setup.change(&at, &server.url);
+    setup.check(&[]).await.ends(69).has("problem", "server", "expired");
+}
+
+/// A server that gives one answer to everything.
+async fn answering(answer: impl Fn() -> String + Send + 'static) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.unwrap_or(0) > 2 {
+                line.clear();
+            }
+            let _ = stream.write_all(answer().as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_is_a_warning() {
+    let setup = Setup::new().await;
+    // Something that refuses as Alyx does, an hour ago.
+    let url = answering(|| {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+        let date = then.strftime("%a, %d %b %Y %H:%M:%S GMT");
+        let body = r#"{"detail": "Method \"GET\" not allowed."}"#;
+        format!(
+            "HTTP/1.1 405 Method Not Allowed\r\ndate: {date}\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    })
+    .await;
+    setup.change(&setup.alyx.url, &url);
+    setup.check(&[]).await.has(
+        "warning",
+        "clock",
+        "this computer's is 59 min ahead of the server's; let it set itself",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_and_is_no_alyx_is_told() {
+    let setup = Setup::new().await;
+    let url = answering(|| {
+        let page = "<html>Sign in to the network</html>";
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length";
+        format!("{head}: {}\r\n\r\n{page}", page.len())
+    })
+    .await;
+    setup.change(&setup.alyx.url, &url);
+    let said = setup.check(&[]).await.ends(69);
+    said.has("problem", "server", "Sign in to the network").has("problem", "server", "alyx.url");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_trouble_is_told_with_what_to_do() {
+    let setup = Setup::new().await;
+    let mut before = setup.alyx.url.clone();
+    let cases = [
+        ("HTTP/1.1 500 Internal Server Error", "tell the Alyx administrator"),
+        ("HTTP/1.1 503 Service Unavailable", "tell the Alyx administrator"),
+        ("SSH-2.0-OpenSSH_9.2", "check the network, alyx.url and the server"),
+    ];
+    for (head, step) in cases {
+        let url =
+            answering(move || format!("{head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")).await;
+        setup.change(&before, &url);
+        setup.check(&[]).await.ends(69).has("problem", "server", step);
+        before = url;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_the_daemon_all_is_well_and_another_daemon_on_the_same_data_is_a_problem() {
+    let setup = Setup::new().await;
+    let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));
+    daemon.wait_for("data root scanned");
+    setup.check(&[]).await.ends(0).has("ok", "daemon", "running for").has("ok", "ledger", "B");
+    // The same data, another state folder.
+    setup.change("/state\n", "/other-state\n");
+    setup.check(&[]).await.ends(74).has("problem", "daemon", "another alyx-registrar is at work on");
+    daemon.stop();
+}
+
+/// Everything that the program could reach and change: the rig, its home, and the place for temporary files.
+fn world(setup: &Setup) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
+    snapshot(setup.rig.beside("").as_path())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_neither_on_disk_nor_on_alyx() {
+    let setup = Setup::new().await;
+    let session = setup.rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    std::fs::create_dir_all(setup.rig.beside("home")).unwrap();
+    std::fs::create_dir_all(setup.rig.beside("tmp")).unwrap();
+    let check = |words: &[&str]| {
+        let mut command = setup.command(words);
+        command.env("TMPDIR", setup.rig.beside("tmp"));
+        run_aside(command)
+    };
+    let everything: [&[&str]; 4] =
+        [&[], &["--offline"], &["--before-start"], &["--json", "--log-level", "trace"]];
+
+    // A new rig.
+    let before = world(&setup);
+    for words in everything {
+        check(words).await.ends(0);
+    }
+    assert_eq!(world(&setup), before);
+    assert!(setup.alyx.sessions(&session).await.is_empty() && session.is_flagged());
+
+    // A rig that has run: with a state folder, a token in it, and a ledger, closed and left open by a killed daemon.
+    let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));
+    daemon.wait_for("registered");
+    daemon.stop();
+    let state = setup.config.with_file_name("state");
+    assert!(state.join("ledger.sqlite").exists() && !state.join("ledger.sqlite-wal").exists());
+    let before = world(&setup);
+    for words in everything {
+        check(words).await.ends(0).out.contains("ledger").then_some(()).expect("no row for the ledger");
+    }
+    assert_eq!(world(&setup), before);
+
+    let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));
+    daemon.wait_for("data root scanned");
+    daemon.signal("KILL");
+    daemon.wait();
+    assert!(state.join("ledger.sqlite-wal").exists());
+    let before = world(&setup);
+    for words in everything {
+        check(words).await.ends(0);
+    }
+    assert_eq!(world(&setup), before);
+}
+
+/// The program, run by somebody who is not root: whoever runs the tests, or nobody.
+fn by_somebody(setup: &Setup) -> Option<Command> {
+    let mut inner = setup.command(&[]);
+    if !running_as_root() {
+        return Some(inner);
+    }
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    };
+    let place = setup.rig.beside("");
+    open(&place);
+    open(setup.config.parent().unwrap());
+    std::os::unix::fs::chown(setup.config.with_file_name("password"), Some(65534), None).unwrap();
+    let copy = setup.rig.beside("program");
+    std::fs::copy(inner.get_program(), &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(copy);
+    command.args(inner.get_args());
+    inner = program();
+    for (name, _) in inner.get_envs() {
+        command.env_remove(name);
+    }
+    if Command::new("setpriv").arg("--version").output().is_err() {
+        eprintln!("left out: there is no command named setpriv here");
+        return None;
+    }
+    Some(command)
+}
+
+/// The same command once more.
+fn same(command: &Command) -> Command {
+    let mut same = Command::new(command.get_program());
+    same.args(command.get_args());
+    for (name, _) in command.get_envs() {
+        same.env_remove(name);
+    }
+    same
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_user_may_not_do_is_a_problem_where_it_matters() {
+    let setup = Setup::new().await;
+    let (shut, other) = (setup.rig.session("cortexlab", "KS014"), setup.rig.session("cortexlab", "KS014"));
+    for session in [&shut, &other] {
+        std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let Some(command) = by_somebody(&setup) else { return };
+    run_aside(same(&command)).await.ends(0).has("ok", "data root", "2 sessions, no flag");
+
+    std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let said = run_aside(same(&command)).await.ends(0);
+    said.has("warning", "data root", "in 1 of them").has("warning", "data root", "Permission denied");
+
+    std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    shut.flag();
+    std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let said = run_aside(same(&command)).await.ends(1);
+    said.has("problem", "data root", shut.folder.to_str().unwrap()).has(
+        "problem",
+        "data root",
+        "let this user write",
+    );
+    std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_may_not_be_listed_is_a_problem_because_its_flags_would_never_be_seen() {
+    let setup = Setup::new().await;
+    let session = setup.rig.session("cortexlab", "KS014");
+    session.flag();
+    std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let Some(command) = by_somebody(&setup) else { return };
+    let mut before_start = same(&command);
+    before_start.arg("--before-start");
+    let shut = |folder: &Path, mode| {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (root, lab) = (setup.rig.root(), setup.rig.root().join("cortexlab"));
+    shut(&lab, 0o000);
+    let said = run_aside(same(&command)).await.ends(1);
+    said.has("problem", "data root", "flags in it are not seen").has("problem", "data root", "chmod g+rx");
+    shut(&lab, 0o755);
+    shut(&root, 0o000);
+    let said = run_aside(same(&command)).await.ends(1);
+    let glance = run_aside(same(&before_start)).await.ends(0);
+    shut(&root, 0o755);
+    for said in [&said, &glance] {
+        said.has("problem", "data root", "cannot list");
+        assert_eq!(said.rows("data root").len(), 1, "{said:?}");
+    }
+    run_aside(command).await.ends(0).has("ok", "data root", "1 session, 1 flag");
+}

@@ -1,0 +1,192 @@
+//! The built program, run as a child: its log is read line by line, and a test waits for a line.
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::common::secrets;
+
+/// A running program. Dropping it kills it.
+pub struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    /// Everything that it said so far and that a test has waited through.
+    pub said: Vec<String>,
+}
+
+/// The program as it was built for this test.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alyx-registrar"));
+    for name in [
+        "ALYX_REGISTRAR_CONFIG",
+        "RUST_LOG",
+        "ALYX_TOKEN",
+        "ALYX_PASSWORD",
+        "STATE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        // A proxy of whoever runs the tests has no way to their servers.
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end. Every program of a test is run by this or by [`Program::start`], which search what it
+/// says for secrets.
+pub fn output(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let who = format!("{:?} {:?}", command.get_program(), command.get_args());
+    secrets::none_in(&output.stdout, &who);
+    secrets::none_in(&output.stderr, &who);
+    output
+}
+
+impl Program {
+    /// Starts a command and reads what it says on both outputs.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let also = sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = also.send(line);
+            }
+        });
+        std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// Waits until it says a line that contains a text, and returns that line.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let end = Instant::now() + crate::common::AT_MOST;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.hear(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("it never said {text:?}, but:\n{}", self.said.join("\n"));
+    }
+
+    fn hear(&mut self, line: String) {
+        // The sandbox says with which password one logs in to it: it guards nothing.
+        if !line.contains("An Alyx for trying things out") {
+            secrets::none_in(&line, "a program");
+        }
+        self.said.push(line);
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is still running.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for its end, with the last of what it said.
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + crate::common::AT_MOST;
+        loop {
+            match self.lines.recv_timeout(Duration::from_millis(20)) {
+                Ok(line) => self.hear(line),
+                Err(_) => {
+                    if let Some(status) = self.child.try_wait().unwrap() {
+                        // Whoever reads its words may be behind; they end when it has ended.
+                        while let Ok(line) =
+                            self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+                        {
+                            self.hear(line);
+                        }
+                        return status;
+                    }
+                    assert!(Instant::now() < end, "it does not end; it said:\n{}", self.said.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// Stops it as systemd does, and expects that it went well.
+    pub fn stop(mut self) -> Vec<String> {
+        self.signal("TERM");
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.said.join("\n"));
+        std::mem::take(&mut self.said)
+    }
+
+    /// What it said so far in one text.
+    pub fn text(&self) -> String {
+        self.said.join("\n")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What it said after the last wait.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(20)) {
+            self.hear(line);
+        }
+    }
+}
+
+/// A configuration for the tests: quick to settle and to try again.
+pub struct Configuration {
+    pub roots: Vec<PathBuf>,
+    pub url: String,
+    pub user: String,
+    pub password: String,
+    /// More YAML, with whole sections.
+    pub more: String,
+}
+
+impl Configuration {
+    /// Writes configuration and password into a folder, and returns the configuration's path.
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::create_dir_all(folder).unwrap();
+        let password = folder.join("password");
+        std::fs::write(&password, &self.password).unwrap();
+        std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let roots: Vec<String> = self.roots.iter().map(|root| format!("  - {}\n", root.display())).collect();
+        let sections = if self.more.contains("watch:") { "" } else { "watch:\n  settle: 50 ms\n" };
+        let retry =
+            if self.more.contains("retry:") { "" } else { "retry:\n  initial: 50 ms\n  max: 200 ms\n" };
+        let text = format!(
+            "data_roots:\n{}alyx:\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n{sections}{retry}{}",
+            roots.concat(),
+            self.url,
+            self.user,
+            password.display(),
+            folder.join("state").display(),
+            self.more,
+        );
+        let path = folder.join("config.yaml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}

@@ -1,0 +1,225 @@
+//! `init`: what it writes can be used at once, what is there stays, and a bad answer is refused with the reason.
+
+use crate::{common, terminal, verbs};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use alyx_registrar::config::{Config, CredentialSource, Environment, Overrides};
+use common::{Alyx, Rig};
+use serde_json::json;
+use terminal::Terminal;
+use verbs::{Said, at_home, run, word};
+
+/// Where `init` writes in these tests.
+fn target(rig: &Rig) -> PathBuf {
+    rig.beside("etc/config.yaml")
+}
+
+fn command(rig: &Rig, words: &[&str]) -> Command {
+    let mut command = at_home(rig, &["init", "--config"]);
+    command.arg(target(rig)).args(words).env_remove("SUDO_USER").stdin(Stdio::null());
+    command
+}
+
+fn init(rig: &Rig, words: &[&str]) -> Said {
+    run(&mut command(rig, words))
+}
+
+/// Hands over a password as a script does.
+fn init_with_password(rig: &Rig, words: &[&str], password: &str) -> Said {
+    let mut command = command(rig, words);
+    command.arg("--password-stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    common::secrets::none_in([&output.stdout[..], &output.stderr].concat(), "init");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+/// The settings that ONE keeps, with a password.
+fn one_settings(rig: &Rig, alyx: &Alyx) -> PathBuf {
+    let folder = rig.beside("home/.one");
+    std::fs::create_dir_all(&folder).unwrap();
+    let key = alyx_client::one_key(&alyx.url);
+    let caches = json!({"CLIENT_MAP": {&key: "/data"}, "DEFAULT": key});
+    let settings = json!({"ALYX_URL": alyx.url, "ALYX_LOGIN": alyx.user, "ALYX_PWD": alyx.password});
+    std::fs::write(folder.join(".caches"), caches.to_string()).unwrap();
+    std::fs::write(folder.join(format!(".{key}")), settings.to_string()).unwrap();
+    folder
+}
+
+async fn check(rig: &Rig) -> Said {
+    let mut command = at_home(rig, &["check", "--config", word(&target(rig))]);
+    command.env("STATE_DIRECTORY", rig.beside("state"));
+    tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_writes_can_be_used_at_once() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let root = rig.root();
+    let words = ["--yes", "--data-root", word(&root), "--url", &alyx.url, "--user", &alyx.user];
+    let more = ["--lab", "cortexlab", "--repository", "cortexlab_local", "--service-user", "nobody"];
+    let said = init_with_password(&rig, &[&words[..], &more].concat(), &alyx.password).ends(0);
+    let (config, password) = (target(&rig), target(&rig).with_file_name("password"));
+    for told in [
+        &format!("Written: {}", config.display()),
+        &format!("Written: {}", password.display()),
+        "check --config",
+    ] {
+        assert!(said.out.contains(told), "{told:?} is not in {said:?}");
+    }
+    assert_eq!((mode(&config), mode(&password)), (0o644, 0o600));
+    let me = rustix::process::geteuid();
+    let owner = std::fs::metadata(&password).unwrap().uid();
+    // Only root can give a file away; then it is the service's.
+    assert_eq!(owner == me.as_raw(), !me.is_root(), "the password is of user {owner}");
+    assert_eq!(std::fs::read_to_string(&password).unwrap(), alyx.password);
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(!text.contains(&alyx.password) && text.contains("# How flags are found."), "{text}");
+    let said = check(&rig).await.ends(0);
+    assert!(said.out.contains("cortexlab_local"), "{said:?}");
+}
+
+#[test]
+fn what_is_there_stays_unless_it_is_to_be_replaced() {
+    let rig = Rig::new();
+    let words = ["--yes", "--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig"];
+    std::fs::create_dir_all(target(&rig).parent().unwrap()).unwrap();
+    std::fs::write(target(&rig), "# mine\n").unwrap();
+    init(&rig, &words).ends(74).complains("--force");
+    assert_eq!(std::fs::read_to_string(target(&rig)).unwrap(), "# mine\n");
+    init(&rig, &[&words[..], &["--force"]].concat()).ends(0);
+    assert!(Config::load(&target(&rig)).is_ok());
+    // Where its state belongs, the unit says that runs it.
+    let unit = Environment { state_directory: Some("/var/lib/of-the-unit".into()), ..Environment::default() };
+    let config = Config::load_with(&target(&rig), &Overrides::default(), &unit).unwrap();
+    assert_eq!(config.state_dir, Path::new("/var/lib/of-the-unit"));
+
+    // A password is no less there, and without it the configuration is not written either.
+    let password = target(&rig).with_file_name("password");
+    std::fs::write(&password, "mine").unwrap();
+    std::fs::remove_file(target(&rig)).unwrap();
+    init_with_password(&rig, &words, "another").ends(74).complains("password\" is there already");
+    assert_eq!(std::fs::read_to_string(&password).unwrap(), "mine");
+    assert!(!target(&rig).exists());
+    // It is used as it is.
+    let said = init(&rig, &words).ends(0);
+    assert!(!said.out.contains("Write the password"), "{said:?}");
+    let nosuch = [&words[..], &["--force", "--service-user", "nosuch"]].concat();
+    let said = init_with_password(&rig, &nosuch, "another").ends(0);
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(said.out.contains("There is no user nosuch"), is_root, "{said:?}");
+    assert_eq!(std::fs::read_to_string(&password).unwrap(), "another");
+    assert_eq!(mode(&password), 0o600);
+}
+
+#[test]
+fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
+    let rig = Rig::new();
+    let cases: [(&[&str], &str); 7] = [
+        (&["--url", "alyx.example.org"], "--url: this is not a whole address: the https:// is missing"),
+        (&["--url", "https://me:secret@alyx.org"], "--url: no user or password may stand in the address"),
+        (&["--data-root", "/"], "--data-root: the whole file system is too much"),
+        (&["--data-root", "/data", "--data-root", "/data/b"], "is inside the data root"),
+        (&["--location", ""], "--location: this is empty"),
+        (&["--one-settings", "/nowhere"], "--one-settings: there are no ONE settings"),
+        (&[], "there is no default for this: --data-root DIR, --url URL, --user NAME"),
+    ];
+    for (words, told) in cases {
+        let said = init(&rig, &[&["--yes"], words].concat()).ends(2).complains(told);
+        assert!(!said.err.contains("secret"), "{said:?}");
+    }
+    // Without a terminal nobody can be asked.
+    init(&rig, &["--data-root", "/data"]).ends(2).complains("--url URL, --user NAME");
+    assert!(!target(&rig).exists() && !target(&rig).with_file_name("password").exists());
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_left_behind() {
+    let rig = Rig::new();
+    let words = ["--yes", "--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig"];
+    std::fs::write(rig.beside("etc"), "a file where the folder should be").unwrap();
+    let elsewhere = rig.beside("password");
+    let words = [&words[..], &["--password-file", word(&elsewhere)]].concat();
+    init_with_password(&rig, &words, "pw").ends(74).complains("cannot be written");
+    assert!(!elsewhere.exists(), "a password without a configuration");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_of_one_give_the_address_and_the_user_and_if_wanted_the_login() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let folder = one_settings(&rig, &alyx);
+    let root = rig.root();
+    init(&rig, &["--yes", "--data-root", word(&root)]).ends(0);
+    let config = Config::load(&target(&rig)).unwrap();
+    assert_eq!(config.alyx.url.as_str().trim_end_matches('/'), alyx.url);
+    assert_eq!(config.alyx.username.as_ref(), Some(&alyx.user));
+    assert!(matches!(config.alyx.credentials, CredentialSource::PasswordFile(_)));
+
+    let login = ["--yes", "--force", "--data-root", word(&root), "--one-settings", word(&folder)];
+    init(&rig, &login).ends(0);
+    let text = std::fs::read_to_string(target(&rig)).unwrap();
+    assert!(text.contains("one_settings: /") && !text.contains(&alyx.password), "{text}");
+    assert!(check(&rig).await.ends(0).out.contains("accepted, as test_user"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_asked_and_asked_again_until_the_answer_can_be_used() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    one_settings(&rig, &alyx);
+    let root = rig.root();
+    let (for_command, url, password) = (command(&rig, &[]), alyx.url.clone(), alyx.password.clone());
+    let said = tokio::task::spawn_blocking(move || {
+        let mut command = for_command;
+        let mut terminal = Terminal::start(&mut command);
+        terminal.wait_for("Which folder holds the sessions");
+        terminal.answer("data");
+        terminal.wait_for("is not a whole path");
+        terminal.answer(word(&root));
+        terminal.wait_for(&format!("address of Alyx? [{url}]"));
+        terminal.answer("alyx.example.org");
+        terminal.wait_for("the https:// is missing");
+        // Enter: as it is offered.
+        terminal.answer("");
+        terminal.wait_for("Which Alyx user registers the sessions? [test_user]");
+        terminal.answer("");
+        terminal.wait_for("its location");
+        terminal.answer("");
+        terminal.wait_for("Log in with what ONE keeps in");
+        terminal.answer("n");
+        terminal.wait_for("Password of test_user, not shown");
+        assert!(!terminal.echoes(), "the password is shown");
+        terminal.answer(&password);
+        terminal.wait_for("See whether all is well");
+        assert!(terminal.end().success(), "{}", terminal.said);
+        assert!(terminal.echoes(), "the terminal stays silent");
+        terminal.said.clone()
+    })
+    .await
+    .unwrap();
+    assert!(!said.contains(&alyx.password), "{said}");
+    assert_eq!(std::fs::read_to_string(target(&rig).with_file_name("password")).unwrap(), alyx.password);
+    check(&rig).await.ends(0);
+}
+
+#[test]
+fn whoever_stops_at_the_password_gets_a_terminal_that_shows_what_is_typed_and_no_file() {
+    let rig = Rig::new();
+    let words =
+        ["--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig", "--location", "x"];
+    let mut terminal = Terminal::start(&mut command(&rig, &words));
+    terminal.wait_for("Password of rig");
+    assert!(!terminal.echoes());
+    terminal.interrupt();
+    terminal.wait_for("stopped; nothing was written");
+    assert_eq!(terminal.end().code(), Some(130));
+    assert!(terminal.echoes() && !target(&rig).exists(), "{}", terminal.said);
+}

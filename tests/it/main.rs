@@ -1,0 +1,52 @@
+//! The tests of the program as its users meet it: the built binary, real files, real sockets, and the sandbox.
+//!
+//! One executable for all of them, so that there is one thing to link and all tests share the machine. A test that
+//! needs the system for itself (mounts, limits) runs itself again in a child process, see `common::namespace`.
+
+mod common;
+
+use common::{chance, fault_proxy, namespace, notify_socket, program, terminal, tls, verbs, watcher_rig};
+
+mod alerts;
+mod bad_input;
+mod bad_network;
+mod browser;
+mod changing_files;
+mod check;
+mod cli_connection;
+mod cli_files;
+mod cli_members;
+mod cli_sessions;
+mod compatibility;
+mod config_credentials;
+mod config_fuzz;
+mod config_refusals;
+mod config_sample;
+mod crash;
+mod daemon;
+mod disks;
+mod docs;
+mod event_loss;
+mod init;
+mod memory;
+mod messages;
+mod obstacles;
+mod one_cases;
+mod orphans;
+mod other_verbs;
+mod permissions;
+mod refused_files;
+mod register_again;
+mod registration;
+mod reload;
+mod scan_flags;
+mod secrets;
+mod secure_connection;
+mod side_by_side;
+mod soak;
+mod systemd;
+mod units;
+mod watch_settings;
+mod watcher_flags;
+mod watcher_roots;
+mod web;

@@ -1,0 +1,472 @@
+//! What the daemon remembers, and what happens when it cannot.
+
+use crate::{common, program};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use alyx_registrar::daemon;
+use alyx_registrar::daemon::run_loop::worker::AttemptResult;
+use alyx_registrar::daemon::watch::{RootOptions, WatchMode, WatchOptions};
+use alyx_registrar::daemon::{DaemonIo, Report};
+use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
+use alyx_registration::{Error, Progress};
+use alyx_sandbox::{Fault, FaultRule, Gate};
+use common::{AT_MOST, Alyx, Rig, Session, with_files};
+use program::{Configuration, Program, output, program};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    Configuration { roots: vec![rig.root()], url, user, password, more: more.into() }
+        .write(&rig.beside("etc"))
+}
+
+fn start(config: &Path) -> Program {
+    Program::start(program().arg("run").arg("--config").arg(config))
+}
+
+/// Runs a command beside the daemon; its exit code and what it printed.
+fn say(words: &[&str], config: &Path) -> (i32, String) {
+    let output = output(program().args(words).arg("--config").arg(config));
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), text)
+}
+
+fn status(config: &Path) -> Value {
+    let output = output(program().args(["status", "--json", "--config"]).arg(config));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn always(method: &str, path: &str, fault: Fault) -> FaultRule {
+    FaultRule { method: Some(method.into()), path_prefix: path.into(), times: usize::MAX, fault }
+}
+
+fn server_error() -> Fault {
+    Fault::Status {
+        code: 500,
+        body: "out of luck".into(),
+        content_type: "text/plain".into(),
+        retry_after: None,
+    }
+}
+
+/// A dataset that nobody has changed for long: a link to a program of the system.
+fn old_dataset(session: &Session) -> u64 {
+    std::fs::create_dir_all(session.folder.join("alf")).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", session.folder.join("alf/spikes.times.npy")).unwrap();
+    std::fs::metadata("/bin/sh").unwrap().len()
+}
+
+#[tokio::test]
+async fn neither_a_retry_nor_a_restart_reads_an_unchanged_file_again() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let size = old_dataset(&session);
+    session.flag();
+    alyx.control().add_fault(FaultRule { times: 2, ..always("POST", "/register-file", server_error()) });
+    for attempt in 1..=3 {
+        // Another value each time, as after a restart.
+        let mut options = with_files();
+        options.files.known = Some(Arc::new(Ledger::open(&rig.beside("state"))));
+        let progress: Arc<Progress> = Arc::default();
+        let done = session.register(&alyx.client(), &options.with_progress(Arc::clone(&progress))).await;
+        assert_eq!(done.is_ok(), attempt == 3, "{done:?}");
+        assert_eq!(progress.bytes_done.load(Ordering::Relaxed), size);
+        let known = progress.bytes_known.load(Ordering::Relaxed);
+        assert_eq!(known, if attempt == 1 { 0 } else { size }, "attempt {attempt}");
+    }
+    assert!(alyx.datasets(&session).await[0].hash.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_what_waited_goes_on_waiting_unless_it_was_touched() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let [waits, touched] = ["nobody", "noone"].map(|subject| rig.session("cortexlab", subject));
+    for session in [&waits, &touched] {
+        session.file("alf/spikes.times.npy", "abc").flag();
+    }
+    let config = configuration(&alyx, &rig, "");
+    let mut first = start(&config);
+    first.wait_for("needs attention");
+    first.wait_for("needs attention");
+    first.stop();
+    assert!(
+        alyx.control().add_subject("nobody", "cortexlab") && alyx.control().add_subject("noone", "cortexlab")
+    );
+    touched.flag();
+    let mut second = start(&config);
+    second.wait_for(&format!("session=\"{}\" eid=", touched.name()));
+    assert!(waits.is_flagged());
+    let told = status(&config);
+    let sessions = told["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 1, "{told}");
+    assert_eq!((&sessions[0]["state"], &sessions[0]["failures"]), (&"needs_attention".into(), &1.into()));
+    second.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_was_mended_is_tried_at_once_after_the_restart() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "session:\n  projects: [nonesuch]\n");
+    let mut first = start(&config);
+    first.wait_for("needs attention");
+    first.stop();
+    let mut second = start(&configuration(&alyx, &rig, ""));
+    second.wait_for("eid=");
+    second.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_history_retry_and_forget_work_beside_the_daemon() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (bad, good) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "KS014"));
+    bad.file("alf/spikes.times.npy", "abc").flag();
+    good.file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "");
+    let mut daemon = start(&config);
+    let mut wanted = vec!["needs attention", "eid="];
+    while !wanted.is_empty() {
+        let line = daemon.wait_for("");
+        wanted.retain(|text| !line.contains(text));
+    }
+    let (code, told) = say(&["status"], &config);
+    assert_eq!(code, 1, "{told}");
+    for wanted in
+        ["The daemon has been running", "needs attention (1)", &bad.name(), "What to do: create it on Alyx"]
+    {
+        assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+    }
+    assert!(status(&config)["daemon"]["pid"].as_u64().is_some());
+
+    // The daemon writes its journal on a thread of its own: another answer means that it has come so far.
+    let (code, told) = say(&["forget", "SWC_001/2024-05-01/001"], &config);
+    assert!(code == 1 && told.contains("nothing is remembered"), "{told}");
+    let (code, told) = say(&["history", "--subject", "KS014", "--json"], &config);
+    let row: Value = serde_json::from_str(told.trim()).unwrap();
+    assert_eq!(
+        (code, &row["outcome"], &row["datasets"], &row["bytes"]),
+        (0, &"registered".into(), &1.into(), &3.into())
+    );
+    assert_eq!(row["eid"], alyx.the_session(&good).await.eid());
+    let (_, told) = say(&["history", "--outcome", "needs-attention", "--date", &bad.date()], &config);
+    // As the log writes it.
+    assert_eq!(say(&["history", "--outcome", "needs_attention", "--date", &bad.date()], &config).1, told);
+    assert!(told.contains(&bad.name()) && !told.contains(&good.name()), "{told}");
+
+    assert!(alyx.control().add_subject("nobody", "cortexlab"));
+    let (code, told) = say(&["retry", bad.folder.to_str().unwrap()], &config);
+    assert_eq!(code, 0, "{told}");
+    daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
+    let (code, told) = say(&["retry", "--all"], &config);
+    assert!(code == 1 && told.contains("does not wait"), "{told}");
+    assert_eq!(say(&["status"], &config).0, 0);
+
+    let (code, told) = say(&["forget", &bad.name()], &config);
+    assert!(code == 0 && told.contains("flag"), "{told}");
+    assert!(say(&["history", "--subject", "nobody"], &config).1.contains("Nothing is remembered"));
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_taken_away_while_it_runs_is_not_shown_as_one_that_waits() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = Gate::default();
+    alyx.control().add_fault(always("POST", "/register-file", Fault::Hold(gate.clone())));
+    let config = configuration(&alyx, &rig, "retry:\n  initial: 1 h\nlog:\n  level: debug\n");
+    let mut daemon = start(&config);
+    gate.reached().await;
+    std::fs::rename(session.folder.parent().unwrap(), rig.beside("away")).unwrap();
+    daemon.wait_for("flag is gone");
+    gate.open();
+    daemon.wait_for("its flag went away while it ran");
+    assert_eq!(status(&config)["sessions"].as_array().unwrap().len(), 0);
+    let said = daemon.stop();
+    assert!(!said.iter().any(|line| line.contains(" WARN ")), "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_history_retry_and_forget_work_without_the_daemon() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (bad, fresh) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "KS014"));
+    bad.file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "");
+    let mut daemon = start(&config);
+    daemon.wait_for("needs attention");
+    daemon.stop();
+    fresh.flag();
+    let (code, told) = say(&["status"], &config);
+    assert_eq!(code, 69, "{told}");
+    for wanted in ["not running", "needs attention (1)", &bad.name(), "waiting (1)", &fresh.name()] {
+        assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+    }
+    assert!(say(&["history"], &config).1.contains(&bad.name()));
+    assert!(alyx.control().add_subject("nobody", "cortexlab"));
+    let (code, told) = say(&["retry", &bad.name()], &config);
+    assert!(code == 0 && told.contains("no daemon"), "{told}");
+    let mut daemon = start(&config);
+    daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
+    daemon.stop();
+    assert_eq!(say(&["forget", &bad.name()], &config).0, 0);
+    assert!(!say(&["history"], &config).1.contains(&bad.name()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_scan_did_is_remembered_with_the_rest_and_it_makes_no_ledger_of_its_own() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
+    sessions[0].file("alf/spikes.times.npy", "abc").flag();
+    assert_eq!(say(&["scan"], &config).0, 0);
+    assert!(!rig.beside("etc/state").join(FILE_NAME).exists());
+    let mut daemon = start(&config);
+    daemon.wait_for("data root scanned");
+    daemon.stop();
+    sessions[1].file("alf/spikes.times.npy", "abc").flag();
+    assert_eq!(say(&["scan"], &config).0, 0);
+    let (_, told) = say(&["history"], &config);
+    assert!(told.contains(&sessions[1].name()) && !told.contains(&sessions[0].name()), "{told}");
+}
+
+#[test]
+fn without_a_daemon_and_without_a_ledger_there_is_an_answer_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let say = |words: &[&str]| {
+        let output = output(program().args(words).arg("--state-dir").arg(folder.path()));
+        output.status.code().unwrap()
+    };
+    assert_eq!(say(&["status"]), 69);
+    assert_eq!(say(&["history"]), 0);
+    assert_eq!(say(&["retry", "--all"]), 1);
+    assert_eq!(say(&["forget", "a/2024-05-01/001"]), 1);
+    assert_eq!(say(&["retry"]), 2);
+    let alone = output(program().arg("retry"));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("<SESSION|--all>"), "{alone:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking leaves nothing behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_state_folder_is_refused() {
+    let (alyx, rig, other) = (Alyx::sandbox().await, Rig::new(), Rig::new());
+    let mut first = start(&configuration(&alyx, &rig, ""));
+    first.wait_for("data root scanned");
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let roots = vec![other.root()];
+    let config = Configuration { roots, url, user, password, more: String::new() }.write(&rig.beside("etc"));
+    let mut second = start(&config);
+    assert_eq!(second.wait().code(), Some(74));
+    assert!(second.text().contains("state_dir"), "{}", second.text());
+    first.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_state_folder_the_daemon_works_and_says_so_once() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
+    for session in &sessions {
+        session.file("alf/spikes.times.npy", "abc").flag();
+    }
+    let config = configuration(&alyx, &rig, "");
+    // A file in its place: nobody can make the folder.
+    std::fs::write(rig.beside("etc/state"), "").unwrap();
+    let mut daemon = start(&config);
+    for session in &sessions {
+        daemon.wait_for("eid=");
+        assert!(!sessions.iter().all(Session::is_flagged), "{}", session.name());
+    }
+    let said = daemon.stop();
+    assert_eq!(said.iter().filter(|line| line.contains("nothing is remembered")).count(), 1, "{said:#?}");
+    assert_eq!(said.iter().filter(|line| line.contains(" WARN ")).count(), 1, "{said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_damaged_or_deleted_under_the_daemon_costs_no_session() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let ledger = rig.beside("etc/state").join(FILE_NAME);
+    std::fs::create_dir_all(ledger.parent().unwrap()).unwrap();
+    std::fs::write(&ledger, "this is no database, not at all").unwrap();
+    let mut daemon = start(&config);
+    daemon.wait_for("is damaged");
+    for n in 0..3 {
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc").flag();
+        daemon.wait_for(&format!("session=\"{}\" eid=", session.name()));
+        if n == 1 {
+            std::fs::remove_dir_all(ledger.parent().unwrap()).unwrap();
+        }
+    }
+    daemon.stop();
+    let remembered = Ledger::open(ledger.parent().unwrap()).history(&HistoryFilter::default());
+    // The last one for sure; the one before was written down before or after the folder went.
+    assert!((1..=2).contains(&remembered.len()), "{remembered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_is_picked_up_without_a_restart() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "");
+    let password = rig.beside("etc/password");
+    std::fs::write(&password, "wrong").unwrap();
+    let mut daemon = start(&config);
+    daemon.wait_for("nothing can be registered");
+    let (code, told) = say(&["status"], &config);
+    assert!(code == 77 && told.contains("refused the login"), "{told}");
+    let failed = alyx.control().requests().iter().filter(|r| r.path == "/auth-token").count();
+    std::fs::write(&password, &alyx.password).unwrap();
+    daemon.wait_for("the login is not refused any more");
+    daemon.wait_for("eid=");
+    let said = daemon.stop();
+    assert_eq!(said.iter().filter(|line| line.contains(" ERROR ")).count(), 1, "{said:#?}");
+    assert!(failed <= 2, "{failed} logins with a password that was refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_cause_is_told_once_although_it_is_tried_again_and_again() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    alyx.control().add_fault(FaultRule { times: 6, ..always("POST", "/register-file", server_error()) });
+    let mut daemon = start(&configuration(&alyx, &rig, ""));
+    let line = daemon.wait_for("outcome=\"registered\"");
+    assert!(line.contains("attempt=7"), "{line}");
+    let said = daemon.stop();
+    let told: Vec<_> = said.iter().filter(|line| line.contains("out of luck")).collect();
+    assert_eq!(told.len(), 1, "{said:#?}");
+    for field in
+        ["session=", "attempt=1", "n_files=0", "took=", "outcome=\"retry\"", "next_step=", "retry_in="]
+    {
+        assert!(told[0].contains(field), "{field} is not in {}", told[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_session_does_not_hold_up_a_small_one() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let huge = rig.session("cortexlab", "KS014");
+    for name in ["alf/spikes.times.npy", "alf/spikes.clusters.npy", "alf/spikes.depths.npy"] {
+        huge.file(name, "");
+        // Four terabytes of nothing: reading them takes more than an hour.
+        std::fs::File::options().write(true).open(huge.folder.join(name)).unwrap().set_len(4 << 40).unwrap();
+    }
+    huge.flag();
+    let config = configuration(&alyx, &rig, "workers: 1\nhash_threads: 1\n");
+    let mut daemon = start(&config);
+    alyx.control().wait_for(|seen| seen.method == "POST" && seen.path == "/sessions").await;
+    for _ in 0..3 {
+        let small = rig.session("mainenlab", "ZM_1085");
+        small.file("alf/spikes.times.npy", "abc").flag();
+        daemon.wait_for(&format!("session=\"{}\" eid=", small.name()));
+    }
+    let told = status(&config);
+    assert_eq!(told["sessions"][0]["state"], "running", "{told}");
+    let progress = &told["sessions"][0]["progress"];
+    assert_eq!(progress["bytes"], 3 * (4u64 << 40), "{told}");
+    assert!(progress["bytes_done"].as_u64().unwrap() > 0, "{told}");
+    daemon.stop();
+}
+
+/// The daemon inside this test, to have times and roots that no configuration has.
+struct Inside {
+    reports: mpsc::UnboundedReceiver<Report>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Inside {
+    fn start(alyx: &Alyx, roots: &[PathBuf], change: impl FnOnce(&mut daemon::Options)) -> Self {
+        let root =
+            |path: &PathBuf| RootOptions { path: path.clone(), mode: WatchMode::Auto, require_marker: None };
+        let mut options = daemon::Options {
+            roots: roots.iter().map(root).collect(),
+            watch: WatchOptions {
+                poll_interval: Duration::from_millis(100),
+                ..daemon::Options::default().watch
+            },
+            settle: Duration::ZERO,
+            flagged: with_files(),
+            ..daemon::Options::default()
+        };
+        change(&mut options);
+        let (reports_in, reports) = mpsc::unbounded_channel();
+        let doors = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(daemon::run(alyx.client(), options, doors, shutdown.clone()));
+        Self { reports, shutdown, task }
+    }
+
+    async fn next_attempt(&mut self) -> daemon::run_loop::worker::Attempt {
+        loop {
+            match tokio::time::timeout(AT_MOST, self.reports.recv()).await.unwrap().unwrap() {
+                Report::Attempt { attempt, .. } => return attempt,
+                Report::Scanned(_) => {}
+            }
+        }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_runs_as_soon_as_alyx_knows_the_name_that_was_missing() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let sessions: Vec<_> = (0..3).map(|_| rig.session("cortexlab", "nobody")).collect();
+    for session in &sessions {
+        session.file("alf/spikes.times.npy", "abc").flag();
+    }
+    let mut daemon = Inside::start(&alyx, &[rig.root()], |options| {
+        options.look_for_names = Duration::from_millis(50);
+    });
+    for _ in &sessions {
+        let attempt = daemon.next_attempt().await;
+        assert!(matches!(attempt.result, AttemptResult::Failed(Error::Missing(_))), "{attempt:?}");
+    }
+    alyx.control().clear_requests();
+    let asked = |seen: &alyx_sandbox::RequestSeen| seen.path == "/subjects/nobody";
+    alyx.control().wait_for(asked).await;
+    // One request a name and round, however many sessions wait for it.
+    assert!(alyx.control().count_requests() <= 2);
+    assert!(alyx.control().add_subject("nobody", "cortexlab"));
+    for _ in &sessions {
+        let attempt = daemon.next_attempt().await;
+        assert!(matches!(attempt.result, AttemptResult::Registered(_)), "{attempt:?}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_roots_that_lead_to_one_folder_run_its_session_once() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let link = rig.beside("another way");
+    std::os::unix::fs::symlink(rig.root(), &link).unwrap();
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = Gate::default();
+    alyx.control()
+        .add_fault(FaultRule { times: 1, ..always("POST", "/sessions", Fault::Hold(gate.clone())) });
+    let mut daemon = Inside::start(&alyx, &[rig.root(), link], |_| {});
+    // Both roots have told of the flag before the session is created.
+    for _ in 0..2 {
+        let report = tokio::time::timeout(AT_MOST, daemon.reports.recv()).await.unwrap().unwrap();
+        assert!(matches!(report, Report::Scanned(_)), "{report:?}");
+    }
+    gate.open();
+    let results = [daemon.next_attempt().await.result, daemon.next_attempt().await.result];
+    let registered = results.iter().filter(|r| matches!(r, AttemptResult::Registered(_))).count();
+    let gone = results.iter().filter(|r| matches!(r, AttemptResult::Gone)).count();
+    assert_eq!((registered, gone), (1, 1), "{results:?}");
+    daemon.stop().await;
+    assert_eq!(alyx.control().sessions().len(), 1);
+}

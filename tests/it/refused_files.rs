@@ -1,0 +1,131 @@
+//! Files that Alyx does not accept: the others are registered, and the flag stays or goes as configured.
+
+use crate::common;
+use alyx_client::NextStep;
+use alyx_registration::flag::Removal;
+use alyx_registration::flagged::{FlaggedOptions, OnRefused};
+use alyx_registration::{Error, RegistrationClient, RegistrationOptions};
+use alyx_sandbox::{Fault, FaultRule};
+use common::{Alyx, Rig, Session, with_files};
+use serde_json::json;
+
+/// A client that believes in a dataset type which Alyx does not have (any more).
+async fn misled(alyx: &Alyx, batch_size: usize) -> RegistrationClient {
+    let known = alyx.alyx().dataset_types().await.unwrap();
+    let mut types: Vec<_> =
+        known.into_iter().map(|t| json!({"name": t.name, "filename_pattern": t.filename_pattern})).collect();
+    types.push(json!({"name": "nobody.knows", "filename_pattern": "nobody.knows*"}));
+    let list = Fault::Status {
+        code: 200,
+        body: json!(types).to_string(),
+        content_type: "application/json".into(),
+        retry_after: None,
+    };
+    alyx.control().add_fault(FaultRule {
+        method: Some("GET".into()),
+        path_prefix: "/dataset-types".into(),
+        times: 1,
+        fault: list,
+    });
+    let client = RegistrationClient::new(
+        alyx.alyx(),
+        RegistrationOptions { batch_size, ..RegistrationOptions::default() },
+    );
+    client.dataset_types().await.unwrap();
+    client
+}
+
+fn rig_session(rig: &Rig) -> Session {
+    let session = rig.session("cortexlab", "KS014");
+    for probe in 0..20 {
+        session.file(&format!("alf/probe{probe:02}/spikes.times.npy"), format!("{probe}"));
+    }
+    session.file("alf/probe07/nobody.knows.npy", "x").file("alf/probe13/nobody.knows.npy", "x").flag();
+    session
+}
+
+#[tokio::test]
+async fn the_files_that_alyx_does_not_accept_are_named_with_the_reason_and_the_others_are_registered() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for batch_size in [100, 7, 1] {
+        let session = rig_session(&rig);
+        let client = misled(&alyx, batch_size).await;
+        alyx.control().clear_requests();
+        let error = session.register(&client, &with_files()).await.unwrap_err();
+        assert_eq!(error.next_step(), NextStep::NeedsAttention);
+        let Error::FilesRefused { registered, refused } = error else { panic!("{error}") };
+        assert_eq!((registered, refused.len()), (20, 2));
+        for (line, name) in
+            refused.iter().zip(["alf/probe07/nobody.knows.npy", "alf/probe13/nobody.knows.npy"])
+        {
+            assert!(line.starts_with(name) && line.contains("No dataset type found"), "{line}");
+        }
+        assert!(session.is_flagged());
+        assert_eq!(alyx.datasets(&session).await.len(), 20);
+        let posts = alyx.control().requests().iter().filter(|r| r.path == "/register-file").count();
+        assert!(posts <= 22, "{posts} requests");
+    }
+}
+
+#[tokio::test]
+async fn where_the_configuration_says_finish_the_flag_goes_and_what_was_refused_is_told() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig_session(&rig);
+    let client = misled(&alyx, 100).await;
+    let options = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
+    let done = session.register(&client, &options).await.unwrap();
+    assert_eq!((done.flag, done.n_files, done.refused.len()), (Removal::Removed, 20, 2));
+    assert!(!session.is_flagged());
+    assert_eq!(alyx.datasets(&session).await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    for probe in 0..64 {
+        session.file(&format!("alf/probe{probe:02}/spikes.times.npy"), "a");
+    }
+    session.flag();
+    let refusal = Fault::Status {
+        code: 400,
+        body: json!({"detail": "The lab is closed", "status_code": 400}).to_string(),
+        content_type: "application/json".into(),
+        retry_after: None,
+    };
+    alyx.control().add_fault(FaultRule {
+        method: Some("POST".into()),
+        path_prefix: "/register-file".into(),
+        times: usize::MAX,
+        fault: refusal,
+    });
+    let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+    assert_eq!(error.next_step(), NextStep::NeedsAttention);
+    assert!(error.to_string().contains("The lab is closed"), "{error}");
+    let posts = alyx.control().requests().iter().filter(|r| r.path == "/register-file").count();
+    assert!(posts <= 16, "{posts} requests");
+    assert!(session.is_flagged());
+}
+
+/// What a plan and a run say of the flag that is there.
+async fn planned_and_done(alyx: &Alyx, session: &Session, options: &FlaggedOptions) -> [Option<String>; 2] {
+    let flag =
+        alyx_registration::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
+    let planned = alyx.client().plan_flagged(&flag, options).await.err();
+    let done = session.register(&alyx.client(), options).await.err();
+    [planned, done].map(|error| error.map(|error| error.to_string()))
+}
+
+#[tokio::test]
+async fn a_plan_refuses_in_the_same_words_what_a_run_will_not_finish() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.clusters.npy", "a").file("alf/b c/spikes.amps.npy", "b").flag();
+    std::os::unix::fs::symlink("/nowhere/at/all", session.folder.join("alf/spikes.times.npy")).unwrap();
+    let [planned, done] = planned_and_done(&alyx, &session, &with_files()).await;
+    assert_eq!(planned, done);
+    let told = planned.unwrap();
+    assert!(told.contains("(1 registered)") && told.contains("spikes.times.npy"), "{told}");
+    let finish = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
+    assert_eq!(planned_and_done(&alyx, &session, &finish).await, [None, None]);
+}

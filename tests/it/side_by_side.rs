@@ -1,0 +1,22 @@
+//! The Python client and the built program do the same scenes on one server, and what it then holds is compared.
+use std::process::Command;
+
+/// Fewer fields than this were not worth the name of a comparison.
+const AT_LEAST: usize = 2000;
+
+#[test]
+#[ignore = "needs a Python with ONE-api 3.6.1: `bash .ci/run` makes one, or set ONE_PYTHON to it; run with --ignored"]
+fn both_leave_the_same_records_except_for_the_differences_that_are_meant() {
+    let Some(python) = std::env::var_os("ONE_PYTHON") else {
+        return eprintln!(
+            "left out: ONE_PYTHON names no Python that has ONE-api 3.6.1; `bash .ci/run` makes one"
+        );
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/side_by_side.py");
+    let ended = Command::new(python).arg(script).arg(env!("CARGO_BIN_EXE_alyx-registrar")).output().unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    println!("{said}");
+    assert!(ended.status.success(), "{said}{complained}");
+    let compared = said.lines().last().and_then(|line| line.split_once(" fields compared")).unwrap().0;
+    assert!(compared.parse::<usize>().unwrap() >= AT_LEAST, "{said}");
+}
