@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-/// How deep a private folder is searched for a file with several names.
+/// How deep a private folder is searched for links.
 const DEEPEST: usize = 4;
 
 /// Files, and folders with everything below them, that are never opened as data.
@@ -58,12 +58,13 @@ impl PrivatePaths {
                 let folder = std::fs::canonicalize(private).ok();
                 folder.is_some_and(|folder| real.is_some_and(|real| real.starts_with(folder)))
             };
-            // Another name of a file in the folder.
+            // Another name of a file in the folder, or a file elsewhere to which a link in the folder leads.
             let is_linked = || {
                 let entries = WalkDir::new(private).max_depth(DEEPEST).into_iter().filter_map(Result::ok);
-                entries.filter_map(|entry| entry.metadata().ok()).any(|other| same(&other))
+                let mut asked = entries.filter(|entry| metadata.nlink() > 1 || entry.path_is_symlink());
+                asked.any(|entry| std::fs::metadata(entry.path()).is_ok_and(|other| same(&other)))
             };
-            own.is_dir() && (is_below() || metadata.nlink() > 1 && is_linked())
+            own.is_dir() && (is_below() || is_linked())
         };
         self.0.iter().find(holds).map(PathBuf::as_path)
     }
@@ -114,5 +115,17 @@ mod tests {
         std::fs::remove_file(at("password")).unwrap();
         std::fs::write(at("password"), "y").unwrap();
         assert!(is_private("link"));
+    }
+
+    #[test]
+    fn a_secret_to_which_a_private_folder_links_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("one")).unwrap();
+        std::fs::write(at("secret"), "x").unwrap();
+        std::os::unix::fs::symlink(at("secret"), at("one/.alyx")).unwrap();
+        let private: PrivatePaths = [at("one")].into_iter().collect();
+        let file = File::open(at("secret")).unwrap();
+        assert!(private.holding(&file, &file.metadata().unwrap()).is_some());
     }
 }
