@@ -30,7 +30,7 @@ fn one_settings(alyx: &Alyx, folder: &Path, secret: serde_json::Value) {
 
 async fn token(alyx: &Alyx) -> String {
     let login = [("username", &alyx.user), ("password", &alyx.password)];
-    let answer = reqwest::Client::new().post(format!("{}/auth-token", alyx.url)).form(&login).send().await;
+    let answer = crate::common::http().post(format!("{}/auth-token", alyx.url)).form(&login).send().await;
     let answer: serde_json::Value = answer.unwrap().json().await.unwrap();
     answer["token"].as_str().unwrap().to_owned()
 }

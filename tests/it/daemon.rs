@@ -446,7 +446,7 @@ async fn password_and_token_are_in_no_line_of_the_log_even_at_its_most_talkative
     daemon.wait_for("\"eid\"");
     let said = daemon.stop().join("\n");
     assert!(said.len() > 1000, "it said next to nothing: {said}");
-    let token = reqwest::Client::new()
+    let token = crate::common::http()
         .post(format!("{}/auth-token", alyx.url))
         .form(&[("username", &alyx.user), ("password", &alyx.password)])
         .send()

@@ -28,6 +28,7 @@ mod disks;
 mod docs;
 mod event_loss;
 mod init;
+mod layers;
 mod memory;
 mod messages;
 mod obstacles;

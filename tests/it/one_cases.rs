@@ -44,7 +44,7 @@ impl World {
 
     /// Any request that the client has no verb for.
     async fn rest(&self, method: &str, path: &str, body: Value) -> Value {
-        let http = reqwest::Client::new();
+        let http = crate::common::http();
         let login = [("username", &self.alyx.user), ("password", &self.alyx.password)];
         let answer = http.post(format!("{}/auth-token", self.alyx.url)).form(&login).send().await.unwrap();
         let token: Value = answer.json().await.unwrap();

@@ -90,7 +90,7 @@ async fn a_kept_token_spares_the_next_start_its_login_until_it_dies() {
 #[tokio::test]
 async fn a_token_alone_finds_out_whose_it_is_or_asks_for_the_name() {
     let alyx = Alyx::start().await;
-    let http = reqwest::Client::new();
+    let http = crate::common::http();
     let login = [("username", &alyx.user), ("password", &alyx.password)];
     let answer = http.post(format!("{}/auth-token", alyx.url)).form(&login).send().await.unwrap();
     let token: serde_json::Value = answer.json().await.unwrap();

@@ -55,7 +55,7 @@ impl Place {
         }
         let sandbox = Sandbox::start(SandboxOptions { seed, ..Default::default() }).await.unwrap();
         let login = [("username", "test_user"), ("password", ODD)];
-        let request = reqwest::Client::new().post(format!("{}/auth-token", sandbox.url())).form(&login);
+        let request = crate::common::http().post(format!("{}/auth-token", sandbox.url())).form(&login);
         let answer: Value = request.send().await.unwrap().json().await.unwrap();
         let token = answer["token"].as_str().unwrap().to_owned();
         Self { rig: Rig::new(), sandbox, token }
@@ -181,7 +181,7 @@ async fn wherever_a_login_comes_from_it_is_told_and_kept_nowhere() {
             daemon.wait_for("an alert is sent again");
         }
         for path in ["", "status.json", "metrics", "healthz"] {
-            let answer = reqwest::get(format!("{page}{path}")).await.unwrap();
+            let answer = crate::common::http().get(format!("{page}{path}")).send().await.unwrap();
             place.none_in(&answer.text().await.unwrap(), &format!("the page {path:?} with {}", source.name));
         }
         let pid = daemon.id();

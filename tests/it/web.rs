@@ -31,7 +31,7 @@ fn daemon(rig: &Rig, url: &str, more: &str) -> (Program, String) {
 }
 
 async fn get(page: &str, path: &str) -> (u16, String) {
-    let answer = reqwest::get(format!("{page}{path}")).await.unwrap();
+    let answer = crate::common::http().get(format!("{page}{path}")).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
@@ -99,7 +99,7 @@ async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
 async fn the_metrics_are_what_prometheus_reads() {
     let rig = Rig::new();
     let (daemon, page) = daemon(&rig, NOWHERE, "");
-    let answer = reqwest::get(format!("{page}metrics")).await.unwrap();
+    let answer = crate::common::http().get(format!("{page}metrics")).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.text().await.unwrap();
     let sample = regex::Regex::new(
@@ -150,7 +150,7 @@ async fn a_daemon_whose_loop_is_blocked_is_dead_to_healthz_and_says_so_on_its_pa
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let page = format!("http://{free}/");
     let end = Instant::now() + AT_MOST;
-    while reqwest::get(format!("{page}healthz")).await.is_err() {
+    while crate::common::http().get(format!("{page}healthz")).send().await.is_err() {
         assert!(Instant::now() < end, "no page");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -218,7 +218,7 @@ async fn a_browser_may_show_it_and_nothing_more_and_nobody_can_change_anything()
     rig.session("cortexlab", "nobody").flag();
     let (daemon, page) = daemon(&rig, &alyx.url, "");
     get_until(&page, "", "does not know subject").await;
-    let client = reqwest::Client::new();
+    let client = crate::common::http();
     for path in ["", "style.css", "refresh.js", "icon.svg", "healthz", "metrics", "status.json", "nothing"] {
         let url = format!("{page}{path}");
         let answer = client.get(&url).send().await.unwrap();

@@ -384,6 +384,7 @@ impl Client {
 /// # Errors
 /// [`Error::Options`] where the file holds no certificate, or the system's cannot be read.
 pub fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest::Client, Error> {
+    use_ring();
     let mut http = reqwest::Client::builder()
         .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(timeouts.connect)
@@ -395,6 +396,13 @@ pub fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest
         http = http.tls_certs_merge(authorities(file).map_err(Error::Options)?);
     }
     http.build().map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))
+}
+
+/// Chooses the cryptography of TLS for this process, unless the program has chosen one. Must come before any
+/// [`reqwest::Client`] is built.
+pub fn use_ring() {
+    // Refused where one is chosen already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// `Retry-After`: a number of seconds, or a date. `date`: what the server says that it is now. By its own clock a date says

@@ -27,7 +27,7 @@ mod token_store;
 pub use crate::auth::Credentials;
 pub use crate::call::RequestSlot;
 pub use crate::client::Client;
-pub use crate::client::{chain, connections, random};
+pub use crate::client::{chain, connections, random, use_ring};
 pub use crate::endpoints::{Endpoint, SessionSearch};
 pub use crate::error::{Error, NextStep, ProtectedFile};
 pub use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};

@@ -14,6 +14,7 @@
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use alyx_sandbox::{Sandbox, SandboxOptions};
 //! let sandbox = Sandbox::start(SandboxOptions::default()).await?;
+//! # rustls::crypto::ring::default_provider().install_default().ok();
 //! let page = reqwest::get(format!("{}/api/schema", sandbox.url())).await?;
 //! assert_eq!(page.status(), 200);
 //! assert_eq!(sandbox.control().requests().len(), 1);

@@ -37,6 +37,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// A client for requests of the tests themselves.
+pub fn http() -> reqwest::Client {
+    alyx_client::use_ring();
+    reqwest::Client::new()
+}
+
 /// An Alyx to test against.
 pub struct Alyx {
     pub url: String,

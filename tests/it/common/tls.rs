@@ -51,7 +51,7 @@ impl Authority {
         let mut about = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         change(&mut about);
         let certificate = about.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()

@@ -47,7 +47,7 @@ async fn the_page_is_as_recorded() {
     world.session("cortexlab/Subjects/nobody/2024-05-01/001").flag();
     let mut daemon = Program::start(&mut world.command("run --config {rig}/etc/config.yaml"));
     let page = daemon.wait_for("the status page is at http").split_whitespace().last().unwrap().to_owned();
-    let http = reqwest::Client::new();
+    let http = crate::common::http();
     let end = std::time::Instant::now() + AT_MOST;
     let status: Value = loop {
         let body = http.get(format!("{page}status.json")).send().await.unwrap().text().await.unwrap();

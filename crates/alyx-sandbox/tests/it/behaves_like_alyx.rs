@@ -15,7 +15,7 @@ impl Rig {
 
     async fn with(options: SandboxOptions) -> Rig {
         let sandbox = Sandbox::start(options).await.unwrap();
-        let client = reqwest::Client::new();
+        let client = crate::http();
         let login = [("username", "test_user"), ("password", "TapetesBloc18")];
         let url = format!("{}/auth-token", sandbox.url());
         let body: Value = client.post(url).form(&login).send().await.unwrap().json().await.unwrap();

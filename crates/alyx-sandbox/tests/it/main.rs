@@ -4,3 +4,10 @@ mod behaves_like_alyx;
 mod plays_faults;
 mod replays_recorded_exchanges;
 mod serves_the_python_client;
+
+/// A client for requests of the tests.
+fn http() -> reqwest::Client {
+    // Refused where another test has done it, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}

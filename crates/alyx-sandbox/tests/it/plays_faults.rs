@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 async fn start() -> (RunningSandbox, reqwest::Client, String) {
     let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
-    let client = reqwest::Client::new();
+    let client = crate::http();
     let token = log_in(&sandbox, &client, "test_user", "TapetesBloc18").await;
     sandbox.control().clear_requests();
     (sandbox, client, token)

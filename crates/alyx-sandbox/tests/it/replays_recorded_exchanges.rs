@@ -201,7 +201,7 @@ fn exchanges() -> Vec<Value> {
 }
 
 async fn player(url: &str) -> Player {
-    let client = reqwest::Client::new();
+    let client = crate::http();
     let mut player = Player { client, url: url.to_owned(), token: String::new(), ids: HashMap::new() };
     let login = json!({"username": "test_user", "password": "TapetesBloc18"});
     let token = player.send("POST", "/auth-token", &login, None).await.json();
