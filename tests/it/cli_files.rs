@@ -441,3 +441,31 @@ async fn no_secret_configuration_or_state_of_the_program_is_registered_by_whatev
     let registered = alyx.control().datasets();
     assert!(registered.iter().all(|dataset| dataset["name"] != "spikes.times.npy"), "{registered:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_another_name_of_the_password_is_refused_and_never_shown() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let configuration = program::Configuration {
+        roots: vec![rig.root()],
+        url: alyx.url.clone(),
+        user: alyx.user.clone(),
+        password: alyx.password.clone(),
+        more: String::new(),
+    };
+    let config = configuration.write(&rig.beside("etc"));
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "a");
+    let flag = session.folder.join("create_me.flag");
+    std::fs::hard_link(rig.beside("etc/password"), &flag).unwrap();
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let words = [&["scan", "--config", word(&config)], dry_run].concat();
+        // What a program prints is searched for the password by `run` itself.
+        let said = verbs::run(&mut verbs::at_home(&rig, &words));
+        let printed = format!("{}{}", said.out, said.err);
+        assert!(printed.contains("is another name of one of this program's own files"), "{said:?}");
+        assert!(!printed.contains(&alyx.password), "{said:?}");
+    }
+    // The rig is searched for secrets at its end.
+    std::fs::remove_file(flag).expect("the flag stays");
+    assert!(alyx.control().datasets().is_empty());
+}

@@ -110,6 +110,7 @@ impl From<FlagError> for Error {
                 return Self::FlagStays { path, reason: source.to_string() };
             }
             FlagError::NotAFile { path, .. }
+            | FlagError::Private { path }
             | FlagError::TooLong { path, .. }
             | FlagError::NotUtf8 { path, .. }
             | FlagError::NotPutBack { path, .. }
@@ -131,7 +132,7 @@ impl RegistrationClient {
         flag: FlagFile,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
-        let content = flag.content()?;
+        let content = self.content_of(&flag)?;
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(&flag, &session, &content, options).await?;
         still_changing(&found, options.settle, SystemTime::now())?;
@@ -195,7 +196,7 @@ impl RegistrationClient {
     /// # Errors
     /// Those of looking.
     pub async fn plan_flagged(&self, flag: &FlagFile, options: &FlaggedOptions) -> Result<Planned, Error> {
-        let content = flag.content()?;
+        let content = self.content_of(flag)?;
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(flag, &session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
@@ -234,6 +235,12 @@ impl RegistrationClient {
             }
             planned => planned.map(|planned| planned.moved),
         }
+    }
+
+    /// What a flag asks for, unless it is another name of a file that is never opened as data.
+    fn content_of(&self, flag: &FlagFile) -> Result<FlagContent, FlagError> {
+        let private = &self.options().private;
+        flag.content_unless(|file, metadata| private.holding(file, metadata).is_some())
     }
 
     /// The files of a flagged session, if they are wanted at all.

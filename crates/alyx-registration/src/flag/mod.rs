@@ -70,6 +70,14 @@ pub enum FlagError {
         /// `a folder`, `a symbolic link`, …
         what: &'static str,
     },
+    /// Another name of a file that is never opened as data, such as this program's password.
+    #[error(
+        "{path:?} is another name of one of this program's own files: remove it, then flag the session with `touch`"
+    )]
+    Private {
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// Longer than [`MAX_CONTENT`].
     #[error("{path:?} holds {size} bytes: a flag is empty or a short list of files, so write it again")]
     TooLong {
@@ -113,6 +121,7 @@ impl FlagError {
     pub fn path(&self) -> &PathBuf {
         match self {
             Self::NotAFile { path, .. }
+            | Self::Private { path }
             | Self::TooLong { path, .. }
             | Self::NotUtf8 { path, .. }
             | Self::NotPutBack { path, .. }
@@ -169,8 +178,22 @@ impl FlagFile {
     /// # Errors
     /// [`FlagError`] where it cannot be read, is longer than [`MAX_CONTENT`], or is not UTF-8.
     pub fn content(&self) -> Result<FlagContent, FlagError> {
-        let bytes = open(&self.path).and_then(|file| read_at_most(&file, MAX_CONTENT + 1));
-        let bytes = bytes.map_err(|source| self.io_error("read", source))?;
+        self.content_unless(|_, _| false)
+    }
+
+    /// As [`content`](Self::content), but not of a file that `is_private` recognises once it is open.
+    ///
+    /// The lines of a flag are repeated in messages: a flag that is a hard link to a password would show it.
+    pub(crate) fn content_unless(
+        &self,
+        is_private: impl FnOnce(&File, &Metadata) -> bool,
+    ) -> Result<FlagContent, FlagError> {
+        let failed = |source| self.io_error("read", source);
+        let file = open(&self.path).map_err(failed)?;
+        if is_private(&file, &file.metadata().map_err(failed)?) {
+            return Err(FlagError::Private { path: self.path.clone() });
+        }
+        let bytes = read_at_most(&file, MAX_CONTENT + 1).map_err(failed)?;
         if bytes.len() as u64 > MAX_CONTENT {
             return Err(FlagError::TooLong { path: self.path.clone(), size: self.stamp.size });
         }
