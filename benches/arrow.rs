@@ -3,6 +3,11 @@
 //! The program runs as a process of its own, so its memory is its own; the Alyx is the sandbox in this process,
 //! in memory, and it counts the requests. Where `ONE_PYTHON` names a Python with ONE-api, that does the same on
 //! sessions of its own in the same run.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program of its own, which prints"
+)]
 
 mod common;
 

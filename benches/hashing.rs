@@ -1,6 +1,11 @@
 //! How fast checksums are, from the page cache, beside `md5sum` and Python's `hashlib`.
 //!
 //! MD5 of one stream is limited by the processor, so the ratios say more than the speeds.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program of its own, which prints"
+)]
 
 mod common;
 

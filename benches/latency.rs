@@ -2,6 +2,11 @@
 //!
 //! The program runs as a process of its own with its watches set; the sandbox in this process tells the moment at
 //! which it has answered `POST /sessions`. Sessions come one after another, as on a rig.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program of its own, which prints"
+)]
 
 mod common;
 

@@ -3,6 +3,11 @@
 //! Each case is a process of its own in a memory cgroup of its own, so that a small machine can be had on a large
 //! one. In it, "another program" reads its file once; then the big file is read; then `fincore` says how much of
 //! the first file is still in memory. Pages that were read once are the first that the kernel gives up.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program of its own, which prints"
+)]
 
 mod common;
 

@@ -2,6 +2,11 @@
 //!
 //! The tree: 12,000 sessions of 3 collections of 12 files, in 100 subjects. The watching is that of the program
 //! itself, as a process of its own, without a server: there is no flag, so it asks nobody.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program of its own, which prints"
+)]
 
 mod common;
 

@@ -288,6 +288,7 @@ async fn what_registers_flagged_sessions_shows_every_move_before_and_after_it() 
         let words = ["create-sessions", word(&root), "--register-files", "--protected", "revise"];
         verb(&alyx, &rig, &[&words[..], more].concat())
     };
+    #[expect(clippy::type_complexity, reason = "two closures, used once")]
     let commands: [&dyn Fn(&[&str]) -> verbs::Said; 2] = [&scan, &create];
     for command in commands {
         let session = rig.session("cortexlab", "KS014");

@@ -80,13 +80,15 @@ fn expanded(tree: &str) -> Vec<String> {
 /// The paths that a text names, as written; those that are re-exported come with `true`.
 fn paths(code: &str) -> Vec<(String, bool)> {
     let mut found = Vec::new();
-    let statement = regex::Regex::new(r"(?ms-u)^\s*(pub(?:\([a-z]+\))? )?use ([^;]+);").unwrap();
+    let statement = regex::Regex::new(r"(?m)^[ \t]*(pub(?:\([a-z]+\))? )?use ([^;]+);").unwrap();
     for captures in statement.captures_iter(code) {
         let tree: String = captures[2].split_whitespace().collect::<Vec<_>>().join(" ");
         found.extend(expanded(&tree).into_iter().map(|path| (path, captures.get(1).is_some())));
     }
-    let inline =
-        regex::Regex::new(r"(?-u)\b(?:crate|alf|alyx_client|alyx_registration|alyx_sandbox)(?:::\w+)+").unwrap();
+    let inline = regex::Regex::new(
+        r"(?-u:\b)(?:crate|alf|alyx_client|alyx_registration|alyx_sandbox)(?:::[A-Za-z0-9_]+)+",
+    )
+    .unwrap();
     found.extend(inline.find_iter(code).map(|path| (path.as_str().to_owned(), false)));
     found
 }
@@ -106,7 +108,7 @@ fn absolute(path: &str, (name, module): &Module) -> Option<(String, Vec<String>)
             }
             base
         }
-        other => return CRATES.iter().any(|(known, _)| *known == other).then(|| (first, parts)),
+        other => return CRATES.iter().any(|(known, _)| *known == other).then_some((first, parts)),
     };
     Some((name.clone(), [base, parts].concat()))
 }

@@ -2,6 +2,11 @@
 //!
 //! One executable for all of them, so that there is one thing to link and all tests share the machine. A test that
 //! needs the system for itself (mounts, limits) runs itself again in a child process, see `common::namespace`.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "tests print, and poll what has no event"
+)]
 
 mod common;
 

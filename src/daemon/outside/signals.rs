@@ -54,6 +54,10 @@ fn receive(
             match signal {
                 SIGUSR1 => _ = ask(Asked::Rescan),
                 SIGHUP if !at_terminal => _ = ask(Asked::Reload),
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "asked twice to stop: at once, whatever is under way"
+                )]
                 _ if stops => std::process::exit(128 + signal),
                 _ => {
                     stops = true;

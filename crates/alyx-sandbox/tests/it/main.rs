@@ -1,4 +1,5 @@
 //! The tests of the sandbox from outside, over HTTP: it answers as a recorded Alyx did.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "tests print")]
 
 mod behaves_like_alyx;
 mod plays_faults;
