@@ -1,7 +1,7 @@
 //! The built daemon is killed (kill -9) at every step in turn, and started again: then there is one session, one
 //! record a dataset, the right hashes, and no flag.
 //!
-//! Twenty kill points each time; two hundred chosen by chance with `cargo test --test crash -- --ignored`.
+//! Twenty kill points each time; two hundred chosen by chance with `cargo test --test it crash:: -- --ignored`.
 
 use crate::{chance, common, fault_proxy};
 use std::io::{BufRead, BufReader};

@@ -356,7 +356,7 @@ fn one_part_of_the_root_can_be_scanned_alone() {
     }
 }
 
-/// `cargo test --release --test scan_flags -- --ignored --nocapture`
+/// `cargo test --release --test it scan_flags:: -- --ignored --nocapture`
 #[test]
 #[ignore = "makes 12,000 sessions and prints how long a warm scan takes"]
 fn a_scan_of_12_000_sessions_is_quick() {

@@ -417,7 +417,7 @@ async fn a_large_root_stays_watched_when_its_folders_are_moved_and_made_anew() {
     }
 }
 
-/// `cargo test --release --test watcher_flags -- --ignored --nocapture`
+/// `cargo test --release --test it watcher_flags:: -- --ignored --nocapture`
 #[tokio::test]
 #[ignore = "makes 12,000 sessions and prints how long it takes to watch them"]
 async fn watching_12_000_sessions_is_quick() {

@@ -26,7 +26,7 @@ pub fn compare(name: &str, now: &str) {
     let before = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         before == now,
-        "{} differs (-: recorded, +: now). Where this is intended, record it anew: RECORD=1 cargo test compatibility\n{}",
+        "{} differs (-: recorded, +: now). Where this is intended, record it anew: RECORD=1 cargo test --test it compatibility::\n{}",
         file.display(),
         difference(&before, &now)
     );

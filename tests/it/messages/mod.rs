@@ -1,7 +1,7 @@
 //! `docs/messages.md` lists every warning and error of the program, with cause and cure; none is missing, and none is
 //! there that the program does not say. The sources are read for it, as tokens.
 //!
-//! A message that is new: `cargo test --test messages` prints its row; put it into the table where it belongs, with its
+//! A message that is new: `cargo test --test it messages::` prints its row; put it into the table where it belongs, with its
 //! cause and its cure in place of the capitals.
 
 mod manual;

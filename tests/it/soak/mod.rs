@@ -2,7 +2,7 @@
 //! deleted by chance, the server fails by chance, and the daemon itself is killed. At the end every flag that was put
 //! and not withdrawn is registered exactly once, and gone.
 //!
-//! A few seconds each time; a minute with `cargo test --test soak -- --ignored`. `SOAK_SEED=number` repeats what the
+//! A few seconds each time; a minute with `cargo test --test it soak:: -- --ignored`. `SOAK_SEED=number` repeats what the
 //! writers do.
 
 use crate::{chance, common, program};
