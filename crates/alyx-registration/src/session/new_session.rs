@@ -203,7 +203,7 @@ impl RegistrationClient {
 
     /// The time that is meant, as naive local time in ISO 8601 (Python: `ensure_ISO8601`).
     ///
-    /// A day means its midnight, and [`DateInput::Now`] now, in the [zone](super::RegistrationOptions::zone) of the
+    /// A day means its midnight, and [`DateInput::Now`] now, in the [zone](crate::RegistrationOptions::zone) of the
     /// client. A time with an offset is converted to naive local time of that zone: Alyx would store it as UTC.
     ///
     /// ```
