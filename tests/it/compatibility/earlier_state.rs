@@ -105,9 +105,10 @@ async fn a_ledger_of_0_1_0_is_read_and_continued() {
     }
     // It is continued: what waited is tried, what is remembered is there still.
     assert!(world.alyx.control().add_subject("nobody", "cortexlab"));
-    let daemon = Program::start(&mut world.command("run --config {rig}/etc/config.yaml"));
-    let flag = |path: &str| world.rig.root().join(path).join("create_me.flag");
-    until("registered", || !flag(UNKNOWN).exists() && !flag(RETRYING).exists());
+    let mut daemon = Program::start(&mut world.command("run --config {rig}/etc/config.yaml"));
+    // The lines, not the flags: a flag is gone before its session is written down.
+    daemon.wait_for("registered session");
+    daemon.wait_for("registered session");
     daemon.stop();
     let (code, mut said) =
         json(&world, "history --json --outcome registered --config {rig}/etc/config.yaml").await;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use alyx_sandbox::{Fault, FaultRule};
 use serde_json::Value;
 
-use crate::common::until;
 use crate::compatibility::recorded;
 use crate::compatibility::world::{GOOD, World};
 use crate::program::Program;
@@ -50,8 +49,9 @@ async fn the_log_lines_about_sessions_are_as_recorded() {
     world.good_config("http:\n  listen: 127.0.0.1:0\n");
     let good = world.session("cortexlab/Subjects/KS014/2024-05-01/001");
     good.file("notes.txt", "x").flag();
-    let daemon = Program::start(&mut world.command(RUN));
-    until("registered", || !good.is_flagged());
+    let mut daemon = Program::start(&mut world.command(RUN));
+    // The line, not the flag: a flag is gone before its session is reported.
+    daemon.wait_for("\"message\":\"registered\"");
     let mut said = daemon.stop();
 
     let dataset =
@@ -83,10 +83,10 @@ async fn the_log_lines_about_an_outage_and_a_refused_login_are_as_recorded() {
     session.flag();
     let every = |fault| FaultRule { method: None, path_prefix: String::new(), times: usize::MAX, fault };
     world.alyx.control().add_fault(every(Fault::Html(503)));
-    let daemon = Program::start(&mut world.command(RUN));
+    let mut daemon = Program::start(&mut world.command(RUN));
     world.until_status(GOOD, |status| status["daemon"]["away_since"].is_string()).await;
     world.alyx.control().clear_faults();
-    until("registered", || !session.is_flagged());
+    daemon.wait_for("\"message\":\"registered\"");
     world.until_status(GOOD, |status| status["daemon"]["away_since"].is_null()).await;
     let mut said = daemon.stop();
 
@@ -97,7 +97,7 @@ async fn the_log_lines_about_an_outage_and_a_refused_login_are_as_recorded() {
     let mut daemon = Program::start(&mut world.command(RUN));
     world.until_status(GOOD, |status| status["daemon"]["login_refused_since"].is_string()).await;
     std::fs::write(&password, &world.alyx.password).unwrap();
-    until("registered", || !session.is_flagged());
+    daemon.wait_for("\"message\":\"registered\"");
     // A changed configuration, then one that is not understood.
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("workers: 1", "workers: 2")).unwrap();
