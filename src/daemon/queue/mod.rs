@@ -1,7 +1,7 @@
 //! The queue: which flags are known, in which order their sessions run, and when the next one is due.
 //!
 //! Pure: no clock, no tokio, no disk. The flags on disk are the durable queue; this is its index in memory, and
-//! losing it costs one scan. One task owns it, and everybody else sends that task messages.
+//! losing it costs one scan. One task owns it; everything else sends that task messages.
 //!
 //! A job is one flag, known by its path. Jobs of one session folder (two flags of different names) never run at
 //! the same time.
@@ -14,34 +14,38 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use alf::SessionPath;
+use alf::session_path::SessionPathError;
+use alyx_client::text::printable;
 use alyx_registration::flag::{FlagFile, FlagStamp};
 
-/// The jobs of the daemon.
+/// The known flags and their jobs, each with a `T` that its owner keeps beside it.
 ///
 /// - No flag is in it twice, and none runs twice at the same time.
-/// - A job leaves only as [`Outcome::Done`], [`Outcome::Gone`] or withdrawn.
-/// - Seeing a known flag again changes nothing. A flag whose stamp has changed starts anew: its failures are
+/// - A job leaves only as [`Outcome::Done`] or [`Outcome::Gone`], or because its flag is removed.
+/// - Seeing a known flag again changes nothing. A flag whose stamp has changed starts over: its failures are
 ///   forgotten, and if it is running it runs again.
 /// - The earliest due runs first; of those due at the same time, the one that came first.
-#[derive(Debug, Default)]
-pub struct Queue {
-    jobs: HashMap<PathBuf, Entry>,
+#[derive(Debug)]
+pub struct Queue<T> {
+    jobs: HashMap<PathBuf, Entry<T>>,
     /// Waiting jobs by due time; the number keeps the order of arrival.
     order: BTreeMap<(Instant, u64), PathBuf>,
     /// Session folders of running jobs.
     busy: HashSet<PathBuf>,
-    hold: Option<Instant>,
     arrivals: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     stamp: FlagStamp,
-    since: Instant,
+    /// Parsed once, when the flag is first seen.
+    session: Result<SessionPath, SessionPathError>,
     failures: u32,
     /// The last run ended with [`Outcome::NeedsAttention`].
     needs_attention: bool,
     state: State,
+    data: T,
 }
 
 #[derive(Debug)]
@@ -50,25 +54,39 @@ enum State {
     Running(DuringRun),
 }
 
-/// What was told of a flag while its session runs.
+/// What happened to a flag while its session runs.
 #[derive(Debug, Clone, Copy)]
 enum DuringRun {
     Nothing,
-    /// A newer flag was sighted, which is due then.
+    /// A newer flag was seen, which is due then.
     Touched(FlagStamp, Instant),
-    Withdrawn,
+    Removed,
 }
 
 /// One run of one flag's session, to be given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// The flag as it was last sighted. Load it again before the run begins: it may have been touched since.
+    /// The flag as it was last seen. Load it again before the run begins: it may have been touched since.
     pub flag: FlagFile,
+    /// The session that its folder names.
+    pub session: Result<SessionPath, SessionPathError>,
     /// Number of this attempt; 1 for the first since the flag appeared or changed.
     pub attempt: u32,
 }
 
-/// What the sighting of a flag meant.
+impl Job {
+    /// The name of its session in logs: `subject/date/number`, or the folder.
+    pub fn session_name(&self) -> String {
+        session_name(&self.session, self.flag.session_folder())
+    }
+}
+
+/// The name of a session in logs: `subject/date/number` where the folder is one of a session, the folder otherwise.
+pub fn session_name(session: &Result<SessionPath, SessionPathError>, folder: &Path) -> String {
+    session.as_ref().map_or_else(|_| printable(&folder.to_string_lossy()), ToString::to_string)
+}
+
+/// What [`Queue::enqueue`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// Not known before: queued.
@@ -96,9 +114,9 @@ pub enum Outcome {
         /// When to try again.
         at: Instant,
     },
-    /// Failed, and only a person can mend it. Touching the flag makes it run at once.
+    /// Failed, and does not go away by itself. Touching the flag makes it run at once.
     NeedsAttention {
-        /// When to look again all the same.
+        /// When to try again all the same.
         at: Instant,
     },
     /// It could not be tried: the server is away, or refuses the login. Its failures stay as they were.
@@ -117,45 +135,66 @@ pub struct Counts {
     pub waiting: usize,
     /// Waiting after a failure that may go away by itself.
     pub retrying: usize,
-    /// Waiting after a failure that a person has to mend.
+    /// Waiting after a failure that needs attention.
     pub needs_attention: usize,
-    /// In the hands of a worker.
+    /// Being run by a worker.
     pub running: usize,
 }
 
-/// One job as `status` shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobStatus<'a> {
+/// One job as it is now.
+#[derive(Debug)]
+pub struct JobStatus<'a, T> {
     /// The flag.
     pub path: &'a Path,
-    /// When it was first sighted.
-    pub since: Instant,
+    /// The flag as it was last seen, or as it was when the run began.
+    pub stamp: &'a FlagStamp,
+    /// The session that its folder names.
+    pub session: &'a Result<SessionPath, SessionPathError>,
     /// When it runs next; `None` while it is running.
     pub due: Option<Instant>,
     /// Failures in a row.
     pub failures: u32,
     /// Whether the last failure needs attention.
     pub needs_attention: bool,
+    /// What the owner of the queue keeps of it.
+    pub data: &'a T,
 }
 
-impl Queue {
-    /// An empty queue.
-    pub fn new() -> Self {
-        Self::default()
+impl<T> JobStatus<'_, T> {
+    /// Whether a worker runs it.
+    pub fn is_running(&self) -> bool {
+        self.due.is_none()
     }
 
-    /// Takes note of a flag that was seen on disk. `due` is when it may run if it is new or changed: usually now,
-    /// plus the time for which a session must be quiet.
-    pub fn sighted(&mut self, flag: FlagFile, now: Instant, due: Instant) -> Enqueued {
-        let FlagFile { path, stamp } = flag;
-        let Some(entry) = self.jobs.get_mut(&path) else {
-            self.insert_waiting(path, Entry::new(stamp, now), due);
+    /// The name of its session in logs.
+    pub fn session_name(&self) -> String {
+        session_name(self.session, self.path.parent().unwrap_or(Path::new("")))
+    }
+}
+
+impl<T> Default for Queue<T> {
+    /// An empty queue.
+    fn default() -> Self {
+        Self { jobs: HashMap::new(), order: BTreeMap::new(), busy: HashSet::new(), arrivals: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Adds a flag that was seen on disk, or updates it. `due` is when it may run if it is new or changed: usually
+    /// now, plus the time for which a session must be quiet. `data` is kept with a new one.
+    pub fn enqueue(&mut self, flag: FlagFile, due: Instant, data: impl FnOnce() -> T) -> Enqueued {
+        let Some(entry) = self.jobs.get_mut(&flag.path) else {
+            let session = SessionPath::parse(flag.session_folder());
+            let FlagFile { path, stamp } = flag;
+            self.jobs.insert(path.clone(), Entry::new(stamp, session, data()));
+            self.make_due(&path, due);
             return Enqueued::New;
         };
+        let FlagFile { path, stamp } = flag;
         match &mut entry.state {
-            // A late rumour of the flag with which the run began takes back no newer one.
+            // A stale event with the old stamp must not cancel a newer one.
             State::Running(meanwhile) if entry.stamp == stamp => {
-                if matches!(meanwhile, DuringRun::Withdrawn) {
+                if matches!(meanwhile, DuringRun::Removed) {
                     *meanwhile = DuringRun::Nothing;
                 }
                 Enqueued::Known
@@ -174,64 +213,62 @@ impl Queue {
         }
     }
 
-    /// Takes note that a flag is no longer on disk. A waiting job is dropped. A running one is left to its worker, and
-    /// dropped when it ends, however it ends. Returns whether the flag was known.
-    pub fn withdrawn(&mut self, path: &Path) -> bool {
-        let Some(entry) = self.jobs.get_mut(path) else {
-            return false;
-        };
+    /// Removes a flag that is no longer on disk, and returns what was kept with it. A running job is left to its
+    /// worker and leaves when it ends, however it ends.
+    pub fn remove(&mut self, path: &Path) -> Option<T> {
+        let entry = self.jobs.get_mut(path)?;
         match &mut entry.state {
-            State::Running(meanwhile) => *meanwhile = DuringRun::Withdrawn,
+            State::Running(meanwhile) => {
+                *meanwhile = DuringRun::Removed;
+                None
+            }
             State::Waiting(due, arrival) => {
                 self.order.remove(&(*due, *arrival));
-                self.jobs.remove(path);
+                self.jobs.remove(path).map(|entry| entry.data)
             }
         }
-        true
     }
 
     /// Whether a job runs of which the flag is no longer on disk.
-    pub fn is_withdrawn(&self, path: &Path) -> bool {
+    pub fn is_removed(&self, path: &Path) -> bool {
         let entry = self.jobs.get(path);
-        entry.is_some_and(|entry| matches!(entry.state, State::Running(DuringRun::Withdrawn)))
+        entry.is_some_and(|entry| matches!(entry.state, State::Running(DuringRun::Removed)))
     }
 
-    /// When the next job is due. It may lie in the past: then take it. `None` if nothing waits, or what waits
+    /// When the next job is due. It may be in the past: then take it. `None` if nothing waits, or what waits
     /// cannot run before a running job ends.
     pub fn next_due(&self) -> Option<Instant> {
-        let (due, _) = self.first_free()?;
-        Some(self.hold.map_or(due, |hold| hold.max(due)))
+        self.first_free().map(|(due, _)| due)
     }
 
     /// Takes the next job that is due, if there is one. It runs until [`Queue::finished`].
     pub fn take_due(&mut self, now: Instant) -> Option<Job> {
-        if self.next_due()? > now {
-            return None;
-        }
-        let key = self.first_free()?;
+        let key = self.first_free().filter(|(due, _)| *due <= now)?;
         let path = self.order.remove(&key)?;
         let entry = self.jobs.get_mut(&path)?;
         entry.state = State::Running(DuringRun::Nothing);
-        let job =
-            Job { attempt: entry.failures.saturating_add(1), flag: FlagFile { path, stamp: entry.stamp } };
+        let job = Job {
+            attempt: entry.failures.saturating_add(1),
+            session: entry.session.clone(),
+            flag: FlagFile { path, stamp: entry.stamp },
+        };
         self.busy.insert(job.flag.session_folder().to_owned());
         Some(job)
     }
 
-    /// Takes note of how the run of a job ended. A flag that was sighted with a new stamp during the run stays,
-    /// whatever the outcome, and starts anew. Does nothing for a job that is not running.
-    pub fn finished(&mut self, path: &Path, outcome: Outcome) {
-        let Some(entry) = self.jobs.get_mut(path) else { return };
-        let State::Running(meanwhile) = entry.state else { return };
+    /// Ends the run of a job. A flag that was seen with a new stamp during the run stays, whatever the outcome, and
+    /// starts over. Returns what was kept with a job that leaves. Does nothing for a job that is not running.
+    pub fn finish(&mut self, path: &Path, outcome: Outcome) -> Option<T> {
+        let entry = self.jobs.get_mut(path)?;
+        let State::Running(meanwhile) = entry.state else { return None };
         self.busy.remove(path.parent().unwrap_or(Path::new("")));
         let due = match (meanwhile, outcome) {
             (DuringRun::Touched(stamp, due), _) => {
                 (entry.stamp, entry.failures, entry.needs_attention) = (stamp, 0, false);
                 due
             }
-            (DuringRun::Withdrawn, _) | (DuringRun::Nothing, Outcome::Done | Outcome::Gone) => {
-                self.jobs.remove(path);
-                return;
+            (DuringRun::Removed, _) | (DuringRun::Nothing, Outcome::Done | Outcome::Gone) => {
+                return self.jobs.remove(path).map(|entry| entry.data);
             }
             (DuringRun::Nothing, Outcome::PutOff { at }) => at,
             (DuringRun::Nothing, Outcome::RunAgain { at }) => {
@@ -248,25 +285,10 @@ impl Queue {
             }
         };
         self.make_due(path, due);
+        None
     }
 
-    /// Holds every waiting job until a time: the server is away, and asking once for each session helps nobody.
-    /// The later of two holds counts. Running jobs go on.
-    pub fn hold_until(&mut self, until: Instant) {
-        self.hold = Some(self.hold.map_or(until, |hold| hold.max(until)));
-    }
-
-    /// Ends a hold: the server has answered.
-    pub fn release(&mut self) {
-        self.hold = None;
-    }
-
-    /// Until when the jobs are held. It may lie in the past.
-    pub fn held_until(&self) -> Option<Instant> {
-        self.hold
-    }
-
-    /// Makes every job that waits after a failure due now: somebody mended something. Failures stay counted.
+    /// Makes every job that waits after a failure due now: the cause may have been fixed. Failures stay counted.
     pub fn retry_now(&mut self, now: Instant) {
         let mut waiting: Vec<_> = self.order.iter().map(|(key, path)| (*key, path.clone())).collect();
         waiting.retain(|((due, _), path)| {
@@ -277,7 +299,7 @@ impl Queue {
         }
     }
 
-    /// Makes a waiting job due now: somebody asks for it. Its failures stay counted. Returns whether it was waiting.
+    /// Makes a waiting job due now. Its failures stay counted. Returns whether it was waiting.
     pub fn make_due_now(&mut self, path: &Path, now: Instant) -> bool {
         let waits = self.jobs.get(path).is_some_and(|entry| matches!(entry.state, State::Waiting(..)));
         if waits {
@@ -313,32 +335,37 @@ impl Queue {
     }
 
     /// Every job, in no order.
-    pub fn jobs(&self) -> impl Iterator<Item = JobStatus<'_>> {
+    pub fn jobs(&self) -> impl Iterator<Item = JobStatus<'_, T>> {
         self.jobs.iter().map(|(path, entry)| status(path, entry))
     }
 
     /// One job.
-    pub fn job(&self, path: &Path) -> Option<JobStatus<'_>> {
+    pub fn job(&self, path: &Path) -> Option<JobStatus<'_, T>> {
         let (path, entry) = self.jobs.get_key_value(path)?;
         Some(status(path, entry))
     }
 
-    /// A waiting job starts anew, at the time at which it is due anyway.
+    /// What is kept with a job.
+    pub fn data_mut(&mut self, path: &Path) -> Option<&mut T> {
+        self.jobs.get_mut(path).map(|entry| &mut entry.data)
+    }
+
+    /// What is kept with each job, in no order.
+    pub fn all_data_mut(&mut self) -> impl Iterator<Item = (&Path, &mut T)> {
+        self.jobs.iter_mut().map(|(path, entry)| (path.as_path(), &mut entry.data))
+    }
+
+    /// Forgets the failures of a job. It stays due when it is.
     pub fn forget_failures(&mut self, path: &Path) {
         if let Some(entry) = self.jobs.get_mut(path) {
             (entry.failures, entry.needs_attention) = (0, false);
         }
     }
 
-    /// The first waiting job whose session folder is not busy. At most as many are passed over as are running.
+    /// The first waiting job whose session folder is not busy. At most as many are skipped as are running.
     fn first_free(&self) -> Option<(Instant, u64)> {
         let free = |path: &Path| path.parent().is_none_or(|folder| !self.busy.contains(folder));
         self.order.iter().find(|(_, path)| free(path)).map(|(key, _)| *key)
-    }
-
-    fn insert_waiting(&mut self, path: PathBuf, entry: Entry, due: Instant) {
-        self.jobs.insert(path.clone(), entry);
-        self.make_due(&path, due);
     }
 
     /// Puts a job in the order at `due`, behind those of the same time.
@@ -353,28 +380,31 @@ impl Queue {
     }
 }
 
-fn status<'a>(path: &'a Path, entry: &Entry) -> JobStatus<'a> {
+fn status<'a, T>(path: &'a Path, entry: &'a Entry<T>) -> JobStatus<'a, T> {
     JobStatus {
         path,
-        since: entry.since,
+        stamp: &entry.stamp,
+        session: &entry.session,
         due: match entry.state {
             State::Waiting(due, _) => Some(due),
             State::Running(_) => None,
         },
         failures: entry.failures,
         needs_attention: entry.needs_attention,
+        data: &entry.data,
     }
 }
 
-impl Entry {
+impl<T> Entry<T> {
     /// Its state is set by [`Queue::make_due`].
-    fn new(stamp: FlagStamp, now: Instant) -> Self {
+    fn new(stamp: FlagStamp, session: Result<SessionPath, SessionPathError>, data: T) -> Self {
         Self {
             stamp,
-            since: now,
+            session,
             failures: 0,
             needs_attention: false,
             state: State::Running(DuringRun::Nothing),
+            data,
         }
     }
 }

@@ -17,20 +17,20 @@ fn path(session: &str) -> PathBuf {
 
 /// A queue and a clock that is set by hand, in seconds.
 struct World {
-    queue: Queue,
+    queue: Queue<()>,
     start: Instant,
 }
 
 impl World {
     fn new() -> Self {
-        Self { queue: Queue::new(), start: Instant::now() }
+        Self { queue: Queue::default(), start: Instant::now() }
     }
     fn at(&self, second: u64) -> Instant {
         self.start + Duration::from_secs(second)
     }
-    fn sight(&mut self, session: &str, number: u64, second: u64) -> Enqueued {
+    fn see(&mut self, session: &str, number: u64, second: u64) -> Enqueued {
         let at = self.at(second);
-        self.queue.sighted(flag(session, number), at, at)
+        self.queue.enqueue(flag(session, number), at, || ())
     }
     fn take(&mut self, second: u64) -> Option<(String, u32)> {
         let job = self.queue.take_due(self.at(second))?;
@@ -39,7 +39,7 @@ impl World {
     }
     fn fail(&mut self, session: &str, second: u64) {
         let at = self.at(second);
-        self.queue.finished(&path(session), Outcome::Retry { at });
+        self.queue.finish(&path(session), Outcome::Retry { at });
     }
 }
 
@@ -50,22 +50,22 @@ fn is(session: &str, attempt: u32) -> Option<(String, u32)> {
 #[test]
 fn a_flag_that_is_seen_many_times_runs_once() {
     let mut world = World::new();
-    assert_eq!(world.sight("a", 1, 0), Enqueued::New);
-    assert_eq!(world.sight("a", 1, 0), Enqueued::Known);
+    assert_eq!(world.see("a", 1, 0), Enqueued::New);
+    assert_eq!(world.see("a", 1, 0), Enqueued::Known);
     assert_eq!(world.take(0), is("a", 1));
-    assert_eq!(world.sight("a", 1, 1), Enqueued::Known);
+    assert_eq!(world.see("a", 1, 1), Enqueued::Known);
     assert_eq!(world.take(9), None);
-    world.queue.finished(&path("a"), Outcome::Done);
+    world.queue.finish(&path("a"), Outcome::Done);
     assert_eq!(world.queue.counts(), Counts::default());
 }
 
 #[test]
 fn the_earliest_due_runs_first_and_among_equals_the_first_to_come() {
     let mut world = World::new();
-    let (now, late) = (world.at(0), world.at(5));
-    world.queue.sighted(flag("late", 1), now, late);
+    let late = world.at(5);
+    world.queue.enqueue(flag("late", 1), late, || ());
     for session in ["c", "a", "b"] {
-        world.sight(session, 1, 1);
+        world.see(session, 1, 1);
     }
     assert_eq!(world.queue.next_due(), Some(world.at(1)));
     assert_eq!(world.take(0), None);
@@ -77,23 +77,23 @@ fn the_earliest_due_runs_first_and_among_equals_the_first_to_come() {
 #[test]
 fn a_rescan_does_not_shorten_a_back_off() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
     world.fail("a", 100);
-    assert_eq!(world.sight("a", 1, 10), Enqueued::Known);
+    assert_eq!(world.see("a", 1, 10), Enqueued::Known);
     assert_eq!(world.queue.next_due(), Some(world.at(100)));
     assert_eq!(world.take(100), is("a", 2));
 }
 
 #[test]
-fn touching_a_flag_that_needs_a_person_runs_it_at_once_and_forgets_its_failures() {
+fn touching_a_flag_that_needs_attention_runs_it_at_once_and_forgets_its_failures() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
     let at = world.at(9999);
-    world.queue.finished(&path("a"), Outcome::NeedsAttention { at });
+    world.queue.finish(&path("a"), Outcome::NeedsAttention { at });
     assert_eq!(world.queue.counts(), Counts { waiting: 1, needs_attention: 1, ..Counts::default() });
-    assert_eq!(world.sight("a", 2, 10), Enqueued::Touched);
+    assert_eq!(world.see("a", 2, 10), Enqueued::Touched);
     assert_eq!(world.queue.counts(), Counts { waiting: 1, ..Counts::default() });
     assert_eq!(world.take(10), is("a", 1));
 }
@@ -102,84 +102,84 @@ fn touching_a_flag_that_needs_a_person_runs_it_at_once_and_forgets_its_failures(
 fn a_flag_touched_while_its_session_runs_makes_it_run_again_whatever_the_outcome() {
     for (number, outcome) in [Outcome::Done, Outcome::Gone].into_iter().enumerate() {
         let mut world = World::new();
-        world.sight("a", 1, 0);
+        world.see("a", 1, 0);
         world.take(0);
-        assert_eq!(world.sight("a", 2, 3), Enqueued::RunsAgain, "{number}");
-        assert_eq!(world.sight("a", 2, 4), Enqueued::Known);
+        assert_eq!(world.see("a", 2, 3), Enqueued::RunsAgain, "{number}");
+        assert_eq!(world.see("a", 2, 4), Enqueued::Known);
         assert_eq!(world.take(9), None, "it must not run twice at the same time");
-        world.queue.finished(&path("a"), outcome);
+        world.queue.finish(&path("a"), outcome);
         assert_eq!(world.take(3), is("a", 1));
     }
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
-    world.sight("a", 2, 3);
+    world.see("a", 2, 3);
     world.fail("a", 9999);
     assert_eq!(world.take(3), is("a", 1));
 }
 
 #[test]
-fn a_late_rumour_of_the_old_flag_does_not_take_back_the_touch() {
+fn a_stale_event_with_the_old_stamp_does_not_cancel_a_newer_one() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
-    world.sight("a", 2, 3);
-    assert_eq!(world.sight("a", 1, 4), Enqueued::Known);
-    world.queue.finished(&path("a"), Outcome::Done);
+    world.see("a", 2, 3);
+    assert_eq!(world.see("a", 1, 4), Enqueued::Known);
+    world.queue.finish(&path("a"), Outcome::Done);
     assert_eq!(world.take(9), is("a", 1));
 }
 
 #[test]
 fn a_flag_that_changed_under_the_worker_runs_again_without_a_failure() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
     let at = world.at(2);
-    world.queue.finished(&path("a"), Outcome::RunAgain { at });
+    world.queue.finish(&path("a"), Outcome::RunAgain { at });
     assert_eq!(world.take(1), None);
     assert_eq!(world.take(2), is("a", 1));
 }
 
 #[test]
-fn a_withdrawn_flag_does_not_run() {
+fn a_removed_flag_does_not_run() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
-    assert!(world.queue.withdrawn(&path("a")));
-    assert!(!world.queue.withdrawn(&path("a")));
+    world.see("a", 1, 0);
+    assert!(world.queue.remove(&path("a")).is_some());
+    assert!(world.queue.remove(&path("a")).is_none());
     assert_eq!((world.take(9), world.queue.next_due()), (None, None));
 }
 
 #[test]
 fn a_flag_put_back_after_its_removal_but_before_the_worker_reports_runs_again() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
-    world.queue.withdrawn(&path("a"));
-    world.sight("a", 2, 1);
-    world.queue.finished(&path("a"), Outcome::Done);
+    world.queue.remove(&path("a"));
+    world.see("a", 2, 1);
+    world.queue.finish(&path("a"), Outcome::Done);
     assert_eq!(world.take(1), is("a", 1));
 }
 
 #[test]
-fn a_flag_touched_and_then_withdrawn_during_the_run_leaves_nothing_behind() {
+fn a_flag_touched_and_then_removed_during_the_run_leaves_nothing_behind() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
-    world.sight("a", 2, 1);
-    world.queue.withdrawn(&path("a"));
-    world.queue.finished(&path("a"), Outcome::Gone);
+    world.see("a", 2, 1);
+    world.queue.remove(&path("a"));
+    world.queue.finish(&path("a"), Outcome::Gone);
     assert_eq!(world.queue.jobs().count(), 0);
 }
 
 #[test]
-fn a_flag_withdrawn_during_the_run_is_not_waited_for_however_the_run_ends() {
+fn a_flag_removed_during_the_run_is_not_waited_for_however_the_run_ends() {
     let mut world = World::new();
     for outcome in [Outcome::Retry { at: world.at(9) }, Outcome::NeedsAttention { at: world.at(9) }] {
-        world.sight("a", 1, 0);
+        world.see("a", 1, 0);
         world.take(0);
-        world.queue.withdrawn(&path("a"));
-        assert!(world.queue.is_withdrawn(&path("a")));
-        world.queue.finished(&path("a"), outcome);
+        world.queue.remove(&path("a"));
+        assert!(world.queue.is_removed(&path("a")));
+        world.queue.finish(&path("a"), outcome);
         assert_eq!(world.queue.jobs().count(), 0);
     }
 }
@@ -187,39 +187,22 @@ fn a_flag_withdrawn_during_the_run_is_not_waited_for_however_the_run_ends() {
 #[test]
 fn a_flag_whose_disk_was_away_for_a_moment_is_tried_again() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
-    world.queue.withdrawn(&path("a"));
-    assert_eq!(world.sight("a", 1, 1), Enqueued::Known);
+    world.queue.remove(&path("a"));
+    assert_eq!(world.see("a", 1, 1), Enqueued::Known);
     world.fail("a", 9);
     assert_eq!(world.take(9), is("a", 2));
 }
 
 #[test]
-fn a_dead_server_holds_all_jobs_once_and_lets_them_go_in_order() {
-    let mut world = World::new();
-    for session in ["a", "b"] {
-        world.sight(session, 1, 0);
-    }
-    let (until, earlier) = (world.at(60), world.at(30));
-    world.queue.hold_until(until);
-    world.queue.hold_until(earlier);
-    assert_eq!(world.queue.next_due(), Some(until));
-    assert_eq!(world.take(59), None);
-    assert_eq!(world.take(60), is("a", 1));
-    world.queue.hold_until(world.start + Duration::from_secs(999));
-    world.queue.release();
-    assert_eq!(world.take(60), is("b", 1));
-}
-
-#[test]
 fn what_waited_before_a_restart_goes_on_waiting_and_a_touch_ends_that() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.queue.restore(&path("a"), 3, true, world.at(100));
     assert_eq!(world.queue.counts().needs_attention, 1);
     assert_eq!(world.take(99), None);
-    assert_eq!(world.sight("a", 2, 50), Enqueued::Touched);
+    assert_eq!(world.see("a", 2, 50), Enqueued::Touched);
     assert_eq!(world.take(50), is("a", 1));
     world.fail("a", 60);
     assert!(world.queue.make_due_now(&path("a"), world.at(51)));
@@ -230,22 +213,22 @@ fn what_waited_before_a_restart_goes_on_waiting_and_a_touch_ends_that() {
 #[test]
 fn a_job_that_could_not_be_tried_is_no_failure_more() {
     let mut world = World::new();
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     world.take(0);
     world.fail("a", 1);
     assert_eq!(world.take(1), is("a", 2));
-    world.queue.finished(&path("a"), Outcome::PutOff { at: world.at(5) });
+    world.queue.finish(&path("a"), Outcome::PutOff { at: world.at(5) });
     assert_eq!(world.take(5), is("a", 2));
 }
 
 #[test]
 fn asking_to_retry_now_wakes_what_failed_and_leaves_what_is_settling() {
     let mut world = World::new();
-    world.sight("failed", 1, 0);
+    world.see("failed", 1, 0);
     world.take(0);
     world.fail("failed", 9999);
     let (now, due) = (world.at(1), world.at(30));
-    world.queue.sighted(flag("settling", 1), now, due);
+    world.queue.enqueue(flag("settling", 1), due, || ());
     world.queue.retry_now(now);
     assert_eq!(world.take(1), is("failed", 2));
     assert_eq!(world.take(1), None);
@@ -255,14 +238,14 @@ fn asking_to_retry_now_wakes_what_failed_and_leaves_what_is_settling() {
 fn two_flags_of_one_session_do_not_run_at_the_same_time() {
     let mut world = World::new();
     let now = world.at(0);
-    world.sight("a", 1, 0);
+    world.see("a", 1, 0);
     let other = FlagFile { path: "/data/a/extra.flag".into(), stamp: stamp(2) };
-    world.queue.sighted(other.clone(), now, now);
-    world.sight("b", 1, 0);
+    world.queue.enqueue(other.clone(), now, || ());
+    world.see("b", 1, 0);
     assert_eq!(world.take(0), is("a", 1));
     assert_eq!(world.take(0), is("b", 1));
     assert_eq!((world.take(0), world.queue.next_due()), (None, None));
-    world.queue.finished(&path("a"), Outcome::Done);
+    world.queue.finish(&path("a"), Outcome::Done);
     assert_eq!(world.queue.take_due(now).map(|job| job.flag), Some(other));
 }
 
@@ -275,8 +258,6 @@ enum Step {
     Take,
     Finish(usize, u8),
     Wait(u64),
-    Hold(u64),
-    Release,
     RetryNow,
 }
 
@@ -289,8 +270,6 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Take),
         (0..4usize, 0..5u8).prop_map(|(job, outcome)| Step::Finish(job, outcome)),
         (0..20u64).prop_map(Step::Wait),
-        (0..20u64).prop_map(Step::Hold),
-        Just(Step::Release),
         Just(Step::RetryNow),
     ]
 }
@@ -318,8 +297,8 @@ proptest! {
                 }
                 Step::Remove(n) => _ = disk.remove(&path(names[n])),
                 Step::Notice(n) => match disk.get(&path(names[n])) {
-                    Some(stamp) => _ = world.sight(names[n], *stamp, clock),
-                    None => _ = world.queue.withdrawn(&path(names[n])),
+                    Some(stamp) => _ = world.see(names[n], *stamp, clock),
+                    None => _ = world.queue.remove(&path(names[n])),
                 },
                 Step::Take => {
                     if let Some(job) = world.queue.take_due(world.at(clock)) {
@@ -333,8 +312,6 @@ proptest! {
                     }
                 }
                 Step::Wait(seconds) => clock += seconds,
-                Step::Hold(seconds) => { let at = world.at(clock + seconds); world.queue.hold_until(at); }
-                Step::Release => world.queue.release(),
                 Step::RetryNow => { let now = world.at(clock); world.queue.retry_now(now); }
             }
             let counts = world.queue.counts();
@@ -348,7 +325,7 @@ proptest! {
         }
         for (path, stamp) in disk.clone() {
             let at = world.at(clock);
-            world.queue.sighted(FlagFile { path, stamp: crate::daemon::queue::tests::stamp(stamp) }, at, at);
+            world.queue.enqueue(FlagFile { path, stamp: crate::daemon::queue::tests::stamp(stamp) }, at, || ());
         }
         while let Some(due) = world.queue.next_due() {
             let job = world.queue.take_due(due).expect("a job that is due can be taken");
@@ -381,5 +358,5 @@ fn finish(
             Outcome::Done
         }
     };
-    world.queue.finished(path, outcome);
+    world.queue.finish(path, outcome);
 }

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Outcome;
+use crate::daemon::run_loop::persistence::outcome_row;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::run_loop::{Moment, Report, Service, cause_prefix};
+use crate::ledger::OutcomeRow;
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
 use alyx_registration::Error;
@@ -38,7 +40,7 @@ impl Service {
                 );
                 (Outcome::PutOff { at: now.instant }, "")
             }
-            AttemptResult::Failed(error) if self.queue.is_withdrawn(&attempt.flag) => {
+            AttemptResult::Failed(error) if self.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
                     session = attempt.session,
                     "its flag went away while it ran, and it is not tried again unless the flag comes back: {error}"
@@ -56,22 +58,26 @@ impl Service {
             | Outcome::NeedsAttention { at }
             | Outcome::PutOff { at } => Some(at.saturating_duration_since(now.instant)),
         };
-        self.queue.finished(&attempt.flag, outcome);
-        let row = if word.is_empty() { None } else { self.outcome_row(&attempt, word, now) };
+        let job = self.queue.job(&attempt.flag);
+        let row =
+            if word.is_empty() { None } else { job.and_then(|job| outcome_row(&attempt, word, &job, now)) };
+        let left = self.queue.finish(&attempt.flag, outcome);
+        let due = self.queue.job(&attempt.flag).and_then(|job| job.due);
+        let row = row.map(|row| Box::new(OutcomeRow { next: due.map(|due| now.wall_of(due)), ..row }));
         let waiting = self.waiting_row(&attempt.flag, now);
         match (row, waiting) {
             (Some(row), waiting) => self.write_down(LedgerEntry::Ended(row, waiting)),
             (None, Some(waiting)) => self.write_down(LedgerEntry::Waits(waiting)),
             (None, None) => {}
         }
-        if self.queue.job(&attempt.flag).is_none() {
-            self.over(&attempt.flag);
+        if let Some(state) = left {
+            self.over(&attempt.flag, &state);
         }
         self.report(Report::Attempt { attempt, outcome, again_in });
     }
 
     fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Outcome {
-        if let Some(note) = self.states.get_mut(&attempt.flag) {
+        if let Some(note) = self.queue.data_mut(&attempt.flag) {
             (note.failure, note.told_changing, note.changed_times) = (None, false, 0);
             note.missing.clear();
         }
@@ -118,13 +124,13 @@ impl Service {
     /// One match from an error to an outcome, and the word for it in the history; without a word it is no outcome.
     fn failed(&mut self, attempt: &Attempt, error: &Error, now: Moment) -> (Outcome, &'static str) {
         if let Error::StillChanging { wait, .. } = error {
-            if let Some(note) = self.states.get_mut(&attempt.flag)
+            if let Some(note) = self.queue.data_mut(&attempt.flag)
                 && !std::mem::replace(&mut note.told_changing, true)
             {
                 tracing::info!(session = attempt.session, "waiting: {error}");
             }
             // Ever longer: to read 50 GB again every few seconds would be for nothing.
-            let times = self.states.get_mut(&attempt.flag).map_or(0, |note| {
+            let times = self.queue.data_mut(&attempt.flag).map_or(0, |note| {
                 note.changed_times = note.changed_times.saturating_add(1);
                 note.changed_times
             });
@@ -134,7 +140,7 @@ impl Service {
             };
             return (Outcome::RunAgain { at: now.instant + patience.max(*wait) }, "");
         }
-        if let Some(note) = self.states.get_mut(&attempt.flag) {
+        if let Some(note) = self.queue.data_mut(&attempt.flag) {
             note.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
             note.missing = match error {
                 Error::Missing(names) => names.clone(),
@@ -195,7 +201,7 @@ impl Service {
         let (session, n, took) = (&attempt.session, attempt.attempt, attempt.took);
         let kind = error.kind();
         let n_files = if let Error::FilesRefused { registered, .. } = error { *registered } else { 0 };
-        let progress = self.states.get(&attempt.flag).map(|note| &note.progress);
+        let progress = self.queue.job(&attempt.flag).map(|job| &job.data.progress);
         let eid = progress.and_then(|progress| progress.eid.get());
         let bytes = progress.map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
         if told || !self.log_throttle.is_new(&cause, now.instant) {

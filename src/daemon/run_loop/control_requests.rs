@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use crate::daemon::outside::control::{Answer, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
+use crate::daemon::queue::JobStatus;
 use crate::daemon::queue::old_flags::is_old;
 use crate::daemon::run_loop::stale_flags::waiting;
-use crate::daemon::run_loop::{Moment, Question, Service};
+use crate::daemon::run_loop::{FlagState, Moment, Question, Service};
 use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionStatus, Status};
 
 impl Service {
@@ -17,7 +18,7 @@ impl Service {
             Request::Status => drop(answer.send(Answer::Status(Box::new(self.status(now))))),
             Request::Retry { session } => {
                 let count = self.retry(session.as_deref(), now);
-                tracing::info!(session, count, "sessions are tried at once, as on_request");
+                tracing::info!(session, count, "sessions are tried at once, as requested");
                 drop(answer.send(Answer::Done(count)));
             }
             Request::Forget { session } => self.forget(session, answer),
@@ -28,8 +29,8 @@ impl Service {
         let mut sessions: Vec<SessionStatus> = self
             .queue
             .jobs()
-            .filter_map(|job| {
-                let note = self.states.get(job.path)?;
+            .map(|job| {
+                let note = job.data;
                 let state = match (job.due, job.needs_attention, job.failures) {
                     (None, ..) => SessionState::Running,
                     (_, true, _) => SessionState::NeedsAttention,
@@ -45,8 +46,8 @@ impl Service {
                     bytes: load(&note.progress.bytes),
                     bytes_done: load(&note.progress.bytes_done),
                 };
-                Some(SessionStatus {
-                    session: note.session.clone(),
+                SessionStatus {
+                    session: job.session_name(),
                     flag: job.path.to_string_lossy().into_owned(),
                     state,
                     since: note.since,
@@ -61,7 +62,7 @@ impl Service {
                     error,
                     next_step,
                     progress: (state == SessionState::Running).then_some(progress),
-                })
+                }
             })
             .collect();
         sessions.sort_by(SessionStatus::in_order);
@@ -83,12 +84,12 @@ impl Service {
 
     /// The flags of a session, or all.
     fn flags_of(&self, session: Option<&str>) -> Vec<PathBuf> {
-        let is_it = |path: &Path, name: &str| {
-            session.is_none_or(|on_request| {
-                on_request == name || path.parent().is_some_and(|p| p == Path::new(on_request))
+        let is_it = |job: &JobStatus<'_, FlagState>| {
+            session.is_none_or(|session| {
+                session == job.session_name() || job.path.parent().is_some_and(|p| p == Path::new(session))
             })
         };
-        self.states.iter().filter(|(path, note)| is_it(path, &note.session)).map(|(p, _)| p.clone()).collect()
+        self.queue.jobs().filter(is_it).map(|job| job.path.to_owned()).collect()
     }
 
     /// Makes sessions due now; a refused login is tried as well. Returns how many sessions it was.
@@ -105,7 +106,7 @@ impl Service {
     /// Forgets what is remembered of a session; the flag, if there is one, starts anew.
     fn forget(&mut self, session: String, answer: tokio::sync::oneshot::Sender<Answer>) {
         for path in self.flags_of(Some(&session)) {
-            if let Some(note) = self.states.get_mut(&path) {
+            if let Some(note) = self.queue.data_mut(&path) {
                 note.failure = None;
                 note.missing.clear();
             }

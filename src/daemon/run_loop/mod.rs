@@ -41,7 +41,7 @@ use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::sd_notify::StatusReporter;
 use crate::daemon::run_loop::watchdog::{ProgressWatchdog, Stuck};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
-use crate::daemon::run_loop::worker::{Attempt, session_name};
+use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::watch;
 use crate::daemon::watch::WatchEvent;
 use crate::ledger::WaitingRow;
@@ -163,8 +163,6 @@ struct FlagState {
     seen: Timestamp,
     /// When it was put, by its own time.
     put: Timestamp,
-    session: String,
-    stamp: String,
     /// Of the last failure: what was wrong, and what to do.
     failure: Option<(String, String)>,
     /// Names that Alyx did not know.
@@ -174,6 +172,22 @@ struct FlagState {
     told_changing: bool,
     /// How often in a row its files were still changing.
     changed_times: u32,
+}
+
+impl FlagState {
+    /// A flag that was not known, and was put then.
+    fn new(put: Timestamp, now: Moment) -> Self {
+        Self {
+            since: now.wall,
+            seen: now.wall,
+            put,
+            failure: None,
+            missing: Vec::new(),
+            progress: Arc::default(),
+            told_changing: false,
+            changed_times: 0,
+        }
+    }
 }
 
 /// The login is refused.
@@ -195,8 +209,7 @@ struct Service {
     refused_since: Option<Timestamp>,
     flagged: FlaggedOptions,
     at_alyx: Arc<Semaphore>,
-    queue: Queue,
-    states: HashMap<PathBuf, FlagState>,
+    queue: Queue<FlagState>,
     running: usize,
     folders: Arc<FolderLocks>,
     outage: Outage,
@@ -250,8 +263,7 @@ impl Service {
             flagged: reload::flagged(&options, &at_alyx),
             at_alyx,
             options,
-            queue: Queue::new(),
-            states: HashMap::new(),
+            queue: Queue::default(),
             running: 0,
             folders: Arc::default(),
             outage: no_outage(),
@@ -299,7 +311,7 @@ impl Service {
             self.begun_and_ended += 1;
             self.mark_status_dirty();
             let progress: Arc<Progress> = Arc::default();
-            if let Some(note) = self.states.get_mut(&job.flag.path) {
+            if let Some(note) = self.queue.data_mut(&job.flag.path) {
                 note.progress = Arc::clone(&progress);
             }
             let (news, client, shutdown) = (self.news.clone(), self.client.clone(), self.shutdown.clone());
@@ -350,27 +362,25 @@ impl Service {
         self.mark_status_dirty();
         match sighted {
             WatchEvent::Flag(flag) => {
-                let session = session_name(flag.session_folder());
-                let (path, stamp) = (flag.path.clone(), persistence::stamp_text(&flag.stamp));
+                let path = flag.path.clone();
                 let put = put_at(&flag.stamp, now.wall);
-                let sighting = self.queue.sighted(flag, now.instant, now.instant + self.options.settle);
+                let due = now.instant + self.options.settle;
+                let sighting = self.queue.enqueue(flag, due, || FlagState::new(put, now));
+                let job = self.queue.job(&path);
+                let session = job.map(|job| job.session_name()).unwrap_or_default();
                 match sighting {
                     Enqueued::New => {
                         tracing::debug!(session, "flag found");
-                        self.note_new(&path, session, (stamp, put), now);
+                        self.note_new(&path, now);
                     }
                     Enqueued::Touched | Enqueued::RunsAgain => {
                         let runs =
                             if sighting == Enqueued::RunsAgain { " while its session runs" } else { "" };
-                        tracing::info!(
-                            session,
-                            "flag touched{runs}: the session is on_credentials_checked at again"
-                        );
+                        tracing::info!(session, "flag touched{runs}: the session is tried again");
                         self.log_throttle.is_over(&cause_prefix(&path));
                         self.ask_at_once(now);
-                        if let Some(note) = self.states.get_mut(&path) {
-                            (note.stamp, note.failure, note.told_changing, note.changed_times) =
-                                (stamp, None, false, 0);
+                        if let Some(note) = self.queue.data_mut(&path) {
+                            (note.failure, note.told_changing, note.changed_times) = (None, false, 0);
                             note.put = put;
                             note.missing.clear();
                         }
@@ -381,12 +391,10 @@ impl Service {
                 }
             }
             WatchEvent::Gone(path) => {
-                if self.queue.withdrawn(&path) {
+                if self.queue.job(&path).is_some() {
                     tracing::debug!(flag = ?path, "flag is gone");
                 }
-                if !self.is_running(&path) {
-                    self.over(&path);
-                }
+                self.remove_flag(&path);
             }
             WatchEvent::Scanned(summary) => self.scanned(summary, now),
             WatchEvent::Obstacles { root, obstacles } => self.obstacles.seen(root, obstacles, now.wall),
@@ -428,13 +436,20 @@ impl Service {
     }
 
     fn is_running(&self, path: &Path) -> bool {
-        self.queue.job(path).is_some_and(|job| job.due.is_none())
+        self.queue.job(path).is_some_and(|job| job.is_running())
     }
 
-    /// A flag is no concern of ours any more.
-    fn over(&mut self, path: &Path) {
+    /// Removes a flag that is no longer on disk, or not watched any more; one that runs leaves when it ends.
+    fn remove_flag(&mut self, path: &Path) {
+        if let Some(state) = self.queue.remove(path) {
+            self.over(path, &state);
+        }
+    }
+
+    /// A flag has left the queue.
+    fn over(&mut self, path: &Path, state: &FlagState) {
         self.log_throttle.is_over(&cause_prefix(path));
-        if self.states.remove(path).is_some_and(|note| note.failure.is_some()) {
+        if state.failure.is_some() {
             self.write_down(LedgerEntry::Over(path.to_owned()));
         }
     }

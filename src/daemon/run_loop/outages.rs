@@ -236,10 +236,8 @@ impl Service {
 
     fn ask_for_names(&mut self, now: Moment) {
         let mut wanted: HashSet<MissingName> = HashSet::new();
-        for (path, note) in &self.states {
-            if self.queue.job(path).is_some_and(|job| job.due.is_some()) {
-                wanted.extend(note.missing.iter().cloned());
-            }
+        for job in self.queue.jobs().filter(|job| !job.is_running()) {
+            wanted.extend(job.data.missing.iter().cloned());
         }
         if wanted.is_empty() {
             return;
@@ -270,18 +268,19 @@ impl Service {
 
     /// Sessions that lacked nothing but these run now.
     pub(crate) fn names_known(&mut self, names: &[MissingName], now: Moment) {
-        for (path, note) in &mut self.states {
-            if note.missing.is_empty() {
-                continue;
+        let mut complete = Vec::new();
+        for (path, state) in self.queue.all_data_mut().filter(|(_, state)| !state.missing.is_empty()) {
+            state.missing.retain(|missing| !names.contains(missing));
+            if state.missing.is_empty() {
+                complete.push(path.to_owned());
             }
-            note.missing.retain(|missing| !names.contains(missing));
-            let known = format!("{}known", cause_prefix(path));
+        }
+        for path in complete {
+            let known = format!("{}known", cause_prefix(&path));
             // Where Alyx and the registration do not agree, this comes every few minutes.
-            if note.missing.is_empty()
-                && self.queue.make_due_now(path, now.instant)
-                && self.log_throttle.is_new(&known, now.instant)
-            {
-                tracing::info!(session = note.session, "Alyx knows now what was missing: the session runs");
+            if self.queue.make_due_now(&path, now.instant) && self.log_throttle.is_new(&known, now.instant) {
+                let session = self.queue.job(&path).map(|job| job.session_name());
+                tracing::info!(session, "Alyx knows now what was missing: the session runs");
             }
         }
     }

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::daemon::outside::ledger_writer::{LedgerEntry, LedgerWriter};
+use crate::daemon::queue::JobStatus;
 use crate::daemon::run_loop::FlagState;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::run_loop::{Moment, Service, stale_flags};
@@ -42,17 +41,17 @@ impl Service {
         self.flagged.files.known.get_or_insert(known);
         self.client.remember_creations(Arc::<Ledger>::clone(&ledger));
         let (now, configuration) = (Moment::read(), self.options.configuration.clone());
-        let on_request = Arc::clone(&ledger);
+        let opened = Arc::clone(&ledger);
         let read = tokio::task::spawn_blocking(move || {
-            let same = on_request.fact(CONFIGURATION).as_deref() == Some(&configuration);
-            (on_request.waiting(), same, on_request.fact(stale_flags::TOLD))
+            let same = opened.fact(CONFIGURATION).as_deref() == Some(&configuration);
+            (opened.waiting(), same, opened.fact(stale_flags::TOLD))
         });
         let (rows, same, told) = read.await.unwrap_or_default();
         if let Some(told) = told.and_then(|told| told.parse().ok()) {
             self.old_flags.remember(told);
         }
         for mut row in rows {
-            // Most likely somebody has mended the configuration and wants to see whether it helps.
+            // Most likely the configuration has been fixed.
             if !same {
                 row.next = now.wall;
             }
@@ -63,39 +62,23 @@ impl Service {
     }
 
     /// Takes note of a flag that was not known; if it waited before a restart, it goes on waiting.
-    pub(crate) fn note_new(
-        &mut self,
-        path: &Path,
-        session: String,
-        (stamp, put): (String, Timestamp),
-        now: Moment,
-    ) {
-        let mut note = FlagState {
-            since: now.wall,
-            seen: now.wall,
-            put,
-            session,
-            stamp,
-            failure: None,
-            missing: Vec::new(),
-            progress: Arc::default(),
-            told_changing: false,
-            changed_times: 0,
-        };
+    pub(crate) fn note_new(&mut self, path: &Path, now: Moment) {
         if let Some(row) = self.restored.remove(path) {
-            if row.stamp == note.stamp {
+            if self.queue.job(path).is_some_and(|job| stamp_text(job.stamp) == row.stamp) {
                 let longest = self.options.permanent.max(self.options.retry.max);
                 let due = now.instant_of(row.next, longest);
                 self.queue.restore(path, row.failures, row.needs_attention, due);
-                note.since = row.since.min(now.wall);
-                note.missing = missing_names(&row.missing);
-                note.failure = Some((row.error, row.next_step));
-                self.plan_names(&note.missing, now);
+                let missing = missing_names(&row.missing);
+                self.plan_names(&missing, now);
+                if let Some(state) = self.queue.data_mut(path) {
+                    state.since = row.since.min(now.wall);
+                    state.missing = missing;
+                    state.failure = Some((row.error, row.next_step));
+                }
             } else {
                 self.write_down(LedgerEntry::Over(path.to_owned()));
             }
         }
-        self.states.insert(path.to_owned(), note);
         self.plan_age(path, now);
     }
 
@@ -110,13 +93,14 @@ impl Service {
 
     /// The row of a flag that waits after a failure.
     pub(crate) fn waiting_row(&self, path: &Path, now: Moment) -> Option<Box<WaitingRow>> {
-        let (note, job) = (self.states.get(path)?, self.queue.job(path)?);
+        let job = self.queue.job(path)?;
+        let note = job.data;
         let (error, next_step) = note.failure.clone()?;
         let name = |missing: &MissingName| (missing.endpoint.member().to_owned(), missing.name.clone());
         Some(Box::new(WaitingRow {
             flag: path.to_owned(),
-            stamp: note.stamp.clone(),
-            session: note.session.clone(),
+            stamp: stamp_text(job.stamp),
+            session: job.session_name(),
             since: note.since,
             failures: job.failures,
             next: now.wall_of(job.due?),
@@ -126,51 +110,51 @@ impl Service {
             missing: note.missing.iter().map(name).collect(),
         }))
     }
+}
 
-    /// The row of an attempt that has ended. `None` where there is nothing to remember.
-    pub(crate) fn outcome_row(
-        &self,
-        attempt: &Attempt,
-        outcome: &str,
-        now: Moment,
-    ) -> Option<Box<OutcomeRow>> {
-        let session = alf::SessionPath::parse(attempt.flag.parent()?).ok();
-        let mut row = OutcomeRow {
-            at: now.wall,
-            session: attempt.session.clone(),
-            subject: session.as_ref().map(|s| s.subject().to_owned()),
-            date: session.as_ref().map(|s| s.date().to_string()),
-            flag: attempt.flag.clone(),
-            attempt: attempt.attempt,
-            outcome: outcome.to_owned(),
-            eid: None,
-            n_files: 0,
-            bytes: 0,
-            took: attempt.took,
-            left_out: String::new(),
-            error: None,
-            next_step: None,
-            next: self.queue.job(&attempt.flag).and_then(|job| Some(now.wall_of(job.due?))),
-        };
-        match &attempt.result {
-            AttemptResult::Registered(done) => {
-                row.eid = Some(done.eid.clone());
-                (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
-                row.left_out = done.left_out.to_string();
-                row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
-            }
-            AttemptResult::Failed(error) => {
-                row.eid = self.states.get(&attempt.flag).and_then(|note| note.progress.eid.get().cloned());
-                if let Error::FilesRefused { registered, .. } = error {
-                    row.n_files = *registered as u64;
-                }
-                row.error = Some(error.to_string());
-                row.next_step = Some(error.kind().next_step().to_owned());
-            }
-            AttemptResult::Gone | AttemptResult::Stopped => return None,
+/// The row of an attempt that ends, without the time of the next one. `None` where there is nothing to remember.
+pub(crate) fn outcome_row(
+    attempt: &Attempt,
+    outcome: &str,
+    job: &JobStatus<'_, FlagState>,
+    now: Moment,
+) -> Option<OutcomeRow> {
+    let session = job.session.as_ref().ok();
+    let mut row = OutcomeRow {
+        at: now.wall,
+        session: attempt.session.clone(),
+        subject: session.map(|s| s.subject().to_owned()),
+        date: session.map(|s| s.date().to_string()),
+        flag: attempt.flag.clone(),
+        attempt: attempt.attempt,
+        outcome: outcome.to_owned(),
+        eid: None,
+        n_files: 0,
+        bytes: 0,
+        took: attempt.took,
+        left_out: String::new(),
+        error: None,
+        next_step: None,
+        next: None,
+    };
+    match &attempt.result {
+        AttemptResult::Registered(done) => {
+            row.eid = Some(done.eid.clone());
+            (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
+            row.left_out = done.left_out.to_string();
+            row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
         }
-        Some(Box::new(row))
+        AttemptResult::Failed(error) => {
+            row.eid = job.data.progress.eid.get().cloned();
+            if let Error::FilesRefused { registered, .. } = error {
+                row.n_files = *registered as u64;
+            }
+            row.error = Some(error.to_string());
+            row.next_step = Some(error.kind().next_step().to_owned());
+        }
+        AttemptResult::Gone | AttemptResult::Stopped => return None,
     }
+    Some(row)
 }
 
 fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {

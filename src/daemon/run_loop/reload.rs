@@ -59,7 +59,7 @@ impl Service {
             self.write_down(LedgerEntry::Fact(CONFIGURATION, self.options.configuration.clone()));
         }
         if self.options.roots != earlier.roots || self.options.watch != earlier.watch {
-            self.withdraw_what_is_not_watched();
+            self.remove_what_is_not_watched();
             let known = self.queue.jobs().map(|job| job.path.to_owned()).collect();
             watching.exchange(known, &self.options);
             self.obstacles.forget();
@@ -105,15 +105,11 @@ impl Service {
             && roots.iter().any(|root| flag.starts_with(root.whole_path()))
     }
 
-    fn withdraw_what_is_not_watched(&mut self) {
+    fn remove_what_is_not_watched(&mut self) {
         let jobs = self.queue.jobs().map(|job| job.path);
         let gone: Vec<PathBuf> = jobs.filter(|flag| !self.is_watched(flag)).map(Path::to_owned).collect();
         for flag in gone {
-            self.queue.withdrawn(&flag);
-            // A running one is withdrawn when it has ended.
-            if !self.is_running(&flag) {
-                self.over(&flag);
-            }
+            self.remove_flag(&flag);
         }
     }
 }

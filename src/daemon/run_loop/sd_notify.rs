@@ -171,11 +171,9 @@ impl Service {
     /// What the queue looks like right after everything was started that could be.
     fn sight(&self, now: Instant) -> ProgressSample {
         let (mut bytes, mut files) = (0, 0);
-        for job in self.queue.jobs().filter(|job| job.due.is_none()) {
-            if let Some(note) = self.states.get(job.path) {
-                bytes += note.progress.bytes_done.load(Ordering::Relaxed);
-                files += note.progress.files_done.load(Ordering::Relaxed);
-            }
+        for job in self.queue.jobs().filter(|job| job.is_running()) {
+            bytes += job.data.progress.bytes_done.load(Ordering::Relaxed);
+            files += job.data.progress.files_done.load(Ordering::Relaxed);
         }
         let nobody_asks = self.asking == 0
             && (self.outage.is_on() && self.probe_at.is_none()
@@ -224,6 +222,7 @@ fn in_words(counts: Counts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::run_loop::FlagState;
     use alyx_registration::flag::FlagFile;
 
     #[tokio::test]
@@ -233,7 +232,8 @@ mod tests {
         let flag = folder.path().join("create_me.flag");
         std::fs::write(&flag, "").unwrap();
         assert!(!service.sight(now.instant).due_but_not_started);
-        service.queue.sighted(FlagFile::load(&flag).unwrap().unwrap(), now.instant, now.instant);
+        let flag = FlagFile::load(&flag).unwrap().unwrap();
+        service.queue.enqueue(flag, now.instant, || FlagState::new(now.wall, now));
         assert!(service.sight(now.instant).due_but_not_started);
         let before = service.sight(now.instant).done;
         service.start_due(now);

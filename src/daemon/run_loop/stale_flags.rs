@@ -18,8 +18,8 @@ const LOOK_WITHIN: Duration = Duration::from_secs(3600);
 impl Service {
     /// Plans when a flag that waits is told as old.
     pub(crate) fn plan_age(&mut self, path: &Path, now: Moment) {
-        let Some(note) = self.states.get(path) else { return };
-        if let Some(due) = self.old_flags.due(&waiting(path, note)) {
+        let Some(job) = self.queue.job(path) else { return };
+        if let Some(due) = self.old_flags.due(&waiting(path, job.data)) {
             let at = now.instant_of(due, LOOK_WITHIN);
             self.old_at = Some(self.old_at.map_or(at, |planned| planned.min(at)));
         }
@@ -31,12 +31,13 @@ impl Service {
             return;
         }
         self.old_at = None;
-        let flags = self.states.iter().map(|(path, note)| waiting(path, note));
+        let flags = self.queue.jobs().map(|job| waiting(job.path, job.data));
         let old = self.old_flags.take(flags, now.wall);
         for path in old.iter().take(MOST_TOLD) {
-            let Some(note) = self.states.get(path) else { continue };
+            let Some(job) = self.queue.job(path) else { continue };
+            let note = job.data;
             tracing::warn!(
-                session = note.session,
+                session = job.session_name(),
                 flagged = %note.put,
                 "an old flag: put {} ago, and its session is not registered: {}",
                 length(now.wall.duration_since(note.put)),
@@ -49,8 +50,7 @@ impl Service {
         if !old.is_empty() {
             self.write_down(LedgerEntry::Fact(TOLD, now.wall.to_string()));
         }
-        let due =
-            self.states.iter().filter_map(|(path, note)| self.old_flags.due(&waiting(path, note))).min();
+        let due = self.queue.jobs().filter_map(|job| self.old_flags.due(&waiting(job.path, job.data))).min();
         self.old_at = due.map(|due| now.instant_of(due, LOOK_WITHIN));
     }
 

@@ -66,7 +66,7 @@ pub async fn run(
 ) -> Attempt {
     let started = Instant::now();
     let flag = job.flag.path.clone();
-    let session = session_name(job.flag.session_folder());
+    let session = job.session_name();
     let progress = Arc::clone(&options.files.progress);
     let work = async {
         tokio::select! {
