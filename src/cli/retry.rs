@@ -6,7 +6,8 @@ use crate::cli::args::{ForgetArgs, RetryArgs};
 use crate::cli::complain;
 use crate::cli::exit::Exit;
 use crate::cli::state::{State, blocking, session_typed};
-use crate::daemon::outside::control::{Answer, Request, ask};
+use crate::daemon::messages::{Answer, Request};
+use crate::daemon::outside::control::ask;
 use crate::ledger::{Access, Ledger};
 
 /// What came of it.

@@ -106,7 +106,7 @@ pub(super) async fn watch(
     let Heard { shutdown, asked } = heard;
     let (orders_in, commands) = mpsc::unbounded_channel();
     let questions = Questions::default();
-    let reports = monitoring.start(&config, &client, questions.asker(), shutdown.clone());
+    let reports = monitoring.start(&config, &client, questions.client(), shutdown.clone());
     let in_use = InUse { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
     let giving = tokio::spawn(give_orders(in_use, asked, orders_in));
     let doors = DaemonIo { reports, commands, control, questions, systemd: Systemd::find() };

@@ -3,6 +3,7 @@
 mod clock;
 mod handles;
 mod log_throttle;
+pub mod messages;
 mod options;
 pub mod outside;
 pub mod queue;
@@ -11,7 +12,8 @@ pub mod status;
 pub mod tree;
 pub mod watch;
 
-pub use crate::daemon::handles::{Change, Command, DaemonIo, Questions, StatusClient};
+pub use crate::daemon::handles::{DaemonIo, Questions};
+pub use crate::daemon::messages::{Change, Command, Report, StatusClient};
 pub use crate::daemon::options::Options;
 pub use crate::daemon::queue::folder_locks::FolderLocks;
-pub use crate::daemon::run_loop::{Report, run};
+pub use crate::daemon::run_loop::run;

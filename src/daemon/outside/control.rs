@@ -7,14 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::handles::StatusClient;
-use crate::daemon::status::Status;
+use crate::daemon::messages::{Answer, Request, StatusClient};
 
 /// Name of the socket in the state folder.
 const NAME: &str = "daemon.sock";
@@ -24,39 +21,6 @@ const LONGEST: u64 = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many may ask at the same time; others wait.
 const AT_ONCE: usize = 8;
-
-/// What is asked of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// What it is doing.
-    Status,
-    /// Sessions are to be tried at once: this one, or all that wait.
-    Retry {
-        /// `subject/date/number`, or the folder.
-        session: Option<String>,
-    },
-    /// What is remembered of a session is to be forgotten. Its flag stays.
-    Forget {
-        /// `subject/date/number`, or the folder.
-        session: String,
-    },
-}
-
-/// What the daemon answers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// What it is doing.
-    Status(Box<Status>),
-    /// Done, for so many sessions or lines.
-    Done(usize),
-    /// It cannot be done, and why.
-    Refused(String),
-}
-
-/// A question, and where the answer goes.
-pub type Question = (Request, oneshot::Sender<Answer>);
 
 /// The socket of a running daemon.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::daemon::messages::Report;
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::persistence::outcome_row;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::daemon::run_loop::{Moment, Report, Service, cause_prefix};
+use crate::daemon::run_loop::{Moment, Service, cause_prefix};
 use crate::ledger::OutcomeRow;
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};

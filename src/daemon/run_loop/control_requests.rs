@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use crate::daemon::outside::control::{Answer, Request};
+use crate::daemon::messages::{Answer, Question, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::JobStatus;
 use crate::daemon::queue::old_flags::is_old;
 use crate::daemon::run_loop::stale_flags::waiting;
-use crate::daemon::run_loop::{FlagState, Moment, Question, Service};
+use crate::daemon::run_loop::{FlagState, Moment, Service};
 use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionStatus, Status};
 
 impl Service {

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::Options;
+use crate::daemon::options::Options;
 use crate::daemon::run_loop::Service;
 use alyx_client::{Client, ClientOptions, Credentials};
 use alyx_registration::{RegistrationClient, RegistrationOptions};

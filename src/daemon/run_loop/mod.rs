@@ -28,15 +28,15 @@ use tokio_util::task::TaskTracker;
 use crate::daemon::clock::Moment;
 use crate::daemon::handles::DaemonIo;
 use crate::daemon::log_throttle::LogThrottle;
+use crate::daemon::messages::Report;
 use crate::daemon::options::Options;
-use crate::daemon::outside::control::Question;
 use crate::daemon::outside::ledger_writer::{LedgerEntry, LedgerWriter};
 use crate::daemon::outside::obstacles::Obstacles;
 use crate::daemon::outside::systemd::Systemd;
 use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::queue::old_flags::{OldFlags, put_at};
 use crate::daemon::queue::outage::Outage;
-use crate::daemon::queue::{Enqueued, Outcome, Queue};
+use crate::daemon::queue::{Enqueued, Queue};
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::sd_notify::StatusReporter;
 use crate::daemon::run_loop::watchdog::{ProgressWatchdog, Stuck};
@@ -62,22 +62,6 @@ const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
 /// How often the progress is on_credentials_checked at where no systemd wants a sign of life: three times within this.
 const SIGN_WITHIN: Duration = Duration::from_secs(120);
 
-/// What the daemon tells whoever runs it inside another program.
-#[derive(Debug)]
-pub enum Report {
-    /// A root has been scanned; its flags are in the queue.
-    Scanned(watch::ScanSummary),
-    /// A run of a session ended.
-    Attempt {
-        /// How.
-        attempt: Attempt,
-        /// What it means for its flag.
-        outcome: Outcome,
-        /// When it runs again, if it does.
-        again_in: Option<Duration>,
-    },
-}
-
 /// Runs the daemon until `shutdown`.
 ///
 /// Everything that goes wrong is told in the log and tried again; nothing ends the daemon but `shutdown`.
@@ -96,7 +80,7 @@ pub async fn run(client: RegistrationClient, options: Options, doors: DaemonIo, 
     });
     let mut watching = WatcherHandle::start(&service.options, &shutdown);
     if let Some(control) = control {
-        service.tasks.spawn(control.serve(questions.asker(), shutdown.clone()));
+        service.tasks.spawn(control.serve(questions.client(), shutdown.clone()));
     }
     loop {
         let now = Moment::read();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::daemon::Options;
-use crate::daemon::handles::{Change, Command};
 use crate::daemon::log_throttle::LogThrottle;
+use crate::daemon::messages::{Change, Command};
+use crate::daemon::options::Options;
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::run_loop::persistence::CONFIGURATION;
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;

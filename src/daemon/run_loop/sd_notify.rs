@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::daemon::clock::Moment;
 use crate::daemon::outside::systemd::Systemd;
 use crate::daemon::queue::Counts;
 use crate::daemon::run_loop::watchdog::ProgressSample;
-use crate::daemon::run_loop::{LONGEST_STEP, Moment, Service};
+use crate::daemon::run_loop::{LONGEST_STEP, Service};
 
 /// So long the start waits for the first scan of every root; a network drive may never answer.
 const SCANNED_WITHIN: Duration = Duration::from_secs(60);

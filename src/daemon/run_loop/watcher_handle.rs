@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::Options;
+use crate::daemon::options::Options;
 use crate::daemon::watch::{WatchEvent, watch_anew};
 
 pub(crate) struct WatcherHandle {

@@ -22,7 +22,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use crate::daemon::tree::misplaced::Advice;
-use crate::daemon::tree::scan::ScanProblem;
+use crate::daemon::tree::scan::problem::ScanProblem;
 
 /// How many days a session is recent.
 pub const RECENT_DAYS: i32 = 14;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::daemon::tree::scan::{Scan, ScanProblem};
-use crate::daemon::watch::{WatchEvent, WatchTrouble};
+use crate::daemon::watch::events::WatchEvent;
+use crate::daemon::watch::trouble::WatchTrouble;
 use alyx_registration::flag::FlagFile;
 
 pub(crate) struct EventEmitter {

@@ -12,7 +12,8 @@ use rustix::fs::Access;
 use crate::daemon::tree::layout::{Layout, Place};
 use crate::daemon::tree::root::{file_system, is_network, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
-use crate::daemon::watch::{RootOptions, WatchOptions, WatchTrouble};
+use crate::daemon::watch::options::{RootOptions, WatchOptions};
+use crate::daemon::watch::trouble::WatchTrouble;
 
 /// What is found in a data root.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ pub fn survey_state(state_dir: &Path) -> StateSurvey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::watch::WatchMode;
+    use crate::daemon::watch::options::WatchMode;
     use std::time::Duration;
 
     fn options() -> WatchOptions {

@@ -20,11 +20,13 @@ use crate::daemon::tree::layout::{Layout, Reaction};
 use crate::daemon::tree::root::{FolderIdentity, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::emitter::EventEmitter;
+use crate::daemon::watch::events::{ScanReason, ScanSummary, WatchEvent};
 use crate::daemon::watch::inotify_pool::PoolTraversal;
+use crate::daemon::watch::options::{RootOptions, WatchOptions};
 use crate::daemon::watch::source::{EventSink, MakeWatches, Watches};
+use crate::daemon::watch::trouble::WatchTrouble;
 use crate::daemon::watch::trouble::{suggested_limit, watch_limit};
 use crate::daemon::watch::watch_set::WatchSet;
-use crate::daemon::watch::{RootOptions, ScanReason, ScanSummary, WatchEvent, WatchOptions, WatchTrouble};
 use alyx_registration::flag::{FlagError, FlagFile};
 
 /// What a root's thread is told.
@@ -40,7 +42,7 @@ pub(crate) enum Message {
     Stop,
 }
 
-/// How many messages are taken together. LogThrottle among them cost nothing.
+/// How many messages are taken together. Repeated ones among them cost nothing.
 const BATCH: usize = 4096;
 
 pub(crate) struct RootWatch {

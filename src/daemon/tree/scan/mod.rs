@@ -6,96 +6,27 @@
 //! looked for apart from the walk, in a few sessions at a time: see [`too_deep`](super::too_deep).
 
 mod at_dates;
+pub mod problem;
+pub mod result;
 mod traversal;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 
 use crate::daemon::tree::layout::{Layout, Place};
-use crate::daemon::tree::misplaced::{Advice, advise};
+use crate::daemon::tree::misplaced::advise;
 use crate::daemon::tree::root::FolderIdentity;
 pub use crate::daemon::tree::scan::at_dates::AtDates;
+pub use crate::daemon::tree::scan::problem::{LinkRefusal, ScanProblem};
+pub use crate::daemon::tree::scan::result::Scan;
 pub use crate::daemon::tree::scan::traversal::Entering;
 use crate::daemon::tree::scan::traversal::{Traversal, Visit};
 use crate::daemon::tree::too_deep::TooDeep;
-use alyx_registration::flag::{FlagError, FlagFile};
 
-/// What a scan found.
-#[derive(Debug, Default)]
-pub struct Scan {
-    /// The flags in session folders. Whether the path names a session that Alyx can store is not decided here.
-    pub flags: Vec<FlagFile>,
-    /// The session folders without a flag.
-    pub unflagged: Vec<PathBuf>,
-    /// What was wrong on the way. The rest was scanned all the same.
-    pub problems: Vec<ScanProblem>,
-    /// How many session folders there are.
-    pub sessions: usize,
-    /// How many folders belong to the layout: the sessions and all above them.
-    pub folders: usize,
-    /// The scan was told to stop: what is missing here may still be on disk.
-    pub stopped: bool,
-}
-
-/// Something that keeps a flag or a folder from being used. The text says what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum ScanProblem {
-    /// A folder could not be listed.
-    #[error("cannot list {folder:?} ({source}): flags in it are not seen; let the daemon's user read it")]
-    Unreadable {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The root is there, and there is nothing in it.
-    #[error(
-        "the data root {0:?} is an empty folder: if a disk belongs there, it is not mounted; mount it. With \
-         watch.require_marker an empty mount point is waited for like a root that is missing"
-    )]
-    EmptyRoot(PathBuf),
-    /// A link that was not followed.
-    #[error("the link {link:?} is not followed: {why}")]
-    LinkRefused {
-        /// The link.
-        link: PathBuf,
-        /// The reason.
-        why: LinkRefusal,
-    },
-    /// A flag outside the session folders.
-    #[error("{flag:?} does nothing where it is: {advice}")]
-    Misplaced {
-        /// The flag.
-        flag: PathBuf,
-        /// Where it belongs.
-        advice: Advice,
-    },
-    /// Something of the flag's name that cannot be used as a flag.
-    #[error(transparent)]
-    Flag(#[from] FlagError),
-}
-
-/// Why a link was not followed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LinkRefusal {
-    /// It leads to a folder that contains it.
-    #[error("it leads in a circle, back to {0:?}; remove the link")]
-    Circle(PathBuf),
-    /// It leads to a place that is scanned anyway.
-    #[error("it leads to {0:?}, whose sessions are found under that name")]
-    InsideRoot(PathBuf),
-    /// Another link leads to the same folder.
-    #[error(
-        "it leads to the same folder as {0:?}, and one session has one name; remove one of the two links"
-    )]
-    FollowedElsewhere(PathBuf),
-}
-
-/// So many dates are worth a thread.
+/// How many dates are worth a thread of their own.
 const DATES_A_THREAD: usize = 200;
 
 /// Walks one root. It remembers between walks which folders were reached through links, so that each is followed
@@ -284,29 +215,6 @@ impl Scanner {
         }
         self.followed.insert(identity, folder.to_owned());
         true
-    }
-}
-
-impl Scan {
-    /// Takes in what another part of the same scan found.
-    fn join(&mut self, part: Self) {
-        self.flags.extend(part.flags);
-        self.unflagged.extend(part.unflagged);
-        self.problems.extend(part.problems);
-        self.sessions += part.sessions;
-        self.folders += part.folders;
-        self.stopped |= part.stopped;
-    }
-
-    fn refuse(&mut self, link: &Path, why: LinkRefusal) {
-        self.problems.push(ScanProblem::LinkRefused { link: link.to_owned(), why });
-    }
-
-    /// A folder that vanished since its parent was listed is no problem: there is nothing in it.
-    fn note_unreadable(&mut self, folder: &Path, source: io::Error) {
-        if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-            self.problems.push(ScanProblem::Unreadable { folder: folder.to_owned(), source });
-        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::daemon::tree::layout::{Layout, Place};
 use crate::daemon::tree::misplaced::{Advice, advise};
-use crate::daemon::tree::scan::{Scan, ScanProblem};
+use crate::daemon::tree::scan::problem::ScanProblem;
+use crate::daemon::tree::scan::result::Scan;
 use alyx_registration::flag::FlagFile;
 
 /// Told of each folder before it is listed; the place for adding a watch, so that nothing slips between the two.

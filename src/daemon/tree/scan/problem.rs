@@ -1,0 +1,61 @@
+//! Scan problems: what keeps a flag or a folder from being used.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::daemon::tree::misplaced::Advice;
+use alyx_registration::flag::FlagError;
+
+/// Something that keeps a flag or a folder from being used. The text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanProblem {
+    /// A folder could not be listed.
+    #[error("cannot list {folder:?} ({source}): flags in it are not seen; let the daemon's user read it")]
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The root is there, and there is nothing in it.
+    #[error(
+        "the data root {0:?} is an empty folder: if a disk belongs there, it is not mounted; mount it. With \
+         watch.require_marker an empty mount point is waited for like a root that is missing"
+    )]
+    EmptyRoot(PathBuf),
+    /// A link that was not followed.
+    #[error("the link {link:?} is not followed: {why}")]
+    LinkRefused {
+        /// The link.
+        link: PathBuf,
+        /// The reason.
+        why: LinkRefusal,
+    },
+    /// A flag outside the session folders.
+    #[error("{flag:?} does nothing where it is: {advice}")]
+    Misplaced {
+        /// The flag.
+        flag: PathBuf,
+        /// Where it belongs.
+        advice: Advice,
+    },
+    /// Something of the flag's name that cannot be used as a flag.
+    #[error(transparent)]
+    Flag(#[from] FlagError),
+}
+
+/// Why a link was not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkRefusal {
+    /// It leads to a folder that contains it.
+    #[error("it leads in a circle, back to {0:?}; remove the link")]
+    Circle(PathBuf),
+    /// It leads to a place that is scanned anyway.
+    #[error("it leads to {0:?}, whose sessions are found under that name")]
+    InsideRoot(PathBuf),
+    /// Another link leads to the same folder.
+    #[error(
+        "it leads to the same folder as {0:?}, and one session has one name; remove one of the two links"
+    )]
+    FollowedElsewhere(PathBuf),
+}
