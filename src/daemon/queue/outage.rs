@@ -25,7 +25,7 @@ pub enum Verdict {
     /// The outage begins: everything waits, and somebody asks again at this time.
     Begins(Instant),
     /// The outage goes on: somebody asks again at this time.
-    GoesOn(Instant),
+    Continues(Instant),
 }
 
 impl Outage {
@@ -48,7 +48,7 @@ impl Outage {
         }
         let again = now + self.backoff.delay(self.failures, random).max(after.unwrap_or_default());
         match self.since {
-            Some(_) => Verdict::GoesOn(again),
+            Some(_) => Verdict::Continues(again),
             None => {
                 self.since = Some(now);
                 Verdict::Begins(again)
@@ -93,7 +93,7 @@ mod tests {
                     begun += 1;
                     again
                 }
-                Verdict::GoesOn(again) => again,
+                Verdict::Continues(again) => again,
                 other => panic!("an outage went away by itself: {other:?}"),
             };
         }

@@ -1,4 +1,4 @@
-//! Credentials while the daemon runs: refused ones are on_credentials_checked at again when their file changes.
+//! Credentials while the daemon runs: refused ones are checked again when their file changes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct CredentialSource {
     /// Its file, if it is one that may change: that is noticed.
     file: Option<PathBuf>,
     load: LoadCredentials,
-    /// How often the file is on_credentials_checked at while the login is refused.
+    /// How often the file is checked while the login is refused.
     pub look_every: Duration,
     /// The file as it was before the secret was read.
     seen: Option<FileStamp>,

@@ -10,7 +10,7 @@ use crate::daemon::options::Options;
 use crate::daemon::watch::{WatchEvent, watch_anew};
 
 pub(crate) struct WatcherHandle {
-    sightings: mpsc::UnboundedReceiver<WatchEvent>,
+    events: mpsc::UnboundedReceiver<WatchEvent>,
     rescan: mpsc::UnboundedSender<()>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -37,7 +37,7 @@ impl WatcherHandle {
         options: &Options,
         shutdown: &CancellationToken,
     ) -> Self {
-        let (sightings_in, sightings) = mpsc::unbounded_channel();
+        let (events_in, events) = mpsc::unbounded_channel();
         let (rescan, rescans) = mpsc::unbounded_channel();
         let stop = shutdown.child_token();
         let (roots, watch, stopped) = (options.roots.clone(), options.watch.clone(), stop.clone());
@@ -46,14 +46,14 @@ impl WatcherHandle {
             if let Some(earlier) = earlier {
                 let _ = earlier.await;
             }
-            watch_anew(known, roots, watch, sightings_in, rescans, stopped).await;
+            watch_anew(known, roots, watch, events_in, rescans, stopped).await;
         });
-        Self { sightings, rescan, stop, task, shutdown: shutdown.clone() }
+        Self { events, rescan, stop, task, shutdown: shutdown.clone() }
     }
 
     /// What it tells next.
     pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
-        self.sightings.recv().await
+        self.events.recv().await
     }
 
     /// Scans all roots.

@@ -90,7 +90,7 @@ async fn once(
     options: &FlaggedOptions,
     folders: &FolderLocks,
 ) -> AttemptResult {
-    // The folder may have another path in another root; what cannot be on_credentials_checked at fails below.
+    // The folder may have another path in another root; a folder that cannot be read fails below.
     let _inside = match FolderIdentity::load(job.flag.session_folder()) {
         Ok(identity) => Some(folders.enter(identity).await),
         Err(_) => None,

@@ -1,34 +1,34 @@
-//! The watchdog: whether the queue makes progress. While it does, systemd gets a sign of life now and then; when the
-//! signs stop, systemd starts the daemon anew, which loses nothing. Pure.
+//! The watchdog: whether the queue makes progress. While it does, systemd is pinged; when the pings stop, systemd
+//! restarts the daemon, which loses nothing. Pure.
 //!
-//! It is no clock of its own: the one loop that owns the queue gives each sign itself, so a loop that is blocked gives
+//! It has no timer of its own: the loop that owns the queue sends each ping itself, so a loop that is blocked sends
 //! none. A session of 200 GB may take hours; its bytes are progress.
 
 use std::time::{Duration, Instant};
 
-/// So often within systemd's time is a sign given: one may be late.
-const SIGNS: u32 = 3;
+/// Pings per watchdog interval; one ping may be late.
+const PINGS: u32 = 3;
 /// How long a session may be due, and free to start, without being started. The loop starts it in the same turn.
 const NOT_STARTED: Duration = Duration::from_secs(30);
 
-/// What the loop sees of its queue at one moment.
+/// The progress of the queue at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ProgressSample {
-    /// Another value than before: something has got on. Files and bytes read, requests answered, attempts begun and
+    /// Counters of which each change is progress: bytes and files read, requests answered, attempts begun and
     /// ended.
     pub(crate) done: [u64; 4],
-    /// Something has been begun that has to end: sessions, questions to Alyx.
+    /// Something has begun that has to end: sessions, queries to Alyx.
     pub(crate) under_way: bool,
-    /// Something should have been begun in this very turn and was not.
+    /// Something should have begun in this turn of the loop and has not.
     pub(crate) due_but_not_started: bool,
 }
 
-/// Why the queue makes no progress, so that no sign of life is given.
+/// Why the queue makes no progress, so that no ping is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stuck {
-    /// What is under way does not get on.
+    /// What is under way makes no progress.
     NothingGetsOn,
-    /// What is due is not begun.
+    /// What is due has not begun.
     NotStarted,
 }
 
@@ -42,7 +42,7 @@ impl Stuck {
     }
 }
 
-/// The signs of life.
+/// Decides when a ping is sent.
 #[derive(Debug)]
 pub(crate) struct ProgressWatchdog {
     every: Duration,
@@ -53,29 +53,28 @@ pub(crate) struct ProgressWatchdog {
 }
 
 impl ProgressWatchdog {
-    /// `within`: somebody wants a sign within this time.
+    /// `within`: the watchdog interval.
     pub(crate) fn new(within: Duration, now: Instant) -> Self {
-        Self { every: within / SIGNS, next: now, done: [0; 4], progress_at: now, not_started_since: None }
+        Self { every: within / PINGS, next: now, done: [0; 4], progress_at: now, not_started_since: None }
     }
 
-    /// When the queue is on_credentials_checked at next.
+    /// When the queue is checked next.
     pub(crate) fn next(&self) -> Instant {
         self.next
     }
 
-    /// Looks at the queue. `patience`: as long as the longest step that shows nothing. `Ok`: a sign of life is to be
-    /// given.
-    pub(crate) fn look(
+    /// Checks the queue. `patience`: the longest step that shows no progress. `Ok`: a ping is due.
+    pub(crate) fn check(
         &mut self,
-        sight: ProgressSample,
+        sample: ProgressSample,
         patience: Duration,
         now: Instant,
     ) -> Result<(), Stuck> {
         self.next = now + self.every;
-        if sight.done != self.done || !sight.under_way {
-            (self.done, self.progress_at) = (sight.done, now);
+        if sample.done != self.done || !sample.under_way {
+            (self.done, self.progress_at) = (sample.done, now);
         }
-        if sight.due_but_not_started {
+        if sample.due_but_not_started {
             self.not_started_since.get_or_insert(now);
         } else {
             self.not_started_since = None;
@@ -102,11 +101,11 @@ mod tests {
         ProgressWatchdog::new(2 * MINUTE, now)
     }
 
-    /// Looks whenever it is time to, for so long; how long it took until there was no sign, if ever.
+    /// Checks whenever a check is due, for this long; how long it took until there was no ping, if ever.
     fn stuck_after(
         watchdog: &mut ProgressWatchdog,
         length: Duration,
-        sight: impl Fn(u64) -> ProgressSample,
+        sample: impl Fn(u64) -> ProgressSample,
     ) -> Option<Duration> {
         let start = watchdog.next();
         loop {
@@ -115,18 +114,18 @@ mod tests {
             if passed > length {
                 return None;
             }
-            if watchdog.look(sight(passed.as_secs()), PATIENCE, now).is_err() {
+            if watchdog.check(sample(passed.as_secs()), PATIENCE, now).is_err() {
                 return Some(passed);
             }
         }
     }
 
     #[test]
-    fn signs_come_three_times_within_the_time_that_systemd_allows() {
+    fn pings_come_three_times_within_the_time_that_systemd_allows() {
         let now = Instant::now();
         let mut watchdog = watchdog(now);
         assert_eq!(watchdog.next(), now);
-        assert_eq!(watchdog.look(ProgressSample::default(), PATIENCE, now), Ok(()));
+        assert_eq!(watchdog.check(ProgressSample::default(), PATIENCE, now), Ok(()));
         assert_eq!(watchdog.next(), now + 2 * MINUTE / 3);
     }
 
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_does_not_get_on_stops_the_signs_and_progress_brings_them_back() {
+    fn work_without_progress_stops_the_pings_and_progress_brings_them_back() {
         let mut watchdog = watchdog(Instant::now());
         let hung = |seconds: u64| ProgressSample {
             done: [seconds.min(600), 0, 0, 0],
@@ -158,21 +157,21 @@ mod tests {
         let stopped = stuck_after(&mut watchdog, HOUR, hung).unwrap();
         assert!(stopped >= 25 * MINUTE && stopped <= 27 * MINUTE, "{stopped:?}");
         let now = watchdog.next();
-        assert_eq!(watchdog.look(hung(600), PATIENCE, now), Err(Stuck::NothingGetsOn));
-        assert_eq!(watchdog.look(ProgressSample { done: [601, 0, 0, 0], ..hung(0) }, PATIENCE, now), Ok(()));
+        assert_eq!(watchdog.check(hung(600), PATIENCE, now), Err(Stuck::NothingGetsOn));
+        assert_eq!(watchdog.check(ProgressSample { done: [601, 0, 0, 0], ..hung(0) }, PATIENCE, now), Ok(()));
     }
 
     #[test]
-    fn a_session_that_is_due_and_is_not_started_stops_the_signs_at_once() {
+    fn a_session_that_is_due_and_is_not_started_stops_the_pings_at_once() {
         let mut watchdog = watchdog(Instant::now());
         // Others get on meanwhile.
-        let lying =
+        let not_started =
             |seconds| ProgressSample { done: [seconds, 0, 0, 0], under_way: true, due_but_not_started: true };
-        assert_eq!(stuck_after(&mut watchdog, HOUR, lying), Some(40 * Duration::from_secs(1)));
+        assert_eq!(stuck_after(&mut watchdog, HOUR, not_started), Some(40 * Duration::from_secs(1)));
         let now = watchdog.next();
-        assert_eq!(watchdog.look(lying(1), PATIENCE, now), Err(Stuck::NotStarted));
+        assert_eq!(watchdog.check(not_started(1), PATIENCE, now), Err(Stuck::NotStarted));
         assert_eq!(
-            watchdog.look(ProgressSample { due_but_not_started: false, ..lying(2) }, PATIENCE, now),
+            watchdog.check(ProgressSample { due_but_not_started: false, ..not_started(2) }, PATIENCE, now),
             Ok(())
         );
     }
@@ -182,12 +181,12 @@ mod tests {
         let start = Instant::now();
         let mut watchdog = watchdog(start);
         assert_eq!(
-            watchdog.look(ProgressSample { under_way: false, ..ProgressSample::default() }, PATIENCE, start),
+            watchdog.check(ProgressSample { under_way: false, ..ProgressSample::default() }, PATIENCE, start),
             Ok(())
         );
         let later = start + HOUR;
         // Begun in this turn: its number is another one.
         let begun = ProgressSample { done: [0, 0, 0, 1], under_way: true, due_but_not_started: false };
-        assert_eq!(watchdog.look(begun, PATIENCE, later), Ok(()));
+        assert_eq!(watchdog.check(begun, PATIENCE, later), Ok(()));
     }
 }

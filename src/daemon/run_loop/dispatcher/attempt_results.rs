@@ -1,14 +1,17 @@
-//! How an attempt ended: what it means for its job, for the others, for the ledger and for the log.
+//! Results of attempts: what each means for its job, for the other sessions, the ledger and the log.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::daemon::clock::Moment;
 use crate::daemon::messages::Report;
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Outcome;
-use crate::daemon::run_loop::persistence::outcome_row;
+use crate::daemon::run_loop::dispatcher::Dispatcher;
+use crate::daemon::run_loop::dispatcher::events::Effect;
+use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
+use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::daemon::run_loop::{Moment, Service, cause_prefix};
 use crate::ledger::OutcomeRow;
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
@@ -16,21 +19,21 @@ use alyx_registration::Error;
 use alyx_registration::flag::Removal;
 use alyx_registration::flagged::Registered;
 
-/// A wait as people read it.
+/// A wait in whole seconds, for the log.
 fn seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs_f64().ceil() as u64)
 }
 
-impl Service {
+impl Dispatcher {
     /// `is_current`: it began under the present configuration.
-    pub(crate) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
-        self.running = self.running.saturating_sub(1);
+    pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
+        self.runs.run_ended();
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, ""),
             AttemptResult::Registered(registered) => {
                 if is_current {
-                    self.answered(now);
+                    self.pauses.answered(now);
                 }
                 (self.registered(&attempt, registered, now), "registered")
             }
@@ -41,7 +44,7 @@ impl Service {
                 );
                 (Outcome::PutOff { at: now.instant }, "")
             }
-            AttemptResult::Failed(error) if self.queue.is_removed(&attempt.flag) => {
+            AttemptResult::Failed(error) if self.flags.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
                     session = attempt.session,
                     "its flag went away while it ran, and it is not tried again unless the flag comes back: {error}"
@@ -50,8 +53,9 @@ impl Service {
             }
             AttemptResult::Failed(error) => self.failed(&attempt, error, now),
         };
-        // Its root, or its flag's name, is not watched any more.
-        let outcome = if is_current || self.is_watched(&attempt.flag) { outcome } else { Outcome::Gone };
+        // Its root, or its flag's name, may not be watched any more.
+        let outcome =
+            if is_current || self.config.is_watched(&attempt.flag) { outcome } else { Outcome::Gone };
         let again_in = match outcome {
             Outcome::Done | Outcome::Gone => None,
             Outcome::RunAgain { at }
@@ -59,28 +63,27 @@ impl Service {
             | Outcome::NeedsAttention { at }
             | Outcome::PutOff { at } => Some(at.saturating_duration_since(now.instant)),
         };
-        let job = self.queue.job(&attempt.flag);
+        let job = self.flags.queue.job(&attempt.flag);
         let row =
             if word.is_empty() { None } else { job.and_then(|job| outcome_row(&attempt, word, &job, now)) };
-        let left = self.queue.finish(&attempt.flag, outcome);
-        let due = self.queue.job(&attempt.flag).and_then(|job| job.due);
+        let left = self.flags.queue.finish(&attempt.flag, outcome);
+        let due = self.flags.queue.job(&attempt.flag).and_then(|job| job.due);
         let row = row.map(|row| Box::new(OutcomeRow { next: due.map(|due| now.wall_of(due)), ..row }));
-        let waiting = self.waiting_row(&attempt.flag, now);
+        let waiting = self.flags.queue.job(&attempt.flag).and_then(|job| waiting_row(&job, now));
         match (row, waiting) {
-            (Some(row), waiting) => self.write_down(LedgerEntry::Ended(row, waiting)),
-            (None, Some(waiting)) => self.write_down(LedgerEntry::Waits(waiting)),
+            (Some(row), waiting) => self.write(LedgerEntry::Ended(row, waiting)),
+            (None, Some(waiting)) => self.write(LedgerEntry::Waits(waiting)),
             (None, None) => {}
         }
         if let Some(state) = left {
-            self.over(&attempt.flag, &state);
+            self.flag_left(&attempt.flag, &state);
         }
-        self.report(Report::Attempt { attempt, outcome, again_in });
+        self.effects.push(Effect::Report(Report::Attempt { attempt, outcome, again_in }));
     }
 
     fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Outcome {
-        if let Some(note) = self.queue.data_mut(&attempt.flag) {
-            (note.failure, note.told_changing, note.changed_times) = (None, false, 0);
-            note.missing.clear();
+        if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
+            state.clear();
         }
         let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
         tracing::info!(
@@ -117,53 +120,53 @@ impl Service {
                     session = attempt.session,
                     "flag touched while its session ran: it runs again"
                 );
-                Outcome::RunAgain { at: now.instant + self.options.settle }
+                Outcome::RunAgain { at: now.instant + self.config.options.settle }
             }
         }
     }
 
-    /// One match from an error to an outcome, and the word for it in the history; without a word it is no outcome.
+    /// The outcome of an error, and its name in the history; without a name it is not recorded.
     fn failed(&mut self, attempt: &Attempt, error: &Error, now: Moment) -> (Outcome, &'static str) {
         if let Error::StillChanging { wait, .. } = error {
-            if let Some(note) = self.queue.data_mut(&attempt.flag)
-                && !std::mem::replace(&mut note.told_changing, true)
+            if let Some(state) = self.flags.queue.data_mut(&attempt.flag)
+                && !std::mem::replace(&mut state.changing_logged, true)
             {
                 tracing::info!(session = attempt.session, "waiting: {error}");
             }
-            // Ever longer: to read 50 GB again every few seconds would be for nothing.
-            let times = self.queue.data_mut(&attempt.flag).map_or(0, |note| {
-                note.changed_times = note.changed_times.saturating_add(1);
-                note.changed_times
+            // Longer each time: reading 50 GB again every few seconds is of no use.
+            let times = self.flags.queue.data_mut(&attempt.flag).map_or(0, |state| {
+                state.changed_times = state.changed_times.saturating_add(1);
+                state.changed_times
             });
             let patience = match times {
                 0..=3 => Duration::ZERO,
-                more => self.options.retry.delay(more - 3, alyx_client::random()),
+                more => self.config.retry_delay(more - 3),
             };
             return (Outcome::RunAgain { at: now.instant + patience.max(*wait) }, "");
         }
-        if let Some(note) = self.queue.data_mut(&attempt.flag) {
-            note.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
-            note.missing = match error {
+        if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
+            state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
+            state.missing = match error {
                 Error::Missing(names) => names.clone(),
                 _ => Vec::new(),
             };
         }
-        let mut told = false;
+        let mut logged = false;
         if error.is_outage() {
-            told = self.away(error, now);
-            // What concerns all is nobody's failure: the session runs as soon as Alyx is back.
+            logged = self.pauses.session_failed(error, &self.config, &mut self.reporting.throttle, now);
+            // What concerns all sessions is no failure of this one: it runs as soon as Alyx is back.
             if matches!(error, Error::Alyx(error) if error.concerns_all()) {
                 tracing::debug!(session = attempt.session, "put off: {error}");
                 return (Outcome::PutOff { at: now.instant }, "");
             }
         } else if !matches!(error, Error::Unreadable { .. } | Error::Vanished { .. } | Error::NotASession(_))
         {
-            self.answered(now);
+            self.pauses.answered(now);
         }
         let (outcome, word, at) = match error.next_step() {
             step @ NextStep::TryAgain { .. } => {
-                let wait = self.options.retry.delay(attempt.attempt, alyx_client::random());
-                let after = self.asked_to_wait(step).unwrap_or_default();
+                let wait = self.config.retry_delay(attempt.attempt);
+                let after = self.config.retry_after(step).unwrap_or_default();
                 let at = now.instant + wait.max(after);
                 (Outcome::Retry { at }, "retry", at)
             }
@@ -171,29 +174,29 @@ impl Service {
                 if let Error::Missing(names) = error {
                     self.plan_names(names, now);
                 }
-                let at = now.instant + self.options.permanent;
+                let at = now.instant + self.config.options.permanent;
                 (Outcome::NeedsAttention { at }, "needs_attention", at)
             }
             NextStep::NeedsCredentials => {
-                self.login_refused(error, now);
+                self.pauses.refuse_login(error, &self.config, &mut self.reporting.throttle, now);
                 // Not this session's fault, most likely. Should it be (one address that answers 401), then it is
                 // this session that waits, and not the others.
-                let wait = self.options.retry.delay(attempt.attempt, alyx_client::random());
+                let wait = self.config.retry_delay(attempt.attempt);
                 return (Outcome::Retry { at: now.instant + wait }, "");
             }
         };
-        self.tell_failure(attempt, error, word, told, at, now);
+        self.log_failure(attempt, error, word, logged, at, now);
         (outcome, word)
     }
 
-    /// One line an attempt that failed; the same cause again within the hour, and a dead server's, only for those
-    /// who look closely.
-    fn tell_failure(
+    /// Logs an attempt that failed; at debug level if the same cause was logged within the hour, or if the server is
+    /// away.
+    fn log_failure(
         &mut self,
         attempt: &Attempt,
         error: &Error,
         outcome: &str,
-        told: bool,
+        logged: bool,
         at: Instant,
         now: Moment,
     ) {
@@ -202,10 +205,10 @@ impl Service {
         let (session, n, took) = (&attempt.session, attempt.attempt, attempt.took);
         let kind = error.kind();
         let n_files = if let Error::FilesRefused { registered, .. } = error { *registered } else { 0 };
-        let progress = self.queue.job(&attempt.flag).map(|job| &job.data.progress);
+        let progress = self.flags.queue.job(&attempt.flag).map(|job| &job.data.progress);
         let eid = progress.and_then(|progress| progress.eid.get());
         let bytes = progress.map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
-        if told || !self.log_throttle.is_new(&cause, now.instant) {
+        if logged || !self.reporting.throttle.is_new(&cause, now.instant) {
             tracing::debug!(session, attempt = n, ?took, outcome, ?retry_in, "not registered: {error}");
         } else if outcome == "needs_attention" {
             tracing::warn!(

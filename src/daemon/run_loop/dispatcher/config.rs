@@ -1,0 +1,60 @@
+//! The configuration in use.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::daemon::options::Options;
+use alyx_client::NextStep;
+use alyx_registration::RegistrationClient;
+
+/// The configuration in use, and its generation.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Read here for its address and counters; only the shell sends requests with it.
+    pub(crate) client: RegistrationClient,
+    pub(crate) options: Options,
+    /// Counts the configurations. The result of a task that began under an earlier one is not trusted.
+    pub(crate) generation: u64,
+    /// Since when the configuration on disk is one that cannot be used.
+    pub(crate) refused_since: Option<Timestamp>,
+    /// A random number from 0 to 1, for back-offs.
+    pub(crate) random: fn() -> f64,
+}
+
+impl Config {
+    pub(crate) fn new(client: RegistrationClient, options: Options, random: fn() -> f64) -> Self {
+        Self { client, options, generation: 0, refused_since: None, random }
+    }
+
+    /// Replaces the configuration, and returns the earlier options. The ledger stays.
+    pub(crate) fn replace(&mut self, client: RegistrationClient, mut options: Options) -> Options {
+        self.generation += 1;
+        self.refused_since = None;
+        options.ledger = self.options.ledger.take();
+        self.client = client;
+        std::mem::replace(&mut self.options, options)
+    }
+
+    /// Whether a flag is in a data root, and has a name, of this configuration.
+    pub(crate) fn is_watched(&self, flag: &Path) -> bool {
+        let Options { roots, watch, .. } = &self.options;
+        watch.flags.iter().any(|name| flag.ends_with(name))
+            && roots.iter().any(|root| flag.starts_with(root.whole_path()))
+    }
+
+    /// The wait before an attempt that follows this one.
+    pub(crate) fn retry_delay(&self, attempt: u32) -> Duration {
+        self.options.retry.delay(attempt, (self.random)())
+    }
+
+    /// The wait that the server asks for (`Retry-After`), at most the longest wait of the configuration: a server or
+    /// proxy that asks for a year is not trusted. Every wait that a server asks for comes through here.
+    pub(crate) fn retry_after(&self, step: NextStep) -> Option<Duration> {
+        match step {
+            NextStep::TryAgain { after } => after.map(|after| after.min(self.options.retry.max)),
+            _ => None,
+        }
+    }
+}

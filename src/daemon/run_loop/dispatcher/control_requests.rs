@@ -1,0 +1,126 @@
+//! Requests from the control socket: `status`, `retry`, `forget`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use crate::daemon::clock::Moment;
+use crate::daemon::messages::{Answer, Request};
+use crate::daemon::queue::JobStatus;
+use crate::daemon::queue::old_flags::is_old;
+use crate::daemon::run_loop::dispatcher::Dispatcher;
+use crate::daemon::run_loop::dispatcher::events::Effect;
+use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
+use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
+use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionStatus, Status};
+
+impl Dispatcher {
+    pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
+        let answer = match request {
+            Request::Status => Answer::Status(Box::new(self.status(now))),
+            Request::Retry { session } => {
+                let count = self.retry(session.as_deref(), now);
+                tracing::info!(session, count, "sessions are tried at once, as requested");
+                Answer::Done(count)
+            }
+            Request::Forget { session } => return self.forget(id, session),
+        };
+        self.effects.push(Effect::Answer(id, answer));
+    }
+
+    fn status(&self, now: Moment) -> Status {
+        let mut sessions: Vec<SessionStatus> = self
+            .flags
+            .queue
+            .jobs()
+            .map(|job| {
+                let state_of = job.data;
+                let state = match (job.due, job.needs_attention, job.failures) {
+                    (None, ..) => SessionState::Running,
+                    (_, true, _) => SessionState::NeedsAttention,
+                    (_, _, 0) => SessionState::Waiting,
+                    _ => SessionState::Retrying,
+                };
+                let failed = state_of.failure.is_some();
+                let (error, next_step) = state_of.failure.clone().unzip();
+                let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+                let progress = ProgressStatus {
+                    files: load(&state_of.progress.files),
+                    files_done: load(&state_of.progress.files_done),
+                    bytes: load(&state_of.progress.bytes),
+                    bytes_done: load(&state_of.progress.bytes_done),
+                };
+                SessionStatus {
+                    session: job.session_name(),
+                    flag: job.path.to_string_lossy().into_owned(),
+                    state,
+                    since: state_of.since,
+                    put: Some(state_of.put),
+                    old: if failed {
+                        is_old(state_of.put, now.wall, self.config.options.warn_after)
+                    } else {
+                        self.flags.old_flags.is_old(&waiting(job.path, state_of), now.wall)
+                    },
+                    failures: job.failures,
+                    next: job.due.map(|due| now.wall_of(due)),
+                    error,
+                    next_step,
+                    progress: (state == SessionState::Running).then_some(progress),
+                }
+            })
+            .collect();
+        sessions.sort_by(SessionStatus::in_order);
+        Status {
+            daemon: Some(DaemonStatus {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                since: self.reporting.started,
+                alyx: self.config.client.alyx().url().to_owned(),
+                away_since: self.pauses.away_since,
+                login_refused_since: self.pauses.login_refused.map(|refused| refused.since),
+                ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.trouble()),
+                stuck: self.reporting.stuck.map(|stuck| stuck.text().to_owned()),
+            }),
+            sessions,
+            obstacles: self.reporting.obstacles.status(),
+        }
+    }
+
+    /// The flags of a session, or all.
+    fn flags_of(&self, session: Option<&str>) -> Vec<PathBuf> {
+        let is_it = |job: &JobStatus<'_, FlagState>| {
+            session.is_none_or(|session| {
+                session == job.session_name() || job.path.parent().is_some_and(|p| p == Path::new(session))
+            })
+        };
+        self.flags.queue.jobs().filter(is_it).map(|job| job.path.to_owned()).collect()
+    }
+
+    /// Makes sessions due now, and tries a refused login. Returns the number of sessions.
+    fn retry(&mut self, session: Option<&str>, now: Moment) -> usize {
+        let flags = self.flags_of(session);
+        let count = flags.iter().filter(|path| self.flags.queue.make_due_now(path, now.instant)).count();
+        for path in &flags {
+            self.reporting.throttle.is_over(&cause_prefix(path));
+        }
+        self.pauses.query_at_once(now.instant);
+        count
+    }
+
+    /// Forgets what is remembered of a session. Its flag stays, as a new one.
+    fn forget(&mut self, id: u64, session: String) {
+        for path in self.flags_of(Some(&session)) {
+            if let Some(state) = self.flags.queue.data_mut(&path) {
+                state.failure = None;
+                state.missing.clear();
+            }
+            self.flags.queue.forget_failures(&path);
+        }
+        self.flags.restored.retain(|_, row| row.session != session);
+        self.effects.push(if self.reporting.has_ledger {
+            Effect::Forget(id, session)
+        } else {
+            let reason = "nothing is remembered: this daemon has no ledger".to_owned();
+            Effect::Answer(id, Answer::Refused(reason))
+        });
+    }
+}

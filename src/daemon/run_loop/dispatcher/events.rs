@@ -1,0 +1,107 @@
+//! Events of the run loop, and the effects that they have.
+
+use std::sync::Arc;
+
+use crate::daemon::messages::{Answer, Command, Report, Request};
+use crate::daemon::outside::ledger_writer::LedgerEntry;
+use crate::daemon::queue::Job;
+use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::worker::Attempt;
+use crate::daemon::watch::WatchEvent;
+use alyx_registration::{MissingName, Progress};
+use std::path::PathBuf;
+
+/// Something that happens to the daemon.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The watcher reports something.
+    Watch(WatchEvent),
+    /// A task has ended.
+    TaskDone(Completed),
+    /// A request, to be answered with this number.
+    Request(u64, Request),
+    /// A command.
+    Command(Command),
+    /// The time of [`Dispatcher::next_wake`](super::Dispatcher::next_wake) has come.
+    Tick,
+}
+
+/// The result of a task, and the generation of the configuration in which it began.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub(crate) generation: u64,
+    pub(crate) result: TaskResult,
+}
+
+/// The result of a task.
+#[derive(Debug)]
+pub(crate) enum TaskResult {
+    /// A run of a session ended.
+    Attempt(Box<Attempt>),
+    /// [`Query::Probe`] was answered.
+    Probed(Result<(), alyx_client::Error>),
+    /// [`Query::CheckCredentials`] was answered.
+    CredentialsChecked(Box<CredentialSource>, CredentialCheck),
+    /// [`Query::FindNames`] was answered: Alyx knows these now.
+    NamesFound(Vec<MissingName>),
+}
+
+/// Something for the shell of the run loop to do. Effects are carried out in order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Run a job on a task of its own.
+    Start {
+        /// The generation to report with its result.
+        generation: u64,
+        job: Job,
+        progress: Arc<Progress>,
+    },
+    /// Ask Alyx on a task of its own.
+    Ask(u64, Query),
+    /// Write to the ledger.
+    Write(LedgerEntry),
+    /// Forget a session in the ledger, and answer the request of this number with the number of lines.
+    Forget(u64, String),
+    /// Send a report.
+    Report(Report),
+    /// Notify systemd.
+    Notify(Notification),
+    /// Answer the request of this number.
+    Answer(u64, Answer),
+    /// Apply the new configuration to the tasks that start from now on.
+    Reconfigure {
+        /// The worker limit so far.
+        earlier_workers: usize,
+    },
+    /// Watch what the options say now. These flags are known.
+    Rewatch(Vec<PathBuf>),
+    /// Scan all roots.
+    Rescan,
+}
+
+/// A question to Alyx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Query {
+    /// Does the server answer?
+    Probe,
+    /// Is the login accepted? Asked if the secret has changed, or in any case.
+    CheckCredentials {
+        /// Whether the login is tried with an unchanged secret, too.
+        in_any_case: bool,
+    },
+    /// Which of these names does it know?
+    FindNames(Vec<MissingName>),
+}
+
+/// A notification for systemd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Notification {
+    /// The start or a reload is over; with the status line.
+    Ready(String),
+    /// The status line.
+    Status(String),
+    /// A reload begins.
+    Reloading,
+    /// The queue makes progress.
+    Alive,
+}

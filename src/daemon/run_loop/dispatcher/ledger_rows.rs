@@ -1,0 +1,112 @@
+//! Rows of the ledger: what is remembered of flags and attempts across a restart.
+
+use crate::daemon::clock::Moment;
+use crate::daemon::queue::JobStatus;
+use crate::daemon::run_loop::dispatcher::flags::FlagState;
+use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
+use crate::ledger::{OutcomeRow, WaitingRow};
+use alyx_client::Endpoint;
+use alyx_client::text::some_of;
+use alyx_registration::flag::FlagStamp;
+use alyx_registration::{Error, MissingName};
+
+/// The endpoints in which a name may be missing.
+const ENDPOINTS: [Endpoint; 7] = [
+    Endpoint::Subjects,
+    Endpoint::Users,
+    Endpoint::Labs,
+    Endpoint::Projects,
+    Endpoint::Procedures,
+    Endpoint::Locations,
+    Endpoint::Repositories,
+];
+
+/// The state of a flag. Without the device, whose number may be another one after a reboot.
+pub(crate) fn stamp_text(stamp: &FlagStamp) -> String {
+    format!("{}:{}:{}:{}", stamp.inode, stamp.size, stamp.mtime_ns, stamp.ctime_ns)
+}
+
+/// The row of a flag that waits after a failure.
+pub(crate) fn waiting_row(job: &JobStatus<'_, FlagState>, now: Moment) -> Option<Box<WaitingRow>> {
+    let state = job.data;
+    let (error, next_step) = state.failure.clone()?;
+    let name = |missing: &MissingName| (missing.endpoint.member().to_owned(), missing.name.clone());
+    Some(Box::new(WaitingRow {
+        flag: job.path.to_owned(),
+        stamp: stamp_text(job.stamp),
+        session: job.session_name(),
+        since: state.since,
+        failures: job.failures,
+        next: now.wall_of(job.due?),
+        needs_attention: job.needs_attention,
+        error,
+        next_step,
+        missing: state.missing.iter().map(name).collect(),
+    }))
+}
+
+/// The row of an attempt that ends, without the time of the next one. `None` where there is nothing to remember.
+pub(crate) fn outcome_row(
+    attempt: &Attempt,
+    outcome: &str,
+    job: &JobStatus<'_, FlagState>,
+    now: Moment,
+) -> Option<OutcomeRow> {
+    let session = job.session.as_ref().ok();
+    let mut row = OutcomeRow {
+        at: now.wall,
+        session: attempt.session.clone(),
+        subject: session.map(|s| s.subject().to_owned()),
+        date: session.map(|s| s.date().to_string()),
+        flag: attempt.flag.clone(),
+        attempt: attempt.attempt,
+        outcome: outcome.to_owned(),
+        eid: None,
+        n_files: 0,
+        bytes: 0,
+        took: attempt.took,
+        left_out: String::new(),
+        error: None,
+        next_step: None,
+        next: None,
+    };
+    match &attempt.result {
+        AttemptResult::Registered(done) => {
+            row.eid = Some(done.eid.clone());
+            (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
+            row.left_out = done.left_out.to_string();
+            row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
+        }
+        AttemptResult::Failed(error) => {
+            row.eid = job.data.progress.eid.get().cloned();
+            if let Error::FilesRefused { registered, .. } = error {
+                row.n_files = *registered as u64;
+            }
+            row.error = Some(error.to_string());
+            row.next_step = Some(error.kind().next_step().to_owned());
+        }
+        AttemptResult::Gone | AttemptResult::Stopped => return None,
+    }
+    Some(row)
+}
+
+pub(crate) fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {
+    let one = |(member, name): &(String, String)| {
+        let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.member() == member)?;
+        Some(MissingName { endpoint, name: name.clone() })
+    };
+    rows.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_names_survive_the_ledger() {
+        for endpoint in ENDPOINTS {
+            let rows = [(endpoint.member().to_owned(), "x".to_owned())];
+            assert_eq!(missing_names(&rows), [MissingName { endpoint, name: "x".to_owned() }]);
+        }
+    }
+}

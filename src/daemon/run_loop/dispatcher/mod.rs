@@ -1,0 +1,455 @@
+//! The dispatcher: one function from an event and a moment to effects.
+//!
+//! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in five parts, which own their
+//! transitions and the time at which they want to be woken:
+//!
+//! | part | holds |
+//! |---|---|
+//! | [`Runs`] | the tasks under way |
+//! | [`Pauses`] | what makes all sessions wait: an outage, a refused login, missing names |
+//! | [`Flags`] | the queue with what is known of each flag |
+//! | [`Reporting`] | what the log, the ledger and systemd are given |
+//! | [`Config`] | the configuration in use, and its generation |
+
+mod attempt_results;
+mod config;
+mod control_requests;
+pub(crate) mod events;
+mod flags;
+mod ledger_rows;
+mod pauses;
+mod reload;
+mod reporting;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::daemon::clock::Moment;
+use crate::daemon::messages::Report;
+use crate::daemon::options::Options;
+use crate::daemon::outside::ledger_writer::LedgerEntry;
+use crate::daemon::queue::Enqueued;
+use crate::daemon::queue::old_flags::put_at;
+pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
+use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
+use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
+use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text};
+use crate::daemon::run_loop::dispatcher::pauses::Pauses;
+use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
+use crate::daemon::run_loop::dispatcher::runs::Runs;
+use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
+use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
+use crate::humanize::length;
+use crate::ledger::WaitingRow;
+use alyx_registration::{MissingName, Progress, RegistrationClient};
+use jiff::Timestamp;
+
+/// The fact under which the last daemon's configuration is kept.
+pub(crate) const CONFIGURATION: &str = "configuration";
+/// The fact under which it is kept when stale flags were reported last.
+pub(crate) const STALE_REPORTED: &str = "old flags told";
+/// How many stale flags are logged one by one; after a long outage there may be thousands.
+const MOST_LOGGED: usize = 20;
+/// How many names are asked for in one round, one request each.
+const NAMES_A_ROUND: usize = 50;
+
+/// The state of the daemon.
+pub(crate) struct Dispatcher {
+    pub(crate) config: Config,
+    runs: Runs,
+    pauses: Pauses,
+    flags: Flags,
+    reporting: Reporting,
+    /// Of the event that is being handled.
+    effects: Vec<Effect>,
+}
+
+/// What the last daemon left in the ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) rows: Vec<WaitingRow>,
+    /// It ran with the present configuration.
+    pub(crate) same_configuration: bool,
+    /// When it reported stale flags last.
+    pub(crate) stale_reported: Option<Timestamp>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(
+        client: RegistrationClient,
+        options: Options,
+        random: fn() -> f64,
+        now: Moment,
+    ) -> Self {
+        let flags = Flags::new(options.warn_after);
+        Self {
+            config: Config::new(client, options, random),
+            runs: Runs::default(),
+            pauses: Pauses::new(),
+            flags,
+            reporting: Reporting::new(now),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Restores what the last daemon left. `has_ledger`: what happens from now on can be written.
+    pub(crate) fn restore(&mut self, restored: Restored, has_ledger: bool, now: Moment) {
+        if let Some(at) = restored.stale_reported {
+            self.flags.old_flags.remember(at);
+        }
+        for mut row in restored.rows {
+            // Most likely what was wrong with the configuration has been fixed.
+            if !restored.same_configuration {
+                row.next = now.wall;
+            }
+            self.flags.restored.insert(row.flag.clone(), row);
+        }
+        self.reporting.has_ledger = has_ledger;
+        let configuration = self.config.options.configuration.clone();
+        self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
+    }
+
+    /// systemd started the program, and restarts it without a ping within `watchdog`.
+    pub(crate) fn notify_systemd(&mut self, watchdog: Option<Duration>, now: Moment) {
+        let roots = self.config.options.roots.iter().map(|root| root.path.clone());
+        self.reporting.notify_systemd(watchdog, roots, now.instant);
+    }
+
+    /// Without a password or token there is no reason to try.
+    pub(crate) fn check_for_credentials(&mut self, now: Moment) {
+        if let Some(error) = self.config.client.alyx().lacks_credentials() {
+            self.pauses.refuse_login(&error.into(), &self.config, &mut self.reporting.throttle, now);
+        }
+    }
+
+    /// From now on nothing starts; results of what runs are still handled.
+    pub(crate) fn stop(&mut self) {
+        self.runs.stopping = true;
+    }
+
+    /// Handles an event, then starts, asks and reports what is due.
+    pub(crate) fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        if !matches!(event, Event::Tick) {
+            self.reporting.mark_status_dirty();
+        }
+        match event {
+            Event::Watch(event) => self.on_watch_event(event, now),
+            Event::TaskDone(completed) => self.on_task_done(completed, now),
+            Event::Request(id, request) => self.on_request(id, request, now),
+            Event::Command(command) => self.on_command(command, now),
+            Event::Tick => {}
+        }
+        if !self.runs.stopping {
+            self.start_due(now);
+            self.query_due(now);
+            self.report_stale_flags(now);
+            self.notify_status(now);
+            self.check_progress(now);
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When to handle a [`Event::Tick`] if nothing happens before.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let next_due = if self.pauses.is_on() { None } else { self.flags.queue.next_due() };
+        let runs = self.runs.next_wake(next_due, self.config.options.workers);
+        let times = [runs, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
+        times.into_iter().flatten().min()
+    }
+
+    fn may_start(&self) -> bool {
+        self.runs.has_room(self.config.options.workers) && !self.pauses.is_on()
+    }
+
+    fn start_due(&mut self, now: Moment) {
+        while self.may_start()
+            && let Some(job) = self.flags.queue.take_due(now.instant)
+        {
+            self.runs.run_begins();
+            self.reporting.mark_status_dirty();
+            let progress: Arc<Progress> = Arc::default();
+            if let Some(state) = self.flags.queue.data_mut(&job.flag.path) {
+                state.progress = Arc::clone(&progress);
+            }
+            self.effects.push(Effect::Start { generation: self.config.generation, job, progress });
+        }
+    }
+
+    /// Asks Alyx, and checks the secret, when that is due.
+    fn query_due(&mut self, now: Moment) {
+        if self.pauses.take_probe(now.instant) {
+            self.query(Query::Probe);
+        }
+        if let Some(in_any_case) = self.pauses.take_check(self.config.options.permanent, now.instant) {
+            self.query(Query::CheckCredentials { in_any_case });
+        }
+        if self.pauses.take_names(now.instant) {
+            let missing = self.flags.missing_names();
+            if !missing.is_empty() {
+                self.pauses.plan_names(self.config.options.look_for_names, now.instant);
+                if !self.pauses.is_on() {
+                    // A set has no order, so that in the long run each has its turn.
+                    self.query(Query::FindNames(missing.into_iter().take(NAMES_A_ROUND).collect()));
+                }
+            }
+        }
+    }
+
+    fn query(&mut self, query: Query) {
+        self.runs.queries += 1;
+        self.effects.push(Effect::Ask(self.config.generation, query));
+    }
+
+    fn on_task_done(&mut self, Completed { generation, result }: Completed, now: Moment) {
+        let is_current = generation == self.config.generation;
+        if !matches!(result, TaskResult::Attempt(_)) {
+            self.runs.query_ended();
+        }
+        let throttle = &mut self.reporting.throttle;
+        match result {
+            TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
+            // Under the present configuration the query is sent again.
+            _ if !is_current => {}
+            TaskResult::Probed(answer) => self.pauses.on_probe(answer, &self.config, throttle, now),
+            TaskResult::CredentialsChecked(source, check) => {
+                let every = source.look_every;
+                if let Some(kept) = &mut self.config.options.credentials {
+                    *kept = *source;
+                }
+                self.pauses.on_credentials_checked(every, check, throttle, now);
+            }
+            TaskResult::NamesFound(names) => {
+                for path in self.flags.names_found(&names, now.instant) {
+                    let known = format!("{}known", cause_prefix(&path));
+                    // Where Alyx and the registration do not agree, this comes every few minutes.
+                    if throttle.is_new(&known, now.instant) {
+                        let session = self.flags.queue.job(&path).map(|job| job.session_name());
+                        tracing::info!(session, "Alyx knows now what was missing: the session runs");
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_watch_event(&mut self, event: WatchEvent, now: Moment) {
+        match event {
+            WatchEvent::Flag(flag) => {
+                let path = flag.path.clone();
+                let put = put_at(&flag.stamp, now.wall);
+                let due = now.instant + self.config.options.settle;
+                let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(put, now));
+                let job = self.flags.queue.job(&path);
+                let session = job.map(|job| job.session_name()).unwrap_or_default();
+                match enqueued {
+                    Enqueued::New => {
+                        tracing::debug!(session, "flag found");
+                        self.restore_flag(&path, now);
+                    }
+                    Enqueued::Touched | Enqueued::RunsAgain => {
+                        let runs =
+                            if enqueued == Enqueued::RunsAgain { " while its session runs" } else { "" };
+                        tracing::info!(session, "flag touched{runs}: the session is tried again");
+                        self.reporting.throttle.is_over(&cause_prefix(&path));
+                        self.pauses.query_at_once(now.instant);
+                        if let Some(state) = self.flags.queue.data_mut(&path) {
+                            state.clear();
+                            state.put = put;
+                        }
+                        self.flags.plan_stale(&path, now);
+                        self.write(LedgerEntry::Over(path));
+                    }
+                    Enqueued::Known => {}
+                }
+            }
+            WatchEvent::Gone(path) => {
+                if self.flags.queue.job(&path).is_some() {
+                    tracing::debug!(flag = ?path, "flag is gone");
+                }
+                self.remove_flag(&path);
+            }
+            WatchEvent::Scanned(summary) => self.on_scanned(summary, now),
+            WatchEvent::Obstacles { root, obstacles } => {
+                self.reporting.obstacles.seen(root, obstacles, now.wall);
+            }
+            WatchEvent::Trouble(problem) => {
+                if let Some(root) = problem.root_away() {
+                    self.reporting.root_seen(root);
+                }
+                let text = problem.to_string();
+                if self.reporting.throttle.is_new(&text, now.instant) {
+                    tracing::warn!("{text}");
+                } else {
+                    tracing::debug!("{text}");
+                }
+            }
+        }
+    }
+
+    fn on_scanned(&mut self, summary: ScanSummary, now: Moment) {
+        self.reporting.root_seen(&summary.root);
+        let is_start = summary.reason == ScanReason::Start;
+        // A disk with a bad cable comes and goes all day.
+        let is_back = summary.reason == ScanReason::NewRoot;
+        let back = format!("back {:?}", summary.root);
+        if is_start || is_back && self.reporting.throttle.is_new(&back, now.instant) {
+            tracing::info!(
+                root = %summary.root.display(),
+                flags = summary.flags,
+                sessions = summary.sessions,
+                watched = summary.watched,
+                took = ?summary.took,
+                "data root scanned"
+            );
+        }
+        if is_start || is_back {
+            self.drop_restored(&summary.root);
+        }
+        self.effects.push(Effect::Report(Report::Scanned(summary)));
+    }
+
+    /// A new flag that waited before a restart goes on waiting.
+    fn restore_flag(&mut self, path: &Path, now: Moment) {
+        if let Some(row) = self.flags.restored.remove(path) {
+            if self.flags.queue.job(path).is_some_and(|job| stamp_text(job.stamp) == row.stamp) {
+                let longest = self.config.options.permanent.max(self.config.options.retry.max);
+                let due = now.instant_of(row.next, longest);
+                self.flags.queue.restore(path, row.failures, row.needs_attention, due);
+                let missing = missing_names(&row.missing);
+                self.plan_names(&missing, now);
+                if let Some(state) = self.flags.queue.data_mut(path) {
+                    state.since = row.since.min(now.wall);
+                    state.missing = missing;
+                    state.failure = Some((row.error, row.next_step));
+                }
+            } else {
+                self.write(LedgerEntry::Over(path.to_owned()));
+            }
+        }
+        self.flags.plan_stale(path, now);
+    }
+
+    /// Drops the restored flags of a root that its first scan did not find.
+    fn drop_restored(&mut self, root: &Path) {
+        let gone: Vec<_> =
+            self.flags.restored.keys().filter(|flag| flag.starts_with(root)).cloned().collect();
+        for flag in gone {
+            self.flags.restored.remove(&flag);
+            self.write(LedgerEntry::Over(flag));
+        }
+    }
+
+    fn plan_names(&mut self, missing: &[MissingName], now: Moment) {
+        if !missing.is_empty() {
+            self.pauses.plan_names(self.config.options.look_for_names, now.instant);
+        }
+    }
+
+    /// Removes a flag that is no longer on disk, or not watched any more; one that runs leaves when it ends.
+    fn remove_flag(&mut self, path: &Path) {
+        if let Some(state) = self.flags.queue.remove(path) {
+            self.flag_left(path, &state);
+        }
+    }
+
+    /// A flag has left the queue.
+    fn flag_left(&mut self, path: &Path, state: &FlagState) {
+        self.reporting.throttle.is_over(&cause_prefix(path));
+        if state.failure.is_some() {
+            self.write(LedgerEntry::Over(path.to_owned()));
+        }
+    }
+
+    fn write(&mut self, entry: LedgerEntry) {
+        self.effects.push(Effect::Write(entry));
+    }
+
+    /// Logs the flags that are stale, when that is due.
+    fn report_stale_flags(&mut self, now: Moment) {
+        let stale = self.flags.take_stale(now);
+        for path in stale.iter().take(MOST_LOGGED) {
+            let Some(job) = self.flags.queue.job(path) else { continue };
+            tracing::warn!(
+                session = job.session_name(),
+                flagged = %job.data.put,
+                "an old flag: put {} ago, and its session is not registered: {}",
+                length(now.wall.duration_since(job.data.put)),
+                self.why_it_waits(path, job.data)
+            );
+        }
+        if let Some(more) = stale.len().checked_sub(MOST_LOGGED).filter(|more| *more > 0) {
+            tracing::warn!("{more} more flags are old; alyx-registrar status --json names them all");
+        }
+        if !stale.is_empty() {
+            self.write(LedgerEntry::Fact(STALE_REPORTED, now.wall.to_string()));
+        }
+    }
+
+    fn why_it_waits(&self, path: &Path, state: &FlagState) -> String {
+        if let Some((error, next_step)) = &state.failure {
+            return format!("{error}. What to do: {next_step}");
+        }
+        let reason = if self.pauses.login_refused.is_some() {
+            "Alyx refuses the login; correct the password or token"
+        } else if self.pauses.away_since.is_some() {
+            "Alyx does not answer"
+        } else if self.flags.is_running(path) {
+            "it is being registered now"
+        } else if state.changing_logged {
+            "its files are still changing; look which program writes there"
+        } else {
+            "it waits for its turn"
+        };
+        reason.to_owned()
+    }
+
+    fn notify_status(&mut self, now: Moment) {
+        let Self { flags, pauses, config, reporting, effects, .. } = self;
+        let line = |reporting: &Reporting| reporting.status_line(flags.queue.counts(), pauses, config);
+        effects.extend(reporting.status_notification(line, now.instant).map(Effect::Notify));
+    }
+
+    /// A reload is over. During the start, the end of the start is notified instead.
+    fn notify_reloaded(&mut self) {
+        let Self { flags, pauses, config, reporting, effects, .. } = self;
+        if reporting.has_started() {
+            let line = |reporting: &Reporting| reporting.status_line(flags.queue.counts(), pauses, config);
+            effects.extend(reporting.ready_notification(line, false).map(Effect::Notify));
+        }
+    }
+
+    /// Checks the progress when that is due. The very last step, because it sees what has not started.
+    fn check_progress(&mut self, now: Moment) {
+        if self.reporting.is_check_due(now.instant) {
+            let sample = self.progress_sample(now.instant);
+            let timeout = self.config.client.alyx().request_timeout();
+            let ping = self.reporting.check_progress(sample, timeout, now.instant);
+            self.effects.extend(ping.map(Effect::Notify));
+        }
+    }
+
+    /// The progress right after everything was started that could be.
+    fn progress_sample(&self, now: Instant) -> ProgressSample {
+        let (mut bytes, mut files) = (0, 0);
+        for job in self.flags.queue.jobs().filter(|job| job.is_running()) {
+            bytes += job.data.progress.bytes_done.load(Ordering::Relaxed);
+            files += job.data.progress.files_done.load(Ordering::Relaxed);
+        }
+        let pauses = &self.pauses;
+        let nothing_queried = self.runs.queries == 0
+            && (pauses.outage.is_on() && pauses.probe_at.is_none()
+                || pauses.login_refused.is_some_and(|refused| refused.check_at.is_none()));
+        let due = self.may_start() && self.flags.queue.next_due().is_some_and(|due| due <= now);
+        ProgressSample {
+            done: [bytes, files, self.config.client.alyx().requests_ended(), self.runs.begun_and_ended],
+            under_way: self.runs.running > 0 || self.runs.queries > 0,
+            due_but_not_started: due || nothing_queried,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What makes all sessions wait, and what ends it: an outage, a refused login, names that Alyx does not know.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::daemon::clock::Moment;
+use crate::daemon::log_throttle::LogThrottle;
+use crate::daemon::queue::outage::{Outage, Verdict};
+use crate::daemon::run_loop::credentials::CredentialCheck;
+use crate::daemon::run_loop::dispatcher::config::Config;
+use alyx_client::backoff::Backoff;
+use alyx_registration::Error;
+
+/// The login is refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoginRefused {
+    pub(crate) since: Timestamp,
+    /// When the file of the secret is checked; `None` while a check is under way.
+    pub(crate) check_at: Option<Instant>,
+    /// When the login is tried in any case.
+    pub(crate) try_at: Instant,
+}
+
+/// What makes all sessions wait.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    pub(crate) outage: Outage,
+    pub(crate) away_since: Option<Timestamp>,
+    /// The end of an outage is logged only if its beginning was.
+    outage_logged: bool,
+    /// When the server is probed.
+    pub(crate) probe_at: Option<Instant>,
+    pub(crate) login_refused: Option<LoginRefused>,
+    /// When Alyx is asked for missing names.
+    pub(crate) names_at: Option<Instant>,
+}
+
+impl Pauses {
+    /// Nothing waits.
+    pub(crate) fn new() -> Self {
+        Self {
+            outage: no_outage(),
+            away_since: None,
+            outage_logged: false,
+            probe_at: None,
+            login_refused: None,
+            names_at: None,
+        }
+    }
+
+    /// Whether sessions wait for Alyx or for the login.
+    pub(crate) fn is_on(&self) -> bool {
+        self.outage.is_on() || self.login_refused.is_some()
+    }
+
+    /// When a query is due.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let check = self.login_refused.and_then(|refused| refused.check_at);
+        [self.probe_at, check, self.names_at].into_iter().flatten().min()
+    }
+
+    /// Whether a probe is due. It counts as sent.
+    pub(crate) fn take_probe(&mut self, now: Instant) -> bool {
+        self.probe_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Whether a check of the credentials is due, and whether the login is tried in any case. It counts as sent.
+    pub(crate) fn take_check(&mut self, permanent: Duration, now: Instant) -> Option<bool> {
+        let refused = self.login_refused.as_mut()?;
+        refused.check_at.take_if(|at| *at <= now)?;
+        let in_any_case = refused.try_at <= now;
+        if in_any_case {
+            refused.try_at = now + permanent;
+        }
+        Some(in_any_case)
+    }
+
+    /// Whether Alyx is to be asked for missing names. It counts as asked.
+    pub(crate) fn take_names(&mut self, now: Instant) -> bool {
+        self.names_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Plans a query for missing names.
+    pub(crate) fn plan_names(&mut self, every: Duration, now: Instant) {
+        self.names_at.get_or_insert(now + every);
+    }
+
+    /// Queries at once what all sessions wait for, a server that is away or a login that is refused: a flag was
+    /// touched, or `retry` requested.
+    pub(crate) fn query_at_once(&mut self, now: Instant) {
+        if self.probe_at.is_some() {
+            self.probe_at = Some(now);
+        }
+        if let Some(refused) = &mut self.login_refused {
+            refused.try_at = now;
+            if refused.check_at.is_some() {
+                refused.check_at = Some(now);
+            }
+        }
+    }
+
+    /// A session failed in a way that may be the whole server's. Returns whether that has been logged for all sessions.
+    pub(crate) fn session_failed(
+        &mut self,
+        error: &Error,
+        config: &Config,
+        throttle: &mut LogThrottle,
+        now: Moment,
+    ) -> bool {
+        let certain = matches!(error, Error::Alyx(error) if error.concerns_all());
+        let after = config.retry_after(error.next_step());
+        if certain && !self.outage.is_on() {
+            self.begin_outage(error, after, (config.random)(), throttle, now);
+            return true;
+        }
+        match self.outage.failed(now.instant, certain, after, (config.random)()) {
+            Verdict::NotYet => false,
+            // Strange answers to one session must not make the others wait.
+            Verdict::Suspected => {
+                self.probe_at.get_or_insert(now.instant);
+                false
+            }
+            // A probe is under way or planned.
+            Verdict::Begins(_) | Verdict::Continues(_) => true,
+        }
+    }
+
+    /// Alyx is away, beyond doubt.
+    fn begin_outage(
+        &mut self,
+        error: &Error,
+        after: Option<Duration>,
+        random: f64,
+        throttle: &mut LogThrottle,
+        now: Moment,
+    ) {
+        let Verdict::Begins(at) = self.outage.failed(now.instant, true, after, random) else {
+            return;
+        };
+        // A server that comes and goes is logged once an hour.
+        self.outage_logged = throttle.is_new("away", now.instant);
+        if self.outage_logged {
+            tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
+        } else {
+            tracing::debug!("Alyx is away: {error}");
+        }
+        self.away_since = Some(now.wall);
+        self.probe_at = Some(at);
+    }
+
+    /// A probe has ended.
+    pub(crate) fn on_probe(
+        &mut self,
+        answer: Result<(), alyx_client::Error>,
+        config: &Config,
+        throttle: &mut LogThrottle,
+        now: Moment,
+    ) {
+        match answer {
+            Err(error) if error.is_outage() => {
+                tracing::debug!("Alyx is still away: {error}");
+                let after = config.retry_after(error.next_step());
+                let random = (config.random)();
+                if !self.outage.is_on() {
+                    self.begin_outage(&error.into(), after, random, throttle, now);
+                } else if let Verdict::Continues(at) = self.outage.failed(now.instant, true, after, random) {
+                    self.probe_at = Some(at);
+                }
+            }
+            // Any answer of Alyx itself will do; what it says about the login, the next session meets.
+            _ => self.answered(now),
+        }
+    }
+
+    /// Alyx has answered.
+    pub(crate) fn answered(&mut self, now: Moment) {
+        if let Some(length) = self.outage.answered(now.instant) {
+            let length = Duration::from_secs(length.as_secs());
+            if self.outage_logged {
+                tracing::info!(?length, "Alyx is back");
+            } else {
+                tracing::debug!(?length, "Alyx is back");
+            }
+            self.probe_at = None;
+            self.away_since = None;
+        }
+    }
+
+    /// The login is refused: everything waits.
+    pub(crate) fn refuse_login(
+        &mut self,
+        error: &Error,
+        config: &Config,
+        throttle: &mut LogThrottle,
+        now: Moment,
+    ) {
+        self.answered(now);
+        if self.login_refused.is_some() {
+            return;
+        }
+        if throttle.is_new("login", now.instant) {
+            let is_watched = config.options.credentials.as_ref().is_some_and(|source| source.is_watched());
+            let again =
+                if is_watched { "it is read again as soon as it changes" } else { "then restart the daemon" };
+            tracing::error!(
+                "nothing can be registered: {error}; {again}. All sessions wait; nothing is lost"
+            );
+        }
+        let try_at = now.instant + config.options.permanent;
+        // It may have changed since it was read.
+        self.login_refused = Some(LoginRefused { since: now.wall, check_at: Some(now.instant), try_at });
+    }
+
+    /// A check of the credentials has ended. The next one is `every` from now.
+    pub(crate) fn on_credentials_checked(
+        &mut self,
+        every: Duration,
+        check: CredentialCheck,
+        throttle: &mut LogThrottle,
+        now: Moment,
+    ) {
+        let Some(refused) = &mut self.login_refused else { return };
+        refused.check_at = Some((now.instant + every).min(refused.try_at).max(now.instant));
+        match check {
+            CredentialCheck::Same => {}
+            CredentialCheck::Refused(reason) => {
+                if throttle.is_new(&format!("login\n{reason}"), now.instant) {
+                    tracing::error!("still nothing can be registered: {reason}");
+                }
+            }
+            CredentialCheck::Accepted => {
+                tracing::info!("the login is not refused any more; all sessions go on");
+                throttle.is_over("login");
+                self.login_refused = None;
+            }
+        }
+    }
+
+    /// The configuration has changed: what made all sessions wait is queried again.
+    pub(crate) fn start_over(&mut self, same_server: bool, throttle: &mut LogThrottle, now: Instant) {
+        if !same_server {
+            *self = Self { names_at: self.names_at, ..Self::new() };
+            throttle.is_over("away");
+        } else if self.outage.is_on() {
+            self.probe_at = Some(now);
+        }
+        self.login_refused = None;
+        throttle.is_over("login");
+    }
+}
+
+/// No outage, and how often Alyx is probed in one.
+fn no_outage() -> Outage {
+    Outage::new(Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) })
+}

@@ -1,0 +1,259 @@
+//! Reporting: what the log, the ledger and systemd are given, and when.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::daemon::clock::Moment;
+use crate::daemon::log_throttle::LogThrottle;
+use crate::daemon::outside::obstacles::Obstacles;
+use crate::daemon::queue::Counts;
+use crate::daemon::run_loop::dispatcher::config::Config;
+use crate::daemon::run_loop::dispatcher::events::Notification;
+use crate::daemon::run_loop::dispatcher::pauses::Pauses;
+use crate::daemon::run_loop::dispatcher::watchdog::{ProgressSample, ProgressWatchdog, Stuck};
+use crate::daemon::watch::RootOptions;
+
+/// How soon a line of the same cause is logged again.
+pub(crate) const REPORT_AGAIN: Duration = Duration::from_secs(3600);
+/// The watchdog interval when systemd wants no pings.
+const PING_WITHIN: Duration = Duration::from_secs(120);
+/// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
+const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
+/// How long the start waits for the first scan of every root; a network drive may never answer.
+const SCANNED_WITHIN: Duration = Duration::from_secs(60);
+/// How soon the line of `systemctl status` may change again.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// What was reported, and what is to be reported next.
+#[derive(Debug)]
+pub(crate) struct Reporting {
+    /// What happens is written to a ledger.
+    pub(crate) has_ledger: bool,
+    pub(crate) throttle: LogThrottle,
+    pub(crate) obstacles: Obstacles,
+    pub(crate) started: Timestamp,
+    /// Why there is no progress.
+    pub(crate) stuck: Option<Stuck>,
+    watchdog: ProgressWatchdog,
+    /// Without systemd there is no status line.
+    status: Option<StatusLine>,
+    /// systemd waits for pings.
+    wants_pings: bool,
+}
+
+/// The status line of `systemctl status`.
+#[derive(Debug)]
+struct StatusLine {
+    /// Until the start is over.
+    starting: Option<Starting>,
+    /// The line as systemd knows it.
+    sent: String,
+    is_dirty: bool,
+    /// When the line may change again.
+    send_at: Instant,
+}
+
+#[derive(Debug)]
+struct Starting {
+    /// Those that have not been scanned, nor found away.
+    roots: HashSet<PathBuf>,
+    until: Instant,
+}
+
+impl Reporting {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            has_ledger: false,
+            throttle: LogThrottle::new(REPORT_AGAIN),
+            obstacles: Obstacles::default(),
+            started: now.wall,
+            stuck: None,
+            watchdog: ProgressWatchdog::new(PING_WITHIN, now.instant),
+            status: None,
+            wants_pings: false,
+        }
+    }
+
+    /// systemd started the program. It restarts it without a ping within `watchdog`, if it waits for any.
+    pub(crate) fn notify_systemd(
+        &mut self,
+        watchdog: Option<Duration>,
+        roots: impl IntoIterator<Item = PathBuf>,
+        now: Instant,
+    ) {
+        self.wants_pings = watchdog.is_some();
+        if let Some(within) = watchdog {
+            self.watchdog = ProgressWatchdog::new(within, now);
+        }
+        self.status = Some(StatusLine {
+            starting: Some(Starting { roots: roots.into_iter().collect(), until: now + SCANNED_WITHIN }),
+            sent: String::new(),
+            is_dirty: true,
+            send_at: now,
+        });
+    }
+
+    /// When there is something to report or to check.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let status = self.status.as_ref().and_then(|status| match &status.starting {
+            Some(starting) => Some(starting.until),
+            None => status.is_dirty.then_some(status.send_at),
+        });
+        [Some(self.watchdog.next()), status].into_iter().flatten().min()
+    }
+
+    /// Something has happened that may change the status line.
+    pub(crate) fn mark_status_dirty(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.is_dirty = true;
+        }
+    }
+
+    /// Whether systemd has been notified that the start is over.
+    pub(crate) fn has_started(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.starting.is_none())
+    }
+
+    /// A root has been scanned for the first time, or found away.
+    pub(crate) fn root_seen(&mut self, root: &Path) {
+        if let Some(starting) = self.status.as_mut().and_then(|status| status.starting.as_mut()) {
+            starting.roots.remove(root);
+        }
+    }
+
+    /// Other roots are watched: the start does not wait for those that are no longer among them.
+    pub(crate) fn roots_changed(&mut self, roots: &[RootOptions]) {
+        if let Some(starting) = self.status.as_mut().and_then(|status| status.starting.as_mut()) {
+            starting.roots.retain(|waited| roots.iter().any(|root| root.path == *waited));
+        }
+    }
+
+    /// The end of the start, or a status line that has changed.
+    pub(crate) fn status_notification(
+        &mut self,
+        line: impl Fn(&Self) -> String,
+        now: Instant,
+    ) -> Option<Notification> {
+        let status = self.status.as_ref()?;
+        if let Some(starting) = &status.starting {
+            if !starting.roots.is_empty() && starting.until > now {
+                return None;
+            }
+            for root in &starting.roots {
+                tracing::warn!(root = %root.display(), "still looking through this data root; the others are served");
+            }
+            return self.ready_notification(line, true);
+        }
+        if !status.is_dirty || status.send_at > now {
+            return None;
+        }
+        let line = line(self);
+        let status = self.status.as_mut()?;
+        (status.is_dirty, status.send_at) = (false, now + STATUS_EVERY);
+        if line == status.sent {
+            return None;
+        }
+        status.sent.clone_from(&line);
+        Some(Notification::Status(line))
+    }
+
+    /// The end of a reload, or of the start.
+    pub(crate) fn ready_notification(
+        &mut self,
+        line: impl Fn(&Self) -> String,
+        is_start: bool,
+    ) -> Option<Notification> {
+        let line = line(self);
+        let status = self.status.as_mut()?;
+        if is_start {
+            (status.starting, status.is_dirty) = (None, false);
+        }
+        status.sent.clone_from(&line);
+        Some(Notification::Ready(line))
+    }
+
+    /// Whether progress is to be checked.
+    pub(crate) fn is_check_due(&self, now: Instant) -> bool {
+        self.watchdog.next() <= now
+    }
+
+    /// Checks the progress of the queue. Returns a ping if there is any.
+    pub(crate) fn check_progress(
+        &mut self,
+        sample: ProgressSample,
+        request_timeout: Duration,
+        now: Instant,
+    ) -> Option<Notification> {
+        let patience = LONGEST_STEP + 2 * request_timeout;
+        let progress = self.watchdog.check(sample, patience, now);
+        if let Err(stuck) = progress
+            && self.stuck.is_none()
+            && self.throttle.is_new("stuck", now)
+        {
+            let why = stuck.text();
+            if self.wants_pings {
+                tracing::error!(
+                    "the queue is stuck: {why}. systemd will start this program anew; nothing is lost by it"
+                );
+            } else {
+                tracing::error!("the queue is stuck: {why}. Restart this program; nothing is lost by it");
+            }
+        }
+        self.stuck = progress.err();
+        (progress.is_ok() && self.wants_pings).then_some(Notification::Alive)
+    }
+
+    /// The line of `systemctl status`.
+    pub(crate) fn status_line(&self, counts: Counts, pauses: &Pauses, config: &Config) -> String {
+        let local = |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%F %H:%M").to_string();
+        let mut line = in_words(counts);
+        match (pauses.login_refused, pauses.away_since) {
+            (Some(refused), _) => {
+                let lacks = config.client.alyx().lacks_credentials().is_some();
+                let what = if lacks { "no password or token" } else { "login refused" };
+                line += &format!("; all wait: {what} since {}", local(refused.since));
+            }
+            (None, Some(since)) => line += &format!("; all wait: Alyx is away since {}", local(since)),
+            (None, None) => {}
+        }
+        match self.obstacles.count() {
+            0 => {}
+            1 => line += "; 1 obstacle on disk, see alyx-registrar status",
+            n => line += &format!("; {n} obstacles on disk, see alyx-registrar status"),
+        }
+        if let Some(since) = config.refused_since {
+            line += &format!("; the configuration of {} is refused, the one before counts", local(since));
+        }
+        line
+    }
+}
+
+/// The beginning of every cause of a flag's failures in the throttle.
+pub(crate) fn cause_prefix(path: &Path) -> String {
+    format!("{}\n", path.display())
+}
+
+/// How many sessions there are, in words.
+fn in_words(counts: Counts) -> String {
+    let waiting = counts.waiting - counts.needs_attention.min(counts.waiting);
+    let need = if counts.needs_attention == 1 { "needs" } else { "need" };
+    format!("{waiting} waiting, {} running, {} {need} attention", counts.running, counts.needs_attention)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_in_words_and_no_session_is_counted_twice() {
+        let counts = Counts { waiting: 5, retrying: 1, needs_attention: 2, running: 1 };
+        assert_eq!(in_words(counts), "3 waiting, 1 running, 2 need attention");
+        assert_eq!(in_words(Counts::default()), "0 waiting, 0 running, 0 need attention");
+        let one = Counts { waiting: 1, needs_attention: 1, ..Counts::default() };
+        assert_eq!(in_words(one), "0 waiting, 0 running, 1 needs attention");
+    }
+}

@@ -1,0 +1,44 @@
+//! The tasks under way: runs of sessions, and queries to Alyx.
+
+use std::time::Instant;
+
+/// How many sessions beyond `workers` may run: those that read files, and wait for Alyx.
+const READING_AHEAD: usize = 16;
+
+/// The tasks under way.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    pub(crate) running: usize,
+    /// Queries to Alyx that are not answered.
+    pub(crate) queries: usize,
+    /// Attempts that have begun, and that have ended.
+    pub(crate) begun_and_ended: u64,
+    /// Nothing begins any more.
+    pub(crate) stopping: bool,
+}
+
+impl Runs {
+    /// Whether one more session may run.
+    pub(crate) fn has_room(&self, workers: usize) -> bool {
+        !self.stopping && self.running < workers.max(1) + READING_AHEAD
+    }
+
+    pub(crate) fn run_begins(&mut self) {
+        self.running += 1;
+        self.begun_and_ended += 1;
+    }
+
+    pub(crate) fn run_ended(&mut self) {
+        self.running = self.running.saturating_sub(1);
+        self.begun_and_ended += 1;
+    }
+
+    pub(crate) fn query_ended(&mut self) {
+        self.queries = self.queries.saturating_sub(1);
+    }
+
+    /// When the next job can start, if there is room for it.
+    pub(crate) fn next_wake(&self, next_due: Option<Instant>, workers: usize) -> Option<Instant> {
+        next_due.filter(|_| self.has_room(workers))
+    }
+}

@@ -1,0 +1,507 @@
+//! The dispatcher without tokio: events and moments in, effects out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::events::Notification;
+use super::pauses::LoginRefused;
+use super::*;
+use crate::daemon::messages::{Answer, Change, Command, Request};
+use crate::daemon::queue::{Job, Outcome};
+use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
+use crate::daemon::watch::{RootOptions, WatchMode};
+use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
+use alyx_registration::flag::{FlagFile, FlagStamp};
+use alyx_registration::{Error, RegistrationOptions};
+
+const SETTLE: Duration = Duration::from_secs(2);
+const ONE: &str = "KS014/2024-05-01/001";
+const OTHER: &str = "KS014/2024-05-01/002";
+
+fn flag(session: &str, number: u64) -> FlagFile {
+    let path = PathBuf::from("/data").join(session).join("create_me.flag");
+    // Not older than a day: no test but one is about stale flags.
+    let mtime_ns = Timestamp::from_second(1_700_000_000).unwrap().as_nanosecond();
+    FlagFile { path, stamp: FlagStamp { device: 1, inode: number, size: 0, mtime_ns, ctime_ns: 0 } }
+}
+
+fn client() -> RegistrationClient {
+    let login = Credentials::Token { username: None, token: "t".into() };
+    let alyx = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
+    RegistrationClient::new(alyx, RegistrationOptions::default())
+}
+
+fn options() -> Options {
+    let root = RootOptions { path: "/data".into(), mode: WatchMode::Poll, require_marker: None };
+    Options { roots: vec![root], settle: SETTLE, ..Options::default() }
+}
+
+fn unreachable(connected: bool) -> alyx_client::Error {
+    let (url, reason) = ("http://127.0.0.1:9".to_owned(), "refused".to_owned());
+    alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected }
+}
+
+fn login_refused() -> Error {
+    let (url, reason) = ("http://127.0.0.1:9".to_owned(), "no".to_owned());
+    Error::Alyx(alyx_client::Error::Login { url, username: None, reason })
+}
+
+fn subject_missing() -> Error {
+    Error::Missing(vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into() }])
+}
+
+/// A dispatcher, and a clock that is set by hand.
+struct World {
+    dispatcher: Dispatcher,
+    now: Moment,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Moment { instant: Instant::now(), wall: Timestamp::from_second(1_700_000_000).unwrap() };
+        Self { dispatcher: Dispatcher::new(client(), options(), || 0.5, now), now }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.wall += time;
+    }
+
+    /// Handles an event. Whatever it is, the next wake-up is in the future.
+    fn handle(&mut self, event: Event) -> Vec<Effect> {
+        let effects = self.dispatcher.handle(event, self.now);
+        assert!(self.dispatcher.next_wake().is_none_or(|wake| wake > self.now.instant), "a busy loop");
+        effects
+    }
+
+    /// Waits for the next wake-up, and handles it.
+    fn wake(&mut self) -> Vec<Effect> {
+        let wake = self.dispatcher.next_wake().expect("nothing to wait for");
+        self.wait(wake - self.now.instant);
+        self.handle(Event::Tick)
+    }
+
+    /// Waits until something starts or is asked.
+    fn wake_until_something_begins(&mut self) -> Vec<Effect> {
+        for _ in 0..10_000 {
+            let mut effects = self.wake();
+            effects.retain(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask(..)));
+            if !effects.is_empty() {
+                return effects;
+            }
+        }
+        panic!("nothing ever begins");
+    }
+
+    fn see(&mut self, flag: FlagFile) -> Vec<Effect> {
+        self.handle(Event::Watch(WatchEvent::Flag(flag)))
+    }
+
+    /// Sees a new flag and starts its first attempt.
+    fn start(&mut self, session: &str) -> Job {
+        self.see(flag(session, 1));
+        self.wait(SETTLE);
+        let effects = self.handle(Event::Tick);
+        let [job] = &started(&effects)[..] else { panic!("not started: {effects:?}") };
+        job.clone()
+    }
+
+    fn end(&mut self, job: &Job, result: AttemptResult) -> Vec<Effect> {
+        let generation = self.dispatcher.config.generation;
+        self.end_in(generation, job, result)
+    }
+
+    fn end_in(&mut self, generation: u64, job: &Job, result: AttemptResult) -> Vec<Effect> {
+        let (flag, session) = (job.flag.path.clone(), job.session_name());
+        let attempt = Attempt { flag, session, attempt: job.attempt, took: Duration::ZERO, result };
+        self.done_in(generation, TaskResult::Attempt(Box::new(attempt)))
+    }
+
+    fn fail(&mut self, job: &Job, error: Error) -> Vec<Effect> {
+        self.end(job, AttemptResult::Failed(error))
+    }
+
+    fn done(&mut self, result: TaskResult) -> Vec<Effect> {
+        let generation = self.dispatcher.config.generation;
+        self.done_in(generation, result)
+    }
+
+    fn done_in(&mut self, generation: u64, result: TaskResult) -> Vec<Effect> {
+        self.handle(Event::TaskDone(Completed { generation, result }))
+    }
+
+    fn checked(&mut self, check: CredentialCheck) -> Vec<Effect> {
+        let source = CredentialSource::new(None, Arc::new(|| Err(String::new())));
+        self.done(TaskResult::CredentialsChecked(Box::new(source), check))
+    }
+
+    fn change(&mut self, options: Options) -> Vec<Effect> {
+        let change = Change { client: client(), options, what: "a test".into() };
+        self.handle(Event::Command(Command::Change(Box::new(change))))
+    }
+
+    fn sample(&self) -> ProgressSample {
+        self.dispatcher.progress_sample(self.now.instant)
+    }
+}
+
+fn started(effects: &[Effect]) -> Vec<Job> {
+    let job = |effect: &Effect| match effect {
+        Effect::Start { job, .. } => Some(job.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(job).collect()
+}
+
+fn names(effects: &[Effect]) -> Vec<String> {
+    started(effects).iter().map(Job::session_name).collect()
+}
+
+fn asked(effects: &[Effect]) -> Vec<Query> {
+    let query = |effect: &Effect| match effect {
+        Effect::Ask(_, query) => Some(query.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(query).collect()
+}
+
+/// The outcome of the attempt that is reported, and the wait before the next.
+fn reported(effects: &[Effect]) -> (Outcome, Duration) {
+    let report = effects.iter().find_map(|effect| match effect {
+        Effect::Report(Report::Attempt { outcome, again_in, .. }) => {
+            Some((*outcome, again_in.unwrap_or_default()))
+        }
+        _ => None,
+    });
+    report.unwrap_or_else(|| panic!("no attempt is reported: {effects:?}"))
+}
+
+#[test]
+fn a_new_flag_starts_an_attempt_when_it_has_settled() {
+    let mut world = World::new();
+    assert!(started(&world.see(flag(ONE, 1))).is_empty());
+    world.wait(SETTLE - Duration::from_millis(1));
+    assert!(started(&world.handle(Event::Tick)).is_empty());
+    assert_eq!(world.dispatcher.next_wake(), Some(world.now.instant + Duration::from_millis(1)));
+    let effects = world.wake();
+    assert_eq!(names(&effects), [ONE]);
+    assert_eq!(started(&effects)[0].attempt, 1);
+    // Seen again while it runs, and gone when it has ended.
+    assert!(started(&world.see(flag(ONE, 1))).is_empty());
+    let job = started(&effects).remove(0);
+    assert_eq!(reported(&world.end(&job, AttemptResult::Gone)).0, Outcome::Gone);
+    assert_eq!(world.dispatcher.flags.queue.jobs().count(), 0);
+}
+
+#[test]
+fn a_folder_that_is_no_session_is_named_by_its_path_and_carried_to_the_worker_as_such() {
+    let mut world = World::new();
+    let job = world.start("notes");
+    assert_eq!(job.session_name(), "/data/notes");
+    assert!(job.session.is_err());
+}
+
+#[test]
+fn an_outage_holds_all_jobs_once_and_lets_them_go_in_order() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.see(flag(OTHER, 1));
+    let effects = world.fail(&job, unreachable(false).into());
+    assert!(matches!(reported(&effects).0, Outcome::PutOff { .. }), "an outage is no failure of a session");
+    // Nothing starts; the server is probed, less and less often.
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let before = world.now.instant;
+        let effects = world.wake_until_something_begins();
+        assert_eq!((asked(&effects), names(&effects)), (vec![Query::Probe], Vec::new()));
+        waits.push(world.now.instant - before);
+        assert!(started(&world.done(TaskResult::Probed(Err(unreachable(false))))).is_empty());
+    }
+    assert!(waits[1] > waits[0] && waits[7] > waits[1], "{waits:?}");
+    world.wake_until_something_begins();
+    let effects = world.done(TaskResult::Probed(Ok(())));
+    assert_eq!(names(&effects), [ONE, OTHER], "both go on, the one that was due first at the head");
+    assert_eq!(started(&effects)[0].attempt, 1);
+}
+
+#[test]
+fn one_bad_answer_is_no_outage_and_three_are_a_reason_to_probe() {
+    let mut world = World::new();
+    let jobs = ["001", "002", "003"].map(|n| world.start(&format!("KS014/2024-05-01/{n}")));
+    for job in &jobs[..2] {
+        assert!(asked(&world.fail(job, unreachable(true).into())).is_empty());
+    }
+    assert_eq!(asked(&world.fail(&jobs[2], unreachable(true).into())), [Query::Probe]);
+    assert!(!world.dispatcher.pauses.is_on());
+    world.done(TaskResult::Probed(Err(unreachable(true))));
+    assert!(world.dispatcher.pauses.is_on());
+}
+
+#[test]
+fn a_flag_that_is_touched_during_an_outage_probes_at_once() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.fail(&job, unreachable(false).into());
+    for _ in 0..6 {
+        world.wake_until_something_begins();
+        world.done(TaskResult::Probed(Err(unreachable(false))));
+    }
+    let wait = world.dispatcher.pauses.probe_at.unwrap() - world.now.instant;
+    assert!(wait > 5 * SETTLE, "{wait:?}");
+    assert_eq!(asked(&world.see(flag(ONE, 2))), [Query::Probe]);
+    // Not twice while the probe is under way.
+    assert!(asked(&world.see(flag(ONE, 3))).is_empty());
+    world.wait(SETTLE);
+    assert_eq!(names(&world.done(TaskResult::Probed(Ok(())))), [ONE]);
+}
+
+#[test]
+fn a_refused_login_makes_all_wait_until_changed_credentials_are_accepted() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    let effects = world.fail(&job, login_refused());
+    assert_eq!(
+        asked(&effects),
+        [Query::CheckCredentials { in_any_case: false }],
+        "it may have changed by now"
+    );
+    world.see(flag(OTHER, 1));
+    world.checked(CredentialCheck::Same);
+    for _ in 0..3 {
+        let effects = world.wake_until_something_begins();
+        assert_eq!(asked(&effects), [Query::CheckCredentials { in_any_case: false }]);
+        assert!(started(&effects).is_empty());
+        world.checked(CredentialCheck::Refused("still no".into()));
+    }
+    world.wake_until_something_begins();
+    world.wait(Duration::from_secs(3600));
+    assert_eq!(names(&world.checked(CredentialCheck::Accepted)), [OTHER, ONE]);
+}
+
+#[test]
+fn a_refused_login_is_tried_in_any_case_once_an_hour() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.fail(&job, login_refused());
+    world.checked(CredentialCheck::Same);
+    let start = world.now.instant;
+    loop {
+        let effects = world.wake_until_something_begins();
+        let in_any_case = asked(&effects) == [Query::CheckCredentials { in_any_case: true }];
+        world.checked(CredentialCheck::Same);
+        if in_any_case {
+            break;
+        }
+    }
+    assert_eq!(world.now.instant - start, world.dispatcher.config.options.permanent);
+}
+
+#[test]
+fn a_flag_that_is_touched_while_the_login_is_refused_has_it_tried_at_once() {
+    let mut world = World::new();
+    world.see(flag(ONE, 1));
+    let later = world.now.instant + Duration::from_secs(86_400);
+    let refused = LoginRefused { since: world.now.wall, check_at: Some(later), try_at: later };
+    world.dispatcher.pauses.login_refused = Some(refused);
+    assert_eq!(asked(&world.see(flag(ONE, 2))), [Query::CheckCredentials { in_any_case: true }]);
+    // A check is under way already: once more when that has ended.
+    world.dispatcher.pauses.login_refused = Some(LoginRefused { check_at: None, ..refused });
+    assert!(asked(&world.see(flag(ONE, 3))).is_empty());
+    assert_eq!(asked(&world.checked(CredentialCheck::Same)), [Query::CheckCredentials { in_any_case: true }]);
+}
+
+#[test]
+fn failures_back_off_longer_each_time_and_a_touch_ends_that() {
+    let mut world = World::new();
+    let mut job = world.start(ONE);
+    let mut waits = Vec::new();
+    for attempt in 1..=9 {
+        assert_eq!(job.attempt, attempt);
+        let vanished = Error::Vanished { path: "/data/x".into() };
+        let (outcome, wait) = reported(&world.fail(&job, vanished));
+        assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+        waits.push(wait);
+        let before = world.now.instant;
+        job = started(&world.wake_until_something_begins()).remove(0);
+        assert_eq!(world.now.instant - before, wait);
+    }
+    assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[0] < waits[3], "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= world.dispatcher.config.options.retry.max), "{waits:?}");
+    world.fail(&job, Error::Vanished { path: "/data/x".into() });
+    world.see(flag(ONE, 2));
+    world.wait(SETTLE);
+    assert_eq!(started(&world.handle(Event::Tick))[0].attempt, 1);
+}
+
+#[test]
+fn a_session_that_needs_attention_waits_an_hour_or_until_alyx_knows_the_name() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    let effects = world.fail(&job, subject_missing());
+    let (outcome, wait) = reported(&effects);
+    assert!(matches!(outcome, Outcome::NeedsAttention { .. }), "{outcome:?}");
+    assert_eq!(wait, world.dispatcher.config.options.permanent);
+    let is_row = |effect: &Effect| matches!(effect, Effect::Write(LedgerEntry::Ended(_, Some(_))));
+    assert!(effects.iter().any(is_row), "{effects:?}");
+    let missing = vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into() }];
+    let effects = world.wake_until_something_begins();
+    assert_eq!(asked(&effects), [Query::FindNames(missing.clone())]);
+    assert!(names(&world.done(TaskResult::NamesFound(Vec::new()))).is_empty());
+    world.wake_until_something_begins();
+    let effects = world.done(TaskResult::NamesFound(missing));
+    assert_eq!(started(&effects)[0].attempt, 2);
+}
+
+#[test]
+fn a_stale_event_with_the_old_stamp_does_not_cancel_a_newer_one() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.see(flag(ONE, 2));
+    world.see(flag(ONE, 1));
+    world.wait(SETTLE);
+    let effects = world.end(&job, AttemptResult::Gone);
+    let [again] = &started(&effects)[..] else { panic!("the touched flag is lost: {effects:?}") };
+    assert_eq!((again.flag.stamp.inode, again.attempt), (2, 1));
+}
+
+#[test]
+fn a_flag_that_goes_away_during_its_run_is_not_tried_again() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.handle(Event::Watch(WatchEvent::Gone(job.flag.path.clone())));
+    assert_eq!(reported(&world.fail(&job, subject_missing())).0, Outcome::Gone);
+    assert_eq!(world.dispatcher.flags.queue.jobs().count(), 0);
+}
+
+#[test]
+fn a_reload_begins_a_generation_in_which_late_results_of_the_earlier_one_are_not_trusted() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    let effects = world.change(Options { configuration: "new".into(), ..options() });
+    assert!(matches!(effects[0], Effect::Reconfigure { earlier_workers: 2 }), "{effects:?}");
+    // The refusal is the earlier login's, and no failure.
+    let effects = world.end_in(0, &job, AttemptResult::Failed(login_refused()));
+    assert!(matches!(reported(&effects).0, Outcome::PutOff { .. }));
+    assert!(!world.dispatcher.pauses.is_on());
+    let generation = |effect: &Effect| matches!(effect, Effect::Start { generation: 1, .. });
+    assert!(effects.iter().any(generation), "{effects:?}");
+    // The same with the answer to a probe.
+    let job = started(&effects).remove(0);
+    world.fail(&job, unreachable(false).into());
+    world.wake_until_something_begins();
+    assert_eq!(asked(&world.change(options())), [Query::Probe]);
+    assert!(started(&world.done_in(1, TaskResult::Probed(Ok(())))).is_empty());
+    assert!(world.dispatcher.pauses.is_on());
+    assert_eq!(names(&world.done_in(2, TaskResult::Probed(Ok(())))), [ONE]);
+}
+
+#[test]
+fn a_reload_with_other_roots_watches_them_and_removes_the_flags_of_the_earlier_ones() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.see(flag(OTHER, 1));
+    let effects = world.change(Options { roots: Vec::new(), ..options() });
+    let rewatched = effects.iter().find_map(|effect| match effect {
+        Effect::Rewatch(known) => Some(known.clone()),
+        _ => None,
+    });
+    assert_eq!(rewatched, Some(vec![job.flag.path.clone()]), "the running one leaves when it ends");
+    let effects = world.end_in(0, &job, AttemptResult::Failed(subject_missing()));
+    assert_eq!(reported(&effects).0, Outcome::Gone);
+}
+
+#[test]
+fn requests_are_answered_under_their_number() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.fail(&job, subject_missing());
+    let effects = world.handle(Event::Request(7, Request::Status));
+    let Some(Effect::Answer(7, Answer::Status(status))) = effects.first() else { panic!("{effects:?}") };
+    assert_eq!((status.sessions.len(), status.sessions[0].failures), (1, 1));
+    let effects = world.handle(Event::Request(8, Request::Retry { session: Some(ONE.into()) }));
+    assert!(matches!(effects[0], Effect::Answer(8, Answer::Done(1))), "{effects:?}");
+    assert_eq!(started(&effects)[0].attempt, 2);
+    let effects = world.handle(Event::Request(9, Request::Forget { session: ONE.into() }));
+    assert!(matches!(effects[0], Effect::Answer(9, Answer::Refused(_))), "there is no ledger: {effects:?}");
+}
+
+#[test]
+fn nothing_starts_after_the_stop_and_results_are_still_recorded() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.see(flag(OTHER, 1));
+    world.dispatcher.stop();
+    world.wait(SETTLE);
+    let effects = world.dispatcher.handle(
+        Event::TaskDone(Completed {
+            generation: 0,
+            result: TaskResult::Attempt(Box::new(Attempt {
+                flag: job.flag.path.clone(),
+                session: job.session_name(),
+                attempt: 1,
+                took: Duration::ZERO,
+                result: AttemptResult::Failed(subject_missing()),
+            })),
+        }),
+        world.now,
+    );
+    assert!(matches!(reported(&effects).0, Outcome::NeedsAttention { .. }));
+    assert!(started(&effects).is_empty());
+}
+
+#[test]
+fn the_start_is_notified_after_the_first_scan_and_pings_follow_as_long_as_there_is_progress() {
+    let mut world = World::new();
+    world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
+    let is_ready = |effect: &Effect| matches!(effect, Effect::Notify(Notification::Ready(_)));
+    let pings = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::Notify(Notification::Alive))).count()
+    };
+    let effects = world.handle(Event::Tick);
+    assert!(!effects.iter().any(is_ready) && pings(&effects) == 1, "{effects:?}");
+    let summary = ScanSummary {
+        root: "/data".into(),
+        reason: ScanReason::Start,
+        flags: 0,
+        sessions: 0,
+        folders: 1,
+        watched: 0,
+        took: Duration::ZERO,
+    };
+    assert!(world.handle(Event::Watch(WatchEvent::Scanned(summary))).iter().any(is_ready));
+    // A run that makes no progress, for an hour.
+    world.start(ONE);
+    let start = world.now.instant;
+    let mut sent = 0;
+    while world.now.instant < start + Duration::from_secs(3600) {
+        sent += pings(&world.wake());
+    }
+    assert!((90..120).contains(&sent), "{sent} pings");
+}
+
+#[test]
+fn a_session_that_is_due_and_not_started_is_noticed() {
+    let mut world = World::new();
+    assert!(!world.sample().due_but_not_started);
+    world.see(flag(ONE, 1));
+    world.wait(SETTLE);
+    assert!(world.sample().due_but_not_started);
+    let before = world.sample().done;
+    world.handle(Event::Tick);
+    let sample = world.sample();
+    assert!(!sample.due_but_not_started && sample.under_way && sample.done != before, "{sample:?}");
+}
+
+#[test]
+fn an_outage_without_a_probe_is_noticed() {
+    let mut world = World::new();
+    world.dispatcher.pauses.outage.failed(world.now.instant, true, None, 0.5);
+    assert!(world.sample().due_but_not_started);
+    world.dispatcher.pauses.probe_at = Some(world.now.instant);
+    assert!(!world.sample().due_but_not_started);
+    world.handle(Event::Tick);
+    let sample = world.sample();
+    assert!(!sample.due_but_not_started && sample.under_way, "{sample:?}");
+}

@@ -1,0 +1,289 @@
+//! The shell of the run loop: carries out effects, with the tasks, channels and connections that they need.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::daemon::messages::{Answer, Report};
+use crate::daemon::options::Options;
+use crate::daemon::outside::ledger_writer::{LedgerEntry, LedgerWriter};
+use crate::daemon::outside::systemd::Systemd;
+use crate::daemon::queue::Job;
+use crate::daemon::queue::folder_locks::FolderLocks;
+use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notification, Query, TaskResult};
+use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
+use crate::daemon::run_loop::watcher_handle::WatcherHandle;
+use crate::daemon::run_loop::worker;
+use crate::ledger::Ledger;
+use alyx_client::NextStep;
+use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::{ChecksumCache, MissingName, Progress, RegistrationClient};
+
+/// What effects are carried out with.
+pub(crate) struct Shell {
+    pub(crate) watcher: WatcherHandle,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) systemd: Option<Systemd>,
+    /// How sessions are registered now.
+    flagged: FlaggedOptions,
+    at_alyx: Arc<Semaphore>,
+    folders: Arc<FolderLocks>,
+    ledger_writer: Option<LedgerWriter>,
+    reports: Option<mpsc::UnboundedSender<Report>>,
+    results: mpsc::UnboundedSender<Completed>,
+    /// Where the answers of requests go, by number.
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    requests: u64,
+    shutdown: CancellationToken,
+}
+
+/// Gives the ledger to those that use it as a cache, and reads what the last daemon left. `None`: there is no ledger.
+pub(crate) async fn restore(client: &mut RegistrationClient, options: &mut Options) -> Option<Restored> {
+    let ledger = options.ledger.clone()?;
+    let known: Arc<dyn ChecksumCache> = Arc::<Ledger>::clone(&ledger);
+    options.flagged.files.known.get_or_insert(known);
+    client.remember_creations(Arc::<Ledger>::clone(&ledger));
+    let configuration = options.configuration.clone();
+    let read = tokio::task::spawn_blocking(move || Restored {
+        rows: ledger.waiting(),
+        same_configuration: ledger.fact(CONFIGURATION).as_deref() == Some(&configuration),
+        stale_reported: ledger.fact(STALE_REPORTED).and_then(|at| at.parse().ok()),
+    });
+    Some(read.await.unwrap_or_default())
+}
+
+impl Shell {
+    /// Starts the watcher. The results of tasks arrive in the channel.
+    pub(crate) fn new(
+        options: &Options,
+        reports: Option<mpsc::UnboundedSender<Report>>,
+        systemd: Option<Systemd>,
+        shutdown: CancellationToken,
+    ) -> (Self, mpsc::UnboundedReceiver<Completed>) {
+        let (results, receiver) = mpsc::unbounded_channel();
+        let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
+        let shell = Self {
+            watcher: WatcherHandle::start(options, &shutdown),
+            tasks: TaskTracker::new(),
+            systemd,
+            flagged: flagged(options, &at_alyx),
+            at_alyx,
+            folders: Arc::default(),
+            ledger_writer: options.ledger.clone().and_then(LedgerWriter::open),
+            reports,
+            results,
+            answers: HashMap::new(),
+            requests: 0,
+            shutdown,
+        };
+        (shell, receiver)
+    }
+
+    /// Whether what happens is written to a ledger.
+    pub(crate) fn has_ledger(&self) -> bool {
+        self.ledger_writer.is_some()
+    }
+
+    /// Keeps where the answer of a request goes, and gives the request a number.
+    pub(crate) fn expect(&mut self, answer: oneshot::Sender<Answer>) -> u64 {
+        self.requests += 1;
+        self.answers.insert(self.requests, answer);
+        self.requests
+    }
+
+    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>, config: &Config) {
+        for effect in effects {
+            match effect {
+                Effect::Start { generation, job, progress } => self.start(generation, job, progress, config),
+                Effect::Ask(generation, query) => self.ask(generation, query, config),
+                Effect::Write(entry) => self.write(entry),
+                Effect::Forget(id, session) => self.forget(id, session),
+                Effect::Report(report) => {
+                    if let Some(reports) = &self.reports {
+                        let _ = reports.send(report);
+                    }
+                }
+                Effect::Notify(notification) => self.notify(&notification),
+                Effect::Answer(id, answer) => {
+                    if let Some(sender) = self.answers.remove(&id) {
+                        let _ = sender.send(answer);
+                    }
+                }
+                Effect::Reconfigure { earlier_workers } => {
+                    let workers = config.options.workers;
+                    set_workers(&self.at_alyx, earlier_workers.max(1), workers.max(1));
+                    let known = self.flagged.files.known.take();
+                    self.flagged = flagged(&config.options, &self.at_alyx);
+                    if self.flagged.files.known.is_none() {
+                        self.flagged.files.known = known;
+                    }
+                }
+                Effect::Rewatch(known) => self.watcher.exchange(known, &config.options),
+                Effect::Rescan => self.watcher.rescan(),
+            }
+        }
+    }
+
+    /// Runs a job on a task of its own.
+    fn start(&self, generation: u64, job: Job, progress: Arc<Progress>, config: &Config) {
+        let (results, client, shutdown) =
+            (self.results.clone(), config.client.clone(), self.shutdown.clone());
+        let (options, folders) = (self.flagged.with_progress(progress), Arc::clone(&self.folders));
+        let locks = Arc::clone(&config.options.locks);
+        self.tasks.spawn(async move {
+            let attempt = worker::run(client, job, options, folders, shutdown).await;
+            drop(locks);
+            let result = TaskResult::Attempt(Box::new(attempt));
+            let _ = results.send(Completed { generation, result });
+        });
+    }
+
+    /// Asks Alyx on a task of its own.
+    fn ask(&self, generation: u64, query: Query, config: &Config) {
+        let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
+        let (alyx, source) = (config.client.alyx().clone(), config.options.credentials.clone());
+        let answer = async move {
+            match query {
+                Query::Probe => TaskResult::Probed(alyx.ping().await),
+                Query::CheckCredentials { in_any_case } => {
+                    let (source, check) = check_credentials(alyx, source, in_any_case).await;
+                    TaskResult::CredentialsChecked(Box::new(source), check)
+                }
+                Query::FindNames(names) => TaskResult::NamesFound(find_names(&alyx, names).await),
+            }
+        };
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                result = answer => drop(results.send(Completed { generation, result })),
+            }
+        });
+    }
+
+    fn write(&self, entry: LedgerEntry) {
+        if let Some(ledger_writer) = &self.ledger_writer {
+            ledger_writer.write(entry);
+        }
+    }
+
+    fn forget(&mut self, id: u64, session: String) {
+        let Some(answer) = self.answers.remove(&id) else { return };
+        let (sender, lines) = oneshot::channel();
+        self.write(LedgerEntry::Forget(session, sender));
+        self.tasks.spawn(async move {
+            let reply = match lines.await {
+                Ok(Some(count)) => Answer::Done(count),
+                _ => Answer::Refused("the ledger cannot be written; look at the daemon's log".to_owned()),
+            };
+            drop(answer.send(reply));
+        });
+    }
+
+    fn notify(&self, notification: &Notification) {
+        let Some(systemd) = &self.systemd else { return };
+        match notification {
+            Notification::Ready(line) => systemd.ready(line),
+            Notification::Status(line) => systemd.status(line),
+            Notification::Reloading => systemd.reloading(),
+            Notification::Alive => systemd.alive(),
+        }
+    }
+
+    /// Waits for the watcher and the ledger, after the shutdown.
+    pub(crate) async fn close(self) {
+        self.watcher.stopped().await;
+        if let Some(ledger_writer) = self.ledger_writer {
+            ledger_writer.close().await;
+        }
+    }
+}
+
+/// Checks whether the secret has changed and the login is accepted. Without a source the same credentials are tried
+/// again.
+async fn check_credentials(
+    alyx: alyx_client::Client,
+    source: Option<CredentialSource>,
+    in_any_case: bool,
+) -> (CredentialSource, CredentialCheck) {
+    let Some(source) = source else {
+        let check = if in_any_case {
+            match alyx.ping().await {
+                Err(error) if error.next_step() == NextStep::NeedsCredentials => {
+                    CredentialCheck::Refused(error.to_string())
+                }
+                _ => CredentialCheck::Accepted,
+            }
+        } else {
+            CredentialCheck::Same
+        };
+        return (CredentialSource::new(None, Arc::new(|| Err(String::new()))), check);
+    };
+    source.look(alyx, in_any_case).await
+}
+
+/// Those of the names that Alyx knows.
+async fn find_names(alyx: &alyx_client::Client, names: Vec<MissingName>) -> Vec<MissingName> {
+    let mut known = Vec::new();
+    for missing in names {
+        match alyx.find_member(missing.endpoint, &missing.name).await {
+            Ok(Some(_)) => known.push(missing),
+            Ok(None) => {}
+            // The next session or the next round meets it again.
+            Err(error) => {
+                tracing::debug!("asking for missing names: {error}");
+                break;
+            }
+        }
+    }
+    known
+}
+
+/// Applies a new worker limit. A lower limit takes effect as running sessions finish.
+fn set_workers(at_alyx: &Arc<Semaphore>, earlier: usize, now: usize) {
+    at_alyx.add_permits(now.saturating_sub(earlier));
+    let fewer = u32::try_from(earlier.saturating_sub(now)).unwrap_or(u32::MAX);
+    if fewer > 0 {
+        let at_alyx = Arc::clone(at_alyx);
+        // Not among the tasks that are waited for at the end.
+        tokio::spawn(async move {
+            if let Ok(permits) = at_alyx.acquire_many_owned(fewer).await {
+                permits.forget();
+            }
+        });
+    }
+}
+
+/// How sessions are registered, with what the daemon adds.
+fn flagged(options: &Options, at_alyx: &Arc<Semaphore>) -> FlaggedOptions {
+    FlaggedOptions { settle: options.settle, at_alyx: Some(Arc::clone(at_alyx)), ..options.flagged.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn fewer_workers_are_reached_as_sessions_end_and_more_at_once() {
+        let at_alyx = Arc::new(Semaphore::new(2));
+        let mut workers = 2;
+        let mut set = async |now| {
+            set_workers(&at_alyx, std::mem::replace(&mut workers, now), now);
+            // The task that takes permits away is in the line now.
+            tokio::task::yield_now().await;
+        };
+        let busy =
+            [at_alyx.clone().try_acquire_owned().unwrap(), at_alyx.clone().try_acquire_owned().unwrap()];
+        set(1).await;
+        drop(busy);
+        tokio::task::yield_now().await;
+        assert_eq!(at_alyx.available_permits(), 1);
+        set(5).await;
+        assert_eq!(at_alyx.available_permits(), 5);
+        set(2).await;
+        assert_eq!(at_alyx.available_permits(), 2);
+    }
+}
