@@ -1,11 +1,10 @@
 //! What the operator types.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::config::{LogFormat, LogLevel, Overrides};
-
+mod config;
 mod connection;
 mod files;
 mod manual;
@@ -14,11 +13,12 @@ mod members;
 mod practice;
 mod sessions;
 mod setup;
+mod values;
 
+pub(super) use crate::cli::args::config::whole;
+pub use crate::cli::args::config::{ConfigArgs, StateArgs};
 pub use crate::cli::args::connection::ConnectionArgs;
-pub use crate::cli::args::files::{
-    CheckProtectedArgs, FindFilesArgs, ProtectedChoice, RegisterFilesArgs, RelationArgs,
-};
+pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{EndpointChoice, ExistsArgs, WaterArgs, WeightArgs};
 #[cfg(feature = "sandbox")]
@@ -102,50 +102,6 @@ pub enum Command {
     Demo(DemoArgs),
 }
 
-/// Where the configuration is, and what wins over it. Shared by `run` and `scan`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ConfigArgs {
-    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
-    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// Folder with sessions, in place of the configured data_roots; may be repeated
-    #[arg(long = "data-root", value_name = "DIR")]
-    pub data_roots: Vec<PathBuf>,
-
-    /// How much is logged, in place of log.level
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    pub log_level: Option<LogLevel>,
-
-    /// Form of the log, in place of log.format
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub log_format: Option<LogFormat>,
-}
-
-impl ConfigArgs {
-    /// The file that was named, else the usual place.
-    pub fn config_path(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH))
-    }
-
-    /// What was typed, as far as it wins over the file. Paths are made whole with `working_folder`.
-    pub fn overrides(&self, working_folder: &Path) -> Overrides {
-        Overrides {
-            data_roots: self.data_roots.iter().map(|typed| whole(typed, working_folder)).collect(),
-            log_level: self.log_level,
-            log_format: self.log_format,
-            ..Overrides::default()
-        }
-    }
-}
-
-/// `.` and `..` are resolved by the disk where the folder is there, so that a link means what it means to `cd`.
-pub(super) fn whole(typed: &Path, working_folder: &Path) -> PathBuf {
-    let joined = working_folder.join(typed);
-    let plain = |path: &Path| path.components().all(|part| part != std::path::Component::ParentDir);
-    if plain(&joined) { joined } else { std::fs::canonicalize(&joined).unwrap_or(joined) }
-}
-
 #[cfg(not(feature = "sandbox"))]
 const RUN_HELP: &str = "\
 Examples:
@@ -209,18 +165,6 @@ pub struct ScanArgs {
     /// Print one JSON object a session on standard output
     #[arg(long)]
     pub json: bool,
-}
-
-/// Where the state folder is. Shared by `status`, `history`, `retry` and `forget`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct StateArgs {
-    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
-    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// State folder, in place of the configured one; then no configuration is read
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
 }
 
 const STATUS_HELP: &str = "\
@@ -352,8 +296,11 @@ pub struct ForgetArgs {
 mod tests {
     use clap::CommandFactory;
 
+    use std::path::Path;
+
     use super::*;
     use crate::cli::exit::Exit;
+    use crate::config::LogLevel;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::DemoArgs;
-use crate::cli::complain;
 use crate::cli::demo::example::{ExampleSession, SESSIONS, UNKNOWN};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
+use crate::cli::output::{complain, say};
 use crate::cli::wiring;
 use crate::config::{Config, Environment, LogFormat, LogLevel, Overrides};
 use crate::daemon;

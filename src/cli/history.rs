@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::HistoryArgs;
 use crate::cli::exit::Exit;
+use crate::cli::output::say;
 use crate::cli::state::{State, blocking};
 use crate::daemon::status::outcome_json;
 use crate::humanize;

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::cli::args::{InitArgs, whole};
-use crate::cli::complain;
 use crate::cli::exit::Exit;
 use crate::cli::init::answers::{Draft, Found};
 use crate::cli::init::files::NewFile;
 use crate::cli::init::terminal::Terminal;
+use crate::cli::output::{complain, say};
 use crate::cli::passwd::UnixUser;
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
 use alyx_client::OneSettingsError;

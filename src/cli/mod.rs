@@ -1,14 +1,5 @@
 //! What the operator types.
 
-/// Says a line on standard output. Somebody who has stopped listening (`| head`) is no reason to stop working, as it
-/// would be for `println!`.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
-
 pub mod args;
 mod check;
 mod core_dumps;
@@ -21,6 +12,7 @@ pub mod logging;
 mod monitoring;
 mod moves;
 mod orphans;
+mod output;
 mod passwd;
 mod progress;
 mod reload;
@@ -41,6 +33,7 @@ use clap::Parser;
 
 use crate::cli::args::{Cli, Command};
 use crate::cli::exit::Exit;
+use crate::cli::output::complain;
 
 /// Runs what was typed. The whole program.
 pub fn main() -> ExitCode {
@@ -55,9 +48,12 @@ pub fn main() -> ExitCode {
     };
     let exit = runtime.block_on(async {
         match cli.command {
+            #[cfg(feature = "sandbox")]
+            Command::Run(args) if args.sandbox => sandbox::run(&args.config).await,
             Command::Run(args) => run::run(&args).await,
             Command::Init(args) => init::init(&args).await,
             Command::Check(args) => check::check(&args).await,
+            Command::Scan(args) if args.orphans => orphans::orphans(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
@@ -84,18 +80,4 @@ pub fn main() -> ExitCode {
     // A thread that hangs in a dead network drive must not keep the program alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit.into()
-}
-
-/// What is wrong with the configuration, a line each, and how the program ends then.
-fn complain_of(errors: &crate::config::ConfigErrors) -> Exit {
-    use std::io::Write;
-    // Neither a full disk nor a pipe that nobody reads makes it another ending.
-    let _ = writeln!(std::io::stderr(), "{errors}");
-    Exit::Config
-}
-
-/// An error for the person at the terminal, before there is a log.
-fn complain(what: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "alyx-registrar: {what}");
 }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
+use crate::cli::output::say;
 use crate::cli::progress;
-use crate::cli::scan::greet;
 use crate::cli::scan_roots::{Walked, walk};
 use crate::cli::wiring;
 use crate::daemon::outside::signals;
@@ -57,7 +57,7 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
         tracing::error!("signals cannot be received: {error}");
         Exit::Io
     })?;
-    greet(&client).await?;
+    wiring::greet(&client).await?;
     let Walked { unflagged, missed, .. } = walk(&config, &shutdown).await;
     let mut found = Found { folders: unflagged.len(), missed, ..Found::default() };
     let (subjects, misnamed) = sort(unflagged);

@@ -1,14 +1,15 @@
 //! Reload: the configuration is read again while the daemon runs (SIGHUP, `systemctl reload`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::cli::args::ConfigArgs;
-use crate::cli::{logging, wiring};
-use crate::config::{Config, ConfigErrors, DataRoot, Environment, Overrides};
+use crate::cli::logging;
+use crate::cli::wiring;
+use crate::cli::wiring::Origin;
+use crate::config::{Config, DataRoot};
 use crate::daemon;
 use crate::daemon::outside::signals::Asked;
 use crate::daemon::tree::lock::RootLock;
@@ -17,30 +18,6 @@ use alyx_registration::RegistrationClient;
 
 /// How long the files of the configuration may take before it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where the configuration comes from.
-#[derive(Debug)]
-pub(super) struct Origin {
-    file: PathBuf,
-    overrides: Overrides,
-    environment: Environment,
-}
-
-impl Origin {
-    /// As the command line says, typed in this folder.
-    pub(super) fn of(args: &ConfigArgs, working_folder: &Path) -> Self {
-        Self {
-            file: args.config_path().to_owned(),
-            overrides: args.overrides(working_folder),
-            environment: Environment::from_process(),
-        }
-    }
-
-    /// Reads it. Blocks.
-    pub(super) fn load(&self) -> Result<Config, ConfigErrors> {
-        Config::load_with(&self.file, &self.overrides, &self.environment)
-    }
-}
 
 /// What the daemon goes by now.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::cli::args::{ForgetArgs, RetryArgs};
-use crate::cli::complain;
 use crate::cli::exit::Exit;
+use crate::cli::output::{complain, say};
 use crate::cli::state::{State, blocking, session_typed};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;

@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::RunArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitoring::Monitoring;
-use crate::cli::reload::{InUse, Origin, give_orders};
-use crate::cli::{complain, wiring};
+use crate::cli::output::complain;
+use crate::cli::reload::{InUse, give_orders};
+use crate::cli::wiring;
+use crate::cli::wiring::Origin;
 use crate::config::Config;
 use crate::daemon;
 use crate::daemon::outside::control::Control;
@@ -28,10 +30,6 @@ pub(super) async fn run(args: &RunArgs) -> Exit {
         Ok(heard) => heard,
         Err(exit) => return exit,
     };
-    #[cfg(feature = "sandbox")]
-    if args.sandbox {
-        return crate::cli::sandbox::run_beside(&args.config, heard).await;
-    }
     match run_with(args, heard).await {
         Ok(()) => Exit::Success,
         Err(exit) => exit,
@@ -45,7 +43,7 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    fn listen() -> Result<Self, Exit> {
+    pub(super) fn listen() -> Result<Self, Exit> {
         let shutdown = CancellationToken::new();
         let (asked_in, asked) = mpsc::unbounded_channel();
         match signals::listen_as_daemon(shutdown.clone(), asked_in) {

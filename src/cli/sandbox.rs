@@ -10,9 +10,9 @@ use crate::cli::args::{ConfigArgs, SandboxArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::run;
-use crate::cli::run::Heard;
-use crate::cli::{complain, complain_of, wiring};
+use crate::cli::output::{complain, complain_of, say};
+use crate::cli::run::{self, Heard};
+use crate::cli::wiring;
 use crate::config::{Config, Environment, SandboxSetup};
 use crate::daemon::outside::signals;
 use alyx_client::Credentials;
@@ -83,7 +83,12 @@ fn seed(path: &Path) -> Result<Seed, Exit> {
 /// The daemon on the user's own folders, with the embedded Alyx in place of a real one.
 ///
 /// Labs and subjects come to be when they are first asked for: nobody has entered the user's animals beforehand.
-pub(super) async fn run_beside(args: &ConfigArgs, heard: Heard) -> Exit {
+pub(super) async fn run(args: &ConfigArgs) -> Exit {
+    // Before anything else: a stop in the first moments is a stop like any other.
+    let heard = match Heard::listen() {
+        Ok(heard) => heard,
+        Err(exit) => return exit,
+    };
     match beside(args, heard).await {
         Ok(()) => Exit::Success,
         Err(exit) => exit,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
 use crate::cli::moves::{moved_json, moved_lines};
+use crate::cli::output::say;
 use crate::cli::progress;
 use crate::cli::scan_roots::{Walked, walk};
 use crate::cli::wiring;
@@ -51,9 +52,6 @@ enum Outcome {
 
 /// Registers every flagged session once.
 pub(super) async fn scan(args: &ScanArgs) -> Exit {
-    if args.orphans {
-        return crate::cli::orphans::orphans(args).await;
-    }
     match scan_with(args).await {
         Ok(exit) | Err(exit) => exit,
     }
@@ -77,7 +75,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         Exit::Io
     })?;
 
-    greet(&client).await?;
+    wiring::greet(&client).await?;
     let Walked { mut flags, missed, .. } = walk(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
@@ -133,18 +131,6 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         );
     }
     Ok(verdict(&failed, done, missed))
-}
-
-/// Asks Alyx for next to nothing. Done before the first flag: whoever tries a new configuration has none yet.
-pub(super) async fn greet(client: &RegistrationClient) -> Result<(), Exit> {
-    client.alyx().ping().await.map_err(|error| {
-        tracing::error!("{error}");
-        match error.next_step() {
-            NextStep::NeedsCredentials => Exit::Refused,
-            NextStep::TryAgain { .. } => Exit::Unavailable,
-            NextStep::NeedsAttention => Exit::Incomplete,
-        }
-    })
 }
 
 /// The daemon's ledger, if it has one that this user may write. None is made: it would not be the daemon's own.

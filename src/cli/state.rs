@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::StateArgs;
 use crate::cli::exit::Exit;
-use crate::cli::{complain, complain_of};
+use crate::cli::output::{complain, complain_of};
 use crate::config::{Config, Environment, Overrides};
 use crate::daemon::run_loop::worker::session_name;
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::cli::args::StatusArgs;
 use crate::cli::exit::Exit;
 use crate::cli::history::outcome_line;
+use crate::cli::output::say;
 use crate::cli::state::{State, blocking};
 use crate::cli::wiring;
 use crate::config::{Config, DEFAULT_PATH, unit_of};

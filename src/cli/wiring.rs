@@ -10,19 +10,44 @@ use crate::cli::args::ConfigArgs;
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::reload::Origin;
-use crate::cli::{complain, complain_of};
-use crate::config::{Config, CredentialSource as ConfiguredSource, Environment, WatchMode};
+use crate::cli::output::{complain, complain_of};
+use crate::config::{
+    Config, ConfigErrors, CredentialSource as ConfiguredSource, Environment, Overrides, WatchMode,
+};
 use crate::daemon;
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout;
 use crate::daemon::watch;
 use alyx_client::backoff::Backoff;
-use alyx_client::{self, Credentials};
+use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{
     PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
 };
+
+/// Where the configuration comes from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    file: PathBuf,
+    overrides: Overrides,
+    environment: Environment,
+}
+
+impl Origin {
+    /// As the command line says, typed in this folder.
+    pub(super) fn of(args: &ConfigArgs, working_folder: &Path) -> Self {
+        Self {
+            file: args.config_path().to_owned(),
+            overrides: args.overrides(working_folder),
+            environment: Environment::from_process(),
+        }
+    }
+
+    /// Reads it. Blocks.
+    pub(super) fn load(&self) -> Result<Config, ConfigErrors> {
+        Config::load_with(&self.file, &self.overrides, &self.environment)
+    }
+}
 
 /// Reads the configuration that the command line names, and starts logging as it says.
 pub(super) fn configuration(args: &ConfigArgs) -> Result<Config, Exit> {
@@ -100,6 +125,18 @@ fn client_that_keeps(
     registration_client(config, credentials, token_folder, observer).map_err(|error| {
         tracing::error!("{error}");
         Exit::Config
+    })
+}
+
+/// Asks Alyx for next to nothing. Done before the first flag: whoever tries a new configuration has none yet.
+pub(super) async fn greet(client: &RegistrationClient) -> Result<(), Exit> {
+    client.alyx().ping().await.map_err(|error| {
+        tracing::error!("{error}");
+        match error.next_step() {
+            NextStep::NeedsCredentials => Exit::Refused,
+            NextStep::TryAgain { .. } => Exit::Unavailable,
+            NextStep::NeedsAttention => Exit::Incomplete,
+        }
     })
 }
 

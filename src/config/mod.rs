@@ -25,6 +25,7 @@
 mod credentials;
 mod document;
 mod error;
+mod findings;
 mod keys;
 mod locate;
 mod monitoring;

@@ -1,8 +1,8 @@
 //! What others see and hear of the daemon: the status page, and the alerts.
 
 use crate::config::document::{AlertsDocument, HttpDocument};
+use crate::config::findings::{DAY, Findings, HOUR, MINUTE, SECOND};
 use crate::config::locate::KeyPath;
-use crate::config::validate::{DAY, Findings, HOUR, MINUTE, SECOND};
 use crate::config::{AlertsConfig, Environment, HttpConfig, WebhookSource};
 
 impl Findings {

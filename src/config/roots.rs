@@ -6,8 +6,8 @@ use serde_yaml::{Mapping, Value};
 
 use crate::config::DataRoot;
 use crate::config::document::RootDocument;
+use crate::config::findings::Findings;
 use crate::config::locate::{KeyPath, quoted};
-use crate::config::validate::Findings;
 use crate::config::watch::{ForAllRoots, marker};
 
 /// Writes `- /data` as `- path: /data`, so that the rest knows one form only.

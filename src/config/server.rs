@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use reqwest::Url;
 
 use crate::config::document::{AlyxDocument, Given};
+use crate::config::findings::{Findings, HOUR, MINUTE, MS, SECOND};
 use crate::config::locate::KeyPath;
-use crate::config::validate::{Findings, HOUR, MINUTE, MS, SECOND};
 use crate::config::values::Text;
 use crate::config::{AlyxConfig, CredentialSource, Environment, Overrides, SecretKind, roots};
 

@@ -1,17 +1,17 @@
 //! From the document as typed to the configuration as meant: defaults, bounds, and what excludes what.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::config::document::{
-    DatasetsDocument, Document, Given, GivenTime, LogDocument, RetryDocument, SessionDocument,
+    DatasetsDocument, Document, Given, LogDocument, RetryDocument, SessionDocument,
 };
+use crate::config::findings::{DAY, Findings, HOUR, MS, SECOND};
 use crate::config::keys::Keys;
 use crate::config::locate;
 use crate::config::locate::{KeyPath, quoted};
-use crate::config::values::{Text, file_name_fault, show_duration};
+use crate::config::values::{Text, file_name_fault};
 use crate::config::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
     SessionConfig, roots,
@@ -20,16 +20,8 @@ use alyx_registration::ProtectedPolicy;
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
-/// More errors than this are counted, not told.
-const MAX_TOLD: usize = 50;
 /// So many brackets may be open at the same time.
 const MOST_BRACKETS: usize = 2000;
-
-pub(super) const MS: Duration = Duration::from_millis(1);
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn config(
     text: &str,
@@ -99,102 +91,7 @@ fn endless_brackets(text: &str) -> Option<usize> {
     Some(1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count())
 }
 
-/// What is wrong so far, and what is unwise.
-#[derive(Default)]
-pub(super) struct Findings {
-    in_file: Vec<(KeyPath, String)>,
-    on_command_line: Vec<(String, String)>,
-    pub(super) warnings: Vec<String>,
-}
-
 impl Findings {
-    pub(super) fn refuse(&mut self, path: KeyPath, why: impl Into<String>) {
-        self.in_file.push((path, why.into()));
-    }
-
-    pub(super) fn refuse_argument(&mut self, argument: &str, why: impl Into<String>) {
-        self.on_command_line.push((argument.to_owned(), why.into()));
-    }
-
-    /// A key that has no default is not there. Silent when something was already said about it.
-    pub(super) fn missing(&mut self, path: KeyPath, why: &str) {
-        if !self.in_file.iter().any(|(told, _)| path.0.starts_with(&told.0)) {
-            self.refuse(path, why);
-        }
-    }
-
-    fn into_errors(self, text: &str, file: &Path) -> Option<ConfigErrors> {
-        let untold = self.in_file.len().saturating_sub(MAX_TOLD);
-        let in_file = self.in_file.into_iter().take(MAX_TOLD).map(|(path, message)| ConfigError {
-            file: file.to_owned(),
-            line: locate::line_of(text, &path),
-            key: path.to_string(),
-            message,
-        });
-        let on_command_line = self.on_command_line.into_iter().map(|(key, message)| ConfigError {
-            file: PathBuf::from("command line"),
-            line: None,
-            key,
-            message,
-        });
-        let more = (untold > 0).then(|| ConfigError {
-            file: file.to_owned(),
-            line: None,
-            key: String::new(),
-            message: format!("and {untold} more errors"),
-        });
-        ConfigErrors::collect(in_file.chain(on_command_line).chain(more).collect())
-    }
-
-    /// The value, when it was given and given rightly.
-    pub(super) fn take<T>(&mut self, path: &KeyPath, given: Given<T>) -> Option<T> {
-        given.0.unwrap_or_else(|why| {
-            self.refuse(path.clone(), why);
-            None
-        })
-    }
-
-    pub(super) fn text(&mut self, key: &str, given: Given<Text>) -> Option<String> {
-        self.take(&KeyPath::of(key), given).map(|text| text.0)
-    }
-
-    fn texts(&mut self, key: &str, given: Given<Vec<Text>>) -> Vec<String> {
-        self.take(&KeyPath::of(key), given).unwrap_or_default().into_iter().map(|text| text.0).collect()
-    }
-
-    fn yes_no(&mut self, key: &str, given: Given<bool>, default: bool) -> bool {
-        self.take(&KeyPath::of(key), given).unwrap_or(default)
-    }
-
-    pub(super) fn time(
-        &mut self,
-        key: &str,
-        given: GivenTime,
-        default: Duration,
-        bounds: [Duration; 2],
-    ) -> Duration {
-        let path = KeyPath::of(key);
-        let Some(time) = self.take(&path, given) else { return default };
-        let [least, most] = bounds;
-        if time < least || time > most {
-            let [time, least, most] = [time, least, most].map(show_duration);
-            self.refuse(path, format!("{time} is not between {least} and {most}"));
-        }
-        time
-    }
-
-    pub(super) fn count(&mut self, key: &str, given: Given<u64>, default: u32, most: u32) -> u32 {
-        let path = KeyPath::of(key);
-        let Some(typed) = self.take(&path, given) else { return default };
-        match u32::try_from(typed) {
-            Ok(n) if (1..=most).contains(&n) => n,
-            _ => {
-                self.refuse(path, format!("{typed} is not between 1 and {most}"));
-                default
-            }
-        }
-    }
-
     /// The configuration; without an address of Alyx there is none.
     fn document(
         &mut self,

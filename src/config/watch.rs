@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::document::{Given, WatchDocument};
+use crate::config::findings::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
 use crate::config::locate::{KeyPath, quoted};
-use crate::config::validate::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{WatchConfig, WatchMode};
 

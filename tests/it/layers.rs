@@ -21,18 +21,7 @@ const APART: [(&str, &str); 5] =
     [("web", "config"), ("alerts", "config"), ("alerts", "web"), ("daemon", "config"), ("config", "web")];
 
 /// Modules that still need each other. A module that is cut free is struck from this list, and none comes in.
-const CIRCULAR: [&str; 31] = [
-    "alyx_registrar::cli::args::files",
-    "alyx_registrar::cli::args::sessions",
-    "alyx_registrar::cli::orphans",
-    "alyx_registrar::cli::reload",
-    "alyx_registrar::cli::run",
-    "alyx_registrar::cli::sandbox",
-    "alyx_registrar::cli::scan",
-    "alyx_registrar::cli::wiring",
-    "alyx_registrar::config::roots",
-    "alyx_registrar::config::validate",
-    "alyx_registrar::config::watch",
+const CIRCULAR: [&str; 20] = [
     "alyx_registrar::daemon::handles",
     "alyx_registrar::daemon::outside::control",
     "alyx_registrar::daemon::run_loop",

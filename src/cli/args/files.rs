@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::args::connection::ConnectionArgs;
-use crate::cli::args::sessions::qc;
+use crate::cli::args::values::{protected, qc};
 use alyx_registration::{ProtectedPolicy, RegisterFilesOptions, Relation, Versions};
 
 const REGISTER_FILES_HELP: &str = "\
@@ -64,8 +64,8 @@ pub struct RegisterFilesArgs {
     pub relation: RelationArgs,
 
     /// What to do with changed files of protected datasets: refuse, or revise to move them into a revision folder
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
-    pub protected: ProtectedChoice,
+    #[arg(long, value_parser = protected(), value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
+    pub protected: ProtectedPolicy,
 
     /// Post files as well that Alyx holds already
     #[arg(long)]
@@ -82,24 +82,6 @@ pub struct RegisterFilesArgs {
     /// The connection.
     #[command(flatten)]
     pub connection: ConnectionArgs,
-}
-
-/// What to do with a changed file whose dataset is protected on Alyx.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProtectedChoice {
-    /// Move it into a revision folder beside it, and register it there.
-    Revise,
-    /// Leave it and say so.
-    Refuse,
-}
-
-impl From<ProtectedChoice> for ProtectedPolicy {
-    fn from(choice: ProtectedChoice) -> Self {
-        match choice {
-            ProtectedChoice::Revise => Self::Revise,
-            ProtectedChoice::Refuse => Self::Refuse,
-        }
-    }
 }
 
 /// What files belong to that are of no session.
@@ -143,7 +125,7 @@ impl RegisterFilesArgs {
             labs: self.labs.clone(),
             qc: self.qc.as_ref().map(|qc| qc.to_uppercase()),
             relation: self.relation.relation(),
-            protected: self.protected.into(),
+            protected: self.protected,
             force: self.force,
             ..RegisterFilesOptions::default()
         }

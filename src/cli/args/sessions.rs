@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
 use crate::cli::args::connection::ConnectionArgs;
-use crate::cli::args::files::ProtectedChoice;
-use alyx_registration::SessionDetails;
+use crate::cli::args::values::{protected, qc};
+use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// What a session says on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]
@@ -68,11 +67,6 @@ pub struct SessionDetailsArgs {
     /// JSON object whose keys are put into the session's json
     #[arg(long, value_name = "OBJECT", value_parser = json_object)]
     pub session_json: Option<Map<String, Value>>,
-}
-
-/// The outcomes that Alyx knows.
-pub(super) fn qc() -> PossibleValuesParser {
-    PossibleValuesParser::new(["CRITICAL", "FAIL", "WARNING", "NOT_SET", "PASS"])
 }
 
 fn json_object(text: &str) -> Result<Map<String, Value>, String> {
@@ -153,8 +147,8 @@ pub struct RegisterSessionArgs {
     pub no_files: bool,
 
     /// What to do with changed files of protected datasets: refuse, or revise to move them into a revision folder
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
-    pub protected: ProtectedChoice,
+    #[arg(long, value_parser = protected(), value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
+    pub protected: ProtectedPolicy,
 
     /// Post files as well that Alyx holds already
     #[arg(long)]
@@ -200,8 +194,8 @@ pub struct CreateSessionsArgs {
     pub register_files: bool,
 
     /// What to do with changed files of protected datasets: refuse, or revise to move them into a revision folder
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
-    pub protected: ProtectedChoice,
+    #[arg(long, value_parser = protected(), value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
+    pub protected: ProtectedPolicy,
 
     /// Ask Alyx what would become of each flag; change nothing
     #[arg(long)]

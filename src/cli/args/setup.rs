@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::ConfigArgs;
+use crate::cli::args::config::ConfigArgs;
 
 const CHECK_HELP: &str = "\
 Examples:

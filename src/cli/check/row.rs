@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use serde_json::{Value, json};
 
 use crate::cli::exit::Exit;
+use crate::cli::output::say;
 use alyx_client::text::printable;
 
 /// How it is.

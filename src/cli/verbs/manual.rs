@@ -7,8 +7,8 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::args::{Cli, CompletionsArgs, ManArgs, ShellChoice};
-use crate::cli::complain;
 use crate::cli::exit::Exit;
+use crate::cli::output::complain;
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> Exit {

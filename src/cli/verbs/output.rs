@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::args;
 use crate::cli::exit::Exit;
-use crate::cli::{args, complain};
+use crate::cli::output::complain;
 use crate::daemon::outside::signals;
 use crate::humanize;
 use alyx_client::{self, NextStep};

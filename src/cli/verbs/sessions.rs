@@ -45,7 +45,7 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
         let client = connect(&args.connection)?;
         let (folder, details) = (whole_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
-            protected: args.protected.into(),
+            protected: args.protected,
             force: args.force,
             ..RegisterFilesOptions::default()
         };
@@ -134,7 +134,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             false => Some(RootLock::acquire(&root).map_err(|error| Failure::new(Exit::Io, error))?),
         };
         let mut flagged = FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
-        flagged.files.protected = args.protected.into();
+        flagged.files.protected = args.protected;
         let progress = Arc::clone(&flagged.files.progress);
         let options =
             CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
