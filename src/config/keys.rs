@@ -143,24 +143,11 @@ fn unknown_key(name: &str, section: &KeyPath, siblings: &[(&'static str, Keys)],
     format!("unknown key; known {place}: {}", known.join(", "))
 }
 
-/// How many letters must be put in, left out, replaced or swapped with their neighbour (optimal string alignment).
-fn edits(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let replaced = last[j] + usize::from(x != y);
-            let mut best = replaced.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && a[i - 1] == *y && b[j - 1] == *x {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or_default()
+/// How many letters must be put in, left out, replaced or swapped with their neighbour. A key may be as long as the file;
+/// its first 64 letters decide.
+fn edits(typed: &str, known: &str) -> usize {
+    let start: String = typed.chars().take(64).collect();
+    strsim::osa_distance(&start, known)
 }
 
 /// A deserializer without data. It notes which keys a type asks for, and gives it nothing but empty values.
