@@ -17,10 +17,10 @@ mod values;
 
 pub(super) use crate::cli::args::config::whole;
 pub use crate::cli::args::config::{ConfigArgs, StateArgs};
-pub use crate::cli::args::connection::ConnectionArgs;
+pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
-pub use crate::cli::args::members::{EndpointChoice, ExistsArgs, WaterArgs, WeightArgs};
+pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::sessions::{

@@ -22,7 +22,7 @@ use alyx_client::backoff::Backoff;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{
-    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails, Versions,
+    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -209,20 +209,10 @@ pub(super) fn token_folder(state: &Path) -> Option<PathBuf> {
 
 /// How flagged sessions are registered.
 pub(super) fn flagged(config: &Config) -> FlaggedOptions {
-    let (session, datasets) = (&config.session, &config.datasets);
+    let datasets = &config.datasets;
     FlaggedOptions {
         register_files: datasets.register,
-        defaults: SessionDetails {
-            users: session.users.clone(),
-            lab: session.lab.clone(),
-            projects: session.projects.clone(),
-            procedures: session.procedures.clone(),
-            location: session.location.clone(),
-            task_protocol: session.task_protocol.clone(),
-            kind: session.session_type.clone(),
-            json: session.json.clone(),
-            ..SessionDetails::default()
-        },
+        defaults: config.session.clone(),
         files: RegisterFilesOptions {
             versions: match datasets.versions.as_slice() {
                 [] => Versions::None,

@@ -107,7 +107,7 @@ pub(super) struct SessionDocument {
     pub(super) location: Given<Text>,
     pub(super) task_protocol: Given<Text>,
     #[serde(rename = "type")]
-    pub(super) session_type: Given<Text>,
+    pub(super) kind: Given<Text>,
     pub(super) json: Given<Json>,
 }
 

@@ -56,8 +56,8 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
-use alyx_registration::ProtectedPolicy;
 use alyx_registration::flagged::OnRefused;
+use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -76,8 +76,8 @@ pub struct Config {
     pub flags: Vec<String>,
     /// The server and how to speak to it.
     pub alyx: AlyxConfig,
-    /// What a new session is given beyond subject, date and number.
-    pub session: SessionConfig,
+    /// What a new session is given beyond subject, date and number. Absent values are not sent.
+    pub session: SessionDetails,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
     /// How flags are found.
@@ -142,27 +142,6 @@ pub struct AlyxConfig {
     pub request_timeout: Duration,
     /// Requests a minute that are never exceeded. Default 300. Alyx itself allows a user 550 by default.
     pub max_requests_per_minute: u32,
-}
-
-/// What a new session is given beyond subject, date and number. Absent values are not sent.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SessionConfig {
-    /// Alyx user names. Default empty: the user who is logged in.
-    pub users: Vec<String>,
-    /// Lab of sessions whose path does not name one. Default: the subject's lab on Alyx.
-    pub lab: Option<String>,
-    /// Project names. Default empty.
-    pub projects: Vec<String>,
-    /// Procedure names. Default empty.
-    pub procedures: Vec<String>,
-    /// Name of the place, as Alyx has it.
-    pub location: Option<String>,
-    /// Name of the task protocol.
-    pub task_protocol: Option<String>,
-    /// `type` in the YAML: the kind of session, such as `Experiment` or `Base`. Default `Experiment`.
-    pub session_type: Option<String>,
-    /// Extra fields for the session's JSON. Default none.
-    pub json: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Which files are registered, and how.

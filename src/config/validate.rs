@@ -13,10 +13,9 @@ use crate::config::locate;
 use crate::config::locate::{KeyPath, quoted};
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{
-    Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
-    SessionConfig, roots,
+    Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig, roots,
 };
-use alyx_registration::ProtectedPolicy;
+use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -174,19 +173,20 @@ impl Findings {
         flags
     }
 
-    fn session(&mut self, from: SessionDocument) -> SessionConfig {
-        SessionConfig {
+    fn session(&mut self, from: SessionDocument) -> SessionDetails {
+        SessionDetails {
             users: self.texts("session.users", from.users),
             lab: self.text("session.lab", from.lab),
             projects: self.texts("session.projects", from.projects),
             procedures: self.texts("session.procedures", from.procedures),
             location: self.text("session.location", from.location),
             task_protocol: self.text("session.task_protocol", from.task_protocol),
-            session_type: self.text("session.type", from.session_type),
+            kind: self.text("session.type", from.kind),
             json: self
                 .take(&KeyPath::of("session.json"), from.json)
                 .map(|json| json.0)
                 .filter(|map| !map.is_empty()),
+            ..SessionDetails::default()
         }
     }
 

@@ -238,7 +238,7 @@ fn values_are_taken_as_they_are_meant() {
     assert_eq!(config.alyx.request_timeout, Duration::from_secs(90));
     assert_eq!(config.flags, ["create_me.flag", "raw_session.flag"]);
     assert_eq!(config.session.users, ["ana", "bo"]);
-    assert_eq!(config.session.session_type.as_deref(), Some("Base"));
+    assert_eq!(config.session.kind.as_deref(), Some("Base"));
     assert_eq!(
         serde_json::Value::from(config.session.json.unwrap()),
         serde_json::json!({"rig": 3, "tags": ["a"]})

@@ -1,4 +1,4 @@
-//! Which Alyx a verb speaks to, and as whom.
+//! What every command that speaks to Alyx once takes: how it answers, which Alyx it speaks to, and as whom.
 
 use std::path::PathBuf;
 
@@ -33,4 +33,16 @@ pub struct ConnectionArgs {
     /// Folder of a rig's ONE settings, read only [default: ~/.one]
     #[arg(long, value_name = "DIR")]
     pub one_settings: Option<PathBuf>,
+}
+
+/// The options that these commands share.
+#[derive(Args, Clone, Debug, Default)]
+pub struct VerbArgs {
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::connection::ConnectionArgs;
+use crate::cli::args::connection::VerbArgs;
 use crate::cli::args::values::{protected, qc};
 use alyx_registration::{ProtectedPolicy, RegisterFilesOptions, Relation, Versions};
 
@@ -75,13 +75,9 @@ pub struct RegisterFilesArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 /// What files belong to that are of no session.
@@ -145,13 +141,9 @@ pub struct FindFilesArgs {
     /// Session folder
     pub folder: PathBuf,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 const CHECK_PROTECTED_HELP: &str = "\
@@ -176,13 +168,9 @@ pub struct CheckProtectedArgs {
     #[command(flatten)]
     pub relation: RelationArgs,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 impl CheckProtectedArgs {

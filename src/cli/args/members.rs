@@ -1,8 +1,9 @@
 //! The verbs about members of Alyx, as they are typed: whether they exist, what they drank and weigh.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::cli::args::connection::ConnectionArgs;
+use crate::cli::args::connection::VerbArgs;
+use crate::cli::args::values::endpoint;
 use alyx_client::Endpoint;
 
 const EXISTS_HELP: &str = "\
@@ -17,54 +18,16 @@ Ends with 0 when all are there, with 1 when one is not.";
 #[command(after_help = EXISTS_HELP)]
 pub struct ExistsArgs {
     /// Where to look: subjects, users, labs, projects, procedures, locations, repositories
-    #[arg(value_enum, hide_possible_values = true)]
-    pub endpoint: EndpointChoice,
+    #[arg(value_parser = endpoint(), hide_possible_values = true)]
+    pub endpoint: Endpoint,
 
     /// Names to look for
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
-}
-
-/// Where members are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EndpointChoice {
-    /// Animals, by nickname.
-    Subjects,
-    /// Users, by user name.
-    Users,
-    /// Labs.
-    Labs,
-    /// Projects.
-    Projects,
-    /// Procedures.
-    Procedures,
-    /// Rigs and rooms.
-    Locations,
-    /// Data repositories.
-    #[value(alias = "data-repository")]
-    Repositories,
-}
-
-impl From<EndpointChoice> for Endpoint {
-    fn from(choice: EndpointChoice) -> Self {
-        match choice {
-            EndpointChoice::Subjects => Self::Subjects,
-            EndpointChoice::Users => Self::Users,
-            EndpointChoice::Labs => Self::Labs,
-            EndpointChoice::Projects => Self::Projects,
-            EndpointChoice::Procedures => Self::Procedures,
-            EndpointChoice::Locations => Self::Locations,
-            EndpointChoice::Repositories => Self::Repositories,
-        }
-    }
+    pub verb: VerbArgs,
 }
 
 /// A measured value: to record nothing, or less, is a slip of the finger.
@@ -118,13 +81,9 @@ pub struct WaterArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 const WEIGHT_HELP: &str = "\
@@ -157,11 +116,7 @@ pub struct WeightArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }

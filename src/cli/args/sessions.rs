@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::args::connection::ConnectionArgs;
+use crate::cli::args::connection::VerbArgs;
 use crate::cli::args::values::{protected, qc};
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 
@@ -118,13 +118,9 @@ pub struct CreateSessionArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 const REGISTER_SESSION_HELP: &str = "\
@@ -162,13 +158,9 @@ pub struct RegisterSessionArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 const CREATE_SESSIONS_HELP: &str = "\
@@ -201,13 +193,9 @@ pub struct CreateSessionsArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }
 
 const NEW_SESSION_HELP: &str = "\
@@ -244,11 +232,7 @@ pub struct NewSessionArgs {
     #[command(flatten)]
     pub details: SessionDetailsArgs,
 
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-
-    /// The connection.
+    /// How it answers, and to which Alyx it speaks.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub verb: VerbArgs,
 }

@@ -2,7 +2,32 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use alyx_client::Endpoint;
 use alyx_registration::ProtectedPolicy;
+
+/// Where members of Alyx are looked for: the word for it, what it means, and the endpoint.
+const ENDPOINTS: [(&str, &str, Endpoint); 7] = [
+    ("subjects", "Animals, by nickname", Endpoint::Subjects),
+    ("users", "Users, by user name", Endpoint::Users),
+    ("labs", "Labs", Endpoint::Labs),
+    ("projects", "Projects", Endpoint::Projects),
+    ("procedures", "Procedures", Endpoint::Procedures),
+    ("locations", "Rigs and rooms", Endpoint::Locations),
+    ("repositories", "Data repositories", Endpoint::Repositories),
+];
+
+/// Parses where members of Alyx are looked for.
+pub(super) fn endpoint() -> impl TypedValueParser<Value = Endpoint> {
+    let words = ENDPOINTS.map(|(word, help, endpoint)| {
+        let value = PossibleValue::new(word).help(help);
+        // The name of the REST endpoint itself.
+        if endpoint == Endpoint::Repositories { value.alias("data-repository") } else { value }
+    });
+    PossibleValuesParser::new(words).map(|word| {
+        let known = ENDPOINTS.iter().find(|(known, ..)| *known == word);
+        known.map_or(Endpoint::Repositories, |(.., endpoint)| *endpoint)
+    })
+}
 
 /// Parses a QC outcome that Alyx knows.
 pub(super) fn qc() -> PossibleValuesParser {

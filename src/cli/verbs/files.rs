@@ -12,18 +12,19 @@ use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{
-    Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, whole_path, whole_paths,
+    Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, to_value, whole_path,
+    whole_paths,
 };
 use crate::humanize;
 use alyx_registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
-    give(args.json, async {
+    give(args.verb.json, async {
         let files = whole_paths(&args.files)?;
         let options = args.options();
         options.progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
-        let client = connect(&args.connection)?;
+        let client = connect(&args.verb.connection)?;
         let progress = Arc::clone(&options.progress);
         let work = async {
             if args.dry_run {
@@ -128,9 +129,9 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
 
 /// Lists the datasets of a session folder.
 pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
-    give(args.json, async {
+    give(args.verb.json, async {
         let folder = whole_path(&args.folder)?;
-        let found = connect(&args.connection)?.find_files(&folder).await?;
+        let found = connect(&args.verb.connection)?.find_files(&folder).await?;
         let mut text: Vec<String> = found
             .files
             .iter()
@@ -158,9 +159,9 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
 
 /// Asks whether files are protected.
 pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
-    give(args.json, async {
+    give(args.verb.json, async {
         let files = whole_paths(&args.files)?;
-        let client = connect(&args.connection)?;
+        let client = connect(&args.verb.connection)?;
         let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;
         let (mut text, mut sessions, mut any) = (Vec::new(), Vec::new(), false);
         for status in &statuses {
@@ -210,8 +211,4 @@ pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
 
 fn relative(file: &Path, folder: &Path) -> String {
     file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned()
-}
-
-fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
 }

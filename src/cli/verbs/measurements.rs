@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, Failure, give, whole_path};
+use crate::cli::verbs::output::{Answer, Failure, give, to_value, whole_path};
 use alf::timestamp::DateInput;
 use alyx_registration::{SessionReference, WaterOptions, WeightOptions};
 
 /// Records water.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    give(args.json, async {
+    give(args.verb.json, async {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -21,7 +21,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
             session: args.session.as_deref().map(session).transpose()?,
             adlib: args.adlib,
         };
-        let client = connect(&args.connection)?;
+        let client = connect(&args.verb.connection)?;
         if args.dry_run {
             let request = client.plan_water_administration(&args.subject, args.volume, &options).await?;
             let (volume, time) = (request.water_administered, &request.date_time);
@@ -40,12 +40,12 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    give(args.json, async {
+    give(args.verb.json, async {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
         };
-        let client = connect(&args.connection)?;
+        let client = connect(&args.verb.connection)?;
         if args.dry_run {
             let request = client.plan_weight(&args.subject, args.weight, &options).await?;
             let text =
@@ -68,8 +68,4 @@ fn session(typed: &str) -> Result<SessionReference, Failure> {
         Err(_) if Path::new(typed).is_dir() => Ok(SessionReference::Folder(whole_path(Path::new(typed))?)),
         Err(error) => Err(Failure::new(Exit::Usage, error)),
     }
-}
-
-fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
 }

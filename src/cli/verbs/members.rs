@@ -6,13 +6,12 @@ use crate::cli::args::ExistsArgs;
 use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{Answer, give};
-use alyx_client::Endpoint;
 
 /// Asks for each name.
 pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
-    give(args.json, async {
-        let client = connect(&args.connection)?;
-        let endpoint = Endpoint::from(args.endpoint);
+    give(args.verb.json, async {
+        let client = connect(&args.verb.connection)?;
+        let endpoint = args.endpoint;
         let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
         for name in &args.names {
             let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;

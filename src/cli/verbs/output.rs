@@ -172,6 +172,11 @@ pub(super) fn left_out_aside(left_out: &[LeftOut]) -> String {
     }
 }
 
+/// A record of Alyx, or a request, as JSON.
+pub(super) fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
+}
+
 /// `1 dataset`, `2 datasets`.
 pub(super) fn datasets(n: usize) -> String {
     humanize::count(n as u64, "dataset")

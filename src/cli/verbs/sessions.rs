@@ -14,7 +14,7 @@ use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::files::{
     planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{Answer, Failure, exit_of, give, whole_path, whole_paths};
+use crate::cli::verbs::output::{Answer, Failure, exit_of, give, to_value, whole_path, whole_paths};
 use crate::daemon::tree::lock::RootLock;
 use alf::timestamp::DateInput;
 use alyx_client::SessionRecord;
@@ -26,8 +26,8 @@ use alyx_registration::{
 
 /// Creates a session, or changes the one that is there.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    give(args.json, async {
-        let client = connect(&args.connection)?;
+    give(args.verb.json, async {
+        let client = connect(&args.verb.connection)?;
         let (folder, details) = (whole_path(&args.folder)?, args.details.details());
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
@@ -41,8 +41,8 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 
 /// Creates a session, or changes the one that is there, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    give(args.json, async {
-        let client = connect(&args.connection)?;
+    give(args.verb.json, async {
+        let client = connect(&args.verb.connection)?;
         let (folder, details) = (whole_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
             protected: args.protected,
@@ -125,8 +125,8 @@ async fn register(
 
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    give(args.json, async {
-        let client = connect(&args.connection)?;
+    give(args.verb.json, async {
+        let client = connect(&args.verb.connection)?;
         let root = whole_path(&args.root)?;
         // The daemon on the same root would create the same sessions.
         let _lock = match args.dry_run {
@@ -185,8 +185,8 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
 
 /// Makes the folder of a new session and registers the session.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    give(args.json, async {
-        let client = connect(&args.connection)?;
+    give(args.verb.json, async {
+        let client = connect(&args.verb.connection)?;
         let root = whole_path(&args.root)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),
@@ -210,10 +210,6 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
         Ok(Answer::new(vec![line], json!({"folder": folder, "eid": eid})))
     })
     .await
-}
-
-fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
 }
 
 fn session_line(record: &SessionRecord) -> String {
