@@ -2,10 +2,11 @@
 //!
 //! Names of folders and texts of servers may hold anything. No reader gets them as markup.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::alerts::decision::{Alert, Event};
-use crate::daemon::status::{SessionStatus, Status, host};
+use crate::daemon::status::{Sentence, SessionStatus, Status, host};
 use crate::humanize::{ago, length};
 use alyx_client::text::printable;
 
@@ -99,18 +100,11 @@ impl<'a> Message<'a> {
         let alyx = self.alyx.map(|alyx| format!(" ({})", shown(alyx))).unwrap_or_default();
         for event in &self.alert.events {
             lines.push(match event {
-                Event::Stuck(why) => format!("The daemon is stuck: {why}. Look at its log, then restart it."),
+                Event::Stuck(why) => Sentence::Stuck(why).text(&alyx, now),
                 Event::Unstuck => "The daemon works again.".to_owned(),
-                Event::LoginRefused(since) => format!(
-                    "Alyx{alyx} has refused the login for {}: correct the password or token. All sessions wait; nothing \
-                     is lost.",
-                    ago(*since, now)
-                ),
+                Event::LoginRefused(since) => Sentence::LoginRefused(*since).text(&alyx, now),
                 Event::LoginAccepted => format!("Alyx{alyx} accepts the login again. All sessions go on."),
-                Event::Away(since) => format!(
-                    "Alyx{alyx} has not answered for {}. All sessions wait; nothing is lost.",
-                    ago(*since, now)
-                ),
+                Event::Away(since) => Sentence::Away(*since).text(&alyx, now),
                 Event::Back(since, at) => format!(
                     "Alyx{alyx} is back after {}. All sessions go on.",
                     length(at.duration_since(*since))
@@ -122,26 +116,17 @@ impl<'a> Message<'a> {
             Event::Obstacle(obstacle) => Some(format!("• {}", shown(&obstacle.text))),
             _ => None,
         });
-        list(&mut lines, obstacles.collect(), |n| match n {
-            1 => "Something on disk is in the way of flags:".to_owned(),
-            n => format!("{n} things on disk are in the way of flags:"),
-        });
+        list(&mut lines, obstacles.collect(), Sentence::Obstacles, now);
         let people = self.alert.events.iter().filter_map(|event| match event {
             Event::NeedsAttention(session) => Some(self.line(session)),
             _ => None,
         });
-        list(&mut lines, people.collect(), |n| match n {
-            1 => "1 session needs attention:".to_owned(),
-            n => format!("{n} sessions need attention:"),
-        });
+        list(&mut lines, people.collect(), Sentence::NeedAttention, now);
         let old = self.alert.events.iter().filter_map(|event| match event {
             Event::Old(session) => Some(self.line(session)),
             _ => None,
         });
-        list(&mut lines, old.collect(), |n| match n {
-            1 => "1 flag has waited for longer than watch.warn_after:".to_owned(),
-            n => format!("{n} flags have waited for longer than watch.warn_after:"),
-        });
+        list(&mut lines, old.collect(), Sentence::OldFlags, now);
         if let Some(first) = lines.first_mut() {
             *first = format!("{}: {first}", shown(&self.host));
         }
@@ -164,12 +149,14 @@ impl<'a> Message<'a> {
     }
 }
 
-fn list(lines: &mut Vec<String>, items: Vec<String>, title: fn(usize) -> String) {
+/// Adds a list with its title, unless it is empty.
+fn list(lines: &mut Vec<String>, items: Vec<String>, title: fn(usize) -> Sentence<'static>, now: Timestamp) {
     if items.is_empty() {
         return;
     }
     let all = items.len();
-    lines.push(title(all));
+    let title = title(all).text("", now);
+    lines.push(format!("{}:", title.trim_end_matches('.')));
     lines.extend(items.into_iter().take(MOST));
     if all > MOST {
         lines.push(format!("• and {} more; alyx-registrar status --json shows all", all - MOST));
@@ -195,7 +182,6 @@ fn event(event: &Event) -> Value {
 mod tests {
     use super::*;
     use crate::daemon::status::{ObstacleStatus, SessionState};
-    use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
@@ -231,7 +217,7 @@ mod tests {
         let wanted = "rig-3: Alyx (https://alyx.example.org) has not answered for 1 h 0 min. All sessions wait; nothing is lost.\n\
              1 session needs attention:\n\
              • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx\n\
-             1 flag has waited for longer than watch.warn_after:\n\
+             One flag has waited for longer than watch.warn_after:\n\
              • ZM/2024-05-01/001, flag put 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
         assert_eq!(text, wanted);
     }

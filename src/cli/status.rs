@@ -16,12 +16,13 @@ use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
 use crate::daemon::queue::old_flags::{is_old, put_at};
 use crate::daemon::run_loop::worker::session_name;
-use crate::daemon::status::{LAST_OUTCOMES, ObstacleStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{
+    LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
+};
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
 use crate::daemon::watch::WatchTrouble;
-use crate::humanize;
-use crate::humanize::{ago, count, until};
+use crate::humanize::ago;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_registration::flag::FlagFile;
 
@@ -161,28 +162,14 @@ fn text(
                 daemon.version,
                 daemon.alyx
             ));
-            if let Some(stuck) = &daemon.stuck {
-                line(format!("It is stuck: {stuck}. Look at its log, then restart it."));
-            }
-            if let Some(since) = daemon.away_since {
-                line(format!("Alyx has not answered for {}: all sessions wait.", ago(since, now)));
-            }
-            if let Some(since) = daemon.login_refused_since {
-                line(format!(
-                    "Alyx has refused the login for {}: correct the password or token. All sessions wait.",
-                    ago(since, now)
-                ));
-            }
-            if let Some(trouble) = &daemon.ledger {
-                line(format!("Nothing is remembered: {trouble}."));
-            }
         }
         None => line(format!("The daemon is not running. To start it: {start}")),
     }
-    match status.sessions.iter().filter(|session| session.old).count() {
-        0 => {}
-        1 => line("One flag has waited for longer than watch.warn_after.".to_owned()),
-        old => line(format!("{old} flags have waited for longer than watch.warn_after.")),
+    // Obstacles, and sessions that need attention, have lists of their own.
+    let of_lists =
+        |sentence: &Sentence| matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_));
+    for sentence in sentences(status).into_iter().filter(|sentence| !of_lists(sentence)) {
+        line(sentence.text("", now));
     }
     if !status.obstacles.is_empty() {
         line(format!("\nin the way on disk ({})", status.obstacles.len()));
@@ -202,7 +189,11 @@ fn text(
         }
         line(format!("\n{} ({})", state.text(), of_state.len()));
         for session in of_state.iter().take(MOST_SHOWN) {
-            line(format!("  {}  {}", session.session, about(session, now)));
+            let about = match &session.progress {
+                Some(progress) => progress.text(),
+                None => session.about(now).join(", "),
+            };
+            line(format!("  {}  {about}", session.session));
             if let Some(error) = &session.error {
                 line(format!("      {error}"));
             }
@@ -224,35 +215,6 @@ fn text(
         }
     }
     out
-}
-
-fn about(session: &SessionStatus, now: Timestamp) -> String {
-    if let Some(progress) = session.progress {
-        if progress.files == 0 {
-            return "looking at it".to_owned();
-        }
-        return format!(
-            "{} of {} files read, {} of {}",
-            progress.files_done,
-            progress.files,
-            humanize::bytes(progress.bytes_done),
-            humanize::bytes(progress.bytes)
-        );
-    }
-    let mut told = format!("for {}", ago(session.since, now));
-    if let Some(put) = session.put.filter(|_| session.old) {
-        told += &format!(", flag put {} ago", ago(put, now));
-    }
-    if session.failures > 0 {
-        told += &format!(", {}", count(session.failures.into(), "failure"));
-    }
-    match session.next {
-        // What keeps it stands at the top.
-        Some(next) if next <= now && session.state == SessionState::Waiting => told += ", waits for its turn",
-        Some(next) => told += &format!(", next attempt {}", until(next, now)),
-        None => {}
-    }
-    told
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::humanize::{ago, bytes, count, until};
 use crate::ledger::{OutcomeRow, WaitingRow};
 
 /// So many outcomes are told beside what goes on.
@@ -29,6 +30,72 @@ impl Status {
         let last: Vec<Value> = last.iter().map(outcome_json).collect();
         json!({"daemon": self.daemon, "sessions": self.sessions, "obstacles": self.obstacles, "last": last})
     }
+}
+
+/// What is worth saying of a status, worded once for the terminal, the page and the alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sentence<'a> {
+    /// The queue makes no progress, for this reason.
+    Stuck(&'a str),
+    /// Alyx has refused the login since then.
+    LoginRefused(Timestamp),
+    /// N obstacles on disk.
+    Obstacles(usize),
+    /// N sessions need attention.
+    NeedAttention(usize),
+    /// N flags have waited for longer than `watch.warn_after`.
+    OldFlags(usize),
+    /// Alyx has not answered since then.
+    Away(Timestamp),
+    /// The ledger cannot be used, for this reason.
+    NoLedger(&'a str),
+}
+
+impl Sentence<'_> {
+    /// Whether somebody has to act. The others end by themselves, or cost no session.
+    pub fn needs_attention(self) -> bool {
+        !matches!(self, Self::Away(_) | Self::NoLedger(_))
+    }
+
+    /// In words. `alyx` follows the name of Alyx, such as its address in brackets.
+    pub fn text(self, alyx: &str, now: Timestamp) -> String {
+        match self {
+            Self::Stuck(why) => format!("The daemon is stuck: {why}. Look at its log, then restart it."),
+            Self::LoginRefused(since) => format!(
+                "Alyx{alyx} has refused the login for {}: correct the password or token. All sessions wait; nothing is \
+                 lost.",
+                ago(since, now)
+            ),
+            Self::Obstacles(1) => "Something on disk is in the way of flags.".to_owned(),
+            Self::Obstacles(n) => format!("{n} things on disk are in the way of flags."),
+            Self::NeedAttention(1) => "1 session needs attention.".to_owned(),
+            Self::NeedAttention(n) => format!("{n} sessions need attention."),
+            Self::OldFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
+            Self::OldFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
+            Self::Away(since) => {
+                let away = ago(since, now);
+                format!("Alyx{alyx} has not answered for {away}. All sessions wait; nothing is lost.")
+            }
+            Self::NoLedger(why) => format!("Nothing is remembered: {why}."),
+        }
+    }
+}
+
+/// What is worth saying of a status, the worst first; empty when all is well.
+pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
+    let daemon = status.daemon.as_ref();
+    let number = |is_it: fn(&SessionStatus) -> bool| status.sessions.iter().filter(|s| is_it(s)).count();
+    let some = |n: usize| (n > 0).then_some(n);
+    let all = [
+        daemon.and_then(|daemon| daemon.stuck.as_deref()).map(Sentence::Stuck),
+        daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
+        some(status.obstacles.len()).map(Sentence::Obstacles),
+        some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
+        some(number(|s| s.old)).map(Sentence::OldFlags),
+        daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
+        daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// An outcome for programs.
@@ -151,6 +218,26 @@ impl SessionStatus {
         self.put.unwrap_or(self.since)
     }
 
+    /// How long the session has waited, its failures, and when it is tried next.
+    pub fn about(&self, now: Timestamp) -> Vec<String> {
+        let mut about = vec![format!("for {}", ago(self.since, now))];
+        if let Some(put) = self.put.filter(|_| self.old) {
+            about.push(format!("flag put {} ago", ago(put, now)));
+        }
+        if self.failures > 0 {
+            about.push(count(self.failures.into(), "failure"));
+        }
+        match self.next {
+            Some(next) if next <= now && self.state == SessionState::Waiting => {
+                about.push("waits for its turn".to_owned());
+            }
+            Some(next) if self.failures == 0 => about.push(format!("begins {}", until(next, now))),
+            Some(next) => about.push(format!("next attempt {}", until(next, now))),
+            None => {}
+        }
+        about
+    }
+
     /// Those that need attention first, and of each kind the oldest flag.
     pub fn in_order(a: &Self, b: &Self) -> Ordering {
         let key = |s: &Self| (s.state, s.known_at(), s.since);
@@ -169,6 +256,22 @@ pub struct ProgressStatus {
     pub bytes: u64,
     /// Bytes read.
     pub bytes_done: u64,
+}
+
+impl ProgressStatus {
+    /// In words.
+    pub fn text(&self) -> String {
+        match self.files {
+            0 => "looking at it".to_owned(),
+            files if self.files_done >= files => {
+                format!("{} read, {}; registering on Alyx", count(files, "file"), bytes(self.bytes_done))
+            }
+            files => {
+                let (done, all) = (bytes(self.bytes_done), bytes(self.bytes));
+                format!("{} of {files} files read, {done} of {all}", self.files_done)
+            }
+        }
+    }
 }
 
 impl From<WaitingRow> for SessionStatus {

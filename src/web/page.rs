@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
-use crate::daemon::status::{SessionState, SessionStatus, Status};
+use crate::daemon::status;
+use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
 use crate::humanize::ago;
 use crate::web::page::past::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
@@ -79,7 +80,7 @@ fn shown(text: &str) -> String {
 
 /// The whole page.
 pub(super) fn page(view: &View<'_>) -> String {
-    let (mood, sentences) = verdict(view);
+    let (health, sentences) = verdict(view);
     let headline = sentences.first().map(String::as_str).unwrap_or_default();
     let time = view.now.to_zoned(view.zone.clone()).strftime("%H:%M:%S %Z").to_string();
     let page = html! {
@@ -89,7 +90,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (mood.sign()) " " (shown(headline.trim_end_matches('.'))) " – " (shown(view.host)) }
+                title { (health.sign()) " " (shown(headline.trim_end_matches('.'))) " – " (shown(view.host)) }
                 link rel="icon" href="icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="style.css";
                 script src="refresh.js" defer {}
@@ -101,8 +102,8 @@ pub(super) fn page(view: &View<'_>) -> String {
                     p #fresh role="status" { "as of " (time) }
                 }
                 main {
-                    section #summary class=(mood.class()) aria-label="How it goes" {
-                        p.sign aria-hidden="true" { (mood.sign()) }
+                    section #summary class=(health.class()) aria-label="How it goes" {
+                        p.sign aria-hidden="true" { (health.sign()) }
                         div {
                             @for sentence in &sentences { p { (shown(sentence)) } }
                         }
@@ -122,48 +123,29 @@ pub(super) fn page(view: &View<'_>) -> String {
 
 /// How it goes, in a few sentences; the first says the most.
 fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
-    let mut sentences = Vec::new();
+    let mut found: Vec<Sentence<'_>> = view.status.map(status::sentences).unwrap_or_default();
+    // The page itself notices a daemon that does not answer, and a ledger that it cannot read.
+    found.retain(|sentence| !matches!(sentence, Sentence::Stuck(_)));
     if let Some(fault) = view.fault {
-        sentences.push(format!("The daemon is stuck: {fault}. Look at its log, then restart it."));
+        found.insert(0, Sentence::Stuck(fault));
     }
-    let daemon = view.status.and_then(|status| status.daemon.as_ref());
-    if let Some(since) = daemon.and_then(|daemon| daemon.login_refused_since) {
-        let since = ago(since, view.now);
-        sentences.push(format!(
-            "Alyx has refused the login for {since}: correct the password or token. All sessions wait; nothing is lost."
-        ));
+    if !found.iter().any(|sentence| matches!(sentence, Sentence::NoLedger(_))) {
+        found.extend(view.past.trouble.as_deref().map(Sentence::NoLedger));
     }
-    match view.status.map_or(0, |status| status.obstacles.len()) {
-        0 => {}
-        1 => sentences.push("Something on disk is in the way of flags.".to_owned()),
-        n => sentences.push(format!("{n} things on disk are in the way of flags.")),
-    }
-    let people = count(view, SessionState::NeedsAttention);
-    if people > 0 {
-        sentences.push(format!("{} attention.", needs(people)));
-    }
-    match view.status.map_or(0, |status| status.sessions.iter().filter(|s| s.old).count()) {
-        0 => {}
-        1 => sentences.push("One flag has waited for longer than watch.warn_after.".to_owned()),
-        n => sentences.push(format!("{n} flags have waited for longer than watch.warn_after.")),
-    }
-    let bad = !sentences.is_empty();
-    if let Some(since) = daemon.and_then(|daemon| daemon.away_since) {
-        let since = ago(since, view.now);
-        sentences.push(format!("Alyx has not answered for {since}. All sessions wait; nothing is lost."));
-        let sessions = view.status.map(|status| status.sessions.as_slice()).unwrap_or_default();
-        let put_off =
-            sessions.iter().find(|session| session.state == SessionState::Waiting && session.error.is_some());
-        sentences.extend(put_off.and_then(|session| session.error.clone()));
-    }
-    if let Some(trouble) = daemon.and_then(|daemon| daemon.ledger.as_ref()).or(view.past.trouble.as_ref()) {
-        sentences.push(format!("Nothing is remembered: {trouble}."));
-    }
-    let mood = match (bad, sentences.is_empty()) {
-        (true, _) => Health::Bad,
-        (false, false) => Health::Waiting,
-        (false, true) => Health::Well,
+    let health = match found.as_slice() {
+        [] => Health::Well,
+        some if some.iter().any(|sentence| sentence.needs_attention()) => Health::Bad,
+        _ => Health::Waiting,
     };
+    let mut sentences = Vec::new();
+    for sentence in found {
+        sentences.push(sentence.text("", view.now));
+        if matches!(sentence, Sentence::Away(_)) {
+            let sessions = view.status.map(|status| status.sessions.as_slice()).unwrap_or_default();
+            let put_off = sessions.iter().find(|s| s.state == SessionState::Waiting && s.error.is_some());
+            sentences.extend(put_off.and_then(|session| session.error.clone()));
+        }
+    }
     if sentences.is_empty() {
         let busy = view.status.map_or(0, |status| status.sessions.len());
         sentences.push(match busy {
@@ -172,11 +154,7 @@ fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
             n => format!("All is well: {n} sessions are on their way."),
         });
     }
-    (mood, sentences)
-}
-
-fn needs(count: usize) -> String {
-    if count == 1 { "1 session needs".to_owned() } else { format!("{count} sessions need") }
+    (health, sentences)
 }
 
 fn count(view: &View<'_>, state: SessionState) -> usize {

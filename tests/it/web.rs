@@ -261,7 +261,7 @@ async fn a_session_that_is_under_way_shows_how_far_it_is() {
     gate.reached().await;
     let html = get_until(&page, "", "<progress").await;
     assert!(html.contains("<progress value=\"3\" max=\"3\""), "{html}");
-    assert!(html.contains("1 file read, 3 B; Alyx is being told"), "{html}");
+    assert!(html.contains("1 file read, 3 B; registering on Alyx"), "{html}");
     gate.open();
     get_until(&page, "", "All is well: no session waits").await;
     daemon.stop();

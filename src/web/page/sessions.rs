@@ -3,7 +3,6 @@
 use maud::{Markup, html};
 
 use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
-use crate::humanize::{ago, bytes, count, until};
 use crate::web::page::{View, shown};
 
 /// So many sessions of each kind are shown; the others are counted.
@@ -63,21 +62,12 @@ fn waits_for_alyx(view: &View<'_>, session: &SessionStatus) -> bool {
 }
 
 fn about(view: &View<'_>, session: &SessionStatus) -> String {
-    let now = view.now;
-    let mut told = format!("for {}", ago(session.since, now));
-    if let Some(put) = session.put.filter(|_| session.old) {
-        told += &format!(" · flag put {} ago", ago(put, now));
+    if !waits_for_alyx(view, session) {
+        return session.about(view.now).join(" · ");
     }
-    if session.failures > 0 {
-        told += &format!(" · {}", count(session.failures.into(), "failure"));
-    }
-    if waits_for_alyx(view, session) {
-        told += " · waits for Alyx";
-    } else if let Some(next) = session.next {
-        let word = if session.failures > 0 { "next attempt" } else { "begins" };
-        told += &format!(" · {word} {}", until(next, now));
-    }
-    told
+    let mut about = SessionStatus { next: None, ..session.clone() }.about(view.now);
+    about.push("waits for Alyx".to_owned());
+    about.join(" · ")
 }
 
 fn progress(progress: &ProgressStatus, session: &str) -> Markup {
@@ -86,21 +76,8 @@ fn progress(progress: &ProgressStatus, session: &str) -> Markup {
     } else {
         (progress.files_done.min(progress.files), progress.files)
     };
-    let told = if progress.files == 0 {
-        "looking at it".to_owned()
-    } else if progress.files_done >= progress.files {
-        format!("{} read, {}; Alyx is being told", count(progress.files, "file"), bytes(progress.bytes_done))
-    } else {
-        format!(
-            "{} of {} files read, {} of {}",
-            progress.files_done,
-            progress.files,
-            bytes(progress.bytes_done),
-            bytes(progress.bytes)
-        )
-    };
     html! {
         @if of > 0 { progress value=(done) max=(of) aria-label=(format!("Files of {} read", shown(session))) {} }
-        p.about { (told) }
+        p.about { (progress.text()) }
     }
 }
