@@ -1,4 +1,4 @@
-//! Numbers, sizes and lengths of time in the words that people read. Pure.
+//! Formats numbers, sizes and lengths of time for people. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,7 +22,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// So many of something.
+/// A number of things.
 ///
 /// ```
 /// use alyx_registrar::humanize::count;
@@ -44,12 +44,12 @@ pub fn length(duration: SignedDuration) -> String {
     }
 }
 
-/// How long ago.
+/// The time since a moment.
 pub fn ago(then: Timestamp, now: Timestamp) -> String {
     length(now.duration_since(then))
 }
 
-/// How long until then.
+/// The time until a moment.
 pub fn until(then: Timestamp, now: Timestamp) -> String {
     if then <= now { "now".to_owned() } else { format!("in {}", length(then.duration_since(now))) }
 }

@@ -1,7 +1,7 @@
-//! The decision what is told, and when. Pure.
+//! Decides which alerts to send, and when. Pure.
 //!
-//! A condition is told once for as long as it lasts. What comes while a message may not be sent yet goes into the next
-//! one, unless it is over by then.
+//! A condition is reported once for as long as it lasts. What arises while no message may be sent yet goes into the
+//! next one, unless it is over by then.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use crate::daemon::status::{ObstacleStatus, SessionState, SessionStatus, Status}
 /// For how long the daemon must have been stuck, or silent.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// When something is told.
+/// When an alert is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     /// For how long Alyx must have been away.
     pub(super) away_after: Duration,
-    /// At most one message in this time.
+    /// Least time between two messages.
     pub(super) every: Duration,
-    /// How long others are waited for that may belong into the same message.
+    /// How long to wait for events that belong in the same message.
     pub(super) gather: Duration,
 }
 
-/// Something that is worth a message.
+/// An event that is worth a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     /// The queue makes no progress.
@@ -39,7 +39,7 @@ pub(super) enum Event {
     Away(Timestamp),
     /// It has answered again at the second time.
     Back(Timestamp, Timestamp),
-    /// A session cannot be registered before somebody does something.
+    /// A session needs attention.
     NeedsAttention(SessionStatus),
     /// A flag has waited for too long.
     Old(SessionStatus),
@@ -55,60 +55,60 @@ pub(super) struct Alert {
     pub(super) events: Vec<Event>,
 }
 
-/// A condition of the whole daemon, as it was seen last and as it was told last.
+/// A condition of the whole daemon, as last seen and as last reported.
 #[derive(Debug, Default)]
 struct Condition {
-    /// Since when it is so.
+    /// Since when it lasts.
     since: Option<Timestamp>,
-    /// Since when it was so, as it was told.
-    told: Option<Timestamp>,
-    /// When it was over that had been told.
+    /// Since when it lasted, as reported.
+    reported: Option<Timestamp>,
+    /// When a reported condition ended.
     over: Option<Timestamp>,
 }
 
 impl Condition {
     fn seen(&mut self, since: Option<Timestamp>, now: Timestamp) {
         self.since = since;
-        self.over = match (self.told, since) {
+        self.over = match (self.reported, since) {
             (Some(_), None) => self.over.or(Some(now)),
             _ => None,
         };
     }
 
-    /// It is so, for long enough, and was not told.
+    /// Since when it lasts, if that is long enough and unreported.
     fn news(&self, after: SignedDuration, now: Timestamp) -> Option<Timestamp> {
-        self.since.filter(|since| self.told.is_none() && now.duration_since(*since) >= after)
+        self.since.filter(|since| self.reported.is_none() && now.duration_since(*since) >= after)
     }
 
-    /// It was told and is over: since when it was so, and when it was over.
+    /// If it was reported and is over: when it began and ended.
     fn end(&self) -> Option<(Timestamp, Timestamp)> {
-        Some((self.told?, self.over?))
+        Some((self.reported?, self.over?))
     }
 }
 
-/// What has been told, and what is to be told.
+/// Decides from each status which alert is due, and remembers what was reported.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct AlertDecision {
     rules: Rules,
     stuck: Condition,
     why_stuck: String,
     refused: Condition,
     away: Condition,
-    /// Flags whose sessions need attention, as told.
-    people: BTreeSet<String>,
-    /// Flags that are old, as told.
+    /// Flags whose sessions need attention, as reported.
+    attention: BTreeSet<String>,
+    /// Flags that are old, as reported.
     old: BTreeSet<String>,
-    /// Obstacles by their text, as told.
+    /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
-    /// What is to be told.
+    /// What is to be sent.
     news: Option<Alert>,
-    /// Since when there is something to be told.
+    /// Since when there is something to send.
     news_since: Option<Instant>,
-    /// When a message was tried last.
+    /// When a message was last tried.
     tried: Option<Instant>,
 }
 
-impl Told {
+impl AlertDecision {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             rules,
@@ -116,7 +116,7 @@ impl Told {
             why_stuck: String::new(),
             refused: Condition::default(),
             away: Condition::default(),
-            people: BTreeSet::new(),
+            attention: BTreeSet::new(),
             old: BTreeSet::new(),
             obstacles: BTreeSet::new(),
             news: None,
@@ -125,7 +125,7 @@ impl Told {
         }
     }
 
-    /// Takes note of how it goes. `None`: the service does not answer.
+    /// Takes a new status. `None`: the daemon does not answer.
     pub(super) fn look(&mut self, status: Option<&Status>, now: Timestamp) {
         let daemon = status.and_then(|status| status.daemon.as_ref());
         let stuck = match daemon {
@@ -144,10 +144,10 @@ impl Told {
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
                 sessions.iter().filter(|s| is_it(s)).map(|s| s.flag.as_str()).collect()
             };
-            // Between two attempts it runs; a flag that was touched has no failures and may be told again.
+            // Between two attempts it runs; a flag that was touched has no failures and may be reported again.
             let waits = with(|s| s.state == SessionState::NeedsAttention || s.failures > 0);
             let old = with(|s| s.old);
-            self.people.retain(|flag| waits.contains(flag.as_str()));
+            self.attention.retain(|flag| waits.contains(flag.as_str()));
             self.old.retain(|flag| old.contains(flag.as_str()));
         }
         let events = self.events(status, now);
@@ -166,13 +166,13 @@ impl Told {
         let mut events: Vec<Event> =
             [stuck, unstuck, refused, accepted, away, back].into_iter().flatten().collect();
         let obstacles = status.into_iter().flat_map(|status| &status.obstacles);
-        let untold = obstacles.filter(|obstacle| !self.obstacles.contains(&obstacle.text));
-        events.extend(untold.cloned().map(Event::Obstacle));
-        let people = sessions.iter().filter(|session| {
-            session.state == SessionState::NeedsAttention && !self.people.contains(&session.flag)
+        let unreported = obstacles.filter(|obstacle| !self.obstacles.contains(&obstacle.text));
+        events.extend(unreported.cloned().map(Event::Obstacle));
+        let attention = sessions.iter().filter(|session| {
+            session.state == SessionState::NeedsAttention && !self.attention.contains(&session.flag)
         });
-        events.extend(people.cloned().map(Event::NeedsAttention));
-        // Of a session that needs attention it is known that it waits.
+        events.extend(attention.cloned().map(Event::NeedsAttention));
+        // A session that needs attention is reported as such.
         let old = sessions.iter().filter(|session| {
             session.old && session.state != SessionState::NeedsAttention && !self.old.contains(&session.flag)
         });
@@ -180,7 +180,7 @@ impl Told {
         events
     }
 
-    /// The message that is to be sent now, if one is. Then it counts as tried.
+    /// The message that is due now, if any. It then counts as tried.
     pub(super) fn due(&mut self, now: Instant) -> Option<Alert> {
         if self.news.is_none() {
             self.news_since = None;
@@ -200,13 +200,13 @@ impl Told {
     pub(super) fn sent(&mut self, alert: &Alert) {
         for event in &alert.events {
             match event {
-                Event::Stuck(_) => self.stuck.told = Some(alert.at),
-                Event::Unstuck => (self.stuck.told, self.stuck.over) = (None, None),
-                Event::LoginRefused(since) => self.refused.told = Some(*since),
-                Event::LoginAccepted => (self.refused.told, self.refused.over) = (None, None),
-                Event::Away(since) => self.away.told = Some(*since),
-                Event::Back(..) => (self.away.told, self.away.over) = (None, None),
-                Event::NeedsAttention(session) => _ = self.people.insert(session.flag.clone()),
+                Event::Stuck(_) => self.stuck.reported = Some(alert.at),
+                Event::Unstuck => (self.stuck.reported, self.stuck.over) = (None, None),
+                Event::LoginRefused(since) => self.refused.reported = Some(*since),
+                Event::LoginAccepted => (self.refused.reported, self.refused.over) = (None, None),
+                Event::Away(since) => self.away.reported = Some(*since),
+                Event::Back(..) => (self.away.reported, self.away.over) = (None, None),
+                Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
                 Event::Old(session) => _ = self.old.insert(session.flag.clone()),
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }

@@ -1,4 +1,4 @@
-//! The message: what stands in it, and in which form who reads it wants it. Pure.
+//! The message: its text, and the form that its reader expects. Pure.
 //!
 //! Names of folders and texts of servers may hold anything. No reader gets them as markup.
 
@@ -10,9 +10,9 @@ use crate::daemon::status::{Sentence, SessionStatus, Status, host};
 use crate::humanize::{ago, length};
 use alyx_client::text::printable;
 
-/// So many sessions, and so many obstacles, stand in one message; the others are counted.
+/// Sessions, and obstacles, in one message; the others are counted.
 const MOST: usize = 15;
-/// A text of a server is cut after so many letters.
+/// Letters after which a text of a server is cut.
 const LONGEST_TEXT: usize = 300;
 
 /// Who reads the messages.

@@ -1,8 +1,8 @@
 //! Alerts: a message to a webhook when something is wrong, and when Alyx is back.
 //!
-//! The service is asked how it goes every few seconds, as `status` asks it. What is to be told is worked out from its
-//! answer and from what was told before (`decision`). So nothing is queued: what cannot be sent is told later if it is
-//! still so, and nobody waits for it.
+//! The daemon is asked for its status every few seconds. What to send follows from its answer and from what was reported
+//! before (`decision`). So nothing is queued: what cannot be sent is sent later if it still holds, and nothing waits for
+//! it.
 
 mod decision;
 mod message;
@@ -17,23 +17,23 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::decision::{Rules, Told};
+use crate::alerts::decision::{AlertDecision, Rules};
 use crate::alerts::message::Message;
 pub use crate::alerts::message::Reader;
 use crate::alerts::webhook::Webhook;
 use crate::daemon::StatusClient;
 
-/// How often the service is asked how it goes.
+/// How often the daemon is asked for its status.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long others are waited for that may belong into the same message.
+/// How long to wait for events that belong in the same message.
 const GATHER: Duration = Duration::from_secs(30);
-/// How soon it is told again that nothing can be sent.
+/// Time between warnings that nothing can be sent.
 const WARN_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Reads the address of the webhook, from wherever the configuration says. Blocks. The error is a line for a person
-/// and does not hold the address.
+/// Reads the address of the webhook from where the configuration says. Blocks. The error is one line and does not hold
+/// the address.
 pub type LoadAddress = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
 /// What the alerts need to know.
@@ -41,15 +41,15 @@ pub type LoadAddress = Arc<dyn Fn() -> Result<SecretString, String> + Send + Syn
 pub struct Options {
     /// Where they are sent. It is read for each message, so that it may change.
     pub address: LoadAddress,
-    /// What is wrong with that address from the start. It has been told.
+    /// What is wrong with that address from the start, as reported already.
     pub wrong: Option<String>,
     /// Who reads them.
     pub reader: Reader,
-    /// For how long Alyx must have been away.
+    /// How long Alyx must have been away.
     pub away_after: Duration,
-    /// At most one message in this time.
+    /// Least time between two messages.
     pub every: Duration,
-    /// Certificates that are believed beside those of the system.
+    /// Certificates that are trusted in addition to those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -71,25 +71,25 @@ pub async fn send(options: Options, asker: StatusClient, shutdown: CancellationT
 async fn look_and_send(options: Options, asker: StatusClient) {
     let every = options.every;
     let rules = Rules { away_after: options.away_after, every, gather: GATHER.min(every) };
-    let mut told = Told::new(rules);
+    let mut decision = AlertDecision::new(rules);
     let mut webhook = Webhook::new(options.address, options.ca_file);
     let mut wrong = options.wrong;
     let mut warned: Option<Instant> = wrong.as_ref().map(|_| Instant::now());
     loop {
         tokio::time::sleep(LOOK_EVERY.min(every)).await;
         let status = asker.status(PATIENCE).await;
-        told.look(status.as_ref(), Timestamp::now());
-        let Some(alert) = told.due(Instant::now()) else { continue };
+        decision.look(status.as_ref(), Timestamp::now());
+        let Some(alert) = decision.due(Instant::now()) else { continue };
         let message = Message::of(&alert, status.as_ref());
         match webhook.send(&message.body(options.reader)).await {
             Ok(()) => {
-                told.sent(&alert);
+                decision.sent(&alert);
                 if warned.take().is_some() {
                     tracing::info!("alerts can be sent again");
                 }
             }
             Err(why) => {
-                // It was mended, and something else is wrong now.
+                // That is fixed, and something else is wrong now.
                 if wrong.as_ref().is_some_and(|wrong| *wrong != why) {
                     (wrong, warned) = (None, None);
                 }

@@ -1,4 +1,4 @@
-//! The webhook: sends one message, with some patience. Its address is a secret and stands in no error.
+//! The webhook: sends one message, with some patience. Its address is a secret and is in no error.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Webhook {
     address: LoadAddress,
     ca_file: Option<PathBuf>,
-    /// Made when it is needed first: the file of certificates may be mended meanwhile.
+    /// Made when first needed: the file of certificates may be fixed by then.
     http: Option<reqwest::Client>,
 }
 

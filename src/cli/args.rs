@@ -54,11 +54,11 @@ Exit codes:
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Watch the data roots and register sessions until told to stop
+    /// Watch the data roots and register sessions until stopped
     Run(RunArgs),
     /// Write a configuration, after a few questions
     Init(InitArgs),
-    /// Look whether all is well before anything is registered
+    /// Check the set-up before anything is registered
     Check(CheckArgs),
     /// Register what is flagged now, then end
     Scan(ScanArgs),
@@ -72,7 +72,7 @@ pub enum Command {
     RegisterSession(RegisterSessionArgs),
     /// Register files of sessions that are on Alyx
     RegisterFiles(RegisterFilesArgs),
-    /// List the datasets of a session folder, and why its other files are none
+    /// List the datasets of a session folder, and why other files are left out
     FindFiles(FindFilesArgs),
     /// Ask which files are protected on Alyx
     CheckProtected(CheckProtectedArgs),
@@ -86,18 +86,18 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
-    /// Say what waits, what runs, and what needs attention
+    /// Show what waits, what runs, and what needs attention
     Status(StatusArgs),
     /// List earlier outcomes
     History(HistoryArgs),
-    /// Try sessions at once that wait after a failure
+    /// Retry waiting sessions now
     Retry(RetryArgs),
     /// Forget what is remembered of a session; its flag stays
     Forget(ForgetArgs),
     /// Serve an Alyx for trying things out
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
-    /// See it work on an example, without an Alyx and without your data
+    /// Try it on an example, without an Alyx and without your data
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
 }
@@ -212,11 +212,11 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub date: Option<jiff::civil::Date>,
 
-    /// Attempts that ended so only
+    /// Attempts with this outcome only
     #[arg(long, value_enum, value_name = "OUTCOME")]
     pub outcome: Option<OutcomeWord>,
 
-    /// At most so many, the latest; 0 for all
+    /// At most N outcomes, the latest; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
 
@@ -232,7 +232,7 @@ pub enum OutcomeWord {
     Registered,
     /// It failed and was tried again
     Retry,
-    /// It failed, and a person had to do something
+    /// It failed, and needs attention before it can succeed
     #[value(aliases = ["needs_attention", "needs-person", "needs_person"])]
     NeedsAttention,
 }

@@ -234,7 +234,7 @@ fn silent(check: &'static str, what: &str) -> Row {
     Row::problem(check, Exit::Incomplete, format!("{what} does not answer"), what_to_do)
 }
 
-/// Does on a thread of its own what may hang; `None`: it does, or it failed. It is told to stop a little earlier.
+/// Runs what may hang on a thread of its own; `None`: it hangs, or it failed. Its deadline is a little earlier.
 async fn in_time<T: Send + 'static>(
     time: Duration,
     work: impl FnOnce(&AtomicBool) -> T + Send + 'static,

@@ -89,7 +89,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     let complete = table(&client, &root, &outcomes).await?;
     sandbox.stop().await;
     if !complete {
-        say!("\nThat is not as it should be: please report it with all that stands above.");
+        say!("\nThe demo failed: please report it with everything above.");
         return Ok(Exit::Incomplete);
     }
     say!(
@@ -103,7 +103,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Writes a configuration as a person would, and reads it as the daemon does.
+/// Writes a configuration as an operator would, and reads it as the daemon does.
 fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config> {
     let password = folder.join("password");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
@@ -166,7 +166,7 @@ async fn outcomes(
     Ok(shown)
 }
 
-/// What Alyx holds afterwards, and what still waits. Returns whether all is as it should be.
+/// What Alyx holds afterwards, and what still waits. Returns whether the demo passed.
 async fn table(
     client: &RegistrationClient,
     root: &Path,

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 /// | 0 | [`Exit::Success`] | all went well; for `run`, it was asked to stop | |
 /// | 1 | [`Exit::Incomplete`] | something was not registered, its flag is kept; or the answer is no: a name is not on Alyx (`exists`), a file is protected (`check-protected`) | read the lines above; run again |
 /// | 2 | [`Exit::Usage`] | the command line is not understood | `--help` |
-/// | 69 | [`Exit::Unavailable`] | the server cannot be reached, the address to listen on cannot be had, or (`status`) no daemon runs | network, `alyx.url`, `systemctl start` |
+/// | 69 | [`Exit::Unavailable`] | the server cannot be reached, the address to listen on cannot be used, or (`status`) no daemon runs | network, `alyx.url`, `systemctl start` |
 /// | 74 | [`Exit::Io`] | a folder or file of the program itself cannot be used, such as `state_dir` | disk, rights |
 /// | 77 | [`Exit::Refused`] | the server does not accept the user, password or token, or there is none | credentials |
-/// | 78 | [`Exit::Config`] | the configuration cannot be understood; nothing was started | mend the file |
+/// | 78 | [`Exit::Config`] | the configuration cannot be understood; nothing was started | fix the file |
 /// | 130 | [`Exit::Interrupted`] | stopped by Ctrl-C or SIGTERM before a one-shot command was done | run again |
 ///
 /// ```

@@ -34,7 +34,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
     })
     .await?;
     if rows.is_empty() && !args.json {
-        say!("Nothing is remembered that fits.");
+        say!("No outcome matches.");
     }
     for row in &rows {
         if args.json {

@@ -26,8 +26,8 @@ const OPEN_TO_THE_SERVICE: &str = "/data";
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    /// Somebody has made this file.
-    #[error("{0:?} is there already and stays as it is; --force replaces it")]
+    /// The file exists, and is not the sample of a package.
+    #[error("{0:?} exists already and is left as it is; --force replaces it")]
     Taken(PathBuf),
     /// The system does not allow it.
     #[error("{path:?} cannot be written ({source}); use sudo, or choose another place")]
@@ -47,7 +47,7 @@ enum Refusal {
     /// A configuration is text.
     #[error("{0:?} is not UTF-8 text and cannot stand in the configuration; choose another name")]
     NotText(PathBuf),
-    /// Nobody is there to be asked.
+    /// An answer is missing, and there is no terminal to ask on.
     #[error("there is no default for this: {0}; type it, or run init on a terminal")]
     Missing(String),
     /// `--password-stdin`, and nothing came.
@@ -159,12 +159,12 @@ impl Next<'_> {
         let unit = unit_of(self.target);
         let service = self.service;
         for root in data_roots.iter().filter(|root| !is_dir(Path::new(root))) {
-            lines.push(format!("There is no folder {root} yet; it is waited for."));
+            lines.push(format!("There is no folder {root} yet; the daemon waits for it."));
         }
         let is_roots_own = self.is_root && self.password_is_there && self.password_file.is_some();
         if !self.service_is_there && (unit.is_some() || is_roots_own) {
             lines.push(format!(
-                "There is no user {service} here. Make it, or name another with --service-user:"
+                "There is no user {service} here. Create it, or name another with --service-user:"
             ));
             lines.push(format!("  sudo useradd --system --user-group --no-create-home {service}"));
         }

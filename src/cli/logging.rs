@@ -27,11 +27,11 @@ const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "not
 /// `RUST_LOG`, when set and not empty, replaces the level and all filters.
 ///
 /// # Errors
-/// `RUST_LOG` is not a filter, or logging was started before. One line for a person.
+/// `RUST_LOG` is not a filter, or logging was started before. One line for the operator.
 pub fn init(options: &LogOptions) -> Result<(), String> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let (filter, handle) = reload::Layer::new(filter(options.level, rust_log.as_deref())?);
-    // Whoever wants JSON wants to read it, and under systemd finds it in the journal all the same.
+    // JSON is asked for to be read; under systemd the journal holds it as well.
     let journal = (options.format == LogFormat::Text).then(Journal::behind_standard_error).flatten();
     let subscriber = match journal {
         Some(journal) => Box::new(tracing_subscriber::registry().with(filter).with(journal)),
@@ -92,7 +92,7 @@ where
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(colours)
-        // Told on standard error, where a full disk or a closed pipe would end the program in the middle of its work.
+        // Reported on standard error, where a full disk or a closed pipe would end the program in the middle of its work.
         .log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {

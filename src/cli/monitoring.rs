@@ -20,7 +20,7 @@ use alyx_registration::RegistrationClient;
 /// Who looks on.
 #[derive(Debug)]
 pub(super) struct Monitoring {
-    /// Counted only where somebody can see it.
+    /// Counted only where the page can show it.
     metrics: Option<Arc<Metrics>>,
     tasks: TaskTracker,
 }
@@ -31,12 +31,12 @@ impl Monitoring {
         Self { metrics: config.http.listen.map(|_| Arc::default()), tasks: TaskTracker::new() }
     }
 
-    /// Whoever counts the requests.
+    /// Counts the requests.
     pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
         self.metrics.clone().map(|metrics| -> Arc<dyn Observer> { metrics })
     }
 
-    /// They begin to look. Returns where the daemon is to report, if somebody wants to hear it.
+    /// Starts the page and the alerts. Returns the sinks of the daemon's reports.
     pub(super) fn start(
         &self,
         config: &Config,
@@ -67,7 +67,7 @@ impl Monitoring {
     }
 }
 
-/// What the alerts need, if somebody is to be told. What is wrong with the address is told now, not with the first alert.
+/// The options of the alerts, if any are configured. A wrong address is reported now, not with the first alert.
 fn alerts(config: &Config) -> Option<alerts::Options> {
     let webhook = config.alerts.webhook.clone()?;
     let wrong = match webhook.load() {

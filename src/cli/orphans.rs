@@ -57,7 +57,7 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
         tracing::error!("signals cannot be received: {error}");
         Exit::Io
     })?;
-    wiring::greet(&client).await?;
+    wiring::check_login(&client).await?;
     let Walked { unflagged, missed, .. } = walk(&config, &shutdown).await;
     let mut found = Found { folders: unflagged.len(), missed, ..Found::default() };
     let (subjects, misnamed) = sort(unflagged);

@@ -94,7 +94,7 @@ pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>)
     looking(look, work).await
 }
 
-/// Does work of so many steps, and shows meanwhile how many are done: "asking Alyx: 3 of 10 subjects".
+/// Does work of a known number of steps, and shows how many are done: "asking Alyx: 3 of 10 subjects".
 pub(super) async fn counted<T>(
     doing: &str,
     things: &str,

@@ -16,7 +16,7 @@ use crate::daemon::tree::lock::RootLock;
 use crate::daemon::{Change, Command};
 use alyx_registration::RegistrationClient;
 
-/// How long the files of the configuration may take before it is told.
+/// How long reading the configuration may take before a warning.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the daemon goes by now.
@@ -31,8 +31,8 @@ pub(super) struct InUse {
     pub(super) earlier_locks: Vec<Weak<Vec<RootLock>>>,
 }
 
-/// Makes commands of what is asked, as long as somebody takes them.
-pub(super) async fn give_orders(
+/// Turns signals into commands for the daemon, until it has gone.
+pub(super) async fn send_commands(
     mut in_use: InUse,
     mut asked: mpsc::UnboundedReceiver<Asked>,
     commands: mpsc::UnboundedSender<Command>,
@@ -62,7 +62,7 @@ pub(super) async fn give_orders(
                     for reason in reasons {
                         tracing::error!("{reason}");
                     }
-                    tracing::error!("the new configuration is not taken over; the one before stays in use");
+                    tracing::error!("the new configuration is not used; the previous one stays in use");
                     Command::Refused
                 }
             });
@@ -90,7 +90,7 @@ async fn read_again(
     });
     let patience = tokio::time::sleep(PATIENCE);
     tokio::pin!(patience);
-    let (mut once_more, mut told) = (false, false);
+    let (mut once_more, mut warned) = (false, false);
     loop {
         tokio::select! {
             read = &mut reading => return (read, once_more),
@@ -98,8 +98,8 @@ async fn read_again(
                 Asked::Rescan => rescan(commands),
                 Asked::Reload => once_more = true,
             },
-            () = &mut patience, if !told => {
-                told = true;
+            () = &mut patience, if !warned => {
+                warned = true;
                 tracing::warn!(
                     "the configuration cannot be read yet: its file, or that of the password, does not answer; is it on a \
                      network drive whose server is away? The one before stays in use until it does"
@@ -135,7 +135,7 @@ impl InUse {
                 }
                 loaded.credentials
             }
-            // The same file as before: it is looked at anyway as soon as Alyx refuses the login.
+            // The same file as before: the daemon reads it again anyway once Alyx refuses the login.
             Err(error) if config.alyx.credentials == self.config.alyx.credentials => {
                 tracing::warn!("{error}. The one in use stays in use");
                 in_use.clone()
@@ -180,7 +180,9 @@ impl InUse {
     /// Keeps what only a start can change, and says so. Fails where the new configuration cannot be used with it.
     fn keep_what_cannot_change(&self, config: &mut Config) -> Result<(), String> {
         let later = |key| {
-            tracing::warn!("{key} is another one now: that counts from the next start (systemctl restart)");
+            tracing::warn!(
+                "{key} has changed: the new value takes effect at the next start (systemctl restart)"
+            );
         };
         if config.state_dir != self.config.state_dir {
             later("state_dir");

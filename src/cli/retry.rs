@@ -1,4 +1,4 @@
-//! `retry` and `forget`: what a person changes in the memory of the daemon, running or not. Flags are never touched.
+//! `retry` and `forget`: changes what the daemon remembers, running or not. Flags are never touched.
 
 use jiff::Timestamp;
 

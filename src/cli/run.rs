@@ -9,7 +9,7 @@ use crate::cli::args::RunArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitoring::Monitoring;
 use crate::cli::output::complain;
-use crate::cli::reload::{InUse, give_orders};
+use crate::cli::reload::{InUse, send_commands};
 use crate::cli::wiring;
 use crate::cli::wiring::Origin;
 use crate::config::Config;
@@ -23,26 +23,26 @@ use crate::daemon::{DaemonIo, Questions};
 use crate::ledger::Ledger;
 use alyx_client::Credentials;
 
-/// Watches until it is told to stop.
+/// Watches until a signal stops it.
 pub(super) async fn run(args: &RunArgs) -> Exit {
     // Before anything else: a stop in the first moments is a stop like any other.
-    let heard = match Heard::listen() {
-        Ok(heard) => heard,
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
         Err(exit) => return exit,
     };
-    match run_with(args, heard).await {
+    match run_with(args, signals).await {
         Ok(()) => Exit::Success,
         Err(exit) => exit,
     }
 }
 
 /// What the daemon hears from signals.
-pub(super) struct Heard {
+pub(super) struct Signals {
     shutdown: CancellationToken,
     asked: mpsc::UnboundedReceiver<Asked>,
 }
 
-impl Heard {
+impl Signals {
     pub(super) fn listen() -> Result<Self, Exit> {
         let shutdown = CancellationToken::new();
         let (asked_in, asked) = mpsc::unbounded_channel();
@@ -56,11 +56,11 @@ impl Heard {
     }
 }
 
-async fn run_with(args: &RunArgs, heard: Heard) -> Result<(), Exit> {
+async fn run_with(args: &RunArgs, signals: Signals) -> Result<(), Exit> {
     let (config, origin) = wiring::configuration_and_origin(&args.config)?;
     let source = wiring::credential_source(&config);
     let credentials = wiring::credentials_or_none_yet(&config, &source)?;
-    watch(config, credentials, Some((origin, source)), heard).await
+    watch(config, credentials, Some((origin, source)), signals).await
 }
 
 /// The daemon with this configuration, until a signal. `again`: from where configuration and secret can be read again.
@@ -68,7 +68,7 @@ pub(super) async fn watch(
     config: Config,
     credentials: Credentials,
     again: Option<(Origin, CredentialSource)>,
-    heard: Heard,
+    signals: Signals,
 ) -> Result<(), Exit> {
     let monitoring = Monitoring::new(&config);
     let client = wiring::observed_client(&config, credentials, monitoring.observer())?;
@@ -92,7 +92,7 @@ pub(super) async fn watch(
     // Without it `status` and `retry` work from the ledger alone.
     let control = Control::bind(&config.state_dir)
         .inspect_err(|error| match ledger.trouble() {
-            // One folder, one cause: that is told already, with what to do.
+            // One folder, one cause: it is reported already, with the fix.
             Some(_) => tracing::debug!("no socket in {} either ({error})", config.state_dir.display()),
             None => tracing::warn!(
                 "status and retry cannot reach this daemon: no socket in {} ({error}); give the folder to the \
@@ -101,16 +101,16 @@ pub(super) async fn watch(
             ),
         })
         .ok();
-    let Heard { shutdown, asked } = heard;
-    let (orders_in, commands) = mpsc::unbounded_channel();
+    let Signals { shutdown, asked } = signals;
+    let (commands_in, commands) = mpsc::unbounded_channel();
     let questions = Questions::default();
     let reports = monitoring.start(&config, &client, questions.client(), shutdown.clone());
     let in_use = InUse { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
-    let giving = tokio::spawn(give_orders(in_use, asked, orders_in));
-    let doors = DaemonIo { reports, commands, control, questions, systemd: Systemd::find() };
-    daemon::run(client, options, doors, shutdown).await;
+    let sending = tokio::spawn(send_commands(in_use, asked, commands_in));
+    let io = DaemonIo { reports, commands, control, questions, systemd: Systemd::find() };
+    daemon::run(client, options, io, shutdown).await;
     monitoring.gone().await;
-    giving.abort();
+    sending.abort();
     tracing::info!("stopped");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `sandbox`: the embedded Alyx alone, or beside the daemon (`run --sandbox`).
+//! `sandbox`: the embedded Alyx alone, or together with the daemon (`run --sandbox`).
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
 use crate::cli::output::{complain, complain_of, say};
-use crate::cli::run::{self, Heard};
+use crate::cli::run::{self, Signals};
 use crate::cli::wiring;
 use crate::config::{Config, Environment, SandboxSetup};
 use crate::daemon::outside::signals;
@@ -20,10 +20,10 @@ use alyx_sandbox::{Database, Sandbox, SandboxOptions, Seed};
 
 /// The user of the shipped seed.
 pub(super) const USER: &str = "test_user";
-/// His password. No secret: the sandbox guards nothing.
+/// The password of that user. Not a secret: the sandbox guards nothing.
 pub(super) const PASSWORD: &str = "TapetesBloc18";
 
-/// Serves until it is told to stop.
+/// Serves until a signal stops it.
 pub(super) async fn sandbox(args: &SandboxArgs) -> Exit {
     match serve(args).await {
         Ok(()) => Exit::Success,
@@ -82,20 +82,20 @@ fn seed(path: &Path) -> Result<Seed, Exit> {
 
 /// The daemon on the user's own folders, with the embedded Alyx in place of a real one.
 ///
-/// Labs and subjects come to be when they are first asked for: nobody has entered the user's animals beforehand.
+/// Labs and subjects are created when they are first asked for, because the user's animals are not in its seed.
 pub(super) async fn run(args: &ConfigArgs) -> Exit {
     // Before anything else: a stop in the first moments is a stop like any other.
-    let heard = match Heard::listen() {
-        Ok(heard) => heard,
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
         Err(exit) => return exit,
     };
-    match beside(args, heard).await {
+    match run_with(args, signals).await {
         Ok(()) => Exit::Success,
         Err(exit) => exit,
     }
 }
 
-async fn beside(args: &ConfigArgs, heard: Heard) -> Result<(), Exit> {
+async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
     let scratch = tempfile::tempdir().map_err(|error| {
         complain(format_args!("no temporary folder can be made: {error}"));
         Exit::Io
@@ -123,7 +123,7 @@ async fn beside(args: &ConfigArgs, heard: Heard) -> Result<(), Exit> {
         "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
         sandbox.url()
     );
-    let watched = run::watch(config, credentials, None, heard).await;
+    let watched = run::watch(config, credentials, None, signals).await;
     sandbox.stop().await;
     watched
 }

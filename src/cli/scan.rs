@@ -25,7 +25,7 @@ use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{ChecksumCache, Error, LeftOutSummary, RegistrationClient};
 
-/// How often a session whose files are still changing is looked at again before it is left for another time.
+/// Attempts at a session whose files are still changing.
 const LOOKS: u32 = 5;
 
 /// How long a creation that has been sent may take when the scan is stopped.
@@ -67,7 +67,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         true => wiring::client_that_only_looks(&config, credentials)?,
         false => wiring::client(&config, credentials)?,
     };
-    // Looking needs no lock: a dry run may go on beside the daemon.
+    // A dry run needs no lock: it may run next to the daemon.
     let _locks = if args.dry_run { Vec::new() } else { wiring::lock(&config)? };
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| {
@@ -75,7 +75,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         Exit::Io
     })?;
 
-    wiring::greet(&client).await?;
+    wiring::check_login(&client).await?;
     let Walked { mut flags, missed, .. } = walk(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
@@ -92,7 +92,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             let path = flag.path.clone();
             let line = one(client, options, flag, dry).await;
             if let (Some(ledger), Some(row)) = (ledger.cloned(), line.to_row(&path)) {
-                // What it cannot remember it has told.
+                // The ledger reports what it cannot write.
                 let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
             }
             line
@@ -111,7 +111,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {
-            // Cut off, a creation would be carried out when nobody looks any more.
+            // A creation that is cut off would still be carried out, unseen.
             let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
             return Ok(Exit::Interrupted);
         }

@@ -17,7 +17,7 @@ pub(super) struct Walked {
     pub(super) flags: Vec<FlagFile>,
     /// The session folders without a flag.
     pub(super) unflagged: Vec<PathBuf>,
-    /// How many roots, folders and flags could not be used as they should. Each is told.
+    /// Roots, folders and flags that could not be used. Each is reported.
     pub(super) missed: usize,
 }
 
@@ -39,8 +39,8 @@ pub(super) async fn walk(config: &Config, shutdown: &CancellationToken) -> Walke
     walked
 }
 
-/// Looks for the flags below one root, also for those in a wrong place. `None`: the root is not there as it should
-/// be, which is told.
+/// Looks for the flags below one root, also for those in a wrong place. `None`: the root cannot be used,
+/// which is reported.
 async fn walk_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };

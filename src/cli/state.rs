@@ -36,7 +36,7 @@ impl State {
     }
 }
 
-/// Runs what blocks; a fault in it is an error for a person.
+/// Runs blocking work, and prints the error that it returns.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, Exit> {

@@ -26,7 +26,7 @@ use crate::humanize::ago;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_registration::flag::FlagFile;
 
-/// So many sessions of each kind are shown; `--json` shows all.
+/// Sessions of each kind that are shown; `--json` shows all.
 const MOST_SHOWN: usize = 20;
 
 /// Shows what is going on.

@@ -99,7 +99,7 @@ pub(super) fn client(config: &Config, credentials: Credentials) -> Result<Regist
     observed_client(config, credentials, None)
 }
 
-/// As [`client`]; somebody hears of every request.
+/// As [`client`], with an observer of every request.
 pub(super) fn observed_client(
     config: &Config,
     credentials: Credentials,
@@ -128,8 +128,8 @@ fn client_that_keeps(
     })
 }
 
-/// Asks Alyx for next to nothing. Done before the first flag: whoever tries a new configuration has none yet.
-pub(super) async fn greet(client: &RegistrationClient) -> Result<(), Exit> {
+/// Checks that Alyx answers and accepts the login. Done first, because a new configuration may have no flags yet.
+pub(super) async fn check_login(client: &RegistrationClient) -> Result<(), Exit> {
     client.alyx().ping().await.map_err(|error| {
         tracing::error!("{error}");
         match error.next_step() {
@@ -140,7 +140,7 @@ pub(super) async fn greet(client: &RegistrationClient) -> Result<(), Exit> {
     })
 }
 
-/// The registration client of a configuration. Nothing is sent, and nothing is told.
+/// The registration client of a configuration. Nothing is sent or logged.
 pub(super) fn registration_client(
     config: &Config,
     credentials: Credentials,
@@ -264,9 +264,9 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
     }
 }
 
-/// Stands for everything in the configuration that decides whether a session can be registered.
+/// A digest of everything in the configuration that decides whether a session can be registered.
 fn fingerprint(config: &Config) -> String {
-    let told = format!(
+    let text = format!(
         "{} {:?} {:?} {:?} {:?} {}",
         config.alyx.url,
         config.alyx.username,
@@ -275,7 +275,7 @@ fn fingerprint(config: &Config) -> String {
         config.timezone,
         env!("CARGO_PKG_VERSION")
     );
-    Md5::digest(told.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads the password or token for the daemon, which waits for a file that is missing or cannot be used. For what only

@@ -61,7 +61,7 @@ impl SecretKind {
     }
 }
 
-/// The secret, and what the operator should mend about the way in which it is kept.
+/// The secret, and warnings about how it is kept.
 #[derive(Clone, Debug)]
 pub struct LoadedCredentials {
     /// The secret.
@@ -111,7 +111,7 @@ impl CredentialSource {
         let from_file = |path: &Path, kind: &str, warnings: &mut Vec<String>| {
             let private = private.as_deref().is_some_and(|folder| path.starts_with(folder));
             let secret = read_secret(path, kind, &format!("alyx.{kind}_file"), private, warnings)?;
-            // Nobody sees it, and the server says no more than that the login is wrong.
+            // It is invisible, and the server reports only a wrong login.
             if secret.expose_secret().trim() != secret.expose_secret() {
                 let place = format!("the {kind} file {}", path.display());
                 warnings.push(format!(
@@ -167,12 +167,12 @@ impl CredentialSource {
 /// The name is not repeated: it may be the secret itself.
 pub(super) fn not_loaded(key: &str) -> CredentialsError {
     refuse(format_args!(
-        "{key} is not the whole path of a file, so it names a credential of systemd (LoadCredential= in the \
+        "{key} is not the absolute path of a file, so it names a credential of systemd (LoadCredential= in the \
          unit), and systemd has loaded none of that name for this program"
     ))
 }
 
-/// Reads a secret. `private`: the file is in systemd's credentials folder, which nobody else can enter.
+/// Reads a secret. `private`: the file is in systemd's credentials folder, which no other user can enter.
 pub(super) fn read_secret(
     path: &Path,
     kind: &str,

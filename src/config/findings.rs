@@ -37,7 +37,7 @@ impl Findings {
 
     /// A key that has no default is not there. Silent when something was already said about it.
     pub(super) fn missing(&mut self, path: KeyPath, why: &str) {
-        if !self.in_file.iter().any(|(told, _)| path.0.starts_with(&told.0)) {
+        if !self.in_file.iter().any(|(refused, _)| path.0.starts_with(&refused.0)) {
             self.refuse(path, why);
         }
     }

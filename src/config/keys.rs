@@ -106,7 +106,7 @@ impl Keys {
     }
 }
 
-/// What to do about a key that nobody knows.
+/// What to do about an unknown key.
 fn unknown_key(name: &str, section: &KeyPath, siblings: &[(&'static str, Keys)], all: &[String]) -> String {
     let simple = |s: &str| s.to_lowercase().replace(['-', ' '], "_");
     let name = simple(name);

@@ -364,7 +364,7 @@ pub(super) fn syntax_error(text: &str, failure: &serde_yaml::Error) -> (Option<u
     };
     let mut why = failure.to_string();
     if let Some(at) = failure.location() {
-        // The line stands in front of the message.
+        // The line precedes the message.
         why = why.replacen(&format!(" at line {} column {}", at.line(), at.column()), "", 1);
     }
     (line, format!("this is not valid YAML: {why}; {hint}"))

@@ -6,8 +6,8 @@
 //! 2. [`Config`]: what is meant. Plain Rust values, all checked, all defaults filled in. No IO happened yet.
 //! 3. [`Credentials`](alyx_client::Credentials): the password or token, read from its file or variable when it is needed.
 //!
-//! Every refusal is a [`ConfigError`] that names the file, the line and the key. One reading tells all of
-//! them at once.
+//! Every refusal is a [`ConfigError`] that names the file, the line and the key. One reading reports all of
+//! them.
 //!
 //! # Who wins
 //!
@@ -59,7 +59,7 @@ pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 use alyx_registration::flagged::OnRefused;
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 
-/// Where the configuration is when nobody says otherwise.
+/// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
 
 /// The whole configuration, checked and with all defaults filled in.
@@ -96,7 +96,7 @@ pub struct Config {
     pub log: LogConfig,
     /// The status page.
     pub http: HttpConfig,
-    /// Who is told when something is wrong.
+    /// Alerts about problems.
     pub alerts: AlertsConfig,
     /// What is allowed but unwise, one line each, for the log at start.
     pub warnings: Vec<String>,
@@ -134,7 +134,7 @@ pub struct AlyxConfig {
     pub username: Option<String>,
     /// Where the secret comes from. The secret itself is read by [`CredentialSource::load`].
     pub credentials: CredentialSource,
-    /// Certificates of authorities that are believed beside those of the system, as PEM. Default none.
+    /// Certificates of authorities that are trusted in addition to those of the system, as PEM. Default none.
     pub ca_file: Option<PathBuf>,
     /// Longest time to reach the server. Default 5 s.
     pub connect_timeout: Duration,
@@ -164,7 +164,7 @@ pub struct DatasetsConfig {
     /// Files that are left out: patterns matched on the path relative to the session. Default empty.
     pub exclude: Vec<glob::Pattern>,
     /// What to do with a changed file whose dataset is protected. Default [`ProtectedPolicy::Refuse`]: a daemon
-    /// does not move people's files unless it is told to.
+    /// moves no files unless it is configured to.
     pub protected: ProtectedPolicy,
     /// What becomes of the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
     pub on_refused: OnRefused,
@@ -181,7 +181,7 @@ pub struct WatchConfig {
     pub poll_interval: Duration,
     /// A flag must be this old before its session is taken up. Default 2 s, may be 0.
     pub settle: Duration,
-    /// A flag that is older is told once a day. Default 1 d; `None` (0 in the YAML): never.
+    /// A flag that is older is reported once a day. Default 1 d; `None` (0 in the YAML): never.
     pub warn_after: Option<Duration>,
 }
 
@@ -194,7 +194,7 @@ pub struct RetryConfig {
     pub factor: f64,
     /// Longest pause. Default 1 h, at least `initial`.
     pub max: Duration,
-    /// Pause after a failure that only a person can mend. Default 1 h.
+    /// Pause after a failure that needs attention. Default 1 h.
     pub permanent: Duration,
 }
 
@@ -214,14 +214,14 @@ pub struct HttpConfig {
     pub listen: Option<SocketAddr>,
 }
 
-/// Who is told when something is wrong.
+/// Alerts about problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertsConfig {
     /// Where the address comes from to which alerts are sent. Default `None`: none are sent.
     pub webhook: Option<WebhookSource>,
     /// Who reads them. Default [`WebhookKind::Slack`].
     pub kind: WebhookKind,
-    /// For how long Alyx must have been away before that is told. Default 30 min.
+    /// How long Alyx must have been away before an alert. Default 30 min.
     pub away_after: Duration,
     /// At most one message in this time. Default 10 min.
     pub every: Duration,
@@ -410,7 +410,7 @@ impl Config {
 }
 
 impl SandboxSetup {
-    /// The configuration file that stands for this set-up. A path that is not UTF-8 becomes an odd one.
+    /// The configuration file of this set-up. Paths must be UTF-8; others are changed.
     pub fn to_yaml(&self) -> String {
         // A JSON text in quotes is a YAML text too, whatever characters it has.
         let quoted = |text: &str| serde_json::Value::from(text).to_string();

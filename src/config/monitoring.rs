@@ -10,7 +10,7 @@ impl Findings {
         let listen = self.take(&KeyPath::of("http.listen"), from.listen);
         if let Some(address) = listen.filter(|address| !address.ip().is_loopback()) {
             self.warnings.push(format!(
-                "http.listen is {address}: whoever reaches this computer can read the names of sessions, folders and \
+                "http.listen is {address}: everyone who reaches this computer can read the names of sessions, folders and \
                  files; listen on 127.0.0.1, behind a web server that asks for a password"
             ));
         }
@@ -19,7 +19,7 @@ impl Findings {
 
     pub(super) fn alerts(&mut self, from: AlertsDocument, environment: &Environment) -> AlertsConfig {
         let (file, variable) = (KeyPath::of("alerts.webhook_file"), KeyPath::of("alerts.webhook_env"));
-        // What stands behind these keys is never shown: it may be the secret itself.
+        // The values of these keys are never shown: they may be the secret itself.
         let file_typed = from.webhook_file.0.unwrap_or_else(|_| {
             self.refuse(file.clone(), "this must be the path of a file");
             None
@@ -39,7 +39,7 @@ impl Findings {
                 Some(WebhookSource::Env(typed.0))
             }
             (Some(_), Some(_)) => {
-                self.refuse(variable, "alerts.webhook_file is there already; keep one of the two");
+                self.refuse(variable, "alerts.webhook_file is set as well; keep one of the two");
                 None
             }
         };

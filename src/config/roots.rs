@@ -1,4 +1,4 @@
-//! The data roots: whole paths, none of them twice, none inside another.
+//! The data roots: absolute paths, none of them twice, none inside another.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -85,7 +85,7 @@ fn collision<'a>(root: &Path, mut others: impl Iterator<Item = &'a Path>) -> Opt
     let shown = |path: &Path| quoted(&path.to_string_lossy());
     others.find_map(|other| {
         if root == other {
-            Some(format!("{} is there twice", shown(root)))
+            Some(format!("{} occurs twice", shown(root)))
         } else if root.starts_with(other) {
             Some(format!(
                 "{} is inside the data root {}; its sessions would be registered twice; keep the outer one",
@@ -108,14 +108,14 @@ fn collision<'a>(root: &Path, mut others: impl Iterator<Item = &'a Path>) -> Opt
 pub(super) fn whole_path(typed: &Path) -> Result<PathBuf, String> {
     let shown = quoted(&typed.to_string_lossy());
     if typed.starts_with("~") {
-        return Err(format!("{shown}: ~ is not known here; write the whole path, beginning with a slash"));
+        return Err(format!("{shown}: ~ is not expanded here; write the absolute path"));
     }
     let variable = |part: &str| part.starts_with("${") || (part.starts_with('$') && part.len() > 1);
     if typed.components().any(|part| part.as_os_str().to_str().is_some_and(variable)) {
-        return Err(format!("{shown}: variables are not filled in here; write the whole path"));
+        return Err(format!("{shown}: variables are not expanded here; write the absolute path"));
     }
     if !typed.is_absolute() {
-        return Err(format!("{shown} is not a whole path; it must begin with a slash"));
+        return Err(format!("{shown} is not an absolute path; it must begin with a slash"));
     }
     if typed.components().any(|part| part == Component::ParentDir) {
         return Err(format!("{shown} has .. in it; write the path without"));

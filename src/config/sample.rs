@@ -101,13 +101,13 @@ impl Answers {
         lines.splice(list + 1..list + 1, others);
     }
 
-    /// What is wrong with these answers: all that a reader of the file would be told.
+    /// Checks these answers as a reading of the file would.
     pub fn check(&self) -> Result<Config, ConfigErrors> {
         Config::parse(&self.to_yaml(), Path::new("answers"))
     }
 }
 
-/// Where a key stands. The sample is indented by two blanks a level.
+/// The line of a key. The sample is indented by two blanks a level.
 fn find(lines: &[String], key: &str) -> Option<usize> {
     let (mut from, mut indent) = (0, String::new());
     for part in key.split('.') {

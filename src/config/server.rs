@@ -66,7 +66,7 @@ impl Findings {
         })
     }
 
-    /// The one source of the secret. What stands behind these keys is never shown: it may be the secret itself.
+    /// The one source of the secret. The values of these keys are never shown: they may be the secret itself.
     fn credentials(
         &mut self,
         sources: [(&'static str, Given<Text>); 5],
@@ -92,13 +92,13 @@ impl Findings {
                 }
             };
             if let Some((first, _)) = &chosen {
-                self.refuse(path, format!("alyx.{first} is there already; keep one of the two"));
+                self.refuse(path, format!("alyx.{first} is set as well; keep one of the two"));
                 continue;
             }
             let source = if key == "one_settings" {
                 let folder = PathBuf::from(&text);
                 if !folder.is_absolute() || folder.components().any(|part| part == Component::ParentDir) {
-                    self.refuse(path, "this must be the whole path of a folder, such as /home/rig/.one");
+                    self.refuse(path, "this must be the absolute path of a folder, such as /home/rig/.one");
                 }
                 CredentialSource::OneSettings { folder, url: url.map(Url::to_string).unwrap_or_default() }
             } else if key.ends_with("_env") {
@@ -139,7 +139,7 @@ impl Findings {
         if !is_name && (!typed.is_absolute() || typed.components().any(|part| part == Component::ParentDir)) {
             self.refuse(
                 key,
-                "this must be the whole path of a file, beginning with a slash \
+                "this must be the absolute path of a file, beginning with a slash \
                  (or a name of systemd's LoadCredential=); not the secret",
             );
         }
@@ -169,7 +169,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
     let mut url = match Url::parse(text.trim()) {
         Ok(url) => url,
         Err(_) if !text.contains("://") => {
-            return Err(format!("this is not a whole address: the https:// is missing; {example}"));
+            return Err(format!("this is not a full address: the https:// is missing; {example}"));
         }
         Err(err) => return Err(format!("this is not an address ({err}); {example}")),
     };
@@ -177,8 +177,9 @@ fn parse_url(text: &str) -> Result<Url, String> {
         return Err(format!("an address of Alyx begins with https:// or http://; {example}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("no user or password may stand in the address; use alyx.username and alyx.password_file"
-            .to_owned());
+        return Err(
+            "no user or password may be in the address; use alyx.username and alyx.password_file".to_owned()
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("leave out everything from the ? or # on; {example}"));

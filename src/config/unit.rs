@@ -8,7 +8,7 @@ use crate::config::DEFAULT_PATH;
 /// The state folder where nothing says another. Those of `alyx-registrar@.service` are inside it.
 pub(super) const USUAL_STATE_DIR: &str = "/var/lib/alyx-registrar";
 
-/// The shipped unit that runs the configuration at a whole path; `None`: there is none.
+/// The shipped unit that runs the configuration at an absolute path; `None`: there is none.
 ///
 /// ```
 /// use alyx_registrar::config::unit_of;
@@ -24,7 +24,7 @@ pub fn unit_of(config: &Path) -> Option<String> {
     instance(config).map(|name| format!("alyx-registrar@{name}"))
 }
 
-/// The state folder of the unit that runs the configuration at a whole path, when it is not the usual one. `status`
+/// The state folder of the unit that runs the configuration at an absolute path, when it is not the usual one. `status`
 /// is typed outside the unit, and has to find the daemon of that very configuration.
 pub(super) fn state_dir_of(config: &Path) -> Option<PathBuf> {
     instance(config).map(|name| Path::new(USUAL_STATE_DIR).join(name))

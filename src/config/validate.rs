@@ -19,7 +19,7 @@ use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
-/// So many brackets may be open at the same time.
+/// Brackets that may be open at the same time.
 const MOST_BRACKETS: usize = 2000;
 
 pub(super) fn config(
@@ -45,7 +45,7 @@ pub(super) fn config(
     // The parser takes a byte order mark for a document of its own.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((path, line)) = locate::duplicate_key(text) {
-        let message = "this key is there twice in its section; keep one of them".to_owned();
+        let message = "this key occurs twice in its section; keep one of them".to_owned();
         return Err(whole(line, path.to_string(), message));
     }
     let mut value = locate::value_of(text).map_err(|failure| {
@@ -75,8 +75,8 @@ pub(super) fn config(
     }
 }
 
-/// The line on which more brackets are open than any configuration has. The parser's time grows with their square. Those
-/// in texts and comments count as well, which does no harm to so many.
+/// The line on which more brackets are open than any configuration has. The parser's time grows with their square. Brackets
+/// in texts and comments count as well; the limit is high enough for them.
 fn endless_brackets(text: &str) -> Option<usize> {
     let mut open = 0usize;
     let at = text.bytes().position(|byte| {
@@ -164,7 +164,7 @@ impl Findings {
             } else if flag.contains(['*', '?', '[']) {
                 format!("{shown} is a pattern; write whole file names, one for each kind of flag")
             } else if flags.iter().take(i).any(|earlier| earlier == flag) {
-                format!("{shown} is there twice")
+                format!("{shown} occurs twice")
             } else {
                 continue;
             };

@@ -52,7 +52,7 @@ impl FromYaml for Text {
             Value::String(s) => Ok(Text(s.clone())),
             // The quotes are not shown around the value: 1.10 was read as 1.1.
             Value::Number(_) | Value::Bool(_) => {
-                Err(format!("{} is no text as it stands; put it in quotes", shown(value)))
+                Err(format!("{} is not text; put it in quotes", shown(value)))
             }
             other => Err(format!("{} is not a text", shown(other))),
         }

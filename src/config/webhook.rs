@@ -1,4 +1,4 @@
-//! A webhook: the address to which alerts are sent. Whoever knows it can write there, so it is kept like a password.
+//! A webhook: the address to which alerts are sent. Everyone who knows it can write there, so it is kept like a password.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub enum WebhookSource {
     NotLoaded,
 }
 
-/// The address, and what the operator should mend about it.
+/// The address, and warnings about how it is kept.
 #[derive(Clone, Debug)]
 pub struct LoadedWebhook {
     /// `http` or `https`.

@@ -1,7 +1,7 @@
 //! The ledger: an SQLite file in the state folder that remembers attempts, outcomes and checksums.
 //!
 //! It saves time and answers questions; nothing depends on it. Deleted, corrupt, on a full disk, not writable, or
-//! written by a newer version: that is told once, with what to do, and the work goes on without it.
+//! written by a newer version: that is reported once, with the fix, and the work goes on without it.
 
 mod memory;
 mod rows;
@@ -27,7 +27,7 @@ pub const FILE_NAME: &str = "ledger.sqlite";
 const BUSY: Duration = Duration::from_secs(2);
 /// How soon a ledger that could not be used is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// How soon the same trouble is told again.
+/// Time between reports of the same problem.
 const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// How often old rows are pruned.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -46,18 +46,18 @@ struct State {
     open: Option<Open>,
     /// When opening failed, and how.
     failed: Option<(Instant, Trouble)>,
-    told: HashMap<&'static str, Instant>,
+    reported: HashMap<&'static str, Instant>,
     pruned: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Open {
     connection: Connection,
-    /// Device and number of the file that is open: a deleted file goes on existing for whoever holds it.
+    /// Device and number of the file that is open: a deleted file goes on existing for those who have it open.
     identity: (u64, u64),
 }
 
-/// How an existing ledger is looked at from outside the daemon.
+/// How a process other than the daemon opens an existing ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Nothing is changed.
@@ -67,12 +67,12 @@ pub enum Access {
 }
 
 impl State {
-    /// Whether something of this kind was not told within the last hour. Then it counts as told.
+    /// Whether a problem of this kind was not reported within the last hour. It then counts as reported.
     fn is_news(&mut self, kind: &'static str) -> bool {
         let now = Instant::now();
-        let is_news = self.told.get(kind).is_none_or(|last| now.duration_since(*last) >= TELL_AGAIN);
+        let is_news = self.reported.get(kind).is_none_or(|last| now.duration_since(*last) >= TELL_AGAIN);
         if is_news {
-            self.told.insert(kind, now);
+            self.reported.insert(kind, now);
         }
         is_news
     }
@@ -82,7 +82,7 @@ impl Ledger {
     /// The ledger of a state folder; folder and file are made where they are missing.
     pub fn open(folder: &Path) -> Self {
         let ledger = Self { path: folder.join(FILE_NAME), state: Mutex::default() };
-        // Trouble is told at the start, not at the first session.
+        // A problem is reported at the start, not at the first session.
         ledger.with(|_| Ok(()));
         ledger
     }

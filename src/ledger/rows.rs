@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
 
-/// Checksums that nobody used for so long are forgotten.
+/// How long an unused checksum is kept.
 const KEEP_CHECKSUMS: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 /// Outcomes older than this are forgotten.
 const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
@@ -42,7 +42,7 @@ pub struct FileKey {
 pub struct WaitingRow {
     /// The flag.
     pub flag: PathBuf,
-    /// Its state, in the words of whoever writes the row. A flag in another state was touched and starts anew.
+    /// Its state, as text that the writer chooses. A flag in another state was touched and starts afresh.
     pub stamp: String,
     /// `subject/date/number`, or the folder.
     pub session: String,
@@ -52,7 +52,7 @@ pub struct WaitingRow {
     pub failures: u32,
     /// When it is tried next.
     pub next: Timestamp,
-    /// Whether a person has to do something first.
+    /// Whether it needs attention.
     pub needs_attention: bool,
     /// Why it failed.
     pub error: String,
@@ -130,7 +130,7 @@ pub struct HistoryFilter {
     pub outcome: Option<String>,
     /// Of this session only, `subject/date/number`.
     pub session: Option<String>,
-    /// At most so many, the latest. 0: all.
+    /// At most N, the latest. 0: all.
     pub limit: usize,
 }
 

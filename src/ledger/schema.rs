@@ -97,8 +97,8 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> 
     };
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let first = work(Connection::open_with_flags(path, flags));
-    // Somebody who may read the file but not write in its folder cannot make the shared index that a reader needs.
-    // Nobody writes while there is no log, so the file can be read as it lies.
+    // A user who may read the file but not write in its folder cannot make the shared index that a reader needs.
+    // Without a log there is no writer, so the file can be read as it is.
     let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
     let outcome = match (first, path.to_str()) {
         (Err(_), Some(text)) if !change && !log.exists() => work(open_as_it_lies(text)),
@@ -122,7 +122,7 @@ pub(super) fn look(path: &Path) -> Result<(), Trouble> {
     }
 }
 
-/// Opens a file that nobody writes.
+/// Opens a file that has no writer.
 fn open_as_it_lies(path: &str) -> rusqlite::Result<Connection> {
     let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =

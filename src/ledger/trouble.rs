@@ -1,4 +1,4 @@
-//! Trouble: why the ledger cannot be used, and what a person does about it.
+//! Why the ledger cannot be used, and the fix.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) enum Trouble {
     Deleted,
     /// The disk is full.
     Full,
-    /// Somebody else keeps it locked.
+    /// Another process keeps it locked.
     Locked,
     /// Permissions, a read-only disk, a disk that fails.
     Unusable(String),
@@ -28,7 +28,7 @@ impl Trouble {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
             Some(_) => Self::Unusable(error.to_string()),
-            // A missing table or a value of another type: somebody else's file.
+            // A missing table or a value of another type: not our file.
             None => Self::Corrupt(error.to_string()),
         }
     }
@@ -55,19 +55,19 @@ impl Trouble {
                  move the file away"
             ),
             Self::Corrupt(why) => format!(
-                "{path} is damaged ({why}); it is set aside as ledger.sqlite.damaged and begun anew. Nothing is \
+                "{path} is damaged ({why}); it is set aside as ledger.sqlite.damaged and a new one is made. Nothing is \
                  lost but the memory of earlier attempts. If it happens again, check the disk"
             ),
             Self::Deleted => format!(
-                "{path} was deleted while in use; it is begun anew. Nothing is lost but the memory of earlier attempts"
+                "{path} was deleted while in use; a new one is made. Nothing is lost but the memory of earlier attempts"
             ),
             Self::Full => format!(
                 "{path} cannot grow: the disk is full. Sessions are registered all the same, but nothing is \
                  remembered until there is room"
             ),
             Self::Locked => format!(
-                "{path} is kept locked by another program; what happened meanwhile is not remembered. Close whatever \
-                 has the file open"
+                "{path} is locked by another program; outcomes are not remembered until it is free. Close the program \
+                 that has the file open"
             ),
             Self::Unusable(why) => format!(
                 "{path} cannot be used ({why}); sessions are registered all the same, but nothing is remembered. \

@@ -81,11 +81,11 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     request_seconds: Family<Asked, Histogram>,
     seen: Seen,
-    /// Held while the values of this moment are put in and told.
+    /// Held while the present values are set and encoded.
     telling: Mutex<()>,
 }
 
-/// What is not counted but looked at when somebody asks.
+/// Values that are set when the metrics are read.
 #[derive(Debug, Default)]
 struct Seen {
     hashed_bytes: Counter,

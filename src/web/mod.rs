@@ -1,7 +1,7 @@
 //! The page: how it goes, over HTTP. For people at `/`, for Prometheus at `/metrics`, for programs at `/status.json`
-//! and for whoever restarts what hangs at `/healthz`.
+//! and for a supervisor at `/healthz`.
 //!
-//! It only looks. Nobody can change anything here, and nothing that is secret is shown. It asks the service as
+//! It is read-only, and shows nothing that is secret. It asks the service as
 //! `status` does and reads the ledger; the daemon does not know it and works as well without it.
 
 mod days;
@@ -46,7 +46,7 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
-/// Shows the page until `shutdown`. Where the address cannot be had, that is told once, and tried again now and then.
+/// Serves the page until `shutdown`. An address that cannot be used is reported once, and retried.
 pub async fn serve(options: Options, sources: Sources, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}

@@ -18,11 +18,11 @@ use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
 use alyx_client::text::printable;
 
-/// A text of a server is cut after so many letters.
+/// Letters after which a text of a server is cut.
 const LONGEST_TEXT: usize = 600;
-/// So many obstacles are shown; the others are counted.
+/// Obstacles that are shown; the others are counted.
 const MOST_OBSTACLES: usize = 20;
-/// Without JavaScript the page is loaded anew this often, in seconds.
+/// Seconds between reloads of the page without JavaScript.
 const RELOAD: &str = "30";
 
 /// What is shown.
@@ -42,7 +42,7 @@ pub(super) struct View<'a> {
     pub(super) past: &'a History,
 }
 
-/// How bad it is.
+/// The state of the daemon at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Well,
@@ -121,7 +121,7 @@ pub(super) fn page(view: &View<'_>) -> String {
     page.into_string()
 }
 
-/// How it goes, in a few sentences; the first says the most.
+/// The health in a few sentences; the first says the most.
 fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
     let mut found: Vec<Sentence<'_>> = view.status.map(status::sentences).unwrap_or_default();
     // The page itself notices a daemon that does not answer, and a ledger that it cannot read.

@@ -16,7 +16,7 @@ const BARS: f64 = 72.0;
 /// Where the two halves begin, counted from the top.
 const SESSIONS_TOP: f64 = 22.0;
 const BYTES_TOP: f64 = 136.0;
-/// A date stands below every seventh bar, counted from today.
+/// Every seventh bar has a date below it, counted from today.
 const DATE_EVERY: usize = 7;
 
 /// One half of the plot.
@@ -86,7 +86,7 @@ fn half(half: &Half<'_>, days: &[Day], step: f64) -> Markup {
         @for (index, day) in days.iter().enumerate() {
             @let value = (half.value)(day);
             @if value > 0 {
-                // At least a line, so that little is told from nothing.
+                // At least a line, so that little differs from nothing.
                 @let height = (half.top + BARS - y(value)).max(1.5);
                 rect class=(half.class) x=(px(LEFT + step * index as f64 + step * 0.15)) y=(px(half.top + BARS - height))
                     width=(px(step * 0.7)) height=(px(height)) {}

@@ -26,9 +26,9 @@ use crate::web::page;
 use crate::web::page::View;
 use crate::web::snapshot::SnapshotCache;
 
-/// How soon an address that cannot be had is tried again.
+/// How soon an address that cannot be used is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// So many may be connected at the same time; others wait.
+/// Connections at the same time; others wait.
 const AT_ONCE: usize = 32;
 /// How long a request may take to arrive.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
@@ -48,9 +48,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Listens at an address. Where it cannot be had, that is told once and tried again until it can.
+/// Listens at an address. A failure is reported once and retried until it succeeds.
 pub(super) async fn listen(address: SocketAddr) -> TcpListener {
-    let mut told = false;
+    let mut warned = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -58,15 +58,15 @@ pub(super) async fn listen(address: SocketAddr) -> TcpListener {
                 tracing::info!("the status page is at http://{at}/");
                 return listener;
             }
-            Err(error) if !told => {
-                told = true;
+            Err(error) if !warned => {
+                warned = true;
                 tracing::error!(
-                    "the status page cannot be shown: http.listen {address} cannot be had ({error}). Sessions are \
+                    "the status page cannot be shown: http.listen {address} cannot be used ({error}). Sessions are \
                      registered all the same. Choose another port, or stop what listens there; it is tried again \
                      every minute"
                 );
             }
-            Err(error) => tracing::debug!("{address} still cannot be had: {error}"),
+            Err(error) => tracing::debug!("{address} still cannot be used: {error}"),
         }
         tokio::time::sleep(TRY_AGAIN).await;
     }

@@ -1,4 +1,4 @@
-//! SnapshotCache: what the page shows, not older than a moment. However many look, the daemon is asked once.
+//! Cached snapshots for the page: however many readers there are, the daemon is asked once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use crate::web::days::Day;
 use crate::web::metrics::Moment;
 use crate::web::{Options, Sources};
 
-/// How old a status may be that is shown.
+/// Maximum age of the status that is shown.
 const STATUS_KEEPS: Duration = Duration::from_secs(1);
-/// How old the outcomes may be that are shown.
+/// Maximum age of the outcomes that are shown.
 const PAST_KEEPS: Duration = Duration::from_secs(4);
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// So many outcomes are shown.
+/// Outcomes that are shown.
 pub(super) const OUTCOMES: usize = 100;
 
 /// What the page shows.
@@ -32,7 +32,7 @@ pub(super) struct SnapshotCache {
     past: Mutex<Reading>,
 }
 
-/// How it goes now.
+/// The present state.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     /// `None`: the service does not answer.
@@ -41,7 +41,7 @@ pub(super) struct Snapshot {
     pub(super) fault: Option<String>,
 }
 
-/// What has been.
+/// The recent past.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// The last outcomes, the latest first.
@@ -55,7 +55,7 @@ pub(super) struct History {
 #[derive(Debug, Default)]
 struct Reading {
     latest: Option<(Instant, Arc<History>)>,
-    /// On a disk that hangs it takes its time. There is never more than one, whoever asks how often.
+    /// A disk that hangs makes it slow. There is never more than one, however many ask.
     under_way: Option<JoinHandle<History>>,
 }
 
@@ -64,7 +64,7 @@ impl SnapshotCache {
         Self { options, sources, present: Mutex::default(), past: Mutex::default() }
     }
 
-    /// How it goes now.
+    /// The present state.
     pub(super) async fn present(&self) -> Snapshot {
         let mut kept = self.present.lock().await;
         if let Some((at, present)) = &*kept
@@ -82,7 +82,7 @@ impl SnapshotCache {
         present
     }
 
-    /// What has been.
+    /// The recent past.
     pub(super) async fn past(&self) -> Arc<History> {
         let mut reading = self.past.lock().await;
         if let Some((at, past)) = &reading.latest
@@ -111,7 +111,7 @@ impl SnapshotCache {
         }
     }
 
-    /// The metrics, with how it goes now.
+    /// The metrics, with the present state.
     pub(super) async fn metrics(&self) -> String {
         let present = self.present().await;
         self.sources.metrics.text(&Moment {

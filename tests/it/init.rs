@@ -125,8 +125,8 @@ fn what_is_there_stays_unless_it_is_to_be_replaced() {
 fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
     let rig = Rig::new();
     let cases: [(&[&str], &str); 7] = [
-        (&["--url", "alyx.example.org"], "--url: this is not a whole address: the https:// is missing"),
-        (&["--url", "https://me:secret@alyx.org"], "--url: no user or password may stand in the address"),
+        (&["--url", "alyx.example.org"], "--url: this is not a full address: the https:// is missing"),
+        (&["--url", "https://me:secret@alyx.org"], "--url: no user or password may be in the address"),
         (&["--data-root", "/"], "--data-root: the whole file system is too much"),
         (&["--data-root", "/data", "--data-root", "/data/b"], "is inside the data root"),
         (&["--location", ""], "--location: this is empty"),
@@ -182,7 +182,7 @@ async fn a_person_is_asked_and_asked_again_until_the_answer_can_be_used() {
         let mut terminal = Terminal::start(&mut command);
         terminal.wait_for("Which folder holds the sessions");
         terminal.answer("data");
-        terminal.wait_for("is not a whole path");
+        terminal.wait_for("is not an absolute path");
         terminal.answer(word(&root));
         terminal.wait_for(&format!("address of Alyx? [{url}]"));
         terminal.answer("alyx.example.org");

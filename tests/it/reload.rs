@@ -54,7 +54,7 @@ impl Place {
         std::fs::write(&self.config, text).unwrap();
         let before = self.daemon.said.len();
         self.daemon.signal("HUP");
-        self.daemon.wait_for("the new configuration is not taken over");
+        self.daemon.wait_for("the new configuration is not used");
         std::fs::write(&self.config, good).unwrap();
         self.daemon.said[before..].join("\n")
     }
@@ -324,7 +324,7 @@ async fn the_level_of_the_log_changes_and_what_cannot_change_is_told() {
     let mut place = Place::start(&alyx, "");
     place.reload(|settings| settings.more = "log:\n  level: debug\n  format: json\n".into());
     let said = place.daemon.text();
-    assert!(said.contains("log.format is another one now: that counts from the next start"), "{said}");
+    assert!(said.contains("log.format has changed: the new value takes effect at the next start"), "{said}");
     let session = place.session();
     session.flag();
     place.daemon.wait_for("DEBUG flag found");
@@ -341,7 +341,7 @@ async fn no_data_root_may_come_around_the_state_folder_that_is_in_use() {
     let text = text.replace(&etc.join("state").display().to_string(), &elsewhere.display().to_string());
     let text = text.replace("data_roots:\n", &format!("data_roots:\n  - {}\n", etc.display()));
     let told = place.reload_in_vain(&text);
-    assert!(told.contains("state_dir is another one now: that counts from the next start"), "{told}");
+    assert!(told.contains("state_dir has changed: the new value takes effect at the next start"), "{told}");
     assert!(told.contains("holds the state folder"), "{told}");
     assert!(!elsewhere.exists());
     place.daemon.stop();

@@ -189,7 +189,7 @@ async fn an_address_that_is_taken_is_one_error_and_the_sessions_are_registered_a
     daemon.wait_for(&format!("session=\"{}\" eid=", session.name()));
     let said = daemon.stop();
     let told: Vec<_> = said.iter().filter(|line| line.contains("ERROR")).collect();
-    assert!(told.len() == 1 && told[0].contains("cannot be had") && told[0].contains("port"), "{said:#?}");
+    assert!(told.len() == 1 && told[0].contains("cannot be used") && told[0].contains("port"), "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

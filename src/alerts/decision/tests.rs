@@ -41,7 +41,7 @@ fn away(since: u64) -> Status {
 
 /// A webhook that gets what is sent, or nothing.
 struct World {
-    told: Told,
+    decision: AlertDecision,
     start: Instant,
     dead: bool,
     got: Vec<(u64, Vec<Event>)>,
@@ -54,17 +54,17 @@ impl World {
             every: Duration::from_secs(10 * MINUTE),
             gather: Duration::from_secs(30),
         };
-        Self { told: Told::new(rules), start: Instant::now(), dead: false, got: Vec::new() }
+        Self { decision: AlertDecision::new(rules), start: Instant::now(), dead: false, got: Vec::new() }
     }
 
     /// Looks every ten seconds for so long.
     fn pass(&mut self, from: u64, to: u64, status: impl Fn(u64) -> Option<Status>) {
         for second in (from..to).step_by(10) {
-            self.told.look(status(second).as_ref(), at(second));
-            if let Some(alert) = self.told.due(self.start + Duration::from_secs(second)) {
+            self.decision.look(status(second).as_ref(), at(second));
+            if let Some(alert) = self.decision.due(self.start + Duration::from_secs(second)) {
                 self.got.push((second, alert.events.clone()));
                 if !self.dead {
-                    self.told.sent(&alert);
+                    self.decision.sent(&alert);
                 }
             }
         }
@@ -119,7 +119,7 @@ fn what_is_in_the_way_on_disk_is_told_once_while_it_lasts() {
     };
     world.pass(0, HOUR, |_| with(&["/data is missing"]));
     world.pass(HOUR, 2 * HOUR, |_| with(&["/data is missing", "a flag lies in the wrong folder"]));
-    // Mended before a message: never told. Back after it was mended: told again.
+    // Fixed before a message: never reported. Back after it was fixed: reported again.
     world.pass(2 * HOUR, 2 * HOUR + 20, |_| with(&["/data is read-only"]));
     world.pass(2 * HOUR + 20, 3 * HOUR, |_| with(&["/data is missing"]));
     assert_eq!(world.times(), [30, HOUR + 30, 2 * HOUR + 30]);
@@ -212,7 +212,7 @@ fn a_refused_login_is_told_at_once_and_an_old_flag_once() {
     let mut world = World::new();
     let mut old = session("a", SessionState::Retrying, 9);
     old.old = true;
-    // That a person is needed says more than that it waits.
+    // That it needs attention says more than that it waits.
     let mut needs = person("b");
     needs.old = true;
     world.pass(0, 24 * HOUR, |_| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Where Alyx is and who logs in. A secret is never typed: whoever lists the processes would see it.
+/// Where Alyx is and who logs in. A secret is never typed: the process list would show it.
 ///
 /// The first of these that is there counts, and it alone:
 ///

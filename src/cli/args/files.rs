@@ -80,7 +80,7 @@ pub struct RegisterFilesArgs {
     pub verb: VerbArgs,
 }
 
-/// What files belong to that are of no session.
+/// What files outside a session belong to.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RelationArgs {
     /// Model that files outside a session belong to, such as subject
@@ -100,7 +100,7 @@ impl RelationArgs {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    crate::config::parse_size(text).ok_or_else(|| "this is no size (examples: 4GiB, 500MB, 0)".to_owned())
+    crate::config::parse_size(text).ok_or_else(|| "this is not a size (examples: 4GiB, 500MB, 0)".to_owned())
 }
 
 impl RegisterFilesArgs {
@@ -132,7 +132,7 @@ const FIND_FILES_HELP: &str = "\
 Examples:
   alyx-registrar find-files /data/cortexlab/Subjects/KS014/2024-05-01/001
 
-Ends with 1 when a dataset cannot be registered as it lies there.";
+Ends with 1 when a dataset cannot be registered.";
 
 /// `find-files`: the datasets of a session folder, and why the other files are none.
 #[derive(Args, Clone, Debug)]

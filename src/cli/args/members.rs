@@ -35,7 +35,7 @@ fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         Ok(_) => Err("this must be greater than zero".to_owned()),
-        Err(_) => Err("this is no number; write it like 1.5".to_owned()),
+        Err(_) => Err("this is not a number; write it like 1.5".to_owned()),
     }
 }
 

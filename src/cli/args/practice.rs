@@ -12,7 +12,7 @@ Examples:
   alyx-registrar sandbox
   alyx-registrar sandbox --listen 127.0.0.1:9000 --db lab.sqlite
 
-It is for trying things out: anybody who reaches the address may do anything. Ctrl-C stops it.";
+For trying things out: every client that reaches the address may do anything. Ctrl-C stops it.";
 
 /// `sandbox`: the embedded server alone.
 #[derive(Args, Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
-/// An address with its port; whoever types a port alone is shown what is meant.
+/// An address with its port; the error for a port alone shows the whole form.
 fn address(typed: &str) -> Result<SocketAddr, String> {
     typed.parse().map_err(|_| {
         let port = typed.trim_start_matches(':').parse().unwrap_or(8000_u16);

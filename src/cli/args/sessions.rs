@@ -72,8 +72,8 @@ pub struct SessionDetailsArgs {
 fn json_object(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("this is JSON, but no object; write it like '{\"rig\": 2}'".to_owned()),
-        Err(error) => Err(format!("this is no JSON ({error}); write it like '{{\"rig\": 2}}'")),
+        Ok(_) => Err("this is JSON, but not an object; write it like '{\"rig\": 2}'".to_owned()),
+        Err(error) => Err(format!("this is not JSON ({error}); write it like '{{\"rig\": 2}}'")),
     }
 }
 

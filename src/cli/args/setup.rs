@@ -67,7 +67,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
 
-    /// File for the password [default: a file named password beside the configuration]
+    /// File for the password [default: a file named password next to the configuration]
     #[arg(long, value_name = "FILE", group = "secret")]
     pub password_file: Option<PathBuf>,
 

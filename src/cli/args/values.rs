@@ -37,7 +37,7 @@ pub(super) fn qc() -> PossibleValuesParser {
 /// Parses what happens to a changed file whose dataset is protected on Alyx.
 pub(super) fn protected() -> impl TypedValueParser<Value = ProtectedPolicy> {
     let words = [
-        PossibleValue::new("revise").help("Move it into a revision folder beside it, and register it there"),
+        PossibleValue::new("revise").help("Move it into a revision folder next to it, and register it there"),
         PossibleValue::new("refuse").help("Leave it and say so"),
     ];
     PossibleValuesParser::new(words).map(|word| match word.as_str() {

@@ -14,7 +14,7 @@ use crate::humanize;
 
 /// With less room than this, the ledger is soon in trouble.
 const LITTLE_ROOM: u64 = 100_000_000;
-/// So many things that are wrong below a data root are shown.
+/// Problems that are shown for a data root.
 const SHOWN: usize = 3;
 
 /// The one row of a data root whose folders were not looked at.
@@ -58,7 +58,7 @@ fn unlisted(root: &Path, found: &RootSurvey) -> Option<Row> {
     found.problems.iter().find(is_root).map(cannot_list)
 }
 
-/// A folder that cannot be listed: a flag in it would wait for ever, and nobody would know.
+/// A folder that cannot be listed: a flag in it would wait forever, unnoticed.
 fn cannot_list(problem: &ScanProblem) -> Row {
     let what_to_do =
         "by its group for example (chmod g+rx, and usermod -aG for the user), or take the folder away";

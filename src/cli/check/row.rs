@@ -12,7 +12,7 @@ use alyx_client::text::printable;
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// As it should be.
+    /// No problem.
     Ok,
     /// It works, but not for long, or not as it could.
     Warning,
@@ -97,7 +97,7 @@ impl Row {
     }
 }
 
-/// The rows so far. A person sees each as soon as it is there.
+/// The rows so far. On a terminal each is printed at once.
 pub(super) struct Table {
     rows: Vec<Row>,
     json: bool,

@@ -1,4 +1,4 @@
-//! The part of `check` that is about what runs: the ledger, a daemon, its page, and whoever else is at work.
+//! The part of `check` about what runs: the ledger, a daemon, its page, and other registrars.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::daemon::tree::lock::{root_in_use, state_in_use};
 use crate::humanize;
 use crate::ledger::Ledger;
 
-/// The ledger, the daemon, its page, and whoever else is at work. Blocks.
+/// Checks the ledger, the daemon, its page, and other registrars. Blocks.
 pub(super) fn rows(config: &Config) -> Vec<Row> {
     let ledger = match Ledger::look(&config.state_dir) {
         Ok(None) => Row::ok("ledger", "none yet"),
@@ -59,7 +59,7 @@ fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
     Row::ok("daemon", found)
 }
 
-/// Without a daemon of this state folder, somebody else may be at work on the data.
+/// Without a daemon of this state folder, another registrar may work on the data.
 fn not_running(config: &Config) -> Row {
     let taken = |what: &Path| {
         Row::problem(

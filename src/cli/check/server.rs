@@ -24,7 +24,7 @@ pub(super) fn not_asked(checks: &[&'static str], why: &str, table: &mut Table) {
     table.extend(checks.iter().map(|check| Row::skipped(check, why)));
 }
 
-/// Whether the server is there, and what it shows before anybody logs in. False: it is not.
+/// Whether the server answers, and what it shows before a login.
 pub(super) async fn outside(alyx: &alyx_client::Client, table: &mut Table) -> bool {
     match alyx.look().await {
         Ok(look) => {

@@ -18,7 +18,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Those that were named have to be there; otherwise those of whoever runs this, also through sudo, are looked at.
+    /// Named ones must exist; otherwise those of the user who runs this, also through sudo, are tried.
     pub(super) fn look(args: &InitArgs, here: &Path) -> Result<Self, Refusal> {
         if let Some(typed) = &args.one_settings {
             let folder = whole(typed, here);
@@ -51,7 +51,7 @@ pub(super) struct Draft {
     url: Option<String>,
     username: Option<String>,
     secret: Option<SecretPlace>,
-    /// Where a password belongs if nothing else is said.
+    /// The default password file.
     password_file: String,
     lab: Option<String>,
     location: Option<String>,
@@ -93,7 +93,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// As a whole configuration: what is not answered yet stands for something that is right.
+    /// As a whole configuration, with valid placeholders for what is not answered yet.
     fn filled(&self) -> Answers {
         let or = |value: &Option<String>, example: &str| value.clone().unwrap_or_else(|| example.to_owned());
         Answers {
@@ -125,7 +125,7 @@ impl Draft {
         if told.is_empty() { Ok(()) } else { Err(Refusal::Answers(told.join("\n"))) }
     }
 
-    /// Without a person to ask: what ONE knows, and the defaults.
+    /// Without a terminal: what ONE knows, and the defaults.
     pub(super) fn take_defaults(&mut self, found: &Found) {
         self.url = self.url.take().or_else(|| found.url());
         self.username = self.username.take().or_else(|| found.user());
@@ -193,7 +193,7 @@ impl Draft {
         }
         let SecretPlace::PasswordFile(file) = self.filled().secret else { return Ok(None) };
         if is_taken(Path::new(&file)) && !args.force {
-            terminal.tell(&format!("{file} is there already and stays as it is."));
+            terminal.tell(&format!("{file} exists already and is left as it is."));
             return Ok(None);
         }
         let user = self.username.clone().unwrap_or_default();

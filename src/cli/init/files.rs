@@ -14,7 +14,7 @@ use crate::config::SAMPLE;
 pub(super) struct NewFile<'a> {
     pub(super) path: &'a Path,
     pub(super) mode: u32,
-    /// Who gets it; `None`: whoever runs this.
+    /// Its owner; `None`: the user who runs this.
     pub(super) owner: Option<&'a UnixUser>,
     /// Whether a file that is there is replaced.
     pub(super) replace: bool,
@@ -29,7 +29,7 @@ pub(super) fn is_taken(path: &Path) -> bool {
     }
 }
 
-/// Whoever has answered questions should not hear only then that it was for nothing.
+/// Checked before the questions, so that no answers are lost.
 pub(super) fn refuse_taken(path: &Path, replace: bool) -> Result<(), Refusal> {
     if !replace && is_taken(path) {
         return Err(Refusal::Taken(path.to_owned()));
@@ -40,7 +40,7 @@ pub(super) fn refuse_taken(path: &Path, replace: bool) -> Result<(), Refusal> {
 }
 
 impl NewFile<'_> {
-    /// Written beside and renamed, so that nobody meets half a file.
+    /// Written under a temporary name and renamed, so that no reader sees half a file.
     pub(super) fn write(&self, content: &[u8]) -> Result<(), Refusal> {
         self.try_to(content).map_err(|error| match error.kind() {
             // The folder may be a file, too.
@@ -55,7 +55,7 @@ impl NewFile<'_> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
         let mut file = tempfile::Builder::new().prefix(".alyx-registrar-").tempfile_in(folder)?;
-        // Nobody else can open it until the mode is as it should be.
+        // No other user can open it until it has its final mode.
         file.write_all(content)?;
         if let Some(owner) = self.owner {
             fchown(file.as_file(), Some(owner.uid), Some(owner.gid))?;
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert!(file(true).write(b"two").is_ok());
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        // What a package puts there is nobody's work.
+        // What a package puts there may be replaced.
         for shipped in [SAMPLE, "", "\n"] {
             std::fs::write(&path, shipped).unwrap();
             assert!(refuse_taken(&path, false).is_ok() && file(false).write(b"three").is_ok(), "{shipped:?}");

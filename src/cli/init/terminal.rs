@@ -69,7 +69,7 @@ struct Hidden {
 }
 
 impl Hidden {
-    /// `None`: the terminal cannot be told, and shows what is typed.
+    /// `None`: the terminal cannot hide what is typed.
     fn begin() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut hidden = before.clone();

@@ -50,7 +50,7 @@ impl Journal {
     fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        // An empty message is none; it shows whether anybody listens.
+        // An empty message is dropped; it shows whether the journal listens.
         socket.send_to(&[], path)?;
         Ok(Self { socket, path: path.to_owned() })
     }
@@ -64,7 +64,7 @@ fn is_stream(variable: &str, device: u64, inode: u64) -> bool {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // Connected anew each time: a journal that was restarted has another socket. Whoever cannot log does not stop.
+        // Connected anew each time: a journal that was restarted has another socket. A daemon that cannot log does not stop.
         let _ = self.socket.send_to(&message(event), &self.path);
     }
 }

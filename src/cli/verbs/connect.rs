@@ -27,7 +27,7 @@ enum Way {
     OneSettings { folder: PathBuf, user: Option<String> },
 }
 
-/// What is there beside what was typed.
+/// Where a connection is described if nothing was typed.
 #[derive(Debug, Default)]
 struct Surroundings {
     /// `ALYX_REGISTRAR_CONFIG`.
@@ -105,7 +105,7 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
         .map_err(|errors| Failure::new(Exit::Config, errors))?;
     start_log(&config.log)?;
     let loaded = config.alyx.credentials.load(config.alyx.username.as_deref()).map_err(|error| {
-        let hint = "to log in as somebody else, give --url and --user";
+        let hint = "to log in as another user, give --url and --user";
         Failure::new(Exit::Refused, format!("{error}; {hint}"))
     })?;
     for warning in config.warnings.iter().chain(&loaded.warnings) {

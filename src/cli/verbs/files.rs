@@ -42,7 +42,7 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
     .await
 }
 
-/// How much is to be read of files, in bytes. A folder or a missing file among them is told before anything is done.
+/// The bytes to hash of these files. A folder or a missing file is reported before anything is done.
 pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result<u64, Failure> {
     let mut bytes = 0;
     for file in files {
@@ -63,7 +63,7 @@ pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result
     Ok(bytes)
 }
 
-/// What was registered, in the order of the files, for a person.
+/// What was registered, in the order of the files, for people.
 pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (file, record) in files.iter().zip(&registered.records) {
@@ -108,7 +108,7 @@ pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
     }))
 }
 
-/// What would be sent, for a person.
+/// What would be sent, for people.
 pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     let PlannedFiles { requests, left_out, moved } = planned;
     let mut lines = Vec::new();

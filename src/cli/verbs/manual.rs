@@ -21,7 +21,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
     clap_complete::generate(shell, &mut Cli::command(), "alyx-registrar", &mut script);
     if shell == Shell::Bash {
         // clap_complete (clap-rs/clap#6421) spells a dash in the program's name in two ways, and then no option of a
-        // command is offered. Where that is mended, this finds nothing to mend.
+        // command is offered. Once that is fixed, this changes nothing.
         let text = String::from_utf8_lossy(&script).replace("alyx__subcmd__registrar", "alyx__registrar");
         script = text.into_bytes();
     }

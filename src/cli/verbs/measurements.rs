@@ -60,7 +60,7 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
     .await
 }
 
-/// A session as it is typed: its eid, its address, or its folder, also from where one stands.
+/// A session as typed: its eid, its address, or its folder, which may be relative.
 fn session(typed: &str) -> Result<SessionReference, Failure> {
     match SessionReference::parse(typed) {
         Ok(SessionReference::Folder(folder)) => Ok(SessionReference::Folder(whole_path(&folder)?)),

@@ -1,6 +1,6 @@
 //! The verbs of the registration client, each as a command.
 //!
-//! A verb takes what was typed, connects, calls the library once, and gives an [`Answer`](output::Answer): text for a person and
+//! A verb takes what was typed, connects, calls the library once, and gives an [`Answer`](output::Answer): text for people and
 //! JSON for a program, of which one is printed.
 
 mod connect;

@@ -18,7 +18,7 @@ use alyx_registration::{Error, LeftOut, LeftOutSummary};
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) exit: Exit,
-    /// For a person, a line each.
+    /// For people, a line each.
     pub(super) text: Vec<String>,
     /// For a program. `outcome` is put in front.
     pub(super) json: Map<String, Value>,
@@ -130,7 +130,7 @@ fn to_json(outcome: Result<Answer, Failure>) -> Value {
     }
 }
 
-/// Nobody has to read to the end: a pipe that was closed is no error.
+/// Prints lines on standard output. A closed pipe is not an error.
 pub(super) fn print(lines: &[String]) {
     let mut text = lines.join("\n");
     text.push('\n');
@@ -142,7 +142,7 @@ pub(super) fn print(lines: &[String]) {
 pub(super) fn whole_paths(typed: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let here = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
-    // Anew from its parts: without the dots that stand for nothing.
+    // Rebuilt from its components, which drops `.`.
     Ok(typed.iter().map(|path| args::whole(path, &here).components().collect()).collect())
 }
 

@@ -228,7 +228,7 @@ fn planned_line(planned: &PlannedSession) -> String {
     match &planned.eid {
         None => format!("would create session {}", planned.session),
         Some(eid) if planned.request == Default::default() => {
-            format!("session {}  {eid}  is on Alyx and stays as it is", planned.session)
+            format!("session {}  {eid}  is on Alyx and is left as it is", planned.session)
         }
         Some(eid) => format!("would change session {}  {eid}", planned.session),
     }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
 use crate::web::page::{View, shown};
 
-/// So many sessions of each kind are shown; the others are counted.
+/// Sessions of each kind that are shown; the others are counted.
 const MOST_SHOWN: usize = 50;
 
 /// A list of sessions that do the same.
@@ -53,7 +53,7 @@ fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
     }
 }
 
-/// Whether a session waits for nothing else: why is told once, at the top.
+/// Whether a session waits for Alyx alone. The reason is shown once, at the top.
 fn waits_for_alyx(view: &View<'_>, session: &SessionStatus) -> bool {
     let daemon = view.status.and_then(|status| status.daemon.as_ref());
     let all_wait =
