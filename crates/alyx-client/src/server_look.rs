@@ -3,6 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -115,8 +117,9 @@ fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuratio
 
 /// When a certificate (DER) ends.
 fn end_of(certificate: &[u8]) -> Option<Timestamp> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+    Timestamp::UNIX_EPOCH.checked_add(end).ok()
 }
 
 impl Interface {

@@ -1,4 +1,4 @@
-//! Connections that can be cut in the middle: how a lost answer is played.
+//! Connections that can be aborted at any moment, to lose a response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The scissors of one connection.
+/// Aborts one connection.
 #[derive(Clone, Default)]
-pub(super) struct Cut(Arc<AtomicBool>);
+pub(super) struct Abort(Arc<AtomicBool>);
 
-impl Cut {
-    /// From now on nothing more is written: the peer sees the connection close without an answer.
-    pub fn now(&self) {
+impl Abort {
+    /// Writes nothing more: the peer sees the connection close without a response.
+    pub fn abort(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
@@ -27,24 +27,24 @@ impl Cut {
     }
 }
 
-/// A listener whose connections can be cut.
-pub(super) struct Cuttable(pub TcpListener);
+/// A listener whose connections can be aborted.
+pub(super) struct AbortableListener(pub TcpListener);
 
-/// One connection.
+/// One abortable connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    cut: Cut,
+    abort: Abort,
 }
 
-impl Listener for Cuttable {
+impl Listener for AbortableListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Answers are small: waiting for more to send would only add latency.
+        // Responses are small: waiting for more to send would only add latency.
         let _ = stream.set_nodelay(true);
-        (Connection { stream, cut: Cut::default() }, address)
+        (Connection { stream, abort: Abort::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -52,9 +52,9 @@ impl Listener for Cuttable {
     }
 }
 
-impl Connected<IncomingStream<'_, Cuttable>> for Cut {
-    fn connect_info(stream: IncomingStream<'_, Cuttable>) -> Self {
-        stream.io().cut.clone()
+impl Connected<IncomingStream<'_, AbortableListener>> for Abort {
+    fn connect_info(stream: IncomingStream<'_, AbortableListener>) -> Self {
+        stream.io().abort.clone()
     }
 }
 
@@ -64,14 +64,14 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -80,7 +80,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -89,7 +89,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -4,12 +4,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::message::{Answer, Request, Stop};
+use crate::message::{Error, Reply, Request};
+use crate::qc::QC;
 use crate::store::Store;
 use crate::time;
 
-/// The characters that a name may have, and what is said of another.
-pub(super) type Words = Option<(fn(char) -> bool, &'static str)>;
+/// Text of the usual length.
+pub(super) const TEXT: Rule = Rule::Text { max: 1023, blank: true };
 
 /// What a field takes.
 pub(super) enum Rule {
@@ -18,22 +19,16 @@ pub(super) enum Rule {
         max: usize,
         blank: bool,
     },
-    /// The name that others refer to: text that must be unique in its kind.
-    Name {
-        blank: bool,
-        words: Words,
-    },
+    /// The name of a subject.
+    Nickname,
     Integer,
-    Float {
-        at_least_zero: bool,
-    },
+    PositiveFloat,
     Bool,
     Time,
     Date,
     Json,
     /// A quality grade, given by name and stored by number.
     Qc,
-    Choice(&'static [&'static str]),
     /// The name of a record of another kind.
     Slug {
         of: &'static str,
@@ -46,11 +41,6 @@ pub(super) enum Rule {
     },
     /// A session, by URL.
     SessionLink,
-    /// Set by the server.
-    Id,
-    Url,
-    Created,
-    Computed,
 }
 
 /// A field of a record, in the order in which records show it.
@@ -74,15 +64,6 @@ pub(super) const fn required(name: &'static str, rule: Rule) -> Field {
     Field { name, rule, required: true, null: false, default: "null" }
 }
 
-/// The grades of sessions and datasets, worst first, in the order in which Alyx lists them.
-pub(super) const QC: [(&str, i64); 5] =
-    [("CRITICAL", 50), ("FAIL", 40), ("WARNING", 30), ("NOT_SET", 0), ("PASS", 10)];
-
-/// The name of a stored grade.
-pub(super) fn qc_name(grade: i64) -> &'static str {
-    QC.iter().find(|(_, g)| *g == grade).map_or("NOT_SET", |(name, _)| name)
-}
-
 const NOT_NULL: &str = "This field may not be null.";
 
 /// Checks a body against the fields.
@@ -94,18 +75,15 @@ pub(super) fn check(
     fields: &[Field],
     request: &Request,
     partial: bool,
-) -> Result<Map<String, Value>, Stop> {
+) -> Result<Map<String, Value>, Error> {
     let body = request.data()?;
     let Value::Object(body) = body else {
         let kind = python_type(body);
         let text = format!("Invalid data. Expected a dictionary, but got {kind}.");
-        return Err(Answer::field("non_field_errors", text).into());
+        return Err(Reply::field("non_field_errors", text).into());
     };
     let (mut clean, mut errors) = (Map::new(), Map::new());
     for field in fields {
-        if matches!(field.rule, Rule::Id | Rule::Url | Rule::Created | Rule::Computed) {
-            continue;
-        }
         let outcome = match body.get(field.name) {
             None if field.required && !partial => Err("This field is required.".into()),
             None => continue,
@@ -118,18 +96,22 @@ pub(super) fn check(
             Err(message) => errors.insert(field.name.into(), json!([message])),
         };
     }
-    if errors.is_empty() { Ok(clean) } else { Err(Answer::fields(errors).into()) }
+    if errors.is_empty() { Ok(clean) } else { Err(Reply::fields(errors).into()) }
 }
 
 fn accept(store: &Store, rule: &Rule, value: &Value) -> rusqlite::Result<Result<Value, String>> {
     Ok(match rule {
         Rule::Text { max, blank } => text(value, *max, *blank).map(Value::from),
-        Rule::Name { blank, words } => text(value, 255, *blank).and_then(|name| match words {
-            Some((allowed, message)) if !name.chars().all(allowed) => Err((*message).into()),
-            _ => Ok(name.into()),
+        Rule::Nickname => text(value, 255, false).and_then(|name| {
+            if name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+                return Ok(name.into());
+            }
+            Err("Nicknames must only contain letters, numbers, hyphens and underscores. \
+                 Dots are reserved for breeding subjects."
+                .into())
         }),
         Rule::Integer => integer(value).map(Value::from),
-        Rule::Float { at_least_zero } => float(value, *at_least_zero).map(Value::from),
+        Rule::PositiveFloat => float(value).map(Value::from),
         Rule::Bool => boolean(value).map(Value::from),
         Rule::Time => value.as_str().and_then(time::naive).map(Value::from).ok_or_else(|| {
             "Datetime has wrong format. Use one of these formats instead: \
@@ -145,14 +127,9 @@ fn accept(store: &Store, rule: &Rule, value: &Value) -> rusqlite::Result<Result<
             Some((_, grade)) => Ok((*grade).into()),
             None => Err("Invalid qc, choices are: CRITICAL, FAIL, WARNING, NOT_SET, PASS".into()),
         },
-        Rule::Choice(choices) => match value.as_str().filter(|v| choices.contains(v)) {
-            Some(choice) => Ok(choice.into()),
-            None => Err(format!("\"{}\" is not a valid choice.", python_text(value))),
-        },
         Rule::Slug { of, by } => slug(store, of, by, value)?,
         Rule::Slugs { of, by } => slugs(store, of, by, value)?,
         Rule::SessionLink => session_link(store, value)?,
-        Rule::Id | Rule::Url | Rule::Created | Rule::Computed => Ok(Value::Null),
     })
 }
 
@@ -188,7 +165,7 @@ fn integer(value: &Value) -> Result<i64, String> {
     }
 }
 
-fn float(value: &Value, at_least_zero: bool) -> Result<f64, String> {
+fn float(value: &Value) -> Result<f64, String> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -197,7 +174,7 @@ fn float(value: &Value, at_least_zero: bool) -> Result<f64, String> {
     };
     match number {
         None => Err("A valid number is required.".into()),
-        Some(n) if at_least_zero && n < 0.0 => Err("Ensure this value is greater than or equal to 0.".into()),
+        Some(n) if n < 0.0 => Err("Ensure this value is greater than or equal to 0.".into()),
         Some(n) => Ok(n),
     }
 }

@@ -1,16 +1,16 @@
 //! The strings behind the sandbox: what it was asked, what it holds, what is to go wrong next.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::faults::{Fault, FaultRule, Faults};
-use crate::filters::Where;
-use crate::routes::Server;
+
 use crate::seed::{SeedSubject, SeedUser};
-use crate::store::Store;
+use crate::server::{Server, lock};
+use crate::store::{Store, Where};
 
 /// So many requests are remembered; older ones are forgotten.
 const MOST_SEEN: usize = 10_000;
@@ -35,7 +35,7 @@ pub struct RequestSeen {
 }
 
 pub(super) struct Shared {
-    pub server: Mutex<Server>,
+    pub server: Arc<Mutex<Server>>,
     seen: Mutex<(usize, VecDeque<RequestSeen>)>,
     arrived: Notify,
     faults: Mutex<Faults>,
@@ -50,15 +50,10 @@ pub struct SandboxHandle {
     pub(super) shared: Arc<Shared>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere is that test's failure, not a reason for a second one here.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl SandboxHandle {
     pub(super) fn new(server: Server) -> SandboxHandle {
         let shared = Shared {
-            server: Mutex::new(server),
+            server: Arc::new(Mutex::new(server)),
             seen: Mutex::default(),
             arrived: Notify::new(),
             faults: Mutex::default(),
@@ -141,7 +136,7 @@ impl SandboxHandle {
             responsible_user: Some("test_user".to_owned()),
             birth_date: None,
         };
-        self.write(|store| store.plant_subject(&subject))
+        self.write(|store| store.insert_subject(&subject))
     }
 
     /// Adds a user, or gives one a new password.
@@ -153,7 +148,7 @@ impl SandboxHandle {
             superuser: false,
             labs: Vec::new(),
         };
-        self.write(|store| store.plant_user(&user))
+        self.write(|store| store.insert_user(&user))
     }
 
     /// Protects a dataset, by id, with the tag `sandbox_protected`. False if there is no such dataset.
@@ -161,7 +156,7 @@ impl SandboxHandle {
         let known = self.read(|store| store.exists("datasets", id)) == Some(true);
         known
             && self.write(|store| {
-                store.plant_member("tags", PROTECTING_TAG, json!({"protected": true}))?;
+                store.insert_member("tags", PROTECTING_TAG, json!({"protected": true}))?;
                 store.tag_dataset(id, &[PROTECTING_TAG])
             })
     }

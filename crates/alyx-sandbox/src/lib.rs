@@ -4,9 +4,10 @@
 //! subjects, sessions, `/register-file` with revisions and protection, water and weight. Its state is an SQLite
 //! file, or memory. It knows nothing of the rest of this crate: it is spoken to over HTTP only.
 //!
-//! Where it differs: records cannot be renamed; a subject's name is unique altogether, not in a lab only; everyone
-//! who can log in may write; a list in a form (not in JSON) is not understood; there is no `/me`, as in 3.6.1, and
-//! no cache of tables (404).
+//! Where it differs: of the plain records only tags and dataset types can be created, and none can be changed; nor can
+//! subjects, weighings and water administrations; datasets come from `/register-file` only; `django=` knows few fields
+//! and lookups; a subject's name is unique altogether, not in a lab only; everyone who can log in may write; a list in
+//! a form (not in JSON) is not understood; there is no `/me`, as in 3.6.1, and no cache of tables (404).
 //!
 //! For practice data only: passwords are kept in clear, and only plain HTTP is spoken.
 //!
@@ -23,6 +24,7 @@
 //! ```
 
 mod connection;
+mod error;
 mod faults;
 mod fields;
 mod filters;
@@ -30,83 +32,33 @@ mod handle;
 mod kinds;
 mod message;
 mod names;
-mod page;
+mod options;
+mod pagination;
+mod qc;
 mod routes;
 mod seed;
+mod server;
 mod service;
 mod store;
 mod throttle;
 mod time;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::error::SandboxError;
 pub use crate::faults::{Fault, FaultRule, Gate};
 pub use crate::handle::{RequestSeen, SandboxHandle};
+pub use crate::options::{Database, SandboxOptions};
 pub use crate::seed::{
     Seed, SeedFormat, SeedLab, SeedLocation, SeedRepository, SeedSubject, SeedTag, SeedType, SeedUser,
 };
 
 /// After this time a stopping sandbox leaves its last connections behind.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Where a sandbox keeps its state.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Database {
-    /// In memory: gone when the sandbox is.
-    Memory,
-    /// In an SQLite file, readable by its owner only. A file that exists keeps its records.
-    File(PathBuf),
-}
-
-/// What a sandbox is started with.
-#[derive(Clone, Debug)]
-pub struct SandboxOptions {
-    /// Where the state is.
-    pub database: Database,
-    /// The first records of a new database; without effect on one that has been used.
-    pub seed: Seed,
-    /// So many requests a minute for each user, then 429 with `Retry-After`; `None`: no limit. Alyx ships with 550.
-    pub throttle: Option<u32>,
-    /// Labs and subjects come to be when they are first asked for, for people who try the program on a folder of
-    /// their own: nobody has entered their animals. A real Alyx does nothing of the kind.
-    pub auto_create: bool,
-}
-
-impl Default for SandboxOptions {
-    /// In memory, with the shipped seed, without a limit.
-    fn default() -> Self {
-        SandboxOptions {
-            database: Database::Memory,
-            seed: Seed::default(),
-            throttle: None,
-            auto_create: false,
-        }
-    }
-}
-
-/// Why a sandbox cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// The seed cannot be read.
-    #[error("the sandbox's seed is not right: {0}. Compare it with the shipped seed, or leave it out")]
-    Seed(String),
-    /// The database file cannot be opened.
-    #[error(
-        "cannot open the sandbox's database {0}: {1}. Choose a file in a folder that this user may write"
-    )]
-    File(PathBuf, #[source] std::io::Error),
-    /// SQLite refused.
-    #[error("the sandbox's database does not work: {0}. Delete the file to begin anew, or choose another")]
-    Store(#[source] rusqlite::Error),
-    /// No port could be had.
-    #[error("the sandbox cannot listen on this computer: {0}. Check whether the port is taken")]
-    Listen(#[source] std::io::Error),
-}
 
 /// An open store and its rules, not yet listening.
 pub struct Sandbox {
@@ -123,7 +75,7 @@ impl Sandbox {
         let mut store = store::Store::open(&options.database, &options.seed)?;
         store.auto_create = options.auto_create;
         let throttle = options.throttle.map(throttle::Throttle::new);
-        Ok(Sandbox { control: SandboxHandle::new(routes::Server { store, throttle }) })
+        Ok(Sandbox { control: SandboxHandle::new(server::Server { store, throttle }) })
     }
 
     /// The strings of this sandbox.
@@ -141,9 +93,9 @@ impl Sandbox {
         // Only names the records that `SandboxHandle` shows; the first address is as good as any.
         let _ = self.control.shared.base.set(base);
         let router = service::router(self.control, shutdown.clone());
-        let service = router.into_make_service_with_connect_info::<connection::Cut>();
+        let service = router.into_make_service_with_connect_info::<connection::Abort>();
         let stop = shutdown.clone();
-        let serving = axum::serve(connection::Cuttable(listener), service)
+        let serving = axum::serve(connection::AbortableListener(listener), service)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         tokio::select! {
             outcome = serving => outcome,

@@ -1,22 +1,30 @@
-//! One request to the sandbox and one answer, free of HTTP machinery: what the rules of the server work on.
+//! Requests and replies, free of HTTP machinery.
 
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-/// A request as the rules see it.
+/// A parsed request.
+#[derive(Clone)]
 pub(super) struct Request {
     pub method: String,
     /// The path, still percent-encoded, without the query.
     pub path: String,
     pub query: Vec<(String, String)>,
-    /// `http://host` as the client wrote it: every URL in an answer is built from it, as Django does.
+    /// `http://host` as the client wrote it: every URL in a reply is built from it, as Django does.
     pub base: String,
     pub authorization: Option<String>,
     pub body: Body,
-    /// Naive UTC, with microseconds: the moment of the request.
+    /// The time of the request: naive UTC, with microseconds.
     pub now: String,
+    /// The user whose token came with the request; empty where none is needed.
+    pub user: String,
+    /// The name or id in the path; empty for a list.
+    pub name: String,
 }
 
-/// What came with a request.
+/// The body of a request.
+#[derive(Clone)]
 pub(super) enum Body {
     Data(Value),
     Malformed(String),
@@ -39,123 +47,139 @@ impl Request {
             .filter(|v| !v.is_empty())
     }
 
-    /// The parsed body, or the answer that a body of this kind gets.
-    pub fn data(&self) -> Result<&Value, Stop> {
+    /// The parsed body, or the refusal that a body of this kind gets.
+    pub fn data(&self) -> Result<&Value, Error> {
         match &self.body {
             Body::Data(value) => Ok(value),
-            Body::Malformed(why) => Err(Answer::detail(400, format!("JSON parse error - {why}")).into()),
+            Body::Malformed(why) => Err(Reply::detail(400, format!("JSON parse error - {why}")).into()),
             Body::Unsupported(kind) => {
-                Err(Answer::detail(415, format!("Unsupported media type \"{kind}\" in request.")).into())
+                Err(Reply::detail(415, format!("Unsupported media type \"{kind}\" in request.")).into())
             }
             // A plain 500: Django raises this one where nothing catches it.
             Body::TooLarge => {
-                Err(Stop::broken("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE."))
+                Err(Error::internal("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE."))
             }
         }
     }
 }
 
-/// What an answer carries.
+/// A reply, before it becomes HTTP.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
-    Json(Value),
-    Text { kind: String, text: String },
-    None,
-}
-
-/// An answer, before it becomes HTTP.
-#[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub status: u16,
-    pub content: Content,
+    /// The `Content-Type`; empty for a reply without a body.
+    pub kind: String,
+    pub body: String,
     pub allow: Option<&'static str>,
     pub retry_after: Option<u64>,
 }
 
-impl Answer {
-    pub fn json(status: u16, value: Value) -> Answer {
-        Answer { status, content: Content::Json(value), allow: None, retry_after: None }
+impl Reply {
+    pub fn new(status: u16, kind: &str, body: String) -> Reply {
+        Reply { status, kind: kind.to_owned(), body, allow: None, retry_after: None }
     }
 
-    /// `{"detail": …, "status_code": …}`: how the REST framework words its own refusals.
-    pub fn detail(status: u16, detail: impl Into<String>) -> Answer {
-        Answer::json(status, json!({"detail": detail.into(), "status_code": status}))
+    pub fn json(status: u16, value: Value) -> Reply {
+        Reply::new(status, "application/json", value.to_string())
     }
 
-    /// 400 with a list of messages a field.
-    pub fn fields(mut errors: Map<String, Value>) -> Answer {
+    /// `{"detail": …, "status_code": …}`: the REST framework's own refusals.
+    pub fn detail(status: u16, detail: impl Into<String>) -> Reply {
+        Reply::json(status, json!({"detail": detail.into(), "status_code": status}))
+    }
+
+    /// 400 with a list of messages for each field.
+    pub fn fields(mut errors: Map<String, Value>) -> Reply {
         errors.insert("status_code".into(), 400.into());
-        Answer::json(400, Value::Object(errors))
+        Reply::json(400, Value::Object(errors))
     }
 
     /// 400 about one field.
-    pub fn field(name: &str, message: impl Into<String>) -> Answer {
-        Answer::fields(Map::from_iter([(name.to_owned(), json!([message.into()]))]))
+    pub fn field(name: &str, message: impl Into<String>) -> Reply {
+        Reply::fields(Map::from_iter([(name.to_owned(), json!([message.into()]))]))
     }
 
     /// 404 about a record: `No Subject matches the given query.`
-    pub fn no_such(model: &str) -> Answer {
-        Answer::detail(404, format!("No {model} matches the given query."))
+    pub fn not_found(model: &str) -> Reply {
+        Reply::detail(404, format!("No {model} matches the given query."))
     }
 
     /// 204.
-    pub fn empty() -> Answer {
-        Answer { status: 204, content: Content::None, allow: None, retry_after: None }
+    pub fn empty() -> Reply {
+        Reply::new(204, "", String::new())
     }
 
-    pub fn html(status: u16, text: String) -> Answer {
-        let kind = "text/html; charset=utf-8".to_owned();
-        Answer { status, content: Content::Text { kind, text }, allow: None, retry_after: None }
+    pub fn html(status: u16, text: String) -> Reply {
+        Reply::new(status, "text/html; charset=utf-8", text)
     }
 
-    /// An address that leads nowhere: HTML, not JSON.
-    pub fn nowhere() -> Answer {
+    /// The 404 of a path that no endpoint has: HTML, not JSON.
+    pub fn unknown_path() -> Reply {
         let page = "<!doctype html>\n<html lang=\"en\">\n<head><title>Not Found</title></head>\n\
                     <body><h1>Not Found</h1><p>This server has nothing at that address.</p></body>\n</html>\n";
-        Answer::html(404, page.into())
+        Reply::html(404, page.into())
     }
 }
 
-/// Why the rules stopped early: an answer that refuses, or a store that failed.
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let mut builder = Response::builder().status(self.status);
+        if let Some(allow) = self.allow {
+            builder = builder.header(header::ALLOW, allow).header(header::VARY, "Accept, Cookie");
+        }
+        if let Some(seconds) = self.retry_after {
+            builder = builder.header(header::RETRY_AFTER, seconds);
+        }
+        if !self.kind.is_empty() {
+            builder = builder.header(header::CONTENT_TYPE, self.kind);
+        }
+        // Only a fault with an invalid status or content type can fail here; its author sees 500.
+        builder
+            .body(self.body.into())
+            .unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
+    }
+}
+
+/// Why a request fails: a reply that refuses it, or a failure of the store.
 #[derive(Debug)]
-pub(super) enum Stop {
-    Refused(Box<Answer>),
+pub(super) enum Error {
+    Refused(Box<Reply>),
     Store(rusqlite::Error),
 }
 
-impl Stop {
-    /// The answer to an exception that nobody caught: 500, and its text as the detail.
-    pub fn broken(detail: impl Into<String>) -> Stop {
-        Answer::json(500, json!({"status_code": 500, "detail": detail.into()})).into()
+impl Error {
+    /// The reply to an uncaught exception: 500, with its text as the detail.
+    pub fn internal(detail: impl Into<String>) -> Error {
+        Reply::json(500, json!({"status_code": 500, "detail": detail.into()})).into()
     }
 
-    /// A refusal in the words of the file end points: `status_code` first, then `error` or `detail`.
-    pub fn file(status: u16, key: &str, text: impl Into<String>) -> Stop {
+    /// A refusal in the words of the file endpoints: `status_code` first, then `error` or `detail`.
+    pub fn file(status: u16, key: &str, text: impl Into<String>) -> Error {
         let mut body = Map::new();
         body.insert("status_code".into(), status.into());
         body.insert(key.to_owned(), text.into().into());
-        Answer::json(status, Value::Object(body)).into()
+        Reply::json(status, Value::Object(body)).into()
     }
 
-    pub fn into_answer(self) -> Answer {
+    pub fn into_reply(self) -> Reply {
         match self {
-            Stop::Refused(answer) => *answer,
-            Stop::Store(error) => {
+            Error::Refused(reply) => *reply,
+            Error::Store(error) => {
                 tracing::error!(%error, "the sandbox's store failed");
-                Answer::json(500, json!({"status_code": 500, "detail": error.to_string()}))
+                Reply::json(500, json!({"status_code": 500, "detail": error.to_string()}))
             }
         }
     }
 }
 
-impl From<Answer> for Stop {
-    fn from(answer: Answer) -> Self {
-        Stop::Refused(Box::new(answer))
+impl From<Reply> for Error {
+    fn from(reply: Reply) -> Self {
+        Error::Refused(Box::new(reply))
     }
 }
 
-impl From<rusqlite::Error> for Stop {
+impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Stop::Store(error)
+        Error::Store(error)
     }
 }

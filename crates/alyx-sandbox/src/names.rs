@@ -1,59 +1,9 @@
 //! How Alyx reads file names and paths: file name patterns, the session in a path, collection and revision,
 //! the type of a dataset. Its lapses are kept, a collection lost over a space among them.
 
-/// Whether a name matches a shell pattern (`*`, `?`, `[seq]`, `[!seq]`). Both are compared as given.
-fn matches(name: &[char], pattern: &[char]) -> bool {
-    let (mut n, mut p) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        let step = match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p, n));
-                p += 1;
-                continue;
-            }
-            Some('?') => Some(1),
-            Some('[') => in_class(name[n], &pattern[p..]),
-            Some(c) if *c == name[n] => Some(1),
-            _ => None,
-        };
-        match (step, retry) {
-            (Some(width), _) => {
-                p += width;
-                n += 1;
-            }
-            (None, Some((star, from))) => {
-                retry = Some((star, from + 1));
-                p = star + 1;
-                n = from + 1;
-            }
-            (None, None) => return false,
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
+use glob::Pattern;
 
-/// The width of the bracket expression that a pattern begins with, if it takes the character.
-fn in_class(c: char, pattern: &[char]) -> Option<usize> {
-    let negated = pattern.get(1) == Some(&'!');
-    let start = if negated { 2 } else { 1 };
-    // A `]` that comes first is a member, and a bracket that is never closed is itself.
-    let Some(end) = pattern.iter().skip(start + 1).position(|x| *x == ']').map(|i| i + start + 1) else {
-        return (c == '[').then_some(1);
-    };
-    let mut inside = false;
-    let mut i = start;
-    while i < end {
-        if i + 2 < end && pattern[i + 1] == '-' {
-            inside |= pattern[i] <= c && c <= pattern[i + 2];
-            i += 3;
-        } else {
-            inside |= pattern[i] == c;
-            i += 1;
-        }
-    }
-    (inside != negated).then_some(end + 1)
-}
+use crate::time::is_date_shaped;
 
 /// The subject, date and number that a path begins with.
 #[derive(Debug, PartialEq)]
@@ -75,13 +25,8 @@ pub(super) fn session_part(path: &str) -> Option<SessionPart<'_>> {
         return None;
     }
     let (date, rest) = rest.split_once('/')?;
-    let dashes = date.len() == 10
-        && date
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
     let width = rest.bytes().take(3).take_while(u8::is_ascii_digit).count();
-    if !dashes || width == 0 {
+    if !is_date_shaped(date) || width == 0 {
         return None;
     }
     let (number, rest) = rest.split_at(width);
@@ -171,25 +116,28 @@ pub(super) fn aggregate_place(folder: &str, file: &str) -> Result<FilePlace, Bad
 /// A dataset type: its name and its file name pattern.
 pub(super) struct TypePattern {
     name: String,
-    /// Lower case; empty: the file's `object.attribute` is compared with the name.
-    pattern: Vec<char>,
+    /// Lower case; `None`: the file's `object.attribute` is compared with the name.
+    pattern: Option<Pattern>,
 }
 
 impl TypePattern {
     pub fn new(name: String, pattern: &str) -> TypePattern {
-        TypePattern { name, pattern: pattern.trim().to_lowercase().chars().collect() }
+        let pattern = pattern.trim().to_lowercase();
+        // A bracket that is not closed stands for itself.
+        let parse = |text: &str| Pattern::new(text).or_else(|_| Pattern::new(&Pattern::escape(text))).ok();
+        TypePattern { name, pattern: if pattern.is_empty() { None } else { parse(&pattern) } }
+    }
+
+    fn matches(&self, lower_case: &str, object_attribute: &str) -> bool {
+        self.pattern.as_ref().map_or(self.name == object_attribute, |pattern| pattern.matches(lower_case))
     }
 }
 
 /// The one type of a file name, or what Alyx says where there is none or more than one.
 pub(super) fn dataset_type<'a>(filename: &str, types: &'a [TypePattern]) -> Result<&'a str, String> {
-    let lower: Vec<char> = filename.to_lowercase().chars().collect();
-    let own = object_attribute(filename);
-    let found: Vec<&str> = types
-        .iter()
-        .filter(|t| if t.pattern.is_empty() { t.name == own } else { matches(&lower, &t.pattern) })
-        .map(|t| t.name.as_str())
-        .collect();
+    let (lower, own) = (filename.to_lowercase(), object_attribute(filename));
+    let found: Vec<&str> =
+        types.iter().filter(|t| t.matches(&lower, &own)).map(|t| t.name.as_str()).collect();
     match found.as_slice() {
         [] => Err(format!("No dataset type found for filename \"{filename}\"")),
         [one] => Ok(one),
@@ -275,8 +223,7 @@ mod tests {
             ("ab", "a[!0-9]", true),
             ("", "*", true),
         ] {
-            let chars = |s: &str| s.chars().collect::<Vec<char>>();
-            assert_eq!(matches(&chars(name), &chars(pattern)), expected, "{name} {pattern}");
+            assert_eq!(TypePattern::new("x".into(), pattern).matches(name, ""), expected, "{name} {pattern}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::SandboxError;
+use crate::error::SandboxError;
 
 /// Users, labs, subjects, types … of a new sandbox. `Seed::default()` is the shipped one: the labs `cortexlab` and
 /// `mainenlab`, four subjects, the users `test_user` and `rig_user`, and the dataset types and formats of the

@@ -1,131 +1,121 @@
-//! From HTTP to the rules and back: reads a request, plays the faults, records what came.
-
-use std::sync::PoisonError;
-use std::time::Instant;
+//! HTTP in front of the endpoints: parses requests, injects faults, records what came.
 
 use axum::Router;
 use axum::body::{Body as HttpBody, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Request as HttpRequest, Response, StatusCode, header};
+use axum::extract::{ConnectInfo, Request as HttpRequest, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Cut;
+use crate::connection::Abort;
 use crate::faults::Fault;
 use crate::handle::{LONGEST_BODY, RequestSeen, SandboxHandle};
-use crate::message::{Answer, Body, Content, MAX_BODY, Request};
-use crate::{page, routes, time};
+use crate::message::{Body, MAX_BODY, Reply, Request};
+use crate::{routes, time};
 
-/// A body beyond Django's limit is read to its end, up to here, so that the client gets to see the refusal.
+/// A body beyond Django's limit is read to its end, up to this size, so that the client sees the refusal.
 const DRAINED: usize = 64 * 1024 * 1024;
 
 #[derive(Clone)]
 struct App {
-    control: SandboxHandle,
+    handle: SandboxHandle,
     shutdown: CancellationToken,
 }
 
-/// The whole server as one axum service: every address leads to the rules.
-pub(super) fn router(control: SandboxHandle, shutdown: CancellationToken) -> Router {
-    Router::new().fallback(handle).with_state(App { control, shutdown })
+/// The whole server as one axum service.
+pub(super) fn router(handle: SandboxHandle, shutdown: CancellationToken) -> Router {
+    let endpoints = routes::router(handle.shared.server.clone());
+    endpoints.layer(from_fn_with_state(App { handle, shutdown }, observe))
 }
 
-async fn handle(
+/// Records each request with the status of its reply, after the fault that is ordered for it.
+async fn observe(
     State(app): State<App>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
-    http: HttpRequest<HttpBody>,
-) -> Response<HttpBody> {
+    ConnectInfo(connection): ConnectInfo<Abort>,
+    http: HttpRequest,
+    next: Next,
+) -> Response {
+    let (http, seen) = read(http).await;
+    let fault = app.handle.take_fault(&seen.method, &seen.path);
+    if matches!(fault, Some(Fault::Hang)) {
+        app.handle.record(seen);
+        app.shutdown.cancelled().await;
+        connection.abort();
+        return Response::default();
+    }
+    let response = respond(fault, http, next, app.shutdown).await;
+    let status = response.as_ref().map_or(0, |response| response.status().as_u16());
+    app.handle.record(RequestSeen { status, ..seen });
+    response.unwrap_or_else(|| {
+        connection.abort();
+        Response::default()
+    })
+}
+
+/// The request in parsed form, as an extension of the HTTP request, and the record of it.
+async fn read(http: HttpRequest) -> (HttpRequest, RequestSeen) {
     let (parts, body) = http.into_parts();
     let bytes = to_bytes(body, DRAINED).await.ok();
-    let query = parts.uri.query().unwrap_or_default().to_owned();
     let (method, path) = (parts.method.as_str().to_owned(), parts.uri.path().to_owned());
+    let query = parts.uri.query().unwrap_or_default().to_owned();
     let request = Request {
         body: parse(&parts.headers, bytes.as_ref()),
-        query: page::pairs(&query),
+        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         base: format!("http://{}", text(&parts.headers, header::HOST).unwrap_or("localhost")),
         authorization: text(&parts.headers, header::AUTHORIZATION).map(str::to_owned),
         now: time::now(),
         method: method.clone(),
         path: path.clone(),
+        user: String::new(),
+        name: String::new(),
     };
     let short = bytes.is_some_and(|b| b.len() <= LONGEST_BODY) && path != "/auth-token";
-    let kept = match &request.body {
+    let body = match &request.body {
         Body::Data(value) if short && value.as_object().is_none_or(|o| !o.is_empty()) => Some(value.clone()),
         _ => None,
     };
-    let record = |status: u16| {
-        let seen = RequestSeen {
-            method: method.clone(),
-            path: path.clone(),
-            query: query.clone(),
-            status,
-            body: kept.clone(),
-        };
-        app.control.record(seen);
-    };
-    match app.control.take_fault(&method, &path) {
-        None => {}
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+    let mut http = HttpRequest::from_parts(parts, HttpBody::empty());
+    http.extensions_mut().insert(request);
+    (http, RequestSeen { method, path, query, status: 0, body })
+}
+
+/// The response under a fault; `None` where the connection closes without one.
+async fn respond(
+    fault: Option<Fault>,
+    http: HttpRequest,
+    next: Next,
+    shutdown: CancellationToken,
+) -> Option<Response> {
+    match fault {
+        None => Some(next.run(http).await),
+        Some(Fault::Delay(time)) => {
+            tokio::time::sleep(time).await;
+            Some(next.run(http).await)
+        }
         Some(Fault::Hold(gate)) => {
-            // On a task of its own: a real server works on a request to its end when its client has gone.
-            let (held, shutdown) = (app.clone(), app.shutdown.clone());
-            let work = tokio::spawn(async move {
+            // On a task of its own: a real server finishes a request even if its client has gone.
+            let held = tokio::spawn(async move {
                 tokio::select! {
                     () = gate.pass() => {}
                     () = shutdown.cancelled() => {}
                 }
-                work(&held, request).await
+                next.run(http).await
             });
-            let answer = work.await.unwrap_or_else(|error| Answer::detail(500, error.to_string()));
-            record(answer.status);
-            return respond(answer);
+            let failed =
+                |error: tokio::task::JoinError| Reply::detail(500, error.to_string()).into_response();
+            Some(held.await.unwrap_or_else(failed))
         }
-        Some(Fault::Drop) => {
-            record(0);
-            cut.now();
-            return Response::default();
-        }
+        Some(Fault::Drop | Fault::Hang) => None,
         Some(Fault::ApplyThenDrop) => {
-            work(&app, request).await;
-            record(0);
-            cut.now();
-            return Response::default();
+            next.run(http).await;
+            None
         }
-        Some(Fault::Hang) => {
-            record(0);
-            app.shutdown.cancelled().await;
-            cut.now();
-            return Response::default();
-        }
-        Some(Fault::Html(status)) => {
-            record(status);
-            return respond(Answer::html(status, proxy_page(status)));
-        }
+        Some(Fault::Html(status)) => Some(Reply::html(status, proxy_page(status)).into_response()),
         Some(Fault::Status { code, body, content_type, retry_after }) => {
-            record(code);
-            let content = Content::Text { kind: content_type, text: body };
-            return respond(Answer { status: code, content, allow: None, retry_after });
+            Some(Reply { retry_after, ..Reply::new(code, &content_type, body) }.into_response())
         }
-    }
-    let answer = work(&app, request).await;
-    record(answer.status);
-    let mut response = respond(answer);
-    if method == "HEAD" {
-        *response.body_mut() = HttpBody::empty();
-    }
-    response
-}
-
-/// Runs the rules where blocking is allowed: the store reads and writes a file.
-async fn work(app: &App, request: Request) -> Answer {
-    let shared = app.control.shared.clone();
-    let job = move || {
-        let mut server = shared.server.lock().unwrap_or_else(PoisonError::into_inner);
-        routes::answer(&mut server, &request, Instant::now())
-    };
-    match tokio::task::spawn_blocking(job).await {
-        Ok(answer) => answer,
-        Err(error) => Answer::detail(500, error.to_string()),
     }
 }
 
@@ -146,14 +136,14 @@ fn parse(headers: &HeaderMap, bytes: Option<&Bytes>) -> Body {
             Err(error) => Body::Malformed(python_words(&error, bytes)),
         },
         "application/x-www-form-urlencoded" => {
-            let pairs = page::pairs(&String::from_utf8_lossy(bytes));
-            Body::Data(Value::Object(pairs.into_iter().map(|(k, v)| (k, v.into())).collect()))
+            let pairs = form_urlencoded::parse(bytes).into_owned();
+            Body::Data(Value::Object(pairs.map(|(k, v)| (k, v.into())).collect()))
         }
         _ => Body::Unsupported(kind),
     }
 }
 
-/// What Python's parser says of the same text, as near as our parser's complaint allows.
+/// The message of Python's parser for the same text, as near as serde_json's error allows.
 fn python_words(error: &serde_json::Error, bytes: &[u8]) -> String {
     let what = error.to_string();
     let end = what.starts_with("EOF");
@@ -170,7 +160,7 @@ fn python_words(error: &serde_json::Error, bytes: &[u8]) -> String {
     } else {
         "Expecting value"
     };
-    // Ours counts columns from one, and from zero at the end of the text.
+    // serde_json counts columns from one, and from zero at the end of the text.
     let (line, column) = (error.line(), error.column() + usize::from(end));
     let before: usize = bytes.split(|b| *b == b'\n').take(line.saturating_sub(1)).map(|l| l.len() + 1).sum();
     format!("{words}: line {line} column {column} (char {})", (before + column).saturating_sub(1))
@@ -182,29 +172,6 @@ fn proxy_page(status: u16) -> String {
         "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n<center><h1>{status} {reason}</h1>\
          </center>\r\n<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n"
     )
-}
-
-fn respond(answer: Answer) -> Response<HttpBody> {
-    let mut builder = Response::builder().status(answer.status);
-    if let Some(allow) = answer.allow {
-        builder = builder.header(header::ALLOW, allow).header(header::VARY, "Accept, Cookie");
-    }
-    if let Some(seconds) = answer.retry_after {
-        builder = builder.header(header::RETRY_AFTER, seconds);
-    }
-    let response = match answer.content {
-        Content::None => builder.body(HttpBody::empty()),
-        Content::Json(value) => {
-            builder.header(header::CONTENT_TYPE, "application/json").body(value.to_string().into())
-        }
-        Content::Text { kind, text } => builder.header(header::CONTENT_TYPE, kind).body(text.into()),
-    };
-    // Only a status or a type that is none can fail here; a fault's author sees 500.
-    response.unwrap_or_else(|_| {
-        let mut broken = Response::new(HttpBody::from("the sandbox cannot send this answer"));
-        *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        broken
-    })
 }
 
 #[cfg(test)]

@@ -43,15 +43,15 @@ pub(super) fn naive(text: &str) -> Option<String> {
     Some(format(time.checked_sub(SignedDuration::from_secs(offset)).ok()?))
 }
 
+/// Whether text has the shape of `YYYY-MM-DD`.
+pub(super) fn is_date_shaped(text: &str) -> bool {
+    let fits = |(i, b): (usize, u8)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(fits)
+}
+
 /// A date that exists, written `YYYY-MM-DD`.
 pub(super) fn real_date(text: &str) -> Option<Date> {
-    let bytes = text.as_bytes();
-    let shape = bytes.len() == 10
-        && bytes
-            .iter()
-            .enumerate()
-            .all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
-    if !shape {
+    if !is_date_shaped(text) {
         return None;
     }
     Date::new(text[..4].parse().ok()?, text[5..7].parse().ok()?, text[8..].parse().ok()?).ok()

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::message::{Answer, Request, Stop};
+use crate::message::{Error, Reply, Request};
 use crate::store::Store;
 
 /// A name and a password for a token, the same one at every login.
-pub(super) fn log_in(store: &Store, request: &Request) -> Result<Answer, Stop> {
+pub(super) fn log_in(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     let body = request.data()?;
     let mut errors = Map::new();
     let mut read = |name: &str| {
@@ -22,10 +22,10 @@ pub(super) fn log_in(store: &Store, request: &Request) -> Result<Answer, Stop> {
     };
     let (username, password) = (read("username"), read("password"));
     if !errors.is_empty() {
-        return Err(Answer::fields(errors).into());
+        return Err(Reply::fields(errors).into());
     }
     match store.log_in(&username, &password)? {
-        Some(token) => Ok(Answer::json(200, json!({"token": token}))),
-        None => Err(Answer::field("non_field_errors", "Unable to log in with provided credentials.").into()),
+        Some(token) => Ok(Reply::json(200, json!({"token": token}))),
+        None => Err(Reply::field("non_field_errors", "Unable to log in with provided credentials.").into()),
     }
 }

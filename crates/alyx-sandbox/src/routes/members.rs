@@ -1,109 +1,96 @@
-//! Lists and records of the plain kinds.
+//! Lists and records of the plain kinds. Of these, only tags and dataset types can be created.
 
 use serde_json::{Map, Value};
 
-use crate::fields::{Rule, check};
+use crate::fields::{Field, Rule, TEXT, check, field, required};
 use crate::kinds::Kind;
-use crate::message::{Answer, Request, Stop};
-use crate::page::{page, quote};
-use crate::store::{Store, new_id};
+use crate::message::{Error, Reply, Request};
+use crate::pagination::paginate;
+use crate::routes::not_allowed;
+use crate::store::{Store, Where, path_segment};
 
-/// A new record: what was given, and the defaults of the rest.
-pub(crate) fn new_member(kind: &Kind, given: Map<String, Value>, now: &str) -> Map<String, Value> {
-    let mut record = Map::new();
-    for field in kind.fields {
-        let value = match (given.get(field.name), &field.rule) {
-            (Some(value), _) => value.clone(),
-            (None, Rule::Id) => new_id().into(),
-            (None, Rule::Created) => now.into(),
-            (None, Rule::Url) => continue,
-            (None, _) => serde_json::from_str(field.default).unwrap_or(Value::Null),
+const TAG: &[Field] = &[
+    field("json", Rule::Json, "null"),
+    required("name", Rule::Text { max: 255, blank: false }),
+    field("description", TEXT, "\"\""),
+    field("protected", Rule::Bool, "false"),
+    field("public", Rule::Bool, "false"),
+    field("hash", Rule::Text { max: 64, blank: true }, "null"),
+];
+const DATASET_TYPE: &[Field] = &[
+    required("name", Rule::Text { max: 255, blank: false }),
+    field("created_by", Rule::Slug { of: "users", by: "username" }, "null"),
+    field("description", TEXT, "\"\""),
+    field("filename_pattern", Rule::Text { max: 255, blank: true }, "null"),
+];
+
+pub(super) fn list(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Error> {
+    if request.method == "POST" {
+        return create(store, request, kind);
+    }
+    let mut filter = Where::default();
+    filter.and("kind = ?", [kind.endpoint.to_owned().into()]);
+    for field in kind.filters {
+        let Some(value) = request.param(field) else { continue };
+        let value = match value.to_lowercase().as_str() {
+            "true" => "1",
+            "false" => "0",
+            _ => value,
         };
-        record.insert(field.name.into(), value);
+        let condition = format!("CAST(json_extract(record, '$.{field}') AS TEXT) = ?");
+        filter.and(condition, [value.to_owned().into()]);
     }
-    record
-}
-
-pub(super) fn list(
-    store: &mut Store,
-    request: &Request,
-    kind: &'static Kind,
-    method: &str,
-    user: &str,
-) -> Result<Answer, Stop> {
-    if method == "POST" {
-        return create(store, request, kind, user);
-    }
-    let filters: Vec<(&str, String)> =
-        kind.filters.iter().filter_map(|f| Some((*f, request.param(f)?.to_owned()))).collect();
-    let (count, _) = store.members(kind, &filters, None)?;
-    page(request, count, |limit, offset| {
-        let (_, found) = store.members(kind, &filters, Some((limit, offset)))?;
-        found.into_iter().map(|record| shown(store, kind, record, request)).collect()
+    let count = store.count("FROM member", &filter)?;
+    paginate(request, count, |limit, offset| {
+        let found = store.members(kind, &filter, (limit, offset))?;
+        found.into_iter().map(|record| view(store, kind, record, request)).collect()
     })
 }
 
-fn create(store: &mut Store, request: &Request, kind: &'static Kind, user: &str) -> Result<Answer, Stop> {
-    let mut given = check(store, kind.fields, request, false)?;
-    let name = given.get(kind.slug).and_then(Value::as_str).unwrap_or_default().to_owned();
-    if store.member_exists(kind.endpoint, &name)? {
-        let text = format!("{} with this {} already exists.", kind.label, kind.slug);
-        return Err(Answer::field(kind.slug, text).into());
+fn create(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Error> {
+    let (fields, label) = match kind.endpoint {
+        "tags" => (TAG, "tag"),
+        "dataset-types" => (DATASET_TYPE, "dataset type"),
+        _ => return Err(not_allowed("POST")),
+    };
+    let mut given = check(store, fields, request, false)?;
+    let name = given.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if store.exists(kind.endpoint, &name)? {
+        return Err(Reply::field("name", format!("{label} with this name already exists.")).into());
     }
-    given.insert(kind.slug.into(), name.clone().into());
     if kind.endpoint == "dataset-types" {
-        given.entry("created_by").or_insert_with(|| user.into());
-        let pattern =
-            given.get("filename_pattern").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        given.entry("created_by").or_insert_with(|| request.user.as_str().into());
+        let pattern = given.get("filename_pattern").and_then(Value::as_str).unwrap_or_default();
+        let pattern = pattern.to_lowercase();
         given.insert("filename_pattern".into(), pattern.into());
     }
-    let record = new_member(kind, given, &request.now);
+    let record = kind.new_record(&given, &request.now);
     store.put_member(kind.endpoint, &name, &record)?;
-    Ok(Answer::json(201, shown(store, kind, record, request)?))
+    Ok(Reply::json(201, view(store, kind, record, request)?))
 }
 
-pub(super) fn one(
-    store: &mut Store,
-    request: &Request,
-    kind: &'static Kind,
-    name: &str,
-    method: &str,
-) -> Result<Answer, Stop> {
+pub(super) fn one(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Error> {
+    if request.method != "GET" {
+        return Err(not_allowed(&request.method));
+    }
     if store.auto_create && kind.endpoint == "labs" {
-        store.plant_member(kind.endpoint, name, Value::Object(Map::new()))?;
+        store.insert_member(kind.endpoint, &request.name, Value::Object(Map::new()))?;
     }
-    let Some(mut record) = store.member(kind.endpoint, name)? else {
-        return Err(Answer::no_such(kind.model).into());
-    };
-    match method {
-        "DELETE" => {
-            store.delete_member(kind.endpoint, name)?;
-            return Ok(Answer::empty());
-        }
-        "PUT" | "PATCH" => {
-            let given = check(store, kind.fields, request, method == "PATCH")?;
-            if given.get(kind.slug).is_some_and(|new| new.as_str() != Some(name)) {
-                return Err(Answer::field(kind.slug, "The sandbox does not rename records.").into());
-            }
-            record.extend(given);
-            store.put_member(kind.endpoint, name, &record)?;
-        }
-        _ => {}
-    }
-    Ok(Answer::json(200, shown(store, kind, record, request)?))
+    let record = store.member(kind.endpoint, &request.name)?.ok_or_else(|| Reply::not_found(kind.model))?;
+    Ok(Reply::json(200, view(store, kind, record, request)?))
 }
 
-/// A record as clients see it: with its address and what is counted from other records.
-fn shown(store: &Store, kind: &Kind, record: Map<String, Value>, request: &Request) -> Result<Value, Stop> {
-    let name = record.get(kind.slug).and_then(Value::as_str).unwrap_or_default().to_owned();
+/// A record as clients see it: with its URL and what is computed from other records.
+fn view(store: &Store, kind: &Kind, record: Map<String, Value>, request: &Request) -> Result<Value, Error> {
+    let name = record.get(kind.slug).and_then(Value::as_str).unwrap_or_default();
     let mut out = Map::new();
-    for field in kind.fields {
-        let value = match field.rule {
-            Rule::Url => format!("{}/{}/{}", request.base, kind.endpoint, quote(&name, false)).into(),
-            Rule::Computed if field.name == "subjects_responsible" => store.subjects_of(&name)?.into(),
-            _ => record.get(field.name).cloned().unwrap_or(Value::Null),
+    for (field, default) in kind.fields() {
+        let value = match default.as_str() {
+            Some("<url>") => format!("{}/{}/{}", request.base, kind.endpoint, path_segment(name)).into(),
+            Some("<subjects>") => store.subjects_of(name)?.into(),
+            _ => record.get(&field).cloned().unwrap_or(Value::Null),
         };
-        out.insert(field.name.into(), value);
+        out.insert(field, value);
     }
     Ok(Value::Object(out))
 }

@@ -1,172 +1,152 @@
-//! The rules of the server: which address and method lead where, and who may go there.
+//! The endpoints: paths, methods, and who may use them.
 
 mod datasets;
-mod files;
 mod login;
 mod measurements;
 mod members;
-mod openapi;
 mod protected;
 mod register_file;
 mod sessions;
 mod subjects;
 
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use axum::Router;
+use axum::extract::{Path, Request as HttpRequest, State};
+use axum::routing::{MethodRouter, any};
 use serde_json::json;
 
 use crate::fields::is_uuid;
-use crate::kinds;
-use crate::kinds::{DETAIL, Kind, LIST, READ};
-use crate::message::{Answer, Content, Request, Stop};
-use crate::page::{page, unquote};
+use crate::kinds::KINDS;
+use crate::message::{Error, Reply, Request};
+use crate::pagination::paginate;
+use crate::server::{Server, lock};
 use crate::store::Store;
-use crate::throttle::Throttle;
 
-pub(super) use crate::routes::members::new_member;
+const LIST: &str = "GET, POST, HEAD, OPTIONS";
+const DETAIL: &str = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
+const READ: &str = "GET, HEAD, OPTIONS";
+const POST: &str = "POST, OPTIONS";
 
-/// Everything that a request may change.
-pub(super) struct Server {
-    pub store: Store,
-    pub throttle: Option<Throttle>,
+/// Lists that are always empty, so that searches find nothing rather than fail.
+const EMPTY: &str = "insertions notes data-notices downloads surgeries water-restriction water-restricted-subjects \
+                     fields-of-view trajectories tasks";
+
+/// The shared state of every endpoint.
+type Shared = Arc<Mutex<Server>>;
+
+/// What a path needs of a request before its endpoint runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    /// No token.
+    Public,
+    /// A token.
+    Token,
+    /// A token, and a UUID as the last part of the path.
+    Uuid,
 }
 
-/// An address.
-enum Route {
-    Login,
-    Schema,
-    Docs,
-    Members(&'static Kind),
-    Member(&'static Kind, String),
-    Subjects,
-    Subject(String),
-    Sessions,
-    Session(String),
-    Datasets,
-    Dataset(String),
-    Files,
-    File(String),
-    RegisterFile,
-    CheckProtected,
-    Measurements(&'static measurements::Measured),
-    Measurement(&'static measurements::Measured, String),
-    /// A list that the sandbox knows of and never fills, so that searches find nothing rather than fail.
-    Empty,
-}
-
-impl Route {
-    fn find(path: &str) -> Option<Route> {
-        let parts: Vec<String> = path.strip_prefix('/')?.split('/').map(|p| unquote(p, false)).collect();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let uuid = |id: &str| is_uuid(id).then(|| id.to_owned());
-        Some(match parts.as_slice() {
-            ["auth-token"] => Route::Login,
-            ["api", "schema"] => Route::Schema,
-            ["docs"] | ["docs", ""] => Route::Docs,
-            ["subjects"] => Route::Subjects,
-            ["subjects", name] if !name.is_empty() => Route::Subject((*name).into()),
-            ["sessions"] => Route::Sessions,
-            ["sessions", id] => Route::Session(uuid(id)?),
-            ["datasets"] => Route::Datasets,
-            ["datasets", id] => Route::Dataset(uuid(id)?),
-            ["files"] => Route::Files,
-            ["files", id] => Route::File(uuid(id)?),
-            ["register-file"] => Route::RegisterFile,
-            ["check-protected"] => Route::CheckProtected,
-            ["weighings"] => Route::Measurements(&measurements::WEIGHT),
-            ["weighings", id] => Route::Measurement(&measurements::WEIGHT, uuid(id)?),
-            ["water-administrations"] => Route::Measurements(&measurements::WATER),
-            ["water-administrations", id] => Route::Measurement(&measurements::WATER, uuid(id)?),
-            ["insertions" | "notes" | "data-notices" | "downloads" | "surgeries" | "water-restriction"]
-            | ["water-restricted-subjects" | "fields-of-view" | "trajectories" | "tasks"] => Route::Empty,
-            // A water type's own address answers the whole list.
-            ["water-type", name] if !name.is_empty() => Route::Members(kinds::kind("water-type")?),
-            [endpoint] => Route::Members(kinds::kind(endpoint)?),
-            [endpoint, name] if !name.is_empty() => {
-                let kind = kinds::kind(endpoint)?;
-                kind.detail?;
-                Route::Member(kind, (*name).into())
-            }
-            _ => return None,
-        })
+/// Every path of the server.
+pub(super) fn router(server: Shared) -> Router {
+    use Access::{Public, Token, Uuid};
+    let mut router = Router::new()
+        .route("/auth-token", endpoint(POST, Public, login::log_in))
+        .route("/api/schema", endpoint(READ, Public, |_, _| Ok(schema())))
+        .route("/subjects", endpoint(LIST, Token, subjects::list))
+        .route("/subjects/{name}", endpoint(DETAIL, Token, subjects::one))
+        .route("/sessions", endpoint(LIST, Token, sessions::list))
+        .route("/sessions/{id}", endpoint(DETAIL, Uuid, sessions::one))
+        .route("/datasets", endpoint(LIST, Token, datasets::list))
+        .route("/datasets/{id}", endpoint(DETAIL, Uuid, datasets::one))
+        .route("/register-file", endpoint(POST, Token, register_file::register))
+        .route("/check-protected", endpoint(READ, Token, protected::check))
+        .route("/weighings", endpoint(LIST, Token, |s, r| measurements::list(s, r, &measurements::WEIGHT)))
+        .route(
+            "/water-administrations",
+            endpoint(LIST, Token, |s, r| measurements::list(s, r, &measurements::WATER)),
+        );
+    for path in EMPTY.split(' ') {
+        let empty = |_: &mut Store, request: &Request| paginate(request, 0, |_, _| Ok(Vec::new()));
+        router = router.route(&format!("/{path}"), endpoint(READ, Token, empty));
     }
+    for kind in &KINDS {
+        let path = format!("/{}", kind.endpoint);
+        let list = endpoint(LIST, Token, move |s, r| members::list(s, r, kind));
+        router = if kind.detail {
+            router.route(
+                &format!("{path}/{{name}}"),
+                endpoint(DETAIL, Token, move |s, r| members::one(s, r, kind)),
+            )
+        } else if kind.endpoint == "water-type" {
+            // A water type's own URL answers the whole list.
+            router.route(&format!("{path}/{{name}}"), list.clone())
+        } else {
+            router
+        };
+        router = router.route(&path, list);
+    }
+    router.fallback(|| async { Reply::unknown_path() }).with_state(server)
+}
 
-    fn allow(&self) -> &'static str {
-        match self {
-            Route::Login | Route::RegisterFile => "POST, OPTIONS",
-            Route::Schema | Route::Docs | Route::CheckProtected | Route::Empty => READ,
-            Route::Members(kind) => kind.list,
-            Route::Member(kind, _) => kind.detail.unwrap_or(READ),
-            Route::Subjects | Route::Sessions | Route::Datasets | Route::Measurements(_) => LIST,
-            Route::Subject(_) | Route::Session(_) | Route::Dataset(_) | Route::File(_) => DETAIL,
-            Route::Measurement(measured, _) => measured.detail,
-            Route::Files => READ,
+/// A path that answers every method, runs its endpoint where blocking is allowed, and names the methods of Alyx.
+fn endpoint<F>(allow: &'static str, access: Access, run: F) -> MethodRouter<Shared>
+where
+    F: Fn(&mut Store, &Request) -> Result<Reply, Error> + Copy + Send + Sync + 'static,
+{
+    any(move |State(server): State<Shared>, name: Option<Path<String>>, mut http: HttpRequest| async move {
+        let Some(mut request) = http.extensions_mut().remove::<Request>() else { return Reply::empty() };
+        request.name = name.map(|Path(name)| name).unwrap_or_default();
+        if access == Access::Uuid && !is_uuid(&request.name) {
+            return Reply::unknown_path();
         }
-    }
-
-    fn is_public(&self) -> bool {
-        matches!(self, Route::Login | Route::Schema | Route::Docs)
-    }
+        let job = move || {
+            let reply = reply(&mut lock(&server), &mut request, allow, access, run);
+            Reply { allow: Some(allow), ..reply }
+        };
+        tokio::task::spawn_blocking(job).await.unwrap_or_else(|error| Reply::detail(500, error.to_string()))
+    })
 }
 
-/// Answers a request: address, then who asks, then how often, then the method, then the work.
-pub(super) fn answer(server: &mut Server, request: &Request, at: Instant) -> Answer {
-    let Some(place) = Route::find(&request.path) else { return Answer::nowhere() };
+/// Authenticates, throttles, checks the method, then runs the endpoint: in Alyx's order.
+fn reply(
+    server: &mut Server,
+    request: &mut Request,
+    allow: &str,
+    access: Access,
+    run: impl Fn(&mut Store, &Request) -> Result<Reply, Error>,
+) -> Reply {
     let throttle = &mut server.throttle;
     let outcome = server.store.work(|store| {
-        let mut user = String::new();
-        if !place.is_public() {
-            user = authenticate(store, request)?;
-            if let Some(Err(wait)) = throttle.as_mut().map(|t| t.admit(&user, at)) {
+        if access != Access::Public {
+            request.user = authenticate(store, request)?;
+            if let Some(Err(wait)) = throttle.as_mut().map(|t| t.admit(&request.user, Instant::now())) {
                 return Err(throttled(wait).into());
             }
         }
-        let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
-        if !place.allow().split(", ").any(|m| m == method) {
-            let text = format!("Method \"{}\" not allowed.", request.method);
-            return Err(Answer::detail(405, text).into());
+        match request.method.as_str() {
+            "OPTIONS" => return Ok(Reply::json(200, json!({"name": "sandbox"}))),
+            "HEAD" if allow.contains("HEAD") => request.method = "GET".into(),
+            method if allow.split(", ").any(|m| m == method) => {}
+            method => return Err(not_allowed(method)),
         }
-        if method == "OPTIONS" {
-            return Ok(Answer::json(200, json!({"name": "sandbox"})));
-        }
-        go(store, request, &place, method, &user)
+        run(store, request)
     });
-    let mut answer = outcome.unwrap_or_else(Stop::into_answer);
-    if !matches!(&answer.content, Content::Text { kind, .. } if kind.starts_with("text/html")) {
-        answer.allow = Some(place.allow());
-    }
-    answer
+    outcome.unwrap_or_else(Error::into_reply)
 }
 
-fn go(store: &mut Store, request: &Request, place: &Route, method: &str, user: &str) -> Result<Answer, Stop> {
-    match place {
-        Route::Login => login::log_in(store, request),
-        Route::Schema => Ok(openapi::schema(request)),
-        Route::Docs => Ok(Answer::html(
-            200,
-            "<!doctype html>\n<p>See <a href=\"/api/schema\">the schema</a>.</p>\n".into(),
-        )),
-        Route::Members(kind) => members::list(store, request, kind, method, user),
-        Route::Member(kind, name) => members::one(store, request, kind, name, method),
-        Route::Subjects => subjects::list(store, request, method, user),
-        Route::Subject(name) => subjects::one(store, request, name, method),
-        Route::Sessions => sessions::list(store, request, method, user),
-        Route::Session(id) => sessions::one(store, request, id, method),
-        Route::Datasets => datasets::list(store, request, method, user),
-        Route::Dataset(id) => datasets::one(store, request, id, method, user),
-        Route::Files => files::list(store, request),
-        Route::File(id) => files::one(store, request, id, method),
-        Route::RegisterFile => register_file::register(store, request, user),
-        Route::CheckProtected => protected::check(store, request, user),
-        Route::Measurements(measured) => measurements::list(store, request, measured, method, user),
-        Route::Measurement(measured, id) => measurements::one(store, request, measured, id, method, user),
-        Route::Empty => page(request, 0, |_, _| Ok(Vec::new())),
-    }
+fn not_allowed(method: &str) -> Error {
+    Reply::detail(405, format!("Method \"{method}\" not allowed.")).into()
 }
 
-/// The user whose token came with the request. A missing token and a dead one are both 403, never 401.
-fn authenticate(store: &Store, request: &Request) -> Result<String, Stop> {
-    let refused = |text: &str| Stop::from(Answer::detail(403, text));
+/// The OpenAPI description, from which clients learn the endpoints, their actions, parameters and fields.
+fn schema() -> Reply {
+    Reply::new(200, "application/vnd.oai.openapi+json", include_str!("../openapi.json").into())
+}
+
+/// The user whose token came with the request. A missing and an expired token are both 403, never 401.
+fn authenticate(store: &Store, request: &Request) -> Result<String, Error> {
+    let refused = |text: &str| Error::from(Reply::detail(403, text));
     let mut words = request.authorization.as_deref().unwrap_or_default().split_whitespace();
     if !words.next().is_some_and(|w| w.eq_ignore_ascii_case("token")) {
         return Err(refused("Authentication credentials were not provided."));
@@ -180,8 +160,8 @@ fn authenticate(store: &Store, request: &Request) -> Result<String, Stop> {
     store.user_of_token(token)?.ok_or_else(|| refused("Invalid token."))
 }
 
-fn throttled(wait: u64) -> Answer {
+fn throttled(wait: u64) -> Reply {
     let unit = if wait == 1 { "second" } else { "seconds" };
     let text = format!("Request was throttled. Expected available in {wait} {unit}.");
-    Answer { retry_after: Some(wait), ..Answer::detail(429, text) }
+    Reply { retry_after: Some(wait), ..Reply::detail(429, text) }
 }

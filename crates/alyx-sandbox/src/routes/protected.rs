@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fields::{is_uuid, python_text};
 use crate::filters::bad_date;
-use crate::message::{Answer, Request, Stop};
+use crate::message::{Error, Reply, Request};
 use crate::names::{BadPlace, FilePlace, aggregate_place, place, session_part};
 use crate::store::{DatasetKey, Store};
 use crate::time;
@@ -46,12 +46,12 @@ pub(super) enum NoOwner {
     Path(String),
     /// No subject of that name.
     Subject(String),
-    Stop(Stop),
+    Error(Error),
 }
 
 impl From<rusqlite::Error> for NoOwner {
     fn from(error: rusqlite::Error) -> Self {
-        NoOwner::Stop(error.into())
+        NoOwner::Error(error.into())
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn session_owner(store: &Store, path: &str, user: &str, now: &str) ->
         return Err(NoOwner::Subject(path.split('/').next().unwrap_or_default().to_owned()));
     }
     if time::real_date(date).is_none() {
-        return Err(NoOwner::Stop(bad_date(date)));
+        return Err(NoOwner::Error(bad_date(date)));
     }
     let Some(base) = store.base_session(subject, date)? else {
         let text = format!("A base session for {subject} on {date} does not exist");
@@ -81,7 +81,7 @@ pub(super) fn session_owner(store: &Store, path: &str, user: &str, now: &str) ->
     let users = join(store, &session.id, &session.users, user, now)?;
     if session.parent.is_none() && session.id != base.id {
         let columns = json!({"parent_session": base.id, "auto_datetime": now});
-        store.update_session(&session.id, columns.as_object().unwrap_or(&Map::new()))?;
+        store.update("session", &session.id, columns.as_object().unwrap_or(&Map::new()))?;
     }
     let (number, start_time) = (session.number, session.start_time);
     Ok(Owner::Session { id: session.id, number, start_time, users, subject: subject.to_owned() })
@@ -93,35 +93,34 @@ fn join(store: &Store, id: &str, users: &[String], user: &str, now: &str) -> rus
         users.push(user.to_owned());
         users.sort();
         let columns = json!({"users": users, "auto_datetime": now});
-        store.update_session(id, columns.as_object().unwrap_or(&Map::new()))?;
+        store.update("session", id, columns.as_object().unwrap_or(&Map::new()))?;
     }
     Ok(users)
 }
 
 /// The object given by `content_type` and `object_id`; `None` if neither is given.
-pub(super) fn object_owner(store: &Store, body: &Value) -> Result<Option<Owner>, Stop> {
-    let given = |key: &str| body.get(key).filter(|v| !v.is_null()).map(python_text).filter(|t| !t.is_empty());
-    let (kind, id) = match (given("content_type"), given("object_id")) {
+pub(super) fn object_owner(store: &Store, body: &Value) -> Result<Option<Owner>, Error> {
+    let (kind, id) = match (text(body, "content_type"), text(body, "object_id")) {
         (None, None) => return Ok(None),
         (Some(kind), Some(id)) => (kind, id),
         _ => {
             let text = "Both content_type and object_id should be provided together.";
-            return Err(Stop::file(400, "error", text));
+            return Err(Error::file(400, "error", text));
         }
     };
     let known = ["subjects.subject", "actions.session", "data.dataset", "data.tag"];
     let full = known.iter().find(|k| **k == kind || k.split_once('.').is_some_and(|(_, m)| m == kind));
     let Some((full, (_, model))) = full.and_then(|k| Some((k, k.split_once('.')?))) else {
-        return Err(Stop::file(400, "detail", format!("Invalid content type: {kind}")));
+        return Err(Error::file(400, "detail", format!("Invalid content type: {kind}")));
     };
     if !is_uuid(&id) || !store.object_exists(model, &id)? {
-        return Err(Stop::file(400, "detail", format!("Invalid object ID: {id}")));
+        return Err(Error::file(400, "detail", format!("Invalid object ID: {id}")));
     }
     Ok(Some(Owner::Object { content_type: (*full).to_owned(), id }))
 }
 
 /// Where the files lie, in order; the first that cannot be read refuses them all.
-pub(super) fn places(owner: &Owner, folder: &str, files: &[String]) -> Result<Vec<FilePlace>, Stop> {
+pub(super) fn places(owner: &Owner, folder: &str, files: &[String]) -> Result<Vec<FilePlace>, Error> {
     let read = |file: &String| match owner {
         Owner::Session { .. } => place(folder, file),
         Owner::Object { .. } => aggregate_place(folder, file),
@@ -138,7 +137,7 @@ pub(super) fn places(owner: &Owner, folder: &str, files: &[String]) -> Result<Ve
                  A revision folder must be surrounded by pound signs (#)."
             }
         };
-        Stop::file(400, "detail", text)
+        Error::file(400, "detail", text)
     })
 }
 
@@ -148,7 +147,7 @@ pub(super) fn protection(
     owner: &Owner,
     files: &[String],
     places: &[FilePlace],
-) -> Result<Option<Value>, Stop> {
+) -> Result<Option<Value>, Error> {
     let mut details = Vec::with_capacity(files.len());
     let mut any = false;
     for (file, place) in files.iter().zip(places) {
@@ -163,8 +162,8 @@ pub(super) fn protection(
 }
 
 /// The list under a key: a list as it is, text split at commas, nothing for an absent key.
-pub(super) fn list(body: &Value, key: &str) -> Result<Option<Vec<Value>>, Stop> {
-    let not_iterable = |kind: &str| Stop::broken(format!("'{kind}' object is not iterable"));
+pub(super) fn list(body: &Value, key: &str) -> Result<Option<Vec<Value>>, Error> {
+    let not_iterable = |kind: &str| Error::internal(format!("'{kind}' object is not iterable"));
     match body.get(key) {
         None => Ok(None),
         Some(Value::Array(items)) => Ok(Some(items.clone())),
@@ -174,30 +173,35 @@ pub(super) fn list(body: &Value, key: &str) -> Result<Option<Vec<Value>>, Stop> 
 }
 
 /// The names of the files; empty ones are dropped.
-pub(super) fn filenames(body: &Value) -> Result<Vec<String>, Stop> {
+pub(super) fn filenames(body: &Value) -> Result<Vec<String>, Error> {
     let names = list(body, "filenames")?.unwrap_or_default();
     Ok(names.iter().filter(|n| !n.is_null()).map(python_text).filter(|n| !n.is_empty()).collect())
 }
 
+/// The text under a key; `None` where it is absent, null or empty.
+pub(super) fn text(body: &Value, key: &str) -> Option<String> {
+    body.get(key).filter(|v| !v.is_null()).map(python_text).filter(|t| !t.is_empty())
+}
+
 /// The user given by `created_by`, else the one who asks.
-pub(super) fn creator(store: &Store, body: &Value, user: &str) -> Result<String, Stop> {
-    match body.get("created_by").filter(|v| !v.is_null()).map(python_text).filter(|n| !n.is_empty()) {
+pub(super) fn creator(store: &Store, body: &Value, user: &str) -> Result<String, Error> {
+    match text(body, "created_by") {
         None => Ok(user.to_owned()),
         Some(name) if store.member_exists("users", &name)? => Ok(name),
-        Some(_) => Err(Stop::broken("LabMember matching query does not exist.")),
+        Some(_) => Err(Error::internal("LabMember matching query does not exist.")),
     }
 }
 
 /// The path, tidied; an empty one is an exception that nobody catches.
-pub(super) fn folder(body: &Value) -> Result<String, Stop> {
-    match body.get("path").filter(|v| !v.is_null()).map(python_text).filter(|p| !p.is_empty()) {
+pub(super) fn folder(body: &Value) -> Result<String, Error> {
+    match text(body, "path") {
         Some(path) => Ok(path.replace('\\', "/").replace("//", "/")),
-        None => Err(Stop::broken("The path argument is required.")),
+        None => Err(Error::internal("The path argument is required.")),
     }
 }
 
 /// HTTP 200 in any case: the verdict is the `status_code` in the body.
-pub(super) fn check(store: &mut Store, request: &Request, user: &str) -> Result<Answer, Stop> {
+pub(super) fn check(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     let from_query;
     let body = match request.data()? {
         Value::Object(map) if map.is_empty() => {
@@ -207,20 +211,20 @@ pub(super) fn check(store: &mut Store, request: &Request, user: &str) -> Result<
         }
         body => body,
     };
-    let user = creator(store, body, user)?;
+    let user = creator(store, body, &request.user)?;
     let path = folder(body)?;
     let files = filenames(body)?;
     let owner = match object_owner(store, body)? {
         Some(owner) => owner,
         // Refusals that `/register-file` words as 400 are exceptions here.
         None => session_owner(store, &path, &user, &request.now).map_err(|e| match e {
-            NoOwner::Path(text) => Stop::broken(text),
-            NoOwner::Subject(_) => Stop::broken("Subject matching query does not exist."),
-            NoOwner::Stop(stop) => stop,
+            NoOwner::Path(text) => Error::internal(text),
+            NoOwner::Subject(_) => Error::internal("Subject matching query does not exist."),
+            NoOwner::Error(error) => error,
         })?,
     };
     let places = places(&owner, &path, &files)?;
     let verdict = protection(store, &owner, &files, &places)?;
     let free = || json!({"status_code": 200, "details": "None of the datasets are protected"});
-    Ok(Answer::json(200, verdict.unwrap_or_else(free)))
+    Ok(Reply::json(200, verdict.unwrap_or_else(free)))
 }

@@ -4,10 +4,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::fields::{QC, python_text, python_type};
-use crate::message::{Answer, Request, Stop};
+use crate::fields::{python_text, python_type};
+use crate::kinds::kind;
+use crate::message::{Error, Reply, Request};
 use crate::names::{FilePlace, dataset_type};
-use crate::routes::members::new_member;
+use crate::qc::QC;
 use crate::routes::protected;
 use crate::routes::protected::{NoOwner, Owner};
 use crate::store::{Repository, Store};
@@ -32,12 +33,12 @@ struct FileOrder<'a> {
     qc: &'a Value,
 }
 
-pub(super) fn register(store: &mut Store, request: &Request, user: &str) -> Result<Answer, Stop> {
+pub(super) fn register(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     let body = request.data()?;
     if !body.is_object() {
-        return Err(Stop::broken(format!("'{}' object has no attribute 'get'", python_type(body))));
+        return Err(Error::internal(format!("'{}' object has no attribute 'get'", python_type(body))));
     }
-    let user = protected::creator(store, body, user)?;
+    let user = protected::creator(store, body, &request.user)?;
     let named = named_repository(store, body)?;
     let path = protected::folder(body)?;
     let path = path.trim_matches('/');
@@ -54,7 +55,7 @@ pub(super) fn register(store: &mut Store, request: &Request, user: &str) -> Resu
             Some(repository) => (owner, vec![repository.clone()]),
             None => {
                 let text = "A valid repository name or hostname must be provided for non-session datasets.";
-                return Err(Stop::file(400, "detail", text));
+                return Err(Error::file(400, "detail", text));
             }
         },
         None => {
@@ -81,7 +82,7 @@ pub(super) fn register(store: &mut Store, request: &Request, user: &str) -> Resu
     if flag(body, "check_protected", false)
         && let Some(verdict) = protected::protection(store, &owner, &files, &places)?
     {
-        return Err(Answer::json(403, verdict).into());
+        return Err(Reply::json(403, verdict).into());
     }
     let default = flag(body, "default", true);
     let order = Order { user, owner, repositories, present_in, default, now: request.now.clone() };
@@ -94,22 +95,21 @@ pub(super) fn register(store: &mut Store, request: &Request, user: &str) -> Resu
         let file = FileOrder { place, hash: text(&hash), size, version: text(&version), qc };
         records.push(register_one(store, &order, &file)?);
     }
-    Ok(Answer::json(201, records.into()))
+    Ok(Reply::json(201, records.into()))
 }
 
-fn refusal(why: NoOwner) -> Stop {
+fn refusal(why: NoOwner) -> Error {
     match why {
-        NoOwner::Path(text) => Stop::file(400, "error", text),
+        NoOwner::Path(text) => Error::file(400, "error", text),
         NoOwner::Subject(name) => {
-            Stop::file(400, "error", format!("A subject with nickname \"{name}\" does not exist."))
+            Error::file(400, "error", format!("A subject with nickname \"{name}\" does not exist."))
         }
-        NoOwner::Stop(stop) => stop,
+        NoOwner::Error(error) => error,
     }
 }
 
-fn named_repository(store: &Store, body: &Value) -> Result<Option<Repository>, Stop> {
-    let given = |key: &str| body.get(key).filter(|v| !v.is_null()).map(python_text).filter(|t| !t.is_empty());
-    let found = match (given("name"), given("hostname")) {
+fn named_repository(store: &Store, body: &Value) -> Result<Option<Repository>, Error> {
+    let found = match (protected::text(body, "name"), protected::text(body, "hostname")) {
         (Some(name), _) => store.repository(&name)?,
         (None, Some(host)) => match store.repositories_on(&host)?.as_slice() {
             [] => None,
@@ -117,14 +117,14 @@ fn named_repository(store: &Store, body: &Value) -> Result<Option<Repository>, S
             many => {
                 let n = many.len();
                 let text = format!("get() returned more than one DataRepository -- it returned {n}!");
-                return Err(Stop::broken(text));
+                return Err(Error::internal(text));
             }
         },
         (None, None) => return Ok(None),
     };
     match found {
         Some(repository) => Ok(Some(repository)),
-        None => Err(Stop::file(400, "detail", "The specified repository does not exist.")),
+        None => Err(Error::file(400, "detail", "The specified repository does not exist.")),
     }
 }
 
@@ -134,7 +134,7 @@ fn lab_repositories(
     body: &Value,
     subject: &str,
     server_only: bool,
-) -> Result<Vec<Repository>, Stop> {
+) -> Result<Vec<Repository>, Error> {
     let mut labs: Vec<String> = Vec::new();
     for key in ["labs", "projects"] {
         labs.extend(protected::list(body, key)?.unwrap_or_default().iter().map(python_text));
@@ -146,7 +146,7 @@ fn lab_repositories(
     let mut found: Vec<Repository> = Vec::new();
     for lab in labs {
         let Some(lab) = store.member("labs", &lab)? else {
-            return Err(Stop::file(400, "detail", "One or more of the specified labs do not exist."));
+            return Err(Error::file(400, "detail", "One or more of the specified labs do not exist."));
         };
         for name in lab.get("repositories").and_then(Value::as_array).into_iter().flatten() {
             let Some(repository) = store.repository(name.as_str().unwrap_or_default())? else { continue };
@@ -171,10 +171,10 @@ fn flag(body: &Value, key: &str, default: bool) -> bool {
     }
 }
 
-type List = Result<Vec<Value>, Stop>;
+type List = Result<Vec<Value>, Error>;
 
 /// A list whose one text stands for every file.
-fn spread(list: Result<Option<Vec<Value>>, Stop>, body: &Value, key: &str, n: usize) -> List {
+fn spread(list: Result<Option<Vec<Value>>, Error>, body: &Value, key: &str, n: usize) -> List {
     let list = list?.unwrap_or_else(|| vec![Value::Null; n]);
     let single = list.len() == 1 && body.get(key).is_some_and(Value::is_string);
     Ok(if single { list.into_iter().cycle().take(n).collect() } else { list })
@@ -188,7 +188,7 @@ fn grades(body: &Value, n: usize) -> List {
     }
 }
 
-fn sizes(body: &Value, n: usize) -> Result<Vec<Option<i64>>, Stop> {
+fn sizes(body: &Value, n: usize) -> Result<Vec<Option<i64>>, Error> {
     let list = match body.get("filesizes") {
         None => vec![Value::Null; n],
         Some(one @ (Value::Number(_) | Value::Null)) => vec![one.clone()],
@@ -201,7 +201,7 @@ fn sizes(body: &Value, n: usize) -> Result<Vec<Option<i64>>, Stop> {
             Ok(size) => Ok(Some(size)),
             Err(_) => {
                 let text = format!("invalid literal for int() with base 10: '{}'", python_text(other));
-                Err(Stop::broken(text))
+                Err(Error::internal(text))
             }
         },
     };
@@ -219,23 +219,23 @@ fn grade(value: &Value) -> Option<i64> {
     }
 }
 
-fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Result<Value, Stop> {
+fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Result<Value, Error> {
     let place = file.place;
     let revision = (!place.revision.is_empty()).then_some(place.revision.as_str());
     if let Some(name) = revision
         && !store.member_exists("revisions", name)?
-        && let Some(kind) = crate::routes::kinds::kind("revisions")
+        && let Some(kind) = kind("revisions")
     {
         let given = Map::from_iter([("name".to_owned(), name.into())]);
         // The time now and not the request's: revisions made by one request are told apart by it.
-        let record = new_member(kind, given, &crate::time::now());
+        let record = kind.new_record(&given, &crate::time::now());
         store.put_member("revisions", name, &record)?;
     }
     let folder = revision.map(|r| format!("#{r}#")).unwrap_or_default();
     let parts = [&place.session, &place.collection, &folder, &place.filename];
     let path = parts.into_iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join("/");
 
-    let kind = dataset_type(&place.filename, store.type_patterns()?).map_err(Stop::broken)?.to_owned();
+    let kind = dataset_type(&place.filename, store.type_patterns()?).map_err(Error::internal)?.to_owned();
     let format = data_format(store, &place.filename)?;
     let key = order.owner.key(place);
     // From here on a refusal leaves traces, as in Alyx: first the other revisions lose the default flag.
@@ -246,24 +246,24 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
     let id = dataset.id.as_str();
     let Some(qc) = grade(file.qc) else {
         let text = format!("Invalid QC value \"{}\" for dataset \"{path}\"", python_text(file.qc));
-        return Err(Stop::file(400, "detail", text));
+        return Err(Error::file(400, "detail", text));
     };
     let mut columns = Map::new();
     columns.insert("default_dataset".into(), order.default.into());
     columns.insert("qc".into(), qc.into());
     columns.insert("auto_datetime".into(), order.now.as_str().into());
     if !dataset.new && !store.protecting_tags(id)?.is_empty() {
-        store.update_dataset(id, &columns)?;
-        return Err(Stop::file(403, "detail", format!("Dataset {id} is protected, cannot patch")));
+        store.update("dataset", id, &columns)?;
+        return Err(Error::file(403, "detail", format!("Dataset {id} is protected, cannot patch")));
     }
     for (name, text) in [("hash", &file.hash), ("version", &file.version)] {
         let length = text.chars().count();
         if length > 64 {
             columns.retain(|key, _| !matches!(key.as_str(), "hash" | "version"));
-            store.update_dataset(id, &columns)?;
+            store.update("dataset", id, &columns)?;
             let why = format!("Ensure this value has at most 64 characters (it has {length}).");
             let text = format!("Invalid dataset \"{path}\": {{'{name}': ['{why}']}}");
-            return Err(Stop::file(400, "detail", text));
+            return Err(Error::file(400, "detail", text));
         }
         if length > 0 {
             columns.insert(name.into(), text.as_str().into());
@@ -273,7 +273,7 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
     if let Some(size) = file.size {
         columns.insert("file_size".into(), size.into());
     }
-    store.update_dataset(id, &columns)?;
+    store.update("dataset", id, &columns)?;
     // Without two checksums to compare, the file counts as changed.
     let changed = file.hash.is_empty() || dataset.hash.is_empty() || dataset.hash != file.hash;
     for repository in &order.repositories {
@@ -283,28 +283,28 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
             let text = format!(
                 "A file record for \"{path}\" already exists on repository \"{name}\" for a different dataset."
             );
-            return Err(Stop::file(400, "detail", text));
+            return Err(Error::file(400, "detail", text));
         }
     }
     shown(store, order, id)
 }
 
-fn data_format(store: &mut Store, filename: &str) -> Result<String, Stop> {
+fn data_format(store: &mut Store, filename: &str) -> Result<String, Error> {
     // A leading dot begins a name, not an extension.
     let stem = filename.trim_start_matches('.');
     let extension = stem.rfind('.').map_or("", |at| &stem[at..]);
     let found = store.formats_with(extension)?;
     match found.as_slice() {
         [one] => Ok((*one).to_owned()),
-        [] => Err(Stop::broken("DataFormat matching query does not exist.")),
+        [] => Err(Error::internal("DataFormat matching query does not exist.")),
         many => {
             let n = many.len();
-            Err(Stop::broken(format!("get() returned more than one DataFormat -- it returned {n}!")))
+            Err(Error::internal(format!("get() returned more than one DataFormat -- it returned {n}!")))
         }
     }
 }
 
-fn shown(store: &Store, order: &Order, id: &str) -> Result<Value, Stop> {
+fn shown(store: &Store, order: &Order, id: &str) -> Result<Value, Error> {
     let record = store.registered(id)?;
     let mut out = Map::new();
     for (key, value) in record {

@@ -4,12 +4,12 @@ use rusqlite::Row;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::fields::qc_name;
-use crate::filters::Where;
-use crate::store::{Store, data_url, new_id, plain, structured, t};
+use crate::qc::qc_name;
+use crate::store::files::data_url;
+use crate::store::{Store, Where, new_id, object, plain, structured, t};
 
-/// What a list joins to a dataset.
-const FROM: &str = "FROM dataset d LEFT JOIN session s ON s.id = d.session";
+/// The tables of a list of datasets.
+pub(crate) const DATASETS: &str = "FROM dataset d LEFT JOIN session s ON s.id = d.session";
 
 /// What all revisions of a dataset share.
 #[derive(Clone, Debug)]
@@ -41,10 +41,6 @@ impl DatasetKey {
 }
 
 impl Store {
-    pub fn dataset_count(&self, filter: &Where) -> rusqlite::Result<u64> {
-        self.count(&format!("SELECT count(*) {FROM}{}", filter.sql()), &filter.values)
-    }
-
     /// Datasets, by id, as a list shows them.
     pub fn datasets(
         &self,
@@ -52,7 +48,8 @@ impl Store {
         (limit, offset): (u64, u64),
         base: &str,
     ) -> rusqlite::Result<Vec<Value>> {
-        let sql = format!("SELECT d.id {FROM}{} ORDER BY d.id LIMIT {limit} OFFSET {offset}", filter.sql());
+        let sql =
+            format!("SELECT d.id {DATASETS}{} ORDER BY d.id LIMIT {limit} OFFSET {offset}", filter.sql());
         let ids: Vec<String> = self.rows(&sql, &filter.values, |r| r.get(0))?;
         let mut out = Vec::with_capacity(ids.len());
         for id in ids {
@@ -161,14 +158,6 @@ impl Store {
         Ok(DatasetRow { id, hash: String::new(), new: true })
     }
 
-    pub fn insert_dataset(&self, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.insert("dataset", columns)
-    }
-
-    pub fn update_dataset(&self, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.set("dataset", id, columns)
-    }
-
     /// Replaces a dataset's tags.
     pub fn tag_dataset(&self, id: &str, tags: &[&str]) -> rusqlite::Result<()> {
         self.run("DELETE FROM dataset_tag WHERE dataset = ?", &[t(id)])?;
@@ -242,8 +231,5 @@ fn full(row: &Row<'_>, base: &str) -> rusqlite::Result<Map<String, Value>> {
         "default_dataset": row.get::<_, bool>("default_dataset")?, "protected": 0, "public": 0, "tags": [],
         "qc": qc_name(row.get("qc")?), "json": structured(row, "json")?,
     });
-    match record {
-        Value::Object(record) => Ok(record),
-        _ => Ok(Map::new()),
-    }
+    Ok(object(record))
 }

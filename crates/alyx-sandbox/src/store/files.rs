@@ -3,7 +3,6 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use crate::filters::Where;
 use crate::store::{Store, new_id, t};
 
 /// A data repository, as far as files are concerned.
@@ -91,42 +90,6 @@ impl Store {
             self.run(sql, &[Sql::Integer(i64::from(present)), t(repository), t(path)])?;
         }
         Ok(Some(()))
-    }
-}
-
-impl Store {
-    pub fn file_count(&self, filter: &Where) -> rusqlite::Result<u64> {
-        self.count(&format!("SELECT count(*) FROM file_record f{}", filter.sql()), &filter.values)
-    }
-
-    /// File records in the order of creation.
-    pub fn files(
-        &self,
-        filter: &Where,
-        (limit, offset): (u64, u64),
-        base: &str,
-    ) -> rusqlite::Result<Vec<Value>> {
-        let sql = format!(
-            "SELECT f.* FROM file_record f{} ORDER BY f.seq LIMIT {limit} OFFSET {offset}",
-            filter.sql()
-        );
-        self.rows(&sql, &filter.values, |row| {
-            let (id, dataset): (String, String) = (row.get("id")?, row.get("dataset")?);
-            Ok(json!({
-                "url": format!("{base}/files/{id}"), "dataset": format!("{base}/datasets/{dataset}"),
-                "data_repository": row.get::<_, String>("repository")?, "name": "", "json": null,
-                "relative_path": row.get::<_, String>("relative_path")?, "exists": row.get::<_, bool>("present")?,
-            }))
-        })
-    }
-
-    pub fn mark_file(&self, id: &str, present: bool) -> rusqlite::Result<()> {
-        let sql = "UPDATE file_record SET present = ? WHERE id = ?";
-        self.run(sql, &[Sql::Integer(i64::from(present)), t(id)]).map(drop)
-    }
-
-    pub fn delete_file(&self, id: &str) -> rusqlite::Result<()> {
-        self.run("DELETE FROM file_record WHERE id = ?", &[t(id)]).map(drop)
     }
 }
 

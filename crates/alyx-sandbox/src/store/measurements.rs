@@ -2,14 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::filters::Where;
-use crate::store::{Store, plain, t};
+use crate::store::{Store, Where, plain, t};
 
 impl Store {
-    pub fn measurement_count(&self, table: &str, filter: &Where) -> rusqlite::Result<u64> {
-        self.count(&format!("SELECT count(*) FROM {table} m{}", filter.sql()), &filter.values)
-    }
-
     /// Measurements in the order of creation, as Alyx shows them. The table is ours: `weighing` or `water`.
     pub fn measurements(
         &self,
@@ -40,29 +35,6 @@ impl Store {
             }
             Ok(Value::Object(out))
         })
-    }
-
-    pub fn measurement(&self, table: &str, id: &str, base: &str) -> rusqlite::Result<Option<Value>> {
-        let mut filter = Where::default();
-        filter.and("m.id = ?", [t(id)]);
-        Ok(self.measurements(table, &filter, (1, 0), base)?.pop())
-    }
-
-    pub fn insert_measurement(&self, table: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.insert(table, columns)
-    }
-
-    pub fn update_measurement(
-        &self,
-        table: &str,
-        id: &str,
-        columns: &Map<String, Value>,
-    ) -> rusqlite::Result<()> {
-        self.set(table, id, columns)
-    }
-
-    pub fn delete_measurement(&self, table: &str, id: &str) -> rusqlite::Result<()> {
-        self.run(&format!("DELETE FROM {table} WHERE id = ?"), &[t(id)]).map(drop)
     }
 
     /// A session's water, as the session shows it.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::kinds::Kind;
 use crate::names::TypePattern;
-use crate::store::{Store, t};
+use crate::store::{Store, Where, t};
 
 impl Store {
     pub fn member_exists(&self, kind: &str, name: &str) -> rusqlite::Result<bool> {
@@ -17,30 +17,19 @@ impl Store {
         self.row("SELECT record FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)], record)
     }
 
-    /// The records of a kind whose fields have these values, and how many there are in all.
+    /// Records of a kind that meet a condition.
     pub fn members(
         &self,
         kind: &Kind,
-        filters: &[(&str, String)],
-        page: Option<(u64, u64)>,
-    ) -> rusqlite::Result<(u64, Vec<Map<String, Value>>)> {
-        let mut sql = String::from(" FROM member WHERE kind = ?");
-        let mut values = vec![t(kind.endpoint)];
-        for (field, value) in filters {
-            let truth = match value.to_lowercase().as_str() {
-                "true" => Some("1"),
-                "false" => Some("0"),
-                _ => None,
-            };
-            sql.push_str(&format!(" AND CAST(json_extract(record, '$.{field}') AS TEXT) = ?"));
-            values.push(t(truth.unwrap_or(value)));
-        }
-        let count = self.count(&format!("SELECT count(*){sql}"), &values)?;
-        let Some((limit, offset)) = page else { return Ok((count, Vec::new())) };
+        filter: &Where,
+        (limit, offset): (u64, u64),
+    ) -> rusqlite::Result<Vec<Map<String, Value>>> {
         let order = if kind.by_name { "name" } else { "seq" };
-        values.extend([limit, offset].map(|n| Sql::Integer(i64::try_from(n).unwrap_or(i64::MAX))));
-        let sql = format!("SELECT record{sql} ORDER BY {order} LIMIT ? OFFSET ?");
-        Ok((count, self.rows(&sql, &values, record)?))
+        let sql = format!(
+            "SELECT record FROM member{} ORDER BY {order} LIMIT {limit} OFFSET {offset}",
+            filter.sql()
+        );
+        self.rows(&sql, &filter.values, record)
     }
 
     /// Adds or replaces a record.
@@ -57,17 +46,6 @@ impl Store {
             &[t(kind), t(name), Sql::Text(Value::Object(record.clone()).to_string())],
         )
         .map(drop)
-    }
-
-    pub fn delete_member(&mut self, kind: &str, name: &str) -> rusqlite::Result<()> {
-        (self.types, self.formats) = (None, None);
-        match kind {
-            "tags" => self.run("DELETE FROM dataset_tag WHERE tag = ?", &[t(name)])?,
-            "revisions" => self.run("UPDATE dataset SET revision = NULL WHERE revision = ?", &[t(name)])?,
-            "users" => self.run("DELETE FROM login WHERE username = ?", &[t(name)])?,
-            _ => 0,
-        };
-        self.run("DELETE FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)]).map(drop)
     }
 
     /// The names of the subjects that a user is in charge of.

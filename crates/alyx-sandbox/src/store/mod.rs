@@ -7,18 +7,24 @@ mod members;
 mod seeding;
 mod sessions;
 mod subjects;
+mod r#where;
 
-pub(super) use crate::store::datasets::DatasetKey;
-pub(super) use crate::store::files::{Repository, data_url};
+pub(super) use crate::store::datasets::{DATASETS, DatasetKey};
+pub(super) use crate::store::files::Repository;
+pub(super) use crate::store::sessions::SESSIONS;
+pub(super) use crate::store::r#where::Where;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{Value as Sql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::{Map, Value};
 
+use crate::error::SandboxError;
+use crate::message::Error;
 use crate::names::TypePattern;
+use crate::options::Database;
 use crate::seed::Seed;
-use crate::{Database, SandboxError};
 
 /// The open store.
 pub(super) struct Store {
@@ -47,8 +53,6 @@ impl Store {
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(SandboxError::Store)?;
         // Otherwise SQLite plans a cached statement anew whenever a parameter of a comparison changes.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
-        // Otherwise SQLite plans a kept statement anew for each new value that is bound to it.
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
         let mut store = Store { conn, types: None, formats: None, auto_create: false };
         store.set_up(seed).map_err(SandboxError::Store)?;
@@ -60,7 +64,7 @@ impl Store {
         self.conn.execute_batch(include_str!("schema.sql"))?;
         let seeded: i64 = self.conn.pragma_query_value(None, "user_version", |r| r.get(0))?;
         if seeded == 0 {
-            self.plant(seed)?;
+            self.seed(seed)?;
             self.conn.pragma_update(None, "user_version", 1)?;
         }
         self.conn.execute_batch("COMMIT")
@@ -68,13 +72,10 @@ impl Store {
 
     /// Runs one request's work. Whatever was done before a refusal stays done, as in Alyx: its requests are no
     /// transactions. Only a failure of the store itself undoes the work.
-    pub fn work<T>(
-        &mut self,
-        job: impl FnOnce(&mut Store) -> Result<T, crate::message::Stop>,
-    ) -> Result<T, crate::message::Stop> {
+    pub fn work<T>(&mut self, job: impl FnOnce(&mut Store) -> Result<T, Error>) -> Result<T, Error> {
         self.conn.execute_batch("BEGIN")?;
         let outcome = job(self);
-        let end = if matches!(outcome, Err(super::message::Stop::Store(_))) { "ROLLBACK" } else { "COMMIT" };
+        let end = if matches!(outcome, Err(Error::Store(_))) { "ROLLBACK" } else { "COMMIT" };
         self.conn.execute_batch(end)?;
         outcome
     }
@@ -90,8 +91,11 @@ impl Store {
         self.conn.prepare_cached(sql)?.exists([name])
     }
 
-    fn count(&self, sql: &str, values: &[Sql]) -> rusqlite::Result<u64> {
-        let n: i64 = self.conn.prepare_cached(sql)?.query_row(params_from_iter(values), |r| r.get(0))?;
+    /// How many records of these tables meet a condition.
+    pub fn count(&self, from: &str, filter: &Where) -> rusqlite::Result<u64> {
+        let sql = format!("SELECT count(*) {from}{}", filter.sql());
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let n: i64 = statement.query_row(params_from_iter(&filter.values), |r| r.get(0))?;
         Ok(u64::try_from(n).unwrap_or(0))
     }
 
@@ -117,8 +121,8 @@ impl Store {
         self.conn.prepare_cached(sql)?.execute(params_from_iter(values))
     }
 
-    /// Sets columns of the record with an id. The names of the columns are our own, never a client's.
-    fn set(&self, table: &str, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
+    /// Updates columns of the record with an id. Table and column names are our own, never a client's.
+    pub fn update(&self, table: &str, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
         if columns.is_empty() {
             return Ok(());
         }
@@ -128,7 +132,8 @@ impl Store {
         self.run(&format!("UPDATE {table} SET {} WHERE id = ?", names.join(", ")), &values).map(drop)
     }
 
-    fn insert(&self, table: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
+    /// Inserts a record. Table and column names are our own, never a client's.
+    pub fn insert(&self, table: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
         let names: Vec<&str> = columns.keys().map(String::as_str).collect();
         let marks = vec!["?"; names.len()].join(", ");
         let values: Vec<Sql> = columns.iter().map(|(k, v)| stored(k, v)).collect();
@@ -153,6 +158,11 @@ fn stored(column: &str, value: &Value) -> Sql {
     }
 }
 
+/// The fields of a JSON object.
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(fields) = value { fields } else { Map::new() }
+}
+
 /// A plain column as JSON.
 fn plain(row: &Row<'_>, column: &str) -> rusqlite::Result<Value> {
     Ok(match row.get_ref(column)? {
@@ -172,6 +182,12 @@ fn structured(row: &Row<'_>, column: &str) -> rusqlite::Result<Value> {
 /// A new id.
 pub(super) fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
+}
+
+/// A name, percent-encoded as a segment of a URL's path.
+pub(super) fn path_segment(name: &str) -> String {
+    const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~');
+    utf8_percent_encode(name, &ENCODED).to_string()
 }
 
 /// Makes the file before SQLite does: it holds passwords and tokens, so only its owner may read it.

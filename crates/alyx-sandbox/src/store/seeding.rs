@@ -4,34 +4,33 @@ use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::kind;
-use crate::routes::new_member;
 use crate::seed::{Seed, SeedSubject, SeedUser};
 use crate::store::{Store, new_id, t};
 use crate::time;
 
 impl Store {
-    pub(super) fn plant(&mut self, seed: &Seed) -> rusqlite::Result<()> {
+    pub(super) fn seed(&mut self, seed: &Seed) -> rusqlite::Result<()> {
         for user in &seed.users {
-            self.plant_user(user)?;
+            self.insert_user(user)?;
         }
         let mut kinds_of_repository: Vec<&str> = seed.repositories.iter().map(|r| r.kind.as_str()).collect();
         kinds_of_repository.dedup();
         for name in kinds_of_repository {
-            self.plant_member("data-repository-type", name, json!({}))?;
+            self.insert_member("data-repository-type", name, json!({}))?;
         }
         for r in &seed.repositories {
             let fields = json!({
                 "timezone": r.timezone, "globus_path": r.globus_path, "hostname": r.hostname,
                 "data_url": r.data_url, "repository_type": r.kind, "globus_is_personal": r.personal,
             });
-            self.plant_member("data-repository", &r.name, fields)?;
+            self.insert_member("data-repository", &r.name, fields)?;
         }
         for lab in &seed.labs {
             let fields = json!({"timezone": lab.timezone, "repositories": lab.repositories});
-            self.plant_member("labs", &lab.name, fields)?;
+            self.insert_member("labs", &lab.name, fields)?;
         }
         for location in &seed.locations {
-            self.plant_member("locations", &location.name, json!({"lab": location.lab}))?;
+            self.insert_member("locations", &location.name, json!({"lab": location.lab}))?;
         }
         for (endpoint, list) in [
             ("projects", &seed.projects),
@@ -39,32 +38,32 @@ impl Store {
             ("water-type", &seed.water_types),
         ] {
             for name in list {
-                self.plant_member(endpoint, name, json!({}))?;
+                self.insert_member(endpoint, name, json!({}))?;
             }
         }
         for tag in &seed.tags {
-            self.plant_member("tags", &tag.name, json!({"protected": tag.protected}))?;
+            self.insert_member("tags", &tag.name, json!({"protected": tag.protected}))?;
         }
         for format in &seed.data_formats {
-            self.plant_member("data-formats", &format.name, json!({"file_extension": format.extension}))?;
+            self.insert_member("data-formats", &format.name, json!({"file_extension": format.extension}))?;
         }
         for kind in &seed.dataset_types {
-            self.plant_member("dataset-types", &kind.name, json!({"filename_pattern": kind.pattern}))?;
+            self.insert_member("dataset-types", &kind.name, json!({"filename_pattern": kind.pattern}))?;
         }
         for subject in &seed.subjects {
-            self.plant_subject(subject)?;
+            self.insert_subject(subject)?;
         }
         Ok(())
     }
 
     /// Adds a user, or gives one a new password.
-    pub fn plant_user(&mut self, user: &SeedUser) -> rusqlite::Result<()> {
+    pub fn insert_user(&mut self, user: &SeedUser) -> rusqlite::Result<()> {
         self.put_login(&user.username, &user.password)?;
-        self.plant_member("users", &user.username, json!({"email": user.email, "lab": user.labs}))
+        self.insert_member("users", &user.username, json!({"email": user.email, "lab": user.labs}))
     }
 
     /// Adds a subject, unless there is one of that name.
-    pub fn plant_subject(&mut self, subject: &SeedSubject) -> rusqlite::Result<()> {
+    pub fn insert_subject(&mut self, subject: &SeedSubject) -> rusqlite::Result<()> {
         let values = [
             t(&subject.nickname),
             Sql::Text(new_id()),
@@ -81,22 +80,22 @@ impl Store {
     }
 
     /// Adds a subject of which nothing is known but its name, unless there is one of that name. It gets the first lab.
-    pub fn plant_guest(&mut self, nickname: &str) -> rusqlite::Result<()> {
+    pub fn insert_unknown_subject(&mut self, nickname: &str) -> rusqlite::Result<()> {
         let lab =
             self.row("SELECT name FROM member WHERE kind = 'labs' ORDER BY seq LIMIT 1", &[], |r| r.get(0))?;
         let Some(lab) = lab else { return Ok(()) };
         let (nickname, responsible_user) = (nickname.to_owned(), None);
-        self.plant_subject(&SeedSubject { nickname, lab, responsible_user, birth_date: None })
+        self.insert_subject(&SeedSubject { nickname, lab, responsible_user, birth_date: None })
     }
 
     /// Adds a record of a plain kind with its defaults, unless there is one of that name.
-    pub fn plant_member(&mut self, endpoint: &str, name: &str, fields: Value) -> rusqlite::Result<()> {
+    pub fn insert_member(&mut self, endpoint: &str, name: &str, fields: Value) -> rusqlite::Result<()> {
         let (Some(kind), Value::Object(fields)) = (kind(endpoint), fields) else { return Ok(()) };
         if self.member_exists(endpoint, name)? {
             return Ok(());
         }
         let mut given: Map<String, Value> = fields;
         given.insert(kind.slug.into(), name.into());
-        self.put_member(endpoint, name, &new_member(kind, given, &time::now()))
+        self.put_member(endpoint, name, &kind.new_record(&given, &time::now()))
     }
 }

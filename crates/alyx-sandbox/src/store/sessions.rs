@@ -4,12 +4,11 @@ use rusqlite::Row;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::fields::qc_name;
-use crate::filters::Where;
-use crate::store::{Store, plain, structured, t};
+use crate::qc::qc_name;
+use crate::store::{Store, Where, object, plain, structured, t};
 
-/// What a list joins to a session.
-const FROM: &str = "FROM session s JOIN subject sub ON sub.nickname = s.subject";
+/// The tables of a list of sessions.
+pub(crate) const SESSIONS: &str = "FROM session s";
 
 /// A session as the rules of `/register-file` see it.
 pub(crate) struct SessionRow {
@@ -21,10 +20,6 @@ pub(crate) struct SessionRow {
 }
 
 impl Store {
-    pub fn session_count(&self, filter: &Where) -> rusqlite::Result<u64> {
-        self.count(&format!("SELECT count(*) {FROM}{}", filter.sql()), &filter.values)
-    }
-
     /// Sessions, the latest first, as a list shows them. Those without a start come before all others.
     pub fn sessions(
         &self,
@@ -33,7 +28,7 @@ impl Store {
         base: &str,
     ) -> rusqlite::Result<Vec<Value>> {
         let order = "ORDER BY s.start_time DESC NULLS FIRST, s.seq";
-        let sql = format!("SELECT s.* {FROM}{} {order} LIMIT {limit} OFFSET {offset}", filter.sql());
+        let sql = format!("SELECT s.* {SESSIONS}{} {order} LIMIT {limit} OFFSET {offset}", filter.sql());
         self.rows(&sql, &filter.values, |row| {
             let id: String = row.get("id")?;
             Ok(json!({
@@ -57,14 +52,6 @@ impl Store {
         record.insert("wateradmin_session_related".into(), self.session_water(id)?.into());
         record.insert("data_dataset_session_related".into(), self.session_datasets(id, base)?.into());
         Ok(Some(Value::Object(record)))
-    }
-
-    pub fn insert_session(&self, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.insert("session", columns)
-    }
-
-    pub fn update_session(&self, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.set("session", id, columns)
     }
 
     /// Deletes a session with its datasets, protected ones too: Alyx's cascade does not ask.
@@ -128,8 +115,5 @@ fn full(row: &Row<'_>, base: &str) -> rusqlite::Result<Map<String, Value>> {
         "auto_datetime": plain(row, "auto_datetime")?, "id": id, "json": structured(row, "json")?,
         "probe_insertion": [], "field_of_view": [], "notes": [],
     });
-    match record {
-        Value::Object(record) => Ok(record),
-        _ => Ok(Map::new()),
-    }
+    Ok(object(record))
 }

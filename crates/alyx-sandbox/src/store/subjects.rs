@@ -3,19 +3,10 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::filters::Where;
-use crate::page::quote;
-use crate::store::{Store, plain, structured, t};
+use crate::store::{Store, Where, object, path_segment, plain, structured, t};
 use crate::time;
 
-/// A subject as it is stored.
-pub(super) struct SubjectRow(Map<String, Value>);
-
 impl Store {
-    pub fn subject_count(&self, filter: &Where) -> rusqlite::Result<u64> {
-        self.count(&format!("SELECT count(*) FROM subject s{}", filter.sql()), &filter.values)
-    }
-
     /// Subjects in the order of creation, as a list shows them.
     pub fn subjects(
         &self,
@@ -46,8 +37,12 @@ impl Store {
         Ok(Some(Value::Object(record)))
     }
 
-    fn subject_record(&self, row: SubjectRow, base: &str, now: &str) -> rusqlite::Result<Map<String, Value>> {
-        let SubjectRow(row) = row;
+    fn subject_record(
+        &self,
+        row: Map<String, Value>,
+        base: &str,
+        now: &str,
+    ) -> rusqlite::Result<Map<String, Value>> {
         let of = |key: &str| row.get(key).cloned().unwrap_or(Value::Null);
         let nickname = of("nickname").as_str().unwrap_or_default().to_owned();
         let weight = self.row(
@@ -72,7 +67,7 @@ impl Store {
         )?;
         let (birth, death) = (of("birth_date"), of("death_date"));
         let alive = death.as_str().is_none_or(|d| d > today);
-        let url = format!("{base}/subjects/{}", quote(&nickname, false));
+        let url = format!("{base}/subjects/{}", path_segment(&nickname));
         let record = json!({
             "nickname": nickname, "url": url, "id": of("id"), "responsible_user": of("responsible_user"),
             "birth_date": birth, "age_weeks": birth.as_str().map_or(0, |b| time::weeks_since(b, now)),
@@ -82,40 +77,11 @@ impl Store {
             "reference_weight": 0.0, "last_water_restriction": null, "expected_water": expected,
             "remaining_water": round(expected - given.unwrap_or(0.0)), "json": of("json"),
         });
-        match record {
-            Value::Object(record) => Ok(record),
-            _ => Ok(Map::new()),
-        }
-    }
-
-    pub fn insert_subject(&self, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.insert("subject", columns)
-    }
-
-    pub fn update_subject(&self, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
-        self.set("subject", id, columns)
-    }
-
-    /// The id of a subject, by her name.
-    pub fn subject_id(&self, nickname: &str) -> rusqlite::Result<Option<String>> {
-        self.row("SELECT id FROM subject WHERE nickname = ?", &[t(nickname)], |r| r.get(0))
+        Ok(object(record))
     }
 
     pub fn subject_lab(&self, nickname: &str) -> rusqlite::Result<Option<String>> {
         self.row("SELECT lab FROM subject WHERE nickname = ?", &[t(nickname)], |r| r.get(0))
-    }
-
-    /// Deletes a subject and everything that is hers.
-    pub fn delete_subject(&self, nickname: &str) -> rusqlite::Result<()> {
-        let who = [t(nickname)];
-        let sessions: Vec<String> =
-            self.rows("SELECT id FROM session WHERE subject = ?", &who, |r| r.get(0))?;
-        for id in sessions {
-            self.delete_session(&id)?;
-        }
-        self.run("DELETE FROM weighing WHERE subject = ?", &who)?;
-        self.run("DELETE FROM water WHERE subject = ?", &who)?;
-        self.run("DELETE FROM subject WHERE nickname = ?", &who).map(drop)
     }
 
     /// The kind of object that has this id, for datasets that belong to no session.
@@ -136,7 +102,7 @@ impl Store {
     }
 }
 
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<SubjectRow> {
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Map<String, Value>> {
     let mut out = Map::new();
     for name in
         ["nickname", "id", "responsible_user", "birth_date", "death_date", "sex", "lab", "description"]
@@ -146,7 +112,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<SubjectRow> {
     for name in ["projects", "json"] {
         out.insert(name.into(), structured(row, name)?);
     }
-    Ok(SubjectRow(out))
+    Ok(out)
 }
 
 /// Three decimals, so that sums of tenths print as such.
