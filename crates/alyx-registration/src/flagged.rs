@@ -21,9 +21,8 @@ use crate::files::completeness::{HashedFiles, Unregistered};
 use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
 use crate::files::register::RegisterFilesOptions;
 use crate::files::send::RemoteScope;
-use crate::files::upload::{FileToRegister, Owner};
+use crate::files::upload::{FileToRegister, Owner, Upload};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
-use crate::hashing::checksum::Checksum;
 use crate::session::details::SessionDetails;
 use alf::{DatasetPath, SessionPath};
 use alyx_client::text::some_of;
@@ -152,25 +151,24 @@ impl RegistrationClient {
 
         let outgoing = outgoing(&found, options);
         let sums = self.checksums_of(&outgoing, &options.files).await;
-        let HashedFiles { files, sums, unreadable } = HashedFiles::of(outgoing, sums)?;
+        let HashedFiles { uploads, unreadable } = HashedFiles::of(outgoing, sums)?;
         let owner = Owner::Session(session.clone());
         let at_alyx = options.at_alyx().await;
-        let sent = self.send_files(&owner, &RemoteScope::of(&handle), files, sums, &options.files).await?;
+        let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
         self.confirm(&handle.eid, &sent).await?;
         drop(at_alyx);
-        let n_files = sent.records.iter().flatten().count();
+        let n_files = sent.registered().count();
         let unregistered =
-            Unregistered::of(unreadable, &found.left_out, sent.not_accepted.clone(), sent.refused.clone());
+            Unregistered::of(unreadable, &found.left_out, sent.not_accepted(), sent.protected());
         let refused = unregistered.done_without(n_files, options.on_refused)?;
 
-        let registered = sent.sums.iter().zip(&sent.records).filter(|(_, record)| record.is_some());
-        let bytes = registered.map(|(sum, _)| sum.size).sum();
-        let (files, sums) = (sent.files, sent.sums);
+        let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         if options.register_files {
             let now = self.look_through(&session, wanted(&content, options)).await?;
-            unchanged(&now, &files, &sums, options.settle.max(Duration::from_secs(1)))?;
+            unchanged(&now, &sent.uploads, options.settle.max(Duration::from_secs(1)))?;
         }
-        let entries = content.without_match(files.iter().flat_map(|f| names_of(f.dataset.as_str())));
+        let entries =
+            content.without_match(sent.uploads.iter().flat_map(|u| names_of(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
         let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
             .await
@@ -180,8 +178,8 @@ impl RegistrationClient {
             eid: handle.eid,
             created: handle.created,
             n_files,
-            n_unchanged: sent.n_unchanged,
-            moved: sent.moved,
+            n_unchanged: sent.n_unchanged(),
+            moved: sent.moved(),
             bytes,
             left_out: LeftOutSummary::of(&found.left_out),
             refused,
@@ -377,14 +375,9 @@ fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister>
 }
 
 /// Whether the folder holds just what was read, and moved since. Pure.
-fn unchanged(
-    now: &FoundFiles,
-    sent: &[FileToRegister],
-    sums: &[Checksum],
-    wait: Duration,
-) -> Result<(), Error> {
+fn unchanged(now: &FoundFiles, sent: &[Upload], wait: Duration) -> Result<(), Error> {
     let mut left: HashMap<&Path, &FoundFile> = now.files.iter().map(|f| (f.path.as_path(), f)).collect();
-    for (file, sum) in sent.iter().zip(sums) {
+    for Upload { file, sum, .. } in sent {
         match left.remove(file.path.as_path()) {
             Some(found) if found.stamp == sum.stamp => {}
             _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),

@@ -6,50 +6,50 @@ const ENOUGH: usize = 4;
 
 /// The parts of one batch that are still to be posted, and the files that were refused alone.
 #[derive(Debug)]
-pub(crate) struct BatchBisector {
+pub(crate) struct BatchBisector<T> {
     /// Parts of the batch, the next one last, and whether protection is checked.
-    parts: Vec<(Vec<usize>, bool)>,
+    parts: Vec<(Vec<T>, bool)>,
     accepted: usize,
     /// A file and the reason.
-    refused: Vec<(usize, String)>,
+    refused: Vec<(T, String)>,
 }
 
-impl BatchBisector {
-    pub(crate) fn new(batch: &[usize]) -> Self {
-        Self { parts: vec![(batch.to_vec(), true)], accepted: 0, refused: Vec::new() }
+impl<T> BatchBisector<T> {
+    pub(crate) fn new(batch: Vec<T>) -> Self {
+        Self { parts: vec![(batch, true)], accepted: 0, refused: Vec::new() }
     }
 
     /// What is posted next, and whether Alyx checks for protected datasets.
-    pub(crate) fn next(&mut self) -> Option<(Vec<usize>, bool)> {
+    pub(crate) fn next(&mut self) -> Option<(Vec<T>, bool)> {
         self.parts.pop().filter(|(part, _)| !part.is_empty())
     }
 
-    pub(crate) fn accepted(&mut self, part: &[usize]) {
+    pub(crate) fn accepted(&mut self, part: &[T]) {
         self.accepted += part.len();
     }
 
     /// These are posted next, without a check: what is protected among them was dealt with.
-    pub(crate) fn past_protection(&mut self, part: Vec<usize>) {
+    pub(crate) fn past_protection(&mut self, part: Vec<T>) {
         if !part.is_empty() {
             self.parts.push((part, false));
         }
     }
 
     /// A part was refused. Returns false where the whole batch is to blame, and nothing more should be posted.
-    pub(crate) fn refused(&mut self, part: &[usize], check: bool, reason: &str) -> bool {
-        if let [alone] = part {
-            self.refused.push((*alone, reason.to_owned()));
+    pub(crate) fn refused(&mut self, mut part: Vec<T>, check: bool, reason: &str) -> bool {
+        let second = part.split_off(part.len() / 2);
+        if part.is_empty() {
+            self.refused.extend(second.into_iter().map(|alone| (alone, reason.to_owned())));
             let same = self.refused.iter().all(|(_, other)| other == reason);
             return !(self.accepted == 0 && self.refused.len() >= ENOUGH && same);
         }
-        let (first, second) = part.split_at(part.len() / 2);
-        self.parts.push((second.to_vec(), check));
-        self.parts.push((first.to_vec(), check));
+        self.parts.push((second, check));
+        self.parts.push((part, check));
         true
     }
 
     /// The files that cannot be registered, with the reason.
-    pub(crate) fn into_refused(self) -> Vec<(usize, String)> {
+    pub(crate) fn into_refused(self) -> Vec<(T, String)> {
         self.refused
     }
 }
@@ -61,7 +61,7 @@ mod tests {
 
     /// Posts a batch to a server that refuses some files. Returns which were accepted and how often was asked.
     fn post(n: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
-        let mut bisector = BatchBisector::new(&(0..n).collect::<Vec<_>>());
+        let mut bisector = BatchBisector::new((0..n).collect());
         let (mut accepted, mut asked) = (Vec::new(), 0);
         while let Some((part, check)) = bisector.next() {
             asked += 1;
@@ -70,7 +70,10 @@ mod tests {
                     bisector.accepted(&part);
                     accepted.extend(part);
                 }
-                Some(file) => assert!(bisector.refused(&part, check, &format!("no type for {file}"))),
+                Some(file) => {
+                    let reason = format!("no type for {file}");
+                    assert!(bisector.refused(part, check, &reason));
+                }
             }
         }
         (accepted, bisector.into_refused().into_iter().map(|(file, _)| file).collect(), asked)
@@ -85,11 +88,11 @@ mod tests {
 
     #[test]
     fn a_cause_that_all_files_share_is_not_asked_about_for_each() {
-        let mut bisector = BatchBisector::new(&(0..100).collect::<Vec<_>>());
+        let mut bisector = BatchBisector::new((0..100).collect::<Vec<usize>>());
         let mut asked = 0;
         while let Some((part, check)) = bisector.next() {
             asked += 1;
-            if !bisector.refused(&part, check, "no such repository") {
+            if !bisector.refused(part, check, "no such repository") {
                 break;
             }
         }
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_is_not_posted() {
-        assert_eq!(BatchBisector::new(&[]).next(), None);
+        assert_eq!(BatchBisector::<usize>::new(Vec::new()).next(), None);
     }
 
     proptest! {

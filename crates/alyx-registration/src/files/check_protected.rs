@@ -82,6 +82,7 @@ impl RegistrationClient {
                 files: files.iter().map(|f| f.path.clone()).collect(),
                 details: Vec::new(),
             };
+            let files: Vec<_> = files.iter().collect();
             for batch in files.chunks(self.options().batch_size.max(1)) {
                 let question = owner.question(batch, user);
                 status.details.extend(self.alyx().check_protected(&question).await?);

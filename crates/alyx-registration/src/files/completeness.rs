@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::files::discover::{LeftOut, Reason};
-use crate::files::upload::FileToRegister;
+use crate::files::upload::{FileToRegister, Upload};
 use crate::flagged::OnRefused;
 use crate::hashing::checksum::Checksum;
 use alf::DatasetPath;
@@ -12,8 +12,7 @@ use alyx_client::{self, ProtectedFile};
 /// The files of a session, as far as they could be read.
 #[derive(Debug, Default)]
 pub(crate) struct HashedFiles {
-    pub(crate) files: Vec<FileToRegister>,
-    pub(crate) sums: Vec<Checksum>,
+    pub(crate) uploads: Vec<Upload>,
     /// A line for each file that could not be read.
     pub(crate) unreadable: Vec<String>,
 }
@@ -27,10 +26,7 @@ impl HashedFiles {
         let mut read = Self::default();
         for (file, sum) in files.into_iter().zip(sums) {
             match sum {
-                Ok(sum) => {
-                    read.files.push(file);
-                    read.sums.push(sum);
-                }
+                Ok(sum) => read.uploads.push(Upload::new(file, sum)),
                 Err(Error::Unreadable { reason, .. }) => {
                     read.unreadable.push(unreadable(&file.dataset, reason));
                 }

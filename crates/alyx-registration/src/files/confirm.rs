@@ -4,15 +4,14 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::remote_diff::RemoteDatasets;
 use crate::files::send::Sent;
-use crate::files::upload::FileToRegister;
-use crate::hashing::checksum::Checksum;
+use crate::files::upload::Upload;
 use alyx_client::DatasetRecord;
 
 /// What Alyx shows otherwise than it was sent; empty: all is there. Pure.
-fn differences(files: &[FileToRegister], sums: &[Checksum], shown: &[DatasetRecord]) -> Vec<String> {
+fn differences(uploads: &[&Upload], shown: &[DatasetRecord]) -> Vec<String> {
     let remote = RemoteDatasets::of(shown);
     let mut differences = Vec::new();
-    for (file, sum) in files.iter().zip(sums) {
+    for Upload { file, sum, .. } in uploads {
         let path = file.dataset.as_str();
         match remote.at(path) {
             [] => differences.push(format!("{path}: not there")),
@@ -36,17 +35,14 @@ impl RegistrationClient {
     /// # Errors
     /// [`Error::NotConfirmed`] names what differs.
     pub(crate) async fn confirm(&self, eid: &str, sent: &Sent) -> Result<(), Error> {
-        let there = |(_, record): &((&FileToRegister, &Checksum), &Option<_>)| record.is_some();
-        let kept = sent.files.iter().zip(&sent.sums).zip(&sent.records).filter(there).map(|(kept, _)| kept);
-        let (files, sums): (Vec<FileToRegister>, Vec<Checksum>) =
-            kept.map(|(f, s)| (f.clone(), s.clone())).unzip();
-        if files.is_empty() {
+        let uploads: Vec<&Upload> = sent.registered().collect();
+        if uploads.is_empty() {
             return Ok(());
         }
-        let differences = match sent.n_posted {
-            // HashedFiles after the files were, and nothing was sent since.
-            0 => differences(&files, &sums, &sent.held),
-            _ => differences(&files, &sums, &self.alyx().datasets_of_session(eid).await?),
+        let differences = match sent.has_posted() {
+            // Alyx was asked after the files were read, and nothing was sent since.
+            false => differences(&uploads, &sent.held),
+            true => differences(&uploads, &self.alyx().datasets_of_session(eid).await?),
         };
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
     }
@@ -55,16 +51,17 @@ impl RegistrationClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FileStamp;
+    use crate::files::upload::FileToRegister;
+    use crate::{Checksum, FileStamp};
     use alf::DatasetPath;
     use serde_json::json;
     use std::path::Path;
 
-    fn sent() -> (Vec<FileToRegister>, Vec<Checksum>) {
+    fn sent() -> Upload {
         let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
         let file = FileToRegister { index: 0, path: "/x".into(), dataset, version: None };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        (vec![file], vec![Checksum { md5: Some("ab".into()), size: 3, stamp }])
+        Upload::new(file, Checksum { md5: Some("ab".into()), size: 3, stamp })
     }
 
     fn shown(size: u64, hash: Option<&str>) -> DatasetRecord {
@@ -74,23 +71,17 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_is_shown_is_confirmed() {
-        let (files, sums) = sent();
-        assert!(differences(&files, &sums, &[shown(3, Some("ab"))]).is_empty());
+        let sent = sent();
+        assert!(differences(&[&sent], &[shown(3, Some("ab"))]).is_empty());
     }
 
     #[test]
     fn a_missing_a_changed_and_a_doubled_dataset_are_told() {
-        let (files, sums) = sent();
-        assert_eq!(differences(&files, &sums, &[]), ["alf/spikes.times.npy: not there"]);
-        assert_eq!(
-            differences(&files, &sums, &[shown(4, Some("ab"))]),
-            ["alf/spikes.times.npy: another size"]
-        );
-        assert_eq!(
-            differences(&files, &sums, &[shown(3, Some("cd"))]),
-            ["alf/spikes.times.npy: another MD5"]
-        );
+        let sent = sent();
+        assert_eq!(differences(&[&sent], &[]), ["alf/spikes.times.npy: not there"]);
+        assert_eq!(differences(&[&sent], &[shown(4, Some("ab"))]), ["alf/spikes.times.npy: another size"]);
+        assert_eq!(differences(&[&sent], &[shown(3, Some("cd"))]), ["alf/spikes.times.npy: another MD5"]);
         let twice = [shown(3, Some("ab")), shown(3, Some("ab"))];
-        assert_eq!(differences(&files, &sums, &twice), ["alf/spikes.times.npy: 2 records"]);
+        assert_eq!(differences(&[&sent], &twice), ["alf/spikes.times.npy: 2 records"]);
     }
 }

@@ -2,45 +2,41 @@
 
 use std::collections::HashMap;
 
-use crate::files::upload::FileToRegister;
+use crate::files::upload::Upload;
 use alf::DatasetPath;
 use alyx_client::DatasetRecord;
 
-/// The files of one session that are to be posted, in order, by their index.
+/// The files of one session that are to be posted, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct PostingOrder {
+pub(crate) struct PostingOrder<T> {
     /// A later revision of these is the default on Alyx, and stays it: also where it is posted and refused.
-    pub(crate) superseded: Vec<usize>,
+    pub(crate) superseded: Vec<T>,
     /// Posted after those, the latest revision of each dataset last.
-    pub(crate) current: Vec<usize>,
+    pub(crate) current: Vec<T>,
 }
 
-impl PostingOrder {
+impl<T: AsRef<DatasetPath>> PostingOrder<T> {
     /// The order of the files in `to_post`. `held`: what Alyx holds already.
-    pub(crate) fn of(files: &[FileToRegister], to_post: Vec<usize>, held: &[DatasetRecord]) -> Self {
+    pub(crate) fn of(to_post: Vec<T>, held: &[DatasetRecord]) -> Self {
         let mut latest_default: HashMap<(&str, &str), &str> = HashMap::new();
         for record in held.iter().filter(|record| record.default_dataset != Some(false)) {
             let key = (record.collection.as_deref().unwrap_or_default(), record.name.as_str());
             let latest = latest_default.entry(key).or_default();
             *latest = record.revision.as_deref().unwrap_or_default().max(latest);
         }
-        let is_superseded = |index: &usize| {
-            files.get(*index).is_some_and(|file| {
-                latest_default
-                    .get(&dataset(&file.dataset))
-                    .is_some_and(|default| *default > revision(&file.dataset))
-            })
+        let is_superseded = |file: &T| {
+            let path = file.as_ref();
+            latest_default.get(&dataset(path)).is_some_and(|default| *default > revision(path))
         };
-        let (superseded, mut current): (Vec<usize>, Vec<usize>) =
-            to_post.into_iter().partition(is_superseded);
-        latest_last(files, &mut current);
+        let (superseded, mut current): (Vec<T>, Vec<T>) = to_post.into_iter().partition(is_superseded);
+        latest_last(&mut current);
         Self { superseded, current }
     }
 }
 
 /// Sorts by revision; files of one revision keep their order.
-pub(crate) fn latest_last(files: &[FileToRegister], indices: &mut [usize]) {
-    indices.sort_by_key(|index| files.get(*index).map_or("", |file| revision(&file.dataset)));
+pub(crate) fn latest_last<T: AsRef<DatasetPath>>(files: &mut [T]) {
+    files.sort_by(|a, b| revision(a.as_ref()).cmp(revision(b.as_ref())));
 }
 
 /// What all revisions of a dataset have in common: collection and file name.
@@ -53,24 +49,45 @@ fn revision(path: &DatasetPath) -> &str {
     path.revision().unwrap_or_default()
 }
 
-/// Whether another revision of the file's dataset is among the files.
-pub(crate) fn has_other_revision(files: &[FileToRegister], index: usize) -> bool {
-    let Some(file) = files.get(index) else { return false };
-    let same = |other: &&FileToRegister| dataset(&other.dataset) == dataset(&file.dataset);
-    files.iter().filter(same).nth(1).is_some()
+/// Marks the files of whose dataset another revision is among the files.
+pub(crate) fn find_siblings(uploads: &mut [Upload]) {
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
+    let key = |upload: &Upload| {
+        let (collection, name) = dataset(&upload.file.dataset);
+        (collection.to_owned(), name.to_owned())
+    };
+    for upload in uploads.iter() {
+        *counts.entry(key(upload)).or_default() += 1;
+    }
+    for upload in uploads {
+        upload.has_other_revision = counts.get(&key(upload)).is_some_and(|n| *n > 1);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::upload::FileToRegister;
     use std::path::Path;
 
-    fn files(paths: &[&str]) -> Vec<FileToRegister> {
-        let file = |(index, path): (usize, &&str)| {
-            let dataset = DatasetPath::parse(Path::new(path)).unwrap();
-            FileToRegister { index, path: path.into(), dataset, version: None }
-        };
-        paths.iter().enumerate().map(file).collect()
+    fn paths(paths: &[&str]) -> Vec<DatasetPath> {
+        paths.iter().map(|path| DatasetPath::parse(Path::new(path)).unwrap()).collect()
+    }
+
+    /// A path by its index.
+    #[derive(Debug, PartialEq, Eq)]
+    struct At<'a>(usize, &'a DatasetPath);
+
+    impl AsRef<DatasetPath> for At<'_> {
+        fn as_ref(&self) -> &DatasetPath {
+            self.1
+        }
+    }
+
+    fn order(paths: &[DatasetPath], to_post: Vec<usize>, held: &[DatasetRecord]) -> PostingOrder<usize> {
+        let order = PostingOrder::of(to_post.iter().map(|i| At(*i, &paths[*i])).collect(), held);
+        let indices = |files: Vec<At>| files.into_iter().map(|At(index, _)| index).collect();
+        PostingOrder { superseded: indices(order.superseded), current: indices(order.current) }
     }
 
     fn held(collection: &str, revision: &str, name: &str) -> DatasetRecord {
@@ -80,32 +97,41 @@ mod tests {
 
     #[test]
     fn the_latest_revision_of_each_dataset_goes_last_and_other_files_keep_their_order() {
-        let files = files(&["#b#/x.y.npy", "z.y.npy", "#2024-06-01#/x.y.npy", "x.y.npy", "a.y.npy"]);
-        let order = PostingOrder::of(&files, (0..5).collect(), &[]);
+        let paths = paths(&["#b#/x.y.npy", "z.y.npy", "#2024-06-01#/x.y.npy", "x.y.npy", "a.y.npy"]);
+        let order = order(&paths, (0..5).collect(), &[]);
         assert_eq!(order, PostingOrder { superseded: vec![], current: vec![1, 3, 4, 2, 0] });
     }
 
     #[test]
     fn a_revision_older_than_the_default_on_alyx_is_superseded_also_where_that_one_is_posted_too() {
-        let files = files(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "alf/z.y.npy"]);
+        let paths = paths(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "alf/z.y.npy"]);
         let held = [held("alf", "2", "x.y.npy"), held("alf", "", "z.y.npy")];
-        let order = |to_post| PostingOrder::of(&files, to_post, &held);
-        assert_eq!(order(vec![0, 2, 3]), PostingOrder { superseded: vec![0], current: vec![2, 3] });
+        let of = |to_post| order(&paths, to_post, &held);
+        assert_eq!(of(vec![0, 2, 3]), PostingOrder { superseded: vec![0], current: vec![2, 3] });
         // Alyx may refuse the later one.
-        assert_eq!(order(vec![1, 0]), PostingOrder { superseded: vec![0], current: vec![1] });
+        assert_eq!(of(vec![1, 0]), PostingOrder { superseded: vec![0], current: vec![1] });
     }
 
     #[test]
     fn a_later_revision_that_is_not_the_default_supersedes_nothing() {
-        let files = files(&["alf/x.y.npy"]);
+        let paths = paths(&["alf/x.y.npy"]);
         let later = DatasetRecord { default_dataset: Some(false), ..held("alf", "2", "x.y.npy") };
-        let order = PostingOrder::of(&files, vec![0], &[held("alf", "", "x.y.npy"), later]);
+        let order = order(&paths, vec![0], &[held("alf", "", "x.y.npy"), later]);
         assert_eq!(order, PostingOrder { superseded: vec![], current: vec![0] });
     }
 
     #[test]
     fn only_the_same_file_name_in_the_same_collection_is_another_revision() {
-        let files = files(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "#2#/z.y.npy"]);
-        assert_eq!([0, 1, 2, 3].map(|index| has_other_revision(&files, index)), [true, true, false, false]);
+        let paths = paths(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "#2#/z.y.npy"]);
+        let stamp = crate::FileStamp::of(&std::fs::metadata("/").unwrap());
+        let sum = crate::Checksum { md5: None, size: 3, stamp };
+        let upload = |(index, dataset): (usize, DatasetPath)| {
+            let path = dataset.as_str().into();
+            Upload::new(FileToRegister { index, path, dataset, version: None }, sum.clone())
+        };
+        let mut uploads: Vec<Upload> = paths.into_iter().enumerate().map(upload).collect();
+        find_siblings(&mut uploads);
+        let has: Vec<bool> = uploads.iter().map(|upload| upload.has_other_revision).collect();
+        assert_eq!(has, [true, true, false, false]);
     }
 }

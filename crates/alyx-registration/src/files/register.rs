@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::files::discover::LeftOut;
 use crate::files::protected::ProtectedPolicy;
 use crate::files::send::RemoteScope;
-use crate::files::upload::{FileToRegister, Owner, group};
+use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, Progress, Reading, checksums};
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::session::register::SessionHandle;
@@ -210,26 +210,24 @@ impl RegistrationClient {
                 Some((path, handle)) if owner == Owner::Session(path.clone()) => RemoteScope::of(handle),
                 _ => self.held(&owner).await?.ok_or_else(|| not_there(&owner))?,
             };
-            let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let sent = self.send_files(&owner, &held, files, sums, options).await?;
-            if !sent.not_accepted.is_empty() {
-                let registered = sent.files.len() - sent.not_accepted.len() - sent.refused.len();
-                return Err(Error::FilesRefused { registered, refused: sent.not_accepted });
+            let uploads = self.read_all(files, options).await?;
+            let sent = self.send_files(&owner, &held, uploads, options).await?;
+            let (not_accepted, protected) = (sent.not_accepted(), sent.protected());
+            if !not_accepted.is_empty() {
+                let registered = sent.registered().count();
+                return Err(Error::FilesRefused { registered, refused: not_accepted });
             }
-            if !sent.refused.is_empty() {
-                return Err(alyx_client::Error::Protected {
-                    details: sent.refused.clone(),
-                    files: sent.refused,
-                }
-                .into());
+            if !protected.is_empty() {
+                let details = protected.clone();
+                return Err(alyx_client::Error::Protected { details, files: protected }.into());
             }
-            for (file, record) in sent.files.iter().zip(sent.records) {
-                if let Some(place) = registered.records.get_mut(file.index) {
-                    *place = record;
+            for upload in &sent.uploads {
+                if let Some(place) = registered.records.get_mut(upload.file.index) {
+                    *place = upload.record().cloned();
                 }
             }
-            registered.moved.extend(sent.moved);
-            registered.n_unchanged += sent.n_unchanged;
+            registered.moved.extend(sent.moved());
+            registered.n_unchanged += sent.n_unchanged();
         }
         Ok(registered)
     }
@@ -267,8 +265,8 @@ impl RegistrationClient {
         let mut planned = PlannedFiles { left_out, ..PlannedFiles::default() };
         for (owner, files) in groups {
             let held = self.held(&owner).await?.unwrap_or(RemoteScope::Nothing);
-            let sums = self.checksums_of(&files, options).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let (requests, moved) = self.plan_sending(&owner, &held, &files, &sums, options).await?;
+            let uploads = self.read_all(files, options).await?;
+            let (requests, moved) = self.plan_sending(&owner, &held, &uploads, options).await?;
             planned.requests.extend(requests);
             planned.moved.extend(moved);
         }
@@ -297,6 +295,16 @@ impl RegistrationClient {
         let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
         options.progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
         checksums(paths, &self.reading(options)).await
+    }
+
+    /// Reads files of one session; the first that cannot be read is the error.
+    async fn read_all(
+        &self,
+        files: Vec<FileToRegister>,
+        options: &RegisterFilesOptions,
+    ) -> Result<Vec<Upload>, Error> {
+        let sums = self.checksums_of(&files, options).await;
+        files.into_iter().zip(sums).map(|(file, sum)| Ok(Upload::new(file, sum?))).collect()
     }
 
     /// How the files of a session are read.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::files::register::RegisterFilesOptions;
-use crate::files::upload::FileToRegister;
+use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
 use alyx_client::{DatasetRecord, qc_number};
 
@@ -39,12 +39,8 @@ impl<'a> RemoteDatasets<'a> {
     }
 
     /// How a file stands.
-    pub(crate) fn diff(
-        &self,
-        file: &FileToRegister,
-        sum: &Checksum,
-        options: &RegisterFilesOptions,
-    ) -> DatasetDiff<'a> {
+    pub(crate) fn diff(&self, upload: &Upload, options: &RegisterFilesOptions) -> DatasetDiff<'a> {
+        let Upload { file, sum, .. } = upload;
         match self.at(file.dataset.as_str()) {
             [one] if same_content(one, sum) => {
                 if is_complete(one, file, options) {
@@ -58,7 +54,8 @@ impl<'a> RemoteDatasets<'a> {
     }
 
     /// The record of a file of the same size of which Alyx knows the MD5 and we do not.
-    pub(crate) fn undecided(&self, file: &FileToRegister, sum: &Checksum) -> bool {
+    pub(crate) fn undecided(&self, upload: &Upload) -> bool {
+        let Upload { file, sum, .. } = upload;
         let [one] = self.at(file.dataset.as_str()) else { return false };
         sum.md5.is_none() && hash(one).is_some() && one.file_size == Some(sum.size)
     }
@@ -138,7 +135,7 @@ mod tests {
         options: &RegisterFilesOptions,
         version: Option<&str>,
     ) -> &'static str {
-        match RemoteDatasets::of(&[record]).diff(&file(version), sum, options) {
+        match RemoteDatasets::of(&[record]).diff(&Upload::new(file(version), sum.clone()), options) {
             DatasetDiff::Changed => "differs",
             DatasetDiff::MetadataOnly(_) => "incomplete",
             DatasetDiff::UpToDate(_) => "same",
@@ -165,9 +162,9 @@ mod tests {
     #[test]
     fn two_records_of_one_file_are_no_reason_to_skip_it() {
         let two = [record(json!({})), record(json!({}))];
-        let standing =
-            RemoteDatasets::of(&two).diff(&file(None), &sum(3, Some("ab")), &RegisterFilesOptions::default());
-        assert!(matches!(standing, DatasetDiff::Changed));
+        let upload = Upload::new(file(None), sum(3, Some("ab")));
+        let diff = RemoteDatasets::of(&two).diff(&upload, &RegisterFilesOptions::default());
+        assert!(matches!(diff, DatasetDiff::Changed));
     }
 
     #[test]
@@ -229,8 +226,9 @@ mod tests {
     fn a_file_without_md5_is_undecided_where_alyx_has_one() {
         let records = [record(json!({}))];
         let remote = RemoteDatasets::of(&records);
-        assert!(remote.undecided(&file(None), &sum(3, None)));
-        assert!(!remote.undecided(&file(None), &sum(4, None)));
-        assert!(!remote.undecided(&file(None), &sum(3, Some("ab"))));
+        let undecided = |sum: Checksum| remote.undecided(&Upload::new(file(None), sum));
+        assert!(undecided(sum(3, None)));
+        assert!(!undecided(sum(4, None)));
+        assert!(!undecided(sum(3, Some("ab"))));
     }
 }

@@ -1,16 +1,18 @@
 //! Sending: the files of one session to Alyx, batch by batch, each only if it has to be.
 
+use std::borrow::Cow;
+
 use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::bisect::BatchBisector;
-use crate::files::posting_order::{PostingOrder, has_other_revision, latest_last};
+use crate::files::posting_order::{PostingOrder, find_siblings, latest_last};
 use crate::files::protected::{Move, ProtectedPolicy, plan, planned_move, revise};
 use crate::files::register::RegisterFilesOptions;
 use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
-use crate::files::upload::{FileToRegister, Owner};
-use crate::hashing::checksum::{Checksum, Reading, checksums};
+use crate::files::upload::{FileToRegister, Outcome, Owner, Upload};
+use crate::hashing::checksum::{Reading, checksums};
 use crate::session::register::SessionHandle;
 use alf::RevisionPlan;
 use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
@@ -32,30 +34,64 @@ impl RemoteScope {
     }
 }
 
-/// What came of sending files.
+/// The result of sending files.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
-    /// The files as they lie now, in order.
-    pub(crate) files: Vec<FileToRegister>,
-    /// Their checksums.
-    pub(crate) sums: Vec<Checksum>,
-    /// Their records; a gap for a refused file.
-    pub(crate) records: Vec<Option<RegisteredFileRecord>>,
-    /// Changed files of protected datasets that were left where they are, with their revisions.
-    pub(crate) refused: Vec<ProtectedFile>,
-    /// Files that Alyx does not accept, each with the reason in one line.
-    pub(crate) not_accepted: Vec<String>,
-    pub(crate) moved: Vec<Move>,
-    /// How many files Alyx held already.
-    pub(crate) n_unchanged: usize,
-    /// How many files were posted.
-    pub(crate) n_posted: usize,
-    /// Files of which Alyx holds a later revision.
-    superseded: Vec<usize>,
-    /// Files that have moved, and are posted when the other revisions of their dataset are: they are the latest.
-    moved_last: Vec<usize>,
+    /// The files as they are now, in order, each with its outcome.
+    pub(crate) uploads: Vec<Upload>,
     /// What Alyx held before anything was posted.
     pub(crate) held: Vec<DatasetRecord>,
+}
+
+impl Sent {
+    /// The files whose record is on Alyx.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = &Upload> {
+        self.uploads.iter().filter(|upload| upload.record().is_some())
+    }
+
+    /// How many files Alyx held already.
+    pub(crate) fn n_unchanged(&self) -> usize {
+        self.uploads.iter().filter(|upload| matches!(upload.outcome, Outcome::Unchanged(_))).count()
+    }
+
+    /// Whether anything was posted.
+    pub(crate) fn has_posted(&self) -> bool {
+        self.uploads.iter().any(|upload| matches!(upload.outcome, Outcome::Posted(_)))
+    }
+
+    /// Changed files of protected datasets that were left where they are, with their revisions.
+    pub(crate) fn protected(&self) -> Vec<ProtectedFile> {
+        let protected = self.uploads.iter().filter_map(|upload| match &upload.outcome {
+            Outcome::Protected(file) => Some(file.clone()),
+            _ => None,
+        });
+        protected.collect()
+    }
+
+    /// Files that Alyx does not accept, each with the reason in one line.
+    pub(crate) fn not_accepted(&self) -> Vec<String> {
+        let refused = self.uploads.iter().filter_map(|upload| match &upload.outcome {
+            Outcome::NotAccepted(reason) => Some(format!("{}: {reason}", upload.file.dataset.as_str())),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    /// The files that were moved into a revision folder.
+    pub(crate) fn moved(&self) -> Vec<Move> {
+        let moved = |upload: &Upload| Some((upload.moved_from.clone()?, upload.file.path.clone()));
+        self.uploads.iter().filter_map(moved).collect()
+    }
+}
+
+/// What sending needs to know beside the files.
+struct Context<'a> {
+    owner: &'a Owner,
+    remote: RemoteDatasets<'a>,
+    options: &'a RegisterFilesOptions,
+    /// The same, for files of which a later revision is the default on Alyx.
+    no_default: RegisterFilesOptions,
+    today: Date,
 }
 
 /// What to do with the files of a request that was refused because of protected datasets.
@@ -90,6 +126,17 @@ impl RegistrationClient {
         })
     }
 
+    fn context<'a>(
+        &self,
+        owner: &'a Owner,
+        held: &'a [DatasetRecord],
+        options: &'a RegisterFilesOptions,
+    ) -> Context<'a> {
+        let no_default = RegisterFilesOptions { default: false, ..options.clone() };
+        let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
+        Context { owner, remote: RemoteDatasets::of(held), options, no_default, today }
+    }
+
     /// What [`send_files`](Self::send_files) would do: the requests that it would send first, and the moves that it
     /// would make before the next ones. Nothing is changed.
     ///
@@ -98,61 +145,46 @@ impl RegistrationClient {
     pub(crate) async fn plan_sending(
         &self,
         owner: &Owner,
-        held: &RemoteScope,
-        files: &[FileToRegister],
-        sums: &[Checksum],
+        scope: &RemoteScope,
+        uploads: &[Upload],
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
-        let before = self.remote(held).await?;
-        let remote = RemoteDatasets::of(&before);
-        let is_new = |(_, (file, sum)): &(usize, (&FileToRegister, &Checksum))| {
-            options.force || !matches!(remote.diff(file, sum, options), DatasetDiff::UpToDate(_))
+        let held = self.remote(scope).await?;
+        let context = self.context(owner, &held, options);
+        let is_new = |upload: &&Upload| {
+            options.force || !matches!(context.remote.diff(upload, options), DatasetDiff::UpToDate(_))
         };
-        let to_post = files.iter().zip(sums).enumerate().filter(is_new).map(|(index, _)| index).collect();
-        let order = PostingOrder::of(files, to_post, &before);
-        let no_default = RegisterFilesOptions { default: false, ..options.clone() };
+        let order = PostingOrder::of(uploads.iter().filter(is_new).collect(), &held);
         let size = self.batch_size(|size| size.now());
         let (mut requests, mut moves) = (Vec::new(), Vec::new());
-        if !matches!(held, RemoteScope::Nothing) {
+        if !matches!(scope, RemoteScope::Nothing) {
             let to_post = [order.superseded.as_slice(), &order.current].concat();
-            let known = Sent { files: files.to_vec(), sums: sums.to_vec(), held: before, ..Sent::default() };
             for batch in to_post.chunks(size) {
-                moves.extend(self.plan_moves(owner, batch, &known, options).await?);
+                moves.extend(self.plan_moves(batch, &context).await?);
             }
         }
-        for (indices, options) in [(order.superseded, &no_default), (order.current, options)] {
-            for batch in indices.chunks(size) {
-                let kept = batch.iter().filter_map(|i| Some((files.get(*i)?.clone(), sums.get(*i)?.clone())));
-                let (files, sums): (Vec<FileToRegister>, Vec<Checksum>) = kept.unzip();
-                requests.push(owner.request(&files, &sums, options, username));
-            }
+        for (uploads, options) in [(order.superseded, &context.no_default), (order.current, options)] {
+            let batches = uploads.chunks(size);
+            requests.extend(batches.map(|batch| owner.request(batch, options, username)));
         }
         Ok((requests, moves))
     }
 
     /// The moves that a batch would lead to.
-    async fn plan_moves(
-        &self,
-        owner: &Owner,
-        batch: &[usize],
-        known: &Sent,
-        options: &RegisterFilesOptions,
-    ) -> Result<Vec<Move>, Error> {
-        let files: Vec<FileToRegister> = batch.iter().filter_map(|i| known.files.get(*i)).cloned().collect();
-        let question = owner.question(&files, self.alyx().username().await?);
+    async fn plan_moves(&self, batch: &[&Upload], context: &Context<'_>) -> Result<Vec<Move>, Error> {
+        let files: Vec<&FileToRegister> = batch.iter().map(|upload| &upload.file).collect();
+        let question = context.owner.question(&files, self.alyx().username().await?);
         let details = self.alyx().check_protected(&question).await?;
-        let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let (mut moves, mut refused) = (Vec::new(), Vec::new());
-        for (index, protection) in batch.iter().copied().zip(&details) {
-            let Some(file) = known.files.get(index) else { continue };
-            match self.verdict(index, protection, known, today, options).await? {
+        for (upload, protection) in batch.iter().copied().zip(&details) {
+            match self.verdict(upload, protection, context).await? {
                 Verdict::Post | Verdict::Same(_) => {}
-                Verdict::Refuse => {
-                    refused
-                        .push(ProtectedFile { file: file.dataset.as_str().to_owned(), ..protection.clone() });
+                Verdict::Refuse => refused.push(upload.protected(protection)),
+                Verdict::Move => {
+                    let folder = context.owner.folder();
+                    moves.extend(planned_move(folder, &upload.file, protection, context.today)?);
                 }
-                Verdict::Move => moves.extend(planned_move(owner.folder(), file, protection, today)?),
             }
         }
         match refused.is_empty() {
@@ -165,106 +197,97 @@ impl RegistrationClient {
     pub(crate) async fn send_files(
         &self,
         owner: &Owner,
-        held: &RemoteScope,
-        files: Vec<FileToRegister>,
-        sums: Vec<Checksum>,
+        scope: &RemoteScope,
+        mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
-        let mut sent = Sent { records: vec![None; files.len()], files, sums, ..Sent::default() };
-        sent.held = self.remote(held).await?;
+        let held = self.remote(scope).await?;
+        let context = self.context(owner, &held, options);
+        find_siblings(&mut uploads);
         let mut to_post = Vec::new();
-        let remote = RemoteDatasets::of(&sent.held);
-        for (index, (file, sum)) in sent.files.iter().zip(&sent.sums).enumerate() {
-            match remote.diff(file, sum, options) {
+        for upload in &mut uploads {
+            match context.remote.diff(upload, options) {
                 DatasetDiff::UpToDate(record) if !options.force => {
-                    put(&mut sent.records, index, record.as_registered());
-                    sent.n_unchanged += 1;
+                    upload.outcome = Outcome::Unchanged(record.as_registered());
                 }
                 DatasetDiff::UpToDate(_) | DatasetDiff::MetadataOnly(_) | DatasetDiff::Changed => {
-                    to_post.push(index)
+                    to_post.push(upload);
                 }
             }
         }
-        let order = PostingOrder::of(&sent.files, to_post, &sent.held);
-        sent.superseded.clone_from(&order.superseded);
-        let no_default = RegisterFilesOptions { default: false, ..options.clone() };
-        self.post_all(owner, &order.superseded, &mut sent, &no_default).await?;
-        self.post_all(owner, &order.current, &mut sent, options).await?;
-        let mut moved = std::mem::take(&mut sent.moved_last);
-        latest_last(&sent.files, &mut moved);
-        self.post_all(owner, &moved, &mut sent, options).await?;
-        let files = &sent.files;
-        sent.moved.sort_by_key(|(_, to)| files.iter().position(|file| file.path == *to));
-        Ok(sent)
+        let PostingOrder { mut superseded, current } = PostingOrder::of(to_post, &held);
+        superseded.iter_mut().for_each(|upload| upload.has_other_revision = true);
+        // The files that have moved are the latest of their dataset: they go after its other revisions.
+        let mut moved = self.post_all(superseded, &context, &context.no_default).await?;
+        moved.extend(self.post_all(current, &context, options).await?);
+        latest_last(&mut moved);
+        self.post_all(moved, &context, options).await?;
+        Ok(Sent { uploads, held })
     }
 
-    /// Posts files in this order, batch by batch.
-    async fn post_all(
+    /// Posts files in this order, batch by batch. Returns those that have moved and are to be posted last.
+    async fn post_all<'a>(
         &self,
-        owner: &Owner,
-        mut rest: &[usize],
-        sent: &mut Sent,
+        mut rest: Vec<&'a mut Upload>,
+        context: &Context<'_>,
         options: &RegisterFilesOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<&'a mut Upload>, Error> {
+        let mut moved_last = Vec::new();
         while !rest.is_empty() {
-            let (batch, later) = rest.split_at(self.batch_size(|size| size.now()).min(rest.len()));
-            self.post_batch(owner, batch, sent, options).await?;
+            let later = rest.split_off(self.batch_size(|size| size.now()).min(rest.len()));
+            moved_last.extend(self.post_batch(rest, context, options).await?);
             rest = later;
         }
-        Ok(())
+        Ok(moved_last)
     }
 
     /// Posts one batch, as often as it takes to find the files that Alyx does not accept.
-    async fn post_batch(
+    async fn post_batch<'a>(
         &self,
-        owner: &Owner,
-        batch: &[usize],
-        sent: &mut Sent,
+        batch: Vec<&'a mut Upload>,
+        context: &Context<'_>,
         options: &RegisterFilesOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<&'a mut Upload>, Error> {
+        let mut moved_last = Vec::new();
         let mut bisector = BatchBisector::new(batch);
-        while let Some((part, check)) = bisector.next() {
-            match self.post(owner, &part, sent, options, check).await {
+        while let Some((mut part, check)) = bisector.next() {
+            match self.post(&mut part, context, options, check).await {
                 Ok(()) => bisector.accepted(&part),
                 Err(Error::Alyx(alyx_client::Error::Protected { details, files })) => {
                     if !check || details.len() != part.len() {
                         return Err(alyx_client::Error::Protected { details, files }.into());
                     }
-                    let rest = self.around_protected(owner, &part, &details, sent, options).await?;
+                    let (rest, moved) = self.resolve_protected(part, &details, context).await?;
+                    moved_last.extend(moved);
                     bisector.past_protection(rest);
                 }
                 Err(Error::Alyx(alyx_client::Error::Refused { what, status, detail })) => {
-                    if !bisector.refused(&part, check, &detail) {
+                    if !bisector.refused(part, check, &detail) {
                         return Err(alyx_client::Error::Refused { what, status, detail }.into());
                     }
                 }
                 Err(other) => return Err(other),
             }
         }
-        for (index, reason) in bisector.into_refused() {
-            if let Some(file) = sent.files.get(index) {
-                sent.not_accepted.push(format!("{}: {reason}", file.dataset.as_str()));
-            }
+        for (upload, reason) in bisector.into_refused() {
+            upload.outcome = Outcome::NotAccepted(reason);
         }
-        Ok(())
+        Ok(moved_last)
     }
 
-    /// Posts some of the files and puts down their records.
+    /// Posts some of the files and keeps their records.
     async fn post(
         &self,
-        owner: &Owner,
-        batch: &[usize],
-        sent: &mut Sent,
+        batch: &mut [&mut Upload],
+        context: &Context<'_>,
         options: &RegisterFilesOptions,
         check_protected: bool,
     ) -> Result<(), Error> {
         if batch.is_empty() {
             return Ok(());
         }
-        let files: Vec<FileToRegister> = batch.iter().filter_map(|i| sent.files.get(*i)).cloned().collect();
-        let sums: Vec<Checksum> = batch.iter().filter_map(|i| sent.sums.get(*i)).cloned().collect();
-        let username = self.alyx().username().await?;
-        let request = owner.request(&files, &sums, options, username);
+        let uploads: Vec<&Upload> = batch.iter().map(|upload| &**upload).collect();
+        let request = context.owner.request(&uploads, options, self.alyx().username().await?);
         let request = RegisterFileRequest { check_protected, ..request };
         let answer = self.alyx().register_files(&request).await;
         match &answer {
@@ -272,71 +295,55 @@ impl RegistrationClient {
             Err(error) if error.was_cut_off() => self.batch_size(|size| size.cut_off(batch.len())),
             Err(_) => {}
         }
-        for (index, record) in batch.iter().zip(answer?) {
-            put(&mut sent.records, *index, record);
-            sent.n_posted += 1;
+        for (upload, record) in batch.iter_mut().zip(answer?) {
+            upload.outcome = Outcome::Posted(record);
         }
         Ok(())
     }
 
     /// After a refusal: what has not changed is left, what has changed moves or is refused, the rest is posted.
     ///
-    /// Returns what is to be posted. All moves come before the second request. Cut off in between, the moved files lie in their revision folders,
-    /// where the next run finds them as new datasets.
-    async fn around_protected(
+    /// Returns the files to post next, and those to post last. All moves come before the second request. Cut off in
+    /// between, the moved files are in their revision folders, where the next run finds them as new datasets.
+    async fn resolve_protected<'a>(
         &self,
-        owner: &Owner,
-        batch: &[usize],
+        batch: Vec<&'a mut Upload>,
         details: &[ProtectedFile],
-        sent: &mut Sent,
-        options: &RegisterFilesOptions,
-    ) -> Result<Vec<usize>, Error> {
-        let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
-        let mut to_post = Vec::new();
-        for (index, protection) in batch.iter().copied().zip(details) {
-            match self.verdict(index, protection, sent, today, options).await? {
-                Verdict::Post => to_post.push(index),
-                Verdict::Same(record) => {
-                    put(&mut sent.records, index, *record);
-                    sent.n_unchanged += 1;
-                }
-                Verdict::Refuse => {
-                    let file =
-                        sent.files.get(index).map(|f| f.dataset.as_str().to_owned()).unwrap_or_default();
-                    sent.refused.push(ProtectedFile { file, ..protection.clone() });
-                }
+        context: &Context<'_>,
+    ) -> Result<(Vec<&'a mut Upload>, Vec<&'a mut Upload>), Error> {
+        let (mut to_post, mut moved_last) = (Vec::new(), Vec::new());
+        for (upload, protection) in batch.into_iter().zip(details) {
+            match self.verdict(upload, protection, context).await? {
+                Verdict::Post => to_post.push(upload),
+                Verdict::Same(record) => upload.outcome = Outcome::Unchanged(*record),
+                Verdict::Refuse => upload.outcome = Outcome::Protected(upload.protected(protection)),
                 Verdict::Move => {
-                    let is_one_of_several =
-                        sent.superseded.contains(&index) || has_other_revision(&sent.files, index);
-                    self.move_away(owner, index, protection, sent, today).await?;
-                    if is_one_of_several { &mut sent.moved_last } else { &mut to_post }.push(index);
+                    move_to_revision(upload, protection, context).await?;
+                    if upload.has_other_revision { &mut moved_last } else { &mut to_post }.push(upload);
                 }
             }
         }
-        Ok(to_post)
+        Ok((to_post, moved_last))
     }
 
     async fn verdict(
         &self,
-        index: usize,
+        upload: &Upload,
         protection: &ProtectedFile,
-        sent: &Sent,
-        today: Date,
-        options: &RegisterFilesOptions,
+        context: &Context<'_>,
     ) -> Result<Verdict, Error> {
-        let (Some(file), Some(sum)) = (sent.files.get(index), sent.sums.get(index)) else {
-            return Err(Error::Internal("a file went missing between two requests".into()));
-        };
-        let remote = RemoteDatasets::of(&sent.held);
-        let mut sum = sum.clone();
-        if remote.undecided(file, &sum) {
+        let (file, options) = (&upload.file, context.options);
+        let mut upload = Cow::Borrowed(upload);
+        if context.remote.undecided(&upload) {
             // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
             let how = Reading { max_md5_size: None, ..self.reading(options) };
             let read = checksums(vec![file.path.clone()], &how).await;
-            sum = read.into_iter().collect::<Result<Vec<_>, _>>()?.pop().unwrap_or(sum);
+            for sum in read {
+                upload.to_mut().sum = sum?;
+            }
         }
         if let DatasetDiff::UpToDate(record) | DatasetDiff::MetadataOnly(record) =
-            remote.diff(file, &sum, options)
+            context.remote.diff(&upload, options)
         {
             let own = file.dataset.revision().unwrap_or_default();
             let is_protected = protection.revisions.iter().any(|(name, protected)| *protected && name == own);
@@ -347,43 +354,28 @@ impl RegistrationClient {
                 Verdict::Post
             });
         }
-        Ok(match (plan(&file.dataset, &protection.revisions, today)?, options.protected) {
+        Ok(match (plan(&file.dataset, &protection.revisions, context.today)?, options.protected) {
             (RevisionPlan::Keep, _) => Verdict::Post,
             (RevisionPlan::MoveTo(_), ProtectedPolicy::Refuse) => Verdict::Refuse,
             (RevisionPlan::MoveTo(_), ProtectedPolicy::Revise) => Verdict::Move,
         })
     }
-
-    /// Moves one file into its revision folder.
-    async fn move_away(
-        &self,
-        owner: &Owner,
-        index: usize,
-        protection: &ProtectedFile,
-        sent: &mut Sent,
-        today: Date,
-    ) -> Result<(), Error> {
-        let (Some(file), Some(sum)) = (sent.files.get(index).cloned(), sent.sums.get(index).cloned()) else {
-            return Err(Error::Internal("a file went missing between two requests".into()));
-        };
-        let (folder, from, protection) = (owner.folder().to_owned(), file.path.clone(), protection.clone());
-        let moving = tokio::task::spawn_blocking(move || revise(&folder, &file, &sum, &protection, today));
-        let moved = moving.await.map_err(|e| Error::Internal(format!("moving a file: {e}")))??;
-        if let Some((file, sum)) = moved {
-            sent.moved.push((from, file.path.clone()));
-            put_at(&mut sent.files, index, file);
-            put_at(&mut sent.sums, index, sum);
-        }
-        Ok(())
-    }
 }
 
-fn put_at<T>(list: &mut [T], index: usize, value: T) {
-    if let Some(place) = list.get_mut(index) {
-        *place = value;
+/// Moves one file into its revision folder.
+async fn move_to_revision(
+    upload: &mut Upload,
+    protection: &ProtectedFile,
+    context: &Context<'_>,
+) -> Result<(), Error> {
+    let (folder, today) = (context.owner.folder().to_owned(), context.today);
+    let (file, sum, protection) = (upload.file.clone(), upload.sum.clone(), protection.clone());
+    let moving = tokio::task::spawn_blocking(move || revise(&folder, &file, &sum, &protection, today));
+    let moved = moving.await.map_err(|e| Error::Internal(format!("moving a file: {e}")))??;
+    if let Some((file, sum)) = moved {
+        let before = std::mem::replace(&mut upload.file, file);
+        upload.sum = sum;
+        upload.moved_from = Some(before.path);
     }
-}
-
-fn put(records: &mut [Option<RegisteredFileRecord>], index: usize, record: RegisteredFileRecord) {
-    put_at(records, index, Some(record));
+    Ok(())
 }

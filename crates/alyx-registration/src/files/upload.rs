@@ -7,7 +7,7 @@ use crate::files::discover::{LeftOut, Reason};
 use crate::files::register::{RegisterFilesOptions, Relation};
 use crate::hashing::checksum::Checksum;
 use alf::{DatasetPath, DatasetTypes, SessionPath};
-use alyx_client::{CheckProtectedRequest, RegisterFileRequest};
+use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
 /// A file on its way to Alyx.
 #[derive(Debug, Clone)]
@@ -19,6 +19,57 @@ pub(crate) struct FileToRegister {
     /// Where it lies inside its [`Owner`].
     pub(crate) dataset: DatasetPath,
     pub(crate) version: Option<String>,
+}
+
+/// A file that was read, and what became of it at Alyx.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) file: FileToRegister,
+    pub(crate) sum: Checksum,
+    pub(crate) outcome: Outcome,
+    /// Where it was before it was moved into a revision folder.
+    pub(crate) moved_from: Option<PathBuf>,
+    /// Whether another revision of its dataset is posted as well, or is on Alyx and later.
+    pub(crate) has_other_revision: bool,
+}
+
+/// What became of a file at Alyx.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// Not posted yet.
+    Pending,
+    /// Alyx held it already.
+    Unchanged(RegisteredFileRecord),
+    Posted(RegisteredFileRecord),
+    /// It has changed, its dataset is protected, and it was left where it is.
+    Protected(ProtectedFile),
+    /// Alyx does not accept it, for this reason.
+    NotAccepted(String),
+}
+
+impl Upload {
+    pub(crate) fn new(file: FileToRegister, sum: Checksum) -> Self {
+        Self { file, sum, outcome: Outcome::Pending, moved_from: None, has_other_revision: false }
+    }
+
+    /// The record that Alyx has of it.
+    pub(crate) fn record(&self) -> Option<&RegisteredFileRecord> {
+        match &self.outcome {
+            Outcome::Unchanged(record) | Outcome::Posted(record) => Some(record),
+            Outcome::Pending | Outcome::Protected(_) | Outcome::NotAccepted(_) => None,
+        }
+    }
+
+    /// Its protection, under the name that it has in its session.
+    pub(crate) fn protected(&self, protection: &ProtectedFile) -> ProtectedFile {
+        ProtectedFile { file: self.file.dataset.as_str().to_owned(), ..protection.clone() }
+    }
+}
+
+impl AsRef<DatasetPath> for Upload {
+    fn as_ref(&self) -> &DatasetPath {
+        &self.file.dataset
+    }
 }
 
 /// What files belong to on Alyx.
@@ -50,7 +101,7 @@ impl Owner {
     }
 
     /// `path` and `filenames` of a request. Outside a session, `path` is the folder that all files have in common.
-    fn named(&self, files: &[FileToRegister]) -> (String, Vec<String>) {
+    fn named(&self, files: &[&FileToRegister]) -> (String, Vec<String>) {
         let names = || files.iter().map(|f| f.dataset.as_str());
         match self {
             Self::Session(session) => (session.relative(), names().map(str::to_owned).collect()),
@@ -82,18 +133,18 @@ impl Owner {
     /// The request for one batch.
     pub(crate) fn request(
         &self,
-        files: &[FileToRegister],
-        sums: &[Checksum],
+        uploads: &[&Upload],
         options: &RegisterFilesOptions,
         username: &str,
     ) -> RegisterFileRequest {
-        let (path, filenames) = self.named(files);
+        let files: Vec<&FileToRegister> = uploads.iter().map(|upload| &upload.file).collect();
+        let (path, filenames) = self.named(&files);
         RegisterFileRequest {
             created_by: options.created_by.clone().unwrap_or_else(|| username.to_owned()),
             path,
             filenames,
-            hashes: sums.iter().map(|s| s.md5.clone()).collect(),
-            filesizes: sums.iter().map(|s| s.size).collect(),
+            hashes: uploads.iter().map(|upload| upload.sum.md5.clone()).collect(),
+            filesizes: uploads.iter().map(|upload| upload.sum.size).collect(),
             versions: files.iter().map(|f| f.version.clone()).collect(),
             name: options.repository.clone(),
             exists: options.exists,
@@ -108,7 +159,7 @@ impl Owner {
     }
 
     /// The question whether files are protected.
-    pub(crate) fn question(&self, files: &[FileToRegister], username: &str) -> CheckProtectedRequest {
+    pub(crate) fn question(&self, files: &[&FileToRegister], username: &str) -> CheckProtectedRequest {
         let (path, filenames) = self.named(files);
         CheckProtectedRequest {
             created_by: username.to_owned(),
@@ -262,7 +313,7 @@ mod tests {
         ] {
             let (groups, _) = group(&[path.into()], &types(), &member());
             let (owner, files) = &groups[0];
-            let request = owner.request(files, &[sum()], &member(), "me");
+            let request = owner.request(&[&Upload::new(files[0].clone(), sum())], &member(), "me");
             assert_eq!((request.path.as_str(), request.filenames[0].as_str()), (folder, name), "{path}");
             assert_eq!(
                 (request.content_type.as_deref(), request.object_id.as_deref()),
@@ -277,7 +328,7 @@ mod tests {
         let paths = ["/d/Subjects/a/x/obj.attr.npy", "/d/Subjects/a/y/z/obj.attr.npy"].map(PathBuf::from);
         let (groups, _) = group(&paths, &types(), &member());
         let (owner, files) = &groups[0];
-        let (folder, names) = owner.named(files);
+        let (folder, names) = owner.named(&files.iter().collect::<Vec<_>>());
         assert_eq!(
             (folder.as_str(), names),
             ("Subjects/a", vec!["x/obj.attr.npy".into(), "y/z/obj.attr.npy".into()])
