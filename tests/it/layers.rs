@@ -21,12 +21,7 @@ const APART: [(&str, &str); 5] =
     [("web", "config"), ("alerts", "config"), ("alerts", "web"), ("daemon", "config"), ("config", "web")];
 
 /// Modules that still need each other. A module that is cut free is struck from this list, and none comes in.
-const CIRCULAR: [&str; 20] = [
-    "alyx_registrar::daemon::handles",
-    "alyx_registrar::daemon::outside::control",
-    "alyx_registrar::daemon::run_loop",
-    "alyx_registrar::daemon::tree::scan",
-    "alyx_registrar::daemon::tree::too_deep",
+const CIRCULAR: [&str; 15] = [
     "alyx_registration::client",
     "alyx_registration::files::completeness",
     "alyx_registration::files::discover",
