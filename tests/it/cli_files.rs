@@ -277,7 +277,7 @@ async fn what_is_wrong_is_one_clear_error() {
         (&["register-files", word(&session.folder)], 1, "is a folder"),
         (&["register-files", "/nowhere.npy"], 1, "cannot be read"),
         (&["register-files", word(&file), "--repository", "moon"], 1, "repository \"moon\""),
-        (&["register-files", word(&file), "--max-md5-size", "much"], 2, "this is no size"),
+        (&["register-files", word(&file), "--max-md5-size", "much"], 2, "this is not a size"),
         (&["register-files", word(&file), "--qc", "FINE"], 2, "FINE"),
         (&["check-protected", word(&file), "--created-by", "nobody"], 1, "user \"nobody\""),
     ];

@@ -111,7 +111,7 @@ async fn what_is_wrong_is_one_clear_error() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&["water", "KS014", "0"], 2, "greater than zero"),
         (&["water", "KS014", "-1"], 2, "greater than zero"),
-        (&["water", "KS014", "much"], 2, "this is no number"),
+        (&["water", "KS014", "much"], 2, "this is not a number"),
         (&["water", "KS014"], 2, "<VOLUME>"),
         (&["water", "nobody", "1"], 1, "subject \"nobody\""),
         (&["water", "KS014", "1", "--by", "nobody"], 1, "user \"nobody\""),

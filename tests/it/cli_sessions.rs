@@ -130,7 +130,7 @@ async fn a_dry_run_says_the_very_requests_and_changes_nothing() {
     assert_eq!(said["eid"], json!(alyx.the_session(&session).await.eid()));
     assert_eq!(said["request"], json!({}), "a session that is there stays as it is");
     let text = verb(&alyx, &rig, &["create-session", folder, "--dry-run"]).ends(0).out;
-    assert!(text.contains("stays as it is"), "{text}");
+    assert!(text.contains("is left as it is"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,8 +154,8 @@ async fn what_is_wrong_is_one_clear_error_and_nothing_is_created() {
         (&["create-session", folder, "--lab", "mainenlab"], 1, "is not the lab of the folder"),
         (&["create-session", folder, "--qc", "FINE"], 2, "FINE"),
         (&["create-session", folder, "--n-trials", "many"], 2, "many"),
-        (&["create-session", folder, "--session-json", "[1]"], 2, "no object"),
-        (&["create-session", folder, "--session-json", "{"], 2, "no JSON"),
+        (&["create-session", folder, "--session-json", "[1]"], 2, "not an object"),
+        (&["create-session", folder, "--session-json", "{"], 2, "not JSON"),
         (&["create-session"], 2, "<FOLDER>"),
         (&["register-session", "/nowhere/KS014/2024-05-01/001"], 1, "has vanished"),
         (&["register-session", folder, "--no-files", "--file", "x"], 2, "cannot be used with"),

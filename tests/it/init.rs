@@ -107,7 +107,7 @@ fn what_is_there_stays_unless_it_is_to_be_replaced() {
     let password = target(&rig).with_file_name("password");
     std::fs::write(&password, "mine").unwrap();
     std::fs::remove_file(target(&rig)).unwrap();
-    init_with_password(&rig, &words, "another").ends(74).complains("password\" is there already");
+    init_with_password(&rig, &words, "another").ends(74).complains("password\" exists already");
     assert_eq!(std::fs::read_to_string(&password).unwrap(), "mine");
     assert!(!target(&rig).exists());
     // It is used as it is.
