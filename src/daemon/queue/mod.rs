@@ -241,7 +241,7 @@ impl<T> Queue<T> {
         self.first_free().map(|(due, _)| due)
     }
 
-    /// Takes the next job that is due, if there is one. It runs until [`Queue::finished`].
+    /// Takes the next job that is due, if there is one. It runs until [`Queue::finish`].
     pub fn take_due(&mut self, now: Instant) -> Option<Job> {
         let key = self.first_free().filter(|(due, _)| *due <= now)?;
         let path = self.order.remove(&key)?;
