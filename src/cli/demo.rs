@@ -138,7 +138,7 @@ async fn outcomes(
         match report {
             Report::Scanned(_) if shown.is_empty() => {
                 for session in &SESSIONS {
-                    std::fs::write(session.flag(root), "")?;
+                    tokio::fs::write(session.flag(root), "").await?;
                 }
                 say!("{} flags dropped; what becomes of each:", SESSIONS.len());
             }
@@ -180,7 +180,7 @@ async fn table(
         let path = alf::SessionPath::parse(&root.join(session.folder))?;
         let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
         let flag = session.flag(root);
-        let waits = flag.try_exists()?;
+        let waits = tokio::fs::try_exists(&flag).await?;
         let shown = outcomes.get(&flag);
         let took = shown.map_or(String::new(), |s| format!("{:.2} s", s.took.as_secs_f64()));
         let found = client.alyx().sessions(&search).await?;

@@ -115,9 +115,11 @@ async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
     config.alyx.url = sandbox.url().parse().map_err(|_| Exit::Unavailable)?;
     let credentials =
         Credentials::Password { username: USER.to_owned(), password: SecretString::from(PASSWORD) };
-    if let Some(root) = config.data_roots.iter().find(|root| !root.path.is_dir()) {
-        complain(format_args!("there is no folder {:?}", root.path));
-        return Err(Exit::Io);
+    for root in &config.data_roots {
+        if tokio::fs::read_dir(&root.path).await.is_err() {
+            complain(format_args!("there is no folder {:?}", root.path));
+            return Err(Exit::Io);
+        }
     }
     tracing::info!(
         "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",

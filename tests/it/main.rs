@@ -15,6 +15,7 @@ use common::{chance, fault_proxy, namespace, notify_socket, program, terminal, t
 mod alerts;
 mod bad_input;
 mod bad_network;
+mod blocking_calls;
 mod browser;
 mod changing_files;
 mod check;
