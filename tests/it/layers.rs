@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// The crates, each with those that it may know.
 const CRATES: [(&str, &[&str]); 5] = [
@@ -98,17 +101,18 @@ fn expanded(tree: &str) -> Vec<String> {
 
 /// The paths that a text names, as written; those that are re-exported come with `true`.
 fn paths(code: &str) -> Vec<(String, bool)> {
+    static STATEMENT: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?m)^[ \t]*(pub(?:\([a-z]+\))? )?use ([^;]+);").unwrap());
+    static INLINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?-u:\b)(?:crate|alf|alyx_client|alyx_registration|alyx_sandbox)(?:::[A-Za-z0-9_]+)+")
+            .unwrap()
+    });
     let mut found = Vec::new();
-    let statement = regex::Regex::new(r"(?m)^[ \t]*(pub(?:\([a-z]+\))? )?use ([^;]+);").unwrap();
-    for captures in statement.captures_iter(code) {
+    for captures in STATEMENT.captures_iter(code) {
         let tree: String = captures[2].split_whitespace().collect::<Vec<_>>().join(" ");
         found.extend(expanded(&tree).into_iter().map(|path| (path, captures.get(1).is_some())));
     }
-    let inline = regex::Regex::new(
-        r"(?-u:\b)(?:crate|alf|alyx_client|alyx_registration|alyx_sandbox)(?:::[A-Za-z0-9_]+)+",
-    )
-    .unwrap();
-    found.extend(inline.find_iter(code).map(|path| (path.as_str().to_owned(), false)));
+    found.extend(INLINE.find_iter(code).map(|path| (path.as_str().to_owned(), false)));
     found
 }
 
@@ -133,6 +137,8 @@ fn absolute(path: &str, (name, module): &Module) -> Option<(String, Vec<String>)
 }
 
 /// Which modules a module needs: each path leads to the module where the thing is defined, through re-exports.
+static NEEDS: LazyLock<BTreeMap<Module, BTreeSet<Module>>> = LazyLock::new(|| needs(&modules()));
+
 fn needs(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
     let mut exported: BTreeMap<(Module, String), (String, Vec<String>)> = BTreeMap::new();
     for (module, code) in modules {
@@ -176,10 +182,10 @@ fn named((name, module): &Module) -> String {
 
 #[test]
 fn no_crate_knows_one_above_it() {
-    for (module, targets) in needs(&modules()) {
+    for (module, targets) in NEEDS.iter() {
         let (_, may_know) = CRATES.iter().find(|(name, _)| *name == module.0).expect("a crate of the table");
         for target in targets.iter().filter(|target| target.0 != module.0) {
-            assert!(may_know.contains(&target.0.as_str()), "{} uses {}", named(&module), named(target));
+            assert!(may_know.contains(&target.0.as_str()), "{} uses {}", named(module), named(target));
         }
     }
 }
@@ -188,19 +194,19 @@ fn no_crate_knows_one_above_it() {
 fn no_room_of_the_program_knows_one_above_it() {
     let room = |module: &Module| (module.0 == "alyx_registrar").then(|| module.1.first().cloned()).flatten();
     let height = |room: &str| ROOMS.iter().position(|known| *known == room).expect("a room of the table");
-    for (module, targets) in needs(&modules()) {
-        let Some(from) = room(&module) else { continue };
+    for (module, targets) in NEEDS.iter() {
+        let Some(from) = room(module) else { continue };
         for (target, to) in targets.iter().filter_map(|target| Some((target, room(target)?))) {
             let is_apart = APART.contains(&(from.as_str(), to.as_str()));
             let is_below = height(&to) <= height(&from) && !is_apart;
-            assert!(is_below, "{} uses {}", named(&module), named(target));
+            assert!(is_below, "{} uses {}", named(module), named(target));
         }
     }
 }
 
 #[test]
 fn no_two_modules_need_each_other() {
-    let needs = needs(&modules());
+    let needs = &*NEEDS;
     // A file of a folder may use what its folder defines, and the folder's own file what its files define.
     let is_family = |one: &Module, other: &Module| {
         one.0 == other.0 && (one.1.starts_with(&other.1) || other.1.starts_with(&one.1))
