@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registration::{ReadScheduler, Reading, checksums};
+use alyx_registration::{HashContext, ReadScheduler, checksums};
 use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use tokio::runtime::Runtime;
@@ -167,14 +167,14 @@ fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
 
 /// Our own: seconds, and the digest of the first file.
 fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
-    let how = Reading {
+    let context = HashContext {
         max_md5_size: None,
         scheduler: ReadScheduler::new(threads),
         progress: Arc::default(),
-        known: None,
+        cache: None,
         private: Arc::default(),
     };
-    let reading = checksums(files.to_vec(), &how);
+    let reading = checksums(files.to_vec(), &context);
     let (took, results) = seconds(|| runtime.block_on(reading));
     let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
     let first = results.into_iter().next().and_then(|checksum| checksum.md5);

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registration::{ReadScheduler, Reading, checksums};
+use alyx_registration::{HashContext, ReadScheduler, checksums};
 use clap::{Parser, ValueEnum};
 use common::{Error, Required, Series, Table, is_there, shown};
 use rustix::fs::{Advice, fadvise};
@@ -174,14 +174,14 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
         Reader::Nobody => {}
         Reader::Ours => {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            let how = Reading {
+            let context = HashContext {
                 max_md5_size: None,
                 scheduler: ReadScheduler::new(1),
                 progress: Arc::default(),
-                known: None,
+                cache: None,
                 private: Arc::default(),
             };
-            let read = runtime.block_on(checksums(vec![then.to_owned()], &how));
+            let read = runtime.block_on(checksums(vec![then.to_owned()], &context));
             read.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         Reader::Md5sum => _ = Command::new("md5sum").arg(then).stdout(Stdio::null()).status()?,

@@ -22,6 +22,7 @@ use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::{DaemonIo, Questions};
 use crate::ledger::Ledger;
 use alyx_client::Credentials;
+use alyx_registration::RunContext;
 
 /// Watches until a signal stops it.
 pub(super) async fn run(args: &RunArgs) -> Exit {
@@ -83,6 +84,7 @@ pub(super) async fn watch(
         "started"
     );
     let ledger = Arc::new(Ledger::open(&config.state_dir));
+    let client = client.in_context(RunContext::remembering(Arc::clone(&ledger)));
     let options = daemon::Options {
         ledger: Some(Arc::clone(&ledger)),
         credentials: source,

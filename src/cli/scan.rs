@@ -22,8 +22,7 @@ use crate::humanize::{bytes, count};
 use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
-use alyx_registration::flagged::FlaggedOptions;
-use alyx_registration::{ChecksumCache, Error, LeftOutSummary, RegistrationClient};
+use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
 
 /// Attempts at a session whose files are still changing.
 const LOOKS: u32 = 5;
@@ -79,12 +78,12 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let Walked { mut flags, missed, .. } = walk(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let mut options = wiring::flagged(&config);
+    let options = wiring::flagged(&config);
     let ledger = if args.dry_run { None } else { ledger(&config) };
-    options.files.known = ledger.clone().map(|ledger| ledger as Arc<dyn ChecksumCache>);
-    if let Some(ledger) = ledger.clone() {
-        client.remember_creations(ledger);
-    }
+    let client = match ledger.clone() {
+        Some(ledger) => client.in_context(RunContext::remembering(ledger)),
+        None => client,
+    };
     let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
     let mut lines = futures_util::stream::iter(flags)
@@ -115,7 +114,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
             return Ok(Exit::Interrupted);
         }
-        () = progress::shown(&options.files.progress, work) => {}
+        () = progress::shown(&client.context().progress, work) => {}
     }
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };

@@ -20,9 +20,8 @@ use crate::daemon::tree::layout;
 use crate::daemon::watch;
 use alyx_client::backoff::Backoff;
 use alyx_client::{self, Credentials, NextStep};
-use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{
-    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
+    FlaggedOptions, PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -229,7 +228,6 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
         },
         exclude: datasets.exclude.clone(),
         on_refused: datasets.on_refused,
-        at_alyx: None,
         settle: config.watch.settle,
     }
 }

@@ -10,8 +10,7 @@ use serde_yaml::Value;
 use crate::config::keys::Keys;
 use crate::config::values::{ByteSize, FromYaml, Json, Text};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::ProtectedPolicy;
-use alyx_registration::flagged::OnRefused;
+use alyx_registration::{OnRefused, ProtectedPolicy};
 
 /// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
 #[derive(Debug)]

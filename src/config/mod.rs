@@ -56,8 +56,7 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
-use alyx_registration::flagged::OnRefused;
-use alyx_registration::{ProtectedPolicy, SessionDetails};
+use alyx_registration::{OnRefused, ProtectedPolicy, SessionDetails};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";

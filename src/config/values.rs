@@ -7,8 +7,7 @@ use serde_yaml::Value;
 
 use crate::config::locate::quoted;
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::ProtectedPolicy;
-use alyx_registration::flagged::OnRefused;
+use alyx_registration::{OnRefused, ProtectedPolicy};
 
 /// Reads one value, or says in a few words what should be there instead.
 pub(super) trait FromYaml: Sized {

@@ -9,7 +9,7 @@ use crate::daemon::tree::lock::RootLock;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
-use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::FlaggedOptions;
 
 /// What the daemon needs to know.
 #[derive(Debug, Clone)]

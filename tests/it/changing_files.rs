@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use alyx_registration::Error;
-use alyx_registration::flagged::FlaggedOptions;
+use alyx_registration::FlaggedOptions;
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
 use program::{Configuration, Program, program};

@@ -248,7 +248,7 @@ fn values_are_taken_as_they_are_meant() {
     assert_eq!(config.datasets.max_md5_size, Some(4 << 30));
     assert!(config.datasets.exclude[0].matches("raw_video/a/b.mp4"));
     assert_eq!(config.datasets.batch_size, 7);
-    assert_eq!(config.datasets.on_refused, alyx_registration::flagged::OnRefused::Finish);
+    assert_eq!(config.datasets.on_refused, alyx_registration::OnRefused::Finish);
     assert_eq!(config.watch.settle, Duration::ZERO);
     assert_eq!(config.retry.factor, 1.5);
     assert_eq!(config.timezone.unwrap().iana_name(), Some("Europe/Lisbon"));

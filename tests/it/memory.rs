@@ -11,7 +11,7 @@ use alyx_registrar::daemon::run_loop::worker::AttemptResult;
 use alyx_registrar::daemon::watch::{RootOptions, WatchMode, WatchOptions};
 use alyx_registrar::daemon::{DaemonIo, Report};
 use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
-use alyx_registration::{Error, Progress};
+use alyx_registration::{Error, RunContext};
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig, Session, with_files};
 use program::{Configuration, Program, output, program};
@@ -70,10 +70,10 @@ async fn neither_a_retry_nor_a_restart_reads_an_unchanged_file_again() {
     alyx.control().add_fault(FaultRule { times: 2, ..always("POST", "/register-file", server_error()) });
     for attempt in 1..=3 {
         // Another value each time, as after a restart.
-        let mut options = with_files();
-        options.files.known = Some(Arc::new(Ledger::open(&rig.beside("state"))));
-        let progress: Arc<Progress> = Arc::default();
-        let done = session.register(&alyx.client(), &options.with_progress(Arc::clone(&progress))).await;
+        let ledger = Arc::new(Ledger::open(&rig.beside("state")));
+        let client = alyx.client().in_context(RunContext::remembering(ledger));
+        let done = session.register(&client, &with_files()).await;
+        let progress = &client.context().progress;
         assert_eq!(done.is_ok(), attempt == 3, "{done:?}");
         assert_eq!(progress.bytes_done.load(Ordering::Relaxed), size);
         let known = progress.bytes_known.load(Ordering::Relaxed);
@@ -400,7 +400,11 @@ impl Inside {
         let (reports_in, reports) = mpsc::unbounded_channel();
         let doors = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(daemon::run(alyx.client(), options, doors, shutdown.clone()));
+        let client = match &options.ledger {
+            Some(ledger) => alyx.client().in_context(RunContext::remembering(Arc::clone(ledger))),
+            None => alyx.client(),
+        };
+        let task = tokio::spawn(daemon::run(client, options, doors, shutdown.clone()));
         Self { reports, shutdown, task }
     }
 

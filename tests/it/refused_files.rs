@@ -3,8 +3,7 @@
 use crate::common;
 use alyx_client::NextStep;
 use alyx_registration::flag::Removal;
-use alyx_registration::flagged::{FlaggedOptions, OnRefused};
-use alyx_registration::{Error, RegistrationClient, RegistrationOptions};
+use alyx_registration::{Error, FlaggedOptions, OnRefused, RegistrationClient, RegistrationOptions};
 use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig, Session, with_files};
 use serde_json::json;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alyx_client::{self, NextStep};
-use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{
-    CreateSessionsOptions, Error, FilesToRegister, ProtectedPolicy, RegisterFilesOptions, SessionDetails,
+    CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, ProtectedPolicy, RegisterFilesOptions,
+    SessionDetails,
 };
 use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig, Session, with_files};

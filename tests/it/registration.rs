@@ -3,9 +3,8 @@
 use crate::common;
 use alyx_client::{self, Endpoint, NextStep, SessionRequest};
 use alyx_registration::flag::Removal;
-use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{
-    CreateSessionsOptions, Error, FilesToRegister, RegisterFilesOptions, RegistrationClient,
+    CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, RegisterFilesOptions, RegistrationClient,
     RegistrationOptions, SessionDetails, Versions,
 };
 use common::{Alyx, MD5_OF_A, MD5_OF_ABC, MD5_OF_EMPTY, Rig, snapshot, with_files};

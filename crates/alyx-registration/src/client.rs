@@ -2,47 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use jiff::tz::TimeZone;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
+use crate::context::RunContext;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
-use crate::files::discover::{FoundFiles, discover};
-use crate::hashing::private_paths::PrivatePaths;
+use crate::files::discover::{FoundFiles, Reason, discover};
 use crate::hashing::read_scheduler::ReadScheduler;
-use crate::session::creation::InFlightCreations;
+use crate::options::RegistrationOptions;
 use crate::session::names::KnownNames;
 use alf::{DatasetType, DatasetTypes, SessionPath};
-
-/// What a [`RegistrationClient`] needs to know.
-#[derive(Debug, Clone)]
-pub struct RegistrationOptions {
-    /// The most files in one request. A request of many files runs into the server's time limit: about 29 ms a
-    /// file, 30 s in all by default.
-    pub batch_size: usize,
-    /// How many files are read at once.
-    pub hash_threads: usize,
-    /// Where times with an offset are converted to.
-    pub zone: TimeZone,
-    /// How long a name, the dataset types and the data formats are believed before Alyx is asked again.
-    pub names_kept: Duration,
-    /// Files and folders that are never opened as data, such as the program's own secrets and state.
-    pub private: Arc<PrivatePaths>,
-}
-
-impl Default for RegistrationOptions {
-    fn default() -> Self {
-        Self {
-            batch_size: 100,
-            hash_threads: 2,
-            zone: TimeZone::system(),
-            names_kept: Duration::from_secs(3600),
-            private: Arc::default(),
-        }
-    }
-}
+use alyx_client::Endpoint;
 
 /// Creates sessions and registers datasets: the counterpart of Python's `one.registration.RegistrationClient`.
 ///
@@ -61,6 +34,7 @@ impl Default for RegistrationOptions {
 #[derive(Debug, Clone)]
 pub struct RegistrationClient {
     shared: Arc<Shared>,
+    context: RunContext,
 }
 
 #[derive(Debug)]
@@ -68,47 +42,43 @@ struct Shared {
     alyx: alyx_client::Client,
     options: RegistrationOptions,
     names: KnownNames,
-    creations: Arc<InFlightCreations>,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
     scheduler: Arc<ReadScheduler>,
     batch: std::sync::Mutex<BatchSize>,
 }
 
 impl RegistrationClient {
-    /// A client for one database and user.
+    /// A client for one database and user. It remembers nothing from an earlier start of the program.
     pub fn new(alyx: alyx_client::Client, options: RegistrationOptions) -> Self {
         let scheduler = ReadScheduler::new(options.hash_threads);
-        Self::with(alyx, options, Arc::default(), scheduler)
+        Self::build(alyx, options, RunContext::default(), scheduler)
     }
 
-    /// A client with other options, or for another database or user, that takes the place of an earlier one whose work
-    /// may still go on: the two create no session at the same time, and share the scheduler at reading files.
+    /// A client with other options, or for another database or user, that replaces an earlier one whose runs may not
+    /// have ended: they share the context, so that they never create the same session, and the threads that read files.
     #[must_use]
     pub fn in_place_of(alyx: alyx_client::Client, options: RegistrationOptions, earlier: &Self) -> Self {
         let scheduler = Arc::clone(&earlier.shared.scheduler);
         scheduler.set_count(options.hash_threads);
-        Self::with(alyx, options, Arc::clone(&earlier.shared.creations), scheduler)
+        Self::build(alyx, options, earlier.context.clone(), scheduler)
     }
 
-    fn with(
+    /// The same client with another context.
+    #[must_use]
+    pub fn in_context(&self, context: RunContext) -> Self {
+        Self { shared: Arc::clone(&self.shared), context }
+    }
+
+    fn build(
         alyx: alyx_client::Client,
         options: RegistrationOptions,
-        creations: Arc<InFlightCreations>,
+        context: RunContext,
         scheduler: Arc<ReadScheduler>,
     ) -> Self {
         let names = KnownNames::new(options.names_kept);
         let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
-        Self {
-            shared: Arc::new(Shared {
-                alyx,
-                options,
-                names,
-                creations,
-                types: Mutex::default(),
-                scheduler,
-                batch,
-            }),
-        }
+        let shared = Shared { alyx, options, names, types: Mutex::default(), scheduler, batch };
+        Self { shared: Arc::new(shared), context }
     }
 
     /// The REST client underneath.
@@ -116,30 +86,76 @@ impl RegistrationClient {
         &self.shared.alyx
     }
 
-    /// How many bytes of files were read so far, by all clones. A file whose checksum was remembered is not read.
+    /// The live state that this client works with.
+    pub fn context(&self) -> &RunContext {
+        &self.context
+    }
+
+    /// How many bytes of files have been read, by all clones. A file whose checksum is cached is not read.
     pub fn bytes_read(&self) -> u64 {
         self.shared.scheduler.bytes_read()
+    }
+
+    /// Waits until every creation of a session that was sent is answered. To be called before the program ends: the
+    /// server carries out a request even if its client is gone.
+    pub async fn finish_creations(&self) {
+        self.context.creations.finish().await;
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {
         &self.shared.options
     }
 
-    pub(crate) fn known_names(&self) -> &KnownNames {
-        &self.shared.names
-    }
-
-    pub(crate) fn creations(&self) -> &InFlightCreations {
-        &self.shared.creations
-    }
-
     pub(crate) fn scheduler(&self) -> &Arc<ReadScheduler> {
         &self.shared.scheduler
     }
 
-    /// How many files go in one request, and what was learned of it.
-    pub(crate) fn batch_size<T>(&self, look: impl FnOnce(&mut BatchSize) -> T) -> T {
-        look(&mut self.shared.batch.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    /// Reads or updates the batch size.
+    pub(crate) fn batch_size<T>(&self, access: impl FnOnce(&mut BatchSize) -> T) -> T {
+        access(&mut self.shared.batch.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The record of a name on Alyx (Python: `assert_exists`).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_client::Endpoint;
+    /// use alyx_registration::Error;
+    ///
+    /// let record = client.assert_exists(Endpoint::Subjects, "KS014").await?;
+    /// assert_eq!(record["lab"], "cortexlab");
+    /// let error = client.assert_exists(Endpoint::Repositories, "nowhere").await.unwrap_err();
+    /// assert!(matches!(error, Error::Missing(_)));
+    /// assert!(error.to_string().contains("nowhere"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if Alyx has no such record; those of the request.
+    pub async fn assert_exists(&self, endpoint: Endpoint, name: &str) -> Result<Value, Error> {
+        self.shared.names.assert_exists(self.alyx(), endpoint, name).await
+    }
+
+    /// The records of several names, in order (Python: `assert_exists` with a list).
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with all names that are missing, not only the first.
+    pub async fn assert_all_exist(&self, endpoint: Endpoint, names: &[&str]) -> Result<Vec<Value>, Error> {
+        let names = names.iter().map(|name| (endpoint, (*name).to_owned()));
+        self.shared.names.assert_all_exist(self.alyx(), names).await
+    }
+
+    /// Checks names; one error lists all that are missing.
+    pub(crate) async fn check_names(&self, names: Vec<(Endpoint, String)>) -> Result<(), Error> {
+        self.shared.names.check(self.alyx(), names).await
+    }
+
+    /// Clears the cache of names if an error may mean that one of them has been deleted.
+    pub(crate) fn doubt_names(&self, error: &alyx_client::Error) {
+        if matches!(error, alyx_client::Error::Refused { .. } | alyx_client::Error::NotFound { .. }) {
+            self.shared.names.forget_all();
+        }
     }
 
     /// The dataset types and extensions of the database, asked for once in a while.
@@ -192,19 +208,20 @@ impl RegistrationClient {
     /// cannot be listed.
     pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;
-        self.look_through(&session, |_| None).await
+        self.find_datasets(&session, |_| None).await
     }
 
-    /// Looks through a session folder on a blocking thread.
-    pub(crate) async fn look_through(
+    /// The datasets of a session, on a blocking thread. `exclude` gives the reason to leave out a file, by its path
+    /// relative to the session.
+    pub(crate) async fn find_datasets(
         &self,
         session: &SessionPath,
-        wanted: impl Fn(&str) -> Option<crate::files::discover::Reason> + Send + 'static,
+        exclude: impl Fn(&str) -> Option<Reason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
         let types = self.dataset_types().await?;
         let (folder, private) = (session.folder().to_owned(), Arc::clone(&self.options().private));
-        tokio::task::spawn_blocking(move || discover(&folder, &types, &private, wanted))
+        tokio::task::spawn_blocking(move || discover(&folder, &types, &private, exclude))
             .await
-            .map_err(|e| Error::Internal(format!("looking through a session: {e}")))?
+            .map_err(|e| Error::Internal(format!("listing a session: {e}")))?
     }
 }

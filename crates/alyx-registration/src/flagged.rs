@@ -5,57 +5,25 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::Access;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
-use crate::files::completeness;
-use crate::files::completeness::{HashedFiles, Unregistered};
+use crate::files::completeness::{self, HashedFiles, Unregistered};
 use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
-use crate::files::register::RegisterFilesOptions;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
+use crate::options::{FlaggedOptions, OnRefused};
 use crate::session::details::SessionDetails;
+use crate::session::names;
 use alf::{DatasetPath, SessionPath};
 use alyx_client::text::some_of;
 use alyx_client::{self, SessionRecord};
-
-/// How a flagged session is registered.
-#[derive(Debug, Clone, Default)]
-pub struct FlaggedOptions {
-    /// Whether its files are registered, or the session alone.
-    pub register_files: bool,
-    /// What a session says that is created. A session that is there keeps what it says.
-    pub defaults: SessionDetails,
-    /// How the files are registered.
-    pub files: RegisterFilesOptions,
-    /// Files of the session that are no datasets, by patterns on the path relative to the session.
-    pub exclude: Vec<glob::Pattern>,
-    /// How long the files of a session must have been quiet.
-    pub settle: Duration,
-    /// What becomes of the flag when some datasets cannot be registered.
-    pub on_refused: OnRefused,
-    /// So many sessions are busy at Alyx at the same time; the others read their files meanwhile. `None`: no limit.
-    pub at_alyx: Option<Arc<Semaphore>>,
-}
-
-/// What becomes of the flag of a session some of whose datasets cannot be registered. The others are, either way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OnRefused {
-    /// It stays, and the session needs attention.
-    #[default]
-    KeepFlag,
-    /// It is removed, and what was refused is told.
-    Finish,
-}
 
 /// A session that is registered and confirmed.
 #[derive(Debug, Clone)]
@@ -139,10 +107,10 @@ impl RegistrationClient {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
         names_something(&flag, &content, &found)?;
-        let progress = &options.files.progress;
+        let progress = &self.context().progress;
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
-        let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
-        let at_alyx = options.at_alyx().await;
+        let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
+        let at_alyx = self.context().enter_alyx().await;
         let handle = self
             .get_or_create_session(&session, &SessionDetails::default(), &options.defaults, extra)
             .await?;
@@ -153,7 +121,7 @@ impl RegistrationClient {
         let sums = self.checksums_of(&outgoing, &options.files).await;
         let HashedFiles { uploads, unreadable } = HashedFiles::of(outgoing, sums)?;
         let owner = Owner::Session(session.clone());
-        let at_alyx = options.at_alyx().await;
+        let at_alyx = self.context().enter_alyx().await;
         let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
         self.confirm(&handle.eid, &sent).await?;
         drop(at_alyx);
@@ -164,7 +132,7 @@ impl RegistrationClient {
 
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         if options.register_files {
-            let now = self.look_through(&session, wanted(&content, options)).await?;
+            let now = self.find_datasets(&session, wanted(&content, options)).await?;
             unchanged(&now, &sent.uploads, options.settle.max(Duration::from_secs(1)))?;
         }
         let entries =
@@ -197,7 +165,7 @@ impl RegistrationClient {
         let content = self.content_of(flag)?;
         let session = SessionPath::parse(flag.session_folder())?;
         let found = self.look_for_files(flag, &session, &content, options).await?;
-        let extra = if found.files.is_empty() { Vec::new() } else { Self::names_of(&options.files) };
+        let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         names_something(flag, &content, &found)?;
         let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
@@ -256,7 +224,7 @@ impl RegistrationClient {
         if !options.register_files {
             return Ok(FoundFiles::default());
         }
-        let mut found = self.look_through(session, wanted(content, options)).await?;
+        let mut found = self.find_datasets(session, wanted(content, options)).await?;
         // Nobody wonders why the flag itself is not registered.
         found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
         Ok(found)
@@ -276,7 +244,7 @@ impl RegistrationClient {
             }
             None => {
                 let creation = self.creation_of(session, &SessionDetails::default(), defaults).await?;
-                self.check_names([crate::session::names::mentioned(&creation), extra].concat()).await?;
+                self.check_names([names::mentioned(&creation), extra].concat()).await?;
                 Ok(None)
             }
         }
@@ -386,22 +354,6 @@ fn unchanged(now: &FoundFiles, sent: &[Upload], wait: Duration) -> Result<(), Er
     match left.into_values().min_by_key(|f| &f.path) {
         None => Ok(()),
         Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
-    }
-}
-
-/// Progress of the files of one run, shared with whoever shows it.
-impl FlaggedOptions {
-    /// The same options with a progress of their own.
-    pub fn with_progress(&self, progress: Arc<crate::Progress>) -> Self {
-        let mut options = self.clone();
-        options.files.progress = progress;
-        options
-    }
-
-    /// Waits until the session may be busy at Alyx.
-    async fn at_alyx(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes it.
-        Arc::clone(self.at_alyx.as_ref()?).acquire_owned().await.ok()
     }
 }
 

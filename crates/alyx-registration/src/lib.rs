@@ -23,30 +23,36 @@
 
 pub mod advice;
 mod client;
+mod context;
 mod error;
 mod files;
 pub mod flag;
 pub mod flagged;
 mod hashing;
 mod measurements;
+mod options;
 mod session;
 
-pub use crate::client::{RegistrationClient, RegistrationOptions};
+pub use crate::client::RegistrationClient;
+pub use crate::context::RunContext;
 pub use crate::error::{Error, MissingName};
 pub use crate::files::check_protected::ProtectedStatus;
 pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
-pub use crate::files::protected::ProtectedPolicy;
-pub use crate::files::register::{PlannedFiles, RegisterFilesOptions, RegisteredFiles, Relation, Versions};
-pub use crate::hashing::checksum::{Checksum, FileStamp, Progress, Reading, checksums};
+pub use crate::files::register::{PlannedFiles, RegisteredFiles};
+pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
 pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::private_paths::PrivatePaths;
+pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
-pub use crate::measurements::{WaterOptions, WeightOptions};
-pub use crate::session::create_sessions::{CreateSessionsOptions, CreatedSession};
-pub use crate::session::creation::PendingCreations;
+pub use crate::hashing::stamp::FileStamp;
+pub use crate::options::{
+    CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnRefused, ProtectedPolicy,
+    RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions, WeightOptions,
+};
+pub use crate::session::create_sessions::CreatedSession;
+pub use crate::session::creation::{InFlightCreations, PendingCreations};
 pub use crate::session::details::SessionDetails;
-pub use crate::session::new_session::{NewSession, NewSessionOptions};
+pub use crate::session::new_session::NewSession;
 pub use crate::session::orphans::SubjectFolders;
 pub use crate::session::planned::PlannedSession;
 pub use crate::session::reference::SessionReference;
-pub use crate::session::register::FilesToRegister;

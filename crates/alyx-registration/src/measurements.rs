@@ -9,37 +9,13 @@ use jiff::civil::DateTime;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::session::reference::SessionReference;
+use crate::options::{WaterOptions, WeightOptions};
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 
 /// How long after a lost answer Alyx is asked whether it has the record: at once, and again when a slow request has
 /// had its time.
 const LOOKS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
-
-/// What [`RegistrationClient::register_water_administration`] may say beside subject and volume.
-#[derive(Debug, Clone, Default)]
-pub struct WaterOptions<'a> {
-    /// When it was given; now, where this is open.
-    pub date_time: Option<DateInput<'a>>,
-    /// Name of the kind of water on Alyx; `Water` where this is open.
-    pub water_type: Option<String>,
-    /// The user who gave it; the one who is logged in where this is open.
-    pub user: Option<String>,
-    /// The session in which it was given.
-    pub session: Option<SessionReference>,
-    /// Whether the subject could drink at will.
-    pub adlib: bool,
-}
-
-/// What [`RegistrationClient::register_weight`] may say beside subject and weight.
-#[derive(Debug, Clone, Default)]
-pub struct WeightOptions<'a> {
-    /// When it was weighed; now, where this is open.
-    pub date_time: Option<DateInput<'a>>,
-    /// The user who weighed; the one who is logged in where this is open.
-    pub user: Option<String>,
-}
 
 /// A measured value to four significant figures, as Python's `float(f'{value:.4g}')`. Pure.
 ///

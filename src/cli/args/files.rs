@@ -123,7 +123,6 @@ impl RegisterFilesArgs {
             relation: self.relation.relation(),
             protected: self.protected,
             force: self.force,
-            ..RegisterFilesOptions::default()
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `register-files`, `find-files`, `check-protected`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
@@ -23,9 +22,10 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
     give(args.verb.json, async {
         let files = whole_paths(&args.files)?;
         let options = args.options();
-        options.progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
+        let bytes = sizes(&files, &options)?;
         let client = connect(&args.verb.connection)?;
-        let progress = Arc::clone(&options.progress);
+        let progress = &client.context().progress;
+        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         let work = async {
             if args.dry_run {
                 let planned = client.plan_files(&files, &options).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
             let json = registered_json(&files, &registered)?;
             Ok(Answer::new(registered_lines(&files, &registered), json.into()).incomplete_if(gaps))
         };
-        progress::shown(&progress, work).await
+        progress::shown(progress, work).await
     })
     .await
 }

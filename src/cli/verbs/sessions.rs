@@ -1,7 +1,6 @@
 //! `create-session`, `register-session`, `create-sessions`, `new-session`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
@@ -18,10 +17,9 @@ use crate::cli::verbs::output::{Answer, Failure, exit_of, give, to_value, whole_
 use crate::daemon::tree::lock::RootLock;
 use alf::timestamp::DateInput;
 use alyx_client::SessionRecord;
-use alyx_registration::flagged::FlaggedOptions;
 use alyx_registration::{
-    CreateSessionsOptions, FilesToRegister, LeftOut, NewSessionOptions, PlannedSession, RegisterFilesOptions,
-    RegistrationClient, SessionDetails,
+    CreateSessionsOptions, FilesToRegister, FlaggedOptions, LeftOut, NewSessionOptions, PlannedSession,
+    RegisterFilesOptions, RegistrationClient, SessionDetails,
 };
 
 /// Creates a session, or changes the one that is there.
@@ -50,15 +48,15 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
             ..RegisterFilesOptions::default()
         };
         let (files, others) = files_of(&client, &folder, args).await?;
-        options.progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
-        let progress = Arc::clone(&options.progress);
+        let progress = &client.context().progress;
+        progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
         let work = async {
             match args.dry_run {
                 true => plan(&client, &folder, &details, &files, others, &options).await,
                 false => register(&client, &folder, &details, files, others, &options, args.no_files).await,
             }
         };
-        progress::shown(&progress, work).await
+        progress::shown(progress, work).await
     })
     .await
 }
@@ -135,10 +133,10 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         };
         let mut flagged = FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
         flagged.files.protected = args.protected;
-        let progress = Arc::clone(&flagged.files.progress);
         let options =
             CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
-        let sessions = progress::shown(&progress, client.create_sessions(&root, &options)).await?;
+        let progress = &client.context().progress;
+        let sessions = progress::shown(progress, client.create_sessions(&root, &options)).await?;
         let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for session in sessions {
             let folder = session.folder.to_string_lossy().into_owned();

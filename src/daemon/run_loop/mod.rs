@@ -27,14 +27,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Runs the daemon until `shutdown`.
 ///
 /// Everything that goes wrong is logged and tried again; nothing ends the daemon but `shutdown`.
-pub async fn run(
-    mut client: RegistrationClient,
-    mut options: Options,
-    io: DaemonIo,
-    shutdown: CancellationToken,
-) {
+pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shutdown: CancellationToken) {
     let DaemonIo { reports, mut commands, control, mut questions, systemd } = io;
-    let restored = restore(&mut client, &mut options).await;
+    let restored = restore(&options).await;
     let mut dispatcher = Dispatcher::new(client, options, alyx_client::random, Moment::read());
     let (mut shell, mut results) = Shell::new(&dispatcher.config.options, reports, systemd, shutdown.clone());
     if let Some(restored) = restored {

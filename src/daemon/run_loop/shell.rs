@@ -18,10 +18,8 @@ use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notificatio
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
-use crate::ledger::Ledger;
 use alyx_client::NextStep;
-use alyx_registration::flagged::FlaggedOptions;
-use alyx_registration::{ChecksumCache, MissingName, Progress, RegistrationClient};
+use alyx_registration::{FlaggedOptions, MissingName, Progress, RunContext};
 
 /// What effects are carried out with.
 pub(crate) struct Shell {
@@ -41,12 +39,9 @@ pub(crate) struct Shell {
     shutdown: CancellationToken,
 }
 
-/// Gives the ledger to those that use it as a cache, and reads what the last daemon left. `None`: there is no ledger.
-pub(crate) async fn restore(client: &mut RegistrationClient, options: &mut Options) -> Option<Restored> {
+/// Reads what the last daemon left. `None`: there is no ledger.
+pub(crate) async fn restore(options: &Options) -> Option<Restored> {
     let ledger = options.ledger.clone()?;
-    let known: Arc<dyn ChecksumCache> = Arc::<Ledger>::clone(&ledger);
-    options.flagged.files.known.get_or_insert(known);
-    client.remember_creations(Arc::<Ledger>::clone(&ledger));
     let configuration = options.configuration.clone();
     let read = tokio::task::spawn_blocking(move || Restored {
         rows: ledger.waiting(),
@@ -70,7 +65,7 @@ impl Shell {
             watcher: WatcherHandle::start(options, &shutdown),
             tasks: TaskTracker::new(),
             systemd,
-            flagged: flagged(options, &at_alyx),
+            flagged: flagged(options),
             at_alyx,
             folders: Arc::default(),
             ledger_writer: options.ledger.clone().and_then(LedgerWriter::open),
@@ -116,11 +111,7 @@ impl Shell {
                 Effect::Reconfigure { earlier_workers } => {
                     let workers = config.options.workers;
                     set_workers(&self.at_alyx, earlier_workers.max(1), workers.max(1));
-                    let known = self.flagged.files.known.take();
-                    self.flagged = flagged(&config.options, &self.at_alyx);
-                    if self.flagged.files.known.is_none() {
-                        self.flagged.files.known = known;
-                    }
+                    self.flagged = flagged(&config.options);
                 }
                 Effect::Rewatch(known) => self.watcher.exchange(known, &config.options),
                 Effect::Rescan => self.watcher.rescan(),
@@ -130,9 +121,11 @@ impl Shell {
 
     /// Runs a job on a task of its own.
     fn start(&self, generation: u64, job: Job, progress: Arc<Progress>, config: &Config) {
-        let (results, client, shutdown) =
-            (self.results.clone(), config.client.clone(), self.shutdown.clone());
-        let (options, folders) = (self.flagged.with_progress(progress), Arc::clone(&self.folders));
+        let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
+        let at_alyx = Some(Arc::clone(&self.at_alyx));
+        let client = &config.client;
+        let client = client.in_context(RunContext { progress, at_alyx, ..client.context().clone() });
+        let (options, folders) = (self.flagged.clone(), Arc::clone(&self.folders));
         let locks = Arc::clone(&config.options.locks);
         self.tasks.spawn(async move {
             let attempt = worker::run(client, job, options, folders, shutdown).await;
@@ -258,8 +251,8 @@ fn set_workers(at_alyx: &Arc<Semaphore>, earlier: usize, now: usize) {
 }
 
 /// How sessions are registered, with what the daemon adds.
-fn flagged(options: &Options, at_alyx: &Arc<Semaphore>) -> FlaggedOptions {
-    FlaggedOptions { settle: options.settle, at_alyx: Some(Arc::clone(at_alyx)), ..options.flagged.clone() }
+fn flagged(options: &Options) -> FlaggedOptions {
+    FlaggedOptions { settle: options.settle, ..options.flagged.clone() }
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use crate::daemon::tree::root::FolderIdentity;
 use alf::SessionPath;
 use alyx_client::text::printable;
 use alyx_registration::flag::FlagFile;
-use alyx_registration::flagged::{FlaggedOptions, Registered};
-use alyx_registration::{Error, Progress, RegistrationClient};
+use alyx_registration::flagged::Registered;
+use alyx_registration::{Error, FlaggedOptions, Progress, RegistrationClient};
 
 /// When a long run says for the first time how far it has come. From then on ever more seldom.
 const TELL_FIRST: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ pub async fn run(
     let started = Instant::now();
     let flag = job.flag.path.clone();
     let session = job.session_name();
-    let progress = Arc::clone(&options.files.progress);
+    let progress = Arc::clone(&client.context().progress);
     let work = async {
         tokio::select! {
             biased;

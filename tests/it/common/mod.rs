@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, SessionSearch, SessionSummary};
 use alyx_registration::flag::FlagFile;
-use alyx_registration::flagged::{FlaggedOptions, Registered};
-use alyx_registration::{Error, RegistrationClient, RegistrationOptions};
+use alyx_registration::flagged::Registered;
+use alyx_registration::{Error, FlaggedOptions, RegistrationClient, RegistrationOptions};
 use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;

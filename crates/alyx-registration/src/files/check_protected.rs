@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::discover::LeftOut;
-use crate::files::register::RegisterFilesOptions;
 use crate::files::upload::group;
+use crate::options::RegisterFilesOptions;
 use alyx_client::{Endpoint, ProtectedFile};
 
 /// What Alyx says about the files of one session.

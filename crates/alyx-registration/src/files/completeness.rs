@@ -4,8 +4,8 @@
 use crate::error::Error;
 use crate::files::discover::{LeftOut, Reason};
 use crate::files::upload::{FileToRegister, Upload};
-use crate::flagged::OnRefused;
 use crate::hashing::checksum::Checksum;
+use crate::options::OnRefused;
 use alf::DatasetPath;
 use alyx_client::{self, ProtectedFile};
 

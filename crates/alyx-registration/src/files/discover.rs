@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use walkdir::WalkDir;
 
 use crate::error::Error;
-use crate::hashing::checksum::FileStamp;
-use crate::hashing::private_paths::PrivatePaths;
+use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
+use crate::hashing::stamp::FileStamp;
 use alf::dataset_path::DatasetPathError;
 use alf::dataset_type::NoDatasetType;
 use alf::session_path::parse_number_folder;
@@ -96,10 +96,6 @@ impl Reason {
         }
     }
 }
-
-/// Why a file of the program's own is not data, and what to do.
-pub(crate) const IS_PRIVATE: &str =
-    "leads to this program's own configuration, secrets or state; remove the link";
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

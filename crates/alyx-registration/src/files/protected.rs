@@ -14,19 +14,10 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::files::upload::FileToRegister;
-use crate::hashing::checksum::{Checksum, FileStamp, PUT_OFF};
+use crate::hashing::checksum::{Checksum, PUT_OFF};
+use crate::hashing::stamp::FileStamp;
 use alf::{DatasetPath, RevisionPlan, revision};
 use alyx_client::ProtectedFile;
-
-/// What to do with a file that has changed and whose dataset is protected on Alyx.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ProtectedPolicy {
-    /// Leave it where it is and say so. The other files are registered.
-    Refuse,
-    /// Move it into a revision folder beside it, as Python does, and register it there.
-    #[default]
-    Revise,
-}
 
 /// How many revision folders are tried for one file whose places are taken on disk.
 const MOST_TRIES: usize = 200;

@@ -7,117 +7,13 @@ use std::sync::atomic::Ordering;
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::discover::LeftOut;
-use crate::files::protected::ProtectedPolicy;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
-use crate::hashing::checksum::{Checksum, Progress, Reading, checksums};
-use crate::hashing::checksum_cache::ChecksumCache;
-use crate::session::register::SessionHandle;
+use crate::hashing::checksum::{Checksum, HashContext, checksums};
+use crate::options::RegisterFilesOptions;
+use crate::session::handle::SessionHandle;
 use alf::SessionPath;
-use alyx_client::{self, Endpoint, RegisterFileRequest, RegisteredFileRecord, qc_number};
-
-/// Version tags of files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Versions {
-    /// None.
-    #[default]
-    None,
-    /// The same for every file.
-    One(String),
-    /// One after the other, beginning again at the end of the list.
-    Cycle(Vec<String>),
-}
-
-impl Versions {
-    pub(crate) fn of(&self, index: usize) -> Option<String> {
-        match self {
-            Self::None => None,
-            Self::One(version) => Some(version.clone()),
-            Self::Cycle(versions) => versions.get(index.checked_rem(versions.len())?).cloned(),
-        }
-    }
-}
-
-/// What files belong to that are of no session (Python: `content_type` and `object_id`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relation {
-    /// The model on Alyx, such as `subject` or `tag`, maybe with its application: `subjects.subject`. The paths of
-    /// the files count from the first folder that is named like it, such as `Subjects`.
-    pub content_type: String,
-    /// UUID of the member of that model.
-    pub object_id: String,
-}
-
-/// How files are registered (Python: the arguments of `register_files`).
-#[derive(Debug, Clone)]
-pub struct RegisterFilesOptions {
-    /// Version tags.
-    pub versions: Versions,
-    /// Whether this becomes the default revision.
-    pub default: bool,
-    /// The user who registers; the one who is logged in where this is open.
-    pub created_by: Option<String>,
-    /// Only records in online repositories.
-    pub server_only: bool,
-    /// Name of the repository that holds the files.
-    pub repository: Option<String>,
-    /// Whether the files exist in the repository.
-    pub exists: bool,
-    /// Files of this size in bytes or more get no MD5.
-    pub max_md5_size: Option<u64>,
-    /// Labs, comma-separated; the one of the path where this is open.
-    pub labs: Option<String>,
-    /// QC outcome of the datasets: `CRITICAL`, `FAIL`, `WARNING`, `NOT_SET` or `PASS`.
-    pub qc: Option<String>,
-    /// What the files belong to where it is no session. Alyx wants `repository` then.
-    pub relation: Option<Relation>,
-    /// What to do with a changed file whose dataset is protected.
-    pub protected: ProtectedPolicy,
-    /// Post files as well that Alyx already holds with the same size and MD5.
-    pub force: bool,
-    /// Updated while files are read.
-    pub progress: Arc<Progress>,
-    /// Checksums of earlier runs: a file that has not changed since is not read again.
-    pub known: Option<Arc<dyn ChecksumCache>>,
-}
-
-impl Default for RegisterFilesOptions {
-    fn default() -> Self {
-        Self {
-            versions: Versions::None,
-            default: true,
-            created_by: None,
-            server_only: false,
-            repository: None,
-            exists: true,
-            max_md5_size: None,
-            labs: None,
-            qc: None,
-            relation: None,
-            protected: ProtectedPolicy::default(),
-            force: false,
-            progress: Arc::default(),
-            known: None,
-        }
-    }
-}
-
-impl RegisterFilesOptions {
-    /// What contradicts itself, or what Alyx would refuse for each file.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if let Some(qc) = self.qc.as_deref().filter(|qc| qc_number(qc).is_none()) {
-            return Err(Error::Invalid(format!(
-                "{qc:?} is no QC outcome; write CRITICAL, FAIL, WARNING, NOT_SET or PASS"
-            )));
-        }
-        if self.relation.is_some() && self.repository.is_none() {
-            return Err(Error::Invalid(
-                "files outside a session need a repository; name the one they are in".into(),
-            ));
-        }
-        Ok(())
-    }
-}
+use alyx_client::{self, RegisterFileRequest, RegisteredFileRecord};
 
 /// What came of registering files.
 #[derive(Debug, Clone, Default)]
@@ -201,7 +97,7 @@ impl RegistrationClient {
         let types = self.dataset_types().await?;
         let (groups, left_out) = group(paths, &types, options);
         if !groups.is_empty() {
-            self.check_names(Self::names_of(options)).await?;
+            self.check_names(options.names()).await?;
         }
         let mut registered =
             RegisteredFiles { records: vec![None; paths.len()], left_out, ..Default::default() };
@@ -273,19 +169,6 @@ impl RegistrationClient {
         Ok(planned)
     }
 
-    /// The names of Alyx that the options mention.
-    pub(crate) fn names_of(options: &RegisterFilesOptions) -> Vec<(Endpoint, String)> {
-        let labs = options
-            .labs
-            .iter()
-            .flat_map(|labs| labs.split(','))
-            .filter(|lab| !lab.trim().is_empty())
-            .map(|lab| (Endpoint::Labs, lab.trim().to_owned()));
-        let repository = options.repository.iter().map(|name| (Endpoint::Repositories, name.clone()));
-        let user = options.created_by.iter().map(|name| (Endpoint::Users, name.clone()));
-        labs.chain(repository).chain(user).collect()
-    }
-
     /// Reads files of one session; one result a file.
     pub(crate) async fn checksums_of(
         &self,
@@ -293,8 +176,8 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Vec<Result<Checksum, Error>> {
         let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
-        options.progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
-        checksums(paths, &self.reading(options)).await
+        self.context().progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
+        checksums(paths, &self.hash_context(options.max_md5_size)).await
     }
 
     /// Reads files of one session; the first that cannot be read is the error.
@@ -307,13 +190,13 @@ impl RegistrationClient {
         files.into_iter().zip(sums).map(|(file, sum)| Ok(Upload::new(file, sum?))).collect()
     }
 
-    /// How the files of a session are read.
-    pub(crate) fn reading(&self, options: &RegisterFilesOptions) -> Reading {
-        Reading {
-            max_md5_size: options.max_md5_size,
+    /// How files are read and hashed.
+    pub(crate) fn hash_context(&self, max_md5_size: Option<u64>) -> HashContext {
+        HashContext {
+            max_md5_size,
             scheduler: Arc::clone(self.scheduler()),
-            progress: Arc::clone(&options.progress),
-            known: options.known.clone(),
+            progress: Arc::clone(&self.context().progress),
+            cache: self.context().cache.clone(),
             private: Arc::clone(&self.options().private),
         }
     }
@@ -325,34 +208,5 @@ fn not_there(owner: &Owner) -> Error {
             "session {session} is not on Alyx; create it first, then register its files"
         )),
         Owner::Object { relation, .. } => Error::Invalid(format!("no {} on Alyx", relation.content_type)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_of_versions_begins_again_at_its_end() {
-        let versions = Versions::Cycle(vec!["a".into(), "b".into()]);
-        assert_eq!(
-            (0..3).map(|i| versions.of(i)).collect::<Vec<_>>(),
-            [Some("a".into()), Some("b".into()), Some("a".into())]
-        );
-        assert_eq!(Versions::Cycle(Vec::new()).of(0), None);
-        assert_eq!(Versions::None.of(0), None);
-    }
-
-    #[test]
-    fn options_that_alyx_would_refuse_for_each_file_are_refused_at_once() {
-        let qc = |qc: &str| RegisterFilesOptions { qc: Some(qc.into()), ..Default::default() };
-        assert!(qc("FINE").check().is_err());
-        assert!(qc("PASS,FAIL").check().is_err());
-        assert!(qc("PASS").check().is_ok());
-        let relation = Some(Relation { content_type: "subject".into(), object_id: "x".into() });
-        let mut options = RegisterFilesOptions { relation, ..Default::default() };
-        assert!(options.check().is_err());
-        options.repository = Some("flatiron".into());
-        assert!(options.check().is_ok());
     }
 }

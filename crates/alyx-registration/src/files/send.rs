@@ -8,12 +8,12 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::bisect::BatchBisector;
 use crate::files::posting_order::{PostingOrder, find_siblings, latest_last};
-use crate::files::protected::{Move, ProtectedPolicy, plan, planned_move, revise};
-use crate::files::register::RegisterFilesOptions;
+use crate::files::protected::{Move, plan, planned_move, revise};
 use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
 use crate::files::upload::{FileToRegister, Outcome, Owner, Upload};
-use crate::hashing::checksum::{Reading, checksums};
-use crate::session::register::SessionHandle;
+use crate::hashing::checksum::checksums;
+use crate::options::{ProtectedPolicy, RegisterFilesOptions};
+use crate::session::handle::SessionHandle;
 use alf::RevisionPlan;
 use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
@@ -85,7 +85,7 @@ impl Sent {
 }
 
 /// What sending needs to know beside the files.
-struct Context<'a> {
+struct SendContext<'a> {
     owner: &'a Owner,
     remote: RemoteDatasets<'a>,
     options: &'a RegisterFilesOptions,
@@ -126,15 +126,15 @@ impl RegistrationClient {
         })
     }
 
-    fn context<'a>(
+    fn send_context<'a>(
         &self,
         owner: &'a Owner,
         held: &'a [DatasetRecord],
         options: &'a RegisterFilesOptions,
-    ) -> Context<'a> {
+    ) -> SendContext<'a> {
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
-        Context { owner, remote: RemoteDatasets::of(held), options, no_default, today }
+        SendContext { owner, remote: RemoteDatasets::of(held), options, no_default, today }
     }
 
     /// What [`send_files`](Self::send_files) would do: the requests that it would send first, and the moves that it
@@ -151,7 +151,7 @@ impl RegistrationClient {
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
         let held = self.remote(scope).await?;
-        let context = self.context(owner, &held, options);
+        let context = self.send_context(owner, &held, options);
         let is_new = |upload: &&Upload| {
             options.force || !matches!(context.remote.diff(upload, options), DatasetDiff::UpToDate(_))
         };
@@ -172,7 +172,7 @@ impl RegistrationClient {
     }
 
     /// The moves that a batch would lead to.
-    async fn plan_moves(&self, batch: &[&Upload], context: &Context<'_>) -> Result<Vec<Move>, Error> {
+    async fn plan_moves(&self, batch: &[&Upload], context: &SendContext<'_>) -> Result<Vec<Move>, Error> {
         let files: Vec<&FileToRegister> = batch.iter().map(|upload| &upload.file).collect();
         let question = context.owner.question(&files, self.alyx().username().await?);
         let details = self.alyx().check_protected(&question).await?;
@@ -202,7 +202,7 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
         let held = self.remote(scope).await?;
-        let context = self.context(owner, &held, options);
+        let context = self.send_context(owner, &held, options);
         find_siblings(&mut uploads);
         let mut to_post = Vec::new();
         for upload in &mut uploads {
@@ -229,7 +229,7 @@ impl RegistrationClient {
     async fn post_all<'a>(
         &self,
         mut rest: Vec<&'a mut Upload>,
-        context: &Context<'_>,
+        context: &SendContext<'_>,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<&'a mut Upload>, Error> {
         let mut moved_last = Vec::new();
@@ -245,7 +245,7 @@ impl RegistrationClient {
     async fn post_batch<'a>(
         &self,
         batch: Vec<&'a mut Upload>,
-        context: &Context<'_>,
+        context: &SendContext<'_>,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<&'a mut Upload>, Error> {
         let mut moved_last = Vec::new();
@@ -279,7 +279,7 @@ impl RegistrationClient {
     async fn post(
         &self,
         batch: &mut [&mut Upload],
-        context: &Context<'_>,
+        context: &SendContext<'_>,
         options: &RegisterFilesOptions,
         check_protected: bool,
     ) -> Result<(), Error> {
@@ -309,7 +309,7 @@ impl RegistrationClient {
         &self,
         batch: Vec<&'a mut Upload>,
         details: &[ProtectedFile],
-        context: &Context<'_>,
+        context: &SendContext<'_>,
     ) -> Result<(Vec<&'a mut Upload>, Vec<&'a mut Upload>), Error> {
         let (mut to_post, mut moved_last) = (Vec::new(), Vec::new());
         for (upload, protection) in batch.into_iter().zip(details) {
@@ -330,14 +330,13 @@ impl RegistrationClient {
         &self,
         upload: &Upload,
         protection: &ProtectedFile,
-        context: &Context<'_>,
+        context: &SendContext<'_>,
     ) -> Result<Verdict, Error> {
         let (file, options) = (&upload.file, context.options);
         let mut upload = Cow::Borrowed(upload);
         if context.remote.undecided(&upload) {
             // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
-            let how = Reading { max_md5_size: None, ..self.reading(options) };
-            let read = checksums(vec![file.path.clone()], &how).await;
+            let read = checksums(vec![file.path.clone()], &self.hash_context(None)).await;
             for sum in read {
                 upload.to_mut().sum = sum?;
             }
@@ -366,7 +365,7 @@ impl RegistrationClient {
 async fn move_to_revision(
     upload: &mut Upload,
     protection: &ProtectedFile,
-    context: &Context<'_>,
+    context: &SendContext<'_>,
 ) -> Result<(), Error> {
     let (folder, today) = (context.owner.folder().to_owned(), context.today);
     let (file, sum, protection) = (upload.file.clone(), upload.sum.clone(), protection.clone());

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::files::discover::{LeftOut, Reason};
-use crate::files::register::{RegisterFilesOptions, Relation};
 use crate::hashing::checksum::Checksum;
+use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 

@@ -1,71 +1,34 @@
 //! A checksum: the MD5 and size of a file, read in pieces and without pushing other programs out of the page cache.
 
-use std::fs::{File, Metadata};
-use std::io::IoSliceMut;
-use std::num::NonZeroU64;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
-use rustix::fs::{Advice, OFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::files::discover::IS_PRIVATE;
 use crate::hashing::checksum_cache::ChecksumCache;
-use crate::hashing::private_paths::PrivatePaths;
+use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
+use crate::hashing::progress::Progress;
 use crate::hashing::read_scheduler::ReadScheduler;
+use crate::hashing::reader::QuietReader;
+use crate::hashing::stamp::FileStamp;
 
 /// How much is read between two looks at the stop sign, in bytes.
 const PIECE: usize = 1 << 20;
 /// How much is read in one turn, in bytes.
 const SLICE: u64 = 16 << 20;
-/// How far the reading runs ahead of the dropping of pages, in bytes.
-const DROP_EVERY: u64 = 16 << 20;
 /// How often a file that changes while it is read is read again before it is put off.
 const READINGS: u32 = 3;
 /// How long a session is put off when one of its files would not stay still.
 pub(crate) const PUT_OFF: Duration = Duration::from_secs(5);
-
-/// Identity and times of a file: equal stamps mean that nobody has written in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileStamp {
-    /// Device.
-    pub device: u64,
-    /// Inode.
-    pub inode: u64,
-    /// In bytes.
-    pub size: u64,
-    /// Time of the last change of the content: seconds and nanoseconds since 1970.
-    pub modified: (i64, i64),
-    /// Time of the last change of content or metadata: seconds and nanoseconds since 1970.
-    pub changed: (i64, i64),
-}
-
-impl FileStamp {
-    /// From what `stat` says.
-    pub fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// The stamp of the same file after it was moved: a move changes nothing but the change time. `None` where it
-    /// has been written to as well.
-    pub(crate) fn after_move(self, metadata: &Metadata) -> Option<Self> {
-        let now = Self::of(metadata);
-        (Self { changed: self.changed, ..now } == self).then_some(now)
-    }
-}
 
 /// MD5 and size of a file, and the state in which it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,35 +41,18 @@ pub struct Checksum {
     pub stamp: FileStamp,
 }
 
-/// How far the work on a session has come. Shared and updated while it runs.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Files to read.
-    pub files: AtomicU64,
-    /// Files read.
-    pub files_done: AtomicU64,
-    /// Bytes to read.
-    pub bytes: AtomicU64,
-    /// Bytes read.
-    pub bytes_done: AtomicU64,
-    /// Of these, the bytes of files that were known and not read again.
-    pub bytes_known: AtomicU64,
-    /// UUID of the session, as soon as it is known: also where the run fails later on.
-    pub eid: OnceLock<String>,
-}
-
-/// How files are read.
+/// How files are read and hashed.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub struct HashContext {
     /// Files of this size in bytes or more get no MD5.
     pub max_md5_size: Option<u64>,
-    /// How many slices are read at the same time, and whose is next.
+    /// Decides how many slices are read at the same time, and of which session.
     pub scheduler: Arc<ReadScheduler>,
-    /// Updated meanwhile.
+    /// Updated while files are read.
     pub progress: Arc<Progress>,
     /// Checksums of earlier runs.
-    pub known: Option<Arc<dyn ChecksumCache>>,
-    /// What is never opened as data.
+    pub cache: Option<Arc<dyn ChecksumCache>>,
+    /// Files that are never opened as data.
     pub private: Arc<PrivatePaths>,
 }
 
@@ -133,7 +79,7 @@ enum Step {
 }
 
 /// Opens a file and reads its first slice. Blocks.
-fn begin(path: PathBuf, how: &Reading, cancel: &CancellationToken) -> Result<Step, Stopped> {
+fn begin(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Result<Step, Stopped> {
     let started = SystemTime::now();
     let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
     // Non-blocking, so that opening a FIFO that took the file's place does not hang.
@@ -147,38 +93,42 @@ fn begin(path: PathBuf, how: &Reading, cancel: &CancellationToken) -> Result<Ste
         let reason = "not a regular file".to_owned();
         return Err(Stopped::Failed(Error::Unreadable { path, reason }));
     }
-    if how.private.holding(&file, &metadata).is_some() {
+    if context.private.holding(&file, &metadata).is_some() {
         return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
     }
-    let (stamp, size) = (FileStamp::of(&metadata), metadata.size());
+    let (stamp, size) = (FileStamp::of(&metadata), metadata.len());
     // As in ONE: a file of exactly the limit is not hashed any more.
-    if how.max_md5_size.is_some_and(|limit| size >= limit) {
+    if context.max_md5_size.is_some_and(|limit| size >= limit) {
         return Ok(Step::Read(Checksum { md5: None, size, stamp }, stays(&path, &stamp)?));
     }
-    if let Some(md5) = how.known.as_ref().and_then(|known| known.find(&stamp)) {
-        how.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
-        how.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
+    if let Some(md5) = context.cache.as_ref().and_then(|cache| cache.find(&stamp)) {
+        context.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
+        context.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
         return Ok(Step::Read(Checksum { md5: Some(md5), size, stamp }, stays(&path, &stamp)?));
     }
     let reader = QuietReader::new(file);
-    go_on(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), how, cancel)
+    go_on(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), context, cancel)
 }
 
 /// Reads the next slice. Blocks; looks at `cancel` after each piece.
-fn go_on(mut open: Box<OpenFile>, how: &Reading, cancel: &CancellationToken) -> Result<Step, Stopped> {
-    let left = open.stamp.size.saturating_sub(open.reader.offset);
+fn go_on(
+    mut open: Box<OpenFile>,
+    context: &HashContext,
+    cancel: &CancellationToken,
+) -> Result<Step, Stopped> {
+    let left = open.stamp.size.saturating_sub(open.reader.offset());
     let mut buffer = vec![0; usize::try_from(left + 1).unwrap_or(PIECE).clamp(1, PIECE)];
-    let end = open.reader.offset.saturating_add(SLICE);
-    while open.reader.offset < end {
+    let end = open.reader.offset().saturating_add(SLICE);
+    while open.reader.offset() < end {
         if cancel.is_cancelled() {
             return Err(Stopped::Cancelled);
         }
         match open.reader.read(&mut buffer) {
-            Ok(0) => return finish(*open, how).map_err(Stopped::Failed),
+            Ok(0) => return finish(*open, context).map_err(Stopped::Failed),
             Ok(n) => {
                 open.hasher.update(buffer.get(..n).unwrap_or_default());
-                how.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
-                how.scheduler.count_read(n as u64);
+                context.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
+                context.scheduler.count_read(n as u64);
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
@@ -187,12 +137,12 @@ fn go_on(mut open: Box<OpenFile>, how: &Reading, cancel: &CancellationToken) -> 
     Ok(Step::More(open))
 }
 
-fn finish(open: OpenFile, how: &Reading) -> Result<Step, Error> {
+fn finish(open: OpenFile, context: &HashContext) -> Result<Step, Error> {
     let OpenFile { path, stamp, started, reader, hasher } = open;
     let md5: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let quiet = stays(&path, &stamp)? && reader.offset == stamp.size;
-    if let Some(known) = how.known.as_ref().filter(|_| quiet && stamp.will_tell(started)) {
-        known.keep(&stamp, &md5);
+    let quiet = stays(&path, &stamp)? && reader.offset() == stamp.size;
+    if let Some(cache) = context.cache.as_ref().filter(|_| quiet && stamp.is_conclusive(started)) {
+        cache.keep(&stamp, &md5);
     }
     Ok(Step::Read(Checksum { md5: Some(md5), size: stamp.size, stamp }, quiet))
 }
@@ -209,63 +159,18 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Reads a file from start to end and leaves the page cache to others.
-///
-/// `RWF_DONTCACHE` (Linux 6.14) drops just the pages that the read itself brought in. Where it is missing,
-/// `fadvise(DONTNEED)` behind the cursor does: that also drops pages of this file which another process uses.
-struct QuietReader {
-    file: File,
-    offset: u64,
-    dropped: u64,
-    uncached: bool,
-}
-
-impl QuietReader {
-    /// `RWF_DONTCACHE` of `linux/fs.h`.
-    const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
-
-    fn new(file: File) -> Self {
-        // Failure to advise changes speed only.
-        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
-        Self { file, offset: 0, dropped: 0, uncached: true }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let n = if self.uncached {
-            let pieces = &mut [IoSliceMut::new(buffer)];
-            match rustix::io::preadv2(&self.file, pieces, self.offset, Self::DONTCACHE) {
-                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                    self.uncached = false;
-                    return self.read(buffer);
-                }
-                other => other?,
-            }
-        } else {
-            rustix::io::pread(&self.file, buffer, self.offset)?
-        };
-        self.offset += n as u64;
-        if !self.uncached && (self.offset - self.dropped >= DROP_EVERY || n == 0) {
-            if let Some(length) = NonZeroU64::new(self.offset - self.dropped) {
-                let _ = rustix::fs::fadvise(&self.file, self.dropped, Some(length), Advice::DontNeed);
-            }
-            self.dropped = self.offset;
-        }
-        Ok(n)
-    }
-}
-
 /// Reads one file as often as it takes to meet it unchanged, slice by slice.
-async fn checksum(path: &Path, how: &Reading, cancel: &CancellationToken) -> Result<Checksum, Error> {
+async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken) -> Result<Checksum, Error> {
     for _ in 0..READINGS {
         let mut next = None;
         let (checksum, quiet) = loop {
-            let turn = how.scheduler.take(how.progress.bytes_done.load(Ordering::Relaxed)).await;
-            let (path, how, cancel) = (path.to_owned(), how.clone(), cancel.clone());
+            let turn = context.scheduler.take(context.progress.bytes_done.load(Ordering::Relaxed)).await;
+            let (path, context, cancel) = (path.to_owned(), context.clone(), cancel.clone());
             let slice = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
                 match next {
-                    None => begin(path, &how, &cancel),
-                    Some(open) => go_on(open, &how, &cancel),
+                    None => begin(path, &context, &cancel),
+                    Some(open) => go_on(open, &context, &cancel),
                 }
             });
             match slice.await {
@@ -279,7 +184,7 @@ async fn checksum(path: &Path, how: &Reading, cancel: &CancellationToken) -> Res
             }
         };
         if quiet {
-            how.progress.files_done.fetch_add(1, Ordering::Relaxed);
+            context.progress.files_done.fetch_add(1, Ordering::Relaxed);
             return Ok(checksum);
         }
         tracing::debug!(file = ?path, "the file changed while it was read; reading it again");
@@ -291,13 +196,13 @@ async fn checksum(path: &Path, how: &Reading, cancel: &CancellationToken) -> Res
 ///
 /// Dropping the future stops the reading within one piece a thread. All files are tried; the answer holds one
 /// result a file. Memory in use: one piece for each turn that is taken, whatever the number and size of the files.
-pub async fn checksums(paths: Vec<PathBuf>, how: &Reading) -> Vec<Result<Checksum, Error>> {
+pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
     let cancel = CancellationToken::new();
     let _stop_when_dropped = cancel.clone().drop_guard();
     let cancel = &cancel;
     futures_util::stream::iter(paths)
-        .map(|path| async move { checksum(&path, how, cancel).await })
-        .buffered(how.scheduler.count())
+        .map(|path| async move { checksum(&path, context, cancel).await })
+        .buffered(context.scheduler.count())
         .collect()
         .await
 }
@@ -307,23 +212,23 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn how(limit: Option<u64>) -> Reading {
-        Reading {
+    fn context(limit: Option<u64>) -> HashContext {
+        HashContext {
             max_md5_size: limit,
             scheduler: ReadScheduler::new(1),
             progress: Arc::default(),
-            known: None,
+            cache: None,
             private: Arc::default(),
         }
     }
 
     fn read(path: &Path, limit: Option<u64>) -> Result<Checksum, Error> {
-        read_as(path, &how(limit))
+        read_as(path, &context(limit))
     }
 
-    fn read_as(path: &Path, how: &Reading) -> Result<Checksum, Error> {
+    fn read_as(path: &Path, context: &HashContext) -> Result<Checksum, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(checksums(vec![path.to_owned()], how)).pop().unwrap()
+        runtime.block_on(checksums(vec![path.to_owned()], context)).pop().unwrap()
     }
 
     #[test]
@@ -396,8 +301,8 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         let contents = std::sync::Mutex::new(contents.iter().rev().copied().collect());
         let meddler = Arc::new(Meddler { path: path.clone(), contents });
-        let how = Reading { known: Some(meddler.clone()), ..how(None) };
-        let read = read_as(&path, &how);
+        let context = HashContext { cache: Some(meddler.clone()), ..context(None) };
+        let read = read_as(&path, &context);
         let left = meddler.contents.lock().unwrap().len();
         (read, left)
     }
@@ -426,9 +331,9 @@ mod tests {
         std::fs::write(&path, vec![0; 2 * PIECE]).unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
-        let how = how(None);
-        assert!(matches!(begin(path, &how, &cancel), Err(Stopped::Cancelled)));
-        assert_eq!(how.progress.bytes_done.load(Ordering::Relaxed), 0);
+        let context = context(None);
+        assert!(matches!(begin(path, &context, &cancel), Err(Stopped::Cancelled)));
+        assert_eq!(context.progress.bytes_done.load(Ordering::Relaxed), 0);
     }
 
     /// Knows what it is told, whatever the state of the file.
@@ -451,17 +356,20 @@ mod tests {
         let path = folder.path().join("x");
         std::fs::write(&path, "abc").unwrap();
         let memory = Arc::new(Memory::default());
-        let how = Reading { known: Some(memory.clone()), ..how(None) };
-        read_as(&path, &how).unwrap();
+        let context = HashContext { cache: Some(memory.clone()), ..context(None) };
+        read_as(&path, &context).unwrap();
         assert!(memory.0.lock().unwrap().is_empty(), "written a moment ago");
         // What it says of the very state of the file is believed: the file is not read.
         memory.keep(&FileStamp::of(&std::fs::metadata(&path).unwrap()), "remembered");
-        assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("remembered"));
-        assert_eq!(how.progress.bytes_known.load(Ordering::Relaxed), 3);
+        assert_eq!(read_as(&path, &context).unwrap().md5.as_deref(), Some("remembered"));
+        assert_eq!(context.progress.bytes_known.load(Ordering::Relaxed), 3);
         std::fs::write(&path, "abd").unwrap();
-        assert_eq!(read_as(&path, &how).unwrap().md5.as_deref(), Some("4911e516e5aa21d327512e0c8b197616"));
+        assert_eq!(
+            read_as(&path, &context).unwrap().md5.as_deref(),
+            Some("4911e516e5aa21d327512e0c8b197616")
+        );
         // Twice, of three times.
-        assert_eq!(how.scheduler.bytes_read(), 6);
+        assert_eq!(context.scheduler.bytes_read(), 6);
     }
 
     #[test]
@@ -469,13 +377,13 @@ mod tests {
         // A file of the system: nobody has touched it for long.
         let path = std::fs::canonicalize("/etc/hostname").ok().filter(|path| {
             let stamp = std::fs::metadata(path).map(|m| FileStamp::of(&m));
-            stamp.is_ok_and(|stamp| stamp.will_tell(SystemTime::now()))
+            stamp.is_ok_and(|stamp| stamp.is_conclusive(SystemTime::now()))
         });
         let path = path.unwrap_or_else(|| std::env::current_exe().unwrap());
         let memory = Arc::new(Memory::default());
-        let how = Reading { known: Some(memory.clone()), ..how(None) };
-        let sum = read_as(&path, &how).unwrap();
-        let left_alone = sum.stamp.will_tell(SystemTime::now());
+        let context = HashContext { cache: Some(memory.clone()), ..context(None) };
+        let sum = read_as(&path, &context).unwrap();
+        let left_alone = sum.stamp.is_conclusive(SystemTime::now());
         assert_eq!(memory.find(&sum.stamp).is_some(), left_alone);
     }
 
@@ -486,15 +394,15 @@ mod tests {
         // A terabyte of nothing takes half an hour.
         File::create(&large).unwrap().set_len(1 << 40).unwrap();
         std::fs::write(&small, "abc").unwrap();
-        let large_one = how(None);
+        let large_one = context(None);
         let reading = {
-            let (how, path) = (large_one.clone(), large.clone());
-            tokio::spawn(async move { checksums(vec![path.clone(), path.clone(), path], &how).await })
+            let (context, path) = (large_one.clone(), large.clone());
+            tokio::spawn(async move { checksums(vec![path.clone(), path.clone(), path], &context).await })
         };
         while large_one.progress.bytes_done.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
-        let small_one = Reading { progress: Arc::default(), ..large_one.clone() };
+        let small_one = HashContext { progress: Arc::default(), ..large_one.clone() };
         let sums = checksums(vec![small], &small_one).await;
         assert!(sums[0].is_ok());
         assert!(large_one.progress.bytes_done.load(Ordering::Relaxed) < 1 << 40);

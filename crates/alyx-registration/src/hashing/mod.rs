@@ -1,6 +1,9 @@
-//! Hashing: MD5 of files, scheduled fairly and remembered from run to run.
+//! Hashing: MD5 of files, scheduled fairly and cached from run to run.
 
 pub(crate) mod checksum;
 pub(crate) mod checksum_cache;
 pub(crate) mod private_paths;
+pub(crate) mod progress;
 pub(crate) mod read_scheduler;
+pub(crate) mod reader;
+pub(crate) mod stamp;

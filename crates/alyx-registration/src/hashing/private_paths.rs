@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+/// Why a private file is refused, and what to do.
+pub(crate) const IS_PRIVATE: &str =
+    "leads to this program's own configuration, secrets or state; remove the link";
+
 /// How deep a private folder is searched for links.
 const DEEPEST: usize = 4;
 

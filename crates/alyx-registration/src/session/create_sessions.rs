@@ -5,26 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::flag::FlagFile;
-use crate::flagged::FlaggedOptions;
+use crate::options::{CreateSessionsOptions, FlaggedOptions};
 use alyx_client::SessionRecord;
-
-/// How [`RegistrationClient::create_sessions`] goes about it.
-#[derive(Debug, Clone)]
-pub struct CreateSessionsOptions {
-    /// Which files below the folder are flags.
-    pub glob_pattern: String,
-    /// Look only: what would become of each flag, as far as the disk and Alyx tell.
-    pub dry: bool,
-    /// How each session is registered.
-    pub flagged: FlaggedOptions,
-}
-
-impl Default for CreateSessionsOptions {
-    fn default() -> Self {
-        let flagged = FlaggedOptions { register_files: false, ..Default::default() };
-        Self { glob_pattern: "**/create_me.flag".to_owned(), dry: false, flagged }
-    }
-}
 
 /// What came of one flag.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 pub(crate) mod create_sessions;
 pub(crate) mod creation;
 pub(crate) mod details;
+pub(crate) mod find;
+pub(crate) mod handle;
 pub(crate) mod names;
 pub(crate) mod new_session;
 pub(crate) mod orphans;

@@ -1,4 +1,4 @@
-//! Names: the members of Alyx that a request mentions, checked before it is sent.
+//! Names on Alyx that a request mentions, checked before it is sent.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::RegistrationClient;
 use crate::error::{Error, MissingName};
 use alyx_client::{Endpoint, SessionRequest};
 
-/// Names that Alyx is known to have. Only presence is remembered: what is missing may be created any time.
+/// Cache of names that Alyx has. Only presence is cached: a missing name may be created at any time.
 #[derive(Debug)]
 pub(crate) struct KnownNames {
     kept_for: Duration,
@@ -34,7 +33,60 @@ impl KnownNames {
         }
     }
 
-    /// After a refusal: what was known may be wrong by now.
+    /// The record of a name on Alyx.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is none; those of the request.
+    pub(crate) async fn assert_exists(
+        &self,
+        alyx: &alyx_client::Client,
+        endpoint: Endpoint,
+        name: &str,
+    ) -> Result<Value, Error> {
+        match alyx.find_member(endpoint, name).await? {
+            Some(record) => {
+                self.insert((endpoint, name.to_owned()), Instant::now());
+                Ok(record)
+            }
+            None => Err(Error::Missing(vec![MissingName { endpoint, name: name.to_owned() }])),
+        }
+    }
+
+    /// The records of several names, in order.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with all names that are missing, not only the first.
+    pub(crate) async fn assert_all_exist(
+        &self,
+        alyx: &alyx_client::Client,
+        names: impl IntoIterator<Item = (Endpoint, String)>,
+    ) -> Result<Vec<Value>, Error> {
+        let (mut records, mut missing) = (Vec::new(), Vec::new());
+        for (endpoint, name) in names {
+            match self.assert_exists(alyx, endpoint, &name).await {
+                Ok(record) => records.push(record),
+                Err(Error::Missing(more)) => missing.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if missing.is_empty() { Ok(records) } else { Err(Error::Missing(missing)) }
+    }
+
+    /// Checks the names that are not cached.
+    ///
+    /// # Errors
+    /// As [`assert_all_exist`](Self::assert_all_exist).
+    pub(crate) async fn check(
+        &self,
+        alyx: &alyx_client::Client,
+        names: Vec<(Endpoint, String)>,
+    ) -> Result<(), Error> {
+        // Lazily: a name that is mentioned twice is asked for once.
+        let unknown = names.into_iter().filter(|name| !self.contains(name, Instant::now()));
+        self.assert_all_exist(alyx, unknown).await.map(drop)
+    }
+
+    /// After a refusal: a cached name may have been deleted on Alyx.
     pub(crate) fn forget_all(&self) {
         if let Ok(mut seen) = self.seen.lock() {
             seen.clear();
@@ -58,67 +110,4 @@ pub(crate) fn mentioned(request: &SessionRequest) -> Vec<(Endpoint, String)> {
         one(Endpoint::Locations, &request.location),
     ]
     .concat()
-}
-
-impl RegistrationClient {
-    /// The record of a member of Alyx (Python: `assert_exists`).
-    ///
-    /// ```
-    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    #[doc = include_str!("../example_setup.txt")]
-    /// use alyx_client::Endpoint;
-    /// use alyx_registration::Error;
-    ///
-    /// let record = client.assert_exists(Endpoint::Subjects, "KS014").await?;
-    /// assert_eq!(record["lab"], "cortexlab");
-    /// let error = client.assert_exists(Endpoint::Repositories, "nowhere").await.unwrap_err();
-    /// assert!(matches!(error, Error::Missing(_)));
-    /// assert!(error.to_string().contains("nowhere"));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Missing`] where Alyx has no such member; other errors of the request stay what they are.
-    pub async fn assert_exists(&self, endpoint: Endpoint, name: &str) -> Result<Value, Error> {
-        match self.alyx().find_member(endpoint, name).await? {
-            Some(record) => {
-                self.known_names().insert((endpoint, name.to_owned()), Instant::now());
-                Ok(record)
-            }
-            None => Err(Error::Missing(vec![MissingName { endpoint, name: name.to_owned() }])),
-        }
-    }
-
-    /// The records of several members, in order (Python: `assert_exists` with a list).
-    ///
-    /// # Errors
-    /// [`Error::Missing`] names all that are missing, not only the first.
-    pub async fn assert_all_exist(&self, endpoint: Endpoint, names: &[&str]) -> Result<Vec<Value>, Error> {
-        let mut records = Vec::with_capacity(names.len());
-        let mut missing = Vec::new();
-        for name in names {
-            match self.assert_exists(endpoint, name).await {
-                Ok(record) => records.push(record),
-                Err(Error::Missing(more)) => missing.extend(more),
-                Err(other) => return Err(other),
-            }
-        }
-        if missing.is_empty() { Ok(records) } else { Err(Error::Missing(missing)) }
-    }
-
-    /// Checks names that are not known yet; all that is missing comes in one error.
-    pub(crate) async fn check_names(&self, names: Vec<(Endpoint, String)>) -> Result<(), Error> {
-        let mut missing = Vec::new();
-        for name in names {
-            if self.known_names().contains(&name, Instant::now()) {
-                continue;
-            }
-            match self.assert_exists(name.0, &name.1).await {
-                Ok(_) => {}
-                Err(Error::Missing(more)) => missing.extend(more),
-                Err(other) => return Err(other),
-            }
-        }
-        if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing)) }
-    }
 }

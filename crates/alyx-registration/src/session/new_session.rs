@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::session::details::SessionDetails;
+use crate::options::NewSessionOptions;
 use alf::session_path::parse_number_folder;
 use alf::timestamp::DateInput;
 use alf::{SessionPath, SessionTime};
@@ -15,25 +15,6 @@ use alyx_client::Endpoint;
 
 /// The largest number of a session.
 const LARGEST: u16 = 999;
-
-/// What [`RegistrationClient::create_new_session`] may be told beside the subject and the root.
-#[derive(Debug, Clone)]
-pub struct NewSessionOptions<'a> {
-    /// The day, or a time on it; today where this is open.
-    pub date: Option<DateInput<'a>>,
-    /// The number of the session; the next one where this is open.
-    pub number: Option<u16>,
-    /// Whether the session is registered, or the folder made only.
-    pub register: bool,
-    /// What the session says on Alyx.
-    pub details: SessionDetails,
-}
-
-impl Default for NewSessionOptions<'_> {
-    fn default() -> Self {
-        Self { date: None, number: None, register: true, details: SessionDetails::default() }
-    }
-}
 
 /// A session that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]

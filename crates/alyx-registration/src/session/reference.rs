@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::client::RegistrationClient;
 use crate::error::Error;
 use alf::SessionPath;
 use alyx_client::{SessionRecord, SessionSummary};
@@ -86,37 +85,7 @@ impl TryFrom<&SessionSummary> for SessionReference {
 }
 
 /// The session that a folder is, or is in.
-fn session_of(path: &Path) -> Result<SessionPath, Error> {
+pub(crate) fn session_of(path: &Path) -> Result<SessionPath, Error> {
     // As if for a file inside it, so that the session folder itself counts.
     Ok(SessionPath::containing(&path.join("x"))?.0)
-}
-
-impl RegistrationClient {
-    /// The eid of a session (Python: `ONE.to_eid`). A folder is looked up on Alyx; an eid is taken as it is.
-    ///
-    /// # Errors
-    /// [`Error::NotASession`] for a folder that is none, [`Error::Invalid`] where Alyx has no such session,
-    /// [`Error::Ambiguous`], and those of the request.
-    /// ```
-    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    #[doc = include_str!("../example_setup.txt")]
-    /// use alyx_registration::{SessionDetails, SessionReference};
-    ///
-    /// let folder = root.join("KS014/2024-05-01/001");
-    /// let record = client.create_session(&folder, &SessionDetails::default()).await?;
-    /// let eid = client.to_eid(&SessionReference::from(folder)).await?;
-    /// assert_eq!(eid.to_string(), record.eid());
-    /// # Ok(()) }
-    /// ```
-    pub async fn to_eid(&self, session: &SessionReference) -> Result<Uuid, Error> {
-        let path = match session {
-            SessionReference::Eid(eid) => return Ok(*eid),
-            SessionReference::Folder(folder) => session_of(folder)?,
-        };
-        match self.find_session(&path, path.lab()).await? {
-            Some(found) => Uuid::try_parse(found.eid())
-                .map_err(|_| Error::Internal(format!("session {path} has the eid {:?}", found.eid()))),
-            None => Err(Error::Invalid(format!("session {path} is not on Alyx; create it first"))),
-        }
-    }
 }

@@ -6,49 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::register::{RegisterFilesOptions, RegisteredFiles};
+use crate::files::register::RegisteredFiles;
+use crate::options::{FilesToRegister, RegisterFilesOptions};
 use crate::session::details::SessionDetails;
+use crate::session::handle::SessionHandle;
 use crate::session::names;
 use alf::SessionPath;
-use alyx_client::{self, Endpoint, SessionRecord, SessionRequest, SessionSearch, SessionSummary};
-
-/// Which files to register with a session (Python: `file_list`).
-#[derive(Debug, Clone, Default)]
-pub enum FilesToRegister {
-    /// Every dataset that `find_files` finds.
-    #[default]
-    All,
-    /// None: the session alone.
-    None,
-    /// These.
-    These(Vec<PathBuf>),
-}
-
-/// A session that is on Alyx.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionHandle {
-    pub(crate) eid: String,
-    pub(crate) created: bool,
-    /// The record, where a request has brought it.
-    pub(crate) record: Option<SessionRecord>,
-}
-
-/// The one session among those found; `None`: there is none. Pure.
-///
-/// Where the lab is known, a session of another lab belongs to another animal of the same name.
-fn the_one(
-    found: Vec<SessionSummary>,
-    path: &SessionPath,
-    lab: Option<&str>,
-) -> Result<Option<SessionSummary>, Error> {
-    let mut ours: Vec<SessionSummary> =
-        found.into_iter().filter(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab).collect();
-    if ours.len() > 1 {
-        let eids = ours.iter().map(|s| s.eid().to_owned()).collect();
-        return Err(Error::Ambiguous { session: path.to_string(), eids });
-    }
-    Ok(ours.pop())
-}
+use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
 
 /// The `json` field with the caller's keys put in. Pure.
 ///
@@ -86,29 +50,31 @@ impl RegistrationClient {
         let creation = self.creation_of(path, details, defaults).await?;
         let change = details.request(path, &self.options().zone)?;
         let lab = details.lab.as_deref().or(path.lab());
-        let mut turn = self.creations().turn(path).await;
-        let mut told = false;
+        let creations = &self.context().creations;
+        let at_most = self.alyx().request_timeout();
+        let mut claim = creations.claim(path).await;
+        let mut is_logged = false;
         let found = loop {
             let found = self.find_session(path, lab).await?;
-            let open = self.creation_open(path, &mut turn).await;
+            let open = creations.still_open(path, &mut claim, at_most).await;
             if found.is_some() || open.is_zero() {
                 break found;
             }
-            if !told {
-                let at_most = self.alyx().request_timeout();
+            if !is_logged {
                 tracing::info!(
                     session = %path,
                     "a creation was sent before and its answer never came: it is looked for, at most {} s, before another one is sent",
                     at_most.as_secs()
                 );
-                told = true;
+                is_logged = true;
             }
             tokio::time::sleep(open).await;
         };
         match found {
             None => {
                 self.check_names([names::mentioned(&creation), extra].concat()).await?;
-                let record = self.create(path, creation, turn).await.inspect_err(|e| {
+                let created = creations.create(self.alyx(), path, creation, claim).await;
+                let record = created.inspect_err(|e| {
                     if let Error::Alyx(e) = e {
                         self.doubt_names(e);
                     }
@@ -117,25 +83,12 @@ impl RegistrationClient {
             }
             Some(summary) => {
                 let eid = summary.eid().to_owned();
-                self.creation_found(path, turn).await;
+                creations.found(path, claim).await;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
                 Ok(SessionHandle { eid, created: false, record })
             }
         }
-    }
-
-    /// The session of a path on Alyx, if there is one.
-    ///
-    /// # Errors
-    /// [`Error::Ambiguous`] where there are several.
-    pub(crate) async fn find_session(
-        &self,
-        path: &SessionPath,
-        lab: Option<&str>,
-    ) -> Result<Option<SessionSummary>, Error> {
-        let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
-        the_one(self.alyx().sessions(&search).await?, path, lab)
     }
 
     /// The request that creates the session. A default lab stands back behind the path's; a given one that differs
@@ -173,13 +126,6 @@ impl RegistrationClient {
             .inspect_err(|e| self.doubt_names(e))
             .map(Some)
             .map_err(Error::from)
-    }
-
-    /// A refusal may mean that a name has been deleted since it was seen.
-    fn doubt_names(&self, error: &alyx_client::Error) {
-        if matches!(error, alyx_client::Error::Refused { .. } | alyx_client::Error::NotFound { .. }) {
-            self.known_names().forget_all();
-        }
     }
 
     /// Creates a session on Alyx, or changes the one that is there, and registers its files (Python:
@@ -278,27 +224,6 @@ mod tests {
 
     fn path() -> SessionPath {
         SessionPath::parse(Path::new("/data/cortexlab/Subjects/KS014/2024-05-01/001")).unwrap()
-    }
-
-    fn summary(eid: &str, lab: Option<&str>) -> SessionSummary {
-        serde_json::from_value(json!({"id": eid, "subject": "KS014", "start_time": "2024-05-01T10:00:00", "number": 1, "lab": lab}))
-            .unwrap()
-    }
-
-    #[test]
-    fn two_candidates_are_never_guessed_at() {
-        let two = vec![summary("a", Some("cortexlab")), summary("b", Some("cortexlab"))];
-        let Err(Error::Ambiguous { eids, .. }) = the_one(two, &path(), Some("cortexlab")) else {
-            panic!("guessed")
-        };
-        assert_eq!(eids, ["a", "b"]);
-    }
-
-    #[test]
-    fn a_session_of_another_lab_is_of_another_animal() {
-        let other = vec![summary("a", Some("mainenlab")), summary("b", Some("cortexlab"))];
-        assert_eq!(the_one(other, &path(), Some("cortexlab")).unwrap().unwrap().eid(), "b");
-        assert!(the_one(vec![summary("a", Some("mainenlab"))], &path(), None).unwrap().is_some());
     }
 
     #[test]

@@ -1,0 +1,45 @@
+//! The context of a run: the live state that a client works with, as opposed to its options.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::hashing::checksum_cache::ChecksumCache;
+use crate::hashing::progress::Progress;
+use crate::session::creation::{InFlightCreations, PendingCreations};
+
+/// Live state of a [`RegistrationClient`](crate::RegistrationClient): what its runs report to and share.
+///
+/// ```
+/// use std::sync::Arc;
+/// use alyx_registration::{Progress, RunContext};
+///
+/// let shared = RunContext::default();
+/// let run = RunContext { progress: Arc::new(Progress::default()), ..shared.clone() };
+/// assert!(Arc::ptr_eq(&run.creations, &shared.creations));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct RunContext {
+    /// Updated while files are read.
+    pub progress: Arc<Progress>,
+    /// Checksums of earlier runs: a file that has not changed since is not read again.
+    pub cache: Option<Arc<dyn ChecksumCache>>,
+    /// Creations of sessions that are on their way. Clients for one database must share them.
+    pub creations: Arc<InFlightCreations>,
+    /// Limits how many flagged sessions talk to Alyx at once; the others read their files meanwhile. `None`: no limit.
+    pub at_alyx: Option<Arc<Semaphore>>,
+}
+
+impl RunContext {
+    /// A context that keeps checksums and unanswered creations in `memory`, from one start of the program to the next.
+    pub fn remembering(memory: Arc<impl ChecksumCache + PendingCreations + 'static>) -> Self {
+        let creations = Arc::new(InFlightCreations::remembered_in(memory.clone()));
+        Self { creations, cache: Some(memory), ..Self::default() }
+    }
+
+    /// Waits until the run may talk to Alyx.
+    pub(crate) async fn enter_alyx(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(self.at_alyx.as_ref()?).acquire_owned().await.ok()
+    }
+}

@@ -1,0 +1,102 @@
+//! Finding a session on Alyx.
+
+use uuid::Uuid;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::session::reference::{SessionReference, session_of};
+use alf::SessionPath;
+use alyx_client::{self, SessionSearch, SessionSummary};
+
+/// The only match among the sessions found; `None`: there is none. Pure.
+///
+/// If the lab is known, a session of another lab belongs to another animal of the same name.
+fn only_match(
+    found: Vec<SessionSummary>,
+    path: &SessionPath,
+    lab: Option<&str>,
+) -> Result<Option<SessionSummary>, Error> {
+    let mut ours: Vec<SessionSummary> =
+        found.into_iter().filter(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab).collect();
+    if ours.len() > 1 {
+        let eids = ours.iter().map(|s| s.eid().to_owned()).collect();
+        return Err(Error::Ambiguous { session: path.to_string(), eids });
+    }
+    Ok(ours.pop())
+}
+
+impl RegistrationClient {
+    /// The session of a path on Alyx, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] if there are several.
+    pub(crate) async fn find_session(
+        &self,
+        path: &SessionPath,
+        lab: Option<&str>,
+    ) -> Result<Option<SessionSummary>, Error> {
+        let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
+        only_match(self.alyx().sessions(&search).await?, path, lab)
+    }
+
+    /// The eid of a session (Python: `ONE.to_eid`). A folder is looked up on Alyx; an eid is returned as it is.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::{SessionDetails, SessionReference};
+    ///
+    /// let folder = root.join("KS014/2024-05-01/001");
+    /// let record = client.create_session(&folder, &SessionDetails::default()).await?;
+    /// let eid = client.to_eid(&SessionReference::from(folder)).await?;
+    /// assert_eq!(eid.to_string(), record.eid());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Invalid`] if Alyx has no such session,
+    /// [`Error::Ambiguous`], and those of the request.
+    pub async fn to_eid(&self, session: &SessionReference) -> Result<Uuid, Error> {
+        let path = match session {
+            SessionReference::Eid(eid) => return Ok(*eid),
+            SessionReference::Folder(folder) => session_of(folder)?,
+        };
+        match self.find_session(&path, path.lab()).await? {
+            Some(found) => Uuid::try_parse(found.eid())
+                .map_err(|_| Error::Internal(format!("session {path} has the eid {:?}", found.eid()))),
+            None => Err(Error::Invalid(format!("session {path} is not on Alyx; create it first"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn path() -> SessionPath {
+        SessionPath::parse(Path::new("/data/cortexlab/Subjects/KS014/2024-05-01/001")).unwrap()
+    }
+
+    fn summary(eid: &str, lab: Option<&str>) -> SessionSummary {
+        serde_json::from_value(json!({"id": eid, "subject": "KS014", "start_time": "2024-05-01T10:00:00", "number": 1, "lab": lab}))
+            .unwrap()
+    }
+
+    #[test]
+    fn no_guess_is_made_between_two_candidates() {
+        let two = vec![summary("a", Some("cortexlab")), summary("b", Some("cortexlab"))];
+        let Err(Error::Ambiguous { eids, .. }) = only_match(two, &path(), Some("cortexlab")) else {
+            panic!("guessed")
+        };
+        assert_eq!(eids, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_session_of_another_lab_is_of_another_animal() {
+        let other = vec![summary("a", Some("mainenlab")), summary("b", Some("cortexlab"))];
+        assert_eq!(only_match(other, &path(), Some("cortexlab")).unwrap().unwrap().eid(), "b");
+        assert!(only_match(vec![summary("a", Some("mainenlab"))], &path(), None).unwrap().is_some());
+    }
+}
