@@ -174,7 +174,8 @@ impl Error {
     pub(crate) fn reading(path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
         let path = path.into();
         match error.kind() {
-            std::io::ErrorKind::NotFound => Self::Vanished { path },
+            // NFS: the file was replaced by another computer between the look-up of its name and its opening.
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::StaleNetworkFileHandle => Self::Vanished { path },
             _ => Self::Unreadable { path, reason: error.to_string() },
         }
     }

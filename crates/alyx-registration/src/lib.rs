@@ -25,6 +25,7 @@ pub mod advice;
 mod client;
 mod context;
 mod error;
+mod file_handle;
 mod files;
 pub mod flag;
 pub mod flagged;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use crate::file_handle::FileHandle;
+
 mod content;
 
 pub use crate::flag::content::{FileList, FlagContent, NotUtf8};
@@ -189,10 +191,14 @@ impl FlagFile {
         is_private: impl FnOnce(&File, &Metadata) -> bool,
     ) -> Result<FlagContent, FlagError> {
         let failed = |source| self.io_error("read", source);
-        let file = open(&self.path).map_err(failed)?;
-        if is_private(&file, &file.metadata().map_err(failed)?) {
+        let handle = FileHandle::of_link(&self.path).map_err(failed)?;
+        if is_private(&handle.file, &handle.metadata) {
             return Err(FlagError::Private { path: self.path.clone() });
         }
+        if handle.metadata.is_symlink() {
+            return Err(failed(rustix::io::Errno::LOOP.into()));
+        }
+        let file = handle.open(&self.path).map_err(failed)?;
         let bytes = read_at_most(&file, MAX_CONTENT + 1).map_err(failed)?;
         if bytes.len() as u64 > MAX_CONTENT {
             return Err(FlagError::TooLong { path: self.path.clone(), size: self.stamp.size });

@@ -1,7 +1,5 @@
 //! A checksum: the MD5 and size of a file, read in pieces and without pushing other programs out of the page cache.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::file_handle::FileHandle;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
 use crate::hashing::progress::Progress;
@@ -82,20 +80,17 @@ enum Step {
 fn begin(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Result<Step, Stopped> {
     let started = SystemTime::now();
     let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
-    // Non-blocking, so that opening a FIFO that took the file's place does not hang.
-    let file = File::options()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(&path)
-        .map_err(|e| failed(&e))?;
-    let metadata = file.metadata().map_err(|e| failed(&e))?;
-    if !metadata.is_file() {
+    let handle = FileHandle::of(&path).map_err(|e| failed(&e))?;
+    if !handle.metadata.is_file() {
         let reason = "not a regular file".to_owned();
         return Err(Stopped::Failed(Error::Unreadable { path, reason }));
     }
-    if context.private.holding(&file, &metadata).is_some() {
+    if context.private.holding(&handle.file, &handle.metadata).is_some() {
         return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
     }
+    let file = handle.open(&path).map_err(|e| failed(&e))?;
+    // Read after opening: NFS may return cached attributes before.
+    let metadata = file.metadata().map_err(|e| failed(&e))?;
     let (stamp, size) = (FileStamp::of(&metadata), metadata.len());
     // As in ONE: a file of exactly the limit is not hashed any more.
     if context.max_md5_size.is_some_and(|limit| size >= limit) {
@@ -210,6 +205,7 @@ pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write;
 
     fn context(limit: Option<u64>) -> HashContext {
@@ -261,6 +257,27 @@ mod tests {
         std::fs::write(&path, "abc").unwrap();
         assert_eq!(read(&path, Some(3)).unwrap().md5, None);
         assert!(read(&path, Some(4)).unwrap().md5.is_some());
+    }
+
+    /// To close any descriptor of a file drops the POSIX locks that the process has on it, and SQLite relies on them.
+    #[test]
+    fn a_private_file_keeps_its_locks_when_a_link_to_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, link) = (folder.path().join("ledger"), folder.path().join("link.npy"));
+        let locked = File::create(&ledger).unwrap();
+        rustix::fs::fcntl_lock(&locked, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let own = std::process::id().to_string();
+        let is_locked = || {
+            let locks = std::fs::read_to_string("/proc/locks").unwrap();
+            let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            words.into_iter().any(|words| words.contains(&"POSIX") && words.contains(&own.as_str()))
+        };
+        assert!(is_locked());
+        std::os::unix::fs::symlink(&ledger, &link).unwrap();
+        let private = Arc::new([ledger].into_iter().collect());
+        let error = read_as(&link, &HashContext { private, ..context(None) }).unwrap_err();
+        assert!(error.to_string().contains(IS_PRIVATE), "{error}");
+        assert!(is_locked());
     }
 
     #[test]
