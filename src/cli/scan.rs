@@ -17,9 +17,11 @@ use crate::cli::scan_roots::{Walked, walk};
 use crate::cli::wiring;
 use crate::config::Config;
 use crate::daemon::outside::signals;
-use crate::daemon::run_loop::worker::session_name;
+use crate::daemon::queue::session_name;
 use crate::humanize::{bytes, count};
 use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
+use alf::SessionPath;
+use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
@@ -32,7 +34,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// What came of one flag, as it is shown.
 struct Line {
-    session: String,
+    session: Result<SessionPath, SessionPathError>,
     folder: PathBuf,
     eid: Option<String>,
     files: usize,
@@ -164,7 +166,7 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
     let started = Instant::now();
     let folder = flag.session_folder().to_owned();
     let mut line = Line {
-        session: session_name(&folder),
+        session: SessionPath::parse(&folder),
         folder,
         eid: None,
         files: 0,
@@ -173,8 +175,9 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
         moved: Vec::new(),
         outcome: Outcome::Planned { left_out: String::new() },
     };
-    line.outcome = if dry {
-        match client.plan_flagged(&flag, options).await {
+    line.outcome = match &line.session {
+        Err(error) => Outcome::Failed(error.clone().into()),
+        Ok(session) if dry => match client.plan_flagged(&flag, session, options).await {
             Ok(planned) => {
                 line.eid = planned.eid;
                 line.files = planned.files.len();
@@ -183,9 +186,8 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
                 Outcome::Planned { left_out: LeftOutSummary::of(&planned.left_out).to_string() }
             }
             Err(error) => Outcome::Failed(error),
-        }
-    } else {
-        match register(client, options, flag).await {
+        },
+        Ok(session) => match register(client, options, flag, session).await {
             Ok(registered) => {
                 line.eid = Some(registered.eid);
                 line.files = registered.n_files;
@@ -194,7 +196,7 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
                 Outcome::Registered { left_out: registered.left_out.to_string() }
             }
             Err(error) => Outcome::Failed(error),
-        }
+        },
     };
     line.took = started.elapsed();
     line
@@ -205,30 +207,36 @@ async fn register(
     client: &RegistrationClient,
     options: &FlaggedOptions,
     flag: FlagFile,
+    session: &SessionPath,
 ) -> Result<alyx_registration::flagged::Registered, Error> {
     for _ in 1..LOOKS {
-        match client.register_flagged(flag.clone(), options).await {
+        match client.register_flagged(flag.clone(), session, options).await {
             Err(Error::StillChanging { wait, .. }) => tokio::time::sleep(wait).await,
             other => return other,
         }
     }
-    client.register_flagged(flag, options).await
+    client.register_flagged(flag, session, options).await
 }
 
 impl Line {
+    fn name(&self) -> String {
+        session_name(&self.session, &self.folder)
+    }
+
     fn print(&self) {
+        let name = self.name();
         let (files, size) = (count(self.files as u64, "dataset"), bytes(self.bytes));
         let eid = self.eid.as_deref().unwrap_or("-");
         match &self.outcome {
             Outcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                say!("ok    {}  {eid}  {files}, {size}, {took:.2} s{}", self.session, aside(left_out));
+                say!("ok    {name}  {eid}  {files}, {size}, {took:.2} s{}", aside(left_out));
             }
             Outcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
-                say!("would {}  {state}  {files}, {size}{}", self.session, aside(left_out));
+                say!("would {name}  {state}  {files}, {size}{}", aside(left_out));
             }
-            Outcome::Failed(error) => say!("not   {}  {error}", self.session),
+            Outcome::Failed(error) => say!("not   {name}  {error}"),
         }
         let verb = if matches!(self.outcome, Outcome::Planned { .. }) { "would move" } else { "moved" };
         for line in moved_lines(&self.moved, verb) {
@@ -246,12 +254,12 @@ impl Line {
             }
             Outcome::Failed(error) => ("retry", String::new(), Some(error)),
         };
-        let session = alf::SessionPath::parse(&self.folder).ok();
+        let session = self.session.as_ref().ok();
         Some(OutcomeRow {
             at: jiff::Timestamp::now(),
-            session: self.session.clone(),
-            subject: session.as_ref().map(|s| s.subject().to_owned()),
-            date: session.as_ref().map(|s| s.date().to_string()),
+            session: self.name(),
+            subject: session.map(|s| s.subject().to_owned()),
+            date: session.map(|s| s.date().to_string()),
             flag: flag.to_owned(),
             attempt: 1,
             outcome: outcome.to_owned(),
@@ -273,7 +281,7 @@ impl Line {
             Outcome::Failed(error) => ("failed", None, Some(error.to_string())),
         };
         json!({
-            "session": self.session,
+            "session": self.name(),
             "folder": self.folder.to_string_lossy(),
             "outcome": outcome,
             "eid": self.eid,

@@ -110,7 +110,7 @@ async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words(
 async fn planned_and_done(alyx: &Alyx, session: &Session, options: &FlaggedOptions) -> [Option<String>; 2] {
     let flag =
         alyx_registration::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
-    let planned = alyx.client().plan_flagged(&flag, options).await.err();
+    let planned = alyx.client().plan_flagged(&flag, &session.path(), options).await.err();
     let done = session.register(&alyx.client(), options).await.err();
     [planned, done].map(|error| error.map(|error| error.to_string()))
 }

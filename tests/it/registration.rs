@@ -282,7 +282,7 @@ async fn a_plan_of_a_flag_changes_nothing_on_disk_and_on_alyx() {
     let before = snapshot(&rig.root());
     let flag =
         alyx_registration::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
-    let plan = alyx.client().plan_flagged(&flag, &with_files()).await.unwrap();
+    let plan = alyx.client().plan_flagged(&flag, &session.path(), &with_files()).await.unwrap();
     assert_eq!((plan.eid, plan.files.len()), (None, 1));
     assert_eq!(snapshot(&rig.root()), before);
     assert!(alyx.sessions(&session).await.is_empty());

@@ -97,11 +97,11 @@ impl RegistrationClient {
     pub async fn register_flagged(
         &self,
         flag: FlagFile,
+        session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let content = self.content_of(&flag)?;
-        let session = SessionPath::parse(flag.session_folder())?;
-        let found = self.look_for_files(&flag, &session, &content, options).await?;
+        let found = self.look_for_files(&flag, session, &content, options).await?;
         still_changing(&found, options.settle, SystemTime::now())?;
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
@@ -111,9 +111,8 @@ impl RegistrationClient {
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         let at_alyx = self.context().enter_alyx().await;
-        let handle = self
-            .get_or_create_session(&session, &SessionDetails::default(), &options.defaults, extra)
-            .await?;
+        let handle =
+            self.get_or_create_session(session, &SessionDetails::default(), &options.defaults, extra).await?;
         drop(at_alyx);
         let _ = progress.eid.set(handle.eid.clone());
 
@@ -132,7 +131,7 @@ impl RegistrationClient {
 
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         if options.register_files {
-            let now = self.find_datasets(&session, wanted(&content, options)).await?;
+            let now = self.find_datasets(session, wanted(&content, options)).await?;
             unchanged(&now, &sent.uploads, options.settle.max(Duration::from_secs(1)))?;
         }
         let entries =
@@ -142,7 +141,7 @@ impl RegistrationClient {
             .await
             .map_err(|e| Error::Internal(format!("removing a flag: {e}")))??;
         Ok(Registered {
-            session,
+            session: session.clone(),
             eid: handle.eid,
             created: handle.created,
             n_files,
@@ -161,20 +160,29 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// Those of looking.
-    pub async fn plan_flagged(&self, flag: &FlagFile, options: &FlaggedOptions) -> Result<Planned, Error> {
+    pub async fn plan_flagged(
+        &self,
+        flag: &FlagFile,
+        session: &SessionPath,
+        options: &FlaggedOptions,
+    ) -> Result<Planned, Error> {
         let content = self.content_of(flag)?;
-        let session = SessionPath::parse(flag.session_folder())?;
-        let found = self.look_for_files(flag, &session, &content, options).await?;
+        let found = self.look_for_files(flag, session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         names_something(flag, &content, &found)?;
-        let eid = self.plan_flagged_session(&session, &options.defaults, extra).await?;
+        let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         unregistered.done_without(readable, options.on_refused)?;
-        may_remove_flag(&session)?;
-        let mut planned =
-            Planned { session, eid, files: found.files, left_out: found.left_out, moved: Vec::new() };
+        may_remove_flag(session)?;
+        let mut planned = Planned {
+            session: session.clone(),
+            eid,
+            files: found.files,
+            left_out: found.left_out,
+            moved: Vec::new(),
+        };
         if planned.eid.is_some() && readable > 0 {
             planned.moved = self.plan_flagged_moves(&planned, options).await?;
         }

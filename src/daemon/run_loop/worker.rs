@@ -101,7 +101,11 @@ async fn once(
         Ok(None) => return AttemptResult::Gone,
         Err(error) => return AttemptResult::Failed(error.into()),
     };
-    match client.register_flagged(flag, options).await {
+    let session = match &job.session {
+        Ok(session) => session,
+        Err(error) => return AttemptResult::Failed(error.clone().into()),
+    };
+    match client.register_flagged(flag, session, options).await {
         Ok(registered) => AttemptResult::Registered(Box::new(registered)),
         Err(error) => AttemptResult::Failed(error),
     }

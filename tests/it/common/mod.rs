@@ -206,8 +206,12 @@ impl Session {
         self.folder.join("create_me.flag").exists()
     }
 
+    pub fn path(&self) -> alf::SessionPath {
+        alf::SessionPath::parse(&self.folder).unwrap()
+    }
+
     pub fn name(&self) -> String {
-        alf::SessionPath::parse(&self.folder).unwrap().to_string()
+        self.path().to_string()
     }
 
     /// The date as the path says it.
@@ -222,7 +226,8 @@ impl Session {
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let flag = FlagFile::load(self.folder.join("create_me.flag")).unwrap().expect("a flag");
-        client.register_flagged(flag, options).await
+        let session = alf::SessionPath::parse(&self.folder)?;
+        client.register_flagged(flag, &session, options).await
     }
 }
 

@@ -6,6 +6,7 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::flag::FlagFile;
 use crate::options::{CreateSessionsOptions, FlaggedOptions};
+use alf::SessionPath;
 use alyx_client::SessionRecord;
 
 /// What came of one flag.
@@ -77,11 +78,13 @@ impl RegistrationClient {
     }
 
     async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
-        self.plan_flagged(&load(path)?, options).await.map(|planned| (None, planned.moved))
+        let (flag, session) = load(path)?;
+        self.plan_flagged(&flag, &session, options).await.map(|planned| (None, planned.moved))
     }
 
     async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
-        let registered = self.register_flagged(load(path)?, options).await?;
+        let (flag, session) = load(path)?;
+        let registered = self.register_flagged(flag, &session, options).await?;
         let record = match registered.record {
             Some(record) => record,
             None => self.alyx().session(&registered.eid).await?,
@@ -90,6 +93,9 @@ impl RegistrationClient {
     }
 }
 
-fn load(path: PathBuf) -> Result<FlagFile, Error> {
-    FlagFile::load(&path)?.ok_or(Error::Vanished { path })
+/// A flag, and the session that its folder names.
+fn load(path: PathBuf) -> Result<(FlagFile, SessionPath), Error> {
+    let flag = FlagFile::load(&path)?.ok_or(Error::Vanished { path })?;
+    let session = SessionPath::parse(flag.session_folder())?;
+    Ok((flag, session))
 }
