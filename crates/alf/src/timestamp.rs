@@ -87,11 +87,6 @@ impl SessionTime {
         self.0.date()
     }
 
-    /// The civil time.
-    pub fn to_civil(&self) -> DateTime {
-        self.0
-    }
-
     /// As sent: `2024-05-01T10:00:00`, with six digits of the second only where they are not all zero.
     pub fn to_iso(&self) -> String {
         self.to_string()

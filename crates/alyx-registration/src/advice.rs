@@ -1,16 +1,16 @@
-//! Advice: what is done about each kind of error, and what a person can do. One table, for the program and for
+//! Advice: how each kind of error is handled, and what the operator can do. One table, for the program and for
 //! `docs/errors.md`. Pure.
 
 use crate::error::Error;
 
-/// What the daemon does about a kind of error.
+/// How the daemon handles a kind of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handling {
-    /// It is tried again after a pause that grows from `retry.initial` to `retry.max`.
+    /// Retried after a delay that grows from `retry.initial` to `retry.max`.
     TryAgain,
-    /// It is tried again as soon as the files have been quiet. No failure.
+    /// Retried as soon as the files have not changed for `watch.settle`. Not a failure.
     Settle,
-    /// It is looked at again after `retry.permanent`, when the flag is touched, or when asked.
+    /// Retried after `retry.permanent`, when the flag is touched, or on request.
     NeedsAttention,
     /// All sessions wait until the credentials are accepted.
     NeedsCredentials,
@@ -20,22 +20,22 @@ impl Handling {
     /// In words.
     pub fn text(self) -> &'static str {
         match self {
-            Self::TryAgain => "tried again, with growing pauses; the flag stays",
-            Self::Settle => "waits until the files are quiet; the flag stays",
+            Self::TryAgain => "retried with growing delays; the flag stays",
+            Self::Settle => "retried when the files have not changed for `watch.settle`; the flag stays",
             Self::NeedsAttention => {
-                "needs attention; looked at again every hour, when touched, or by `retry`"
+                "needs attention; retried every hour, when the flag is touched, or by `retry`"
             }
             Self::NeedsCredentials => {
-                "all sessions wait; looked at again when the file of the secret changes, or every hour"
+                "all sessions wait; retried when the file of the secret changes, or every hour"
             }
         }
     }
 }
 
-/// The kinds of errors in one list, so that none is forgotten.
+/// All kinds of errors in one list, so that none is forgotten.
 macro_rules! kinds {
     ($($kind:ident, $handling:ident, $means:literal, $next:literal;)*) => {
-        /// A kind of error: one for each that Alyx, the way to it, or the disk can give.
+        /// A kind of error.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Kind {
             $(#[doc = $means] $kind,)*
@@ -55,12 +55,12 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $means,)* }
             }
 
-            /// What is done about it.
+            /// How it is handled.
             pub fn handling(self) -> Handling {
                 match self { $(Self::$kind => Handling::$handling,)* }
             }
 
-            /// What a person does about it.
+            /// What the operator can do.
             pub fn next_step(self) -> &'static str {
                 match self { $(Self::$kind => $next,)* }
             }
@@ -70,58 +70,58 @@ macro_rules! kinds {
 
 kinds! {
     Unreachable, TryAgain, "no answer from the server",
-        "nothing, if it passes; else check the network, `alyx.url` and the server";
-    Busy, TryAgain, "the server or the proxy before it is overloaded or down (429, 502, 503, 504, 520 to 530)",
-        "nothing, if it passes; else tell the Alyx administrator";
-    Server, TryAgain, "an error inside the server (500) whose reason is not known to last",
-        "nothing, if it passes; else send the Alyx administrator the line";
-    NotAlyx, TryAgain, "what answers is no Alyx: a proxy's page, a redirect, another program",
-        "check `alyx.url`; sign in where the network wants that";
+        "nothing, if it is temporary; otherwise check the network, `alyx.url` and the server";
+    Busy, TryAgain, "the server, or the proxy in front of it, is overloaded or down (429, 502, 503, 504, 520 to 530)",
+        "nothing, if it is temporary; otherwise inform the Alyx administrator";
+    Server, TryAgain, "an error inside the server (500) that may be temporary",
+        "nothing, if it is temporary; otherwise send the log line to the Alyx administrator";
+    NotAlyx, TryAgain, "the answer is not from Alyx but from a proxy, a redirect or another program",
+        "check `alyx.url`; sign in to the network if it requires that";
     Login, NeedsCredentials, "the login is refused",
-        "correct the password or token; it is read again by itself";
-    Forbidden, NeedsAttention, "the user may not do this (403)",
+        "correct the password or token; the daemon reads it again";
+    Forbidden, NeedsAttention, "the user lacks the permission (403)",
         "ask the Alyx administrator for the permission";
     Protected, NeedsAttention, "datasets have changed that are protected on Alyx",
         "put the new version into a revision folder (#YYYY-MM-DD#), or have the protection lifted";
     NotFound, NeedsAttention, "Alyx has no such record (404)",
-        "look whether the session was deleted on Alyx meanwhile, then `retry`";
-    Refused, NeedsAttention, "Alyx refuses the request (400, or a 500 that is known to last)",
+        "check whether the session was deleted on Alyx, then run `retry`";
+    Refused, NeedsAttention, "Alyx refuses the request (400, or a 500 known to be permanent)",
         "do what the message says, on Alyx or in the configuration";
-    Options, NeedsAttention, "the options of the connection do not fit together",
+    Options, NeedsAttention, "the options of the connection contradict each other",
         "correct the configuration and restart";
     NotASession, NeedsAttention, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
         "rename the folder as the message says, or remove the flag";
     Missing, NeedsAttention, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
-        "create it on Alyx (it is noticed by itself), or correct the folder or the configuration";
+        "create it on Alyx (the daemon notices it), or correct the folder or the configuration";
     Ambiguous, NeedsAttention, "Alyx has several sessions of this subject, day and number",
         "delete or renumber all but one on Alyx";
-    Invalid, NeedsAttention, "what was asked for contradicts itself or what is on Alyx",
+    Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",
         "do what the message says";
     Unreadable, NeedsAttention, "a file or folder cannot be read",
-        "let the user of this program read it";
-    Vanished, TryAgain, "a file or folder went away while it was worked on",
+        "give the service user read access";
+    Vanished, TryAgain, "a file or folder disappeared while it was processed",
         "nothing, if it was moved on purpose";
     StillChanging, Settle, "a file is still being written",
-        "nothing; if it never ends, look which program writes there";
+        "nothing; if it persists, find the program that writes to it";
     FilesRefused, NeedsAttention, "some datasets cannot be registered; the others are",
-        "mend the files as the message says; only if such files shall never be registered, set `datasets.on_refused: finish`";
+        "repair the files as the message says; set `datasets.on_refused: finish` only if such files are never to be registered";
     CannotMove, NeedsAttention, "a protected file cannot be moved into its revision folder",
-        "let the user of this program write there, or move it yourself";
-    CannotMake, NeedsAttention, "the folder of a new session cannot be made",
-        "let the user of this program write there";
+        "give the service user write access there, or move the file yourself";
+    CannotMake, NeedsAttention, "the folder of a new session cannot be created",
+        "give the service user write access there";
     Unsure, NeedsAttention, "a water administration or weighing may or may not be on Alyx",
-        "look on Alyx before entering it again";
+        "check on Alyx before you enter it again";
     NotConfirmed, TryAgain, "Alyx does not show what was registered",
-        "nothing, if it passes; else tell the Alyx administrator";
-    Flag, NeedsAttention, "the flag itself cannot be used",
-        "mend it as the message says; an empty one, made by `touch`, means the whole session";
-    FlagStays, NeedsAttention, "all is registered, but the flag cannot be removed",
-        "let the user of this program write in the session folder";
-    Internal, TryAgain, "a fault in this program",
-        "report it, with the line";
+        "nothing, if it is temporary; otherwise inform the Alyx administrator";
+    Flag, NeedsAttention, "the flag cannot be used",
+        "correct it as the message says; an empty flag, made by `touch`, means the whole session";
+    FlagStays, NeedsAttention, "everything is registered, but the flag cannot be removed",
+        "give the service user write access to the session folder";
+    Internal, TryAgain, "a bug in this program",
+        "report it with the log line";
 }
 
-/// The kind of an error. Exhaustive: a new error has to be given its place in the table.
+/// The kind of an error. Exhaustive: a new error needs a row in the table.
 pub fn kind(error: &Error) -> Kind {
     match error {
         Error::Alyx(error) => kind_of_answer(error),
@@ -134,7 +134,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::StillChanging { .. } => Kind::StillChanging,
         Error::FilesRefused { .. } => Kind::FilesRefused,
         Error::CannotMove { .. } => Kind::CannotMove,
-        // The folder was made; what is to be done is what its session needs.
+        // The folder was created; the cause is in the error of its session.
         Error::NewSession { source, .. } => kind(source),
         Error::CannotMake { .. } => Kind::CannotMake,
         Error::Unsure { .. } => Kind::Unsure,
@@ -161,7 +161,7 @@ fn kind_of_answer(error: &alyx_client::Error) -> Kind {
 }
 
 impl Error {
-    /// Its kind: the row of the table that says what is done and what a person can do.
+    /// Its kind: the row of the table with its handling and the next step.
     pub fn kind(&self) -> Kind {
         kind(self)
     }
@@ -234,18 +234,18 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_of_every_error_what_the_program_really_does() {
+    fn the_table_agrees_with_the_program_for_every_error() {
         let mut seen = Vec::new();
         for error in examples() {
             let kind = error.kind();
             seen.push(kind);
-            let told = match kind.handling() {
+            let agrees = match kind.handling() {
                 Handling::NeedsAttention => error.next_step() == NextStep::NeedsAttention,
                 Handling::NeedsCredentials => error.next_step() == NextStep::NeedsCredentials,
                 Handling::Settle => matches!(error.next_step(), NextStep::TryAgain { after: Some(_) }),
                 Handling::TryAgain => error.next_step() == NextStep::TryAgain { after: None },
             };
-            assert!(told, "{kind:?}: {:?} is not {:?}", error.next_step(), kind.handling());
+            assert!(agrees, "{kind:?}: {:?} is not {:?}", error.next_step(), kind.handling());
         }
         assert!(Kind::ALL.iter().all(|kind| seen.contains(kind)), "an example is missing");
     }
@@ -255,9 +255,9 @@ mod tests {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors.md");
         let manual = std::fs::read_to_string(path).unwrap();
         for line in table().lines() {
-            assert!(manual.lines().any(|told| told == line), "docs/errors.md lacks this line:\n{line}");
+            assert!(manual.lines().any(|row| row == line), "docs/errors.md lacks this line:\n{line}");
         }
         let rows = manual.lines().filter(|line| line.starts_with("| ")).count();
-        assert_eq!(rows, table().lines().filter(|line| line.starts_with("| ")).count(), "a row too many");
+        assert_eq!(rows, table().lines().filter(|line| line.starts_with("| ")).count(), "an extra row");
     }
 }

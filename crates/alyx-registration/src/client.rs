@@ -1,4 +1,4 @@
-//! The registration client: Alyx, what is known about it, and the threads that read files.
+//! The registration client: Alyx, caches of its names and types, and the threads that read files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use alyx_client::Endpoint;
 
 /// Creates sessions and registers datasets: the counterpart of Python's `one.registration.RegistrationClient`.
 ///
-/// Cheap to clone; clones share what they know. Nothing is sent before the first verb.
+/// Cheap to clone; clones share their caches. The first request is sent by the first verb.
 ///
 /// ```no_run
 /// use alyx_client::{Client, ClientOptions, Credentials};
@@ -158,7 +158,7 @@ impl RegistrationClient {
         }
     }
 
-    /// The dataset types and extensions of the database, asked for once in a while.
+    /// The dataset types and extensions of the database, cached for [`names_kept`](RegistrationOptions::names_kept).
     ///
     /// # Errors
     /// [`Error::Alyx`].
@@ -181,9 +181,9 @@ impl RegistrationClient {
         Ok(types)
     }
 
-    /// The datasets in a session folder, and why its other files are none (Python: `find_files`).
+    /// The datasets in a session folder, and the reason why each other file is not one (Python: `find_files`).
     ///
-    /// Only ALF names of exactly one dataset type count, and neither hidden files nor what lies below a hidden folder.
+    /// Only ALF names that match exactly one dataset type count, and neither hidden files nor those below a hidden folder.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -204,7 +204,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotASession`] for a folder that is none; [`Error::Vanished`] or [`Error::Unreadable`] where it
+    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if it
     /// cannot be listed.
     pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;

@@ -10,7 +10,7 @@ use alyx_client::{self, Endpoint, NextStep};
 /// A name that Alyx does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MissingName {
-    /// Where it was looked for.
+    /// The endpoint that was searched.
     pub endpoint: Endpoint,
     /// The name.
     pub name: String,
@@ -20,17 +20,17 @@ pub struct MissingName {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Alyx, or the way to it.
+    /// Alyx, or the connection to it.
     #[error(transparent)]
     Alyx(#[from] alyx_client::Error),
     /// The folder is not a session.
     #[error("not a session folder: {0}")]
     NotASession(#[from] SessionPathError),
-    /// Names that Alyx does not know, all of them (Python: `AlyxSubjectNotFound`, `ALFError`).
+    /// All names that Alyx does not know (Python: `AlyxSubjectNotFound`, `ALFError`).
     #[error("Alyx does not know {}; create {} on Alyx, or correct the name in the folder or the configuration",
         names(.0), if .0.len() == 1 { "it" } else { "them" })]
     Missing(Vec<MissingName>),
-    /// Several sessions of the same subject, day and number. None is guessed at.
+    /// Several sessions of the same subject, day and number. None of them is chosen.
     #[error("Alyx has {} sessions {session} ({}); delete or renumber all but one on Alyx", .eids.len(), .eids.join(", "))]
     Ambiguous {
         /// `subject/date/number`.
@@ -38,7 +38,7 @@ pub enum Error {
         /// Their ids.
         eids: Vec<String>,
     },
-    /// What the caller gave contradicts the path or itself.
+    /// The arguments contradict the path or themselves.
     #[error("{0}")]
     Invalid(String),
     /// A file or folder cannot be read.
@@ -46,32 +46,32 @@ pub enum Error {
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         reason: String,
     },
-    /// A file or folder was there a moment ago.
+    /// A file or folder has disappeared.
     #[error("{path:?} has vanished")]
     Vanished {
         /// The file or folder.
         path: PathBuf,
     },
     /// A file is still being written.
-    #[error("{path:?} is still changing; the session is left until its files are quiet")]
+    #[error("{path:?} is still changing; the session waits until its files stop changing")]
     StillChanging {
         /// The file.
         path: PathBuf,
         /// How long until it may be quiet.
         wait: Duration,
     },
-    /// Datasets that cannot be registered as they lie on disk, although they look like datasets.
+    /// Datasets that cannot be registered as they are on disk, although they look like datasets.
     #[error("{} of the session's datasets cannot be registered ({} registered): {}", .refused.len(), .registered, some_of(.refused, "; "))]
     FilesRefused {
         /// How many others were registered.
         registered: usize,
-        /// One line a file.
+        /// One line for each file.
         refused: Vec<String>,
     },
-    /// A file that should move into a revision folder cannot. It is where it was.
+    /// A file cannot be moved into its revision folder. It is where it was.
     #[error(
         "{from:?} cannot be moved to {to:?} ({reason}); allow the user of this program to write there, or move it yourself"
     )]
@@ -80,20 +80,20 @@ pub enum Error {
         from: PathBuf,
         /// Where it should go.
         to: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         reason: String,
     },
-    /// A folder cannot be made.
-    #[error("{path:?} cannot be made ({reason}); check that the user of this program may write there")]
+    /// A folder cannot be created.
+    #[error("{path:?} cannot be created ({reason}); check that the user of this program may write there")]
     CannotMake {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         reason: String,
     },
-    /// The folder of a new session was made, and its session could not be registered.
+    /// The folder of a new session was created, but its session could not be registered.
     #[error(
-        "the folder {folder:?} was made, but its session is not registered: {source}; register that folder as soon as this is mended"
+        "the folder {folder:?} was created, but its session is not registered: {source}; register that folder once this is fixed"
     )]
     NewSession {
         /// The folder.
@@ -101,25 +101,25 @@ pub enum Error {
         /// Why not.
         source: Box<Error>,
     },
-    /// A water administration or weighing whose fate is not known.
+    /// A water administration or weighing that may or may not be on Alyx.
     #[error(
-        "{what} was sent twice without an answer ({source}), and Alyx does not show it; look on Alyx before it is entered again"
+        "{what} was sent twice without an answer ({source}), and Alyx does not show it; check on Alyx before you enter it again"
     )]
     Unsure {
-        /// What was to be recorded.
+        /// The measurement.
         what: String,
-        /// What happened.
+        /// Why there was no answer.
         source: alyx_client::Error,
     },
-    /// Alyx holds other datasets than were sent.
+    /// Alyx shows other datasets than were sent.
     #[error("Alyx does not show what was registered: {}; it is registered again", some_of(.0, "; "))]
     NotConfirmed(Vec<String>),
-    /// The flag's content cannot be understood.
+    /// The flag cannot be used.
     #[error("{reason}")]
     Flag {
         /// The flag.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong, and what to do.
         reason: String,
     },
     /// The flag cannot be removed.
@@ -129,16 +129,16 @@ pub enum Error {
     FlagStays {
         /// The flag.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         reason: String,
     },
-    /// A fault in this program.
+    /// A bug in this program.
     #[error("internal fault: {0}; please report it")]
     Internal(String),
 }
 
 impl Error {
-    /// What to do about it. One exhaustive match: a new kind of error has to be given its place here.
+    /// How to handle it. One exhaustive match: a new kind of error must be added here.
     pub fn next_step(&self) -> NextStep {
         match self {
             Self::Alyx(error) => error.next_step(),
@@ -161,7 +161,7 @@ impl Error {
         }
     }
 
-    /// Whether the whole server is away, so that other sessions would fail as well.
+    /// Whether the server cannot be reached, so that other sessions would fail as well.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Alyx(error) => error.is_outage(),
@@ -174,8 +174,10 @@ impl Error {
     pub(crate) fn reading(path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
         let path = path.into();
         match error.kind() {
-            // NFS: the file was replaced by another computer between the look-up of its name and its opening.
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::StaleNetworkFileHandle => Self::Vanished { path },
+            // NFS: another computer replaced the file between look-up and opening.
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::StaleNetworkFileHandle => {
+                Self::Vanished { path }
+            }
             _ => Self::Unreadable { path, reason: error.to_string() },
         }
     }

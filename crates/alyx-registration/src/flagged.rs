@@ -1,7 +1,7 @@
-//! The whole arrow, once: from a flag to a confirmed session and a removed flag.
+//! One attempt: from a flag to a confirmed session and a removed flag.
 //!
-//! The order is the promise: look the session up, create it only if it is absent, read the files, register them,
-//! read back what Alyx holds, look whether the folder is still as it was read, and only then remove the flag.
+//! The order is the promise: look the session up, create it only if it is absent, hash the files, register them, read
+//! back what Alyx holds, check that the folder has not changed meanwhile, and only then remove the flag.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -32,25 +32,25 @@ pub struct Registered {
     pub session: SessionPath,
     /// Its UUID on Alyx.
     pub eid: String,
-    /// Whether it was created now.
+    /// Whether this attempt created it.
     pub created: bool,
-    /// Datasets registered and confirmed.
+    /// Number of datasets registered and confirmed.
     pub n_files: usize,
-    /// How many of them were on Alyx already, just as they are, and were not posted again.
+    /// How many of them were up to date on Alyx and not posted.
     pub n_unchanged: usize,
-    /// Protected ones that had changed and were moved into a revision folder: from where, to where.
+    /// Changed files of protected datasets that were moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
-    /// Their size in bytes.
+    /// Size of the datasets in bytes.
     pub bytes: u64,
     /// The other files of the folder.
     pub left_out: LeftOutSummary,
-    /// Datasets that cannot be registered, a line each; only with [`OnRefused::Finish`].
+    /// Datasets that cannot be registered, one line each; only with [`OnRefused::Finish`].
     pub refused: Vec<String>,
-    /// Entries of the flag that name none of the session's datasets.
+    /// Entries of the flag that match no dataset of the session.
     pub unmatched: Vec<String>,
-    /// What became of the flag.
+    /// What happened to the flag.
     pub flag: Removal,
-    /// The session's record, where a request has brought it.
+    /// The session's record, if a request has returned it.
     pub record: Option<SessionRecord>,
 }
 
@@ -59,13 +59,13 @@ pub struct Registered {
 pub struct Planned {
     /// The session.
     pub session: SessionPath,
-    /// The session's UUID where it is on Alyx already.
+    /// The session's UUID if it is on Alyx.
     pub eid: Option<String>,
     /// Its datasets.
     pub files: Vec<FoundFile>,
     /// The other files of the folder.
     pub left_out: Vec<LeftOut>,
-    /// Protected files that have changed and would be moved into a revision folder: from where, to where.
+    /// Changed files of protected datasets that would be moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
 }
 
@@ -88,9 +88,10 @@ impl From<FlagError> for Error {
 }
 
 impl RegistrationClient {
-    /// Registers the session of a flag and removes the flag when Alyx has confirmed everything.
+    /// Registers the session of a flag and removes the flag when Alyx has confirmed everything. `session` is the path of
+    /// the flag's [folder](FlagFile::session_folder).
     ///
-    /// Dropping the future at any point is safe: what Alyx has by then is found and completed by the next run.
+    /// Dropping the future at any point is safe: the next run finds what is on Alyx by then and completes it.
     ///
     /// # Errors
     /// Any [`Error`]; the flag is still there then.
@@ -100,13 +101,13 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
-        let content = self.content_of(&flag)?;
-        let found = self.look_for_files(&flag, session, &content, options).await?;
-        still_changing(&found, options.settle, SystemTime::now())?;
+        let content = self.flag_content(&flag)?;
+        let found = self.find_flagged_files(&flag, session, &content, options).await?;
+        check_settled(&found, options.settle, SystemTime::now())?;
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
-        names_something(&flag, &content, &found)?;
+        check_flag_matches(&flag, &content, &found)?;
         let progress = &self.context().progress;
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
@@ -116,9 +117,9 @@ impl RegistrationClient {
         drop(at_alyx);
         let _ = progress.eid.set(handle.eid.clone());
 
-        let outgoing = outgoing(&found, options);
-        let sums = self.checksums_of(&outgoing, &options.files).await;
-        let HashedFiles { uploads, unreadable } = HashedFiles::of(outgoing, sums)?;
+        let files_to_register = files_to_register(&found, options);
+        let sums = self.hash_each(&files_to_register, &options.files).await;
+        let HashedFiles { uploads, unreadable } = HashedFiles::of(files_to_register, sums)?;
         let owner = Owner::Session(session.clone());
         let at_alyx = self.context().enter_alyx().await;
         let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
@@ -127,15 +128,15 @@ impl RegistrationClient {
         let n_files = sent.registered().count();
         let unregistered =
             Unregistered::of(unreadable, &found.left_out, sent.not_accepted(), sent.protected());
-        let refused = unregistered.done_without(n_files, options.on_refused)?;
+        let refused = unregistered.accept(n_files, options.on_refused)?;
 
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         if options.register_files {
-            let now = self.find_datasets(session, wanted(&content, options)).await?;
-            unchanged(&now, &sent.uploads, options.settle.max(Duration::from_secs(1)))?;
+            let now = self.find_datasets(session, exclusion(&content, options)).await?;
+            check_unchanged(&now, &sent.uploads, options.settle.max(Duration::from_secs(1)))?;
         }
-        let entries =
-            content.without_match(sent.uploads.iter().flat_map(|u| names_of(u.file.dataset.as_str())));
+        let entries = content
+            .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
         let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
             .await
@@ -156,26 +157,26 @@ impl RegistrationClient {
         })
     }
 
-    /// What registering a flag's session would do. Nothing is changed, on Alyx or on disk.
+    /// What [`register_flagged`](Self::register_flagged) would do. Changes nothing, neither on Alyx nor on disk.
     ///
     /// # Errors
-    /// Those of looking.
+    /// Those of [`register_flagged`](Self::register_flagged) that can be foreseen.
     pub async fn plan_flagged(
         &self,
         flag: &FlagFile,
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Planned, Error> {
-        let content = self.content_of(flag)?;
-        let found = self.look_for_files(flag, session, &content, options).await?;
+        let content = self.flag_content(flag)?;
+        let found = self.find_flagged_files(flag, session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
-        names_something(flag, &content, &found)?;
+        check_flag_matches(flag, &content, &found)?;
         let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
-        unregistered.done_without(readable, options.on_refused)?;
-        may_remove_flag(session)?;
+        unregistered.accept(readable, options.on_refused)?;
+        check_removable(session)?;
         let mut planned = Planned {
             session: session.clone(),
             eid,
@@ -189,8 +190,8 @@ impl RegistrationClient {
         Ok(planned)
     }
 
-    /// The moves that a run would make, or why it would refuse. The files are read only where one of them is
-    /// protected: for a session without protected datasets this costs one request.
+    /// The moves of a run, or why it would refuse. The files are hashed only if one of them is protected: for a session
+    /// without protected datasets this costs one request.
     async fn plan_flagged_moves(
         &self,
         planned: &Planned,
@@ -211,14 +212,14 @@ impl RegistrationClient {
         }
     }
 
-    /// What a flag asks for, unless it is another name of a file that is never opened as data.
-    fn content_of(&self, flag: &FlagFile) -> Result<FlagContent, FlagError> {
+    /// The content of a flag, unless it is a hard link to a private file.
+    fn flag_content(&self, flag: &FlagFile) -> Result<FlagContent, FlagError> {
         let private = &self.options().private;
-        flag.content_unless(|file, metadata| private.holding(file, metadata).is_some())
+        flag.content_unless(|file, metadata| private.find_open(file, metadata).is_some())
     }
 
-    /// The files of a flagged session, if they are wanted at all.
-    async fn look_for_files(
+    /// The datasets of a flagged session, if they are to be registered.
+    async fn find_flagged_files(
         &self,
         flag: &FlagFile,
         session: &SessionPath,
@@ -228,17 +229,17 @@ impl RegistrationClient {
         let twin = session.clone();
         tokio::task::spawn_blocking(move || refuse_twin(&twin))
             .await
-            .map_err(|e| Error::Internal(format!("looking for a twin: {e}")))??;
+            .map_err(|e| Error::Internal(format!("checking for a twin: {e}")))??;
         if !options.register_files {
             return Ok(FoundFiles::default());
         }
-        let mut found = self.find_datasets(session, wanted(content, options)).await?;
-        // Nobody wonders why the flag itself is not registered.
+        let mut found = self.find_datasets(session, exclusion(content, options)).await?;
+        // That the flag itself is left out need not be reported.
         found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
         Ok(found)
     }
 
-    /// The eid of a session that is on Alyx; otherwise checks that it could be created.
+    /// The eid of a session that is on Alyx; `None` if it is absent and can be created.
     async fn plan_flagged_session(
         &self,
         session: &SessionPath,
@@ -259,8 +260,9 @@ impl RegistrationClient {
     }
 }
 
-/// A flag of which no line names a dataset is mistyped: to go on would remove it and register nothing.
-fn names_something(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
+/// Refuses a flag that matches no dataset, probably because of a typing error: its session would be registered without
+/// files, and the flag removed.
+fn check_flag_matches(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
     let asked = found.left_out.iter().any(|file| file.reason == Reason::NotInFlag) || !found.files.is_empty();
     match content {
         FlagContent::Only(list) if asked && found.files.is_empty() => Err(Error::Flag {
@@ -276,7 +278,7 @@ fn names_something(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -
     }
 }
 
-/// The files that a run could not read, as far as permissions tell, a line each.
+/// The files that a run could not read, according to their permissions, one line each.
 fn unreadable(files: &[FoundFile]) -> Vec<String> {
     let refused = files.iter().filter_map(|file| {
         let error = rustix::fs::access(&file.path, Access::READ_OK).err()?;
@@ -285,8 +287,8 @@ fn unreadable(files: &[FoundFile]) -> Vec<String> {
     refused.collect()
 }
 
-/// Whether a run could remove the flag, as far as permissions tell. Changes nothing.
-fn may_remove_flag(session: &SessionPath) -> Result<(), Error> {
+/// Whether a run could remove the flag, according to the permissions of its folder.
+fn check_removable(session: &SessionPath) -> Result<(), Error> {
     match rustix::fs::access(session.folder(), Access::WRITE_OK | Access::EXEC_OK) {
         Err(error) => Err(Error::Invalid(format!(
             "the flag in {:?} could not be removed ({}); allow the user of this program to write in that folder",
@@ -297,8 +299,8 @@ fn may_remove_flag(session: &SessionPath) -> Result<(), Error> {
     }
 }
 
-/// Says of a path relative to the session why it is not wanted; `None`: it is.
-fn wanted(
+/// The reason to leave out a file, by its path relative to the session; `None`: it is registered.
+fn exclusion(
     content: &FlagContent,
     options: &FlaggedOptions,
 ) -> impl Fn(&str) -> Option<Reason> + Send + 'static {
@@ -307,14 +309,14 @@ fn wanted(
         if exclude.iter().any(|pattern| pattern.matches(relative)) {
             return Some(Reason::Excluded);
         }
-        let selected = names_of(relative).iter().any(|name| content.selects(name));
+        let selected = names_and_original(relative).iter().any(|name| content.selects(name));
         (!selected).then_some(Reason::NotInFlag)
     }
 }
 
-/// A file's path, and the one that it had before it moved into a revision folder: a flag that names a file means
-/// its revisions too. Otherwise a run that was cut off after the move would never find the file again.
-fn names_of(relative: &str) -> Vec<String> {
+/// A file's path, and its path before it was moved into a revision folder: a flag that lists a file also means its
+/// revisions. Otherwise a run after one that was interrupted after the move would not find the file.
+fn names_and_original(relative: &str) -> Vec<String> {
     let mut names = vec![relative.to_owned()];
     let path = DatasetPath::parse(Path::new(relative)).ok();
     if let Some(path) = path.filter(|p| p.revision().is_some()) {
@@ -324,23 +326,23 @@ fn names_of(relative: &str) -> Vec<String> {
     names
 }
 
-/// Whether a file was written so lately that more may come. Pure.
+/// Refuses a session to which a file was written within `settle`: more may come. Pure.
 ///
-/// A time in the future comes from another machine's clock and says nothing; such a file is still compared before
-/// and after it is read.
-fn still_changing(found: &FoundFiles, settle: Duration, now: SystemTime) -> Result<(), Error> {
+/// A time in the future comes from another machine's clock and is ignored; such a file is still compared before and
+/// after it is read.
+fn check_settled(found: &FoundFiles, settle: Duration, now: SystemTime) -> Result<(), Error> {
     let Some((newest, path)) = &found.newest else { return Ok(()) };
     match now.duration_since(*newest) {
-        Ok(quiet) if quiet < settle => {
-            // One tick of the kernel's clock more, so that the next look does not come a hair too early.
-            let wait = settle - quiet + Duration::from_millis(5);
+        Ok(age) if age < settle => {
+            // One tick of the kernel's clock more, so that the next attempt is not slightly too early.
+            let wait = settle - age + Duration::from_millis(5);
             Err(Error::StillChanging { path: path.clone(), wait })
         }
         _ => Ok(()),
     }
 }
 
-fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister> {
+fn files_to_register(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister> {
     let file = |(index, file): (usize, &FoundFile)| FileToRegister {
         index,
         path: file.path.clone(),
@@ -350,8 +352,8 @@ fn outgoing(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister>
     found.files.iter().enumerate().map(file).collect()
 }
 
-/// Whether the folder holds just what was read, and moved since. Pure.
-fn unchanged(now: &FoundFiles, sent: &[Upload], wait: Duration) -> Result<(), Error> {
+/// Refuses a folder that holds anything other than what was hashed, after the moves. Pure.
+fn check_unchanged(now: &FoundFiles, sent: &[Upload], wait: Duration) -> Result<(), Error> {
     let mut left: HashMap<&Path, &FoundFile> = now.files.iter().map(|f| (f.path.as_path(), f)).collect();
     for Upload { file, sum, .. } in sent {
         match left.remove(file.path.as_path()) {
@@ -374,29 +376,29 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_left_until_its_files_have_been_quiet() {
+    fn a_session_waits_until_its_files_are_settled() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let settle = Duration::from_secs(2);
         let fresh = found(now - Duration::from_millis(500));
-        let Err(Error::StillChanging { wait, .. }) = still_changing(&fresh, settle, now) else {
-            panic!("went on")
+        let Err(Error::StillChanging { wait, .. }) = check_settled(&fresh, settle, now) else {
+            panic!("accepted")
         };
         assert!(wait >= Duration::from_millis(1500) && wait < Duration::from_millis(1600));
-        assert!(still_changing(&found(now - settle), settle, now).is_ok());
+        assert!(check_settled(&found(now - settle), settle, now).is_ok());
     }
 
     #[test]
-    fn a_flag_that_names_a_file_means_its_revisions_too() {
+    fn a_flag_that_lists_a_file_means_its_revisions_too() {
         let content = FlagContent::parse(b"alf/spikes.times.npy").unwrap();
-        let wanted = wanted(&content, &FlaggedOptions::default());
-        assert_eq!(wanted("alf/spikes.times.npy"), None);
-        assert_eq!(wanted("alf/#2024-05-01#/spikes.times.npy"), None);
-        assert_eq!(wanted("raw/#2024-05-01#/spikes.times.npy"), Some(Reason::NotInFlag));
+        let exclude = exclusion(&content, &FlaggedOptions::default());
+        assert_eq!(exclude("alf/spikes.times.npy"), None);
+        assert_eq!(exclude("alf/#2024-05-01#/spikes.times.npy"), None);
+        assert_eq!(exclude("raw/#2024-05-01#/spikes.times.npy"), Some(Reason::NotInFlag));
     }
 
     #[test]
-    fn a_clock_that_is_ahead_does_not_put_a_session_off_for_ever() {
+    fn a_clock_that_is_ahead_does_not_postpone_a_session_forever() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert!(still_changing(&found(now + Duration::from_secs(3600)), Duration::from_secs(2), now).is_ok());
+        assert!(check_settled(&found(now + Duration::from_secs(3600)), Duration::from_secs(2), now).is_ok());
     }
 }

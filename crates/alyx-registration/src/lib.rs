@@ -1,7 +1,8 @@
-//! The port of `RegistrationClient`: what is registered on Alyx, in which order.
+//! Registers sessions and their datasets on Alyx: the port of Python's `RegistrationClient`.
 //!
-//! [`RegistrationClient`] holds the verbs of Python's client; [`flagged`] is the whole arrow from a flag to its
-//! removal, once, as the daemon and the one-shot scan run it.
+//! [`RegistrationClient`] has the verbs of Python's client, and [`RegistrationClient::register_flagged`] for one attempt
+//! from a flag to its removal, as the daemon and the one-shot scan run it. Choices are in options, which are plain
+//! values; what a run shares and reports is in its [`RunContext`].
 //!
 //! | Python | here |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Measurements: water and weight of a subject, each recorded once.
 //!
-//! Alyx has no uniqueness here: a repeated post is a second drink. So a post whose answer was lost is looked for
-//! before it is made again, and made again only once.
+//! Alyx has no uniqueness constraint here: a repeated post is a second drink. So if the answer to a post is lost, its
+//! record is searched for before it is posted again, and it is posted again only once.
 
 use std::time::Duration;
 
@@ -13,24 +13,23 @@ use crate::options::{WaterOptions, WeightOptions};
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 
-/// How long after a lost answer Alyx is asked whether it has the record: at once, and again when a slow request has
-/// had its time.
-const LOOKS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
+/// When Alyx is asked for the record after a lost answer: at once, and again when a slow request has had its time.
+const CHECK_DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 
 /// A measured value to four significant figures, as Python's `float(f'{value:.4g}')`. Pure.
 ///
 /// # Errors
-/// [`Error::Invalid`] for zero, a negative number, or none at all.
+/// [`Error::Invalid`] for zero, a negative number, NaN or infinity.
 fn four_figures(what: &str, value: f64) -> Result<f64, Error> {
     if !(value.is_finite() && value > 0.0) {
         return Err(Error::Invalid(format!("{what} must be greater than zero, not {value}")));
     }
     let written = format!("{value:.3e}");
-    written.parse().map_err(|_| Error::Internal(format!("{written} is no number")))
+    written.parse().map_err(|_| Error::Internal(format!("{written} is not a number")))
 }
 
-/// Whether a request may have been carried out although it failed. A proxy answers 502 or 504 after the server behind
-/// it may have done the work.
+/// Whether a request may have been carried out although it failed. A proxy may answer 502 or 504 after the server behind
+/// it has done the work.
 fn maybe_done(error: &alyx_client::Error) -> bool {
     match error {
         alyx_client::Error::Unreachable { maybe_done, .. } => *maybe_done,
@@ -40,7 +39,7 @@ fn maybe_done(error: &alyx_client::Error) -> bool {
     }
 }
 
-/// Whether two times as Alyx writes them are the same instant of its clock.
+/// Whether two times, as Alyx writes them, are the same.
 fn same_time(a: &str, b: &str) -> bool {
     match (a.parse::<DateTime>(), b.parse::<DateTime>()) {
         (Ok(a), Ok(b)) => a == b,
@@ -64,7 +63,7 @@ fn is_this_weighing(record: &WeighingRecord, request: &WeighingRequest) -> bool 
 }
 
 impl RegistrationClient {
-    /// Records the water that a subject was given (Python: `register_water_administration`).
+    /// Records the water given to a subject (Python: `register_water_administration`).
     ///
     /// `volume` is in millilitres and is rounded to four significant figures.
     ///
@@ -80,8 +79,8 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::Missing`] for a subject or user that Alyx does not know; [`Error::Invalid`] for a volume that is not
-    /// greater than zero, a time that is none, or a session that is not on Alyx; [`Error::Unsure`] where the answer
-    /// was lost twice; those of any request.
+    /// greater than zero, an invalid time, or a session that is not on Alyx; [`Error::Unsure`] if the answer was lost
+    /// twice; those of any request.
     pub async fn register_water_administration(
         &self,
         subject: &str,
@@ -89,19 +88,19 @@ impl RegistrationClient {
         options: &WaterOptions<'_>,
     ) -> Result<WaterRecord, Error> {
         let request = self.plan_water_administration(subject, volume, options).await?;
-        let look = async || {
+        let find = async || {
             let records = self.alyx().waters_of(subject).await?;
             Ok(records.into_iter().find(|record| is_this_water(record, &request)))
         };
-        once(&format!("the water of {subject}"), async || self.alyx().create_water(&request).await, look)
+        post_once(&format!("the water of {subject}"), async || self.alyx().create_water(&request).await, find)
             .await
     }
 
-    /// The request that [`register_water_administration`](Self::register_water_administration) would send. All is
+    /// The request that [`register_water_administration`](Self::register_water_administration) would send. Everything is
     /// checked, nothing is recorded.
     ///
     /// # Errors
-    /// As [`register_water_administration`](Self::register_water_administration), before anything is sent.
+    /// As [`register_water_administration`](Self::register_water_administration), up to the first post.
     pub async fn plan_water_administration(
         &self,
         subject: &str,
@@ -150,18 +149,22 @@ impl RegistrationClient {
         options: &WeightOptions<'_>,
     ) -> Result<WeighingRecord, Error> {
         let request = self.plan_weight(subject, weight, options).await?;
-        let look = async || {
+        let find = async || {
             let records = self.alyx().weighings_of(subject).await?;
             Ok(records.into_iter().find(|record| is_this_weighing(record, &request)))
         };
-        once(&format!("the weight of {subject}"), async || self.alyx().create_weighing(&request).await, look)
-            .await
+        post_once(
+            &format!("the weight of {subject}"),
+            async || self.alyx().create_weighing(&request).await,
+            find,
+        )
+        .await
     }
 
-    /// The request that [`register_weight`](Self::register_weight) would send. All is checked, nothing is recorded.
+    /// The request that [`register_weight`](Self::register_weight) would send. Everything is checked, nothing is recorded.
     ///
     /// # Errors
-    /// As [`register_weight`](Self::register_weight), before anything is sent.
+    /// As [`register_weight`](Self::register_weight), up to the first post.
     pub async fn plan_weight(
         &self,
         subject: &str,
@@ -174,7 +177,7 @@ impl RegistrationClient {
         Ok(WeighingRequest { subject: subject.to_owned(), date_time, weight, user })
     }
 
-    /// Checks subject and user; the user's name.
+    /// Checks subject and user, and returns the name of the user.
     async fn subject_and_user(&self, subject: &str, user: Option<&str>) -> Result<String, Error> {
         let user = match user {
             Some(user) => user.to_owned(),
@@ -186,11 +189,11 @@ impl RegistrationClient {
     }
 }
 
-/// Posts a record; where the answer is lost, looks for the record, and posts once more only if it is not there.
-async fn once<T>(
+/// Posts a record. If the answer is lost, searches for the record, and posts it once more only if it is missing.
+async fn post_once<T>(
     what: &str,
     post: impl AsyncFn() -> Result<T, alyx_client::Error>,
-    look: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
+    find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
 ) -> Result<T, Error> {
     let mut last = None;
     for _ in 0..2 {
@@ -199,12 +202,12 @@ async fn once<T>(
             Err(error) if maybe_done(&error) => error,
             Err(error) => return Err(error.into()),
         };
-        for wait in LOOKS {
+        for wait in CHECK_DELAYS {
             tokio::time::sleep(wait).await;
-            match look().await {
+            match find().await {
                 Ok(Some(record)) => return Ok(record),
                 Ok(None) => {}
-                // Whether it was recorded cannot be told: to post again would be a guess.
+                // It may have been recorded, so it is not posted again.
                 Err(_) => return Err(Error::Unsure { what: what.to_owned(), source: lost }),
             }
         }
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_less_and_no_number_are_refused() {
+    fn only_positive_numbers_are_accepted() {
         for value in [0.0, -0.0, -3.0, f64::NAN, f64::INFINITY] {
             assert!(four_figures("x", value).is_err(), "{value}");
         }
@@ -253,51 +256,51 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        assert_eq!(once("x", post, async || Ok(Some(7))).await.unwrap(), 7);
+        assert_eq!(post_once("x", post, async || Ok(Some(7))).await.unwrap(), 7);
         assert_eq!(posts.get(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_request_is_given_time_before_it_is_posted_again() {
-        let (posts, looks) = (Cell::new(0), Cell::new(0));
+        let (posts, searches) = (Cell::new(0), Cell::new(0));
         let post = async || {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let look = async || {
-            looks.set(looks.get() + 1);
-            Ok((looks.get() == 2).then_some(7))
+        let find = async || {
+            searches.set(searches.get() + 1);
+            Ok((searches.get() == 2).then_some(7))
         };
-        assert_eq!(once("x", post, look).await.unwrap(), 7);
+        assert_eq!(post_once("x", post, find).await.unwrap(), 7);
         assert_eq!(posts.get(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_record_that_is_not_there_is_posted_once_more_and_no_oftener() {
+    async fn a_missing_record_is_posted_once_more_and_only_once() {
         let posts = Cell::new(0);
         let post = async || {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let error = once("x", post, async || Ok(None)).await.unwrap_err();
+        let error = post_once("x", post, async || Ok(None)).await.unwrap_err();
         assert!(matches!(error, Error::Unsure { .. }));
         assert_eq!(posts.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_an_answer_to_the_look_nothing_is_posted_again() {
+    async fn nothing_is_posted_again_if_the_search_fails() {
         let posts = Cell::new(0);
         let post = async || {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let error = once("x", post, async || Err(lost())).await.unwrap_err();
+        let error = post_once("x", post, async || Err(lost())).await.unwrap_err();
         assert!(matches!(error, Error::Unsure { .. }));
         assert_eq!(posts.get(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_a_refusal() {
+    async fn a_refusal_is_final() {
         let refusal = async || {
             Err::<i32, _>(alyx_client::Error::Refused {
                 what: "POST".into(),
@@ -305,9 +308,9 @@ mod tests {
                 detail: "no".into(),
             })
         };
-        let look = async || panic!("looked");
+        let find = async || panic!("searched");
         assert!(matches!(
-            once("x", refusal, look).await,
+            post_once("x", refusal, find).await,
             Err(Error::Alyx(alyx_client::Error::Refused { .. }))
         ));
     }

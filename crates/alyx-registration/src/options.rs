@@ -137,7 +137,7 @@ impl RegisterFilesOptions {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if let Some(qc) = self.qc.as_deref().filter(|qc| qc_number(qc).is_none()) {
             return Err(Error::Invalid(format!(
-                "{qc:?} is no QC outcome; write CRITICAL, FAIL, WARNING, NOT_SET or PASS"
+                "{qc:?} is not a QC outcome; write CRITICAL, FAIL, WARNING, NOT_SET or PASS"
             )));
         }
         if self.relation.is_some() && self.repository.is_none() {

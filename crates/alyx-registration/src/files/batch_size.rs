@@ -1,11 +1,11 @@
-//! Batch size: how many files go in one request, learned from requests that were cut off. Pure.
+//! Batch size: the number of files in a request, adapted when requests time out. Pure.
 //!
-//! A web server gives a request so many seconds (gunicorn 30, by default) and a slow Alyx may need a second for each
-//! file: then a batch of 100 is cut off however often it is sent. So the next attempt sends half as many, and what
-//! goes through lets the number grow again.
+//! A web server limits the time of a request (gunicorn: 30 s by default), and a slow Alyx may need a second for each
+//! file: a batch of 100 then times out however often it is sent. So the next attempt sends half as many, and successful
+//! requests let the number grow again.
 
-/// So many full batches in a row go through before a larger one is tried: one that is cut off costs its session the
-/// whole attempt.
+/// Successful full batches in a row before a larger one is tried: a batch that times out costs its session the whole
+/// attempt.
 const GROWS_AFTER: usize = 20;
 
 /// The size of the next batch. At least 1, at most what is configured.
@@ -13,12 +13,12 @@ const GROWS_AFTER: usize = 20;
 pub(crate) struct BatchSize {
     most: usize,
     now: usize,
-    /// Full batches in a row that went through.
+    /// Successful full batches in a row.
     in_a_row: usize,
 }
 
 impl BatchSize {
-    /// Begins with what is configured.
+    /// Starts at the configured maximum.
     pub(crate) fn new(most: usize) -> Self {
         let most = most.max(1);
         Self { most, now: most, in_a_row: 0 }
@@ -29,15 +29,15 @@ impl BatchSize {
         self.now
     }
 
-    /// A request with so many files was sent, and its answer did not come. Only one of the present size or less says
-    /// something: larger ones were on their way when the size was halved.
+    /// A request with this number of files was not answered. Larger ones than the present size are ignored: they were on
+    /// their way when the size was halved.
     pub(crate) fn cut_off(&mut self, files: usize) {
         if files <= self.now {
             (self.now, self.in_a_row) = ((files / 2).max(1), 0);
         }
     }
 
-    /// A request with so many files was answered. Only a full one says that more may go through.
+    /// A request with this number of files was answered. Only full ones count.
     pub(crate) fn answered(&mut self, files: usize) {
         if files >= self.now {
             self.in_a_row += 1;
@@ -52,7 +52,7 @@ impl BatchSize {
 mod tests {
     use super::*;
 
-    /// How many requests a session takes whose server cuts off what holds more than `bearable` files.
+    /// The requests that a session needs if the server times out with more than `bearable` files.
     fn requests(size: &mut BatchSize, mut files: usize, bearable: usize) -> usize {
         for request in 1..1000 {
             let batch = size.now().min(files);
@@ -66,11 +66,11 @@ mod tests {
                 return request;
             }
         }
-        panic!("no end with {size:?}")
+        panic!("no success with {size:?}")
     }
 
     #[test]
-    fn a_batch_that_is_always_cut_off_shrinks_until_it_goes_through() {
+    fn a_batch_that_times_out_shrinks_until_it_succeeds() {
         let mut size = BatchSize::new(100);
         for expected in [50, 25, 12, 6, 3, 1, 1] {
             size.cut_off(size.now());
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_again_with_what_goes_through_and_never_beyond_what_is_configured() {
+    fn it_grows_again_after_successful_requests_up_to_the_configured_maximum() {
         let mut size = BatchSize::new(100);
         size.cut_off(100);
         size.cut_off(50);
@@ -94,19 +94,19 @@ mod tests {
             for _ in 0..GROWS_AFTER {
                 assert_eq!(size.now(), expected);
                 size.answered(size.now());
-                // The last batch of a session is not full and says nothing.
+                // The last batch of a session is not full and does not count.
                 size.answered(3);
             }
         }
     }
 
     #[test]
-    fn requests_that_were_on_their_way_together_halve_it_once() {
+    fn concurrent_requests_that_time_out_halve_it_once() {
         let mut size = BatchSize::new(100);
         size.cut_off(100);
         size.cut_off(100);
         assert_eq!(size.now(), 50);
-        // A small one that is cut off says the more.
+        // A smaller one that times out halves it further.
         size.cut_off(8);
         assert_eq!(size.now(), 4);
         assert_eq!(BatchSize::new(0).now(), 1);

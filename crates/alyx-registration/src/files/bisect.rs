@@ -1,16 +1,16 @@
-//! Refusal: a batch that Alyx refuses is halved until the file that cannot be registered is alone. Pure.
+//! Bisection: a batch that Alyx refuses is halved until the refused files are found. Pure.
 
-/// After so many files that were refused one by one in the same words, while none was accepted, the batch as a
-/// whole is to blame, such as its repository: asking for each file would be one request a file for nothing.
-const ENOUGH: usize = 4;
+/// After this number of files refused individually for the same reason, and none accepted, the cause is the whole batch,
+/// such as its repository. Testing every file would be one useless request each.
+const SAME_REFUSALS: usize = 4;
 
-/// The parts of one batch that are still to be posted, and the files that were refused alone.
+/// The parts of one batch that are still to be posted, and the files that were refused individually.
 #[derive(Debug)]
 pub(crate) struct BatchBisector<T> {
-    /// Parts of the batch, the next one last, and whether protection is checked.
+    /// Parts of the batch, the next one last, each with whether Alyx checks for protected datasets.
     parts: Vec<(Vec<T>, bool)>,
     accepted: usize,
-    /// A file and the reason.
+    /// Each file with the reason.
     refused: Vec<(T, String)>,
 }
 
@@ -19,7 +19,7 @@ impl<T> BatchBisector<T> {
         Self { parts: vec![(batch, true)], accepted: 0, refused: Vec::new() }
     }
 
-    /// What is posted next, and whether Alyx checks for protected datasets.
+    /// The part to post next, and whether Alyx checks for protected datasets.
     pub(crate) fn next(&mut self) -> Option<(Vec<T>, bool)> {
         self.parts.pop().filter(|(part, _)| !part.is_empty())
     }
@@ -28,27 +28,27 @@ impl<T> BatchBisector<T> {
         self.accepted += part.len();
     }
 
-    /// These are posted next, without a check: what is protected among them was dealt with.
+    /// Posts this part next, without the check: its protected datasets have been handled.
     pub(crate) fn past_protection(&mut self, part: Vec<T>) {
         if !part.is_empty() {
             self.parts.push((part, false));
         }
     }
 
-    /// A part was refused. Returns false where the whole batch is to blame, and nothing more should be posted.
+    /// Handles a refused part. `false`: the cause is the whole batch, and nothing more should be posted.
     pub(crate) fn refused(&mut self, mut part: Vec<T>, check: bool, reason: &str) -> bool {
         let second = part.split_off(part.len() / 2);
         if part.is_empty() {
             self.refused.extend(second.into_iter().map(|alone| (alone, reason.to_owned())));
             let same = self.refused.iter().all(|(_, other)| other == reason);
-            return !(self.accepted == 0 && self.refused.len() >= ENOUGH && same);
+            return !(self.accepted == 0 && self.refused.len() >= SAME_REFUSALS && same);
         }
         self.parts.push((second, check));
         self.parts.push((part, check));
         true
     }
 
-    /// The files that cannot be registered, with the reason.
+    /// The files that cannot be registered, each with the reason.
     pub(crate) fn into_refused(self) -> Vec<(T, String)> {
         self.refused
     }
@@ -59,7 +59,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Posts a batch to a server that refuses some files. Returns which were accepted and how often was asked.
+    /// Posts a batch to a server that refuses some files. Returns the accepted and refused files, and the number of
+    /// requests.
     fn post(n: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
         let mut bisector = BatchBisector::new((0..n).collect());
         let (mut accepted, mut asked) = (Vec::new(), 0);
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_all_files_share_is_not_asked_about_for_each() {
+    fn a_cause_common_to_all_files_is_not_tested_for_each() {
         let mut bisector = BatchBisector::new((0..100).collect::<Vec<usize>>());
         let mut asked = 0;
         while let Some((part, check)) = bisector.next() {
@@ -110,11 +111,11 @@ mod tests {
             n in 0usize..60, bad in proptest::collection::vec(0usize..60, 0..6)
         ) {
             let (accepted, refused, _) = post(n, &bad);
-            let mut wanted: Vec<usize> = bad.into_iter().filter(|file| *file < n).collect();
-            wanted.sort_unstable();
-            wanted.dedup();
-            prop_assert_eq!(&refused, &wanted);
-            let good: Vec<usize> = (0..n).filter(|file| !wanted.contains(file)).collect();
+            let mut expected: Vec<usize> = bad.into_iter().filter(|file| *file < n).collect();
+            expected.sort_unstable();
+            expected.dedup();
+            prop_assert_eq!(&refused, &expected);
+            let good: Vec<usize> = (0..n).filter(|file| !expected.contains(file)).collect();
             prop_assert_eq!(accepted, good);
         }
     }

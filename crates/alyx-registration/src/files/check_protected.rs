@@ -1,4 +1,4 @@
-//! Asking which files are protected on Alyx, without registering anything.
+//! Checking which files are protected on Alyx, without registering anything.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use crate::files::upload::group;
 use crate::options::RegisterFilesOptions;
 use alyx_client::{Endpoint, ProtectedFile};
 
-/// What Alyx says about the files of one session.
+/// The protection of the files of one session.
 #[derive(Debug, Clone)]
 pub struct ProtectedStatus {
-    /// The session folder; of files outside a session, the folder to which their names are relative.
+    /// The session folder; for files outside a session, the folder to which their names are relative.
     pub folder: PathBuf,
-    /// `subject/YYYY-MM-DD/NNN`, as it was asked.
+    /// The path in the request: `subject/YYYY-MM-DD/NNN`.
     pub path: String,
     /// The files, in the caller's order.
     pub files: Vec<PathBuf>,
-    /// Each file with its revisions, latest first; empty where none of the files is protected.
+    /// Each file with its revisions, latest first; empty if none of the files is protected.
     pub details: Vec<ProtectedFile>,
 }
 
@@ -28,16 +28,16 @@ impl ProtectedStatus {
         self.protected().next().is_some()
     }
 
-    /// The protected ones.
+    /// The protected files.
     pub fn protected(&self) -> impl Iterator<Item = &ProtectedFile> {
         self.details.iter().filter(|file| file.revisions.iter().any(|(_, protected)| *protected))
     }
 }
 
 impl RegistrationClient {
-    /// Asks whether files are protected, session by session (Python: `check_protected_files`).
+    /// Checks whether files are protected, session by session (Python: `check_protected_files`).
     ///
-    /// Of the options count `created_by` and `relation`. What is no dataset is left out with its reason.
+    /// Only the options `created_by` and `relation` matter. Files that are not datasets are left out with the reason.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -84,9 +84,9 @@ impl RegistrationClient {
             };
             let files: Vec<_> = files.iter().collect();
             for batch in files.chunks(self.options().batch_size.max(1)) {
-                let question = owner.question(batch, user);
-                status.details.extend(self.alyx().check_protected(&question).await?);
-                status.path = question.path;
+                let request = owner.protection_request(batch, user);
+                status.details.extend(self.alyx().check_protected(&request).await?);
+                status.path = request.path;
             }
             statuses.push(status);
         }

@@ -1,5 +1,5 @@
-//! Unregistered: the datasets of a session that cannot be registered, and whether the session counts as done without them.
-//! One decision, for a run and for the plan of one. Pure.
+//! Completeness: the datasets of a session that cannot be registered, and whether the session is complete without them.
+//! One decision, for a run and for its plan. Pure.
 
 use crate::error::Error;
 use crate::files::discover::{LeftOut, Reason};
@@ -21,7 +21,7 @@ impl HashedFiles {
     /// Sorts the results of reading.
     ///
     /// # Errors
-    /// A file that is still changing or has vanished puts the whole session off: it is not finished.
+    /// A file that is still changing or has vanished postpones the whole session: the recording is not finished.
     pub(crate) fn of(files: Vec<FileToRegister>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
         let mut read = Self::default();
         for (file, sum) in files.into_iter().zip(sums) {
@@ -45,16 +45,16 @@ pub(crate) fn unreadable(dataset: &DatasetPath, reason: String) -> String {
 /// The datasets of a session that are not registered although they look like datasets.
 #[derive(Debug, Default)]
 pub(crate) struct Unregistered {
-    /// Those that a session is never done without, a line each: it is the permissions that are wrong, not the file.
-    never: Vec<String>,
-    /// Those that it may be done without, a line each.
+    /// Datasets without which the session is never complete, one line each: the permissions are wrong, not the file.
+    required: Vec<String>,
+    /// Datasets that may be refused, one line each.
     refused: Vec<String>,
-    /// Those that have changed and are protected on Alyx.
+    /// Datasets that have changed and are protected on Alyx.
     protected: Vec<ProtectedFile>,
 }
 
 impl Unregistered {
-    /// Gathers them: files that could not be read, files that were left out, and what Alyx did not take.
+    /// Collects the files that could not be read, those that were left out, and those that Alyx did not accept.
     pub(crate) fn of(
         unreadable: Vec<String>,
         left_out: &[LeftOut],
@@ -64,32 +64,33 @@ impl Unregistered {
         let line = |f: &LeftOut| {
             format!("{}: {}", alyx_client::text::printable(&f.path.to_string_lossy()), f.reason)
         };
-        let mut unregistered = Self { never: unreadable, refused: not_accepted, protected };
+        let mut unregistered = Self { required: unreadable, refused: not_accepted, protected };
         for file in left_out.iter().filter(|f| f.reason.is_problem()) {
             match file.reason {
-                Reason::Unreadable(_) => unregistered.never.push(line(file)),
+                Reason::Unreadable(_) => unregistered.required.push(line(file)),
                 _ => unregistered.refused.push(line(file)),
             }
         }
         unregistered
     }
 
-    /// The datasets without which the session counts as done, a line each. `registered`: how many others there are.
+    /// The datasets without which the session is accepted as complete, one line each. `registered`: the number of the
+    /// others.
     ///
     /// # Errors
-    /// Where it does not: then a person has to do something about them.
-    pub(crate) fn done_without(self, registered: usize, on_refused: OnRefused) -> Result<Vec<String>, Error> {
-        let Self { mut never, mut refused, protected: files } = self;
-        let only_protected = never.is_empty() && refused.is_empty() && !files.is_empty();
+    /// If it is not complete: an operator has to repair the files.
+    pub(crate) fn accept(self, registered: usize, on_refused: OnRefused) -> Result<Vec<String>, Error> {
+        let Self { mut required, mut refused, protected: files } = self;
+        let only_protected = required.is_empty() && refused.is_empty() && !files.is_empty();
         if only_protected && on_refused == OnRefused::KeepFlag {
             return Err(alyx_client::Error::Protected { details: files.clone(), files }.into());
         }
         refused.extend(files.iter().map(protected));
-        if never.is_empty() && (refused.is_empty() || on_refused == OnRefused::Finish) {
+        if required.is_empty() && (refused.is_empty() || on_refused == OnRefused::Finish) {
             return Ok(refused);
         }
-        never.extend(refused);
-        Err(Error::FilesRefused { registered, refused: never })
+        required.extend(refused);
+        Err(Error::FilesRefused { registered, refused: required })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Confirmation: what Alyx holds afterwards, compared with what was sent.
+//! Read-back: compares what Alyx shows afterwards with what was sent.
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use crate::files::send::Sent;
 use crate::files::upload::Upload;
 use alyx_client::DatasetRecord;
 
-/// What Alyx shows otherwise than it was sent; empty: all is there. Pure.
+/// The differences between what was sent and what Alyx shows. Pure.
 fn differences(uploads: &[&Upload], shown: &[DatasetRecord]) -> Vec<String> {
     let remote = RemoteDatasets::of(shown);
     let mut differences = Vec::new();
@@ -29,18 +29,18 @@ fn differences(uploads: &[&Upload], shown: &[DatasetRecord]) -> Vec<String> {
 }
 
 impl RegistrationClient {
-    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent. Refused files are
-    /// not looked for.
+    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent, for the files that Alyx
+    /// accepted.
     ///
     /// # Errors
-    /// [`Error::NotConfirmed`] names what differs.
+    /// [`Error::NotConfirmed`] with the differences.
     pub(crate) async fn confirm(&self, eid: &str, sent: &Sent) -> Result<(), Error> {
         let uploads: Vec<&Upload> = sent.registered().collect();
         if uploads.is_empty() {
             return Ok(());
         }
         let differences = match sent.has_posted() {
-            // Alyx was asked after the files were read, and nothing was sent since.
+            // Nothing was posted since Alyx was asked.
             false => differences(&uploads, &sent.held),
             true => differences(&uploads, &self.alyx().datasets_of_session(eid).await?),
         };
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_a_changed_and_a_doubled_dataset_are_told() {
+    fn a_missing_a_changed_and_a_duplicate_dataset_are_reported() {
         let sent = sent();
         assert_eq!(differences(&[&sent], &[]), ["alf/spikes.times.npy: not there"]);
         assert_eq!(differences(&[&sent], &[shown(4, Some("ab"))]), ["alf/spikes.times.npy: another size"]);

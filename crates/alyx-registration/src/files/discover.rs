@@ -18,11 +18,11 @@ use alf::{DatasetPath, DatasetTypes, SessionPath};
 /// A dataset on disk.
 #[derive(Debug, Clone)]
 pub struct FoundFile {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// Where it lies inside the session.
+    /// Its path in the session.
     pub dataset: DatasetPath,
-    /// Its state when it was found.
+    /// Its stamp when it was found.
     pub stamp: FileStamp,
     /// In bytes.
     pub size: u64,
@@ -31,7 +31,7 @@ pub struct FoundFile {
 /// A file that is not registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Relative to the session where it lies in one; as given otherwise.
+    /// Relative to the session if it is in one; otherwise as given.
     pub path: PathBuf,
     /// Why.
     pub reason: Reason,
@@ -41,41 +41,41 @@ pub struct LeftOut {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Hidden, or below a hidden folder (macOS leaves `._spikes.times.npy` beside the real file).
+    /// Hidden, or below a hidden folder (macOS creates `._spikes.times.npy` next to the file itself).
     Hidden,
     /// Not `object.attribute.extension`.
     NotAlf,
-    /// The extension, or the dataset type.
+    /// Unknown extension, or no unique dataset type.
     NoType(NoDatasetType),
     /// A pattern of the configuration excludes it.
     Excluded,
-    /// The flag names other files.
+    /// The flag does not list it.
     NotInFlag,
-    /// A link to a folder: what is below it is not looked at.
+    /// A link to a folder, which is not followed.
     LinkToFolder,
-    /// Neither file nor folder.
+    /// Neither a file nor a folder.
     NotAFile,
     /// Not inside a session folder (explicit lists only).
     NotInSession(String),
-    /// Not below a folder named like the model that files outside a session belong to (explicit lists only).
-    NotOfMember(String),
-    /// A dataset by its name, in a folder that Alyx cannot store. A person has to rename the folder.
+    /// Not below a folder named after the model that files outside a session belong to (explicit lists only).
+    NotInObject(String),
+    /// A dataset by its name, but in a folder that Alyx cannot store. The folder must be renamed.
     BadFolder(DatasetPathError),
-    /// A link whose target is not there, or cannot be reached. A person has to mount or mend it.
+    /// A link whose target does not exist or cannot be reached. The disk must be mounted or the link fixed.
     LeadsNowhere(String),
-    /// It leads to one of this program's own files. A person has to remove the link.
+    /// It leads to one of this program's own files. The link must be removed.
     Private,
-    /// It cannot be read. A person has to change the permissions.
+    /// It cannot be read. The permissions must be changed.
     Unreadable(String),
 }
 
 impl Reason {
-    /// Whether the file is a dataset that cannot be registered as it lies there, so that the session is not done.
+    /// Whether the file is a dataset that cannot be registered as it is, so that the session is not complete.
     pub fn is_problem(&self) -> bool {
         matches!(self, Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_))
     }
 
-    /// The group under which it is counted.
+    /// The group in which it is counted.
     fn group(&self) -> &'static str {
         match self {
             Self::Hidden => "hidden",
@@ -88,7 +88,7 @@ impl Reason {
             Self::LinkToFolder => "link to a folder, not followed",
             Self::NotAFile => "no regular file",
             Self::NotInSession(_) => "not in a session folder",
-            Self::NotOfMember(_) => "not in a folder of the content type",
+            Self::NotInObject(_) => "not in a folder of the content type",
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
             Self::LeadsNowhere(_) => "link that leads nowhere",
             Self::Private => "this program's own file",
@@ -103,7 +103,7 @@ impl fmt::Display for Reason {
             Self::NoType(reason) => reason.fmt(f),
             Self::BadFolder(reason) => reason.fmt(f),
             Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
-            Self::NotOfMember(model) => write!(f, "not in a folder whose name begins with {model:?}"),
+            Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
             Self::LeadsNowhere(reason) => {
                 write!(f, "a link that leads nowhere ({reason}); mount the disk it leads to, or remove it")
             }
@@ -116,12 +116,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Left-out files, counted by reason.
+/// Number of left-out files for each reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOutSummary(pub BTreeMap<&'static str, usize>);
 
 impl LeftOutSummary {
-    /// Counts.
+    /// Counts files by reason.
     pub fn of(left_out: &[LeftOut]) -> Self {
         let mut counts = BTreeMap::new();
         for file in left_out {
@@ -150,27 +150,27 @@ pub struct FoundFiles {
     pub files: Vec<FoundFile>,
     /// The other files, with the reason.
     pub left_out: Vec<LeftOut>,
-    /// The last time at which a file that is not hidden was written, and which one it was.
+    /// The file that was written last, except hidden ones, and when.
     pub newest: Option<(SystemTime, PathBuf)>,
 }
 
-/// Looks through a session folder. Blocks.
+/// Lists a session folder. Blocks.
 ///
 /// Only ALF names count, and neither hidden files nor anything below a hidden folder. Links to files are followed,
-/// links to folders are not. `wanted` narrows the choice by the path relative to the session.
+/// links to folders are not. `exclude` gives the reason to leave out a file, by its path relative to the session.
 ///
 /// # Errors
-/// [`Error::Vanished`] or [`Error::Unreadable`] for the session folder itself; below it, what cannot be read is
+/// [`Error::Vanished`] or [`Error::Unreadable`] for the session folder itself; below it, a file that cannot be read is
 /// left out with its reason.
 pub(crate) fn discover(
     folder: &Path,
     types: &DatasetTypes,
     private: &PrivatePaths,
-    wanted: impl Fn(&str) -> Option<Reason>,
+    exclude: impl Fn(&str) -> Option<Reason>,
 ) -> Result<FoundFiles, Error> {
     let mut found = FoundFiles::default();
     let mut walk = WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter();
-    // An empty answer for a folder that is gone would register a session without its files.
+    // WalkDir yields nothing for a folder that is gone, and the session would be registered without its files.
     std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
     while let Some(entry) = walk.next() {
         let entry = match entry {
@@ -202,9 +202,9 @@ pub(crate) fn discover(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !entry.file_type().is_symlink() => {
                 continue;
             }
-            // A link that leads nowhere: data that are away just now, if it is called like data, or may be a folder.
+            // A broken link: missing data, if it has the name of a dataset or may be a folder.
             Err(error) if entry.file_type().is_symlink() => {
-                let hides_data = classify(&path, types, &wanted).is_ok() || path.extension().is_none();
+                let hides_data = classify(&path, types, &exclude).is_ok() || path.extension().is_none();
                 let reason = match hides_data {
                     true => Reason::LeadsNowhere(error.to_string()),
                     false => Reason::NotAFile,
@@ -227,8 +227,8 @@ pub(crate) fn discover(
         {
             found.newest = Some((modified, entry.path().to_owned()));
         }
-        match classify(&path, types, &wanted) {
-            Ok(_) if private.reached_by(entry.path(), &metadata).is_some() => {
+        match classify(&path, types, &exclude) {
+            Ok(_) if private.find_by_path(entry.path(), &metadata).is_some() => {
                 found.left_out.push(LeftOut { path, reason: Reason::Private });
             }
             Ok(dataset) => found.files.push(FoundFile {
@@ -243,11 +243,11 @@ pub(crate) fn discover(
     Ok(found)
 }
 
-/// Refuses a session that has a twin: `1` beside `001`. On Alyx both are session 1, and the files of one would take the
-/// place of the other's. Blocks.
+/// Refuses a session that has a twin: `1` next to `001`. On Alyx both are session 1, and the files of one would replace
+/// those of the other. Blocks.
 ///
 /// # Errors
-/// [`Error::Invalid`] names both folders.
+/// [`Error::Invalid`] with both folders.
 pub(crate) fn refuse_twin(session: &SessionPath) -> Result<(), Error> {
     let folder = session.folder();
     let Some(day) = folder.parent() else { return Ok(()) };
@@ -272,14 +272,14 @@ fn relative(path: &Path, folder: &Path) -> PathBuf {
 fn classify(
     relative: &Path,
     types: &DatasetTypes,
-    wanted: impl Fn(&str) -> Option<Reason>,
+    exclude: impl Fn(&str) -> Option<Reason>,
 ) -> Result<DatasetPath, Reason> {
     let Some(name) = relative.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
     if alf::DatasetName::parse(name).is_err() {
         return Err(Reason::NotAlf);
     }
     types.find(name).map_err(Reason::NoType)?;
-    if let Some(reason) = relative.to_str().and_then(&wanted) {
+    if let Some(reason) = relative.to_str().and_then(&exclude) {
         return Err(reason);
     }
     DatasetPath::parse(relative).map_err(Reason::BadFolder)

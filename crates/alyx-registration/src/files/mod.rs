@@ -1,4 +1,4 @@
-//! Files: which are datasets, what Alyx holds of them, and how they get there.
+//! Files: which of them are datasets, how they differ from Alyx, and how they are registered.
 
 pub(crate) mod batch_size;
 pub(crate) mod bisect;

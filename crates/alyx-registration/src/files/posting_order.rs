@@ -1,4 +1,4 @@
-//! The order in which files are posted: Alyx makes the revision that it receives last the default. Pure.
+//! The posting order: Alyx makes the revision that it receives last the default. Pure.
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use crate::files::upload::Upload;
 use alf::DatasetPath;
 use alyx_client::DatasetRecord;
 
-/// The files of one session that are to be posted, in order.
+/// The files of one session to post, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PostingOrder<T> {
-    /// A later revision of these is the default on Alyx, and stays it: also where it is posted and refused.
+    /// Files with a later revision that is the default on Alyx and stays so, even if it is posted again and refused.
     pub(crate) superseded: Vec<T>,
-    /// Posted after those, the latest revision of each dataset last.
+    /// The other files, posted after those, the latest revision of each dataset last.
     pub(crate) current: Vec<T>,
 }
 
 impl<T: AsRef<DatasetPath>> PostingOrder<T> {
-    /// The order of the files in `to_post`. `held`: what Alyx holds already.
+    /// Orders the files in `to_post`. `held`: the datasets on Alyx.
     pub(crate) fn of(to_post: Vec<T>, held: &[DatasetRecord]) -> Self {
         let mut latest_default: HashMap<(&str, &str), &str> = HashMap::new();
         for record in held.iter().filter(|record| record.default_dataset != Some(false)) {
@@ -39,7 +39,7 @@ pub(crate) fn latest_last<T: AsRef<DatasetPath>>(files: &mut [T]) {
     files.sort_by(|a, b| revision(a.as_ref()).cmp(revision(b.as_ref())));
 }
 
-/// What all revisions of a dataset have in common: collection and file name.
+/// What is common to all revisions of a dataset: collection and file name.
 fn dataset(path: &DatasetPath) -> (&str, &str) {
     (path.collection().unwrap_or_default(), path.file_name())
 }
@@ -49,7 +49,7 @@ fn revision(path: &DatasetPath) -> &str {
     path.revision().unwrap_or_default()
 }
 
-/// Marks the files of whose dataset another revision is among the files.
+/// Marks files if another revision of their dataset is among the files.
 pub(crate) fn find_siblings(uploads: &mut [Upload]) {
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let key = |upload: &Upload| {
@@ -74,7 +74,7 @@ mod tests {
         paths.iter().map(|path| DatasetPath::parse(Path::new(path)).unwrap()).collect()
     }
 
-    /// A path by its index.
+    /// A path with its index.
     #[derive(Debug, PartialEq, Eq)]
     struct At<'a>(usize, &'a DatasetPath);
 
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_revision_of_each_dataset_goes_last_and_other_files_keep_their_order() {
+    fn the_latest_revision_of_each_dataset_is_last_and_other_files_keep_their_order() {
         let paths = paths(&["#b#/x.y.npy", "z.y.npy", "#2024-06-01#/x.y.npy", "x.y.npy", "a.y.npy"]);
         let order = order(&paths, (0..5).collect(), &[]);
         assert_eq!(order, PostingOrder { superseded: vec![], current: vec![1, 3, 4, 2, 0] });
     }
 
     #[test]
-    fn a_revision_older_than_the_default_on_alyx_is_superseded_also_where_that_one_is_posted_too() {
+    fn a_revision_older_than_the_default_on_alyx_is_superseded_even_if_both_are_posted() {
         let paths = paths(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "alf/z.y.npy"]);
         let held = [held("alf", "2", "x.y.npy"), held("alf", "", "z.y.npy")];
         let of = |to_post| order(&paths, to_post, &held);

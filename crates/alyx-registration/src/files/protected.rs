@@ -1,7 +1,7 @@
-//! Protected datasets on disk: a changed file whose dataset Alyx protects moves into a revision folder.
+//! Protected datasets on disk: a changed file whose dataset is protected on Alyx moves into a revision folder.
 //!
-//! `alf::revision` decides where to; this moves. Nothing is ever overwritten, and a run that was cut off at any
-//! point is completed by the next one: a file that has moved is found in its revision folder as a new dataset.
+//! `alf::revision` chooses the folder; this moves the file. Nothing is ever overwritten. A run that is interrupted at any
+//! point is completed by the next one, which finds a moved file in its revision folder as a new dataset.
 
 use std::fs::Metadata;
 use std::io;
@@ -14,18 +14,18 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::files::upload::FileToRegister;
-use crate::hashing::checksum::{Checksum, PUT_OFF};
+use crate::hashing::checksum::{CHANGING_RETRY, Checksum};
 use crate::hashing::stamp::FileStamp;
 use alf::{DatasetPath, RevisionPlan, revision};
 use alyx_client::ProtectedFile;
 
-/// How many revision folders are tried for one file whose places are taken on disk.
+/// How many revision folders are tried if they already contain a file of the same name.
 const MOST_TRIES: usize = 200;
 
-/// Where a file of a refused request goes. Pure.
+/// Where to move a file of a refused request. Pure.
 ///
 /// # Errors
-/// [`Error::Invalid`] where Alyx names a revision that cannot be a folder.
+/// [`Error::Invalid`] if Alyx reports a revision that cannot be a folder name.
 pub(crate) fn plan(
     file: &DatasetPath,
     protection: &[(String, bool)],
@@ -34,19 +34,19 @@ pub(crate) fn plan(
     revision::plan(file, protection, today).map_err(|e| Error::Invalid(format!("{file}: {e}")))
 }
 
-/// A revision that is taken, because a file lies there, counts as protected: the next plan avoids it. Pure.
+/// A revision whose folder already contains the file counts as protected, so that the next plan avoids it. Pure.
 fn with_taken(protection: &[(String, bool)], taken: &str) -> Vec<(String, bool)> {
     let others = protection.iter().filter(|(name, _)| name != taken).cloned();
     std::iter::once((taken.to_owned(), true)).chain(others).collect()
 }
 
-/// Moves a file into the first revision folder of the plan that holds no file of its name yet.
+/// Moves a file into the first revision folder of the plan that contains no file of its name.
 ///
-/// Returns the file and its checksum as they are afterwards; `None`: the plan is to leave it where it is. Blocks.
+/// Returns the file and its checksum as they are afterwards; `None`: it is not to be moved. Blocks.
 ///
 /// # Errors
-/// [`Error::StillChanging`] where the file is not the one that was read; [`Error::CannotMove`] with the reason. The
-/// file is where it was then.
+/// [`Error::StillChanging`] if the file is not the one that was read; [`Error::CannotMove`] with the reason. In both cases
+/// the file is where it was.
 pub(crate) fn revise(
     folder: &Path,
     file: &FileToRegister,
@@ -55,7 +55,7 @@ pub(crate) fn revise(
     today: Date,
 ) -> Result<Option<(FileToRegister, Checksum)>, Error> {
     let mut protection = protected.revisions.clone();
-    // A relative link would lead nowhere from another folder.
+    // A relative link would be broken in another folder.
     if std::fs::symlink_metadata(&file.path).is_ok_and(|m| m.is_symlink())
         && plan(&file.dataset, &protection, today)? != RevisionPlan::Keep
     {
@@ -68,35 +68,35 @@ pub(crate) fn revise(
         let to = folder.join(&dataset);
         let before = std::fs::metadata(&file.path).map_err(|e| Error::reading(&file.path, &e))?;
         if FileStamp::of(&before) != sum.stamp {
-            return Err(Error::StillChanging { path: file.path.clone(), wait: PUT_OFF });
+            return Err(Error::StillChanging { path: file.path.clone(), wait: CHANGING_RETRY });
         }
         match move_new(&file.path, &to, &before).map_err(|e| Error::CannotMove {
             from: file.path.clone(),
             to: to.clone(),
             reason: reason(&e),
         })? {
-            Moved::There => {
+            MoveResult::Moved => {
                 tracing::info!(from = ?file.path, ?to, "moved: the dataset is protected on Alyx and has changed");
                 let after = std::fs::metadata(&to).map_err(|e| Error::reading(&to, &e))?;
                 let stamp = sum
                     .stamp
                     .after_move(&after)
-                    .ok_or(Error::StillChanging { path: to.clone(), wait: PUT_OFF })?;
+                    .ok_or(Error::StillChanging { path: to.clone(), wait: CHANGING_RETRY })?;
                 return Ok(Some((
                     FileToRegister { path: to, dataset, ..file.clone() },
                     Checksum { stamp, ..sum.clone() },
                 )));
             }
-            Moved::Taken => protection = with_taken(&protection, &name),
+            MoveResult::Exists => protection = with_taken(&protection, &name),
         }
     }
-    no_place_left(&file.path)
+    no_free_revision(&file.path)
 }
 
-/// Where [`revise`] would move a file, as things are on disk now; `None`: it would stay. Blocks.
+/// Where [`revise`] would move a file now; `None`: it would stay. Blocks.
 ///
 /// # Errors
-/// As [`revise`], where the move is known to be impossible.
+/// As [`revise`], if the move is known to be impossible.
 pub(crate) fn planned_move(
     folder: &Path,
     file: &FileToRegister,
@@ -112,14 +112,14 @@ pub(crate) fn planned_move(
         }
         protection = with_taken(&protection, &name);
     }
-    no_place_left(&file.path)
+    no_free_revision(&file.path)
 }
 
 fn in_revision(dataset: &DatasetPath, revision: &str) -> Result<DatasetPath, Error> {
     dataset.with_revision(revision).map_err(|e| Error::Invalid(format!("{dataset}: {e}")))
 }
 
-fn no_place_left<T>(path: &Path) -> Result<T, Error> {
+fn no_free_revision<T>(path: &Path) -> Result<T, Error> {
     Err(Error::CannotMove {
         from: path.to_owned(),
         to: path.to_owned(),
@@ -127,7 +127,7 @@ fn no_place_left<T>(path: &Path) -> Result<T, Error> {
     })
 }
 
-/// What the system said, with the one case explained that it says badly.
+/// The system's reason, in clearer words where necessary.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::CrossesDevices => "a revision folder must be on the same disk".into(),
@@ -136,45 +136,45 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// What came of moving a file to a place where none may be.
-enum Moved {
-    There,
-    /// Another file is there.
-    Taken,
+/// The result of moving a file without overwriting another.
+enum MoveResult {
+    Moved,
+    /// The target exists.
+    Exists,
 }
 
-/// Makes a folder that is no more closed, and no more open, than the one that it is in, as far as the umask allows:
-/// whoever reads and writes the data beside it is to do so there as well.
-fn make_alike(folder: &Path) -> io::Result<()> {
+/// Creates a folder with the permissions of its parent, as far as the umask allows: users who can read and write the data
+/// next to it must be able to do so in it.
+fn create_dir_like_parent(folder: &Path) -> io::Result<()> {
     let around = folder.parent().and_then(|around| std::fs::metadata(around).ok());
     let mode = around.map_or(0o777, |around| around.permissions().mode() & 0o777);
     std::fs::DirBuilder::new().mode(mode).create(folder)
 }
 
-/// Moves a file into a folder, which is made where it is missing. Never overwrites.
-fn move_new(from: &Path, to: &Path, source: &Metadata) -> io::Result<Moved> {
+/// Moves a file into a folder, which is created if it is missing. Never overwrites.
+fn move_new(from: &Path, to: &Path, source: &Metadata) -> io::Result<MoveResult> {
     let parent = to.parent().unwrap_or(Path::new("."));
-    let made = match make_alike(parent) {
+    let made = match create_dir_like_parent(parent) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(error),
     };
-    // A link to a folder would lead the data out of its session.
+    // A link to a folder would move the data out of its session.
     if !std::fs::symlink_metadata(parent)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
     let moved = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(Moved::There),
-        // Linked by a run that was cut off before it could remove the old name.
+        Ok(()) => Ok(MoveResult::Moved),
+        // Linked by a run that was interrupted before it removed the old name.
         Err(Errno::EXIST) if is_same_file(to, source) => remove_other_name(from),
-        Err(Errno::EXIST) => Ok(Moved::Taken),
-        // NFS and some others know no such rename.
+        Err(Errno::EXIST) => Ok(MoveResult::Exists),
+        // NFS and some other file systems do not support this rename.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_then_remove(from, to),
         Err(error) => Err(error.into()),
     };
     match &moved {
-        Ok(Moved::There) => {
-            // The request to Alyx comes next: the name must survive a power cut as well. Not every file system can.
+        Ok(MoveResult::Moved) => {
+            // The request to Alyx comes next, so the new name must survive a power cut. Not every file system can sync.
             for folder in [Some(parent), from.parent()].into_iter().flatten() {
                 let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
             }
@@ -186,26 +186,26 @@ fn move_new(from: &Path, to: &Path, source: &Metadata) -> io::Result<Moved> {
     moved
 }
 
-fn link_then_remove(from: &Path, to: &Path) -> io::Result<Moved> {
+fn link_then_remove(from: &Path, to: &Path) -> io::Result<MoveResult> {
     match std::fs::hard_link(from, to) {
         Ok(()) => remove_other_name(from),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Moved::Taken),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(MoveResult::Exists),
         Err(error) => Err(error),
     }
 }
 
-fn remove_other_name(from: &Path) -> io::Result<Moved> {
-    std::fs::remove_file(from).map(|()| Moved::There)
+fn remove_other_name(from: &Path) -> io::Result<MoveResult> {
+    std::fs::remove_file(from).map(|()| MoveResult::Moved)
 }
 
-/// Whether the file at `path` is the very file that was looked at, under another name.
+/// Whether `path` is a hard link to this file.
 fn is_same_file(path: &Path, file: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    // A link to the file is another thing than a second name of it.
+    // Not through a symbolic link to the file.
     std::fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()))
 }
 
-/// A file that has moved, for the caller: where from, where to.
+/// A moved file: from where, to where.
 pub(crate) type Move = (PathBuf, PathBuf);
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ mod tests {
 
     const TODAY: Date = date(2024, 5, 1);
 
-    /// A session folder with `alf/a.b.npy`, and what `revise` makes of that file.
+    /// A session folder with `alf/a.b.npy`, and the result of `revise` for that file.
     struct Rig {
         folder: tempfile::TempDir,
     }
@@ -238,7 +238,7 @@ mod tests {
             fs::read_to_string(self.folder.path().join(name)).ok()
         }
 
-        fn outgoing(&self, name: &str) -> (FileToRegister, Checksum) {
+        fn file_and_sum(&self, name: &str) -> (FileToRegister, Checksum) {
             let path = self.folder.path().join(name);
             let stamp = FileStamp::of(&fs::metadata(&path).unwrap());
             let dataset = DatasetPath::parse(Path::new(name)).unwrap();
@@ -249,7 +249,7 @@ mod tests {
         }
 
         fn revise(&self, name: &str, protection: &[(&str, bool)]) -> Result<Option<String>, Error> {
-            let (file, sum) = self.outgoing(name);
+            let (file, sum) = self.file_and_sum(name);
             let revisions = protection.iter().map(|(name, p)| ((*name).to_owned(), *p)).collect();
             let protected = ProtectedFile { file: name.to_owned(), revisions };
             let moved = revise(self.folder.path(), &file, &sum, &protected, TODAY)?;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_new_folder_is_as_open_as_the_one_that_it_is_in() {
+    fn the_new_folder_has_the_permissions_of_its_parent() {
         for mode in [0o700, 0o750, 0o755] {
             let rig = Rig::new();
             let path = |name: &str| rig.folder.path().join(name);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_never_overwritten() {
+    fn an_existing_file_is_never_overwritten() {
         let rig = Rig::new();
         rig.file("alf/#2024-05-01#/a.b.npy", "theirs");
         rig.file("alf/#2024-05-01a#/a.b.npy", "theirs too");
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_successor_of_ones_own_revision_is_passed_over() {
+    fn an_existing_successor_of_the_own_revision_is_skipped() {
         let rig = Rig::new();
         rig.file("#v1#/a.b.npy", "new");
         rig.file("#v1a#/a.b.npy", "theirs");
@@ -324,14 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_of_a_run_that_was_cut_off_is_used() {
+    fn an_empty_folder_of_an_interrupted_run_is_used() {
         let rig = Rig::new();
         fs::create_dir(rig.folder.path().join("alf/#2024-05-01#")).unwrap();
         assert!(rig.revise("alf/a.b.npy", &[("", true)]).unwrap().is_some());
     }
 
     #[test]
-    fn a_second_name_left_by_a_run_that_was_cut_off_is_completed() {
+    fn a_hard_link_of_an_interrupted_run_is_completed() {
         let rig = Rig::new();
         fs::create_dir(rig.folder.path().join("alf/#2024-05-01#")).unwrap();
         let (from, to) = ("alf/a.b.npy", "alf/#2024-05-01#/a.b.npy");
@@ -345,8 +345,8 @@ mod tests {
         let rig = Rig::new();
         let path = |name: &str| rig.folder.path().join(name);
         rig.file("taken", "theirs");
-        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("taken")), Ok(Moved::Taken)));
-        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("free")), Ok(Moved::There)));
+        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("taken")), Ok(MoveResult::Exists)));
+        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("free")), Ok(MoveResult::Moved)));
         assert_eq!(
             (rig.read("taken").as_deref(), rig.read("free").as_deref()),
             (Some("theirs"), Some("new"))
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn a_file_that_was_written_since_it_was_read_does_not_move() {
         let rig = Rig::new();
-        let (file, sum) = rig.outgoing("alf/a.b.npy");
+        let (file, sum) = rig.file_and_sum("alf/a.b.npy");
         fs::write(&file.path, "newer still").unwrap();
         let protected = ProtectedFile { file: "x".into(), revisions: vec![(String::new(), true)] };
         let result = revise(rig.folder.path(), &file, &sum, &protected, TODAY);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_a_link_or_a_file_is_refused_and_told() {
+    fn a_folder_that_is_a_link_or_a_file_is_refused_with_the_reason() {
         let rig = Rig::new();
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), rig.folder.path().join("alf/#2024-05-01#")).unwrap();

@@ -1,4 +1,4 @@
-//! Files: from paths to records on Alyx, in batches, in the order in which they were given.
+//! Registering files: from paths to records on Alyx, in batches, in the given order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use crate::session::handle::SessionHandle;
 use alf::SessionPath;
 use alyx_client::{self, RegisterFileRequest, RegisteredFileRecord};
 
-/// What came of registering files.
+/// The result of registering files.
 #[derive(Debug, Clone, Default)]
 pub struct RegisteredFiles {
-    /// One record a file, in the order of the files; a gap for a file that was left out.
+    /// The record of each file, in the order of the files; `None` for a file that was left out.
     pub records: Vec<Option<RegisteredFileRecord>>,
-    /// The files that were left out, with the reason.
+    /// The files that were left out, each with the reason.
     pub left_out: Vec<LeftOut>,
     /// Protected files that had changed and were moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
-    /// How many files were not posted because Alyx holds just them already. Their records are among the others.
+    /// How many files were up to date on Alyx and not posted. Their records are among the others.
     pub n_unchanged: usize,
 }
 
 /// What registering files would do.
 #[derive(Debug, Clone, Default)]
 pub struct PlannedFiles {
-    /// The requests that would be sent first. Files that Alyx holds already are in none.
+    /// The requests that would be sent first. They do not contain files that are up to date on Alyx.
     pub requests: Vec<RegisterFileRequest>,
-    /// The files that would be left out, with the reason.
+    /// The files that would be left out, each with the reason.
     pub left_out: Vec<LeftOut>,
     /// Protected files that have changed and would be moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
@@ -42,13 +42,13 @@ pub struct PlannedFiles {
 impl RegistrationClient {
     /// Registers files with their sessions, which must be on Alyx (Python: `register_files`).
     ///
-    /// Files are grouped by session and sent in batches. A file may have any name that is of exactly one dataset
-    /// type; what is no dataset is left out with its reason. Registering a file again updates its record; what Alyx
-    /// already holds with the same size and MD5 is not posted (unless [`force`](RegisterFilesOptions::force) is
-    /// set), and is never an error, protected or not.
+    /// Files are grouped by session and sent in batches. A file may have any name that matches exactly one dataset
+    /// type; other files are left out with the reason. Registering a file again updates its record. A file that Alyx
+    /// already holds with the same size and MD5 is not posted (unless [`force`](RegisterFilesOptions::force) is set),
+    /// and is never an error, protected or not.
     ///
-    /// A changed file whose dataset is protected is moved into a revision folder (see [`ProtectedPolicy`]): look at
-    /// [`RegisteredFiles::moved`].
+    /// A changed file whose dataset is protected is moved into a revision folder (see
+    /// [`ProtectedPolicy`](crate::ProtectedPolicy)) and listed in [`RegisteredFiles::moved`].
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -74,9 +74,9 @@ impl RegistrationClient {
     /// - [`Error::Unreadable`], [`Error::Vanished`] or [`Error::StillChanging`] for the first file that cannot be
     ///   read, before anything of its session is sent;
     /// - [`Error::Missing`] for a user, lab or repository, [`Error::Invalid`] for a session that is not on Alyx and
-    ///   for options that contradict themselves, [`Error::Ambiguous`];
+    ///   for options that contradict each other, [`Error::Ambiguous`];
     /// - [`Error::FilesRefused`] for files that Alyx does not accept, after the other files of the session;
-    /// - [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`], after the other files of the session;
+    /// - [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse), after the other files of the session;
     /// - [`Error::CannotMove`], and those of any request.
     pub async fn register_files(
         &self,
@@ -86,7 +86,7 @@ impl RegistrationClient {
         self.register_files_of(paths, options, None).await
     }
 
-    /// As [`register_files`](Self::register_files); `handle` spares the look-up of that session.
+    /// As [`register_files`](Self::register_files); `handle` saves the look-up of that session.
     pub(crate) async fn register_files_of(
         &self,
         paths: &[PathBuf],
@@ -102,12 +102,12 @@ impl RegistrationClient {
         let mut registered =
             RegisteredFiles { records: vec![None; paths.len()], left_out, ..Default::default() };
         for (owner, files) in groups {
-            let held = match handle {
+            let scope = match handle {
                 Some((path, handle)) if owner == Owner::Session(path.clone()) => RemoteScope::of(handle),
-                _ => self.held(&owner).await?.ok_or_else(|| not_there(&owner))?,
+                _ => self.remote_scope(&owner).await?.ok_or_else(|| owner_missing(&owner))?,
             };
-            let uploads = self.read_all(files, options).await?;
-            let sent = self.send_files(&owner, &held, uploads, options).await?;
+            let uploads = self.hash_all(files, options).await?;
+            let sent = self.send_files(&owner, &scope, uploads, options).await?;
             let (not_accepted, protected) = (sent.not_accepted(), sent.protected());
             if !not_accepted.is_empty() {
                 let registered = sent.registered().count();
@@ -128,10 +128,10 @@ impl RegistrationClient {
         Ok(registered)
     }
 
-    /// What [`RegistrationClient::register_files`] would do (Python: `register_files(dry=True)`): the requests that
-    /// it would send first, and the moves of protected files that it would make.
+    /// What [`RegistrationClient::register_files`] would do (Python: `register_files(dry=True)`): its first requests,
+    /// and the moves of protected files.
     ///
-    /// Files are read and Alyx is asked, nothing is changed. A session that is not on Alyx yet counts as just created.
+    /// Reads the files and asks Alyx, but changes nothing. A session that is not on Alyx is treated as just created.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -149,7 +149,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// Those of reading the files and of asking Alyx; [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`].
+    /// Those of reading the files and of the requests; [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse).
     pub async fn plan_files(
         &self,
         paths: &[PathBuf],
@@ -160,17 +160,17 @@ impl RegistrationClient {
         let (groups, left_out) = group(paths, &types, options);
         let mut planned = PlannedFiles { left_out, ..PlannedFiles::default() };
         for (owner, files) in groups {
-            let held = self.held(&owner).await?.unwrap_or(RemoteScope::Nothing);
-            let uploads = self.read_all(files, options).await?;
-            let (requests, moved) = self.plan_sending(&owner, &held, &uploads, options).await?;
+            let scope = self.remote_scope(&owner).await?.unwrap_or(RemoteScope::Nothing);
+            let uploads = self.hash_all(files, options).await?;
+            let (requests, moved) = self.plan_sending(&owner, &scope, &uploads, options).await?;
             planned.requests.extend(requests);
             planned.moved.extend(moved);
         }
         Ok(planned)
     }
 
-    /// Reads files of one session; one result a file.
-    pub(crate) async fn checksums_of(
+    /// Hashes files of one session, with a result for each.
+    pub(crate) async fn hash_each(
         &self,
         files: &[FileToRegister],
         options: &RegisterFilesOptions,
@@ -180,13 +180,13 @@ impl RegistrationClient {
         checksums(paths, &self.hash_context(options.max_md5_size)).await
     }
 
-    /// Reads files of one session; the first that cannot be read is the error.
-    async fn read_all(
+    /// Hashes files of one session; fails at the first that cannot be read.
+    async fn hash_all(
         &self,
         files: Vec<FileToRegister>,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<Upload>, Error> {
-        let sums = self.checksums_of(&files, options).await;
+        let sums = self.hash_each(&files, options).await;
         files.into_iter().zip(sums).map(|(file, sum)| Ok(Upload::new(file, sum?))).collect()
     }
 
@@ -202,7 +202,7 @@ impl RegistrationClient {
     }
 }
 
-fn not_there(owner: &Owner) -> Error {
+fn owner_missing(owner: &Owner) -> Error {
     match owner {
         Owner::Session(session) => Error::Invalid(format!(
             "session {session} is not on Alyx; create it first, then register its files"

@@ -1,4 +1,4 @@
-//! DatasetDiff: how a file on disk stands to what Alyx already holds of it. Pure.
+//! The remote diff: compares a local file with its record on Alyx. Pure.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use crate::hashing::checksum::Checksum;
 use crate::options::RegisterFilesOptions;
 use alyx_client::{DatasetRecord, qc_number};
 
-/// How a file stands to what Alyx holds.
+/// How a file differs from its record on Alyx.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DatasetDiff<'a> {
-    /// Not there, or there with other content. It is posted.
+    /// There is no record, or one of other content. The file is posted.
     Changed,
-    /// There with the same content, but posting it would change something that the caller asked for.
+    /// The content is the same, but posting the file would change something that the caller asked for.
     MetadataOnly(&'a DatasetRecord),
-    /// All as it would be after posting it.
+    /// Posting the file would change nothing.
     UpToDate(&'a DatasetRecord),
 }
 
-/// The datasets that Alyx holds, by their path.
+/// The datasets on Alyx, by path.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteDatasets<'a> {
     by_path: HashMap<String, Vec<&'a DatasetRecord>>,
@@ -33,12 +33,12 @@ impl<'a> RemoteDatasets<'a> {
         Self { by_path }
     }
 
-    /// The records at a path: none, one, or (something is wrong on Alyx) several.
+    /// The records of a path: none, one, or, by mistake, several.
     pub(crate) fn at(&self, path: &str) -> &[&'a DatasetRecord] {
         self.by_path.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// How a file stands.
+    /// Compares a file.
     pub(crate) fn diff(&self, upload: &Upload, options: &RegisterFilesOptions) -> DatasetDiff<'a> {
         let Upload { file, sum, .. } = upload;
         match self.at(file.dataset.as_str()) {
@@ -53,7 +53,7 @@ impl<'a> RemoteDatasets<'a> {
         }
     }
 
-    /// The record of a file of the same size of which Alyx knows the MD5 and we do not.
+    /// Whether only the MD5 can decide: the sizes are the same, and only Alyx has an MD5.
     pub(crate) fn undecided(&self, upload: &Upload) -> bool {
         let Upload { file, sum, .. } = upload;
         let [one] = self.at(file.dataset.as_str()) else { return false };
@@ -65,16 +65,16 @@ fn hash(record: &DatasetRecord) -> Option<&str> {
     record.hash.as_deref().filter(|hash| !hash.is_empty())
 }
 
-/// Whether the content on disk is the one that Alyx knows. Where neither side has an MD5, the size must do.
+/// Whether the content on disk is the one on Alyx. If neither side has an MD5, the size decides.
 fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
     record.file_size == Some(sum.size) && hash(record) == sum.md5.as_deref()
 }
 
-/// Whether posting the file would leave the record as it is, in everything that the caller asked for.
+/// Whether posting the file would change nothing that the caller asked for.
 ///
-/// What the caller left open does not count: to post a file resets its QC outcome, and `default: true` would take
-/// the place of a newer revision, just because a flag was touched. `labs` is the one thing that cannot be told
-/// from a record: which repositories a lab has is not in it.
+/// What the caller did not ask for does not count: posting a file resets its QC outcome, and `default: true` would
+/// displace a newer revision, just because a flag was touched. Only `labs` cannot be compared: a record does not contain
+/// the repositories of a lab.
 fn is_complete(record: &DatasetRecord, file: &FileToRegister, options: &RegisterFilesOptions) -> bool {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let version = file.version.is_none() || text(&file.version) == text(&record.version);
@@ -92,7 +92,7 @@ fn has_file_records(record: &DatasetRecord, options: &RegisterFilesOptions) -> b
         let mut there = records.iter().filter(|r| r.data_repository.as_deref() == Some(name));
         there.any(|r| r.exists || !options.exists)
     });
-    // Which repositories are servers is not in the record, except that only servers give an address.
+    // A record does not say which repositories are servers, but only servers have an address.
     let on_servers = !(options.server_only && options.exists)
         || (records.iter().any(|r| r.exists) && records.iter().all(|r| r.exists || r.data_url.is_none()));
     !records.is_empty() && in_repository && on_servers
@@ -129,7 +129,7 @@ mod tests {
         Checksum { md5: md5.map(str::to_owned), size, stamp }
     }
 
-    fn told(
+    fn diff_of(
         record: DatasetRecord,
         sum: &Checksum,
         options: &RegisterFilesOptions,
@@ -143,24 +143,24 @@ mod tests {
     }
 
     #[test]
-    fn the_content_is_the_same_only_where_size_and_md5_are() {
+    fn the_content_is_the_same_only_if_size_and_md5_are() {
         let options = RegisterFilesOptions::default();
-        let stands = |changes: Value, size, md5| told(record(changes), &sum(size, md5), &options, None);
-        assert_eq!(stands(json!({}), 3, Some("ab")), "same");
-        assert_eq!(stands(json!({}), 4, Some("ab")), "differs");
-        assert_eq!(stands(json!({}), 3, Some("cd")), "differs");
-        assert_eq!(stands(json!({"file_size": null}), 3, Some("ab")), "differs");
-        // Without an MD5 on our side the size decides only where Alyx has none either.
-        assert_eq!(stands(json!({}), 3, None), "differs");
-        assert_eq!(stands(json!({"hash": ""}), 3, None), "same");
-        assert_eq!(stands(json!({"hash": null}), 3, None), "same");
-        assert_eq!(stands(json!({"hash": ""}), 3, Some("ab")), "differs");
-        assert_eq!(stands(json!({"collection": "alf/probe00"}), 3, Some("ab")), "differs");
-        assert_eq!(stands(json!({"revision": "a"}), 3, Some("ab")), "differs");
+        let diff = |changes: Value, size, md5| diff_of(record(changes), &sum(size, md5), &options, None);
+        assert_eq!(diff(json!({}), 3, Some("ab")), "same");
+        assert_eq!(diff(json!({}), 4, Some("ab")), "differs");
+        assert_eq!(diff(json!({}), 3, Some("cd")), "differs");
+        assert_eq!(diff(json!({"file_size": null}), 3, Some("ab")), "differs");
+        // Without a local MD5 the size decides only if Alyx has none either.
+        assert_eq!(diff(json!({}), 3, None), "differs");
+        assert_eq!(diff(json!({"hash": ""}), 3, None), "same");
+        assert_eq!(diff(json!({"hash": null}), 3, None), "same");
+        assert_eq!(diff(json!({"hash": ""}), 3, Some("ab")), "differs");
+        assert_eq!(diff(json!({"collection": "alf/probe00"}), 3, Some("ab")), "differs");
+        assert_eq!(diff(json!({"revision": "a"}), 3, Some("ab")), "differs");
     }
 
     #[test]
-    fn two_records_of_one_file_are_no_reason_to_skip_it() {
+    fn a_file_with_two_records_is_not_skipped() {
         let two = [record(json!({})), record(json!({}))];
         let upload = Upload::new(file(None), sum(3, Some("ab")));
         let diff = RemoteDatasets::of(&two).diff(&upload, &RegisterFilesOptions::default());
@@ -168,62 +168,62 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_asks_for_must_be_so_already() {
+    fn a_record_is_up_to_date_only_in_everything_that_the_caller_asks_for() {
         let base = RegisterFilesOptions::default;
-        let stands = |changes: Value, options: RegisterFilesOptions, version| {
-            told(record(changes), &sum(3, Some("ab")), &options, version)
+        let diff = |changes: Value, options: RegisterFilesOptions, version| {
+            diff_of(record(changes), &sum(3, Some("ab")), &options, version)
         };
-        assert_eq!(stands(json!({}), base(), Some("1.0")), "same");
-        assert_eq!(stands(json!({}), base(), Some("1.1")), "incomplete");
+        assert_eq!(diff(json!({}), base(), Some("1.0")), "same");
+        assert_eq!(diff(json!({}), base(), Some("1.1")), "incomplete");
         let by = |user: &str| RegisterFilesOptions { created_by: Some(user.into()), ..base() };
-        assert_eq!(stands(json!({}), by("me"), None), "same");
-        assert_eq!(stands(json!({}), by("you"), None), "incomplete");
+        assert_eq!(diff(json!({}), by("me"), None), "same");
+        assert_eq!(diff(json!({}), by("you"), None), "incomplete");
         let qc = |qc: &str| RegisterFilesOptions { qc: Some(qc.into()), ..base() };
-        assert_eq!(stands(json!({}), qc("PASS"), None), "same");
-        assert_eq!(stands(json!({"qc": 10}), qc("10"), None), "same");
-        assert_eq!(stands(json!({}), qc("FAIL"), None), "incomplete");
-        assert_eq!(stands(json!({}), qc("FINE"), None), "incomplete");
+        assert_eq!(diff(json!({}), qc("PASS"), None), "same");
+        assert_eq!(diff(json!({"qc": 10}), qc("10"), None), "same");
+        assert_eq!(diff(json!({}), qc("FAIL"), None), "incomplete");
+        assert_eq!(diff(json!({}), qc("FINE"), None), "incomplete");
         let no_default = RegisterFilesOptions { default: false, ..base() };
-        assert_eq!(stands(json!({}), no_default.clone(), None), "incomplete");
-        assert_eq!(stands(json!({"default_dataset": false}), no_default, None), "same");
+        assert_eq!(diff(json!({}), no_default.clone(), None), "incomplete");
+        assert_eq!(diff(json!({"default_dataset": false}), no_default, None), "same");
         let labs = RegisterFilesOptions { labs: Some("cortexlab".into()), ..base() };
-        assert_eq!(stands(json!({}), labs, None), "incomplete");
+        assert_eq!(diff(json!({}), labs, None), "incomplete");
     }
 
     #[test]
-    fn a_newer_default_revision_is_left_in_its_place() {
+    fn a_newer_default_revision_is_not_displaced() {
         let options = RegisterFilesOptions::default();
         assert_eq!(
-            told(record(json!({"default_dataset": false})), &sum(3, Some("ab")), &options, None),
+            diff_of(record(json!({"default_dataset": false})), &sum(3, Some("ab")), &options, None),
             "same"
         );
     }
 
     #[test]
-    fn file_records_must_be_there_and_say_what_is_asked() {
+    fn file_records_must_exist_and_agree_with_the_options() {
         let of = |repository: Option<&str>, exists, server_only| RegisterFilesOptions {
             repository: repository.map(str::to_owned),
             exists,
             server_only,
             ..Default::default()
         };
-        let stands = |changes: Value, options| told(record(changes), &sum(3, Some("ab")), &options, None);
-        assert_eq!(stands(json!({}), of(Some("server"), true, false)), "incomplete");
-        assert_eq!(stands(json!({}), of(Some("server"), false, false)), "same");
-        assert_eq!(stands(json!({}), of(Some("elsewhere"), false, false)), "incomplete");
-        assert_eq!(stands(json!({}), of(None, true, true)), "incomplete");
-        assert_eq!(stands(json!({"file_records": []}), of(None, true, false)), "incomplete");
+        let diff = |changes: Value, options| diff_of(record(changes), &sum(3, Some("ab")), &options, None);
+        assert_eq!(diff(json!({}), of(Some("server"), true, false)), "incomplete");
+        assert_eq!(diff(json!({}), of(Some("server"), false, false)), "same");
+        assert_eq!(diff(json!({}), of(Some("elsewhere"), false, false)), "incomplete");
+        assert_eq!(diff(json!({}), of(None, true, true)), "incomplete");
+        assert_eq!(diff(json!({"file_records": []}), of(None, true, false)), "incomplete");
         let there = json!({"file_records": [
             {"data_repository": "lab_local", "exists": false, "data_url": null},
             {"data_repository": "server", "exists": true, "data_url": "https://x"},
         ]});
-        assert_eq!(stands(there.clone(), of(Some("server"), true, false)), "same");
-        assert_eq!(stands(there.clone(), of(Some("lab_local"), true, false)), "incomplete");
-        assert_eq!(stands(there, of(None, true, true)), "same");
+        assert_eq!(diff(there.clone(), of(Some("server"), true, false)), "same");
+        assert_eq!(diff(there.clone(), of(Some("lab_local"), true, false)), "incomplete");
+        assert_eq!(diff(there, of(None, true, true)), "same");
     }
 
     #[test]
-    fn a_file_without_md5_is_undecided_where_alyx_has_one() {
+    fn a_file_without_md5_is_undecided_if_alyx_has_one() {
         let records = [record(json!({}))];
         let remote = RemoteDatasets::of(&records);
         let undecided = |sum: Checksum| remote.undecided(&Upload::new(file(None), sum));

@@ -17,15 +17,15 @@ use crate::session::handle::SessionHandle;
 use alf::RevisionPlan;
 use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
-/// Of what the datasets on Alyx are looked up.
+/// Which existing datasets to compare with.
 #[derive(Debug, Clone)]
 pub(crate) enum RemoteScope {
-    /// Of nothing: the session was created just now.
+    /// None: the session has just been created.
     Nothing,
-    /// Of a session, by its eid.
+    /// Those of a session, by its eid.
     Session(String),
-    /// Of another member, by its UUID.
-    Member(String),
+    /// Those of another record, by its UUID.
+    Object(String),
 }
 
 impl RemoteScope {
@@ -39,7 +39,7 @@ impl RemoteScope {
 pub(crate) struct Sent {
     /// The files as they are now, in order, each with its outcome.
     pub(crate) uploads: Vec<Upload>,
-    /// What Alyx held before anything was posted.
+    /// The datasets on Alyx before anything was posted.
     pub(crate) held: Vec<DatasetRecord>,
 }
 
@@ -49,7 +49,7 @@ impl Sent {
         self.uploads.iter().filter(|upload| upload.record().is_some())
     }
 
-    /// How many files Alyx held already.
+    /// How many files were up to date on Alyx.
     pub(crate) fn n_unchanged(&self) -> usize {
         self.uploads.iter().filter(|upload| matches!(upload.outcome, Outcome::Unchanged(_))).count()
     }
@@ -59,7 +59,7 @@ impl Sent {
         self.uploads.iter().any(|upload| matches!(upload.outcome, Outcome::Posted(_)))
     }
 
-    /// Changed files of protected datasets that were left where they are, with their revisions.
+    /// Changed files of protected datasets that were not moved, with their revisions.
     pub(crate) fn protected(&self) -> Vec<ProtectedFile> {
         let protected = self.uploads.iter().filter_map(|upload| match &upload.outcome {
             Outcome::Protected(file) => Some(file.clone()),
@@ -68,7 +68,7 @@ impl Sent {
         protected.collect()
     }
 
-    /// Files that Alyx does not accept, each with the reason in one line.
+    /// Files that Alyx does not accept, one line each, with the reason.
     pub(crate) fn not_accepted(&self) -> Vec<String> {
         let refused = self.uploads.iter().filter_map(|upload| match &upload.outcome {
             Outcome::NotAccepted(reason) => Some(format!("{}: {reason}", upload.file.dataset.as_str())),
@@ -84,45 +84,45 @@ impl Sent {
     }
 }
 
-/// What sending needs to know beside the files.
+/// What sending needs besides the files.
 struct SendContext<'a> {
     owner: &'a Owner,
     remote: RemoteDatasets<'a>,
     options: &'a RegisterFilesOptions,
-    /// The same, for files of which a later revision is the default on Alyx.
+    /// The same, for files with a later revision that is the default on Alyx.
     no_default: RegisterFilesOptions,
     today: Date,
 }
 
 /// What to do with the files of a request that was refused because of protected datasets.
 enum Verdict {
-    /// Post it, where it lies (now).
+    /// Post it from its present path.
     Post,
-    /// Alyx has it, protected and unchanged.
+    /// It is on Alyx, protected and unchanged.
     Same(Box<RegisteredFileRecord>),
-    /// Leave it.
+    /// Leave it where it is and report it.
     Refuse,
     /// Move it, then post it.
     Move,
 }
 
 impl RegistrationClient {
-    /// Of what the datasets of a owner are looked up; `None`: there is no such session on Alyx.
-    pub(crate) async fn held(&self, owner: &Owner) -> Result<Option<RemoteScope>, Error> {
+    /// Which datasets to compare the files of an owner with. `None`: there is no such session on Alyx.
+    pub(crate) async fn remote_scope(&self, owner: &Owner) -> Result<Option<RemoteScope>, Error> {
         match owner {
             Owner::Session(session) => {
                 let found = self.find_session(session, session.lab()).await?;
                 Ok(found.map(|summary| RemoteScope::Session(summary.eid().to_owned())))
             }
-            Owner::Object { relation, .. } => Ok(Some(RemoteScope::Member(relation.object_id.clone()))),
+            Owner::Object { relation, .. } => Ok(Some(RemoteScope::Object(relation.object_id.clone()))),
         }
     }
 
-    async fn remote(&self, held: &RemoteScope) -> Result<Vec<DatasetRecord>, Error> {
-        Ok(match held {
+    async fn remote_datasets(&self, scope: &RemoteScope) -> Result<Vec<DatasetRecord>, Error> {
+        Ok(match scope {
             RemoteScope::Nothing => Vec::new(),
             RemoteScope::Session(eid) => self.alyx().datasets_of_session(eid).await?,
-            RemoteScope::Member(id) => self.alyx().datasets_of_object(id).await?,
+            RemoteScope::Object(id) => self.alyx().datasets_of_object(id).await?,
         })
     }
 
@@ -137,11 +137,11 @@ impl RegistrationClient {
         SendContext { owner, remote: RemoteDatasets::of(held), options, no_default, today }
     }
 
-    /// What [`send_files`](Self::send_files) would do: the requests that it would send first, and the moves that it
-    /// would make before the next ones. Nothing is changed.
+    /// What [`send_files`](Self::send_files) would do: its first requests, and the moves before the next ones. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`], and those of asking.
+    /// [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`], and those of the requests.
     pub(crate) async fn plan_sending(
         &self,
         owner: &Owner,
@@ -150,7 +150,7 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
-        let held = self.remote(scope).await?;
+        let held = self.remote_datasets(scope).await?;
         let context = self.send_context(owner, &held, options);
         let is_new = |upload: &&Upload| {
             options.force || !matches!(context.remote.diff(upload, options), DatasetDiff::UpToDate(_))
@@ -174,8 +174,8 @@ impl RegistrationClient {
     /// The moves that a batch would lead to.
     async fn plan_moves(&self, batch: &[&Upload], context: &SendContext<'_>) -> Result<Vec<Move>, Error> {
         let files: Vec<&FileToRegister> = batch.iter().map(|upload| &upload.file).collect();
-        let question = context.owner.question(&files, self.alyx().username().await?);
-        let details = self.alyx().check_protected(&question).await?;
+        let request = context.owner.protection_request(&files, self.alyx().username().await?);
+        let details = self.alyx().check_protected(&request).await?;
         let (mut moves, mut refused) = (Vec::new(), Vec::new());
         for (upload, protection) in batch.iter().copied().zip(&details) {
             match self.verdict(upload, protection, context).await? {
@@ -193,7 +193,7 @@ impl RegistrationClient {
         }
     }
 
-    /// Sends files of one session, batch by batch, except those that Alyx holds already.
+    /// Sends files of one session, batch by batch, except those that are up to date on Alyx.
     pub(crate) async fn send_files(
         &self,
         owner: &Owner,
@@ -201,7 +201,7 @@ impl RegistrationClient {
         mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
-        let held = self.remote(scope).await?;
+        let held = self.remote_datasets(scope).await?;
         let context = self.send_context(owner, &held, options);
         find_siblings(&mut uploads);
         let mut to_post = Vec::new();
@@ -217,7 +217,7 @@ impl RegistrationClient {
         }
         let PostingOrder { mut superseded, current } = PostingOrder::of(to_post, &held);
         superseded.iter_mut().for_each(|upload| upload.has_other_revision = true);
-        // The files that have moved are the latest of their dataset: they go after its other revisions.
+        // Moved files are the latest revision of their dataset: they are posted after its other revisions.
         let mut moved = self.post_all(superseded, &context, &context.no_default).await?;
         moved.extend(self.post_all(current, &context, options).await?);
         latest_last(&mut moved);
@@ -225,7 +225,7 @@ impl RegistrationClient {
         Ok(Sent { uploads, held })
     }
 
-    /// Posts files in this order, batch by batch. Returns those that have moved and are to be posted last.
+    /// Posts files in this order, batch by batch. Returns those that were moved and must be posted last.
     async fn post_all<'a>(
         &self,
         mut rest: Vec<&'a mut Upload>,
@@ -241,7 +241,7 @@ impl RegistrationClient {
         Ok(moved_last)
     }
 
-    /// Posts one batch, as often as it takes to find the files that Alyx does not accept.
+    /// Posts one batch; bisects it to find the files that Alyx does not accept.
     async fn post_batch<'a>(
         &self,
         batch: Vec<&'a mut Upload>,
@@ -301,10 +301,10 @@ impl RegistrationClient {
         Ok(())
     }
 
-    /// After a refusal: what has not changed is left, what has changed moves or is refused, the rest is posted.
+    /// Decides about each file of a batch that was refused because of protected datasets.
     ///
-    /// Returns the files to post next, and those to post last. All moves come before the second request. Cut off in
-    /// between, the moved files are in their revision folders, where the next run finds them as new datasets.
+    /// Returns the files to post next, and those to post last. All moves come before the second request: if the run is
+    /// interrupted in between, the next one finds the moved files in their revision folders as new datasets.
     async fn resolve_protected<'a>(
         &self,
         batch: Vec<&'a mut Upload>,
@@ -335,7 +335,7 @@ impl RegistrationClient {
         let (file, options) = (&upload.file, context.options);
         let mut upload = Cow::Borrowed(upload);
         if context.remote.undecided(&upload) {
-            // Larger than the limit for an MD5. To read it now is better than a revision of an unchanged file.
+            // Above the size limit for an MD5. Hashing it now avoids a new revision of an unchanged file.
             let read = checksums(vec![file.path.clone()], &self.hash_context(None)).await;
             for sum in read {
                 upload.to_mut().sum = sum?;
@@ -346,7 +346,7 @@ impl RegistrationClient {
         {
             let own = file.dataset.revision().unwrap_or_default();
             let is_protected = protection.revisions.iter().any(|(name, protected)| *protected && name == own);
-            // A protected record cannot be changed anyway.
+            // Alyx refuses any change of a protected record.
             return Ok(if is_protected {
                 Verdict::Same(Box::new(record.as_registered()))
             } else {

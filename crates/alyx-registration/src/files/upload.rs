@@ -1,4 +1,4 @@
-//! An outgoing file: a file on disk, where Alyx is to put it, and the requests that say so. Pure.
+//! An upload: a local file, the record that it belongs to, and the requests that register it. Pure.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -9,39 +9,39 @@ use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
-/// A file on its way to Alyx.
+/// A file to register.
 #[derive(Debug, Clone)]
 pub(crate) struct FileToRegister {
-    /// Its place in the caller's list.
+    /// Its index in the caller's list.
     pub(crate) index: usize,
-    /// Where it lies.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// Where it lies inside its [`Owner`].
+    /// Its path in its [`Owner`].
     pub(crate) dataset: DatasetPath,
     pub(crate) version: Option<String>,
 }
 
-/// A file that was read, and what became of it at Alyx.
+/// A file that was read, and its outcome on Alyx.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
     pub(crate) file: FileToRegister,
     pub(crate) sum: Checksum,
     pub(crate) outcome: Outcome,
-    /// Where it was before it was moved into a revision folder.
+    /// Its path before it was moved into a revision folder.
     pub(crate) moved_from: Option<PathBuf>,
-    /// Whether another revision of its dataset is posted as well, or is on Alyx and later.
+    /// Whether another revision of its dataset is posted as well, or a later one is on Alyx.
     pub(crate) has_other_revision: bool,
 }
 
-/// What became of a file at Alyx.
+/// The outcome of a file on Alyx.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// Not posted yet.
     Pending,
-    /// Alyx held it already.
+    /// It was up to date.
     Unchanged(RegisteredFileRecord),
     Posted(RegisteredFileRecord),
-    /// It has changed, its dataset is protected, and it was left where it is.
+    /// It has changed, its dataset is protected, and it was not moved.
     Protected(ProtectedFile),
     /// Alyx does not accept it, for this reason.
     NotAccepted(String),
@@ -52,7 +52,7 @@ impl Upload {
         Self { file, sum, outcome: Outcome::Pending, moved_from: None, has_other_revision: false }
     }
 
-    /// The record that Alyx has of it.
+    /// Its record on Alyx.
     pub(crate) fn record(&self) -> Option<&RegisteredFileRecord> {
         match &self.outcome {
             Outcome::Unchanged(record) | Outcome::Posted(record) => Some(record),
@@ -60,7 +60,7 @@ impl Upload {
         }
     }
 
-    /// Its protection, under the name that it has in its session.
+    /// Its protection, with its path in the session.
     pub(crate) fn protected(&self, protection: &ProtectedFile) -> ProtectedFile {
         ProtectedFile { file: self.file.dataset.as_str().to_owned(), ..protection.clone() }
     }
@@ -72,14 +72,14 @@ impl AsRef<DatasetPath> for Upload {
     }
 }
 
-/// What files belong to on Alyx.
+/// The record on Alyx that files belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Owner {
     Session(SessionPath),
-    /// Not a session, such as a subject or a tag.
+    /// A record other than a session, such as a subject or a tag.
     Object {
         relation: Relation,
-        /// The folder to which the paths of the files are relative. No part of them.
+        /// The folder to which the paths of the files are relative.
         root: PathBuf,
     },
 }
@@ -100,8 +100,8 @@ impl Owner {
         }
     }
 
-    /// `path` and `filenames` of a request. Outside a session, `path` is the folder that all files have in common.
-    fn named(&self, files: &[&FileToRegister]) -> (String, Vec<String>) {
+    /// `path` and `filenames` of a request. Outside a session, `path` is the deepest folder that contains all files.
+    fn path_and_names(&self, files: &[&FileToRegister]) -> (String, Vec<String>) {
         let names = || files.iter().map(|f| f.dataset.as_str());
         match self {
             Self::Session(session) => (session.relative(), names().map(str::to_owned).collect()),
@@ -138,7 +138,7 @@ impl Owner {
         username: &str,
     ) -> RegisterFileRequest {
         let files: Vec<&FileToRegister> = uploads.iter().map(|upload| &upload.file).collect();
-        let (path, filenames) = self.named(&files);
+        let (path, filenames) = self.path_and_names(&files);
         RegisterFileRequest {
             created_by: options.created_by.clone().unwrap_or_else(|| username.to_owned()),
             path,
@@ -158,9 +158,13 @@ impl Owner {
         }
     }
 
-    /// The question whether files are protected.
-    pub(crate) fn question(&self, files: &[&FileToRegister], username: &str) -> CheckProtectedRequest {
-        let (path, filenames) = self.named(files);
+    /// The request that asks whether files are protected.
+    pub(crate) fn protection_request(
+        &self,
+        files: &[&FileToRegister],
+        username: &str,
+    ) -> CheckProtectedRequest {
+        let (path, filenames) = self.path_and_names(files);
         CheckProtectedRequest {
             created_by: username.to_owned(),
             path,
@@ -171,7 +175,7 @@ impl Owner {
     }
 }
 
-/// The folder that all these paths have in common, with `/`.
+/// The deepest folder that contains all these paths, with `/`.
 fn common_folder<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     let mut common: Option<Vec<&str>> = None;
     for path in paths {
@@ -187,7 +191,7 @@ fn common_folder<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     common.unwrap_or_default().join("/")
 }
 
-/// Sorts files by what they belong to.
+/// Groups files by their owner.
 pub(crate) fn group(
     paths: &[PathBuf],
     types: &DatasetTypes,
@@ -199,7 +203,7 @@ pub(crate) fn group(
     for (index, path) in paths.iter().enumerate() {
         let prepared = match &options.relation {
             None => in_session(path, types),
-            Some(relation) => of_member(path, types, relation),
+            Some(relation) => in_object(path, types, relation),
         };
         match prepared {
             Ok((owner, dataset)) => {
@@ -217,8 +221,8 @@ pub(crate) fn group(
     (groups, left_out)
 }
 
-/// A file of an explicit list: it may have any name that is of exactly one dataset type.
-fn of_one_type(path: &Path, types: &DatasetTypes) -> Result<(), Reason> {
+/// Checks a file of an explicit list: it may have any name that matches exactly one dataset type.
+fn check_type(path: &Path, types: &DatasetTypes) -> Result<(), Reason> {
     let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
     types.find(name).map_err(Reason::NoType).map(drop)
 }
@@ -226,14 +230,14 @@ fn of_one_type(path: &Path, types: &DatasetTypes) -> Result<(), Reason> {
 fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Owner, DatasetPath), Reason> {
     let (session, relative) =
         SessionPath::containing(path).map_err(|e| Reason::NotInSession(e.to_string()))?;
-    of_one_type(path, types)?;
+    check_type(path, types)?;
     let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
     Ok((Owner::Session(session), dataset))
 }
 
-/// A file outside a session. As in ONE, its path counts from the first folder that is named like the relation
-/// (`Subject`), or else from the first whose name begins with it in any case (`Subjects`).
-fn of_member(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Owner, DatasetPath), Reason> {
+/// A file outside a session. As in ONE, its path starts at the first folder named after the relation (`Subject`), or else
+/// at the first whose name begins with it, in any case (`Subjects`).
+fn in_object(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Owner, DatasetPath), Reason> {
     let parts: Vec<Component> = path.components().collect();
     let names = |part: &Component| match part {
         Component::Normal(name) => name.to_str().map(str::to_owned),
@@ -245,16 +249,16 @@ fn of_member(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(
     let exact = folders.clone().position(|name| name.as_deref() == Some(capitalised.as_str()));
     let begins = |name: Option<String>| name.is_some_and(|n| n.to_lowercase().starts_with(&model));
     let Some(first) = exact.or_else(|| folders.position(begins)) else {
-        return Err(Reason::NotOfMember(relation.content_type.clone()));
+        return Err(Reason::NotInObject(relation.content_type.clone()));
     };
-    of_one_type(path, types)?;
+    check_type(path, types)?;
     let root: PathBuf = parts.iter().take(first).collect();
     let relative: PathBuf = parts.iter().skip(first).collect();
     let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
     Ok((Owner::Object { relation: relation.clone(), root }, dataset))
 }
 
-/// As Python's `str.capitalize`, of a name in small letters.
+/// Python's `str.capitalize`, for a lower-case name.
 fn capitalised(name: &str) -> String {
     let mut letters = name.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -271,7 +275,7 @@ mod tests {
         DatasetTypes::new(vec![of("wheel.position"), of("obj.attr")], vec![".npy".into(), ".ssv".into()])
     }
 
-    fn member() -> RegisterFilesOptions {
+    fn subject_options() -> RegisterFilesOptions {
         let relation = Relation { content_type: "subject".into(), object_id: "7".into() };
         RegisterFilesOptions { relation: Some(relation), ..Default::default() }
     }
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_sorted_by_session_and_keep_their_versions() {
+    fn files_are_grouped_by_session_and_keep_their_versions() {
         let paths = [
             "a/2020-01-01/001/wheel.position.npy",
             "a/2020-01-01/001/wheel.position.ssv",
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_subject_is_named_from_the_folder_of_the_relation() {
+    fn the_path_of_a_subjects_file_starts_at_the_folder_of_the_relation() {
         for (path, folder, name) in [
             (
                 "/data/cortexlab/Subjects/SP044/#2020-01-01#/obj.attr.npy",
@@ -311,9 +315,9 @@ mod tests {
             ),
             ("/data/subjects/Subject/SP044/obj.attr.npy", "Subject/SP044", "obj.attr.npy"),
         ] {
-            let (groups, _) = group(&[path.into()], &types(), &member());
+            let (groups, _) = group(&[path.into()], &types(), &subject_options());
             let (owner, files) = &groups[0];
-            let request = owner.request(&[&Upload::new(files[0].clone(), sum())], &member(), "me");
+            let request = owner.request(&[&Upload::new(files[0].clone(), sum())], &subject_options(), "me");
             assert_eq!((request.path.as_str(), request.filenames[0].as_str()), (folder, name), "{path}");
             assert_eq!(
                 (request.content_type.as_deref(), request.object_id.as_deref()),
@@ -324,11 +328,11 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_member_share_the_folder_that_they_have_in_common() {
+    fn files_outside_a_session_are_relative_to_their_deepest_common_folder() {
         let paths = ["/d/Subjects/a/x/obj.attr.npy", "/d/Subjects/a/y/z/obj.attr.npy"].map(PathBuf::from);
-        let (groups, _) = group(&paths, &types(), &member());
+        let (groups, _) = group(&paths, &types(), &subject_options());
         let (owner, files) = &groups[0];
-        let (folder, names) = owner.named(&files.iter().collect::<Vec<_>>());
+        let (folder, names) = owner.path_and_names(&files.iter().collect::<Vec<_>>());
         assert_eq!(
             (folder.as_str(), names),
             ("Subjects/a", vec!["x/obj.attr.npy".into(), "y/z/obj.attr.npy".into()])
@@ -338,11 +342,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_below_the_relation_is_left_out_with_the_reason() {
-        let (groups, left_out) = group(&["/data/mice/a/obj.attr.npy".into()], &types(), &member());
+        let (groups, left_out) = group(&["/data/mice/a/obj.attr.npy".into()], &types(), &subject_options());
         assert!(groups.is_empty());
-        assert_eq!(left_out[0].reason, Reason::NotOfMember("subject".into()));
-        // The file itself is no folder of the relation.
-        let (groups, _) = group(&["/data/subject.obj.attr.npy".into()], &types(), &member());
+        assert_eq!(left_out[0].reason, Reason::NotInObject("subject".into()));
+        // The name of the file itself does not count.
+        let (groups, _) = group(&["/data/subject.obj.attr.npy".into()], &types(), &subject_options());
         assert!(groups.is_empty());
     }
 }

@@ -1,11 +1,11 @@
-//! The content of a flag: which of its session's files it asks for. Pure.
+//! The content of a flag: which of its session's files to register. Pure.
 //!
-//! A list may have tens of thousands of lines, and so may a session have files. So a file is looked up in the list by
-//! what could select it, and never compared with each line.
+//! Both the list and the session may have tens of thousands of files. So the list is indexed, and a file is looked up by
+//! everything that could select it instead of being compared with each line.
 
 use std::collections::{BTreeSet, HashSet};
 
-/// Which of a session's files a flag asks for.
+/// Which of a session's files to register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagContent {
     /// An empty flag: every dataset of the session.
@@ -14,12 +14,12 @@ pub enum FlagContent {
     Only(FileList),
 }
 
-/// The entries of a flag. At least one, without repeats, in the order of the flag.
+/// The entries of a flag: at least one, without duplicates, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileList {
     entries: Vec<String>,
     index: HashSet<String>,
-    /// Of the entries that may be a part of a file's name, in bytes.
+    /// The lengths, in bytes, of entries that may be a part of a file name.
     lengths: BTreeSet<usize>,
 }
 
@@ -29,8 +29,8 @@ pub struct FileList {
 pub struct NotUtf8(pub usize);
 
 impl FlagContent {
-    /// Reads the content of a flag: one entry a line. Blank lines and repeats are ignored, as are blanks around an
-    /// entry, a leading `./`, and what Windows editors add (byte order mark, `\r`, `\` between folders).
+    /// Parses the content of a flag: one entry for each line. Blank lines and duplicates are ignored, as are blanks around
+    /// an entry, a leading `./`, and the additions of Windows editors (byte order mark, `\r`, `\` between folders).
     ///
     /// ```
     /// use alyx_registration::flag::FlagContent;
@@ -57,10 +57,10 @@ impl FlagContent {
         Ok(if list.entries.is_empty() { Self::Everything } else { Self::Only(list) })
     }
 
-    /// Whether the flag asks for a file, given by its path relative to the session, with `/`.
+    /// Whether the flag selects a file, by its path relative to the session, with `/`.
     ///
-    /// An entry selects the file of that relative path, the files below the folder of that relative path, and
-    /// every file whose name contains the entry.
+    /// An entry selects the file with that relative path, the files below the folder with that relative path, and every
+    /// file whose name contains the entry.
     pub fn selects(&self, relative_path: &str) -> bool {
         match self {
             Self::Everything => true,
@@ -68,7 +68,7 @@ impl FlagContent {
         }
     }
 
-    /// The entries that select none of these files: most likely mistyped, so tell somebody.
+    /// The entries that select none of these files, probably because of a typing error.
     pub fn without_match(&self, files: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<&str> {
         let Self::Only(list) = self else { return Vec::new() };
         let mut matched: HashSet<&str> = HashSet::new();
@@ -88,14 +88,14 @@ impl FileList {
     fn add(&mut self, entry: &str) {
         if !entry.is_empty() && self.index.insert(entry.to_owned()) {
             self.entries.push(entry.to_owned());
-            // No file has a `/` in its name.
+            // File names do not contain `/`.
             if !entry.contains('/') {
                 self.lengths.insert(entry.len());
             }
         }
     }
 
-    /// The entries that select a file, some of them more than once.
+    /// The entries that select a file, possibly with duplicates.
     fn selecting<'a>(&'a self, relative_path: &str) -> impl Iterator<Item = &'a str> {
         let folders = relative_path.match_indices('/').filter_map(|(at, _)| relative_path.get(..at));
         let name = relative_path.rsplit('/').next().unwrap_or(relative_path);

@@ -1,7 +1,7 @@
-//! The flag: the file `create_me.flag` in a session folder, which says "this session is finished".
+//! The flag: the file `create_me.flag` in a session folder, which means that the session is complete.
 //!
-//! The flag on disk is the queue. It is removed when Alyx has confirmed everything, and only if it is still the
-//! very flag that the work began with.
+//! The flag on disk is the queue. It is removed when Alyx has confirmed everything, and only if it is unchanged since
+//! the attempt began.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -20,20 +20,20 @@ pub use crate::flag::content::{FileList, FlagContent, NotUtf8};
 /// The longest flag that is read, in bytes. A list of a session's files is a few kilobytes.
 pub const MAX_CONTENT: u64 = 1024 * 1024;
 
-/// A flag as it was found on disk. It holds no open file.
+/// A flag as it was found on disk. It does not keep the file open.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FlagFile {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// What it was when it was looked at.
+    /// Its stamp when it was loaded.
     pub stamp: FlagStamp,
 }
 
-/// What tells one state of a flag from another: a touch, a rewrite and a replacement each change the stamp.
+/// The state of a flag: a touch, a rewrite and a replacement each change the stamp.
 ///
-/// The change time is the kernel's own and nobody can set it back. It is as fine as the file system's clock: on
-/// kernels before 6.13 about 4 ms, on some network file systems 1 s. A touch within that time after the flag was
-/// looked at may leave the stamp as it was. The daemon waits for a flag to settle before it starts, which is longer.
+/// The change time is set by the kernel and cannot be set back. It is as fine as the file system's clock: about 4 ms on
+/// kernels before 6.13, 1 s on some network file systems. A touch within that time after the flag was loaded may not
+/// change the stamp. The daemon waits for a flag to settle before it starts, which is longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlagStamp {
     /// Device of the file system.
@@ -64,26 +64,26 @@ impl FlagStamp {
 /// Why a flag could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
-    /// Something of the flag's name is there, but it is no file.
+    /// Something else has the name of the flag.
     #[error("{path:?} is {what}, not a file: remove it, then flag the session with `touch`")]
     NotAFile {
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
         /// `a folder`, `a symbolic link`, …
         what: &'static str,
     },
-    /// Another name of a file that is never opened as data, such as this program's password.
+    /// A hard link to a file that is never opened as data, such as this program's password.
     #[error(
         "{path:?} is another name of one of this program's own files: remove it, then flag the session with `touch`"
     )]
     Private {
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
     },
     /// Longer than [`MAX_CONTENT`].
-    #[error("{path:?} holds {size} bytes: a flag is empty or a short list of files, so write it again")]
+    #[error("{path:?} holds {size} bytes: a flag is empty or a short list of files, write it again")]
     TooLong {
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
         /// Its size in bytes.
         size: u64,
@@ -91,19 +91,19 @@ pub enum FlagError {
     /// The list of files is not text.
     #[error("{path:?}, line {line}: not valid UTF-8: save the list of files as UTF-8, or empty the flag")]
     NotUtf8 {
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
     },
-    /// The flag was touched in the instant in which it was removed, and could not be put back.
+    /// The flag was touched at the moment of its removal, and could not be restored.
     #[error(
         "{path:?} was touched while it was being removed, and could not be put back ({source}): touch it again"
     )]
     NotPutBack {
-        /// Where it lay.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         source: io::Error,
     },
     /// The system refused.
@@ -111,9 +111,9 @@ pub enum FlagError {
     Io {
         /// `look at`, `read` or `remove`.
         doing: &'static str,
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         source: io::Error,
     },
 }
@@ -132,26 +132,26 @@ impl FlagError {
     }
 }
 
-/// What became of a flag that was to be removed.
+/// The result of removing a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a flag that has changed asks for its session to run again"]
+#[must_use = "the session of a flag that has changed has to run again"]
 pub enum Removal {
-    /// It was the same flag, and is gone.
+    /// It was unchanged, and is removed.
     Removed,
-    /// It was touched, rewritten or replaced since: it is still there, and its session has to run again.
+    /// It was touched, rewritten or replaced: it is still there, and its session has to run again.
     Changed,
-    /// Somebody else removed it.
+    /// It was removed by others.
     AlreadyGone,
 }
 
 impl FlagFile {
-    /// Looks at a flag. `None` where there is none.
+    /// Loads the state of a flag. `None` if there is none.
     ///
-    /// A flag is a regular file. A symbolic link is refused: a touch goes to the link's target and leaves no trace
-    /// on the link, so it could not be told whether the flag had changed.
+    /// A flag is a regular file. A symbolic link is refused: a touch changes the target and not the link, so that a
+    /// change of the flag could not be noticed.
     ///
     /// # Errors
-    /// [`FlagError::NotAFile`], or [`FlagError::Io`] where the folder cannot be searched.
+    /// [`FlagError::NotAFile`], or [`FlagError::Io`] if the folder cannot be searched.
     pub fn load(path: impl Into<PathBuf>) -> Result<Option<Self>, FlagError> {
         let path = path.into();
         let Some(metadata) = metadata_if_present(&path)? else {
@@ -170,22 +170,22 @@ impl FlagFile {
         Err(FlagError::NotAFile { path, what })
     }
 
-    /// The session folder: where the flag lies.
+    /// The session folder, which contains the flag.
     pub fn session_folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// Reads which files the flag asks for.
+    /// Reads the list of files in the flag.
     ///
     /// # Errors
-    /// [`FlagError`] where it cannot be read, is longer than [`MAX_CONTENT`], or is not UTF-8.
+    /// [`FlagError`] if it cannot be read, is longer than [`MAX_CONTENT`], or is not UTF-8.
     pub fn content(&self) -> Result<FlagContent, FlagError> {
         self.content_unless(|_, _| false)
     }
 
-    /// As [`content`](Self::content), but not of a file that `is_private` recognises once it is open.
+    /// As [`content`](Self::content), but refuses a file that `is_private` recognises.
     ///
-    /// The lines of a flag are repeated in messages: a flag that is a hard link to a password would show it.
+    /// Messages quote the lines of a flag: a flag that is a hard link to a password file would show the password.
     pub(crate) fn content_unless(
         &self,
         is_private: impl FnOnce(&File, &Metadata) -> bool,
@@ -207,36 +207,28 @@ impl FlagFile {
             .map_err(|line| FlagError::NotUtf8 { path: self.path.clone(), line: line.0 })
     }
 
-    /// Whether the flag is another than the one that was loaded, or is gone.
+    /// Removes the flag if it is unchanged since it was loaded. This is the commit of a session: the last step, after
+    /// Alyx has confirmed everything.
+    ///
+    /// The flag is kept open during the removal. So a touch or a rewrite between the last check and the removal is
+    /// noticed afterwards, and the flag is restored with its content. Only a flag that is replaced by another file
+    /// (renamed over it) within those few microseconds is not noticed: Unix has no "remove if unchanged".
+    ///
+    /// The folder is not synced: after a power cut the flag may reappear, and its session runs again, which changes
+    /// nothing on Alyx.
     ///
     /// # Errors
-    /// [`FlagError`], as of [`FlagFile::load`].
-    pub fn has_changed(&self) -> Result<bool, FlagError> {
-        Ok(Self::load(&self.path)?.is_none_or(|now| now.stamp != self.stamp))
-    }
-
-    /// Removes the flag if it is still the one that was loaded. This is the commit of a session: the last step,
-    /// after Alyx has confirmed everything.
-    ///
-    /// The flag is held open across the removal. So a touch or a rewrite between the last look and the removal is
-    /// noticed afterwards, and the flag is put back with its content. One thing cannot be noticed: a flag that is
-    /// replaced by another file (renamed over) within those few microseconds; Unix has no "remove if still the same".
-    ///
-    /// The folder is not synced: after a power cut the flag may be there again, and its session runs again, which
-    /// changes nothing on Alyx.
-    ///
-    /// # Errors
-    /// [`FlagError`]; the flag is still there then, except with [`FlagError::NotPutBack`].
+    /// [`FlagError`]; the flag is still there, except with [`FlagError::NotPutBack`].
     pub fn remove_if_unchanged(self) -> Result<Removal, FlagError> {
         self.remove_with(|| ())
     }
 
-    /// `between` runs between the last look and the removal.
+    /// `between` runs between the last check and the removal.
     fn remove_with(self, between: impl FnOnce()) -> Result<Removal, FlagError> {
         let file = match open(&self.path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
-            // A link or a socket where a file was: replaced.
+            // Replaced by a link or a socket.
             Err(error) if is_other_kind(&error) => return Ok(Removal::Changed),
             Err(source) => return Err(self.io_error("read", source)),
         };
@@ -251,10 +243,10 @@ impl FlagFile {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(Removal::Changed),
             Err(source) => return Err(self.io_error("remove", source)),
         }
-        // The removal itself moves the change time: only size and modification time tell about others.
+        // The removal itself changes the change time, so only size and modification time show a change by others.
         let after = match file.metadata() {
             Ok(metadata) => FlagStamp::of(&metadata),
-            // The file is gone on the server's side (ESTALE): then nobody can have touched it since.
+            // The file is gone on the server (ESTALE), so it cannot have been touched since.
             Err(_) => return Ok(Removal::Removed),
         };
         if (after.size, after.mtime_ns) == (self.stamp.size, self.stamp.mtime_ns) {
@@ -270,12 +262,12 @@ impl FlagFile {
     }
 }
 
-/// No such file, or a part of the path is no folder (any more).
+/// The file does not exist, or a part of its path is not a folder.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// What is there cannot be opened like a file, whoever asks.
+/// There is something that cannot be opened as a file, such as a link or a socket.
 fn is_other_kind(error: &io::Error) -> bool {
     let kinds = [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO];
     error.raw_os_error().is_some_and(|code| kinds.iter().any(|kind| kind.raw_os_error() == code))
@@ -289,7 +281,7 @@ fn metadata_if_present(path: &Path) -> Result<Option<Metadata>, FlagError> {
     }
 }
 
-/// Opens for reading. Never through a link, and never waiting for the other end of a pipe.
+/// Opens for reading, without following links or waiting for the other end of a pipe.
 fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     OpenOptions::new().read(true).custom_flags(flags as i32).open(path)
@@ -301,7 +293,7 @@ fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a removed flag again, unless somebody has already put a new one there.
+/// Restores a removed flag, unless there is a new one.
 fn put_back(path: &Path, removed: &File, mode: u32) -> io::Result<()> {
     let content = read_at_most(removed, MAX_CONTENT + 1)?;
     match OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(path) {

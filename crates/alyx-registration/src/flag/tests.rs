@@ -13,7 +13,7 @@ fn load(path: &Path) -> FlagFile {
     FlagFile::load(path).unwrap().unwrap()
 }
 
-/// Sets the modification time to one that no clock gives, so that no test depends on the clock's grain.
+/// Sets the modification time to one that no clock gives, so that no test depends on the clock's resolution.
 fn touch(path: &Path, seconds: u64) {
     let file = File::options().write(true).open(path).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
@@ -27,17 +27,16 @@ fn entries(content: &FlagContent) -> Vec<&str> {
 }
 
 #[test]
-fn a_flag_that_stayed_the_same_is_removed() {
+fn an_unchanged_flag_is_removed() {
     let (root, path) = session_with_flag(b"");
     let flag = load(&path);
     assert_eq!(flag.session_folder(), root.path());
-    assert!(!flag.has_changed().unwrap());
     assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Removed);
     assert!(!path.exists());
 }
 
 #[test]
-fn a_flag_that_was_read_is_still_the_same() {
+fn reading_a_flag_does_not_change_it() {
     let (_root, path) = session_with_flag(b"a.b.npy");
     let flag = load(&path);
     flag.content().unwrap();
@@ -75,7 +74,7 @@ fn a_flag_that_was_touched_rewritten_or_replaced_stays() {
 }
 
 #[test]
-fn a_touch_in_the_instant_of_the_removal_puts_the_flag_back_with_its_content() {
+fn a_flag_touched_at_the_moment_of_its_removal_is_restored_with_its_content() {
     let (_root, path) = session_with_flag(b"alf");
     let flag = load(&path);
     assert_eq!(flag.remove_with(|| touch(&path, 7)).unwrap(), Removal::Changed);
@@ -83,7 +82,7 @@ fn a_touch_in_the_instant_of_the_removal_puts_the_flag_back_with_its_content() {
 }
 
 #[test]
-fn a_rewrite_in_the_instant_of_the_removal_is_put_back_as_rewritten() {
+fn a_flag_rewritten_at_the_moment_of_its_removal_is_restored_as_rewritten() {
     let (_root, path) = session_with_flag(b"");
     let flag = load(&path);
     let removal = flag.remove_with(|| fs::write(&path, "spikes").unwrap()).unwrap();
@@ -92,17 +91,16 @@ fn a_rewrite_in_the_instant_of_the_removal_is_put_back_as_rewritten() {
 }
 
 #[test]
-fn a_flag_that_somebody_else_removed_is_already_gone() {
+fn a_flag_that_others_removed_is_already_gone() {
     let (_root, path) = session_with_flag(b"");
     let (early, late) = (load(&path), load(&path));
     let removal = late.remove_with(|| fs::remove_file(&path).unwrap()).unwrap();
     assert_eq!(removal, Removal::AlreadyGone);
-    assert!(early.has_changed().unwrap());
     assert_eq!(early.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
 }
 
 #[test]
-fn where_there_is_no_flag_none_is_loaded() {
+fn a_missing_flag_is_not_loaded() {
     let root = tempfile::tempdir().unwrap();
     assert!(FlagFile::load(root.path().join("create_me.flag")).unwrap().is_none());
     fs::write(root.path().join("file"), "").unwrap();
@@ -110,7 +108,7 @@ fn where_there_is_no_flag_none_is_loaded() {
 }
 
 #[test]
-fn a_folder_or_a_link_of_the_flags_name_is_refused_and_says_what_to_do() {
+fn a_folder_or_link_with_the_name_of_a_flag_is_refused_with_the_fix() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("create_me.flag");
     fs::create_dir(&folder).unwrap();
@@ -150,14 +148,14 @@ fn an_entry_selects_by_relative_path_by_folder_and_by_part_of_the_file_name() {
 }
 
 #[test]
-fn an_entry_that_selects_nothing_is_told() {
+fn an_entry_that_selects_nothing_is_reported() {
     let content = FlagContent::parse(b"wheel\nspikse").unwrap();
     assert_eq!(content.without_match(["_ibl_wheel.position.npy"]), ["spikse"]);
 }
 
-/// To compare each line with each file would take minutes here, and the daemon would do nothing else meanwhile.
+/// Comparing each line with each file would take minutes here, and would block the daemon.
 #[test]
-fn a_list_of_very_many_files_is_looked_up_and_not_gone_through_for_each_file() {
+fn a_long_list_is_searched_by_index() {
     let file = |n: usize| format!("raw_video_data/frames{}/_iblrig_leftCamera.frame{n}.png", n % 7);
     let list: String = (0..20_000).map(|n| format!("{}\nCamera.frame{}.\n", file(n), n + 20_000)).collect();
     let content = FlagContent::parse(list.as_bytes()).unwrap();
@@ -181,7 +179,7 @@ fn content_that_is_not_utf8_names_its_line() {
 }
 
 #[test]
-fn a_flag_of_the_wrong_size_is_refused_without_reading_it_whole() {
+fn a_flag_that_is_too_long_is_refused_without_reading_all_of_it() {
     let (_root, path) = session_with_flag(b"");
     File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
     assert!(matches!(load(&path).content(), Err(FlagError::TooLong { size, .. }) if size == 1 << 40));

@@ -1,4 +1,4 @@
-//! A checksum: the MD5 and size of a file, read in pieces and without pushing other programs out of the page cache.
+//! A checksum: the MD5 and size of a file, read in slices and without displacing other files in the page cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::reader::QuietReader;
 use crate::hashing::stamp::FileStamp;
 
-/// How much is read between two looks at the stop sign, in bytes.
-const PIECE: usize = 1 << 20;
-/// How much is read in one turn, in bytes.
+/// How much is read between two checks for cancellation, in bytes.
+const BUFFER: usize = 1 << 20;
+/// How much is read with one permit, in bytes.
 const SLICE: u64 = 16 << 20;
-/// How often a file that changes while it is read is read again before it is put off.
-const READINGS: u32 = 3;
-/// How long a session is put off when one of its files would not stay still.
-pub(crate) const PUT_OFF: Duration = Duration::from_secs(5);
+/// How often a file is read that changes meanwhile, before its session is postponed.
+const MAX_READS: u32 = 3;
+/// How long a session is postponed if one of its files keeps changing.
+pub(crate) const CHANGING_RETRY: Duration = Duration::from_secs(5);
 
-/// MD5 and size of a file, and the state in which it was read.
+/// MD5 and size of a file, and its stamp when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
-    /// In hexadecimal; `None` where the file is larger than `max_md5_size`.
+    /// In hexadecimal; `None` if the file is `max_md5_size` or larger.
     pub md5: Option<String>,
     /// In bytes.
     pub size: u64,
-    /// The file as it was read.
+    /// The stamp of the file when it was read.
     pub stamp: FileStamp,
 }
 
@@ -69,15 +69,16 @@ struct OpenFile {
     hasher: Md5,
 }
 
-/// How far a file has come after a slice.
-enum Step {
+/// The result of reading a slice.
+enum Slice {
+    /// The file has more slices.
     More(Box<OpenFile>),
-    /// With whether the file has stayed as it was.
-    Read(Checksum, bool),
+    /// The file is read. `true`: it did not change meanwhile.
+    Last(Checksum, bool),
 }
 
 /// Opens a file and reads its first slice. Blocks.
-fn begin(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Result<Step, Stopped> {
+fn start(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Result<Slice, Stopped> {
     let started = SystemTime::now();
     let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
     let handle = FileHandle::of(&path).map_err(|e| failed(&e))?;
@@ -85,34 +86,34 @@ fn begin(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Re
         let reason = "not a regular file".to_owned();
         return Err(Stopped::Failed(Error::Unreadable { path, reason }));
     }
-    if context.private.holding(&handle.file, &handle.metadata).is_some() {
+    if context.private.find_open(&handle.file, &handle.metadata).is_some() {
         return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
     }
     let file = handle.open(&path).map_err(|e| failed(&e))?;
     // Read after opening: NFS may return cached attributes before.
     let metadata = file.metadata().map_err(|e| failed(&e))?;
     let (stamp, size) = (FileStamp::of(&metadata), metadata.len());
-    // As in ONE: a file of exactly the limit is not hashed any more.
+    // As in ONE: a file of exactly the limit is not hashed.
     if context.max_md5_size.is_some_and(|limit| size >= limit) {
-        return Ok(Step::Read(Checksum { md5: None, size, stamp }, stays(&path, &stamp)?));
+        return Ok(Slice::Last(Checksum { md5: None, size, stamp }, is_unchanged(&path, &stamp)?));
     }
     if let Some(md5) = context.cache.as_ref().and_then(|cache| cache.find(&stamp)) {
         context.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
         context.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
-        return Ok(Step::Read(Checksum { md5: Some(md5), size, stamp }, stays(&path, &stamp)?));
+        return Ok(Slice::Last(Checksum { md5: Some(md5), size, stamp }, is_unchanged(&path, &stamp)?));
     }
     let reader = QuietReader::new(file);
-    go_on(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), context, cancel)
+    read_slice(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), context, cancel)
 }
 
-/// Reads the next slice. Blocks; looks at `cancel` after each piece.
-fn go_on(
+/// Reads the next slice. Blocks; checks `cancel` after each buffer.
+fn read_slice(
     mut open: Box<OpenFile>,
     context: &HashContext,
     cancel: &CancellationToken,
-) -> Result<Step, Stopped> {
+) -> Result<Slice, Stopped> {
     let left = open.stamp.size.saturating_sub(open.reader.offset());
-    let mut buffer = vec![0; usize::try_from(left + 1).unwrap_or(PIECE).clamp(1, PIECE)];
+    let mut buffer = vec![0; usize::try_from(left + 1).unwrap_or(BUFFER).clamp(1, BUFFER)];
     let end = open.reader.offset().saturating_add(SLICE);
     while open.reader.offset() < end {
         if cancel.is_cancelled() {
@@ -129,21 +130,21 @@ fn go_on(
             Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
         }
     }
-    Ok(Step::More(open))
+    Ok(Slice::More(open))
 }
 
-fn finish(open: OpenFile, context: &HashContext) -> Result<Step, Error> {
+fn finish(open: OpenFile, context: &HashContext) -> Result<Slice, Error> {
     let OpenFile { path, stamp, started, reader, hasher } = open;
     let md5: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let quiet = stays(&path, &stamp)? && reader.offset() == stamp.size;
-    if let Some(cache) = context.cache.as_ref().filter(|_| quiet && stamp.is_conclusive(started)) {
+    let unchanged = is_unchanged(&path, &stamp)? && reader.offset() == stamp.size;
+    if let Some(cache) = context.cache.as_ref().filter(|_| unchanged && stamp.is_conclusive(started)) {
         cache.keep(&stamp, &md5);
     }
-    Ok(Step::Read(Checksum { md5: Some(md5), size: stamp.size, stamp }, quiet))
+    Ok(Slice::Last(Checksum { md5: Some(md5), size: stamp.size, stamp }, unchanged))
 }
 
-/// The path again, not the open file: another file may have taken its name meanwhile.
-fn stays(path: &Path, stamp: &FileStamp) -> Result<bool, Error> {
+/// Whether the file is as it was. By its path, not the open file: another file may have taken its name.
+fn is_unchanged(path: &Path, stamp: &FileStamp) -> Result<bool, Error> {
     let now = std::fs::metadata(path).map_err(|e| Error::reading(path, &e))?;
     Ok(*stamp == FileStamp::of(&now))
 }
@@ -154,43 +155,43 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Reads one file as often as it takes to meet it unchanged, slice by slice.
+/// Reads one file, slice by slice, again if it changes meanwhile.
 async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken) -> Result<Checksum, Error> {
-    for _ in 0..READINGS {
+    for _ in 0..MAX_READS {
         let mut next = None;
-        let (checksum, quiet) = loop {
-            let turn = context.scheduler.take(context.progress.bytes_done.load(Ordering::Relaxed)).await;
+        let (checksum, unchanged) = loop {
+            let permit = context.scheduler.take(context.progress.bytes_done.load(Ordering::Relaxed)).await;
             let (path, context, cancel) = (path.to_owned(), context.clone(), cancel.clone());
             let slice = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
+                let _permit = permit;
                 match next {
-                    None => begin(path, &context, &cancel),
-                    Some(open) => go_on(open, &context, &cancel),
+                    None => start(path, &context, &cancel),
+                    Some(open) => read_slice(open, &context, &cancel),
                 }
             });
             match slice.await {
-                Ok(Ok(Step::More(open))) => next = Some(open),
-                Ok(Ok(Step::Read(checksum, quiet))) => break (checksum, quiet),
+                Ok(Ok(Slice::More(open))) => next = Some(open),
+                Ok(Ok(Slice::Last(checksum, unchanged))) => break (checksum, unchanged),
                 Ok(Err(Stopped::Failed(error))) => return Err(error),
                 Ok(Err(Stopped::Cancelled)) => {
-                    return Err(Error::Internal("the reading was cancelled".into()));
+                    return Err(Error::Internal("reading was cancelled".into()));
                 }
                 Err(panic) => return Err(Error::Internal(format!("reading a file: {panic}"))),
             }
         };
-        if quiet {
+        if unchanged {
             context.progress.files_done.fetch_add(1, Ordering::Relaxed);
             return Ok(checksum);
         }
         tracing::debug!(file = ?path, "the file changed while it was read; reading it again");
     }
-    Err(Error::StillChanging { path: path.to_owned(), wait: PUT_OFF })
+    Err(Error::StillChanging { path: path.to_owned(), wait: CHANGING_RETRY })
 }
 
 /// Checksums of the files of one session, in order, several at once on blocking threads.
 ///
-/// Dropping the future stops the reading within one piece a thread. All files are tried; the answer holds one
-/// result a file. Memory in use: one piece for each turn that is taken, whatever the number and size of the files.
+/// Dropping the future stops each thread within one buffer. All files are tried, each with its own result. Memory in
+/// use: one buffer for each permit, regardless of the number and size of the files.
 pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
     let cancel = CancellationToken::new();
     let _stop_when_dropped = cancel.clone().drop_guard();
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn known_digests_come_out() {
+    fn digests_agree_with_known_ones() {
         let folder = tempfile::tempdir().unwrap();
         for (content, md5) in
             [("", "d41d8cd98f00b204e9800998ecf8427e"), ("a", "0cc175b9c0f1b6a831c399e269772661")]
@@ -240,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_several_pieces_is_read_to_its_end() {
+    fn a_file_of_several_buffers_is_read_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let content: Vec<u8> = (0..3 * PIECE + 17).map(|i| (i % 251) as u8).collect();
+        let content: Vec<u8> = (0..3 * BUFFER + 17).map(|i| (i % 251) as u8).collect();
         std::fs::File::create(&path).unwrap().write_all(&content).unwrap();
         let whole: String = Md5::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
         let read = read(&path, None).unwrap();
@@ -259,7 +260,7 @@ mod tests {
         assert!(read(&path, Some(4)).unwrap().md5.is_some());
     }
 
-    /// To close any descriptor of a file drops the POSIX locks that the process has on it, and SQLite relies on them.
+    /// Closing any descriptor of a file drops the POSIX locks of the process on it, on which SQLite relies.
     #[test]
     fn a_private_file_keeps_its_locks_when_a_link_to_it_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_and_a_fifo_does_not_hang() {
+    fn only_regular_files_are_read_and_a_fifo_does_not_hang() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(read(folder.path(), None), Err(Error::Unreadable { .. })));
         assert!(matches!(read(&folder.path().join("none"), None), Err(Error::Vanished { .. })));
@@ -290,19 +291,19 @@ mod tests {
         assert!(matches!(read(&fifo, None), Err(Error::Unreadable { .. })));
     }
 
-    /// Writes into the file after its state was noted and before it is read, so many times.
+    /// A cache whose look-up writes into the file: after its stamp was taken, and before it is read.
     #[derive(Debug)]
-    struct Meddler {
+    struct Interference {
         path: PathBuf,
         contents: std::sync::Mutex<Vec<&'static str>>,
     }
 
-    impl ChecksumCache for Meddler {
+    impl ChecksumCache for Interference {
         fn find(&self, _: &FileStamp) -> Option<String> {
             let mut contents = self.contents.lock().unwrap();
             if let Some(content) = contents.pop() {
                 std::fs::write(&self.path, content).unwrap();
-                // A time that no clock gives: the test does not depend on the clock's grain.
+                // A time that no clock gives, so that the test does not depend on the clock's resolution.
                 let time = SystemTime::UNIX_EPOCH + Duration::from_secs(7 + contents.len() as u64);
                 File::options().write(true).open(&self.path).unwrap().set_modified(time).unwrap();
             }
@@ -317,16 +318,16 @@ mod tests {
         let path = folder.path().join("x");
         std::fs::write(&path, "old").unwrap();
         let contents = std::sync::Mutex::new(contents.iter().rev().copied().collect());
-        let meddler = Arc::new(Meddler { path: path.clone(), contents });
-        let context = HashContext { cache: Some(meddler.clone()), ..context(None) };
+        let interference = Arc::new(Interference { path: path.clone(), contents });
+        let context = HashContext { cache: Some(interference.clone()), ..context(None) };
         let read = read_as(&path, &context);
-        let left = meddler.contents.lock().unwrap().len();
+        let left = interference.contents.lock().unwrap().len();
         (read, left)
     }
 
     #[test]
     fn a_file_that_is_written_while_it_is_read_is_read_again() {
-        // Longer, shorter, and as long as it was: then only the times tell.
+        // Longer, shorter, and of the same length: then only the times differ.
         for content in ["longer", "a", "abc"] {
             let md5: String = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
             let read = read_while_written(&[content]).0.unwrap();
@@ -335,25 +336,25 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_written_each_time_it_is_read_is_put_off() {
+    fn a_session_whose_file_changes_at_every_read_is_postponed() {
         let (read, left) = read_while_written(&["a", "bb", "ccc", "dddd"]);
         assert!(matches!(read, Err(Error::StillChanging { .. })), "{read:?}");
-        assert_eq!(left, 1, "it was read {READINGS} times");
+        assert_eq!(left, 1, "it was read {MAX_READS} times");
     }
 
     #[test]
-    fn a_stop_is_seen_before_the_next_piece() {
+    fn a_cancellation_is_noticed_before_the_next_buffer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, vec![0; 2 * PIECE]).unwrap();
+        std::fs::write(&path, vec![0; 2 * BUFFER]).unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
         let context = context(None);
-        assert!(matches!(begin(path, &context, &cancel), Err(Stopped::Cancelled)));
+        assert!(matches!(start(path, &context, &cancel), Err(Stopped::Cancelled)));
         assert_eq!(context.progress.bytes_done.load(Ordering::Relaxed), 0);
     }
 
-    /// Knows what it is told, whatever the state of the file.
+    /// A cache in memory.
     #[derive(Debug, Default)]
     struct Memory(std::sync::Mutex<std::collections::HashMap<FileStamp, String>>);
 
@@ -368,15 +369,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_known_is_not_read_and_a_fresh_one_is_not_remembered() {
+    fn a_cached_file_is_not_read_and_a_fresh_one_is_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         std::fs::write(&path, "abc").unwrap();
         let memory = Arc::new(Memory::default());
         let context = HashContext { cache: Some(memory.clone()), ..context(None) };
         read_as(&path, &context).unwrap();
-        assert!(memory.0.lock().unwrap().is_empty(), "written a moment ago");
-        // What it says of the very state of the file is believed: the file is not read.
+        assert!(memory.0.lock().unwrap().is_empty(), "just written");
+        // The cache has this very stamp, so the file is not read.
         memory.keep(&FileStamp::of(&std::fs::metadata(&path).unwrap()), "remembered");
         assert_eq!(read_as(&path, &context).unwrap().md5.as_deref(), Some("remembered"));
         assert_eq!(context.progress.bytes_known.load(Ordering::Relaxed), 3);
@@ -385,13 +386,13 @@ mod tests {
             read_as(&path, &context).unwrap().md5.as_deref(),
             Some("4911e516e5aa21d327512e0c8b197616")
         );
-        // Twice, of three times.
+        // Two of three times.
         assert_eq!(context.scheduler.bytes_read(), 6);
     }
 
     #[test]
-    fn a_file_that_was_left_alone_is_remembered() {
-        // A file of the system: nobody has touched it for long.
+    fn a_file_that_has_not_changed_lately_is_cached() {
+        // A file of the system, which has not changed for a while.
         let path = std::fs::canonicalize("/etc/hostname").ok().filter(|path| {
             let stamp = std::fs::metadata(path).map(|m| FileStamp::of(&m));
             stamp.is_ok_and(|stamp| stamp.is_conclusive(SystemTime::now()))
@@ -400,15 +401,15 @@ mod tests {
         let memory = Arc::new(Memory::default());
         let context = HashContext { cache: Some(memory.clone()), ..context(None) };
         let sum = read_as(&path, &context).unwrap();
-        let left_alone = sum.stamp.is_conclusive(SystemTime::now());
-        assert_eq!(memory.find(&sum.stamp).is_some(), left_alone);
+        let is_old = sum.stamp.is_conclusive(SystemTime::now());
+        assert_eq!(memory.find(&sum.stamp).is_some(), is_old);
     }
 
     #[tokio::test]
     async fn a_small_session_does_not_wait_for_a_large_one() {
         let folder = tempfile::tempdir().unwrap();
         let (large, small) = (folder.path().join("large"), folder.path().join("small"));
-        // A terabyte of nothing takes half an hour.
+        // Reading a sparse terabyte takes half an hour.
         File::create(&large).unwrap().set_len(1 << 40).unwrap();
         std::fs::write(&small, "abc").unwrap();
         let large_one = context(None);

@@ -1,8 +1,8 @@
 //! Private paths: the program's own secrets, configuration and state, which are never opened as data.
 //!
-//! A checksum that is registered is published: whoever can plant a link to a password file in a session folder would
-//! read its size and MD5 on Alyx. A link, a chain of links, a hard link and a folder reached by another path are all
-//! the same here: what counts is which file was opened, not by which name.
+//! Registering a checksum publishes it: a link to a password file in a session folder would show the password's size and
+//! MD5 on Alyx. A link, a chain of links, a hard link and a folder reached by another path are all equivalent here: what
+//! counts is the file, not its name.
 
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;
@@ -20,8 +20,8 @@ const DEEPEST: usize = 4;
 
 /// Files, and folders with everything below them, that are never opened as data.
 ///
-/// Each is looked up anew at each check: a token that is written again is another file under the same name. A path
-/// that does not exist protects nothing.
+/// Each is looked up at each check: a token that is written again is a new file of the same name. A path that does not
+/// exist is ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrivatePaths(Vec<PathBuf>);
 
@@ -32,26 +32,26 @@ impl FromIterator<PathBuf> for PrivatePaths {
 }
 
 impl PrivatePaths {
-    /// The private path that an open file is, or is below. Blocks.
+    /// The private path that contains an open file. Blocks.
     ///
-    /// Asked of the very file that is read afterwards, so that no link can change in between.
-    pub(crate) fn holding(&self, file: &File, metadata: &Metadata) -> Option<&Path> {
+    /// Checks the file that is read afterwards, so that no link can change in between.
+    pub(crate) fn find_open(&self, file: &File, metadata: &Metadata) -> Option<&Path> {
         if self.0.is_empty() {
             return None;
         }
         let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
-        self.find(real.as_deref(), metadata)
+        self.matching(real.as_deref(), metadata)
     }
 
-    /// The private path that a file leads to by its name. Blocks.
-    pub(crate) fn reached_by(&self, path: &Path, metadata: &Metadata) -> Option<&Path> {
+    /// The private path to which a path leads. Blocks.
+    pub(crate) fn find_by_path(&self, path: &Path, metadata: &Metadata) -> Option<&Path> {
         if self.0.is_empty() {
             return None;
         }
-        self.find(std::fs::canonicalize(path).ok().as_deref(), metadata)
+        self.matching(std::fs::canonicalize(path).ok().as_deref(), metadata)
     }
 
-    fn find(&self, real: Option<&Path>, metadata: &Metadata) -> Option<&Path> {
+    fn matching(&self, real: Option<&Path>, metadata: &Metadata) -> Option<&Path> {
         let same = |other: &Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
         let holds = |private: &&PathBuf| {
             let Ok(own) = std::fs::metadata(private) else { return false };
@@ -62,7 +62,7 @@ impl PrivatePaths {
                 let folder = std::fs::canonicalize(private).ok();
                 folder.is_some_and(|folder| real.is_some_and(|real| real.starts_with(folder)))
             };
-            // Another name of a file in the folder, or a file elsewhere to which a link in the folder leads.
+            // A hard link to a file in the folder, or a file elsewhere to which a link in the folder leads.
             let is_linked = || {
                 let entries = WalkDir::new(private).max_depth(DEEPEST).into_iter().filter_map(Result::ok);
                 let mut asked = entries.filter(|entry| metadata.nlink() > 1 || entry.path_is_symlink());
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_file_is_recognised_by_every_name_and_others_are_not() {
+    fn a_private_file_is_recognised_under_every_name() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("state/deep")).unwrap();
@@ -97,8 +97,8 @@ mod tests {
         let is_private = |name: &str| {
             let file = File::open(at(name)).unwrap();
             let metadata = file.metadata().unwrap();
-            let by_file = private.holding(&file, &metadata).is_some();
-            assert_eq!(by_file, private.reached_by(&at(name), &metadata).is_some(), "{name}");
+            let by_file = private.find_open(&file, &metadata).is_some();
+            assert_eq!(by_file, private.find_by_path(&at(name), &metadata).is_some(), "{name}");
             by_file
         };
         for name in [
@@ -115,7 +115,7 @@ mod tests {
         for name in ["data", "hard-data"] {
             assert!(!is_private(name), "{name}");
         }
-        // Written anew under the same name, as a token is.
+        // Written again under the same name, like a token.
         std::fs::remove_file(at("password")).unwrap();
         std::fs::write(at("password"), "y").unwrap();
         assert!(is_private("link"));
@@ -130,6 +130,6 @@ mod tests {
         std::os::unix::fs::symlink(at("secret"), at("one/.alyx")).unwrap();
         let private: PrivatePaths = [at("one")].into_iter().collect();
         let file = File::open(at("secret")).unwrap();
-        assert!(private.holding(&file, &file.metadata().unwrap()).is_some());
+        assert!(private.find_open(&file, &file.metadata().unwrap()).is_some());
     }
 }

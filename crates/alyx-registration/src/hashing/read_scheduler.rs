@@ -1,7 +1,7 @@
-//! ReadScheduler: who may read a file now. A session of 200 GB must not hold up one of 20 MB.
+//! The read scheduler: a fair semaphore for reading files. A session of 200 GB must not hold up one of 20 MB.
 //!
-//! Files are read in slices, and each slice takes a turn. The next turn goes to the session that has read least so
-//! far: a small session waits for one slice of a large one, not for the whole of it, and large ones share.
+//! Files are read in slices, and each slice needs a permit. The next permit goes to the session that has read least so
+//! far: a small session waits for one slice of a large one, not for all of it, and large ones share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A number of scheduler that may be taken at the same time.
+/// A number of permits, shared fairly between sessions.
 #[derive(Debug)]
 pub struct ReadScheduler {
-    row: Mutex<State>,
+    state: Mutex<State>,
     read: AtomicU64,
 }
 
@@ -20,80 +20,79 @@ pub struct ReadScheduler {
 struct State {
     count: usize,
     free: usize,
-    /// ReadScheduler that are taken, and end when they are given back: there are fewer now.
+    /// Permits in use that are dropped when they are returned, because the number was lowered.
     surplus: usize,
-    /// Those who wait, by what they have had so far; the number keeps the order of arrival.
+    /// The waiting sessions, by what they have read so far; the second number keeps the order of arrival.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<ReadPermit>>,
     arrivals: u64,
 }
 
-/// A turn. It goes to the next in the row when it is dropped.
+/// The right to read one slice. Dropping it returns it.
 #[derive(Debug)]
 pub struct ReadPermit {
     scheduler: Arc<ReadScheduler>,
 }
 
 impl ReadScheduler {
-    /// So many scheduler at the same time, at least one.
+    /// A scheduler with this number of permits, at least one.
     pub fn new(count: usize) -> Arc<Self> {
         let count = count.max(1);
-        let row = State { count, free: count, surplus: 0, waiting: BTreeMap::new(), arrivals: 0 };
-        Arc::new(Self { row: Mutex::new(row), read: AtomicU64::new(0) })
+        let state = State { count, free: count, surplus: 0, waiting: BTreeMap::new(), arrivals: 0 };
+        Arc::new(Self { state: Mutex::new(state), read: AtomicU64::new(0) })
     }
 
-    /// How many scheduler there are.
+    /// The number of permits.
     pub fn count(&self) -> usize {
-        self.row().count
+        self.state().count
     }
 
-    /// So many scheduler from now on. Of fewer, those that are taken now are given back first.
+    /// Changes the number of permits. When lowered, surplus permits are dropped as they are returned.
     pub fn set_count(self: &Arc<Self>, count: usize) {
         let count = count.max(1);
-        let mut row = self.row();
-        let more = count.saturating_sub(row.count);
-        let mut fewer = row.count.saturating_sub(count);
-        row.count = count;
-        let free = fewer.min(row.free);
-        row.free -= free;
+        let mut state = self.state();
+        let more = count.saturating_sub(state.count);
+        let mut fewer = state.count.saturating_sub(count);
+        state.count = count;
+        let free = fewer.min(state.free);
+        state.free -= free;
         fewer -= free;
-        row.surplus += fewer;
-        drop(row);
-        // A new turn goes where one that is given back goes.
+        state.surplus += fewer;
+        drop(state);
+        // A new permit goes where a returned one goes.
         for _ in 0..more {
             drop(ReadPermit { scheduler: Arc::clone(self) });
         }
     }
 
-    fn row(&self) -> std::sync::MutexGuard<'_, State> {
-        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts bytes that were read in a turn.
+    /// Counts bytes that were read with a permit.
     pub fn count_read(&self, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How many bytes were read in all scheduler so far.
+    /// How many bytes have been read with permits so far.
     pub fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Waits for a turn. `served`: what the session has had so far, in bytes. Dropping the future gives up the
-    /// place in the row.
+    /// Waits for a permit. `served`: the bytes that the session has read so far. Dropping the future leaves the queue.
     pub async fn take(self: &Arc<Self>, served: u64) -> ReadPermit {
         let waiting = {
-            let mut row = self.row();
-            if row.free > 0 {
-                row.free -= 1;
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
                 return ReadPermit { scheduler: Arc::clone(self) };
             }
             let (sender, receiver) = oneshot::channel();
-            row.arrivals += 1;
-            let place = (served, row.arrivals);
-            row.waiting.insert(place, sender);
+            state.arrivals += 1;
+            let place = (served, state.arrivals);
+            state.waiting.insert(place, sender);
             receiver
         };
-        // The sender stays in the row until it sends, so this does not fail.
+        // The sender stays in the queue until it sends, so this does not fail.
         waiting.await.unwrap_or_else(|_| ReadPermit { scheduler: Arc::clone(self) })
     }
 }
@@ -102,15 +101,15 @@ impl Drop for ReadPermit {
     fn drop(&mut self) {
         loop {
             let next = {
-                let mut row = self.scheduler.row();
-                if row.surplus > 0 {
-                    row.surplus -= 1;
+                let mut state = self.scheduler.state();
+                if state.surplus > 0 {
+                    state.surplus -= 1;
                     return;
                 }
-                match row.waiting.pop_first() {
+                match state.waiting.pop_first() {
                     Some((_, next)) => next,
                     None => {
-                        row.free += 1;
+                        state.free += 1;
                         return;
                     }
                 }
@@ -118,7 +117,7 @@ impl Drop for ReadPermit {
             if next.is_closed() {
                 continue;
             }
-            // Who gives up in this very moment drops the turn, and so gives it on.
+            // A receiver that is dropped at this moment drops the permit, which passes it on.
             drop(next.send(ReadPermit { scheduler: Arc::clone(&self.scheduler) }));
             return;
         }
@@ -131,7 +130,7 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn the_one_who_has_had_least_is_next_whoever_came_first() {
+    fn the_session_that_has_read_least_is_next_regardless_of_arrival() {
         let scheduler = ReadScheduler::new(1);
         let held = scheduler.take(0).now_or_never().unwrap();
         let mut large = Box::pin(scheduler.take(200_000));
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_never_lost_with_somebody_who_gives_up() {
+    fn no_permit_is_lost_when_a_waiting_session_gives_up() {
         let scheduler = ReadScheduler::new(1);
         for gives_up_late in [false, true] {
             let held = scheduler.take(0).now_or_never().unwrap();
@@ -165,22 +164,22 @@ mod tests {
     }
 
     #[test]
-    fn there_may_be_more_or_fewer_from_one_moment_to_the_next() {
+    fn the_number_of_permits_can_be_raised_and_lowered() {
         let scheduler = ReadScheduler::new(2);
-        let taken = [scheduler.take(0).now_or_never().unwrap(), scheduler.take(0).now_or_never().unwrap()];
+        let in_use = [scheduler.take(0).now_or_never().unwrap(), scheduler.take(0).now_or_never().unwrap()];
         let mut waits = Box::pin(scheduler.take(0));
         assert!((&mut waits).now_or_never().is_none());
         scheduler.set_count(3);
         let third = waits.now_or_never().unwrap();
         assert!(scheduler.take(0).now_or_never().is_none());
         scheduler.set_count(1);
-        drop(taken);
-        // Two were too many, and the third is still out.
+        drop(in_use);
+        // Two are surplus, and the third is still in use.
         assert!(scheduler.take(0).now_or_never().is_none());
         drop(third);
         let only = scheduler.take(0).now_or_never().unwrap();
         assert!(scheduler.take(0).now_or_never().is_none());
-        // Asked for fewer and then for more: the sum counts.
+        // Lowered and raised again: the last number counts.
         scheduler.set_count(2);
         let _second = scheduler.take(0).now_or_never().unwrap();
         scheduler.set_count(1);
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_turns_as_were_given() {
+    fn there_are_as_many_permits_as_configured() {
         let scheduler = ReadScheduler::new(2);
         let (_a, b) = (scheduler.take(0).now_or_never().unwrap(), scheduler.take(0).now_or_never().unwrap());
         assert!(scheduler.take(0).now_or_never().is_none());

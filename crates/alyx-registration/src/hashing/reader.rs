@@ -10,10 +10,10 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// How many bytes are read before their pages are dropped.
 const DROP_EVERY: u64 = 16 << 20;
 
-/// Reads a file from start to end and leaves the page cache to others.
+/// Reads a file from start to end and keeps it out of the page cache.
 ///
-/// `RWF_DONTCACHE` (Linux 6.14) drops just the pages that the read itself brought in. Where it is missing,
-/// `fadvise(DONTNEED)` behind the cursor does: that also drops pages of this file which another process uses.
+/// `RWF_DONTCACHE` (Linux 6.14) drops only the pages that the read itself brought in. Without it, `fadvise(DONTNEED)`
+/// drops the pages behind the cursor, including those that another process uses.
 pub(crate) struct QuietReader {
     file: File,
     offset: u64,
@@ -26,7 +26,7 @@ impl QuietReader {
     const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
     pub(crate) fn new(file: File) -> Self {
-        // Failure to advise changes speed only.
+        // Without the advice, reading is only slower.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         Self { file, offset: 0, dropped: 0, uncached: true }
     }

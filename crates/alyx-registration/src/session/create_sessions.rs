@@ -1,4 +1,4 @@
-//! `create_sessions`: every flag below a folder, one after the other.
+//! `create_sessions`: registers the session of every flag below a folder, one after the other.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::options::{CreateSessionsOptions, FlaggedOptions};
 use alf::SessionPath;
 use alyx_client::SessionRecord;
 
-/// What came of one flag.
+/// The result of one flag.
 #[derive(Debug)]
 pub struct CreatedSession {
     /// The session folder.
@@ -27,8 +27,8 @@ type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>);
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
     ///
-    /// One bad session does not stop the rest: each has its own result. With [`dry`](CreateSessionsOptions::dry)
-    /// nothing is changed, and an error is the one that the session would end with.
+    /// A session that fails does not stop the others: each has its own result. With [`dry`](CreateSessionsOptions::dry)
+    /// nothing is changed, and an error is the one with which the session would fail.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,7 +46,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a pattern that is none, [`Error::Unreadable`] or [`Error::Vanished`] for the folder.
+    /// [`Error::Invalid`] for an invalid pattern, [`Error::Unreadable`] or [`Error::Vanished`] for the folder.
     pub async fn create_sessions(
         &self,
         root: &Path,
@@ -60,7 +60,7 @@ impl RegistrationClient {
         let flags = tokio::task::spawn_blocking(move || -> Result<Vec<PathBuf>, Error> {
             let found =
                 glob::glob(&pattern).map_err(|e| Error::Invalid(format!("pattern {pattern:?}: {e}")))?;
-            // What cannot be listed holds no flag that could be handled.
+            // A flag in a folder that cannot be listed could not be handled anyway.
             Ok(found.filter_map(Result::ok).collect())
         });
         let flags = flags.await.map_err(|e| Error::Internal(format!("looking for flags: {e}")))??;

@@ -21,7 +21,7 @@ use alyx_client::{self, SessionRecord, SessionRequest};
 /// How often Alyx is asked again while a creation may still be on its way.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// How many sessions are kept before those that are settled are dropped.
-const MANY: usize = 1000;
+const MAX_SETTLED: usize = 1000;
 
 /// Remembers creations that were sent and not answered, from one start of the program to the next.
 pub trait PendingCreations: Debug + Send + Sync {
@@ -63,7 +63,7 @@ impl InFlightCreations {
     pub(crate) async fn claim(&self, path: &SessionPath) -> OwnedMutexGuard<Pending> {
         let claim = {
             let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-            if claims.len() >= MANY {
+            if claims.len() >= MAX_SETTLED {
                 claims.retain(|_, claim| {
                     Arc::strong_count(claim) > 1 || claim.try_lock().map_or(true, |pending| pending.is_some())
                 });
@@ -141,7 +141,7 @@ fn remaining(begun: Timestamp, now: Timestamp, at_most: Duration) -> Duration {
     at_most.saturating_sub(passed)
 }
 
-/// Whether Alyx has said that it did not create the session, or that it did.
+/// Whether Alyx has reported that it created the session, or that it did not.
 fn is_settled(result: &Result<SessionRecord, alyx_client::Error>) -> bool {
     match result {
         Ok(_) => true,
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_may_be_a_proxys_settles_nothing() {
+    fn an_answer_that_may_come_from_a_proxy_settles_nothing() {
         let busy = |status| {
             let (what, body) = (String::new(), String::new());
             Err(alyx_client::Error::Busy { what, status, retry_after: None, body })

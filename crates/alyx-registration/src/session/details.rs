@@ -1,4 +1,4 @@
-//! Session details: what a caller says about a session, and the requests that say just that. Pure.
+//! Session details: the fields of a session that a caller sets, and the requests with exactly those. Pure.
 
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -7,15 +7,15 @@ use crate::error::Error;
 use alf::{SessionPath, SessionTime};
 use alyx_client::SessionRequest;
 
-/// What a caller says about a session. Everything may be left open (`None`, or an empty list).
+/// The fields of a session that a caller sets. Each may be left unset (`None`, or an empty list).
 ///
-/// The counterpart of the keyword arguments of Python's `register_session`; `subject` and `number` are not here
-/// because the path alone says them.
+/// The counterpart of the keyword arguments of Python's `register_session`, without `subject` and `number`, which come
+/// from the path.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SessionDetails {
     /// User names. A new session without users belongs to the user who is logged in.
     pub users: Vec<String>,
-    /// Name of the lab. Must be the one of the path where the path has one.
+    /// Name of the lab. Must be the lab in the path, if the path has one.
     pub lab: Option<String>,
     /// Names of projects.
     pub projects: Vec<String>,
@@ -25,10 +25,10 @@ pub struct SessionDetails {
     pub location: Option<String>,
     /// Task protocol.
     pub task_protocol: Option<String>,
-    /// Kind of session; a new one is an `Experiment` unless this says otherwise.
+    /// Kind of session. Default for a new one: `Experiment`.
     pub kind: Option<String>,
-    /// Precise start, ISO 8601. Its day must be the one of the path. With an offset it is converted to naive local
-    /// time, because Alyx would store it as UTC.
+    /// Precise start, ISO 8601, on the day in the path. A time with an offset is converted to naive local time, because
+    /// Alyx would store it as UTC.
     pub start_time: Option<String>,
     /// Precise end, ISO 8601, converted like the start.
     pub end_time: Option<String>,
@@ -44,12 +44,12 @@ pub struct SessionDetails {
     pub json: Option<Map<String, Value>>,
 }
 
-fn given<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+fn non_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
 impl SessionDetails {
-    /// These details, and where they are open, the others'.
+    /// These details, with unset fields from `other`.
     pub fn or(&self, other: &Self) -> Self {
         let list = |a: &Vec<String>, b: &Vec<String>| if a.is_empty() { b.clone() } else { a.clone() };
         let text = |a: &Option<String>, b: &Option<String>| a.clone().or_else(|| b.clone());
@@ -71,10 +71,10 @@ impl SessionDetails {
         }
     }
 
-    /// The request that says just what is given here. Pure.
+    /// The request with exactly the fields that are set. Pure.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a time that is none or falls on another day, or a lab that is not the path's.
+    /// [`Error::Invalid`] for an invalid time, a time on another day, or a lab that is not the one in the path.
     pub(crate) fn request(&self, path: &SessionPath, zone: &TimeZone) -> Result<SessionRequest, Error> {
         let time = |what: &str, text: &Option<String>| match text {
             None => Ok(None),
@@ -101,14 +101,14 @@ impl SessionDetails {
         Ok(SessionRequest {
             subject: None,
             number: None,
-            users: given(&self.users),
+            users: non_empty(&self.users),
             start_time: start.map(|t| t.to_string()),
             end_time: end.map(|t| t.to_string()),
             kind: self.kind.clone(),
             lab: self.lab.clone(),
             location: self.location.clone(),
-            projects: given(&self.projects),
-            procedures: given(&self.procedures),
+            projects: non_empty(&self.projects),
+            procedures: non_empty(&self.procedures),
             task_protocol: self.task_protocol.clone(),
             narrative: self.narrative.clone(),
             n_trials: self.n_trials,
@@ -125,15 +125,15 @@ impl SessionDetails {
         username: &str,
         zone: &TimeZone,
     ) -> Result<SessionRequest, Error> {
-        let said = self.request(path, zone)?;
+        let set = self.request(path, zone)?;
         Ok(SessionRequest {
             subject: Some(path.subject().to_owned()),
             number: Some(path.number()),
-            users: said.users.or_else(|| Some(vec![username.to_owned()])),
-            start_time: said.start_time.or_else(|| Some(SessionTime::midnight(path.date()).to_string())),
-            kind: said.kind.or_else(|| Some("Experiment".to_owned())),
-            lab: said.lab.or_else(|| path.lab().map(str::to_owned)),
-            ..said
+            users: set.users.or_else(|| Some(vec![username.to_owned()])),
+            start_time: set.start_time.or_else(|| Some(SessionTime::midnight(path.date()).to_string())),
+            kind: set.kind.or_else(|| Some("Experiment".to_owned())),
+            lab: set.lab.or_else(|| path.lab().map(str::to_owned)),
+            ..set
         })
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_is_not_sent_in_a_change() {
+    fn unset_fields_are_not_sent_in_a_change() {
         let change = SessionDetails::default().request(&path(), &TimeZone::UTC).unwrap();
         assert_eq!(serde_json::to_value(&change).unwrap(), json!({}));
     }

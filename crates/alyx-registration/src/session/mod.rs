@@ -1,4 +1,4 @@
-//! Sessions on Alyx: found, created once, described.
+//! Sessions on Alyx: finding them, creating them once, changing their details.
 
 pub(crate) mod create_sessions;
 pub(crate) mod creation;

@@ -1,4 +1,4 @@
-//! A new session: the next free folder of a day, made on disk and registered.
+//! A new session: the next free folder of a day, created on disk and registered.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,32 +13,32 @@ use alf::timestamp::DateInput;
 use alf::{SessionPath, SessionTime};
 use alyx_client::Endpoint;
 
-/// The largest number of a session.
-const LARGEST: u16 = 999;
+/// The largest session number.
+const MAX_NUMBER: u16 = 999;
 
-/// A session that was made.
+/// A session that was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSession {
     /// Its folder.
     pub folder: PathBuf,
-    /// Its eid, where it was registered.
+    /// Its eid, if it was registered.
     pub eid: Option<Uuid>,
 }
 
-/// The number after the largest that is taken (ONE: `next_num_folder`). Pure.
+/// The number after the largest existing one (ONE: `next_num_folder`). Pure.
 ///
 /// # Errors
-/// [`Error::Invalid`] where there is none left.
+/// [`Error::Invalid`] if there is no number left.
 fn next_number(taken: impl Iterator<Item = u16>) -> Result<u16, Error> {
     match taken.max().unwrap_or(0) + 1 {
-        number if number <= LARGEST => Ok(number),
+        number if number <= MAX_NUMBER => Ok(number),
         _ => Err(Error::Invalid(
-            "session 999 of that day exists, and no number is larger; take another day".into(),
+            "session 999 of that day exists, and no number is larger; use another day".into(),
         )),
     }
 }
 
-/// The numbers of the session folders in a day's folder. A missing folder holds none.
+/// The numbers of the session folders in a day's folder; none if it is missing.
 fn numbers_on_disk(day: &Path) -> Result<Vec<u16>, Error> {
     let entries = match std::fs::read_dir(day) {
         Ok(entries) => entries,
@@ -48,15 +48,15 @@ fn numbers_on_disk(day: &Path) -> Result<Vec<u16>, Error> {
     let mut numbers = Vec::new();
     for entry in entries {
         let name = entry.map_err(|e| Error::reading(day, &e))?.file_name();
-        // A file of such a name is in the way as well.
+        // A file of such a name blocks the number as well.
         numbers.extend(name.to_str().and_then(parse_number_folder));
     }
     Ok(numbers)
 }
 
-/// Makes the next free folder of a day, or that of a given number. Blocks.
+/// Creates the next free folder of a day, or that of a given number. Blocks.
 ///
-/// Two programs that do this at once get two folders: the folder of the session is made by one of them only.
+/// Two programs that do this at once get two folders: only one of them creates each folder.
 fn make_folder(day: &Path, number: Option<u16>, taken_elsewhere: &[u16]) -> Result<PathBuf, Error> {
     let failed = |path: &Path, e: &io::Error| {
         let (path, reason) = (path.to_owned(), e.to_string());
@@ -64,11 +64,11 @@ fn make_folder(day: &Path, number: Option<u16>, taken_elsewhere: &[u16]) -> Resu
     };
     std::fs::create_dir_all(day).map_err(|e| failed(day, &e))?;
     loop {
-        let wanted = match number {
+        let candidate = match number {
             Some(number) => number,
             None => next_number(numbers_on_disk(day)?.into_iter().chain(taken_elsewhere.iter().copied()))?,
         };
-        let folder = day.join(format!("{wanted:03}"));
+        let folder = day.join(format!("{candidate:03}"));
         match std::fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number.is_none() => {}
@@ -78,11 +78,11 @@ fn make_folder(day: &Path, number: Option<u16>, taken_elsewhere: &[u16]) -> Resu
 }
 
 impl RegistrationClient {
-    /// Makes the folder of a new session, `<root>/<subject>/<date>/<number>`, and creates the session on Alyx
+    /// Creates the folder of a new session, `<root>/<subject>/<date>/<number>`, and the session on Alyx
     /// (Python: `create_new_session`).
     ///
-    /// The number is the one after the largest on disk, and, where the session is registered, after the largest
-    /// that Alyx has for that day: a session that another rig made is not taken over.
+    /// The number follows the largest on disk and, if the session is registered, the largest on Alyx for that day: a
+    /// session of another rig is not taken over.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -102,9 +102,9 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Missing`] for an unknown subject; [`Error::Invalid`] for a date that is none, a number that is taken
-    /// on Alyx, or a day without free numbers; [`Error::CannotMake`] for the folder; [`Error::NewSession`] where the
-    /// folder was made and the session could not be registered.
+    /// [`Error::Missing`] for an unknown subject; [`Error::Invalid`] for an invalid date, a number that exists on Alyx,
+    /// or a day without free numbers; [`Error::CannotMake`] for the folder; [`Error::NewSession`] if the folder was
+    /// created but the session could not be registered.
     pub async fn create_new_session(
         &self,
         subject: &str,
@@ -129,11 +129,11 @@ impl RegistrationClient {
         }
     }
 
-    /// The folder that [`create_new_session`](Self::create_new_session) would make now. Nothing is made or created.
+    /// The folder that [`create_new_session`](Self::create_new_session) would create now. Changes nothing.
     ///
     /// # Errors
-    /// As of [`create_new_session`](Self::create_new_session), as far as looking tells; [`Error::CannotMake`] for a
-    /// number whose folder is there.
+    /// As for [`create_new_session`](Self::create_new_session), as far as they can be foreseen; [`Error::CannotMake`] for
+    /// a number whose folder exists.
     pub async fn plan_new_session(
         &self,
         subject: &str,
@@ -148,7 +148,7 @@ impl RegistrationClient {
         };
         let folder = day.join(format!("{number:03}"));
         if on_disk.contains(&number) {
-            return Err(Error::CannotMake { path: folder, reason: "it is there already".into() });
+            return Err(Error::CannotMake { path: folder, reason: "it exists already".into() });
         }
         Ok(folder)
     }
@@ -161,12 +161,12 @@ impl RegistrationClient {
         options: &NewSessionOptions<'_>,
     ) -> Result<(PathBuf, Vec<u16>), Error> {
         let date = self.session_time(options.date.unwrap_or(DateInput::Now))?.date();
-        if options.number.is_some_and(|number| number > LARGEST) {
-            return Err(Error::Invalid("a session number has three digits at most".into()));
+        if options.number.is_some_and(|number| number > MAX_NUMBER) {
+            return Err(Error::Invalid("a session number has at most three digits".into()));
         }
         self.check_names(vec![(Endpoint::Subjects, subject.to_owned())]).await?;
         let day = root.join(subject).join(date.to_string());
-        // Refuses a name or root that would be read otherwise than it is meant, before anything is made.
+        // Refuses a name or root that would be parsed as something else, before anything is created.
         let planned = SessionPath::parse(&day.join("001"))?;
         options.details.request(&planned, &self.options().zone)?;
         let mut taken = Vec::new();
@@ -176,16 +176,17 @@ impl RegistrationClient {
         }
         if let Some(number) = options.number.filter(|number| taken.contains(number)) {
             return Err(Error::Invalid(format!(
-                "session {subject}/{date}/{number:03} is on Alyx already; leave the number open, or register its folder"
+                "session {subject}/{date}/{number:03} is on Alyx already; omit the number, or register its folder"
             )));
         }
         Ok((day, taken))
     }
 
-    /// The time that is meant, as naive local time in ISO 8601 (Python: `ensure_ISO8601`).
+    /// A date or time as naive local time in ISO 8601 (Python: `ensure_ISO8601`).
     ///
-    /// A day means its midnight, and [`DateInput::Now`] now, in the [zone](crate::RegistrationOptions::zone) of the
-    /// client. A time with an offset is converted to naive local time of that zone: Alyx would store it as UTC.
+    /// A day means its midnight, and [`DateInput::Now`] the present, in the [zone](crate::RegistrationOptions::zone) of
+    /// the client. A time with an offset is converted to naive local time of that zone, because Alyx would store it as
+    /// UTC.
     ///
     /// ```
     /// use alyx_client::{Client, ClientOptions, Credentials};
@@ -202,7 +203,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a text that is no ISO 8601 date or time.
+    /// [`Error::Invalid`] for a text that is not an ISO 8601 date or time.
     pub fn ensure_iso8601<'a>(&self, date: impl Into<DateInput<'a>>) -> Result<String, Error> {
         self.session_time(date.into()).map(|time| time.to_iso())
     }
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_taken_on_disk_or_elsewhere_are_passed_over() {
+    fn numbers_that_exist_on_disk_or_elsewhere_are_skipped() {
         let day = tempfile::tempdir().unwrap();
         assert_eq!(make_folder(&day.path().join("d"), None, &[]).unwrap(), day.path().join("d/001"));
         assert_eq!(make_folder(&day.path().join("d"), None, &[4]).unwrap(), day.path().join("d/005"));
@@ -235,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_given_is_taken_or_refused() {
+    fn a_given_number_is_used_or_refused() {
         let day = tempfile::tempdir().unwrap();
         assert_eq!(make_folder(day.path(), Some(12), &[]).unwrap(), day.path().join("012"));
         assert!(matches!(make_folder(day.path(), Some(12), &[]), Err(Error::CannotMake { .. })));
     }
 
     #[test]
-    fn many_at_once_get_a_folder_each() {
+    fn concurrent_callers_get_a_folder_each() {
         let day = tempfile::tempdir().unwrap();
         let made: std::collections::HashSet<PathBuf> = std::thread::scope(|scope| {
             let makers: Vec<_> =

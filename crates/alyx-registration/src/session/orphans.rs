@@ -1,4 +1,4 @@
-//! Orphans: session folders that Alyx does not know. One question a subject, however many sessions it has.
+//! Orphans: session folders that Alyx does not know. One request for each subject, regardless of its number of sessions.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use alf::SessionPath;
 use alyx_client::SessionSummary;
 
-/// The session folders of one subject, and the days between which they lie. At least one.
+/// The session folders of one subject, at least one, and the first and last day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectFolders {
     subject: String,
@@ -19,7 +19,7 @@ pub struct SubjectFolders {
 }
 
 impl SubjectFolders {
-    /// Sorts folders by their subjects, and those of a subject by their paths. Pure.
+    /// Groups folders by subject, sorted by path. Pure.
     ///
     /// ```
     /// use alf::SessionPath;
@@ -61,8 +61,8 @@ impl SubjectFolders {
         &self.sessions
     }
 
-    /// Those that are none of these sessions of the subject. Where both sides name a lab it has to be the same, as
-    /// when a session is looked up to be registered. Pure.
+    /// The folders that are none of these sessions. If both sides have a lab it must be the same, as in the look-up of a
+    /// session to register. Pure.
     fn without(&self, known: &[SessionSummary]) -> Vec<SessionPath> {
         let mut labs: BTreeMap<(&str, i64), HashSet<Option<&str>>> = BTreeMap::new();
         for session in known.iter().filter(|session| session.subject == self.subject) {
@@ -82,11 +82,11 @@ impl SubjectFolders {
 }
 
 impl RegistrationClient {
-    /// The session folders of a subject that Alyx does not know. It is asked once, for all sessions of the subject in
-    /// those days; nothing is changed.
+    /// The session folders of a subject that Alyx does not know. One request, for all sessions of the subject in those
+    /// days; changes nothing.
     ///
     /// # Errors
-    /// Those of asking.
+    /// Those of the request.
     pub async fn find_orphans(&self, folders: &SubjectFolders) -> Result<Vec<SessionPath>, Error> {
         let known = self.alyx().sessions_between(&folders.subject, folders.first, folders.last).await?;
         Ok(folders.without(&known))
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_known_by_subject_day_number_and_where_both_name_it_lab() {
+    fn a_folder_is_known_by_subject_day_number_and_lab_if_both_have_one() {
         let folders = folders(&["l/Subjects/A/2024-05-01/001"]);
         let is_orphan = |session: SessionSummary| !folders.without(&[session]).is_empty();
         let time = "2024-05-01T14:30:00";
@@ -129,13 +129,13 @@ mod tests {
         assert!(is_orphan(known("A", time, Some(2), Some("l"))));
         assert!(is_orphan(known("A", time, None, Some("l"))));
         assert!(is_orphan(known("A", "2024-05-02T00:00:00", Some(1), Some("l"))));
-        // A server without this filter answers with everybody's sessions, and one without regard to case with others.
+        // A server without this filter returns all sessions, and one that ignores case returns those of similar names.
         assert!(is_orphan(known("B", time, Some(1), Some("l"))));
         assert!(is_orphan(known("a", time, Some(1), Some("l"))));
     }
 
     #[test]
-    fn of_two_sessions_of_one_day_and_number_each_lab_knows_its_own() {
+    fn two_sessions_of_one_day_and_number_are_told_apart_by_lab() {
         let folders = folders(&["l/Subjects/A/2024-05-01/001", "m/Subjects/A/2024-05-01/001"]);
         let of = |lab| known("A", "2024-05-01T00:00:00", Some(1), Some(lab));
         assert_eq!(folders.without(&[of("l")]).len(), 1);

@@ -1,4 +1,4 @@
-//! A planned session: what `register_session` would ask of Alyx, without asking it.
+//! A planned session: what `register_session` would send to Alyx.
 
 use std::path::Path;
 
@@ -9,20 +9,20 @@ use crate::session::names;
 use alf::SessionPath;
 use alyx_client::SessionRequest;
 
-/// What [`RegistrationClient::register_session`] would do about the session itself.
+/// What [`RegistrationClient::register_session`] would do with the session itself.
 #[derive(Debug, Clone)]
 pub struct PlannedSession {
     /// The session.
     pub session: SessionPath,
-    /// Its eid where it is on Alyx already; the request would change it then.
+    /// Its eid if it is on Alyx; the request would then change it.
     pub eid: Option<String>,
-    /// What would be sent. Empty where nothing would be changed.
+    /// What would be sent. Empty if nothing would be changed.
     pub request: SessionRequest,
 }
 
 impl RegistrationClient {
-    /// What [`RegistrationClient::register_session`] would do about the session itself. Alyx is asked, nothing is
-    /// changed. The `json` of the request is what is added, not yet merged.
+    /// What [`RegistrationClient::register_session`] would do with the session itself. Asks Alyx, but changes nothing.
+    /// The `json` of the request contains the additions, not yet merged.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! A session reference: how a caller names a session that is on Alyx.
+//! A session reference: how a caller names a session on Alyx.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::error::Error;
 use alf::SessionPath;
 use alyx_client::{SessionRecord, SessionSummary};
 
-/// A session, named by its folder, its address, its eid or its record (Python: what `ONE.to_eid` takes).
+/// A session, named by its folder, address, eid or record (Python: the argument of `ONE.to_eid`).
 ///
 /// ```
 /// use alyx_registration::SessionReference;
@@ -29,13 +29,13 @@ pub enum SessionReference {
 }
 
 impl SessionReference {
-    /// Reads an eid, the address of a record, or a path.
+    /// Parses an eid, the address of a record, or a path.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is none of these.
+    /// [`Error::Invalid`] for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        // A path may contain an eid as well; an address may look like a path.
+        // A path may contain an eid, and an address may look like a path.
         let is_address = text.starts_with("http://") || text.starts_with("https://");
         if !is_address && session_of(Path::new(text)).is_ok() {
             return Ok(Self::Folder(text.into()));
@@ -84,8 +84,8 @@ impl TryFrom<&SessionSummary> for SessionReference {
     }
 }
 
-/// The session that a folder is, or is in.
+/// The session of a session folder, or of a path inside one.
 pub(crate) fn session_of(path: &Path) -> Result<SessionPath, Error> {
-    // As if for a file inside it, so that the session folder itself counts.
+    // As for a file inside it, so that the session folder itself is accepted.
     Ok(SessionPath::containing(&path.join("x"))?.0)
 }

@@ -1,4 +1,4 @@
-//! A session on Alyx: looked up, created only if absent, changed only where the caller said so.
+//! Registering a session: looked up, created only if absent, changed only in the fields that the caller set.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::session::names;
 use alf::SessionPath;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
 
-/// The `json` field with the caller's keys put in. Pure.
+/// The `json` field with the caller's keys added. Pure.
 ///
 /// # Errors
-/// [`Error::Invalid`] where another program stored something that is no object: it would be lost.
+/// [`Error::Invalid`] if another program stored something other than an object, which would be lost.
 fn merged(
     current: &Value,
     more: &Map<String, Value>,
@@ -28,7 +28,7 @@ fn merged(
         Value::Object(fields) => fields.clone(),
         other => {
             return Err(Error::Invalid(format!(
-                "session {path}: its json on Alyx is not an object ({other}) and is not overwritten; mend it on Alyx"
+                "session {path}: its json on Alyx is not an object ({other}) and is not overwritten; correct it on Alyx"
             )));
         }
     };
@@ -37,9 +37,9 @@ fn merged(
 }
 
 impl RegistrationClient {
-    /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and changes what `details`
-    /// say where it is there. `defaults` count only for a session that is created. `extra` names are checked along
-    /// with those that the request mentions, so that all that is missing is told at once.
+    /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and otherwise changes what
+    /// `details` set. `defaults` apply only to a session that is created. `extra` names are checked together with those
+    /// in the request, so that one error lists all that are missing.
     pub(crate) async fn get_or_create_session(
         &self,
         path: &SessionPath,
@@ -63,7 +63,7 @@ impl RegistrationClient {
             if !is_logged {
                 tracing::info!(
                     session = %path,
-                    "a creation was sent before and its answer never came: it is looked for, at most {} s, before another one is sent",
+                    "an earlier creation was not answered; looking for its session for at most {} s before creating another one",
                     at_most.as_secs()
                 );
                 is_logged = true;
@@ -91,8 +91,8 @@ impl RegistrationClient {
         }
     }
 
-    /// The request that creates the session. A default lab stands back behind the path's; a given one that differs
-    /// is an error.
+    /// The request that creates the session. The lab in the path takes precedence over a default one; a lab in `details`
+    /// that differs from it is an error.
     pub(crate) async fn creation_of(
         &self,
         path: &SessionPath,
@@ -106,7 +106,7 @@ impl RegistrationClient {
         all.creation(path, self.alyx().username().await?, &self.options().zone)
     }
 
-    /// Changes what the caller gave, and nothing else.
+    /// Changes what the caller set, and nothing else.
     async fn change_session(
         &self,
         path: &SessionPath,
@@ -128,12 +128,11 @@ impl RegistrationClient {
             .map_err(Error::from)
     }
 
-    /// Creates a session on Alyx, or changes the one that is there, and registers its files (Python:
-    /// `register_session`).
+    /// Creates a session on Alyx, or changes the existing one, and registers its files (Python: `register_session`).
     ///
-    /// The subject, day, number and lab come from the path. On a session that exists only what `details` give is
-    /// changed, and `json` is merged; users and start of a session are never reset. A session that is created without
-    /// a `start_time` starts at midnight, and belongs to the user who is logged in.
+    /// The subject, day, number and lab come from the path. Of an existing session only what `details` set is changed,
+    /// and `json` is merged; users and start are never reset. A session that is created without a `start_time` starts at
+    /// midnight, and belongs to the user who is logged in.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -160,7 +159,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotASession`] for a folder that is none, [`Error::Missing`] with all names that Alyx does not know,
+    /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does not know,
     /// [`Error::Ambiguous`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
@@ -192,7 +191,7 @@ impl RegistrationClient {
         Ok((record, registered))
     }
 
-    /// Creates a session on Alyx, or changes the one that is there, without files (Python: `create_session`).
+    /// Creates a session on Alyx, or changes the existing one, without files (Python: `create_session`).
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_merged_and_never_overwritten_where_it_is_no_object() {
+    fn json_is_merged_and_never_overwritten_unless_it_is_an_object() {
         let more = json!({"b": 2}).as_object().unwrap().clone();
         assert_eq!(Value::Object(merged(&json!({"a": 1}), &more, &path()).unwrap()), json!({"a": 1, "b": 2}));
         assert_eq!(Value::Object(merged(&Value::Null, &more, &path()).unwrap()), json!({"b": 2}));
