@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -176,12 +178,7 @@ pub(crate) fn discover(
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let path = relative(error.path().unwrap_or(folder), folder);
-                let gone = error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
-                if !gone {
-                    let reason = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-                    found.left_out.push(LeftOut { path, reason: Reason::Unreadable(reason) });
-                }
+                found.left_out.extend(unlisted(&error, folder));
                 continue;
             }
         };
@@ -196,38 +193,20 @@ pub(crate) fn discover(
         if entry.file_type().is_dir() {
             continue;
         }
-        // Follows a link: a dataset may live on another disk.
-        let metadata = match std::fs::metadata(entry.path()) {
+        let dataset = classify(&path, types, &exclude);
+        let metadata = match file_metadata(&entry, dataset.is_ok()) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !entry.file_type().is_symlink() => {
-                continue;
-            }
-            // A broken link: missing data, if it has the name of a dataset or may be a folder.
-            Err(error) if entry.file_type().is_symlink() => {
-                let hides_data = classify(&path, types, &exclude).is_ok() || path.extension().is_none();
-                let reason = match hides_data {
-                    true => Reason::LeadsNowhere(error.to_string()),
-                    false => Reason::NotAFile,
-                };
-                found.left_out.push(LeftOut { path, reason });
-                continue;
-            }
-            Err(error) => {
-                found.left_out.push(LeftOut { path, reason: Reason::Unreadable(error.to_string()) });
+            Err(reason) => {
+                found.left_out.extend(reason.map(|reason| LeftOut { path, reason }));
                 continue;
             }
         };
-        if !metadata.is_file() {
-            let reason = if metadata.is_dir() { Reason::LinkToFolder } else { Reason::NotAFile };
-            found.left_out.push(LeftOut { path, reason });
-            continue;
-        }
         if let Ok(modified) = metadata.modified()
             && found.newest.as_ref().is_none_or(|(newest, _)| *newest < modified)
         {
             found.newest = Some((modified, entry.path().to_owned()));
         }
-        match classify(&path, types, &exclude) {
+        match dataset {
             Ok(_) if private.find_by_path(entry.path(), &metadata).is_some() => {
                 found.left_out.push(LeftOut { path, reason: Reason::Private });
             }
@@ -241,6 +220,36 @@ pub(crate) fn discover(
         }
     }
     Ok(found)
+}
+
+/// An entry that cannot be listed; `None`: it has vanished.
+fn unlisted(error: &walkdir::Error, folder: &Path) -> Option<LeftOut> {
+    if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        return None;
+    }
+    let reason = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+    let path = relative(error.path().unwrap_or(folder), folder);
+    Some(LeftOut { path, reason: Reason::Unreadable(reason) })
+}
+
+/// The metadata of a file, or of the file to which a link leads: a dataset may be on another disk.
+///
+/// # Errors
+/// The reason to leave it out; `None`: it has vanished.
+fn file_metadata(entry: &walkdir::DirEntry, is_dataset: bool) -> Result<Metadata, Option<Reason>> {
+    let is_link = entry.file_type().is_symlink();
+    match std::fs::metadata(entry.path()) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata),
+        Ok(metadata) if metadata.is_dir() => Err(Some(Reason::LinkToFolder)),
+        Ok(_) => Err(Some(Reason::NotAFile)),
+        // A broken link: missing data, if it has the name of a dataset or may be a folder.
+        Err(error) if is_link && (is_dataset || entry.path().extension().is_none()) => {
+            Err(Some(Reason::LeadsNowhere(error.to_string())))
+        }
+        Err(_) if is_link => Err(Some(Reason::NotAFile)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(None),
+        Err(error) => Err(Some(Reason::Unreadable(error.to_string()))),
+    }
 }
 
 /// Refuses a session that has a twin: `1` next to `001`. On Alyx both are session 1, and the files of one would replace
