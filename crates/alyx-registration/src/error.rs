@@ -60,7 +60,7 @@ pub enum Error {
     StillChanging {
         /// The file.
         path: PathBuf,
-        /// How long until it may be quiet.
+        /// How long to wait before the next attempt.
         wait: Duration,
     },
     /// Datasets that cannot be registered as they are on disk, although they look like datasets.

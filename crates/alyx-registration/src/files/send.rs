@@ -1,4 +1,4 @@
-//! Sending: the files of one session to Alyx, batch by batch, each only if it has to be.
+//! Sending the files of one session to Alyx, batch by batch, each only if necessary.
 
 use std::borrow::Cow;
 
