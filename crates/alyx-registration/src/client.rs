@@ -183,7 +183,8 @@ impl RegistrationClient {
 
     /// The datasets in a session folder, and the reason why each other file is not one (Python: `find_files`).
     ///
-    /// Only ALF names that match exactly one dataset type count, and neither hidden files nor those below a hidden folder.
+    /// Only ALF names that match exactly one dataset type count, and neither hidden files nor those below a hidden
+    /// folder.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -204,8 +205,8 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if it
-    /// cannot be listed.
+    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if
+    /// it cannot be listed.
     pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;
         self.find_datasets(&session, |_| None).await

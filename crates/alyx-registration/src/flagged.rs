@@ -88,8 +88,8 @@ impl From<FlagError> for Error {
 }
 
 impl RegistrationClient {
-    /// Registers the session of a flag and removes the flag when Alyx has confirmed everything. `session` is the path of
-    /// the flag's [folder](FlagFile::session_folder).
+    /// Registers the session of a flag and removes the flag when Alyx has confirmed everything. `session` is the path
+    /// of the flag's [folder](FlagFile::session_folder).
     ///
     /// Dropping the future at any point is safe: the next run finds what is on Alyx by then and completes it.
     ///

@@ -1,8 +1,8 @@
 //! Registers sessions and their datasets on Alyx: the port of Python's `RegistrationClient`.
 //!
-//! [`RegistrationClient`] has the verbs of Python's client, and [`RegistrationClient::register_flagged`] for one attempt
-//! from a flag to its removal, as the daemon and the one-shot scan run it. Choices are in options, which are plain
-//! values; what a run shares and reports is in its [`RunContext`].
+//! [`RegistrationClient`] has the verbs of Python's client, and [`RegistrationClient::register_flagged`] for one
+//! attempt from a flag to its removal, as the daemon and the one-shot scan run it. Choices are in options, which are
+//! plain values; what a run shares and reports is in its [`RunContext`].
 //!
 //! | Python | here |
 //! |---|---|

@@ -28,8 +28,8 @@ fn four_figures(what: &str, value: f64) -> Result<f64, Error> {
     written.parse().map_err(|_| Error::Internal(format!("{written} is not a number")))
 }
 
-/// Whether a request may have been carried out although it failed. A proxy may answer 502 or 504 after the server behind
-/// it has done the work.
+/// Whether a request may have been carried out although it failed. A proxy may answer 502 or 504 after the server
+/// behind it has done the work.
 fn maybe_done(error: &alyx_client::Error) -> bool {
     match error {
         alyx_client::Error::Unreachable { maybe_done, .. } => *maybe_done,
@@ -96,8 +96,8 @@ impl RegistrationClient {
             .await
     }
 
-    /// The request that [`register_water_administration`](Self::register_water_administration) would send. Everything is
-    /// checked, nothing is recorded.
+    /// The request that [`register_water_administration`](Self::register_water_administration) would send. Everything
+    /// is checked, nothing is recorded.
     ///
     /// # Errors
     /// As [`register_water_administration`](Self::register_water_administration), up to the first post.
@@ -161,7 +161,8 @@ impl RegistrationClient {
         .await
     }
 
-    /// The request that [`register_weight`](Self::register_weight) would send. Everything is checked, nothing is recorded.
+    /// The request that [`register_weight`](Self::register_weight) would send. Everything is checked, nothing is
+    /// recorded.
     ///
     /// # Errors
     /// As [`register_weight`](Self::register_weight), up to the first post.

@@ -29,8 +29,8 @@ impl BatchSize {
         self.now
     }
 
-    /// A request with this number of files was not answered. Larger ones than the present size are ignored: they were on
-    /// their way when the size was halved.
+    /// A request with this number of files was not answered. Larger ones than the present size are ignored: they were
+    /// on their way when the size was halved.
     pub(crate) fn cut_off(&mut self, files: usize) {
         if files <= self.now {
             (self.now, self.in_a_row) = ((files / 2).max(1), 0);

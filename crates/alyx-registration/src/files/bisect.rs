@@ -1,7 +1,7 @@
 //! Bisection: a batch that Alyx refuses is halved until the refused files are found. Pure.
 
-/// After this number of files refused individually for the same reason, and none accepted, the cause is the whole batch,
-/// such as its repository. Testing every file would be one useless request each.
+/// After this number of files refused individually for the same reason, and none accepted, the cause is the whole
+/// batch, such as its repository. Testing every file would be one useless request each.
 const SAME_REFUSALS: usize = 4;
 
 /// The parts of one batch that are still to be posted, and the files that were refused individually.

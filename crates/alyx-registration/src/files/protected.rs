@@ -45,8 +45,8 @@ fn with_taken(protection: &[(String, bool)], taken: &str) -> Vec<(String, bool)>
 /// Returns the file and its checksum as they are afterwards; `None`: it is not to be moved. Blocks.
 ///
 /// # Errors
-/// [`Error::StillChanging`] if the file is not the one that was read; [`Error::CannotMove`] with the reason. In both cases
-/// the file is where it was.
+/// [`Error::StillChanging`] if the file is not the one that was read; [`Error::CannotMove`] with the reason. In both
+/// cases the file is where it was.
 pub(crate) fn revise(
     folder: &Path,
     file: &FileToRegister,
@@ -143,8 +143,8 @@ enum MoveResult {
     Exists,
 }
 
-/// Creates a folder with the permissions of its parent, as far as the umask allows: users who can read and write the data
-/// next to it must be able to do so in it.
+/// Creates a folder with the permissions of its parent, as far as the umask allows: users who can read and write the
+/// data next to it must be able to do so in it.
 fn create_dir_like_parent(folder: &Path) -> io::Result<()> {
     let around = folder.parent().and_then(|around| std::fs::metadata(around).ok());
     let mode = around.map_or(0o777, |around| around.permissions().mode() & 0o777);

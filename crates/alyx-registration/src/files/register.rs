@@ -76,7 +76,8 @@ impl RegistrationClient {
     /// - [`Error::Missing`] for a user, lab or repository, [`Error::Invalid`] for a session that is not on Alyx and
     ///   for options that contradict each other, [`Error::Ambiguous`];
     /// - [`Error::FilesRefused`] for files that Alyx does not accept, after the other files of the session;
-    /// - [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse), after the other files of the session;
+    /// - [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse), after the
+    ///   other files of the session;
     /// - [`Error::CannotMove`], and those of any request.
     pub async fn register_files(
         &self,
@@ -149,7 +150,8 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// Those of reading the files and of the requests; [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse).
+    /// Those of reading the files and of the requests; [`alyx_client::Error::Protected`] with
+    /// [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse).
     pub async fn plan_files(
         &self,
         paths: &[PathBuf],

@@ -73,8 +73,8 @@ fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
 /// Whether posting the file would change nothing that the caller asked for.
 ///
 /// What the caller did not ask for does not count: posting a file resets its QC outcome, and `default: true` would
-/// displace a newer revision, just because a flag was touched. Only `labs` cannot be compared: a record does not contain
-/// the repositories of a lab.
+/// displace a newer revision, just because a flag was touched. Only `labs` cannot be compared: a record does not
+/// contain the repositories of a lab.
 fn is_complete(record: &DatasetRecord, file: &FileToRegister, options: &RegisterFilesOptions) -> bool {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let version = file.version.is_none() || text(&file.version) == text(&record.version);

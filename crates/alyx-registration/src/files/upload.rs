@@ -235,8 +235,8 @@ fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Owner, DatasetPath),
     Ok((Owner::Session(session), dataset))
 }
 
-/// A file outside a session. As in ONE, its path starts at the first folder named after the relation (`Subject`), or else
-/// at the first whose name begins with it, in any case (`Subjects`).
+/// A file outside a session. As in ONE, its path starts at the first folder named after the relation (`Subject`), or
+/// else at the first whose name begins with it, in any case (`Subjects`).
 fn in_object(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Owner, DatasetPath), Reason> {
     let parts: Vec<Component> = path.components().collect();
     let names = |part: &Component| match part {

@@ -1,7 +1,7 @@
 //! The content of a flag: which of its session's files to register. Pure.
 //!
-//! Both the list and the session may have tens of thousands of files. So the list is indexed, and a file is looked up by
-//! everything that could select it instead of being compared with each line.
+//! Both the list and the session may have tens of thousands of files. So the list is indexed, and a file is looked up
+//! by everything that could select it instead of being compared with each line.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -29,8 +29,9 @@ pub struct FileList {
 pub struct NotUtf8(pub usize);
 
 impl FlagContent {
-    /// Parses the content of a flag: one entry for each line. Blank lines and duplicates are ignored, as are blanks around
-    /// an entry, a leading `./`, and the additions of Windows editors (byte order mark, `\r`, `\` between folders).
+    /// Parses the content of a flag: one entry for each line. Blank lines and duplicates are ignored, as are blanks
+    /// around an entry, a leading `./`, and the additions of Windows editors (byte order mark, `\r`, `\` between
+    /// folders).
     ///
     /// ```
     /// use alyx_registration::flag::FlagContent;

@@ -1,8 +1,8 @@
 //! Private paths: the program's own secrets, configuration and state, which are never opened as data.
 //!
-//! Registering a checksum publishes it: a link to a password file in a session folder would show the password's size and
-//! MD5 on Alyx. A link, a chain of links, a hard link and a folder reached by another path are all equivalent here: what
-//! counts is the file, not its name.
+//! Registering a checksum publishes it: a link to a password file in a session folder would show the password's size
+//! and MD5 on Alyx. A link, a chain of links, a hard link and a folder reached by another path are all equivalent here:
+//! what counts is the file, not its name.
 
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;

@@ -1,5 +1,5 @@
-//! In-flight creations of sessions: one at a time for each session, each carried to its end, and no second one while the
-//! outcome of the first is unknown.
+//! In-flight creations of sessions: one at a time for each session, each carried to its end, and no second one while
+//! the outcome of the first is unknown.
 //!
 //! Alyx has no uniqueness constraint on sessions: a client that finds nothing and posts, while another post of the same
 //! session is on its way, creates a second one. Two folders may be one session (behaviour on one disk, video on

@@ -132,8 +132,8 @@ impl RegistrationClient {
     /// The folder that [`create_new_session`](Self::create_new_session) would create now. Changes nothing.
     ///
     /// # Errors
-    /// As for [`create_new_session`](Self::create_new_session), as far as they can be foreseen; [`Error::CannotMake`] for
-    /// a number whose folder exists.
+    /// As for [`create_new_session`](Self::create_new_session), as far as they can be foreseen; [`Error::CannotMake`]
+    /// for a number whose folder exists.
     pub async fn plan_new_session(
         &self,
         subject: &str,

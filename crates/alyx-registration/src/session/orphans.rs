@@ -1,4 +1,5 @@
-//! Orphans: session folders that Alyx does not know. One request for each subject, regardless of its number of sessions.
+//! Orphans: session folders that Alyx does not know. One request for each subject, regardless of its number of
+//! sessions.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -61,8 +62,8 @@ impl SubjectFolders {
         &self.sessions
     }
 
-    /// The folders that are none of these sessions. If both sides have a lab it must be the same, as in the look-up of a
-    /// session to register. Pure.
+    /// The folders that are none of these sessions. If both sides have a lab it must be the same, as in the look-up of
+    /// a session to register. Pure.
     fn without(&self, known: &[SessionSummary]) -> Vec<SessionPath> {
         let mut labs: BTreeMap<(&str, i64), HashSet<Option<&str>>> = BTreeMap::new();
         for session in known.iter().filter(|session| session.subject == self.subject) {

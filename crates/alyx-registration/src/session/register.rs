@@ -91,8 +91,8 @@ impl RegistrationClient {
         }
     }
 
-    /// The request that creates the session. The lab in the path takes precedence over a default one; a lab in `details`
-    /// that differs from it is an error.
+    /// The request that creates the session. The lab in the path takes precedence over a default one; a lab in
+    /// `details` that differs from it is an error.
     pub(crate) async fn creation_of(
         &self,
         path: &SessionPath,
@@ -131,8 +131,8 @@ impl RegistrationClient {
     /// Creates a session on Alyx, or changes the existing one, and registers its files (Python: `register_session`).
     ///
     /// The subject, day, number and lab come from the path. Of an existing session only what `details` set is changed,
-    /// and `json` is merged; users and start are never reset. A session that is created without a `start_time` starts at
-    /// midnight, and belongs to the user who is logged in.
+    /// and `json` is merged; users and start are never reset. A session that is created without a `start_time` starts
+    /// at midnight, and belongs to the user who is logged in.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -159,8 +159,8 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does not know,
-    /// [`Error::Ambiguous`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
+    /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
+    /// not know, [`Error::Ambiguous`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
         folder: &Path,
