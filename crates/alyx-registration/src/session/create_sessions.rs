@@ -52,7 +52,7 @@ impl RegistrationClient {
         root: &Path,
         options: &CreateSessionsOptions,
     ) -> Result<Vec<CreatedSession>, Error> {
-        tokio::fs::read_dir(root).await.map_err(|e| Error::reading(root, &e))?;
+        drop(tokio::fs::read_dir(root).await.map_err(|e| Error::reading(root, &e))?);
         let escaped = root.to_str().map(glob::Pattern::escape);
         let pattern = escaped
             .map(|root| format!("{root}/{}", options.glob_pattern))
