@@ -126,7 +126,7 @@ impl<'a> Message<'a> {
             Event::Old(session) => Some(self.line(session)),
             _ => None,
         });
-        list(&mut lines, old.collect(), Sentence::OldFlags, now);
+        list(&mut lines, old.collect(), Sentence::StaleFlags, now);
         if let Some(first) = lines.first_mut() {
             *first = format!("{}: {first}", shown(&self.host));
         }

@@ -213,9 +213,9 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
                     false => table.extend(folders::root(&root, &options.watch, &found)),
                 }
             }
-            Some(Err(trouble)) => {
+            Some(Err(problem)) => {
                 all_seen = false;
-                table.add(Row::problem("data root", Exit::Incomplete, trouble, ""));
+                table.add(Row::problem("data root", Exit::Incomplete, problem, ""));
             }
             None => {
                 all_seen = false;

@@ -11,7 +11,7 @@ use crate::cli::wiring;
 use crate::cli::wiring::Origin;
 use crate::config::{Config, DataRoot};
 use crate::daemon;
-use crate::daemon::outside::signals::Asked;
+use crate::daemon::outside::signals::SignalRequest;
 use crate::daemon::tree::lock::RootLock;
 use crate::daemon::{Change, Command};
 use alyx_registration::RegistrationClient;
@@ -34,11 +34,11 @@ pub(super) struct InUse {
 /// Turns signals into commands for the daemon, until it has gone.
 pub(super) async fn send_commands(
     mut in_use: InUse,
-    mut asked: mpsc::UnboundedReceiver<Asked>,
+    mut asked: mpsc::UnboundedReceiver<SignalRequest>,
     commands: mpsc::UnboundedSender<Command>,
 ) {
     while let Some(what) = asked.recv().await {
-        let mut wanted = what == Asked::Reload;
+        let mut wanted = what == SignalRequest::Reload;
         if !wanted {
             rescan(&commands);
         }
@@ -81,7 +81,7 @@ type Read = (InUse, Result<Change, Vec<String>>);
 /// be read once more.
 async fn read_again(
     mut in_use: InUse,
-    asked: &mut mpsc::UnboundedReceiver<Asked>,
+    asked: &mut mpsc::UnboundedReceiver<SignalRequest>,
     commands: &mpsc::UnboundedSender<Command>,
 ) -> (Result<Read, tokio::task::JoinError>, bool) {
     let mut reading = tokio::task::spawn_blocking(move || {
@@ -95,8 +95,8 @@ async fn read_again(
         tokio::select! {
             read = &mut reading => return (read, once_more),
             Some(what) = asked.recv() => match what {
-                Asked::Rescan => rescan(commands),
-                Asked::Reload => once_more = true,
+                SignalRequest::Rescan => rescan(commands),
+                SignalRequest::Reload => once_more = true,
             },
             () = &mut patience, if !warned => {
                 warned = true;

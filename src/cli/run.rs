@@ -16,10 +16,10 @@ use crate::config::Config;
 use crate::daemon;
 use crate::daemon::outside::control::Control;
 use crate::daemon::outside::signals;
-use crate::daemon::outside::signals::Asked;
+use crate::daemon::outside::signals::SignalRequest;
 use crate::daemon::outside::systemd::Systemd;
 use crate::daemon::run_loop::credentials::CredentialSource;
-use crate::daemon::{DaemonIo, Questions};
+use crate::daemon::{DaemonIo, Requests};
 use crate::ledger::Ledger;
 use alyx_client::Credentials;
 use alyx_registration::RunContext;
@@ -40,7 +40,7 @@ pub(super) async fn run(args: &RunArgs) -> Exit {
 /// What the daemon hears from signals.
 pub(super) struct Signals {
     shutdown: CancellationToken,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    asked: mpsc::UnboundedReceiver<SignalRequest>,
 }
 
 impl Signals {
@@ -105,11 +105,11 @@ pub(super) async fn watch(
         .ok();
     let Signals { shutdown, asked } = signals;
     let (commands_in, commands) = mpsc::unbounded_channel();
-    let questions = Questions::default();
-    let reports = monitoring.start(&config, &client, questions.client(), shutdown.clone());
+    let requests = Requests::default();
+    let reports = monitoring.start(&config, &client, requests.client(), shutdown.clone());
     let in_use = InUse { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
     let sending = tokio::spawn(send_commands(in_use, asked, commands_in));
-    let io = DaemonIo { reports, commands, control, questions, systemd: Systemd::find() };
+    let io = DaemonIo { reports, commands, control, requests, systemd: Systemd::find() };
     daemon::run(client, options, io, shutdown).await;
     monitoring.gone().await;
     sending.abort();

@@ -8,7 +8,7 @@ use crate::config::{Config, DataRoot};
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::root::has_marker;
 use crate::daemon::tree::scan::{Scan, Scanner};
-use crate::daemon::watch::WatchTrouble;
+use crate::daemon::watch::WatchProblem;
 use alyx_registration::flag::FlagFile;
 
 /// What was found below all roots.
@@ -48,7 +48,7 @@ async fn walk_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
     let walk = tokio::task::spawn_blocking(move || {
         is_there(&path, marker.as_deref())?;
         let (mut scanner, stop) = (Scanner::new(layout), || stop.is_cancelled());
-        let mut scan = scanner.scan_at_once(&stop);
+        let mut scan = scanner.scan_parallel(&stop);
         let today = jiff::Zoned::now().date();
         scan.problems.extend(scanner.find_too_deep(scan.unflagged.clone(), today, &stop));
         Ok(scan)
@@ -67,7 +67,7 @@ fn is_there(root: &Path, marker: Option<&str>) -> Result<(), String> {
     match marker.map(|marker| (marker, has_marker(root, marker))) {
         None | Some((_, Ok(true))) => Ok(()),
         Some((marker, Ok(false))) => {
-            Err(WatchTrouble::MarkerMissing { root: root.to_owned(), marker: marker.to_owned() }.to_string())
+            Err(WatchProblem::MarkerMissing { root: root.to_owned(), marker: marker.to_owned() }.to_string())
         }
         Some((_, Err(error))) => Err(unreadable(error)),
     }

@@ -14,14 +14,14 @@ use crate::cli::wiring;
 use crate::config::{Config, DEFAULT_PATH, unit_of};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
-use crate::daemon::queue::old_flags::{is_old, put_at};
+use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
 use crate::daemon::run_loop::worker::session_name;
 use crate::daemon::status::{
     LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
 };
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
-use crate::daemon::watch::WatchTrouble;
+use crate::daemon::watch::WatchProblem;
 use crate::humanize::ago;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_registration::flag::FlagFile;
@@ -80,7 +80,7 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
         let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
         if !root_is_there || row.flag.exists() {
             let flag = FlagFile::load(&row.flag).ok().flatten();
-            let put = flag.map(|flag| put_at(&flag.stamp, now));
+            let put = flag.map(|flag| flagged_since(&flag.stamp, now));
             sessions.push(SessionStatus { put, ..row.into() });
         }
     }
@@ -88,15 +88,15 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
         let flags = config.map(|config| config.flags.clone()).unwrap_or_default();
         let layout = Layout { root: root.path.clone(), flags, max_depth: DEFAULT_MAX_DEPTH };
         let found = scan(layout, &|| false);
-        let troubles: Vec<WatchTrouble> = match root.identify() {
-            Ok(_) => found.problems.into_iter().map(WatchTrouble::from).collect(),
-            Err(trouble) => vec![trouble],
+        let problems: Vec<WatchProblem> = match root.identify() {
+            Ok(_) => found.problems.into_iter().map(WatchProblem::from).collect(),
+            Err(problem) => vec![problem],
         };
-        obstacles.extend(troubles.iter().filter(|trouble| trouble.is_obstacle()).map(|trouble| {
+        obstacles.extend(problems.iter().filter(|problem| problem.is_obstacle()).map(|problem| {
             ObstacleStatus {
                 root: root.path.to_string_lossy().into_owned(),
                 since: now,
-                text: trouble.to_string(),
+                text: problem.to_string(),
             }
         }));
         for flag in found.flags {
@@ -112,7 +112,7 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
                     .ok()
                     .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                     .unwrap_or(now),
-                put: Some(put_at(&flag.stamp, now)),
+                put: Some(flagged_since(&flag.stamp, now)),
                 old: false,
                 failures: 0,
                 next: None,
@@ -124,7 +124,7 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
     }
     let warn_after = config.and_then(|config| config.watch.warn_after);
     for session in &mut sessions {
-        session.old = session.put.is_some_and(|put| is_old(put, now, warn_after));
+        session.old = session.put.is_some_and(|put| is_stale(put, now, warn_after));
     }
     sessions.sort_by(SessionStatus::in_order);
     Status { daemon: None, sessions, obstacles }

@@ -1,10 +1,10 @@
-//! Moment: one moment on both clocks. The queue counts on the one that never jumps, people and the ledger read the other.
+//! Moment: one moment on both clocks. The queue uses the monotonic one; the ledger and people use the wall clock.
 
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// One moment.
+/// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) instant: Instant,
@@ -16,7 +16,7 @@ impl Moment {
         Self { instant: Instant::now(), wall: Timestamp::now() }
     }
 
-    /// The time of day of another moment.
+    /// The wall-clock time of another instant.
     pub(crate) fn wall_of(&self, other: Instant) -> Timestamp {
         let (ahead, behind) =
             (other.saturating_duration_since(self.instant), self.instant.saturating_duration_since(other));
@@ -29,7 +29,7 @@ impl Moment {
         moved.unwrap_or(self.wall)
     }
 
-    /// When a time of day comes; at most `longest` from now, should a clock have jumped meanwhile.
+    /// The instant of a wall-clock time, at most `longest` from now in case the wall clock has jumped.
     pub(crate) fn instant_of(&self, wall: Timestamp, longest: Duration) -> Instant {
         let wait = Duration::try_from(wall.duration_since(self.wall)).unwrap_or(Duration::ZERO);
         self.instant + wait.min(longest)
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_clocks_say_the_same_and_a_clock_that_jumped_holds_nobody_up() {
+    fn both_clocks_agree_and_a_clock_jump_delays_nothing_for_long() {
         let now = Moment { instant: Instant::now(), wall: Timestamp::from_second(1_700_000_000).unwrap() };
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         let later = now.wall_of(now.instant + minute);

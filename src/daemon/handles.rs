@@ -2,21 +2,21 @@
 
 use tokio::sync::mpsc;
 
-use crate::daemon::messages::{Command, Question, Report, StatusClient};
+use crate::daemon::messages::{Command, PendingRequest, Report, StatusClient};
 use crate::daemon::outside::control::Control;
 use crate::daemon::outside::systemd::Systemd;
 
 /// The channels into and out of a running daemon. Each is optional.
 #[derive(Debug)]
 pub struct DaemonIo {
-    /// Receives what happens. It must be read: the channel is unbounded.
+    /// Reports of the daemon. Must be drained: the channel is unbounded.
     pub reports: Option<mpsc::UnboundedSender<Report>>,
     /// Commands from signals and reloads.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// The socket for `status`, `retry` and `forget`.
     pub control: Option<Control>,
     /// Requests from within this program.
-    pub questions: Questions,
+    pub requests: Requests,
     /// The service manager that started the program, if it wants notifications.
     pub systemd: Option<Systemd>,
 }
@@ -28,28 +28,28 @@ impl Default for DaemonIo {
             reports: None,
             commands: mpsc::unbounded_channel().1,
             control: None,
-            questions: Questions::default(),
+            requests: Requests::default(),
             systemd: None,
         }
     }
 }
 
-/// The requests that wait for an answer.
+/// The channel for requests from within this program.
 #[derive(Debug)]
-pub struct Questions {
+pub struct Requests {
     pub(crate) client: StatusClient,
-    pub(crate) waiting: mpsc::UnboundedReceiver<Question>,
+    pub(crate) waiting: mpsc::UnboundedReceiver<PendingRequest>,
 }
 
-impl Default for Questions {
+impl Default for Requests {
     fn default() -> Self {
         let (sender, waiting) = mpsc::unbounded_channel();
         Self { client: StatusClient::new(sender), waiting }
     }
 }
 
-impl Questions {
-    /// A handle to send requests with.
+impl Requests {
+    /// A handle for sending requests.
     pub fn client(&self) -> StatusClient {
         self.client.clone()
     }

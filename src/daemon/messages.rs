@@ -1,4 +1,4 @@
-//! Messages: what a running daemon is asked and ordered, and what it answers and reports.
+//! Messages to and from a running daemon: requests and commands in, answers and reports out.
 
 use std::time::Duration;
 
@@ -12,49 +12,49 @@ use crate::daemon::status::Status;
 use crate::daemon::watch::ScanSummary;
 use alyx_registration::RegistrationClient;
 
-/// What is asked of the daemon.
+/// A request to the daemon over the control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// What it is doing.
+    /// The state of the daemon and its sessions.
     Status,
-    /// Sessions are to be tried at once: this one, or all that wait.
+    /// Try a session at once, or all that wait.
     Retry {
         /// `subject/date/number`, or the folder.
         session: Option<String>,
     },
-    /// What is remembered of a session is to be forgotten. Its flag stays.
+    /// Forget what the ledger remembers of a session. Its flag stays.
     Forget {
         /// `subject/date/number`, or the folder.
         session: String,
     },
 }
 
-/// What the daemon answers.
+/// The daemon's answer to a [`Request`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// What it is doing.
+    /// The state of the daemon and its sessions.
     Status(Box<Status>),
-    /// Done, for so many sessions or lines.
+    /// Done; the number of sessions or ledger rows.
     Done(usize),
-    /// It cannot be done, and why.
+    /// Refused, with the reason.
     Refused(String),
 }
 
-/// A question, and where the answer goes.
-pub type Question = (Request, oneshot::Sender<Answer>);
+/// A request, and the channel for its answer.
+pub type PendingRequest = (Request, oneshot::Sender<Answer>);
 
 /// Sends requests from within this program.
 #[derive(Debug, Clone)]
-pub struct StatusClient(mpsc::UnboundedSender<Question>);
+pub struct StatusClient(mpsc::UnboundedSender<PendingRequest>);
 
 impl StatusClient {
-    pub(crate) fn new(requests: mpsc::UnboundedSender<Question>) -> Self {
+    pub(crate) fn new(requests: mpsc::UnboundedSender<PendingRequest>) -> Self {
         Self(requests)
     }
 
-    /// What the daemon is doing. `None`: it does not answer within this time.
+    /// The status of the daemon. `None`: no answer within this time.
     pub async fn status(&self, within: Duration) -> Option<Status> {
         match tokio::time::timeout(within, self.ask(Request::Status)).await {
             Ok(Some(Answer::Status(status))) => Some(*status),
@@ -70,16 +70,16 @@ impl StatusClient {
     }
 }
 
-/// What a running daemon is told to do.
+/// A command to a running daemon.
 #[derive(Debug)]
 pub enum Command {
-    /// To scan all data roots now.
+    /// Scan all data roots now.
     Rescan,
-    /// Nothing yet: the configuration is being read again. [`Command::Change`] or [`Command::Refused`] follows.
+    /// The configuration is being read again; [`Command::Change`] or [`Command::Refused`] follows.
     Reloading,
-    /// To go by a new configuration.
+    /// Use a new configuration.
     Change(Box<Change>),
-    /// To go on as before: the new configuration cannot be used, and that has been logged.
+    /// Keep the current configuration: the new one is invalid, which has been logged.
     Refused,
 }
 
@@ -88,24 +88,24 @@ pub enum Command {
 pub struct Change {
     /// Made with [`RegistrationClient::in_place_of`] the one in use.
     pub client: RegistrationClient,
-    /// All of them; the ledger alone stays what it is.
+    /// All options; the daemon keeps its current ledger.
     pub options: Options,
-    /// What is different, in words.
+    /// What has changed, in words.
     pub what: String,
 }
 
-/// What the daemon tells whoever runs it inside another program.
+/// What the daemon reports to the program that embeds it.
 #[derive(Debug)]
 pub enum Report {
     /// A root has been scanned; its flags are in the queue.
     Scanned(ScanSummary),
     /// A run of a session ended.
     Attempt {
-        /// How.
+        /// The result of the run.
         attempt: Attempt,
         /// What it means for its flag.
         outcome: Outcome,
-        /// When it runs again, if it does.
+        /// The wait before the next run, if there is one.
         again_in: Option<Duration>,
     },
 }

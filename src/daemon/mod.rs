@@ -12,7 +12,7 @@ pub mod status;
 pub mod tree;
 pub mod watch;
 
-pub use crate::daemon::handles::{DaemonIo, Questions};
+pub use crate::daemon::handles::{DaemonIo, Requests};
 pub use crate::daemon::messages::{Change, Command, Report, StatusClient};
 pub use crate::daemon::options::Options;
 pub use crate::daemon::queue::folder_locks::FolderLocks;

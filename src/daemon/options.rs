@@ -11,34 +11,35 @@ use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
 use alyx_registration::FlaggedOptions;
 
-/// What the daemon needs to know.
+/// The options of the daemon.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The data roots.
     pub roots: Vec<RootOptions>,
-    /// How they are watched.
+    /// How the roots are watched.
     pub watch: WatchOptions,
-    /// How long a flag, and the files of its session, must have been quiet.
+    /// How long a flag, and the files of its session, must be unchanged.
     pub settle: Duration,
-    /// Waits after a failure that may go away by itself.
+    /// Back-off after a failure that may resolve itself.
     pub retry: Backoff,
-    /// How soon a session that needs attention, and refused credentials, are looked at again.
+    /// How soon a session that needs attention, and refused credentials, are tried again.
     pub permanent: Duration,
-    /// Sessions that are busy at Alyx at once. While one reads its files, others go on.
+    /// How many sessions talk to Alyx at the same time. Sessions that read files do not count.
     pub workers: usize,
     /// How sessions are registered.
     pub flagged: FlaggedOptions,
-    /// Where attempts, outcomes and checksums are remembered.
+    /// The ledger: attempts, outcomes and checksums.
     pub ledger: Option<Arc<Ledger>>,
-    /// Stands for the configuration: under another one, what needed a person is tried at once after a restart.
+    /// A fingerprint of the configuration: after a restart with another one, sessions that needed attention are tried
+    /// at once.
     pub configuration: String,
     /// Where the secret comes from, to read it again.
     pub credentials: Option<CredentialSource>,
-    /// Keep other registrars off the roots, as long as a session of these may run.
+    /// Locks that keep other daemons off the roots while a session of theirs may run.
     pub locks: Arc<Vec<RootLock>>,
-    /// How often Alyx is asked whether it knows by now the names that were missing.
+    /// How often Alyx is queried for names that were missing.
     pub look_for_names: Duration,
-    /// A flag that is older is told once a day. `None`: never.
+    /// A flag that waits longer is reported once a day. `None`: never.
     pub warn_after: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! Status: what waits, what runs, what needs attention and why. As `status` shows it.
+//! Status: what waits, what runs, and what needs attention and why. Shown by `status`, the page and the alerts.
 
 use std::cmp::Ordering;
 
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::humanize::{ago, bytes, count, until};
 use crate::ledger::{OutcomeRow, WaitingRow};
 
-/// So many outcomes are told beside what goes on.
+/// The number of past outcomes that a status shows.
 pub const LAST_OUTCOMES: usize = 10;
 
-/// What a daemon, or what it left behind, has to say.
+/// The status of a running daemon, or of the state that a stopped one left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The daemon; `None`: none is running.
+    /// The daemon; `None` if none is running.
     pub daemon: Option<DaemonStatus>,
     /// Every flag that is known, those that need attention first.
     pub sessions: Vec<SessionStatus>,
@@ -25,14 +25,14 @@ pub struct Status {
 }
 
 impl Status {
-    /// For programs, with the last outcomes beside it.
+    /// As JSON, with the last outcomes.
     pub fn json(&self, last: &[OutcomeRow]) -> Value {
         let last: Vec<Value> = last.iter().map(outcome_json).collect();
         json!({"daemon": self.daemon, "sessions": self.sessions, "obstacles": self.obstacles, "last": last})
     }
 }
 
-/// What is worth saying of a status, worded once for the terminal, the page and the alerts.
+/// One notable fact of a status, worded once for the terminal, the page and the alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sentence<'a> {
     /// The queue makes no progress, for this reason.
@@ -44,7 +44,7 @@ pub enum Sentence<'a> {
     /// N sessions need attention.
     NeedAttention(usize),
     /// N flags have waited for longer than `watch.warn_after`.
-    OldFlags(usize),
+    StaleFlags(usize),
     /// Alyx has not answered since then.
     Away(Timestamp),
     /// The ledger cannot be used, for this reason.
@@ -52,12 +52,12 @@ pub enum Sentence<'a> {
 }
 
 impl Sentence<'_> {
-    /// Whether somebody has to act. The others end by themselves, or cost no session.
+    /// Whether a person has to act. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
         !matches!(self, Self::Away(_) | Self::NoLedger(_))
     }
 
-    /// In words. `alyx` follows the name of Alyx, such as its address in brackets.
+    /// In words. `alyx` is inserted after "Alyx", such as its address in brackets.
     pub fn text(self, alyx: &str, now: Timestamp) -> String {
         match self {
             Self::Stuck(why) => format!("The daemon is stuck: {why}. Look at its log, then restart it."),
@@ -70,8 +70,8 @@ impl Sentence<'_> {
             Self::Obstacles(n) => format!("{n} things on disk are in the way of flags."),
             Self::NeedAttention(1) => "1 session needs attention.".to_owned(),
             Self::NeedAttention(n) => format!("{n} sessions need attention."),
-            Self::OldFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
-            Self::OldFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
+            Self::StaleFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
+            Self::StaleFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
             Self::Away(since) => {
                 let away = ago(since, now);
                 format!("Alyx{alyx} has not answered for {away}. All sessions wait; nothing is lost.")
@@ -81,7 +81,7 @@ impl Sentence<'_> {
     }
 }
 
-/// What is worth saying of a status, the worst first; empty when all is well.
+/// The notable facts of a status, the worst first; empty when all is well.
 pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     let daemon = status.daemon.as_ref();
     let number = |is_it: fn(&SessionStatus) -> bool| status.sessions.iter().filter(|s| is_it(s)).count();
@@ -91,14 +91,14 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
-        some(number(|s| s.old)).map(Sentence::OldFlags),
+        some(number(|s| s.old)).map(Sentence::StaleFlags),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
     all.into_iter().flatten().collect()
 }
 
-/// An outcome for programs.
+/// An outcome as JSON.
 pub fn outcome_json(row: &OutcomeRow) -> Value {
     json!({
         "at": row.at,
@@ -122,31 +122,31 @@ pub fn outcome_json(row: &OutcomeRow) -> Value {
 /// A running daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// Since when it runs.
+    /// When it started.
     pub since: Timestamp,
     /// The address of Alyx.
     pub alyx: String,
-    /// Since when Alyx does not answer.
+    /// Since when Alyx has not answered.
     pub away_since: Option<Timestamp>,
-    /// Since when Alyx refuses the login.
+    /// Since when Alyx has refused the login.
     pub login_refused_since: Option<Timestamp>,
-    /// Why nothing is remembered, and what to do.
+    /// Why the ledger is not in use, and what to do.
     pub ledger: Option<String>,
-    /// Why the queue makes no progress though it should. A dead Alyx is no reason.
+    /// Why the queue makes no progress. An outage of Alyx does not count as stuck.
     #[serde(default)]
     pub stuck: Option<String>,
 }
 
-/// Something on disk that keeps flags from being seen or removed, until a person does something about it.
+/// A problem on disk that keeps flags from being seen or removed until a person fixes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObstacleStatus {
     /// The data root, as the configuration names it.
     pub root: String,
-    /// Since when it is known.
+    /// When it was first seen.
     pub since: Timestamp,
     /// What it is and what to do.
     pub text: String,
@@ -157,7 +157,7 @@ pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What a session is doing.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
@@ -188,13 +188,13 @@ impl SessionState {
 pub struct SessionStatus {
     /// `subject/date/number`, or the folder.
     pub session: String,
-    /// The flag; a name that is no text is shown as well as it can be.
+    /// The path of the flag; bytes that are not UTF-8 are replaced.
     pub flag: String,
     /// What it is doing.
     pub state: SessionState,
-    /// Since when the flag is known.
+    /// When the flag was first seen.
     pub since: Timestamp,
-    /// When the flag was put, by its own time; `None` where it cannot be looked at.
+    /// The flag's own time; `None` where it cannot be read.
     #[serde(default)]
     pub put: Option<Timestamp>,
     /// It is older than `watch.warn_after`.
@@ -202,18 +202,18 @@ pub struct SessionStatus {
     pub old: bool,
     /// Failures in a row.
     pub failures: u32,
-    /// When it is tried next.
+    /// When the next attempt starts.
     pub next: Option<Timestamp>,
-    /// Why it failed last.
+    /// The last error.
     pub error: Option<String>,
     /// What to do about it.
     pub next_step: Option<String>,
-    /// How far it has come.
+    /// How far the current run is.
     pub progress: Option<ProgressStatus>,
 }
 
 impl SessionStatus {
-    /// Since when the flag has been there, as far as that is known.
+    /// The flag's own time, or else when it was first seen.
     pub fn known_at(&self) -> Timestamp {
         self.put.unwrap_or(self.since)
     }
@@ -238,14 +238,14 @@ impl SessionStatus {
         about
     }
 
-    /// Those that need attention first, and of each kind the oldest flag.
+    /// Order: those that need attention first; within each state the oldest flag first.
     pub fn in_order(a: &Self, b: &Self) -> Ordering {
         let key = |s: &Self| (s.state, s.known_at(), s.since);
         key(a).cmp(&key(b)).then_with(|| a.session.cmp(&b.session))
     }
 }
 
-/// How far the reading of a session has come.
+/// How far a session's files are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgressStatus {
     /// Files to read.
@@ -292,12 +292,12 @@ impl From<WaitingRow> for SessionStatus {
     }
 }
 
-/// What the tests of those who show it show.
+/// Example statuses for the tests of the terminal, the page and the alerts.
 #[cfg(test)]
 pub(crate) mod examples {
     use super::*;
 
-    /// So many seconds after the daemon was started.
+    /// A time, in seconds after the start of the daemon.
     pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
@@ -312,7 +312,7 @@ pub(crate) mod examples {
         }
     }
 
-    /// A session that fails for want of its subject, or one that is read.
+    /// A session that failed because its subject is missing, or one whose files are being read.
     pub(crate) fn session(state: SessionState) -> SessionStatus {
         let failed = matches!(state, SessionState::NeedsAttention | SessionState::Retrying);
         let progress =

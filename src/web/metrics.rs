@@ -174,7 +174,7 @@ impl Metrics {
             "Things on disk that keep flags from being seen or removed",
             seen.obstacles.clone(),
         );
-        registry.register("old_flags", "Flags older than watch.warn_after", seen.old.clone());
+        registry.register("stale_flags", "Flags older than watch.warn_after", seen.old.clone());
         registry.register("alyx_away", "1: Alyx does not answer", seen.away.clone());
         registry.register(
             "alyx_away_seconds",

@@ -244,7 +244,7 @@ async fn a_flag_in_the_wrong_place_is_told_once_and_found_when_it_is_moved() {
     loop {
         match watching.next().await {
             WatchEvent::Scanned(_) => break,
-            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }
@@ -267,7 +267,7 @@ async fn a_flag_inside_a_folder_of_a_session_is_told_once_by_the_scans_and_found
         loop {
             match watching.next().await {
                 WatchEvent::Scanned(_) => break,
-                WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
+                WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
                 _ => {}
             }
         }
@@ -291,7 +291,7 @@ async fn a_misplaced_flag_is_told_once_though_its_session_may_be_another_one_tom
     loop {
         match watching.next().await {
             WatchEvent::Scanned(_) => break,
-            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }

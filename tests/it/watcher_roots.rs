@@ -3,7 +3,7 @@
 use crate::{namespace, watcher_rig};
 use std::fs;
 
-use alyx_registrar::daemon::watch::{RootOptions, ScanReason, WatchEvent, WatchTrouble};
+use alyx_registrar::daemon::watch::{RootOptions, ScanReason, WatchEvent, WatchProblem};
 
 use namespace::{MOUNTS, is_inside, must, run_inside};
 use watcher_rig::*;
@@ -15,7 +15,7 @@ async fn a_missing_root_is_told_once_and_picked_up_when_it_appears() {
     let disk = Disk::new();
     fs::remove_dir(disk.root()).unwrap();
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, OFTEN));
-    assert!(matches!(watching.trouble().await, WatchTrouble::RootMissing { .. }));
+    assert!(matches!(watching.trouble().await, WatchProblem::RootMissing { .. }));
     let flag = flag(&disk.outside(SESSION));
     fs::rename(disk.outside(""), disk.root()).unwrap();
     loop {
@@ -23,7 +23,7 @@ async fn a_missing_root_is_told_once_and_picked_up_when_it_appears() {
             WatchEvent::Flag(found) if found.path == disk.path(SESSION).join(flag.file_name().unwrap()) => {
                 break;
             }
-            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
             _ => {}
         }
     }
@@ -40,7 +40,7 @@ async fn a_deleted_root_takes_its_flags_with_it_and_is_watched_again_when_it_is_
     watching.scanned(ScanReason::Start).await;
     fs::remove_dir_all(disk.root()).unwrap();
     watching.gone(&flag).await;
-    assert!(matches!(watching.trouble().await, WatchTrouble::RootMissing { .. }));
+    assert!(matches!(watching.trouble().await, WatchProblem::RootMissing { .. }));
     disk.flag(SESSION);
     watching.scanned(ScanReason::NewRoot).await;
     let other = disk.flag("KS014/2024-05-01/002");
@@ -75,7 +75,7 @@ async fn a_root_without_its_marker_counts_as_not_mounted() {
     let root = RootOptions { require_marker: Some("rig.disk".into()), ..root_options(disk.root()) };
     let mut watching = Watching::begin(root, options(NEVER, OFTEN));
     match watching.next().await {
-        WatchEvent::Trouble(WatchTrouble::MarkerMissing { marker, .. }) => assert_eq!(marker, "rig.disk"),
+        WatchEvent::Problem(WatchProblem::MarkerMissing { marker, .. }) => assert_eq!(marker, "rig.disk"),
         other => panic!("{other:?}"),
     }
     fs::write(disk.path("rig.disk"), "").unwrap();
@@ -90,7 +90,7 @@ async fn a_root_that_is_a_file_says_so_and_waits() {
     fs::remove_dir(disk.root()).unwrap();
     fs::write(disk.root(), "").unwrap();
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, OFTEN));
-    assert!(matches!(watching.trouble().await, WatchTrouble::RootUnusable { .. }));
+    assert!(matches!(watching.trouble().await, WatchProblem::RootUnusable { .. }));
     fs::remove_file(disk.root()).unwrap();
     let flag = disk.flag(SESSION);
     watching.flag(&flag).await;
@@ -129,7 +129,7 @@ async fn inside_a_mount_namespace() {
     watching.scanned(ScanReason::Start).await;
 
     must("umount", &[root]);
-    assert!(matches!(watching.trouble().await, WatchTrouble::RootReplaced { .. }));
+    assert!(matches!(watching.trouble().await, WatchProblem::RootReplaced { .. }));
     watching.gone(&flag).await;
     mount(&["-t", "tmpfs", "second", root]);
     disk.flag(SESSION);

@@ -9,10 +9,10 @@ use crate::cli::check::row::{Row, several};
 use crate::cli::exit::Exit;
 use crate::daemon::tree::scan::ScanProblem;
 use crate::daemon::watch::preflight::{RootSurvey, StateSurvey};
-use crate::daemon::watch::{RootOptions, WatchMode, WatchOptions, WatchTrouble, suggested_limit};
+use crate::daemon::watch::{RootOptions, WatchMode, WatchOptions, WatchProblem, suggested_limit};
 use crate::humanize;
 
-/// With less room than this, the ledger is soon in trouble.
+/// With less room than this, the ledger may soon be unable to grow.
 const LITTLE_ROOM: u64 = 100_000_000;
 /// Problems that are shown for a data root.
 const SHOWN: usize = 3;
@@ -70,8 +70,8 @@ fn contents(root: &Path, found: &RootSurvey) -> Row {
     const CHECK: &str = "data root";
     let path = root.display();
     if found.read_only {
-        let trouble = WatchTrouble::ReadOnly { root: root.to_owned() };
-        return Row::problem(CHECK, Exit::Incomplete, trouble, "");
+        let problem = WatchProblem::ReadOnly { root: root.to_owned() };
+        return Row::problem(CHECK, Exit::Incomplete, problem, "");
     }
     let counts = format!("{path}: {}, {}", several(found.sessions, "session"), several(found.flags, "flag"));
     let closed = found.closed.len();

@@ -21,7 +21,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
     let ledger = match Ledger::look(&config.state_dir) {
         Ok(None) => Row::ok("ledger", "none yet"),
         Ok(Some(size)) => Row::ok("ledger", humanize::bytes(size)),
-        Err(trouble) => Row::warning("ledger", trouble, ""),
+        Err(problem) => Row::warning("ledger", problem, ""),
     };
     let mut is_running = false;
     let daemon = match ask(&config.state_dir, &Request::Status) {

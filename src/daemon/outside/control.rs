@@ -1,4 +1,4 @@
-//! The control socket: how `status`, `retry` and `forget` speak to a running daemon. One line of JSON each way.
+//! The control socket: how `status`, `retry` and `forget` talk to a running daemon. One line of JSON each way.
 
 use std::io;
 use std::io::{BufRead, BufReader, Write};
@@ -15,12 +15,12 @@ use crate::daemon::messages::{Answer, Request, StatusClient};
 
 /// Name of the socket in the state folder.
 const NAME: &str = "daemon.sock";
-/// A question is a line of a few hundred bytes.
-const LONGEST: u64 = 64 * 1024;
-/// How long one conversation may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// So many may ask at the same time; others wait.
-const AT_ONCE: usize = 8;
+/// The longest request, in bytes; a real one has a few hundred.
+const MAX_REQUEST: u64 = 64 * 1024;
+/// How long one exchange may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How many clients are served at the same time; others wait.
+const MAX_CLIENTS: usize = 8;
 
 /// The socket of a running daemon.
 #[derive(Debug)]
@@ -28,17 +28,17 @@ pub struct Control {
     listener: UnixListener,
 }
 
-/// The socket's address by way of the open folder: the path of a state folder may be longer than an address may be.
+/// The socket's address through the open folder: the path of the state folder may exceed the limit of an address.
 fn address(folder: &std::fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_raw_fd()))
 }
 
 impl Control {
-    /// Makes the socket in a state folder; user and group may use it. The caller holds the folder's lock, so that
-    /// a socket that is there was left by a daemon that is gone.
+    /// Creates the socket in a state folder, usable by user and group. The caller holds the folder's lock, so an
+    /// existing socket was left by a daemon that has ended.
     ///
     /// # Errors
-    /// As of the system, where the folder cannot be written.
+    /// The system's error if the folder cannot be written.
     pub fn bind(state_dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(state_dir)?;
         match std::fs::remove_file(state_dir.join(NAME)) {
@@ -51,26 +51,26 @@ impl Control {
         Ok(Self { listener })
     }
 
-    /// Answers until `shutdown`. Each question goes to the one task that knows.
-    pub(crate) async fn serve(self, questions: StatusClient, shutdown: CancellationToken) {
-        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    /// Serves requests until `shutdown`. Each goes to the run loop.
+    pub(crate) async fn serve(self, client: StatusClient, shutdown: CancellationToken) {
+        let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
             };
-            let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
             match accepted {
                 Ok((stream, _)) => {
-                    let questions = questions.clone();
+                    let client = client.clone();
                     tokio::spawn(async move {
-                        let _place = place;
-                        let _ = tokio::time::timeout(PATIENCE, converse(stream, questions)).await;
+                        let _slot = slot;
+                        let _ = tokio::time::timeout(TIMEOUT, exchange(stream, client)).await;
                     });
                 }
                 Err(error) => {
                     tracing::debug!("a question could not be accepted: {error}");
-                    // Out of file handles: at once the same would come again.
+                    // Out of file descriptors: accepting again at once would fail, too.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -78,13 +78,13 @@ impl Control {
     }
 }
 
-async fn converse(mut stream: UnixStream, questions: StatusClient) -> io::Result<()> {
+async fn exchange(mut stream: UnixStream, client: StatusClient) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read.take(LONGEST)).read_line(&mut line).await?;
+    tokio::io::BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
-            let answer = questions.ask(request).await;
+            let answer = client.ask(request).await;
             answer.unwrap_or_else(|| Answer::Refused("the daemon is stopping".to_owned()))
         }
         Err(error) => {
@@ -96,10 +96,10 @@ async fn converse(mut stream: UnixStream, questions: StatusClient) -> io::Result
     write.write_all(text.as_bytes()).await
 }
 
-/// Asks the daemon of a state folder. `None`: none is running. Blocks.
+/// Sends a request to the daemon of a state folder. `None`: none is running. Blocks.
 ///
 /// # Errors
-/// A line with what is wrong and what to do.
+/// One line with the problem and what to do.
 pub fn ask(state_dir: &Path, request: &Request) -> Result<Option<Answer>, String> {
     let path = state_dir.join(NAME);
     let connected = std::fs::File::open(state_dir)
@@ -117,14 +117,14 @@ pub fn ask(state_dir: &Path, request: &Request) -> Result<Option<Answer>, String
         }
         Err(error) => return Err(format!("{} cannot be used: {error}", path.display())),
     };
-    converse_blocking(&stream, request)
+    exchange_blocking(&stream, request)
         .map(Some)
         .map_err(|error| format!("the daemon does not answer ({error}); look at its log"))
 }
 
-fn converse_blocking(mut stream: &std::os::unix::net::UnixStream, request: &Request) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn exchange_blocking(mut stream: &std::os::unix::net::UnixStream, request: &Request) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;

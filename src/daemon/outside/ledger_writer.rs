@@ -1,4 +1,4 @@
-//! The journal: writes into the ledger what happens, in order, on a thread of its own.
+//! The ledger writer: writes events into the ledger in order, on a thread of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use tokio::sync::oneshot;
 
 use crate::ledger::{Answered, Ledger, OutcomeRow, WaitingRow};
 
-/// How long the last lines may take when the daemon stops.
+/// How long the last entries may take when the daemon stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// What is written down.
+/// An entry for the ledger.
 #[derive(Debug)]
 pub(crate) enum LedgerEntry {
-    /// An attempt ended, and its flag waits now, or does not.
+    /// An attempt ended; with the row of its flag if that still waits.
     Ended(Box<OutcomeRow>, Option<Box<WaitingRow>>),
     /// A flag waits.
     Waits(Box<WaitingRow>),
-    /// A flag does not wait any more.
+    /// A flag no longer waits.
     Over(PathBuf),
-    /// A session is forgotten. The answer is how many lines there were.
+    /// Forget a session. The answer is the number of rows deleted.
     Forget(String, oneshot::Sender<Option<usize>>),
     /// A fact, by name and value.
     Fact(&'static str, String),
 }
 
-/// The thread that writes.
+/// The writer thread.
 #[derive(Debug)]
 pub(crate) struct LedgerWriter {
     entries: Sender<LedgerEntry>,
@@ -36,7 +36,7 @@ pub(crate) struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    /// Begins to write. `None` where the system gives no thread: then nothing is remembered.
+    /// Starts the writer. `None` if no thread can be started: then nothing is remembered.
     pub(crate) fn open(ledger: Arc<Ledger>) -> Option<Self> {
         let (entries, lines) = channel();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
@@ -50,11 +50,11 @@ impl LedgerWriter {
     }
 
     pub(crate) fn write(&self, entry: LedgerEntry) {
-        // It ends only when this value goes.
+        // The thread ends only when this value is dropped.
         let _ = self.entries.send(entry);
     }
 
-    /// Writes what is left, and ends.
+    /// Writes the remaining entries and stops.
     pub(crate) async fn close(self) {
         let Self { entries, thread } = self;
         drop(entries);

@@ -1,7 +1,7 @@
-//! Obstacles: what keeps flags from being seen or removed, root by root. Pure.
+//! Obstacles: what keeps flags from being seen or removed, by root. Pure.
 //!
-//! A disk that is not mounted, a folder that may not be read, a flag in the wrong folder: no session of the queue
-//! tells of them, and nothing is well as long as they last.
+//! An unmounted disk, an unreadable folder, a flag in the wrong folder: no session in the queue shows them, and status
+//! is not "ok" while they last.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use jiff::Timestamp;
 
 use crate::daemon::status::ObstacleStatus;
 
-/// The obstacles of all roots, by root and text, and since when each is known.
+/// The obstacles of all roots, and when each was first seen.
 #[derive(Debug, Default)]
 pub(crate) struct Obstacles(BTreeMap<PathBuf, BTreeMap<String, Timestamp>>);
 
 impl Obstacles {
-    /// What is in the way in a root now.
-    pub(crate) fn seen(&mut self, root: PathBuf, obstacles: Vec<String>, now: Timestamp) {
+    /// Sets the current obstacles of a root.
+    pub(crate) fn set_root(&mut self, root: PathBuf, obstacles: Vec<String>, now: Timestamp) {
         let earlier = self.0.remove(&root).unwrap_or_default();
         let since = |text: &String| earlier.get(text).copied().unwrap_or(now);
         let present: BTreeMap<_, _> =
@@ -26,12 +26,12 @@ impl Obstacles {
         }
     }
 
-    /// Other roots are watched: what is in the way there is told anew.
-    pub(crate) fn forget(&mut self) {
+    /// The watched roots have changed: obstacles are collected again.
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// For people.
+    /// For display.
     pub(crate) fn status(&self) -> Vec<ObstacleStatus> {
         let of_root = |(root, obstacles): (&PathBuf, &BTreeMap<String, Timestamp>)| {
             let root = root.to_string_lossy().into_owned();
@@ -45,7 +45,7 @@ impl Obstacles {
         self.0.iter().flat_map(of_root).collect()
     }
 
-    /// How many there are.
+    /// The number of obstacles.
     pub(crate) fn count(&self) -> usize {
         self.0.values().map(BTreeMap::len).sum()
     }
@@ -56,13 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_obstacle_keeps_its_time_as_long_as_it_lasts() {
+    fn an_obstacle_keeps_its_start_time_while_it_lasts() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut obstacles = Obstacles::default();
         let mut see = |root: &str, texts: &[&str], second| {
-            obstacles.seen(root.into(), texts.iter().map(ToString::to_string).collect(), at(second));
-            let told = |o: ObstacleStatus| (o.root, o.text, o.since.as_second());
-            (obstacles.count(), obstacles.status().into_iter().map(told).collect::<Vec<_>>())
+            obstacles.set_root(root.into(), texts.iter().map(ToString::to_string).collect(), at(second));
+            let row = |o: ObstacleStatus| (o.root, o.text, o.since.as_second());
+            (obstacles.count(), obstacles.status().into_iter().map(row).collect::<Vec<_>>())
         };
         let one = |root: &str, text: &str, since: i64| (root.to_owned(), text.to_owned(), since);
         assert_eq!(see("/a", &["missing"], 1), (1, vec![one("/a", "missing", 1)]));

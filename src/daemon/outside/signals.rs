@@ -1,5 +1,4 @@
-//! Signals: SIGTERM and SIGINT stop the program. The daemon scans at SIGUSR1, and reads its configuration again at
-//! SIGHUP.
+//! Signals: SIGTERM and SIGINT stop the program. The daemon scans on SIGUSR1, and reloads its configuration on SIGHUP.
 
 use std::io;
 use std::io::IsTerminal;
@@ -10,40 +9,42 @@ use signal_hook_tokio::Signals;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// What a signal asks of a daemon, apart from its end.
+/// What a signal asks of a daemon, apart from stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// To scan all data roots (SIGUSR1).
+pub enum SignalRequest {
+    /// Scan all data roots (SIGUSR1).
     Rescan,
-    /// To read the configuration again (SIGHUP).
+    /// Reload the configuration (SIGHUP).
     Reload,
 }
 
-/// Listens for the signals that stop a program, until `shutdown` is cancelled by one of them or by somebody else.
+/// Listens for the signals that stop a program, until one of them or another task cancels `shutdown`.
 ///
-/// The second SIGTERM or SIGINT ends the process at once: a person who asks twice means it. Nothing is lost by
-/// that either.
+/// The second SIGTERM or SIGINT ends the process at once. That loses nothing either.
 ///
 /// # Errors
-/// Where the system refuses to register the signals.
+/// The system refuses to register the signals.
 pub fn listen(shutdown: CancellationToken) -> io::Result<()> {
     receive(&[SIGTERM, SIGINT], shutdown, None)
 }
 
-/// As [`listen`], for a daemon: what else signals ask goes to `asked`.
+/// Like [`listen`], for a daemon: requests by other signals go to `asked`.
 ///
-/// At a terminal SIGHUP stops it, too: that is how a window says that it was closed.
+/// At a terminal, SIGHUP stops the daemon, too: the terminal window was closed.
 ///
 /// # Errors
-/// Where the system refuses to register the signals.
-pub fn listen_as_daemon(shutdown: CancellationToken, asked: mpsc::UnboundedSender<Asked>) -> io::Result<()> {
+/// The system refuses to register the signals.
+pub fn listen_as_daemon(
+    shutdown: CancellationToken,
+    asked: mpsc::UnboundedSender<SignalRequest>,
+) -> io::Result<()> {
     receive(&[SIGTERM, SIGINT, SIGUSR1, SIGHUP], shutdown, Some(asked))
 }
 
 fn receive(
     which: &[i32],
     shutdown: CancellationToken,
-    asked: Option<mpsc::UnboundedSender<Asked>>,
+    asked: Option<mpsc::UnboundedSender<SignalRequest>>,
 ) -> io::Result<()> {
     let mut signals = Signals::new(which)?;
     let at_terminal = io::stdin().is_terminal();
@@ -52,8 +53,8 @@ fn receive(
         let mut stops = false;
         while let Some(signal) = signals.next().await {
             match signal {
-                SIGUSR1 => _ = ask(Asked::Rescan),
-                SIGHUP if !at_terminal => _ = ask(Asked::Reload),
+                SIGUSR1 => _ = ask(SignalRequest::Rescan),
+                SIGHUP if !at_terminal => _ = ask(SignalRequest::Reload),
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "asked twice to stop: at once, whatever is under way"

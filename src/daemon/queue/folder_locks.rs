@@ -1,22 +1,22 @@
-//! Session folders at work: no session runs twice at the same time, even if two data roots lead to its folder.
+//! Folder locks: no session runs twice at the same time, even if two data roots lead to its folder.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::daemon::tree::root::FolderIdentity;
 
-/// The folders at work, known by device and number: a path may have other names.
+/// Locks by device and inode: a folder may have several paths.
 #[derive(Debug, Default)]
 pub struct FolderLocks {
     busy: Mutex<HashMap<FolderIdentity, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-/// A folder at work, until it is dropped.
-pub type Folder = tokio::sync::OwnedMutexGuard<()>;
+/// Holds the lock of a folder until it is dropped.
+pub type FolderGuard = tokio::sync::OwnedMutexGuard<()>;
 
 impl FolderLocks {
-    /// Waits until nobody else is at work in a folder.
-    pub async fn enter(&self, identity: FolderIdentity) -> Folder {
+    /// Waits for the lock of a folder.
+    pub async fn lock(&self, identity: FolderIdentity) -> FolderGuard {
         let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
             busy.retain(|_, lock| lock.strong_count() > 0);
@@ -39,15 +39,15 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn a_folder_is_entered_by_one_at_a_time_and_others_are_free() {
+    fn a_folder_is_locked_by_one_task_at_a_time_and_others_stay_free() {
         let folders = FolderLocks::default();
         let (one, other) = (FolderIdentity { device: 1, inode: 1 }, FolderIdentity { device: 1, inode: 2 });
-        let inside = folders.enter(one).now_or_never().unwrap();
-        let mut next = Box::pin(folders.enter(one));
+        let inside = folders.lock(one).now_or_never().unwrap();
+        let mut next = Box::pin(folders.lock(one));
         assert!((&mut next).now_or_never().is_none());
-        assert!(folders.enter(other).now_or_never().is_some());
+        assert!(folders.lock(other).now_or_never().is_some());
         drop(inside);
         assert!(next.now_or_never().is_some());
-        assert!(folders.enter(one).now_or_never().is_some());
+        assert!(folders.lock(one).now_or_never().is_some());
     }
 }

@@ -7,8 +7,8 @@
 //! the same time.
 
 pub(crate) mod folder_locks;
-pub mod old_flags;
 pub(crate) mod outage;
+pub mod stale_flags;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use alf::session_path::SessionPathError;
 use alyx_client::text::printable;
 use alyx_registration::flag::{FlagFile, FlagStamp};
 
-/// The known flags and their jobs, each with a `T` that its owner keeps beside it.
+/// The known flags and their jobs, each with a `T` for the owner's own data.
 ///
 /// - No flag is in it twice, and none runs twice at the same time.
 /// - A job leaves only as [`Outcome::Done`] or [`Outcome::Gone`], or because its flag is removed.
@@ -29,7 +29,7 @@ use alyx_registration::flag::{FlagFile, FlagStamp};
 #[derive(Debug)]
 pub struct Queue<T> {
     jobs: HashMap<PathBuf, Entry<T>>,
-    /// Waiting jobs by due time; the number keeps the order of arrival.
+    /// Waiting jobs by due time, then by order of arrival.
     order: BTreeMap<(Instant, u64), PathBuf>,
     /// Session folders of running jobs.
     busy: HashSet<PathBuf>,
@@ -58,82 +58,82 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 enum DuringRun {
     Nothing,
-    /// A newer flag was seen, which is due then.
+    /// A newer flag was seen; it is due at this instant.
     Touched(FlagStamp, Instant),
     Removed,
 }
 
-/// One run of one flag's session, to be given to a worker.
+/// One run of one flag's session, to hand to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// The flag as it was last seen. Load it again before the run begins: it may have been touched since.
+    /// The flag as last seen. Load it again before the run starts: it may have been touched since.
     pub flag: FlagFile,
     /// The session that its folder names.
     pub session: Result<SessionPath, SessionPathError>,
-    /// Number of this attempt; 1 for the first since the flag appeared or changed.
+    /// Number of this attempt, from 1 since the flag appeared or changed.
     pub attempt: u32,
 }
 
 impl Job {
-    /// The name of its session in logs: `subject/date/number`, or the folder.
+    /// The session's name in logs: `subject/date/number`, or the folder.
     pub fn session_name(&self) -> String {
         session_name(&self.session, self.flag.session_folder())
     }
 }
 
-/// The name of a session in logs: `subject/date/number` where the folder is one of a session, the folder otherwise.
+/// The session's name in logs: `subject/date/number` if the folder is a session, the folder otherwise.
 pub fn session_name(session: &Result<SessionPath, SessionPathError>, folder: &Path) -> String {
     session.as_ref().map_or_else(|_| printable(&folder.to_string_lossy()), ToString::to_string)
 }
 
-/// What [`Queue::enqueue`] did.
+/// The result of [`Queue::enqueue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
-    /// Not known before: queued.
+    /// Known and unchanged; its back-off continues.
     New,
-    /// Known, and as it was: nothing changed. Its back-off goes on.
+    /// Known and unchanged; its back-off continues.
     Known,
-    /// Waiting, but touched since: due as a new one, its failures forgotten.
+    /// Waiting, but touched since: due as a new flag, its failures forgotten.
     Touched,
     /// Running, and touched since the run began: it runs once more.
     RunsAgain,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything is confirmed, and the flag is removed.
     Done,
     /// The flag changed during the run: run again. No failure.
     RunAgain {
-        /// When.
+        /// When to run again.
         at: Instant,
     },
-    /// Failed, and may go away by itself.
+    /// Failed; may succeed later without help.
     Retry {
         /// When to try again.
         at: Instant,
     },
-    /// Failed, and does not go away by itself. Touching the flag makes it run at once.
+    /// Failed, and needs attention. Touching the flag makes it run at once.
     NeedsAttention {
-        /// When to try again all the same.
+        /// When to try again nevertheless.
         at: Instant,
     },
-    /// It could not be tried: the server is away, or refuses the login. Its failures stay as they were.
+    /// Could not be tried: the server is down, or refuses the login. Its failures stay as they were.
     PutOff {
         /// When to try it.
         at: Instant,
     },
-    /// The flag was gone before anything was done.
+    /// The flag no longer existed when the run started.
     Gone,
 }
 
-/// How many jobs there are.
+/// How many jobs there are in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Waiting for their time or for a worker. Includes the two below.
     pub waiting: usize,
-    /// Waiting after a failure that may go away by itself.
+    /// Waiting after a failure that may resolve itself.
     pub retrying: usize,
     /// Waiting after a failure that needs attention.
     pub needs_attention: usize,
@@ -141,22 +141,22 @@ pub struct Counts {
     pub running: usize,
 }
 
-/// One job as it is now.
+/// The current state of one job.
 #[derive(Debug)]
 pub struct JobStatus<'a, T> {
     /// The flag.
     pub path: &'a Path,
-    /// The flag as it was last seen, or as it was when the run began.
+    /// The stamp of the flag as last seen, or as at the start of the run.
     pub stamp: &'a FlagStamp,
     /// The session that its folder names.
     pub session: &'a Result<SessionPath, SessionPathError>,
-    /// When it runs next; `None` while it is running.
+    /// When it runs next; `None` while it runs.
     pub due: Option<Instant>,
     /// Failures in a row.
     pub failures: u32,
     /// Whether the last failure needs attention.
     pub needs_attention: bool,
-    /// What the owner of the queue keeps of it.
+    /// The owner's data.
     pub data: &'a T,
 }
 
@@ -180,8 +180,8 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Adds a flag that was seen on disk, or updates it. `due` is when it may run if it is new or changed: usually
-    /// now, plus the time for which a session must be quiet. `data` is kept with a new one.
+    /// Adds a flag that was seen on disk, or updates it. `due` is when it may run if it is new or changed: usually now
+    /// plus the settle time. `data` makes the owner's data for a new flag.
     pub fn enqueue(&mut self, flag: FlagFile, due: Instant, data: impl FnOnce() -> T) -> Enqueued {
         let Some(entry) = self.jobs.get_mut(&flag.path) else {
             let session = SessionPath::parse(flag.session_folder());
@@ -193,15 +193,15 @@ impl<T> Queue<T> {
         let FlagFile { path, stamp } = flag;
         match &mut entry.state {
             // A stale event with the old stamp must not cancel a newer one.
-            State::Running(meanwhile) if entry.stamp == stamp => {
-                if matches!(meanwhile, DuringRun::Removed) {
-                    *meanwhile = DuringRun::Nothing;
+            State::Running(during) if entry.stamp == stamp => {
+                if matches!(during, DuringRun::Removed) {
+                    *during = DuringRun::Nothing;
                 }
                 Enqueued::Known
             }
             State::Running(DuringRun::Touched(seen, _)) if *seen == stamp => Enqueued::Known,
-            State::Running(meanwhile) => {
-                *meanwhile = DuringRun::Touched(stamp, due);
+            State::Running(during) => {
+                *during = DuringRun::Touched(stamp, due);
                 Enqueued::RunsAgain
             }
             State::Waiting(..) if entry.stamp == stamp => Enqueued::Known,
@@ -213,13 +213,13 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Removes a flag that is no longer on disk, and returns what was kept with it. A running job is left to its
-    /// worker and leaves when it ends, however it ends.
+    /// Removes a flag that is no longer on disk, and returns its data. A running job stays with its worker and leaves
+    /// when it ends, whatever the outcome.
     pub fn remove(&mut self, path: &Path) -> Option<T> {
         let entry = self.jobs.get_mut(path)?;
         match &mut entry.state {
-            State::Running(meanwhile) => {
-                *meanwhile = DuringRun::Removed;
+            State::Running(during) => {
+                *during = DuringRun::Removed;
                 None
             }
             State::Waiting(due, arrival) => {
@@ -229,19 +229,19 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether a job runs of which the flag is no longer on disk.
+    /// Whether a job is running whose flag is no longer on disk.
     pub fn is_removed(&self, path: &Path) -> bool {
         let entry = self.jobs.get(path);
         entry.is_some_and(|entry| matches!(entry.state, State::Running(DuringRun::Removed)))
     }
 
-    /// When the next job is due. It may be in the past: then take it. `None` if nothing waits, or what waits
-    /// cannot run before a running job ends.
+    /// When the next job is due, possibly in the past: then take it. `None` if nothing waits, or if what waits cannot
+    /// run before a running job ends.
     pub fn next_due(&self) -> Option<Instant> {
         self.first_free().map(|(due, _)| due)
     }
 
-    /// Takes the next job that is due, if there is one. It runs until [`Queue::finish`].
+    /// Takes the next job that is due. It runs until [`Queue::finish`].
     pub fn take_due(&mut self, now: Instant) -> Option<Job> {
         let key = self.first_free().filter(|(due, _)| *due <= now)?;
         let path = self.order.remove(&key)?;
@@ -257,12 +257,12 @@ impl<T> Queue<T> {
     }
 
     /// Ends the run of a job. A flag that was seen with a new stamp during the run stays, whatever the outcome, and
-    /// starts over. Returns what was kept with a job that leaves. Does nothing for a job that is not running.
+    /// starts over. Returns the data of a job that leaves. Does nothing for a job that is not running.
     pub fn finish(&mut self, path: &Path, outcome: Outcome) -> Option<T> {
         let entry = self.jobs.get_mut(path)?;
-        let State::Running(meanwhile) = entry.state else { return None };
+        let State::Running(during) = entry.state else { return None };
         self.busy.remove(path.parent().unwrap_or(Path::new("")));
-        let due = match (meanwhile, outcome) {
+        let due = match (during, outcome) {
             (DuringRun::Touched(stamp, due), _) => {
                 (entry.stamp, entry.failures, entry.needs_attention) = (stamp, 0, false);
                 due
@@ -288,7 +288,7 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Makes every job that waits after a failure due now: the cause may have been fixed. Failures stay counted.
+    /// Makes every job that waits after a failure due now: the cause may have been fixed. Its failures still count.
     pub fn retry_now(&mut self, now: Instant) {
         let mut waiting: Vec<_> = self.order.iter().map(|(key, path)| (*key, path.clone())).collect();
         waiting.retain(|((due, _), path)| {
@@ -299,7 +299,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Makes a waiting job due now. Its failures stay counted. Returns whether it was waiting.
+    /// Makes a waiting job due now. Its failures still count. Returns whether it was waiting.
     pub fn make_due_now(&mut self, path: &Path, now: Instant) -> bool {
         let waits = self.jobs.get(path).is_some_and(|entry| matches!(entry.state, State::Waiting(..)));
         if waits {
@@ -308,7 +308,7 @@ impl<T> Queue<T> {
         waits
     }
 
-    /// Gives a waiting job the failures that it had before a restart, and the time for which it waited then.
+    /// Restores the failures and the due time that a waiting job had before a restart.
     pub fn restore(&mut self, path: &Path, failures: u32, needs_attention: bool, due: Instant) {
         if let Some(entry) = self.jobs.get_mut(path)
             && let State::Waiting(settled, _) = entry.state
@@ -334,7 +334,7 @@ impl<T> Queue<T> {
         counts
     }
 
-    /// Every job, in no order.
+    /// All jobs, in no particular order.
     pub fn jobs(&self) -> impl Iterator<Item = JobStatus<'_, T>> {
         self.jobs.iter().map(|(path, entry)| status(path, entry))
     }
@@ -345,30 +345,30 @@ impl<T> Queue<T> {
         Some(status(path, entry))
     }
 
-    /// What is kept with a job.
+    /// The owner's data of a job.
     pub fn data_mut(&mut self, path: &Path) -> Option<&mut T> {
         self.jobs.get_mut(path).map(|entry| &mut entry.data)
     }
 
-    /// What is kept with each job, in no order.
+    /// The owner's data of each job, in no particular order.
     pub fn all_data_mut(&mut self) -> impl Iterator<Item = (&Path, &mut T)> {
         self.jobs.iter_mut().map(|(path, entry)| (path.as_path(), &mut entry.data))
     }
 
-    /// Forgets the failures of a job. It stays due when it is.
+    /// Forgets the failures of a job. Its due time does not change.
     pub fn forget_failures(&mut self, path: &Path) {
         if let Some(entry) = self.jobs.get_mut(path) {
             (entry.failures, entry.needs_attention) = (0, false);
         }
     }
 
-    /// The first waiting job whose session folder is not busy. At most as many are skipped as are running.
+    /// The first waiting job whose session folder is not busy. Skips at most as many as are running.
     fn first_free(&self) -> Option<(Instant, u64)> {
         let free = |path: &Path| path.parent().is_none_or(|folder| !self.busy.contains(folder));
         self.order.iter().find(|(_, path)| free(path)).map(|(key, _)| *key)
     }
 
-    /// Puts a job in the order at `due`, behind those of the same time.
+    /// Schedules a job at `due`, behind those of the same time.
     fn make_due(&mut self, path: &Path, due: Instant) {
         let Some(entry) = self.jobs.get_mut(path) else { return };
         if let State::Waiting(old_due, old_arrival) = entry.state {
@@ -396,7 +396,7 @@ fn status<'a, T>(path: &'a Path, entry: &'a Entry<T>) -> JobStatus<'a, T> {
 }
 
 impl<T> Entry<T> {
-    /// Its state is set by [`Queue::make_due`].
+    /// [`Queue::make_due`] sets its state.
     fn new(stamp: FlagStamp, session: Result<SessionPath, SessionPathError>, data: T) -> Self {
         Self {
             stamp,

@@ -1,10 +1,10 @@
-//! An outage: the time in which Alyx does not answer, told once at its start and once at its end. Pure.
+//! An outage: the time in which Alyx does not answer. Reported once at its start and once at its end. Pure.
 
 use std::time::{Duration, Instant};
 
 use alyx_client::backoff::Backoff;
 
-/// How many failures in a row that may be the server's make an outage.
+/// How many suspicious failures in a row make an outage likely.
 const FAILURES: u32 = 3;
 
 /// Whether Alyx answers.
@@ -15,32 +15,32 @@ pub struct Outage {
     since: Option<Instant>,
 }
 
-/// What a failure meant.
+/// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be this request's alone.
+    /// Perhaps a failure of this request alone.
     NotYet,
-    /// So many in a row that it may be the server: somebody asks it before everything waits.
+    /// Enough in a row to suspect the server: probe it before everything waits.
     Suspected,
-    /// The outage begins: everything waits, and somebody asks again at this time.
+    /// The outage begins: everything waits; probe at this time.
     Begins(Instant),
-    /// The outage goes on: somebody asks again at this time.
+    /// The outage continues: probe at this time.
     Continues(Instant),
 }
 
 impl Outage {
-    /// No outage. `backoff` spaces the questions whether the server is back.
+    /// No outage. `backoff` spaces the probes.
     pub fn new(backoff: Backoff) -> Self {
         Self { backoff, failures: 0, since: None }
     }
 
     /// Whether there is an outage.
-    pub fn is_on(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.since.is_some()
     }
 
-    /// A request failed in a way that may be the whole server's. `certain`: it is, because no connection could be
-    /// made at all, or because the request asked for nothing but an answer. `after`: what the server asked for in `Retry-After`.
+    /// A request failed in a way that may affect the whole server. `certain`: it does, because no connection could be
+    /// made, or because the request was a probe. `after`: the server's `Retry-After`.
     pub fn failed(&mut self, now: Instant, certain: bool, after: Option<Duration>, random: f64) -> Verdict {
         self.failures = self.failures.saturating_add(1);
         if !certain && self.since.is_none() {
@@ -56,7 +56,7 @@ impl Outage {
         }
     }
 
-    /// A request was answered. Says how long the outage was, if there was one.
+    /// A request was answered. Returns the length of the outage that ended, if any.
     pub fn answered(&mut self, now: Instant) -> Option<Duration> {
         self.failures = 0;
         self.since.take().map(|since| now.saturating_duration_since(since))
@@ -78,13 +78,13 @@ mod tests {
         let mut outage = outage();
         assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
         assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
-        // Three strange answers are a reason to ask, and what was asked then is certain.
+        // Three suspicious failures call for a probe, whose failure is certain.
         assert_eq!(outage.failed(now, false, None, 0.5), Verdict::Suspected);
         assert!(matches!(outage.failed(now, true, None, 0.5), Verdict::Begins(_)));
     }
 
     #[test]
-    fn a_week_of_outage_begins_once_and_ends_once() {
+    fn a_week_of_outage_starts_once_and_ends_once() {
         let start = Instant::now();
         let (mut outage, mut now, mut begun) = (outage(), start, 0);
         while now < start + Duration::from_secs(7 * 86_400) {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_in_between_starts_the_count_anew() {
+    fn an_answer_in_between_resets_the_count() {
         let (mut outage, now) = (outage(), Instant::now());
         for _ in 0..10 {
             assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_not_asked_before_the_time_it_named() {
+    fn the_server_is_not_probed_before_its_retry_after() {
         let (mut outage, now) = (outage(), Instant::now());
         let Verdict::Begins(again) = outage.failed(now, true, Some(Duration::from_secs(600)), 0.5) else {
             panic!("no outage")

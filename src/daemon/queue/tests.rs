@@ -15,7 +15,7 @@ fn path(session: &str) -> PathBuf {
     flag(session, 0).path
 }
 
-/// A queue and a clock that is set by hand, in seconds.
+/// A queue, and a clock set by hand, in seconds.
 struct World {
     queue: Queue<()>,
     start: Instant,
@@ -60,7 +60,7 @@ fn a_flag_that_is_seen_many_times_runs_once() {
 }
 
 #[test]
-fn the_earliest_due_runs_first_and_among_equals_the_first_to_come() {
+fn the_earliest_due_runs_first_and_ties_run_in_order_of_arrival() {
     let mut world = World::new();
     let late = world.at(5);
     world.queue.enqueue(flag("late", 1), late, || ());
@@ -172,7 +172,7 @@ fn a_flag_touched_and_then_removed_during_the_run_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_flag_removed_during_the_run_is_not_waited_for_however_the_run_ends() {
+fn a_flag_removed_during_its_run_leaves_the_queue_whatever_the_outcome() {
     let mut world = World::new();
     for outcome in [Outcome::Retry { at: world.at(9) }, Outcome::NeedsAttention { at: world.at(9) }] {
         world.see("a", 1, 0);
@@ -185,7 +185,7 @@ fn a_flag_removed_during_the_run_is_not_waited_for_however_the_run_ends() {
 }
 
 #[test]
-fn a_flag_whose_disk_was_away_for_a_moment_is_tried_again() {
+fn a_flag_whose_disk_was_briefly_unmounted_is_tried_again() {
     let mut world = World::new();
     world.see("a", 1, 0);
     world.take(0);
@@ -196,7 +196,7 @@ fn a_flag_whose_disk_was_away_for_a_moment_is_tried_again() {
 }
 
 #[test]
-fn what_waited_before_a_restart_goes_on_waiting_and_a_touch_ends_that() {
+fn a_back_off_survives_a_restart_until_the_flag_is_touched() {
     let mut world = World::new();
     world.see("a", 1, 0);
     world.queue.restore(&path("a"), 3, true, world.at(100));
@@ -211,7 +211,7 @@ fn what_waited_before_a_restart_goes_on_waiting_and_a_touch_ends_that() {
 }
 
 #[test]
-fn a_job_that_could_not_be_tried_is_no_failure_more() {
+fn a_job_that_could_not_be_tried_does_not_count_as_a_failure() {
     let mut world = World::new();
     world.see("a", 1, 0);
     world.take(0);
@@ -222,7 +222,7 @@ fn a_job_that_could_not_be_tried_is_no_failure_more() {
 }
 
 #[test]
-fn asking_to_retry_now_wakes_what_failed_and_leaves_what_is_settling() {
+fn retry_now_wakes_failed_jobs_and_leaves_settling_ones() {
     let mut world = World::new();
     world.see("failed", 1, 0);
     world.take(0);
@@ -275,8 +275,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// A disk with four sessions, a worker that keeps the rules, and a watcher that notices late. In the end every
-    /// flag is worked off, whatever happened, and none ran twice at the same time.
+    /// A disk with four sessions, a worker that follows the rules, and a watcher that notices late. In the end every
+    /// flag is handled, and none ran twice at the same time.
     #[test]
     fn no_flag_is_lost_and_none_runs_twice_at_once(steps in prop::collection::vec(step(), 0..120)) {
         let names = ["a", "b", "c", "d"];

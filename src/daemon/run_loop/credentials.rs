@@ -1,4 +1,4 @@
-//! Credentials while the daemon runs: refused ones are checked again when their file changes.
+//! Credentials of a running daemon: after Alyx refused them, they are checked again when their file changes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::FileStamp;
 
-/// Reads the secret again, from wherever the configuration says. Blocks. The error is a line for a person.
+/// Reads the secret again from its configured source. Blocks. The error is one line for display.
 pub type LoadCredentials = Arc<dyn Fn() -> Result<Credentials, String> + Send + Sync>;
 
 /// Where the secret comes from.
 #[derive(Clone)]
 pub struct CredentialSource {
-    /// Its file, if it is one that may change: that is noticed.
+    /// The file of the secret, if it has one; a change is noticed.
     file: Option<PathBuf>,
     load: LoadCredentials,
     /// How often the file is checked while the login is refused.
     pub look_every: Duration,
-    /// The file as it was before the secret was read.
+    /// The state of the file before the secret was last read.
     seen: Option<FileStamp>,
 }
 
@@ -30,14 +30,14 @@ impl fmt::Debug for CredentialSource {
 }
 
 impl CredentialSource {
-    /// Make it before the secret is read for the first time: what changes in between is noticed then.
+    /// Create it before the secret is first read, so that a change in between is noticed.
     pub fn new(file: Option<PathBuf>, load: LoadCredentials) -> Self {
         let mut source = Self { file, load, look_every: Duration::from_secs(3), seen: None };
         source.seen = source.stamp();
         source
     }
 
-    /// Whether a change is noticed by itself.
+    /// Whether a change is noticed without a restart.
     pub fn is_watched(&self) -> bool {
         self.file.is_some()
     }
@@ -46,7 +46,7 @@ impl CredentialSource {
         std::fs::metadata(self.file.as_ref()?).ok().map(|metadata| FileStamp::of(&metadata))
     }
 
-    /// Reads the secret again if its file has changed, or in any case. `None`: it has not. Blocks.
+    /// Reads the secret again if its file has changed, or in any case. `None`: unchanged. Blocks.
     fn read_again(&mut self, in_any_case: bool) -> Option<Result<Credentials, String>> {
         let now = self.stamp();
         if !in_any_case && now == self.seen {
@@ -56,7 +56,7 @@ impl CredentialSource {
         Some((self.load)())
     }
 
-    /// Looks once, and logs in with what was found.
+    /// Reads the secret once, and tries to log in with it.
     pub(crate) async fn look(
         mut self,
         alyx: alyx_client::Client,
@@ -74,7 +74,7 @@ impl CredentialSource {
                     Err(error) if error.next_step() == NextStep::NeedsCredentials => {
                         CredentialCheck::Refused(error.to_string())
                     }
-                    // Whether the server answers otherwise is another matter.
+                    // Other errors of the server do not concern the login.
                     _ => CredentialCheck::Accepted,
                 }
             }
@@ -83,12 +83,12 @@ impl CredentialSource {
     }
 }
 
-/// What came of looking at refused credentials.
+/// The result of checking refused credentials.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CredentialCheck {
-    /// They have not changed.
+    /// Unchanged.
     Same,
-    /// They have, and are refused still, or cannot be read.
+    /// Changed, but still refused or unreadable.
     Refused(String),
     /// Alyx accepts them.
     Accepted,

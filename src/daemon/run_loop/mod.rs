@@ -21,14 +21,14 @@ use crate::daemon::run_loop::dispatcher::events::Event;
 use crate::daemon::run_loop::shell::{Shell, restore};
 use alyx_registration::RegistrationClient;
 
-/// How long the workers may take to stop. A worker notices after each piece of a file, and drops a request at once.
+/// How long the workers may take to stop. A worker notices after each chunk of a file, and drops a request at once.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until `shutdown`.
 ///
-/// Everything that goes wrong is logged and tried again; nothing ends the daemon but `shutdown`.
+/// All errors are logged and retried; only `shutdown` ends the daemon.
 pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shutdown: CancellationToken) {
-    let DaemonIo { reports, mut commands, control, mut questions, systemd } = io;
+    let DaemonIo { reports, mut commands, control, mut requests, systemd } = io;
     let restored = restore(&options).await;
     let mut dispatcher = Dispatcher::new(client, options, alyx_client::random, Moment::read());
     let (mut shell, mut results) = Shell::new(&dispatcher.config.options, reports, systemd, shutdown.clone());
@@ -40,7 +40,7 @@ pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shu
         dispatcher.notify_systemd(systemd.watchdog(), Moment::read());
     }
     if let Some(control) = control {
-        shell.tasks.spawn(control.serve(questions.client(), shutdown.clone()));
+        shell.tasks.spawn(control.serve(requests.client(), shutdown.clone()));
     }
     let mut event = Event::Tick;
     loop {
@@ -51,7 +51,7 @@ pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shu
             () = shutdown.cancelled() => break,
             Some(event) = shell.watcher.next() => Event::Watch(event),
             Some(completed) = results.recv() => Event::TaskDone(completed),
-            Some((request, answer)) = questions.waiting.recv() => Event::Request(shell.expect(answer), request),
+            Some((request, answer)) = requests.waiting.recv() => Event::Request(shell.expect(answer), request),
             Some(command) = commands.recv() => Event::Command(command),
             () = sleep_until(wake), if wake.is_some() => Event::Tick,
         };
@@ -59,12 +59,12 @@ pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shu
     shell.systemd.as_ref().inspect(|systemd| systemd.stopping());
     dispatcher.stop();
     shell.tasks.close();
-    // A creation that has been sent is waited for: cut off, it would be carried out when its answer is lost.
+    // Wait for a creation that has been sent: if cut off, Alyx would create the session and its answer would be lost.
     let ending = async { tokio::join!(shell.tasks.wait(), dispatcher.config.client.finish_creations()) };
     if tokio::time::timeout(STOP_WITHIN, ending).await.is_err() {
         tracing::warn!("a session did not stop in time and is left as it is; it goes on at the next start");
     }
-    // What has ended meanwhile is reported like everything else.
+    // Results that arrived in the meantime are reported like all others.
     while let Ok(completed) = results.try_recv() {
         let effects = dispatcher.handle(Event::TaskDone(completed), Moment::read());
         shell.carry_out(effects, &dispatcher.config);

@@ -1,4 +1,4 @@
-//! The shell of the run loop: carries out effects, with the tasks, channels and connections that they need.
+//! The shell of the run loop: carries out effects with tasks, channels and connections.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,25 +21,25 @@ use crate::daemon::run_loop::worker;
 use alyx_client::NextStep;
 use alyx_registration::{FlaggedOptions, MissingName, Progress, RunContext};
 
-/// What effects are carried out with.
+/// The tasks, channels and connections that carry out effects.
 pub(crate) struct Shell {
     pub(crate) watcher: WatcherHandle,
     pub(crate) tasks: TaskTracker,
     pub(crate) systemd: Option<Systemd>,
-    /// How sessions are registered now.
+    /// The current options for registering sessions.
     flagged: FlaggedOptions,
     at_alyx: Arc<Semaphore>,
     folders: Arc<FolderLocks>,
     ledger_writer: Option<LedgerWriter>,
     reports: Option<mpsc::UnboundedSender<Report>>,
     results: mpsc::UnboundedSender<Completed>,
-    /// Where the answers of requests go, by number.
+    /// The senders for answers, by request number.
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     requests: u64,
     shutdown: CancellationToken,
 }
 
-/// Reads what the last daemon left. `None`: there is no ledger.
+/// Reads what the previous daemon left. `None`: there is no ledger.
 pub(crate) async fn restore(options: &Options) -> Option<Restored> {
     let ledger = options.ledger.clone()?;
     let configuration = options.configuration.clone();
@@ -52,7 +52,7 @@ pub(crate) async fn restore(options: &Options) -> Option<Restored> {
 }
 
 impl Shell {
-    /// Starts the watcher. The results of tasks arrive in the channel.
+    /// Starts the watcher. The returned channel receives the results of tasks.
     pub(crate) fn new(
         options: &Options,
         reports: Option<mpsc::UnboundedSender<Report>>,
@@ -78,12 +78,12 @@ impl Shell {
         (shell, receiver)
     }
 
-    /// Whether what happens is written to a ledger.
+    /// Whether events are written to a ledger.
     pub(crate) fn has_ledger(&self) -> bool {
         self.ledger_writer.is_some()
     }
 
-    /// Keeps where the answer of a request goes, and gives the request a number.
+    /// Stores the sender for the answer, and returns the number of the request.
     pub(crate) fn expect(&mut self, answer: oneshot::Sender<Answer>) -> u64 {
         self.requests += 1;
         self.answers.insert(self.requests, answer);
@@ -186,7 +186,7 @@ impl Shell {
         }
     }
 
-    /// Waits for the watcher and the ledger, after the shutdown.
+    /// Waits for the watcher and the ledger after shutdown.
     pub(crate) async fn close(self) {
         self.watcher.stopped().await;
         if let Some(ledger_writer) = self.ledger_writer {
@@ -195,7 +195,7 @@ impl Shell {
     }
 }
 
-/// Checks whether the secret has changed and the login is accepted. Without a source the same credentials are tried
+/// Checks whether the secret has changed and the login is accepted. Without a source, tries the same credentials
 /// again.
 async fn check_credentials(
     alyx: alyx_client::Client,
@@ -218,14 +218,14 @@ async fn check_credentials(
     source.look(alyx, in_any_case).await
 }
 
-/// Those of the names that Alyx knows.
+/// Which of these names Alyx knows.
 async fn find_names(alyx: &alyx_client::Client, names: Vec<MissingName>) -> Vec<MissingName> {
     let mut known = Vec::new();
     for missing in names {
         match alyx.find_member(missing.endpoint, &missing.name).await {
             Ok(Some(_)) => known.push(missing),
             Ok(None) => {}
-            // The next session or the next round meets it again.
+            // The next session or the next round will report the error.
             Err(error) => {
                 tracing::debug!("asking for missing names: {error}");
                 break;
@@ -241,7 +241,7 @@ fn set_workers(at_alyx: &Arc<Semaphore>, earlier: usize, now: usize) {
     let fewer = u32::try_from(earlier.saturating_sub(now)).unwrap_or(u32::MAX);
     if fewer > 0 {
         let at_alyx = Arc::clone(at_alyx);
-        // Not among the tasks that are waited for at the end.
+        // Not tracked: shutdown does not wait for it.
         tokio::spawn(async move {
             if let Ok(permits) = at_alyx.acquire_many_owned(fewer).await {
                 permits.forget();
@@ -250,7 +250,7 @@ fn set_workers(at_alyx: &Arc<Semaphore>, earlier: usize, now: usize) {
     }
 }
 
-/// How sessions are registered, with what the daemon adds.
+/// The options for registering sessions, with the daemon's additions.
 fn flagged(options: &Options) -> FlaggedOptions {
     FlaggedOptions { settle: options.settle, ..options.flagged.clone() }
 }
@@ -265,7 +265,7 @@ mod tests {
         let mut workers = 2;
         let mut set = async |now| {
             set_workers(&at_alyx, std::mem::replace(&mut workers, now), now);
-            // The task that takes permits away is in the line now.
+            // The task that takes permits away is queued now.
             tokio::task::yield_now().await;
         };
         let busy =

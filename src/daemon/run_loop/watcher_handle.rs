@@ -1,4 +1,4 @@
-//! The watcher at work, seen from the service: what it tells, and how it is exchanged for another one.
+//! The watcher's handle in the run loop: receives its events, and replaces it by another one.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::options::Options;
-use crate::daemon::watch::{WatchEvent, watch_anew};
+use crate::daemon::watch::{WatchEvent, resume_watch};
 
 pub(crate) struct WatcherHandle {
     events: mpsc::UnboundedReceiver<WatchEvent>,
@@ -18,16 +18,16 @@ pub(crate) struct WatcherHandle {
 }
 
 impl WatcherHandle {
-    /// Watches what the options say until `shutdown`.
+    /// Watches the configured roots until `shutdown`.
     pub(crate) fn start(options: &Options, shutdown: &CancellationToken) -> Self {
         Self::start_after(None, Vec::new(), options, shutdown)
     }
 
-    /// Watches what the options say in place of what was watched so far. `known`: the flags that were told.
+    /// Replaces the watcher by one with these options. `known`: the flags reported so far.
     pub(crate) fn exchange(&mut self, known: Vec<PathBuf>, options: &Options) {
         self.stop.cancel();
         let earlier = std::mem::replace(&mut self.task, tokio::spawn(std::future::ready(())));
-        // What the earlier one still says comes too late: its channel goes with it.
+        // Later events of the earlier watcher are void: its channel is dropped.
         *self = Self::start_after(Some(earlier), known, options, &self.shutdown);
     }
 
@@ -46,12 +46,12 @@ impl WatcherHandle {
             if let Some(earlier) = earlier {
                 let _ = earlier.await;
             }
-            watch_anew(known, roots, watch, events_in, rescans, stopped).await;
+            resume_watch(known, roots, watch, events_in, rescans, stopped).await;
         });
         Self { events, rescan, stop, task, shutdown: shutdown.clone() }
     }
 
-    /// What it tells next.
+    /// The next event.
     pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
         self.events.recv().await
     }
@@ -61,7 +61,7 @@ impl WatcherHandle {
         let _ = self.rescan.send(());
     }
 
-    /// Waits for its end, after the shutdown.
+    /// Waits until the watcher has stopped, after shutdown.
     pub(crate) async fn stopped(self) {
         let _ = self.task.await;
     }

@@ -1,4 +1,4 @@
-//! A worker: runs one job once, and says how it ended.
+//! The worker: runs one job once, and returns how it ended.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -18,36 +18,36 @@ use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{Error, FlaggedOptions, Progress, RegistrationClient};
 
-/// When a long run says for the first time how far it has come. From then on ever more seldom.
-const TELL_FIRST: Duration = Duration::from_secs(30);
-/// How often it says so at least.
-const TELL_AT_LEAST: Duration = Duration::from_secs(3600);
+/// Delay before the first progress line; doubles after each.
+const FIRST_PROGRESS: Duration = Duration::from_secs(30);
+/// The longest delay between progress lines.
+const MAX_PROGRESS_WAIT: Duration = Duration::from_secs(3600);
 
-/// How one run of a job ended.
+/// The result of one run of a job.
 #[derive(Debug)]
 pub struct Attempt {
     /// The flag.
     pub flag: PathBuf,
-    /// `subject/date/number` where the flag lies in a session folder, the folder otherwise.
+    /// `subject/date/number` if the flag is in a session folder, the folder otherwise.
     pub session: String,
     /// Number of this attempt, counted from 1.
     pub attempt: u32,
     /// How long it took.
     pub took: Duration,
-    /// What came of it.
+    /// How the run ended.
     pub result: AttemptResult,
 }
 
-/// What came of a run.
+/// How a run ended.
 #[derive(Debug)]
 pub enum AttemptResult {
     /// The session and its datasets are confirmed.
     Registered(Box<Registered>),
-    /// The flag was gone before anything was done.
+    /// The flag no longer existed when the run started.
     Gone,
     /// The daemon is stopping.
     Stopped,
-    /// It failed; the flag is still there.
+    /// The run failed; the flag still exists.
     Failed(Error),
 }
 
@@ -56,7 +56,7 @@ pub fn session_name(folder: &std::path::Path) -> String {
     SessionPath::parse(folder).map_or_else(|_| printable(&folder.to_string_lossy()), |s| s.to_string())
 }
 
-/// Runs a job once. A panic in it is a failure of this job alone.
+/// Runs a job once. A panic counts as a failure of this job alone.
 pub async fn run(
     client: RegistrationClient,
     job: Job,
@@ -72,7 +72,7 @@ pub async fn run(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => AttemptResult::Stopped,
-            () = tell_progress(&session, &progress) => AttemptResult::Stopped,
+            () = log_progress(&session, &progress) => AttemptResult::Stopped,
             result = once(&client, &job, &options, &folders) => result,
         }
     };
@@ -90,12 +90,12 @@ async fn once(
     options: &FlaggedOptions,
     folders: &FolderLocks,
 ) -> AttemptResult {
-    // The folder may have another path in another root; a folder that cannot be read fails below.
+    // The folder may have another path in another root; an unreadable folder fails below.
     let _inside = match FolderIdentity::load(job.flag.session_folder()) {
-        Ok(identity) => Some(folders.enter(identity).await),
+        Ok(identity) => Some(folders.lock(identity).await),
         Err(_) => None,
     };
-    // Loaded again: the stamp that the removal is compared with must not be older than the run.
+    // Loaded again: the stamp that removal compares must not be older than the run.
     let flag = match FlagFile::load(&job.flag.path) {
         Ok(Some(flag)) => flag,
         Ok(None) => return AttemptResult::Gone,
@@ -111,12 +111,12 @@ async fn once(
     }
 }
 
-/// Never ends; says now and then how far a long run has come.
-async fn tell_progress(session: &str, progress: &Progress) {
-    let (mut last, mut wait) = (0, TELL_FIRST);
+/// Never returns; logs the progress of a long run from time to time.
+async fn log_progress(session: &str, progress: &Progress) {
+    let (mut last, mut wait) = (0, FIRST_PROGRESS);
     loop {
         tokio::time::sleep(wait).await;
-        wait = (2 * wait).min(TELL_AT_LEAST);
+        wait = (2 * wait).min(MAX_PROGRESS_WAIT);
         let bytes = progress.bytes_done.load(Ordering::Relaxed);
         if bytes != last {
             let files = progress.files_done.load(Ordering::Relaxed);

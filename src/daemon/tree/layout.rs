@@ -1,6 +1,6 @@
-//! The watch plan: which folders of a root matter, and what an event of the file system asks for.
+//! The layout of a data root: which folders matter, and what a file system event asks to check.
 //!
-//! Pure: nothing here touches the disk. An event is a rumour; every reaction names something to look at.
+//! Pure: nothing here touches the disk. An event is only a hint; every reaction names something to check.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -9,58 +9,56 @@ use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, Modify
 
 use alf::session_path::{parse_date_folder, parse_number_folder};
 
-/// How many levels of folders are looked through above the dates, if nothing else is said. `<lab>/Subjects/<subject>`
-/// needs three.
+/// The default number of folder levels above the dates. `<lab>/Subjects/<subject>` needs three.
 pub const DEFAULT_MAX_DEPTH: u8 = 8;
 
-/// Where sessions and flags lie below one root.
+/// Where sessions and flags are below one root.
 ///
-/// A session is a folder named by 1 to 3 digits inside a folder named by a real date. The dates may lie at any
-/// level of the root, up to `max_depth`. Nothing below a session belongs to the layout, so a raw data folder with
-/// 100,000 files costs nothing. Hidden folders and those that file systems make for themselves do not belong to
-/// it either.
+/// A session is a folder named by 1 to 3 digits inside a folder named by a real date. The dates may be at any level of
+/// the root, up to `max_depth`. Nothing below a session belongs to the layout, so a raw data folder with 100,000 files
+/// costs nothing. Hidden folders and those that file systems create do not belong to it either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The data root.
     pub root: PathBuf,
     /// File names that are flags, such as `create_me.flag`.
     pub flags: Vec<String>,
-    /// Levels of folders above the dates that are looked through; the root's own children are level 1.
+    /// How many levels of folders above the dates are scanned; the root's own children are level 1.
     pub max_depth: u8,
 }
 
-/// What a folder is by its place below the root.
+/// The role of a folder, by its path below the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The root, a lab, `Subjects`, a subject: this many levels below the root.
     Above(u8),
     /// A real date: its children are sessions.
     Date,
-    /// Written like a date, but no such day exists. What looks like a session in it is none.
+    /// Written like a date, but the day does not exist. Its children are not sessions.
     NoSuchDate,
-    /// A session: nothing below it is looked at, except its flags.
+    /// A session: nothing below it is scanned, except its flags.
     Session,
 }
 
-/// Something to look at on disk, because of an event.
+/// Something to check on disk, because of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reaction {
-    /// A flag of a session may have come, changed or gone.
+    /// A flag of a session may have been created, changed or removed.
     Flag(PathBuf),
-    /// Something of a flag's name appeared outside the session folders.
+    /// A file with a flag's name appeared outside the session folders.
     MisplacedFlag(PathBuf),
-    /// A folder (or a link to one) may have come or gone, with all that is in it.
+    /// A folder (or a link to one) may have appeared or vanished, with everything in it.
     Folder(PathBuf),
     /// The permissions of a folder may have changed.
     Permissions(PathBuf),
     /// Something happened to the root itself.
     Root,
-    /// Events were lost: nothing that was believed holds.
+    /// Events were lost: scan everything.
     Everything,
 }
 
 impl Layout {
-    /// What the root is: usually [`Place::Above`], but somebody may configure a date or a session.
+    /// The role of the root: usually [`Place::Above`], but a date or a session may be configured as a root.
     pub fn root_place(&self) -> Place {
         let name = |path: &Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
         let is_date = |path: &Path| name(path).is_some_and(|name| parse_date_folder(&name).is_some());
@@ -75,7 +73,7 @@ impl Layout {
         }
     }
 
-    /// What a folder is, from its parent and its name. `None` for a folder that does not belong to the layout.
+    /// The role of a folder, from its parent and its name. `None` for a folder outside the layout.
     pub fn child(&self, parent: Place, name: &OsStr) -> Option<Place> {
         let text = name.to_str();
         match parent {
@@ -84,19 +82,19 @@ impl Layout {
                     if parse_date_folder(text).is_some() {
                         return Some(Place::Date);
                     }
-                    if is_written_like_a_date(text) {
+                    if has_date_format(text) {
                         return Some(Place::NoSuchDate);
                     }
                 }
                 let below = depth.saturating_add(1);
-                (below <= self.max_depth && !is_passed_over(name)).then_some(Place::Above(below))
+                (below <= self.max_depth && !is_ignored(name)).then_some(Place::Above(below))
             }
             Place::Date => text.and_then(parse_number_folder).map(|_| Place::Session),
             Place::NoSuchDate | Place::Session => None,
         }
     }
 
-    /// What a folder is, from its path. `None` if it does not belong to the layout, or lies outside the root.
+    /// The role of a folder, from its path. `None` if it is outside the layout or the root.
     pub fn place(&self, folder: &Path) -> Option<Place> {
         let below = folder.strip_prefix(&self.root).ok()?;
         below.components().try_fold(self.root_place(), |place, component| match component {
@@ -105,18 +103,18 @@ impl Layout {
         })
     }
 
-    /// Whether a file of this name is a flag.
+    /// Whether this is the name of a flag.
     pub fn is_flag(&self, name: &OsStr) -> bool {
         self.flags.iter().any(|flag| name == flag.as_str())
     }
 
-    /// What an event asks to look at. Empty for what does not matter: files that are opened, read or written, and
-    /// everything that happens below the sessions.
+    /// What an event asks to check. Empty for what does not matter: files that are opened, read or written, and
+    /// everything below the sessions.
     pub fn react(&self, event: &Event) -> Vec<Reaction> {
         if event.need_rescan() {
             return vec![Reaction::Everything];
         }
-        // A rename inside the watched folders was already told as its two halves.
+        // A rename inside the watched folders was already reported as its two halves.
         if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both)) {
             return Vec::new();
         }
@@ -137,7 +135,7 @@ impl Layout {
         }
         let (folder, name) = (path.parent()?, path.file_name()?);
         let parent = self.place(folder)?;
-        // A folder of the flag's name is looked at as a flag, which then says what is wrong with it.
+        // A folder with a flag's name is checked as a flag, which reports what is wrong with it.
         if self.is_flag(name) {
             let path = path.to_owned();
             return Some(match parent {
@@ -160,7 +158,7 @@ impl Layout {
 }
 
 /// `NNNN-NN-NN`.
-fn is_written_like_a_date(name: &str) -> bool {
+fn has_date_format(name: &str) -> bool {
     name.len() == 10
         && name
             .bytes()
@@ -168,9 +166,9 @@ fn is_written_like_a_date(name: &str) -> bool {
             .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
 }
 
-/// Hidden folders, and those that file systems, network drives and recycle bins make: no subject has such a name,
-/// and the daemon's user may usually not read them.
-fn is_passed_over(name: &OsStr) -> bool {
+/// Hidden folders, and those that file systems, network drives and recycle bins create: no subject has such a name,
+/// and the service user usually cannot read them.
+fn is_ignored(name: &OsStr) -> bool {
     let first = name.as_encoded_bytes().first();
     matches!(first, Some(b'.' | b'$' | b'@' | b'#'))
         || name == "lost+found"
@@ -236,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_in_which_a_flag_comes_or_goes_asks_to_look_at_it() {
+    fn every_event_that_creates_or_removes_a_flag_causes_a_check() {
         let flag = "/data/KS014/2024-05-01/001/create_me.flag";
         for kind in [
             EventKind::Create(CreateKind::File),
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_the_layout_that_come_or_go_are_looked_at() {
+    fn folders_of_the_layout_that_appear_or_vanish_are_checked() {
         for path in ["/data/KS014", "/data/KS014/2024-05-01", "/data/KS014/2024-05-01/001"] {
             for kind in [
                 CREATED,
@@ -276,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_outside_the_sessions_is_told_as_misplaced() {
+    fn a_flag_outside_the_sessions_is_reported_as_misplaced() {
         let path = "/data/KS014/create_me.flag";
         let created = EventKind::Create(CreateKind::File);
         assert_eq!(reaction(created, path), Some(Reaction::MisplacedFlag(path.into())));
     }
 
     #[test]
-    fn what_happens_to_the_root_and_lost_events_are_not_overlooked() {
+    fn events_about_the_root_and_lost_events_cause_checks() {
         assert_eq!(reaction(EventKind::Remove(RemoveKind::Folder), "/data"), Some(Reaction::Root));
         let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert_eq!(layout("/data").react(&lost), [Reaction::Everything]);

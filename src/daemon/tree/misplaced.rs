@@ -1,4 +1,4 @@
-//! Misplaced flags: those that do nothing where they lie, and the folder where each belongs.
+//! Misplaced flags: flags that have no effect where they are, and the folder where each belongs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,37 +7,37 @@ use std::path::{Path, PathBuf};
 use crate::daemon::tree::layout::{Layout, Place};
 use alf::session_path::parse_number_folder;
 
-/// Where a misplaced flag belongs.
+/// How to fix a misplaced flag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Advice {
-    /// It lies above the dates, and nothing tells of which session it is.
+    /// The flag is above the dates, and nothing shows which session it belongs to.
     #[error("move it into the folder of its session, <subject>/<YYYY-MM-DD>/<number>, below {0:?}")]
     IntoSessionBelow(PathBuf),
-    /// It lies in the folder of a date or of a subject.
+    /// The flag is in the folder of a date or of a subject.
     #[error("move it into the folder of its session, such as {0:?}")]
     IntoSession(PathBuf),
-    /// It lies in the folder of a date, beside what is no session because of its number.
+    /// The flag is in a date folder that holds only misnumbered session folders.
     #[error(
         "{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder, and move it in there"
     )]
     RenameSessionFirst(PathBuf),
-    /// It lies in the folder of a date that has no session.
+    /// The flag is in a date folder without sessions.
     #[error(
         "there is no session in {0:?} yet, a folder of 1 to 3 digits such as 001; move it into its session when that is there"
     )]
     NoSessionYet(PathBuf),
-    /// It lies in a folder inside this session.
+    /// The flag is in a folder inside this session.
     #[error("move it into the folder of its session, {0:?}")]
     IntoThisSession(PathBuf),
-    /// It lies in what looks like a session, but the date is none.
+    /// The flag is in what looks like a session, but the date does not exist.
     #[error("{0:?} is not a day that exists, written as YYYY-MM-DD; rename that folder")]
     RenameDate(PathBuf),
-    /// It lies in a date folder's child that is no session.
+    /// The flag is in a folder inside a date that is not a session.
     #[error("{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder")]
     RenameSession(PathBuf),
 }
 
-/// Where a flag belongs that lies in a folder of the layout. Looks at what else is in that folder.
+/// How to fix a flag in this folder of the layout. Reads the folder to see what else it contains.
 pub(crate) fn advise(layout: &Layout, folder: &Path, place: Place) -> Advice {
     match place {
         Place::NoSuchDate => Advice::RenameDate(folder.to_owned()),
@@ -63,7 +63,7 @@ pub(crate) fn advise(layout: &Layout, folder: &Path, place: Place) -> Advice {
     }
 }
 
-/// The last by name of a folder's children that are sessions, or dates.
+/// The last child by name that is a session, or a date.
 fn last_child(layout: &Layout, folder: &Path, place: Place, wanted: Place) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name());
@@ -71,7 +71,7 @@ fn last_child(layout: &Layout, folder: &Path, place: Place, wanted: Place) -> Op
     Some(folder.join(last))
 }
 
-/// The last by name of a date's folders that were meant to be sessions: numbers, with more digits than three.
+/// The last child of a date that was meant to be a session: a number of more than three digits.
 fn misnumbered(date: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(date).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -80,7 +80,7 @@ fn misnumbered(date: &Path) -> Option<PathBuf> {
     Some(date.join(last))
 }
 
-/// A folder that was meant to be a date (`20240501`), which this folder is or in which it lies as a number.
+/// The folder that was meant to be a date (`20240501`): this folder, or its parent if this one is a number.
 fn misspelt_date(folder: &Path) -> Option<&Path> {
     let name = |path: &Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
     let is_date_like = |path: &&Path| name(path).is_some_and(|name| is_like_a_date(&name));
@@ -89,7 +89,7 @@ fn misspelt_date(folder: &Path) -> Option<&Path> {
     Some(folder).filter(is_date_like).or(above.filter(is_date_like))
 }
 
-/// `20240501`, `2024_05_01`, `2024-5-1`, `1.5.2024`: six to eight digits, and what people put between them.
+/// `20240501`, `2024_05_01`, `2024-5-1`, `1.5.2024`: six to eight digits and common separators.
 fn is_like_a_date(name: &str) -> bool {
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     (6..=8).contains(&digits) && name.bytes().all(|b| b.is_ascii_digit() || b"-_. ".contains(&b))
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_meant_as_a_date_is_recognised_and_a_subject_is_not() {
+    fn misspelt_dates_are_recognised_and_subjects_are_not() {
         for date in ["20240501", "2024_05_01", "2024-5-1", "1.5.2024", "240501"] {
             assert!(is_like_a_date(date), "{date}");
         }

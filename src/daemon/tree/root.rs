@@ -1,5 +1,4 @@
-//! A data root: the folder that is watched, whether it is still the same folder, and whether its file system tells
-//! of changes.
+//! A data root: its identity, and whether its file system reports changes.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -8,21 +7,21 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What tells one folder from another of the same name. A root that was unmounted, mounted or replaced has another
-/// identity; the kernel gives no event for any of these.
+/// The identity of a folder, which tells it from another one of the same name. A root that was unmounted, mounted or
+/// replaced has another identity; the kernel sends no event for any of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FolderIdentity {
     /// Device of the file system.
     pub device: u64,
-    /// Number of the folder on that device.
+    /// Inode of the folder on that device.
     pub inode: u64,
 }
 
 impl FolderIdentity {
-    /// Looks at a folder; links are followed.
+    /// The identity of a folder; links are followed.
     ///
     /// # Errors
-    /// As of `stat`; [`io::ErrorKind::NotADirectory`] if it is no folder.
+    /// Those of `stat`; [`io::ErrorKind::NotADirectory`] if it is not a folder.
     pub fn load(folder: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(folder)?;
         if metadata.is_dir() { Ok(Self::of(&metadata)) } else { Err(io::ErrorKind::NotADirectory.into()) }
@@ -33,11 +32,11 @@ impl FolderIdentity {
     }
 }
 
-/// Whether a root holds its marker: the file that is there whenever the right disk is mounted. Without it an empty
-/// mount point looks just like a disk with nothing to do.
+/// Whether a root contains its marker: the file that exists whenever the right disk is mounted. Without a marker an
+/// empty mount point looks like a disk without flags.
 ///
 /// # Errors
-/// As of `stat`, except that what is not there is no error.
+/// Those of `stat`, except that a missing marker is not an error.
 pub fn has_marker(root: &Path, marker: &str) -> io::Result<bool> {
     match std::fs::symlink_metadata(root.join(marker)) {
         Ok(_) => Ok(true),
@@ -46,15 +45,15 @@ pub fn has_marker(root: &Path, marker: &str) -> io::Result<bool> {
     }
 }
 
-/// Whether the file system of a folder lies on another machine, which may change it without an event here.
+/// Whether the file system of a folder is on another machine, which may change it without an event here.
 ///
-/// Told by the magic number of `statfs`. FUSE has one number for all its file systems; there the type in
+/// Decided by the magic number of `statfs`. FUSE has one number for all its file systems; there the type in
 /// `/proc/self/mountinfo` decides.
 ///
 /// # Errors
-/// As of `statfs`.
+/// Those of `statfs`.
 pub fn is_network(folder: &Path) -> io::Result<bool> {
-    // The type is a signed or an unsigned word, by architecture; the magic numbers fill 32 bits of it.
+    // The type is a signed or an unsigned word, depending on the architecture; the magic numbers fill 32 bits.
     let magic = rustix::fs::statfs(folder)?.f_type as u32;
     Ok(match FileSystem::of(magic) {
         FileSystem::Local => false,
@@ -67,23 +66,23 @@ pub fn is_network(folder: &Path) -> io::Result<bool> {
     })
 }
 
-/// Whether nothing can be written in a folder, whoever its owner is: its disk is mounted so, or systemd shows it so.
+/// Whether the file system is mounted read-only (for this unit).
 ///
 /// # Errors
-/// As of `statvfs`.
+/// Those of `statvfs`.
 pub fn is_read_only(folder: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statvfs(folder)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
-/// The type of the file system of a folder as `mount` calls it, such as `ext4`, where it can be told.
+/// The type of a folder's file system as `mount` shows it, such as `ext4`, if known.
 pub fn file_system(folder: &Path) -> Option<String> {
     let real = std::fs::canonicalize(folder).ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounted_at(&mounts, &real).map(str::to_owned)
 }
 
-/// The type of the last mount on the innermost mount point around a folder. Some file systems give every folder a
-/// device of its own, so the device does not tell it.
+/// The type of the last mount on the innermost mount point around a folder. Some file systems give every folder its
+/// own device, so the device does not identify the mount.
 fn mounted_at<'a>(mountinfo: &'a str, folder: &Path) -> Option<&'a str> {
     let mut innermost: Option<(usize, &str)> = None;
     for line in mountinfo.lines() {
@@ -97,7 +96,7 @@ fn mounted_at<'a>(mountinfo: &'a str, folder: &Path) -> Option<&'a str> {
     innermost.map(|(_, kind)| kind)
 }
 
-/// A path in which blanks and backslashes stand as `\040` and `\134`.
+/// Decodes a path in which blanks and backslashes are written as `\040` and `\134`.
 fn unescaped(text: &str) -> PathBuf {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {
@@ -153,7 +152,7 @@ impl FileSystem {
     }
 }
 
-/// A FUSE file system whose type is unknown counts as network: polling finds every flag, events may not.
+/// A FUSE file system of unknown type counts as network: polling finds every flag, events may not.
 fn fuse_is_network(mount_type: Option<&str>) -> bool {
     const LOCAL: [&str; 6] =
         ["fuseblk", "fuse.mergerfs", "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs", "fuse.ntfs-3g"];
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_are_told_from_local_ones() {
+    fn network_file_systems_are_distinguished_from_local_ones() {
         for network in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x0102_1997, 0x00C3_6400] {
             assert_eq!(FileSystem::of(network), FileSystem::Network, "{network:x}");
         }
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn fuse_is_told_by_its_mount_type_and_counts_as_network_when_unknown() {
+    fn fuse_is_classified_by_mount_type_and_counts_as_network_when_unknown() {
         let mounts = "36 35 0:52 / /mnt/a rw - fuse.sshfs rig@server:/data rw\n\
                       37 35 8:17 / /mnt/b rw shared:3 - fuseblk /dev/sdb1 rw\n";
         let device = |major, minor| rustix::fs::makedev(major, minor);

@@ -1,18 +1,18 @@
-//! Flags that were put too deep: into a folder inside a session, as in `001/alf/create_me.flag`.
+//! Flags that are too deep: in a folder inside a session, as in `001/alf/create_me.flag`.
 //!
-//! The walk of a scan never goes below the sessions, because a raw data folder may hold 100,000 files; and no watch
-//! is set there. So a flag too deep is met only here, and only by looking at a bounded number of places after each
-//! scan of the whole root (not after the scans that take the place of events):
+//! A scan never goes below the sessions, because a raw data folder may hold 100,000 files, and no watch is set there.
+//! So these flags are found only here, by checking a bounded number of places after each scan of the whole root (not
+//! after the scans that replace events):
 //!
-//! - **Which sessions.** Those without a flag of their own. Of these, the ones of the last [`RECENT_DAYS`] days by
-//!   the name of their date folder, the newest [`MOST_RECENT`] of them; and [`IN_TURN`] of the others, the next ones
-//!   in the order of their paths. With a scan every five minutes 12,000 sessions have had their turn in a day.
-//! - **Where in a session.** In its folders and in theirs (`alf`, `alf/probe00`), [`MOST_FOLDERS`] a session, those
-//!   directly in the session first. To find them, at most [`MOST_ENTRIES`] entries of a folder are read. The flag
-//!   itself is asked for by its name, so the number of files beside it does not matter.
+//! - **Which sessions.** Those without a flag of their own. Of these, the sessions of the last [`RECENT_DAYS`] days by
+//! the name of their date folder, at most the newest [`MAX_RECENT`]; and [`MAX_OTHERS`] of the others, in rotation by
+//! path. With a scan every five minutes, 12,000 sessions are checked in a day.
+//! - **Where in a session.** In its folders and in their children (`alf`, `alf/probe00`), at most [`MAX_FOLDERS`] per
+//! session, those directly in the session first. To find them, at most [`MAX_ENTRIES`] entries of a folder are read.
+//! The flag itself is looked up by name, so the number of files beside it does not matter.
 //!
-//! Not seen: a flag three levels down, one in a hidden folder or behind a link, and one in a folder that the listing
-//! of its parent names after so many entries. A flag that was found is looked at in every further scan.
+//! Not found: a flag three levels down, one in a hidden folder or behind a link, and one in a folder beyond the
+//! entries that are read. A flag that was found is checked again in every later scan.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,35 +24,35 @@ use jiff::civil::Date;
 use crate::daemon::tree::misplaced::Advice;
 use crate::daemon::tree::scan::problem::ScanProblem;
 
-/// How many days a session is recent.
+/// How many days a session counts as recent.
 pub const RECENT_DAYS: i32 = 14;
-/// How many recent sessions are looked into after a scan.
-pub const MOST_RECENT: usize = 300;
-/// How many other sessions are looked into after a scan.
-pub const IN_TURN: usize = 50;
-/// How many folders of a session are looked into.
-pub const MOST_FOLDERS: usize = 100;
-/// How many entries of a folder are read in search of its folders.
-pub const MOST_ENTRIES: usize = 1000;
+/// The maximum number of recent sessions that are checked after a scan.
+pub const MAX_RECENT: usize = 300;
+/// The maximum number of other sessions that are checked after a scan.
+pub const MAX_OTHERS: usize = 50;
+/// The maximum number of folders of a session that are checked.
+pub const MAX_FOLDERS: usize = 100;
+/// The maximum number of entries of a folder that are read in search of its folders.
+pub const MAX_ENTRIES: usize = 1000;
 
-/// What is known of flags too deep below one root.
+/// The state of the search for flags too deep below one root.
 #[derive(Debug, Default)]
 pub(crate) struct TooDeep {
     /// The flags that were found, with their sessions.
     found: BTreeSet<(PathBuf, PathBuf)>,
-    /// The last session that had its turn.
+    /// The last session in the rotation that was checked.
     last: Option<PathBuf>,
 }
 
 impl TooDeep {
-    /// The flags that were found and are still there.
+    /// The flags that were found and still exist.
     pub(crate) fn still_there(&mut self) -> Vec<ScanProblem> {
         self.found.retain(|(flag, _)| is_file(flag));
         self.found.iter().map(problem).collect()
     }
 
-    /// Looks into the sessions whose turn it is. Tells only what was not known.
-    pub(crate) fn look(
+    /// Checks the sessions whose turn it is. Returns only new problems.
+    pub(crate) fn check_sessions(
         &mut self,
         sessions: Vec<PathBuf>,
         today: Date,
@@ -67,7 +67,7 @@ impl TooDeep {
             if stop() {
                 break;
             }
-            for flag in look_into(&session, flags) {
+            for flag in find_flags_inside(&session, flags) {
                 let found = (flag, session.clone());
                 if !self.found.contains(&found) {
                     new.push(problem(&found));
@@ -83,40 +83,40 @@ fn problem((flag, session): &(PathBuf, PathBuf)) -> ScanProblem {
     ScanProblem::Misplaced { flag: flag.clone(), advice: Advice::IntoThisSession(session.clone()) }
 }
 
-/// The sessions that are looked into after one scan.
+/// The sessions to check after one scan.
 #[derive(Debug, Default, PartialEq)]
 struct Chosen {
     sessions: Vec<PathBuf>,
-    /// The last of those that were chosen because it was their turn.
+    /// The last of those that were chosen by rotation.
     last: Option<PathBuf>,
 }
 
-/// Chooses the recent sessions, and those that come after `last`, from the first again when there are no more. Pure.
+/// Chooses the recent sessions, and those that follow `last`, starting over at the end. Pure.
 fn choose(sessions: Vec<PathBuf>, since: Date, last: Option<&Path>) -> Chosen {
     let since = since.to_string();
     let is_recent = |session: &PathBuf| date_of(session) >= since.as_bytes();
     let (mut chosen, mut others): (Vec<PathBuf>, Vec<PathBuf>) = sessions.into_iter().partition(is_recent);
-    if chosen.len() > MOST_RECENT {
-        chosen.select_nth_unstable_by(MOST_RECENT, |a, b| date_of(b).cmp(date_of(a)));
-        others.extend(chosen.drain(MOST_RECENT..));
+    if chosen.len() > MAX_RECENT {
+        chosen.select_nth_unstable_by(MAX_RECENT, |a, b| date_of(b).cmp(date_of(a)));
+        others.extend(chosen.drain(MAX_RECENT..));
     }
     let is_next = |session: &PathBuf| last.is_none_or(|last| session.as_os_str() > last.as_os_str());
     let (next, passed): (Vec<PathBuf>, Vec<PathBuf>) = others.into_iter().partition(is_next);
-    let mut in_turn = first_of(next, IN_TURN);
-    let more = IN_TURN - in_turn.len();
+    let mut in_turn = first_of(next, MAX_OTHERS);
+    let more = MAX_OTHERS - in_turn.len();
     in_turn.extend(first_of(passed, more));
     let last = in_turn.last().cloned();
     chosen.extend(in_turn);
     Chosen { sessions: chosen, last }
 }
 
-/// The name of the date folder of a session. The order of such names is that of the days.
+/// The name of the date folder of a session. These names sort by day.
 fn date_of(session: &Path) -> &[u8] {
     session.as_os_str().as_encoded_bytes().rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default()
 }
 
-/// The first so many by path, in order. There may be a hundred times as many: the rest is not sorted, and paths are
-/// compared as bytes, because component by component takes ten times as long.
+/// The first `count` paths, in order. There may be a hundred times as many: the rest is not sorted, and paths are
+/// compared as bytes, because comparing components takes ten times as long.
 fn first_of(mut paths: Vec<PathBuf>, count: usize) -> Vec<PathBuf> {
     let order = |a: &PathBuf, b: &PathBuf| a.as_os_str().cmp(b.as_os_str());
     if count > 0 && count < paths.len() {
@@ -127,13 +127,13 @@ fn first_of(mut paths: Vec<PathBuf>, count: usize) -> Vec<PathBuf> {
     paths
 }
 
-/// The flags in the folders of a session and in theirs.
-fn look_into(session: &Path, flags: &[String]) -> Vec<PathBuf> {
+/// The flags in the folders of a session and in their children.
+fn find_flags_inside(session: &Path, flags: &[String]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = folders_of(session, MOST_FOLDERS);
+    let mut folders = folders_of(session, MAX_FOLDERS);
     let outer = folders.len();
     for at in 0..outer {
-        let left = MOST_FOLDERS - folders.len();
+        let left = MAX_FOLDERS - folders.len();
         let Some(folder) = folders.get(at).filter(|_| left > 0) else { break };
         folders.extend(folders_of(folder, left));
     }
@@ -143,10 +143,10 @@ fn look_into(session: &Path, flags: &[String]) -> Vec<PathBuf> {
     found
 }
 
-/// The folders in a folder that are not hidden; so many at most, among the first entries. None where it cannot be
-/// listed: whether it can is told by the run of its session.
+/// The folders in a folder that are not hidden, at most `most`, among its first entries. Empty if the folder is
+/// unreadable; the session's own run reports that.
 fn folders_of(folder: &Path, most: usize) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().take(MOST_ENTRIES).flatten();
+    let entries = fs::read_dir(folder).into_iter().flatten().take(MAX_ENTRIES).flatten();
     let is_folder = |entry: &fs::DirEntry| {
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         !is_hidden && entry.file_type().is_ok_and(|kind| kind.is_dir())
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn recent_sessions_are_looked_into_each_time_and_the_others_in_turn() {
+    fn recent_sessions_are_checked_each_time_and_the_others_in_rotation() {
         let since = date(2024, 5, 1);
         let recent = session(7, "2024-05-01");
         let old: Vec<PathBuf> = (0..125).map(|subject| session(subject, "2024-04-30")).collect();
@@ -176,31 +176,31 @@ mod tests {
         let (mut last, mut seen) = (None, Vec::new());
         for _ in 0..3 {
             let chosen = choose(all(), since, last.as_deref());
-            assert_eq!((chosen.sessions.len(), &chosen.sessions[0]), (1 + IN_TURN, &recent));
+            assert_eq!((chosen.sessions.len(), &chosen.sessions[0]), (1 + MAX_OTHERS, &recent));
             seen.extend(chosen.sessions.into_iter().skip(1));
             last = chosen.last;
         }
-        // The third time it begins again at the first.
+        // The third time it starts over at the first.
         assert_eq!(seen[..125], old);
         assert_eq!(seen[125..], old[..25]);
     }
 
     #[test]
-    fn a_flood_of_recent_sessions_is_cut_and_the_oldest_of_them_wait_for_their_turn() {
-        let mut sessions: Vec<PathBuf> = (0..MOST_RECENT).map(|s| session(s, "2024-05-02")).collect();
+    fn a_flood_of_recent_sessions_is_capped_and_the_oldest_join_the_rotation() {
+        let mut sessions: Vec<PathBuf> = (0..MAX_RECENT).map(|s| session(s, "2024-05-02")).collect();
         sessions.insert(3, session(9, "2024-05-01"));
         let chosen = choose(sessions, date(2024, 5, 1), None);
-        assert_eq!(chosen.sessions.len(), MOST_RECENT + 1);
+        assert_eq!(chosen.sessions.len(), MAX_RECENT + 1);
         assert_eq!(chosen.last, Some(session(9, "2024-05-01")));
     }
 
     #[test]
-    fn where_there_is_no_session_none_is_chosen() {
+    fn without_sessions_none_is_chosen() {
         assert_eq!(choose(Vec::new(), Date::MIN, None), Chosen::default());
     }
 
     #[test]
-    fn no_more_folders_of_a_session_are_looked_into_than_there_may_be() {
+    fn the_number_of_folders_checked_per_session_is_limited() {
         let session = tempfile::tempdir().unwrap();
         for outer in 0..60 {
             for inner in 0..3 {
@@ -209,8 +209,8 @@ mod tests {
             }
             fs::write(session.path().join(format!("a{outer:02}/f.flag")), "").unwrap();
         }
-        let found = look_into(session.path(), &["f.flag".into()]);
-        assert_eq!(found.len(), MOST_FOLDERS);
+        let found = find_flags_inside(session.path(), &["f.flag".into()]);
+        assert_eq!(found.len(), MAX_FOLDERS);
         let in_session = |flag: &&PathBuf| flag.parent().and_then(Path::parent) == Some(session.path());
         assert_eq!(found.iter().filter(in_session).count(), 60, "those directly in the session come first");
     }

@@ -1,4 +1,5 @@
-//! What a root's watch has told, so that it tells troubles once and flags as gone only if they were told.
+//! Remembers which events were emitted, so that each problem is reported once and only known flags are reported as
+//! gone.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -9,30 +10,30 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::daemon::tree::scan::{Scan, ScanProblem};
 use crate::daemon::watch::events::WatchEvent;
-use crate::daemon::watch::trouble::WatchTrouble;
+use crate::daemon::watch::problem::WatchProblem;
 use alyx_registration::flag::FlagFile;
 
 pub(crate) struct EventEmitter {
-    sightings: UnboundedSender<WatchEvent>,
-    /// Flags that were told and not yet told as gone.
+    events: UnboundedSender<WatchEvent>,
+    /// Flags that were reported, and not yet reported as gone.
     flags: BTreeSet<PathBuf>,
-    /// The troubles that last, by what tells one from another.
-    troubles: HashMap<String, Lasting>,
-    /// The obstacles among them, as they were told last.
+    /// The problems that last, by a key that tells them apart.
+    problems: HashMap<String, OngoingProblem>,
+    /// The obstacles among them, as last reported.
     obstacles: Vec<String>,
 }
 
-/// A trouble that lasts.
-struct Lasting {
-    /// What a scan finds, and finds no longer.
-    found: Option<Found>,
-    /// It keeps flags from being seen or removed.
+/// A problem that lasts.
+struct OngoingProblem {
+    /// Set if a scan finds the problem, and its end.
+    origin: Option<ScanOrigin>,
+    /// The text, if it keeps flags from being seen or removed.
     obstacle: Option<String>,
 }
 
-/// Where a scan finds a trouble.
-struct Found {
-    place: PathBuf,
+/// Where a scan finds a problem.
+struct ScanOrigin {
+    path: PathBuf,
     /// Not every scan looks there.
     is_misplaced: bool,
     /// The root was empty.
@@ -40,110 +41,103 @@ struct Found {
 }
 
 impl EventEmitter {
-    /// `flags`: those that an earlier watch of the root has told.
-    pub(crate) fn new(
-        sightings: UnboundedSender<WatchEvent>,
-        flags: impl IntoIterator<Item = PathBuf>,
-    ) -> Self {
-        Self {
-            sightings,
-            flags: flags.into_iter().collect(),
-            troubles: HashMap::new(),
-            obstacles: Vec::new(),
-        }
+    /// `flags`: those that an earlier watcher reported.
+    pub(crate) fn new(events: UnboundedSender<WatchEvent>, flags: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { events, flags: flags.into_iter().collect(), problems: HashMap::new(), obstacles: Vec::new() }
     }
 
-    /// Whether nobody listens any more.
-    pub(crate) fn is_in_vain(&self) -> bool {
-        self.sightings.is_closed()
+    /// Whether the receiver is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.events.is_closed()
     }
 
-    pub(crate) fn tell(&self, sighted: WatchEvent) {
-        let _ = self.sightings.send(sighted);
+    pub(crate) fn emit(&self, event: WatchEvent) {
+        let _ = self.events.send(event);
     }
 
-    pub(crate) fn flag(&mut self, flag: FlagFile) {
+    pub(crate) fn emit_flag(&mut self, flag: FlagFile) {
         self.flags.insert(flag.path.clone());
-        self.tell(WatchEvent::Flag(flag));
+        self.emit(WatchEvent::Flag(flag));
     }
 
-    pub(crate) fn gone(&mut self, path: PathBuf) {
+    pub(crate) fn emit_gone(&mut self, path: PathBuf) {
         if self.flags.remove(&path) {
-            self.tell(WatchEvent::Gone(path));
+            self.emit(WatchEvent::Gone(path));
         }
     }
 
-    /// The flags in a folder and below it that count as being there.
+    /// The reported flags in a folder and below it.
     pub(crate) fn flags_below(&self, folder: &Path) -> Vec<PathBuf> {
         let from = self.flags.range::<Path, _>((Bound::Included(folder), Bound::Unbounded));
         from.take_while(|path| path.starts_with(folder)).cloned().collect()
     }
 
-    /// Tells a trouble, unless it was told and lasts.
-    pub(crate) fn trouble(&mut self, trouble: WatchTrouble) {
-        let (key, found) = match &trouble {
-            WatchTrouble::Problem(problem) => (problem_key(problem), Some(Found::of(problem))),
+    /// Reports a problem, unless it was reported and lasts.
+    pub(crate) fn report(&mut self, problem: WatchProblem) {
+        let (key, origin) = match &problem {
+            WatchProblem::Scan(problem) => (problem_key(problem), Some(ScanOrigin::of(problem))),
             other => (other.to_string(), None),
         };
-        // One that lasts keeps its words, though the advice may be another one tomorrow: else it would be news each day.
-        if let Entry::Vacant(new) = self.troubles.entry(key) {
-            let obstacle = trouble.is_obstacle().then(|| trouble.to_string());
-            new.insert(Lasting { found, obstacle });
-            self.tell(WatchEvent::Trouble(trouble));
+        // A lasting problem keeps its first wording: the advice may differ tomorrow, and must not be reported each
+        // day.
+        if let Entry::Vacant(new) = self.problems.entry(key) {
+            let obstacle = problem.is_obstacle().then(|| problem.to_string());
+            new.insert(OngoingProblem { origin, obstacle });
+            self.emit(WatchEvent::Problem(problem));
         }
     }
 
-    /// The root is not there: so long nothing else is in the way.
-    pub(crate) fn away(&mut self, trouble: WatchTrouble) {
-        let key = trouble.to_string();
-        self.troubles.retain(|known, _| *known == key);
-        self.trouble(trouble);
+    /// The root is unavailable: every other problem of it is void.
+    pub(crate) fn root_unavailable(&mut self, problem: WatchProblem) {
+        let key = problem.to_string();
+        self.problems.retain(|known, _| *known == key);
+        self.report(problem);
     }
 
-    /// A trouble with the root itself is over.
-    pub(crate) fn is_over(&mut self, trouble: &WatchTrouble) {
-        self.troubles.remove(&trouble.to_string());
+    /// A problem with the root itself has ended.
+    pub(crate) fn resolve(&mut self, problem: &WatchProblem) {
+        self.problems.remove(&problem.to_string());
     }
 
-    /// After a look at one place: whatever was in the way there is no more.
-    pub(crate) fn is_well(&mut self, place: &Path) {
-        self.troubles.retain(|_, trouble| trouble.found.as_ref().is_none_or(|found| found.place != place));
+    /// A path was checked and is fine: its problems have ended.
+    pub(crate) fn resolve_at(&mut self, path: &Path) {
+        self.problems.retain(|_, problem| problem.origin.as_ref().is_none_or(|origin| origin.path != path));
     }
 
-    /// After a scan of a folder and all that is below it: what it found no longer has ended, and is told again if it
-    /// comes back.
-    pub(crate) fn forget_ended_troubles(&mut self, scan: &Scan, folder: &Path) {
+    /// After a scan of a folder and everything below it: problems that the scan did not find have ended, and are
+    /// reported again if they recur.
+    pub(crate) fn resolve_after_scan(&mut self, scan: &Scan, folder: &Path) {
         let still: HashSet<String> = scan.problems.iter().map(problem_key).collect();
-        self.troubles.retain(|key, trouble| {
-            let Some(found) = &trouble.found else { return true };
-            // Where there is a folder, the root is not empty.
-            let was_looked_at = found.is_empty || found.place.starts_with(folder);
-            !was_looked_at
+        self.problems.retain(|key, problem| {
+            let Some(origin) = &problem.origin else { return true };
+            // A root that contains a folder is not empty.
+            let was_scanned = origin.is_empty || origin.path.starts_with(folder);
+            !was_scanned
                 || still.contains(key)
-                || found.is_misplaced && found.place.symlink_metadata().is_ok()
+                || origin.is_misplaced && origin.path.symlink_metadata().is_ok()
         });
     }
 
-    /// The root has come or gone: every trouble is news again.
-    pub(crate) fn forget_troubles(&mut self) {
-        self.troubles.clear();
+    /// The root has appeared or vanished: every problem may be reported again.
+    pub(crate) fn forget_problems(&mut self) {
+        self.problems.clear();
     }
 
-    /// Tells what is in the way, if that has changed.
-    pub(crate) fn tell_obstacles(&mut self, root: &Path) {
+    /// Reports the obstacles if they have changed.
+    pub(crate) fn emit_obstacles(&mut self, root: &Path) {
         let mut obstacles: Vec<String> =
-            self.troubles.values().filter_map(|trouble| trouble.obstacle.clone()).collect();
+            self.problems.values().filter_map(|problem| problem.obstacle.clone()).collect();
         obstacles.sort_unstable();
         if obstacles != self.obstacles {
             self.obstacles.clone_from(&obstacles);
-            self.tell(WatchEvent::Obstacles { root: root.to_owned(), obstacles });
+            self.emit(WatchEvent::Obstacles { root: root.to_owned(), obstacles });
         }
     }
 }
 
-impl Found {
+impl ScanOrigin {
     fn of(problem: &ScanProblem) -> Self {
-        let place = match problem {
+        let path = match problem {
             ScanProblem::Unreadable { folder, .. } => folder,
             ScanProblem::EmptyRoot(root) => root,
             ScanProblem::LinkRefused { link, .. } => link,
@@ -151,15 +145,15 @@ impl Found {
             ScanProblem::Flag(error) => error.path(),
         };
         Self {
-            place: place.clone(),
+            path: path.clone(),
             is_misplaced: matches!(problem, ScanProblem::Misplaced { .. }),
             is_empty: matches!(problem, ScanProblem::EmptyRoot(_)),
         }
     }
 }
 
-/// What tells one problem from another. A misplaced flag is one problem, although the session into which it might
-/// be moved may be another one tomorrow.
+/// The key that tells problems apart. A misplaced flag is one problem, even if the session suggested for it changes
+/// from day to day.
 fn problem_key(problem: &ScanProblem) -> String {
     match problem {
         ScanProblem::Misplaced { flag, .. } => format!("misplaced {flag:?}"),
@@ -173,20 +167,20 @@ mod tests {
     use crate::daemon::tree::misplaced::Advice;
 
     #[tokio::test]
-    async fn a_misplaced_flag_is_one_obstacle_also_when_it_might_be_moved_elsewhere_tomorrow() {
-        let (sightings, mut told_of) = tokio::sync::mpsc::unbounded_channel();
-        let mut told = EventEmitter::new(sightings, []);
+    async fn a_misplaced_flag_stays_one_obstacle_when_the_suggested_session_changes() {
+        let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
+        let mut emitter = EventEmitter::new(events, []);
         let misplaced = |session: &str| {
             let (flag, advice) = ("/data/KS014/create_me.flag".into(), Advice::IntoSession(session.into()));
-            WatchTrouble::Problem(ScanProblem::Misplaced { flag, advice })
+            WatchProblem::Scan(ScanProblem::Misplaced { flag, advice })
         };
         let mut texts = Vec::new();
         for session in ["/data/KS014/2024-05-01/001", "/data/KS014/2024-05-02/001"] {
-            told.trouble(misplaced(session));
-            told.tell_obstacles(Path::new("/data"));
+            emitter.report(misplaced(session));
+            emitter.emit_obstacles(Path::new("/data"));
         }
-        while let Ok(sighted) = told_of.try_recv() {
-            if let WatchEvent::Obstacles { obstacles, .. } = sighted {
+        while let Ok(event) = received.try_recv() {
+            if let WatchEvent::Obstacles { obstacles, .. } = event {
                 texts.push(obstacles);
             }
         }

@@ -3,25 +3,26 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::daemon::watch::trouble::WatchTrouble;
+use crate::daemon::watch::problem::WatchProblem;
 use alyx_registration::flag::FlagFile;
 
-/// What the watcher tells. The same flag may be told many times.
+/// An event of the watcher. The same flag may be reported many times.
 #[derive(Debug)]
 pub enum WatchEvent {
-    /// A flag is there.
+    /// A flag exists.
     Flag(FlagFile),
-    /// A flag that was told before is there no longer: removed, moved, or its root is away.
+    /// A flag that was reported before no longer exists: removed, moved, or its root is unavailable.
     Gone(PathBuf),
-    /// A root was scanned whole; all its flags have been told before this.
+    /// A root was scanned completely; all its flags have been reported before this event.
     Scanned(ScanSummary),
-    /// Something needs attention, or is worth a line in the log. Each trouble is told once while it lasts.
-    Trouble(WatchTrouble),
-    /// Everything that keeps flags of a root from being seen or removed now, in words; told whenever it changes.
+    /// A problem; reported once while it lasts.
+    Problem(WatchProblem),
+    /// The current obstacles of a root: everything that keeps its flags from being seen or removed. Reported on each
+    /// change.
     Obstacles {
         /// The root.
         root: PathBuf,
-        /// The text of each trouble.
+        /// The text of each problem.
         obstacles: Vec<String>,
     },
 }
@@ -39,9 +40,9 @@ pub struct ScanSummary {
     pub sessions: usize,
     /// How many folders belong to the layout.
     pub folders: usize,
-    /// How many of them have a watch. 0 where the root is polled.
+    /// How many of these have a watch; 0 if the root is polled.
     pub watched: usize,
-    /// How long it took, with the setting of watches.
+    /// How long the scan took, including adding watches.
     pub took: Duration,
 }
 
@@ -50,14 +51,14 @@ pub struct ScanSummary {
 pub enum ScanReason {
     /// The watcher started.
     Start,
-    /// The root was missing and has appeared, or was replaced by another folder.
+    /// The root appeared, or was replaced by another folder.
     NewRoot,
     /// Events were lost.
     EventsLost,
     /// The rescan interval has passed.
     Timer,
-    /// The poll interval has passed, and some part of the root gives no events.
+    /// The poll interval has passed, and part of the root has no events.
     Poll,
-    /// Somebody asked for it.
+    /// A command (`SIGUSR1`, the page) asked for it.
     Command,
 }

@@ -1,9 +1,10 @@
-//! The pool: the sources of events of one root.
+//! The pool: several inotify instances for one root.
 //!
-//! To set a watch is a round trip between two threads (that is how `notify` does it), and on a busy machine most of
-//! it is waiting for one's turn. So the watches of a large root are set through several sources at the same time.
+//! `notify` adds each watch in a round trip between two threads, and on a busy machine most of that time is spent
+//! waiting for the scheduler. So the watches of a large root are added through several instances in parallel.
 //!
-//! It does not matter which lane holds a folder: each tells what happens in the folder, and of the folder's own end.
+//! Any instance may hold the watch of any folder: each reports what happens in the folder, and that the folder is
+//! deleted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,17 +12,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::daemon::watch::source::{WatchError, Watches};
 
-/// So many dates are worth a lane. A source costs a thread, and one of the user's `max_user_instances`.
-const DATES_A_LANE: usize = 250;
-/// More gain nothing, even where ten programs wait for two processors.
-const MOST_LANES: usize = 4;
+/// How many dates justify another instance. Each costs a thread, and one of the user's `max_user_instances`.
+const DATES_PER_INSTANCE: usize = 250;
+/// More bring no gain, even with ten programs competing for two processors.
+const MAX_INSTANCES: usize = 4;
 
-/// The sources of events of one root; none where it is polled.
+/// The inotify instances of one root; empty if it is polled.
 #[derive(Default)]
 pub(crate) struct WatcherPool(Vec<Box<dyn Watches>>);
 
 impl WatcherPool {
-    /// One lane, or none.
+    /// A pool of one instance, or an empty one.
     pub(crate) fn new(first: Option<Box<dyn Watches>>) -> Self {
         Self(first.into_iter().collect())
     }
@@ -30,61 +31,62 @@ impl WatcherPool {
         self.0.is_empty()
     }
 
-    /// Adds a watch in a lane.
-    pub(crate) fn add(&mut self, lane: usize, folder: &Path) -> Result<(), WatchError> {
-        self.0.get_mut(lane).map_or(Err(WatchError::Ended), |lane| lane.add(folder))
+    /// Adds a watch through an instance.
+    pub(crate) fn add(&mut self, instance: usize, folder: &Path) -> Result<(), WatchError> {
+        self.0.get_mut(instance).map_or(Err(WatchError::Ended), |instance| instance.add(folder))
     }
 
-    /// Ends a watch that a lane holds.
-    pub(crate) fn remove(&mut self, lane: usize, folder: &Path) {
-        if let Some(lane) = self.0.get_mut(lane) {
-            lane.remove(folder);
+    /// Removes a watch that an instance holds.
+    pub(crate) fn remove(&mut self, instance: usize, folder: &Path) {
+        if let Some(instance) = self.0.get_mut(instance) {
+            instance.remove(folder);
         }
     }
 
-    /// Opens as many pool as so many dates are worth. Where one cannot be had, those that are there do.
-    pub(crate) fn widen(&mut self, dates: usize, open: &dyn Fn() -> notify::Result<Box<dyn Watches>>) {
-        let worth = MOST_LANES.min(dates / DATES_A_LANE);
+    /// Opens more instances for large roots; stops quietly when none can be opened.
+    pub(crate) fn grow(&mut self, dates: usize, open: &dyn Fn() -> notify::Result<Box<dyn Watches>>) {
+        let wanted = MAX_INSTANCES.min(dates / DATES_PER_INSTANCE);
         while !self.0.is_empty()
-            && self.0.len() < worth
-            && let Ok(lane) = open()
+            && self.0.len() < wanted
+            && let Ok(instance) = open()
         {
-            self.0.push(lane);
+            self.0.push(instance);
         }
     }
 
-    /// A walk for each lane; one that watches nothing where there is none.
-    pub(crate) fn walks<'a>(&'a mut self, drives: &'a [PathBuf]) -> Vec<PoolTraversal<'a>> {
-        let end: Arc<End> = Arc::default();
-        let walk = |source| PoolTraversal { source, drives, end: end.clone(), walked: Walked::default() };
+    /// One traversal per instance; a single one that adds no watches if the pool is empty.
+    pub(crate) fn traversals<'a>(&'a mut self, drives: &'a [PathBuf]) -> Vec<PoolTraversal<'a>> {
+        let stop: Arc<StopFlags> = Arc::default();
+        let traversal =
+            |source| PoolTraversal { source, drives, stop: stop.clone(), result: TraversalResult::default() };
         match self.0.as_mut_slice() {
-            [] => vec![walk(None)],
-            pool => pool.iter_mut().map(|lane| walk(Some(lane))).collect(),
+            [] => vec![traversal(None)],
+            pool => pool.iter_mut().map(|instance| traversal(Some(instance))).collect(),
         }
     }
 }
 
-/// One lane's part of a walk through folders of which none has a watch yet.
+/// One instance's part of a traversal through folders that have no watches yet.
 pub(crate) struct PoolTraversal<'a> {
     source: Option<&'a mut Box<dyn Watches>>,
-    /// What is mounted from elsewhere gives no events.
+    /// Network drives send no events.
     drives: &'a [PathBuf],
-    end: Arc<End>,
-    walked: Walked,
+    stop: Arc<StopFlags>,
+    result: TraversalResult,
 }
 
-/// What makes all pool ask no more.
+/// Stops all instances from adding watches.
 #[derive(Default)]
-struct End {
+struct StopFlags {
     at_limit: AtomicBool,
-    /// A source has ended: all is done anew.
+    /// A source has ended: everything starts over.
     source_ended: AtomicBool,
 }
 
-/// What one lane's part of a walk has come to.
+/// The result of one instance's part of a traversal.
 #[derive(Default)]
-pub(crate) struct Walked {
-    /// Folders for which a watch was asked for, with their numbers.
+pub(crate) struct TraversalResult {
+    /// Folders for which a watch was requested, with inode and result.
     pub asked: Vec<(PathBuf, u64, Result<(), WatchError>)>,
     /// Folders without a watch because of the kernel's limit.
     pub over_limit: usize,
@@ -93,25 +95,25 @@ pub(crate) struct Walked {
 }
 
 impl PoolTraversal<'_> {
-    /// Sees to it that a folder has a watch.
-    pub(crate) fn enter(&mut self, folder: &Path, inode: u64) {
+    /// Adds a watch to a folder.
+    pub(crate) fn ensure_watched(&mut self, folder: &Path, inode: u64) {
         let Some(source) = &mut self.source else { return };
         if self.drives.iter().any(|drive| folder.starts_with(drive)) {
-            self.walked.on_drives += 1;
-        } else if self.end.at_limit.load(Ordering::Relaxed) {
-            self.walked.over_limit += 1;
-        } else if !self.end.source_ended.load(Ordering::Relaxed) {
+            self.result.on_drives += 1;
+        } else if self.stop.at_limit.load(Ordering::Relaxed) {
+            self.result.over_limit += 1;
+        } else if !self.stop.source_ended.load(Ordering::Relaxed) {
             let result = source.add(folder);
             match result {
-                Err(WatchError::Limit) => self.end.at_limit.store(true, Ordering::Relaxed),
-                Err(WatchError::Ended) => self.end.source_ended.store(true, Ordering::Relaxed),
+                Err(WatchError::Limit) => self.stop.at_limit.store(true, Ordering::Relaxed),
+                Err(WatchError::Ended) => self.stop.source_ended.store(true, Ordering::Relaxed),
                 Ok(()) | Err(WatchError::Folder) => {}
             }
-            self.walked.asked.push((folder.to_owned(), inode, result));
+            self.result.asked.push((folder.to_owned(), inode, result));
         }
     }
 
-    pub(crate) fn end(self) -> Walked {
-        self.walked
+    pub(crate) fn finish(self) -> TraversalResult {
+        self.result
     }
 }

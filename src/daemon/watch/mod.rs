@@ -1,8 +1,8 @@
-//! The watcher: tells of every flag that appears below the data roots, from events where the kernel gives them and
-//! from scans in any case.
+//! The watcher: reports every flag that appears below the data roots, found by events where the kernel provides them,
+//! and always by scans.
 //!
-//! Each root has a thread of its own, so a dead network drive does not hold up the others. Everything that is found
-//! leaves through one channel as a value; nothing is logged here above `debug`.
+//! Each root has its own thread, so a dead network drive does not hold up the others. Everything found leaves through
+//! one channel; nothing is logged here above `debug`.
 
 mod emitter;
 mod events;
@@ -10,11 +10,11 @@ mod inotify_pool;
 mod mounts;
 mod options;
 pub mod preflight;
+mod problem;
 mod root_watch;
 mod source;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod watch_set;
 
 use std::path::PathBuf;
@@ -29,36 +29,37 @@ use crate::daemon::tree::layout::Layout;
 use crate::daemon::watch::emitter::EventEmitter;
 pub use crate::daemon::watch::events::{ScanReason, ScanSummary, WatchEvent};
 pub use crate::daemon::watch::options::{RootOptions, WatchMode, WatchOptions};
+pub use crate::daemon::watch::problem::{WatchProblem, suggested_limit, watch_limit};
 use crate::daemon::watch::root_watch::{Message, RootWatch};
 use crate::daemon::watch::source::MakeWatches;
-pub use crate::daemon::watch::trouble::{WatchTrouble, suggested_limit, watch_limit};
 
-/// Watches the roots until `shutdown`. Each message on `rescan` scans every root at once.
+/// Watches the roots until `shutdown`. Each message on `rescan` scans all roots at once.
 ///
-/// Returns when every root's thread has ended, or after a few seconds without those that hang on a dead drive.
+/// Returns when the threads of all roots have ended, or after a few seconds without those that hang on a dead drive.
 pub async fn watch(
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    sightings: mpsc::UnboundedSender<WatchEvent>,
+    events: mpsc::UnboundedSender<WatchEvent>,
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    watch_anew(Vec::new(), roots, options, sightings, rescan, shutdown).await;
+    resume_watch(Vec::new(), roots, options, events, rescan, shutdown).await;
 }
 
-/// As [`watch`], after an earlier watcher that has told these flags: of those, the ones that are gone are told as such.
-pub(crate) async fn watch_anew(
+/// Like [`watch`], after an earlier watcher that reported the flags `known`. Those that no longer exist are reported
+/// as gone.
+pub(crate) async fn resume_watch(
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    sightings: mpsc::UnboundedSender<WatchEvent>,
+    events: mpsc::UnboundedSender<WatchEvent>,
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    watch_with(Arc::new(source::inotify), known, roots, options, sightings, rescan, shutdown).await;
+    watch_with(Arc::new(source::inotify), known, roots, options, events, rescan, shutdown).await;
 }
 
-/// How long a root's thread may take to stop.
+/// How long the thread of a root may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 async fn watch_with(
@@ -66,13 +67,13 @@ async fn watch_with(
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    sightings: mpsc::UnboundedSender<WatchEvent>,
+    events: mpsc::UnboundedSender<WatchEvent>,
     mut rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
     let threads: Vec<RootThread> = roots
         .into_iter()
-        .map(|root| RootThread::spawn(root, &known, &options, &make, sightings.clone(), shutdown.clone()))
+        .map(|root| RootThread::spawn(root, &known, &options, &make, events.clone(), shutdown.clone()))
         .collect();
     loop {
         tokio::select! {
@@ -110,19 +111,19 @@ impl RootThread {
         known: &[PathBuf],
         options: &WatchOptions,
         make: &MakeWatches,
-        sightings: mpsc::UnboundedSender<WatchEvent>,
+        events: mpsc::UnboundedSender<WatchEvent>,
         shutdown: CancellationToken,
     ) -> Self {
         let (inbox, messages) = std::sync::mpsc::channel();
         let (ending, ended) = oneshot::channel::<()>();
         let layout = Layout {
-            // `place` compares paths by their components, which a leading `./` would upset.
+            // `place` compares paths by component; a leading `./` would break that.
             root: root.whole_path(),
             flags: options.flags.clone(),
             max_depth: options.max_depth,
         };
         let path = root.path.clone();
-        let trouble = sightings.clone();
+        let reports = events.clone();
         let known: Vec<PathBuf> =
             known.iter().filter(|flag| flag.starts_with(&layout.root)).cloned().collect();
         let watch = RootWatch::new(
@@ -131,7 +132,7 @@ impl RootThread {
             options,
             make.clone(),
             (inbox.clone(), messages),
-            EventEmitter::new(sightings, known),
+            EventEmitter::new(events, known),
             shutdown,
         );
         let spawned = std::thread::Builder::new().name("root watch".into()).spawn(move || {
@@ -139,10 +140,10 @@ impl RootThread {
             watch.run();
         });
         if let Err(error) = spawned {
-            let no_thread = WatchTrouble::NoThread { root: path.clone(), error };
+            let no_thread = WatchProblem::NoThread { root: path.clone(), error };
             let obstacles = vec![no_thread.to_string()];
-            let _ = trouble.send(WatchEvent::Trouble(no_thread));
-            let _ = trouble.send(WatchEvent::Obstacles { root: path, obstacles });
+            let _ = reports.send(WatchEvent::Problem(no_thread));
+            let _ = reports.send(WatchEvent::Obstacles { root: path, obstacles });
         }
         Self { inbox, ended }
     }

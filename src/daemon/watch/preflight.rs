@@ -1,4 +1,4 @@
-//! A survey: what the daemon will meet in a data root and in its state folder. It looks and changes nothing.
+//! Preflight: what the daemon will find in a data root and in its state folder. Read-only.
 //!
 //! Everything here blocks, and may hang on a dead network drive.
 
@@ -13,18 +13,18 @@ use crate::daemon::tree::layout::{Layout, Place};
 use crate::daemon::tree::root::{file_system, is_network, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::options::{RootOptions, WatchOptions};
-use crate::daemon::watch::trouble::WatchTrouble;
+use crate::daemon::watch::problem::WatchProblem;
 
-/// What is found in a data root.
+/// What the daemon will find in a data root.
 #[derive(Debug)]
 pub struct RootSurvey {
     /// The type of its file system, such as `ext4`.
     pub file_system: Option<String>,
-    /// Whether it lies on another machine.
+    /// Whether it is on another machine.
     pub network: bool,
-    /// Whether it is watched by events, not by polling.
+    /// Whether it is watched by events rather than polled.
     pub events: bool,
-    /// Whether nothing can be written there, whoever tries.
+    /// Whether the file system is mounted read-only.
     pub read_only: bool,
     /// Folders that belong to the layout. Each needs a watch.
     pub folders: usize,
@@ -32,19 +32,19 @@ pub struct RootSurvey {
     pub sessions: usize,
     /// Flags in them.
     pub flags: usize,
-    /// Session folders in which this user could not read the files or remove the flag.
+    /// Session folders in which this user cannot read the files or remove the flag.
     pub closed: BTreeSet<PathBuf>,
-    /// Those of them that hold a flag.
+    /// Those of them that contain a flag.
     pub closed_with_flag: Vec<PathBuf>,
-    /// Why, for the first of them.
+    /// The reason for the first of them.
     pub reason: Option<String>,
-    /// What else was wrong on the way.
+    /// Other problems that were found.
     pub problems: Vec<ScanProblem>,
-    /// It was told to stop: the counts are too small.
+    /// Stopped early: the counts are too small.
     pub stopped: bool,
 }
 
-/// Looks at a data root as this user. `stop` is asked before each folder.
+/// Examines a data root as this user. `stop` is polled before each folder.
 ///
 /// # Errors
 /// The root is missing, unusable, or not the right disk.
@@ -52,10 +52,10 @@ pub fn survey_root(
     root: &RootOptions,
     watch: &WatchOptions,
     stop: &dyn Fn() -> bool,
-) -> Result<RootSurvey, WatchTrouble> {
+) -> Result<RootSurvey, WatchProblem> {
     root.identify()?;
     let (mut closed, mut reason) = (BTreeSet::new(), None);
-    let mut entering = |folder: &Path, place: Place, _inode: u64| {
+    let mut on_folder = |folder: &Path, place: Place, _inode: u64| {
         if place == Place::Session
             && let Some(why) = why_closed(folder)
         {
@@ -64,9 +64,9 @@ pub fn survey_root(
         }
     };
     let layout = Layout { root: root.path.clone(), flags: watch.flags.clone(), max_depth: watch.max_depth };
-    // Asked even where nothing else is looked at: without it nothing is seen at all.
+    // Checked first: without a readable root nothing else is found.
     let scan = match std::fs::read_dir(&root.path) {
-        Ok(_) => Scanner::new(layout).scan(&mut entering, stop),
+        Ok(_) => Scanner::new(layout).scan(&mut on_folder, stop),
         Err(source) => Scan {
             problems: vec![ScanProblem::Unreadable { folder: root.path.clone(), source }],
             ..Scan::default()
@@ -89,35 +89,35 @@ pub fn survey_root(
     })
 }
 
-/// Why this user can not read the files of a folder and remove one, as far as permissions tell. Tries nothing.
+/// Why this user cannot read the files of a folder and remove one, according to its permissions. Tries nothing.
 fn why_closed(folder: &Path) -> Option<String> {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     if let Err(error) = rustix::fs::access(folder, wanted) {
         return Some(io::Error::from(error).to_string());
     }
-    // In such a folder, /tmp is one, permission to write is not permission to remove.
+    // In a sticky folder such as /tmp, permission to write is not permission to remove.
     let metadata = std::fs::metadata(folder).ok()?;
     let me = rustix::process::geteuid();
     let is_sticky = metadata.mode() & 0o1000 != 0 && metadata.uid() != me.as_raw() && !me.is_root();
     is_sticky.then(|| "its sticky bit lets only owners remove files".to_owned())
 }
 
-/// What is found where the state folder is or will be.
+/// What the daemon will find at the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateSurvey {
-    /// Whether it is there; the daemon makes it otherwise.
+    /// Whether it exists; otherwise the daemon creates it.
     pub exists: bool,
-    /// What keeps this user from writing there: the folder, and why.
+    /// The folder in which this user cannot write, and why.
     pub closed: Option<(PathBuf, String)>,
     /// Free space for this user, in bytes.
     pub free: Option<u64>,
-    /// Whether it lies on another machine.
+    /// Whether it is on another machine.
     pub network: bool,
 }
 
-/// Looks at a state folder as this user.
+/// Examines a state folder as this user.
 pub fn survey_state(state_dir: &Path) -> StateSurvey {
-    // Where it is not there yet, the folder in which it would be made counts.
+    // If it does not exist, the folder in which it would be created counts.
     let nearest = state_dir.ancestors().find(|folder| folder.symlink_metadata().is_ok());
     let place = nearest.unwrap_or(Path::new("/"));
     let access = if place.is_dir() {
@@ -171,20 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_is_missing_or_not_the_right_disk_is_told_as_the_watcher_tells_it() {
+    fn a_missing_root_or_wrong_disk_is_reported_as_by_the_watcher() {
         let folder = tempfile::tempdir().unwrap();
         let missing = root(&folder.path().join("none"), WatchMode::Poll, None);
-        let told = survey_root(&missing, &options(), &|| false).unwrap_err();
-        assert!(matches!(told, WatchTrouble::RootMissing { .. }), "{told}");
+        let error = survey_root(&missing, &options(), &|| false).unwrap_err();
+        assert!(matches!(error, WatchProblem::RootMissing { .. }), "{error}");
         let marked = root(folder.path(), WatchMode::Poll, Some(".this_disk"));
-        let told = survey_root(&marked, &options(), &|| false).unwrap_err();
-        assert!(matches!(told, WatchTrouble::MarkerMissing { .. }), "{told}");
+        let error = survey_root(&marked, &options(), &|| false).unwrap_err();
+        assert!(matches!(error, WatchProblem::MarkerMissing { .. }), "{error}");
         std::fs::write(folder.path().join(".this_disk"), "").unwrap();
         assert!(!survey_root(&marked, &options(), &|| false).unwrap().events);
     }
 
     #[test]
-    fn a_state_folder_that_will_be_made_is_judged_by_where() {
+    fn a_missing_state_folder_is_judged_by_its_parent() {
         let folder = tempfile::tempdir().unwrap();
         let new = survey_state(&folder.path().join("a/b"));
         assert!(!new.exists && new.closed.is_none() && new.free.is_some(), "{new:?}");

@@ -1,4 +1,4 @@
-//! The watcher with a source of events that is played by the test: what no test can make a kernel do on demand.
+//! The watcher with a simulated source of events, for what no test can make a kernel do on demand.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,25 +18,25 @@ const TOO_LONG: Duration = Duration::from_secs(30);
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(20);
 
-/// A kernel that delivers only what the test says.
+/// A kernel that delivers only the events that the test sends.
 #[derive(Default)]
 struct Kernel {
     sinks: Mutex<Vec<EventSink>>,
-    /// Folders that were given a watch since this was last emptied.
+    /// Folders that were watched since this was last cleared.
     added: Mutex<Vec<PathBuf>>,
-    /// Folders whose watch was ended.
+    /// Folders whose watch was removed.
     removed: Mutex<Vec<PathBuf>>,
-    /// Watches that are granted for each source.
+    /// Watches granted per source.
     limit: AtomicUsize,
-    /// Watches that were asked for and refused.
+    /// Watches that were refused.
     refused: AtomicUsize,
-    /// Sources that are granted.
+    /// Sources granted.
     sources: AtomicUsize,
-    /// Sources cannot be opened.
+    /// No source can be opened.
     closed: AtomicBool,
-    /// Folders may not be watched.
+    /// No folder may be watched.
     denied: AtomicBool,
-    /// The sources' thread has ended.
+    /// The thread of the sources has ended.
     ended: AtomicBool,
 }
 
@@ -84,12 +84,12 @@ impl Kernel {
         })
     }
 
-    /// Says something through the newest source.
+    /// Sends an event through the newest source.
     fn says(&self, event: notify::Result<Event>) {
         self.sinks.lock().unwrap().last().unwrap()(event);
     }
 
-    /// The folders that got a watch since the last call, sorted.
+    /// The folders that were watched since the last call, sorted.
     fn added(&self) -> Vec<PathBuf> {
         let mut added = std::mem::take(&mut *self.added.lock().unwrap());
         added.sort();
@@ -104,7 +104,7 @@ impl Kernel {
 struct World {
     disk: tempfile::TempDir,
     kernel: Arc<Kernel>,
-    sightings: mpsc::UnboundedReceiver<WatchEvent>,
+    events: mpsc::UnboundedReceiver<WatchEvent>,
     rescan: mpsc::UnboundedSender<()>,
     _running: DropGuard,
 }
@@ -129,7 +129,7 @@ impl World {
         mode: WatchMode,
         poll_interval: Duration,
     ) -> Self {
-        let (told, sightings) = mpsc::unbounded_channel();
+        let (events_in, events) = mpsc::unbounded_channel();
         let (rescan, commands) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
         let root = RootOptions { path: disk.path().to_owned(), mode, require_marker: None };
@@ -139,8 +139,16 @@ impl World {
             poll_interval,
             max_depth: DEFAULT_MAX_DEPTH,
         };
-        tokio::spawn(watch_with(make, Vec::new(), vec![root], options, told, commands, shutdown.clone()));
-        Self { disk, kernel, sightings, rescan, _running: shutdown.drop_guard() }
+        tokio::spawn(watch_with(
+            make,
+            Vec::new(),
+            vec![root],
+            options,
+            events_in,
+            commands,
+            shutdown.clone(),
+        ));
+        Self { disk, kernel, events, rescan, _running: shutdown.drop_guard() }
     }
 
     fn flag(&self, session: &str) -> PathBuf {
@@ -151,19 +159,19 @@ impl World {
     }
 
     async fn next(&mut self) -> WatchEvent {
-        let told = tokio::time::timeout(TOO_LONG, self.sightings.recv()).await;
-        told.expect("the watcher tells nothing").expect("the watcher has ended")
+        let event = tokio::time::timeout(TOO_LONG, self.events.recv()).await;
+        event.expect("the watcher reports nothing").expect("the watcher has ended")
     }
 
-    /// Waits for a scan of this reason; returns the troubles and flags that were told before it.
-    async fn scanned(&mut self, reason: ScanReason) -> (ScanSummary, Vec<WatchTrouble>, Vec<PathBuf>) {
-        let (mut troubles, mut flags) = (Vec::new(), Vec::new());
+    /// Waits for a scan with this reason; returns the problems and flags reported before it.
+    async fn scanned(&mut self, reason: ScanReason) -> (ScanSummary, Vec<WatchProblem>, Vec<PathBuf>) {
+        let (mut problems, mut flags) = (Vec::new(), Vec::new());
         loop {
             match self.next().await {
                 WatchEvent::Scanned(summary) if summary.reason == reason => {
-                    return (summary, troubles, flags);
+                    return (summary, problems, flags);
                 }
-                WatchEvent::Trouble(trouble) => troubles.push(trouble),
+                WatchEvent::Problem(problem) => problems.push(problem),
                 WatchEvent::Flag(flag) => flags.push(flag.path),
                 WatchEvent::Scanned(_) | WatchEvent::Gone(_) | WatchEvent::Obstacles { .. } => {}
             }
@@ -181,10 +189,10 @@ async fn flags_whose_events_were_lost_are_found_when_the_queue_overflows() {
     let known = world.flag("KS014/2024-05-01/001");
     let in_new_folder = world.flag("KS015/2024-05-01/001");
     world.kernel.overflows();
-    let (summary, troubles, mut flags) = world.scanned(ScanReason::EventsLost).await;
+    let (summary, problems, mut flags) = world.scanned(ScanReason::EventsLost).await;
     flags.sort();
     assert_eq!(flags, [known, in_new_folder]);
-    assert!(matches!(troubles[..], [WatchTrouble::EventsLost { .. }]), "{troubles:?}");
+    assert!(matches!(problems[..], [WatchProblem::EventsLost { .. }]), "{problems:?}");
     assert_eq!(summary.watched, FOLDERS + 3, "the new folders must have watches too");
 }
 
@@ -206,8 +214,8 @@ async fn a_storm_of_overflows_does_not_keep_the_watcher_scanning() {
     assert_eq!(next, ScanReason::Command);
 }
 
-/// The real source drops a watch by its path when it reads that the path was removed, even where a new folder of
-/// that name, with the number of the old one, has been watched since.
+/// The real source drops a watch by path when it reads that the path was deleted, even if a new folder of that name
+/// and inode has been watched since.
 #[tokio::test]
 async fn an_event_about_a_folder_renews_the_watches_of_all_that_is_in_it() {
     let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
@@ -240,9 +248,9 @@ async fn a_rescan_gives_watches_to_folders_that_were_replaced_unnoticed() {
     assert_eq!(summary.watched, 1 + new.len(), "folders that are gone are forgotten");
 }
 
-/// A root that is deleted and made again may get the number of the old one, so it looks the same.
+/// A root that is deleted and created again may have the inode of the old one, so it looks the same.
 #[tokio::test]
-async fn an_event_about_the_root_itself_sets_everything_up_anew() {
+async fn an_event_about_the_root_itself_sets_everything_up_again() {
     let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
     world.scanned(ScanReason::Start).await;
     world.kernel.added();
@@ -273,9 +281,9 @@ async fn a_source_of_events_that_fails_is_replaced() {
     world.scanned(ScanReason::Start).await;
     let lost = world.flag("KS014/2024-05-01/001");
     world.kernel.says(Err(notify::Error::generic("bad file descriptor")));
-    let (_, troubles, flags) = world.scanned(ScanReason::EventsLost).await;
+    let (_, problems, flags) = world.scanned(ScanReason::EventsLost).await;
     assert_eq!(flags, [lost]);
-    assert!(troubles[0].to_string().contains("bad file descriptor"), "{troubles:?}");
+    assert!(problems[0].to_string().contains("bad file descriptor"), "{problems:?}");
 
     let flag = world.flag("KS014/2024-05-01/002");
     let kind = EventKind::Create(notify::event::CreateKind::File);
@@ -288,36 +296,36 @@ async fn a_source_whose_thread_has_ended_is_replaced() {
     let kernel = Kernel::new(99);
     kernel.ended.store(true, Ordering::SeqCst);
     let mut world = World::begin(kernel, WatchMode::Native, NEVER);
-    let (_, troubles, _) = world.scanned(ScanReason::Start).await;
-    assert!(matches!(troubles[..], [WatchTrouble::EventsFailed { .. }]), "{troubles:?}");
+    let (_, problems, _) = world.scanned(ScanReason::Start).await;
+    assert!(matches!(problems[..], [WatchProblem::EventsFailed { .. }]), "{problems:?}");
     world.kernel.ended.store(false, Ordering::SeqCst);
-    // The replacement may still have met the ended kernel; a rescan meets the one that works.
+    // The replacement may still meet the ended kernel; a rescan meets the working one.
     world.scanned(ScanReason::EventsLost).await;
     world.rescan.send(()).unwrap();
     assert_eq!(world.scanned(ScanReason::Command).await.0.watched, FOLDERS);
 }
 
 #[tokio::test]
-async fn at_the_watch_limit_it_says_what_to_do_polls_the_rest_and_recovers() {
+async fn at_the_watch_limit_the_fix_is_reported_the_rest_polled_and_it_recovers() {
     let mut world = World::begin(Kernel::new(3), WatchMode::Native, OFTEN);
     let flag = world.flag("KS014/2024-05-01/003");
-    let (_, mut troubles, mut flags) = world.scanned(ScanReason::Start).await;
-    let (summary, more_troubles, more_flags) = world.scanned(ScanReason::Poll).await;
-    troubles.extend(more_troubles);
+    let (_, mut problems, mut flags) = world.scanned(ScanReason::Start).await;
+    let (summary, more_problems, more_flags) = world.scanned(ScanReason::Poll).await;
+    problems.extend(more_problems);
     flags.extend(more_flags);
     assert!(flags.contains(&flag));
     assert_eq!((summary.watched, summary.folders), (3, FOLDERS + 1));
 
-    let [trouble @ WatchTrouble::WatchLimit { folders, unwatched, .. }] = troubles.as_slice() else {
-        panic!("{troubles:?}");
+    let [problem @ WatchProblem::WatchLimit { folders, unwatched, .. }] = problems.as_slice() else {
+        panic!("{problems:?}");
     };
     assert_eq!(*folders, 3 + *unwatched);
-    let text = trouble.to_string();
+    let text = problem.to_string();
     assert!(text.contains("sysctl fs.inotify.max_user_watches="), "{text}");
 
     world.kernel.refused.store(0, Ordering::SeqCst);
-    let (_, troubles, _) = world.scanned(ScanReason::Poll).await;
-    assert!(troubles.is_empty(), "told twice: {troubles:?}");
+    let (_, problems, _) = world.scanned(ScanReason::Poll).await;
+    assert!(problems.is_empty(), "reported twice: {problems:?}");
     assert!(world.kernel.refused.load(Ordering::SeqCst) <= 2, "one question a walk, not one a folder");
 
     world.kernel.limit.store(99, Ordering::SeqCst);
@@ -329,13 +337,13 @@ async fn without_any_source_of_events_the_root_is_polled_until_there_is_one() {
     let kernel = Kernel::new(99);
     kernel.closed.store(true, Ordering::SeqCst);
     let mut world = World::begin(kernel, WatchMode::Auto, OFTEN);
-    let (_, troubles, _) = world.scanned(ScanReason::Start).await;
-    assert!(matches!(troubles[..], [WatchTrouble::NoEvents { .. }]), "{troubles:?}");
+    let (_, problems, _) = world.scanned(ScanReason::Start).await;
+    assert!(matches!(problems[..], [WatchProblem::NoEvents { .. }]), "{problems:?}");
     let flag = world.flag("KS014/2024-05-01/001");
     loop {
         match world.next().await {
             WatchEvent::Flag(found) if found.path == flag => break,
-            WatchEvent::Trouble(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(problem) => panic!("reported twice: {problem}"),
             _ => {}
         }
     }
@@ -352,7 +360,7 @@ async fn a_polled_root_opens_no_source_of_events() {
 }
 
 #[tokio::test]
-async fn two_roots_are_told_apart() {
+async fn events_of_two_roots_are_kept_apart() {
     let disk = tempfile::tempdir().unwrap();
     let roots = ["one", "two"].map(|name| RootOptions {
         path: disk.path().join(name),
@@ -360,7 +368,7 @@ async fn two_roots_are_told_apart() {
         require_marker: None,
     });
     fs::create_dir_all(roots[1].path.join("KS014")).unwrap();
-    let (told, mut sightings) = mpsc::unbounded_channel();
+    let (events_in, mut events) = mpsc::unbounded_channel();
     let (_rescan, commands) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
     let _running = shutdown.clone().drop_guard();
@@ -370,11 +378,11 @@ async fn two_roots_are_told_apart() {
         poll_interval: NEVER,
         max_depth: DEFAULT_MAX_DEPTH,
     };
-    tokio::spawn(watch(roots.to_vec(), options, told, commands, shutdown));
+    tokio::spawn(watch(roots.to_vec(), options, events_in, commands, shutdown));
     let (mut missing, mut scanned) = (None, None);
     while missing.is_none() || scanned.is_none() {
-        match tokio::time::timeout(TOO_LONG, sightings.recv()).await.unwrap().unwrap() {
-            WatchEvent::Trouble(WatchTrouble::RootMissing { root }) => missing = Some(root),
+        match tokio::time::timeout(TOO_LONG, events.recv()).await.unwrap().unwrap() {
+            WatchEvent::Problem(WatchProblem::RootMissing { root }) => missing = Some(root),
             WatchEvent::Scanned(summary) => scanned = Some(summary.root),
             WatchEvent::Obstacles { .. } => {}
             other => panic!("{other:?}"),
@@ -384,7 +392,7 @@ async fn two_roots_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_between() {
+async fn a_watcher_that_replaces_another_reports_flags_removed_in_between() {
     let folder = tempfile::tempdir().unwrap();
     let (root, away) = (folder.path().join("data"), folder.path().join("away"));
     let session = root.join("lab/Subjects/mouse/2024-05-01/001");
@@ -406,25 +414,25 @@ async fn a_watcher_that_follows_another_one_tells_of_the_flags_that_went_in_betw
         poll_interval: NEVER,
         max_depth: DEFAULT_MAX_DEPTH,
     };
-    let (told, mut sightings) = mpsc::unbounded_channel();
+    let (events_in, mut events) = mpsc::unbounded_channel();
     let (_rescan, commands) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    tokio::spawn(watch_anew(known.clone(), roots.to_vec(), options, told, commands, shutdown));
+    tokio::spawn(resume_watch(known.clone(), roots.to_vec(), options, events_in, commands, shutdown));
     let (mut gone, mut there, mut scanned) = (BTreeSet::new(), BTreeSet::new(), false);
     while gone.len() < 2 || !scanned {
-        match tokio::time::timeout(TOO_LONG, sightings.recv()).await.unwrap().unwrap() {
+        match tokio::time::timeout(TOO_LONG, events.recv()).await.unwrap().unwrap() {
             WatchEvent::Gone(flag) => _ = gone.insert(flag),
             WatchEvent::Flag(flag) => _ = there.insert(flag.path),
             WatchEvent::Scanned(_) => scanned = true,
-            WatchEvent::Trouble(_) | WatchEvent::Obstacles { .. } => {}
+            WatchEvent::Problem(_) | WatchEvent::Obstacles { .. } => {}
         }
     }
     assert_eq!(gone, known[1..].iter().cloned().collect());
     assert_eq!(there, known[..1].iter().cloned().collect());
 }
 
-/// So many that they are worth two sources.
+/// Enough dates for two sources.
 const MANY_DATES: usize = 500;
 
 fn many_dates(world: &tempfile::TempDir) -> usize {
@@ -432,17 +440,17 @@ fn many_dates(world: &tempfile::TempDir) -> usize {
         let (subject, month, day) = (number / 250, 1 + number % 250 / 25, 1 + number % 25);
         fs::create_dir_all(world.path().join(format!("S{subject}/2024-{month:02}-{day:02}/001"))).unwrap();
     }
-    // With the root, and the subjects.
+    // Plus the root and the subjects.
     1 + MANY_DATES / 250 + 2 * MANY_DATES
 }
 
 #[tokio::test]
-async fn a_large_root_is_watched_through_several_sources_each_of_which_is_heard() {
+async fn a_large_root_is_watched_through_several_sources_and_all_their_events_arrive() {
     let disk = tempfile::tempdir().unwrap();
     let folders = many_dates(&disk);
     let mut world = World::on(disk, Kernel::new(9999), WatchMode::Native, NEVER);
-    let (summary, troubles, _) = world.scanned(ScanReason::Start).await;
-    assert!(troubles.is_empty(), "{troubles:?}");
+    let (summary, problems, _) = world.scanned(ScanReason::Start).await;
+    assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((summary.watched, summary.folders, summary.sessions), (folders, folders, MANY_DATES));
     let added = world.kernel.added();
     assert_eq!(added.len(), folders);
@@ -456,7 +464,7 @@ async fn a_large_root_is_watched_through_several_sources_each_of_which_is_heard(
         world.kernel.sinks.lock().unwrap()[source](Ok(Event::new(kind).add_path(flag.clone())));
         while !matches!(world.next().await, WatchEvent::Flag(found) if found.path == flag) {}
     }
-    // An overflow of any of them starts all of them anew.
+    // An overflow of any source restarts all of them.
     world.kernel.sinks.lock().unwrap()[0](Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
     let (summary, ..) = world.scanned(ScanReason::EventsLost).await;
     assert_eq!((summary.watched, world.kernel.added().len()), (folders, folders));
@@ -467,28 +475,28 @@ async fn at_the_watch_limit_of_a_large_root_no_folder_is_forgotten_in_the_count(
     let disk = tempfile::tempdir().unwrap();
     let folders = many_dates(&disk);
     let mut world = World::on(disk, Kernel::new(300), WatchMode::Native, NEVER);
-    let (summary, troubles, _) = world.scanned(ScanReason::Start).await;
-    let [WatchTrouble::WatchLimit { folders: told, unwatched, .. }] = troubles[..] else {
-        panic!("{troubles:?}")
+    let (summary, problems, _) = world.scanned(ScanReason::Start).await;
+    let [WatchProblem::WatchLimit { folders: reported, unwatched, .. }] = problems[..] else {
+        panic!("{problems:?}")
     };
-    assert_eq!((told, unwatched + summary.watched), (folders, folders));
+    assert_eq!((reported, unwatched + summary.watched), (folders, folders));
     assert!(world.kernel.refused.load(Ordering::SeqCst) <= 2, "one question a source, not one a folder");
 }
 
 #[tokio::test]
-async fn where_only_one_source_can_be_had_it_watches_everything() {
+async fn a_single_available_source_watches_everything() {
     let disk = tempfile::tempdir().unwrap();
     let folders = many_dates(&disk);
     let kernel = Kernel::new(9999);
     kernel.sources.store(1, Ordering::SeqCst);
     let mut world = World::on(disk, kernel, WatchMode::Native, NEVER);
-    let (summary, troubles, _) = world.scanned(ScanReason::Start).await;
-    assert!(troubles.is_empty(), "{troubles:?}");
+    let (summary, problems, _) = world.scanned(ScanReason::Start).await;
+    assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((summary.watched, world.kernel.sinks.lock().unwrap().len()), (folders, 1));
 }
 
 #[tokio::test]
-async fn folders_that_have_gone_give_their_watches_back() {
+async fn watches_on_removed_folders_are_removed() {
     let mut world = World::begin(Kernel::new(99), WatchMode::Native, NEVER);
     world.scanned(ScanReason::Start).await;
     let subject = world.disk.path().join("KS014");
@@ -500,7 +508,7 @@ async fn folders_that_have_gone_give_their_watches_back() {
     world.kernel.says(Ok(Event::new(renamed(notify::event::RenameMode::To)).add_path(moved.clone())));
     world.rescan.send(()).unwrap();
     world.scanned(ScanReason::Command).await;
-    // One watch may have both names: the old one must be given back before the new one is set.
+    // One watch may have both names: the old one must be removed before the new one is added.
     let removed = world.kernel.removed.lock().unwrap().clone();
     assert_eq!(removed.iter().filter(|folder| folder.starts_with(&subject)).count(), 4, "{removed:?}");
     assert!(!removed.iter().any(|folder| folder.starts_with(&moved)), "{removed:?}");
@@ -508,7 +516,7 @@ async fn folders_that_have_gone_give_their_watches_back() {
     assert_eq!(world.kernel.added(), [moved, date.clone(), date.join("001"), date.join("002")]);
 }
 
-/// A kernel's thread may die without a word.
+/// A kernel thread may die without notice.
 #[tokio::test]
 async fn a_source_that_dies_is_noticed_at_once_and_replaced() {
     let disk = tempfile::tempdir().unwrap();
@@ -527,16 +535,16 @@ async fn a_source_that_dies_is_noticed_at_once_and_replaced() {
     world.scanned(ScanReason::Start).await;
     deadly.store(true, Ordering::SeqCst);
     let lost = world.flag("KS014/2024-05-01/001");
-    let (summary, troubles, flags) = world.scanned(ScanReason::EventsLost).await;
-    assert!(matches!(troubles[..], [WatchTrouble::EventsFailed { .. }]), "{troubles:?}");
+    let (summary, problems, flags) = world.scanned(ScanReason::EventsLost).await;
+    assert!(matches!(problems[..], [WatchProblem::EventsFailed { .. }]), "{problems:?}");
     assert_eq!((flags, summary.watched), (vec![lost], 4));
     let next = world.flag("KS014/2024-05-02/001");
     while !matches!(world.next().await, WatchEvent::Flag(found) if found.path == next) {}
 }
 
-/// notify panics in whoever uses a watcher whose thread has ended.
+/// notify panics in callers that use a watcher whose thread has ended.
 #[test]
-fn a_source_whose_thread_has_died_is_told_as_ended_and_can_be_dropped() {
+fn a_source_whose_thread_has_died_reports_its_end_and_can_be_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let (dies, died) = std::sync::mpsc::channel::<()>();
     let mut source = source::inotify(Box::new(move |_| {
@@ -546,7 +554,7 @@ fn a_source_whose_thread_has_died_is_told_as_ended_and_can_be_dropped() {
     .unwrap();
     source.add(folder.path()).unwrap();
     fs::write(folder.path().join("a"), "").unwrap();
-    // The channel closes with the thread.
+    // The channel closes when the thread ends.
     assert!(died.recv_timeout(TOO_LONG).is_err());
     assert_eq!(source.add(folder.path()), Err(WatchError::Ended));
     source.remove(folder.path());

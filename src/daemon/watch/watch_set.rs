@@ -1,4 +1,4 @@
-//! The watch_set: which folders of one root have a watch, and which should have one.
+//! The watch set: which folders of one root have a watch, and which should have one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use crate::daemon::tree::layout::Place;
 use crate::daemon::tree::root::{FolderIdentity, is_network};
-use crate::daemon::watch::inotify_pool::{PoolTraversal, Walked, WatcherPool};
+use crate::daemon::watch::inotify_pool::{PoolTraversal, TraversalResult, WatcherPool};
 use crate::daemon::watch::mounts::Mounts;
 use crate::daemon::watch::source::{WatchError, Watches};
 
 struct Watched {
-    /// `None`: it was given back, and is to be set anew.
+    /// `None`: the watch was removed and has to be added again.
     identity: Option<FolderIdentity>,
-    /// The last whole walk that met the folder.
-    walk: u64,
-    /// Which lane holds the watch.
-    lane: usize,
+    /// The last complete scan that visited the folder.
+    scan: u64,
+    /// Which inotify instance holds the watch.
+    instance: usize,
 }
 
 impl Watched {
@@ -29,20 +29,20 @@ impl Watched {
 #[derive(Default)]
 pub(crate) struct WatchSet {
     pool: WatcherPool,
-    /// Nothing has a watch yet.
+    /// No folder has a watch yet.
     fresh: bool,
-    /// With what each folder was when its watch was set: a watch stays with a folder that is moved away, and one
-    /// that takes its place has none.
+    /// Each with the folder's identity when its watch was added: a watch follows a folder that is renamed, and the
+    /// folder that takes its name has none.
     watched: BTreeMap<PathBuf, Watched>,
-    /// Folders that could not be watched, most likely for want of permission.
+    /// Folders that could not be watched, usually for lack of permission.
     refused: BTreeSet<PathBuf>,
-    /// Network drives that are mounted below the root.
+    /// Network drives mounted below the root.
     drives: Vec<PathBuf>,
     root_device: Option<u64>,
-    disks: Mounts,
-    /// Number of the last walk over the whole root.
-    walk: u64,
-    /// The limit was reached in this walk: not asked again before the next one.
+    mounts: Mounts,
+    /// Number of the last complete scan.
+    scan: u64,
+    /// The limit was reached in this scan; no more watches are requested until the next one.
     at_limit: bool,
     ended: bool,
     over_limit: usize,
@@ -50,90 +50,90 @@ pub(crate) struct WatchSet {
 }
 
 impl WatchSet {
-    /// Begins anew with a source of events, or with none.
+    /// Starts over with a source of events, or without one.
     pub(crate) fn reset(&mut self, source: Option<Box<dyn Watches>>) {
-        let disks = if source.is_some() { Mounts::open() } else { Mounts::default() };
-        *self = Self { fresh: source.is_some(), pool: WatcherPool::new(source), disks, ..Self::default() };
+        let mounts = if source.is_some() { Mounts::open() } else { Mounts::default() };
+        *self = Self { fresh: source.is_some(), pool: WatcherPool::new(source), mounts, ..Self::default() };
     }
 
-    /// Whether no root has been walked through since it began anew.
+    /// Whether no scan has run since the last reset.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
     }
 
-    /// Begins a walk. A walk over the whole root counts anew how many folders have no watch.
-    pub(crate) fn begin_walk(&mut self, whole: bool) {
+    /// Starts a scan. A complete scan counts the folders without a watch from zero.
+    pub(crate) fn begin_scan(&mut self, whole: bool) {
         self.at_limit = false;
         if whole {
             self.refused.clear();
             (self.over_limit, self.without_events) = (0, 0);
             self.drives.clear();
             self.root_device = None;
-            self.walk += 1;
+            self.scan += 1;
         }
     }
 
-    /// Ends a walk over the whole root: folders that it did not meet are there no longer.
-    pub(crate) fn end_whole_walk(&mut self) {
+    /// Ends a complete scan: folders that it did not visit no longer exist.
+    pub(crate) fn end_whole_scan(&mut self) {
         let gone: Vec<(PathBuf, Watched)> =
-            self.watched.extract_if(.., |_, watched| watched.walk != self.walk).collect();
+            self.watched.extract_if(.., |_, watched| watched.scan != self.scan).collect();
         if gone.is_empty() {
             return;
         }
-        // One that has another name now is left to the event that tells of it: perhaps both names are one watch.
+        // A folder that was renamed is left to the event of its renaming: both names may share one watch.
         let here: HashSet<Option<u64>> = self.watched.values().map(Watched::inode).collect();
         for (path, watched) in gone {
             if !here.contains(&watched.inode()) {
-                self.pool.remove(watched.lane, &path);
+                self.pool.remove(watched.instance, &path);
             }
         }
     }
 
-    /// Sees to it that a folder has a watch. `inode` is its number as its parent lists it.
-    pub(crate) fn enter(&mut self, folder: &Path, place: Place, inode: u64) {
-        let Some(identity) = self.wants(folder, place, inode) else { return };
+    /// Adds a watch to a folder, if it needs one. `inode` is the number in its parent's listing.
+    pub(crate) fn ensure_watched(&mut self, folder: &Path, place: Place, inode: u64) {
+        let Some(identity) = self.needs_watch(folder, place, inode) else { return };
         if self.at_limit {
             self.over_limit += 1;
             return;
         }
-        // Its own, for a watch that is renewed; else that of the folder above.
+        // Its own instance, for a watch that is renewed; else that of its parent.
         let mut own_or_parents = folder.ancestors().take(2).filter_map(|path| self.watched.get(path));
-        let lane = own_or_parents.next().map_or(0, |watched| watched.lane);
-        let result = self.pool.add(lane, folder);
-        self.take(folder, identity, lane, result);
+        let instance = own_or_parents.next().map_or(0, |watched| watched.instance);
+        let result = self.pool.add(instance, folder);
+        self.record_result(folder, identity, instance, result);
     }
 
-    /// Several walks that go on at the same time, each with a lane of its own, over so many dates; for a root of which
-    /// no date has a watch yet. `open` opens a further lane. Afterwards, [`take_walks`](Self::take_walks).
-    pub(crate) fn walks(
+    /// Prepares one traversal per inotify instance, for the first scan of a root with this number of dates. `open`
+    /// opens another instance. Pass the results to [`merge_results`](Self::merge_results).
+    pub(crate) fn traversals(
         &mut self,
         dates: usize,
         open: &dyn Fn() -> notify::Result<Box<dyn Watches>>,
     ) -> Vec<PoolTraversal<'_>> {
         self.fresh = false;
-        self.pool.widen(dates, open);
-        self.pool.walks(&self.drives)
+        self.pool.grow(dates, open);
+        self.pool.traversals(&self.drives)
     }
 
-    /// Takes over what walks of several pool have done.
-    pub(crate) fn take_walks(&mut self, walks: Vec<Walked>) {
-        for (lane, walked) in walks.into_iter().enumerate() {
+    /// Merges the results of the parallel traversals.
+    pub(crate) fn merge_results(&mut self, results: Vec<TraversalResult>) {
+        for (instance, result) in results.into_iter().enumerate() {
             (self.over_limit, self.without_events) =
-                (self.over_limit + walked.over_limit, self.without_events + walked.on_drives);
-            for (folder, inode, result) in walked.asked {
-                self.take(&folder, FolderIdentity { device: 0, inode }, lane, result);
+                (self.over_limit + result.over_limit, self.without_events + result.on_drives);
+            for (folder, inode, result) in result.asked {
+                self.record_result(&folder, FolderIdentity { device: 0, inode }, instance, result);
             }
         }
     }
 
-    /// What a folder is, if it should get a watch and has none.
-    fn wants(&mut self, folder: &Path, place: Place, inode: u64) -> Option<FolderIdentity> {
+    /// The identity of a folder that should have a watch and has none.
+    fn needs_watch(&mut self, folder: &Path, place: Place, inode: u64) -> Option<FolderIdentity> {
         if self.pool.is_empty() {
             return None;
         }
         let identity = match place {
-            // Mounts are mounted on labs and subjects. A listing tells the number of the folder below the mount, so
-            // it takes a look at the folder itself; there are few of these.
+            // Disks are mounted on labs and subjects. A listing shows the inode below the mount point, so the folder
+            // itself is examined; there are few of these.
             Place::Above(_) => FolderIdentity::load(folder).ok()?,
             _ => FolderIdentity { device: 0, inode },
         };
@@ -142,24 +142,30 @@ impl WatchSet {
             return None;
         }
         if matches!(place, Place::Above(_)) {
-            self.disks.meet(folder, identity.device);
+            self.mounts.watch_device(folder, identity.device);
         }
         match self.watched.get_mut(folder) {
             Some(watched) if watched.identity == Some(identity) => {
-                watched.walk = self.walk;
+                watched.scan = self.scan;
                 None
             }
             _ => Some(identity),
         }
     }
 
-    /// Takes note of how the setting of a watch ended.
-    fn take(&mut self, folder: &Path, identity: FolderIdentity, lane: usize, result: Result<(), WatchError>) {
+    /// Records the result of adding a watch.
+    fn record_result(
+        &mut self,
+        folder: &Path,
+        identity: FolderIdentity,
+        instance: usize,
+        result: Result<(), WatchError>,
+    ) {
         match result {
             Ok(()) => {
                 self.refused.remove(folder);
                 let identity = Some(identity);
-                self.watched.insert(folder.to_owned(), Watched { identity, walk: self.walk, lane });
+                self.watched.insert(folder.to_owned(), Watched { identity, scan: self.scan, instance });
                 return;
             }
             Err(WatchError::Limit) => {
@@ -167,10 +173,11 @@ impl WatchSet {
                 self.over_limit += 1;
             }
             Err(WatchError::Folder) => {
-                // That its permissions have changed is told by the watch on the folder above. The root has none above
-                // it, and a link's leads to the link.
-                let is_told = folder.parent().is_some_and(|parent| self.watched.contains_key(parent));
-                if !is_told || folder.is_symlink() {
+                // The watch on the parent folder reports when the permissions change. The root has no watched parent,
+                // and the parent of a link reports only the link.
+                let has_watched_parent =
+                    folder.parent().is_some_and(|parent| self.watched.contains_key(parent));
+                if !has_watched_parent || folder.is_symlink() {
                     self.without_events += 1;
                 }
                 self.refused.insert(folder.to_owned());
@@ -180,7 +187,7 @@ impl WatchSet {
         self.watched.remove(folder);
     }
 
-    /// Whether a folder lies on a network drive that is mounted below the root.
+    /// Whether a folder is on a network drive mounted below the root.
     fn is_on_drive(&mut self, folder: &Path, place: Place, identity: FolderIdentity) -> bool {
         if self.drives.iter().any(|drive| folder.starts_with(drive)) {
             return true;
@@ -196,19 +203,19 @@ impl WatchSet {
         is_drive
     }
 
-    /// Something was told of a folder: the watches on it and on all below it are given back, and set anew by the walk
-    /// that follows. One that is kept may be that of a folder which has moved away and left its name to another: the
-    /// source of events finds it by its name only, and so never again.
+    /// Removes the watches on a folder and everything below it, after an event about it; the scan that follows adds
+    /// them again. A watch that were kept might belong to a folder that was renamed while another took its name: the
+    /// source of events finds watches by name only, and could never remove it.
     ///
-    /// That must be done for all folders of which something was told before any of them is walked: one may be
-    /// another's new name, and both names one watch.
-    pub(crate) fn doubt(&mut self, folder: &Path) {
+    /// Invalidate all folders with events before scanning any of them: one may be the new name of another, and both
+    /// names share one watch.
+    pub(crate) fn invalidate(&mut self, folder: &Path) {
         let is_gone = |path: &Path| path.symlink_metadata().is_err();
         let all_gone = is_gone(folder);
         for path in self.watched_below(folder) {
             let Some(watched) = self.watched.get_mut(&path) else { continue };
             watched.identity = None;
-            self.pool.remove(watched.lane, &path);
+            self.pool.remove(watched.instance, &path);
             if all_gone || is_gone(&path) {
                 self.watched.remove(&path);
             }
@@ -216,8 +223,8 @@ impl WatchSet {
         self.refused.retain(|path| !path.starts_with(folder));
     }
 
-    /// After the walk through a folder: what is still doubtful has gone meanwhile, and has no watch any more.
-    pub(crate) fn end_doubt(&mut self, folder: &Path) {
+    /// After the scan of a folder: what is still invalid no longer exists, and has no watch.
+    pub(crate) fn drop_invalidated(&mut self, folder: &Path) {
         for path in self.watched_below(folder) {
             if self.watched.get(&path).is_some_and(|watched| watched.identity.is_none()) {
                 self.watched.remove(&path);
@@ -230,17 +237,17 @@ impl WatchSet {
         from.map(|(path, _)| path).take_while(|path| path.starts_with(folder)).cloned().collect()
     }
 
-    /// Whether a folder has no watch because it could not be had. Perhaps it can, after a change of permissions.
+    /// Whether a watch on this folder was refused. It may succeed after a change of permissions.
     pub(crate) fn was_refused(&self, folder: &Path) -> bool {
         self.refused.contains(folder)
     }
 
-    /// How many folders have a watch.
+    /// The number of folders with a watch.
     pub(crate) fn watched(&self) -> usize {
         self.watched.len()
     }
 
-    /// How many folders have none because of the kernel's limit.
+    /// The number of folders without a watch because of the kernel's limit.
     pub(crate) fn over_limit(&self) -> usize {
         self.over_limit
     }
@@ -250,17 +257,17 @@ impl WatchSet {
         !self.pool.is_empty()
     }
 
-    /// Whether some folders are found by polling only.
+    /// Whether some folders are found only by polling.
     pub(crate) fn needs_polling(&self) -> bool {
         self.pool.is_empty() || self.over_limit > 0 || self.without_events > 0
     }
 
-    /// Whether a disk was unmounted since this was asked last. The watches on it are gone then.
+    /// Whether a disk was unmounted since the last call. Its watches no longer exist.
     pub(crate) fn was_unmounted(&mut self) -> bool {
-        self.disks.was_unmounted()
+        self.mounts.was_unmounted()
     }
 
-    /// Whether the source of events has ended by itself.
+    /// Whether the source of events has ended unexpectedly.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }

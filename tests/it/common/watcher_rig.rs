@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alyx_registrar::daemon::tree::layout::DEFAULT_MAX_DEPTH;
 use alyx_registrar::daemon::watch::{
-    RootOptions, ScanReason, ScanSummary, WatchEvent, WatchMode, WatchOptions, WatchTrouble, watch,
+    RootOptions, ScanReason, ScanSummary, WatchEvent, WatchMode, WatchOptions, WatchProblem, watch,
 };
 use alyx_registration::flag::FlagFile;
 use tokio::sync::mpsc;
@@ -130,9 +130,9 @@ impl Watching {
         }
     }
 
-    pub async fn trouble(&mut self) -> WatchTrouble {
+    pub async fn trouble(&mut self) -> WatchProblem {
         loop {
-            if let WatchEvent::Trouble(trouble) = self.next().await {
+            if let WatchEvent::Problem(trouble) = self.next().await {
                 return trouble;
             }
         }

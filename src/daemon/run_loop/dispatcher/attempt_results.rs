@@ -1,4 +1,4 @@
-//! Results of attempts: what each means for its job, for the other sessions, the ledger and the log.
+//! Results of attempts: what each means for its job, the other sessions, the ledger and the log.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn seconds(wait: Duration) -> Duration {
 }
 
 impl Dispatcher {
-    /// `is_current`: it began under the present configuration.
+    /// `is_current`: the attempt began under the current configuration.
     pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
         self.runs.run_ended();
         let (outcome, word) = match &attempt.result {
@@ -53,7 +53,7 @@ impl Dispatcher {
             }
             AttemptResult::Failed(error) => self.failed(&attempt, error, now),
         };
-        // Its root, or its flag's name, may not be watched any more.
+        // Its root, or its flag's name, may no longer be watched.
         let outcome =
             if is_current || self.config.is_watched(&attempt.flag) { outcome } else { Outcome::Gone };
         let again_in = match outcome {
@@ -125,7 +125,7 @@ impl Dispatcher {
         }
     }
 
-    /// The outcome of an error, and its name in the history; without a name it is not recorded.
+    /// The outcome of an error, and its name in the history; an empty name is not recorded.
     fn failed(&mut self, attempt: &Attempt, error: &Error, now: Moment) -> (Outcome, &'static str) {
         if let Error::StillChanging { wait, .. } = error {
             if let Some(state) = self.flags.queue.data_mut(&attempt.flag)
@@ -133,7 +133,7 @@ impl Dispatcher {
             {
                 tracing::info!(session = attempt.session, "waiting: {error}");
             }
-            // Longer each time: reading 50 GB again every few seconds is of no use.
+            // Longer each time: hashing 50 GB again every few seconds is useless.
             let times = self.flags.queue.data_mut(&attempt.flag).map_or(0, |state| {
                 state.changed_times = state.changed_times.saturating_add(1);
                 state.changed_times
@@ -154,7 +154,7 @@ impl Dispatcher {
         let mut logged = false;
         if error.is_outage() {
             logged = self.pauses.session_failed(error, &self.config, &mut self.reporting.throttle, now);
-            // What concerns all sessions is no failure of this one: it runs as soon as Alyx is back.
+            // An outage is not a failure of this session: it runs as soon as Alyx is back.
             if matches!(error, Error::Alyx(error) if error.concerns_all()) {
                 tracing::debug!(session = attempt.session, "put off: {error}");
                 return (Outcome::PutOff { at: now.instant }, "");
@@ -179,8 +179,8 @@ impl Dispatcher {
             }
             NextStep::NeedsCredentials => {
                 self.pauses.refuse_login(error, &self.config, &mut self.reporting.throttle, now);
-                // Not this session's fault, most likely. Should it be (one address that answers 401), then it is
-                // this session that waits, and not the others.
+                // Most likely not this session's fault. If it is (a single endpoint that answers 401), this session
+                // waits rather than all others.
                 let wait = self.config.retry_delay(attempt.attempt);
                 return (Outcome::Retry { at: now.instant + wait }, "");
             }
@@ -189,8 +189,7 @@ impl Dispatcher {
         (outcome, word)
     }
 
-    /// Logs an attempt that failed; at debug level if the same cause was logged within the hour, or if the server is
-    /// away.
+    /// Logs a failed attempt; at debug level if the same cause was logged within the hour, or during an outage.
     fn log_failure(
         &mut self,
         attempt: &Attempt,
@@ -208,7 +207,7 @@ impl Dispatcher {
         let progress = self.flags.queue.job(&attempt.flag).map(|job| &job.data.progress);
         let eid = progress.and_then(|progress| progress.eid.get());
         let bytes = progress.map_or(0, |progress| progress.bytes.load(Ordering::Relaxed));
-        if logged || !self.reporting.throttle.is_new(&cause, now.instant) {
+        if logged || !self.reporting.throttle.should_log(&cause, now.instant) {
             tracing::debug!(session, attempt = n, ?took, outcome, ?retry_in, "not registered: {error}");
         } else if outcome == "needs_attention" {
             tracing::warn!(

@@ -12,14 +12,14 @@ use alyx_registration::RegistrationClient;
 /// The configuration in use, and its generation.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Read here for its address and counters; only the shell sends requests with it.
+    /// Used here for its address and counters; only the shell sends requests with it.
     pub(crate) client: RegistrationClient,
     pub(crate) options: Options,
-    /// Counts the configurations. The result of a task that began under an earlier one is not trusted.
+    /// Number of the configuration. The result of a task from an earlier generation is not trusted.
     pub(crate) generation: u64,
-    /// Since when the configuration on disk is one that cannot be used.
+    /// When an invalid configuration was last found on disk.
     pub(crate) refused_since: Option<Timestamp>,
-    /// A random number from 0 to 1, for back-offs.
+    /// A random number from 0 to 1, for back-off.
     pub(crate) random: fn() -> f64,
 }
 
@@ -37,20 +37,20 @@ impl Config {
         std::mem::replace(&mut self.options, options)
     }
 
-    /// Whether a flag is in a data root, and has a name, of this configuration.
+    /// Whether the current configuration watches a flag: its data root and its name.
     pub(crate) fn is_watched(&self, flag: &Path) -> bool {
         let Options { roots, watch, .. } = &self.options;
         watch.flags.iter().any(|name| flag.ends_with(name))
             && roots.iter().any(|root| flag.starts_with(root.whole_path()))
     }
 
-    /// The wait before an attempt that follows this one.
+    /// The wait before the next attempt.
     pub(crate) fn retry_delay(&self, attempt: u32) -> Duration {
         self.options.retry.delay(attempt, (self.random)())
     }
 
-    /// The wait that the server asks for (`Retry-After`), at most the longest wait of the configuration: a server or
-    /// proxy that asks for a year is not trusted. Every wait that a server asks for comes through here.
+    /// The server's `Retry-After`, at most the longest wait of the configuration: a server or proxy that asks for a
+    /// year is not trusted. Use this for every wait that a server asks for.
     pub(crate) fn retry_after(&self, step: NextStep) -> Option<Duration> {
         match step {
             NextStep::TryAgain { after } => after.map(|after| after.min(self.options.retry.max)),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::daemon::clock::Moment;
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::queue::JobStatus;
-use crate::daemon::queue::old_flags::is_old;
+use crate::daemon::queue::stale_flags::is_stale;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
@@ -54,11 +54,11 @@ impl Dispatcher {
                     flag: job.path.to_string_lossy().into_owned(),
                     state,
                     since: state_of.since,
-                    put: Some(state_of.put),
+                    put: Some(state_of.flagged_at),
                     old: if failed {
-                        is_old(state_of.put, now.wall, self.config.options.warn_after)
+                        is_stale(state_of.flagged_at, now.wall, self.config.options.warn_after)
                     } else {
-                        self.flags.old_flags.is_old(&waiting(job.path, state_of), now.wall)
+                        self.flags.stale_flags.is_stale(&waiting(job.path, state_of), now.wall)
                     },
                     failures: job.failures,
                     next: job.due.map(|due| now.wall_of(due)),
@@ -85,7 +85,7 @@ impl Dispatcher {
         }
     }
 
-    /// The flags of a session, or all.
+    /// The flags of one session, or of all.
     fn flags_of(&self, session: Option<&str>) -> Vec<PathBuf> {
         let is_it = |job: &JobStatus<'_, FlagState>| {
             session.is_none_or(|session| {
@@ -100,13 +100,13 @@ impl Dispatcher {
         let flags = self.flags_of(session);
         let count = flags.iter().filter(|path| self.flags.queue.make_due_now(path, now.instant)).count();
         for path in &flags {
-            self.reporting.throttle.is_over(&cause_prefix(path));
+            self.reporting.throttle.reset(&cause_prefix(path));
         }
         self.pauses.query_at_once(now.instant);
         count
     }
 
-    /// Forgets what is remembered of a session. Its flag stays, as a new one.
+    /// Forgets what the ledger remembers of a session. Its flag stays, as a new one.
     fn forget(&mut self, id: u64, session: String) {
         for path in self.flags_of(Some(&session)) {
             if let Some(state) = self.flags.queue.data_mut(&path) {

@@ -1,4 +1,4 @@
-//! Events of the run loop, and the effects that they have.
+//! Events of the run loop, and their effects.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::daemon::watch::WatchEvent;
 use alyx_registration::{MissingName, Progress};
 use std::path::PathBuf;
 
-/// Something that happens to the daemon.
+/// Something that happened to the daemon.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The watcher reports something.
+    /// An event of the watcher.
     Watch(WatchEvent),
-    /// A task has ended.
+    /// A task ended.
     TaskDone(Completed),
-    /// A request, to be answered with this number.
+    /// A request; answer it under this number.
     Request(u64, Request),
     /// A command.
     Command(Command),
@@ -26,7 +26,7 @@ pub(crate) enum Event {
     Tick,
 }
 
-/// The result of a task, and the generation of the configuration in which it began.
+/// The result of a task, and the generation of the configuration under which it began.
 #[derive(Debug)]
 pub(crate) struct Completed {
     pub(crate) generation: u64,
@@ -42,7 +42,7 @@ pub(crate) enum TaskResult {
     Probed(Result<(), alyx_client::Error>),
     /// [`Query::CheckCredentials`] was answered.
     CredentialsChecked(Box<CredentialSource>, CredentialCheck),
-    /// [`Query::FindNames`] was answered: Alyx knows these now.
+    /// [`Query::FindNames`] was answered: Alyx now knows these.
     NamesFound(Vec<MissingName>),
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum TaskResult {
 pub(crate) enum Effect {
     /// Run a job on a task of its own.
     Start {
-        /// The generation to report with its result.
+        /// The generation to report with the result.
         generation: u64,
         job: Job,
         progress: Arc<Progress>,
@@ -60,7 +60,7 @@ pub(crate) enum Effect {
     Ask(u64, Query),
     /// Write to the ledger.
     Write(LedgerEntry),
-    /// Forget a session in the ledger, and answer the request of this number with the number of lines.
+    /// Forget a session in the ledger, and answer this request with the number of rows.
     Forget(u64, String),
     /// Send a report.
     Report(Report),
@@ -68,28 +68,28 @@ pub(crate) enum Effect {
     Notify(Notification),
     /// Answer the request of this number.
     Answer(u64, Answer),
-    /// Apply the new configuration to the tasks that start from now on.
+    /// Apply the new configuration to tasks that start from now on.
     Reconfigure {
-        /// The worker limit so far.
+        /// The previous worker limit.
         earlier_workers: usize,
     },
-    /// Watch what the options say now. These flags are known.
+    /// Replace the watcher by one with the new options. These flags are known.
     Rewatch(Vec<PathBuf>),
     /// Scan all roots.
     Rescan,
 }
 
-/// A question to Alyx.
+/// A query to Alyx.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Query {
     /// Does the server answer?
     Probe,
-    /// Is the login accepted? Asked if the secret has changed, or in any case.
+    /// Is the login accepted? Checked if the secret has changed, or in any case.
     CheckCredentials {
-        /// Whether the login is tried with an unchanged secret, too.
+        /// Whether to try the login even if the secret is unchanged.
         in_any_case: bool,
     },
-    /// Which of these names does it know?
+    /// Which of these names does Alyx know?
     FindNames(Vec<MissingName>),
 }
 

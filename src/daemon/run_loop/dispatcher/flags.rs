@@ -1,4 +1,4 @@
-//! The known flags: the queue with what is known of each, those restored from the ledger, and stale ones.
+//! The known flags: the queue with the state of each flag, those restored from the ledger, and stale ones.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -9,41 +9,41 @@ use jiff::Timestamp;
 
 use crate::daemon::clock::Moment;
 use crate::daemon::queue::Queue;
-use crate::daemon::queue::old_flags::{OldFlags, WaitingFlag};
+use crate::daemon::queue::stale_flags::{StaleFlags, WaitingFlag};
 use crate::ledger::WaitingRow;
 use alyx_registration::{MissingName, Progress};
 
-/// The longest time until stale flags are looked for again: the wall clock may be set meanwhile.
+/// The longest time until the next check for stale flags, in case the wall clock is set.
 const CHECK_WITHIN: Duration = Duration::from_secs(3600);
 
-/// What is known of a flag beyond its place in the queue.
+/// The state of a flag beyond its place in the queue.
 #[derive(Debug)]
 pub(crate) struct FlagState {
-    /// Since when it is known, to this daemon or to one before it.
+    /// When this daemon, or one before it, first saw the flag.
     pub(crate) since: Timestamp,
-    /// When this daemon saw it first.
+    /// When this daemon first saw the flag.
     pub(crate) seen: Timestamp,
-    /// When it was put, by its own time.
-    pub(crate) put: Timestamp,
-    /// Of the last failure: the error, and the next step.
+    /// The flag's own time.
+    pub(crate) flagged_at: Timestamp,
+    /// The error and next step of the last failure.
     pub(crate) failure: Option<(String, String)>,
     /// Names that Alyx did not know.
     pub(crate) missing: Vec<MissingName>,
-    /// Of the run that is under way.
+    /// The progress of the current run.
     pub(crate) progress: Arc<Progress>,
-    /// Whether it has been logged that its files are still changing.
+    /// Whether it has been logged that the files are still changing.
     pub(crate) changing_logged: bool,
-    /// How often in a row its files were still changing.
+    /// How many times in a row the files were still changing.
     pub(crate) changed_times: u32,
 }
 
 impl FlagState {
-    /// A flag that was not known, and was put then.
-    pub(crate) fn new(put: Timestamp, now: Moment) -> Self {
+    /// The state of a new flag.
+    pub(crate) fn new(flagged_at: Timestamp, now: Moment) -> Self {
         Self {
             since: now.wall,
             seen: now.wall,
-            put,
+            flagged_at,
             failure: None,
             missing: Vec::new(),
             progress: Arc::default(),
@@ -52,7 +52,7 @@ impl FlagState {
         }
     }
 
-    /// Forgets how earlier attempts ended.
+    /// Forgets the failures of earlier attempts.
     pub(crate) fn clear(&mut self) {
         (self.failure, self.changing_logged, self.changed_times) = (None, false, 0);
         self.missing.clear();
@@ -63,21 +63,21 @@ impl FlagState {
 #[derive(Debug)]
 pub(crate) struct Flags {
     pub(crate) queue: Queue<FlagState>,
-    /// What waited when the last daemon ended, and has not been seen yet.
+    /// Flags that waited when the previous daemon ended, and have not been seen yet.
     pub(crate) restored: HashMap<PathBuf, WaitingRow>,
-    pub(crate) old_flags: OldFlags,
+    pub(crate) stale_flags: StaleFlags,
     /// When the next flag becomes stale, or a stale one is reported again.
-    pub(crate) old_at: Option<Instant>,
+    pub(crate) stale_at: Option<Instant>,
 }
 
 impl Flags {
-    /// No flags. They are stale after this time.
+    /// No flags yet. They become stale after `warn_after`.
     pub(crate) fn new(warn_after: Option<Duration>) -> Self {
         Self {
             queue: Queue::default(),
             restored: HashMap::new(),
-            old_flags: OldFlags::new(warn_after),
-            old_at: None,
+            stale_flags: StaleFlags::new(warn_after),
+            stale_at: None,
         }
     }
 
@@ -87,37 +87,38 @@ impl Flags {
 
     /// When stale flags are reported next.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        self.old_at
+        self.stale_at
     }
 
     /// Plans when a flag is reported as stale.
     pub(crate) fn plan_stale(&mut self, path: &Path, now: Moment) {
         let Some(job) = self.queue.job(path) else { return };
-        if let Some(due) = self.old_flags.due(&waiting(path, job.data)) {
+        if let Some(due) = self.stale_flags.due(&waiting(path, job.data)) {
             let at = now.instant_of(due, CHECK_WITHIN);
-            self.old_at = Some(self.old_at.map_or(at, |planned| planned.min(at)));
+            self.stale_at = Some(self.stale_at.map_or(at, |planned| planned.min(at)));
         }
     }
 
-    /// The stale flags that are to be reported now, the oldest first.
+    /// The stale flags to report now, the oldest first.
     pub(crate) fn take_stale(&mut self, now: Moment) -> Vec<PathBuf> {
-        if self.old_at.is_none_or(|at| at > now.instant) {
+        if self.stale_at.is_none_or(|at| at > now.instant) {
             return Vec::new();
         }
         let flags = self.queue.jobs().map(|job| waiting(job.path, job.data));
-        let stale = self.old_flags.take(flags, now.wall);
-        let due = self.queue.jobs().filter_map(|job| self.old_flags.due(&waiting(job.path, job.data))).min();
-        self.old_at = due.map(|due| now.instant_of(due, CHECK_WITHIN));
+        let stale = self.stale_flags.take_due(flags, now.wall);
+        let due =
+            self.queue.jobs().filter_map(|job| self.stale_flags.due(&waiting(job.path, job.data))).min();
+        self.stale_at = due.map(|due| now.instant_of(due, CHECK_WITHIN));
         stale
     }
 
-    /// The names that waiting sessions miss.
+    /// The missing names of waiting sessions.
     pub(crate) fn missing_names(&self) -> HashSet<MissingName> {
         let waiting = self.queue.jobs().filter(|job| !job.is_running());
         waiting.flat_map(|job| job.data.missing.iter().cloned()).collect()
     }
 
-    /// Alyx knows these names now. The sessions that missed no others are due now, and returned.
+    /// Alyx now knows these names. Sessions that miss no other names become due; returns their flags.
     pub(crate) fn names_found(&mut self, names: &[MissingName], now: Instant) -> Vec<PathBuf> {
         let mut complete = Vec::new();
         for (path, state) in self.queue.all_data_mut().filter(|(_, state)| !state.missing.is_empty()) {
@@ -131,7 +132,7 @@ impl Flags {
     }
 }
 
-/// A flag as [`OldFlags`] wants it.
+/// A flag in the form that [`StaleFlags`] takes.
 pub(crate) fn waiting<'a>(path: &'a Path, state: &FlagState) -> WaitingFlag<'a> {
-    WaitingFlag { path, put: state.put, seen: state.seen }
+    WaitingFlag { path, flagged_at: state.flagged_at, seen: state.seen }
 }

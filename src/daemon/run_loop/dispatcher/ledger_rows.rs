@@ -1,4 +1,4 @@
-//! Rows of the ledger: what is remembered of flags and attempts across a restart.
+//! Ledger rows: what is remembered of flags and attempts across a restart.
 
 use crate::daemon::clock::Moment;
 use crate::daemon::queue::JobStatus;
@@ -10,7 +10,7 @@ use alyx_client::text::some_of;
 use alyx_registration::flag::FlagStamp;
 use alyx_registration::{Error, MissingName};
 
-/// The endpoints in which a name may be missing.
+/// The endpoints on which a name may be missing.
 const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::Subjects,
     Endpoint::Users,
@@ -21,7 +21,7 @@ const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::Repositories,
 ];
 
-/// The state of a flag. Without the device, whose number may be another one after a reboot.
+/// The state of a flag, without the device number, which may change on reboot.
 pub(crate) fn stamp_text(stamp: &FlagStamp) -> String {
     format!("{}:{}:{}:{}", stamp.inode, stamp.size, stamp.mtime_ns, stamp.ctime_ns)
 }
@@ -45,7 +45,7 @@ pub(crate) fn waiting_row(job: &JobStatus<'_, FlagState>, now: Moment) -> Option
     }))
 }
 
-/// The row of an attempt that ends, without the time of the next one. `None` where there is nothing to remember.
+/// The row of an attempt, without the time of the next one. `None` if there is nothing to remember.
 pub(crate) fn outcome_row(
     attempt: &Attempt,
     outcome: &str,

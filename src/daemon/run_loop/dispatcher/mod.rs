@@ -2,11 +2,11 @@
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
 //! [`Dispatcher::handle`], and carries out the effects in order. The state is in five parts, which own their
-//! transitions and the time at which they want to be woken:
+//! transitions and their wake times:
 //!
 //! | part | holds |
 //! |---|---|
-//! | [`Runs`] | the tasks under way |
+//! | [`Runs`] | the running tasks |
 //! | [`Pauses`] | what makes all sessions wait: an outage, a refused login, missing names |
 //! | [`Flags`] | the queue with what is known of each flag |
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
@@ -36,7 +36,7 @@ use crate::daemon::messages::Report;
 use crate::daemon::options::Options;
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Enqueued;
-use crate::daemon::queue::old_flags::put_at;
+use crate::daemon::queue::stale_flags::flagged_since;
 pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
@@ -51,14 +51,14 @@ use crate::ledger::WaitingRow;
 use alyx_registration::{MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
 
-/// The fact under which the last daemon's configuration is kept.
+/// The fact that holds the previous daemon's configuration.
 pub(crate) const CONFIGURATION: &str = "configuration";
-/// The fact under which it is kept when stale flags were reported last.
+/// The fact that holds the time when stale flags were last reported.
 pub(crate) const STALE_REPORTED: &str = "old flags told";
-/// How many stale flags are logged one by one; after a long outage there may be thousands.
-const MOST_LOGGED: usize = 20;
-/// How many names are asked for in one round, one request each.
-const NAMES_A_ROUND: usize = 50;
+/// How many stale flags are logged individually; after a long outage there may be thousands.
+const MAX_LOGGED: usize = 20;
+/// How many names are queried per round, with one request each.
+const NAMES_PER_ROUND: usize = 50;
 
 /// The state of the daemon.
 pub(crate) struct Dispatcher {
@@ -67,17 +67,17 @@ pub(crate) struct Dispatcher {
     pauses: Pauses,
     flags: Flags,
     reporting: Reporting,
-    /// Of the event that is being handled.
+    /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
 
-/// What the last daemon left in the ledger.
+/// What the previous daemon left in the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
     pub(crate) rows: Vec<WaitingRow>,
-    /// It ran with the present configuration.
+    /// Whether it ran with the current configuration.
     pub(crate) same_configuration: bool,
-    /// When it reported stale flags last.
+    /// When it last reported stale flags.
     pub(crate) stale_reported: Option<Timestamp>,
 }
 
@@ -99,13 +99,13 @@ impl Dispatcher {
         }
     }
 
-    /// Restores what the last daemon left. `has_ledger`: what happens from now on can be written.
+    /// Restores what the previous daemon left. `has_ledger`: events can be written from now on.
     pub(crate) fn restore(&mut self, restored: Restored, has_ledger: bool, now: Moment) {
         if let Some(at) = restored.stale_reported {
-            self.flags.old_flags.remember(at);
+            self.flags.stale_flags.restore(at);
         }
         for mut row in restored.rows {
-            // Most likely what was wrong with the configuration has been fixed.
+            // The new configuration most likely fixes the cause.
             if !restored.same_configuration {
                 row.next = now.wall;
             }
@@ -122,19 +122,19 @@ impl Dispatcher {
         self.reporting.notify_systemd(watchdog, roots, now.instant);
     }
 
-    /// Without a password or token there is no reason to try.
+    /// Refuses the login at once if there is no password or token.
     pub(crate) fn check_for_credentials(&mut self, now: Moment) {
         if let Some(error) = self.config.client.alyx().lacks_credentials() {
             self.pauses.refuse_login(&error.into(), &self.config, &mut self.reporting.throttle, now);
         }
     }
 
-    /// From now on nothing starts; results of what runs are still handled.
+    /// Starts nothing from now on; results of running tasks are still handled.
     pub(crate) fn stop(&mut self) {
         self.runs.stopping = true;
     }
 
-    /// Handles an event, then starts, asks and reports what is due.
+    /// Handles an event, then starts, queries and reports what is due.
     pub(crate) fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         if !matches!(event, Event::Tick) {
             self.reporting.mark_status_dirty();
@@ -156,16 +156,16 @@ impl Dispatcher {
         std::mem::take(&mut self.effects)
     }
 
-    /// When to handle a [`Event::Tick`] if nothing happens before.
+    /// When to handle an [`Event::Tick`] if nothing happens before.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let next_due = if self.pauses.is_on() { None } else { self.flags.queue.next_due() };
+        let next_due = if self.pauses.is_active() { None } else { self.flags.queue.next_due() };
         let runs = self.runs.next_wake(next_due, self.config.options.workers);
         let times = [runs, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
         times.into_iter().flatten().min()
     }
 
     fn may_start(&self) -> bool {
-        self.runs.has_room(self.config.options.workers) && !self.pauses.is_on()
+        self.runs.has_room(self.config.options.workers) && !self.pauses.is_active()
     }
 
     fn start_due(&mut self, now: Moment) {
@@ -182,7 +182,7 @@ impl Dispatcher {
         }
     }
 
-    /// Asks Alyx, and checks the secret, when that is due.
+    /// Queries Alyx, and checks the secret, when that is due.
     fn query_due(&mut self, now: Moment) {
         if self.pauses.take_probe(now.instant) {
             self.query(Query::Probe);
@@ -194,9 +194,9 @@ impl Dispatcher {
             let missing = self.flags.missing_names();
             if !missing.is_empty() {
                 self.pauses.plan_names(self.config.options.look_for_names, now.instant);
-                if !self.pauses.is_on() {
-                    // A set has no order, so that in the long run each has its turn.
-                    self.query(Query::FindNames(missing.into_iter().take(NAMES_A_ROUND).collect()));
+                if !self.pauses.is_active() {
+                    // The order of a set is arbitrary, so each name has its turn eventually.
+                    self.query(Query::FindNames(missing.into_iter().take(NAMES_PER_ROUND).collect()));
                 }
             }
         }
@@ -215,7 +215,7 @@ impl Dispatcher {
         let throttle = &mut self.reporting.throttle;
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
-            // Under the present configuration the query is sent again.
+            // Under the current configuration the query is sent again.
             _ if !is_current => {}
             TaskResult::Probed(answer) => self.pauses.on_probe(answer, &self.config, throttle, now),
             TaskResult::CredentialsChecked(source, check) => {
@@ -228,8 +228,8 @@ impl Dispatcher {
             TaskResult::NamesFound(names) => {
                 for path in self.flags.names_found(&names, now.instant) {
                     let known = format!("{}known", cause_prefix(&path));
-                    // Where Alyx and the registration do not agree, this comes every few minutes.
-                    if throttle.is_new(&known, now.instant) {
+                    // If lookup and registration disagree, this happens every few minutes.
+                    if throttle.should_log(&known, now.instant) {
                         let session = self.flags.queue.job(&path).map(|job| job.session_name());
                         tracing::info!(session, "Alyx knows now what was missing: the session runs");
                     }
@@ -242,9 +242,9 @@ impl Dispatcher {
         match event {
             WatchEvent::Flag(flag) => {
                 let path = flag.path.clone();
-                let put = put_at(&flag.stamp, now.wall);
+                let flagged_at = flagged_since(&flag.stamp, now.wall);
                 let due = now.instant + self.config.options.settle;
-                let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(put, now));
+                let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(flagged_at, now));
                 let job = self.flags.queue.job(&path);
                 let session = job.map(|job| job.session_name()).unwrap_or_default();
                 match enqueued {
@@ -256,11 +256,11 @@ impl Dispatcher {
                         let runs =
                             if enqueued == Enqueued::RunsAgain { " while its session runs" } else { "" };
                         tracing::info!(session, "flag touched{runs}: the session is tried again");
-                        self.reporting.throttle.is_over(&cause_prefix(&path));
+                        self.reporting.throttle.reset(&cause_prefix(&path));
                         self.pauses.query_at_once(now.instant);
                         if let Some(state) = self.flags.queue.data_mut(&path) {
                             state.clear();
-                            state.put = put;
+                            state.flagged_at = flagged_at;
                         }
                         self.flags.plan_stale(&path, now);
                         self.write(LedgerEntry::Over(path));
@@ -276,14 +276,14 @@ impl Dispatcher {
             }
             WatchEvent::Scanned(summary) => self.on_scanned(summary, now),
             WatchEvent::Obstacles { root, obstacles } => {
-                self.reporting.obstacles.seen(root, obstacles, now.wall);
+                self.reporting.obstacles.set_root(root, obstacles, now.wall);
             }
-            WatchEvent::Trouble(problem) => {
-                if let Some(root) = problem.root_away() {
+            WatchEvent::Problem(problem) => {
+                if let Some(root) = problem.unavailable_root() {
                     self.reporting.root_seen(root);
                 }
                 let text = problem.to_string();
-                if self.reporting.throttle.is_new(&text, now.instant) {
+                if self.reporting.throttle.should_log(&text, now.instant) {
                     tracing::warn!("{text}");
                 } else {
                     tracing::debug!("{text}");
@@ -298,7 +298,7 @@ impl Dispatcher {
         // A disk with a bad cable comes and goes all day.
         let is_back = summary.reason == ScanReason::NewRoot;
         let back = format!("back {:?}", summary.root);
-        if is_start || is_back && self.reporting.throttle.is_new(&back, now.instant) {
+        if is_start || is_back && self.reporting.throttle.should_log(&back, now.instant) {
             tracing::info!(
                 root = %summary.root.display(),
                 flags = summary.flags,
@@ -314,7 +314,7 @@ impl Dispatcher {
         self.effects.push(Effect::Report(Report::Scanned(summary)));
     }
 
-    /// A new flag that waited before a restart goes on waiting.
+    /// Restores the back-off of a new flag that waited before a restart.
     fn restore_flag(&mut self, path: &Path, now: Moment) {
         if let Some(row) = self.flags.restored.remove(path) {
             if self.flags.queue.job(path).is_some_and(|job| stamp_text(job.stamp) == row.stamp) {
@@ -351,16 +351,16 @@ impl Dispatcher {
         }
     }
 
-    /// Removes a flag that is no longer on disk, or not watched any more; one that runs leaves when it ends.
+    /// Removes a flag that is no longer on disk or no longer watched; a running one leaves when it ends.
     fn remove_flag(&mut self, path: &Path) {
         if let Some(state) = self.flags.queue.remove(path) {
             self.flag_left(path, &state);
         }
     }
 
-    /// A flag has left the queue.
+    /// Cleans up after a flag that has left the queue.
     fn flag_left(&mut self, path: &Path, state: &FlagState) {
-        self.reporting.throttle.is_over(&cause_prefix(path));
+        self.reporting.throttle.reset(&cause_prefix(path));
         if state.failure.is_some() {
             self.write(LedgerEntry::Over(path.to_owned()));
         }
@@ -370,20 +370,20 @@ impl Dispatcher {
         self.effects.push(Effect::Write(entry));
     }
 
-    /// Logs the flags that are stale, when that is due.
+    /// Logs stale flags when that is due.
     fn report_stale_flags(&mut self, now: Moment) {
         let stale = self.flags.take_stale(now);
-        for path in stale.iter().take(MOST_LOGGED) {
+        for path in stale.iter().take(MAX_LOGGED) {
             let Some(job) = self.flags.queue.job(path) else { continue };
             tracing::warn!(
                 session = job.session_name(),
-                flagged = %job.data.put,
+                flagged = %job.data.flagged_at,
                 "an old flag: put {} ago, and its session is not registered: {}",
-                length(now.wall.duration_since(job.data.put)),
+                length(now.wall.duration_since(job.data.flagged_at)),
                 self.why_it_waits(path, job.data)
             );
         }
-        if let Some(more) = stale.len().checked_sub(MOST_LOGGED).filter(|more| *more > 0) {
+        if let Some(more) = stale.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
             tracing::warn!("{more} more flags are old; alyx-registrar status --json names them all");
         }
         if !stale.is_empty() {
@@ -415,7 +415,7 @@ impl Dispatcher {
         effects.extend(reporting.status_notification(line, now.instant).map(Effect::Notify));
     }
 
-    /// A reload is over. During the start, the end of the start is notified instead.
+    /// Notifies systemd that a reload is over. During the start, the end of the start is notified instead.
     fn notify_reloaded(&mut self) {
         let Self { flags, pauses, config, reporting, effects, .. } = self;
         if reporting.has_started() {
@@ -424,7 +424,7 @@ impl Dispatcher {
         }
     }
 
-    /// Checks the progress when that is due. The very last step, because it sees what has not started.
+    /// Checks the progress when that is due. Must be the last step, because it checks what has not started.
     fn check_progress(&mut self, now: Moment) {
         if self.reporting.is_check_due(now.instant) {
             let sample = self.progress_sample(now.instant);
@@ -434,7 +434,7 @@ impl Dispatcher {
         }
     }
 
-    /// The progress right after everything was started that could be.
+    /// The progress right after everything that is due was started.
     fn progress_sample(&self, now: Instant) -> ProgressSample {
         let (mut bytes, mut files) = (0, 0);
         for job in self.flags.queue.jobs().filter(|job| job.is_running()) {
@@ -443,7 +443,7 @@ impl Dispatcher {
         }
         let pauses = &self.pauses;
         let nothing_queried = self.runs.queries == 0
-            && (pauses.outage.is_on() && pauses.probe_at.is_none()
+            && (pauses.outage.is_active() && pauses.probe_at.is_none()
                 || pauses.login_refused.is_some_and(|refused| refused.check_at.is_none()));
         let due = self.may_start() && self.flags.queue.next_due().is_some_and(|due| due <= now);
         ProgressSample {

@@ -1,4 +1,4 @@
-//! What makes all sessions wait, and what ends it: an outage, a refused login, names that Alyx does not know.
+//! Pauses: what makes all sessions wait, and what ends it: an outage, a refused login, names that Alyx does not know.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use crate::daemon::run_loop::dispatcher::config::Config;
 use alyx_client::backoff::Backoff;
 use alyx_registration::Error;
 
-/// The login is refused.
+/// A refused login.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoginRefused {
     pub(crate) since: Timestamp,
-    /// When the file of the secret is checked; `None` while a check is under way.
+    /// When to check the file of the secret; `None` while a check is running.
     pub(crate) check_at: Option<Instant>,
-    /// When the login is tried in any case.
+    /// When to try the login in any case.
     pub(crate) try_at: Instant,
 }
 
@@ -27,17 +27,17 @@ pub(crate) struct LoginRefused {
 pub(crate) struct Pauses {
     pub(crate) outage: Outage,
     pub(crate) away_since: Option<Timestamp>,
-    /// The end of an outage is logged only if its beginning was.
+    /// The end of an outage is logged only if its start was.
     outage_logged: bool,
-    /// When the server is probed.
+    /// When to probe the server.
     pub(crate) probe_at: Option<Instant>,
     pub(crate) login_refused: Option<LoginRefused>,
-    /// When Alyx is asked for missing names.
+    /// When to query Alyx for missing names.
     pub(crate) names_at: Option<Instant>,
 }
 
 impl Pauses {
-    /// Nothing waits.
+    /// No pauses.
     pub(crate) fn new() -> Self {
         Self {
             outage: no_outage(),
@@ -50,22 +50,22 @@ impl Pauses {
     }
 
     /// Whether sessions wait for Alyx or for the login.
-    pub(crate) fn is_on(&self) -> bool {
-        self.outage.is_on() || self.login_refused.is_some()
+    pub(crate) fn is_active(&self) -> bool {
+        self.outage.is_active() || self.login_refused.is_some()
     }
 
-    /// When a query is due.
+    /// When the next query is due.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let check = self.login_refused.and_then(|refused| refused.check_at);
         [self.probe_at, check, self.names_at].into_iter().flatten().min()
     }
 
-    /// Whether a probe is due. It counts as sent.
+    /// Whether a probe is due. If so, it counts as sent.
     pub(crate) fn take_probe(&mut self, now: Instant) -> bool {
         self.probe_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Whether a check of the credentials is due, and whether the login is tried in any case. It counts as sent.
+    /// Whether a check of the credentials is due, and whether to try the login in any case. If due, it counts as sent.
     pub(crate) fn take_check(&mut self, permanent: Duration, now: Instant) -> Option<bool> {
         let refused = self.login_refused.as_mut()?;
         refused.check_at.take_if(|at| *at <= now)?;
@@ -76,7 +76,7 @@ impl Pauses {
         Some(in_any_case)
     }
 
-    /// Whether Alyx is to be asked for missing names. It counts as asked.
+    /// Whether a query for missing names is due. If so, it counts as sent.
     pub(crate) fn take_names(&mut self, now: Instant) -> bool {
         self.names_at.take_if(|at| *at <= now).is_some()
     }
@@ -86,8 +86,7 @@ impl Pauses {
         self.names_at.get_or_insert(now + every);
     }
 
-    /// Queries at once what all sessions wait for, a server that is away or a login that is refused: a flag was
-    /// touched, or `retry` requested.
+    /// Sends pending probes and login checks at once: a flag was touched, or `retry` was requested.
     pub(crate) fn query_at_once(&mut self, now: Instant) {
         if self.probe_at.is_some() {
             self.probe_at = Some(now);
@@ -100,7 +99,8 @@ impl Pauses {
         }
     }
 
-    /// A session failed in a way that may be the whole server's. Returns whether that has been logged for all sessions.
+    /// A session failed in a way that may concern the whole server. Returns whether the failure was logged for all
+    /// sessions.
     pub(crate) fn session_failed(
         &mut self,
         error: &Error,
@@ -110,23 +110,23 @@ impl Pauses {
     ) -> bool {
         let certain = matches!(error, Error::Alyx(error) if error.concerns_all());
         let after = config.retry_after(error.next_step());
-        if certain && !self.outage.is_on() {
+        if certain && !self.outage.is_active() {
             self.begin_outage(error, after, (config.random)(), throttle, now);
             return true;
         }
         match self.outage.failed(now.instant, certain, after, (config.random)()) {
             Verdict::NotYet => false,
-            // Strange answers to one session must not make the others wait.
+            // Suspicious answers to one session must not make the others wait.
             Verdict::Suspected => {
                 self.probe_at.get_or_insert(now.instant);
                 false
             }
-            // A probe is under way or planned.
+            // A probe is running or planned.
             Verdict::Begins(_) | Verdict::Continues(_) => true,
         }
     }
 
-    /// Alyx is away, beyond doubt.
+    /// Starts an outage: Alyx is certainly down.
     fn begin_outage(
         &mut self,
         error: &Error,
@@ -139,7 +139,7 @@ impl Pauses {
             return;
         };
         // A server that comes and goes is logged once an hour.
-        self.outage_logged = throttle.is_new("away", now.instant);
+        self.outage_logged = throttle.should_log("away", now.instant);
         if self.outage_logged {
             tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
         } else {
@@ -149,7 +149,7 @@ impl Pauses {
         self.probe_at = Some(at);
     }
 
-    /// A probe has ended.
+    /// Handles the result of a probe.
     pub(crate) fn on_probe(
         &mut self,
         answer: Result<(), alyx_client::Error>,
@@ -162,13 +162,13 @@ impl Pauses {
                 tracing::debug!("Alyx is still away: {error}");
                 let after = config.retry_after(error.next_step());
                 let random = (config.random)();
-                if !self.outage.is_on() {
+                if !self.outage.is_active() {
                     self.begin_outage(&error.into(), after, random, throttle, now);
                 } else if let Verdict::Continues(at) = self.outage.failed(now.instant, true, after, random) {
                     self.probe_at = Some(at);
                 }
             }
-            // Any answer of Alyx itself will do; what it says about the login, the next session meets.
+            // Any answer of Alyx ends the outage; the next session handles a refused login.
             _ => self.answered(now),
         }
     }
@@ -187,7 +187,7 @@ impl Pauses {
         }
     }
 
-    /// The login is refused: everything waits.
+    /// The login is refused: all sessions wait.
     pub(crate) fn refuse_login(
         &mut self,
         error: &Error,
@@ -199,7 +199,7 @@ impl Pauses {
         if self.login_refused.is_some() {
             return;
         }
-        if throttle.is_new("login", now.instant) {
+        if throttle.should_log("login", now.instant) {
             let is_watched = config.options.credentials.as_ref().is_some_and(|source| source.is_watched());
             let again =
                 if is_watched { "it is read again as soon as it changes" } else { "then restart the daemon" };
@@ -208,11 +208,11 @@ impl Pauses {
             );
         }
         let try_at = now.instant + config.options.permanent;
-        // It may have changed since it was read.
+        // The secret may have changed since it was read.
         self.login_refused = Some(LoginRefused { since: now.wall, check_at: Some(now.instant), try_at });
     }
 
-    /// A check of the credentials has ended. The next one is `every` from now.
+    /// Handles the result of a check of the credentials. The next one is due after `every`.
     pub(crate) fn on_credentials_checked(
         &mut self,
         every: Duration,
@@ -225,13 +225,13 @@ impl Pauses {
         match check {
             CredentialCheck::Same => {}
             CredentialCheck::Refused(reason) => {
-                if throttle.is_new(&format!("login\n{reason}"), now.instant) {
+                if throttle.should_log(&format!("login\n{reason}"), now.instant) {
                     tracing::error!("still nothing can be registered: {reason}");
                 }
             }
             CredentialCheck::Accepted => {
                 tracing::info!("the login is not refused any more; all sessions go on");
-                throttle.is_over("login");
+                throttle.reset("login");
                 self.login_refused = None;
             }
         }
@@ -241,16 +241,16 @@ impl Pauses {
     pub(crate) fn start_over(&mut self, same_server: bool, throttle: &mut LogThrottle, now: Instant) {
         if !same_server {
             *self = Self { names_at: self.names_at, ..Self::new() };
-            throttle.is_over("away");
-        } else if self.outage.is_on() {
+            throttle.reset("away");
+        } else if self.outage.is_active() {
             self.probe_at = Some(now);
         }
         self.login_refused = None;
-        throttle.is_over("login");
+        throttle.reset("login");
     }
 }
 
-/// No outage, and how often Alyx is probed in one.
+/// No outage, with the back-off of its probes.
 fn no_outage() -> Outage {
     Outage::new(Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) })
 }

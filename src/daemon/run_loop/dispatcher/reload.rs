@@ -38,10 +38,10 @@ impl Dispatcher {
 
         self.pauses.start_over(same_server, &mut self.reporting.throttle, now.instant);
         self.check_for_credentials(now);
-        self.flags.old_flags.set_after(self.config.options.warn_after);
-        self.flags.old_at = Some(now.instant);
+        self.flags.stale_flags.set_after(self.config.options.warn_after);
+        self.flags.stale_at = Some(now.instant);
         if self.config.options.configuration != earlier.configuration {
-            // Most likely what was wrong has been fixed: everything is tried again, and logged again.
+            // The new configuration most likely fixes the causes: everything is tried again, and logged again.
             self.reporting.throttle = LogThrottle::new(REPORT_AGAIN);
             self.flags.queue.retry_now(now.instant);
             for row in self.flags.restored.values_mut() {
@@ -54,7 +54,7 @@ impl Dispatcher {
             self.remove_what_is_not_watched();
             let known = self.flags.queue.jobs().map(|job| job.path.to_owned()).collect();
             self.effects.push(Effect::Rewatch(known));
-            self.reporting.obstacles.forget();
+            self.reporting.obstacles.clear();
             self.reporting.roots_changed(&self.config.options.roots);
         }
         tracing::info!(changed = what, "the new configuration counts from now on");

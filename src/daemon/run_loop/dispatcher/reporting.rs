@@ -1,4 +1,4 @@
-//! Reporting: what the log, the ledger and systemd are given, and when.
+//! Reporting: the state behind log lines, ledger entries and systemd notifications.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,49 +17,49 @@ use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::watchdog::{ProgressSample, ProgressWatchdog, Stuck};
 use crate::daemon::watch::RootOptions;
 
-/// How soon a line of the same cause is logged again.
+/// How soon a line with the same cause is logged again.
 pub(crate) const REPORT_AGAIN: Duration = Duration::from_secs(3600);
 /// The watchdog interval when systemd wants no pings.
 const PING_WITHIN: Duration = Duration::from_secs(120);
-/// The longest step that shows no progress, apart from a request: listing a huge folder on a slow drive.
+/// The longest step without visible progress, apart from a request: listing a huge folder on a slow drive.
 const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
 /// How long the start waits for the first scan of every root; a network drive may never answer.
 const SCANNED_WITHIN: Duration = Duration::from_secs(60);
-/// How soon the line of `systemctl status` may change again.
+/// The shortest time between two changes of the status line.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// What was reported, and what is to be reported next.
+/// What was reported, and what to report next.
 #[derive(Debug)]
 pub(crate) struct Reporting {
-    /// What happens is written to a ledger.
+    /// Whether events are written to a ledger.
     pub(crate) has_ledger: bool,
     pub(crate) throttle: LogThrottle,
     pub(crate) obstacles: Obstacles,
     pub(crate) started: Timestamp,
-    /// Why there is no progress.
+    /// Why the queue makes no progress.
     pub(crate) stuck: Option<Stuck>,
     watchdog: ProgressWatchdog,
-    /// Without systemd there is no status line.
+    /// `None` without systemd.
     status: Option<StatusLine>,
-    /// systemd waits for pings.
+    /// Whether systemd expects pings.
     wants_pings: bool,
 }
 
 /// The status line of `systemctl status`.
 #[derive(Debug)]
 struct StatusLine {
-    /// Until the start is over.
+    /// `Some` until the start is over.
     starting: Option<Starting>,
-    /// The line as systemd knows it.
+    /// The line last sent to systemd.
     sent: String,
     is_dirty: bool,
-    /// When the line may change again.
+    /// The earliest time of the next change.
     send_at: Instant,
 }
 
 #[derive(Debug)]
 struct Starting {
-    /// Those that have not been scanned, nor found away.
+    /// Roots that are neither scanned nor found unavailable yet.
     roots: HashSet<PathBuf>,
     until: Instant,
 }
@@ -78,7 +78,7 @@ impl Reporting {
         }
     }
 
-    /// systemd started the program. It restarts it without a ping within `watchdog`, if it waits for any.
+    /// systemd started the program. With a watchdog, it restarts the program without a ping within `watchdog`.
     pub(crate) fn notify_systemd(
         &mut self,
         watchdog: Option<Duration>,
@@ -106,7 +106,7 @@ impl Reporting {
         [Some(self.watchdog.next()), status].into_iter().flatten().min()
     }
 
-    /// Something has happened that may change the status line.
+    /// An event may change the status line.
     pub(crate) fn mark_status_dirty(&mut self) {
         if let Some(status) = &mut self.status {
             status.is_dirty = true;
@@ -118,21 +118,21 @@ impl Reporting {
         self.status.as_ref().is_some_and(|status| status.starting.is_none())
     }
 
-    /// A root has been scanned for the first time, or found away.
+    /// A root was scanned for the first time, or found unavailable.
     pub(crate) fn root_seen(&mut self, root: &Path) {
         if let Some(starting) = self.status.as_mut().and_then(|status| status.starting.as_mut()) {
             starting.roots.remove(root);
         }
     }
 
-    /// Other roots are watched: the start does not wait for those that are no longer among them.
+    /// The roots have changed: the start no longer waits for those that were removed.
     pub(crate) fn roots_changed(&mut self, roots: &[RootOptions]) {
         if let Some(starting) = self.status.as_mut().and_then(|status| status.starting.as_mut()) {
             starting.roots.retain(|waited| roots.iter().any(|root| root.path == *waited));
         }
     }
 
-    /// The end of the start, or a status line that has changed.
+    /// The end of the start, or a changed status line.
     pub(crate) fn status_notification(
         &mut self,
         line: impl Fn(&Self) -> String,
@@ -176,12 +176,12 @@ impl Reporting {
         Some(Notification::Ready(line))
     }
 
-    /// Whether progress is to be checked.
+    /// Whether a progress check is due.
     pub(crate) fn is_check_due(&self, now: Instant) -> bool {
         self.watchdog.next() <= now
     }
 
-    /// Checks the progress of the queue. Returns a ping if there is any.
+    /// Checks the progress of the queue. Returns a ping if there is progress.
     pub(crate) fn check_progress(
         &mut self,
         sample: ProgressSample,
@@ -192,7 +192,7 @@ impl Reporting {
         let progress = self.watchdog.check(sample, patience, now);
         if let Err(stuck) = progress
             && self.stuck.is_none()
-            && self.throttle.is_new("stuck", now)
+            && self.throttle.should_log("stuck", now)
         {
             let why = stuck.text();
             if self.wants_pings {
@@ -232,12 +232,12 @@ impl Reporting {
     }
 }
 
-/// The beginning of every cause of a flag's failures in the throttle.
+/// The prefix of all causes of a flag's failures in the log throttle.
 pub(crate) fn cause_prefix(path: &Path) -> String {
     format!("{}\n", path.display())
 }
 
-/// How many sessions there are, in words.
+/// The number of sessions in each state, in words.
 fn in_words(counts: Counts) -> String {
     let waiting = counts.waiting - counts.needs_attention.min(counts.waiting);
     let need = if counts.needs_attention == 1 { "needs" } else { "need" };
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_in_words_and_no_session_is_counted_twice() {
+    fn the_status_line_counts_no_session_twice() {
         let counts = Counts { waiting: 5, retrying: 1, needs_attention: 2, running: 1 };
         assert_eq!(in_words(counts), "3 waiting, 1 running, 2 need attention");
         assert_eq!(in_words(Counts::default()), "0 waiting, 0 running, 0 need attention");

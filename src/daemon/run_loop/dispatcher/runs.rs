@@ -1,19 +1,19 @@
-//! The tasks under way: runs of sessions, and queries to Alyx.
+//! Running tasks: sessions, and queries to Alyx.
 
 use std::time::Instant;
 
-/// How many sessions beyond `workers` may run: those that read files, and wait for Alyx.
+/// How many sessions beyond `workers` may run: those that read files, and then wait for Alyx.
 const READING_AHEAD: usize = 16;
 
-/// The tasks under way.
+/// The running tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     pub(crate) running: usize,
-    /// Queries to Alyx that are not answered.
+    /// Queries to Alyx without an answer so far.
     pub(crate) queries: usize,
-    /// Attempts that have begun, and that have ended.
+    /// The number of attempts that began plus those that ended.
     pub(crate) begun_and_ended: u64,
-    /// Nothing begins any more.
+    /// Nothing new starts.
     pub(crate) stopping: bool,
 }
 
@@ -37,7 +37,7 @@ impl Runs {
         self.queries = self.queries.saturating_sub(1);
     }
 
-    /// When the next job can start, if there is room for it.
+    /// When the next job can start, if there is room.
     pub(crate) fn next_wake(&self, next_due: Option<Instant>, workers: usize) -> Option<Instant> {
         next_due.filter(|_| self.has_room(workers))
     }

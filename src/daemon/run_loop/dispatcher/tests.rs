@@ -22,7 +22,7 @@ const OTHER: &str = "KS014/2024-05-01/002";
 
 fn flag(session: &str, number: u64) -> FlagFile {
     let path = PathBuf::from("/data").join(session).join("create_me.flag");
-    // Not older than a day: no test but one is about stale flags.
+    // Less than a day old: only one test is about stale flags.
     let mtime_ns = Timestamp::from_second(1_700_000_000).unwrap().as_nanosecond();
     FlagFile { path, stamp: FlagStamp { device: 1, inode: number, size: 0, mtime_ns, ctime_ns: 0 } }
 }
@@ -52,7 +52,7 @@ fn subject_missing() -> Error {
     Error::Missing(vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into() }])
 }
 
-/// A dispatcher, and a clock that is set by hand.
+/// A dispatcher, and a clock set by hand.
 struct World {
     dispatcher: Dispatcher,
     now: Moment,
@@ -69,21 +69,21 @@ impl World {
         self.now.wall += time;
     }
 
-    /// Handles an event. Whatever it is, the next wake-up is in the future.
+    /// Handles an event. The next wake-up is always in the future.
     fn handle(&mut self, event: Event) -> Vec<Effect> {
         let effects = self.dispatcher.handle(event, self.now);
         assert!(self.dispatcher.next_wake().is_none_or(|wake| wake > self.now.instant), "a busy loop");
         effects
     }
 
-    /// Waits for the next wake-up, and handles it.
+    /// Advances to the next wake-up, and handles it.
     fn wake(&mut self) -> Vec<Effect> {
         let wake = self.dispatcher.next_wake().expect("nothing to wait for");
         self.wait(wake - self.now.instant);
         self.handle(Event::Tick)
     }
 
-    /// Waits until something starts or is asked.
+    /// Advances until a job or a query starts.
     fn wake_until_something_begins(&mut self) -> Vec<Effect> {
         for _ in 0..10_000 {
             let mut effects = self.wake();
@@ -167,7 +167,7 @@ fn asked(effects: &[Effect]) -> Vec<Query> {
     effects.iter().filter_map(query).collect()
 }
 
-/// The outcome of the attempt that is reported, and the wait before the next.
+/// The reported outcome of an attempt, and the wait before the next.
 fn reported(effects: &[Effect]) -> (Outcome, Duration) {
     let report = effects.iter().find_map(|effect| match effect {
         Effect::Report(Report::Attempt { outcome, again_in, .. }) => {
@@ -188,7 +188,7 @@ fn a_new_flag_starts_an_attempt_when_it_has_settled() {
     let effects = world.wake();
     assert_eq!(names(&effects), [ONE]);
     assert_eq!(started(&effects)[0].attempt, 1);
-    // Seen again while it runs, and gone when it has ended.
+    // Seen again while it runs, and gone when it ends.
     assert!(started(&world.see(flag(ONE, 1))).is_empty());
     let job = started(&effects).remove(0);
     assert_eq!(reported(&world.end(&job, AttemptResult::Gone)).0, Outcome::Gone);
@@ -196,7 +196,7 @@ fn a_new_flag_starts_an_attempt_when_it_has_settled() {
 }
 
 #[test]
-fn a_folder_that_is_no_session_is_named_by_its_path_and_carried_to_the_worker_as_such() {
+fn a_folder_that_is_not_a_session_is_named_by_its_path() {
     let mut world = World::new();
     let job = world.start("notes");
     assert_eq!(job.session_name(), "/data/notes");
@@ -204,13 +204,13 @@ fn a_folder_that_is_no_session_is_named_by_its_path_and_carried_to_the_worker_as
 }
 
 #[test]
-fn an_outage_holds_all_jobs_once_and_lets_them_go_in_order() {
+fn an_outage_pauses_all_jobs_and_its_end_resumes_them_in_order() {
     let mut world = World::new();
     let job = world.start(ONE);
     world.see(flag(OTHER, 1));
     let effects = world.fail(&job, unreachable(false).into());
     assert!(matches!(reported(&effects).0, Outcome::PutOff { .. }), "an outage is no failure of a session");
-    // Nothing starts; the server is probed, less and less often.
+    // Nothing starts; the server is probed less and less often.
     let mut waits = Vec::new();
     for _ in 0..8 {
         let before = world.now.instant;
@@ -227,20 +227,20 @@ fn an_outage_holds_all_jobs_once_and_lets_them_go_in_order() {
 }
 
 #[test]
-fn one_bad_answer_is_no_outage_and_three_are_a_reason_to_probe() {
+fn one_bad_answer_is_not_an_outage_and_three_cause_a_probe() {
     let mut world = World::new();
     let jobs = ["001", "002", "003"].map(|n| world.start(&format!("KS014/2024-05-01/{n}")));
     for job in &jobs[..2] {
         assert!(asked(&world.fail(job, unreachable(true).into())).is_empty());
     }
     assert_eq!(asked(&world.fail(&jobs[2], unreachable(true).into())), [Query::Probe]);
-    assert!(!world.dispatcher.pauses.is_on());
+    assert!(!world.dispatcher.pauses.is_active());
     world.done(TaskResult::Probed(Err(unreachable(true))));
-    assert!(world.dispatcher.pauses.is_on());
+    assert!(world.dispatcher.pauses.is_active());
 }
 
 #[test]
-fn a_flag_that_is_touched_during_an_outage_probes_at_once() {
+fn touching_a_flag_during_an_outage_probes_at_once() {
     let mut world = World::new();
     let job = world.start(ONE);
     world.fail(&job, unreachable(false).into());
@@ -251,7 +251,7 @@ fn a_flag_that_is_touched_during_an_outage_probes_at_once() {
     let wait = world.dispatcher.pauses.probe_at.unwrap() - world.now.instant;
     assert!(wait > 5 * SETTLE, "{wait:?}");
     assert_eq!(asked(&world.see(flag(ONE, 2))), [Query::Probe]);
-    // Not twice while the probe is under way.
+    // Not twice while the probe is running.
     assert!(asked(&world.see(flag(ONE, 3))).is_empty());
     world.wait(SETTLE);
     assert_eq!(names(&world.done(TaskResult::Probed(Ok(())))), [ONE]);
@@ -299,21 +299,21 @@ fn a_refused_login_is_tried_in_any_case_once_an_hour() {
 }
 
 #[test]
-fn a_flag_that_is_touched_while_the_login_is_refused_has_it_tried_at_once() {
+fn touching_a_flag_while_the_login_is_refused_tries_it_at_once() {
     let mut world = World::new();
     world.see(flag(ONE, 1));
     let later = world.now.instant + Duration::from_secs(86_400);
     let refused = LoginRefused { since: world.now.wall, check_at: Some(later), try_at: later };
     world.dispatcher.pauses.login_refused = Some(refused);
     assert_eq!(asked(&world.see(flag(ONE, 2))), [Query::CheckCredentials { in_any_case: true }]);
-    // A check is under way already: once more when that has ended.
+    // A check is already running: once more when it has ended.
     world.dispatcher.pauses.login_refused = Some(LoginRefused { check_at: None, ..refused });
     assert!(asked(&world.see(flag(ONE, 3))).is_empty());
     assert_eq!(asked(&world.checked(CredentialCheck::Same)), [Query::CheckCredentials { in_any_case: true }]);
 }
 
 #[test]
-fn failures_back_off_longer_each_time_and_a_touch_ends_that() {
+fn failures_back_off_longer_each_time_until_a_touch() {
     let mut world = World::new();
     let mut job = world.start(ONE);
     let mut waits = Vec::new();
@@ -367,7 +367,7 @@ fn a_stale_event_with_the_old_stamp_does_not_cancel_a_newer_one() {
 }
 
 #[test]
-fn a_flag_that_goes_away_during_its_run_is_not_tried_again() {
+fn a_flag_removed_during_its_failed_run_is_not_tried_again() {
     let mut world = World::new();
     let job = world.start(ONE);
     world.handle(Event::Watch(WatchEvent::Gone(job.flag.path.clone())));
@@ -376,29 +376,29 @@ fn a_flag_that_goes_away_during_its_run_is_not_tried_again() {
 }
 
 #[test]
-fn a_reload_begins_a_generation_in_which_late_results_of_the_earlier_one_are_not_trusted() {
+fn after_a_reload_late_results_of_the_earlier_generation_are_not_trusted() {
     let mut world = World::new();
     let job = world.start(ONE);
     let effects = world.change(Options { configuration: "new".into(), ..options() });
     assert!(matches!(effects[0], Effect::Reconfigure { earlier_workers: 2 }), "{effects:?}");
-    // The refusal is the earlier login's, and no failure.
+    // The refusal concerns the earlier login, and is not a failure.
     let effects = world.end_in(0, &job, AttemptResult::Failed(login_refused()));
     assert!(matches!(reported(&effects).0, Outcome::PutOff { .. }));
-    assert!(!world.dispatcher.pauses.is_on());
+    assert!(!world.dispatcher.pauses.is_active());
     let generation = |effect: &Effect| matches!(effect, Effect::Start { generation: 1, .. });
     assert!(effects.iter().any(generation), "{effects:?}");
-    // The same with the answer to a probe.
+    // The same for the result of a probe.
     let job = started(&effects).remove(0);
     world.fail(&job, unreachable(false).into());
     world.wake_until_something_begins();
     assert_eq!(asked(&world.change(options())), [Query::Probe]);
     assert!(started(&world.done_in(1, TaskResult::Probed(Ok(())))).is_empty());
-    assert!(world.dispatcher.pauses.is_on());
+    assert!(world.dispatcher.pauses.is_active());
     assert_eq!(names(&world.done_in(2, TaskResult::Probed(Ok(())))), [ONE]);
 }
 
 #[test]
-fn a_reload_with_other_roots_watches_them_and_removes_the_flags_of_the_earlier_ones() {
+fn a_reload_with_other_roots_watches_them_and_removes_flags_of_the_old_ones() {
     let mut world = World::new();
     let job = world.start(ONE);
     world.see(flag(OTHER, 1));
@@ -452,7 +452,7 @@ fn nothing_starts_after_the_stop_and_results_are_still_recorded() {
 }
 
 #[test]
-fn the_start_is_notified_after_the_first_scan_and_pings_follow_as_long_as_there_is_progress() {
+fn systemd_is_notified_after_the_first_scan_and_pinged_while_there_is_progress() {
     let mut world = World::new();
     world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
     let is_ready = |effect: &Effect| matches!(effect, Effect::Notify(Notification::Ready(_)));
@@ -471,7 +471,7 @@ fn the_start_is_notified_after_the_first_scan_and_pings_follow_as_long_as_there_
         took: Duration::ZERO,
     };
     assert!(world.handle(Event::Watch(WatchEvent::Scanned(summary))).iter().any(is_ready));
-    // A run that makes no progress, for an hour.
+    // A run that makes no progress for an hour.
     world.start(ONE);
     let start = world.now.instant;
     let mut sent = 0;

@@ -1,34 +1,33 @@
 //! The watchdog: whether the queue makes progress. While it does, systemd is pinged; when the pings stop, systemd
 //! restarts the daemon, which loses nothing. Pure.
 //!
-//! It has no timer of its own: the loop that owns the queue sends each ping itself, so a loop that is blocked sends
-//! none. A session of 200 GB may take hours; its bytes are progress.
+//! It has no timer of its own: the run loop sends each ping itself, so a blocked loop sends none. A session of 200 GB
+//! may take hours; bytes read are progress.
 
 use std::time::{Duration, Instant};
 
 /// Pings per watchdog interval; one ping may be late.
 const PINGS: u32 = 3;
-/// How long a session may be due, and free to start, without being started. The loop starts it in the same turn.
+/// How long a session may be due without being started. The loop normally starts it in the same turn.
 const NOT_STARTED: Duration = Duration::from_secs(30);
 
-/// The progress of the queue at one moment.
+/// The progress of the queue at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ProgressSample {
-    /// Counters of which each change is progress: bytes and files read, requests answered, attempts begun and
-    /// ended.
+    /// Counters whose every change is progress: bytes and files read, requests answered, attempts begun and ended.
     pub(crate) done: [u64; 4],
-    /// Something has begun that has to end: sessions, queries to Alyx.
+    /// Sessions or queries are running.
     pub(crate) under_way: bool,
-    /// Something should have begun in this turn of the loop and has not.
+    /// Something should have started in this turn of the loop and has not.
     pub(crate) due_but_not_started: bool,
 }
 
 /// Why the queue makes no progress, so that no ping is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stuck {
-    /// What is under way makes no progress.
+    /// Running tasks make no progress.
     NothingGetsOn,
-    /// What is due has not begun.
+    /// What is due has not started.
     NotStarted,
 }
 
@@ -63,7 +62,7 @@ impl ProgressWatchdog {
         self.next
     }
 
-    /// Checks the queue. `patience`: the longest step that shows no progress. `Ok`: a ping is due.
+    /// Checks the queue. `patience`: the longest step without visible progress. `Ok`: a ping is due.
     pub(crate) fn check(
         &mut self,
         sample: ProgressSample,
@@ -101,7 +100,7 @@ mod tests {
         ProgressWatchdog::new(2 * MINUTE, now)
     }
 
-    /// Checks whenever a check is due, for this long; how long it took until there was no ping, if ever.
+    /// Runs each check when it is due, for this long; returns the time until the first check without a ping, if any.
     fn stuck_after(
         watchdog: &mut ProgressWatchdog,
         length: Duration,
@@ -130,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_with_nothing_to_do_is_well_for_ever() {
+    fn an_idle_queue_is_healthy_forever() {
         let mut watchdog = watchdog(Instant::now());
         assert_eq!(stuck_after(&mut watchdog, 100 * HOUR, |_| ProgressSample::default()), None);
     }
 
     #[test]
-    fn ten_hours_of_reading_are_well_as_long_as_bytes_advance() {
+    fn ten_hours_of_reading_are_healthy_while_bytes_advance() {
         let mut watchdog = watchdog(Instant::now());
         let reading = |seconds| ProgressSample {
             done: [0, seconds * 5_000_000, 0, 1],
@@ -164,7 +163,7 @@ mod tests {
     #[test]
     fn a_session_that_is_due_and_is_not_started_stops_the_pings_at_once() {
         let mut watchdog = watchdog(Instant::now());
-        // Others get on meanwhile.
+        // Others make progress in the meantime.
         let not_started =
             |seconds| ProgressSample { done: [seconds, 0, 0, 0], under_way: true, due_but_not_started: true };
         assert_eq!(stuck_after(&mut watchdog, HOUR, not_started), Some(40 * Duration::from_secs(1)));
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_slept_does_not_count_as_stuck_before_the_work_had_a_chance() {
+    fn a_machine_that_slept_does_not_count_as_stuck() {
         let start = Instant::now();
         let mut watchdog = watchdog(start);
         assert_eq!(
@@ -185,7 +184,7 @@ mod tests {
             Ok(())
         );
         let later = start + HOUR;
-        // Begun in this turn: its number is another one.
+        // Started in this turn: its counter has changed.
         let begun = ProgressSample { done: [0, 0, 0, 1], under_way: true, due_but_not_started: false };
         assert_eq!(watchdog.check(begun, PATIENCE, later), Ok(()));
     }

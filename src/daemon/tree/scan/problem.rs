@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::daemon::tree::misplaced::Advice;
 use alyx_registration::flag::FlagError;
 
-/// Something that keeps a flag or a folder from being used. The text says what to do about it.
+/// Something that keeps a flag or a folder from being used. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanProblem {
     /// A folder could not be listed.
@@ -14,10 +14,10 @@ pub enum ScanProblem {
     Unreadable {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The root is there, and there is nothing in it.
+    /// The root exists and is empty.
     #[error(
         "the data root {0:?} is an empty folder: if a disk belongs there, it is not mounted; mount it. With \
          watch.require_marker an empty mount point is waited for like a root that is missing"
@@ -39,7 +39,7 @@ pub enum ScanProblem {
         /// Where it belongs.
         advice: Advice,
     },
-    /// Something of the flag's name that cannot be used as a flag.
+    /// A file system entry with a flag's name that cannot be used as a flag.
     #[error(transparent)]
     Flag(#[from] FlagError),
 }
@@ -50,7 +50,7 @@ pub enum LinkRefusal {
     /// It leads to a folder that contains it.
     #[error("it leads in a circle, back to {0:?}; remove the link")]
     Circle(PathBuf),
-    /// It leads to a place that is scanned anyway.
+    /// It leads to a folder that is scanned anyway.
     #[error("it leads to {0:?}, whose sessions are found under that name")]
     InsideRoot(PathBuf),
     /// Another link leads to the same folder.

@@ -9,22 +9,22 @@ use alyx_registration::flag::FlagFile;
 /// What a scan found.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// The flags in session folders. Whether the path names a session that Alyx can store is not decided here.
+    /// The flags in session folders. Whether the path is a valid session is not decided here.
     pub flags: Vec<FlagFile>,
     /// The session folders without a flag.
     pub unflagged: Vec<PathBuf>,
-    /// What was wrong on the way. The rest was scanned all the same.
+    /// Problems; everything else was scanned nevertheless.
     pub problems: Vec<ScanProblem>,
     /// How many session folders there are.
     pub sessions: usize,
-    /// How many folders belong to the layout: the sessions and all above them.
+    /// How many folders belong to the layout: the sessions and everything above them.
     pub folders: usize,
-    /// The scan was told to stop: what is missing here may still be on disk.
+    /// The scan was stopped: what is missing here may still be on disk.
     pub stopped: bool,
 }
 
 impl Scan {
-    /// Takes in what another part of the same scan found.
+    /// Adds what another part of the same scan found.
     pub(crate) fn join(&mut self, part: Self) {
         self.flags.extend(part.flags);
         self.unflagged.extend(part.unflagged);
@@ -38,8 +38,8 @@ impl Scan {
         self.problems.push(ScanProblem::LinkRefused { link: link.to_owned(), why });
     }
 
-    /// A folder that vanished since its parent was listed is no problem: there is nothing in it.
-    pub(crate) fn note_unreadable(&mut self, folder: &Path, source: io::Error) {
+    /// A folder that vanished since its parent was listed is not a problem: it contains nothing.
+    pub(crate) fn record_unreadable(&mut self, folder: &Path, source: io::Error) {
         if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
             self.problems.push(ScanProblem::Unreadable { folder: folder.to_owned(), source });
         }

@@ -1,4 +1,4 @@
-//! One walk under way: what is planned, and what was found. Of links it takes note only, because whether one is
+//! A traversal in progress: what is pending, and what was found. Links are only collected, because whether one is
 //! followed depends on all the others.
 
 use std::collections::BTreeMap;
@@ -13,29 +13,29 @@ use crate::daemon::tree::scan::problem::ScanProblem;
 use crate::daemon::tree::scan::result::Scan;
 use alyx_registration::flag::FlagFile;
 
-/// Told of each folder before it is listed; the place for adding a watch, so that nothing slips between the two.
-/// Gets the path, its place, and its inode number.
-pub type Entering<'a> = dyn FnMut(&Path, Place, u64) + 'a;
+/// Called with each folder before it is listed, with its path, place and inode. Watches are added here, so that
+/// nothing is missed between watching and listing.
+pub type OnFolder<'a> = dyn FnMut(&Path, Place, u64) + 'a;
 
 #[derive(Debug, Default)]
 pub(crate) struct Traversal {
     pub scan: Scan,
     pub folders: Vec<Visit>,
-    /// Folders that were reached through a link: looked into only when their identity has been checked.
+    /// Folders that were reached through a link; visited only after their identity was checked.
     pub through_links: Vec<Visit>,
-    /// Sorted, and followed after everything else: which of two links wins does not depend on the listing.
+    /// Sorted, and followed last, so that which of two links wins does not depend on the order of a listing.
     pub links: BTreeMap<PathBuf, Place>,
-    /// `Some`: the dates are put here, and not looked into.
+    /// `Some`: dates are collected here rather than visited.
     pub dates: Option<Vec<Visit>>,
 }
 
-/// A folder to be looked into.
+/// A folder to visit.
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub folder: PathBuf,
     pub place: Place,
     pub inode: u64,
-    /// Reached through a link: it may lie anywhere.
+    /// Reached through a link; it may be anywhere.
     pub through_link: bool,
 }
 
@@ -48,23 +48,23 @@ impl Traversal {
         }
     }
 
-    /// Looks into all that is planned and was not reached through a link. `stop` is asked before each folder.
-    pub fn go_down(&mut self, layout: &Layout, entering: &mut Entering<'_>, stop: &dyn Fn() -> bool) {
+    /// Visits everything pending that was not reached through a link. `stop` is polled before each folder.
+    pub fn visit_pending(&mut self, layout: &Layout, on_folder: &mut OnFolder<'_>, stop: &dyn Fn() -> bool) {
         while let Some(visit) = self.folders.pop() {
             if stop() {
                 self.scan.stopped = true;
                 return;
             }
-            self.visit(visit, layout, entering);
+            self.visit(visit, layout, on_folder);
         }
     }
 
-    pub fn visit(&mut self, visit: Visit, layout: &Layout, entering: &mut Entering<'_>) {
+    pub fn visit(&mut self, visit: Visit, layout: &Layout, on_folder: &mut OnFolder<'_>) {
         if visit.place == Place::NoSuchDate {
-            return self.look_into_no_date(&visit.folder, layout);
+            return self.check_invalid_date(&visit.folder, layout);
         }
         self.scan.folders += 1;
-        entering(&visit.folder, visit.place, visit.inode);
+        on_folder(&visit.folder, visit.place, visit.inode);
         if visit.place == Place::Session {
             self.scan.sessions += 1;
             let before = (self.scan.flags.len(), self.scan.problems.len());
@@ -79,7 +79,7 @@ impl Traversal {
                 self.scan.unflagged.push(visit.folder);
             }
         } else if let Err(source) = self.list(&visit, layout) {
-            self.scan.note_unreadable(&visit.folder, source);
+            self.scan.record_unreadable(&visit.folder, source);
         }
     }
 
@@ -102,7 +102,7 @@ impl Traversal {
                     self.links.insert(entry.path(), place);
                 }
                 None if kind.is_dir() && visit.place == Place::Date => {
-                    self.note_misplaced(&entry.path(), &Advice::RenameSession(entry.path()), layout);
+                    self.record_misplaced(&entry.path(), &Advice::RenameSession(entry.path()), layout);
                 }
                 _ => {}
             }
@@ -117,19 +117,19 @@ impl Traversal {
         Ok(())
     }
 
-    /// What looks like sessions in a date that does not exist: a flag there would wait for ever.
-    fn look_into_no_date(&mut self, folder: &Path, layout: &Layout) {
+    /// Reports flags in what looks like sessions of a nonexistent date: they would wait forever.
+    fn check_invalid_date(&mut self, folder: &Path, layout: &Layout) {
         let advice = Advice::RenameDate(folder.to_owned());
-        self.note_misplaced(folder, &advice, layout);
-        // One that cannot be listed holds no session either: nothing is lost.
+        self.record_misplaced(folder, &advice, layout);
+        // If the folder is unreadable, nothing is lost: it contains no sessions.
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if layout.child(Place::Date, &entry.file_name()) == Some(Place::Session) {
-                self.note_misplaced(&entry.path(), &advice, layout);
+                self.record_misplaced(&entry.path(), &advice, layout);
             }
         }
     }
 
-    fn note_misplaced(&mut self, folder: &Path, advice: &Advice, layout: &Layout) {
+    fn record_misplaced(&mut self, folder: &Path, advice: &Advice, layout: &Layout) {
         for flag in &layout.flags {
             if let Ok(Some(flag)) = FlagFile::load(folder.join(flag)) {
                 let problem = ScanProblem::Misplaced { flag: flag.path, advice: advice.clone() };

@@ -1,15 +1,15 @@
-//! What can go wrong with watching, told to the operator.
+//! Watch problems: what can go wrong while watching a root.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::tree::scan::ScanProblem;
 
-/// Something that keeps a root from being watched as it should be. None of these stops the watcher: the text says
-/// what is done instead, and what a person can do.
+/// A problem with watching a root. None of these stops the watcher: the text says what happens instead, and how to fix
+/// the cause.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchTrouble {
-    /// The root is not there.
+pub enum WatchProblem {
+    /// The root does not exist.
     #[error(
         "the data root {root:?} is missing: waiting for it; mount the disk, or correct the configuration"
     )]
@@ -17,7 +17,7 @@ pub enum WatchTrouble {
         /// The root.
         root: PathBuf,
     },
-    /// The root cannot be looked at.
+    /// The root cannot be read, or is not a folder.
     #[error(
         "the data root {root:?} cannot be used ({source}): waiting until it can; it must be a folder that the daemon's \
          user may enter"
@@ -25,7 +25,7 @@ pub enum WatchTrouble {
     RootUnusable {
         /// The root.
         root: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The marker file is missing.
@@ -38,7 +38,7 @@ pub enum WatchTrouble {
         /// The file's name.
         marker: String,
     },
-    /// Nothing can be changed in the root, so no flag can be removed.
+    /// The root is read-only, so no flag can be removed.
     #[error(
         "the data root {root:?} is read-only here: sessions are registered, but no flag can be removed. Under systemd \
          name it in a line ReadWritePaths= (systemctl edit), then restart; else mount it for writing"
@@ -47,7 +47,7 @@ pub enum WatchTrouble {
         /// The root.
         root: PathBuf,
     },
-    /// Another folder has taken the root's place.
+    /// The root is a different folder than before.
     #[error(
         "the data root {root:?} is another folder than before (mounted, unmounted or replaced): scanning it anew"
     )]
@@ -55,7 +55,7 @@ pub enum WatchTrouble {
         /// The root.
         root: PathBuf,
     },
-    /// A disk was unmounted, and with it went all watches on it.
+    /// A disk was unmounted; the kernel dropped all watches on it.
     #[error(
         "a disk of the data root {root:?} was unmounted, and perhaps mounted again since: scanning the root anew"
     )]
@@ -63,7 +63,7 @@ pub enum WatchTrouble {
         /// The root.
         root: PathBuf,
     },
-    /// The kernel allows no more watches.
+    /// The kernel's watch limit is reached.
     #[error(
         "{unwatched} of the {folders} folders of {root:?} have no watch, because the limit is reached; flags there are \
          found by polling. To raise it: sysctl fs.inotify.max_user_watches={suggested}, and write that setting to a \
@@ -74,12 +74,12 @@ pub enum WatchTrouble {
         root: PathBuf,
         /// Folders that should have a watch.
         folders: usize,
-        /// Folders without one.
+        /// Folders without a watch.
         unwatched: usize,
         /// A limit that is high enough.
         suggested: u64,
     },
-    /// No events can be had at all.
+    /// The source of events could not be opened.
     #[error(
         "no events for {root:?} ({error}): it is polled. If too many programs watch files: \
          sysctl fs.inotify.max_user_instances=1024"
@@ -87,7 +87,7 @@ pub enum WatchTrouble {
     NoEvents {
         /// The root.
         root: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
     /// The kernel dropped events.
@@ -98,32 +98,32 @@ pub enum WatchTrouble {
         /// The root.
         root: PathBuf,
     },
-    /// The source of events stopped.
+    /// The source of events failed.
     #[error(
         "the source of events for {root:?} failed ({error}): starting it anew, and scanning the root whole"
     )]
     EventsFailed {
         /// The root.
         root: PathBuf,
-        /// What it said.
+        /// The source's error.
         error: String,
     },
-    /// Something on disk that keeps a flag or a folder from being used.
+    /// A flag or a folder that cannot be used.
     #[error(transparent)]
-    Problem(#[from] ScanProblem),
-    /// The system gives no thread.
+    Scan(#[from] ScanProblem),
+    /// No thread could be started for the root.
     #[error("cannot watch {root:?}: no thread for it ({error}); raise the limit of tasks and restart")]
     NoThread {
         /// The root.
         root: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-impl WatchTrouble {
-    /// Whether it keeps flags from being seen or removed, as long as nobody does something about it. A link that is not
-    /// followed hides nothing: what is behind it is found under another name.
+impl WatchProblem {
+    /// Whether it keeps flags from being seen or removed until a person acts. A refused link hides nothing: its target
+    /// is found under another name.
     pub fn is_obstacle(&self) -> bool {
         match self {
             Self::RootMissing { .. }
@@ -131,7 +131,7 @@ impl WatchTrouble {
             | Self::MarkerMissing { .. }
             | Self::ReadOnly { .. }
             | Self::NoThread { .. } => true,
-            Self::Problem(problem) => !matches!(problem, ScanProblem::LinkRefused { .. }),
+            Self::Scan(problem) => !matches!(problem, ScanProblem::LinkRefused { .. }),
             Self::RootReplaced { .. }
             | Self::DiskUnmounted { .. }
             | Self::WatchLimit { .. }
@@ -141,8 +141,8 @@ impl WatchTrouble {
         }
     }
 
-    /// The root, where it is not there to be scanned.
-    pub fn root_away(&self) -> Option<&Path> {
+    /// The root, if it cannot be scanned because of this problem.
+    pub fn unavailable_root(&self) -> Option<&Path> {
         match self {
             Self::RootMissing { root }
             | Self::RootUnusable { root, .. }
@@ -153,12 +153,12 @@ impl WatchTrouble {
     }
 }
 
-/// How many folders one user may watch: `fs.inotify.max_user_watches`.
+/// The kernel's limit of watches per user: `fs.inotify.max_user_watches`.
 pub fn watch_limit() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
 }
 
-/// The limit that should be set: the next power of two that leaves room to double.
+/// The limit to suggest: a power of two with room to double.
 pub fn suggested_limit(current: Option<u64>, unwatched: usize) -> u64 {
     let needed = current.unwrap_or(65_536).saturating_add(unwatched as u64);
     needed.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX)
