@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A number of bytes.
+/// A size in bytes.
 ///
 /// ```
 /// use alyx_registrar::humanize::bytes;
@@ -22,7 +22,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A number of things.
+/// A number with its noun.
 ///
 /// ```
 /// use alyx_registrar::humanize::count;
@@ -32,7 +32,7 @@ pub fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A length of time with its two largest units.
+/// A duration with its two largest units.
 pub fn length(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn times_are_shown_with_two_units() {
-        let told = |seconds| length(SignedDuration::from_secs(seconds));
-        assert_eq!([told(-5), told(59), told(61), told(7500)], ["0 s", "59 s", "1 min", "2 h 5 min"]);
-        assert_eq!(told(3 * 86_400 + 4000), "3 d 1 h");
+        let text = |seconds| length(SignedDuration::from_secs(seconds));
+        assert_eq!([text(-5), text(59), text(61), text(7500)], ["0 s", "59 s", "1 min", "2 h 5 min"]);
+        assert_eq!(text(3 * 86_400 + 4000), "3 d 1 h");
     }
 }

@@ -1,9 +1,9 @@
 //! The program alyx-registrar: from a flag on a rig's disk to a confirmed session on Alyx.
 //!
-//! A neuroscience rig drops an empty `create_me.flag` into the folder of a finished session. The daemon finds it,
+//! A neuroscience rig creates an empty `create_me.flag` in the folder of a finished session. The daemon finds it,
 //! creates the session on the lab's Alyx database, registers the ALF datasets with size and MD5, retries what fails,
-//! and removes the flag when Alyx has confirmed everything. The library that stands in for Python's
-//! `one.registration.RegistrationClient` is the crate [`alyx_registration`].
+//! and removes the flag when Alyx has confirmed everything. The crate [`alyx_registration`] is the counterpart of
+//! Python's `one.registration.RegistrationClient`.
 //!
 //! # Layers
 //!

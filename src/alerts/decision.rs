@@ -1,7 +1,7 @@
 //! Decides which alerts to send, and when. Pure.
 //!
-//! A condition is reported once for as long as it lasts. What arises while no message may be sent yet goes into the
-//! next one, unless it is over by then.
+//! A condition is reported once while it lasts. A condition that arises before the next message may be sent is
+//! included in that message, unless it has ended by then.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,34 +10,34 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::daemon::status::{ObstacleStatus, SessionState, SessionStatus, Status};
 
-/// For how long the daemon must have been stuck, or silent.
+/// How long the daemon must be stuck, or not answer, before an alert.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// When an alert is sent.
+/// When to send alerts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// For how long Alyx must have been away.
+    /// How long Alyx must be away before an alert.
     pub(super) away_after: Duration,
-    /// Least time between two messages.
+    /// The shortest time between two messages.
     pub(super) every: Duration,
     /// How long to wait for events that belong in the same message.
     pub(super) gather: Duration,
 }
 
-/// An event that is worth a message.
+/// An event worth a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     /// The queue makes no progress.
     Stuck(String),
-    /// It does again.
+    /// The queue makes progress again.
     Unstuck,
     /// Alyx refuses the login since then.
     LoginRefused(Timestamp),
-    /// It does not any more.
+    /// Alyx accepts the login again.
     LoginAccepted,
     /// Alyx has not answered since then.
     Away(Timestamp),
-    /// It has answered again at the second time.
+    /// Alyx was away from the first time to the second.
     Back(Timestamp, Timestamp),
     /// A session needs attention.
     NeedsAttention(SessionStatus),
@@ -58,31 +58,31 @@ pub(super) struct Alert {
 /// A condition of the whole daemon, as last seen and as last reported.
 #[derive(Debug, Default)]
 struct Condition {
-    /// Since when it lasts.
+    /// When it began, while it lasts.
     since: Option<Timestamp>,
-    /// Since when it lasted, as reported.
+    /// When it began, as reported.
     reported: Option<Timestamp>,
     /// When a reported condition ended.
-    over: Option<Timestamp>,
+    ended: Option<Timestamp>,
 }
 
 impl Condition {
-    fn seen(&mut self, since: Option<Timestamp>, now: Timestamp) {
+    fn update(&mut self, since: Option<Timestamp>, now: Timestamp) {
         self.since = since;
-        self.over = match (self.reported, since) {
-            (Some(_), None) => self.over.or(Some(now)),
+        self.ended = match (self.reported, since) {
+            (Some(_), None) => self.ended.or(Some(now)),
             _ => None,
         };
     }
 
-    /// Since when it lasts, if that is long enough and unreported.
-    fn news(&self, after: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+    /// When it began, if that is long enough ago and unreported.
+    fn unreported(&self, after: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         self.since.filter(|since| self.reported.is_none() && now.duration_since(*since) >= after)
     }
 
-    /// If it was reported and is over: when it began and ended.
+    /// When it began and ended, if it was reported and has ended.
     fn end(&self) -> Option<(Timestamp, Timestamp)> {
-        Some((self.reported?, self.over?))
+        Some((self.reported?, self.ended?))
     }
 }
 
@@ -96,14 +96,14 @@ pub(super) struct AlertDecision {
     away: Condition,
     /// Flags whose sessions need attention, as reported.
     attention: BTreeSet<String>,
-    /// Flags that are old, as reported.
+    /// Stale flags, as reported.
     old: BTreeSet<String>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
-    /// What is to be sent.
-    news: Option<Alert>,
-    /// Since when there is something to send.
-    news_since: Option<Instant>,
+    /// The next message.
+    pending: Option<Alert>,
+    /// Since when there has been something to send.
+    pending_since: Option<Instant>,
     /// When a message was last tried.
     tried: Option<Instant>,
 }
@@ -119,24 +119,24 @@ impl AlertDecision {
             attention: BTreeSet::new(),
             old: BTreeSet::new(),
             obstacles: BTreeSet::new(),
-            news: None,
-            news_since: None,
+            pending: None,
+            pending_since: None,
             tried: None,
         }
     }
 
-    /// Takes a new status. `None`: the daemon does not answer.
-    pub(super) fn look(&mut self, status: Option<&Status>, now: Timestamp) {
+    /// Processes a new status. `None`: the daemon does not answer.
+    pub(super) fn update(&mut self, status: Option<&Status>, now: Timestamp) {
         let daemon = status.and_then(|status| status.daemon.as_ref());
         let stuck = match daemon {
             None => Some("it does not answer".to_owned()),
             Some(daemon) => daemon.stuck.clone(),
         };
-        self.stuck.seen(stuck.as_ref().map(|_| self.stuck.since.unwrap_or(now)), now);
+        self.stuck.update(stuck.as_ref().map(|_| self.stuck.since.unwrap_or(now)), now);
         self.why_stuck = stuck.unwrap_or_default();
         if let Some(daemon) = daemon {
-            self.refused.seen(daemon.login_refused_since, now);
-            self.away.seen(daemon.away_since, now);
+            self.refused.update(daemon.login_refused_since, now);
+            self.away.update(daemon.away_since, now);
         }
         if let Some(Status { sessions, obstacles, .. }) = status {
             let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
@@ -144,24 +144,24 @@ impl AlertDecision {
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
                 sessions.iter().filter(|s| is_it(s)).map(|s| s.flag.as_str()).collect()
             };
-            // Between two attempts it runs; a flag that was touched has no failures and may be reported again.
+            // Between two attempts a session runs; a touched flag has no failures and may be reported again.
             let waits = with(|s| s.state == SessionState::NeedsAttention || s.failures > 0);
             let old = with(|s| s.old);
             self.attention.retain(|flag| waits.contains(flag.as_str()));
             self.old.retain(|flag| old.contains(flag.as_str()));
         }
         let events = self.events(status, now);
-        self.news = (!events.is_empty()).then_some(Alert { at: now, events });
+        self.pending = (!events.is_empty()).then_some(Alert { at: now, events });
     }
 
     fn events(&self, status: Option<&Status>, now: Timestamp) -> Vec<Event> {
         let sessions = status.map(|status| status.sessions.as_slice()).unwrap_or_default();
         let away_after = SignedDuration::try_from(self.rules.away_after).unwrap_or(SignedDuration::MAX);
-        let stuck = self.stuck.news(STUCK_AFTER, now).map(|_| Event::Stuck(self.why_stuck.clone()));
+        let stuck = self.stuck.unreported(STUCK_AFTER, now).map(|_| Event::Stuck(self.why_stuck.clone()));
         let unstuck = self.stuck.end().map(|_| Event::Unstuck);
-        let refused = self.refused.news(SignedDuration::ZERO, now).map(Event::LoginRefused);
+        let refused = self.refused.unreported(SignedDuration::ZERO, now).map(Event::LoginRefused);
         let accepted = self.refused.end().map(|_| Event::LoginAccepted);
-        let away = self.away.news(away_after, now).map(Event::Away);
+        let away = self.away.unreported(away_after, now).map(Event::Away);
         let back = self.away.end().map(|(since, at)| Event::Back(since, at));
         let mut events: Vec<Event> =
             [stuck, unstuck, refused, accepted, away, back].into_iter().flatten().collect();
@@ -172,7 +172,7 @@ impl AlertDecision {
             session.state == SessionState::NeedsAttention && !self.attention.contains(&session.flag)
         });
         events.extend(attention.cloned().map(Event::NeedsAttention));
-        // A session that needs attention is reported as such.
+        // A session that needs attention is reported only as such.
         let old = sessions.iter().filter(|session| {
             session.old && session.state != SessionState::NeedsAttention && !self.old.contains(&session.flag)
         });
@@ -180,38 +180,38 @@ impl AlertDecision {
         events
     }
 
-    /// The message that is due now, if any. It then counts as tried.
+    /// The message that is due now, if any. If so, it counts as tried.
     pub(super) fn due(&mut self, now: Instant) -> Option<Alert> {
-        if self.news.is_none() {
-            self.news_since = None;
+        if self.pending.is_none() {
+            self.pending_since = None;
             return None;
         }
-        let since = *self.news_since.get_or_insert(now);
+        let since = *self.pending_since.get_or_insert(now);
         let passed = |then: Instant| now.saturating_duration_since(then);
         let too_early = self.tried.is_some_and(|tried| passed(tried) < self.rules.every);
         if too_early || passed(since) < self.rules.gather {
             return None;
         }
         self.tried = Some(now);
-        self.news.clone()
+        self.pending.clone()
     }
 
-    /// A message has arrived.
+    /// Records that a message has arrived.
     pub(super) fn sent(&mut self, alert: &Alert) {
         for event in &alert.events {
             match event {
                 Event::Stuck(_) => self.stuck.reported = Some(alert.at),
-                Event::Unstuck => (self.stuck.reported, self.stuck.over) = (None, None),
+                Event::Unstuck => (self.stuck.reported, self.stuck.ended) = (None, None),
                 Event::LoginRefused(since) => self.refused.reported = Some(*since),
-                Event::LoginAccepted => (self.refused.reported, self.refused.over) = (None, None),
+                Event::LoginAccepted => (self.refused.reported, self.refused.ended) = (None, None),
                 Event::Away(since) => self.away.reported = Some(*since),
-                Event::Back(..) => (self.away.reported, self.away.over) = (None, None),
+                Event::Back(..) => (self.away.reported, self.away.ended) = (None, None),
                 Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
                 Event::Old(session) => _ = self.old.insert(session.flag.clone()),
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }
         }
-        (self.news, self.news_since) = (None, None);
+        (self.pending, self.pending_since) = (None, None);
     }
 }
 

@@ -1,6 +1,6 @@
-//! The message: its text, and the form that its reader expects. Pure.
+//! The message: its text, and the format that the receiver expects. Pure.
 //!
-//! Names of folders and texts of servers may hold anything. No reader gets them as markup.
+//! Folder names and server messages may contain anything; they are never sent as markup.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,19 +10,19 @@ use crate::daemon::status::{Sentence, SessionStatus, Status, host};
 use crate::humanize::{ago, length};
 use alyx_client::text::printable;
 
-/// Sessions, and obstacles, in one message; the others are counted.
-const MOST: usize = 15;
-/// Letters after which a text of a server is cut.
-const LONGEST_TEXT: usize = 300;
+/// The maximum number of sessions, and of obstacles, in one message; the others are counted.
+const MAX_ITEMS: usize = 15;
+/// The length in characters at which a server message is cut.
+const MAX_TEXT: usize = 300;
 
-/// Who reads the messages.
+/// The format of the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
-    /// Slack, Mattermost and others that read `{"text": …}`.
+pub enum MessageFormat {
+    /// `{"text": …}`, for Slack, Mattermost and compatible receivers.
     Slack,
-    /// Microsoft Teams, by way of a workflow.
+    /// A card for a workflow of Microsoft Teams.
     Teams,
-    /// A program.
+    /// JSON fields for a program.
     Json,
 }
 
@@ -31,13 +31,13 @@ pub enum Reader {
 pub(super) struct Message<'a> {
     alert: &'a Alert,
     host: String,
-    /// The address of Alyx, where it is known.
+    /// The address of Alyx, if known.
     alyx: Option<&'a str>,
 }
 
-/// Text of unknown origin: no control characters, nothing that turns its direction, and not without end.
+/// Text of unknown origin, without control and direction characters, and cut to a maximum length.
 fn shown(text: &str) -> String {
-    let mut cut: String = text.chars().take(LONGEST_TEXT).collect();
+    let mut cut: String = text.chars().take(MAX_TEXT).collect();
     if cut.len() < text.len() {
         cut.push('…');
     }
@@ -50,18 +50,18 @@ impl<'a> Message<'a> {
         Self { alert, host: host(), alyx: daemon.map(|daemon| daemon.alyx.as_str()) }
     }
 
-    /// What is sent.
-    pub(super) fn body(&self, reader: Reader) -> Value {
+    /// The body of the request.
+    pub(super) fn body(&self, format: MessageFormat) -> Value {
         let lines = self.lines();
-        match reader {
-            Reader::Slack => {
-                // The three characters that mean something to Slack; with them a name could call everybody in the room.
+        match format {
+            MessageFormat::Slack => {
+                // Slack's three special characters: unescaped, a name could notify the whole channel.
                 let escaped =
                     lines.join("\n").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
                 json!({"text": escaped, "mrkdwn": false})
             }
-            Reader::Teams => {
-                // A text run is shown as it is; a text block would be read as Markdown.
+            MessageFormat::Teams => {
+                // A text run is shown verbatim; a text block is parsed as Markdown.
                 let line = |(index, text): (usize, &String)| {
                     let weight = if index == 0 { "bolder" } else { "default" };
                     let run = json!({"type": "TextRun", "text": text, "weight": weight});
@@ -81,7 +81,7 @@ impl<'a> Message<'a> {
                     }],
                 })
             }
-            Reader::Json => json!({
+            MessageFormat::Json => json!({
                 "from": "alyx-registrar",
                 "version": env!("CARGO_PKG_VERSION"),
                 "host": self.host,
@@ -93,7 +93,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The message in words; the first line says the most.
+    /// The message in words, the most important line first.
     fn lines(&self) -> Vec<String> {
         let now = self.alert.at;
         let mut lines = Vec::new();
@@ -133,7 +133,7 @@ impl<'a> Message<'a> {
         lines
     }
 
-    /// One session of a list.
+    /// The line of one session.
     fn line(&self, session: &SessionStatus) -> String {
         let mut line = format!("• {}", shown(&session.session));
         if session.old {
@@ -157,13 +157,13 @@ fn list(lines: &mut Vec<String>, items: Vec<String>, title: fn(usize) -> Sentenc
     let all = items.len();
     let title = title(all).text("", now);
     lines.push(format!("{}:", title.trim_end_matches('.')));
-    lines.extend(items.into_iter().take(MOST));
-    if all > MOST {
-        lines.push(format!("• and {} more; alyx-registrar status --json shows all", all - MOST));
+    lines.extend(items.into_iter().take(MAX_ITEMS));
+    if all > MAX_ITEMS {
+        lines.push(format!("• and {} more; alyx-registrar status --json shows all", all - MAX_ITEMS));
     }
 }
 
-/// An event for programs.
+/// An event as JSON.
 fn event(event: &Event) -> Value {
     match event {
         Event::Stuck(why) => json!({"event": "stuck", "error": why}),
@@ -203,17 +203,17 @@ mod tests {
         }
     }
 
-    fn body(reader: Reader, events: Vec<Event>) -> Value {
+    fn body(format: MessageFormat, events: Vec<Event>) -> Value {
         let alert = Alert { at: at(3600), events };
-        Message { alert: &alert, host: "rig-3".into(), alyx: Some("https://alyx.example.org") }.body(reader)
+        Message { alert: &alert, host: "rig-3".into(), alyx: Some("https://alyx.example.org") }.body(format)
     }
 
     #[test]
-    fn slack_gets_a_text_that_says_the_most_first() {
+    fn slack_gets_a_text_with_the_most_important_line_first() {
         let old = SessionStatus { old: true, put: Some(at(-90_000)), ..session("ZM/2024-05-01/001") };
         let events =
             vec![Event::Away(at(0)), Event::NeedsAttention(session("KS014/2024-05-01/001")), Event::Old(old)];
-        let text = body(Reader::Slack, events)["text"].as_str().unwrap().to_owned();
+        let text = body(MessageFormat::Slack, events)["text"].as_str().unwrap().to_owned();
         let wanted = "rig-3: Alyx (https://alyx.example.org) has not answered for 1 h 0 min. All sessions wait; nothing is lost.\n\
              1 session needs attention:\n\
              • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx\n\
@@ -223,16 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_on_disk_is_a_list_of_its_own() {
+    fn obstacles_are_listed_separately() {
         let text = "the data root \"/data\" is missing: mount the disk".to_owned();
         let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
         let events = vec![Event::Obstacle(obstacle), Event::NeedsAttention(session("KS014/2024-05-01/001"))];
-        let text = body(Reader::Slack, events.clone())["text"].as_str().unwrap().to_owned();
+        let text = body(MessageFormat::Slack, events.clone())["text"].as_str().unwrap().to_owned();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "rig-3: Something on disk is in the way of flags:");
         assert_eq!(lines[1], "• the data root \"/data\" is missing: mount the disk");
         assert_eq!(lines[2], "1 session needs attention:");
-        let json = body(Reader::Json, events);
+        let json = body(MessageFormat::Json, events);
         assert_eq!(
             (&json["events"][0]["event"], &json["events"][0]["obstacle"]["root"]),
             (&"obstacle".into(), &"/data".into())
@@ -240,15 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_call_the_whole_room_or_hide_a_link_by_the_name_of_a_folder() {
+    fn a_folder_name_can_neither_notify_the_channel_nor_hide_a_link() {
         const HOSTILE: &str = "<!channel> & [click](http://evil)\u{202e}\n*x*";
         let mut bad = session(HOSTILE);
         bad.error = Some(HOSTILE.into());
         let events = vec![Event::NeedsAttention(bad)];
-        let slack = body(Reader::Slack, events.clone())["text"].as_str().unwrap().to_owned();
+        let slack = body(MessageFormat::Slack, events.clone())["text"].as_str().unwrap().to_owned();
         assert!(slack.contains("&lt;!channel&gt; &amp;") && !slack.contains('<'), "{slack}");
         assert!(!slack.contains('\u{202e}') && slack.lines().count() == 2, "{slack}");
-        let teams = body(Reader::Teams, events);
+        let teams = body(MessageFormat::Teams, events);
         let card = &teams["attachments"][0]["content"]["body"];
         assert!(card.as_array().unwrap().iter().all(|block| block["type"] == "RichTextBlock"), "{card}");
         assert!(card[1]["inlines"][0]["text"].as_str().unwrap().contains("[click](http://evil)"));
@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_program_gets_everything_in_fields() {
-        let json = body(Reader::Json, vec![Event::Back(at(0), at(600)), Event::NeedsAttention(session("a"))]);
+        let json =
+            body(MessageFormat::Json, vec![Event::Back(at(0), at(600)), Event::NeedsAttention(session("a"))]);
         assert_eq!((json["host"].as_str(), json["from"].as_str()), (Some("rig-3"), Some("alyx-registrar")));
         assert!(
             json["text"]
@@ -274,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_sessions_make_no_endless_message() {
+    fn a_message_about_a_thousand_sessions_is_bounded() {
         let mut long = session("a");
         long.error = Some("x".repeat(100_000));
         let events: Vec<Event> = (0..1000).map(|_| Event::NeedsAttention(long.clone())).collect();
-        let text = body(Reader::Slack, events)["text"].as_str().unwrap().to_owned();
+        let text = body(MessageFormat::Slack, events)["text"].as_str().unwrap().to_owned();
         assert!(text.contains("1000 sessions need attention") && text.contains("and 985 more"), "{text}");
         assert!(text.len() < 10_000, "{}", text.len());
     }

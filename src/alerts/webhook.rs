@@ -1,4 +1,4 @@
-//! The webhook: sends one message, with some patience. Its address is a secret and is in no error.
+//! The webhook: sends one message, with a few retries. The address is a secret and appears in no error.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use alyx_client::{self, Timeouts};
 
 /// How long the receiver may take.
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), request: Duration::from_secs(10) };
-/// How often one message is sent, and how long is waited before the second and the third time.
-const WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
-/// A longer wait that the receiver asks for is left to the next message.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The waits before the second and third try.
+const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// If the receiver asks for a longer wait, the message is left to the next alert.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// Sends messages.
+/// Sends messages to one address.
 pub(super) struct Webhook {
     address: LoadAddress,
     ca_file: Option<PathBuf>,
-    /// Made when first needed: the file of certificates may be fixed by then.
+    /// Created when first needed: the certificate file may be fixed by then.
     http: Option<reqwest::Client>,
 }
 
 /// Why a message did not arrive.
 #[derive(Debug)]
 enum Failure {
-    /// It may arrive if it is sent again, after this time if the receiver named one.
-    Passing(String, Option<Duration>),
-    /// It will not.
-    Lasting(String),
+    /// A retry may succeed; after this time if the receiver named one.
+    Transient(String, Option<Duration>),
+    /// A retry will not succeed.
+    Permanent(String),
 }
 
 impl Webhook {
@@ -40,10 +40,10 @@ impl Webhook {
         Self { address, ca_file, http: None }
     }
 
-    /// Sends a message until it has arrived, three times at most.
+    /// Sends a message, with at most three tries.
     ///
     /// # Errors
-    /// In words, without the address.
+    /// The reason, without the address.
     pub(super) async fn send(&mut self, body: &Value) -> Result<(), String> {
         let load = self.address.clone();
         let loaded = tokio::task::spawn_blocking(move || load()).await;
@@ -60,16 +60,16 @@ impl Webhook {
                 self.http.insert(http).clone()
             }
         };
-        let mut waits = WAITS.into_iter();
+        let mut waits = RETRY_WAITS.into_iter();
         loop {
-            let (why, asked) = match once(&http, &address, body).await {
+            let (reason, retry_after) = match once(&http, &address, body).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Lasting(why)) => return Err(why),
-                Err(Failure::Passing(why, asked)) => (why, asked.unwrap_or_default()),
+                Err(Failure::Permanent(reason)) => return Err(reason),
+                Err(Failure::Transient(reason, retry_after)) => (reason, retry_after.unwrap_or_default()),
             };
-            let Some(wait) = waits.next().filter(|_| asked <= LONGEST_WAIT) else { return Err(why) };
-            tracing::debug!("an alert is sent again: {why}");
-            tokio::time::sleep(wait.max(asked)).await;
+            let Some(wait) = waits.next().filter(|_| retry_after <= MAX_WAIT) else { return Err(reason) };
+            tracing::debug!("an alert is sent again: {reason}");
+            tokio::time::sleep(wait.max(retry_after)).await;
         }
     }
 }
@@ -77,42 +77,42 @@ impl Webhook {
 async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> Result<(), Failure> {
     let answer = match http.post(address.expose_secret()).json(body).send().await {
         Ok(answer) => answer,
-        // The address itself is wrong; the error would show it.
+        // The address itself is invalid; the error would show it.
         Err(error) if error.is_builder() => {
-            return Err(Failure::Lasting("the address of the webhook is none".to_owned()));
+            return Err(Failure::Permanent("the address of the webhook is none".to_owned()));
         }
         Err(error) if error.is_timeout() => {
-            return Err(Failure::Passing("the webhook does not answer in time".to_owned(), None));
+            return Err(Failure::Transient("the webhook does not answer in time".to_owned(), None));
         }
         Err(error) => {
             let cause = alyx_client::chain(&error.without_url());
-            return Err(Failure::Passing(format!("the webhook cannot be reached: {cause}"), None));
+            return Err(Failure::Transient(format!("the webhook cannot be reached: {cause}"), None));
         }
     };
     let status = answer.status();
     if status.is_success() {
         return Ok(());
     }
-    // What it says is not repeated: it may repeat the address.
+    // The response body is not repeated: it may contain the address.
     let seconds =
         answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Err(match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            Failure::Passing(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
+            Failure::Transient(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
         }
         status if status.is_server_error() => {
-            Failure::Passing(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
+            Failure::Transient(format!("the webhook answers {status}"), seconds.map(Duration::from_secs))
         }
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-            Failure::Lasting(format!(
+            Failure::Permanent(format!(
                 "the webhook answers {status}: it is not valid any more; make a new one, and put its address in place of \
                  the old one"
             ))
         }
-        status if status.is_redirection() => Failure::Lasting(format!(
+        status if status.is_redirection() => Failure::Permanent(format!(
             "the webhook answers {status} and sends us elsewhere, which is not followed; correct its address"
         )),
-        _ => Failure::Lasting(format!(
+        _ => Failure::Permanent(format!(
             "the webhook answers {status}; correct alerts.kind, if something else reads there"
         )),
     })

@@ -29,7 +29,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
         limit: args.limit,
     };
     let rows = blocking(move || {
-        let ledger = Ledger::existing(&state.folder, Access::Read)?;
+        let ledger = Ledger::open_existing(&state.folder, Access::Read)?;
         Ok(ledger.map(|ledger| ledger.history(&filter)).unwrap_or_default())
     })
     .await?;

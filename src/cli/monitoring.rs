@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::alerts;
-use crate::alerts::Reader;
+use crate::alerts::MessageFormat;
 use crate::config::{Config, WebhookKind};
 use crate::daemon::{Report, StatusClient};
 use crate::web;
@@ -41,11 +41,11 @@ impl Monitoring {
         &self,
         config: &Config,
         client: &RegistrationClient,
-        asker: StatusClient,
+        status_client: StatusClient,
         shutdown: CancellationToken,
     ) -> Option<mpsc::UnboundedSender<Report>> {
         if let Some(options) = alerts(config) {
-            self.tasks.spawn(alerts::send(options, asker.clone(), shutdown.clone()));
+            self.tasks.spawn(alerts::send(options, status_client.clone(), shutdown.clone()));
         }
         let (listen, metrics) = (config.http.listen?, self.metrics.clone()?);
         let options = web::Options {
@@ -55,7 +55,7 @@ impl Monitoring {
         };
         let (reports_in, reports) = mpsc::unbounded_channel();
         self.tasks.spawn(Arc::clone(&metrics).count(reports));
-        let sources = web::Sources { asker, client: client.clone(), metrics };
+        let sources = web::Sources { status_client, client: client.clone(), metrics };
         self.tasks.spawn(web::serve(options, sources, shutdown));
         Some(reports_in)
     }
@@ -70,7 +70,7 @@ impl Monitoring {
 /// The options of the alerts, if any are configured. A wrong address is reported now, not with the first alert.
 fn alerts(config: &Config) -> Option<alerts::Options> {
     let webhook = config.alerts.webhook.clone()?;
-    let wrong = match webhook.load() {
+    let known_problem = match webhook.load() {
         Ok(loaded) => {
             for warning in loaded.warnings {
                 tracing::warn!("{warning}");
@@ -83,15 +83,15 @@ fn alerts(config: &Config) -> Option<alerts::Options> {
         }
     };
     Some(alerts::Options {
-        wrong,
+        known_problem,
         address: Arc::new(move || match webhook.load() {
             Ok(loaded) => Ok(loaded.address),
             Err(error) => Err(error.to_string()),
         }),
-        reader: match config.alerts.kind {
-            WebhookKind::Slack => Reader::Slack,
-            WebhookKind::Teams => Reader::Teams,
-            WebhookKind::Json => Reader::Json,
+        format: match config.alerts.kind {
+            WebhookKind::Slack => MessageFormat::Slack,
+            WebhookKind::Teams => MessageFormat::Teams,
+            WebhookKind::Json => MessageFormat::Json,
         },
         away_after: config.alerts.away_after,
         every: config.alerts.every,

@@ -79,7 +79,7 @@ async fn change(
         Some(Answer::Done(n)) => Ok(Done::ByDaemon(n)),
         Some(Answer::Refused(reason)) => Err(reason),
         Some(Answer::Status(_)) => Err("the daemon gave another answer than was asked for".to_owned()),
-        None => match Ledger::existing(&state.folder, Access::Change)? {
+        None => match Ledger::open_existing(&state.folder, Access::Change)? {
             None => Ok(Done::Nobody),
             Some(ledger) => in_ledger(&ledger).map(Done::InLedger).ok_or_else(|| {
                 format!(

@@ -93,7 +93,7 @@ pub(super) async fn watch(
     };
     // Without it `status` and `retry` work from the ledger alone.
     let control = Control::bind(&config.state_dir)
-        .inspect_err(|error| match ledger.trouble() {
+        .inspect_err(|error| match ledger.problem() {
             // One folder, one cause: it is reported already, with the fix.
             Some(_) => tracing::debug!("no socket in {} either ({error})", config.state_dir.display()),
             None => tracing::warn!(

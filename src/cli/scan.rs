@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
 use crate::humanize::{bytes, count};
-use crate::ledger::{Access, Answered, Ledger, OutcomeRow};
+use crate::ledger::{Access, Ledger, OutcomeRow, WaitingChange};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
@@ -136,7 +136,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
 
 /// The daemon's ledger, if it has one that this user may write. None is made: it would not be the daemon's own.
 fn ledger(config: &Config) -> Option<Arc<Ledger>> {
-    match Ledger::existing(&config.state_dir, Access::Change) {
+    match Ledger::open_existing(&config.state_dir, Access::Change) {
         Ok(ledger) => ledger.map(Arc::new),
         Err(reason) => {
             tracing::debug!("what is done now is not remembered: {reason}");
@@ -146,7 +146,8 @@ fn ledger(config: &Config) -> Option<Arc<Ledger>> {
 }
 
 fn remember(ledger: &Ledger, row: &OutcomeRow) {
-    let waits = if row.outcome == "registered" { Answered::Over(&row.flag) } else { Answered::AsBefore };
+    let waits =
+        if row.outcome == "registered" { WaitingChange::Remove(&row.flag) } else { WaitingChange::Keep };
     ledger.record(row, waits);
 }
 

@@ -41,7 +41,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
     let start = start(args.state.config.as_deref());
     let (status, last) = blocking(move || {
-        let ledger = Ledger::existing(&folder, Access::Read);
+        let ledger = Ledger::open_existing(&folder, Access::Read);
         let last = ledger.as_ref().ok().and_then(Option::as_ref).map(|ledger| {
             ledger.history(&HistoryFilter { limit: LAST_OUTCOMES, ..HistoryFilter::default() })
         });

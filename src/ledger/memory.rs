@@ -1,4 +1,4 @@
-//! What the ledger remembers for the registration: checksums, and creations that Alyx has not answered.
+//! What the ledger remembers for the registration: checksums, and creations without an answer from Alyx.
 
 use alyx_registration::{ChecksumCache, FileStamp, PendingCreations};
 use jiff::Timestamp;
@@ -12,12 +12,12 @@ impl ChecksumCache for Ledger {
 
     fn keep(&self, stamp: &FileStamp, md5: &str) {
         if let Some(key) = key(stamp) {
-            self.keep_checksum(&key, md5, jiff::Timestamp::now());
+            self.set_checksum(&key, md5, jiff::Timestamp::now());
         }
     }
 }
 
-/// `None`: its times are out of range, so that they tell nothing.
+/// `None` if the file's times are out of range and so identify nothing.
 fn key(stamp: &FileStamp) -> Option<FileKey> {
     let ns = |(seconds, ns): (i64, i64)| seconds.checked_mul(1_000_000_000)?.checked_add(ns);
     Some(FileKey {
@@ -31,7 +31,7 @@ fn key(stamp: &FileStamp) -> Option<FileKey> {
 
 impl PendingCreations for Ledger {
     fn begin(&self, session: &str, now: Timestamp) {
-        self.keep_fact(&fact(session), &now.as_millisecond().to_string());
+        self.set_fact(&fact(session), &now.as_millisecond().to_string());
     }
 
     fn end(&self, session: &str) {

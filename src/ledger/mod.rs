@@ -1,12 +1,12 @@
 //! The ledger: an SQLite file in the state folder that remembers attempts, outcomes and checksums.
 //!
-//! It saves time and answers questions; nothing depends on it. Deleted, corrupt, on a full disk, not writable, or
-//! written by a newer version: that is reported once, with the fix, and the work goes on without it.
+//! It saves time and answers questions; nothing depends on it. If it is deleted, corrupt, on a full disk, not
+//! writable, or written by a newer version, that is reported once, with the fix, and work continues without it.
 
 mod memory;
+mod problem;
 mod rows;
 mod schema;
-mod trouble;
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,24 +17,24 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use crate::ledger::rows::{Answered, FileKey, HistoryFilter, OutcomeRow, RegisteredRow, WaitingRow};
-use crate::ledger::trouble::Trouble;
+use crate::ledger::problem::Problem;
+pub use crate::ledger::rows::{FileKey, HistoryFilter, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow};
 
 /// Name of the ledger in the state folder.
 pub const FILE_NAME: &str = "ledger.sqlite";
 
-/// How long another process (`status`, `forget`) may keep us waiting.
+/// How long to wait for another process (`status`, `forget`).
 const BUSY: Duration = Duration::from_secs(2);
-/// How soon a ledger that could not be used is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// Time between reports of the same problem.
-const TELL_AGAIN: Duration = Duration::from_secs(3600);
+/// How soon a ledger that cannot be used is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The time between reports of the same problem.
+const LOG_EVERY: Duration = Duration::from_secs(3600);
 /// How often old rows are pruned.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
 
-/// The ledger of one state folder. Every method blocks for the time of a disk access.
+/// The ledger of one state folder. Every method blocks on disk access.
 ///
-/// No method fails: what cannot be remembered is not, and what cannot be looked up is unknown.
+/// No method fails: what cannot be remembered is dropped, and what cannot be looked up is unknown.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
@@ -44,8 +44,8 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct State {
     open: Option<Open>,
-    /// When opening failed, and how.
-    failed: Option<(Instant, Trouble)>,
+    /// When opening failed, and why.
+    failed: Option<(Instant, Problem)>,
     reported: HashMap<&'static str, Instant>,
     pruned: Option<Instant>,
 }
@@ -53,103 +53,103 @@ struct State {
 #[derive(Debug)]
 struct Open {
     connection: Connection,
-    /// Device and number of the file that is open: a deleted file goes on existing for those who have it open.
+    /// Device and inode of the open file: a deleted file persists for processes that have it open.
     identity: (u64, u64),
 }
 
 /// How a process other than the daemon opens an existing ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing is changed.
+    /// Read only.
     Read,
-    /// Rows are changed; no file is made.
+    /// Change rows; never create a file.
     Change,
 }
 
 impl State {
-    /// Whether a problem of this kind was not reported within the last hour. It then counts as reported.
-    fn is_news(&mut self, kind: &'static str) -> bool {
+    /// Whether to log a problem of this kind: not logged within the last hour. If so, it counts as logged.
+    fn should_log(&mut self, kind: &'static str) -> bool {
         let now = Instant::now();
-        let is_news = self.reported.get(kind).is_none_or(|last| now.duration_since(*last) >= TELL_AGAIN);
-        if is_news {
+        let should_log = self.reported.get(kind).is_none_or(|last| now.duration_since(*last) >= LOG_EVERY);
+        if should_log {
             self.reported.insert(kind, now);
         }
-        is_news
+        should_log
     }
 }
 
 impl Ledger {
-    /// The ledger of a state folder; folder and file are made where they are missing.
+    /// Opens the ledger of a state folder; creates folder and file if they are missing.
     pub fn open(folder: &Path) -> Self {
         let ledger = Self { path: folder.join(FILE_NAME), state: Mutex::default() };
-        // A problem is reported at the start, not at the first session.
+        // Report a problem at the start, not at the first session.
         ledger.with(|_| Ok(()));
         ledger
     }
 
-    /// Looks at the ledger of a state folder that another process may be using. `None`: there is none yet.
+    /// Opens the ledger of a state folder that another process may be using. `None`: there is none yet.
     ///
     /// # Errors
-    /// A line with what is wrong and what to do.
-    pub fn existing(folder: &Path, access: Access) -> Result<Option<Self>, String> {
+    /// One line with the problem and what to do.
+    pub fn open_existing(folder: &Path, access: Access) -> Result<Option<Self>, String> {
         let path = folder.join(FILE_NAME);
         match fs::metadata(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Trouble::Unusable(error.to_string()).advice(&path)),
+            Err(error) => return Err(Problem::Unusable(error.to_string()).advice(&path)),
         }
         let open = schema::open_existing(&path, access == Access::Change).map_err(|e| e.advice(&path))?;
         let state = State { open: Some(open), pruned: Some(Instant::now()), ..State::default() };
         Ok(Some(Self { path, state: Mutex::new(state) }))
     }
 
-    /// Looks whether the ledger of a state folder could be used; its size in bytes, or `None`: there is none yet.
-    /// Nothing is written.
+    /// Checks whether the ledger of a state folder can be used. Returns its size in bytes; `None`: there is none yet.
+    /// Writes nothing.
     ///
     /// # Errors
-    /// A line with what is wrong and what to do.
-    pub fn look(folder: &Path) -> Result<Option<u64>, String> {
+    /// One line with the problem and what to do.
+    pub fn check(folder: &Path) -> Result<Option<u64>, String> {
         let path = folder.join(FILE_NAME);
         let size = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Trouble::Unusable(error.to_string()).advice(&path)),
+            Err(error) => return Err(Problem::Unusable(error.to_string()).advice(&path)),
         };
-        schema::look(&path).map_err(|trouble| trouble.advice(&path))?;
+        schema::check(&path).map_err(|problem| problem.advice(&path))?;
         Ok(Some(size))
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Why nothing is remembered at present, and what to do; `None`: all is well.
-    pub fn trouble(&self) -> Option<String> {
+    /// Why nothing is remembered at present, and what to do; `None` if the ledger works.
+    pub fn problem(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failed.as_ref().map(|(_, trouble)| trouble.advice(&self.path))
+        state.failed.as_ref().map(|(_, problem)| problem.advice(&self.path))
     }
 
-    /// Works with the open file; `None` where there is none, or it failed.
+    /// Runs `work` on the open file; `None` if the file cannot be opened or the work fails.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.make_sure_it_is_open(&mut state);
+        self.ensure_open(&mut state);
         let open = state.open.as_mut()?;
         match work(&mut open.connection) {
             Ok(value) => {
-                if matches!(state.failed, Some((_, Trouble::Full))) {
+                if matches!(state.failed, Some((_, Problem::Full))) {
                     state.failed = None;
                 }
                 Some(value)
             }
             Err(error) => {
-                self.failed(&mut state, Trouble::of(&error));
+                self.on_failure(&mut state, Problem::of(&error));
                 None
             }
         }
     }
 
-    /// As [`Ledger::with`], for what is written; old rows go first, now and then.
+    /// Like [`Ledger::with`], for writes; prunes old rows from time to time.
     fn write<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
         let due = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,51 +165,51 @@ impl Ledger {
         self.with(work)
     }
 
-    fn make_sure_it_is_open(&self, state: &mut State) {
+    fn ensure_open(&self, state: &mut State) {
         if let Some(open) = &state.open {
             let there = fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()));
             if there == Some(open.identity) {
                 return;
             }
             state.open = None;
-            self.tell(state, &Trouble::Deleted);
-        } else if state.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < TRY_AGAIN) {
+            self.log(state, &Problem::Deleted);
+        } else if state.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY_AFTER) {
             return;
         }
         match schema::open(&self.path) {
             Ok(open) => {
-                if state.failed.take().is_some() && state.is_news("again") {
+                if state.failed.take().is_some() && state.should_log("again") {
                     tracing::info!("the ledger {} is in use again", self.path.display());
                 }
                 state.open = Some(open);
             }
-            Err(trouble) => self.failed(state, trouble),
+            Err(problem) => self.on_failure(state, problem),
         }
     }
 
-    fn failed(&self, state: &mut State, trouble: Trouble) {
-        self.tell(state, &trouble);
-        match trouble {
-            Trouble::Corrupt(_) => {
+    fn on_failure(&self, state: &mut State, problem: Problem) {
+        self.log(state, &problem);
+        match problem {
+            Problem::Corrupt(_) => {
                 state.open = None;
                 match schema::set_aside(&self.path).and_then(|()| schema::open(&self.path)) {
                     Ok(open) => state.open = Some(open),
                     Err(also) => state.failed = Some((Instant::now(), also)),
                 }
             }
-            // The disk may have room again at any time, and reading goes on meanwhile.
-            Trouble::Full | Trouble::Locked => state.failed = Some((Instant::now(), trouble)),
-            Trouble::Deleted => {}
-            Trouble::Newer(_) | Trouble::Unusable(_) => {
+            // The disk may have room again at any time, and reads still work.
+            Problem::Full | Problem::Locked => state.failed = Some((Instant::now(), problem)),
+            Problem::Deleted => {}
+            Problem::Newer(_) | Problem::Unusable(_) => {
                 state.open = None;
-                state.failed = Some((Instant::now(), trouble));
+                state.failed = Some((Instant::now(), problem));
             }
         }
     }
 
-    fn tell(&self, state: &mut State, trouble: &Trouble) {
-        if state.is_news(trouble.kind()) {
-            tracing::warn!("{}", trouble.advice(&self.path));
+    fn log(&self, state: &mut State, problem: &Problem) {
+        if state.should_log(problem.kind()) {
+            tracing::warn!("{}", problem.advice(&self.path));
         }
     }
 }

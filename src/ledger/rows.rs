@@ -1,4 +1,4 @@
-//! The rows of the ledger: what waits, what became of earlier attempts, and checksums.
+//! The rows of the ledger: waiting flags, outcomes of attempts, and checksums.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,20 +14,20 @@ use crate::ledger::Ledger;
 
 /// How long an unused checksum is kept.
 const KEEP_CHECKSUMS: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
-/// Outcomes older than this are forgotten.
+/// How long an outcome is kept.
 const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
-/// The most rows of each kind, about 100 bytes each.
-const MOST_CHECKSUMS: u32 = 500_000;
-const MOST_OUTCOMES: u32 = 100_000;
-/// How exactly the last use of a checksum is known, in milliseconds: a day.
-const USE_IS_NOTED_AFTER: i64 = 24 * 3600 * 1000;
+/// The maximum number of rows of each kind, about 100 bytes each.
+const MAX_CHECKSUMS: u32 = 500_000;
+const MAX_OUTCOMES: u32 = 100_000;
+/// The last use of a checksum is recorded to the day, in milliseconds.
+const USE_RESOLUTION_MS: i64 = 24 * 3600 * 1000;
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileKey {
     /// Device of the file system.
     pub device: u64,
-    /// Number of the file on that device.
+    /// Inode of the file on that device.
     pub inode: u64,
     /// Size in bytes.
     pub size: u64,
@@ -42,19 +42,19 @@ pub struct FileKey {
 pub struct WaitingRow {
     /// The flag.
     pub flag: PathBuf,
-    /// Its state, as text that the writer chooses. A flag in another state was touched and starts afresh.
+    /// Its state, in the writer's own format. A flag in another state was touched and starts over.
     pub stamp: String,
     /// `subject/date/number`, or the folder.
     pub session: String,
-    /// Since when the flag is known.
+    /// When the flag was first seen.
     pub since: Timestamp,
     /// Failures in a row.
     pub failures: u32,
-    /// When it is tried next.
+    /// When the next attempt starts.
     pub next: Timestamp,
     /// Whether it needs attention.
     pub needs_attention: bool,
-    /// Why it failed.
+    /// The last error.
     pub error: String,
     /// What to do about it.
     pub next_step: String,
@@ -62,14 +62,14 @@ pub struct WaitingRow {
     pub missing: Vec<(String, String)>,
 }
 
-/// How one attempt ended.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
     /// When.
     pub at: Timestamp,
     /// `subject/date/number`, or the folder.
     pub session: String,
-    /// Subject of the session, where the folder is one.
+    /// Subject of the session, if the folder is a session.
     pub subject: Option<String>,
     /// Day of the session, `YYYY-MM-DD`.
     pub date: Option<String>,
@@ -77,7 +77,7 @@ pub struct OutcomeRow {
     pub flag: PathBuf,
     /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// `registered`, `retry`, `needs_attention` …
+    /// `registered`, `retry` or `needs_attention`.
     pub outcome: String,
     /// The session's UUID on Alyx.
     pub eid: Option<String>,
@@ -87,17 +87,17 @@ pub struct OutcomeRow {
     pub bytes: u64,
     /// How long the attempt took.
     pub took: Duration,
-    /// Files that are no datasets, counted by reason.
+    /// Files that are not datasets, counted by reason.
     pub left_out: String,
-    /// Why it failed.
+    /// The error, if it failed.
     pub error: Option<String>,
     /// What to do about it.
     pub next_step: Option<String>,
-    /// When it is tried next.
+    /// When the next attempt starts.
     pub next: Option<Timestamp>,
 }
 
-/// That a session was registered.
+/// The registration of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredRow {
     /// When.
@@ -108,38 +108,38 @@ pub struct RegisteredRow {
     pub bytes: u64,
 }
 
-/// What [`Ledger::record`] does about the row of a flag that waits.
+/// The change to a flag's row in the table of waiting flags.
 #[derive(Debug, Clone, Copy)]
-pub enum Answered<'a> {
-    /// The flag waits.
-    Waits(&'a WaitingRow),
-    /// It does not wait any more.
-    Over(&'a Path),
-    /// The row stays as it is.
-    AsBefore,
+pub enum WaitingChange<'a> {
+    /// The flag waits: insert or replace its row.
+    Set(&'a WaitingRow),
+    /// The flag no longer waits: delete its row.
+    Remove(&'a Path),
+    /// Leave the row as it is.
+    Keep,
 }
 
-/// Which outcomes are asked for.
+/// Which outcomes to return.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryFilter {
-    /// Of this subject only.
+    /// Only those of this subject.
     pub subject: Option<String>,
-    /// Of sessions of this day only, `YYYY-MM-DD`.
+    /// Only those of sessions of this day, `YYYY-MM-DD`.
     pub date: Option<String>,
-    /// With this outcome only.
+    /// Only this outcome.
     pub outcome: Option<String>,
-    /// Of this session only, `subject/date/number`.
+    /// Only those of this session, `subject/date/number`.
     pub session: Option<String>,
-    /// At most N, the latest. 0: all.
+    /// At most this number, the latest. 0: all.
     pub limit: usize,
 }
 
-/// Times before 1970 and numbers beyond `i64` do not happen on disk; where they do, the row is useless, not wrong.
-fn number(value: u64) -> i64 {
+/// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
+fn to_i64(value: u64) -> i64 {
     i64::from_ne_bytes(value.to_ne_bytes())
 }
 
-fn unsigned(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+fn get_u64(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|n| u64::from_ne_bytes(n.to_ne_bytes()))
 }
 
@@ -156,39 +156,39 @@ fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
     Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
-/// A few letters that a damaged or mistyped row does not have right: a wrong MD5 on Alyx is worse than none.
+/// A check digest that a damaged or edited row fails: a wrong MD5 on Alyx is worse than none.
 fn proof(key: &FileKey, md5: &str) -> String {
     let text = format!("{} {} {} {} {} {md5}", key.device, key.inode, key.size, key.mtime_ns, key.ctime_ns);
     Md5::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Ledger {
-    /// The MD5 of a file in this very state, if it is known.
+    /// The MD5 of a file in exactly this state, if known.
     pub fn checksum(&self, key: &FileKey, now: Timestamp) -> Option<String> {
         let found = self.with(|connection| find_checksum(connection, key))??;
-        let (md5, given, used) = found;
-        if given != proof(key, &md5) {
+        let (md5, stored_proof, used) = found;
+        if stored_proof != proof(key, &md5) {
             return None;
         }
-        if now.as_millisecond().saturating_sub(used) > USE_IS_NOTED_AFTER {
+        if now.as_millisecond().saturating_sub(used) > USE_RESOLUTION_MS {
             self.write(|connection| {
                 connection
                     .prepare_cached("UPDATE checksum SET used = ?3 WHERE device = ?1 AND inode = ?2")?
-                    .execute(params![number(key.device), number(key.inode), now.as_millisecond()])
+                    .execute(params![to_i64(key.device), to_i64(key.inode), now.as_millisecond()])
             });
         }
         Some(md5)
     }
 
-    /// Remembers the MD5 of a file in this state; an earlier state is forgotten.
-    pub fn keep_checksum(&self, key: &FileKey, md5: &str, now: Timestamp) {
+    /// Remembers the MD5 of a file in this state, and forgets that of earlier states.
+    pub fn set_checksum(&self, key: &FileKey, md5: &str, now: Timestamp) {
         self.write(|connection| {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO checksum VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
                 .execute(params![
-                    number(key.device),
-                    number(key.inode),
-                    number(key.size),
+                    to_i64(key.device),
+                    to_i64(key.inode),
+                    to_i64(key.size),
                     key.mtime_ns,
                     key.ctime_ns,
                     md5,
@@ -198,20 +198,20 @@ impl Ledger {
         });
     }
 
-    /// Remembers how an attempt ended, and whether its flag waits now. On disk when it returns.
-    pub fn record(&self, outcome: &OutcomeRow, waiting: Answered<'_>) {
-        self.durably(|transaction| {
+    /// Records the outcome of an attempt, and whether its flag waits now. On disk on return.
+    pub fn record(&self, outcome: &OutcomeRow, change: WaitingChange<'_>) {
+        self.write_durably(|transaction| {
             insert_outcome(transaction, outcome)?;
-            answer(transaction, waiting)
+            apply_change(transaction, change)
         });
     }
 
-    /// Remembers whether a flag waits. On disk when it returns.
-    pub fn note(&self, waiting: Answered<'_>) {
-        self.durably(|transaction| answer(transaction, waiting));
+    /// Records whether a flag waits. On disk on return.
+    pub fn update_waiting(&self, change: WaitingChange<'_>) {
+        self.write_durably(|transaction| apply_change(transaction, change));
     }
 
-    fn durably(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Option<()> {
+    fn write_durably(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Option<()> {
         self.write(|connection| {
             connection.execute_batch("PRAGMA synchronous = FULL")?;
             let outcome = (|| {
@@ -224,7 +224,7 @@ impl Ledger {
         })
     }
 
-    /// The flags that waited when this was last written, by next attempt.
+    /// The waiting flags as last written, by next attempt.
     pub fn waiting(&self) -> Vec<WaitingRow> {
         let rows = self.with(|connection| {
             let mut query = connection.prepare_cached("SELECT * FROM waiting ORDER BY next, flag")?;
@@ -233,7 +233,7 @@ impl Ledger {
         rows.unwrap_or_default()
     }
 
-    /// Earlier outcomes, the latest first.
+    /// Outcomes, the latest first.
     pub fn history(&self, filter: &HistoryFilter) -> Vec<OutcomeRow> {
         let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
         let rows = self.with(|connection| {
@@ -246,7 +246,7 @@ impl Ledger {
             let filled = params![
                 filter.subject,
                 filter.date,
-                filter.outcome.as_deref().map(stored_word),
+                filter.outcome.as_deref().map(stored_outcome),
                 filter.session,
                 limit
             ];
@@ -255,7 +255,7 @@ impl Ledger {
         rows.unwrap_or_default()
     }
 
-    /// The sessions that were registered since a time, the earliest first.
+    /// The sessions registered since a time, the earliest first.
     pub fn registered_since(&self, since: Timestamp) -> Vec<RegisteredRow> {
         let rows = self.with(|connection| {
             let mut query = connection.prepare_cached(
@@ -265,7 +265,7 @@ impl Ledger {
                 Ok(RegisteredRow {
                     at: time(row, "at")?,
                     session: row.get("session")?,
-                    bytes: unsigned(row, "bytes")?,
+                    bytes: get_u64(row, "bytes")?,
                 })
             };
             query.query_map([since.as_millisecond()], row)?.collect::<rusqlite::Result<Vec<_>>>()
@@ -273,7 +273,7 @@ impl Ledger {
         rows.unwrap_or_default()
     }
 
-    /// Makes sessions due at once: one, or all that wait. Returns how many; `None` where it cannot be written.
+    /// Makes one session due now, or all that wait. Returns the number; `None` if the ledger cannot be written.
     pub fn make_due(&self, session: Option<&str>, now: Timestamp) -> Option<usize> {
         self.write(|connection| {
             connection.execute(
@@ -283,8 +283,8 @@ impl Ledger {
         })
     }
 
-    /// Forgets the attempts and outcomes of a session. Its flag is not touched. Returns how many rows there were;
-    /// `None` where it cannot be written.
+    /// Forgets the attempts and outcomes of a session. Does not touch its flag. Returns the number of rows; `None` if
+    /// the ledger cannot be written.
     pub fn forget(&self, session: &str) -> Option<usize> {
         self.write(|connection| {
             let transaction = connection.transaction()?;
@@ -295,7 +295,7 @@ impl Ledger {
         })
     }
 
-    /// A fact, such as under which configuration the last failures happened.
+    /// A fact by name, such as the configuration of the last run.
     pub fn fact(&self, name: &str) -> Option<String> {
         let query = "SELECT value FROM fact WHERE name = ?1";
         self.with(|connection| connection.query_row(query, [name], |row| row.get(0)).optional())?
@@ -307,15 +307,15 @@ impl Ledger {
     }
 
     /// Remembers a fact.
-    pub fn keep_fact(&self, name: &str, value: &str) {
+    pub fn set_fact(&self, name: &str, value: &str) {
         self.write(|connection| {
             connection.execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2)", [name, value])
         });
     }
 
-    /// Forgets what is old, and what is too much. Done by itself now and then.
+    /// Deletes old rows, and rows beyond the maximum. Also done by writes from time to time.
     pub fn prune(&self, now: Timestamp) {
-        self.prune_to(now, MOST_CHECKSUMS, MOST_OUTCOMES);
+        self.prune_to(now, MAX_CHECKSUMS, MAX_OUTCOMES);
     }
 
     pub(super) fn prune_to(&self, now: Timestamp, checksums: u32, outcomes: u32) {
@@ -327,7 +327,7 @@ impl Ledger {
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
             let stale = "DELETE FROM fact WHERE name LIKE 'creating %' AND CAST(value AS INTEGER) < ?1";
             transaction.execute(stale, [used])?;
-            // A flag that waits is tried hourly at least: a row of that age belongs to a flag that is gone.
+            // A waiting flag is tried at least hourly: a row of that age belongs to a removed flag.
             transaction.execute("DELETE FROM waiting WHERE next < ?1", [used])?;
             transaction.execute(
                 "DELETE FROM checksum WHERE used < (SELECT used FROM checksum ORDER BY used DESC LIMIT 1 OFFSET ?1)",
@@ -349,7 +349,7 @@ fn find_checksum(connection: &Connection, key: &FileKey) -> rusqlite::Result<Opt
              WHERE device = ?1 AND inode = ?2 AND size = ?3 AND mtime = ?4 AND ctime = ?5",
         )?
         .query_row(
-            params![number(key.device), number(key.inode), number(key.size), key.mtime_ns, key.ctime_ns],
+            params![to_i64(key.device), to_i64(key.inode), to_i64(key.size), key.mtime_ns, key.ctime_ns],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()
@@ -367,10 +367,10 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             row.date,
             row.flag.as_os_str().as_bytes(),
             row.attempt,
-            stored_word(&row.outcome),
+            stored_outcome(&row.outcome),
             row.eid,
-            number(row.n_files),
-            number(row.bytes),
+            to_i64(row.n_files),
+            to_i64(row.bytes),
             millis(row.took),
             row.left_out,
             row.error,
@@ -380,14 +380,14 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
         .map(drop)
 }
 
-fn answer(connection: &Connection, waiting: Answered<'_>) -> rusqlite::Result<()> {
-    match waiting {
-        Answered::AsBefore => Ok(()),
-        Answered::Over(flag) => connection
+fn apply_change(connection: &Connection, change: WaitingChange<'_>) -> rusqlite::Result<()> {
+    match change {
+        WaitingChange::Keep => Ok(()),
+        WaitingChange::Remove(flag) => connection
             .prepare_cached("DELETE FROM waiting WHERE flag = ?1")?
             .execute([flag.as_os_str().as_bytes()])
             .map(drop),
-        Answered::Waits(row) => connection
+        WaitingChange::Set(row) => connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO waiting VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
@@ -423,14 +423,14 @@ fn waiting_row(row: &Row<'_>) -> rusqlite::Result<WaitingRow> {
     })
 }
 
-/// The word for `needs_attention` in the file, as 0.1.0 wrote it: a ledger can be read by either version.
+/// The stored word for `needs_attention`, as 0.1.0 wrote it: both versions can read the ledger.
 const STORED_NEEDS_ATTENTION: &str = "needs_person";
 
-fn stored_word(outcome: &str) -> &str {
+fn stored_outcome(outcome: &str) -> &str {
     if outcome == "needs_attention" { STORED_NEEDS_ATTENTION } else { outcome }
 }
 
-fn word_of(stored: String) -> String {
+fn outcome_of(stored: String) -> String {
     if stored == STORED_NEEDS_ATTENTION { "needs_attention".to_owned() } else { stored }
 }
 
@@ -442,11 +442,11 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         date: row.get("date")?,
         flag: path(row, "flag")?,
         attempt: row.get("attempt")?,
-        outcome: word_of(row.get("outcome")?),
+        outcome: outcome_of(row.get("outcome")?),
         eid: row.get("eid")?,
-        n_files: unsigned(row, "n_files")?,
-        bytes: unsigned(row, "bytes")?,
-        took: Duration::from_millis(unsigned(row, "took")?),
+        n_files: get_u64(row, "n_files")?,
+        bytes: get_u64(row, "bytes")?,
+        took: Duration::from_millis(get_u64(row, "took")?),
         left_out: row.get("left_out")?,
         error: row.get("error")?,
         next_step: row.get("next_step")?,

@@ -1,13 +1,13 @@
-//! The schema of the ledger: how a file is opened, made, and brought up to date.
+//! The schema of the ledger: opens, creates and migrates the file.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::ledger::trouble::Trouble;
+use crate::ledger::problem::Problem;
 use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 
-/// One step a version. A step is never changed once it has been released; a new one is added.
+/// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
 const MIGRATIONS: [&str; 1] = ["
@@ -61,10 +61,10 @@ const MIGRATIONS: [&str; 1] = ["
 /// The version that this program writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// Opens the ledger, makes it where it is missing, and brings an older one up to date.
-pub(super) fn open(path: &Path) -> Result<Open, Trouble> {
+/// Opens the ledger; creates it if it is missing, and migrates an older one.
+pub(super) fn open(path: &Path) -> Result<Open, Problem> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|e| Trouble::Unusable(e.to_string()))?;
+        fs::create_dir_all(folder).map_err(|e| Problem::Unusable(e.to_string()))?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -73,21 +73,21 @@ pub(super) fn open(path: &Path) -> Result<Open, Trouble> {
     let work = || {
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
-        // Checksums need not survive a power cut; what does is written with FULL.
+        // Checksums need not survive a power cut; what must is written with FULL.
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;",
         )?;
         Ok::<_, rusqlite::Error>((migrate(&mut connection)?, connection))
     };
-    let (version, connection) = work().map_err(|e| Trouble::of(&e))?;
+    let (version, connection) = work().map_err(|e| Problem::of(&e))?;
     if version > VERSION {
-        return Err(Trouble::Newer(version));
+        return Err(Problem::Newer(version));
     }
     opened(path, connection)
 }
 
-/// Opens a ledger that is there, to look at it or to change rows.
-pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> {
+/// Opens an existing ledger, to read it or to change rows.
+pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Problem> {
     let access = if change { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let work = |connection: rusqlite::Result<Connection>| {
         let connection = connection?;
@@ -97,57 +97,57 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Trouble> 
     };
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let first = work(Connection::open_with_flags(path, flags));
-    // A user who may read the file but not write in its folder cannot make the shared index that a reader needs.
-    // Without a log there is no writer, so the file can be read as it is.
+    // A user who may read the file but not write in its folder cannot create the shared index that a reader needs.
+    // Without a log there is no writer, so the file can be opened as immutable.
     let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
     let outcome = match (first, path.to_str()) {
-        (Err(_), Some(text)) if !change && !log.exists() => work(open_as_it_lies(text)),
+        (Err(_), Some(text)) if !change && !log.exists() => work(open_immutable(text)),
         (outcome, _) => outcome,
     };
-    let (version, connection) = outcome.map_err(|e| Trouble::of(&e))?;
+    let (version, connection) = outcome.map_err(|e| Problem::of(&e))?;
     usable(version)?;
     opened(path, connection)
 }
 
-/// Looks whether a ledger could be used, and makes not even the files that SQLite makes for a reader. One that has a
-/// log is in use, or was when its daemon was killed; it cannot be looked into so.
-pub(super) fn look(path: &Path) -> Result<(), Trouble> {
+/// Checks whether a ledger can be used, without creating even the files that SQLite creates for a reader. A ledger
+/// with a log is in use, or was when its daemon was killed; it is not checked.
+pub(super) fn check(path: &Path) -> Result<(), Problem> {
     let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
     let Some(text) = path.to_str().filter(|_| !log.exists()) else { return Ok(()) };
-    let work = || open_as_it_lies(text)?.pragma_query_value(None, "user_version", |row| row.get(0));
-    match work().map_err(|e| Trouble::of(&e))? {
-        // It is brought up to date at the next start.
+    let work = || open_immutable(text)?.pragma_query_value(None, "user_version", |row| row.get(0));
+    match work().map_err(|e| Problem::of(&e))? {
+        // The next start migrates it.
         version if version <= VERSION => Ok(()),
-        newer => Err(Trouble::Newer(newer)),
+        newer => Err(Problem::Newer(newer)),
     }
 }
 
 /// Opens a file that has no writer.
-fn open_as_it_lies(path: &str) -> rusqlite::Result<Connection> {
+fn open_immutable(path: &str) -> rusqlite::Result<Connection> {
     let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
 }
 
-fn usable(version: u32) -> Result<(), Trouble> {
+fn usable(version: u32) -> Result<(), Problem> {
     match version {
-        // Made, but nothing was written yet.
-        0 => Err(Trouble::Unusable("it is still empty".to_owned())),
+        // Created, but not written yet.
+        0 => Err(Problem::Unusable("it is still empty".to_owned())),
         VERSION => Ok(()),
-        newer if newer > VERSION => Err(Trouble::Newer(newer)),
+        newer if newer > VERSION => Err(Problem::Newer(newer)),
         older => {
-            Err(Trouble::Unusable(format!("it is of an older version ({older}); start the daemon once")))
+            Err(Problem::Unusable(format!("it is of an older version ({older}); start the daemon once")))
         }
     }
 }
 
-fn opened(path: &Path, connection: Connection) -> Result<Open, Trouble> {
-    let metadata = fs::metadata(path).map_err(|e| Trouble::Unusable(e.to_string()))?;
+fn opened(path: &Path, connection: Connection) -> Result<Open, Problem> {
+    let metadata = fs::metadata(path).map_err(|e| Problem::Unusable(e.to_string()))?;
     Ok(Open { connection, identity: (metadata.dev(), metadata.ino()) })
 }
 
-/// Brings the schema up to date, each step whole or not at all. Returns the version; a newer one is left alone.
+/// Migrates the schema, each step completely or not at all. Returns the version; a newer one is left alone.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -159,9 +159,9 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
     Ok(version.max(VERSION))
 }
 
-/// Moves a damaged ledger out of the way; an earlier one that was damaged is replaced.
-pub(super) fn set_aside(path: &Path) -> Result<(), Trouble> {
-    let unusable = |e: std::io::Error| Trouble::Unusable(e.to_string());
+/// Moves a damaged ledger aside, replacing an earlier damaged one.
+pub(super) fn set_aside(path: &Path) -> Result<(), Problem> {
+    let unusable = |e: std::io::Error| Problem::Unusable(e.to_string());
     fs::rename(path, path.with_file_name(format!("{}.damaged", crate::ledger::FILE_NAME)))
         .map_err(unusable)?;
     for end in ["-wal", "-shm"] {

@@ -53,46 +53,46 @@ fn outcome(session: &str, at: Timestamp, outcome: &str) -> OutcomeRow {
 }
 
 fn works(ledger: &Ledger) -> bool {
-    ledger.keep_checksum(&key(7), "md5", at(0));
+    ledger.set_checksum(&key(7), "md5", at(0));
     ledger.checksum(&key(7), at(0)).as_deref() == Some("md5")
 }
 
 #[test]
-fn what_was_written_is_there_after_a_restart() {
+fn rows_survive_a_restart() {
     let folder = folder();
     let row = outcome("KS014/2024-05-01/001", at(0), "needs_attention");
     {
         let ledger = Ledger::open(folder.path());
-        ledger.record(&row, Answered::Waits(&waiting("/data/x/create_me.flag")));
-        ledger.keep_checksum(&key(1), "abc", at(0));
-        ledger.keep_fact("configuration", "f");
+        ledger.record(&row, WaitingChange::Set(&waiting("/data/x/create_me.flag")));
+        ledger.set_checksum(&key(1), "abc", at(0));
+        ledger.set_fact("configuration", "f");
     }
     let ledger = Ledger::open(folder.path());
     assert_eq!(ledger.history(&HistoryFilter::default()), [row]);
     assert_eq!(ledger.waiting(), [waiting("/data/x/create_me.flag")]);
     assert_eq!(ledger.checksum(&key(1), at(0)).as_deref(), Some("abc"));
     assert_eq!(ledger.fact("configuration").as_deref(), Some("f"));
-    ledger.note(Answered::Over(Path::new("/data/x/create_me.flag")));
+    ledger.update_waiting(WaitingChange::Remove(Path::new("/data/x/create_me.flag")));
     assert_eq!(ledger.waiting(), []);
-    assert_eq!(ledger.trouble(), None);
+    assert_eq!(ledger.problem(), None);
 }
 
 #[test]
-fn a_path_that_is_no_text_is_kept_as_it_is() {
+fn a_path_that_is_not_utf8_is_kept_unchanged() {
     use std::os::unix::ffi::OsStrExt;
     let folder = folder();
     let ledger = Ledger::open(folder.path());
     let mut row = waiting("x");
     row.flag = std::ffi::OsStr::from_bytes(b"/data/\xff/create_me.flag").into();
-    ledger.note(Answered::Waits(&row));
+    ledger.update_waiting(WaitingChange::Set(&row));
     assert_eq!(ledger.waiting()[0].flag, row.flag);
 }
 
 #[test]
-fn a_checksum_counts_only_for_the_very_state_of_the_file() {
+fn a_checksum_is_valid_only_for_the_exact_state_of_its_file() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
-    ledger.keep_checksum(&key(1), "abc", at(0));
+    ledger.set_checksum(&key(1), "abc", at(0));
     let other = [
         FileKey { device: 2, ..key(1) },
         FileKey { inode: 2, ..key(1) },
@@ -103,26 +103,26 @@ fn a_checksum_counts_only_for_the_very_state_of_the_file() {
     for other in other {
         assert_eq!(ledger.checksum(&other, at(0)), None, "{other:?}");
     }
-    ledger.keep_checksum(&FileKey { ctime_ns: 21, ..key(1) }, "new", at(0));
+    ledger.set_checksum(&FileKey { ctime_ns: 21, ..key(1) }, "new", at(0));
     assert_eq!(ledger.checksum(&key(1), at(0)), None);
 }
 
 #[test]
-fn a_row_that_was_tampered_with_is_not_believed() {
+fn a_checksum_that_was_tampered_with_is_not_used() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
-    ledger.keep_checksum(&key(1), "abc", at(0));
+    ledger.set_checksum(&key(1), "abc", at(0));
     let other = Connection::open(ledger.path()).unwrap();
     other.execute("UPDATE checksum SET md5 = 'abd'", []).unwrap();
     assert_eq!(ledger.checksum(&key(1), at(0)), None);
 }
 
 #[test]
-fn what_was_registered_since_a_day_is_told_in_order_and_failures_are_not() {
+fn sessions_registered_since_a_time_are_returned_in_order_without_failures() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
     for (second, word) in [(30, "registered"), (10, "registered"), (20, "retry"), (0, "registered")] {
-        ledger.record(&outcome("KS014/2024-05-01/001", at(second), word), Answered::AsBefore);
+        ledger.record(&outcome("KS014/2024-05-01/001", at(second), word), WaitingChange::Keep);
     }
     let since = ledger.registered_since(at(10));
     assert_eq!(since.iter().map(|row| row.at).collect::<Vec<_>>(), [at(10), at(30)]);
@@ -139,7 +139,7 @@ fn history_is_filtered_and_the_latest_comes_first() {
         ("a/2024-05-02/001", 2, "registered"),
         ("b/2024-05-01/001", 3, "registered"),
     ] {
-        ledger.record(&outcome(session, at(time), how), Answered::AsBefore);
+        ledger.record(&outcome(session, at(time), how), WaitingChange::Keep);
     }
     let times = |filter: HistoryFilter| {
         ledger.history(&filter).iter().map(|row| row.at.as_second() - at(0).as_second()).collect::<Vec<_>>()
@@ -162,23 +162,23 @@ fn retry_makes_one_session_due_or_all() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
     let other = WaitingRow { session: "b/2024-05-01/001".into(), ..waiting("/b") };
-    ledger.note(Answered::Waits(&waiting("/a")));
-    ledger.note(Answered::Waits(&other));
+    ledger.update_waiting(WaitingChange::Set(&waiting("/a")));
+    ledger.update_waiting(WaitingChange::Set(&other));
     assert_eq!(ledger.make_due(Some("b/2024-05-01/001"), at(1)), Some(1));
     assert_eq!(ledger.waiting().iter().map(|row| row.next).collect::<Vec<_>>(), [at(1), at(60)]);
     assert_eq!(ledger.make_due(None, at(2)), Some(2));
 }
 
 #[test]
-fn what_is_old_and_what_is_too_much_is_pruned() {
+fn old_and_excess_rows_are_pruned() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
     let days = |days: i64| at(days * 86_400);
     for (inode, day) in [(1, 0), (2, 31), (3, 32), (4, 33)] {
-        ledger.keep_checksum(&key(inode), "abc", days(day));
+        ledger.set_checksum(&key(inode), "abc", days(day));
     }
     for day in [0, 10, 200, 201, 202] {
-        ledger.record(&outcome("a/2024-05-01/001", days(day), "registered"), Answered::AsBefore);
+        ledger.record(&outcome("a/2024-05-01/001", days(day), "registered"), WaitingChange::Keep);
     }
     ledger.prune_to(days(40), 10, 10);
     let known = |inode| ledger.checksum(&key(inode), days(40)).is_some();
@@ -192,7 +192,7 @@ fn what_is_old_and_what_is_too_much_is_pruned() {
 fn using_a_checksum_keeps_it() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
-    ledger.keep_checksum(&key(1), "abc", at(0));
+    ledger.set_checksum(&key(1), "abc", at(0));
     let later = at(0) + SignedDuration::from_hours(29 * 24);
     assert!(ledger.checksum(&key(1), later).is_some());
     ledger.prune(later + SignedDuration::from_hours(29 * 24));
@@ -200,7 +200,7 @@ fn using_a_checksum_keeps_it() {
 }
 
 #[test]
-fn a_deleted_ledger_is_begun_anew_while_it_is_in_use() {
+fn a_ledger_that_is_deleted_while_in_use_is_created_again() {
     let folder = folder();
     let state = folder.path().join("state");
     let ledger = Ledger::open(&state);
@@ -211,7 +211,7 @@ fn a_deleted_ledger_is_begun_anew_while_it_is_in_use() {
 }
 
 #[test]
-fn a_damaged_ledger_is_set_aside_and_begun_anew() {
+fn a_damaged_ledger_is_set_aside_and_replaced_by_a_new_one() {
     let folder = folder();
     std::fs::write(folder.path().join(FILE_NAME), vec![b'x'; 10_000]).unwrap();
     assert!(works(&Ledger::open(folder.path())));
@@ -219,12 +219,12 @@ fn a_damaged_ledger_is_set_aside_and_begun_anew() {
 }
 
 #[test]
-fn damage_in_the_middle_of_a_large_ledger_costs_its_memory_and_nothing_else() {
+fn damage_in_the_middle_of_a_large_ledger_loses_only_what_it_remembered() {
     let folder = folder();
     {
         let ledger = Ledger::open(folder.path());
         for i in 0..3000 {
-            ledger.keep_checksum(&key(i), "00000000000000000000000000000000", at(0));
+            ledger.set_checksum(&key(i), "00000000000000000000000000000000", at(0));
         }
     }
     let path = folder.path().join(FILE_NAME);
@@ -252,7 +252,7 @@ fn another_programs_database_is_set_aside() {
 }
 
 #[test]
-fn a_ledger_of_a_newer_version_is_left_as_it_is() {
+fn a_ledger_of_a_newer_version_is_left_unchanged() {
     let folder = folder();
     drop(Ledger::open(folder.path()));
     let path = folder.path().join(FILE_NAME);
@@ -261,20 +261,20 @@ fn a_ledger_of_a_newer_version_is_left_as_it_is() {
     drop(newer);
     let ledger = Ledger::open(folder.path());
     assert!(!works(&ledger));
-    assert!(ledger.trouble().unwrap().contains("newer version"), "{:?}", ledger.trouble());
+    assert!(ledger.problem().unwrap().contains("newer version"), "{:?}", ledger.problem());
     let newer = Connection::open(&path).unwrap();
     assert_eq!(newer.pragma_query_value(None, "user_version", |row| row.get(0)), Ok(99));
     assert!(!folder.path().join("ledger.sqlite.damaged").exists());
-    assert!(Ledger::existing(folder.path(), Access::Read).unwrap_err().contains("newer version"));
+    assert!(Ledger::open_existing(folder.path(), Access::Read).unwrap_err().contains("newer version"));
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_told_with_what_to_do() {
+fn a_folder_that_is_not_writable_is_reported_with_the_fix() {
     let folder = folder();
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
     drop(Ledger::open(&state));
-    // Nobody is refused by permissions who is root; a file in the folder's place refuses everybody.
+    // Root is never denied by permissions; a file in place of the folder fails for every user.
     for unusable in [folder.path().join("file/state"), state.clone()] {
         std::fs::write(folder.path().join("file"), "").unwrap();
         let file = state.join(FILE_NAME);
@@ -288,18 +288,18 @@ fn a_folder_that_may_not_be_written_is_told_with_what_to_do() {
         let ledger = Ledger::open(&unusable);
         if refused || unusable != state {
             assert!(!works(&ledger));
-            assert!(ledger.trouble().unwrap().contains("state_dir"), "{:?}", ledger.trouble());
+            assert!(ledger.problem().unwrap().contains("state_dir"), "{:?}", ledger.problem());
         }
         read_only(false);
     }
 }
 
 #[test]
-fn a_full_disk_costs_the_memory_until_there_is_room() {
+fn on_a_full_disk_nothing_is_remembered_until_there_is_room() {
     let folder = folder();
     let ledger = Ledger::open(folder.path());
     assert!(works(&ledger));
-    // A limit on the pages gives the very error of a disk that is full.
+    // A page limit causes the same error as a full disk.
     let limit = |pages: u32| {
         let state = ledger.state.lock().unwrap();
         let connection = &state.open.as_ref().unwrap().connection;
@@ -309,34 +309,34 @@ fn a_full_disk_costs_the_memory_until_there_is_room() {
     let long = "x".repeat(100_000);
     ledger.record(
         &OutcomeRow { left_out: long.clone(), ..outcome("a/b/c", at(0), "retry") },
-        Answered::AsBefore,
+        WaitingChange::Keep,
     );
-    assert!(ledger.trouble().unwrap().contains("full"), "{:?}", ledger.trouble());
+    assert!(ledger.problem().unwrap().contains("full"), "{:?}", ledger.problem());
     assert_eq!(ledger.checksum(&key(7), at(0)).as_deref(), Some("md5"), "reading goes on");
     limit(100_000);
-    ledger.record(&OutcomeRow { left_out: long, ..outcome("a/b/c", at(0), "retry") }, Answered::AsBefore);
+    ledger.record(&OutcomeRow { left_out: long, ..outcome("a/b/c", at(0), "retry") }, WaitingChange::Keep);
     assert_eq!(ledger.history(&HistoryFilter::default()).len(), 1);
-    assert_eq!(ledger.trouble(), None);
+    assert_eq!(ledger.problem(), None);
 }
 
 #[test]
-fn somebody_else_may_look_and_change_while_it_is_in_use() {
+fn another_process_may_read_and_change_a_ledger_in_use() {
     let folder = folder();
-    assert!(Ledger::existing(folder.path(), Access::Read).unwrap().is_none());
+    assert!(Ledger::open_existing(folder.path(), Access::Read).unwrap().is_none());
     let daemon = Ledger::open(folder.path());
-    daemon.note(Answered::Waits(&waiting("/a")));
-    let looking = Ledger::existing(folder.path(), Access::Read).unwrap().unwrap();
+    daemon.update_waiting(WaitingChange::Set(&waiting("/a")));
+    let looking = Ledger::open_existing(folder.path(), Access::Read).unwrap().unwrap();
     assert_eq!(looking.waiting().len(), 1);
     assert_eq!(looking.forget("KS014/2024-05-01/001"), None, "who looks does not change");
-    let changing = Ledger::existing(folder.path(), Access::Change).unwrap().unwrap();
+    let changing = Ledger::open_existing(folder.path(), Access::Change).unwrap().unwrap();
     assert_eq!(changing.forget("KS014/2024-05-01/001"), Some(1));
     assert_eq!(daemon.waiting(), []);
     drop(daemon);
-    assert_eq!(Ledger::existing(folder.path(), Access::Read).unwrap().unwrap().waiting(), []);
+    assert_eq!(Ledger::open_existing(folder.path(), Access::Read).unwrap().unwrap().waiting(), []);
 }
 
 #[test]
-fn a_link_in_the_place_of_the_ledger_is_not_followed() {
+fn a_link_in_place_of_the_ledger_is_not_followed() {
     let folder = folder();
     let precious = folder.path().join("precious");
     std::fs::write(&precious, "").unwrap();

@@ -15,7 +15,7 @@ pub(super) const DAYS: usize = 30;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Day {
     pub(super) date: Date,
-    /// Sessions that were registered.
+    /// Sessions registered.
     pub(super) sessions: u64,
     /// The size of their datasets.
     pub(super) bytes: u64,
@@ -26,14 +26,14 @@ fn dates(today: Date) -> impl Iterator<Item = Date> {
     (0..DAYS as i64).rev().map(move |back| today.saturating_sub(Span::new().days(back)))
 }
 
-/// When the first of them begins.
+/// When the first of the days begins.
 pub(super) fn beginning(now: Timestamp, zone: &TimeZone) -> Timestamp {
     let today = now.to_zoned(zone.clone()).date();
     let first = dates(today).next().unwrap_or(today);
     first.to_zoned(zone.clone()).map_or(now, |begin| begin.timestamp())
 }
 
-/// The last days, today last. A session that was registered twice on a day counts once, as it was the last time.
+/// The last days, today last. A session that was registered twice on a day counts once, with its last size.
 pub(super) fn by_day(rows: &[RegisteredRow], now: Timestamp, zone: &TimeZone) -> Vec<Day> {
     let mut last: HashMap<(Date, &str), u64> = HashMap::new();
     for row in rows {
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_one_of_the_zone_and_a_session_counts_once_a_day() {
+    fn days_follow_the_time_zone_and_a_session_counts_once_a_day() {
         let zone = TimeZone::get("America/New_York").unwrap();
         let now = "2024-03-12T16:00:00Z".parse().unwrap();
         let rows = [
@@ -71,11 +71,11 @@ mod tests {
         ];
         let days = by_day(&rows, now, &zone);
         assert_eq!(days.len(), DAYS);
-        let told: Vec<_> = days.iter().map(|day| (day.date.to_string(), day.sessions, day.bytes)).collect();
-        assert_eq!(told[DAYS - 2], ("2024-03-11".to_owned(), 1, 5));
-        assert_eq!(told[DAYS - 1], ("2024-03-12".to_owned(), 2, 30));
-        assert_eq!(told[0].0, "2024-02-12");
-        // At midnight over there, before the clocks changed.
+        let values: Vec<_> = days.iter().map(|day| (day.date.to_string(), day.sessions, day.bytes)).collect();
+        assert_eq!(values[DAYS - 2], ("2024-03-11".to_owned(), 1, 5));
+        assert_eq!(values[DAYS - 1], ("2024-03-12".to_owned(), 2, 30));
+        assert_eq!(values[0].0, "2024-02-12");
+        // Midnight in New York, before daylight saving time began.
         assert_eq!(beginning(now, &zone), "2024-02-12T05:00:00Z".parse().unwrap());
     }
 }

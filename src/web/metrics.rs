@@ -1,4 +1,4 @@
-//! Metrics: what is counted, and how Prometheus reads it.
+//! Metrics: counters and gauges, in Prometheus' text format.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,29 +20,29 @@ use crate::daemon::run_loop::worker::AttemptResult;
 use crate::daemon::status::{SessionState, SessionStatus, Status};
 use alyx_client::{Exchange, Observer};
 
-/// Seconds that a request may take.
+/// Buckets for the duration of a request, in seconds.
 const REQUEST_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Seconds that an attempt may take: a session of a few files, or of a night of video.
+/// Buckets for the duration of an attempt, in seconds: from a few files to a night of video.
 const ATTEMPT_SECONDS: [f64; 11] =
     [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4.0 * 3600.0, 12.0 * 3600.0];
-/// Bytes of a session.
+/// Buckets for the size of a session, in bytes.
 const SESSION_BYTES: [f64; 8] = [1e6, 1e7, 1e8, 1e9, 1e10, 5e10, 1e11, 1e12];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
-    outcome: Word,
+struct OutcomeLabels {
+    outcome: Label,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InState {
-    state: Word,
+struct StateLabels {
+    state: Label,
 }
 
-/// A label of which there are a few.
+/// A label with few values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Word(&'static str);
+struct Label(&'static str);
 
-impl EncodeLabelValue for Word {
+impl EncodeLabelValue for Label {
     fn encode(
         &self,
         encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
@@ -52,44 +52,44 @@ impl EncodeLabelValue for Word {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabels {
     method: String,
     endpoint: String,
     status: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct EndpointLabels {
     method: String,
     endpoint: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
+struct BuildLabels {
     version: &'static str,
 }
 
-/// Everything that is counted since the start.
+/// All metrics since the start.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    attempts: Family<Ended, Counter>,
-    attempt_seconds: Family<Ended, Histogram>,
+    attempts: Family<OutcomeLabels, Counter>,
+    attempt_seconds: Family<OutcomeLabels, Histogram>,
     datasets: Counter,
     registered_bytes: Counter,
     session_bytes: Histogram,
-    requests: Family<Request, Counter>,
-    request_seconds: Family<Asked, Histogram>,
-    seen: Seen,
-    /// Held while the present values are set and encoded.
-    telling: Mutex<()>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<EndpointLabels, Histogram>,
+    gauges: Gauges,
+    /// Held while the gauges are set and encoded.
+    encoding: Mutex<()>,
 }
 
-/// Values that are set when the metrics are read.
+/// Values that are set on each scrape.
 #[derive(Debug, Default)]
-struct Seen {
+struct Gauges {
     hashed_bytes: Counter,
-    queue: Family<InState, Gauge>,
+    queue: Family<StateLabels, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
     old: Gauge,
     obstacles: Gauge,
@@ -99,9 +99,9 @@ struct Seen {
     healthy: Gauge,
 }
 
-/// What a scrape looks at.
+/// The input of a scrape.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment<'a> {
+pub(super) struct Scrape<'a> {
     pub(super) status: Option<&'a Status>,
     pub(super) bytes_read: u64,
     pub(super) healthy: bool,
@@ -115,25 +115,25 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing is counted yet.
+    /// All metrics at zero.
     pub fn new(started: Timestamp) -> Self {
         let mut registry = Registry::with_prefix("alyx_registrar");
         let request_histogram: fn() -> Histogram = || Histogram::new(REQUEST_SECONDS);
         let attempt_histogram: fn() -> Histogram = || Histogram::new(ATTEMPT_SECONDS);
-        let attempts = Family::<Ended, Counter>::default();
-        // Those that have not happened are 0, so that a rise is seen from the first one on.
+        let attempts = Family::<OutcomeLabels, Counter>::default();
+        // Outcomes that have not happened are exported as 0, so that the first one is visible as a rise.
         for outcome in ["registered", "retry", "needs_attention", "put_off"] {
-            drop(attempts.get_or_create(&Ended { outcome: Word(outcome) }));
+            drop(attempts.get_or_create(&OutcomeLabels { outcome: Label(outcome) }));
         }
         let attempt_seconds = Family::new_with_constructor(attempt_histogram);
         let (datasets, registered_bytes) = (Counter::default(), Counter::default());
         let session_bytes = Histogram::new(SESSION_BYTES);
-        let requests = Family::<Request, Counter>::default();
+        let requests = Family::<RequestLabels, Counter>::default();
         let request_seconds = Family::new_with_constructor(request_histogram);
-        let seen = Seen::default();
+        let gauges = Gauges::default();
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(started.as_millisecond() as f64 / 1000.0);
-        let build = Info::new(Build { version: env!("CARGO_PKG_VERSION") });
+        let build = Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") });
 
         registry.register("attempts", "Runs of sessions, by how they ended", attempts.clone());
         registry.register(
@@ -155,7 +155,7 @@ impl Metrics {
         registry.register(
             "hashed_bytes",
             "Bytes that were read for their checksum",
-            seen.hashed_bytes.clone(),
+            gauges.hashed_bytes.clone(),
         );
         registry.register("requests", "Requests to Alyx; status none: there was no answer", requests.clone());
         registry.register(
@@ -163,26 +163,26 @@ impl Metrics {
             "How long Alyx took to answer",
             request_seconds.clone(),
         );
-        registry.register("queue_sessions", "Flagged sessions, by what they are doing", seen.queue.clone());
+        registry.register("queue_sessions", "Flagged sessions, by what they are doing", gauges.queue.clone());
         registry.register(
             "oldest_flag_age_seconds",
             "How long ago the oldest flag was put; 0: there is none",
-            seen.oldest.clone(),
+            gauges.oldest.clone(),
         );
         registry.register(
             "obstacles",
             "Things on disk that keep flags from being seen or removed",
-            seen.obstacles.clone(),
+            gauges.obstacles.clone(),
         );
-        registry.register("stale_flags", "Flags older than watch.warn_after", seen.old.clone());
-        registry.register("alyx_away", "1: Alyx does not answer", seen.away.clone());
+        registry.register("old_flags", "Flags older than watch.warn_after", gauges.old.clone());
+        registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
             "For how long Alyx has not answered",
-            seen.away_seconds.clone(),
+            gauges.away_seconds.clone(),
         );
-        registry.register("login_refused", "1: Alyx refuses the login", seen.login_refused.clone());
-        registry.register("healthy", "0: the daemon is stuck, as /healthz says", seen.healthy.clone());
+        registry.register("login_refused", "1: Alyx refuses the login", gauges.login_refused.clone());
+        registry.register("healthy", "0: the daemon is stuck, as /healthz says", gauges.healthy.clone());
         registry.register("start_time_seconds", "When the daemon started, in seconds since 1970", start);
         registry.register("build", "The version that runs", build);
         Self {
@@ -194,19 +194,19 @@ impl Metrics {
             session_bytes,
             requests,
             request_seconds,
-            seen,
-            telling: Mutex::default(),
+            gauges,
+            encoding: Mutex::default(),
         }
     }
 
-    /// Counts what the daemon reports, until it ends.
+    /// Counts the daemon's reports until the channel closes.
     pub async fn count(self: Arc<Self>, mut reports: mpsc::UnboundedReceiver<Report>) {
         while let Some(report) = reports.recv().await {
-            self.reported(&report);
+            self.count_report(&report);
         }
     }
 
-    fn reported(&self, report: &Report) {
+    fn count_report(&self, report: &Report) {
         let Report::Attempt { attempt, outcome, .. } = report else { return };
         let outcome = match (&attempt.result, outcome) {
             (AttemptResult::Registered(_), _) => "registered",
@@ -216,9 +216,9 @@ impl Metrics {
             (_, Outcome::PutOff { .. } | Outcome::RunAgain { .. }) => "put_off",
             (_, Outcome::Gone | Outcome::Done) => return,
         };
-        let ended = Ended { outcome: Word(outcome) };
-        self.attempts.get_or_create(&ended).inc();
-        self.attempt_seconds.get_or_create(&ended).observe(attempt.took.as_secs_f64());
+        let labels = OutcomeLabels { outcome: Label(outcome) };
+        self.attempts.get_or_create(&labels).inc();
+        self.attempt_seconds.get_or_create(&labels).observe(attempt.took.as_secs_f64());
         if let AttemptResult::Registered(registered) = &attempt.result {
             self.datasets.inc_by(registered.n_files as u64);
             self.registered_bytes.inc_by(registered.bytes);
@@ -226,25 +226,25 @@ impl Metrics {
         }
     }
 
-    /// All of it in Prometheus' text format.
-    pub(super) fn text(&self, moment: &Moment<'_>) -> String {
-        let _one_at_a_time = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        self.seen.put(moment);
+    /// All metrics in Prometheus' text format.
+    pub(super) fn text(&self, scrape: &Scrape<'_>) -> String {
+        let _one_at_a_time = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gauges.set(scrape);
         let mut text = String::new();
-        // Writing into a String does not fail.
+        // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
 }
 
-impl Seen {
-    fn put(&self, moment: &Moment<'_>) {
-        let new = moment.bytes_read.saturating_sub(self.hashed_bytes.get());
+impl Gauges {
+    fn set(&self, scrape: &Scrape<'_>) {
+        let new = scrape.bytes_read.saturating_sub(self.hashed_bytes.get());
         self.hashed_bytes.inc_by(new);
-        self.healthy.set(moment.healthy.into());
-        // Without an answer the values stay as they were: `healthy` says so.
-        let Some(status) = moment.status else { return };
-        let seconds = |since| moment.now.duration_since(since).as_secs_f64().max(0.0);
+        self.healthy.set(scrape.healthy.into());
+        // Without an answer the values stay as they were, and `healthy` is 0.
+        let Some(status) = scrape.status else { return };
+        let seconds = |since| scrape.now.duration_since(since).as_secs_f64().max(0.0);
         for state in [
             SessionState::NeedsAttention,
             SessionState::Running,
@@ -253,7 +253,7 @@ impl Seen {
         ] {
             let count = status.sessions.iter().filter(|session| session.state == state).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.queue.get_or_create(&InState { state: Word(label(state)) }).set(count);
+            self.queue.get_or_create(&StateLabels { state: Label(label(state)) }).set(count);
         }
         let oldest = status.sessions.iter().map(SessionStatus::known_at).min();
         let old = status.sessions.iter().filter(|session| session.old).count();
@@ -281,8 +281,8 @@ impl Observer for Metrics {
     fn exchanged(&self, exchange: &Exchange<'_>) {
         let (method, endpoint) = (exchange.method.to_owned(), exchange.endpoint.to_owned());
         let status = exchange.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        let asked = Asked { method: method.clone(), endpoint: endpoint.clone() };
-        self.request_seconds.get_or_create(&asked).observe(exchange.took.as_secs_f64());
-        self.requests.get_or_create(&Request { method, endpoint, status }).inc();
+        let labels = EndpointLabels { method: method.clone(), endpoint: endpoint.clone() };
+        self.request_seconds.get_or_create(&labels).observe(exchange.took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { method, endpoint, status }).inc();
     }
 }

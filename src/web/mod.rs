@@ -1,8 +1,8 @@
-//! The page: how it goes, over HTTP. For people at `/`, for Prometheus at `/metrics`, for programs at `/status.json`
-//! and for a supervisor at `/healthz`.
+//! The status page over HTTP: for people at `/`, for Prometheus at `/metrics`, for programs at `/status.json` and for
+//! a supervisor at `/healthz`.
 //!
-//! It is read-only, and shows nothing that is secret. It asks the service as
-//! `status` does and reads the ledger; the daemon does not know it and works as well without it.
+//! It is read-only and shows no secrets. It queries the daemon like `status`, and reads the ledger; the daemon does
+//! not depend on it.
 
 mod days;
 mod metrics;
@@ -24,29 +24,29 @@ use alyx_registration::RegistrationClient;
 pub use crate::web::metrics::Metrics;
 use crate::web::snapshot::SnapshotCache;
 
-/// What the page needs to know.
+/// The options of the page.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// The state folder, whose ledger is read.
+    /// The state folder, which contains the ledger.
     pub state_dir: PathBuf,
-    /// The zone in which times are shown.
+    /// The time zone for display.
     pub zone: TimeZone,
 }
 
-/// From where the page has what it shows.
+/// Where the page gets its data.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// Asks the service.
-    pub asker: StatusClient,
-    /// Knows how much was read.
+    /// Queries the daemon.
+    pub status_client: StatusClient,
+    /// Counts the bytes read.
     pub client: RegistrationClient,
-    /// What was counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves the page until `shutdown`. An address that cannot be used is reported once, and retried.
+/// Serves the page until `shutdown`. An address that cannot be used is reported once and retried.
 pub async fn serve(options: Options, sources: Sources, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}

@@ -1,9 +1,9 @@
-//! The status page: one sentence on how it goes, then what needs attention, runs and waits, and what has been. Pure.
+//! The status page: the overall state in a sentence, then what needs attention, runs and waits, and the history. Pure.
 //!
-//! Names of folders and texts of servers may hold anything. `maud` escapes everything that is put into the page, and
-//! [`shown`] takes away what turns the direction of text.
+//! Folder names and server messages may contain anything. `maud` escapes everything in the page, and [`shown`] removes
+//! characters that change the direction of text.
 
-mod past;
+mod history;
 mod sessions;
 
 use jiff::Timestamp;
@@ -13,33 +13,33 @@ use maud::{DOCTYPE, Markup, html};
 use crate::daemon::status;
 use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
 use crate::humanize::ago;
-use crate::web::page::past::{days, outcomes};
+use crate::web::page::history::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
 use alyx_client::text::printable;
 
-/// Letters after which a text of a server is cut.
-const LONGEST_TEXT: usize = 600;
-/// Obstacles that are shown; the others are counted.
-const MOST_OBSTACLES: usize = 20;
+/// The length in characters at which a server message is cut.
+const MAX_TEXT: usize = 600;
+/// The maximum number of obstacles shown; the others are counted.
+const MAX_OBSTACLES: usize = 20;
 /// Seconds between reloads of the page without JavaScript.
 const RELOAD: &str = "30";
 
-/// What is shown.
+/// The input of the page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     /// The name of this computer.
     pub(super) host: &'a str,
-    /// The moment.
+    /// The current time.
     pub(super) now: Timestamp,
-    /// The zone of the times.
+    /// The time zone for display.
     pub(super) zone: &'a TimeZone,
-    /// `None`: the service does not answer.
+    /// `None`: the daemon does not answer.
     pub(super) status: Option<&'a Status>,
-    /// What is wrong with the daemon itself.
+    /// The problem of the daemon itself.
     pub(super) fault: Option<&'a str>,
-    /// What has been.
-    pub(super) past: &'a History,
+    /// The recent past.
+    pub(super) history: &'a History,
 }
 
 /// The state of the daemon at a glance.
@@ -59,7 +59,7 @@ impl Health {
         }
     }
 
-    /// For those who do not see the colour.
+    /// For readers who do not see the colour.
     fn sign(self) -> &'static str {
         match self {
             Self::Well => "✓",
@@ -69,9 +69,9 @@ impl Health {
     }
 }
 
-/// Text of unknown origin: no control characters, nothing that turns its direction, and not without end.
+/// Text of unknown origin, without control and direction characters, and cut to a maximum length.
 fn shown(text: &str) -> String {
-    let mut cut: String = text.chars().take(LONGEST_TEXT).collect();
+    let mut cut: String = text.chars().take(MAX_TEXT).collect();
     if cut.len() < text.len() {
         cut.push('…');
     }
@@ -111,7 +111,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                     (counts(view))
                     (obstacles(view))
                     @for kind in KINDS { (sessions(view, kind)) }
-                    (days(&view.past.days))
+                    (days(&view.history.days))
                     (outcomes(view))
                 }
                 footer { (footer(view)) }
@@ -121,16 +121,16 @@ pub(super) fn page(view: &View<'_>) -> String {
     page.into_string()
 }
 
-/// The health in a few sentences; the first says the most.
+/// The health in a few sentences, the most important first.
 fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
     let mut found: Vec<Sentence<'_>> = view.status.map(status::sentences).unwrap_or_default();
-    // The page itself notices a daemon that does not answer, and a ledger that it cannot read.
+    // Only the page can detect a daemon that does not answer, or a ledger that it cannot read.
     found.retain(|sentence| !matches!(sentence, Sentence::Stuck(_)));
     if let Some(fault) = view.fault {
         found.insert(0, Sentence::Stuck(fault));
     }
     if !found.iter().any(|sentence| matches!(sentence, Sentence::NoLedger(_))) {
-        found.extend(view.past.trouble.as_deref().map(Sentence::NoLedger));
+        found.extend(view.history.problem.as_deref().map(Sentence::NoLedger));
     }
     let health = match found.as_slice() {
         [] => Health::Well,
@@ -182,12 +182,12 @@ fn counts(view: &View<'_>) -> Markup {
 /// What keeps flags from being seen or removed.
 fn obstacles(view: &View<'_>) -> Markup {
     let all = view.status.map(|status| status.obstacles.as_slice()).unwrap_or_default();
-    let more = all.len().saturating_sub(MOST_OBSTACLES);
+    let more = all.len().saturating_sub(MAX_OBSTACLES);
     html! {
         section #obstacles hidden[all.is_empty()] aria-labelledby="obstacles-title" {
             h2 #obstacles-title { "In the way on disk" span.count { (all.len()) } }
             ul.sessions {
-                @for obstacle in all.iter().take(MOST_OBSTACLES) {
+                @for obstacle in all.iter().take(MAX_OBSTACLES) {
                     li {
                         h3 { bdi { (shown(&obstacle.root)) } }
                         p.about { "for " (ago(obstacle.since, view.now)) }

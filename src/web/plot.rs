@@ -1,11 +1,11 @@
-//! The plot: sessions and data a day as an SVG, with axes, and a title for each bar. Pure.
+//! The plot: sessions and data per day as an SVG, with axes, and a title for each bar. Pure.
 
 use maud::{Markup, html};
 
 use crate::humanize;
 use crate::web::days::Day;
 
-/// The size of the drawing; a page shows it as wide as there is room.
+/// The size of the drawing, which the page scales to the available width.
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 236.0;
 /// Room for the numbers on the left, and the end of the bars on the right.
@@ -13,7 +13,7 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = 476.0;
 /// The height of the bars of each half.
 const BARS: f64 = 72.0;
-/// Where the two halves begin, counted from the top.
+/// The tops of the two halves.
 const SESSIONS_TOP: f64 = 22.0;
 const BYTES_TOP: f64 = 136.0;
 /// Every seventh bar has a date below it, counted from today.
@@ -62,10 +62,10 @@ pub(super) fn plot(days: &[Day]) -> Markup {
                     }
                 }
             }
-            // In front of all, as high as the plot, so that the smallest bar can be pointed at.
+            // In front of everything, at full height, so that even the smallest bar can be pointed at.
             @for (index, day) in days.iter().enumerate() {
                 rect.day x=(px(x(index))) y=(px(SESSIONS_TOP)) width=(px(step)) height=(px(BYTES_TOP + BARS - SESSIONS_TOP)) {
-                    title { (told(day)) }
+                    title { (day_text(day)) }
                 }
             }
         }
@@ -95,13 +95,13 @@ fn half(half: &Half<'_>, days: &[Day], step: f64) -> Markup {
     }
 }
 
-/// A place in the drawing.
+/// A coordinate in the drawing.
 fn px(value: f64) -> String {
     format!("{value:.1}")
 }
 
 /// A day in words.
-pub(super) fn told(day: &Day) -> String {
+pub(super) fn day_text(day: &Day) -> String {
     let (sessions, data) = (humanize::count(day.sessions, "session"), humanize::bytes(day.bytes));
     format!("{}: {sessions}, {data}", day.date.strftime("%A %-d %B %Y"))
 }
@@ -116,7 +116,7 @@ fn summary(days: &[Day]) -> String {
     )
 }
 
-/// The numbers on an axis from 0 on: round ones, two to five of them, the last no smaller than `most`.
+/// The numbers on an axis from 0: round, two to five of them, the last at least `most`.
 fn ticks(most: u64) -> Vec<u64> {
     let mut scale = 1u64;
     loop {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_tells_what_it_was_and_every_week_has_a_date() {
+    fn every_day_has_a_title_and_every_week_a_date() {
         let plot = plot(&days(|n| if n == 29 { (1, 2_500_000_000) } else { (0, 0) })).into_string();
         assert_eq!(plot.matches("<rect class=\"day\"").count(), DAYS);
         assert!(plot.contains("<title>Wednesday 20 March 2024: 1 session, 2.5 GB</title>"), "{plot}");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_very_much_are_drawn_inside_the_frame() {
+    fn extreme_values_are_drawn_inside_the_frame() {
         for value in [0, 1, u64::MAX] {
             let plot = plot(&days(|_| (value, value))).into_string();
             assert!(!plot.contains("NaN") && !plot.contains("inf") && !plot.contains("\"-"), "{plot}");

@@ -1,9 +1,9 @@
-// Shows what has changed every few seconds, section by section: what stays is not touched, so that the page keeps its
-// place, and what is marked stays marked. Without it the page is loaded anew now and then.
+// Refreshes the page every few seconds, section by section. Unchanged sections stay untouched, so that the scroll
+// position, selection and focus are kept. Without JavaScript the page reloads instead.
 "use strict";
 
 const EVERY = 5000;
-const PATIENCE = 10000;
+const TIMEOUT = 10000;
 
 function replace(before, after) {
     for (const open of before.querySelectorAll("details[open]")) {
@@ -16,10 +16,10 @@ function replace(before, after) {
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
-async function look() {
+async function refresh() {
     const fresh = document.getElementById("fresh");
     try {
-        const answer = await fetch("./", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+        const answer = await fetch("./", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
         if (!answer.ok) throw new Error(answer.statusText);
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         document.title = page.title;
@@ -33,5 +33,5 @@ async function look() {
     }
 }
 
-setInterval(() => { if (!document.hidden) look(); }, EVERY);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+setInterval(() => { if (!document.hidden) refresh(); }, EVERY);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

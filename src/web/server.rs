@@ -1,5 +1,5 @@
-//! The server: who may connect, what is at which address, and with which headers. It is small on purpose: a page must
-//! never keep a recording from being registered, so that it has few connections, each for a short time.
+//! The server: limits, routes and headers. It is small on purpose: the page must never delay a registration, so it
+//! allows few connections, each for a short time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ use crate::web::page::View;
 use crate::web::snapshot::SnapshotCache;
 
 /// How soon an address that cannot be used is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// Connections at the same time; others wait.
-const AT_ONCE: usize = 32;
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The maximum number of connections at a time; others wait.
+const MAX_CONNECTIONS: usize = 32;
 /// How long a request may take to arrive.
-const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last.
-const CONNECTED: Duration = Duration::from_secs(60);
-/// How long the last answers may take when the daemon stops.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+const MAX_CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// How long the last responses may take when the daemon stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const STYLE: &str = include_str!("style.css");
 const REFRESH: &str = include_str!("refresh.js");
@@ -44,11 +44,11 @@ const ICON: &str = include_str!("icon.svg");
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What a browser may do with the page: show it, with our own style and script, and nothing else.
+/// What a browser may do with the page: show it with its own style and script, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Listens at an address. A failure is reported once and retried until it succeeds.
+/// Listens on an address. A failure is reported once and retried until it succeeds.
 pub(super) async fn listen(address: SocketAddr) -> TcpListener {
     let mut warned = false;
     loop {
@@ -68,49 +68,49 @@ pub(super) async fn listen(address: SocketAddr) -> TcpListener {
             }
             Err(error) => tracing::debug!("{address} still cannot be used: {error}"),
         }
-        tokio::time::sleep(TRY_AGAIN).await;
+        tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
 /// Serves until `shutdown`.
-pub(super) async fn serve(listener: TcpListener, news: Arc<SnapshotCache>, shutdown: CancellationToken) {
-    let router = router(news);
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+pub(super) async fn serve(listener: TcpListener, cache: Arc<SnapshotCache>, shutdown: CancellationToken) {
+    let router = router(cache);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut builder = Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
+    builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, permit)) = accepted else { continue };
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            let _place = place;
-            let _ = tokio::time::timeout(CONNECTED, connection).await;
+            let _permit = permit;
+            let _ = tokio::time::timeout(MAX_CONNECTION_TIME, connection).await;
         });
     }
-    let _ = tokio::time::timeout(CLOSE_WITHIN, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
+type Permit = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(tokio::net::TcpStream, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(tokio::net::TcpStream, Permit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
             tracing::debug!("a connection could not be accepted: {error}");
-            // Out of file handles: at once the same would come again.
+            // Out of file descriptors: accepting again at once would fail, too.
             tokio::time::sleep(Duration::from_millis(100)).await;
             None
         }
     }
 }
 
-fn router(news: Arc<SnapshotCache>) -> Router {
+fn router(cache: Arc<SnapshotCache>) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route("/healthz", get(health))
@@ -120,16 +120,16 @@ fn router(news: Arc<SnapshotCache>) -> Router {
         .route("/refresh.js", get(|| async { text("text/javascript; charset=utf-8", REFRESH) }))
         .route("/icon.svg", get(|| async { text("image/svg+xml", ICON) }))
         .fallback(|| async { (StatusCode::NOT_FOUND, text(TEXT, "there is nothing here; see /\n")) })
-        .layer(axum::middleware::map_response(guarded))
-        .with_state(news)
+        .layer(axum::middleware::map_response(with_security_headers))
+        .with_state(cache)
 }
 
 fn text(kind: &'static str, text: impl Into<String>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text.into()).into_response()
 }
 
-/// Adds the headers that keep a browser from doing more than it should.
-async fn guarded(mut response: Response) -> Response {
+/// Adds the headers that restrict what a browser does with the page.
+async fn with_security_headers(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, &str); 5] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -144,8 +144,8 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-async fn health(State(news): State<Arc<SnapshotCache>>) -> Response {
-    match news.present().await.fault {
+async fn health(State(cache): State<Arc<SnapshotCache>>) -> Response {
+    match cache.present().await.fault {
         None => text(TEXT, "ok\n"),
         Some(fault) => {
             (StatusCode::SERVICE_UNAVAILABLE, text(TEXT, format!("stuck: {fault}\n"))).into_response()
@@ -153,16 +153,16 @@ async fn health(State(news): State<Arc<SnapshotCache>>) -> Response {
     }
 }
 
-async fn metrics(State(news): State<Arc<SnapshotCache>>) -> Response {
-    text(METRICS, news.metrics().await)
+async fn metrics(State(cache): State<Arc<SnapshotCache>>) -> Response {
+    text(METRICS, cache.metrics().await)
 }
 
-async fn status(State(news): State<Arc<SnapshotCache>>) -> Response {
+async fn status(State(cache): State<Arc<SnapshotCache>>) -> Response {
     const JSON: &str = "application/json";
-    let (present, past) = (news.present().await, news.past().await);
+    let (present, history) = (cache.present().await, cache.history().await);
     match present.status {
         Some(status) => {
-            let last = past.last.get(..LAST_OUTCOMES).unwrap_or(&past.last);
+            let last = history.last.get(..LAST_OUTCOMES).unwrap_or(&history.last);
             text(JSON, format!("{}\n", status.json(last)))
         }
         None => {
@@ -172,17 +172,17 @@ async fn status(State(news): State<Arc<SnapshotCache>>) -> Response {
     }
 }
 
-async fn status_page(State(news): State<Arc<SnapshotCache>>) -> Response {
-    let (present, past) = (news.present().await, news.past().await);
+async fn status_page(State(cache): State<Arc<SnapshotCache>>) -> Response {
+    let (present, history) = (cache.present().await, cache.history().await);
     text(
         HTML,
         page::page(&View {
             host: &host(),
             now: Timestamp::now(),
-            zone: &news.options.zone,
+            zone: &cache.options.zone,
             status: present.status.as_deref(),
             fault: present.fault.as_deref(),
-            past: &past,
+            history: &history,
         }),
     )
 }

@@ -39,7 +39,7 @@ fn away(since: u64) -> Status {
     status
 }
 
-/// A webhook that gets what is sent, or nothing.
+/// A webhook that receives everything, or nothing.
 struct World {
     decision: AlertDecision,
     start: Instant,
@@ -57,10 +57,10 @@ impl World {
         Self { decision: AlertDecision::new(rules), start: Instant::now(), dead: false, got: Vec::new() }
     }
 
-    /// Looks every ten seconds for so long.
+    /// Processes a status every ten seconds.
     fn pass(&mut self, from: u64, to: u64, status: impl Fn(u64) -> Option<Status>) {
         for second in (from..to).step_by(10) {
-            self.decision.look(status(second).as_ref(), at(second));
+            self.decision.update(status(second).as_ref(), at(second));
             if let Some(alert) = self.decision.due(self.start + Duration::from_secs(second)) {
                 self.got.push((second, alert.events.clone()));
                 if !self.dead {
@@ -76,18 +76,18 @@ impl World {
 }
 
 #[test]
-fn many_sessions_are_one_message_and_each_is_told_once() {
+fn many_sessions_share_one_message_and_each_is_reported_once() {
     let mut world = World::new();
     world.pass(0, 5 * HOUR, |second| {
         Some(status((0..100.min(second)).map(|n| person(&n.to_string())).collect()))
     });
-    // The first at ten seconds, those that came while others were waited for, then the rest.
+    // The first after ten seconds, those that arrived during the wait, then the rest.
     assert_eq!(world.times(), [40, 640]);
     assert_eq!(world.got.iter().map(|(_, events)| events.len()).sum::<usize>(), 100);
 }
 
 #[test]
-fn a_session_that_is_tried_every_hour_and_fails_again_is_not_told_again() {
+fn a_session_that_fails_again_every_hour_is_reported_once() {
     let mut world = World::new();
     world.pass(0, 24 * HOUR, |second| {
         let state = match second % HOUR {
@@ -101,7 +101,7 @@ fn a_session_that_is_tried_every_hour_and_fails_again_is_not_told_again() {
 }
 
 #[test]
-fn a_session_that_was_touched_and_fails_again_is_told_again() {
+fn a_session_that_fails_again_after_a_touch_is_reported_again() {
     let mut world = World::new();
     world.pass(0, HOUR, |_| Some(status(vec![person("a")])));
     world.pass(HOUR, HOUR + 20, |_| Some(status(vec![session("a", SessionState::Running, 0)])));
@@ -110,7 +110,7 @@ fn a_session_that_was_touched_and_fails_again_is_told_again() {
 }
 
 #[test]
-fn what_is_in_the_way_on_disk_is_told_once_while_it_lasts() {
+fn an_obstacle_is_reported_once_while_it_lasts() {
     let mut world = World::new();
     let obstacle = |text: &str| ObstacleStatus { root: "/data".into(), since: at(0), text: text.into() };
     let with = |texts: &[&str]| {
@@ -119,22 +119,22 @@ fn what_is_in_the_way_on_disk_is_told_once_while_it_lasts() {
     };
     world.pass(0, HOUR, |_| with(&["/data is missing"]));
     world.pass(HOUR, 2 * HOUR, |_| with(&["/data is missing", "a flag lies in the wrong folder"]));
-    // Fixed before a message: never reported. Back after it was fixed: reported again.
+    // Fixed before a message: never reported. Recurring after a fix: reported again.
     world.pass(2 * HOUR, 2 * HOUR + 20, |_| with(&["/data is read-only"]));
     world.pass(2 * HOUR + 20, 3 * HOUR, |_| with(&["/data is missing"]));
     assert_eq!(world.times(), [30, HOUR + 30, 2 * HOUR + 30]);
-    let told = |n: usize| match &world.got[n].1[..] {
+    let reported = |n: usize| match &world.got[n].1[..] {
         [Event::Obstacle(obstacle)] => obstacle.text.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(
-        [told(0), told(1), told(2)],
+        [reported(0), reported(1), reported(2)],
         ["/data is missing", "a flag lies in the wrong folder", "/data is missing"]
     );
 }
 
 #[test]
-fn what_is_mended_before_a_message_may_be_sent_is_never_told() {
+fn a_condition_that_ends_before_the_next_message_is_never_reported() {
     let mut world = World::new();
     world.pass(0, 60, |_| Some(status(vec![person("a")])));
     world.pass(60, 300, |_| Some(status(vec![person("a"), person("b")])));
@@ -143,7 +143,7 @@ fn what_is_mended_before_a_message_may_be_sent_is_never_told() {
 }
 
 #[test]
-fn a_long_absence_of_alyx_is_told_once_and_so_is_its_return() {
+fn a_long_outage_is_reported_once_and_so_is_its_end() {
     let mut world = World::new();
     world.pass(0, 20 * MINUTE, |_| Some(away(0)));
     world.pass(20 * MINUTE, HOUR, |_| Some(status(Vec::new())));
@@ -151,25 +151,25 @@ fn a_long_absence_of_alyx_is_told_once_and_so_is_its_return() {
     world.pass(HOUR, 50 * HOUR, |_| Some(away(HOUR)));
     world.pass(50 * HOUR, 52 * HOUR, |_| Some(status(Vec::new())));
     let (begin, end) = (at(HOUR), at(50 * HOUR));
-    let told: Vec<_> = world.got.iter().map(|(_, events)| events.clone()).collect();
-    assert_eq!(told, [vec![Event::Away(begin)], vec![Event::Back(begin, end)]]);
+    let reported: Vec<_> = world.got.iter().map(|(_, events)| events.clone()).collect();
+    assert_eq!(reported, [vec![Event::Away(begin)], vec![Event::Back(begin, end)]]);
     assert_eq!(world.times(), [HOUR + 30 * MINUTE + 30, 50 * HOUR + 30]);
 }
 
 #[test]
-fn an_alyx_that_comes_and_goes_every_minute_does_not_fill_the_room() {
+fn an_alyx_that_comes_and_goes_every_minute_does_not_flood_the_channel() {
     let mut world = World::new();
     world.pass(0, 2 * HOUR, |_| Some(away(0)));
     world.pass(2 * HOUR, 26 * HOUR, |second| {
         let minute = second / MINUTE * MINUTE;
         Some(if minute.is_multiple_of(2 * MINUTE) { away(minute) } else { status(Vec::new()) })
     });
-    // Its absence, and its first return that lasted.
+    // One outage, and its first lasting end.
     assert!(world.got.len() <= 2, "{:?}", world.times());
 }
 
 #[test]
-fn a_dead_webhook_is_tried_at_most_every_ten_minutes_and_hears_later_what_is_still_so() {
+fn a_dead_webhook_is_tried_at_most_every_ten_minutes_and_later_gets_what_still_holds() {
     let mut world = World::new();
     world.dead = true;
     world.pass(0, 2 * HOUR, |second| {
@@ -185,20 +185,20 @@ fn a_dead_webhook_is_tried_at_most_every_ten_minutes_and_hears_later_what_is_sti
 }
 
 #[test]
-fn a_daemon_that_is_stuck_or_silent_for_a_minute_is_told_with_its_recovery() {
+fn a_daemon_that_is_stuck_or_silent_for_a_minute_is_reported_with_its_recovery() {
     let mut world = World::new();
-    // A moment of silence is nothing.
+    // A short silence is not reported.
     world.pass(0, 30, |_| None);
     world.pass(30, HOUR, |_| Some(status(Vec::new())));
     assert_eq!(world.got, []);
     world.pass(HOUR, 2 * HOUR, |_| None);
     world.pass(2 * HOUR, 3 * HOUR, |_| Some(status(Vec::new())));
-    let told: Vec<_> = world.got.iter().flat_map(|(_, events)| events.clone()).collect();
-    assert_eq!(told, [Event::Stuck("it does not answer".into()), Event::Unstuck]);
+    let reported: Vec<_> = world.got.iter().flat_map(|(_, events)| events.clone()).collect();
+    assert_eq!(reported, [Event::Stuck("it does not answer".into()), Event::Unstuck]);
 }
 
 #[test]
-fn a_silent_daemon_does_not_make_what_was_told_new() {
+fn a_silent_daemon_does_not_cause_repeated_reports() {
     let mut world = World::new();
     let people = |_| Some(status(vec![person("a")]));
     world.pass(0, HOUR, people);
@@ -208,11 +208,11 @@ fn a_silent_daemon_does_not_make_what_was_told_new() {
 }
 
 #[test]
-fn a_refused_login_is_told_at_once_and_an_old_flag_once() {
+fn a_refused_login_is_reported_at_once_and_a_stale_flag_once() {
     let mut world = World::new();
     let mut old = session("a", SessionState::Retrying, 9);
     old.old = true;
-    // That it needs attention says more than that it waits.
+    // Needing attention takes precedence over waiting too long.
     let mut needs = person("b");
     needs.old = true;
     world.pass(0, 24 * HOUR, |_| {

@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 
 /// Checks the ledger, the daemon, its page, and other registrars. Blocks.
 pub(super) fn rows(config: &Config) -> Vec<Row> {
-    let ledger = match Ledger::look(&config.state_dir) {
+    let ledger = match Ledger::check(&config.state_dir) {
         Ok(None) => Row::ok("ledger", "none yet"),
         Ok(Some(size)) => Row::ok("ledger", humanize::bytes(size)),
         Err(problem) => Row::warning("ledger", problem, ""),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{Answered, Ledger, OutcomeRow, WaitingRow};
+use crate::ledger::{Ledger, OutcomeRow, WaitingChange, WaitingRow};
 
 /// How long the last entries may take when the daemon stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -17,11 +17,11 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) enum LedgerEntry {
     /// An attempt ended; with the row of its flag if that still waits.
-    Ended(Box<OutcomeRow>, Option<Box<WaitingRow>>),
+    Outcome(Box<OutcomeRow>, Option<Box<WaitingRow>>),
     /// A flag waits.
-    Waits(Box<WaitingRow>),
+    Waiting(Box<WaitingRow>),
     /// A flag no longer waits.
-    Over(PathBuf),
+    NotWaiting(PathBuf),
     /// Forget a session. The answer is the number of rows deleted.
     Forget(String, oneshot::Sender<Option<usize>>),
     /// A fact, by name and value.
@@ -68,12 +68,16 @@ impl LedgerWriter {
 fn write(ledger: &Ledger, lines: &Receiver<LedgerEntry>) {
     while let Ok(entry) = lines.recv() {
         match entry {
-            LedgerEntry::Ended(outcome, Some(waiting)) => ledger.record(&outcome, Answered::Waits(&waiting)),
-            LedgerEntry::Ended(outcome, None) => ledger.record(&outcome, Answered::Over(&outcome.flag)),
-            LedgerEntry::Waits(waiting) => ledger.note(Answered::Waits(&waiting)),
-            LedgerEntry::Over(flag) => ledger.note(Answered::Over(&flag)),
+            LedgerEntry::Outcome(outcome, Some(waiting)) => {
+                ledger.record(&outcome, WaitingChange::Set(&waiting))
+            }
+            LedgerEntry::Outcome(outcome, None) => {
+                ledger.record(&outcome, WaitingChange::Remove(&outcome.flag))
+            }
+            LedgerEntry::Waiting(waiting) => ledger.update_waiting(WaitingChange::Set(&waiting)),
+            LedgerEntry::NotWaiting(flag) => ledger.update_waiting(WaitingChange::Remove(&flag)),
             LedgerEntry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
-            LedgerEntry::Fact(name, value) => ledger.keep_fact(name, &value),
+            LedgerEntry::Fact(name, value) => ledger.set_fact(name, &value),
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The sessions of the page: what needs attention, runs and waits. Pure.
+//! The sessions on the page: what needs attention, runs and waits. Pure.
 
 use maud::{Markup, html};
 
 use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
 use crate::web::page::{View, shown};
 
-/// Sessions of each kind that are shown; the others are counted.
-const MOST_SHOWN: usize = 50;
+/// The maximum number of sessions shown per state; the others are counted.
+const MAX_SHOWN: usize = 50;
 
-/// A list of sessions that do the same.
+/// The list of sessions in one state.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
     pub(super) state: SessionState,
@@ -26,12 +26,12 @@ pub(super) const KINDS: [Kind; 4] = [
 pub(super) fn sessions(view: &View<'_>, kind: Kind) -> Markup {
     let all = view.status.map(|status| status.sessions.as_slice()).unwrap_or_default();
     let sessions: Vec<&SessionStatus> = all.iter().filter(|session| session.state == kind.state).collect();
-    let more = sessions.len().saturating_sub(MOST_SHOWN);
+    let more = sessions.len().saturating_sub(MAX_SHOWN);
     html! {
         section id=(kind.id) hidden[sessions.is_empty()] aria-labelledby=(format!("{}-title", kind.id)) {
             h2 id=(format!("{}-title", kind.id)) { (kind.title) span.count { (sessions.len()) } }
             ul.sessions {
-                @for session in sessions.iter().take(MOST_SHOWN) { li { (self::session(view, session)) } }
+                @for session in sessions.iter().take(MAX_SHOWN) { li { (self::session(view, session)) } }
             }
             @if more > 0 { p.more { "and " (more) " more; " code { "alyx-registrar status --json" } " shows all" } }
         }
@@ -53,7 +53,7 @@ fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
     }
 }
 
-/// Whether a session waits for Alyx alone. The reason is shown once, at the top.
+/// Whether a session waits only for Alyx. The reason is shown once, at the top.
 fn waits_for_alyx(view: &View<'_>, session: &SessionStatus) -> bool {
     let daemon = view.status.and_then(|status| status.daemon.as_ref());
     let all_wait =

@@ -23,12 +23,12 @@ fn outcome(word: &str) -> OutcomeRow {
     }
 }
 
-fn html(status: Option<&Status>, fault: Option<&str>, past: &History) -> String {
-    page(&View { host: "rig-3", now: at(3600), zone: &TimeZone::UTC, status, fault, past })
+fn html(status: Option<&Status>, fault: Option<&str>, history: &History) -> String {
+    page(&View { host: "rig-3", now: at(3600), zone: &TimeZone::UTC, status, fault, history })
 }
 
 #[test]
-fn what_is_in_the_way_on_disk_is_not_well() {
+fn obstacles_on_disk_make_the_page_report_a_problem() {
     let text = "the data root \"/data\" is missing: waiting for it; mount the disk".to_owned();
     let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
     let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 30], ..Status::default() };
@@ -45,11 +45,11 @@ fn what_is_in_the_way_on_disk_is_not_well() {
 }
 
 #[test]
-fn a_person_reads_what_needs_him_what_runs_and_what_has_been() {
+fn the_page_shows_what_needs_attention_what_runs_and_the_history() {
     let sessions = [SessionState::NeedsAttention, SessionState::Running].map(session).to_vec();
     let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
-    let past = History { last: vec![outcome("registered"), outcome("retry")], ..History::default() };
-    let page = html(Some(&status), None, &past);
+    let history = History { last: vec![outcome("registered"), outcome("retry")], ..History::default() };
+    let page = html(Some(&status), None, &history);
     for wanted in [
         "<title>! 1 session needs attention – rig-3</title>",
         "<p class=\"about\">for 1 h 0 min · 3 failures · next attempt in 1 h 1 min</p>",
@@ -66,7 +66,7 @@ fn a_person_reads_what_needs_him_what_runs_and_what_has_been() {
 }
 
 #[test]
-fn names_and_errors_cannot_bring_anything_into_the_page() {
+fn names_and_errors_cannot_inject_anything_into_the_page() {
     const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>\u{202e}\u{0}&amp;";
     let mut bad = session(SessionState::NeedsAttention);
     (bad.session, bad.flag) = (HOSTILE.into(), HOSTILE.into());
@@ -78,25 +78,25 @@ fn names_and_errors_cannot_bring_anything_into_the_page() {
     (row.error, row.left_out) = (Some(HOSTILE.into()), HOSTILE.into());
     let daemon = DaemonStatus { alyx: HOSTILE.into(), ledger: Some(HOSTILE.into()), ..daemon() };
     let status = Status { daemon: Some(daemon), sessions: vec![bad, running], ..Status::default() };
-    let past = History { last: vec![row], trouble: Some(HOSTILE.into()), ..History::default() };
+    let history = History { last: vec![row], problem: Some(HOSTILE.into()), ..History::default() };
     let view = View {
         host: HOSTILE,
         now: at(0),
         zone: &TimeZone::UTC,
         status: Some(&status),
         fault: Some(HOSTILE),
-        past: &past,
+        history: &history,
     };
     let page = page(&view);
     assert_eq!(page.matches("<script").count(), 1, "{page}");
     assert!(!page.contains("<img") && !page.contains('\u{202e}') && !page.contains('\u{0}'), "{page}");
-    // Every attribute is in quotes, so that a quote in a name must be none.
+    // Every attribute is quoted, so that a quote in a name must be escaped.
     assert!(page.contains("title=\"&quot;&gt;") && page.contains("&amp;amp;"), "{page}");
     assert!(!page.contains("\"><script>"), "{page}");
 }
 
 #[test]
-fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
+fn when_all_is_well_the_page_says_so_and_shows_no_empty_lists() {
     let status = Status { daemon: Some(daemon()), sessions: Vec::new(), ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     assert!(page.contains("All is well: no session waits.") && page.contains("class=\"well\""), "{page}");
@@ -104,7 +104,7 @@ fn when_all_is_well_it_says_so_and_shows_no_empty_lists() {
 }
 
 #[test]
-fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
+fn an_outage_is_not_a_fault_but_a_daemon_that_does_not_answer_is() {
     let away = DaemonStatus { away_since: Some(at(0)), ..daemon() };
     let status =
         Status { daemon: Some(away), sessions: vec![session(SessionState::Retrying)], ..Status::default() };
@@ -122,7 +122,7 @@ fn an_alyx_that_is_away_is_no_fault_and_a_daemon_that_does_not_answer_is() {
 }
 
 #[test]
-fn a_flag_that_waits_too_long_is_told() {
+fn a_stale_flag_is_shown() {
     let old = SessionStatus { old: true, put: Some(at(-3 * 86_400)), ..session(SessionState::Waiting) };
     let status = Status { daemon: Some(daemon()), sessions: vec![old], ..Status::default() };
     let page = html(Some(&status), None, &History::default());
@@ -133,7 +133,7 @@ fn a_flag_that_waits_too_long_is_told() {
 }
 
 #[test]
-fn ten_thousand_sessions_are_counted_and_not_all_shown() {
+fn ten_thousand_sessions_are_counted_but_not_all_shown() {
     let sessions = vec![session(SessionState::Waiting); 10_000];
     let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
     let page = html(Some(&status), None, &History::default());

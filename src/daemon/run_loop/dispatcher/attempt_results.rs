@@ -71,8 +71,8 @@ impl Dispatcher {
         let row = row.map(|row| Box::new(OutcomeRow { next: due.map(|due| now.wall_of(due)), ..row }));
         let waiting = self.flags.queue.job(&attempt.flag).and_then(|job| waiting_row(&job, now));
         match (row, waiting) {
-            (Some(row), waiting) => self.write(LedgerEntry::Ended(row, waiting)),
-            (None, Some(waiting)) => self.write(LedgerEntry::Waits(waiting)),
+            (Some(row), waiting) => self.write(LedgerEntry::Outcome(row, waiting)),
+            (None, Some(waiting)) => self.write(LedgerEntry::Waiting(waiting)),
             (None, None) => {}
         }
         if let Some(state) = left {

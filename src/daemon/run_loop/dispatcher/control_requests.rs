@@ -77,7 +77,7 @@ impl Dispatcher {
                 alyx: self.config.client.alyx().url().to_owned(),
                 away_since: self.pauses.away_since,
                 login_refused_since: self.pauses.login_refused.map(|refused| refused.since),
-                ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.trouble()),
+                ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.problem()),
                 stuck: self.reporting.stuck.map(|stuck| stuck.text().to_owned()),
             }),
             sessions,

@@ -263,7 +263,7 @@ impl Dispatcher {
                             state.flagged_at = flagged_at;
                         }
                         self.flags.plan_stale(&path, now);
-                        self.write(LedgerEntry::Over(path));
+                        self.write(LedgerEntry::NotWaiting(path));
                     }
                     Enqueued::Known => {}
                 }
@@ -329,7 +329,7 @@ impl Dispatcher {
                     state.failure = Some((row.error, row.next_step));
                 }
             } else {
-                self.write(LedgerEntry::Over(path.to_owned()));
+                self.write(LedgerEntry::NotWaiting(path.to_owned()));
             }
         }
         self.flags.plan_stale(path, now);
@@ -341,7 +341,7 @@ impl Dispatcher {
             self.flags.restored.keys().filter(|flag| flag.starts_with(root)).cloned().collect();
         for flag in gone {
             self.flags.restored.remove(&flag);
-            self.write(LedgerEntry::Over(flag));
+            self.write(LedgerEntry::NotWaiting(flag));
         }
     }
 
@@ -362,7 +362,7 @@ impl Dispatcher {
     fn flag_left(&mut self, path: &Path, state: &FlagState) {
         self.reporting.throttle.reset(&cause_prefix(path));
         if state.failure.is_some() {
-            self.write(LedgerEntry::Over(path.to_owned()));
+            self.write(LedgerEntry::NotWaiting(path.to_owned()));
         }
     }
 

@@ -343,7 +343,7 @@ fn a_session_that_needs_attention_waits_an_hour_or_until_alyx_knows_the_name() {
     let (outcome, wait) = reported(&effects);
     assert!(matches!(outcome, Outcome::NeedsAttention { .. }), "{outcome:?}");
     assert_eq!(wait, world.dispatcher.config.options.permanent);
-    let is_row = |effect: &Effect| matches!(effect, Effect::Write(LedgerEntry::Ended(_, Some(_))));
+    let is_row = |effect: &Effect| matches!(effect, Effect::Write(LedgerEntry::Outcome(_, Some(_))));
     assert!(effects.iter().any(is_row), "{effects:?}");
     let missing = vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into() }];
     let effects = world.wake_until_something_begins();

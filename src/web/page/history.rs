@@ -1,4 +1,4 @@
-//! What has been, on the page: the last days and the last outcomes. Pure.
+//! The history on the page: the last days and the last outcomes. Pure.
 
 use maud::{Markup, html};
 
@@ -18,7 +18,7 @@ pub(super) fn days(days: &[Day]) -> Markup {
             @if !none {
                 details #days-in-words {
                     summary #days-in-words-title { "The same in words" }
-                    ul { @for day in days.iter().rev().filter(|day| day.sessions > 0) { li { (plot::told(day)) } } }
+                    ul { @for day in days.iter().rev().filter(|day| day.sessions > 0) { li { (plot::day_text(day)) } } }
                 }
             }
         }
@@ -26,7 +26,7 @@ pub(super) fn days(days: &[Day]) -> Markup {
 }
 
 pub(super) fn outcomes(view: &View<'_>) -> Markup {
-    let last = &view.past.last;
+    let last = &view.history.last;
     html! {
         section #outcomes aria-labelledby="outcomes-title" {
             h2 #outcomes-title { "Last outcomes" @if !last.is_empty() { span.count { (last.len()) } } }
@@ -66,22 +66,22 @@ fn outcome(view: &View<'_>, row: &OutcomeRow) -> Markup {
     }
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 fn result(row: &OutcomeRow) -> String {
     let took = match jiff::SignedDuration::try_from(row.took) {
         Ok(took) if took.as_secs() >= 60 => length(took),
         _ => format!("{:.1} s", row.took.as_secs_f64()),
     };
-    let mut told = if row.outcome == "registered" {
+    let mut text = if row.outcome == "registered" {
         format!("{}, {}, {took}", count(row.n_files, "dataset"), bytes(row.bytes))
     } else {
         format!("attempt {}", row.attempt)
     };
     if !row.left_out.is_empty() {
-        told += &format!("; left out: {}", row.left_out);
+        text += &format!("; left out: {}", row.left_out);
     }
     if let Some(error) = &row.error {
-        told += &format!(": {error}");
+        text += &format!(": {error}");
     }
-    told
+    text
 }

@@ -6,22 +6,22 @@ use rusqlite::ErrorCode;
 
 /// Why the ledger cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum Problem {
     /// Written by a newer version of this program, with this version of the schema.
     Newer(u32),
-    /// Damaged, or no ledger at all.
+    /// Damaged, or not a ledger.
     Corrupt(String),
-    /// It was there, and is not any more.
+    /// Deleted while in use.
     Deleted,
     /// The disk is full.
     Full,
     /// Another process keeps it locked.
     Locked,
-    /// Permissions, a read-only disk, a disk that fails.
+    /// Permissions, a read-only disk, a failing disk.
     Unusable(String),
 }
 
-impl Trouble {
+impl Problem {
     pub(super) fn of(error: &rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
@@ -33,7 +33,7 @@ impl Trouble {
         }
     }
 
-    /// One word for each kind, to tell each once.
+    /// A key for each kind, so that each is logged once.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Newer(_) => "newer",
@@ -45,7 +45,7 @@ impl Trouble {
         }
     }
 
-    /// What is wrong and what to do.
+    /// The problem and what to do.
     pub(super) fn advice(&self, path: &Path) -> String {
         let path = path.display();
         match self {
