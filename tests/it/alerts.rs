@@ -1,4 +1,4 @@
-//! Alerts of the built daemon, sent to a receiver on this machine: one that listens, a dead one, a slow one, one that
+//! Alerts of the built daemon, sent to a receiver on this machine: a working one, a dead one, a slow one, and one that
 //! refuses.
 
 use crate::{common, fault_proxy, program};
@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{AT_MOST, Alyx, Rig};
-use fault_proxy::{Proxy, Rule, Trouble};
+use fault_proxy::{NetworkFault, Proxy, Rule};
 use program::{Configuration, Program, program};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A part of the webhook's address that nobody may ever say.
+/// A part of the webhook's address that must never be logged.
 const SECRET: &str = "T0123-s3cret-hook";
 
 /// What a receiver does with a message.
@@ -24,29 +24,29 @@ enum Answer {
     Status(u16),
     /// 429 with `Retry-After` in seconds.
     TooMany(u64),
-    /// Another address.
+    /// A redirect to another address.
     Redirect,
-    /// None, ever.
+    /// No answer at all.
     Silence,
 }
 
-/// Somebody who reads the messages.
+/// An HTTP server that receives the messages.
 struct Receiver {
     address: String,
     messages: mpsc::UnboundedReceiver<Value>,
 }
 
 impl Receiver {
-    /// Answers as told, then with 200.
+    /// Gives these answers in turn, then 200.
     async fn start(answers: &[Answer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/services/{SECRET}", listener.local_addr().unwrap());
-        let (heard, messages) = mpsc::unbounded_channel();
+        let (received, messages) = mpsc::unbounded_channel();
         let answers = Arc::new(Mutex::new(VecDeque::from(answers.to_vec())));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(converse(stream, heard.clone(), Arc::clone(&answers)));
+                tokio::spawn(serve_connection(stream, received.clone(), Arc::clone(&answers)));
             }
         });
         Self { address, messages }
@@ -56,7 +56,7 @@ impl Receiver {
         tokio::time::timeout(AT_MOST, self.messages.recv()).await.expect("no message").unwrap()
     }
 
-    /// The next message in which an event of this kind is.
+    /// The next message that contains an event of this kind.
     async fn next_with(&mut self, event: &str) -> Value {
         loop {
             let message = self.next().await;
@@ -68,9 +68,9 @@ impl Receiver {
     }
 }
 
-async fn converse(
+async fn serve_connection(
     stream: TcpStream,
-    heard: mpsc::UnboundedSender<Value>,
+    received: mpsc::UnboundedSender<Value>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
@@ -88,21 +88,21 @@ async fn converse(
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.ok()?;
         let answer = answers.lock().unwrap().pop_front().unwrap_or(Answer::Status(200));
-        // Heard before it is answered, so that what comes next comes after.
-        let _ = heard.send(serde_json::from_slice(&body).unwrap());
+        // Recorded before the answer, so that what follows is recorded later.
+        let _ = received.send(serde_json::from_slice(&body).unwrap());
         let head = match answer {
             Answer::Silence => std::future::pending().await,
             Answer::Status(status) => format!("HTTP/1.1 {status} So\r\n"),
             Answer::TooMany(seconds) => format!("HTTP/1.1 429 So\r\nretry-after: {seconds}\r\n"),
             Answer::Redirect => "HTTP/1.1 302 So\r\nlocation: http://127.0.0.1:9/x\r\n".to_owned(),
         };
-        // What some say repeats the address.
+        // Some servers repeat the address in their answer.
         let text = format!("{head}content-length: {}\r\n\r\n{SECRET}", SECRET.len());
         stream.write_all(text.as_bytes()).await.ok()?;
     }
 }
 
-/// A daemon that tells everything at once, as a program wants it.
+/// A daemon that alerts without delay, in the JSON format.
 fn daemon(alyx: &str, rig: &Rig, address: &str) -> Program {
     daemon_with_password(alyx, rig, address, "TapetesBloc18")
 }
@@ -125,7 +125,7 @@ fn daemon_with_password(alyx: &str, rig: &Rig, address: &str, password: &str) ->
     Program::start(program().arg("run").arg("--config").arg(config))
 }
 
-/// Stops it; it never said the address.
+/// Stops the daemon, and checks that it never logged the address.
 fn stop(daemon: Program) -> Vec<String> {
     let said = daemon.stop();
     assert!(!said.iter().any(|line| line.contains(SECRET)), "{said:#?}");
@@ -133,40 +133,40 @@ fn stop(daemon: Program) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_that_need_a_person_are_told_together_with_what_to_do() {
+async fn sessions_that_need_attention_share_one_message_with_the_fix() {
     let (alyx, rig, mut receiver) = (Alyx::sandbox().await, Rig::new(), Receiver::start(&[]).await);
     for subject in ["nobody", "noone"] {
         rig.session("cortexlab", subject).file("alf/spikes.times.npy", "abc").flag();
     }
     let daemon = daemon(&alyx.url, &rig, &receiver.address);
-    let mut told = Vec::new();
+    let mut sessions = Vec::new();
     // Both in one message, unless this machine is very slow.
-    while told.len() < 2 {
+    while sessions.len() < 2 {
         let message = receiver.next_with("needs_attention").await;
         assert_eq!(message["alyx"], alyx.url, "{message}");
         for event in message["events"].as_array().unwrap() {
             let session = &event["session"];
             assert!(session["next_step"].as_str().unwrap().contains("create it on Alyx"), "{message}");
-            told.push(session["session"].as_str().unwrap().split('/').next().unwrap().to_owned());
+            sessions.push(session["session"].as_str().unwrap().split('/').next().unwrap().to_owned());
         }
         let text = message["text"].as_str().unwrap();
         assert!(text.contains("needs attention") || text.contains("2 sessions need attention"), "{text}");
     }
-    told.sort();
-    assert_eq!(told, ["nobody", "noone"]);
+    sessions.sort();
+    assert_eq!(sessions, ["nobody", "noone"]);
     stop(daemon);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absence_of_alyx_is_told_and_so_is_its_return() {
+async fn an_outage_is_reported_and_so_is_its_end() {
     let (alyx, rig, mut receiver) = (Alyx::sandbox().await, Rig::new(), Receiver::start(&[]).await);
     let proxy = Proxy::start(&alyx.url).await;
-    proxy.add(Rule { method: "", path: "/", times: usize::MAX, trouble: Trouble::ResetBefore });
+    proxy.add(Rule { method: "", path: "/", times: usize::MAX, fault: NetworkFault::ResetBefore });
     rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let mut daemon = daemon(&proxy.url(), &rig, &receiver.address);
     let message = receiver.next_with("alyx_away").await;
     assert!(message["text"].as_str().unwrap().contains("has not answered for"), "{message}");
-    proxy.heal();
+    proxy.clear();
     let message = receiver.next_with("alyx_back").await;
     assert!(message["text"].as_str().unwrap().contains("is back after"), "{message}");
     daemon.wait_for("registered session");
@@ -174,7 +174,7 @@ async fn an_absence_of_alyx_is_told_and_so_is_its_return() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_login_is_told() {
+async fn a_refused_login_is_reported() {
     let (alyx, rig, mut receiver) = (Alyx::sandbox().await, Rig::new(), Receiver::start(&[]).await);
     rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let daemon = daemon_with_password(&alyx.url, &rig, &receiver.address, "wrong");
@@ -184,7 +184,7 @@ async fn a_refused_login_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_refused_for_a_moment_is_sent_again() {
+async fn a_message_that_is_briefly_refused_is_sent_again() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut receiver = Receiver::start(&[Answer::Status(500), Answer::TooMany(3)]).await;
     rig.session("cortexlab", "nobody").flag();
@@ -192,14 +192,14 @@ async fn a_message_that_is_refused_for_a_moment_is_sent_again() {
     let daemon = daemon(&alyx.url, &rig, &receiver.address);
     let (first, second, third) = (receiver.next().await, receiver.next().await, receiver.next().await);
     assert!(first["events"] == second["events"] && second["events"] == third["events"], "{third}");
-    // The second pause is ours, being the longer one.
+    // The second wait is ours, because it is the longer one.
     assert!(began.elapsed() >= Duration::from_secs(12), "{:?}", began.elapsed());
     let said = stop(daemon);
     assert!(!said.iter().any(|line| line.contains("cannot be sent")), "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_is_gone_or_leads_elsewhere_is_told_once_and_heard_of_again_when_it_is_back() {
+async fn a_webhook_that_is_gone_or_redirects_is_reported_once_and_its_return_is_logged() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let answers = [Answer::Status(404), Answer::Redirect, Answer::Status(400)];
     let mut receiver = Receiver::start(&answers).await;
@@ -215,7 +215,7 @@ async fn a_webhook_that_is_gone_or_leads_elsewhere_is_told_once_and_heard_of_aga
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_webhook_holds_up_nothing_and_is_told_once() {
+async fn a_dead_webhook_delays_nothing_and_is_reported_once() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     rig.session("cortexlab", "nobody").flag();
@@ -230,7 +230,7 @@ async fn a_dead_webhook_holds_up_nothing_and_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_never_answers_holds_up_neither_the_work_nor_the_end() {
+async fn a_webhook_that_never_answers_delays_neither_work_nor_shutdown() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut receiver = Receiver::start(&[Answer::Silence; 100]).await;
     rig.session("cortexlab", "nobody").flag();
@@ -245,13 +245,13 @@ async fn a_webhook_that_never_answers_holds_up_neither_the_work_nor_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_none_is_told_at_the_start_and_may_be_mended_while_the_daemon_runs() {
+async fn an_invalid_address_is_reported_at_the_start_and_can_be_fixed_while_the_daemon_runs() {
     let (alyx, rig, mut receiver) = (Alyx::sandbox().await, Rig::new(), Receiver::start(&[]).await);
     rig.session("cortexlab", "nobody").flag();
     let mut daemon = daemon(&alyx.url, &rig, &format!("hooks.example.org/{SECRET}"));
     let line = daemon.wait_for("no alert can be sent");
     assert!(line.contains("ERROR") && line.contains("beginning with https://"), "{line}");
-    // The same is not told twice.
+    // The same cause is not reported twice.
     daemon.wait_for("an alert still cannot be sent");
     std::fs::write(rig.beside("hook"), &receiver.address).unwrap();
     receiver.next_with("needs_attention").await;

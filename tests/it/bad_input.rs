@@ -20,7 +20,7 @@ fn flagged(rig: &Rig) -> Session {
 }
 
 #[tokio::test]
-async fn whatever_a_bad_server_does_is_an_error_that_passes_and_the_flag_stays() {
+async fn every_fault_of_a_bad_server_is_a_transient_error_and_the_flag_stays() {
     let json = || "application/json".to_owned();
     let faults = [
         (Fault::Html(502), "HTTP 502"),
@@ -28,7 +28,7 @@ async fn whatever_a_bad_server_does_is_an_error_that_passes_and_the_flag_stays()
         (Fault::Html(200), "does not answer like Alyx"),
         (Fault::Html(404), "does not answer like Alyx"),
         (Fault::Html(403), "does not answer like Alyx"),
-        // A proxy that wants a login of its own, a network that wants one, and a server that its proxy cannot reach.
+        // A proxy that demands a login, a captive network, and a server that its proxy cannot reach.
         (Fault::Html(407), "a proxy on the way wants a login"),
         (Fault::Html(511), "the network wants a login"),
         (Fault::Html(521), "HTTP 521"),
@@ -63,26 +63,26 @@ async fn whatever_a_bad_server_does_is_an_error_that_passes_and_the_flag_stays()
         ("POST", "/register-file"),
         ("GET", "/datasets"),
     ] {
-        for (fault, told) in &faults {
+        for (fault, message) in &faults {
             alyx.control().add_fault(every(method, path, fault.clone()));
-            let error = session.register(&client(), &with_files()).await.expect_err(told);
+            let error = session.register(&client(), &with_files()).await.expect_err(message);
             alyx.control().clear_faults();
             assert!(
                 matches!(error.next_step(), NextStep::TryAgain { .. }),
                 "{method} {path} {fault:?}: {error:?}"
             );
-            assert!(error.to_string().contains(told), "{method} {path} {fault:?}: {error}");
+            assert!(error.to_string().contains(message), "{method} {path} {fault:?}: {error}");
             assert!(error.to_string().len() < 1000 && !error.to_string().contains('\n'), "{error}");
             assert!(session.is_flagged());
         }
     }
     session.register(&client(), &with_files()).await.unwrap();
-    // Every fault came before or after the creation: there is one session, with one record a file.
+    // Every fault came before or after the creation: there is one session, with one record per file.
     assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (1, 1));
 }
 
 #[tokio::test]
-async fn what_goes_wrong_at_the_login_goes_wrong_for_all_and_only_alyx_itself_refuses_it() {
+async fn a_fault_at_the_login_concerns_all_sessions_and_only_alyx_itself_refuses_it() {
     let json = |code, body: &str| Fault::Status {
         code,
         body: body.into(),
@@ -91,7 +91,7 @@ async fn what_goes_wrong_at_the_login_goes_wrong_for_all_and_only_alyx_itself_re
     };
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
-    let mut told = Vec::new();
+    let mut failures = Vec::new();
     for fault in [
         Fault::Html(400),
         Fault::Html(404),
@@ -108,17 +108,17 @@ async fn what_goes_wrong_at_the_login_goes_wrong_for_all_and_only_alyx_itself_re
         let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
         alyx.control().clear_faults();
         if !error.is_outage() || error.to_string().contains("correct the password") {
-            told.push(format!("{fault:?}: {error}"));
+            failures.push(format!("{fault:?}: {error}"));
         }
     }
-    assert!(told.is_empty(), "{told:#?}");
+    assert!(failures.is_empty(), "{failures:#?}");
     alyx.control().add_fault(every("POST", "/auth-token", json(400, r#"{"non_field_errors": ["No."]}"#)));
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(matches!(error, Error::Alyx(alyx_client::Error::Login { .. })), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_says_so_and_nothing_was_done() {
+async fn an_unreachable_server_is_reported_and_nothing_was_done() {
     let rig = Rig::new();
     let session = flagged(&rig);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -142,7 +142,7 @@ async fn a_server_that_is_not_there_says_so_and_nothing_was_done() {
 }
 
 #[tokio::test]
-async fn a_dead_token_is_renewed_once_and_the_work_goes_on() {
+async fn an_expired_token_is_renewed_once_and_work_continues() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let client = alyx.client();
     client.alyx().login().await.unwrap();
@@ -154,7 +154,7 @@ async fn a_dead_token_is_renewed_once_and_the_work_goes_on() {
 }
 
 #[tokio::test]
-async fn a_token_that_stays_dead_is_no_endless_loop() {
+async fn a_token_that_stays_invalid_does_not_cause_an_endless_loop() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let body = r#"{"detail": "Invalid token.", "status_code": 403}"#.to_owned();
     let dead = Fault::Status { code: 403, body, content_type: "application/json".into(), retry_after: None };
@@ -165,7 +165,7 @@ async fn a_token_that_stays_dead_is_no_endless_loop() {
 }
 
 #[tokio::test]
-async fn a_token_alone_cannot_be_renewed_and_says_so() {
+async fn a_token_alone_cannot_be_renewed_and_the_error_says_so() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let token = "0123456789abcdef".to_owned();
     let credentials =
@@ -181,7 +181,7 @@ async fn a_token_alone_cannot_be_renewed_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_protected_dataset_is_named_and_kept_as_it_is() {
+async fn a_protected_dataset_is_named_and_left_unchanged() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let client = alyx.client();
     let session = flagged(&rig);
@@ -203,7 +203,7 @@ async fn a_protected_dataset_is_named_and_kept_as_it_is() {
 async fn a_file_that_cannot_be_read_is_named_and_the_others_are_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
-    // Reads of this file fail for everybody, root included.
+    // Reads of this file fail for every user, including root.
     std::os::unix::fs::symlink("/proc/self/mem", session.folder.join("alf/spikes.clusters.npy")).unwrap();
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(error.to_string().contains("alf/spikes.clusters.npy"), "{error}");
@@ -213,7 +213,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_others_are_registered() {
 }
 
 #[tokio::test]
-async fn a_file_that_vanishes_or_comes_while_its_session_runs_makes_it_run_again() {
+async fn a_file_that_vanishes_or_appears_while_its_session_runs_makes_it_run_again() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let client = alyx.client();
     let session = flagged(&rig);
@@ -270,7 +270,7 @@ async fn datasets_that_alyx_does_not_show_are_not_confirmed() {
 }
 
 #[tokio::test]
-async fn a_flag_that_cannot_be_understood_is_kept_and_told() {
+async fn an_invalid_flag_is_kept_and_reported() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
     std::fs::write(session.folder.join("create_me.flag"), b"alf/\xff\xfe\n").unwrap();
@@ -281,14 +281,14 @@ async fn a_flag_that_cannot_be_understood_is_kept_and_told() {
 }
 
 #[tokio::test]
-async fn a_flag_that_cannot_be_removed_is_told_after_everything_is_registered() {
+async fn a_flag_that_cannot_be_removed_is_reported_after_everything_is_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
     let chattr = |flag: &str| {
         let status = std::process::Command::new("chattr").arg(flag).arg(&session.folder).status();
         status.is_ok_and(|s| s.success())
     };
-    // As root nothing but this attribute protects a folder; as somebody else the permissions do.
+    // Root is stopped only by this attribute; other users by the permissions.
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
         if !chattr("+i") {
@@ -350,7 +350,7 @@ async fn a_session_folder_with_a_twin_is_refused_and_names_both() {
 }
 
 #[tokio::test]
-async fn a_dataset_behind_a_link_that_leads_nowhere_keeps_the_flag() {
+async fn a_dataset_behind_a_dangling_link_keeps_the_flag() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     for name in ["alf/spikes.clusters.npy", "raw_video_data"] {
         let session = flagged(&rig);
@@ -366,7 +366,7 @@ async fn a_dataset_behind_a_link_that_leads_nowhere_keeps_the_flag() {
 }
 
 #[tokio::test]
-async fn a_flag_of_which_no_line_names_a_dataset_is_kept() {
+async fn a_flag_whose_lines_name_no_dataset_is_kept() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
     session.flag_with("*.npy\nmistyped\n");
@@ -376,9 +376,9 @@ async fn a_flag_of_which_no_line_names_a_dataset_is_kept() {
     assert!(session.is_flagged() && alyx.control().sessions().is_empty());
 }
 
-/// It is a line of the log, of the ledger, of `status` and of a chat room.
+/// The message appears in the log, the ledger, `status` and a chat channel.
 #[tokio::test]
-async fn what_is_wrong_with_very_many_files_is_told_with_some_of_them_and_their_number() {
+async fn a_problem_of_many_files_is_reported_with_examples_and_a_count() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
     let lines: String = (0..5000).map(|n| format!("mistyped{n}\n")).collect();
@@ -387,14 +387,16 @@ async fn what_is_wrong_with_very_many_files_is_told_with_some_of_them_and_their_
     let lines = || (0..5000).map(|n| format!("alf/mistyped{n}: cannot be read"));
     let refused = Error::FilesRefused { registered: 7, refused: lines().collect() }.to_string();
     let differs = Error::NotConfirmed(lines().collect()).to_string();
-    for (told, more) in [(of_flag, "and 4981 more"), (refused, "and 4980 more"), (differs, "and 4980 more")] {
-        assert!(told.contains("mistyped0") && told.contains(more), "{told}");
-        assert!(told.len() < 3000, "{told}");
+    for (message, more) in
+        [(of_flag, "and 4981 more"), (refused, "and 4980 more"), (differs, "and 4980 more")]
+    {
+        assert!(message.contains("mistyped0") && message.contains(more), "{message}");
+        assert!(message.len() < 3000, "{message}");
     }
 }
 
 #[tokio::test]
-async fn what_a_server_repeats_of_a_login_does_not_reach_an_error() {
+async fn a_login_repeated_by_the_server_does_not_appear_in_errors() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut options = alyx.options();
     let login = alyx_client::Credentials::Password {
@@ -421,7 +423,7 @@ async fn what_a_server_repeats_of_a_login_does_not_reach_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scan_says_by_its_exit_code_whether_all_went_well() {
+async fn the_exit_code_of_scan_shows_whether_everything_succeeded() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = flagged(&rig);
     let config = |password: &str, url: &str| {
@@ -447,13 +449,13 @@ async fn scan_says_by_its_exit_code_whether_all_went_well() {
     let good = config(&alyx.password, &alyx.url);
     let (code, said) = run(&good, &["--no-files", "--json"]);
     assert_eq!(code, Some(0), "{said}");
-    // On a busy machine the log says a line meanwhile.
+    // On a busy machine the log may print a line in between.
     let object = said.lines().find(|line| line.starts_with('{'));
     let line: serde_json::Value = serde_json::from_str(object.unwrap()).unwrap();
     assert_eq!((line["outcome"].as_str(), line["datasets"].as_u64()), (Some("registered"), Some(0)));
     assert!(alyx.control().datasets().is_empty());
 
-    // A root that is missing does not keep the others from being served.
+    // A missing root does not affect the others.
     session.flag();
     let (code, said) =
         run(&good, &["--data-root", "/not/there", "--data-root", rig.root().to_str().unwrap()]);
@@ -468,7 +470,7 @@ async fn scan_says_by_its_exit_code_whether_all_went_well() {
 }
 
 #[test]
-fn an_output_that_takes_nothing_changes_no_ending() {
+fn an_output_that_cannot_be_written_does_not_change_the_exit_code() {
     let rig = Rig::new();
     let etc = rig.beside("etc");
     let settings = |url: &str| Configuration {
@@ -480,7 +482,7 @@ fn an_output_that_takes_nothing_changes_no_ending() {
     };
     let good = settings("http://127.0.0.1:1").write(&etc);
     let bad = settings("nowhere").write(&rig.beside("bad"));
-    // As a full disk; whoever reads no more (`| head`) is no other case.
+    // Like a full disk; a closed pipe (`| head`) is the same case.
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let ended = |words: &[&str], config: &std::path::Path| {
         let mut command = program();
@@ -502,7 +504,7 @@ fn an_output_that_takes_nothing_changes_no_ending() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_understood_ends_everything_with_78_before_it_starts() {
+fn an_invalid_configuration_exits_with_78_before_anything_starts() {
     let rig = Rig::new();
     let session = flagged(&rig);
     let root = rig.root();
@@ -517,14 +519,14 @@ fn a_configuration_that_cannot_be_understood_ends_everything_with_78_before_it_s
         (&format!("{good}workers: many\n"), "workers"),
         (&format!("{good}watch:\n  settle: 5 minuts\n"), "settle"),
     ];
-    for (text, told) in bad {
+    for (text, message) in bad {
         let config = rig.beside("config.yaml");
         std::fs::write(&config, text).unwrap();
         for command in ["run", "scan"] {
             let mut program = Program::start(program().arg(command).arg("--config").arg(&config));
             assert_eq!(program.wait().code(), Some(78), "{text}: {}", program.text());
             assert!(
-                program.text().contains(told) && program.text().contains("config.yaml"),
+                program.text().contains(message) && program.text().contains("config.yaml"),
                 "{}",
                 program.text()
             );
@@ -536,7 +538,7 @@ fn a_configuration_that_cannot_be_understood_ends_everything_with_78_before_it_s
 }
 
 #[test]
-fn the_demonstration_works_and_says_why_one_flag_still_waits() {
+fn the_demo_works_and_explains_why_one_flag_still_waits() {
     let mut demo = Program::start(program().arg("demo"));
     assert_eq!(demo.wait().code(), Some(0), "{}", demo.text());
     let said = demo.text();

@@ -1,4 +1,4 @@
-//! The page in a real browser: headless Chromium, where there is one.
+//! The page in a real browser: headless Chromium, if installed.
 
 use crate::{common, fault_proxy, program};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig};
-use fault_proxy::{Moment, Proxy, Rule, Trouble};
+use fault_proxy::{Moment, NetworkFault, Proxy, Rule};
 use program::{Configuration, Program, program};
 
-/// The browser; where there is none, that is said.
+/// The browser; if there is none, prints that.
 fn chromium() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| {
@@ -23,8 +23,8 @@ fn chromium() -> Option<PathBuf> {
     found
 }
 
-/// Looks at a page and returns what the browser made of it.
-fn look(browser: &Path, more: &[&str], url: &str) -> String {
+/// Renders a page, and returns the resulting DOM.
+fn render(browser: &Path, more: &[&str], url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut child = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
@@ -51,13 +51,13 @@ fn look(browser: &Path, more: &[&str], url: &str) -> String {
         std::thread::sleep(Duration::from_millis(20));
     }
     let log = log.join().unwrap().unwrap();
-    // What the policy of the page forbids, and what is wrong with its script, is told on the console.
+    // The browser's console shows violations of the page's policy, and script errors.
     let complaints: Vec<_> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert!(complaints.iter().all(|line| line.contains("ERR_")), "{complaints:#?}");
     shown.join().unwrap().unwrap()
 }
 
-/// A daemon with something of everything: one session is done, one needs attention, one is under way.
+/// A daemon with one session registered, one that needs attention, and one in progress.
 struct World {
     alyx: Alyx,
     _rig: Rig,
@@ -105,7 +105,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_shows_the_page_and_brings_it_up_to_date_without_loading_it_anew() {
+async fn a_browser_shows_the_page_and_refreshes_it_without_a_reload() {
     let Some(browser) = chromium() else { return };
     let world = World::new().await;
     let proxy = Proxy::start(world.page.trim_end_matches('/')).await;
@@ -116,8 +116,8 @@ async fn a_browser_shows_the_page_and_brings_it_up_to_date_without_loading_it_an
             hear.lock().unwrap().push(what.to_owned());
         }
     })));
-    // The browser's own time passes as fast as it can.
-    let dom = look(&browser, &["--virtual-time-budget=12000", "--dump-dom"], &format!("{}/", proxy.url()));
+    // The browser's virtual time passes as fast as possible.
+    let dom = render(&browser, &["--virtual-time-budget=12000", "--dump-dom"], &format!("{}/", proxy.url()));
     for wanted in ["1 session needs attention", "<progress", "1 dataset, 3 B", "&lt;script&gt;", "<svg"] {
         assert!(dom.contains(wanted), "{wanted:?} is not in:\n{dom}");
     }
@@ -130,26 +130,26 @@ async fn a_browser_shows_the_page_and_brings_it_up_to_date_without_loading_it_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_whose_daemon_has_gone_says_that_it_is_old() {
+async fn a_page_whose_daemon_has_stopped_says_that_it_is_outdated() {
     let Some(browser) = chromium() else { return };
     let world = World::new().await;
     let proxy = Arc::new(Proxy::start(world.page.trim_end_matches('/')).await);
     let gone = Arc::downgrade(&proxy);
     proxy.listen(Some(Arc::new(move |_, what, moment| {
         if (what, moment) == ("GET /refresh.js", Moment::Delivered) {
-            let rule = Rule { method: "", path: "/", times: usize::MAX, trouble: Trouble::ResetBefore };
+            let rule = Rule { method: "", path: "/", times: usize::MAX, fault: NetworkFault::ResetBefore };
             gone.upgrade().unwrap().add(rule);
         }
     })));
-    let dom = look(&browser, &["--virtual-time-budget=12000", "--dump-dom"], &format!("{}/", proxy.url()));
+    let dom = render(&browser, &["--virtual-time-budget=12000", "--dump-dom"], &format!("{}/", proxy.url()));
     assert!(dom.contains("the daemon does not answer any more"), "{dom}");
-    // What was known is still there.
+    // What was known is still shown.
     assert!(dom.contains("1 session needs attention"), "{dom}");
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_can_be_seen_on_a_phone_and_on_a_desk_in_light_and_in_dark() {
+async fn the_page_fits_phone_and_desktop_in_light_and_dark_mode() {
     let Some(browser) = chromium() else { return };
     let world = World::new().await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -164,7 +164,7 @@ async fn it_can_be_seen_on_a_phone_and_on_a_desk_in_light_and_in_dark() {
             format!("--blink-settings=preferredColorScheme={scheme}"),
             format!("--screenshot={}", file.display()),
         ];
-        look(&browser, &more.each_ref().map(String::as_str), &world.page);
+        render(&browser, &more.each_ref().map(String::as_str), &world.page);
         let picture = std::fs::read(&file).unwrap();
         assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{name}: {} bytes", picture.len());
         pictures.push(picture);

@@ -1,5 +1,5 @@
-//! Files that change while their session is registered: it is left until they are quiet, and what Alyx holds in the
-//! end is what lies on disk.
+//! Files that change while their session is registered: the session waits until they are unchanged, and in the end
+//! Alyx holds what is on disk.
 
 use crate::{common, program};
 use std::fs::File;
@@ -24,7 +24,7 @@ fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
     gate
 }
 
-/// Writes a file and gives it a time that no clock gives, so that no test depends on the clock's grain.
+/// Writes a file with a fixed time, so that no test depends on the clock's resolution.
 fn write(session: &Session, content: &str, seconds: u64) {
     session.file("alf/spikes.times.npy", content);
     set_time(&session.folder.join("alf/spikes.times.npy"), seconds);
@@ -36,7 +36,7 @@ fn set_time(path: &Path, seconds: u64) {
 }
 
 #[tokio::test]
-async fn a_session_whose_files_are_not_quiet_yet_is_left_and_alyx_is_not_asked() {
+async fn a_session_whose_files_still_change_waits_without_requests_to_alyx() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     let flag = session.file("alf/spikes.times.npy", "abc").flag();
@@ -52,7 +52,7 @@ async fn a_session_whose_files_are_not_quiet_yet_is_left_and_alyx_is_not_asked()
     session.register(&client, &options).await.unwrap();
 }
 
-/// As many bytes as before: only the times tell.
+/// The size is the same as before: only the times differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_that_is_rewritten_before_the_flag_is_removed_is_registered_again() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
@@ -73,9 +73,9 @@ async fn a_dataset_that_is_rewritten_before_the_flag_is_removed_is_registered_ag
     daemon.stop();
 }
 
-/// After its files were listed, and before they are read.
+/// After the files were listed, and before they are read.
 #[tokio::test]
-async fn a_dataset_that_is_rewritten_while_the_session_is_looked_up_is_registered_as_it_is_then() {
+async fn a_dataset_that_is_rewritten_during_the_session_lookup_is_registered_with_its_new_content() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     write(&session, "abc", 7);

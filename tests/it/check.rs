@@ -1,4 +1,4 @@
-//! `check`: what is wrong is told with what to do, the exit code is the most fundamental problem's, and nothing is
+//! `check`: problems are reported with the fix, the exit code is that of the most fundamental problem, and nothing is
 //! written.
 
 use crate::{common, program, tls, verbs};
@@ -17,7 +17,7 @@ use verbs::{Said, at_home, run};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A rig with an Alyx, and its configuration as one text that a test changes.
+/// A rig with an Alyx, and its configuration as text that a test changes.
 struct Setup {
     rig: Rig,
     alyx: Alyx,
@@ -51,12 +51,12 @@ impl Setup {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = at_home(&self.rig, &["check"]);
-        // Nothing that a test on this computer asks for is far away.
+        // All servers of a test are local.
         command.arg("--config").arg(&self.config).args(words);
         command
     }
 
-    /// Runs it beside the servers of the test.
+    /// Runs the command next to the servers of the test.
     async fn check(&self, words: &[&str]) -> Said {
         run_aside(self.command(words)).await
     }
@@ -87,7 +87,7 @@ impl Said {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_is_well_every_check_says_so_on_one_line() {
+async fn without_problems_every_check_prints_one_line() {
     let setup = Setup::new().await;
     setup.rig.session("cortexlab", "KS014").flag();
     setup.add("session:\n  users: [test_user]\n  lab: cortexlab\ndatasets:\n  repository: cortexlab_local\n");
@@ -109,7 +109,7 @@ async fn where_all_is_well_every_check_says_so_on_one_line() {
         .has("ok", "daemon", "not running");
     assert!(said.out.trim_end().ends_with("no problem, 1 warning") || !running_as_root(), "{said:?}");
     if running_as_root() {
-        // The very configuration that was typed.
+        // The configuration exactly as typed.
         said.has("warning", "user", &format!("alyx-registrar check --config {}", setup.config.display()));
     }
     assert!(!said.out.contains('\u{1b}') && said.err.is_empty(), "{said:?}");
@@ -122,7 +122,7 @@ fn running_as_root() -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn for_programs_there_is_one_object() {
+async fn json_output_is_one_object() {
     let setup = Setup::new().await;
     setup.add("session:\n  projects: [nobody's]\n");
     let json = setup.check(&["--json"]).await.ends(1).json();
@@ -136,7 +136,7 @@ async fn for_programs_there_is_one_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_terminal_the_words_have_colours_unless_they_are_unwanted() {
+async fn on_a_terminal_the_output_is_coloured_unless_disabled() {
     let setup = Setup::new().await;
     if Command::new("script").arg("--version").output().is_err() {
         return eprintln!("left out: there is no command named script here");
@@ -157,7 +157,7 @@ async fn on_a_terminal_the_words_have_colours_unless_they_are_unwanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_is_wrong_is_told_at_once_with_what_to_do() {
+async fn all_problems_are_reported_at_once_with_the_fix() {
     let setup = Setup::new().await;
     let root = setup.rig.root();
     let missing = setup.rig.beside("not-mounted");
@@ -184,13 +184,13 @@ async fn everything_that_is_wrong_is_told_at_once_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exit_code_says_what_kind_of_problem_it_is() {
+async fn the_exit_code_shows_the_kind_of_problem() {
     let setup = Setup::new().await;
     let whole = std::fs::read_to_string(&setup.config).unwrap();
     let again = || std::fs::write(&setup.config, &whole).unwrap();
     let before_start = |said: Said| said.ends(0);
 
-    // The server is away: that alone is 69, and with something else the something else counts.
+    // An unreachable server alone is 69; any other problem takes precedence.
     setup.change(&setup.alyx.url, "http://127.0.0.1:9");
     let said = setup.check(&[]).await.ends(69);
     said.has("problem", "server", "no answer").has("skipped", "login", "the server is not there");
@@ -229,7 +229,7 @@ async fn the_exit_code_says_what_kind_of_problem_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_that_only_the_service_has_is_no_problem() {
+async fn a_credential_that_only_the_service_has_is_not_a_problem() {
     let setup = Setup::new().await;
     let password = setup.config.with_file_name("password");
     setup.change(password.to_str().unwrap(), "alyx-password");
@@ -245,7 +245,7 @@ async fn a_credential_that_only_the_service_has_is_no_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_and_the_alerts_are_looked_at_where_they_are_configured() {
+async fn the_page_and_the_alerts_are_checked_if_configured() {
     let setup = Setup::new().await;
     let said = setup.check(&[]).await.ends(0);
     assert!(!said.out.contains("alerts") && !said.out.contains("page"), "{said:?}");
@@ -267,7 +267,7 @@ async fn the_page_and_the_alerts_are_looked_at_where_they_are_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_problem() {
+async fn a_certificate_that_expires_soon_is_a_warning_and_an_expired_one_a_problem() {
     let setup = Setup::new().await;
     let authority = Authority::new();
     let file = authority.write(setup.rig.beside("authority.pem"));
@@ -287,7 +287,7 @@ async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_prob
     setup.check(&[]).await.ends(69).has("problem", "server", "expired");
 }
 
-/// A server that gives one answer to everything.
+/// A server that gives one answer to every request.
 async fn answering(answer: impl Fn() -> String + Send + 'static) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -308,7 +308,7 @@ async fn answering(answer: impl Fn() -> String + Send + 'static) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_wrong_is_a_warning() {
     let setup = Setup::new().await;
-    // Something that refuses as Alyx does, an hour ago.
+    // A server that refuses like Alyx, one hour ago.
     let url = answering(|| {
         let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
         let date = then.strftime("%a, %d %b %Y %H:%M:%S GMT");
@@ -329,7 +329,7 @@ async fn a_clock_that_is_wrong_is_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_answers_and_is_no_alyx_is_told() {
+async fn a_server_that_is_not_alyx_is_reported() {
     let setup = Setup::new().await;
     let url = answering(|| {
         let page = "<html>Sign in to the network</html>";
@@ -343,7 +343,7 @@ async fn what_answers_and_is_no_alyx_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_in_trouble_is_told_with_what_to_do() {
+async fn a_failing_server_is_reported_with_the_fix() {
     let setup = Setup::new().await;
     let mut before = setup.alyx.url.clone();
     let cases = [
@@ -361,7 +361,7 @@ async fn a_server_in_trouble_is_told_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_the_daemon_all_is_well_and_another_daemon_on_the_same_data_is_a_problem() {
+async fn check_accepts_its_own_running_daemon_but_not_another_one_on_the_same_data() {
     let setup = Setup::new().await;
     let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));
     daemon.wait_for("data root scanned");
@@ -372,13 +372,13 @@ async fn beside_the_daemon_all_is_well_and_another_daemon_on_the_same_data_is_a_
     daemon.stop();
 }
 
-/// Everything that the program could reach and change: the rig, its home, and the place for temporary files.
+/// Everything that the program could reach and change: the rig, its home, and the temporary folder.
 fn world(setup: &Setup) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
     snapshot(setup.rig.beside("").as_path())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_written_neither_on_disk_nor_on_alyx() {
+async fn check_writes_nothing_on_disk_or_on_alyx() {
     let setup = Setup::new().await;
     let session = setup.rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -400,7 +400,8 @@ async fn nothing_is_written_neither_on_disk_nor_on_alyx() {
     assert_eq!(world(&setup), before);
     assert!(setup.alyx.sessions(&session).await.is_empty() && session.is_flagged());
 
-    // A rig that has run: with a state folder, a token in it, and a ledger, closed and left open by a killed daemon.
+    // A rig after a run: with a state folder, a token in it, and a ledger, both closed and left open by a killed
+    // daemon.
     let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));
     daemon.wait_for("registered");
     daemon.stop();
@@ -424,8 +425,8 @@ async fn nothing_is_written_neither_on_disk_nor_on_alyx() {
     assert_eq!(world(&setup), before);
 }
 
-/// The program, run by somebody who is not root: whoever runs the tests, or nobody.
-fn by_somebody(setup: &Setup) -> Option<Command> {
+/// The program, run by an unprivileged user: the current user, or `nobody` if that is root.
+fn as_unprivileged_user(setup: &Setup) -> Option<Command> {
     let mut inner = setup.command(&[]);
     if !running_as_root() {
         return Some(inner);
@@ -453,7 +454,7 @@ fn by_somebody(setup: &Setup) -> Option<Command> {
     Some(command)
 }
 
-/// The same command once more.
+/// The same command again.
 fn same(command: &Command) -> Command {
     let mut same = Command::new(command.get_program());
     same.args(command.get_args());
@@ -464,13 +465,13 @@ fn same(command: &Command) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_this_user_may_not_do_is_a_problem_where_it_matters() {
+async fn missing_permissions_are_a_problem_where_they_matter() {
     let setup = Setup::new().await;
     let (shut, other) = (setup.rig.session("cortexlab", "KS014"), setup.rig.session("cortexlab", "KS014"));
     for session in [&shut, &other] {
         std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let Some(command) = by_somebody(&setup) else { return };
+    let Some(command) = as_unprivileged_user(&setup) else { return };
     run_aside(same(&command)).await.ends(0).has("ok", "data root", "2 sessions, no flag");
 
     std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o555)).unwrap();
@@ -490,12 +491,12 @@ async fn what_this_user_may_not_do_is_a_problem_where_it_matters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_may_not_be_listed_is_a_problem_because_its_flags_would_never_be_seen() {
+async fn an_unreadable_folder_is_a_problem_because_its_flags_would_never_be_seen() {
     let setup = Setup::new().await;
     let session = setup.rig.session("cortexlab", "KS014");
     session.flag();
     std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let Some(command) = by_somebody(&setup) else { return };
+    let Some(command) = as_unprivileged_user(&setup) else { return };
     let mut before_start = same(&command);
     before_start.arg("--before-start");
     let shut = |folder: &Path, mode| {

@@ -1,4 +1,4 @@
-//! Which Alyx a verb speaks to and as whom; kept tokens; a rig's ONE settings; completions and the manual page.
+//! Which Alyx a verb uses, and as which user; kept tokens; ONE's settings; completions and the manual page.
 
 use crate::{common, program, verbs};
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
         .write(&rig.beside("etc"))
 }
 
-/// The settings that ONE leaves behind after a login, with what is in them.
+/// The settings that ONE writes after a login, with a secret.
 fn one_settings(alyx: &Alyx, folder: &Path, secret: serde_json::Value) {
     std::fs::create_dir_all(folder).unwrap();
     let key = alyx_client::one_key(&alyx.url);
@@ -58,7 +58,7 @@ async fn an_address_takes_its_password_or_token_from_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_whose_user_the_server_does_not_tell_asks_for_the_user() {
+async fn a_token_without_a_known_user_asks_for_the_user() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     let words = ["create-session", word(&session.folder), "--url", &alyx.url];
@@ -86,7 +86,7 @@ async fn a_configuration_is_enough_and_its_token_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_typed_wins_over_a_configuration_that_is_there() {
+async fn options_take_precedence_over_an_existing_configuration() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let typed = ["--url", &alyx.url, "--user", &alyx.user];
     let mut command = ask(&rig, &typed);
@@ -95,7 +95,7 @@ async fn what_is_typed_wins_over_a_configuration_that_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rigs_one_settings_are_a_login_and_are_only_read() {
+async fn a_rigs_one_settings_serve_as_login_and_are_only_read() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let secret = json!({"TOKEN": {&alyx.user: {"token": token(&alyx).await}}});
     let (folder, home) = (rig.beside("rig/.one"), rig.beside("home/.one"));
@@ -103,7 +103,7 @@ async fn a_rigs_one_settings_are_a_login_and_are_only_read() {
         one_settings(&alyx, place, secret.clone());
     }
     let before = (common::snapshot(&folder), common::snapshot(&home));
-    // Without a word, with the folder, with address and folder, with the address alone.
+    // Without options, with the folder, with address and folder, with the address alone.
     run(&mut ask(&rig, &[])).ends(0);
     run(&mut ask(&rig, &["--one-settings", word(&folder)])).ends(0);
     run(&mut ask(&rig, &["--url", &alyx.url, "--one-settings", word(&folder)])).ends(0);
@@ -117,7 +117,7 @@ async fn a_rigs_one_settings_are_a_login_and_are_only_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_in_the_address_of_one_settings_is_told_without_being_repeated() {
+async fn a_password_in_the_address_of_one_settings_is_reported_without_being_shown() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let home = rig.beside("home/.one");
     let (_, host) = alyx.url.split_once("://").unwrap();
@@ -160,7 +160,7 @@ async fn a_password_in_the_address_of_one_settings_is_told_without_being_repeate
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_nothing_at_all_it_asks_which_alyx() {
+async fn without_any_configuration_the_error_asks_for_the_address() {
     let rig = Rig::new();
     if Path::new(alyx_registrar::config::DEFAULT_PATH).exists() {
         return eprintln!("left out: this computer has a configuration");
@@ -188,7 +188,7 @@ async fn the_daemon_logs_in_with_a_rigs_one_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_moves_a_changed_protected_file_only_where_it_is_told_to() {
+async fn the_daemon_moves_a_changed_protected_file_only_if_configured() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -220,12 +220,12 @@ async fn a_dry_scan_writes_nothing_not_even_a_token() {
         .into_iter()
         .filter(|(path, _, _)| !path.ends_with("home"))
         .collect();
-    // The home of the program is the test's own.
+    // The program's home is the test's own.
     assert_eq!(after[1..], before[1..]);
 }
 
 #[test]
-fn every_shell_gets_the_words_of_every_command() {
+fn every_shell_completes_every_command() {
     let rig = Rig::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&mut at_home(&rig, &["completions", shell])).ends(0).out;
@@ -237,7 +237,7 @@ fn every_shell_gets_the_words_of_every_command() {
     let script = run(&mut at_home(&rig, &["completions", "bash"])).out;
     let file = rig.beside("completions");
     std::fs::write(&file, script).unwrap();
-    // What the shell itself makes of it.
+    // The shell's own completion.
     let typed = format!(
         "source {}; COMP_WORDS=(alyx-registrar water --da); COMP_CWORD=2; _alyx__registrar alyx-registrar --da water; echo ${{COMPREPLY[@]}}",
         file.display()
@@ -269,7 +269,7 @@ fn the_manual_has_a_page_for_the_program_and_for_every_command() {
 }
 
 #[test]
-fn whoever_types_a_port_alone_is_shown_the_address() {
+fn typing_only_a_port_shows_the_full_address() {
     let rig = Rig::new();
     let said = run(&mut at_home(&rig, &["sandbox", "--listen", "8305"]));
     said.ends(2).complains("such as 127.0.0.1:8305");

@@ -1,4 +1,4 @@
-//! `register-files`, `find-files`, `check-protected`, typed; and the progress of long work.
+//! `register-files`, `find-files`, `check-protected` on the command line; and the progress of long work.
 
 use crate::{common, program, verbs};
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use program::Program;
 use serde_json::json;
 use verbs::{logged_in, verb, word};
 
-/// A session that is on Alyx, with two datasets that are not.
+/// A session on Alyx, with two datasets that are not.
 fn ready(alyx: &Alyx, rig: &Rig) -> (Session, [String; 2]) {
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").file("alf/spikes.clusters.npy", "a");
@@ -131,7 +131,7 @@ async fn a_dry_run_reads_the_files_and_sends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_may_be_typed_from_where_one_stands() {
+async fn a_path_may_be_relative_to_the_working_directory() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let (session, _) = ready(&alyx, &rig);
     let mut command =
@@ -144,7 +144,7 @@ async fn a_path_may_be_typed_from_where_one_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_file_that_is_no_dataset_is_told_with_its_reason() {
+async fn each_file_that_is_not_a_dataset_is_reported_with_its_reason() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session
@@ -173,7 +173,7 @@ async fn each_file_that_is_no_dataset_is_told_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dataset_that_cannot_be_registered_where_it_lies_makes_the_answer_no() {
+async fn a_dataset_that_cannot_be_registered_in_its_folder_gives_exit_code_1() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("a lf/spikes.times.npy", "abc");
@@ -184,7 +184,7 @@ async fn a_dataset_that_cannot_be_registered_where_it_lies_makes_the_answer_no()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn protected_files_are_told_then_moved_or_refused_as_typed() {
+async fn protected_files_are_reported_then_moved_or_refused_as_requested() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (session, [times, clusters]) = ready(&alyx, &rig);
     let said = verb(&alyx, &rig, &["register-files", &times, &clusters, "--json"]).ends(0).json();
@@ -216,7 +216,7 @@ async fn protected_files_are_told_then_moved_or_refused_as_typed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_moves_a_protected_file_unless_it_is_asked_to_and_a_dry_run_shows_the_move() {
+async fn a_protected_file_moves_only_on_request_and_a_dry_run_shows_the_move() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (session, [times, clusters]) = ready(&alyx, &rig);
     let said = verb(&alyx, &rig, &["register-files", &times, &clusters, "--json"]).ends(0).json();
@@ -240,7 +240,7 @@ async fn no_command_moves_a_protected_file_unless_it_is_asked_to_and_a_dry_run_s
         assert!(said.contains("protected on Alyx: alf/spikes.times.npy"), "{said}");
         assert!(said.contains("--protected revise"), "{said}");
 
-        // A dry run says that it would be refused, or to where the file would move.
+        // A dry run reports the refusal, or where the file would move.
         let refused = verb(&alyx, &rig, &[command, &["--dry-run"]].concat()).ends(1);
         let said = format!("{}{}", refused.out, refused.err);
         assert!(said.contains("protected on Alyx: alf/spikes.times.npy"), "{said}");
@@ -254,7 +254,7 @@ async fn no_command_moves_a_protected_file_unless_it_is_asked_to_and_a_dry_run_s
         assert_eq!(snapshot(&rig.root()), before, "{command:?}");
     }
 
-    // A place that is taken already is passed over, as it is by the real run.
+    // A taken place is skipped, as by the real run.
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     std::fs::write(&to, "other").unwrap();
     let command = ["register-files", &times, "--protected", "revise"];
@@ -287,7 +287,7 @@ async fn what_is_wrong_is_one_clear_error() {
     assert!(alyx.control().datasets().is_empty());
 }
 
-/// Four terabytes of nothing: reading them takes longer than any test.
+/// A sparse file of four terabytes: reading it takes longer than any test.
 fn huge(session: &Session) -> String {
     session.file("alf/spikes.times.npy", "");
     let path = session.folder.join("alf/spikes.times.npy");
@@ -296,7 +296,7 @@ fn huge(session: &Session) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_pipe_long_work_tells_in_lines_how_far_it_has_come() {
+async fn in_a_pipe_long_work_prints_progress_lines() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (session, _) = ready(&alyx, &rig);
     let file = huge(&session);
@@ -312,7 +312,7 @@ async fn in_a_pipe_long_work_tells_in_lines_how_far_it_has_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_tells_in_lines_how_far_it_has_come() {
+async fn a_scan_prints_progress_lines() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     huge(&session);
@@ -328,28 +328,28 @@ async fn a_scan_tells_in_lines_how_far_it_has_come() {
     assert!(session.is_flagged());
 }
 
-/// Ends a process that is nobody's child here, whatever becomes of the test.
-struct Ended(String);
+/// Kills a process that is not a child of the test, even if the test fails.
+struct KillOnDrop(String);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = std::process::Command::new("kill").args(["-KILL", &self.0]).stderr(Stdio::null()).status();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_terminal_a_bar_is_drawn_and_taken_away() {
+async fn on_a_terminal_a_progress_bar_is_drawn_and_erased() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (session, _) = ready(&alyx, &rig);
     let file = huge(&session);
-    // A terminal without a person: util-linux's script gives the program one of its own.
+    // A terminal without a person: `script` of util-linux provides one.
     if std::process::Command::new("script").arg("--version").output().is_err() {
         return eprintln!("left out: there is no command named script here");
     }
     let inner = logged_in(&alyx, &rig, &["register-files", &file]);
     let words: Vec<&str> =
         std::iter::once(inner.get_program()).chain(inner.get_args()).map(|w| w.to_str().unwrap()).collect();
-    // The bar is drawn on one line, over and over: each drawing becomes a line of its own.
+    // The bar is redrawn on one line; this turns each drawing into a line of its own.
     let line = format!(
         "script -qfec 'stty cols 120; echo pid $$; exec {}' /dev/null | tr '\\r' '\\n'",
         words.join(" ")
@@ -359,7 +359,7 @@ async fn on_a_terminal_a_bar_is_drawn_and_taken_away() {
     terminal.env("HOME", rig.beside("home"));
     let mut running = Program::start(&mut terminal);
     let pid = running.wait_for("pid ").split_whitespace().nth(1).unwrap().to_owned();
-    let pid = Ended(pid);
+    let pid = KillOnDrop(pid);
     let drawn = running.wait_for(" left");
     assert!(drawn.contains("0 of 1 files") && drawn.contains(" of 4.4 TB"), "{drawn:?}");
     assert!(std::process::Command::new("kill").args(["-TERM", &pid.0]).status().unwrap().success());
@@ -372,7 +372,7 @@ async fn on_a_terminal_a_bar_is_drawn_and_taken_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_names_a_day_is_asked_for_the_session_in_it() {
+async fn naming_a_date_folder_asks_for_the_session() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     let day = session.folder.parent().unwrap();
@@ -381,7 +381,7 @@ async fn whoever_names_a_day_is_asked_for_the_session_in_it() {
         .complains("is the folder of a day; name the folder of a session in it");
 }
 
-/// Every way from a session to a file of the program's own.
+/// All kinds of links from a session to a file of the program.
 fn plant(session: &Session, name: &str, own: &std::path::Path, hard: bool) -> String {
     let path = session.folder.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -393,7 +393,7 @@ fn plant(session: &Session, name: &str, own: &std::path::Path, hard: bool) -> St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_configuration_or_state_of_the_program_is_registered_by_whatever_link() {
+async fn no_link_gets_a_secret_configuration_or_state_file_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let configuration = program::Configuration {
         roots: vec![rig.root()],
@@ -434,7 +434,7 @@ async fn no_secret_configuration_or_state_of_the_program_is_registered_by_whatev
         let flag = session.flag();
         assert!(daemon.wait_for(&session.name()).contains(refusal), "{:#?}", daemon.said);
         assert!(flag.exists());
-        // The rig is searched for secrets at its end.
+        // The rig is searched for secrets at the end of the test.
         std::fs::remove_file(planted).unwrap();
     }
     daemon.stop();
@@ -443,7 +443,7 @@ async fn no_secret_configuration_or_state_of_the_program_is_registered_by_whatev
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_that_is_another_name_of_the_password_is_refused_and_never_shown() {
+async fn a_flag_that_links_to_the_password_is_refused_and_never_shown() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let configuration = program::Configuration {
         roots: vec![rig.root()],
@@ -459,13 +459,13 @@ async fn a_flag_that_is_another_name_of_the_password_is_refused_and_never_shown(
     std::fs::hard_link(rig.beside("etc/password"), &flag).unwrap();
     for dry_run in [&["--dry-run"][..], &[]] {
         let words = [&["scan", "--config", word(&config)], dry_run].concat();
-        // What a program prints is searched for the password by `run` itself.
+        // `run` searches all output for the password.
         let said = verbs::run(&mut verbs::at_home(&rig, &words));
         let printed = format!("{}{}", said.out, said.err);
         assert!(printed.contains("is another name of one of this program's own files"), "{said:?}");
         assert!(!printed.contains(&alyx.password), "{said:?}");
     }
-    // The rig is searched for secrets at its end.
+    // The rig is searched for secrets at the end of the test.
     std::fs::remove_file(flag).expect("the flag stays");
     assert!(alyx.control().datasets().is_empty());
 }

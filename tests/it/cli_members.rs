@@ -1,4 +1,4 @@
-//! `exists`, `water`, `weight`, typed.
+//! `exists`, `water`, `weight` on the command line.
 
 use crate::{common, verbs};
 use alyx_sandbox::{Fault, FaultRule};
@@ -96,7 +96,7 @@ async fn a_dry_run_records_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drink_whose_answer_was_lost_is_one_drink() {
+async fn water_is_recorded_once_when_the_answer_to_a_verb_is_lost() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let path_prefix = "/water-administrations".to_owned();
     let rule = FaultRule { method: Some("POST".into()), path_prefix, times: 1, fault: Fault::ApplyThenDrop };

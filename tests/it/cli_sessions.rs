@@ -1,4 +1,4 @@
-//! `create-session`, `register-session`, `create-sessions`, `new-session`, typed.
+//! `create-session`, `register-session`, `create-sessions`, `new-session` on the command line.
 
 use crate::{common, program, verbs};
 use alyx_sandbox::{Fault, FaultRule};
@@ -8,7 +8,7 @@ use serde_json::json;
 use verbs::{at_home, run, verb, word};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_created_with_all_that_was_typed_and_its_files_are_left_alone() {
+async fn create_session_sends_all_options_and_leaves_the_files_alone() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc");
@@ -90,7 +90,7 @@ async fn a_session_is_registered_with_every_dataset_of_its_folder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_files_that_were_named_or_none_are_registered() {
+async fn only_the_named_files_or_none_are_registered() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").file("alf/spikes.clusters.npy", "a");
@@ -102,7 +102,7 @@ async fn only_the_files_that_were_named_or_none_are_registered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_says_the_very_requests_and_changes_nothing() {
+async fn a_dry_run_prints_the_exact_requests_and_changes_nothing() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc");
@@ -179,8 +179,8 @@ async fn every_flag_below_a_folder_is_registered_and_a_bad_one_does_not_stop_the
     let said = verb(&alyx, &rig, &["create-sessions", word(&root), "--dry-run", "--json"]).ends(1).json();
     assert_eq!((&said["outcome"], said["sessions"].as_array().unwrap().len()), (&json!("planned"), 2));
     let lines = verb(&alyx, &rig, &["create-sessions", word(&root), "--dry-run"]).ends(1).out;
-    let told = lines.lines().find(|line| line.starts_with("not ")).unwrap_or_default();
-    assert!(told.contains("nobody") && lines.contains("1 would be registered, 1 not"), "{lines}");
+    let message = lines.lines().find(|line| line.starts_with("not ")).unwrap_or_default();
+    assert!(message.contains("nobody") && lines.contains("1 would be registered, 1 not"), "{lines}");
     assert!(good.is_flagged() && bad.is_flagged() && alyx.control().sessions().is_empty());
 
     let said =
@@ -237,7 +237,7 @@ async fn a_new_session_takes_the_next_number_of_its_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_session_that_cannot_be_is_refused_before_a_folder_is_made() {
+async fn an_impossible_new_session_is_refused_before_a_folder_is_created() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let root = rig.root();
     for (words, code, text) in [
@@ -271,7 +271,7 @@ async fn a_failure_is_one_json_object_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_registers_flagged_sessions_shows_every_move_before_and_after_it() {
+async fn commands_that_register_flagged_sessions_show_every_move_before_and_after() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let configuration = Configuration {
         roots: vec![rig.root()],
@@ -317,7 +317,7 @@ async fn what_registers_flagged_sessions_shows_every_move_before_and_after_it() 
         assert_eq!(moved_by(&command(&["--json"]).ends(0)), move_of);
         assert!(to.exists() && !file.exists());
 
-        // Once more, for people.
+        // Again, with text output.
         for id in alyx.datasets(&session).await {
             assert!(alyx.control().protect_dataset(&id.as_registered().id));
         }

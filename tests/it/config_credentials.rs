@@ -58,7 +58,7 @@ fn one_line_break_at_the_end_is_not_part_of_the_secret() {
 }
 
 #[test]
-fn a_blank_at_either_end_belongs_to_the_secret_and_is_told_as_nobody_sees_it() {
+fn a_blank_at_either_end_belongs_to_the_secret_and_is_warned_of() {
     for secret in ["hunter2 ", " hunter2", "hunter2\t"] {
         let file = secret_file(format!("{secret}\n"), 0o600);
         let loaded = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap();
@@ -70,27 +70,27 @@ fn a_blank_at_either_end_belongs_to_the_secret_and_is_told_as_nobody_sees_it() {
 }
 
 #[test]
-fn the_mark_that_an_editor_puts_before_a_text_is_not_part_of_the_secret() {
+fn a_byte_order_mark_is_not_part_of_the_secret() {
     let file = secret_file("\u{feff}hunter2\r\n", 0o600);
     let loaded = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap();
     assert_eq!((password(&loaded), loaded.warnings.len()), ("hunter2", 0));
     let file = secret_file("\u{feff}\n", 0o600);
-    let told = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap_err();
-    assert!(told.contains("is empty"), "{told}");
+    let message = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap_err();
+    assert!(message.contains("is empty"), "{message}");
 }
 
 #[test]
-fn a_credential_of_systemd_that_is_empty_is_told_with_its_key() {
-    // As the unit makes it where there is no file of the password.
+fn an_empty_systemd_credential_is_reported_with_its_key() {
+    // As the unit creates it if there is no password file.
     let file = secret_file("\n", 0o440);
     let folder = file.path.parent().unwrap().to_str().unwrap();
     let source = CredentialSource::PasswordFile(file.path.clone());
-    let told = load(&source, Some("ana"), &[("CREDENTIALS_DIRECTORY", folder)]).unwrap_err();
-    assert!(told.starts_with("alyx.password_file ") && told.contains("empty"), "{told}");
+    let message = load(&source, Some("ana"), &[("CREDENTIALS_DIRECTORY", folder)]).unwrap_err();
+    assert!(message.starts_with("alyx.password_file ") && message.contains("empty"), "{message}");
 }
 
 #[test]
-fn a_secret_that_others_may_read_is_taken_with_a_warning() {
+fn a_secret_that_others_may_read_is_accepted_with_a_warning() {
     for mode in [0o640, 0o604, 0o620] {
         let file = secret_file("hunter2", mode);
         let loaded = load(&CredentialSource::TokenFile(file.path.clone()), None, &[]).unwrap();
@@ -102,7 +102,7 @@ fn a_secret_that_others_may_read_is_taken_with_a_warning() {
 }
 
 #[test]
-fn a_credential_of_systemd_is_private_though_its_mode_shows_group_rights() {
+fn a_systemd_credential_is_private_although_its_mode_shows_group_rights() {
     let file = secret_file("pw", 0o440);
     let folder = file.path.parent().unwrap().to_str().unwrap();
     let source = CredentialSource::PasswordFile(file.path.clone());
@@ -122,51 +122,51 @@ fn a_file_without_a_usable_secret_is_refused_without_showing_it() {
     ];
     for (content, expected) in cases {
         let file = secret_file(content, 0o600);
-        let told = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap_err();
-        assert!(told.contains(expected) && told.contains("secret"), "{told}");
-        assert!(!told.contains("hunter2") && !told.contains("hhh"), "{told}");
+        let message = load(&CredentialSource::PasswordFile(file.path.clone()), Some("ana"), &[]).unwrap_err();
+        assert!(message.contains(expected) && message.contains("secret"), "{message}");
+        assert!(!message.contains("hunter2") && !message.contains("hhh"), "{message}");
     }
 }
 
 #[test]
-fn a_missing_file_a_folder_or_a_device_is_told_with_its_path() {
+fn a_missing_file_a_folder_or_a_device_is_reported_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("password");
-    let told = load(&CredentialSource::PasswordFile(missing.clone()), Some("ana"), &[]).unwrap_err();
-    assert!(told.contains("does not exist") && told.contains(missing.to_str().unwrap()), "{told}");
+    let message = load(&CredentialSource::PasswordFile(missing.clone()), Some("ana"), &[]).unwrap_err();
+    assert!(message.contains("does not exist") && message.contains(missing.to_str().unwrap()), "{message}");
     for odd in [folder.path(), Path::new("/dev/zero")] {
-        let told = load(&CredentialSource::TokenFile(odd.to_owned()), None, &[]).unwrap_err();
-        assert!(told.contains("is not a regular file"), "{told}");
+        let message = load(&CredentialSource::TokenFile(odd.to_owned()), None, &[]).unwrap_err();
+        assert!(message.contains("is not a regular file"), "{message}");
     }
 }
 
 #[test]
-fn what_may_be_the_secret_itself_in_place_of_a_name_is_not_shown() {
-    let told = load(&CredentialSource::PasswordEnv("hunter2".into()), Some("ana"), &[]).unwrap_err();
-    assert_eq!(told, "alyx.password_env names a variable that is not set");
+fn a_possible_secret_in_place_of_a_name_is_not_shown() {
+    let message = load(&CredentialSource::PasswordEnv("hunter2".into()), Some("ana"), &[]).unwrap_err();
+    assert_eq!(message, "alyx.password_env names a variable that is not set");
     let source = CredentialSource::PasswordFile("/run/credentials/x/hunter2".into());
-    let told = load(&source, Some("ana"), &[("CREDENTIALS_DIRECTORY", "/run/credentials/x")]).unwrap_err();
-    assert!(told.contains("LoadCredential=") && !told.contains("hunter2"), "{told}");
+    let message = load(&source, Some("ana"), &[("CREDENTIALS_DIRECTORY", "/run/credentials/x")]).unwrap_err();
+    assert!(message.contains("LoadCredential=") && !message.contains("hunter2"), "{message}");
 }
 
 #[test]
-fn without_a_key_the_one_usual_variable_that_is_set_is_taken() {
+fn without_a_key_the_only_usual_variable_that_is_set_is_used() {
     let source = CredentialSource::DefaultEnv;
     assert_eq!(password(&load(&source, Some("ana"), &[("ALYX_PASSWORD", "pw")]).unwrap()), "pw");
     assert_eq!(token(&load(&source, None, &[("ALYX_TOKEN", "t"), ("ALYX_PASSWORD", "")]).unwrap()), "t");
-    let told = load(&source, Some("ana"), &[("ALYX_TOKEN", "t"), ("ALYX_PASSWORD", "pw")]).unwrap_err();
-    assert!(told.starts_with("both ALYX_TOKEN and ALYX_PASSWORD are set"), "{told}");
-    let told = load(&source, Some("ana"), &[]).unwrap_err();
-    assert!(told.contains("alyx.password_file"), "{told}");
-    let told = load(&source, None, &[("ALYX_PASSWORD", "pw")]).unwrap_err();
-    assert!(told.contains("alyx.username"), "{told}");
+    let message = load(&source, Some("ana"), &[("ALYX_TOKEN", "t"), ("ALYX_PASSWORD", "pw")]).unwrap_err();
+    assert!(message.starts_with("both ALYX_TOKEN and ALYX_PASSWORD are set"), "{message}");
+    let message = load(&source, Some("ana"), &[]).unwrap_err();
+    assert!(message.contains("alyx.password_file"), "{message}");
+    let message = load(&source, None, &[("ALYX_PASSWORD", "pw")]).unwrap_err();
+    assert!(message.contains("alyx.username"), "{message}");
 }
 
 #[test]
 fn a_variable_that_is_not_text_is_refused() {
     let source = CredentialSource::TokenEnv("T".into());
-    let told = source.load_with(None, |_| Some(OsString::from_vec(vec![0xff]))).unwrap_err().to_string();
-    assert_eq!(told, "the variable T is not UTF-8 text");
+    let message = source.load_with(None, |_| Some(OsString::from_vec(vec![0xff]))).unwrap_err().to_string();
+    assert_eq!(message, "the variable T is not UTF-8 text");
 }
 
 #[test]

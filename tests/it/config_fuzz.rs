@@ -1,4 +1,4 @@
-//! Whatever stands in the file, reading it ends with a configuration or with errors that name the file.
+//! Reading any file ends with a configuration, or with errors that name the file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const SAMPLE: &str = include_str!("../../config/alyx-registrar.yaml");
 
-/// Pieces with a meaning in YAML or in the configuration, to get past the first character.
+/// Fragments with a meaning in YAML or in the configuration, to get past the first character.
 const PIECES: [&str; 32] = [
     "data_roots",
     "alyx",
@@ -43,17 +43,17 @@ const PIECES: [&str; 32] = [
     "0",
 ];
 
-/// True when the text was judged; every error is one line that begins with the name of the file.
+/// Parses the text, and checks that every error is one line that begins with the name of the file.
 fn judged(text: &str) -> Result<(), TestCaseError> {
     if let Err(errors) = Config::parse(text, Path::new("the-file.yaml")) {
         prop_assert!(errors.iter().count() > 0);
         for error in &errors {
-            let told = error.to_string();
-            prop_assert!(told.starts_with("the-file.yaml:"), "{told:?}");
-            prop_assert!(!told.contains(['\n', '\r']), "{told:?}");
+            let message = error.to_string();
+            prop_assert!(message.starts_with("the-file.yaml:"), "{message:?}");
+            prop_assert!(!message.contains(['\n', '\r']), "{message:?}");
             prop_assert!(
                 error.line.is_none_or(|line| line >= 1 && line <= text.split('\n').count() + 1),
-                "{told:?}"
+                "{message:?}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What a person typed wrongly is told with file, line, key and a next step.
+//! Errors in the configuration are reported with file, line, key and a next step.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use alyx_registrar::config::{
     WatchMode,
 };
 
-/// A configuration without a fault, in four lines; a case adds its own from line 5 on.
+/// A valid configuration in four lines; a case adds its own from line 5 on.
 const GOOD: &str = "data_roots: [/data]\nalyx:\n  url: https://alyx.org\n  username: me\n";
 
 fn errors(text: &str) -> Vec<String> {
@@ -19,7 +19,7 @@ fn errors(text: &str) -> Vec<String> {
     }
 }
 
-/// Each case is a text and all that is told about it, without the name of the file in front.
+/// Each case is a text and all its errors, without the leading file name.
 fn assert_refused(prefix: &str, cases: &[(&str, &[&str])]) {
     let mut wrong = String::new();
     for (added, expected) in cases {
@@ -38,7 +38,7 @@ fn good(added: &str) -> Config {
 }
 
 #[test]
-fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
+fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
     #[rustfmt::skip]
     assert_refused(GOOD, &[
         ("wrokers: 2\n", &[":5: wrokers: unknown key; did you mean workers?"]),
@@ -122,7 +122,7 @@ fn a_wrong_key_or_value_is_told_with_its_line_and_a_next_step() {
 }
 
 #[test]
-fn a_wrong_file_is_told_as_a_whole() {
+fn an_invalid_file_is_reported_completely() {
     #[rustfmt::skip]
     assert_refused("", &[
         ("", &[": data_roots: no data root; name at least one folder that holds sessions", ": alyx.url: this key is missing; write the address of your Alyx, such as https://alyx.example.org"]),
@@ -163,69 +163,69 @@ fn a_secret_in_the_wrong_place_is_never_repeated() {
         "session: SECRET\n",
     ];
     for place in places {
-        let told = errors(&format!("{GOOD}{place}")).join("\n");
-        assert!(!told.contains("SECRET"), "{place}: {told}");
+        let message = errors(&format!("{GOOD}{place}")).join("\n");
+        assert!(!message.contains("SECRET"), "{place}: {message}");
     }
-    let told = errors("data_roots: [/d]\nalyx: {url: 'https://me:SECRET@alyx.org'}\n").join("\n");
-    assert!(!told.contains("SECRET"), "{told}");
-    // It might be the name of a credential of systemd.
+    let message = errors("data_roots: [/d]\nalyx: {url: 'https://me:SECRET@alyx.org'}\n").join("\n");
+    assert!(!message.contains("SECRET"), "{message}");
+    // It might be the name of a systemd credential.
     let config = good("  password_file: SECRET\n");
-    let told = config.alyx.credentials.load_with(Some("me"), |_| None).unwrap_err();
-    assert!(!format!("{config:?} {told:?}").contains("SECRET"), "{told}");
+    let message = config.alyx.credentials.load_with(Some("me"), |_| None).unwrap_err();
+    assert!(!format!("{config:?} {message:?}").contains("SECRET"), "{message}");
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_what_to_do() {
+fn an_unreadable_file_is_reported_with_the_fix() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
-    let told = Config::load(&path).unwrap_err().to_string();
-    assert!(told.starts_with(&path.display().to_string()) && told.contains("--config"), "{told}");
+    let message = Config::load(&path).unwrap_err().to_string();
+    assert!(message.starts_with(&path.display().to_string()) && message.contains("--config"), "{message}");
 
     std::fs::write(&path, b"data_roots: [/a]\n# caf\xe9\n").unwrap();
-    let told = Config::load(&path).unwrap_err().to_string();
-    assert_eq!(told, format!("{}:2: this line is not UTF-8 text; save the file as UTF-8", path.display()));
+    let message = Config::load(&path).unwrap_err().to_string();
+    assert_eq!(message, format!("{}:2: this line is not UTF-8 text; save the file as UTF-8", path.display()));
 
-    let told = Config::load(folder.path()).unwrap_err().to_string();
-    assert!(told.contains("cannot be read"), "{told}");
+    let message = Config::load(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("cannot be read"), "{message}");
 
-    let told = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
-    assert_eq!(told, "/dev/zero: this is larger than 1 MiB; is it the right file?");
+    let message = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert_eq!(message, "/dev/zero: this is larger than 1 MiB; is it the right file?");
 }
 
 #[test]
-fn a_thousand_errors_are_told_in_part_and_counted() {
+fn a_thousand_errors_are_reported_in_part_and_counted() {
     let many: String = (0..1000).map(|i| format!("key{i}: 1\n")).collect();
-    let told = errors(&format!("{GOOD}{many}"));
-    assert_eq!(told.len(), 51);
-    assert_eq!(told.last().map(String::as_str), Some("c.yaml: and 950 more errors"));
+    let message = errors(&format!("{GOOD}{many}"));
+    assert_eq!(message.len(), 51);
+    assert_eq!(message.last().map(String::as_str), Some("c.yaml: and 950 more errors"));
 }
 
 #[test]
-fn a_text_of_aliases_that_would_grow_without_end_is_refused() {
+fn aliases_that_expand_without_limit_are_refused() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for i in 1..12 {
         let item = format!("*a{}", i - 1);
         text += &format!("a{i}: &a{i} [{}]\n", vec![item; 10].join(", "));
     }
-    let told = errors(&text).join("\n");
-    assert!(told.contains("repetition limit"), "{told}");
+    let message = errors(&text).join("\n");
+    assert!(message.contains("repetition limit"), "{message}");
     let deep = "[".repeat(10_000);
     assert_eq!(errors(&deep).len(), 1);
     assert_eq!(errors(&format!("a: {}", "{a: ".repeat(500))).len(), 1);
 }
 
 #[test]
-fn brackets_without_end_are_refused_before_anybody_reads_them_all() {
-    // For these the parser takes minutes to hours, in which a reload would hang.
+fn too_many_brackets_are_refused_before_parsing() {
+    // The parser takes minutes to hours for these, during which a reload would hang.
     for open in ["[", "{a: ", "[\n"] {
-        let told = errors(&format!("{GOOD}session: {{json: {{a: {}", open.repeat(200_000)));
-        let [told] = told.as_slice() else { panic!("{told:?}") };
-        assert!(told.contains("too many brackets"), "{told}");
+        let message = errors(&format!("{GOOD}session: {{json: {{a: {}", open.repeat(200_000)));
+        let [message] = message.as_slice() else { panic!("{message:?}") };
+        assert!(message.contains("too many brackets"), "{message}");
     }
 }
 
 #[test]
-fn values_are_taken_as_they_are_meant() {
+fn values_are_interpreted_as_intended() {
     let config = good(
         "  token_env: RIG_TOKEN\n  timeouts: {connect: PT2S, request: 1 min 30 s}\n\
          flags: [create_me.flag, raw_session.flag]\n\
@@ -256,7 +256,7 @@ fn values_are_taken_as_they_are_meant() {
 }
 
 #[test]
-fn a_root_says_how_it_is_watched_or_the_section_watch_does() {
+fn a_root_overrides_the_section_watch() {
     let text = "data_roots:\n  - /a\n  - {path: /b, watch: native, require_marker: own.marker}\n\
                 alyx: {url: https://a.org}\nwatch: {mode: poll, require_marker: .mounted, warn_after: 0}\n";
     let parsed = |overrides: &Overrides| parse_with(text, overrides, &Environment::default()).unwrap();
@@ -267,7 +267,7 @@ fn a_root_says_how_it_is_watched_or_the_section_watch_does() {
     let config = parsed(&Overrides::default());
     assert_eq!(roots(&config), [common.clone(), (WatchMode::Native, Some("own.marker".into()))]);
     assert_eq!(config.watch.warn_after, None);
-    // Folders that are typed have nothing of their own.
+    // Roots from the command line have no settings of their own.
     assert_eq!(
         roots(&parsed(&Overrides { data_roots: vec!["/b".into()], ..Overrides::default() })),
         [common]
@@ -277,11 +277,11 @@ fn a_root_says_how_it_is_watched_or_the_section_watch_does() {
 }
 
 #[test]
-fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
+fn a_byte_order_mark_and_windows_line_ends_are_accepted() {
     let text = format!("\u{feff}{GOOD}").replace('\n', "\r\n");
     assert_eq!(Config::parse(&text, Path::new("c.yaml")), Ok(good("")));
-    let told = errors(&format!("{text}workers: x\r\n"));
-    assert_eq!(told, [r#"c.yaml:5: workers: "x" is not a whole number"#]);
+    let message = errors(&format!("{text}workers: x\r\n"));
+    assert_eq!(message, [r#"c.yaml:5: workers: "x" is not a whole number"#]);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn parse_with(text: &str, overrides: &Overrides, environment: &Environment) -> R
 }
 
 #[test]
-fn the_command_line_wins_over_the_file_and_the_file_over_the_environment() {
+fn the_command_line_overrides_the_file_and_the_file_the_environment() {
     let environment = Environment {
         state_directory: Some("/from/systemd".into()),
         credentials_directory: Some("/run/credentials/x".into()),
@@ -327,7 +327,7 @@ fn the_command_line_wins_over_the_file_and_the_file_over_the_environment() {
     assert_eq!(config.data_roots[0].watch, WatchMode::Auto);
     assert_eq!(config.alyx.url.as_str(), "http://127.0.0.1:9/");
     assert_eq!((config.log.level, config.log.format), (LogLevel::Trace, LogFormat::Json));
-    // What the command line gives need not stand in the file.
+    // Keys given on the command line may be missing in the file.
     assert!(parse_with("{}", &overrides, &environment).is_ok());
 }
 
@@ -346,15 +346,15 @@ fn a_plain_name_is_one_of_the_credentials_that_systemd_loaded() {
 }
 
 #[test]
-fn outside_the_service_the_name_of_a_credential_is_no_error_of_the_configuration() {
+fn outside_the_service_the_name_of_a_credential_is_not_a_configuration_error() {
     let config = Config::parse(&format!("{GOOD}  token_file: alyx\n"), Path::new("c.yaml")).unwrap();
     assert_eq!(config.alyx.credentials, CredentialSource::NotLoaded(SecretKind::Token));
-    let told = config.alyx.credentials.load_with(None, |_| None).unwrap_err().to_string();
-    assert!(told.contains("LoadCredential=") && told.contains("alyx.token_file"), "{told}");
+    let message = config.alyx.credentials.load_with(None, |_| None).unwrap_err().to_string();
+    assert!(message.contains("LoadCredential=") && message.contains("alyx.token_file"), "{message}");
 }
 
 #[test]
-fn a_page_that_others_can_reach_is_warned_of() {
+fn a_page_reachable_by_others_is_warned_of() {
     let listen = |typed: &str| good(&format!("http:\n  listen: \"{typed}\"\n"));
     assert_eq!(good("").http.listen, None);
     for local in ["127.0.0.1:9174", "[::1]:9174", "localhost:9174"] {
@@ -371,12 +371,12 @@ fn a_page_that_others_can_reach_is_warned_of() {
 }
 
 #[test]
-fn a_wrong_data_root_on_the_command_line_is_told_as_such() {
+fn an_invalid_data_root_on_the_command_line_is_reported_as_such() {
     let overrides =
         Overrides { data_roots: vec!["/a".into(), "/a/b".into(), "c".into()], ..Overrides::default() };
-    let told = parse_with(GOOD, &overrides, &Environment::default()).unwrap_err();
+    let message = parse_with(GOOD, &overrides, &Environment::default()).unwrap_err();
     assert_eq!(
-        told,
+        message,
         "command line: --data-root: \"/a/b\" is inside the data root \"/a\"; its sessions would be registered \
          twice; keep the outer one\ncommand line: --data-root: \"c\" is not an absolute path; it must begin with a slash"
     );

@@ -1,4 +1,4 @@
-//! The shipped sample is the manual of the configuration, so it must be complete and true.
+//! The shipped sample documents the configuration, so it must be complete and correct.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ fn sample_text() -> String {
     std::fs::read_to_string(sample_path()).unwrap()
 }
 
-/// The steps to a key: `data_roots[].path` goes through the first item.
+/// Walks to a key: `data_roots[].path` goes through the first item.
 fn find<'a>(value: &'a mut Value, key: &str) -> Option<(&'a mut Value, String)> {
     let (sections, last) = key.rsplit_once('.').unwrap_or(("", key));
     let mut at = value;
@@ -26,11 +26,11 @@ fn find<'a>(value: &'a mut Value, key: &str) -> Option<(&'a mut Value, String)> 
     Some((at, last.to_owned()))
 }
 
-/// The keys without a default, and those that the sample must fill in to be an example.
+/// The keys without a default, and those that need an example value in the sample.
 const NO_DEFAULT: [&str; 4] = ["data_roots[].path", "alyx.url", "alyx.username", "alyx.password_file"];
 
 #[test]
-fn the_sample_is_accepted_as_it_is() {
+fn the_sample_is_accepted_unchanged() {
     let config = Config::load(&sample_path()).unwrap();
     assert_eq!(config.alyx.url.as_str(), "https://alyx.example.org/");
     let file = PathBuf::from("/etc/alyx-registrar/password");
@@ -39,7 +39,7 @@ fn the_sample_is_accepted_as_it_is() {
 }
 
 #[test]
-fn every_key_that_is_known_stands_in_the_sample() {
+fn every_known_key_is_in_the_sample() {
     let mut sample: Value = serde_yaml::from_str(&sample_text()).unwrap();
     let keys = known_keys();
     assert!(keys.len() > 40, "{keys:?}");

@@ -1,9 +1,9 @@
-//! The built daemon is killed (kill -9) at every step in turn, and started again: then there is one session, one
-//! record a dataset, the right hashes, and no flag.
+//! The built daemon is killed (kill -9) at each step in turn, and started again. Afterwards there is one session, one
+//! record per dataset, the right hashes, and no flag.
 //!
-//! Twenty kill points each time; two hundred chosen by chance with `cargo test --test it crash:: -- --ignored`.
+//! Twenty kill points each time; two hundred random ones with `cargo test --test it crash:: -- --ignored`.
 
-use crate::{chance, common, fault_proxy};
+use crate::{common, fault_proxy, rng};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,15 +20,15 @@ use notify::Watcher;
 /// When the daemon is killed.
 #[derive(Debug, Clone, PartialEq)]
 enum Point {
-    /// At a moment of a request: method and path, which of those (counted from 0), and so long after it.
+    /// At a moment of a request: method and path, its index (from 0), and a delay.
     Request(String, usize, Moment, Duration),
-    /// So long after the flag was removed: while the outcome is written into the ledger.
+    /// After this delay, once the flag was removed: while the outcome is written into the ledger.
     FlagGone(Duration),
-    /// So long after the first folder appeared in the session: while a protected file moves.
+    /// After this delay, once the first folder appeared in the session: while a protected file moves.
     FolderMade(Duration),
 }
 
-/// What happens to a daemon.
+/// An event of a daemon under test.
 #[derive(Debug)]
 enum Event {
     Killed,
@@ -36,16 +36,16 @@ enum Event {
     Ended,
 }
 
-/// A running daemon, which anybody may kill.
+/// A running daemon that any thread may kill.
 #[derive(Clone)]
-struct Victim {
+struct Daemon {
     child: Arc<Mutex<Option<Child>>>,
     events: Sender<Event>,
 }
 
-impl Victim {
+impl Daemon {
     fn start(config: &Path) -> (Self, Receiver<Event>) {
-        let (events, hears) = channel();
+        let (sender, events) = channel();
         let mut child = Command::new(env!("CARGO_BIN_EXE_alyx-registrar"))
             .args(["run", "--config"])
             .arg(config)
@@ -54,14 +54,14 @@ impl Victim {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (lines, says) = (BufReader::new(child.stderr.take().unwrap()).lines(), events.clone());
+        let (lines, says) = (BufReader::new(child.stderr.take().unwrap()).lines(), sender.clone());
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let _ = says.send(Event::Said(line));
             }
             let _ = says.send(Event::Ended);
         });
-        (Self { child: Arc::new(Mutex::new(Some(child))), events }, hears)
+        (Self { child: Arc::new(Mutex::new(Some(child))), events: sender }, events)
     }
 
     /// kill -9. Only once.
@@ -74,21 +74,21 @@ impl Victim {
     }
 }
 
-/// Kills its victim when the test is done with it, also when it fails: clones may live on in listeners.
-struct Leash(Victim);
+/// Kills its daemon at the end of the test, even a failed one: clones may live on in listeners.
+struct KillOnDrop(Daemon);
 
-impl Drop for Leash {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.0.kill();
     }
 }
 
-/// Waits until it was killed or says that a session is registered. Returns whether it was killed.
-fn wait(hears: &Receiver<Event>, point: Option<&Point>) -> bool {
+/// Waits until the daemon was killed, or logs that a session is registered. Returns whether it was killed.
+fn wait(events: &Receiver<Event>, point: Option<&Point>) -> bool {
     let end = Instant::now() + AT_MOST;
     let mut said = Vec::new();
     loop {
-        let event = hears.recv_timeout(end.saturating_duration_since(Instant::now()));
+        let event = events.recv_timeout(end.saturating_duration_since(Instant::now()));
         if let Ok(Event::Said(line)) = &event {
             common::secrets::none_in(line, "a daemon");
         }
@@ -102,8 +102,8 @@ fn wait(hears: &Receiver<Event>, point: Option<&Point>) -> bool {
     }
 }
 
-/// The world in which daemons are killed.
-struct Place {
+/// The environment in which daemons are killed.
+struct World {
     alyx: Alyx,
     proxy: Proxy,
     rig: Rig,
@@ -111,14 +111,14 @@ struct Place {
     looking: Client,
 }
 
-impl Place {
+impl World {
     async fn new() -> Self {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
         let proxy = Proxy::start(&alyx.url).await;
         let password = rig.beside("password");
         std::fs::write(&password, &alyx.password).unwrap();
         let config = rig.beside("config.yaml");
-        // If the daemon dies between its note that it posts and the post itself, the next one waits for so long.
+        // If the daemon dies between recording a creation and sending it, the next daemon waits for this long.
         let text = format!(
             "data_roots: [{}]\nalyx:\n  timeouts: {{ request: 20 s }}\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
              watch:\n  settle: 0\nretry:\n  initial: 20 ms\n  max: 100 ms\ndatasets:\n  batch_size: 2\n  protected: revise\n",
@@ -140,54 +140,49 @@ impl Place {
         session
     }
 
-    /// Runs a daemon until it is killed at a point, or has passed it; then another one until all is done.
+    /// Runs a daemon until it is killed at a point, or has passed it; then another one until everything is registered.
     fn kill_at(&self, point: &Point, session: &Session) -> bool {
         if matches!(point, Point::Request(what, ..) if what == LOGIN) {
-            // A token of an earlier run would do without a login. Nothing is lost with the state folder.
+            // With the token of an earlier run there would be no login. Deleting the state folder loses nothing.
             let _ = std::fs::remove_dir_all(self.rig.beside("state"));
         }
-        let (victim, hears) = Victim::start(&self.config);
-        let leash = Leash(victim.clone());
-        let watcher = self.lie_in_wait(point, session, &victim);
-        let killed = wait(&hears, Some(point)) || self.late_kill(point, &hears);
+        let (daemon, events) = Daemon::start(&self.config);
+        let leash = KillOnDrop(daemon.clone());
+        let watcher = self.arm(point, session, &daemon);
+        let killed = wait(&events, Some(point)) || self.wait_for_late_kill(point, &events);
         self.proxy.listen(None);
         drop(watcher);
         drop(leash);
         if session.is_flagged() {
-            let (second, hears) = Victim::start(&self.config);
-            let _leash = Leash(second);
-            wait(&hears, None);
+            let (second, events) = Daemon::start(&self.config);
+            let _leash = KillOnDrop(second);
+            wait(&events, None);
         }
         killed
     }
 
-    /// The line in the log may come before the kill.
-    fn late_kill(&self, point: &Point, hears: &Receiver<Event>) -> bool {
+    /// The log line may arrive before the kill.
+    fn wait_for_late_kill(&self, point: &Point, events: &Receiver<Event>) -> bool {
         matches!(point, Point::FlagGone(_))
-            && std::iter::from_fn(|| hears.recv_timeout(AT_MOST).ok()).any(|e| matches!(e, Event::Killed))
+            && std::iter::from_fn(|| events.recv_timeout(AT_MOST).ok()).any(|e| matches!(e, Event::Killed))
     }
 
-    /// Sees to it that the daemon is killed.
-    fn lie_in_wait(
-        &self,
-        point: &Point,
-        session: &Session,
-        victim: &Victim,
-    ) -> Option<notify::RecommendedWatcher> {
-        let victim = victim.clone();
+    /// Arranges that the daemon is killed at the point.
+    fn arm(&self, point: &Point, session: &Session, daemon: &Daemon) -> Option<notify::RecommendedWatcher> {
+        let daemon = daemon.clone();
         match point.clone() {
             Point::Request(wanted, nth, moment, after) => {
                 let seen = AtomicUsize::new(0);
                 self.proxy.listen(Some(Arc::new(move |_, what, m| {
                     let is_it = m == moment && plain(what) == wanted;
                     if is_it && seen.fetch_add(1, Ordering::SeqCst) == nth {
-                        let victim = victim.clone();
+                        let daemon = daemon.clone();
                         if after.is_zero() {
-                            victim.kill();
+                            daemon.kill();
                         } else {
                             std::thread::spawn(move || {
                                 std::thread::sleep(after);
-                                victim.kill();
+                                daemon.kill();
                             });
                         }
                     }
@@ -206,7 +201,7 @@ impl Place {
                     };
                     if is_it {
                         std::thread::sleep(after);
-                        victim.kill();
+                        daemon.kill();
                     }
                 })
                 .unwrap();
@@ -229,7 +224,7 @@ impl Place {
         shown
     }
 
-    async fn all_is_well_after(&self, point: &Point, session: &Session) {
+    async fn assert_registered_once_after(&self, point: &Point, session: &Session) {
         assert!(!session.is_flagged(), "{point:?}");
         let wanted = [
             ("alf/spikes.clusters.npy", MD5_OF_A),
@@ -246,12 +241,12 @@ impl Place {
         for point in points {
             let session = self.session();
             killed += usize::from(tokio::task::block_in_place(|| self.kill_at(point, &session)));
-            self.all_is_well_after(point, &session).await;
+            self.assert_registered_once_after(point, &session).await;
         }
         killed
     }
 
-    /// The requests of a run in which nothing happens.
+    /// The requests of an undisturbed run.
     fn undisturbed(&self) -> Vec<String> {
         let _session = self.session();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -261,9 +256,9 @@ impl Place {
                 seen.lock().unwrap().push(plain(what).to_owned());
             }
         })));
-        let (daemon, hears) = Victim::start(&self.config);
-        let leash = Leash(daemon);
-        assert!(!wait(&hears, None));
+        let (daemon, events) = Daemon::start(&self.config);
+        let leash = KillOnDrop(daemon);
+        assert!(!wait(&events, None));
         drop(leash);
         self.proxy.listen(None);
         requests.lock().unwrap().clone()
@@ -281,9 +276,9 @@ fn plain(what: &str) -> &str {
 const MOMENTS: [Moment; 3] = [Moment::Received, Moment::Answered, Moment::Delivered];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_every_step_it_loses_nothing_and_doubles_nothing() {
-    let place = Place::new().await;
-    let requests = tokio::task::block_in_place(|| place.undisturbed());
+async fn killed_at_every_step_the_daemon_loses_and_duplicates_nothing() {
+    let world = World::new().await;
+    let requests = tokio::task::block_in_place(|| world.undisturbed());
     let at = |what: &str, nth: usize, moment, after| {
         assert!(requests.iter().filter(|seen| *seen == what).count() > nth, "no {what} among {requests:?}");
         Point::Request(what.to_owned(), nth, moment, after)
@@ -304,35 +299,35 @@ async fn killed_at_every_step_it_loses_nothing_and_doubles_nothing() {
     points.push(at("GET /datasets", 0, Moment::Delivered, micros(700)));
     points.extend([0, 300, 1500].map(|after| Point::FlagGone(micros(after))));
     assert_eq!(points.len(), 20);
-    let killed = place.kill_at_each(&points).await;
-    // A request is always caught; a delay may come too late.
+    let killed = world.kill_at_each(&points).await;
+    // A request is always caught; a delay may be too late.
     assert!(killed >= 18, "only {killed} of {} were killed", points.len());
-    assert!(place.alyx.control().sessions().len() >= 20);
+    assert!(world.alyx.control().sessions().len() >= 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_while_a_protected_file_moves_it_keeps_both_versions() {
-    let place = Place::new().await;
+async fn killed_while_a_protected_file_moves_the_daemon_keeps_both_versions() {
+    let world = World::new().await;
     for after in [0, 50, 150, 400, 1000, 3000] {
         let point = Point::FolderMade(Duration::from_micros(after));
-        let session = place.rig.session("cortexlab", "KS014");
+        let session = world.rig.session("cortexlab", "KS014");
         session.file("alf/spikes.times.npy", "a").flag();
-        let (daemon, hears) = Victim::start(&place.config);
-        let leash = Leash(daemon);
-        tokio::task::block_in_place(|| wait(&hears, None));
+        let (daemon, events) = Daemon::start(&world.config);
+        let leash = KillOnDrop(daemon);
+        tokio::task::block_in_place(|| wait(&events, None));
         drop(leash);
-        for dataset in place.alyx.control().datasets() {
+        for dataset in world.alyx.control().datasets() {
             let id = dataset["id"].as_str().or_else(|| dataset["url"].as_str()?.rsplit('/').next()).unwrap();
-            assert!(place.alyx.control().protect_dataset(id));
+            assert!(world.alyx.control().protect_dataset(id));
         }
         session.file("alf/spikes.times.npy", "abc").flag();
-        tokio::task::block_in_place(|| place.kill_at(&point, &session));
+        tokio::task::block_in_place(|| world.kill_at(&point, &session));
         assert!(!session.is_flagged(), "{point:?}");
-        let shown = place.datasets(&session).await;
+        let shown = world.datasets(&session).await;
         assert_eq!(shown.len(), 2, "{point:?}: {shown:?}");
         let hashes: Vec<&str> = shown.iter().map(|(_, hash)| hash.as_str()).collect();
         assert!(hashes.contains(&MD5_OF_A) && hashes.contains(&MD5_OF_ABC), "{point:?}: {shown:?}");
-        // On disk there is the new version once, where Alyx says that it is.
+        // On disk the new version exists once, where Alyx says that it is.
         let on_disk: Vec<_> = walkdir::WalkDir::new(&session.folder)
             .into_iter()
             .map(Result::unwrap)
@@ -347,24 +342,24 @@ async fn killed_while_a_protected_file_moves_it_keeps_both_versions() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: run by night"]
-async fn killed_two_hundred_times_by_chance_it_loses_nothing_and_doubles_nothing() {
-    let place = Place::new().await;
-    let requests = tokio::task::block_in_place(|| place.undisturbed());
-    let mut chance = chance::Chance::of("CRASH_SEED");
+async fn killed_two_hundred_times_at_random_the_daemon_loses_and_duplicates_nothing() {
+    let world = World::new().await;
+    let requests = tokio::task::block_in_place(|| world.undisturbed());
+    let mut rng = rng::SeededRng::of("CRASH_SEED");
     let mut points = Vec::new();
     for _ in 0..200 {
-        let after = Duration::from_micros(if chance.once_in(2) { 0 } else { chance.below(3000) as u64 });
-        points.push(match chance.below(5) {
+        let after = Duration::from_micros(if rng.one_in(2) { 0 } else { rng.below(3000) as u64 });
+        points.push(match rng.below(5) {
             0 => Point::FlagGone(after),
             _ => {
-                let chosen = chance.below(requests.len());
+                let chosen = rng.below(requests.len());
                 let what = requests[chosen].clone();
                 let nth = requests[..chosen].iter().filter(|seen| **seen == what).count();
-                Point::Request(what, nth, *chance.one_of(&MOMENTS), after)
+                Point::Request(what, nth, *rng.one_of(&MOMENTS), after)
             }
         });
     }
-    let killed = place.kill_at_each(&points).await;
+    let killed = world.kill_at_each(&points).await;
     println!("{killed} of {} were killed on their way", points.len());
     assert!(killed >= 150, "{killed}");
 }

@@ -23,8 +23,8 @@ fn once(method: &str, path: &str, fault: Fault) -> FaultRule {
     FaultRule { method: Some(method.into()), path_prefix: path.into(), times: 1, fault }
 }
 
-/// Busy, and not to be asked again in this life.
-fn asks_for_centuries() -> Fault {
+/// Busy, with a `Retry-After` of centuries.
+fn retry_after_centuries() -> Fault {
     Fault::Status {
         code: 503,
         body: "busy".into(),
@@ -34,7 +34,7 @@ fn asks_for_centuries() -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flags_that_were_there_and_flags_that_come_are_registered() {
+async fn existing_and_new_flags_are_registered() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let (before, after) = (rig.session("cortexlab", "KS014"), rig.session("mainenlab", "ZM_1085"));
     before.file("alf/spikes.times.npy", "abc").flag();
@@ -49,7 +49,7 @@ async fn flags_that_were_there_and_flags_that_come_are_registered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_session_is_told_once_with_what_to_do_and_the_others_are_served() {
+async fn one_bad_session_is_reported_once_with_the_fix_and_the_others_are_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (bad, path, good) = (
         rig.session("cortexlab", "nobody"),
@@ -66,7 +66,7 @@ async fn one_bad_session_is_told_once_with_what_to_do_and_the_others_are_served(
         wanted.retain(|text| !line.contains(text));
     }
     assert!(bad.is_flagged() && path.is_flagged() && !good.is_flagged());
-    // The cure: the subject comes to be, and the flag is touched.
+    // The fix: the subject is created, and the flag is touched.
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
     bad.flag();
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
@@ -83,7 +83,7 @@ async fn a_flag_that_is_touched_while_its_session_runs_makes_it_run_again() {
     alyx.control().add_fault(once("GET", "/datasets", Fault::Hold(gate.clone())));
     let mut daemon = daemon(&alyx, &rig, "");
     gate.reached().await;
-    // Everything is registered, and only the confirmation is missing.
+    // Everything is registered; only the confirmation is missing.
     session.file("alf/spikes.clusters.npy", "new").flag();
     gate.open();
     alyx.control()
@@ -129,7 +129,7 @@ async fn a_flag_that_is_replaced_or_put_back_while_its_session_runs_makes_it_run
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_that_is_put_back_after_its_session_was_registered_makes_it_run_again() {
+async fn a_flag_created_again_after_registration_makes_its_session_run_again() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -143,7 +143,7 @@ async fn a_flag_that_is_put_back_after_its_session_was_registered_makes_it_run_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_whose_name_is_no_text_is_refused_with_what_to_do_and_the_others_are_served() {
+async fn a_folder_whose_name_is_not_utf8_is_refused_with_the_fix_and_the_others_are_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let subject = rig.root().join(std::ffi::OsStr::from_bytes(b"m\xfcller"));
     let bad = subject.join("2024-05-01/001");
@@ -161,7 +161,7 @@ async fn a_folder_whose_name_is_no_text_is_refused_with_what_to_do_and_the_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creation_whose_answer_was_lost_makes_no_second_session() {
+async fn a_creation_whose_answer_was_lost_creates_no_second_session() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -174,7 +174,7 @@ async fn a_creation_whose_answer_was_lost_makes_no_second_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_the_confirmation_it_goes_on_at_the_next_start() {
+async fn killed_at_the_confirmation_the_session_completes_at_the_next_start() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -194,7 +194,7 @@ async fn killed_at_the_confirmation_it_goes_on_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_while_a_session_is_created_it_waits_for_the_answer() {
+async fn stopped_during_a_creation_the_daemon_waits_for_the_answer() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -213,9 +213,9 @@ async fn stopped_while_a_session_is_created_it_waits_for_the_answer() {
     daemon.stop();
 }
 
-/// What waits for its turn has not been sent, and nobody waits for it.
+/// A creation that waits for its turn has not been sent, and need not be waited for.
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_while_a_creation_waits_for_its_turn_it_ends_at_once_and_makes_none() {
+async fn stopped_while_a_creation_is_queued_the_daemon_ends_at_once_without_it() {
     // One of these is the number of requests before the creation.
     for requests in 3..=9 {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
@@ -234,7 +234,7 @@ async fn stopped_while_a_creation_waits_for_its_turn_it_ends_at_once_and_makes_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_while_a_session_is_created_it_does_not_create_it_again_before_that_has_ended() {
+async fn killed_during_a_creation_the_next_daemon_does_not_create_it_again_before_it_has_ended() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -246,7 +246,7 @@ async fn killed_while_a_session_is_created_it_does_not_create_it_again_before_th
     drop(killed);
     alyx.control().clear_requests();
     let mut daemon = daemon(&alyx, &rig, "");
-    // It has looked and found nothing, because the server is still at the first creation.
+    // It looked and found nothing, because the server is still handling the first creation.
     alyx.control().wait_for(|seen| seen.method == "GET" && seen.path == "/sessions").await;
     gate.open();
     daemon.wait_for("created=false");
@@ -255,11 +255,11 @@ async fn killed_while_a_session_is_created_it_does_not_create_it_again_before_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_stops_within_seconds_while_a_huge_file_is_read() {
+async fn the_daemon_stops_within_seconds_while_a_huge_file_is_read() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "");
-    // Four terabytes of nothing: reading them takes more than an hour.
+    // A sparse file of four terabytes: reading it takes more than an hour.
     let file =
         std::fs::File::options().write(true).open(session.folder.join("alf/spikes.times.npy")).unwrap();
     file.set_len(4 << 40).unwrap();
@@ -273,7 +273,7 @@ async fn it_stops_within_seconds_while_a_huge_file_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_server_costs_one_warning_and_its_return_is_told() {
+async fn a_dead_server_causes_one_warning_and_its_return_is_logged() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let sessions: Vec<_> = (0..10).map(|_| rig.session("cortexlab", "KS014")).collect();
     for session in &sessions {
@@ -291,12 +291,12 @@ async fn a_dead_server_costs_one_warning_and_its_return_is_told() {
     }
     let said = daemon.stop();
     assert_eq!(said.iter().filter(|line| line.contains("Alyx is away")).count(), 1, "{said:#?}");
-    // Where not even the login works it is no session's failure.
+    // If not even the login works, it is not a failure of the session.
     assert!(!said.iter().any(|line| line.contains("not registered")), "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_for_centuries_of_patience_is_asked_again_within_the_longest_wait() {
+async fn a_server_that_asks_for_centuries_is_probed_again_within_the_longest_wait() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let everything =
@@ -304,13 +304,13 @@ async fn a_server_that_asks_for_centuries_of_patience_is_asked_again_within_the_
     alyx.control().add_fault(everything);
     let mut daemon = daemon(&alyx, &rig, "");
     daemon.wait_for("Alyx is away");
-    // The probe meets this one; after it the server is well.
+    // The probe gets this fault; afterwards the server works.
     alyx.control().clear_faults();
     alyx.control().add_fault(FaultRule {
         method: None,
         path_prefix: String::new(),
         times: 1,
-        fault: asks_for_centuries(),
+        fault: retry_after_centuries(),
     });
     daemon.wait_for("Alyx is back");
     daemon.wait_for("registered session");
@@ -318,7 +318,7 @@ async fn a_server_that_asks_for_centuries_of_patience_is_asked_again_within_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_that_is_touched_while_alyx_is_away_makes_it_ask_at_once() {
+async fn touching_a_flag_while_alyx_is_down_probes_at_once() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     let flag = session.file("alf/spikes.times.npy", "abc").flag();
@@ -326,7 +326,7 @@ async fn a_flag_that_is_touched_while_alyx_is_away_makes_it_ask_at_once() {
         method: None,
         path_prefix: String::new(),
         times: 1,
-        fault: asks_for_centuries(),
+        fault: retry_after_centuries(),
     });
     // The longest wait is a day: only the touch can end it within the time of a test.
     let mut daemon = daemon(&alyx, &rig, "retry:\n  initial: 1 d\n  max: 1 d\n");
@@ -338,7 +338,7 @@ async fn a_flag_that_is_touched_while_alyx_is_away_makes_it_ask_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_is_missing_is_told_and_taken_up_when_it_comes() {
+async fn a_missing_root_is_reported_and_watched_when_it_appears() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let root = rig.beside("later");
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
@@ -357,7 +357,7 @@ async fn a_root_that_is_missing_is_told_and_taken_up_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_comes_and_goes_is_told_once_an_hour() {
+async fn a_root_that_comes_and_goes_is_reported_once_an_hour() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut daemon =
         daemon(&alyx, &rig, "watch:\n  settle: 50 ms\n  poll_interval: 100 ms\nlog:\n  level: debug\n");
@@ -370,13 +370,13 @@ async fn a_root_that_comes_and_goes_is_told_once_an_hour() {
         std::fs::rename(rig.beside("away"), rig.beside("data")).unwrap();
     }
     let said = daemon.stop();
-    let told = |level: &str, text: &str| {
+    let count = |level: &str, text: &str| {
         said.iter().filter(|line| line.contains(level) && line.contains(text)).count()
     };
-    assert_eq!(told("WARN", "is missing: waiting"), 1, "{said:#?}");
-    assert!(told("DEBUG", "is missing: waiting") >= 3, "{said:#?}");
-    // At the start, and when it was back for the first time.
-    assert_eq!(told("INFO", "data root scanned"), 2, "{said:#?}");
+    assert_eq!(count("WARN", "is missing: waiting"), 1, "{said:#?}");
+    assert!(count("DEBUG", "is missing: waiting") >= 3, "{said:#?}");
+    // At the start, and when it first returned.
+    assert_eq!(count("INFO", "data root scanned"), 2, "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,7 +394,7 @@ async fn a_second_registrar_on_the_same_root_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_scan_is_at_work_no_other_registrar_begins() {
+async fn while_a_scan_runs_no_other_registrar_starts() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -414,7 +414,7 @@ async fn while_a_scan_is_at_work_no_other_registrar_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_one_error_without_the_password_and_the_flags_stay() {
+async fn a_wrong_password_causes_one_error_without_the_password_and_the_flags_stay() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
     for session in &sessions {
@@ -438,7 +438,7 @@ async fn a_wrong_password_is_one_error_without_the_password_and_the_flags_stay()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn password_and_token_are_in_no_line_of_the_log_even_at_its_most_talkative() {
+async fn password_and_token_never_appear_in_the_log_even_at_trace_level() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();

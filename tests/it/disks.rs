@@ -1,5 +1,5 @@
-//! Disks that go, come back, fill up, or cannot be written to, as real file systems in a mount namespace: the built
-//! daemon keeps every flag, says one clear line, stays alive, and goes on by itself when the disk is well again.
+//! Disks that vanish, return, fill up, or cannot be written, as real file systems in a mount namespace: the built
+//! daemon keeps every flag, logs one clear line, stays alive, and continues by itself when the disk works again.
 
 use crate::{common, namespace, program};
 use std::fs;
@@ -15,7 +15,7 @@ const PROBE: &str = "mount -t tmpfs none /mnt && mount -o remount,ro /mnt && umo
 
 #[test]
 fn a_data_disk_that_is_unmounted_while_a_session_runs_and_mounted_again_loses_no_flag() {
-    run_inside(&MOUNTS, PROBE, "disks::inside_a_disk_comes_and_goes");
+    run_inside(&MOUNTS, PROBE, "disks::inside_a_disk_is_unmounted_and_mounted_again");
 }
 
 #[test]
@@ -24,26 +24,26 @@ fn a_data_disk_that_becomes_read_only_keeps_the_flag_until_it_is_writable() {
 }
 
 #[test]
-fn a_full_disk_in_the_state_folder_costs_the_memory_and_no_session() {
+fn a_full_disk_in_the_state_folder_loses_the_ledger_but_no_session() {
     run_inside(&MOUNTS, PROBE, "disks::inside_the_state_folder_is_full");
 }
 
 #[test]
-fn a_full_data_disk_lets_the_flags_go() {
+fn on_a_full_data_disk_flags_are_still_removed() {
     run_inside(&MOUNTS, PROBE, "disks::inside_the_data_disk_is_full");
 }
 
-struct Place {
+struct World {
     alyx: Alyx,
     rig: Rig,
 }
 
-impl Place {
+impl World {
     async fn new() -> Self {
-        let place = Self { alyx: Alyx::sandbox().await, rig: Rig::new() };
-        fs::create_dir_all(place.root()).unwrap();
-        fs::create_dir_all(place.state()).unwrap();
-        place
+        let world = Self { alyx: Alyx::sandbox().await, rig: Rig::new() };
+        fs::create_dir_all(world.root()).unwrap();
+        fs::create_dir_all(world.state()).unwrap();
+        world
     }
 
     fn root(&self) -> PathBuf {
@@ -81,7 +81,7 @@ impl Place {
         session
     }
 
-    /// The next request of this kind waits before the gate.
+    /// Holds the next request of this kind until the gate is opened.
     fn hold(&self, method: &str, path: &str) -> Gate {
         let gate = Gate::default();
         let fault = Fault::Hold(gate.clone());
@@ -90,7 +90,7 @@ impl Place {
         gate
     }
 
-    /// Whether Alyx holds so many sessions, each once and with its file.
+    /// Whether Alyx holds this number of sessions, each once and with its file.
     fn holds(&self, sessions: usize) {
         let control = self.alyx.control();
         assert_eq!((control.sessions().len(), control.datasets().len()), (sessions, sessions));
@@ -112,7 +112,7 @@ fn lines(said: &[String], text: &str) -> usize {
     said.iter().filter(|line| line.contains(text)).count()
 }
 
-/// Writes until there is no room.
+/// Writes until the disk is full.
 fn fill(folder: &Path) -> PathBuf {
     let path = folder.join("filler");
     let mut file = fs::File::create(&path).unwrap();
@@ -124,27 +124,27 @@ fn fill(folder: &Path) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "mounts: run by the test above, in a namespace of its own"]
-async fn inside_a_disk_comes_and_goes() {
+async fn inside_a_disk_is_unmounted_and_mounted_again() {
     if !is_inside() {
         return;
     }
-    let place = Place::new().await;
-    let (root, disk) = (place.root(), place.rig.beside("disk"));
+    let world = World::new().await;
+    let (root, disk) = (world.root(), world.rig.beside("disk"));
     fs::create_dir(&disk).unwrap();
     let mount = || must("mount", &["--bind", text(&disk), text(&root)]);
     mount();
-    let first = place.flagged(1);
-    let mut daemon = place.daemon();
+    let first = world.flagged(1);
+    let mut daemon = world.daemon();
     registered(&mut daemon, &first);
 
-    // Unmounted in the middle of a session; lazily, as somebody does who pulls out the disk.
-    let gate = place.hold("POST", "/register-file");
-    let second = place.flagged(2);
+    // Unmounted in the middle of a session; lazily, like a disk that is pulled out.
+    let gate = world.hold("POST", "/register-file");
+    let second = world.flagged(2);
     gate.reached().await;
     must("umount", &["--lazy", text(&root)]);
     daemon.wait_for("is another folder than before");
     gate.open();
-    // What happens to the disk elsewhere is found when it is back.
+    // Changes made to the disk elsewhere are found when it is back.
     let third = disk.join("cortexlab/Subjects/KS014/2024-05-01/003");
     fs::create_dir_all(third.join("alf")).unwrap();
     fs::write(third.join("alf/spikes.times.npy"), "abc").unwrap();
@@ -157,10 +157,10 @@ async fn inside_a_disk_comes_and_goes() {
         left.retain(|name| !line.contains(&format!("session=\"{name}\" eid=")));
     }
     assert!(!second.is_flagged() && !third.join("create_me.flag").exists());
-    // And from then on by events.
-    registered(&mut daemon, &place.flagged(4));
+    // From then on by events.
+    registered(&mut daemon, &world.flagged(4));
     daemon.stop();
-    place.holds(4);
+    world.holds(4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,30 +169,30 @@ async fn inside_a_disk_is_read_only() {
     if !is_inside() {
         return;
     }
-    let place = Place::new().await;
-    let root = place.root();
+    let world = World::new().await;
+    let root = world.root();
     must("mount", &["-t", "tmpfs", "data", text(&root)]);
-    let mut daemon = place.daemon();
-    let gate = place.hold("GET", "/datasets");
-    let session = place.flagged(1);
+    let mut daemon = world.daemon();
+    let gate = world.hold("GET", "/datasets");
+    let session = world.flagged(1);
     gate.reached().await;
     must("mount", &["-o", "remount,ro", text(&root)]);
     gate.open();
-    let told = daemon.wait_for("cannot be removed");
-    assert!(told.contains("create_me.flag") && told.contains("Read-only file system"), "{told}");
+    let message = daemon.wait_for("cannot be removed");
+    assert!(message.contains("create_me.flag") && message.contains("Read-only file system"), "{message}");
     assert!(session.is_flagged() && daemon.is_alive());
-    // It is tried again and again, and not told again.
-    place.alyx.control().clear_requests();
+    // It is retried repeatedly, but not reported again.
+    world.alyx.control().clear_requests();
     let looks = |seen: &alyx_sandbox::RequestSeen| seen.path == "/sessions";
-    place.alyx.control().wait_for(looks).await;
-    place.alyx.control().clear_requests();
-    place.alyx.control().wait_for(looks).await;
+    world.alyx.control().wait_for(looks).await;
+    world.alyx.control().clear_requests();
+    world.alyx.control().wait_for(looks).await;
     must("mount", &["-o", "remount,rw", text(&root)]);
     registered(&mut daemon, &session);
-    registered(&mut daemon, &place.flagged(2));
+    registered(&mut daemon, &world.flagged(2));
     let said = daemon.stop();
     assert_eq!(lines(&said, "cannot be removed"), 1, "{said:#?}");
-    place.holds(2);
+    world.holds(2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,15 +201,15 @@ async fn inside_the_state_folder_is_full() {
     if !is_inside() {
         return;
     }
-    let place = Place::new().await;
-    must("mount", &["-t", "tmpfs", "-o", "size=1m", "state", text(&place.state())]);
-    let mut daemon = place.daemon();
-    let first = place.flagged(1);
+    let world = World::new().await;
+    must("mount", &["-t", "tmpfs", "-o", "size=1m", "state", text(&world.state())]);
+    let mut daemon = world.daemon();
+    let first = world.flagged(1);
     registered(&mut daemon, &first);
-    // The daemon writes it down after it has said so.
-    until("the first session is in the history", || place.history().contains(&first.name()));
-    let filler = fill(&place.state());
-    let more: Vec<Session> = (2..10).map(|number| place.flagged(number)).collect();
+    // The daemon writes the row after the log line.
+    until("the first session is in the history", || world.history().contains(&first.name()));
+    let filler = fill(&world.state());
+    let more: Vec<Session> = (2..10).map(|number| world.flagged(number)).collect();
     let mut left: Vec<String> = more.iter().map(Session::name).collect();
     while !left.is_empty() {
         let line = daemon.wait_for("outcome=\"registered\"");
@@ -217,22 +217,22 @@ async fn inside_the_state_folder_is_full() {
     }
     assert!(!more.iter().any(Session::is_flagged) && daemon.is_alive());
 
-    // A restart finds the disk full from the start.
+    // After a restart the disk is full from the start.
     let said = daemon.stop();
     assert_eq!(lines(&said, "the disk is full"), 1, "{said:#?}");
-    let mut daemon = place.daemon();
-    registered(&mut daemon, &place.flagged(10));
+    let mut daemon = world.daemon();
+    registered(&mut daemon, &world.flagged(10));
     daemon.stop();
 
-    // With room again it remembers again.
+    // With free space the ledger works again.
     fs::remove_file(filler).unwrap();
-    let mut daemon = place.daemon();
-    let last = place.flagged(11);
+    let mut daemon = world.daemon();
+    let last = world.flagged(11);
     registered(&mut daemon, &last);
     daemon.stop();
-    let history = place.history();
+    let history = world.history();
     assert!(history.contains(&first.name()) && history.contains(&last.name()), "{history}");
-    place.holds(11);
+    world.holds(11);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,15 +241,15 @@ async fn inside_the_data_disk_is_full() {
     if !is_inside() {
         return;
     }
-    let place = Place::new().await;
-    must("mount", &["-t", "tmpfs", "-o", "size=1m", "data", text(&place.root())]);
-    let mut daemon = place.daemon();
-    let gate = place.hold("POST", "/sessions");
-    let session = place.flagged(1);
+    let world = World::new().await;
+    must("mount", &["-t", "tmpfs", "-o", "size=1m", "data", text(&world.root())]);
+    let mut daemon = world.daemon();
+    let gate = world.hold("POST", "/sessions");
+    let session = world.flagged(1);
     gate.reached().await;
-    fill(&place.root());
+    fill(&world.root());
     gate.open();
     registered(&mut daemon, &session);
     daemon.stop();
-    place.holds(1);
+    world.holds(1);
 }

@@ -1,4 +1,4 @@
-//! Events that the kernel does not deliver, on a real kernel: the built daemon finds the flags all the same.
+//! Events that a real kernel does not deliver: the built daemon finds the flags nevertheless.
 
 use crate::{common, namespace, program};
 use std::fs;
@@ -9,7 +9,7 @@ use common::{Alyx, Rig, Session, until};
 use namespace::{LIMITS, is_inside, run_inside};
 use program::{Configuration, Program, program};
 
-/// A daemon that looks again after `poll_interval` and, on its own account, never.
+/// A daemon that polls at this interval and never rescans.
 fn daemon(alyx: &Alyx, rig: &Rig, poll_interval: &str) -> Program {
     let more = format!("watch:\n  settle: 50 ms\n  rescan_interval: 1 d\n  poll_interval: {poll_interval}\n");
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
@@ -22,7 +22,7 @@ fn session(rig: &Rig, date: &str, number: usize) -> Session {
     rig.session_at(&format!("cortexlab/Subjects/KS014/{date}/{number:03}"))
 }
 
-/// Waits until all these are registered.
+/// Waits until all these sessions are registered.
 fn registered(daemon: &mut Program, sessions: &[&Session]) {
     let mut names: Vec<String> =
         sessions.iter().map(|session| format!("session=\"{}\" eid=", session.name())).collect();
@@ -37,14 +37,14 @@ fn process(daemon: &Program, file: &str) -> PathBuf {
     Path::new("/proc").join(daemon.id().to_string()).join(file)
 }
 
-/// How many folders a process watches, as the kernel tells.
+/// How many folders a process watches, according to the kernel.
 fn watches(daemon: &Program) -> usize {
     let files = fs::read_dir(process(daemon, "fdinfo")).unwrap();
     let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap_or_default());
     texts.map(|text| text.lines().filter(|line| line.starts_with("inotify ")).count()).sum()
 }
 
-/// Time on a processor, in hundredths of a second.
+/// CPU time, in hundredths of a second.
 fn processor_time(daemon: &Program) -> u64 {
     let text = fs::read_to_string(process(daemon, "stat")).unwrap();
     let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -57,7 +57,7 @@ fn is_stopped(daemon: &Program) -> bool {
     states.all(|state| state.rsplit(')').next().unwrap().trim_start().starts_with(['T', 't']))
 }
 
-/// The daemon is stopped, as on a machine that hangs, until more has happened than the kernel keeps for it.
+/// The daemon is stopped, as on a hanging machine, until the kernel's event queue overflows.
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_whose_events_the_kernel_has_dropped_are_found_and_new_folders_are_watched() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
@@ -104,7 +104,7 @@ fn at_the_kernels_watch_limit_the_rest_is_polled_until_the_limit_is_raised() {
 const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
 /// Three dates of ten sessions, and the root, lab, `Subjects` and subject above them.
 const FOLDERS: usize = 4 + 3 * 11;
-/// One watch more tells whether the disk is unmounted.
+/// One more watch detects unmounting.
 const ALL: usize = FOLDERS + 1;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,13 +119,13 @@ async fn inside_a_namespace_with_few_watches() {
         (0..30).map(|n| session(&rig, &format!("2024-05-0{}", 1 + n / 10), 1 + n % 10)).collect();
 
     let mut patient = daemon(&alyx, &rig, "1 h");
-    let told = patient.wait_for("have no watch");
-    assert!(told.contains(&format!("18 of the {FOLDERS} folders")), "{told}");
-    let command = told.split("sysctl fs.inotify.max_user_watches=").nth(1).unwrap();
+    let message = patient.wait_for("have no watch");
+    assert!(message.contains(&format!("18 of the {FOLDERS} folders")), "{message}");
+    let command = message.split("sysctl fs.inotify.max_user_watches=").nth(1).unwrap();
     let suggested: u64 = command.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
-    assert!(suggested > FOLDERS as u64, "{told}");
+    assert!(suggested > FOLDERS as u64, "{message}");
     assert_eq!(watches(&patient), 20);
-    // What is at its limit asks no more: it comes to rest.
+    // At the limit it stops requesting watches and becomes idle.
     until("it rests for a second", || {
         let before = processor_time(&patient);
         std::thread::sleep(Duration::from_secs(1));
@@ -161,8 +161,8 @@ async fn inside_a_namespace_without_inotify() {
     fs::write(instances, "0").unwrap();
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let mut daemon = daemon(&alyx, &rig, "200 ms");
-    let told = daemon.wait_for("no events for");
-    assert!(told.contains("sysctl fs.inotify.max_user_instances="), "{told}");
+    let message = daemon.wait_for("no events for");
+    assert!(message.contains("sysctl fs.inotify.max_user_instances="), "{message}");
     let found = session(&rig, "2024-05-01", 1);
     found.file("alf/spikes.times.npy", "abc").flag();
     registered(&mut daemon, &[&found]);
@@ -174,10 +174,10 @@ async fn inside_a_namespace_without_inotify() {
     assert_eq!(said.iter().filter(|line| line.contains("no events for")).count(), 1, "{said:#?}");
 }
 
-/// A source of events that is started anew gives back its watches first: otherwise a root of more than half the limit
-/// would be told that the limit is reached.
+/// A source of events that is restarted removes its watches first: otherwise a root of more than half the limit would
+/// be reported as over the limit.
 #[test]
-fn starting_anew_does_not_need_twice_the_watches() {
+fn a_restart_does_not_need_twice_the_watches() {
     let probe = "echo 40 > /proc/sys/user/max_inotify_watches";
     run_inside(&LIMITS, probe, "event_loss::inside_a_namespace_with_just_enough_watches");
 }
@@ -198,7 +198,7 @@ async fn inside_a_namespace_with_just_enough_watches() {
     assert_eq!(watches(&daemon), ALL);
     let (root, away) = (rig.root(), rig.beside("away"));
     for number in 1..=10 {
-        // What happens to the root itself makes it be watched anew, though it is the same folder afterwards.
+        // An event about the root itself causes a restart, although it is the same folder afterwards.
         fs::rename(&root, &away).unwrap();
         fs::rename(&away, &root).unwrap();
         let session = session(&rig, "2024-05-01", number);
@@ -210,9 +210,10 @@ async fn inside_a_namespace_with_just_enough_watches() {
     assert!(!said.iter().any(|line| line.contains("have no watch")), "{said:#?}");
 }
 
-/// A root of so many dates is watched through several sources. What moves away from one of them takes no watch along.
+/// A root with this number of dates is watched through several sources. A folder that moves away keeps no watch of any
+/// of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn folders_that_were_moved_away_and_made_anew_leave_no_watch_behind() {
+async fn folders_that_were_moved_away_and_created_again_leave_no_watch_behind() {
     const DATES: usize = 560;
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let date = |n: usize| format!("20{:02}-{:02}-{:02}", 10 + n / 280, 1 + n / 28 % 10, 1 + n % 28);

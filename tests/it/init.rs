@@ -1,4 +1,4 @@
-//! `init`: what it writes can be used at once, what is there stays, and a bad answer is refused with the reason.
+//! `init`: its output works at once, existing files stay, and a bad answer is refused with the reason.
 
 use crate::{common, terminal, verbs};
 use std::io::Write;
@@ -27,7 +27,7 @@ fn init(rig: &Rig, words: &[&str]) -> Said {
     run(&mut command(rig, words))
 }
 
-/// Hands over a password as a script does.
+/// Provides the password like a script.
 fn init_with_password(rig: &Rig, words: &[&str], password: &str) -> Said {
     let mut command = command(rig, words);
     command.arg("--password-stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -43,7 +43,7 @@ fn mode(file: &Path) -> u32 {
     std::fs::metadata(file).unwrap().permissions().mode() & 0o777
 }
 
-/// The settings that ONE keeps, with a password.
+/// ONE's settings, with a password.
 fn one_settings(rig: &Rig, alyx: &Alyx) -> PathBuf {
     let folder = rig.beside("home/.one");
     std::fs::create_dir_all(&folder).unwrap();
@@ -62,24 +62,24 @@ async fn check(rig: &Rig) -> Said {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_script_writes_can_be_used_at_once() {
+async fn a_configuration_written_by_a_script_works_at_once() {
     let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
     let root = rig.root();
     let words = ["--yes", "--data-root", word(&root), "--url", &alyx.url, "--user", &alyx.user];
     let more = ["--lab", "cortexlab", "--repository", "cortexlab_local", "--service-user", "nobody"];
     let said = init_with_password(&rig, &[&words[..], &more].concat(), &alyx.password).ends(0);
     let (config, password) = (target(&rig), target(&rig).with_file_name("password"));
-    for told in [
+    for expected in [
         &format!("Written: {}", config.display()),
         &format!("Written: {}", password.display()),
         "check --config",
     ] {
-        assert!(said.out.contains(told), "{told:?} is not in {said:?}");
+        assert!(said.out.contains(expected), "{expected:?} is not in {said:?}");
     }
     assert_eq!((mode(&config), mode(&password)), (0o644, 0o600));
     let me = rustix::process::geteuid();
     let owner = std::fs::metadata(&password).unwrap().uid();
-    // Only root can give a file away; then it is the service's.
+    // Only root can change the owner; then the service user owns the file.
     assert_eq!(owner == me.as_raw(), !me.is_root(), "the password is of user {owner}");
     assert_eq!(std::fs::read_to_string(&password).unwrap(), alyx.password);
     let text = std::fs::read_to_string(&config).unwrap();
@@ -89,7 +89,7 @@ async fn what_a_script_writes_can_be_used_at_once() {
 }
 
 #[test]
-fn what_is_there_stays_unless_it_is_to_be_replaced() {
+fn existing_files_stay_unless_replacement_is_requested() {
     let rig = Rig::new();
     let words = ["--yes", "--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig"];
     std::fs::create_dir_all(target(&rig).parent().unwrap()).unwrap();
@@ -98,19 +98,19 @@ fn what_is_there_stays_unless_it_is_to_be_replaced() {
     assert_eq!(std::fs::read_to_string(target(&rig)).unwrap(), "# mine\n");
     init(&rig, &[&words[..], &["--force"]].concat()).ends(0);
     assert!(Config::load(&target(&rig)).is_ok());
-    // Where its state belongs, the unit says that runs it.
+    // The unit determines the state folder.
     let unit = Environment { state_directory: Some("/var/lib/of-the-unit".into()), ..Environment::default() };
     let config = Config::load_with(&target(&rig), &Overrides::default(), &unit).unwrap();
     assert_eq!(config.state_dir, Path::new("/var/lib/of-the-unit"));
 
-    // A password is no less there, and without it the configuration is not written either.
+    // An existing password counts, too; without it the configuration is not written either.
     let password = target(&rig).with_file_name("password");
     std::fs::write(&password, "mine").unwrap();
     std::fs::remove_file(target(&rig)).unwrap();
     init_with_password(&rig, &words, "another").ends(74).complains("password\" exists already");
     assert_eq!(std::fs::read_to_string(&password).unwrap(), "mine");
     assert!(!target(&rig).exists());
-    // It is used as it is.
+    // It is used unchanged.
     let said = init(&rig, &words).ends(0);
     assert!(!said.out.contains("Write the password"), "{said:?}");
     let nosuch = [&words[..], &["--force", "--service-user", "nosuch"]].concat();
@@ -133,17 +133,17 @@ fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
         (&["--one-settings", "/nowhere"], "--one-settings: there are no ONE settings"),
         (&[], "there is no default for this: --data-root DIR, --url URL, --user NAME"),
     ];
-    for (words, told) in cases {
-        let said = init(&rig, &[&["--yes"], words].concat()).ends(2).complains(told);
+    for (words, expected) in cases {
+        let said = init(&rig, &[&["--yes"], words].concat()).ends(2).complains(expected);
         assert!(!said.err.contains("secret"), "{said:?}");
     }
-    // Without a terminal nobody can be asked.
+    // Without a terminal `init` cannot ask.
     init(&rig, &["--data-root", "/data"]).ends(2).complains("--url URL, --user NAME");
     assert!(!target(&rig).exists() && !target(&rig).with_file_name("password").exists());
 }
 
 #[test]
-fn where_nothing_can_be_written_nothing_is_left_behind() {
+fn if_writing_fails_nothing_is_left_behind() {
     let rig = Rig::new();
     let words = ["--yes", "--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig"];
     std::fs::write(rig.beside("etc"), "a file where the folder should be").unwrap();
@@ -154,7 +154,7 @@ fn where_nothing_can_be_written_nothing_is_left_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_settings_of_one_give_the_address_and_the_user_and_if_wanted_the_login() {
+async fn one_settings_provide_the_address_the_user_and_on_request_the_login() {
     let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
     let folder = one_settings(&rig, &alyx);
     let root = rig.root();
@@ -172,7 +172,7 @@ async fn the_settings_of_one_give_the_address_and_the_user_and_if_wanted_the_log
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_is_asked_and_asked_again_until_the_answer_can_be_used() {
+async fn the_user_is_asked_again_until_the_answer_is_valid() {
     let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
     one_settings(&rig, &alyx);
     let root = rig.root();
@@ -187,7 +187,7 @@ async fn a_person_is_asked_and_asked_again_until_the_answer_can_be_used() {
         terminal.wait_for(&format!("address of Alyx? [{url}]"));
         terminal.answer("alyx.example.org");
         terminal.wait_for("the https:// is missing");
-        // Enter: as it is offered.
+        // Enter accepts the default.
         terminal.answer("");
         terminal.wait_for("Which Alyx user registers the sessions? [test_user]");
         terminal.answer("");
@@ -211,7 +211,7 @@ async fn a_person_is_asked_and_asked_again_until_the_answer_can_be_used() {
 }
 
 #[test]
-fn whoever_stops_at_the_password_gets_a_terminal_that_shows_what_is_typed_and_no_file() {
+fn an_interrupt_at_the_password_restores_echo_and_writes_no_file() {
     let rig = Rig::new();
     let words =
         ["--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig", "--location", "x"];

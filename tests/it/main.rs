@@ -1,7 +1,8 @@
-//! The tests of the program as its users meet it: the built binary, real files, real sockets, and the sandbox.
+//! The tests of the program from its users' point of view: the built binary, real files, real sockets, and the
+//! sandbox.
 //!
-//! One executable for all of them, so that there is one thing to link and all tests share the machine. A test that
-//! needs the system for itself (mounts, limits) runs itself again in a child process, see `common::namespace`.
+//! One executable for all tests, so that there is one thing to link and all tests share the machine. A test that needs
+//! the system for itself (mounts, limits) runs itself again in a child process, see `common::namespace`.
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
@@ -10,7 +11,7 @@
 
 mod common;
 
-use common::{chance, fault_proxy, namespace, notify_socket, program, terminal, tls, verbs, watcher_rig};
+use common::{fault_proxy, namespace, notify_socket, program, rng, terminal, tls, verbs, watcher_rig};
 
 mod alerts;
 mod bad_input;

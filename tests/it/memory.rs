@@ -1,4 +1,4 @@
-//! What the daemon remembers, and what happens when it cannot.
+//! The ledger: what the daemon remembers, and what happens when it cannot.
 
 use crate::{common, program};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn start(config: &Path) -> Program {
     Program::start(program().arg("run").arg("--config").arg(config))
 }
 
-/// Runs a command beside the daemon; its exit code and what it printed.
+/// Runs a command next to the daemon; returns its exit code and output.
 fn say(words: &[&str], config: &Path) -> (i32, String) {
     let output = output(program().args(words).arg("--config").arg(config));
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
@@ -54,7 +54,7 @@ fn server_error() -> Fault {
     }
 }
 
-/// A dataset that nobody has changed for long: a link to a program of the system.
+/// A dataset that has not changed for long: a link to a system program.
 fn old_dataset(session: &Session) -> u64 {
     std::fs::create_dir_all(session.folder.join("alf")).unwrap();
     std::os::unix::fs::symlink("/bin/sh", session.folder.join("alf/spikes.times.npy")).unwrap();
@@ -69,7 +69,7 @@ async fn neither_a_retry_nor_a_restart_reads_an_unchanged_file_again() {
     session.flag();
     alyx.control().add_fault(FaultRule { times: 2, ..always("POST", "/register-file", server_error()) });
     for attempt in 1..=3 {
-        // Another value each time, as after a restart.
+        // A new value each time, as after a restart.
         let ledger = Arc::new(Ledger::open(&rig.beside("state")));
         let client = alyx.client().in_context(RunContext::remembering(ledger));
         let done = session.register(&client, &with_files()).await;
@@ -83,7 +83,7 @@ async fn neither_a_retry_nor_a_restart_reads_an_unchanged_file_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restart_what_waited_goes_on_waiting_unless_it_was_touched() {
+async fn after_a_restart_sessions_keep_waiting_unless_touched() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let [waits, touched] = ["nobody", "noone"].map(|subject| rig.session("cortexlab", subject));
     for session in [&waits, &touched] {
@@ -101,15 +101,15 @@ async fn after_a_restart_what_waited_goes_on_waiting_unless_it_was_touched() {
     let mut second = start(&config);
     second.wait_for(&format!("session=\"{}\" eid=", touched.name()));
     assert!(waits.is_flagged());
-    let told = status(&config);
-    let sessions = told["sessions"].as_array().unwrap();
-    assert_eq!(sessions.len(), 1, "{told}");
+    let output = status(&config);
+    let sessions = output["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 1, "{output}");
     assert_eq!((&sessions[0]["state"], &sessions[0]["failures"]), (&"needs_attention".into(), &1.into()));
     second.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_was_mended_is_tried_at_once_after_the_restart() {
+async fn after_a_restart_with_a_fixed_configuration_sessions_are_tried_at_once() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -123,7 +123,7 @@ async fn a_configuration_that_was_mended_is_tried_at_once_after_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_history_retry_and_forget_work_beside_the_daemon() {
+async fn status_history_retry_and_forget_work_with_a_running_daemon() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (bad, good) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "KS014"));
     bad.file("alf/spikes.times.npy", "abc").flag();
@@ -135,46 +135,46 @@ async fn status_history_retry_and_forget_work_beside_the_daemon() {
         let line = daemon.wait_for("");
         wanted.retain(|text| !line.contains(text));
     }
-    let (code, told) = say(&["status"], &config);
-    assert_eq!(code, 1, "{told}");
+    let (code, output) = say(&["status"], &config);
+    assert_eq!(code, 1, "{output}");
     for wanted in
         ["The daemon has been running", "needs attention (1)", &bad.name(), "What to do: create it on Alyx"]
     {
-        assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+        assert!(output.contains(wanted), "{wanted:?} is not in:\n{output}");
     }
     assert!(status(&config)["daemon"]["pid"].as_u64().is_some());
 
-    // The daemon writes its journal on a thread of its own: another answer means that it has come so far.
-    let (code, told) = say(&["forget", "SWC_001/2024-05-01/001"], &config);
-    assert!(code == 1 && told.contains("nothing is remembered"), "{told}");
-    let (code, told) = say(&["history", "--subject", "KS014", "--json"], &config);
-    let row: Value = serde_json::from_str(told.trim()).unwrap();
+    // The ledger is written on a separate thread: a different answer shows that it has caught up.
+    let (code, output) = say(&["forget", "SWC_001/2024-05-01/001"], &config);
+    assert!(code == 1 && output.contains("nothing is remembered"), "{output}");
+    let (code, output) = say(&["history", "--subject", "KS014", "--json"], &config);
+    let row: Value = serde_json::from_str(output.trim()).unwrap();
     assert_eq!(
         (code, &row["outcome"], &row["datasets"], &row["bytes"]),
         (0, &"registered".into(), &1.into(), &3.into())
     );
     assert_eq!(row["eid"], alyx.the_session(&good).await.eid());
-    let (_, told) = say(&["history", "--outcome", "needs-attention", "--date", &bad.date()], &config);
-    // As the log writes it.
-    assert_eq!(say(&["history", "--outcome", "needs_attention", "--date", &bad.date()], &config).1, told);
-    assert!(told.contains(&bad.name()) && !told.contains(&good.name()), "{told}");
+    let (_, output) = say(&["history", "--outcome", "needs-attention", "--date", &bad.date()], &config);
+    // As written in the log.
+    assert_eq!(say(&["history", "--outcome", "needs_attention", "--date", &bad.date()], &config).1, output);
+    assert!(output.contains(&bad.name()) && !output.contains(&good.name()), "{output}");
 
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
-    let (code, told) = say(&["retry", bad.folder.to_str().unwrap()], &config);
-    assert_eq!(code, 0, "{told}");
+    let (code, output) = say(&["retry", bad.folder.to_str().unwrap()], &config);
+    assert_eq!(code, 0, "{output}");
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
-    let (code, told) = say(&["retry", "--all"], &config);
-    assert!(code == 1 && told.contains("does not wait"), "{told}");
+    let (code, output) = say(&["retry", "--all"], &config);
+    assert!(code == 1 && output.contains("does not wait"), "{output}");
     assert_eq!(say(&["status"], &config).0, 0);
 
-    let (code, told) = say(&["forget", &bad.name()], &config);
-    assert!(code == 0 && told.contains("flag"), "{told}");
+    let (code, output) = say(&["forget", &bad.name()], &config);
+    assert!(code == 0 && output.contains("flag"), "{output}");
     assert!(say(&["history", "--subject", "nobody"], &config).1.contains("No outcome matches"));
     daemon.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_taken_away_while_it_runs_is_not_shown_as_one_that_waits() {
+async fn a_session_that_is_removed_while_it_runs_is_not_shown_as_waiting() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -193,7 +193,7 @@ async fn a_session_that_is_taken_away_while_it_runs_is_not_shown_as_one_that_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_history_retry_and_forget_work_without_the_daemon() {
+async fn status_history_retry_and_forget_work_without_a_daemon() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (bad, fresh) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "KS014"));
     bad.file("alf/spikes.times.npy", "abc").flag();
@@ -202,15 +202,15 @@ async fn status_history_retry_and_forget_work_without_the_daemon() {
     daemon.wait_for("needs attention");
     daemon.stop();
     fresh.flag();
-    let (code, told) = say(&["status"], &config);
-    assert_eq!(code, 69, "{told}");
+    let (code, output) = say(&["status"], &config);
+    assert_eq!(code, 69, "{output}");
     for wanted in ["not running", "needs attention (1)", &bad.name(), "waiting (1)", &fresh.name()] {
-        assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+        assert!(output.contains(wanted), "{wanted:?} is not in:\n{output}");
     }
     assert!(say(&["history"], &config).1.contains(&bad.name()));
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
-    let (code, told) = say(&["retry", &bad.name()], &config);
-    assert!(code == 0 && told.contains("no daemon"), "{told}");
+    let (code, output) = say(&["retry", &bad.name()], &config);
+    assert!(code == 0 && output.contains("no daemon"), "{output}");
     let mut daemon = start(&config);
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
     daemon.stop();
@@ -219,7 +219,7 @@ async fn status_history_retry_and_forget_work_without_the_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_scan_did_is_remembered_with_the_rest_and_it_makes_no_ledger_of_its_own() {
+async fn scan_writes_to_an_existing_ledger_but_creates_none() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let config = configuration(&alyx, &rig, "");
     let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
@@ -231,12 +231,12 @@ async fn what_scan_did_is_remembered_with_the_rest_and_it_makes_no_ledger_of_its
     daemon.stop();
     sessions[1].file("alf/spikes.times.npy", "abc").flag();
     assert_eq!(say(&["scan"], &config).0, 0);
-    let (_, told) = say(&["history"], &config);
-    assert!(told.contains(&sessions[1].name()) && !told.contains(&sessions[0].name()), "{told}");
+    let (_, output) = say(&["history"], &config);
+    assert!(output.contains(&sessions[1].name()) && !output.contains(&sessions[0].name()), "{output}");
 }
 
 #[test]
-fn without_a_daemon_and_without_a_ledger_there_is_an_answer_all_the_same() {
+fn status_works_without_a_daemon_and_without_a_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let say = |words: &[&str]| {
         let output = output(program().args(words).arg("--state-dir").arg(folder.path()));
@@ -267,14 +267,14 @@ async fn a_second_daemon_on_the_same_state_folder_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_state_folder_the_daemon_works_and_says_so_once() {
+async fn without_a_state_folder_the_daemon_works_and_reports_it_once() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
     for session in &sessions {
         session.file("alf/spikes.times.npy", "abc").flag();
     }
     let config = configuration(&alyx, &rig, "");
-    // A file in its place: nobody can make the folder.
+    // A file in its place: the folder cannot be created.
     std::fs::write(rig.beside("etc/state"), "").unwrap();
     let mut daemon = start(&config);
     for session in &sessions {
@@ -287,7 +287,7 @@ async fn without_its_state_folder_the_daemon_works_and_says_so_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_that_is_damaged_or_deleted_under_the_daemon_costs_no_session() {
+async fn damaging_or_deleting_the_ledger_under_the_daemon_loses_no_session() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let config = configuration(&alyx, &rig, "");
     let ledger = rig.beside("etc/state").join(FILE_NAME);
@@ -305,7 +305,7 @@ async fn a_ledger_that_is_damaged_or_deleted_under_the_daemon_costs_no_session()
     }
     daemon.stop();
     let remembered = Ledger::open(ledger.parent().unwrap()).history(&HistoryFilter::default());
-    // The last one for sure; the one before was written down before or after the folder went.
+    // The last one is certain; the one before was written before or after the folder was deleted.
     assert!((1..=2).contains(&remembered.len()), "{remembered:?}");
 }
 
@@ -319,8 +319,8 @@ async fn a_new_password_is_picked_up_without_a_restart() {
     std::fs::write(&password, "wrong").unwrap();
     let mut daemon = start(&config);
     daemon.wait_for("nothing can be registered");
-    let (code, told) = say(&["status"], &config);
-    assert!(code == 77 && told.contains("refused the login"), "{told}");
+    let (code, output) = say(&["status"], &config);
+    assert!(code == 77 && output.contains("refused the login"), "{output}");
     let failed = alyx.control().requests().iter().filter(|r| r.path == "/auth-token").count();
     std::fs::write(&password, &alyx.password).unwrap();
     daemon.wait_for("the login is not refused any more");
@@ -331,7 +331,7 @@ async fn a_new_password_is_picked_up_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_cause_is_told_once_although_it_is_tried_again_and_again() {
+async fn a_repeated_failure_with_the_same_cause_is_reported_once() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -340,22 +340,22 @@ async fn the_same_cause_is_told_once_although_it_is_tried_again_and_again() {
     let line = daemon.wait_for("outcome=\"registered\"");
     assert!(line.contains("attempt=7"), "{line}");
     let said = daemon.stop();
-    let told: Vec<_> = said.iter().filter(|line| line.contains("out of luck")).collect();
-    assert_eq!(told.len(), 1, "{said:#?}");
+    let output: Vec<_> = said.iter().filter(|line| line.contains("out of luck")).collect();
+    assert_eq!(output.len(), 1, "{said:#?}");
     for field in
         ["session=", "attempt=1", "n_files=0", "took=", "outcome=\"retry\"", "next_step=", "retry_in="]
     {
-        assert!(told[0].contains(field), "{field} is not in {}", told[0]);
+        assert!(output[0].contains(field), "{field} is not in {}", output[0]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_huge_session_does_not_hold_up_a_small_one() {
+async fn a_huge_session_does_not_delay_a_small_one() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let huge = rig.session("cortexlab", "KS014");
     for name in ["alf/spikes.times.npy", "alf/spikes.clusters.npy", "alf/spikes.depths.npy"] {
         huge.file(name, "");
-        // Four terabytes of nothing: reading them takes more than an hour.
+        // A sparse file of four terabytes: reading it takes more than an hour.
         std::fs::File::options().write(true).open(huge.folder.join(name)).unwrap().set_len(4 << 40).unwrap();
     }
     huge.flag();
@@ -367,15 +367,15 @@ async fn a_huge_session_does_not_hold_up_a_small_one() {
         small.file("alf/spikes.times.npy", "abc").flag();
         daemon.wait_for(&format!("session=\"{}\" eid=", small.name()));
     }
-    let told = status(&config);
-    assert_eq!(told["sessions"][0]["state"], "running", "{told}");
-    let progress = &told["sessions"][0]["progress"];
-    assert_eq!(progress["bytes"], 3 * (4u64 << 40), "{told}");
-    assert!(progress["bytes_done"].as_u64().unwrap() > 0, "{told}");
+    let output = status(&config);
+    assert_eq!(output["sessions"][0]["state"], "running", "{output}");
+    let progress = &output["sessions"][0]["progress"];
+    assert_eq!(progress["bytes"], 3 * (4u64 << 40), "{output}");
+    assert!(progress["bytes_done"].as_u64().unwrap() > 0, "{output}");
     daemon.stop();
 }
 
-/// The daemon inside this test, to have times and roots that no configuration has.
+/// The daemon inside this process, for options that no configuration has.
 struct Inside {
     reports: mpsc::UnboundedReceiver<Report>,
     shutdown: CancellationToken,
@@ -440,7 +440,7 @@ async fn a_session_runs_as_soon_as_alyx_knows_the_name_that_was_missing() {
     alyx.control().clear_requests();
     let asked = |seen: &alyx_sandbox::RequestSeen| seen.path == "/subjects/nobody";
     alyx.control().wait_for(asked).await;
-    // One request a name and round, however many sessions wait for it.
+    // One request per name and round, regardless of the number of waiting sessions.
     assert!(alyx.control().count_requests() <= 2);
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
     for _ in &sessions {
@@ -451,7 +451,7 @@ async fn a_session_runs_as_soon_as_alyx_knows_the_name_that_was_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_roots_that_lead_to_one_folder_run_its_session_once() {
+async fn two_roots_with_a_common_folder_run_its_session_once() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let link = rig.beside("another way");
     std::os::unix::fs::symlink(rig.root(), &link).unwrap();
@@ -461,7 +461,7 @@ async fn two_roots_that_lead_to_one_folder_run_its_session_once() {
     alyx.control()
         .add_fault(FaultRule { times: 1, ..always("POST", "/sessions", Fault::Hold(gate.clone())) });
     let mut daemon = Inside::start(&alyx, &[rig.root(), link], |_| {});
-    // Both roots have told of the flag before the session is created.
+    // Both roots have reported the flag before the session is created.
     for _ in 0..2 {
         let report = tokio::time::timeout(AT_MOST, daemon.reports.recv()).await.unwrap().unwrap();
         assert!(matches!(report, Report::Scanned(_)), "{report:?}");

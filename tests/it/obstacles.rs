@@ -1,4 +1,4 @@
-//! What keeps flags from being seen is told to whoever asks how it goes, and not only in the log.
+//! Obstacles, which keep flags from being seen, appear in `status` as well as in the log.
 
 use crate::{common, program};
 use std::fs;
@@ -13,14 +13,14 @@ fn configuration(alyx: &Alyx, rig: &Rig, roots: Vec<PathBuf>) -> PathBuf {
     Configuration { roots, url, user, password, more }.write(&rig.beside("etc"))
 }
 
-/// What `status` says, and its exit code.
+/// The output of `status`, and its exit code.
 fn status(config: &Path) -> (Option<i32>, String) {
     let said = output(program().arg("status").arg("--config").arg(config));
     (said.status.code(), String::from_utf8(said.stdout).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_missing_and_a_flag_in_the_wrong_folder_are_told_by_status_until_they_are_mended() {
+async fn status_shows_a_missing_disk_and_a_misplaced_flag_until_they_are_fixed() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let missing = rig.beside("disk2");
     let session = rig.session("cortexlab", "KS014");
@@ -31,27 +31,27 @@ async fn a_disk_that_is_missing_and_a_flag_in_the_wrong_folder_are_told_by_statu
 
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(&config));
     daemon.wait_for("is missing");
-    let told = |wanted: &str| {
+    let assert_shown = |wanted: &str| {
         until(wanted, || {
             let (code, said) = status(&config);
             code == Some(1) && said.contains(wanted)
         });
     };
-    told("in the way on disk (2)");
-    told("does nothing where it is");
-    told("disk2\" is missing");
+    assert_shown("in the way on disk (2)");
+    assert_shown("does nothing where it is");
+    assert_shown("disk2\" is missing");
 
-    // In place of the disk there is a folder with nothing in it.
+    // An empty folder in place of the disk.
     fs::create_dir(&missing).unwrap();
-    told("is an empty folder");
+    assert_shown("is an empty folder");
     fs::create_dir_all(missing.join("cortexlab/Subjects")).unwrap();
-    told("in the way on disk (1)");
+    assert_shown("in the way on disk (1)");
     fs::rename(&misplaced, session.folder.join("create_me.flag")).unwrap();
     until("it is registered", || !session.is_flagged());
     until("all is well", || status(&config).0 == Some(0));
     daemon.stop();
 
-    // Without the daemon as well; that it does not run is the worse news.
+    // Also without the daemon, whose absence takes precedence.
     fs::write(&misplaced, "").unwrap();
     fs::remove_dir_all(&missing).unwrap();
     let (code, said) = status(&config);

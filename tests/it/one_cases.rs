@@ -1,6 +1,6 @@
 //! The cases of the Python client's own registration tests, against the sandbox or a real Alyx.
 //!
-//! Each test makes a subject of its own, so that today's date is free.
+//! Each test creates its own subject, so that today's date is free.
 
 use crate::common;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use common::{Alyx, Rig};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-/// An Alyx with a subject and a protecting tag of this test alone, and a data root.
+/// An Alyx with a subject and a protecting tag for this test alone, and a data root.
 struct World {
     alyx: Alyx,
     rig: Rig,
@@ -42,7 +42,7 @@ impl World {
         world
     }
 
-    /// Any request that the client has no verb for.
+    /// A request for which the client has no method.
     async fn rest(&self, method: &str, path: &str, body: Value) -> Value {
         let http = crate::common::http();
         let login = [("username", &self.alyx.user), ("password", &self.alyx.password)];
@@ -195,7 +195,7 @@ async fn dates_become_iso_8601() {
 }
 
 #[tokio::test]
-async fn a_member_exists_or_is_told_by_name() {
+async fn a_missing_member_is_named() {
     let world = World::new().await;
     let missing = |result: Result<Value, Error>| match result {
         Err(Error::Missing(names)) => names,
@@ -210,7 +210,7 @@ async fn a_member_exists_or_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn an_error_inside_the_server_is_not_taken_for_a_missing_member() {
+async fn a_server_error_is_not_mistaken_for_a_missing_member() {
     let alyx = Alyx::sandbox().await;
     let client = alyx.client();
     client.alyx().login().await.unwrap();
@@ -265,7 +265,7 @@ async fn a_new_session_gets_the_next_folder_and_a_record() {
 }
 
 #[tokio::test]
-async fn a_new_session_never_takes_the_place_of_one_that_another_rig_made() {
+async fn a_new_session_never_replaces_one_of_another_rig() {
     let world = World::new().await;
     let options = NewSessionOptions { date: Some("2020-01-01".into()), ..Default::default() };
     let other_rig = Rig::new();
@@ -306,7 +306,7 @@ async fn a_session_is_registered_with_its_files_and_changed_where_asked() {
     let start = SessionDetails { start_time: Some("2020-01-01T10:36:10".into()), ..Default::default() };
     let (record, _) = world.client.register_session(&session, &start, &none, &options).await.unwrap();
     assert_eq!(record.start_time, "2020-01-01T10:36:10");
-    // What was not given is as it was.
+    // What was not given is unchanged.
     assert_eq!(record.other["procedures"], json!(["Behavior training/tasks"]));
     assert_eq!(record.other["end_time"], "2020-01-02T00:00:00");
 }
@@ -386,7 +386,7 @@ async fn a_dry_run_returns_the_request_and_registers_nothing() {
 async fn what_cannot_be_registered_leaves_a_gap_and_a_reason() {
     let world = World::new().await;
     let session = world.session().await;
-    // Two types of this test alone, which one name matches.
+    // Two types for this test alone, which match the same name.
     for (name, pattern) in [("a", "*.attr.*"), ("b", "*.attr.npy")] {
         let (name, pattern) = (format!("{}.{name}", world.tag), format!("{}{pattern}", world.tag));
         world.rest("POST", "/dataset-types", json!({"name": name, "filename_pattern": pattern})).await;
@@ -417,7 +417,7 @@ async fn changed_files_of_protected_datasets_move_through_the_revisions() {
     let first = world.register(std::slice::from_ref(&original)).await;
     world.protect(&ids(&first)[0]).await;
 
-    // A revision of one's own is used as it is.
+    // An explicit revision is used unchanged.
     let own = format!("{}1", world.tag);
     let in_own = write(&session.join(format!("#{own}#/wheel.position.npy")), "2");
     let second = world.register(std::slice::from_ref(&in_own)).await;
@@ -425,7 +425,7 @@ async fn changed_files_of_protected_datasets_move_through_the_revisions() {
     let record = second.records[0].as_ref().unwrap();
     assert_eq!((record.collection.as_deref(), &record.other["default"]), (Some(""), &json!(true)));
 
-    // Protected, it gets a letter; the original goes into today's revision; the third is free.
+    // If protected, it gets a letter; the original goes into today's revision; the third is free.
     world.protect(&ids(&second)[0]).await;
     write(&in_own, "3");
     write(&original, "4");
@@ -446,7 +446,7 @@ async fn changed_files_of_protected_datasets_move_through_the_revisions() {
     assert_eq!(revisions(&fourth), [format!("{today}a")]);
     assert!(!in_today.exists() && session.join(format!("#{today}a#/wheel.position.npy")).exists());
 
-    // And again: `a` is protected by now.
+    // And again: `a` is protected now.
     world.protect(&ids(&fourth)[0]).await;
     write(&in_today, "7");
     let fifth = world.register(std::slice::from_ref(&in_today)).await;
@@ -454,7 +454,7 @@ async fn changed_files_of_protected_datasets_move_through_the_revisions() {
 }
 
 #[tokio::test]
-async fn the_place_of_each_file_follows_from_what_alyx_says_of_its_revisions() {
+async fn the_path_of_each_file_follows_from_its_revisions_on_alyx() {
     let world = World::with(Alyx::sandbox().await).await;
     let session = world.session().await;
     let today = today();
@@ -510,7 +510,7 @@ async fn the_place_of_each_file_follows_from_what_alyx_says_of_its_revisions() {
     assert_eq!((&posts[1]["filenames"], &posts[1]["check_protected"]), (&json!(expected), &json!(false)));
     assert_eq!(registered.records.iter().flatten().count(), 6);
 
-    // Another error is no reason to move anything.
+    // Another error must not move anything.
     let fault = Fault::Status {
         code: 404,
         body: body.to_string().replace("403", "404"),
@@ -535,12 +535,12 @@ fn the_next_revision_is_one_that_is_not_reserved() {
     assert_eq!(next_revision("2020-01-01", &[], 'a').unwrap(), "2020-01-01a");
     let reserved = ["2020-01-01a", "2020-01-01b"];
     assert_eq!(next_revision("2020-01-01", &reserved, 'a').unwrap(), "2020-01-01c");
-    // ONE counts on in any alphabet; here a revision stays within letters and digits.
+    // ONE continues in any alphabet; here a revision stays within letters and digits.
     assert!(next_revision("2020-01-01", &[], 'α').is_err());
 }
 
 #[tokio::test]
-async fn a_client_that_was_made_has_asked_for_nothing() {
+async fn creating_a_client_sends_no_request() {
     let alyx = Alyx::sandbox().await;
     let _client = alyx.client();
     assert_eq!(alyx.control().count_requests(), 0);

@@ -1,4 +1,4 @@
-//! `scan --orphans`: the session folders without a flag that Alyx does not know, and what it costs to find them.
+//! `scan --orphans`: the session folders without a flag that Alyx does not know, and the cost of finding them.
 
 use crate::{common, program};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn orphans(config: &PathBuf, more: &[&str]) -> Output {
 }
 
 /// The lines of `--json`.
-fn told(output: &Output) -> Vec<Value> {
+fn json_lines(output: &Output) -> Vec<Value> {
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -31,7 +31,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
 }
 
-/// Creates sessions on Alyx, many at a time.
+/// Creates sessions on Alyx, several at a time.
 async fn create(alyx: &Alyx, sessions: &[Session]) {
     let client = &alyx.alyx();
     let requests = sessions.iter().map(|session| {
@@ -55,7 +55,7 @@ fn questions(alyx: &Alyx) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_alyx_does_not_know_is_listed_and_nothing_is_changed() {
+async fn sessions_unknown_to_alyx_are_listed_and_nothing_is_changed() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let at = |path: &str| rig.session_at(path);
     let known = [at("cortexlab/Subjects/KS014/2024-05-01/001"), at("cortexlab/Subjects/KS014/2024-05-01/2")];
@@ -72,7 +72,7 @@ async fn what_alyx_does_not_know_is_listed_and_nothing_is_changed() {
     alyx.control().clear_requests();
     let output = orphans(&config, &["--json"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    let lines = told(&output);
+    let lines = json_lines(&output);
     let folders = |outcome: &str| -> Vec<PathBuf> {
         let of = lines.iter().filter(|line| line["outcome"] == outcome);
         of.map(|line| PathBuf::from(line["folder"].as_str().unwrap())).collect()
@@ -93,14 +93,14 @@ async fn what_alyx_does_not_know_is_listed_and_nothing_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_subject_costs_one_question_and_more_only_where_a_page_does_not_hold_its_sessions() {
+async fn each_subject_costs_one_request_unless_its_sessions_need_more_pages() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = |subject: &str, day: usize, number: usize| {
         let (month, day) = (1 + day / 28, 1 + day % 28);
         rig.session_at(&format!("cortexlab/Subjects/{subject}/2024-{month:02}-{day:02}/{number:03}"))
     };
     let few: Vec<Session> = (0..40).map(|day| session("SWC_001", day, 1)).collect();
-    // One more than on the largest page.
+    // One more than fits on the largest page.
     let many: Vec<Session> = (0..1001).map(|n| session("KS014", n / 4, 1 + n % 4)).collect();
     create(&alyx, &few).await;
     create(&alyx, &many).await;
@@ -113,12 +113,12 @@ async fn each_subject_costs_one_question_and_more_only_where_a_page_does_not_hol
 
     let orphan = session("KS014", 251, 9);
     let output = orphans(&config, &["--json"]);
-    let folders: Vec<_> = told(&output).iter().map(|line| line["folder"].clone()).collect();
+    let folders: Vec<_> = json_lines(&output).iter().map(|line| line["folder"].clone()).collect();
     assert_eq!(folders, [orphan.folder.to_str().unwrap()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_login_and_a_server_that_is_away_are_told_and_no_orphan_is_invented() {
+async fn a_refused_login_and_an_unreachable_server_are_reported_without_false_orphans() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     for subject in ["KS014", "SWC_001", "ZM_1085"] {
         rig.session_at(&format!("cortexlab/Subjects/{subject}/2024-05-01/001"));
@@ -128,7 +128,7 @@ async fn a_refused_login_and_a_server_that_is_away_are_told_and_no_orphan_is_inv
     let output = orphans(&configuration(&wrong, &rig, ""), &[]);
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(77), true), "{}", text(&output));
 
-    // Away from the second subject on.
+    // Unreachable from the second subject on.
     let config = configuration(&alyx, &rig, "workers: 1\n");
     let on = |path: &str, times, fault| FaultRule { method: None, path_prefix: path.into(), times, fault };
     let gate = Gate::default();
@@ -140,7 +140,7 @@ async fn a_refused_login_and_a_server_that_is_away_are_told_and_no_orphan_is_inv
     assert_eq!(scan.wait().code(), Some(69), "{}", scan.text());
     assert!(scan.text().contains("orphan    KS014/2024-05-01/001"), "{}", scan.text());
     assert!(scan.text().contains("SWC_001 cannot be compared"), "{}", scan.text());
-    // Nobody takes the others for known.
+    // The others are not assumed to be known.
     let sum = "1 of 3 session folders without a flag are not on Alyx (3 subjects); 2 could not be compared";
     assert!(scan.text().contains(sum), "{}", scan.text());
     assert!(
@@ -151,7 +151,7 @@ async fn a_refused_login_and_a_server_that_is_away_are_told_and_no_orphan_is_inv
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_subject_that_alyx_stumbles_over_does_not_hold_up_the_others() {
+async fn a_failed_subject_does_not_affect_the_others() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     for subject in ["KS014", "ZM_1085"] {
         rig.session_at(&format!("cortexlab/Subjects/{subject}/2024-05-01/001"));
@@ -176,7 +176,7 @@ async fn one_subject_that_alyx_stumbles_over_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_pipe_it_tells_in_lines_how_far_it_has_come_and_stops_when_told_to() {
+async fn in_a_pipe_orphans_prints_progress_lines_and_stops_on_request() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
     let gate = Gate::default();
@@ -194,13 +194,13 @@ async fn in_a_pipe_it_tells_in_lines_how_far_it_has_come_and_stops_when_told_to(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_works_beside_the_daemon() {
+async fn orphans_works_with_a_running_daemon() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     let config = configuration(&alyx, &rig, "");
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(&config));
     daemon.wait_for("data root scanned");
     let output = orphans(&config, &["--json"]);
-    assert_eq!(told(&output)[0]["session"], session.name(), "{}", text(&output));
+    assert_eq!(json_lines(&output)[0]["session"], session.name(), "{}", text(&output));
     daemon.stop();
 }

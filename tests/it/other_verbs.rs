@@ -17,7 +17,7 @@ fn on(path: &str, times: usize, fault: Fault) -> FaultRule {
 }
 
 #[tokio::test]
-async fn water_whose_answer_was_lost_is_one_drink() {
+async fn water_is_recorded_once_when_its_answer_is_lost() {
     for fault in [Fault::ApplyThenDrop, Fault::Drop, Fault::Html(502)] {
         let alyx = Alyx::sandbox().await;
         alyx.control().add_fault(on("/water-administrations", 1, fault));
@@ -32,7 +32,7 @@ async fn water_whose_answer_was_lost_is_one_drink() {
 }
 
 #[tokio::test]
-async fn a_weight_whose_answer_was_lost_is_one_weighing() {
+async fn a_weight_is_recorded_once_when_its_answer_is_lost() {
     for fault in [Fault::ApplyThenDrop, Fault::Drop, Fault::Html(504)] {
         let alyx = Alyx::sandbox().await;
         alyx.control().add_fault(on("/weighings", 1, fault));
@@ -42,7 +42,7 @@ async fn a_weight_whose_answer_was_lost_is_one_weighing() {
 }
 
 #[tokio::test]
-async fn a_drink_that_may_have_been_recorded_is_not_guessed_at() {
+async fn water_that_may_have_been_recorded_is_not_guessed_at() {
     let alyx = Alyx::sandbox().await;
     let client = alyx.client();
     client.alyx().login().await.unwrap();
@@ -64,7 +64,7 @@ fn logins(alyx: &Alyx) -> usize {
 }
 
 #[tokio::test]
-async fn a_kept_token_spares_the_next_start_its_login_until_it_dies() {
+async fn a_kept_token_saves_the_login_until_it_expires() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let folder = rig.root();
     let options = ClientOptions { token_folder: Some(folder.clone()), ..alyx.options() };
@@ -88,7 +88,7 @@ async fn a_kept_token_spares_the_next_start_its_login_until_it_dies() {
 }
 
 #[tokio::test]
-async fn a_token_alone_finds_out_whose_it_is_or_asks_for_the_name() {
+async fn a_token_alone_determines_its_user_or_asks_for_the_name() {
     let alyx = Alyx::start().await;
     let http = crate::common::http();
     let login = [("username", &alyx.user), ("password", &alyx.password)];
@@ -103,12 +103,12 @@ async fn a_token_alone_finds_out_whose_it_is_or_asks_for_the_name() {
     }
 }
 
-/// A file of the subject itself, and the options that say so.
+/// A file of the subject itself, and the options for it.
 async fn of_subject(alyx: &Alyx, rig: &Rig) -> (PathBuf, RegisterFilesOptions) {
     let subject = alyx.client().assert_exists(alyx_client::Endpoint::Subjects, "KS014").await.unwrap();
     let relation =
         Relation { content_type: "subject".into(), object_id: subject["id"].as_str().unwrap().into() };
-    // A real Alyx keeps what earlier tests made.
+    // A real Alyx keeps the records of earlier tests.
     let place = format!("Subjects/cortexlab/KS014/x{}", uuid::Uuid::new_v4().simple());
     let file = rig.root().join(place).join("wheel.position.npy");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -169,7 +169,7 @@ async fn a_protected_file_of_a_subject_moves_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_new_session_whose_registration_fails_says_where_its_folder_is() {
+async fn a_new_session_whose_registration_fails_reports_its_folder() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let client = RegistrationClient::new(alyx.alyx(), RegistrationOptions::default());
     alyx.control().add_fault(on("/sessions", usize::MAX, Fault::Html(503)));

@@ -1,5 +1,5 @@
-//! Permissions that are lost and regained: the built daemon, run by a user who is not root, keeps the flag, says one
-//! clear line, stays alive, and goes on by itself when the permission is there.
+//! Permissions that are lost and regained: the built daemon, run by an unprivileged user, keeps the flag, logs one
+//! clear line, stays alive, and continues by itself when the permission is back.
 
 use crate::{common, program};
 use std::fs;
@@ -11,17 +11,17 @@ use std::process::Command;
 use common::{Alyx, Rig, Session};
 use program::{Configuration, Program, program};
 
-/// `nobody` of most systems.
+/// `nobody` on most systems.
 const NOBODY: &str = "65534";
 
-/// A rig of a user who is not root, and the program as that user runs it. `None`: this system does not allow it.
-struct Place {
+/// A rig of an unprivileged user, and the program run as that user. `None`: this system does not allow it.
+struct World {
     alyx: Alyx,
     rig: Rig,
     is_root: bool,
 }
 
-impl Place {
+impl World {
     async fn new() -> Option<Self> {
         let is_root = rustix::process::geteuid().is_root();
         let tries = Command::new("setpriv").args(as_nobody()).arg("true").status();
@@ -38,7 +38,7 @@ impl Place {
         session
     }
 
-    /// Starts the daemon on what is there now, all of which is made its user's own.
+    /// Starts the daemon after giving all existing files to its user.
     fn daemon(&self) -> Program {
         self.start(&["run"])
     }
@@ -53,7 +53,7 @@ impl Place {
         if !self.is_root {
             return Program::start(program().args(words).arg("--config").arg(config));
         }
-        // The build folder may be closed to others.
+        // Other users may not have access to the build folder.
         let binary = self.rig.beside("etc/alyx-registrar");
         fs::copy(program().get_program(), &binary).unwrap();
         let here = self.rig.beside("");
@@ -86,20 +86,20 @@ fn lines(said: &[String], text: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_may_not_be_read_is_told_once_and_taken_up_when_it_may() {
-    let Some(place) = Place::new().await else { return };
-    let (closed, open) = (place.session("2024-05-01"), place.session("2024-05-02"));
+async fn an_unreadable_folder_is_reported_once_and_scanned_when_readable() {
+    let Some(world) = World::new().await else { return };
+    let (closed, open) = (world.session("2024-05-01"), world.session("2024-05-02"));
     closed.flag();
     open.flag();
     let date = closed.folder.parent().unwrap().to_owned();
     allow(&date, 0o000);
-    let mut daemon = place.daemon();
-    let told = daemon.wait_for("cannot list");
-    assert!(told.contains("2024-05-01") && told.contains("let the daemon's user read it"), "{told}");
+    let mut daemon = world.daemon();
+    let message = daemon.wait_for("cannot list");
+    assert!(message.contains("2024-05-01") && message.contains("let the daemon's user read it"), "{message}");
     registered(&mut daemon, &open);
-    // Looked at once more, it is no news.
+    // When checked again, it is not reported again.
     daemon.signal("USR1");
-    let next = place.session("2024-05-03");
+    let next = world.session("2024-05-03");
     next.flag();
     allow(&next.folder, 0o777);
     registered(&mut daemon, &next);
@@ -111,22 +111,22 @@ async fn a_folder_that_may_not_be_read_is_told_once_and_taken_up_when_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_may_not_be_read_is_told_and_taken_up_when_it_may() {
-    let Some(place) = Place::new().await else { return };
-    let session = place.session("2024-05-01");
+async fn an_unreadable_root_is_reported_and_scanned_when_readable() {
+    let Some(world) = World::new().await else { return };
+    let session = world.session("2024-05-01");
     session.flag();
-    allow(&place.rig.root(), 0o000);
-    let mut daemon = place.daemon();
+    allow(&world.rig.root(), 0o000);
+    let mut daemon = world.daemon();
     daemon.wait_for("cannot list");
     assert!(daemon.is_alive());
-    allow(&place.rig.root(), 0o755);
+    allow(&world.rig.root(), 0o755);
     registered(&mut daemon, &session);
-    // And a running daemon whose root is closed for a while.
-    allow(&place.rig.root(), 0o000);
+    // The root of a running daemon is unreadable for a while.
+    allow(&world.rig.root(), 0o000);
     daemon.signal("USR1");
     daemon.wait_for("as asked");
-    allow(&place.rig.root(), 0o755);
-    let next = place.session("2024-05-02");
+    allow(&world.rig.root(), 0o755);
+    let next = world.session("2024-05-02");
     next.flag();
     allow(&next.folder, 0o777);
     registered(&mut daemon, &next);
@@ -134,36 +134,36 @@ async fn a_root_that_may_not_be_read_is_told_and_taken_up_when_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_that_may_not_be_removed_stays_until_it_may() {
-    let Some(place) = Place::new().await else { return };
-    let session = place.session("2024-05-01");
+async fn a_flag_stays_until_it_may_be_removed() {
+    let Some(world) = World::new().await else { return };
+    let session = world.session("2024-05-01");
     session.flag();
     allow(&session.folder, 0o555);
-    let mut daemon = place.daemon();
-    let told = daemon.wait_for("cannot be removed");
-    assert!(told.contains("create_me.flag") && told.contains("write in that folder"), "{told}");
+    let mut daemon = world.daemon();
+    let message = daemon.wait_for("cannot be removed");
+    assert!(message.contains("create_me.flag") && message.contains("write in that folder"), "{message}");
     assert!(session.is_flagged() && daemon.is_alive());
     allow(&session.folder, 0o755);
     registered(&mut daemon, &session);
     let said = daemon.stop();
     assert_eq!(lines(&said, "cannot be removed"), 1, "{said:#?}");
-    let control = place.alyx.control();
+    let control = world.alyx.control();
     assert_eq!((control.sessions().len(), control.datasets().len()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dataset_that_may_not_be_read_keeps_the_flag_until_it_may() {
-    let Some(place) = Place::new().await else { return };
-    let session = place.session("2024-05-01");
+async fn an_unreadable_dataset_keeps_the_flag_until_it_is_readable() {
+    let Some(world) = World::new().await else { return };
+    let session = world.session("2024-05-01");
     session.file("alf/spikes.clusters.npy", "a").flag();
     let closed = session.folder.join("alf/spikes.clusters.npy");
     allow(&closed, 0o000);
-    let mut daemon = place.daemon();
-    let told = daemon.wait_for("needs attention");
-    assert!(told.contains("spikes.clusters.npy"), "{told}");
+    let mut daemon = world.daemon();
+    let message = daemon.wait_for("needs attention");
+    assert!(message.contains("spikes.clusters.npy"), "{message}");
     assert!(session.is_flagged() && daemon.is_alive());
     assert_eq!(
-        place.alyx.dataset_paths(&session).await,
+        world.alyx.dataset_paths(&session).await,
         ["alf/spikes.times.npy"],
         "the others are registered"
     );
@@ -171,18 +171,18 @@ async fn a_dataset_that_may_not_be_read_keeps_the_flag_until_it_may() {
     registered(&mut daemon, &session);
     let said = daemon.stop();
     assert_eq!(lines(&said, "needs attention"), 1, "{said:#?}");
-    assert_eq!(place.alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
+    assert_eq!(world.alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_scan_says_of_what_may_not_be_read_what_the_real_one_says() {
-    let Some(place) = Place::new().await else { return };
-    let session = place.session("2024-05-01");
+async fn a_dry_scan_reports_unreadable_files_like_a_real_one() {
+    let Some(world) = World::new().await else { return };
+    let session = world.session("2024-05-01");
     session.file("alf/spikes.clusters.npy", "a").file("alf/probe00/spikes.amps.npy", "b").flag();
     allow(&session.folder.join("alf/spikes.clusters.npy"), 0o000);
     let folder = session.folder.join("alf/probe00");
     let scan = |words: &[&str]| {
-        let mut scan = place.start(words);
+        let mut scan = world.start(words);
         let code = scan.wait().code();
         let said = scan.text();
         let line = said.lines().find(|line| line.starts_with("not ")).unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Files that Alyx does not accept: the others are registered, and the flag stays or goes as configured.
+//! Files that Alyx refuses: the others are registered, and the flag stays or is removed as configured.
 
 use crate::common;
 use alyx_client::NextStep;
@@ -8,7 +8,7 @@ use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig, Session, with_files};
 use serde_json::json;
 
-/// A client that believes in a dataset type which Alyx does not have (any more).
+/// A client that knows a dataset type which Alyx does not have (any more).
 async fn misled(alyx: &Alyx, batch_size: usize) -> RegistrationClient {
     let known = alyx.alyx().dataset_types().await.unwrap();
     let mut types: Vec<_> =
@@ -44,7 +44,7 @@ fn rig_session(rig: &Rig) -> Session {
 }
 
 #[tokio::test]
-async fn the_files_that_alyx_does_not_accept_are_named_with_the_reason_and_the_others_are_registered() {
+async fn files_that_alyx_refuses_are_named_with_the_reason_and_the_others_are_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     for batch_size in [100, 7, 1] {
         let session = rig_session(&rig);
@@ -67,7 +67,7 @@ async fn the_files_that_alyx_does_not_accept_are_named_with_the_reason_and_the_o
 }
 
 #[tokio::test]
-async fn where_the_configuration_says_finish_the_flag_goes_and_what_was_refused_is_told() {
+async fn with_on_refused_finish_the_flag_is_removed_and_refused_files_are_reported() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig_session(&rig);
     let client = misled(&alyx, 100).await;
@@ -79,7 +79,7 @@ async fn where_the_configuration_says_finish_the_flag_goes_and_what_was_refused_
 }
 
 #[tokio::test]
-async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words() {
+async fn a_reason_shared_by_all_files_costs_few_requests_and_keeps_its_wording() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     for probe in 0..64 {
@@ -106,7 +106,7 @@ async fn a_reason_that_all_files_share_costs_a_few_requests_and_keeps_its_words(
     assert!(session.is_flagged());
 }
 
-/// What a plan and a run say of the flag that is there.
+/// The results of a plan and of a run for the same flag.
 async fn planned_and_done(alyx: &Alyx, session: &Session, options: &FlaggedOptions) -> [Option<String>; 2] {
     let flag =
         alyx_registration::flag::FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
@@ -116,15 +116,15 @@ async fn planned_and_done(alyx: &Alyx, session: &Session, options: &FlaggedOptio
 }
 
 #[tokio::test]
-async fn a_plan_refuses_in_the_same_words_what_a_run_will_not_finish() {
+async fn a_plan_and_a_run_refuse_with_the_same_words() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.clusters.npy", "a").file("alf/b c/spikes.amps.npy", "b").flag();
     std::os::unix::fs::symlink("/nowhere/at/all", session.folder.join("alf/spikes.times.npy")).unwrap();
     let [planned, done] = planned_and_done(&alyx, &session, &with_files()).await;
     assert_eq!(planned, done);
-    let told = planned.unwrap();
-    assert!(told.contains("(1 registered)") && told.contains("spikes.times.npy"), "{told}");
+    let message = planned.unwrap();
+    assert!(message.contains("(1 registered)") && message.contains("spikes.times.npy"), "{message}");
     let finish = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
     assert_eq!(planned_and_done(&alyx, &session, &finish).await, [None, None]);
 }

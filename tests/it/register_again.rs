@@ -1,4 +1,4 @@
-//! Registering again: what has not changed is not posted, and what is protected is neither lost nor overwritten.
+//! Registering again: unchanged files are not posted, and protected ones are neither lost nor overwritten.
 
 use crate::common;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn today() -> String {
     jiff::Zoned::now().date().to_string()
 }
 
-/// Where `ORIGINAL` goes today.
+/// Where `ORIGINAL` moves today.
 fn revised() -> String {
     format!("alf/#{}#/spikes.times.npy", today())
 }
@@ -31,13 +31,13 @@ fn policy(policy: ProtectedPolicy) -> FlaggedOptions {
     options
 }
 
-/// Bodies of the `/register-file` requests since they were last forgotten.
+/// Bodies of the `/register-file` requests since the last clear.
 fn posts(alyx: &Alyx) -> Vec<Value> {
     let requests = alyx.control().requests().into_iter();
     requests.filter(|r| r.path == "/register-file").filter_map(|r| r.body).collect()
 }
 
-/// A registered session whose `ORIGINAL` is protected, and which is flagged again.
+/// A registered session whose `ORIGINAL` is protected, flagged again.
 async fn protected(alyx: &Alyx, rig: &Rig) -> Session {
     let session = rig.session("cortexlab", "KS014");
     session.file(ORIGINAL, "a").file(OTHER, "a").flag();
@@ -102,7 +102,7 @@ async fn a_new_session_costs_four_requests() {
 }
 
 #[tokio::test]
-async fn what_is_on_alyx_already_comes_back_as_its_record() {
+async fn datasets_already_on_alyx_are_returned_as_records() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file(ORIGINAL, "a");
@@ -174,7 +174,7 @@ async fn files_of_a_session_that_is_not_on_alyx_are_refused_before_they_are_sent
 }
 
 #[tokio::test]
-async fn a_protected_dataset_that_has_not_changed_is_no_error_and_makes_no_revision() {
+async fn an_unchanged_protected_dataset_is_not_an_error_and_creates_no_revision() {
     for force in [false, true] {
         for protected_policy in [ProtectedPolicy::Refuse, ProtectedPolicy::Revise] {
             let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
@@ -211,10 +211,12 @@ async fn a_changed_protected_dataset_is_refused_by_name_and_the_others_are_regis
     let before = common::snapshot(&session.folder);
     let error = session.register(&alyx.client(), &policy(ProtectedPolicy::Refuse)).await.unwrap_err();
     assert!(matches!(error, Error::Alyx(alyx_client::Error::Protected { .. })), "{error}");
-    let told = error.to_string();
+    let message = error.to_string();
     assert!(
-        told.contains(ORIGINAL) && !told.contains(OTHER) && told.contains("datasets.protected: revise"),
-        "{told}"
+        message.contains(ORIGINAL)
+            && !message.contains(OTHER)
+            && message.contains("datasets.protected: revise"),
+        "{message}"
     );
     assert_eq!(error.next_step(), NextStep::NeedsAttention);
     assert_eq!(common::snapshot(&session.folder), before);
@@ -230,7 +232,7 @@ async fn a_changed_protected_dataset_is_refused_by_name_and_the_others_are_regis
 }
 
 #[tokio::test]
-async fn a_changed_protected_dataset_is_revised_where_that_is_allowed() {
+async fn a_changed_protected_dataset_is_revised_if_allowed() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = protected(&alyx, &rig).await;
     session.file(ORIGINAL, "abc");
@@ -245,14 +247,14 @@ async fn a_changed_protected_dataset_is_revised_where_that_is_allowed() {
     assert!(held.contains(&(revised, common::MD5_OF_ABC.to_owned())), "{held:?}");
     assert_eq!(held.len(), 3);
 
-    // The next run finds nothing to do.
+    // The next run has nothing to do.
     alyx.control().clear_requests();
     session.flag();
     let again = session.register(&alyx.client(), &policy(ProtectedPolicy::Revise)).await.unwrap();
     assert!(again.moved.is_empty() && posts(&alyx).is_empty());
 }
 
-/// Runs the second request of a revision into the wall.
+/// Makes the second request of a revision fail.
 async fn cut_off_after_the_move(alyx: &Alyx, session: &Session, options: &FlaggedOptions) {
     // The first `/register-file` answers 403; only the second one meets the fault.
     let fault = |fault, times| FaultRule {
@@ -324,7 +326,7 @@ async fn a_file_in_the_way_of_a_move_is_registered_as_itself_and_not_overwritten
 }
 
 #[tokio::test]
-async fn a_move_that_is_not_possible_is_told_and_loses_nothing() {
+async fn an_impossible_move_is_reported_and_loses_nothing() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = protected(&alyx, &rig).await;
     session.file(ORIGINAL, "abc");
@@ -368,7 +370,7 @@ async fn a_session_folder_without_leading_zeros_keeps_its_name_in_the_paths_of_i
         for record in &datasets[0].file_records {
             assert_eq!(record.other["relative_path"], on_disk);
         }
-        // Once more: the same session, and the same records.
+        // Again: the same session, and the same records.
         session.flag();
         let done = session.register(&alyx.client(), &with_files()).await.unwrap();
         assert!(!done.created);
@@ -441,7 +443,7 @@ async fn an_older_revision_that_changes_does_not_become_the_default() {
     assert_eq!(defaults(&alyx, &session).await, [LATEST]);
 }
 
-/// A registered session with revisions of one dataset, of which the latest is protected, and which is flagged again.
+/// A registered session with revisions of one dataset, of which the latest is protected, flagged again.
 async fn protected_latest(alyx: &Alyx, rig: &Rig) -> Session {
     let session = rig.session("cortexlab", "KS014");
     write_revisions(&session, "a");

@@ -1,4 +1,4 @@
-//! The arrow from a flag to a confirmed session, against the sandbox or a real Alyx.
+//! From a flag to a confirmed session, against the sandbox or a real Alyx.
 
 use crate::common;
 use alyx_client::{self, Endpoint, NextStep, SessionRequest};
@@ -11,7 +11,7 @@ use common::{Alyx, MD5_OF_A, MD5_OF_ABC, MD5_OF_EMPTY, Rig, snapshot, with_files
 use serde_json::json;
 
 #[tokio::test]
-async fn a_flag_becomes_a_session_with_its_datasets_and_is_gone() {
+async fn a_flag_becomes_a_session_with_its_datasets_and_is_removed() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/probe00/spikes.times.npy", "abc").file("alf/probe00/spikes.clusters.npy", "a");
@@ -59,7 +59,7 @@ async fn nothing_is_written_below_the_data_root_but_the_flag_removed() {
 }
 
 #[tokio::test]
-async fn what_is_no_dataset_is_left_out_and_counted_by_reason() {
+async fn files_that_are_not_datasets_are_left_out_and_counted_by_reason() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("mainenlab", "ZM_1085");
     session.file("alf/spikes.times.npy", "a").file("alf/._spikes.times.npy", "mac");
@@ -67,13 +67,13 @@ async fn what_is_no_dataset_is_left_out_and_counted_by_reason() {
     session.file("alf/nobody.knows.npy", "x").file("alf/spikes.times.nobody", "x").flag();
     let done = session.register(&alyx.client(), &with_files()).await.unwrap();
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
-    let told = done.left_out.to_string();
-    assert!(told.contains("2 hidden") && told.contains("2 no ALF name"), "{told}");
-    assert!(told.contains("1 no dataset type") && told.contains("1 unknown extension"), "{told}");
+    let message = done.left_out.to_string();
+    assert!(message.contains("2 hidden") && message.contains("2 no ALF name"), "{message}");
+    assert!(message.contains("1 no dataset type") && message.contains("1 unknown extension"), "{message}");
 }
 
 #[tokio::test]
-async fn all_unknown_names_are_told_in_one_message_and_the_flag_stays() {
+async fn all_unknown_names_are_reported_in_one_message_and_the_flag_stays() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("nolab", "nobody");
     session.file("alf/spikes.times.npy", "a").flag();
@@ -85,16 +85,16 @@ async fn all_unknown_names_are_told_in_one_message_and_the_flag_stays() {
     options.files.repository = Some("no_repository".into());
     let error = session.register(&alyx.client(), &options).await.unwrap_err();
     assert_eq!(error.next_step(), NextStep::NeedsAttention);
-    let told = error.to_string();
+    let message = error.to_string();
     for name in ["nobody", "nolab", "no_user", "no_project", "no_procedure", "no_location", "no_repository"] {
-        assert!(told.contains(&format!("{name:?}")), "{name} is not in: {told}");
+        assert!(message.contains(&format!("{name:?}")), "{name} is not in: {message}");
     }
-    assert!(!told.contains("test_user"), "{told}");
+    assert!(!message.contains("test_user"), "{message}");
     assert!(session.is_flagged());
 }
 
 #[tokio::test]
-async fn a_second_run_makes_no_second_session_and_resets_nothing() {
+async fn a_second_run_creates_no_second_session_and_resets_nothing() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let client = alyx.client();
     let session = rig.session("cortexlab", "SWC_001");
@@ -136,7 +136,7 @@ async fn json_of_a_session_is_merged() {
 }
 
 #[tokio::test]
-async fn two_sessions_on_alyx_are_told_with_their_ids_and_not_guessed_at() {
+async fn two_sessions_on_alyx_are_reported_with_their_ids_and_not_guessed_at() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "a").flag();
@@ -314,7 +314,7 @@ async fn one_bad_session_does_not_stop_create_sessions() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_missing_is_another_error_than_a_server_that_is() {
+async fn a_missing_member_and_a_missing_server_are_different_errors() {
     let alyx = Alyx::start().await;
     let client = alyx.client();
     let subject = client.assert_exists(Endpoint::Subjects, "KS014").await.unwrap();
@@ -351,7 +351,7 @@ async fn explicit_files_are_registered_with_their_session() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_says_so_and_never_shows_it() {
+async fn a_wrong_password_is_reported_and_never_shown() {
     let alyx = Alyx::start().await;
     let mut options = alyx.options();
     options.credentials = alyx_client::Credentials::Password {
@@ -365,7 +365,7 @@ async fn a_wrong_password_says_so_and_never_shows_it() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_no_session_is_refused_before_anything_is_sent() {
+async fn a_path_that_is_not_a_session_is_refused_before_any_request() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     for place in ["cortexlab/Subjects/my mouse/2024-01-01/001", "cortexlab/Subjects/KS014/2024-02-30/001"] {
         let session = rig.session_at(place);

@@ -1,4 +1,4 @@
-//! The scan on real folders: what it finds, what it passes over, and what it says about the rest.
+//! The scan on real folders: what it finds, what it skips, and which problems it reports.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use alyx_registrar::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout, Place};
 use alyx_registrar::daemon::tree::misplaced::Advice;
 use alyx_registrar::daemon::tree::scan::{LinkRefusal, Scan, ScanProblem, Scanner, scan};
 
-/// A data root that goes away with the test.
+/// A data root that is removed with the test.
 struct Root {
     folder: tempfile::TempDir,
 }
@@ -101,7 +101,7 @@ fn a_name_that_is_not_utf8_is_found_and_refused_as_a_session_with_a_clear_messag
 }
 
 #[test]
-fn nothing_below_a_session_is_entered() {
+fn nothing_below_a_session_is_scanned() {
     let root = Root::new();
     root.flag("KS014/2024-05-01/001");
     root.flag("KS014/2024-05-01/001/raw_data/KS014/2024-05-01/002");
@@ -121,7 +121,7 @@ fn nothing_below_a_session_is_entered() {
 }
 
 #[test]
-fn hidden_folders_and_those_of_the_file_system_are_passed_over() {
+fn hidden_and_file_system_folders_are_skipped() {
     let root = Root::new();
     for hidden in [".trash", "lost+found", "$RECYCLE.BIN", "@eaDir"] {
         root.flag(&format!("{hidden}/2024-05-01/001"));
@@ -130,18 +130,18 @@ fn hidden_folders_and_those_of_the_file_system_are_passed_over() {
 }
 
 #[test]
-fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
+fn a_misplaced_flag_is_reported_with_the_folder_where_it_belongs() {
     type Advise = fn(PathBuf) -> Advice;
     let cases: [(&str, &str, Advise); 13] = [
         ("", "", Advice::IntoSessionBelow),
         ("lab", "lab", Advice::IntoSessionBelow),
         ("lab/Subjects", "lab/Subjects", Advice::IntoSessionBelow),
         ("KS015", "KS015", Advice::IntoSessionBelow),
-        // What a flag of a subject is for nobody knows; most likely for the last session.
+        // The purpose of a subject's flag is unclear; most likely it is for the last session.
         ("KS014", "KS014/2024-05-01/002", Advice::IntoSession),
         ("KS014/2024-05-01", "KS014/2024-05-01/002", Advice::IntoSession),
         ("KS014/2024-05-02", "KS014/2024-05-02", Advice::NoSessionYet),
-        // No folder is named that is not there.
+        // Only existing folders are named.
         ("KS016", "KS016/2024-05-09/0001", Advice::RenameSessionFirst),
         ("KS016/2024-05-09", "KS016/2024-05-09/0001", Advice::RenameSessionFirst),
         ("KS014/20240501/001", "KS014/20240501", Advice::RenameDate),
@@ -166,20 +166,20 @@ fn a_misplaced_flag_is_told_with_the_folder_where_it_belongs() {
     }
 }
 
-/// The flags that a scan on this day says are inside a session, each with the session.
+/// The flags inside sessions that a scan on this day reports, each with its session.
 fn too_deep(scanner: &mut Scanner, today: &str) -> Vec<(PathBuf, PathBuf)> {
     let mut scan = scanner.scan(&mut |_, _, _| (), &|| false);
     let found = scanner.find_too_deep(scan.unflagged, today.parse().unwrap(), &|| false);
     scan.problems.extend(found);
-    let told = scan.problems.into_iter().map(|problem| match problem {
+    let misplaced = scan.problems.into_iter().map(|problem| match problem {
         ScanProblem::Misplaced { flag, advice: Advice::IntoThisSession(session) } => (flag, session),
         other => panic!("{other}"),
     });
-    told.collect()
+    misplaced.collect()
 }
 
 #[test]
-fn a_flag_in_a_folder_inside_a_session_is_told_with_the_session_until_it_is_moved() {
+fn a_flag_inside_a_session_folder_is_reported_with_the_session_until_it_is_moved() {
     for collection in ["alf", "alf/probe00", "raw video"] {
         let root = Root::new();
         root.folder("KS014/2024-05-01/001/alf/probe00");
@@ -195,21 +195,21 @@ fn a_flag_in_a_folder_inside_a_session_is_told_with_the_session_until_it_is_move
 }
 
 #[test]
-fn what_is_deeper_hidden_behind_a_link_or_no_file_is_not_told() {
+fn flags_that_are_deeper_hidden_linked_or_not_files_are_not_reported() {
     let root = Root::new();
     for below in ["alf/probe00/#2024-05-01#", ".hidden"] {
         root.flag(&format!("KS014/2024-05-01/001/{below}"));
     }
     root.folder("KS014/2024-05-01/001/raw/create_me.flag");
     symlink(root.outside("real/2024-05-01/001"), root.path("KS014/2024-05-01/001/linked")).unwrap();
-    // A session that has its own flag is registered anyway.
+    // A session with its own flag is registered anyway.
     root.flag("KS014/2024-05-01/002/alf");
     root.flag("KS014/2024-05-01/002");
     assert!(too_deep(&mut Scanner::new(root.layout()), "2024-05-02").is_empty());
 }
 
 #[test]
-fn of_many_old_sessions_each_is_looked_into_when_its_turn_comes() {
+fn old_sessions_are_checked_in_rotation() {
     let root = Root::new();
     for number in 1..=125 {
         root.folder(&format!("KS014/2020-01-01/{number:03}/alf"));
@@ -217,13 +217,13 @@ fn of_many_old_sessions_each_is_looked_into_when_its_turn_comes() {
     let flags = [root.flag("KS014/2020-01-01/001/alf"), root.flag("KS014/2020-01-01/125/alf")];
     let mut scanner = Scanner::new(root.layout());
     let counts: Vec<usize> = (0..3).map(|_| too_deep(&mut scanner, "2024-05-02").len()).collect();
-    // What was found stays among the problems though its turn is over.
+    // A flag that was found stays among the problems after its turn.
     assert_eq!(counts, [1, 1, 2]);
     assert!(too_deep(&mut scanner, "2024-05-02").iter().all(|(flag, _)| flags.contains(flag)));
 }
 
 #[test]
-fn a_root_with_nothing_in_it_is_a_problem_because_its_disk_may_not_be_mounted() {
+fn an_empty_root_is_a_problem_because_its_disk_may_not_be_mounted() {
     let root = Root::new();
     root.folder("");
     let scan = root.scan();
@@ -233,7 +233,7 @@ fn a_root_with_nothing_in_it_is_a_problem_because_its_disk_may_not_be_mounted() 
 }
 
 #[test]
-fn a_folder_of_the_flags_name_is_a_problem_and_the_other_flags_are_found() {
+fn a_folder_with_a_flags_name_is_a_problem_and_the_other_flags_are_found() {
     let root = Root::new();
     root.folder("KS014/2024-05-01/001/create_me.flag");
     let good = root.flag("KS014/2024-05-01/002");
@@ -268,7 +268,7 @@ fn of_two_links_to_one_folder_the_first_by_name_is_followed() {
 }
 
 #[test]
-fn a_link_to_a_part_of_what_another_link_leads_to_finds_each_session_once() {
+fn overlapping_links_find_each_session_once() {
     let root = Root::new();
     let outside = root.outside("lab/real/2024-05-01/001");
     root.folder("");
@@ -278,7 +278,7 @@ fn a_link_to_a_part_of_what_another_link_leads_to_finds_each_session_once() {
 }
 
 #[test]
-fn links_that_lead_in_a_circle_are_refused() {
+fn circular_links_are_refused() {
     let root = Root::new();
     let flag = root.flag("KS014/2024-05-01/001");
     let outside = root.outside("real/2024-05-02/001");
@@ -304,7 +304,7 @@ fn a_second_name_for_a_folder_inside_the_root_is_refused() {
 }
 
 #[test]
-fn dangling_links_and_links_to_files_are_nothing() {
+fn dangling_links_and_links_to_files_are_ignored() {
     let root = Root::new();
     symlink("/nowhere", root.folder("KS014").join("gone")).unwrap();
     symlink("/dev/null", root.path("KS014/file")).unwrap();
@@ -330,7 +330,7 @@ fn a_missing_root_is_a_problem_and_not_an_empty_answer() {
 }
 
 #[test]
-fn a_scan_that_is_told_to_stop_stops() {
+fn a_scan_stops_on_request() {
     let root = Root::new();
     for number in 1..100 {
         root.flag(&format!("KS014/2024-05-01/{number:03}"));

@@ -1,5 +1,5 @@
-//! The password and the token, wherever they come from, are sent to Alyx and stand nowhere else: in no output, not in
-//! the state folder, not below a data root, not in the list of processes, in no core dump.
+//! The password and the token, from any source, are sent to Alyx and appear nowhere else: in no output, not in the
+//! state folder, not below a data root, not in the process list, in no core dump.
 
 use crate::{common, program, verbs};
 use std::os::unix::fs::PermissionsExt;
@@ -16,13 +16,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use verbs::{Said, run, word};
 
-/// A password with everything in it that is written otherwise in an address, in JSON, or by a debugger.
+/// A password with everything that addresses, JSON or debug output would escape.
 const ODD: &str = "p&ss \"wört\" 100%/\\+#";
 
-/// The end of a webhook's address. Nobody listens there.
+/// The end of a webhook's address. No server listens there.
 const HOOK: &str = "T0-hook-s3cret";
 
-/// The ways in which a secret may be written.
+/// The forms in which a secret may be written.
 fn forms(secret: &str) -> Vec<String> {
     let encoded = |blank: &str| -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte);
@@ -41,13 +41,13 @@ fn forms(secret: &str) -> Vec<String> {
 }
 
 /// An Alyx whose user has the odd password, and a rig.
-struct Place {
+struct World {
     rig: Rig,
     sandbox: RunningSandbox,
     token: String,
 }
 
-impl Place {
+impl World {
     async fn new() -> Self {
         let mut seed = Seed::parse(Seed::SHIPPED).unwrap();
         for user in &mut seed.users {
@@ -61,7 +61,7 @@ impl Place {
         Self { rig: Rig::new(), sandbox, token }
     }
 
-    /// What must stand nowhere.
+    /// What must not appear anywhere.
     fn secrets(&self) -> Vec<String> {
         [forms(ODD), forms(&self.token), forms(HOOK)].concat()
     }
@@ -73,7 +73,7 @@ impl Place {
         }
     }
 
-    /// A file for its owner's eyes only.
+    /// A file that only its owner can read.
     fn secret_file(&self, name: &str, secret: &str) -> PathBuf {
         let path = self.rig.beside(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -99,20 +99,20 @@ impl Place {
     }
 }
 
-/// Where a login comes from: lines of the configuration, and variables.
+/// A source of the login: lines of the configuration, and variables.
 struct Source {
     name: &'static str,
     credentials: String,
     variables: Vec<(&'static str, String)>,
-    /// Whether a token is bought, and kept.
+    /// Whether a token is obtained, and kept.
     buys: bool,
 }
 
-fn sources(place: &Place) -> Vec<Source> {
-    let file = |name: &str, secret: &str| place.secret_file(name, secret).display().to_string();
-    let settings = json!({"ALYX_URL": place.sandbox.url(), "ALYX_LOGIN": "test_user", "ALYX_PWD": ODD,
-        "TOKEN": {"test_user": {"token": place.token}}});
-    let key = one_key(place.sandbox.url());
+fn sources(world: &World) -> Vec<Source> {
+    let file = |name: &str, secret: &str| world.secret_file(name, secret).display().to_string();
+    let settings = json!({"ALYX_URL": world.sandbox.url(), "ALYX_LOGIN": "test_user", "ALYX_PWD": ODD,
+        "TOKEN": {"test_user": {"token": world.token}}});
+    let key = one_key(world.sandbox.url());
     file(&format!("rig/.one/.{key}"), &settings.to_string());
     let source = |name, credentials: String, variables: &[(&'static str, &str)], buys| Source {
         name,
@@ -120,13 +120,13 @@ fn sources(place: &Place) -> Vec<Source> {
         variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         buys,
     };
-    let credentials = place.rig.beside("credentials");
+    let credentials = world.rig.beside("credentials");
     file("credentials/alyx-password", ODD);
     vec![
         source("a file", format!("  password_file: {}\n", file("password", ODD)), &[], true),
         source(
             "a file with a token",
-            format!("  token_file: {}\n", file("token-file", &place.token)),
+            format!("  token_file: {}\n", file("token-file", &world.token)),
             &[],
             false,
         ),
@@ -140,14 +140,14 @@ fn sources(place: &Place) -> Vec<Source> {
         source(
             "a variable with a token",
             "  token_env: RIG_TOKEN\n".into(),
-            &[("RIG_TOKEN", &place.token)],
+            &[("RIG_TOKEN", &world.token)],
             false,
         ),
         source("ALYX_PASSWORD", String::new(), &[("ALYX_PASSWORD", ODD)], true),
-        source("ALYX_TOKEN", String::new(), &[("ALYX_TOKEN", &place.token)], false),
+        source("ALYX_TOKEN", String::new(), &[("ALYX_TOKEN", &world.token)], false),
         source(
             "the ONE settings",
-            format!("  one_settings: {}\n", place.rig.beside("rig/.one").display()),
+            format!("  one_settings: {}\n", world.rig.beside("rig/.one").display()),
             &[],
             true,
         ),
@@ -155,19 +155,19 @@ fn sources(place: &Place) -> Vec<Source> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wherever_a_login_comes_from_it_is_told_and_kept_nowhere() {
-    let place = Place::new().await;
-    for source in sources(&place) {
-        let config = place.configuration(&source.credentials);
+async fn a_login_from_any_source_is_neither_printed_nor_stored() {
+    let world = World::new().await;
+    for source in sources(&world) {
+        let config = world.configuration(&source.credentials);
         let command = |words: &[&str]| {
             let mut command = program();
             command.args(words).arg("--config").arg(&config).envs(source.variables.clone());
             command
         };
-        // One that is registered, one that needs attention, and the daemon at work all the while.
-        let good = place.rig.session("cortexlab", "KS014");
+        // One session is registered, one needs attention, and the daemon runs throughout.
+        let good = world.rig.session("cortexlab", "KS014");
         good.file("alf/spikes.times.npy", "abc").flag();
-        place.rig.session("cortexlab", "nobody").flag();
+        world.rig.session("cortexlab", "nobody").flag();
         let mut daemon = Program::start(&mut command(&["run"]));
         let page =
             daemon.wait_for("the status page is at http").split_whitespace().last().unwrap().to_owned();
@@ -182,11 +182,11 @@ async fn wherever_a_login_comes_from_it_is_told_and_kept_nowhere() {
         }
         for path in ["", "status.json", "metrics", "healthz"] {
             let answer = crate::common::http().get(format!("{page}{path}")).send().await.unwrap();
-            place.none_in(&answer.text().await.unwrap(), &format!("the page {path:?} with {}", source.name));
+            world.none_in(&answer.text().await.unwrap(), &format!("the page {path:?} with {}", source.name));
         }
         let pid = daemon.id();
         let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        place.none_in(&String::from_utf8_lossy(&cmdline), "the list of processes");
+        world.none_in(&String::from_utf8_lossy(&cmdline), "the list of processes");
         assert!(daemon.text().contains("DEBUG") || daemon.text().contains("TRACE"), "the log is too quiet");
         for words in [
             &["status"][..],
@@ -201,18 +201,18 @@ async fn wherever_a_login_comes_from_it_is_told_and_kept_nowhere() {
             let mut command = command(words);
             let said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap();
             assert!(said.code <= 1, "{}: {words:?}: {said:?}", source.name);
-            place.none_in(&(said.out + &said.err), &format!("{words:?} with {}", source.name));
+            world.none_in(&(said.out + &said.err), &format!("{words:?} with {}", source.name));
         }
-        place.none_in(&daemon.stop().join("\n"), &format!("the daemon with {}", source.name));
-        look_through(&place, &source);
+        world.none_in(&daemon.stop().join("\n"), &format!("the daemon with {}", source.name));
+        check_files(&world, &source);
     }
 }
 
-/// What is left on disk: the token that was bought in one file for its owner's eyes, and nothing else.
-fn look_through(place: &Place, source: &Source) {
-    let state = place.rig.beside("state");
+/// The only secret left on disk is the token, in one file that only its owner can read.
+fn check_files(world: &World, source: &Source) {
+    let state = world.rig.beside("state");
     let mut kept = 0;
-    for folder in [&state, &place.rig.root()] {
+    for folder in [&state, &world.rig.root()] {
         for entry in walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap) {
             if !entry.file_type().is_file() {
                 continue;
@@ -223,7 +223,7 @@ fn look_through(place: &Place, source: &Source) {
                 assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600);
                 assert!(!forms(ODD).iter().any(|secret| content.contains(secret)), "{content}");
             } else {
-                place.none_in(&content, &format!("{:?} with {}", entry.path(), source.name));
+                world.none_in(&content, &format!("{:?} with {}", entry.path(), source.name));
             }
         }
     }
@@ -231,7 +231,7 @@ fn look_through(place: &Place, source: &Source) {
     std::fs::remove_dir_all(state).unwrap();
 }
 
-/// A server that says back whatever is sent to it, as some do when they fail.
+/// A server that echoes the request, as some do when they fail.
 async fn echo(status: &'static str) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -244,7 +244,7 @@ async fn echo(status: &'static str) -> String {
                 let heard = String::from_utf8_lossy(&request[..n]).into_owned();
                 let mut body = json!({"detail": &heard}).to_string();
                 if status.starts_with("200") {
-                    // As one that was cut off.
+                    // Like a truncated one.
                     body.pop();
                 }
                 let in_one_line = heard.replace(['\r', '\n', ' '], "_");
@@ -261,11 +261,11 @@ async fn echo(status: &'static str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_repeats_the_login_does_not_bring_it_into_the_log() {
-    let place = Place::new().await;
-    place.rig.session("cortexlab", "KS014").flag();
-    let password = place.secret_file("password", ODD);
-    let token = place.secret_file("token-file", &place.token);
+async fn a_login_repeated_by_a_server_does_not_reach_the_log() {
+    let world = World::new().await;
+    world.rig.session("cortexlab", "KS014").flag();
+    let password = world.secret_file("password", ODD);
+    let token = world.secret_file("token-file", &world.token);
     let ways = [
         format!("  password_file: {}\n", password.display()),
         format!("  token_file: {}\n", token.display()),
@@ -273,21 +273,21 @@ async fn a_server_that_repeats_the_login_does_not_bring_it_into_the_log() {
     for status in ["400 Bad Request", "500 Internal Server Error", "403 Forbidden", "302 Found", "200 OK"] {
         let url = echo(status).await;
         for way in &ways {
-            let config = place.configuration(way);
-            let text = std::fs::read_to_string(&config).unwrap().replace(place.sandbox.url(), &url);
+            let config = world.configuration(way);
+            let text = std::fs::read_to_string(&config).unwrap().replace(world.sandbox.url(), &url);
             std::fs::write(&config, text).unwrap();
             for words in [&["scan"][..], &["check"]] {
                 let mut command = program();
                 command.args(words).args(["--log-level", "trace", "--config"]).arg(&config);
                 let said: Said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap();
                 assert_ne!(said.code, 0, "{said:?}");
-                place.none_in(&(said.out + &said.err), &format!("{words:?} with {status}"));
+                world.none_in(&(said.out + &said.err), &format!("{words:?} with {status}"));
             }
         }
     }
 }
 
-/// Lets a process have core dumps, and ends it in the way that makes one. Whether one was made.
+/// Enables core dumps for a process, and ends it so that it dumps. Returns whether it did.
 fn dumps(command: &mut Command, wait: impl FnOnce()) -> bool {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait();
@@ -296,14 +296,14 @@ fn dumps(command: &mut Command, wait: impl FnOnce()) -> bool {
         let output = Command::new(name).args(words).output();
         output.is_ok_and(|output| output.status.success())
     };
-    // Where the limit cannot be lifted, it holds.
+    // If the limit cannot be raised, it applies.
     let _ = tool("prlimit", &["--core=unlimited", "--pid", &pid]);
     assert!(tool("kill", &["-QUIT", &pid]));
     child.wait().unwrap().core_dumped()
 }
 
 #[test]
-fn there_is_no_core_dump_even_where_the_limit_is_lifted() {
+fn there_is_no_core_dump_even_without_a_limit() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.yaml");
     let (root, state) = (folder.path().join("data"), folder.path().join("state"));
@@ -326,7 +326,7 @@ fn there_is_no_core_dump_even_where_the_limit_is_lifted() {
     assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
     daemon.stop();
 
-    // Only where other programs leave one is there something to see.
+    // The test is only meaningful if other programs leave a core dump.
     if !dumps(Command::new("sleep").arg("60").current_dir(folder.path()), || ()) {
         return eprintln!("left out in part: programs leave no core dumps here");
     }
@@ -342,9 +342,9 @@ fn there_is_no_core_dump_even_where_the_limit_is_lifted() {
     assert!(!dumps(&mut command(), started), "its memory stands on the disk");
 }
 
-/// Programs that are started otherwise are not searched for secrets.
+/// Programs that are started in other ways are not searched for secrets.
 #[test]
-fn every_test_starts_the_program_where_its_words_are_searched() {
+fn every_test_starts_the_program_with_a_searched_output() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     for entry in walkdir::WalkDir::new(tests).into_iter().map(Result::unwrap) {
         if entry.path().extension().is_none_or(|ending| ending != "rs") || entry.path().ends_with(file!()) {

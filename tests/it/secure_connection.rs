@@ -1,4 +1,4 @@
-//! The way to the server: whose certificate is believed, by which proxy, and what of it is told.
+//! The connection to the server: which certificates are trusted, which proxy is used, and what is reported about it.
 
 use crate::{common, program, tls, verbs};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A configuration for an address, with more lines for its section `alyx`.
 fn configuration(rig: &Rig, alyx: &Alyx, url: &str, more: &str) -> PathBuf {
     let (user, password) = (alyx.user.clone(), alyx.password.clone());
-    // An empty root might be a disk that is not mounted.
+    // An empty root might be an unmounted disk.
     rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
     let file =
         Configuration { roots: vec![rig.root()], url: url.into(), user, password, more: String::new() }
@@ -28,8 +28,8 @@ fn configuration(rig: &Rig, alyx: &Alyx, url: &str, more: &str) -> PathBuf {
     file
 }
 
-/// Looks whether the server answers, without holding up the servers of the test.
-async fn look(config: PathBuf, change: impl FnOnce(&mut Command)) -> Said {
+/// Checks whether the server answers, without blocking the servers of the test.
+async fn check(config: PathBuf, change: impl FnOnce(&mut Command)) -> Said {
     let mut command = program();
     command.args(["scan", "--dry-run", "--log-level", "trace", "--config"]).arg(config);
     change(&mut command);
@@ -37,34 +37,34 @@ async fn look(config: PathBuf, change: impl FnOnce(&mut Command)) -> Said {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_authority_of_the_lab_is_believed_when_the_configuration_names_it() {
+async fn a_private_authority_is_trusted_if_configured() {
     let (alyx, rig, authority) = (Alyx::sandbox().await, Rig::new(), Authority::new());
     let server = authority.good_for(&alyx.url, MONTH).await;
-    let unknown = look(configuration(&rig, &alyx, &server.url, ""), |_| ()).await.ends(69);
+    let unknown = check(configuration(&rig, &alyx, &server.url, ""), |_| ()).await.ends(69);
     assert!(unknown.err.contains("UnknownIssuer") && unknown.err.contains("alyx.ca_file"), "{unknown:?}");
     let file = authority.write(rig.beside("authority.pem"));
     let named = format!("  ca_file: {}\n", file.display());
-    look(configuration(&rig, &alyx, &server.url, &named), |_| ()).await.ends(0);
-    // Another lab's authority does not do.
+    check(configuration(&rig, &alyx, &server.url, &named), |_| ()).await.ends(0);
+    // The authority of another lab is not enough.
     Authority::new().write(file);
-    look(configuration(&rig, &alyx, &server.url, &named), |_| ()).await.ends(69);
+    check(configuration(&rig, &alyx, &server.url, &named), |_| ()).await.ends(69);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_an_authority_that_cannot_be_used_is_an_error_of_the_configuration() {
+async fn an_unusable_authority_file_is_a_configuration_error() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    for (content, told) in [(None, "cannot be read"), (Some("hello"), "holds no certificate")] {
+    for (content, message) in [(None, "cannot be read"), (Some("hello"), "holds no certificate")] {
         let file = rig.beside("authority.pem");
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }
         let config = configuration(&rig, &alyx, &alyx.url, &format!("  ca_file: {}\n", file.display()));
-        let said = look(config, |_| ()).await.ends(78);
-        assert!(said.err.contains(told), "{said:?}");
+        let said = check(config, |_| ()).await.ends(78);
+        assert!(said.err.contains(message), "{said:?}");
     }
 }
 
-/// A proxy that wants a password, and the hosts that it was asked for.
+/// A proxy that requires a password, and the hosts requested through it.
 async fn proxy_with_password() -> (String, Arc<Mutex<Vec<String>>>) {
     // rig:proxy-secret
     const WANTED: &str = "proxy-authorization: basic cmlnonbyb3h5lxnly3jlda==";
@@ -99,7 +99,7 @@ async fn proxy_with_password() -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxy_of_the_environment_is_used_and_its_password_is_not_told() {
+async fn the_proxy_of_the_environment_is_used_and_its_password_is_not_shown() {
     let (alyx, rig, authority) = (Alyx::sandbox().await, Rig::new(), Authority::new());
     let server = authority.good_for(&alyx.url, MONTH).await;
     let file = authority.write(rig.beside("authority.pem"));
@@ -108,17 +108,17 @@ async fn the_proxy_of_the_environment_is_used_and_its_password_is_not_told() {
     let by_proxy = |login: &str| format!("http://{login}@{address}");
 
     let through = by_proxy("rig:proxy-secret");
-    let said = look(config.clone(), |c| _ = c.env("HTTPS_PROXY", &through)).await.ends(0);
+    let said = check(config.clone(), |c| _ = c.env("HTTPS_PROXY", &through)).await.ends(0);
     let host = server.url.trim_start_matches("https://").to_owned();
     assert_eq!(asked.lock().unwrap().first(), Some(&host), "it went another way");
     assert!(!said.err.contains("proxy-secret") && !said.err.contains("cmlnOn"), "{said:?}");
 
     let wrong = by_proxy("rig:mistyped-secret");
-    let said = look(config.clone(), |c| _ = c.env("HTTPS_PROXY", &wrong)).await.ends(69);
+    let said = check(config.clone(), |c| _ = c.env("HTTPS_PROXY", &wrong)).await.ends(69);
     assert!(!said.err.contains("mistyped-secret"), "{said:?}");
 
     let before = asked.lock().unwrap().len();
-    look(config, |c| _ = c.env("HTTPS_PROXY", &through).env("NO_PROXY", "localhost")).await.ends(0);
+    check(config, |c| _ = c.env("HTTPS_PROXY", &through).env("NO_PROXY", "localhost")).await.ends(0);
     assert_eq!(asked.lock().unwrap().len(), before, "NO_PROXY was not heeded");
 }
 
@@ -126,10 +126,10 @@ async fn the_proxy_of_the_environment_is_used_and_its_password_is_not_told() {
 async fn plain_http_to_another_machine_is_a_warning_at_the_start() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let warns = |said: &Said| said.err.contains("WARN") && said.err.contains("without https");
-    // An address that is for documents only: nobody answers there.
+    // An address reserved for documentation: no server answers there.
     let short = "  timeouts:\n    connect: 10 ms\n";
-    let said = look(configuration(&rig, &alyx, "http://192.0.2.1", short), |_| ()).await;
+    let said = check(configuration(&rig, &alyx, "http://192.0.2.1", short), |_| ()).await;
     assert!(warns(&said), "{said:?}");
-    let said = look(configuration(&rig, &alyx, &alyx.url, ""), |_| ()).await.ends(0);
+    let said = check(configuration(&rig, &alyx, &alyx.url, ""), |_| ()).await.ends(0);
     assert!(!warns(&said), "{said:?}");
 }

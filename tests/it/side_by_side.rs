@@ -1,12 +1,12 @@
-//! The Python client and the built program do the same scenes on one server, and what it then holds is compared.
+//! The Python client and the built program run the same scenes on one server, and the resulting records are compared.
 use std::process::Command;
 
-/// Fewer fields than this were not worth the name of a comparison.
+/// A comparison of fewer fields would be meaningless.
 const AT_LEAST: usize = 2000;
 
 #[test]
 #[ignore = "needs a Python with ONE-api 3.6.1: `bash .ci/run` makes one, or set ONE_PYTHON to it; run with --ignored"]
-fn both_leave_the_same_records_except_for_the_differences_that_are_meant() {
+fn both_leave_the_same_records_except_for_intended_differences() {
     let Some(python) = std::env::var_os("ONE_PYTHON") else {
         return eprintln!(
             "left out: ONE_PYTHON names no Python that has ONE-api 3.6.1; `bash .ci/run` makes one"

@@ -1,4 +1,4 @@
-//! The built daemon and systemd: what it tells on the socket of sd_notify(3), and how it hears signals.
+//! The built daemon and systemd: its notifications on the socket of sd_notify(3), and its reaction to signals.
 
 use crate::{common, notify_socket, program};
 use std::io::Write;
@@ -10,7 +10,7 @@ use common::{Alyx, Rig};
 use notify_socket::NotifySocket;
 use program::{Configuration, Program, program};
 
-/// A server that is not there.
+/// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 struct World {
@@ -42,14 +42,14 @@ impl World {
 }
 
 #[test]
-fn it_is_ready_after_the_scan_even_when_alyx_is_away() {
+fn the_daemon_is_ready_after_the_scan_even_during_an_outage() {
     let mut world = World::new();
     for _ in 0..3 {
         world.rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     }
     let mut daemon = world.start(NOWHERE, "watch:\n  settle: 1 h\n");
     let first = world.systemd.next();
-    // The number says that the flags had been found.
+    // The number shows that the flags had been found.
     assert_eq!(first, "READY=1\nSTATUS=3 waiting, 0 running, 0 need attention\n");
     assert!(daemon.is_alive());
     daemon.signal("TERM");
@@ -58,7 +58,7 @@ fn it_is_ready_after_the_scan_even_when_alyx_is_away() {
 }
 
 #[test]
-fn a_root_that_is_missing_does_not_hold_up_the_start() {
+fn a_missing_root_does_not_delay_the_start() {
     let mut world = World::new();
     let mut daemon = {
         let config = Configuration {
@@ -79,7 +79,7 @@ fn a_root_that_is_missing_does_not_hold_up_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_says_what_waits_what_runs_and_what_needs_a_person() {
+async fn the_status_counts_waiting_running_and_attention() {
     let (alyx, mut world) = (Alyx::sandbox().await, World::new());
     let gate = Gate::default();
     alyx.control().add_fault(FaultRule {
@@ -103,7 +103,7 @@ async fn the_status_says_what_waits_what_runs_and_what_needs_a_person() {
 }
 
 #[test]
-fn the_status_says_that_alyx_is_away() {
+fn the_status_shows_an_outage() {
     let mut world = World::new();
     world.rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let daemon = world.start(NOWHERE, "");
@@ -112,7 +112,7 @@ fn the_status_says_that_alyx_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_says_that_the_login_is_refused() {
+async fn the_status_shows_a_refused_login() {
     let (alyx, mut world) = (Alyx::sandbox().await, World::new());
     world.rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let mut command = world.command(&alyx.url, "");
@@ -123,7 +123,7 @@ async fn the_status_says_that_the_login_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signs_of_life_come_while_there_is_nothing_to_do_and_while_a_huge_file_is_read() {
+async fn pings_arrive_while_idle_and_while_a_huge_file_is_read() {
     let (alyx, mut world) = (Alyx::sandbox().await, World::new());
     let mut command = world.command(&alyx.url, "");
     let daemon = Program::start(command.env("WATCHDOG_USEC", "600000"));
@@ -135,7 +135,7 @@ async fn signs_of_life_come_while_there_is_nothing_to_do_and_while_a_huge_file_i
     });
     let session = world.rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "");
-    // Four terabytes of nothing: reading them takes more than an hour.
+    // A sparse file of four terabytes: reading it takes more than an hour.
     let file =
         std::fs::File::options().write(true).open(session.folder.join("alf/spikes.times.npy")).unwrap();
     file.set_len(4 << 40).unwrap();
@@ -150,17 +150,17 @@ async fn signs_of_life_come_while_there_is_nothing_to_do_and_while_a_huge_file_i
 }
 
 #[test]
-fn no_sign_of_life_comes_while_the_loop_that_owns_the_queue_is_blocked() {
+fn no_ping_arrives_while_the_run_loop_is_blocked() {
     let mut world = World::new();
     let mut command = world.command(NOWHERE, "watch:\n  settle: 1 h\nlog:\n  level: debug\n");
-    // Nobody reads what it says, so that the loop, which says every flag, comes to a stop when the pipe is full.
+    // The output is not read, so the loop, which logs every flag, blocks when the pipe is full.
     command.env("WATCHDOG_USEC", "300000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut daemon = Leash(command.spawn().unwrap());
+    let mut daemon = KillOnDrop(command.spawn().unwrap());
     world.systemd.wait_for("WATCHDOG=1");
     for number in 1..=999 {
         world.rig.session_at(&format!("lab/Subjects/{}/2024-05-01/{number:03}", "a".repeat(100))).flag();
     }
-    assert!(world.systemd.falls_silent(), "{:#?}", world.systemd.heard.last());
+    assert!(world.systemd.becomes_silent(), "{:#?}", world.systemd.messages.last());
     let mut says = daemon.0.stderr.take().unwrap();
     let reads = std::thread::spawn(move || {
         let mut said = Vec::new();
@@ -171,10 +171,10 @@ fn no_sign_of_life_comes_while_the_loop_that_owns_the_queue_is_blocked() {
     reads.join().unwrap().unwrap();
 }
 
-/// Kills what is on it when the test is over.
-struct Leash(Child);
+/// Kills its process at the end of the test.
+struct KillOnDrop(Child);
 
-impl Drop for Leash {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -182,11 +182,11 @@ impl Drop for Leash {
 }
 
 #[test]
-fn a_root_that_the_unit_does_not_name_is_told_with_what_to_do() {
+fn a_root_missing_in_the_unit_is_reported_with_the_fix() {
     let world = World::new();
     let config = world.configuration(NOWHERE, "");
     let root = world.rig.root();
-    // As systemd does it for ProtectSystem=strict; takes a system on which everybody may have namespaces.
+    // As systemd does for ProtectSystem=strict; needs a system that allows unprivileged namespaces.
     let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
     let Some(mut shell) = in_a_namespace(script, &root) else { return };
     let mut daemon =
@@ -196,7 +196,8 @@ fn a_root_that_the_unit_does_not_name_is_told_with_what_to_do() {
     daemon.stop();
 }
 
-/// A command that begins with a script in mounts of its own, which gets a path; `None` where the system allows none.
+/// A command that runs a script, which gets a path, in its own mount namespace; `None` if the system does not allow
+/// that.
 fn in_a_namespace(script: &str, path: &std::path::Path) -> Option<Command> {
     let shell = || {
         let mut shell = Command::new("unshare");
@@ -211,7 +212,7 @@ fn in_a_namespace(script: &str, path: &std::path::Path) -> Option<Command> {
 }
 
 #[test]
-fn its_log_goes_into_the_journal_with_fields_if_systemd_has_started_it() {
+fn under_systemd_the_log_goes_to_the_journal_with_fields() {
     use std::os::unix::fs::MetadataExt;
     let world = World::new();
     let config = world.configuration(NOWHERE, "");
@@ -226,7 +227,7 @@ fn its_log_goes_into_the_journal_with_fields_if_systemd_has_started_it() {
     let about = stream.metadata().unwrap();
     shell.env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino()));
     shell.arg(program().get_program()).arg("run").arg("--config").arg(config);
-    let daemon = Leash(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stream).spawn().unwrap());
+    let daemon = KillOnDrop(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stream).spawn().unwrap());
     let mut bytes = vec![0; 1 << 16];
     let scanned = loop {
         let length = socket.recv(&mut bytes).unwrap();
@@ -243,7 +244,7 @@ fn its_log_goes_into_the_journal_with_fields_if_systemd_has_started_it() {
 }
 
 #[test]
-fn without_systemd_nothing_is_told_and_all_goes_on() {
+fn without_systemd_nothing_is_notified_and_everything_works() {
     let world = World::new();
     let mut command = world.command(NOWHERE, "");
     let mut daemon = Program::start(command.env_remove("NOTIFY_SOCKET").env("WATCHDOG_USEC", "600000"));
@@ -252,13 +253,13 @@ fn without_systemd_nothing_is_told_and_all_goes_on() {
 }
 
 #[test]
-fn a_stop_in_the_first_moments_is_a_stop_like_any_other() {
+fn a_stop_right_after_the_start_is_clean() {
     let world = World::new();
     let pipe = world.rig.beside("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let text = std::fs::read(world.configuration(NOWHERE, "")).unwrap();
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(&pipe));
-    // Opens as soon as the program reads its configuration, which is the first thing that it does.
+    // Opens as soon as the program reads its configuration, which is its first action.
     let mut writer = std::fs::File::options().write(true).open(&pipe).unwrap();
     daemon.signal("TERM");
     writer.write_all(&text).unwrap();

@@ -1,12 +1,12 @@
-//! The units of systemd: that the two of them are one, and that they say what the program promises. How systemd itself
-//! reads them is checked by `.ci/run`.
+//! The systemd units: both are consistent, and match the program's promises. `.ci/run` checks that systemd can parse
+//! them.
 
 use std::collections::BTreeSet;
 
 const UNIT: &str = include_str!("../../systemd/alyx-registrar.service");
 const INSTANCES: &str = include_str!("../../systemd/alyx-registrar@.service");
 
-/// The lines that mean something.
+/// The significant lines.
 fn settings(unit: &str) -> BTreeSet<String> {
     unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
@@ -25,7 +25,7 @@ fn an_instance_is_the_service_with_its_own_configuration_state_and_password() {
 }
 
 #[test]
-fn no_restart_follows_what_a_restart_does_not_mend() {
+fn errors_that_a_restart_cannot_fix_cause_no_restart() {
     use alyx_registrar::cli::exit::Exit;
     let codes = [Exit::Usage, Exit::Refused, Exit::Config].map(|exit| exit.code().to_string());
     let line = format!("RestartPreventExitStatus={}", codes.join(" "));

@@ -1,4 +1,4 @@
-//! The section `watch` of the configuration, as the built program keeps to it.
+//! The section `watch` of the configuration, as applied by the built program.
 
 use crate::{common, program};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn start(word: &str, config: &Path) -> Program {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_without_its_marker_is_told_once_and_waited_for() {
+async fn a_root_without_its_marker_is_reported_once_and_waited_for() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -27,11 +27,11 @@ async fn a_root_without_its_marker_is_told_once_and_waited_for() {
     let line = daemon.wait_for("counts as not mounted");
     assert!(line.contains(".mounted"), "{line}");
     std::fs::write(rig.root().join(".mounted"), "").unwrap();
-    // That it is back is told too.
+    // Its return is reported, too.
     daemon.wait_for("data root scanned");
     daemon.wait_for("registered session");
     assert!(!session.is_flagged());
-    // Away again, and back: a flag that was put meanwhile is not lost.
+    // Unmounted and mounted again: a flag created in the meantime is not lost.
     std::fs::remove_file(rig.root().join(".mounted")).unwrap();
     session.flag();
     std::fs::write(rig.root().join(".mounted"), "").unwrap();
@@ -41,14 +41,14 @@ async fn a_root_without_its_marker_is_told_once_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_of_an_empty_mount_point_is_not_all_well() {
+async fn a_scan_of_an_empty_mount_point_fails() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let config = configuration(&alyx, &rig, "");
     let mut scan = start("scan", &config);
     assert_eq!(scan.wait().code(), Some(1), "{}", scan.text());
     assert!(scan.text().contains("is an empty folder"), "{}", scan.text());
 
-    // Not empty, and yet not the disk.
+    // Not empty, but not the right disk either.
     rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let config = configuration(&alyx, &rig, "watch:\n  require_marker: .mounted\n");
     let mut scan = start("scan", &config);
@@ -62,9 +62,9 @@ async fn a_scan_of_an_empty_mount_point_is_not_all_well() {
     assert_eq!(alyx.control().sessions().len(), 1);
 }
 
-/// A flag that went while its root was away waits no more.
+/// A flag that was removed while its root was unavailable no longer waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waited_before_a_restart_is_kept_until_the_root_is_back_and_then_looked_at() {
+async fn waiting_sessions_are_kept_across_a_restart_until_their_root_is_back() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (stays, goes) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "nobody_else"));
     stays.flag();
@@ -76,9 +76,9 @@ async fn what_waited_before_a_restart_is_kept_until_the_root_is_back_and_then_lo
     let waiting = || {
         let mut status = Program::start(program().args(["status", "--json"]).arg("--config").arg(&config));
         status.wait();
-        let told: serde_json::Value = serde_json::from_str(&status.text()).unwrap();
+        let status_json: serde_json::Value = serde_json::from_str(&status.text()).unwrap();
         let failures = |session: &serde_json::Value| session["failures"].as_u64().unwrap();
-        let sessions = told["sessions"].as_array().unwrap();
+        let sessions = status_json["sessions"].as_array().unwrap();
         sessions.iter().map(|session| (session["session"].clone(), failures(session))).collect::<Vec<_>>()
     };
     let mut daemon = start("run", &config);
@@ -93,13 +93,13 @@ async fn what_waited_before_a_restart_is_kept_until_the_root_is_back_and_then_lo
     daemon.wait_for("data root scanned");
     daemon.stop();
     assert_eq!(waiting(), [(stays.name().into(), 1)]);
-    // Nor does it come back with the flag: that one starts anew.
+    // The back-off does not return with the flag: the flag starts over.
     goes.flag();
     assert_eq!(waiting().iter().map(|(_, failures)| failures).sum::<u64>(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_tells_a_flag_inside_a_folder_of_a_session() {
+async fn a_scan_reports_a_flag_inside_a_session_subfolder() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").file("alf/create_me.flag", "");
@@ -133,7 +133,7 @@ async fn a_root_that_is_polled_gets_its_sessions_registered_without_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_that_waits_too_long_is_told_with_the_reason_and_shown_by_status() {
+async fn a_stale_flag_is_reported_with_the_reason_and_shown_by_status() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "nobody");
     session.file("alf/spikes.times.npy", "abc").flag();
@@ -156,7 +156,7 @@ async fn a_flag_that_waits_too_long_is_told_with_the_reason_and_shown_by_status(
     // Once a day.
     assert_eq!(said.iter().filter(|line| line.contains("an old flag")).count(), 1, "{said:#?}");
 
-    // The next daemon knows that it was told today.
+    // The next daemon knows that it was reported today.
     let mut daemon = start("run", &config);
     daemon.wait_for("data root scanned");
     let marker = rig.session("cortexlab", "KS014");
@@ -167,9 +167,10 @@ async fn a_flag_that_waits_too_long_is_told_with_the_reason_and_shown_by_status(
     assert!(!said.iter().any(is_told), "{said:#?}");
 }
 
-/// The age of a flag is that of its file: a daemon that has just started, or none at all, knows it too.
+/// The age of a flag is that of its file, so a daemon that has just started, or `status` without a daemon, knows it,
+/// too.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_flag_is_old_for_a_daemon_that_has_just_started_and_without_one() {
+async fn a_flag_is_stale_for_a_new_daemon_and_without_one() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "nobody");
     let flag = session.file("alf/spikes.times.npy", "abc").flag();
@@ -179,16 +180,16 @@ async fn an_old_flag_is_old_for_a_daemon_that_has_just_started_and_without_one()
     let old = |expected: i32| {
         let mut status = Program::start(program().args(["status", "--json"]).arg("--config").arg(&config));
         assert_eq!(status.wait().code(), Some(expected), "{}", status.text());
-        let told: serde_json::Value = serde_json::from_str(&status.text()).unwrap();
-        let put: jiff::Timestamp = told["sessions"][0]["put"].as_str().unwrap().parse().unwrap();
+        let status_json: serde_json::Value = serde_json::from_str(&status.text()).unwrap();
+        let put: jiff::Timestamp = status_json["sessions"][0]["put"].as_str().unwrap().parse().unwrap();
         assert_eq!(put.as_second(), jiff::Timestamp::try_from(three_days_ago).unwrap().as_second());
-        told["sessions"][0]["old"].as_bool()
+        status_json["sessions"][0]["old"].as_bool()
     };
     assert_eq!(old(69), Some(true));
     let mut daemon = start("run", &config);
     daemon.wait_for("needs attention");
     assert_eq!(old(1), Some(true));
     let said = daemon.stop();
-    // It had no chance before.
+    // It had its grace period first.
     assert!(!said.iter().any(|line| line.contains("an old flag")), "{said:#?}");
 }

@@ -1,6 +1,6 @@
-//! Every way in which a flag can appear is noticed by the watcher, on a real file system.
+//! The watcher notices every way in which a flag can appear, on a real file system.
 
-use crate::{chance, watcher_rig};
+use crate::{rng, watcher_rig};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -12,13 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use alyx_registrar::daemon::watch::{RootOptions, ScanReason, WatchEvent, WatchMode};
 
-use chance::Chance;
+use rng::SeededRng;
 use watcher_rig::*;
 
 const SESSION: &str = "lab/Subjects/KS014/2024-05-01/001";
 
 #[tokio::test]
-async fn a_flag_that_was_there_before_the_start_is_told() {
+async fn a_flag_created_before_the_start_is_reported() {
     let disk = Disk::new();
     let flag = disk.flag(SESSION);
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
@@ -37,7 +37,7 @@ async fn nothing_below_the_sessions_has_a_watch() {
 }
 
 #[tokio::test]
-async fn folder_and_flag_made_back_to_back_are_noticed_a_thousand_times() {
+async fn folder_and_flag_created_back_to_back_are_noticed_a_thousand_times() {
     let disk = Disk::new();
     let mut watching = Watching::by_events(&disk).await;
     let root = disk.root();
@@ -54,7 +54,7 @@ async fn folder_and_flag_made_back_to_back_are_noticed_a_thousand_times() {
 }
 
 #[tokio::test]
-async fn a_subject_that_is_removed_and_made_again_many_times_stays_watched() {
+async fn a_subject_that_is_removed_and_created_again_many_times_stays_watched() {
     let disk = Disk::new();
     let mut watching = Watching::by_events(&disk).await;
     for round in 0..300 {
@@ -78,9 +78,9 @@ fn touch(flag: &Path, seconds: u64) {
 }
 
 #[tokio::test]
-async fn a_flag_that_is_created_is_noticed_however_it_is_made() {
+async fn every_way_of_creating_a_flag_is_noticed() {
     let make_by_name = |flag: &Path| {
-        // Made and never opened: no event tells of a write or of a close.
+        // Created but never opened: no event reports a write or a close.
         let kind = rustix::fs::FileType::RegularFile;
         rustix::fs::mknodat(rustix::fs::CWD, flag, kind, 0o644.into(), 0).unwrap();
     };
@@ -100,7 +100,7 @@ async fn a_flag_that_is_created_is_noticed_however_it_is_made() {
 }
 
 #[tokio::test]
-async fn a_flag_that_is_replaced_by_another_file_is_told_again() {
+async fn a_flag_that_is_replaced_by_another_file_is_reported_again() {
     let disk = Disk::new();
     let flag = disk.flag(SESSION);
     let mut watching = Watching::by_events(&disk).await;
@@ -147,7 +147,7 @@ async fn a_flag_made_as_a_hard_link_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_flag_that_is_touched_or_rewritten_is_told_again() {
+async fn a_flag_that_is_touched_or_rewritten_is_reported_again() {
     let disk = Disk::new();
     let flag = disk.flag(SESSION);
     let mut watching = Watching::by_events(&disk).await;
@@ -158,7 +158,7 @@ async fn a_flag_that_is_touched_or_rewritten_is_told_again() {
 }
 
 #[tokio::test]
-async fn a_flag_that_is_removed_is_gone_and_one_put_back_is_told_again() {
+async fn a_removed_flag_is_reported_as_gone_and_a_new_one_is_reported_again() {
     let disk = Disk::new();
     let flag = disk.flag(SESSION);
     let mut watching = Watching::by_events(&disk).await;
@@ -218,33 +218,33 @@ async fn a_folder_that_is_renamed_takes_its_flags_with_it_at_every_level() {
 }
 
 #[tokio::test]
-async fn a_date_folder_that_is_corrected_is_looked_at_again() {
+async fn a_date_folder_that_is_corrected_is_checked_again() {
     let disk = Disk::new();
     disk.flag("KS014/2024-02-30/001");
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
-    let trouble = watching.trouble().await.to_string();
-    assert!(trouble.contains("2024-02-30") && trouble.contains("rename"), "{trouble}");
+    let problem = watching.problem().await.to_string();
+    assert!(problem.contains("2024-02-30") && problem.contains("rename"), "{problem}");
     watching.scanned(ScanReason::Start).await;
     fs::rename(disk.path("KS014/2024-02-30"), disk.path("KS014/2024-02-29")).unwrap();
     watching.flag(&disk.path("KS014/2024-02-29/001/create_me.flag")).await;
 }
 
 #[tokio::test]
-async fn a_flag_in_the_wrong_place_is_told_once_and_found_when_it_is_moved() {
+async fn a_misplaced_flag_is_reported_once_and_found_when_it_is_moved() {
     let disk = Disk::new();
     fs::create_dir_all(disk.path(SESSION)).unwrap();
     let mut watching = Watching::by_events(&disk).await;
     let misplaced = disk.path("lab/Subjects/KS014/2024-05-01/create_me.flag");
     fs::write(&misplaced, "").unwrap();
-    let trouble = watching.trouble().await.to_string();
-    assert!(trouble.contains("2024-05-01/001"), "{trouble}");
+    let problem = watching.problem().await.to_string();
+    assert!(problem.contains("2024-05-01/001"), "{problem}");
     touch(&misplaced, 7);
     watching.rescan.send(()).unwrap();
     let flag = disk.path(SESSION).join("create_me.flag");
     loop {
         match watching.next().await {
             WatchEvent::Scanned(_) => break,
-            WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(problem) => panic!("reported twice: {problem}"),
             _ => {}
         }
     }
@@ -252,22 +252,22 @@ async fn a_flag_in_the_wrong_place_is_told_once_and_found_when_it_is_moved() {
     watching.flag_as_it_is(&flag).await;
 }
 
-/// No event tells of it: nothing below the sessions is watched.
+/// No event reports it: nothing below the sessions is watched.
 #[tokio::test]
-async fn a_flag_inside_a_folder_of_a_session_is_told_once_by_the_scans_and_found_when_it_is_moved() {
+async fn a_flag_inside_a_session_subfolder_is_reported_once_by_scans_and_found_when_it_is_moved() {
     let disk = Disk::new();
     let session = format!("KS014/{}/001", jiff::Zoned::now().date());
     let misplaced = disk.flag(&format!("{session}/alf/probe00"));
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
-    let trouble = watching.trouble().await.to_string();
+    let problem = watching.problem().await.to_string();
     let session = disk.path(&session);
-    assert!(trouble.contains(&format!("move it into the folder of its session, {session:?}")), "{trouble}");
+    assert!(problem.contains(&format!("move it into the folder of its session, {session:?}")), "{problem}");
     for _ in 0..2 {
         watching.rescan.send(()).unwrap();
         loop {
             match watching.next().await {
                 WatchEvent::Scanned(_) => break,
-                WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
+                WatchEvent::Problem(problem) => panic!("reported twice: {problem}"),
                 _ => {}
             }
         }
@@ -278,20 +278,20 @@ async fn a_flag_inside_a_folder_of_a_session_is_told_once_by_the_scans_and_found
 }
 
 #[tokio::test]
-async fn a_misplaced_flag_is_told_once_though_its_session_may_be_another_one_tomorrow() {
+async fn a_misplaced_flag_is_reported_once_although_its_suggested_session_changes() {
     let disk = Disk::new();
     fs::create_dir_all(disk.path("KS014/2024-05-01/001")).unwrap();
     fs::write(disk.path("KS014/create_me.flag"), "").unwrap();
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
-    let trouble = watching.trouble().await.to_string();
-    assert!(trouble.contains("KS014/2024-05-01/001"), "{trouble}");
+    let problem = watching.problem().await.to_string();
+    assert!(problem.contains("KS014/2024-05-01/001"), "{problem}");
     watching.scanned(ScanReason::Start).await;
     fs::create_dir_all(disk.path("KS014/2024-05-02/001")).unwrap();
     watching.rescan.send(()).unwrap();
     loop {
         match watching.next().await {
             WatchEvent::Scanned(_) => break,
-            WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(problem) => panic!("reported twice: {problem}"),
             _ => {}
         }
     }
@@ -310,19 +310,19 @@ async fn a_linked_subject_is_watched_under_the_name_of_the_link() {
 }
 
 #[tokio::test]
-async fn a_link_that_leads_in_a_circle_is_told_and_the_rest_is_watched() {
+async fn a_circular_link_is_reported_and_the_rest_is_watched() {
     let disk = Disk::new();
     fs::create_dir_all(disk.path("KS014")).unwrap();
     let mut watching = Watching::by_events(&disk).await;
     symlink(disk.root(), disk.path("KS014/circle")).unwrap();
-    let trouble = watching.trouble().await.to_string();
-    assert!(trouble.contains("circle"), "{trouble}");
+    let problem = watching.problem().await.to_string();
+    assert!(problem.contains("circle"), "{problem}");
     let flag = disk.flag("KS014/2024-05-01/001");
     watching.flag(&flag).await;
 }
 
 #[tokio::test]
-async fn polling_finds_what_events_would_have_told() {
+async fn polling_finds_what_events_would_have_reported() {
     let disk = Disk::new();
     let root = RootOptions { mode: WatchMode::Poll, ..root_options(disk.root()) };
     let mut watching = Watching::begin(root, options(NEVER, OFTEN));
@@ -338,7 +338,7 @@ async fn polling_finds_what_events_would_have_told() {
 }
 
 #[tokio::test]
-async fn a_rescan_tells_every_flag_again() {
+async fn a_rescan_reports_every_flag_again() {
     let disk = Disk::new();
     let flag = disk.flag(SESSION);
     let mut watching = Watching::by_events(&disk).await;
@@ -352,7 +352,7 @@ async fn a_rescan_tells_every_flag_again() {
 }
 
 #[tokio::test]
-async fn acquisition_inside_a_session_is_not_told() {
+async fn acquisition_inside_a_session_is_not_reported() {
     let disk = Disk::new();
     fs::create_dir_all(disk.path(SESSION)).unwrap();
     let mut watching = Watching::by_events(&disk).await;
@@ -362,23 +362,23 @@ async fn acquisition_inside_a_session_is_not_told() {
         fs::write(collection.join("create_me.flag"), "").unwrap();
         fs::write(disk.path(SESSION).join(format!("_x_a{number}.b.npy")), "data").unwrap();
     }
-    // Made last, so everything before it has been looked at when it is told.
+    // Created last, so everything before it was handled when it is reported.
     let last = disk.flag(SESSION);
     match watching.next().await {
         WatchEvent::Flag(flag) => assert_eq!(flag.path, last),
         other => panic!("{other:?}"),
     }
-    let told = watching.end().await;
-    let is_last = |told: &WatchEvent| matches!(told, WatchEvent::Flag(flag) if flag.path == last);
-    assert!(told.iter().all(is_last), "{told:?}");
+    let events = watching.end().await;
+    let is_last = |event: &WatchEvent| matches!(event, WatchEvent::Flag(flag) if flag.path == last);
+    assert!(events.iter().all(is_last), "{events:?}");
 }
 
-/// So many dates are watched through several sources, each of which hears of a part of what happens.
+/// This number of dates is watched through several sources, each of which receives a part of the events.
 #[tokio::test]
-async fn a_large_root_stays_watched_when_its_folders_are_moved_and_made_anew() {
+async fn a_large_root_stays_watched_when_its_folders_are_moved_and_created_again() {
     const SUBJECTS: usize = 5;
     const DATES: usize = 110;
-    let mut chance = Chance::of("MOVES_SEED");
+    let mut rng = SeededRng::of("MOVES_SEED");
     let disk = Disk::new();
     let date = |number: usize| format!("2024-{:02}-{:02}", 1 + number / 28, 1 + number % 28);
     for subject in 0..SUBJECTS {
@@ -388,20 +388,20 @@ async fn a_large_root_stays_watched_when_its_folders_are_moved_and_made_anew() {
     }
     let mut watching = Watching::by_events(&disk).await;
     for _ in 0..150 {
-        // Now and then the watcher is quicker.
-        std::thread::sleep(Duration::from_micros(chance.below(1000) as u64));
-        let subject = chance.below(2 * SUBJECTS);
-        let from = format!("S{subject}/{}", date(chance.below(DATES)));
-        let (old, new) = match chance.below(3) {
-            0 => (format!("S{subject}"), format!("S{}", chance.below(2 * SUBJECTS))),
-            1 => (from, format!("S{}/{}", chance.below(2 * SUBJECTS), date(chance.below(2 * DATES)))),
-            _ => (format!("{from}/001"), format!("{from}/{:03}", 1 + chance.below(5))),
+        // Sometimes the watcher is faster.
+        std::thread::sleep(Duration::from_micros(rng.below(1000) as u64));
+        let subject = rng.below(2 * SUBJECTS);
+        let from = format!("S{subject}/{}", date(rng.below(DATES)));
+        let (old, new) = match rng.below(3) {
+            0 => (format!("S{subject}"), format!("S{}", rng.below(2 * SUBJECTS))),
+            1 => (from, format!("S{}/{}", rng.below(2 * SUBJECTS), date(rng.below(2 * DATES)))),
+            _ => (format!("{from}/001"), format!("{from}/{:03}", 1 + rng.below(5))),
         };
         let (old, new) = (disk.path(&old), disk.path(&new));
         if old.exists() && !new.exists() && new.parent().is_some_and(|above| above.exists()) {
             fs::rename(&old, new).unwrap();
-            // Another one takes its place at once.
-            if chance.once_in(2) {
+            // Another folder takes its place at once.
+            if rng.one_in(2) {
                 fs::create_dir(&old).unwrap();
             }
         }

@@ -11,11 +11,11 @@ use watcher_rig::*;
 const SESSION: &str = "KS014/2024-05-01/001";
 
 #[tokio::test]
-async fn a_missing_root_is_told_once_and_picked_up_when_it_appears() {
+async fn a_missing_root_is_reported_once_and_watched_when_it_appears_again() {
     let disk = Disk::new();
     fs::remove_dir(disk.root()).unwrap();
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, OFTEN));
-    assert!(matches!(watching.trouble().await, WatchProblem::RootMissing { .. }));
+    assert!(matches!(watching.problem().await, WatchProblem::RootMissing { .. }));
     let flag = flag(&disk.outside(SESSION));
     fs::rename(disk.outside(""), disk.root()).unwrap();
     loop {
@@ -23,7 +23,7 @@ async fn a_missing_root_is_told_once_and_picked_up_when_it_appears() {
             WatchEvent::Flag(found) if found.path == disk.path(SESSION).join(flag.file_name().unwrap()) => {
                 break;
             }
-            WatchEvent::Problem(trouble) => panic!("told twice: {trouble}"),
+            WatchEvent::Problem(problem) => panic!("message twice: {problem}"),
             _ => {}
         }
     }
@@ -40,7 +40,7 @@ async fn a_deleted_root_takes_its_flags_with_it_and_is_watched_again_when_it_is_
     watching.scanned(ScanReason::Start).await;
     fs::remove_dir_all(disk.root()).unwrap();
     watching.gone(&flag).await;
-    assert!(matches!(watching.trouble().await, WatchProblem::RootMissing { .. }));
+    assert!(matches!(watching.problem().await, WatchProblem::RootMissing { .. }));
     disk.flag(SESSION);
     watching.scanned(ScanReason::NewRoot).await;
     let other = disk.flag("KS014/2024-05-01/002");
@@ -48,7 +48,7 @@ async fn a_deleted_root_takes_its_flags_with_it_and_is_watched_again_when_it_is_
 }
 
 #[tokio::test]
-async fn a_root_replaced_by_another_folder_of_the_same_name_is_scanned_anew() {
+async fn a_root_replaced_by_another_folder_of_the_same_name_is_scanned_again() {
     let disk = Disk::new();
     let old = disk.flag(SESSION);
     flag(&disk.outside("KS015/2024-05-01/001"));
@@ -85,31 +85,31 @@ async fn a_root_without_its_marker_counts_as_not_mounted() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_a_file_says_so_and_waits() {
+async fn a_root_that_is_a_file_is_reported_and_waited_for() {
     let disk = Disk::new();
     fs::remove_dir(disk.root()).unwrap();
     fs::write(disk.root(), "").unwrap();
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, OFTEN));
-    assert!(matches!(watching.trouble().await, WatchProblem::RootUnusable { .. }));
+    assert!(matches!(watching.problem().await, WatchProblem::RootUnusable { .. }));
     fs::remove_file(disk.root()).unwrap();
     let flag = disk.flag(SESSION);
     watching.flag(&flag).await;
 }
 
 #[tokio::test]
-async fn the_watcher_and_its_threads_end_when_told_to_though_nothing_happens() {
+async fn the_watcher_and_its_threads_stop_on_request_while_idle() {
     let disk = Disk::new();
     Watching::by_events(&disk).await.end().await;
     fs::remove_dir(disk.root()).unwrap();
     let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, NEVER));
-    watching.trouble().await;
+    watching.problem().await;
     watching.end().await;
 }
 
-/// Mounting needs a mount namespace of its own, so this test runs itself again inside one. Where the system does
-/// not allow that, it says so and checks nothing.
+/// Mounting needs a mount namespace, so this test runs itself again inside one. If the system does not allow that, it
+/// prints so and checks nothing.
 #[test]
-fn a_disk_that_is_unmounted_and_mounted_again_is_noticed_though_no_event_tells() {
+fn remounting_a_disk_is_noticed_without_an_event() {
     run_inside(&MOUNTS, "mount -t tmpfs none /mnt", "watcher_roots::inside_a_mount_namespace");
 }
 
@@ -129,7 +129,7 @@ async fn inside_a_mount_namespace() {
     watching.scanned(ScanReason::Start).await;
 
     must("umount", &[root]);
-    assert!(matches!(watching.trouble().await, WatchProblem::RootReplaced { .. }));
+    assert!(matches!(watching.problem().await, WatchProblem::RootReplaced { .. }));
     watching.gone(&flag).await;
     mount(&["-t", "tmpfs", "second", root]);
     disk.flag(SESSION);
@@ -138,7 +138,7 @@ async fn inside_a_mount_namespace() {
     let other = disk.flag("KS014/2024-05-01/002");
     watching.flag(&other).await;
 
-    // The same on a folder below the root.
+    // The same with a folder below the root.
     let lab = disk.path("lab");
     fs::create_dir(&lab).unwrap();
     mount(&["-t", "tmpfs", "third", lab.to_str().unwrap()]);
@@ -148,19 +148,19 @@ async fn inside_a_mount_namespace() {
     watching.flag(&on_lab).await;
 }
 
-/// An empty disk that takes the number of the one before it, as a disk does that is mounted again.
+/// An empty disk with the device number of the previous one, like a disk that is mounted again.
 #[test]
-fn a_disk_that_is_mounted_again_before_anybody_looked_is_watched_again() {
+fn a_disk_remounted_between_two_checks_is_watched_again() {
     run_inside(
         &MOUNTS,
         "mount -t tmpfs none /mnt",
-        "watcher_roots::inside_a_namespace_with_a_disk_that_was_away_for_a_moment",
+        "watcher_roots::inside_a_namespace_with_a_briefly_unmounted_disk",
     );
 }
 
 #[tokio::test]
 #[ignore = "mounts: run by the test above, in a namespace of its own"]
-async fn inside_a_namespace_with_a_disk_that_was_away_for_a_moment() {
+async fn inside_a_namespace_with_a_briefly_unmounted_disk() {
     if !is_inside() {
         return;
     }
@@ -175,7 +175,7 @@ async fn inside_a_namespace_with_a_disk_that_was_away_for_a_moment() {
         let look_seldom = std::time::Duration::from_secs(1);
         let mut watching = Watching::begin(root_options(disk.root()), options(NEVER, look_seldom));
         watching.scanned(ScanReason::Start).await;
-        // The watcher may be looking through it.
+        // The watcher may be scanning it.
         let command = format!(
             "until umount '{point}'; do :; done && mount -t tmpfs disk '{point}' && mkdir -p '{point}/x'"
         );

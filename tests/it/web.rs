@@ -1,4 +1,4 @@
-//! The page of the built daemon: what it shows, to whom, and that it never holds up the work.
+//! The page of the built daemon: what it shows and to whom, and that it never delays the work.
 
 use crate::{common, program};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use common::{AT_MOST, Alyx, Rig};
 use program::{Configuration, Program, output, program};
 use serde_json::Value;
 
-/// A server that is not there.
+/// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:9";
 const ANYWHERE: &str = "http:\n  listen: 127.0.0.1:0\n";
 
@@ -35,7 +35,7 @@ async fn get(page: &str, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Asks until the answer holds a text.
+/// Requests the page until the answer contains a text.
 async fn get_until(page: &str, path: &str, wanted: &str) -> String {
     let end = Instant::now() + AT_MOST;
     loop {
@@ -49,7 +49,7 @@ async fn get_until(page: &str, path: &str, wanted: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
+async fn the_page_shows_what_was_registered_and_what_needs_attention() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let good = rig.session("cortexlab", "KS014");
     let hostile = rig.session_at("cortexlab/Subjects/<img src=x onerror=alert(1)>/2024-01-01/001");
@@ -84,7 +84,7 @@ async fn everybody_sees_what_was_registered_and_what_needs_a_person() {
     }
     assert_eq!(get(&page, "healthz").await, (200, "ok\n".to_owned()));
 
-    // What a program reads is what the command says, apart from the moment.
+    // The JSON equals the output of the command, apart from the time.
     let (status, json) = get(&page, "status.json").await;
     let json: Value = serde_json::from_str(&json).unwrap();
     let typed = output(program().args(["status", "--json", "--state-dir"]).arg(rig.beside("etc/state")));
@@ -111,7 +111,7 @@ async fn the_metrics_are_what_prometheus_reads() {
         assert!(sample.is_match(line) || comment.is_match(line), "{line:?}");
     }
     assert!(text.ends_with('\n') && text.lines().count() > 50, "{text}");
-    // And all of it is explained.
+    // Every metric is documented.
     let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/monitoring.md");
     let manual = std::fs::read_to_string(manual).unwrap();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE alyx_registrar_")) {
@@ -122,7 +122,7 @@ async fn the_metrics_are_what_prometheus_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_alyx_is_away_the_daemon_is_well_and_says_so() {
+async fn during_an_outage_the_daemon_is_healthy_and_shows_it() {
     let rig = Rig::new();
     rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let (daemon, page) = daemon(&rig, NOWHERE, "");
@@ -136,7 +136,7 @@ async fn while_alyx_is_away_the_daemon_is_well_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_whose_loop_is_blocked_is_dead_to_healthz_and_says_so_on_its_page() {
+async fn a_daemon_whose_loop_is_blocked_fails_healthz_and_shows_it_on_the_page() {
     let rig = Rig::new();
     let config =
         configuration(&rig, NOWHERE, "watch:\n  settle: 1 h\nlog:\n  level: debug\n  format: json\n");
@@ -145,7 +145,7 @@ async fn a_daemon_whose_loop_is_blocked_is_dead_to_healthz_and_says_so_on_its_pa
     std::fs::write(&config, text).unwrap();
     let mut command = program();
     command.arg("run").arg("--config").arg(config);
-    // Nobody reads what it says, so that the loop, which says every flag, comes to a stop when the pipe is full.
+    // The output is not read, so the loop, which logs every flag, blocks when the pipe is full.
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let page = format!("http://{free}/");
@@ -167,7 +167,7 @@ async fn a_daemon_whose_loop_is_blocked_is_dead_to_healthz_and_says_so_on_its_pa
     assert!(html.contains("The daemon is stuck: it does not answer"), "{html}");
     assert_eq!(get(&page, "status.json").await.0, 503);
     assert!(get(&page, "metrics").await.1.contains("alyx_registrar_healthy 0\n"));
-    // Somebody reads again.
+    // The output is read again.
     let mut says = child.stderr.take().unwrap();
     let reads = std::thread::spawn(move || std::io::copy(&mut says, &mut std::io::sink()));
     let well = get_until(&page, "healthz", "ok").await;
@@ -178,7 +178,7 @@ async fn a_daemon_whose_loop_is_blocked_is_dead_to_healthz_and_says_so_on_its_pa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_taken_is_one_error_and_the_sessions_are_registered_all_the_same() {
+async fn a_taken_address_causes_one_error_and_sessions_are_still_registered() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("http:\n  listen: {}\n", taken.local_addr().unwrap());
@@ -188,12 +188,15 @@ async fn an_address_that_is_taken_is_one_error_and_the_sessions_are_registered_a
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(config));
     daemon.wait_for(&format!("session=\"{}\" eid=", session.name()));
     let said = daemon.stop();
-    let told: Vec<_> = said.iter().filter(|line| line.contains("ERROR")).collect();
-    assert!(told.len() == 1 && told[0].contains("cannot be used") && told[0].contains("port"), "{said:#?}");
+    let errors: Vec<_> = said.iter().filter(|line| line.contains("ERROR")).collect();
+    assert!(
+        errors.len() == 1 && errors[0].contains("cannot be used") && errors[0].contains("port"),
+        "{said:#?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_connect_and_say_nothing_hold_up_neither_the_work_nor_the_page_nor_the_end() {
+async fn idle_connections_delay_neither_work_nor_page_nor_shutdown() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (mut daemon, page) = daemon(&rig, &alyx.url, "");
     let address = page.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -201,7 +204,7 @@ async fn those_who_connect_and_say_nothing_hold_up_neither_the_work_nor_the_page
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
     daemon.wait_for(&format!("session=\"{}\" eid=", session.name()));
-    // They are sent away by and by, so that everybody gets a place.
+    // Idle connections are closed after a while, so that others get a place.
     assert_eq!(get(&page, "healthz").await.0, 200);
     let mut kept = TcpStream::connect(&address).unwrap();
     kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
@@ -213,7 +216,7 @@ async fn those_who_connect_and_say_nothing_hold_up_neither_the_work_nor_the_page
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_may_show_it_and_nothing_more_and_nobody_can_change_anything() {
+async fn a_browser_may_only_show_the_page_and_no_request_changes_anything() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     rig.session("cortexlab", "nobody").flag();
     let (daemon, page) = daemon(&rig, &alyx.url, "");
@@ -226,7 +229,7 @@ async fn a_browser_may_show_it_and_nothing_more_and_nobody_can_change_anything()
         let policy = answer.headers()["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
-        // Nothing that is secret: neither the password nor the token that it bought.
+        // No secrets: neither the password nor the token.
         let body = answer.text().await.unwrap();
         let token = std::fs::read_dir(rig.beside("etc/state")).unwrap().filter_map(|entry| {
             let path = entry.unwrap().path();
@@ -247,7 +250,7 @@ async fn a_browser_may_show_it_and_nothing_more_and_nobody_can_change_anything()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_under_way_shows_how_far_it_is() {
+async fn a_running_session_shows_its_progress() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let gate = Gate::default();
     alyx.control().add_fault(FaultRule {

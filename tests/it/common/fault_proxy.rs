@@ -1,5 +1,5 @@
-//! A proxy before the sandbox that does to connections what a bad network and bad proxies do. It works on TCP and
-//! knows just enough of HTTP to tell one request from the next.
+//! A proxy in front of the sandbox that simulates a bad network and bad proxies. It works on TCP and knows just enough
+//! of HTTP to separate requests.
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,55 +10,55 @@ use tokio::task::JoinHandle;
 
 /// What happens to a request or to its answer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Trouble {
-    /// Both are late.
+pub enum NetworkFault {
+    /// Request and answer are delayed.
     Latency(Duration),
-    /// The connection is reset before the request is passed on.
+    /// The connection is reset before the request is forwarded.
     ResetBefore,
-    /// The request is passed on and answered; then the connection is reset, and the answer is lost.
+    /// The request is forwarded and answered; then the connection is reset, and the answer is lost.
     ResetAfter,
     /// Half of the answer's body, then the connection closes.
     HalfBody,
-    /// The answer promises more bytes than come.
+    /// The answer announces more bytes than it has.
     LengthTooLong,
-    /// The answer promises fewer bytes than come: JSON that is cut.
+    /// The answer announces fewer bytes than it has: truncated JSON.
     LengthTooShort,
-    /// A proxy's page with this status; the request is not passed on.
+    /// A proxy's page with this status; the request is not forwarded.
     Html(u16),
-    /// A proxy's 504 for a request whose body has more bytes, which takes the server too long; it is not passed on.
+    /// A proxy's 504 for a request with a larger body, which takes the server too long; it is not forwarded.
     TooLong(usize),
     /// 429 with `Retry-After: 0`.
     TooMany,
-    /// The answer comes byte by byte, with this pause between two.
+    /// The answer arrives byte by byte, with this pause in between.
     Drip(Duration),
-    /// To another address.
+    /// A redirect to another address.
     Redirect,
 }
 
-/// For which requests a trouble is meant.
+/// The requests that a fault applies to.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// `POST` …; empty: any.
     pub method: &'static str,
-    /// How the path begins.
+    /// The prefix of the path.
     pub path: &'static str,
-    /// So many times.
+    /// How many times.
     pub times: usize,
-    pub trouble: Trouble,
+    pub fault: NetworkFault,
 }
 
 /// A moment in the life of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The proxy has it whole, and the server does not.
+    /// The proxy has the whole request; the server has not received it.
     Received,
-    /// The server has answered, and the client does not know.
+    /// The server has answered; the client does not know yet.
     Answered,
     /// The client has the answer, or could have.
     Delivered,
 }
 
-/// Hears of each moment: the number of the request, counted from 0, its method and path.
+/// Called at each moment with the number of the request, counted from 0, and its method and path.
 pub type Listener = Arc<dyn Fn(usize, &str, Moment) + Send + Sync>;
 
 /// A running proxy. It stops when it is dropped.
@@ -103,17 +103,17 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Requests that fit meet a trouble. Of several rules that fit, the first one given is played first.
+    /// Applies a fault to matching requests. Of several matching rules, the first one applies.
     pub fn add(&self, rule: Rule) {
         self.shared.rules.lock().unwrap().push(rule);
     }
 
-    /// From now on nothing happens to requests.
-    pub fn heal(&self) {
+    /// Removes all rules.
+    pub fn clear(&self) {
         self.shared.rules.lock().unwrap().clear();
     }
 
-    /// Somebody hears of each request from now on; they are counted from 0 again.
+    /// Calls the listener for each request from now on, counted from 0 again.
     pub fn listen(&self, listener: Option<Listener>) {
         *self.shared.listener.lock().unwrap() = listener;
         *self.shared.count.lock().unwrap() = 0;
@@ -127,16 +127,16 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn trouble(&self, method: &str, path: &str) -> Option<Trouble> {
+    fn fault(&self, method: &str, path: &str) -> Option<NetworkFault> {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| {
             rule.times > 0 && path.starts_with(rule.path) && (rule.method.is_empty() || rule.method == method)
         })?;
         rule.times = rule.times.saturating_sub(1);
-        Some(rule.trouble.clone())
+        Some(rule.fault.clone())
     }
 
-    fn tell(&self, number: usize, what: &str, moment: Moment) {
+    fn notify(&self, number: usize, what: &str, moment: Moment) {
         let listener = self.listener.lock().unwrap().clone();
         if let Some(listener) = listener {
             listener(number, what, moment);
@@ -144,14 +144,14 @@ impl Shared {
     }
 }
 
-/// A message of HTTP/1.1: its head with the empty line, and its body.
+/// An HTTP/1.1 message: its head with the empty line, and its body.
 struct Message {
     head: Vec<u8>,
     body: Vec<u8>,
 }
 
 impl Message {
-    /// `None`: the peer has nothing more to say.
+    /// `None`: the peer has closed the connection.
     async fn read(stream: &mut TcpStream) -> Option<Self> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -169,7 +169,7 @@ impl Message {
         String::from_utf8_lossy(&self.head).lines().next().unwrap_or_default().to_owned()
     }
 
-    /// The head with another length.
+    /// The head with another content length.
     fn head_with_length(&self, length: usize) -> Vec<u8> {
         let text = String::from_utf8_lossy(&self.head);
         let lines = text.trim_end().lines().map(|line| {
@@ -190,7 +190,7 @@ fn page(status: u16) -> Vec<u8> {
         .into()
 }
 
-/// The peer sees a reset, not an orderly end.
+/// The peer sees a reset, not an orderly close.
 fn reset(stream: TcpStream) {
     let _ = stream.set_zero_linger();
 }
@@ -207,30 +207,30 @@ async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
             *count - 1
         };
         let what = format!("{method} {path}");
-        let trouble = shared.trouble(method, path);
-        shared.tell(number, &what, Moment::Received);
-        match &trouble {
-            Some(Trouble::ResetBefore) => return reset(client),
-            Some(Trouble::Html(status)) => {
+        let fault = shared.fault(method, path);
+        shared.notify(number, &what, Moment::Received);
+        match &fault {
+            Some(NetworkFault::ResetBefore) => return reset(client),
+            Some(NetworkFault::Html(status)) => {
                 if client.write_all(&page(*status)).await.is_err() {
                     return;
                 }
                 continue;
             }
-            Some(Trouble::TooLong(bytes)) if request.body.len() > *bytes => {
+            Some(NetworkFault::TooLong(bytes)) if request.body.len() > *bytes => {
                 if client.write_all(&page(504)).await.is_err() {
                     return;
                 }
                 continue;
             }
-            Some(Trouble::TooMany) => {
+            Some(NetworkFault::TooMany) => {
                 let answer = "HTTP/1.1 429 So\r\nretry-after: 0\r\ncontent-length: 2\r\n\r\n{}";
                 if client.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
                 continue;
             }
-            Some(Trouble::Redirect) => {
+            Some(NetworkFault::Redirect) => {
                 let answer =
                     "HTTP/1.1 301 So\r\nlocation: https://elsewhere.example\r\ncontent-length: 0\r\n\r\n";
                 if client.write_all(answer.as_bytes()).await.is_err() {
@@ -238,35 +238,35 @@ async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
                 }
                 continue;
             }
-            Some(Trouble::Latency(time)) => tokio::time::sleep(*time).await,
+            Some(NetworkFault::Latency(time)) => tokio::time::sleep(*time).await,
             _ => {}
         }
         let Some(answer) = forward(&request, &shared.upstream).await else { return };
-        shared.tell(number, &what, Moment::Answered);
+        shared.notify(number, &what, Moment::Answered);
         let (head, body) = (&answer.head, &answer.body);
-        let sent = match trouble {
-            Some(Trouble::ResetAfter) => return reset(client),
-            Some(Trouble::HalfBody) => {
+        let sent = match fault {
+            Some(NetworkFault::ResetAfter) => return reset(client),
+            Some(NetworkFault::HalfBody) => {
                 let _ = client.write_all(&[head, &body[..body.len() / 2]].concat()).await;
                 return;
             }
-            Some(Trouble::LengthTooLong) => {
+            Some(NetworkFault::LengthTooLong) => {
                 let _ =
                     client.write_all(&[&answer.head_with_length(body.len() + 9), &body[..]].concat()).await;
                 return;
             }
-            Some(Trouble::LengthTooShort) => {
+            Some(NetworkFault::LengthTooShort) => {
                 let cut = body.len().saturating_sub(3);
                 client.write_all(&[&answer.head_with_length(cut), &body[..]].concat()).await
             }
-            Some(Trouble::Drip(pause)) => drip(&mut client, &[&head[..], body].concat(), pause).await,
-            Some(Trouble::Latency(time)) => {
+            Some(NetworkFault::Drip(pause)) => drip(&mut client, &[&head[..], body].concat(), pause).await,
+            Some(NetworkFault::Latency(time)) => {
                 tokio::time::sleep(time).await;
                 client.write_all(&[&head[..], body].concat()).await
             }
             _ => client.write_all(&[&head[..], body].concat()).await,
         };
-        shared.tell(number, &what, Moment::Delivered);
+        shared.notify(number, &what, Moment::Delivered);
         if sent.is_err() {
             return;
         }
@@ -281,7 +281,7 @@ async fn drip(client: &mut TcpStream, bytes: &[u8], pause: Duration) -> std::io:
     Ok(())
 }
 
-/// Passes a request on. Once it is on its way it is carried out, whatever becomes of the client.
+/// Forwards a request. Once sent it is carried out, even if the client disconnects.
 async fn forward(request: &Message, upstream: &str) -> Option<Message> {
     let mut server = TcpStream::connect(upstream).await.ok()?;
     server.write_all(&[&request.head[..], &request.body].concat()).await.ok()?;

@@ -1,13 +1,13 @@
-//! The world of the tests: a rig with sessions on a real disk, and an Alyx.
+//! The environment of the tests: a rig with sessions on a real disk, and an Alyx.
 //!
-//! The Alyx is the embedded sandbox, or a real one where `ALYX_TEST_URL`, `ALYX_TEST_USER` and
-//! `ALYX_TEST_PASSWORD` are set. It must know the subjects KS014 and SWC_001 (lab cortexlab) and ZM_1085 (lab
-//! mainenlab), and the repositories of those labs.
-pub mod chance;
+//! The Alyx is the embedded sandbox, or a real one if `ALYX_TEST_URL`, `ALYX_TEST_USER` and `ALYX_TEST_PASSWORD` are
+//! set. It must know the subjects KS014 and SWC_001 (lab cortexlab) and ZM_1085 (lab mainenlab), and the repositories
+//! of those labs.
 pub mod fault_proxy;
 pub mod namespace;
 pub mod notify_socket;
 pub mod program;
+pub mod rng;
 pub mod secrets;
 pub mod terminal;
 pub mod tls;
@@ -25,10 +25,10 @@ use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-/// Nothing in a test takes this long; it only keeps a failed test from hanging.
+/// No test takes this long; it only keeps a failed test from hanging.
 pub const AT_MOST: Duration = Duration::from_secs(60);
 
-/// Waits until something is so that nobody tells.
+/// Polls a condition for which there is no event.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = std::time::Instant::now() + AT_MOST;
     while !is_so() {
@@ -37,7 +37,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A client for requests of the tests themselves.
+/// A client for the tests' own requests.
 pub fn http() -> reqwest::Client {
     alyx_client::use_ring();
     reqwest::Client::new()
@@ -52,7 +52,7 @@ pub struct Alyx {
 }
 
 impl Alyx {
-    /// The sandbox, or the real one that the environment names.
+    /// The sandbox, or the real Alyx named in the environment.
     pub async fn start() -> Self {
         match std::env::var("ALYX_TEST_URL") {
             Ok(url) => {
@@ -63,7 +63,7 @@ impl Alyx {
         }
     }
 
-    /// The sandbox, for tests that make it misbehave.
+    /// The sandbox, for tests that inject faults.
     pub async fn sandbox() -> Self {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
         Self {
@@ -74,7 +74,7 @@ impl Alyx {
         }
     }
 
-    /// The strings of the sandbox.
+    /// The control handle of the sandbox.
     pub fn control(&self) -> &SandboxHandle {
         self.sandbox.as_ref().expect("a test that needs the sandbox").control()
     }
@@ -86,7 +86,7 @@ impl Alyx {
         }
     }
 
-    /// Options of a client that is quick to give up.
+    /// Options of a client that gives up quickly.
     pub fn options(&self) -> ClientOptions {
         let mut options = ClientOptions::new(&self.url, self.credentials());
         options.retry.backoff.initial = Duration::from_millis(10);
@@ -102,21 +102,21 @@ impl Alyx {
         RegistrationClient::new(self.alyx(), RegistrationOptions::default())
     }
 
-    /// The sessions of a folder that this Alyx holds.
+    /// The sessions of a folder on this Alyx.
     pub async fn sessions(&self, session: &Session) -> Vec<SessionSummary> {
         let path = alf::SessionPath::parse(&session.folder).unwrap();
         let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
         self.alyx().sessions(&search).await.unwrap()
     }
 
-    /// The one session of a folder.
+    /// The only session of a folder.
     pub async fn the_session(&self, session: &Session) -> alyx_client::SessionRecord {
         let found = self.sessions(session).await;
         assert_eq!(found.len(), 1, "{found:?}");
         self.alyx().session(found[0].eid()).await.unwrap()
     }
 
-    /// The datasets of the one session of a folder, sorted by path.
+    /// The datasets of the only session of a folder, sorted by path.
     pub async fn datasets(&self, session: &Session) -> Vec<DatasetRecord> {
         let record = self.the_session(session).await;
         let mut datasets = self.alyx().datasets_of_session(record.eid()).await.unwrap();
@@ -136,7 +136,7 @@ pub struct Rig {
 }
 
 impl Drop for Rig {
-    /// No log, ledger, state or file of a session holds a secret, whatever the test was about.
+    /// Checks after every test that no log, ledger, state or session file contains a secret.
     fn drop(&mut self) {
         secrets::none_below(self.folder.path());
     }
@@ -153,7 +153,7 @@ impl Rig {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// The data root; a folder beside it is free for other files.
+    /// The data root; files beside it are free to use.
     pub fn root(&self) -> PathBuf {
         let root = self.folder.path().join("data");
         std::fs::create_dir_all(&root).unwrap();
@@ -165,7 +165,7 @@ impl Rig {
         self.folder.path().join(name)
     }
 
-    /// A new session of a subject, on a day that no other test uses: a real Alyx keeps what earlier tests made.
+    /// A new session of a subject, on a day that no other test uses: a real Alyx keeps the records of earlier tests.
     pub fn session(&self, lab: &str, subject: &str) -> Session {
         let random = uuid::Uuid::new_v4().as_u128();
         let (year, month, day) = (1970 + random % 40, 1 + (random >> 16) % 12, 1 + (random >> 32) % 28);
@@ -173,7 +173,7 @@ impl Rig {
         self.session_at(&format!("{lab}/Subjects/{subject}/{year}-{month:02}-{day:02}/{number:03}"))
     }
 
-    /// A session in a given place below the root.
+    /// A session at a given path below the root.
     pub fn session_at(&self, path: &str) -> Session {
         let folder = self.root().join(path);
         std::fs::create_dir_all(&folder).unwrap();
@@ -190,12 +190,12 @@ impl Session {
         self
     }
 
-    /// Drops the flag.
+    /// Creates the flag.
     pub fn flag(&self) -> PathBuf {
         self.flag_with("")
     }
 
-    /// Drops a flag with content.
+    /// Creates a flag with content.
     pub fn flag_with(&self, content: &str) -> PathBuf {
         let path = self.folder.join("create_me.flag");
         std::fs::write(&path, content).unwrap();
@@ -214,12 +214,12 @@ impl Session {
         self.path().to_string()
     }
 
-    /// The date as the path says it.
+    /// The date as in the path.
     pub fn date(&self) -> String {
         self.folder.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
     }
 
-    /// Runs the arrow on the session's flag, once.
+    /// Registers the flagged session once.
     pub async fn register(
         &self,
         client: &RegistrationClient,
@@ -231,18 +231,17 @@ impl Session {
     }
 }
 
-/// Files are registered, and need not have been quiet.
+/// Options that register files, without a settle time.
 pub fn with_files() -> FlaggedOptions {
     FlaggedOptions { register_files: true, ..Default::default() }
 }
 
-/// MD5 as the `md5sum` of every system gives it, from another implementation than the one under test would be
-/// better; these are facts.
+/// Known MD5 values, as `md5sum` prints them.
 pub const MD5_OF_EMPTY: &str = "d41d8cd98f00b204e9800998ecf8427e";
 pub const MD5_OF_A: &str = "0cc175b9c0f1b6a831c399e269772661";
 pub const MD5_OF_ABC: &str = "900150983cd24fb0d6963f7d28e17f72";
 
-/// Everything below a folder with its size and time of change, to see that nothing was written.
+/// Everything below a folder with size and time of change, to verify that nothing was written.
 pub fn snapshot(folder: &Path) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
     let mut entries: Vec<_> = walkdir::WalkDir::new(folder)
         .into_iter()

@@ -1,18 +1,18 @@
-//! Tests that need a part of the system for themselves: one runs itself again inside namespaces of its own, where it
-//! may mount a file system or lower a limit, and nobody else on the machine notices.
+//! Tests that need a part of the system for themselves: such a test runs itself again inside its own namespaces, where
+//! it may mount a file system or lower a limit without affecting the machine.
 use std::process::Command;
 
-/// Mounts are this test's own. The second way is for those who are not root.
+/// Private mounts. The second way is for users other than root.
 pub const MOUNTS: [&[&str]; 2] =
     [&["--mount", "--propagation", "private"], &["--user", "--map-root-user", "--mount"]];
-/// Limits of the user are this test's own.
+/// Private limits of the user.
 pub const LIMITS: [&[&str]; 1] = [&["--user", "--map-root-user"]];
 
-/// Set where a test runs inside.
+/// Set if a test runs inside its namespace.
 const INSIDE: &str = "ALYX_TEST_INSIDE_A_NAMESPACE";
 
-/// Whether a test runs inside. One that is asked for by hand, or with all that are ignored, must not touch the
-/// machine's own limits and mounts.
+/// Whether a test runs inside its namespace. An ignored test that is run by hand must not touch the machine's own
+/// limits and mounts.
 pub fn is_inside() -> bool {
     let is_inside = std::env::var_os(INSIDE).is_some();
     if !is_inside {
@@ -22,8 +22,8 @@ pub fn is_inside() -> bool {
 }
 
 /// Runs a test that is marked `#[ignore]` in a child process, inside namespaces of the first kind in which `probe`, a
-/// line of shell, succeeds. `test` is the whole name of the test, with its module. Where the probe succeeds in none,
-/// this says why and checks nothing.
+/// line of shell, succeeds. `test` is the test's full name with its module. If the probe succeeds in none, this prints
+/// why and checks nothing.
 pub fn run_inside(kinds: &[&[&str]], probe: &str, test: &str) {
     let unshare = |kind: &[&str]| {
         let mut command = Command::new("unshare");
@@ -49,7 +49,7 @@ pub fn run_inside(kinds: &[&[&str]], probe: &str, test: &str) {
     eprintln!("skipped: {test}: this system does not allow it ({why})");
 }
 
-/// Runs a command that has to succeed.
+/// Runs a command that must succeed.
 pub fn must(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(

@@ -1,17 +1,17 @@
-//! The socket by which systemd hears from a daemon, and what it heard.
+//! The socket on which systemd receives notifications from a daemon.
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::common::AT_MOST;
 
-/// Stands for systemd.
+/// A stand-in for systemd.
 pub struct NotifySocket {
     _folder: tempfile::TempDir,
     pub path: PathBuf,
     socket: UnixDatagram,
-    /// Everything that was told so far, a message each.
-    pub heard: Vec<String>,
+    /// All messages so far.
+    pub messages: Vec<String>,
 }
 
 impl NotifySocket {
@@ -19,12 +19,13 @@ impl NotifySocket {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        Self { _folder: folder, path, socket, heard: Vec::new() }
+        Self { _folder: folder, path, socket, messages: Vec::new() }
     }
 
     /// The next message.
     pub fn next(&mut self) -> String {
-        self.next_within(AT_MOST).unwrap_or_else(|| panic!("nothing more was told than {:#?}", self.heard))
+        self.next_within(AT_MOST)
+            .unwrap_or_else(|| panic!("nothing more was message than {:#?}", self.messages))
     }
 
     fn next_within(&mut self, time: Duration) -> Option<String> {
@@ -32,7 +33,7 @@ impl NotifySocket {
         self.socket.set_read_timeout(Some(time.max(Duration::from_millis(1)))).unwrap();
         let length = self.socket.recv(&mut bytes).ok()?;
         let message = String::from_utf8(bytes[..length].to_vec()).unwrap();
-        self.heard.push(message.clone());
+        self.messages.push(message.clone());
         Some(message)
     }
 
@@ -45,11 +46,11 @@ impl NotifySocket {
                 return message;
             }
         }
-        panic!("never {text:?}, but {:#?}", self.heard);
+        panic!("never {text:?}, but {:#?}", self.messages);
     }
 
-    /// Waits until nothing has been told for a second, and says whether that came to be.
-    pub fn falls_silent(&mut self) -> bool {
+    /// Waits until no message has arrived for a second; returns whether that happened.
+    pub fn becomes_silent(&mut self) -> bool {
         let end = Instant::now() + AT_MOST;
         while Instant::now() < end {
             if self.next_within(Duration::from_secs(1)).is_none() {

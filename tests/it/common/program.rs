@@ -11,7 +11,7 @@ use crate::common::secrets;
 pub struct Program {
     child: Child,
     lines: Receiver<String>,
-    /// Everything that it said so far and that a test has waited through.
+    /// All output so far that a test has waited through.
     pub said: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ pub fn program() -> Command {
         "ALYX_PASSWORD",
         "STATE_DIRECTORY",
         "CREDENTIALS_DIRECTORY",
-        // A proxy of whoever runs the tests has no way to their servers.
+        // The proxy settings of the environment do not apply to the tests' servers.
         "HTTPS_PROXY",
         "https_proxy",
         "HTTP_PROXY",
@@ -40,8 +40,8 @@ pub fn program() -> Command {
     command
 }
 
-/// Runs a command to its end. Every program of a test is run by this or by [`Program::start`], which search what it
-/// says for secrets.
+/// Runs a command to its end. All tests start the program with this function or with [`Program::start`], which search
+/// its output for secrets.
 pub fn output(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     let who = format!("{:?} {:?}", command.get_program(), command.get_args());
@@ -51,7 +51,7 @@ pub fn output(command: &mut Command) -> Output {
 }
 
 impl Program {
-    /// Starts a command and reads what it says on both outputs.
+    /// Starts a command and reads both its outputs.
     pub fn start(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -71,11 +71,11 @@ impl Program {
         Self { child, lines, said: Vec::new() }
     }
 
-    /// Waits until it says a line that contains a text, and returns that line.
+    /// Waits for a line that contains a text, and returns it.
     pub fn wait_for(&mut self, text: &str) -> String {
         let end = Instant::now() + crate::common::AT_MOST;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            self.hear(line.clone());
+            self.record(line.clone());
             if line.contains(text) {
                 return line;
             }
@@ -83,15 +83,15 @@ impl Program {
         panic!("it never said {text:?}, but:\n{}", self.said.join("\n"));
     }
 
-    fn hear(&mut self, line: String) {
-        // The sandbox says with which password one logs in to it: it guards nothing.
+    fn record(&mut self, line: String) {
+        // The sandbox prints its own password, which protects nothing.
         if !line.contains("An Alyx for trying things out") {
             secrets::none_in(&line, "a program");
         }
         self.said.push(line);
     }
 
-    /// The number of its process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -107,19 +107,19 @@ impl Program {
         assert!(status.unwrap().success());
     }
 
-    /// Waits for its end, with the last of what it said.
+    /// Waits for its end, and reads the rest of its output.
     pub fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + crate::common::AT_MOST;
         loop {
             match self.lines.recv_timeout(Duration::from_millis(20)) {
-                Ok(line) => self.hear(line),
+                Ok(line) => self.record(line),
                 Err(_) => {
                     if let Some(status) = self.child.try_wait().unwrap() {
-                        // Whoever reads its words may be behind; they end when it has ended.
+                        // The reader threads may lag behind; they end with the process.
                         while let Ok(line) =
                             self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
                         {
-                            self.hear(line);
+                            self.record(line);
                         }
                         return status;
                     }
@@ -129,7 +129,7 @@ impl Program {
         }
     }
 
-    /// Stops it as systemd does, and expects that it went well.
+    /// Stops the program as systemd does, and expects success.
     pub fn stop(mut self) -> Vec<String> {
         self.signal("TERM");
         let status = self.wait();
@@ -137,7 +137,7 @@ impl Program {
         std::mem::take(&mut self.said)
     }
 
-    /// What it said so far in one text.
+    /// All output so far as one text.
     pub fn text(&self) -> String {
         self.said.join("\n")
     }
@@ -147,25 +147,25 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // What it said after the last wait.
+        // Output after the last wait.
         while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(20)) {
-            self.hear(line);
+            self.record(line);
         }
     }
 }
 
-/// A configuration for the tests: quick to settle and to try again.
+/// A configuration for tests: a short settle time and short waits between attempts.
 pub struct Configuration {
     pub roots: Vec<PathBuf>,
     pub url: String,
     pub user: String,
     pub password: String,
-    /// More YAML, with whole sections.
+    /// More YAML, in whole sections.
     pub more: String,
 }
 
 impl Configuration {
-    /// Writes configuration and password into a folder, and returns the configuration's path.
+    /// Writes configuration and password into a folder, and returns the path of the configuration.
     pub fn write(&self, folder: &Path) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(folder).unwrap();

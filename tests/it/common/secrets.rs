@@ -1,17 +1,17 @@
-//! What must stand nowhere: the password and the tokens of the sandbox. Everything that the programs of the tests say,
-//! and every file that they leave beside a rig, is searched for them.
+//! What must not appear anywhere: the password and the tokens of the sandbox. All output of the programs under test,
+//! and all files that they leave beside a rig, are searched for them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The password of the sandbox's user.
 pub const PASSWORD: &str = "TapetesBloc18";
-/// A token of the sandbox has so many digits, hexadecimal; nothing else here is written so.
+/// The length of a sandbox token in hexadecimal digits; nothing else in the tests has this form.
 const TOKEN_DIGITS: usize = 40;
 /// Larger files are data.
 const LARGEST: u64 = 16 << 20;
 
-/// What stands there, in a word.
+/// The kind of secret that the bytes contain.
 fn find(bytes: &[u8]) -> Option<&'static str> {
     let is_token = |run: &[u8]| run.len() == TOKEN_DIGITS;
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -24,7 +24,7 @@ fn find(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Checks what a program said.
+/// Checks the output of a program.
 #[track_caller]
 pub fn none_in(said: impl AsRef<[u8]>, who: &str) {
     let said = said.as_ref();
@@ -33,11 +33,11 @@ pub fn none_in(said: impl AsRef<[u8]>, who: &str) {
     }
 }
 
-/// Checks every file below a folder, except those that are there to hold a secret.
+/// Checks every file below a folder, except those that are meant to hold a secret.
 #[track_caller]
 pub fn none_below(folder: &Path) {
     for entry in walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok) {
-        // What goes away meanwhile is not left behind.
+        // A file that vanishes in the meantime is not left behind.
         let Ok(metadata) = entry.metadata() else { continue };
         if !metadata.is_file() || metadata.len() > LARGEST {
             continue;
@@ -59,7 +59,7 @@ pub fn none_below(folder: &Path) {
 }
 
 #[test]
-fn a_secret_is_found_wherever_it_stands() {
+fn a_secret_is_found_anywhere_in_a_text() {
     let token = "0123456789abcdef0123456789abcdef01234567";
     assert_eq!(find(format!("login with {PASSWORD}!").as_bytes()), Some("the password"));
     assert_eq!(find(format!("{{\"token\":\"{token}\"}}").as_bytes()), Some("a token"));

@@ -1,4 +1,4 @@
-//! A terminal without a person: the program asks, and a test answers.
+//! A terminal without a person: the program asks, and the test answers.
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ pub struct Terminal {
     child: Child,
     hand: File,
     screen: Receiver<String>,
-    /// Everything that was on the screen so far.
+    /// Everything printed on the screen so far.
     pub said: String,
 }
 
@@ -36,7 +36,7 @@ impl Terminal {
         let (sender, screen) = channel();
         std::thread::spawn(move || {
             let mut piece = [0; 1024];
-            // Reading fails when the program is gone.
+            // Reading fails when the program has ended.
             while let Ok(n) = eye.read(&mut piece) {
                 let _ = sender.send(String::from_utf8_lossy(&piece[..n]).into_owned());
             }
@@ -44,7 +44,7 @@ impl Terminal {
         Self { child, hand, screen, said: String::new() }
     }
 
-    /// Waits until a text is on the screen that was not there at the last wait.
+    /// Waits for a text that was not on the screen at the last wait.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         let from = self.said.len();
@@ -63,18 +63,18 @@ impl Terminal {
         self.hand.write_all(b"\n").unwrap();
     }
 
-    /// Whether what is typed is shown.
+    /// Whether typed characters are shown.
     pub fn echoes(&self) -> bool {
         tcgetattr(&self.hand).unwrap().local_modes.contains(LocalModes::ECHO)
     }
 
-    /// What Ctrl-C does.
+    /// Sends Ctrl-C.
     pub fn interrupt(&self) {
         let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status();
         assert!(status.unwrap().success());
     }
 
-    /// Waits for the program's end, with the last of what it said.
+    /// Waits for the program's end, and reads the rest of its output.
     pub fn end(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         while let Ok(piece) = self.screen.recv_timeout(std::time::Duration::from_millis(200)) {

@@ -1,4 +1,5 @@
-//! TLS before the sandbox: an authority of the lab's own, the certificates that it signs, and a server with one.
+//! TLS in front of the sandbox: a private certificate authority, certificates signed by it, and a server that uses
+//! one.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// An authority that nobody knows.
+/// A certificate authority that no system trusts.
 pub struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     pem: String,
@@ -65,7 +66,7 @@ impl Authority {
     }
 }
 
-/// Ends TLS before a plain server. It stops when it is dropped.
+/// Terminates TLS in front of a plain server. Stops when dropped.
 pub struct Server {
     /// `https://localhost:port`.
     pub url: String,
@@ -82,7 +83,7 @@ impl Server {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
                 tokio::spawn(async move {
-                    // A client that does not like the certificate goes away.
+                    // A client that rejects the certificate disconnects.
                     let Ok(mut inside) = acceptor.accept(stream).await else { return };
                     let Ok(mut outside) = TcpStream::connect(upstream).await else { return };
                     let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;

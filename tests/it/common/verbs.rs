@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::common::{Alyx, Rig};
 use crate::program::program;
 
-/// What a verb said and how it ended.
+/// The output and exit code of a verb.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
@@ -16,7 +16,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// The one object that `--json` promises.
+    /// The single object that `--json` prints.
     pub fn json(&self) -> Value {
         assert_eq!(self.out.lines().count(), 1, "not one line: {self:?}");
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -29,24 +29,24 @@ impl Said {
         self
     }
 
-    /// Checks that there is one error, that it is short, and that it says this.
+    /// Checks that there is one short error that contains this text.
     #[track_caller]
     pub fn complains(self, text: &str) -> Self {
         assert!(self.err.contains(text) && self.out.is_empty(), "{self:?}");
-        // As long as what clap says about its own.
+        // At most as long as clap's own errors.
         assert!(self.err.trim_end().lines().count() <= 6, "{self:?}");
         self
     }
 }
 
-/// Runs the program with a home that holds nothing, unless a test put something there.
+/// Runs the program with an empty home, unless the test has put something there.
 pub fn run(command: &mut Command) -> Said {
     let output = crate::program::output(command);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Said { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-/// The program with a home of its own and no secret.
+/// The program with its own home and without secrets.
 pub fn at_home(rig: &Rig, words: &[&str]) -> Command {
     let home = rig.beside("home");
     std::fs::create_dir_all(&home).unwrap();
@@ -67,7 +67,7 @@ pub fn verb(alyx: &Alyx, rig: &Rig, words: &[&str]) -> Said {
     run(&mut logged_in(alyx, rig, words))
 }
 
-/// A path as a word of the command line.
+/// A path as an argument.
 pub fn word(path: &Path) -> &str {
     path.to_str().unwrap()
 }

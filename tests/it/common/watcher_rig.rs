@@ -1,4 +1,4 @@
-//! A world for tests of the watcher: real folders, a running watcher, and waiting for what it tells.
+//! The environment for tests of the watcher: real folders, a running watcher, and waiting for its events.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub const TOO_LONG: Duration = Duration::from_secs(30);
 /// Longer than any test: what is found sooner was found by an event.
 pub const NEVER: Duration = Duration::from_secs(3600);
-/// For tests of what is found by looking again.
+/// For tests of what polling finds.
 pub const OFTEN: Duration = Duration::from_millis(20);
 
-/// Folders that go away with the test.
+/// Folders that are removed with the test.
 pub struct Disk {
     folder: tempfile::TempDir,
 }
@@ -47,7 +47,7 @@ impl Disk {
     }
 }
 
-/// Makes a session folder and flags it, with nothing in between.
+/// Creates a session folder and its flag, with nothing in between.
 pub fn flag(session: &Path) -> PathBuf {
     let flag = session.join("create_me.flag");
     fs::create_dir_all(session).unwrap();
@@ -57,7 +57,7 @@ pub fn flag(session: &Path) -> PathBuf {
 
 /// A watcher that runs until it is dropped.
 pub struct Watching {
-    sightings: mpsc::UnboundedReceiver<WatchEvent>,
+    events: mpsc::UnboundedReceiver<WatchEvent>,
     pub rescan: mpsc::UnboundedSender<()>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -79,15 +79,15 @@ pub fn options(rescan_interval: Duration, poll_interval: Duration) -> WatchOptio
 
 impl Watching {
     pub fn begin(root: RootOptions, options: WatchOptions) -> Self {
-        let (told, sightings) = mpsc::unbounded_channel();
+        let (events_in, events) = mpsc::unbounded_channel();
         let (rescan, commands) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(watch(vec![root], options, told, commands, shutdown.clone()));
+        let task = tokio::spawn(watch(vec![root], options, events_in, commands, shutdown.clone()));
         let _drop = shutdown.clone().drop_guard();
-        Self { sightings, rescan, shutdown, task, _drop }
+        Self { events, rescan, shutdown, task, _drop }
     }
 
-    /// A watcher of a disk that has ended its first scan, and finds things by events alone.
+    /// A watcher that has finished its first scan, and finds further changes by events alone.
     pub async fn by_events(disk: &Disk) -> Self {
         let mut watching = Self::begin(root_options(disk.root()), options(NEVER, NEVER));
         watching.scanned(ScanReason::Start).await;
@@ -95,11 +95,11 @@ impl Watching {
     }
 
     pub async fn next(&mut self) -> WatchEvent {
-        let told = tokio::time::timeout(TOO_LONG, self.sightings.recv()).await;
-        told.expect("the watcher tells nothing").expect("the watcher has ended")
+        let event = tokio::time::timeout(TOO_LONG, self.events.recv()).await;
+        event.expect("the watcher reports nothing").expect("the watcher has ended")
     }
 
-    /// Waits for the sighting of a flag.
+    /// Waits until a flag is reported.
     pub async fn flag(&mut self, path: &Path) -> FlagFile {
         loop {
             if let WatchEvent::Flag(flag) = self.next().await
@@ -110,7 +110,7 @@ impl Watching {
         }
     }
 
-    /// Waits for the sighting of a flag in the state in which it is now.
+    /// Waits until a flag is reported in its current state.
     pub async fn flag_as_it_is(&mut self, path: &Path) {
         let now = FlagFile::load(path).unwrap().unwrap();
         while self.flag(path).await != now {}
@@ -130,24 +130,24 @@ impl Watching {
         }
     }
 
-    pub async fn trouble(&mut self) -> WatchProblem {
+    pub async fn problem(&mut self) -> WatchProblem {
         loop {
-            if let WatchEvent::Problem(trouble) = self.next().await {
-                return trouble;
+            if let WatchEvent::Problem(problem) = self.next().await {
+                return problem;
             }
         }
     }
 
-    /// Ends the watcher and waits until its threads have ended too; returns what it told and nobody has read.
+    /// Stops the watcher and its threads; returns the events that were not read.
     pub async fn end(mut self) -> Vec<WatchEvent> {
         self.shutdown.cancel();
         tokio::time::timeout(TOO_LONG, self.task).await.expect("the watcher does not end").unwrap();
         let mut rest = Vec::new();
-        // `None` comes when the last thread has dropped its end of the channel.
-        while let Some(told) =
-            tokio::time::timeout(TOO_LONG, self.sightings.recv()).await.expect("a thread hangs")
+        // `None` arrives when the last thread has dropped its sender.
+        while let Some(event) =
+            tokio::time::timeout(TOO_LONG, self.events.recv()).await.expect("a thread hangs")
         {
-            rest.push(told);
+            rest.push(event);
         }
         rest
     }

@@ -1,4 +1,4 @@
-//! Commands of the program in the manuals: they can be typed as they stand.
+//! Commands in the manuals can be typed as printed.
 
 use alyx_registrar::cli::args::Cli;
 use clap::error::ErrorKind;
@@ -6,14 +6,14 @@ use clap::{CommandFactory, Parser};
 
 use super::{lines, manuals, quoted};
 
-/// The calls of the program in a line for the shell, each in words.
+/// The calls of the program in a shell line, split into words.
 fn calls(line: &str) -> Vec<Vec<String>> {
     let line = line.split(" #").next().unwrap_or_default();
     let pieces = line.split(['|', '>', ';', '&', '(', ')']);
     pieces.map(words).filter_map(call).collect()
 }
 
-/// As the shell splits them, without what is read from a file.
+/// Splits like the shell, without redirected input.
 fn words(piece: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -29,7 +29,7 @@ fn words(piece: &str) -> Vec<String> {
     words
 }
 
-/// From the name of the program on, behind `sudo -u …` and variables; of `cargo run`, what comes after `--`.
+/// From the name of the program on, after `sudo -u …` and variables; after `--` for `cargo run`.
 fn call(words: Vec<String>) -> Option<Vec<String>> {
     let mut rest = words.as_slice();
     loop {
@@ -96,7 +96,7 @@ fn every_command_has_its_row() {
 }
 
 #[test]
-fn a_call_is_found_wherever_it_stands_in_a_line() {
+fn a_call_is_found_anywhere_in_a_line() {
     let found = |line: &str| calls(line).into_iter().map(|call| call.join(" ")).collect::<Vec<_>>();
     assert_eq!(
         found("sudo -u me /usr/bin/alyx-registrar check --json | jq ."),

@@ -1,4 +1,4 @@
-//! `docs/configure.md`: every key with what the sample says of it, its default, and an example that works.
+//! `docs/configure.md`: every key with the sample's explanation, its default, and a working example.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,13 +8,13 @@ use serde_yaml::{Mapping, Value};
 
 use super::root;
 
-/// The keys that have none, because the sample's value is only an example.
+/// The keys without a default, because the sample's value is only an example.
 const NO_DEFAULT: [&str; 4] = ["data_roots[].path", "alyx.url", "alyx.username", "alyx.password_file"];
 
-/// A configuration with nothing in it that could be left out.
+/// A minimal configuration.
 const LEAST: &str = "data_roots: [/data]\nalyx: {url: 'https://alyx.example.org', username: rig}\n";
 
-/// A key of the sample: what is written above it, and its value as it is typed.
+/// A key of the sample: the explanation above it, and its value as written.
 struct Key {
     comment: String,
     typed: String,
@@ -76,7 +76,7 @@ fn plain(text: &str) -> String {
 }
 
 #[test]
-fn every_key_has_its_section_and_no_other_has() {
+fn every_key_has_a_section_and_every_section_a_key() {
     let mut wanted = known_keys();
     let mut there: Vec<String> = manual().into_iter().map(|(key, _)| key).collect();
     wanted.sort();
@@ -87,7 +87,7 @@ fn every_key_has_its_section_and_no_other_has() {
 }
 
 #[test]
-fn a_section_says_what_the_sample_says() {
+fn a_section_repeats_the_explanation_of_the_sample() {
     for (key, Key { comment, .. }) in sample().into_iter().filter(|(key, _)| known_keys().contains(key)) {
         let section = plain(&section(&key));
         for sentence in plain(&comment).replace("CHANGE. ", "").split_inclusive(". ") {
@@ -99,7 +99,7 @@ fn a_section_says_what_the_sample_says() {
 }
 
 #[test]
-fn a_section_says_the_default() {
+fn a_section_shows_the_default() {
     for (key, Key { typed, .. }) in sample().into_iter().filter(|(key, _)| known_keys().contains(key)) {
         let wanted = if NO_DEFAULT.contains(&key.as_str()) {
             "No default.".to_owned()
@@ -135,7 +135,7 @@ fn the_example_of_a_section_changes_the_configuration() {
     }
 }
 
-/// Puts one document into another; a list takes the place of a list.
+/// Merges one document into another; a list replaces a list.
 fn put(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Mapping(into), Value::Mapping(from)) => {

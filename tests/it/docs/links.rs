@@ -1,16 +1,16 @@
-//! Links from one manual to another, and to what else is in the sources.
+//! Links between the manuals, and to other files of the repository.
 
 use std::path::Path;
 
 use super::{lines, manuals};
 
-/// What `[text](target)` leads to, apart from other sites.
+/// The targets of `[text](target)`, except other sites.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     let ends = line.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(target, _)| target));
     ends.filter(|target| !target.contains("://"))
 }
 
-/// The name by which a heading is linked to.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
     words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
@@ -24,7 +24,7 @@ fn has_heading(file: &Path, wanted: &str) -> bool {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut looked_at = 0;
     for (manual, text) in manuals() {
         for (_, line) in lines(&text).into_iter().filter(|(block, _)| block.is_none()) {
@@ -42,7 +42,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn a_heading_is_linked_to_by_its_small_letters() {
+fn the_anchor_of_a_heading_is_lower_case() {
     assert_eq!(anchor("## What it may do"), "what-it-may-do");
     assert_eq!(anchor("### `alyx.ca_file`"), "alyxca_file");
     assert_eq!(

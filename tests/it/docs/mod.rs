@@ -1,5 +1,5 @@
-//! The manuals say what is so: every key of the configuration with its default, commands that can be typed, links that
-//! lead somewhere.
+//! The manuals match the program: every key of the configuration with its default, commands that can be typed, links
+//! that resolve.
 
 mod commands;
 mod keys;
@@ -23,7 +23,7 @@ fn manuals() -> Vec<(PathBuf, String)> {
     files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The lines of a manual, each with the language of the block that it is in, if it is in one.
+/// The lines of a manual, each with the language of its code block, if any.
 fn lines(text: &str) -> Vec<(Option<&str>, &str)> {
     let mut block = None;
     let mut found = Vec::new();
@@ -37,7 +37,7 @@ fn lines(text: &str) -> Vec<(Option<&str>, &str)> {
     found
 }
 
-/// What stands between backticks in a line.
+/// The text between backticks in a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }

@@ -2,18 +2,18 @@
 
 use super::sources::shown;
 
-/// One row: a message, how it is said, its cause and its cure.
+/// One row: a message, its kind, its cause and its fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub text: String,
-    /// As `warning` or `error, terminal`.
+    /// Such as `warning` or `error, terminal`.
     pub kinds: String,
     pub cause: String,
     pub cure: String,
     pub line: usize,
 }
 
-/// All rows of a manual, apart from the heads of its tables.
+/// All rows of a manual, without table headers.
 pub fn rows(manual: &str) -> Vec<Row> {
     let lines = manual.lines().enumerate().filter(|(_, line)| line.starts_with("| `"));
     lines.map(|(at, line)| row(line, at + 1)).collect()
@@ -27,7 +27,7 @@ fn row(line: &str, number: usize) -> Row {
     Row { text: unquoted(text), kinds: kinds.clone(), cause: cause.clone(), cure: cure.clone(), line: number }
 }
 
-/// As a person pastes it into the manual.
+/// In the form used in the manual.
 pub fn written(text: &str, kinds: &str) -> String {
     let quote = if text.contains('`') { "``" } else { "`" };
     let space = if text.contains('`') { " " } else { "" };

@@ -1,8 +1,8 @@
-//! `docs/messages.md` lists every warning and error of the program, with cause and cure; none is missing, and none is
-//! there that the program does not say. The sources are read for it, as tokens.
+//! `docs/messages.md` lists every warning and error of the program, with cause and fix: none is missing, and none is
+//! listed that the program cannot print. The test parses the sources into tokens.
 //!
-//! A message that is new: `cargo test --test it messages::` prints its row; put it into the table where it belongs, with its
-//! cause and its cure in place of the capitals.
+//! For a new message, `cargo test --test it messages::` prints its row; put it into the right table, and replace the
+//! words in capitals by its cause and fix.
 
 mod manual;
 mod sources;
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use manual::{Row, rows, written};
 use sources::{Kind, Said, of_file};
 
-/// The files that say what another one has worded (`"{error}"`). Before one is added: is the wording found by `sources`?
-/// Errors with `#[error("…")]` are.
-const PASSES_ON: [&str; 16] = [
+/// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
+/// wording; it finds `#[error("…")]`.
+const FORWARDING_FILES: [&str; 16] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error.rs",
     "src/cli/check.rs",
@@ -27,7 +27,7 @@ const PASSES_ON: [&str; 16] = [
     "src/cli/state.rs",
     "src/cli/verbs/connect.rs",
     "src/cli/verbs/output.rs",
-    // Among others the errors of the configuration, which are not looked for.
+    // Including the errors of the configuration, which are not searched.
     "src/cli/wiring.rs",
     "src/config/credentials.rs",
     "src/daemon/run_loop/dispatcher/mod.rs",
@@ -39,11 +39,11 @@ fn manual_text() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// Every message of the program, how it is said, and where.
+/// Every message of the program, its kinds, and where it is.
 fn said() -> BTreeMap<String, (BTreeSet<Kind>, Vec<String>)> {
     let mut messages = BTreeMap::<String, (BTreeSet<Kind>, Vec<String>)>::new();
     for (file, said) in sources::all() {
-        for one in said.into_iter().filter(|one| !one.passes_on()) {
+        for one in said.into_iter().filter(|one| !one.forwards()) {
             let (kinds, places) = messages.entry(one.text).or_default();
             kinds.insert(one.kind);
             places.push(format!("{file}:{}", one.line));
@@ -57,7 +57,7 @@ fn words(kinds: &BTreeSet<Kind>) -> String {
 }
 
 #[test]
-fn every_message_stands_in_the_manual() {
+fn every_message_is_in_the_manual() {
     let manual = rows(&manual_text());
     let is_there = |text: &str, kinds: &str| manual.iter().any(|row| row.text == text && row.kinds == kinds);
     let missing: Vec<String> = said()
@@ -69,7 +69,7 @@ fn every_message_stands_in_the_manual() {
 }
 
 #[test]
-fn the_manual_has_no_message_that_the_program_does_not_say() {
+fn the_manual_has_no_message_that_the_program_does_not_print() {
     let said = said();
     let stale: Vec<String> = rows(&manual_text())
         .iter()
@@ -80,24 +80,24 @@ fn the_manual_has_no_message_that_the_program_does_not_say() {
 }
 
 #[test]
-fn every_message_has_one_row_with_a_cause_and_a_cure() {
+fn every_message_has_one_row_with_a_cause_and_a_fix() {
     let mut seen = BTreeSet::new();
     for Row { text, cause, cure, line, .. } in rows(&manual_text()) {
-        let told = |cell: &str| cell.len() > 2 && cell != "CAUSE" && cell != "CURE";
-        assert!(told(&cause) && told(&cure), "docs/messages.md:{line}: no cause or no cure");
+        let is_filled = |cell: &str| cell.len() > 2 && cell != "CAUSE" && cell != "CURE";
+        assert!(is_filled(&cause) && is_filled(&cure), "docs/messages.md:{line}: no cause or no cure");
         assert!(seen.insert(text), "docs/messages.md:{line}: a second row");
     }
 }
 
 #[test]
-fn what_is_passed_on_is_worded_where_it_is_looked_for() {
-    let passing = sources::all().into_iter().filter(|(_, said)| said.iter().any(Said::passes_on));
+fn forwarded_messages_are_worded_in_files_that_are_searched() {
+    let passing = sources::all().into_iter().filter(|(_, said)| said.iter().any(Said::forwards));
     let passing: Vec<String> = passing.map(|(file, _)| file).collect();
-    assert_eq!(passing, PASSES_ON);
+    assert_eq!(passing, FORWARDING_FILES);
 }
 
 #[test]
-fn messages_are_found_wherever_they_are_said() {
+fn messages_are_found_in_every_form() {
     let source = r##"
         /// Errors "of this kind" are many.
         #[derive(Error)]

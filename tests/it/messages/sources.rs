@@ -1,21 +1,21 @@
-//! What the program says when something is wrong, found in its sources: every template of a warning, of an error, of a
-//! complaint at the terminal, and of a reason that these pass on.
+//! Finds in the sources what the program prints when something is wrong: every template of a warning, an error, a
+//! terminal message, and of a reason inserted into these.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 
-/// How something is said.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A line of the log, `WARN`.
+    /// A log line at `WARN`.
     Warning,
-    /// A line of the log, `ERROR`.
+    /// A log line at `ERROR`.
     Error,
-    /// A line for the person at the terminal.
+    /// A line on the terminal.
     Terminal,
-    /// Part of such a line: why.
+    /// A part of such a line: the reason.
     Reason,
 }
 
@@ -30,25 +30,25 @@ impl Kind {
     }
 }
 
-/// One place in the sources that says something.
+/// A message in the sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     pub kind: Kind,
-    /// With `…` for what is filled in.
+    /// With `…` in place of arguments.
     pub text: String,
     pub line: usize,
 }
 
 impl Said {
-    /// Says nothing of its own: `{error}`.
-    pub fn passes_on(&self) -> bool {
+    /// Whether it has no text of its own: `{error}`.
+    pub fn forwards(&self) -> bool {
         !self.text.chars().any(char::is_alphanumeric)
     }
 }
 
-/// Functions and variants that are handed a reason for a person: the last names of the path before the parenthesis, and
-/// how many words make a reason of what is in there.
-const HANDED_A_REASON: [(&[&str], usize); 7] = [
+/// Functions and variants that take a reason: the last names of the path before the parenthesis, and the number of
+/// words from which a literal counts as a reason.
+const REASON_PARAMETERS: [(&[&str], usize); 7] = [
     (&["refuse"], 2),
     (&["warnings", "push"], 2),
     (&["Error", "Invalid"], 2),
@@ -59,14 +59,14 @@ const HANDED_A_REASON: [(&[&str], usize); 7] = [
 ];
 
 /// Files in which every sentence is a reason.
-const ALL_TEXT: [&str; 3] = ["src/cli/logging.rs", "src/cli/scan_roots.rs", "src/ledger/trouble.rs"];
+const REASON_FILES: [&str; 3] = ["src/cli/logging.rs", "src/cli/scan_roots.rs", "src/ledger/problem.rs"];
 
-/// Where a reason is of another sort: errors of the configuration name file, line and key, and say what to write; the
-/// words of the sandbox are those of an Alyx; what was typed wrongly is told together with the usage.
-const REASONS_OF_ANOTHER_SORT: [&str; 3] = ["src/config/", "crates/alyx-sandbox/", "src/cli/args/"];
-const ALL_THE_SAME: [&str; 2] = ["src/config/credentials.rs", "src/config/webhook.rs"];
+/// Reasons of other kinds: errors of the configuration name file, line and key, and what to write; the sandbox uses
+/// Alyx's words; errors of the command line are printed with the usage.
+const EXCLUDED_REASONS: [&str; 3] = ["src/config/", "crates/alyx-sandbox/", "src/cli/args/"];
+const INCLUDED_NEVERTHELESS: [&str; 2] = ["src/config/credentials.rs", "src/config/webhook.rs"];
 
-/// The sources of the program and its crates, by file.
+/// The messages of the program and its crates, by file.
 pub fn all() -> BTreeMap<String, Vec<Said>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = ["src", "crates"]
@@ -81,17 +81,17 @@ pub fn all() -> BTreeMap<String, Vec<Said>> {
     .collect()
 }
 
-/// What one file says, apart from its tests.
+/// The messages of one file, without its tests.
 pub fn of_file(name: &str, source: &str) -> Vec<Said> {
     let mut found = Vec::new();
     if !name.ends_with("/tests.rs") {
         let tokens: Vec<TokenTree> = source.parse::<TokenStream>().unwrap().into_iter().collect();
-        look(&tokens, name, &mut found);
+        collect(&tokens, name, &mut found);
     }
     found
 }
 
-fn look(tokens: &[TokenTree], file: &str, found: &mut Vec<Said>) {
+fn collect(tokens: &[TokenTree], file: &str, found: &mut Vec<Said>) {
     let mut at = 0;
     while at < tokens.len() {
         if is_test(&tokens[at..]) {
@@ -108,23 +108,23 @@ fn look(tokens: &[TokenTree], file: &str, found: &mut Vec<Said>) {
                 Some((kind, Take::First)) => {
                     let first = literals(group.stream()).into_iter().next();
                     found.push(
-                        first.map_or_else(|| passing_on(kind, group), |(text, line)| said(kind, &text, line)),
+                        first.map_or_else(|| forwarding(kind, group), |(text, line)| said(kind, &text, line)),
                     );
                 }
                 Some((kind, Take::Reasons(words))) => {
-                    // What is said in there by somebody else is found there.
+                    // A nested call is found separately.
                     let mut reasons = Vec::new();
-                    look(&inside(group), file, &mut reasons);
+                    collect(&inside(group), file, &mut reasons);
                     let texts =
                         literals(group.stream()).into_iter().filter(|(text, _)| has_words(text, words));
                     let texts = texts.map(|(text, line)| said(kind, &text, line));
                     let more: Vec<Said> = texts.filter(|one| !reasons.contains(one)).collect();
                     found.extend(reasons.into_iter().chain(more));
                 }
-                None => look(&inside(group), file, found),
+                None => collect(&inside(group), file, found),
             }
         } else if let TokenTree::Literal(literal) = &tokens[at]
-            && ALL_TEXT.contains(&file)
+            && REASON_FILES.contains(&file)
             && let Some(text) = value(literal)
             && has_words(&text, 3)
         {
@@ -138,14 +138,14 @@ fn inside(group: &Group) -> Vec<TokenTree> {
     group.stream().into_iter().collect()
 }
 
-/// How much of what is in the parentheses is said.
+/// Which literals in the parentheses are messages.
 enum Take {
     First,
-    /// What has so many words.
+    /// Those with at least this number of words.
     Reasons(usize),
 }
 
-/// Whether a group in parentheses or brackets is something that is said.
+/// Whether a group in parentheses or brackets is a message.
 fn said_in(before: &[TokenTree], group: &Group, file: &str) -> Option<(Kind, Take)> {
     let path = path_before(before);
     let ends_with =
@@ -174,11 +174,11 @@ fn said_in(before: &[TokenTree], group: &Group, file: &str) -> Option<(Kind, Tak
     if ends_with(&["complain"]) || ends_with(&["eprintln", "!"]) {
         return Some((Kind::Terminal, Take::First));
     }
-    let other = REASONS_OF_ANOTHER_SORT.iter().any(|folder| file.starts_with(folder));
-    if other && !ALL_THE_SAME.contains(&file) && !ends_with(&["warnings", "push"]) {
+    let other = EXCLUDED_REASONS.iter().any(|folder| file.starts_with(folder));
+    if other && !INCLUDED_NEVERTHELESS.contains(&file) && !ends_with(&["warnings", "push"]) {
         return None;
     }
-    let handed = HANDED_A_REASON.iter().find(|(names, _)| ends_with(names));
+    let handed = REASON_PARAMETERS.iter().find(|(names, _)| ends_with(names));
     handed.map(|(_, words)| (Kind::Reason, Take::Reasons(*words)))
 }
 
@@ -208,7 +208,7 @@ fn path_before(before: &[TokenTree]) -> Vec<String> {
     path
 }
 
-/// `fn complain(…)` and `macro_rules! warn` say nothing.
+/// `fn complain(…)` and `macro_rules! warn` are definitions.
 fn is_definition(before: &[TokenTree]) -> bool {
     matches!(before, [.., TokenTree::Ident(word), TokenTree::Ident(_)] if word == "fn")
 }
@@ -218,12 +218,12 @@ fn is_test(tokens: &[TokenTree]) -> bool {
     attribute(tokens).is_some_and(|words| words == "cfg(test)")
 }
 
-/// Begins with a comment for the documentation.
+/// Begins with a doc comment.
 fn is_doc(tokens: &[TokenTree]) -> bool {
     attribute(tokens).is_some_and(|words| words.starts_with("doc="))
 }
 
-/// The attribute with which it begins, without spaces.
+/// The leading attribute, without spaces.
 fn attribute(tokens: &[TokenTree]) -> Option<String> {
     let marks = tokens
         .iter()
@@ -236,7 +236,7 @@ fn attribute(tokens: &[TokenTree]) -> Option<String> {
     }
 }
 
-/// Up to its braces or its semicolon.
+/// The number of tokens up to its braces or semicolon.
 fn length_of_item(tokens: &[TokenTree]) -> usize {
     let ends = tokens.iter().position(|token| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
@@ -246,7 +246,7 @@ fn length_of_item(tokens: &[TokenTree]) -> usize {
     ends.map_or(tokens.len(), |at| at + 1)
 }
 
-/// The texts in it, however deep, each with its line. What is handed to `Error::Internal` is for its author.
+/// All literals inside, with their lines. Texts for `Error::Internal` are for developers.
 fn literals(tokens: TokenStream) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
@@ -263,7 +263,7 @@ fn literals(tokens: TokenStream) -> Vec<(String, usize)> {
     found
 }
 
-fn passing_on(kind: Kind, group: &Group) -> Said {
+fn forwarding(kind: Kind, group: &Group) -> Said {
     said(kind, "{}", group.span().start().line)
 }
 
@@ -271,12 +271,12 @@ fn said(kind: Kind, template: &str, line: usize) -> Said {
     Said { kind, text: shown(template), line }
 }
 
-/// A key or a form is no reason.
+/// A key or a format string is not a reason.
 fn has_words(text: &str, least: usize) -> bool {
     shown(text).split(' ').filter(|word| word.chars().any(char::is_alphabetic)).count() >= least
 }
 
-/// `{path:?} is gone` as people meet it: `… is gone`.
+/// `{path:?} is gone` as users see it: `… is gone`.
 pub fn shown(template: &str) -> String {
     let mut text = String::new();
     let mut rest = template.chars().peekable();
@@ -298,7 +298,7 @@ pub fn shown(template: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The text of a literal, if it is one.
+/// The text of a string literal.
 fn value(literal: &Literal) -> Option<String> {
     let written = literal.to_string();
     if let Some(raw) = written.strip_prefix('r') {
@@ -312,7 +312,7 @@ fn value(literal: &Literal) -> Option<String> {
             continue;
         }
         match rest.next()? {
-            // Over the end of a line.
+            // A line continuation.
             '\n' => while rest.next_if(|c| c.is_whitespace()).is_some() {},
             'n' | 't' => text.push(' '),
             'u' => {

@@ -1,14 +1,15 @@
-//! What Alyx must and may hold at the end.
+//! The ground truth: what Alyx must and may hold at the end.
 //!
 //! What "exactly once" means for a session that is moved, deleted or changed while it runs:
 //!
-//! - A session is where its flag is. One whose flag was put, and neither withdrawn, moved nor deleted, is registered
-//!   under its name: one session, one record for each file, with the MD5 of what the file holds, and the flag is gone.
-//! - A flag that was gone before its folder was touched had done its work: the session is registered as it was then.
-//! - A flag that was still there when its folder went leaves its old name unsettled: Alyx may hold the session, with
-//!   some of its files. Never two of it, never two records of a file, never a content that the file did not have.
-//! - A flag that went in the very moment of a move was removed under the old name or under the new one; the writer
-//!   flags the new one once more, as somebody would who is not sure.
+//! - A session is where its flag is. If its flag was created, and neither withdrawn, moved nor deleted, the session is
+//! registered under its name: one session, one record per file, with the MD5 of the file's content, and the flag is
+//! gone.
+//! - A flag that was removed before its folder was touched was handled: the session is registered as it was then.
+//! - A flag that still existed when its folder was moved or deleted leaves the old name undecided: Alyx may hold the
+//! session, with some of its files, but never two sessions, two records of a file, or content that the file never had.
+//! - A flag that vanished during a move was removed under the old name or the new one; the writer flags the new name
+//! again to be sure.
 //! - A session that was never flagged under a name is not on Alyx under that name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,19 +24,19 @@ pub fn md5(content: &str) -> String {
     Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What is known of all sessions that have had one name.
+/// The expected state of all sessions that have had one name.
 #[derive(Debug, Default)]
 pub struct Truth {
-    /// One of them had a flag.
+    /// Whether any of them was flagged.
     pub flagged: bool,
-    /// The MD5 that a file must have. `None`: the session need not be there.
+    /// The MD5 that each file must have. `None`: the session may be absent.
     must: Option<BTreeMap<String, String>>,
-    /// All that the files ever held.
+    /// The MD5 of everything that each file ever contained.
     history: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Truth {
-    /// A file holds this now, or did for a moment.
+    /// Records that a file has this content, or had it for a moment.
     pub fn holds(&mut self, file: &str, content: &str) {
         self.history.entry(file.to_owned()).or_default().insert(md5(content));
         if let Some(must) = &mut self.must {
@@ -43,14 +44,14 @@ impl Truth {
         }
     }
 
-    /// The flag has done its work while the files held this.
+    /// Records that the flag was handled while the files had this content.
     pub fn is_registered(&mut self, files: &BTreeMap<String, String>) {
         let must = self.must.get_or_insert_default();
         must.extend(files.iter().map(|(file, content)| (file.clone(), md5(content))));
     }
 }
 
-/// Compares Alyx with what is known; returns what is wrong.
+/// Compares Alyx with the expected state; returns the differences.
 pub fn compare(truths: &HashMap<Name, Truth>, control: &SandboxHandle) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut eids: HashMap<Name, Vec<String>> = HashMap::new();
@@ -91,6 +92,6 @@ pub fn compare(truths: &HashMap<Name, Truth>, control: &SandboxHandle) -> Vec<St
             }
         }
     }
-    wrong.extend(eids.keys().map(|name| format!("{name:?} is on Alyx, and nobody made it")));
+    wrong.extend(eids.keys().map(|name| format!("{name:?} is on Alyx, and no writer created it")));
     wrong
 }

@@ -1,5 +1,4 @@
-//! A writer: somebody who makes, changes, flags, moves and deletes sessions of subjects that are his alone, and knows
-//! what he did.
+//! A writer: creates, changes, flags, moves and deletes sessions of its own subjects, and records what it did.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -8,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::chance::Chance;
+use crate::rng::SeededRng;
 use crate::soak::truth::{Name, Truth};
 
 const FILES: [&str; 5] = [
@@ -19,16 +18,16 @@ const FILES: [&str; 5] = [
     "raw_ephys_data/spikes.templates.npy",
 ];
 const DAYS: usize = 8;
-const SESSIONS_A_DAY: usize = 5;
-/// With so many flags waiting, no session is added.
-const MOST_WAITING: usize = 12;
+const SESSIONS_PER_DAY: usize = 5;
+/// With this number of waiting flags, no session is added.
+const MAX_WAITING: usize = 12;
 
 /// A session folder.
 #[derive(Debug)]
 struct Folder {
     name: Name,
     files: BTreeMap<String, String>,
-    /// Its flag was put and has not been withdrawn.
+    /// Its flag was created and has not been withdrawn.
     asked: bool,
 }
 
@@ -37,13 +36,13 @@ pub struct Writer {
     place: PathBuf,
     /// On the same disk, outside the root.
     outside: PathBuf,
-    chance: Chance,
+    rng: SeededRng,
     subjects: Vec<String>,
     folders: Vec<Folder>,
     parked: Vec<(PathBuf, BTreeMap<String, String>)>,
     pub truths: HashMap<Name, Truth>,
-    /// What was done, for people who look for a mistake.
-    pub diary: Vec<String>,
+    /// All actions, for debugging a failure.
+    pub log: Vec<String>,
     began: Instant,
     counter: usize,
 }
@@ -57,18 +56,18 @@ fn flag_of(folder: &Path) -> PathBuf {
 }
 
 impl Writer {
-    pub fn new(place: PathBuf, outside: PathBuf, subjects: Vec<String>, chance: Chance) -> Self {
+    pub fn new(place: PathBuf, outside: PathBuf, subjects: Vec<String>, rng: SeededRng) -> Self {
         fs::create_dir_all(&place).unwrap();
         fs::create_dir_all(&outside).unwrap();
         Self {
             place,
             outside,
-            chance,
+            rng,
             subjects,
             folders: Vec::new(),
             parked: Vec::new(),
             truths: HashMap::new(),
-            diary: Vec::new(),
+            log: Vec::new(),
             began: Instant::now(),
             counter: 0,
         }
@@ -78,8 +77,8 @@ impl Writer {
     pub fn work(&mut self, how_long: Duration) {
         let end = Instant::now() + how_long;
         while Instant::now() < end {
-            self.do_something();
-            std::thread::sleep(Duration::from_millis(self.chance.below(30) as u64));
+            self.random_action();
+            std::thread::sleep(Duration::from_millis(self.rng.below(30) as u64));
         }
         for at in 0..self.folders.len() {
             if self.folders[at].asked {
@@ -88,23 +87,23 @@ impl Writer {
         }
     }
 
-    /// Flags that are still there.
+    /// Flags that still exist.
     pub fn waiting(&self) -> Vec<PathBuf> {
         let flags = self.folders.iter().map(|folder| flag_of(&self.path(&folder.name)));
         flags.filter(|flag| flag.exists()).collect()
     }
 
-    fn do_something(&mut self) {
+    fn random_action(&mut self) {
         let all = self.folders.len();
-        let may_add = self.waiting().len() < MOST_WAITING;
-        if all == 0 || (may_add && self.chance.once_in(3)) {
-            return match self.chance.below(5) {
+        let may_add = self.waiting().len() < MAX_WAITING;
+        if all == 0 || (may_add && self.rng.one_in(3)) {
+            return match self.rng.below(5) {
                 0 => self.unpark(),
                 _ => self.create(),
             };
         }
-        let at = self.chance.below(all);
-        match self.chance.below(16) {
+        let at = self.rng.below(all);
+        match self.rng.below(16) {
             0..=2 if may_add => self.flag(at),
             3..=5 if may_add => self.change(at),
             6 | 7 => self.withdraw(at),
@@ -117,8 +116,8 @@ impl Writer {
         }
     }
 
-    fn tell(&mut self, what: String) {
-        self.diary.push(format!("{:>9.3} s  {what}", self.began.elapsed().as_secs_f64()));
+    fn log_action(&mut self, what: String) {
+        self.log.push(format!("{:>9.3} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
     fn path(&self, (subject, date, number): &Name) -> PathBuf {
@@ -129,13 +128,13 @@ impl Writer {
         self.truths.entry(name.clone()).or_default()
     }
 
-    /// The flag of a folder has done its work, or will have.
+    /// The flag of a folder was handled, or will be.
     fn is_registered(&mut self, at: usize) {
         let Folder { name, files, .. } = &self.folders[at];
         self.truths.entry(name.clone()).or_default().is_registered(files);
     }
 
-    /// Notes what the files of a name hold, and whether there is a flag.
+    /// Records the content of a session's files, and whether there is a flag.
     fn note(&mut self, name: &Name, files: &BTreeMap<String, String>, flagged: bool) {
         let truth = self.truth(name);
         truth.flagged |= flagged;
@@ -146,9 +145,9 @@ impl Writer {
 
     fn new_name(&mut self) -> Option<Name> {
         for _ in 0..20 {
-            let subject = self.chance.one_of(&self.subjects).clone();
-            let date = format!("2021-03-{:02}", 1 + self.chance.below(DAYS));
-            let name = (subject, date, 1 + self.chance.below(SESSIONS_A_DAY) as u16);
+            let subject = self.rng.one_of(&self.subjects).clone();
+            let date = format!("2021-03-{:02}", 1 + self.rng.below(DAYS));
+            let name = (subject, date, 1 + self.rng.below(SESSIONS_PER_DAY) as u16);
             if self.folders.iter().all(|folder| folder.name != name) {
                 return Some(name);
             }
@@ -158,7 +157,7 @@ impl Writer {
 
     fn new_content(&mut self) -> String {
         self.counter += 1;
-        format!("{}{}", self.counter, "x".repeat(self.chance.below(3000)))
+        format!("{}{}", self.counter, "x".repeat(self.rng.below(3000)))
     }
 
     fn new_outside(&mut self) -> PathBuf {
@@ -166,19 +165,19 @@ impl Writer {
         self.outside.join(format!("{}", self.counter))
     }
 
-    // ---- what can be done
+    // ---- the actions
 
     fn create(&mut self) {
         let Some(name) = self.new_name() else { return };
         let mut files = BTreeMap::new();
-        for _ in 0..=self.chance.below(4) {
+        for _ in 0..=self.rng.below(4) {
             let content = self.new_content();
-            files.insert((*self.chance.one_of(&FILES)).to_owned(), content);
+            files.insert((*self.rng.one_of(&FILES)).to_owned(), content);
         }
         self.note(&name, &files, true);
         let folder = self.path(&name);
-        let moved_in = self.chance.once_in(3);
-        self.tell(format!("create {name:?}{}", if moved_in { ", moved in" } else { "" }));
+        let moved_in = self.rng.one_in(3);
+        self.log_action(format!("create {name:?}{}", if moved_in { ", moved in" } else { "" }));
         let made = if moved_in { self.new_outside() } else { folder.clone() };
         for (file, content) in &files {
             let path = made.join(file);
@@ -193,17 +192,17 @@ impl Writer {
         self.folders.push(Folder { name, files, asked: true });
     }
 
-    /// Puts the flag, whether there is one or not.
+    /// Writes the flag, whether it exists or not.
     fn flag(&mut self, at: usize) {
         let name = self.folders[at].name.clone();
         let folder = self.path(&name);
         self.truth(&name).flagged = true;
         self.folders[at].asked = true;
         let flag = flag_of(&folder);
-        let way = self.chance.below(3);
-        self.tell(format!("flag {name:?} in way {way}"));
+        let way = self.rng.below(3);
+        self.log_action(format!("flag {name:?} in way {way}"));
         match way {
-            // Not over a flag that is there: in the instant in which the daemon removes it, nobody can tell.
+            // Not over an existing flag: if the daemon removes it in that instant, the result is undecidable.
             0 if !flag.exists() => {
                 let made = folder.join("flag.part");
                 fs::write(&made, "").unwrap();
@@ -226,11 +225,11 @@ impl Writer {
     /// Changes a file or adds one, and flags the session.
     fn change(&mut self, at: usize) {
         let name = self.folders[at].name.clone();
-        let file = (*self.chance.one_of(&FILES)).to_owned();
+        let file = (*self.rng.one_of(&FILES)).to_owned();
         let content = self.new_content();
         let path = self.path(&name).join(&file);
-        let at_once = self.chance.once_in(2);
-        self.tell(format!("change {name:?} {file}{}", if at_once { " at once" } else { "" }));
+        let at_once = self.rng.one_in(2);
+        self.log_action(format!("change {name:?} {file}{}", if at_once { " at once" } else { "" }));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let truth = self.truth(&name);
         truth.holds(&file, &content);
@@ -251,7 +250,7 @@ impl Writer {
         let name = self.folders[at].name.clone();
         match fs::remove_file(flag_of(&self.path(&name))) {
             Ok(()) => {
-                self.tell(format!("withdraw {name:?}"));
+                self.log_action(format!("withdraw {name:?}"));
                 self.folders[at].asked = false;
             }
             Err(error) => {
@@ -267,7 +266,7 @@ impl Writer {
         let name = self.folders[at].name.clone();
         let folder = self.path(&name);
         let flagged = is_flagged(&folder);
-        self.tell(format!("delete {name:?}{}", if flagged { " with its flag" } else { "" }));
+        self.log_action(format!("delete {name:?}{}", if flagged { " with its flag" } else { "" }));
         if self.folders[at].asked && !flagged {
             self.is_registered(at);
         }
@@ -284,7 +283,7 @@ impl Writer {
 
     fn move_date(&mut self, at: usize) {
         let (subject, date, _) = self.folders[at].name.clone();
-        let (from, day) = (self.place.join(&subject), 1 + self.chance.below(20));
+        let (from, day) = (self.place.join(&subject), 1 + self.rng.below(20));
         let new = format!("2021-04-{day:02}");
         if from.join(&new).exists() {
             return;
@@ -296,7 +295,7 @@ impl Writer {
 
     fn move_subject(&mut self, at: usize) {
         let (subject, ..) = self.folders[at].name.clone();
-        let new = self.chance.one_of(&self.subjects).clone();
+        let new = self.rng.one_of(&self.subjects).clone();
         if self.place.join(&new).exists() {
             return;
         }
@@ -309,11 +308,11 @@ impl Writer {
         all.filter_map(|(at, folder)| Some((at, new(&folder.name)?))).collect()
     }
 
-    /// Renames a folder in which these sessions are.
+    /// Renames a folder that contains these sessions.
     fn rename(&mut self, old: &Path, new: &Path, names: Vec<(usize, Name)>) {
         let flagged = |writer: &Self, name: &Name| is_flagged(&writer.path(name));
         let before: Vec<bool> = names.iter().map(|(at, _)| flagged(self, &self.folders[*at].name)).collect();
-        // Noted first: the daemon may be quicker than what follows.
+        // Recorded first: the daemon may be faster than what follows.
         for ((at, name), before) in names.iter().zip(&before) {
             if !before && self.folders[*at].asked {
                 self.is_registered(*at);
@@ -325,7 +324,7 @@ impl Writer {
         for ((at, name), before) in names.into_iter().zip(before) {
             let after = flagged(self, &name);
             let was = std::mem::replace(&mut self.folders[at].name, name.clone());
-            self.tell(format!("move {was:?} to {name:?}, flag before {before}, after {after}"));
+            self.log_action(format!("move {was:?} to {name:?}, flag before {before}, after {after}"));
             self.folders[at].asked = before;
             if before && !after {
                 self.flag(at);
@@ -343,15 +342,15 @@ impl Writer {
             self.is_registered(at);
         }
         let Folder { name, files, .. } = self.folders.remove(at);
-        self.tell(format!("park {name:?}{}", if flagged { " with its flag" } else { "" }));
+        self.log_action(format!("park {name:?}{}", if flagged { " with its flag" } else { "" }));
         self.parked.push((aside, files));
     }
 
-    /// Moves one in again.
+    /// Moves a session back in.
     fn unpark(&mut self) {
         let (Some(name), Some((aside, files))) = (self.new_name(), self.parked.pop()) else { return };
         let flagged = is_flagged(&aside);
-        self.tell(format!("unpark {name:?}{}", if flagged { " with its flag" } else { "" }));
+        self.log_action(format!("unpark {name:?}{}", if flagged { " with its flag" } else { "" }));
         self.note(&name, &files, flagged);
         let folder = self.path(&name);
         fs::create_dir_all(folder.parent().unwrap()).unwrap();

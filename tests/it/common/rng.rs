@@ -1,11 +1,10 @@
-//! Chance that can be repeated: the same seed gives the same numbers.
+//! Seeded random numbers: the same seed gives the same sequence.
 /// splitmix64.
 #[derive(Debug, Clone)]
-pub struct Chance(pub u64);
+pub struct SeededRng(pub u64);
 
-impl Chance {
-    /// From the seed that a variable of the environment holds, or a new one; printed, so that a failure can be
-    /// repeated.
+impl SeededRng {
+    /// Takes the seed from an environment variable, or a new one; prints it, so that a failure can be repeated.
     pub fn of(variable: &str) -> Self {
         let seed = std::env::var(variable).ok().and_then(|text| text.parse().ok());
         let seed = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
@@ -13,7 +12,7 @@ impl Chance {
         Self(seed)
     }
 
-    /// Another one that goes its own way.
+    /// An independent generator.
     pub fn fork(&mut self) -> Self {
         Self(self.number())
     }
@@ -30,8 +29,8 @@ impl Chance {
         (self.number() % limit as u64) as usize
     }
 
-    /// Once in so many times.
-    pub fn once_in(&mut self, times: usize) -> bool {
+    /// True once in `times` calls on average.
+    pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
