@@ -103,10 +103,10 @@ impl<'a> Message<'a> {
                 Event::Stuck(why) => Sentence::Stuck(why).text(&alyx, now),
                 Event::Unstuck => "The daemon works again.".to_owned(),
                 Event::LoginRefused(since) => Sentence::LoginRefused(*since).text(&alyx, now),
-                Event::LoginAccepted => format!("Alyx{alyx} accepts the login again. All sessions go on."),
+                Event::LoginAccepted => format!("Alyx{alyx} accepts the login again. All sessions continue."),
                 Event::Away(since) => Sentence::Away(*since).text(&alyx, now),
                 Event::Back(since, at) => format!(
-                    "Alyx{alyx} is back after {}. All sessions go on.",
+                    "Alyx{alyx} is back after {}. All sessions continue.",
                     length(at.duration_since(*since))
                 ),
                 Event::Obstacle(_) | Event::NeedsAttention(_) | Event::Old(_) => continue,

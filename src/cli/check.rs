@@ -21,7 +21,7 @@ use crate::cli::output::complain;
 use crate::cli::passwd::UnixUser;
 use crate::cli::wiring;
 use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
-use crate::daemon::watch::preflight::{survey_root, survey_state};
+use crate::daemon::watch::preflight::{preflight_root, preflight_state};
 use crate::daemon::watch::watch_limit;
 use alyx_client::Credentials;
 
@@ -56,7 +56,7 @@ async fn look(args: &CheckArgs, table: &mut Table) {
     }
     data_roots(&config, args.before_start, table).await;
     let state_dir = config.state_dir.clone();
-    let found = in_time(GLANCE_WITHIN, move |_| survey_state(&state_dir)).await;
+    let found = in_time(GLANCE_WITHIN, move |_| preflight_state(&state_dir)).await;
     table.add(match found {
         Some(found) => folders::state(&config.state_dir, &found),
         None => silent("state folder", &config.state_dir.display().to_string()),
@@ -199,10 +199,10 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
     for root in options.roots {
         let (for_thread, watch) = (root.clone(), options.watch.clone());
         let time = if glance { GLANCE_WITHIN } else { WALK_WITHIN };
-        let survey = move |stop: &AtomicBool| {
-            survey_root(&for_thread, &watch, &|| glance || stop.load(Ordering::Relaxed))
+        let preflight = move |stop: &AtomicBool| {
+            preflight_root(&for_thread, &watch, &|| glance || stop.load(Ordering::Relaxed))
         };
-        match in_time(time, survey).await {
+        match in_time(time, preflight).await {
             Some(Ok(found)) => {
                 if found.events {
                     folders += found.folders;

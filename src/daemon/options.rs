@@ -38,7 +38,7 @@ pub struct Options {
     /// Locks that keep other daemons off the roots while a session of theirs may run.
     pub locks: Arc<Vec<RootLock>>,
     /// How often Alyx is queried for names that were missing.
-    pub look_for_names: Duration,
+    pub names_interval: Duration,
     /// A flag that waits longer is reported once a day. `None`: never.
     pub warn_after: Option<Duration>,
 }
@@ -64,7 +64,7 @@ impl Default for Options {
             configuration: String::new(),
             credentials: None,
             locks: Arc::default(),
-            look_for_names: 5 * minute,
+            names_interval: 5 * minute,
             warn_after: Some(24 * hour),
         }
     }

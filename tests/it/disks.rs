@@ -142,7 +142,7 @@ async fn inside_a_disk_is_unmounted_and_mounted_again() {
     let second = world.flagged(2);
     gate.reached().await;
     must("umount", &["--lazy", text(&root)]);
-    daemon.wait_for("is another folder than before");
+    daemon.wait_for("is a different folder than before");
     gate.open();
     // Changes made to the disk elsewhere are found when it is back.
     let third = disk.join("cortexlab/Subjects/KS014/2024-05-01/003");

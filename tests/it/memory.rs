@@ -186,7 +186,7 @@ async fn a_session_that_is_removed_while_it_runs_is_not_shown_as_waiting() {
     std::fs::rename(session.folder.parent().unwrap(), rig.beside("away")).unwrap();
     daemon.wait_for("flag is gone");
     gate.open();
-    daemon.wait_for("its flag went away while it ran");
+    daemon.wait_for("its flag was removed while it ran");
     assert_eq!(status(&config)["sessions"].as_array().unwrap().len(), 0);
     let said = daemon.stop();
     assert!(!said.iter().any(|line| line.contains(" WARN ")), "{said:#?}");
@@ -323,7 +323,7 @@ async fn a_new_password_is_picked_up_without_a_restart() {
     assert!(code == 77 && output.contains("refused the login"), "{output}");
     let failed = alyx.control().requests().iter().filter(|r| r.path == "/auth-token").count();
     std::fs::write(&password, &alyx.password).unwrap();
-    daemon.wait_for("the login is not refused any more");
+    daemon.wait_for("the login is accepted again");
     daemon.wait_for("eid=");
     let said = daemon.stop();
     assert_eq!(said.iter().filter(|line| line.contains(" ERROR ")).count(), 1, "{said:#?}");
@@ -431,7 +431,7 @@ async fn a_session_runs_as_soon_as_alyx_knows_the_name_that_was_missing() {
         session.file("alf/spikes.times.npy", "abc").flag();
     }
     let mut daemon = Inside::start(&alyx, &[rig.root()], |options| {
-        options.look_for_names = Duration::from_millis(50);
+        options.names_interval = Duration::from_millis(50);
     });
     for _ in &sessions {
         let attempt = daemon.next_attempt().await;

@@ -45,7 +45,7 @@ impl World {
         change(&mut self.settings);
         self.settings.write(&self.rig.beside("etc"));
         self.daemon.signal("HUP");
-        self.daemon.wait_for("the new configuration counts from now on");
+        self.daemon.wait_for("the new configuration is in effect");
     }
 
     /// Reloads an invalid configuration.
@@ -144,7 +144,7 @@ async fn an_invalid_file_is_reported_with_line_and_key_and_the_old_configuration
     tokio::task::block_in_place(|| {
         systemd.wait_for("RELOADING=1");
         assert!(systemd.messages.last().unwrap().contains("\nMONOTONIC_USEC="), "{:?}", systemd.messages);
-        assert!(systemd.wait_for("READY=1").contains("is refused, the one before counts"));
+        assert!(systemd.wait_for("READY=1").contains("is refused, the previous one is in effect"));
     });
     // Work continues.
     let session = world.session();
@@ -186,8 +186,8 @@ async fn a_file_that_blocks_does_not_delay_other_requests() {
     let waits = std::fs::File::options().write(true).open(&world.config);
     std::fs::rename(&beside, &world.config).unwrap();
     std::io::Write::write_all(&mut waits.unwrap(), &good).unwrap();
-    world.daemon.wait_for("the new configuration counts from now on");
-    world.daemon.wait_for("the new configuration counts from now on");
+    world.daemon.wait_for("the new configuration is in effect");
+    world.daemon.wait_for("the new configuration is in effect");
     world.daemon.stop();
 }
 
@@ -406,7 +406,7 @@ async fn a_new_password_applies_at_once_and_a_deleted_one_changes_nothing() {
     std::fs::remove_file(world.rig.beside("etc/password")).unwrap();
     world.daemon.signal("HUP");
     assert!(world.daemon.wait_for("does not exist").contains("The one in use stays in use"));
-    world.daemon.wait_for("the new configuration counts from now on");
+    world.daemon.wait_for("the new configuration is in effect");
     let session = world.session();
     session.flag();
     world.wait_registered(&session);

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use crate::cli::check::row::{Row, several};
 use crate::cli::exit::Exit;
 use crate::daemon::tree::scan::ScanProblem;
-use crate::daemon::watch::preflight::{RootSurvey, StateSurvey};
+use crate::daemon::watch::preflight::{RootPreflight, StatePreflight};
 use crate::daemon::watch::{RootOptions, WatchMode, WatchOptions, WatchProblem, suggested_limit};
 use crate::humanize;
 
@@ -18,7 +18,7 @@ const LITTLE_ROOM: u64 = 100_000_000;
 const SHOWN: usize = 3;
 
 /// The one row of a data root whose folders were not looked at.
-pub(super) fn glance(root: &RootOptions, found: &RootSurvey) -> Row {
+pub(super) fn glance(root: &RootOptions, found: &RootPreflight) -> Row {
     if let Some(unlisted) = unlisted(&root.path, found) {
         return unlisted;
     }
@@ -29,7 +29,7 @@ pub(super) fn glance(root: &RootOptions, found: &RootSurvey) -> Row {
 }
 
 /// The rows of one data root.
-pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Vec<Row> {
+pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootPreflight) -> Vec<Row> {
     if let Some(unlisted) = unlisted(&root.path, found) {
         return vec![unlisted];
     }
@@ -52,7 +52,7 @@ pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey)
 }
 
 /// The row of a data root of which nothing can be seen.
-fn unlisted(root: &Path, found: &RootSurvey) -> Option<Row> {
+fn unlisted(root: &Path, found: &RootPreflight) -> Option<Row> {
     let is_root =
         |problem: &&ScanProblem| matches!(problem, ScanProblem::Unreadable { folder, .. } if folder == root);
     found.problems.iter().find(is_root).map(cannot_list)
@@ -66,7 +66,7 @@ fn cannot_list(problem: &ScanProblem) -> Row {
 }
 
 /// What is in it, and whether this user could work on it.
-fn contents(root: &Path, found: &RootSurvey) -> Row {
+fn contents(root: &Path, found: &RootPreflight) -> Row {
     const CHECK: &str = "data root";
     let path = root.display();
     if found.read_only {
@@ -103,7 +103,7 @@ fn contents(root: &Path, found: &RootSurvey) -> Row {
     Row::ok(CHECK, counts)
 }
 
-fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootSurvey) -> Row {
+fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootPreflight) -> Row {
     const CHECK: &str = "watching";
     let kind = found.file_system.as_deref().unwrap_or("file system of an unknown type");
     let place = if found.network { ", on another machine" } else { "" };
@@ -158,7 +158,7 @@ pub(super) fn watches(folders: usize, limit: Option<u64>) -> Row {
 }
 
 /// The row of the state folder. Pure.
-pub(super) fn state(state_dir: &Path, found: &StateSurvey) -> Row {
+pub(super) fn state(state_dir: &Path, found: &StatePreflight) -> Row {
     const CHECK: &str = "state folder";
     let path = state_dir.display();
     if let Some((folder, reason)) = &found.closed {
@@ -193,8 +193,8 @@ mod tests {
     use super::*;
     use crate::cli::check::row::State;
 
-    fn survey() -> RootSurvey {
-        RootSurvey {
+    fn preflight() -> RootPreflight {
+        RootPreflight {
             file_system: Some("ext4".into()),
             network: false,
             events: true,
@@ -214,11 +214,11 @@ mod tests {
     fn folders_in_which_no_flag_could_be_removed_are_a_problem_when_it_matters() {
         let told = |closed: usize, flagged: usize| {
             let folders: Vec<_> = (0..closed).map(|n| format!("/d/{n:03}").into()).collect();
-            let found = RootSurvey {
+            let found = RootPreflight {
                 closed_with_flag: folders.iter().take(flagged).cloned().collect(),
                 closed: folders.into_iter().collect(),
                 reason: Some("Permission denied".into()),
-                ..survey()
+                ..preflight()
             };
             contents(Path::new("/d"), &found)
         };
@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn a_root_in_which_nothing_can_be_written_is_a_problem_at_a_glance_too() {
         let root = RootOptions { path: "/d".into(), mode: WatchMode::Auto, require_marker: None };
-        assert_eq!(glance(&root, &survey()).state, State::Ok);
-        let found = RootSurvey { read_only: true, ..survey() };
+        assert_eq!(glance(&root, &preflight()).state, State::Ok);
+        let found = RootPreflight { read_only: true, ..preflight() };
         assert!(glance(&root, &found).found.contains("ReadWritePaths="));
         assert_eq!(glance(&root, &found).state, State::Problem(Exit::Incomplete));
     }
@@ -257,30 +257,30 @@ mod tests {
             poll_interval: Duration::from_secs(60),
             max_depth: 8,
         };
-        let told = |mode, found: RootSurvey| {
+        let told = |mode, found: RootPreflight| {
             let root = RootOptions { path: "/d".into(), mode, require_marker: None };
             watching(&root, &options, &found)
         };
-        let local = told(WatchMode::Auto, survey());
+        let local = told(WatchMode::Auto, preflight());
         assert_eq!(
             (local.state, local.found.as_str()),
             (State::Ok, "/d: ext4, by events, and by a scan every 5 min")
         );
-        let nfs = || RootSurvey { file_system: Some("nfs4".into()), network: true, ..survey() };
-        let auto = told(WatchMode::Auto, RootSurvey { events: false, ..nfs() });
+        let nfs = || RootPreflight { file_system: Some("nfs4".into()), network: true, ..preflight() };
+        let auto = told(WatchMode::Auto, RootPreflight { events: false, ..nfs() });
         assert_eq!(auto.found, "/d: nfs4, on another machine, by a scan every 1 min");
         assert_eq!(told(WatchMode::Native, nfs()).state, State::Warning);
     }
 
     #[test]
     fn a_state_folder_that_is_full_far_away_or_closed_is_told() {
-        let good = StateSurvey { exists: true, closed: None, free: Some(5_000_000_000), network: false };
-        let told = |found: &StateSurvey| state(Path::new("/s"), found);
+        let good = StatePreflight { exists: true, closed: None, free: Some(5_000_000_000), network: false };
+        let told = |found: &StatePreflight| state(Path::new("/s"), found);
         assert_eq!(told(&good).found, "/s, 5.0 GB free");
-        assert!(told(&StateSurvey { exists: false, ..good.clone() }).found.contains("will be made"));
-        assert_eq!(told(&StateSurvey { free: Some(5_000_000), ..good.clone() }).state, State::Warning);
-        assert_eq!(told(&StateSurvey { network: true, ..good.clone() }).state, State::Warning);
-        let closed = StateSurvey { closed: Some(("/".into(), "Permission denied".into())), ..good };
+        assert!(told(&StatePreflight { exists: false, ..good.clone() }).found.contains("will be made"));
+        assert_eq!(told(&StatePreflight { free: Some(5_000_000), ..good.clone() }).state, State::Warning);
+        assert_eq!(told(&StatePreflight { network: true, ..good.clone() }).state, State::Warning);
+        let closed = StatePreflight { closed: Some(("/".into(), "Permission denied".into())), ..good };
         assert_eq!(told(&closed).state, State::Problem(Exit::Io));
     }
 }

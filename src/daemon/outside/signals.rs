@@ -28,7 +28,7 @@ pub fn listen(shutdown: CancellationToken) -> io::Result<()> {
     receive(&[SIGTERM, SIGINT], shutdown, None)
 }
 
-/// Like [`listen`], for a daemon: requests by other signals go to `asked`.
+/// Like [`listen`], for a daemon: requests by other signals go to `requests`.
 ///
 /// At a terminal, SIGHUP stops the daemon, too: the terminal window was closed.
 ///
@@ -36,34 +36,31 @@ pub fn listen(shutdown: CancellationToken) -> io::Result<()> {
 /// The system refuses to register the signals.
 pub fn listen_as_daemon(
     shutdown: CancellationToken,
-    asked: mpsc::UnboundedSender<SignalRequest>,
+    requests: mpsc::UnboundedSender<SignalRequest>,
 ) -> io::Result<()> {
-    receive(&[SIGTERM, SIGINT, SIGUSR1, SIGHUP], shutdown, Some(asked))
+    receive(&[SIGTERM, SIGINT, SIGUSR1, SIGHUP], shutdown, Some(requests))
 }
 
 fn receive(
     which: &[i32],
     shutdown: CancellationToken,
-    asked: Option<mpsc::UnboundedSender<SignalRequest>>,
+    requests: Option<mpsc::UnboundedSender<SignalRequest>>,
 ) -> io::Result<()> {
     let mut signals = Signals::new(which)?;
     let at_terminal = io::stdin().is_terminal();
-    let ask = move |what| asked.as_ref().map(|asked| asked.send(what));
+    let send = move |what| requests.as_ref().map(|requests| requests.send(what));
     tokio::spawn(async move {
         let mut stops = false;
         while let Some(signal) = signals.next().await {
             match signal {
-                SIGUSR1 => _ = ask(SignalRequest::Rescan),
-                SIGHUP if !at_terminal => _ = ask(SignalRequest::Reload),
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "asked twice to stop: at once, whatever is under way"
-                )]
+                SIGUSR1 => _ = send(SignalRequest::Rescan),
+                SIGHUP if !at_terminal => _ = send(SignalRequest::Reload),
+                #[expect(clippy::disallowed_methods, reason = "the second signal stops at once")]
                 _ if stops => std::process::exit(128 + signal),
                 _ => {
                     stops = true;
                     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-                    tracing::info!("stopping ({name}); what is not finished goes on at the next start");
+                    tracing::info!("stopping ({name}); unfinished sessions continue at the next start");
                     shutdown.cancel();
                 }
             }

@@ -37,7 +37,7 @@ impl Systemd {
         // Newer versions require the start time of the reload; older ones ignore the field.
         match NotifyState::monotonic_usec_now() {
             Ok(since) => self.notify(&[NotifyState::Reloading, since]),
-            Err(error) => tracing::debug!("systemd is not told of the new configuration: {error}"),
+            Err(error) => tracing::debug!("systemd is not notified of the new configuration: {error}"),
         }
     }
 
@@ -54,7 +54,7 @@ impl Systemd {
     fn notify(&self, what: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(what) {
             // Nothing here depends on it; systemd reports what it misses.
-            tracing::debug!(?what, "systemd cannot be told: {error}");
+            tracing::debug!(?what, "systemd cannot be notified: {error}");
         }
     }
 }

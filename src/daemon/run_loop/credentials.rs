@@ -18,7 +18,7 @@ pub struct CredentialSource {
     file: Option<PathBuf>,
     load: LoadCredentials,
     /// How often the file is checked while the login is refused.
-    pub look_every: Duration,
+    pub check_every: Duration,
     /// The state of the file before the secret was last read.
     seen: Option<FileStamp>,
 }
@@ -32,7 +32,7 @@ impl fmt::Debug for CredentialSource {
 impl CredentialSource {
     /// Create it before the secret is first read, so that a change in between is noticed.
     pub fn new(file: Option<PathBuf>, load: LoadCredentials) -> Self {
-        let mut source = Self { file, load, look_every: Duration::from_secs(3), seen: None };
+        let mut source = Self { file, load, check_every: Duration::from_secs(3), seen: None };
         source.seen = source.stamp();
         source
     }
@@ -47,9 +47,9 @@ impl CredentialSource {
     }
 
     /// Reads the secret again if its file has changed, or in any case. `None`: unchanged. Blocks.
-    fn read_again(&mut self, in_any_case: bool) -> Option<Result<Credentials, String>> {
+    fn read_again(&mut self, force: bool) -> Option<Result<Credentials, String>> {
         let now = self.stamp();
-        if !in_any_case && now == self.seen {
+        if !force && now == self.seen {
             return None;
         }
         self.seen = now;
@@ -57,15 +57,11 @@ impl CredentialSource {
     }
 
     /// Reads the secret once, and tries to log in with it.
-    pub(crate) async fn look(
-        mut self,
-        alyx: alyx_client::Client,
-        in_any_case: bool,
-    ) -> (Self, CredentialCheck) {
+    pub(crate) async fn check(mut self, alyx: alyx_client::Client, force: bool) -> (Self, CredentialCheck) {
         let fallback = self.clone();
-        let read = tokio::task::spawn_blocking(move || (self.read_again(in_any_case), self)).await;
+        let read = tokio::task::spawn_blocking(move || (self.read_again(force), self)).await;
         let Ok((found, source)) = read else { return (fallback, CredentialCheck::Same) };
-        let look = match found {
+        let check = match found {
             None => CredentialCheck::Same,
             Some(Err(reason)) => CredentialCheck::Refused(reason),
             Some(Ok(credentials)) => {
@@ -79,7 +75,7 @@ impl CredentialSource {
                 }
             }
         };
-        (source, look)
+        (source, check)
     }
 }
 

@@ -142,8 +142,8 @@ impl Shell {
         let answer = async move {
             match query {
                 Query::Probe => TaskResult::Probed(alyx.ping().await),
-                Query::CheckCredentials { in_any_case } => {
-                    let (source, check) = check_credentials(alyx, source, in_any_case).await;
+                Query::CheckCredentials { force } => {
+                    let (source, check) = check_credentials(alyx, source, force).await;
                     TaskResult::CredentialsChecked(Box::new(source), check)
                 }
                 Query::FindNames(names) => TaskResult::NamesFound(find_names(&alyx, names).await),
@@ -200,10 +200,10 @@ impl Shell {
 async fn check_credentials(
     alyx: alyx_client::Client,
     source: Option<CredentialSource>,
-    in_any_case: bool,
+    force: bool,
 ) -> (CredentialSource, CredentialCheck) {
     let Some(source) = source else {
-        let check = if in_any_case {
+        let check = if force {
             match alyx.ping().await {
                 Err(error) if error.next_step() == NextStep::NeedsCredentials => {
                     CredentialCheck::Refused(error.to_string())
@@ -215,7 +215,7 @@ async fn check_credentials(
         };
         return (CredentialSource::new(None, Arc::new(|| Err(String::new()))), check);
     };
-    source.look(alyx, in_any_case).await
+    source.check(alyx, force).await
 }
 
 /// Which of these names Alyx knows.

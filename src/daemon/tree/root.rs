@@ -198,9 +198,9 @@ mod tests {
                       23 22 8:2 / /data rw - xfs /dev/sda2 rw\n\
                       24 22 8:2 / /my\\040disk rw - btrfs /dev/sdb rw\n\
                       25 23 0:50 / /data rw shared:1 - nfs4 server:/x rw\n";
-        let told = |folder: &str| mounted_at(mounts, Path::new(folder));
+        let kind = |folder: &str| mounted_at(mounts, Path::new(folder));
         assert_eq!(
-            ["/data", "/data/x", "/database", "/my disk/a"].map(told).map(Option::unwrap),
+            ["/data", "/data/x", "/database", "/my disk/a"].map(kind).map(Option::unwrap),
             ["nfs4", "nfs4", "ext4", "btrfs"]
         );
         assert_eq!(mounted_at("", Path::new("/data")), None);

@@ -5,11 +5,11 @@
 //! after the scans that replace events):
 //!
 //! - **Which sessions.** Those without a flag of their own. Of these, the sessions of the last [`RECENT_DAYS`] days by
-//! the name of their date folder, at most the newest [`MAX_RECENT`]; and [`MAX_OTHERS`] of the others, in rotation by
-//! path. With a scan every five minutes, 12,000 sessions are checked in a day.
+//!   the name of their date folder, at most the newest [`MAX_RECENT`]; and [`MAX_OTHERS`] of the others, in rotation by
+//!   path. With a scan every five minutes, 12,000 sessions are checked in a day.
 //! - **Where in a session.** In its folders and in their children (`alf`, `alf/probe00`), at most [`MAX_FOLDERS`] per
-//! session, those directly in the session first. To find them, at most [`MAX_ENTRIES`] entries of a folder are read.
-//! The flag itself is looked up by name, so the number of files beside it does not matter.
+//!   session, those directly in the session first. To find them, at most [`MAX_ENTRIES`] entries of a folder are read.
+//!   The flag itself is looked up by name, so the number of files beside it does not matter.
 //!
 //! Not found: a flag three levels down, one in a hidden folder or behind a link, and one in a folder beyond the
 //! entries that are read. A flag that was found is checked again in every later scan.

@@ -87,7 +87,7 @@ struct StopFlags {
 #[derive(Default)]
 pub(crate) struct TraversalResult {
     /// Folders for which a watch was requested, with inode and result.
-    pub asked: Vec<(PathBuf, u64, Result<(), WatchError>)>,
+    pub attempted: Vec<(PathBuf, u64, Result<(), WatchError>)>,
     /// Folders without a watch because of the kernel's limit.
     pub over_limit: usize,
     /// Folders on network drives.
@@ -109,7 +109,7 @@ impl PoolTraversal<'_> {
                 Err(WatchError::Ended) => self.stop.source_ended.store(true, Ordering::Relaxed),
                 Ok(()) | Err(WatchError::Folder) => {}
             }
-            self.result.asked.push((folder.to_owned(), inode, result));
+            self.result.attempted.push((folder.to_owned(), inode, result));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::daemon::watch::problem::WatchProblem;
 
 /// What the daemon will find in a data root.
 #[derive(Debug)]
-pub struct RootSurvey {
+pub struct RootPreflight {
     /// The type of its file system, such as `ext4`.
     pub file_system: Option<String>,
     /// Whether it is on another machine.
@@ -48,11 +48,11 @@ pub struct RootSurvey {
 ///
 /// # Errors
 /// The root is missing, unusable, or not the right disk.
-pub fn survey_root(
+pub fn preflight_root(
     root: &RootOptions,
     watch: &WatchOptions,
     stop: &dyn Fn() -> bool,
-) -> Result<RootSurvey, WatchProblem> {
+) -> Result<RootPreflight, WatchProblem> {
     root.identify()?;
     let (mut closed, mut reason) = (BTreeSet::new(), None);
     let mut on_folder = |folder: &Path, place: Place, _inode: u64| {
@@ -73,7 +73,7 @@ pub fn survey_root(
         },
     };
     let flagged: BTreeSet<&Path> = scan.flags.iter().map(|flag| flag.session_folder()).collect();
-    Ok(RootSurvey {
+    Ok(RootPreflight {
         file_system: file_system(&root.path),
         network: is_network(&root.path).unwrap_or(true),
         events: root.wants_events(),
@@ -104,7 +104,7 @@ fn why_closed(folder: &Path) -> Option<String> {
 
 /// What the daemon will find at the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateSurvey {
+pub struct StatePreflight {
     /// Whether it exists; otherwise the daemon creates it.
     pub exists: bool,
     /// The folder in which this user cannot write, and why.
@@ -116,7 +116,7 @@ pub struct StateSurvey {
 }
 
 /// Examines a state folder as this user.
-pub fn survey_state(state_dir: &Path) -> StateSurvey {
+pub fn preflight_state(state_dir: &Path) -> StatePreflight {
     // If it does not exist, the folder in which it would be created counts.
     let nearest = state_dir.ancestors().find(|folder| folder.symlink_metadata().is_ok());
     let place = nearest.unwrap_or(Path::new("/"));
@@ -127,7 +127,7 @@ pub fn survey_state(state_dir: &Path) -> StateSurvey {
         Err(io::ErrorKind::NotADirectory.into())
     };
     let room = rustix::fs::statvfs(place).ok();
-    StateSurvey {
+    StatePreflight {
         exists: place == state_dir,
         closed: access.err().map(|error| (place.to_owned(), error.to_string())),
         free: room.map(|room| room.f_bavail.saturating_mul(room.f_frsize)),
@@ -163,34 +163,34 @@ mod tests {
         }
         std::fs::write(folder.path().join("b/2024-05-02/1/create_me.flag"), "").unwrap();
         let root = root(folder.path(), WatchMode::Auto, None);
-        let found = survey_root(&root, &options(), &|| false).unwrap();
+        let found = preflight_root(&root, &options(), &|| false).unwrap();
         assert_eq!((found.folders, found.sessions, found.flags), (8, 3, 1));
         assert!(found.events && !found.network && found.file_system.is_some(), "{found:?}");
         assert!(found.closed.is_empty() && found.problems.is_empty() && !found.stopped, "{found:?}");
-        assert!(survey_root(&root, &options(), &|| true).unwrap().stopped);
+        assert!(preflight_root(&root, &options(), &|| true).unwrap().stopped);
     }
 
     #[test]
     fn a_missing_root_or_wrong_disk_is_reported_as_by_the_watcher() {
         let folder = tempfile::tempdir().unwrap();
         let missing = root(&folder.path().join("none"), WatchMode::Poll, None);
-        let error = survey_root(&missing, &options(), &|| false).unwrap_err();
+        let error = preflight_root(&missing, &options(), &|| false).unwrap_err();
         assert!(matches!(error, WatchProblem::RootMissing { .. }), "{error}");
         let marked = root(folder.path(), WatchMode::Poll, Some(".this_disk"));
-        let error = survey_root(&marked, &options(), &|| false).unwrap_err();
+        let error = preflight_root(&marked, &options(), &|| false).unwrap_err();
         assert!(matches!(error, WatchProblem::MarkerMissing { .. }), "{error}");
         std::fs::write(folder.path().join(".this_disk"), "").unwrap();
-        assert!(!survey_root(&marked, &options(), &|| false).unwrap().events);
+        assert!(!preflight_root(&marked, &options(), &|| false).unwrap().events);
     }
 
     #[test]
     fn a_missing_state_folder_is_judged_by_its_parent() {
         let folder = tempfile::tempdir().unwrap();
-        let new = survey_state(&folder.path().join("a/b"));
+        let new = preflight_state(&folder.path().join("a/b"));
         assert!(!new.exists && new.closed.is_none() && new.free.is_some(), "{new:?}");
-        assert!(survey_state(folder.path()).exists);
+        assert!(preflight_state(folder.path()).exists);
         std::fs::write(folder.path().join("file"), "").unwrap();
-        let inside = survey_state(&folder.path().join("file/state"));
+        let inside = preflight_state(&folder.path().join("file/state"));
         assert_eq!(inside.closed.unwrap().0, folder.path().join("file"));
         assert!(!folder.path().join("a").exists(), "looking made something");
     }

@@ -49,7 +49,7 @@ pub enum WatchProblem {
     },
     /// The root is a different folder than before.
     #[error(
-        "the data root {root:?} is another folder than before (mounted, unmounted or replaced): scanning it anew"
+        "the data root {root:?} is a different folder than before (mounted, unmounted or replaced): scanning it again"
     )]
     RootReplaced {
         /// The root.
@@ -57,7 +57,7 @@ pub enum WatchProblem {
     },
     /// A disk was unmounted; the kernel dropped all watches on it.
     #[error(
-        "a disk of the data root {root:?} was unmounted, and perhaps mounted again since: scanning the root anew"
+        "a disk of the data root {root:?} was unmounted, and perhaps mounted again since: scanning the root again"
     )]
     DiskUnmounted {
         /// The root.
@@ -92,16 +92,14 @@ pub enum WatchProblem {
     },
     /// The kernel dropped events.
     #[error(
-        "events of {root:?} were lost: scanning it whole. If it happens often: sysctl fs.inotify.max_queued_events=131072"
+        "events of {root:?} were lost: scanning it completely. If it happens often: sysctl fs.inotify.max_queued_events=131072"
     )]
     EventsLost {
         /// The root.
         root: PathBuf,
     },
     /// The source of events failed.
-    #[error(
-        "the source of events for {root:?} failed ({error}): starting it anew, and scanning the root whole"
-    )]
+    #[error("the source of events for {root:?} failed ({error}): restarting it, and scanning the whole root")]
     EventsFailed {
         /// The root.
         root: PathBuf,

@@ -3,9 +3,9 @@
 //! Hazards that shape it:
 //! - A folder is watched first and then listed; what is created in between is found twice, never missed.
 //! - The source removes a watch by path when it reads that the path was deleted, even if a new folder of that name has
-//! been watched since. So every event about a folder renews the watches of everything in it.
+//!   been watched since. So every event about a folder renews the watches of everything in it.
 //! - No event reports that a root was replaced, or that a deleted root exists again. So each tick checks the root, and
-//! whether a disk was unmounted.
+//!   whether a disk was unmounted.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

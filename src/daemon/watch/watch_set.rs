@@ -120,7 +120,7 @@ impl WatchSet {
         for (instance, result) in results.into_iter().enumerate() {
             (self.over_limit, self.without_events) =
                 (self.over_limit + result.over_limit, self.without_events + result.on_drives);
-            for (folder, inode, result) in result.asked {
+            for (folder, inode, result) in result.attempted {
                 self.record_result(&folder, FolderIdentity { device: 0, inode }, instance, result);
             }
         }

@@ -3,13 +3,13 @@
 //! What "exactly once" means for a session that is moved, deleted or changed while it runs:
 //!
 //! - A session is where its flag is. If its flag was created, and neither withdrawn, moved nor deleted, the session is
-//! registered under its name: one session, one record per file, with the MD5 of the file's content, and the flag is
-//! gone.
+//!   registered under its name: one session, one record per file, with the MD5 of the file's content, and the flag is
+//!   gone.
 //! - A flag that was removed before its folder was touched was handled: the session is registered as it was then.
 //! - A flag that still existed when its folder was moved or deleted leaves the old name undecided: Alyx may hold the
-//! session, with some of its files, but never two sessions, two records of a file, or content that the file never had.
+//!   session, with some of its files, but never two sessions, two records of a file, or content that the file never had.
 //! - A flag that vanished during a move was removed under the old name or the new one; the writer flags the new name
-//! again to be sure.
+//!   again to be sure.
 //! - A session that was never flagged under a name is not on Alyx under that name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -47,7 +47,7 @@ impl Dispatcher {
             AttemptResult::Failed(error) if self.flags.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
                     session = attempt.session,
-                    "its flag went away while it ran, and it is not tried again unless the flag comes back: {error}"
+                    "its flag was removed while it ran, so it is not tried again unless the flag comes back: {error}"
                 );
                 (Outcome::Gone, "")
             }

@@ -87,7 +87,7 @@ pub(crate) enum Query {
     /// Is the login accepted? Checked if the secret has changed, or in any case.
     CheckCredentials {
         /// Whether to try the login even if the secret is unchanged.
-        in_any_case: bool,
+        force: bool,
     },
     /// Which of these names does Alyx know?
     FindNames(Vec<MissingName>),

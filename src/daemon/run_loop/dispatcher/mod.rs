@@ -187,13 +187,13 @@ impl Dispatcher {
         if self.pauses.take_probe(now.instant) {
             self.query(Query::Probe);
         }
-        if let Some(in_any_case) = self.pauses.take_check(self.config.options.permanent, now.instant) {
-            self.query(Query::CheckCredentials { in_any_case });
+        if let Some(force) = self.pauses.take_check(self.config.options.permanent, now.instant) {
+            self.query(Query::CheckCredentials { force });
         }
         if self.pauses.take_names(now.instant) {
             let missing = self.flags.missing_names();
             if !missing.is_empty() {
-                self.pauses.plan_names(self.config.options.look_for_names, now.instant);
+                self.pauses.plan_names(self.config.options.names_interval, now.instant);
                 if !self.pauses.is_active() {
                     // The order of a set is arbitrary, so each name has its turn eventually.
                     self.query(Query::FindNames(missing.into_iter().take(NAMES_PER_ROUND).collect()));
@@ -219,7 +219,7 @@ impl Dispatcher {
             _ if !is_current => {}
             TaskResult::Probed(answer) => self.pauses.on_probe(answer, &self.config, throttle, now),
             TaskResult::CredentialsChecked(source, check) => {
-                let every = source.look_every;
+                let every = source.check_every;
                 if let Some(kept) = &mut self.config.options.credentials {
                     *kept = *source;
                 }
@@ -231,7 +231,7 @@ impl Dispatcher {
                     // If lookup and registration disagree, this happens every few minutes.
                     if throttle.should_log(&known, now.instant) {
                         let session = self.flags.queue.job(&path).map(|job| job.session_name());
-                        tracing::info!(session, "Alyx knows now what was missing: the session runs");
+                        tracing::info!(session, "Alyx now knows what was missing: the session runs");
                     }
                 }
             }
@@ -347,7 +347,7 @@ impl Dispatcher {
 
     fn plan_names(&mut self, missing: &[MissingName], now: Moment) {
         if !missing.is_empty() {
-            self.pauses.plan_names(self.config.options.look_for_names, now.instant);
+            self.pauses.plan_names(self.config.options.names_interval, now.instant);
         }
     }
 

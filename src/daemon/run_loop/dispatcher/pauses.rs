@@ -69,11 +69,11 @@ impl Pauses {
     pub(crate) fn take_check(&mut self, permanent: Duration, now: Instant) -> Option<bool> {
         let refused = self.login_refused.as_mut()?;
         refused.check_at.take_if(|at| *at <= now)?;
-        let in_any_case = refused.try_at <= now;
-        if in_any_case {
+        let force = refused.try_at <= now;
+        if force {
             refused.try_at = now + permanent;
         }
-        Some(in_any_case)
+        Some(force)
     }
 
     /// Whether a query for missing names is due. If so, it counts as sent.
@@ -230,7 +230,7 @@ impl Pauses {
                 }
             }
             CredentialCheck::Accepted => {
-                tracing::info!("the login is not refused any more; all sessions go on");
+                tracing::info!("the login is accepted again; all sessions continue");
                 throttle.reset("login");
                 self.login_refused = None;
             }

@@ -57,7 +57,7 @@ impl Dispatcher {
             self.reporting.obstacles.clear();
             self.reporting.roots_changed(&self.config.options.roots);
         }
-        tracing::info!(changed = what, "the new configuration counts from now on");
+        tracing::info!(changed = what, "the new configuration is in effect");
     }
 
     fn remove_what_is_not_watched(&mut self) {

@@ -144,7 +144,7 @@ impl Reporting {
                 return None;
             }
             for root in &starting.roots {
-                tracing::warn!(root = %root.display(), "still looking through this data root; the others are served");
+                tracing::warn!(root = %root.display(), "still scanning this data root; the others are in service");
             }
             return self.ready_notification(line, true);
         }
@@ -197,10 +197,10 @@ impl Reporting {
             let why = stuck.text();
             if self.wants_pings {
                 tracing::error!(
-                    "the queue is stuck: {why}. systemd will start this program anew; nothing is lost by it"
+                    "the queue is stuck: {why}. systemd will restart this program; nothing is lost"
                 );
             } else {
-                tracing::error!("the queue is stuck: {why}. Restart this program; nothing is lost by it");
+                tracing::error!("the queue is stuck: {why}. Restart this program; nothing is lost");
             }
         }
         self.stuck = progress.err();
@@ -226,7 +226,8 @@ impl Reporting {
             n => line += &format!("; {n} obstacles on disk, see alyx-registrar status"),
         }
         if let Some(since) = config.refused_since {
-            line += &format!("; the configuration of {} is refused, the one before counts", local(since));
+            line +=
+                &format!("; the configuration of {} is refused, the previous one is in effect", local(since));
         }
         line
     }

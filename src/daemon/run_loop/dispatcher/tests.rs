@@ -159,7 +159,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
     started(effects).iter().map(Job::session_name).collect()
 }
 
-fn asked(effects: &[Effect]) -> Vec<Query> {
+fn queries(effects: &[Effect]) -> Vec<Query> {
     let query = |effect: &Effect| match effect {
         Effect::Ask(_, query) => Some(query.clone()),
         _ => None,
@@ -215,7 +215,7 @@ fn an_outage_pauses_all_jobs_and_its_end_resumes_them_in_order() {
     for _ in 0..8 {
         let before = world.now.instant;
         let effects = world.wake_until_something_begins();
-        assert_eq!((asked(&effects), names(&effects)), (vec![Query::Probe], Vec::new()));
+        assert_eq!((queries(&effects), names(&effects)), (vec![Query::Probe], Vec::new()));
         waits.push(world.now.instant - before);
         assert!(started(&world.done(TaskResult::Probed(Err(unreachable(false))))).is_empty());
     }
@@ -231,9 +231,9 @@ fn one_bad_answer_is_not_an_outage_and_three_cause_a_probe() {
     let mut world = World::new();
     let jobs = ["001", "002", "003"].map(|n| world.start(&format!("KS014/2024-05-01/{n}")));
     for job in &jobs[..2] {
-        assert!(asked(&world.fail(job, unreachable(true).into())).is_empty());
+        assert!(queries(&world.fail(job, unreachable(true).into())).is_empty());
     }
-    assert_eq!(asked(&world.fail(&jobs[2], unreachable(true).into())), [Query::Probe]);
+    assert_eq!(queries(&world.fail(&jobs[2], unreachable(true).into())), [Query::Probe]);
     assert!(!world.dispatcher.pauses.is_active());
     world.done(TaskResult::Probed(Err(unreachable(true))));
     assert!(world.dispatcher.pauses.is_active());
@@ -250,9 +250,9 @@ fn touching_a_flag_during_an_outage_probes_at_once() {
     }
     let wait = world.dispatcher.pauses.probe_at.unwrap() - world.now.instant;
     assert!(wait > 5 * SETTLE, "{wait:?}");
-    assert_eq!(asked(&world.see(flag(ONE, 2))), [Query::Probe]);
+    assert_eq!(queries(&world.see(flag(ONE, 2))), [Query::Probe]);
     // Not twice while the probe is running.
-    assert!(asked(&world.see(flag(ONE, 3))).is_empty());
+    assert!(queries(&world.see(flag(ONE, 3))).is_empty());
     world.wait(SETTLE);
     assert_eq!(names(&world.done(TaskResult::Probed(Ok(())))), [ONE]);
 }
@@ -262,16 +262,12 @@ fn a_refused_login_makes_all_wait_until_changed_credentials_are_accepted() {
     let mut world = World::new();
     let job = world.start(ONE);
     let effects = world.fail(&job, login_refused());
-    assert_eq!(
-        asked(&effects),
-        [Query::CheckCredentials { in_any_case: false }],
-        "it may have changed by now"
-    );
+    assert_eq!(queries(&effects), [Query::CheckCredentials { force: false }], "it may have changed by now");
     world.see(flag(OTHER, 1));
     world.checked(CredentialCheck::Same);
     for _ in 0..3 {
         let effects = world.wake_until_something_begins();
-        assert_eq!(asked(&effects), [Query::CheckCredentials { in_any_case: false }]);
+        assert_eq!(queries(&effects), [Query::CheckCredentials { force: false }]);
         assert!(started(&effects).is_empty());
         world.checked(CredentialCheck::Refused("still no".into()));
     }
@@ -289,9 +285,9 @@ fn a_refused_login_is_tried_in_any_case_once_an_hour() {
     let start = world.now.instant;
     loop {
         let effects = world.wake_until_something_begins();
-        let in_any_case = asked(&effects) == [Query::CheckCredentials { in_any_case: true }];
+        let force = queries(&effects) == [Query::CheckCredentials { force: true }];
         world.checked(CredentialCheck::Same);
-        if in_any_case {
+        if force {
             break;
         }
     }
@@ -305,11 +301,11 @@ fn touching_a_flag_while_the_login_is_refused_tries_it_at_once() {
     let later = world.now.instant + Duration::from_secs(86_400);
     let refused = LoginRefused { since: world.now.wall, check_at: Some(later), try_at: later };
     world.dispatcher.pauses.login_refused = Some(refused);
-    assert_eq!(asked(&world.see(flag(ONE, 2))), [Query::CheckCredentials { in_any_case: true }]);
+    assert_eq!(queries(&world.see(flag(ONE, 2))), [Query::CheckCredentials { force: true }]);
     // A check is already running: once more when it has ended.
     world.dispatcher.pauses.login_refused = Some(LoginRefused { check_at: None, ..refused });
-    assert!(asked(&world.see(flag(ONE, 3))).is_empty());
-    assert_eq!(asked(&world.checked(CredentialCheck::Same)), [Query::CheckCredentials { in_any_case: true }]);
+    assert!(queries(&world.see(flag(ONE, 3))).is_empty());
+    assert_eq!(queries(&world.checked(CredentialCheck::Same)), [Query::CheckCredentials { force: true }]);
 }
 
 #[test]
@@ -347,7 +343,7 @@ fn a_session_that_needs_attention_waits_an_hour_or_until_alyx_knows_the_name() {
     assert!(effects.iter().any(is_row), "{effects:?}");
     let missing = vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into() }];
     let effects = world.wake_until_something_begins();
-    assert_eq!(asked(&effects), [Query::FindNames(missing.clone())]);
+    assert_eq!(queries(&effects), [Query::FindNames(missing.clone())]);
     assert!(names(&world.done(TaskResult::NamesFound(Vec::new()))).is_empty());
     world.wake_until_something_begins();
     let effects = world.done(TaskResult::NamesFound(missing));
@@ -391,7 +387,7 @@ fn after_a_reload_late_results_of_the_earlier_generation_are_not_trusted() {
     let job = started(&effects).remove(0);
     world.fail(&job, unreachable(false).into());
     world.wake_until_something_begins();
-    assert_eq!(asked(&world.change(options())), [Query::Probe]);
+    assert_eq!(queries(&world.change(options())), [Query::Probe]);
     assert!(started(&world.done_in(1, TaskResult::Probed(Ok(())))).is_empty());
     assert!(world.dispatcher.pauses.is_active());
     assert_eq!(names(&world.done_in(2, TaskResult::Probed(Ok(())))), [ONE]);

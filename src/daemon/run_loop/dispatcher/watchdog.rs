@@ -26,7 +26,7 @@ pub(crate) struct ProgressSample {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stuck {
     /// Running tasks make no progress.
-    NothingGetsOn,
+    NoProgress,
     /// What is due has not started.
     NotStarted,
 }
@@ -35,8 +35,8 @@ impl Stuck {
     /// In words.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            Self::NothingGetsOn => "what is under way does not get on; a disk or network drive may hang",
-            Self::NotStarted => "what is due is not begun",
+            Self::NoProgress => "running work makes no progress; a disk or network drive may hang",
+            Self::NotStarted => "due work does not start",
         }
     }
 }
@@ -82,7 +82,7 @@ impl ProgressWatchdog {
             return Err(Stuck::NotStarted);
         }
         if now.saturating_duration_since(self.progress_at) >= patience {
-            return Err(Stuck::NothingGetsOn);
+            return Err(Stuck::NoProgress);
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ mod tests {
         let stopped = stuck_after(&mut watchdog, HOUR, hung).unwrap();
         assert!(stopped >= 25 * MINUTE && stopped <= 27 * MINUTE, "{stopped:?}");
         let now = watchdog.next();
-        assert_eq!(watchdog.check(hung(600), PATIENCE, now), Err(Stuck::NothingGetsOn));
+        assert_eq!(watchdog.check(hung(600), PATIENCE, now), Err(Stuck::NoProgress));
         assert_eq!(watchdog.check(ProgressSample { done: [601, 0, 0, 0], ..hung(0) }, PATIENCE, now), Ok(()));
     }
 
