@@ -312,7 +312,7 @@ fn on_a_full_disk_nothing_is_remembered_until_there_is_room() {
         WaitingChange::Keep,
     );
     assert!(ledger.problem().unwrap().contains("full"), "{:?}", ledger.problem());
-    assert_eq!(ledger.checksum(&key(7), at(0)).as_deref(), Some("md5"), "reading goes on");
+    assert_eq!(ledger.checksum(&key(7), at(0)).as_deref(), Some("md5"), "reads still work");
     limit(100_000);
     ledger.record(&OutcomeRow { left_out: long, ..outcome("a/b/c", at(0), "retry") }, WaitingChange::Keep);
     assert_eq!(ledger.history(&HistoryFilter::default()).len(), 1);

@@ -153,7 +153,7 @@ async fn on_a_terminal_the_output_is_coloured_unless_disabled() {
         run(&mut terminal)
     };
     assert!(on_terminal("").out.contains("\u{1b}[32mok\u{1b}[0m"), "no colours");
-    assert!(!on_terminal("1").out.contains('\u{1b}'), "colours that nobody wants");
+    assert!(!on_terminal("1").out.contains('\u{1b}'), "unwanted colours");
 }
 
 #[tokio::test(flavor = "multi_thread")]

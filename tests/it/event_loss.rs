@@ -126,7 +126,7 @@ async fn inside_a_namespace_with_few_watches() {
     assert!(suggested > FOLDERS as u64, "{message}");
     assert_eq!(watches(&patient), 20);
     // At the limit it stops requesting watches and becomes idle.
-    until("it rests for a second", || {
+    until("it is idle for a second", || {
         let before = processor_time(&patient);
         std::thread::sleep(Duration::from_secs(1));
         processor_time(&patient) - before <= 2

@@ -69,7 +69,7 @@ impl World {
     #[track_caller]
     fn none_in(&self, what: &str, who: &str) {
         for secret in self.secrets() {
-            assert!(!what.contains(&secret), "{secret:?} stands in what {who} said:\n{what}");
+            assert!(!what.contains(&secret), "{secret:?} is in the output of {who}:\n{what}");
         }
     }
 
@@ -241,13 +241,13 @@ async fn echo(status: &'static str) -> String {
             tokio::spawn(async move {
                 let mut request = vec![0; 64 * 1024];
                 let n = stream.read(&mut request).await.unwrap_or(0);
-                let heard = String::from_utf8_lossy(&request[..n]).into_owned();
-                let mut body = json!({"detail": &heard}).to_string();
+                let received = String::from_utf8_lossy(&request[..n]).into_owned();
+                let mut body = json!({"detail": &received}).to_string();
                 if status.starts_with("200") {
                     // Like a truncated one.
                     body.pop();
                 }
-                let in_one_line = heard.replace(['\r', '\n', ' '], "_");
+                let in_one_line = received.replace(['\r', '\n', ' '], "_");
                 let head = format!(
                     "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
                      location: http://u@x.org/{in_one_line}?{in_one_line}\r\nsunset: {in_one_line}"
@@ -339,7 +339,7 @@ fn there_is_no_core_dump_even_without_a_limit() {
         }
     };
     let _ = std::fs::remove_file(&socket);
-    assert!(!dumps(&mut command(), started), "its memory stands on the disk");
+    assert!(!dumps(&mut command(), started), "its memory was dumped to disk");
 }
 
 /// Programs that are started in other ways are not searched for secrets.

@@ -38,7 +38,7 @@ pub(crate) struct StaleFlags {
 
 /// The flag's own time; the current time if a fast clock put it in the future.
 pub fn flagged_since(stamp: &FlagStamp, now: Timestamp) -> Timestamp {
-    Timestamp::from_nanosecond(stamp.mtime_ns).map_or(now, |put| put.min(now))
+    Timestamp::from_nanosecond(stamp.mtime_ns).map_or(now, |time| time.min(now))
 }
 
 /// Whether a flag of this time is stale now.

@@ -192,6 +192,6 @@ mod tests {
         std::fs::write(folder.path().join("file"), "").unwrap();
         let inside = preflight_state(&folder.path().join("file/state"));
         assert_eq!(inside.closed.unwrap().0, folder.path().join("file"));
-        assert!(!folder.path().join("a").exists(), "looking made something");
+        assert!(!folder.path().join("a").exists(), "preflight created a folder");
     }
 }

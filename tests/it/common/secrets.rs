@@ -29,7 +29,7 @@ fn find(bytes: &[u8]) -> Option<&'static str> {
 pub fn none_in(said: impl AsRef<[u8]>, who: &str) {
     let said = said.as_ref();
     if let Some(secret) = find(said).filter(|_| !std::thread::panicking()) {
-        panic!("{secret} stands in what {who} said:\n{}", String::from_utf8_lossy(said));
+        panic!("{secret} is in the output of {who}:\n{}", String::from_utf8_lossy(said));
     }
 }
 
@@ -53,7 +53,7 @@ pub fn none_below(folder: &Path) {
         }
         let Ok(content) = std::fs::read(entry.path()) else { continue };
         if let Some(secret) = find(&content).filter(|_| !std::thread::panicking()) {
-            panic!("{secret} stands in {:?}", entry.path());
+            panic!("{secret} is in {:?}", entry.path());
         }
     }
 }

@@ -33,7 +33,7 @@ impl PartialScan {
             let mut dates = dates.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             dates.by_ref().take(DATES_PER_BATCH).collect()
         };
-        let look = |mut on_folder: E| {
+        let scan_batches = |mut on_folder: E| {
             let mut traversal = Traversal::default();
             loop {
                 traversal.folders = take();
@@ -46,15 +46,15 @@ impl PartialScan {
         let mut on_folder = on_folder.into_iter();
         let own = on_folder.next();
         let traversals: Vec<Traversal> = std::thread::scope(|scope| {
-            let look = &look;
+            let scan_batches = &scan_batches;
             // If a thread cannot be started, the others do its work.
             let threads: Vec<_> = on_folder
                 .filter_map(|on_folder| {
-                    let thread = std::thread::Builder::new().name("root walk".into());
-                    thread.spawn_scoped(scope, move || look(on_folder)).ok()
+                    let thread = std::thread::Builder::new().name("root scan".into());
+                    thread.spawn_scoped(scope, move || scan_batches(on_folder)).ok()
                 })
                 .collect();
-            let own = own.map(look);
+            let own = own.map(scan_batches);
             let joined = threads.into_iter().map(|thread| thread.join());
             own.into_iter()
                 .chain(joined.map(|traversal| traversal.unwrap_or_else(|e| std::panic::resume_unwind(e))))
