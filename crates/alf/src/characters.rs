@@ -1,4 +1,4 @@
-//! The characters of ALF names: what Python's `re` means by `\w`, and the names made of it.
+//! The characters of ALF names: what Python's `re` means by `\w`.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use regex::Regex;
 /// It is not the `\w` of the `regex` crate, which adds combining marks and leaves out numbers such as `²`.
 pub(crate) const WORD: &str = r"\p{L}\p{N}_";
 
-/// The same for a name that is known to be ASCII; far smaller automata.
+/// [`WORD`] for a name that is known to be ASCII, which makes for a far smaller automaton.
 pub(crate) const ASCII_WORD: &str = "a-zA-Z0-9_";
 
 /// Compiles a pattern that is part of this program.
@@ -17,7 +17,7 @@ pub(crate) fn constant(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this program compiles")
 }
 
-/// `\w` of Python's `re` on str. `char::is_alphanumeric` accepts marks that Alyx would cut a name at.
+/// `\w` of Python's `re` on str. `char::is_alphanumeric` also accepts marks at which Alyx cuts a name.
 pub fn is_word(c: char) -> bool {
     static OTHER: LazyLock<Regex> = LazyLock::new(|| constant(&format!("^[{WORD}]$")));
     if c.is_ascii() {

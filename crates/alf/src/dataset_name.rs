@@ -10,8 +10,8 @@ use crate::characters::{ASCII_WORD, WORD, constant};
 
 /// The file name of an ALF dataset: `[_namespace_]object.attribute[_timescale][.extra…].extension`.
 ///
-/// Accepts what `one.alf.spec.is_valid` accepts, and reads the parts as `one.alf.path.filename_parts` does; only a
-/// line break at the end, which Python's `$` lets through, is refused.
+/// Accepts what `one.alf.spec.is_valid` accepts and splits it as `one.alf.path.filename_parts` does, with one
+/// exception: a line break at the end, which Python's `$` lets through, is refused.
 ///
 /// ```
 /// use alf::DatasetName;
@@ -48,7 +48,7 @@ pub struct DatasetNameError(pub String);
 /// ONE's `FILE_SPEC` without its look-arounds.
 ///
 /// - A namespace must follow `_`, and the pattern is anchored: so it can only follow the leading `_`.
-/// - `_times` and `_intervals` must be followed by `_` or `.`: whatever follows an attribute begins with one of them.
+/// - `_times` and `_intervals` must be followed by `_` or `.`: the part after an attribute begins with one of them.
 fn file_spec(word: &str) -> Regex {
     constant(&format!(
         r"^(?:_(?<namespace>[a-zA-Z0-9]+)?)?_?(?<object>[{word}]+)\.(?<attribute>(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_times|_intervals)?)(?:_(?<timescale>[{word}]+))?(?:\.(?<extra>[.{word}-]+))*\.(?<extension>[{word}]+)$"
@@ -59,7 +59,7 @@ impl DatasetName {
     /// Parses a file name.
     ///
     /// # Errors
-    /// The name, where it is not ALF.
+    /// [`DatasetNameError`] with the name, if it is not ALF.
     pub fn parse(name: &str) -> Result<Self, DatasetNameError> {
         static ASCII: LazyLock<Regex> = LazyLock::new(|| file_spec(ASCII_WORD));
         static UNICODE: LazyLock<Regex> = LazyLock::new(|| file_spec(WORD));
@@ -87,7 +87,7 @@ impl DatasetName {
 
     /// The namespace, without its underscores: `ibl` of `_ibl_trials.intervals.npy`.
     ///
-    /// As in ONE, a lone leading underscore makes one too: `_trials.x.npy` is namespace `trial`, object `s`.
+    /// As in ONE, a single leading underscore also makes a namespace: `_trials.x.npy` is namespace `trial`, object `s`.
     pub fn namespace(&self) -> Option<&str> {
         self.optional(&self.namespace)
     }
@@ -117,7 +117,7 @@ impl DatasetName {
         self.part(&self.extension)
     }
 
-    /// `object.attribute`, which is compared with the name of a dataset type that has no pattern.
+    /// `object.attribute`, which must equal the name of a dataset type that has no pattern.
     pub fn object_attribute(&self) -> String {
         format!("{}.{}", self.object(), self.attribute())
     }
@@ -157,13 +157,13 @@ mod tests {
 
     #[test]
     fn a_long_name_of_dots_is_refused_at_once() {
-        // ONE's expression takes exponential time on this one.
+        // ONE's expression takes exponential time on this name.
         let hostile = format!("a.b{}!", ".".repeat(100_000));
         assert!(DatasetName::parse(&hostile).is_err());
     }
 
     #[test]
-    fn the_error_tells_what_a_name_looks_like() {
+    fn the_error_shows_what_a_name_looks_like() {
         let message = DatasetName::parse("notes.txt").unwrap_err().to_string();
         assert!(message.contains("notes.txt") && message.contains("rename"), "{message}");
     }

@@ -1,4 +1,4 @@
-//! A dataset path: where a file lies inside its session.
+//! A dataset path: where a file is inside its session.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -11,10 +11,9 @@ const LONGEST_COLLECTION: usize = 255;
 
 /// The path of a file relative to its session: `[collection/][#revision#/]file`.
 ///
-/// Invariants: every folder survives the way to Alyx, which cuts a path at the first character that it does not
-/// know and says nothing; there is at most one revision, directly above the file. Refused as well is a file name
-/// that Alyx would answer with an error after it had stored half of the record. The file name need not be ALF:
-/// a list of files may name others.
+/// Invariants: Alyx stores every folder as it is here (it silently cuts a path at the first character that it does
+/// not accept); there is at most one revision, directly above the file. A file name that Alyx rejects only after it
+/// has stored half of the record is refused too. The file name need not be ALF: a list of files may name others.
 ///
 /// ```
 /// use alf::DatasetPath;
@@ -40,7 +39,7 @@ const LONGEST_COLLECTION: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DatasetPath {
     path: String,
-    /// Bytes of `path` that are the collection; 0 where there is none.
+    /// Length of the collection at the start of `path`, in bytes; 0 without a collection.
     collection: usize,
     revision: Option<String>,
     name: Option<DatasetName>,
@@ -49,7 +48,7 @@ pub struct DatasetPath {
 /// Why a relative path cannot be sent to Alyx.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatasetPathError {
-    /// Nothing at all.
+    /// The path has no component.
     #[error("the path of a file inside its session is empty: name a file")]
     Empty,
     /// Not relative to the session.
@@ -184,10 +183,10 @@ impl DatasetPath {
         self.path.split('/').any(|name| name.starts_with('.'))
     }
 
-    /// The same file in a revision folder, in place of the one that it lies in, if any.
+    /// The same file in another revision folder, which replaces its own, if any.
     ///
     /// # Errors
-    /// [`DatasetPathError::Revision`] where that is no name of a revision.
+    /// [`DatasetPathError::Revision`] if `revision` is not a valid name.
     ///
     /// ```
     /// use alf::DatasetPath;
@@ -221,7 +220,7 @@ impl AsRef<Path> for DatasetPath {
     }
 }
 
-/// The collection (empty where there is none) and the revision.
+/// The collection (empty for none) and the revision.
 fn split_folders<'a>(
     path: &Path,
     folders: &[&'a str],

@@ -7,11 +7,11 @@ use regex::{RegexSet, RegexSetBuilder};
 use crate::DatasetName;
 use crate::file_pattern::{FilePattern, fold};
 
-/// The largest automaton that all patterns together may need, in bytes; a real database needs some 100,000.
+/// Size limit of all compiled patterns together, in bytes; a real database needs about 100,000.
 const SIZE_LIMIT: usize = 64 << 20;
 
-/// Memory for the states that a search meets, in bytes a thread. With the default (2 MiB) the patterns of Alyx's own
-/// types evict each other's states, and a name costs ten times as much.
+/// Size of the lazy DFA's cache, in bytes per thread. With the default (2 MiB) the patterns of Alyx's own types evict
+/// each other's states, and a name takes ten times as long.
 const STATES_LIMIT: usize = 16 << 20;
 
 /// One dataset type of an Alyx database.
@@ -19,15 +19,15 @@ const STATES_LIMIT: usize = 16 << 20;
 pub struct DatasetType {
     /// Name, such as `spikes.times`.
     pub name: String,
-    /// Pattern of file names (`fnmatch`); empty where the name decides.
+    /// Pattern of file names (`fnmatch`); empty if the name decides.
     pub filename_pattern: String,
 }
 
 /// All dataset types and file extensions of one Alyx database, ready to classify file names.
 ///
 /// The rules are those of ONE's `get_dataset_type` and `prepare_files`, which the server repeats: a type's pattern
-/// is compared with the whole file name, without regard to case; a type without pattern takes the names whose
-/// `object.attribute` (or, of a name that is not ALF, everything before the extension) is the type's name.
+/// is compared with the whole file name, without regard to case; a type without a pattern takes the names whose
+/// `object.attribute` (or, for a name that is not ALF, everything before the extension) is the type's name.
 ///
 /// ```
 /// use alf::{DatasetType, DatasetTypes};
@@ -49,7 +49,7 @@ pub struct DatasetTypes {
     /// Patterns of the types whose indices are in `patterned`, for folded names.
     patterns: RegexSet,
     patterned: Vec<usize>,
-    /// Types without pattern, by name.
+    /// Types without a pattern, by name.
     by_name: HashMap<String, Vec<usize>>,
     problems: Vec<String>,
 }
@@ -57,7 +57,7 @@ pub struct DatasetTypes {
 /// Why a file name cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoDatasetType {
-    /// The extension is of none of the database's data formats.
+    /// No data format of the database has the extension.
     #[error(
         "Alyx has no data format for the extension {0:?}: ask your Alyx admin to add it, if such files are to be registered"
     )]
@@ -78,8 +78,8 @@ pub enum NoDatasetType {
 impl DatasetTypes {
     /// From the answers of `/dataset-types` and `/data-formats`.
     ///
-    /// Empty extensions are ignored: two of Alyx's data formats have one, and every name ends with nothing. A
-    /// pattern that cannot be used matches nothing and is one of the [`problems`](Self::problems).
+    /// Empty extensions are ignored: two of Alyx's data formats have one, and it would match every name. A pattern
+    /// that cannot be used matches nothing and is listed in [`problems`](Self::problems).
     pub fn new(types: Vec<DatasetType>, extensions: Vec<String>) -> Self {
         let mut problems = Vec::new();
         let mut known = HashSet::new();
@@ -122,10 +122,10 @@ impl DatasetTypes {
         Self { types, extensions: known, patterns, patterned, by_name, problems }
     }
 
-    /// The one dataset type of a file name.
+    /// The dataset type of a file name.
     ///
     /// # Errors
-    /// [`NoDatasetType`]: the extension is not known, or none or several of the types match.
+    /// [`NoDatasetType`]: the extension is unknown, or none or several of the types match.
     pub fn find(&self, file_name: &str) -> Result<&DatasetType, NoDatasetType> {
         let (_, suffix) = split_suffix(file_name);
         if !self.extensions.contains(suffix) {
@@ -138,7 +138,7 @@ impl DatasetTypes {
         }
     }
 
-    /// All dataset types whose rule a file name obeys, whatever its extension, in the order of the database.
+    /// All dataset types that match a file name, regardless of its extension, in the order of the database.
     pub fn matching(&self, file_name: &str) -> Vec<&DatasetType> {
         let hits = self.patterns.matches(&fold(file_name));
         let mut found: Vec<usize> = hits.iter().filter_map(|i| self.patterned.get(i).copied()).collect();
@@ -158,12 +158,12 @@ impl DatasetTypes {
         self.types.len()
     }
 
-    /// Whether there is none at all.
+    /// Whether there are no types.
     pub fn is_empty(&self) -> bool {
         self.types.is_empty()
     }
 
-    /// What is wrong with the database's own types and formats, for the log; empty as a rule.
+    /// Problems of the database's own types and formats, for the log; usually empty.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_extension_is_none() {
+    fn an_empty_extension_is_ignored() {
         let types = types(&[("all", "*")], &["", ".npy", ""]);
         for name in ["README", "notes.txt", ".npy", "spikes.times.", "a.npy.bak", "a.b.NPY"] {
             assert!(matches!(types.find(name), Err(NoDatasetType::UnknownExtension(_))), "{name}");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_several_types_want_is_refused_with_their_names() {
+    fn a_name_that_several_types_match_is_refused_with_their_names() {
         let types =
             types(&[("b", "*times*"), ("spikes.times", ""), ("a", "spikes*"), ("c", "x*")], &[".npy"]);
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_database_is_told_and_the_rest_still_works() {
+    fn problems_of_the_database_are_listed_and_the_rest_still_works() {
         let absurd = "[!é]".repeat(100_000);
         let types = types(&[("absurd", &absurd), ("spikes.times", "spikes.times*")], &[".npy", ".npy"]);
         assert_eq!(types.find("spikes.times.npy").unwrap().name, "spikes.times");
@@ -241,7 +241,7 @@ mod tests {
     proptest! {
         #[test]
         fn finding_never_panics(name in any::<String>(), pattern in "[a-z*?\\[\\]!.-]{0,12}") {
-            // A type without pattern takes the names that begin with its own: `q.a` is of the type `q`.
+            // A type without a pattern takes the name `q.a` if its own name is `q`.
             let types = types(&[("a name that is not drawn", &pattern), ("another one", "")], &[".npy"]);
             let _ = types.find(&name);
             prop_assert_eq!(types.matching(&name).len(), usize::from(

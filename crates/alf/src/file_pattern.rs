@@ -1,16 +1,16 @@
-//! A file pattern: Python's `fnmatch`, which says what file names belong to a dataset type.
+//! A file pattern: which file names belong to a dataset type, by the rules of Python's `fnmatch`.
 
 use std::fmt::Write as _;
 
 use regex::{Regex, RegexBuilder};
 
-/// The largest automaton that one pattern may need, in bytes: patterns of real databases need a few thousand.
+/// Size limit of one compiled pattern, in bytes; patterns of real databases need a few thousand.
 const SIZE_LIMIT: usize = 1 << 20;
 
 /// A pattern of file names as Python's `fnmatch` reads it, without regard to case.
 ///
-/// `*` is any text, `?` any character, `[seq]` and `[!seq]` any character in (not in) a set with ranges; a `[`
-/// that is never closed is a bracket. The crate `glob` differs in `**`, and in treating odd brackets as errors.
+/// `*` is any text, `?` any character, `[seq]` and `[!seq]` any character in (not in) a set with ranges; an
+/// unclosed `[` is literal. The crate `glob` differs: it has `**`, and it rejects unbalanced brackets.
 ///
 /// ```
 /// use alf::FilePattern;
@@ -25,7 +25,7 @@ pub struct FilePattern {
     regex: Regex,
 }
 
-/// A pattern too large to be compiled.
+/// A pattern that is too large to compile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the file name pattern {0:?} is too complicated: ask your Alyx admin to shorten it")]
 pub struct FilePatternError(pub String);
@@ -34,7 +34,7 @@ impl FilePattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// The pattern, where it is far larger than any that Alyx stores (255 characters).
+    /// [`FilePatternError`] if the pattern is far larger than Alyx can store (255 characters).
     pub fn parse(pattern: &str) -> Result<Self, FilePatternError> {
         let short = || pattern.chars().take(60).collect();
         let regex = RegexBuilder::new(&to_regex(pattern))
@@ -49,7 +49,7 @@ impl FilePattern {
         &self.pattern
     }
 
-    /// The regular expression for a name that went through [`fold`].
+    /// The regular expression, for a name that went through [`fold`].
     pub(crate) fn folded_regex(&self) -> &str {
         self.regex.as_str()
     }
@@ -60,10 +60,10 @@ impl FilePattern {
     }
 }
 
-/// Makes upper and lower case the same, as Python's `str.casefold` does.
+/// Folds case as Python's `str.casefold` does.
 ///
-/// Lower case alone would not: `ß` and `SS`, `ς` and `Σ` fold to the same. Cherokee folds to lower case here and to
-/// upper case in Python; that shows only in a range `[…-…]`.
+/// Lower case is not enough: `ß` and `SS` are equal, and so are `ς` and `Σ`. Cherokee folds to lower case here and to
+/// upper case in Python, which makes a difference only in a range `[…-…]`.
 pub(crate) fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -104,14 +104,14 @@ fn to_regex(pattern: &str) -> String {
     regex
 }
 
-/// Where the set after a `[` ends. A `]` that comes first (or after `!`) is one of its characters.
+/// Where the set after a `[` ends. A `]` that comes first (or after `!`) is a member of the set.
 fn closing_bracket(after: &[char]) -> Option<usize> {
     let mut start = usize::from(after.first() == Some(&'!'));
     start += usize::from(after.get(start) == Some(&']'));
     after.iter().skip(start).position(|c| *c == ']').map(|i| i + start)
 }
 
-/// Writes one set. Ranges are read from the left; a hyphen that has no character before or after it is a hyphen.
+/// Writes one set. Ranges are read from the left; a hyphen without a character before or after it is literal.
 fn push_set(regex: &mut String, set: &[char]) {
     let (negated, mut rest) = match set {
         ['!', tail @ ..] => (true, tail),
@@ -148,7 +148,7 @@ fn push_set(regex: &mut String, set: &[char]) {
     }
 }
 
-/// Writes one character that stands for itself, whatever it means elsewhere.
+/// Writes one literal character.
 fn push_char(regex: &mut String, c: char) {
     if c.is_ascii_alphanumeric() {
         regex.push(c);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bracket_that_is_not_closed_is_a_bracket() {
+    fn an_unclosed_bracket_is_literal() {
         assert!(matches("a[b", "a[b") && matches("[!", "[!") && matches("[]", "[]"));
     }
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_wildcards_has_a_meaning() {
+    fn characters_other_than_wildcards_are_literal() {
         for text in ["a.b", "(a)", "a|b", "a+", "^a$", "{a}", "\\d", "#a b", "a&&b~~c"] {
             assert!(matches(text, text), "{text}");
             assert!(!matches(text, "a") && !matches(text, "aa"), "{text}");

@@ -1,4 +1,4 @@
-//! A revision: into which `#folder#` a file goes whose dataset Alyx protects. Decides; moves nothing.
+//! A revision: chooses the `#folder#` for a file whose dataset Alyx protects. Moves nothing.
 
 use jiff::civil::Date;
 
@@ -8,7 +8,7 @@ use crate::characters::is_label;
 /// Where a file is to be registered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RevisionPlan {
-    /// Where it lies.
+    /// Where it is.
     Keep,
     /// In this revision (without `#`), whose folder is in the file's collection; see
     /// [`DatasetPath::with_revision`]. The file must be moved first.
@@ -18,22 +18,22 @@ pub enum RevisionPlan {
 /// Why there is no revision to move to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RevisionError {
-    /// The name holds characters that are not those of a revision.
+    /// The name holds characters that a revision cannot have.
     #[error(
         "{0:?} is not a revision (letters, digits, '_', '-' and '.'): ask your Alyx admin to rename it, or give the file a revision folder of your own"
     )]
     Name(String),
-    /// Counting starts at a letter or a digit.
+    /// The first suffix is neither a letter nor a digit.
     #[error("a revision cannot end with {0:?}: start with a letter, such as 'a'")]
     Alpha(char),
 }
 
-/// The first of `revision` + `alpha`, + the next letter, … that is not among the reserved ones.
+/// The first of `revision` + `alpha`, `revision` + the next letter, … that is not reserved.
 ///
 /// As `RegistrationClient._next_revision`, but after `z` comes `za`, not `{`.
 ///
 /// # Errors
-/// [`RevisionError`], where the revision is not made of a revision's characters, or `alpha` is not a letter or digit.
+/// [`RevisionError`] if `revision` holds other characters than a revision can, or `alpha` is no letter or digit.
 ///
 /// ```
 /// use alf::revision::next_revision;
@@ -70,14 +70,14 @@ pub fn next_revision(revision: &str, reserved: &[&str], alpha: char) -> Result<S
 
 /// Where a file goes when Alyx says that some dataset of its request is protected.
 ///
-/// `protection` is what the 403 of `POST /register-file` says of this file: the revisions of its dataset, latest
+/// `protection` is what the 403 of `POST /register-file` says about this file: the revisions of its dataset, latest
 /// first, and whether each is protected; the original is `""`. `today` names a new revision.
 ///
-/// The rules of ONE's `register_files`, with one more: where today's revision is protected without being the latest,
-/// ONE moves the file there and is then refused by Alyx; here the next letter is taken at once.
+/// The rules are those of ONE's `register_files`, with one addition: if today's revision is protected but not the
+/// latest, ONE moves the file there and Alyx refuses it; this function takes the next letter instead.
 ///
 /// # Errors
-/// [`RevisionError::Name`], where the server names a revision that cannot be a folder.
+/// [`RevisionError::Name`] if the server names a revision that cannot be a folder.
 ///
 /// ```
 /// use alf::{DatasetPath, RevisionPlan, revision};
@@ -123,7 +123,7 @@ pub fn plan(
         }
         // Named by hand: not ours to overwrite.
     } else if *latest != today && latest.contains(&today) {
-        // Of today and already counted, such as `2024-05-01c`: count on from there.
+        // Today's revision with a letter already, such as `2024-05-01c`: continue from that letter.
         let alpha = latest.chars().next_back().filter(char::is_ascii_alphanumeric).unwrap_or('a');
         return next_revision(&today, &protected, alpha).map(RevisionPlan::MoveTo);
     }
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// What is planned on 2024-05-01 for a file, given the server's answer.
+    /// The plan for a file on 2024-05-01, given the server's answer.
     fn planned(file: &str, protection: &[(&str, bool)]) -> RevisionPlan {
         let file = DatasetPath::parse(Path::new(file)).unwrap();
         let protection: Vec<_> = protection.iter().map(|(name, p)| ((*name).to_owned(), *p)).collect();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_of_ones_own_is_kept_unless_it_is_protected() {
+    fn the_files_own_revision_is_kept_unless_it_is_protected() {
         assert_eq!(planned("#v1#/a.b.c", &[("", true)]), RevisionPlan::Keep);
         assert_eq!(planned("#v1#/a.b.c", &[("v1", false), ("", true)]), RevisionPlan::Keep);
         assert_eq!(planned("#v1#/a.b.c", &[("v1", true)]), move_to("v1a"));
@@ -251,7 +251,7 @@ mod tests {
         ) {
             let path = own.map_or("a.b.c".to_owned(), |own| format!("#{own}#/a.b.c"));
             let file = DatasetPath::parse(Path::new(&path)).unwrap();
-            // Alyx names every revision once.
+            // Alyx lists every revision once.
             let mut seen = std::collections::HashSet::new();
             let protection: Vec<_> = protection.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect();
             let target = match plan(&file, &protection, date(2024, 5, 1)).unwrap() {

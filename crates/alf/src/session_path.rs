@@ -1,4 +1,4 @@
-//! A session path: the folder of one session, and what its name says.
+//! A session path: the folder of one session, and the parts of its name.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::revision::is_loose_date;
 /// The folder of one session, parsed whole: `[…/<lab>/Subjects/]<subject>/<YYYY-MM-DD>/<number>`.
 ///
 /// Invariants: the date is a real day; the number is 1 to 3 digits; subject (and lab, if there is one) hold only
-/// the characters that ONE and Alyx accept (`one.alf.spec`: subject `[\w.-]+`, lab `\w+`). Nothing is cut out of
-/// a longer name: Python's client files `my mouse/2024-01-01/001` under the animal `mouse`; here it is refused.
+/// the characters that ONE and Alyx accept (`one.alf.spec`: subject `[\w.-]+`, lab `\w+`). Names are matched whole:
+/// Python's client files `my mouse/2024-01-01/001` under the animal `mouse`; this type refuses it.
 ///
 /// ```
 /// use alf::SessionPath;
@@ -54,7 +54,7 @@ pub enum SessionPathError {
         /// The component in question.
         name: String,
     },
-    /// The last component is a day: the session inside it is meant.
+    /// The last component is a day: the path lacks the session number.
     #[error("{0:?} is the folder of a day; name the folder of a session in it (1 to 3 digits, such as 001)")]
     Day(PathBuf),
     /// The last component is not 1 to 3 digits.
@@ -75,7 +75,7 @@ pub enum SessionPathError {
         /// The component in question.
         name: String,
     },
-    /// There is a `<lab>/Subjects` above the subject, but the lab holds other characters than `\w`.
+    /// There is a `<lab>/Subjects` above the subject, but the lab holds characters other than `\w`.
     #[error("{folder:?}: {name:?} is not a lab name (letters, digits and '_'): rename the folder")]
     Lab {
         /// The folder as given.
@@ -101,7 +101,7 @@ pub fn parse_date_folder(name: &str) -> Option<Date> {
         return None;
     }
     let year: i16 = name[..4].parse().ok()?;
-    // Year 0 exists for jiff and for no one else.
+    // jiff accepts year 0; Python and Alyx do not.
     if year == 0 {
         return None;
     }
@@ -122,7 +122,7 @@ pub fn parse_number_folder(name: &str) -> Option<u16> {
 }
 
 impl SessionPath {
-    /// Reads a session from the last components of a folder's path. The disk is not touched.
+    /// Parses the last components of a folder's path. Does not touch the disk.
     ///
     /// # Errors
     /// [`SessionPathError`] says which component is wrong.
@@ -176,12 +176,12 @@ impl SessionPath {
 
     /// The session that holds a file or folder, and the path of that file relative to the session.
     ///
-    /// As `ALFPath.session_path`, the first `<date>/<number>` from the left decides: what lies below it is its
-    /// collection, even where that looks like a session. It is parsed whole or refused: where ONE would cut a piece
-    /// out of it, no session further down is taken in its place, which would file the data under another animal.
+    /// As in `ALFPath.session_path`, the first `<date>/<number>` from the left decides: folders below it are its
+    /// collection, even if they look like a session. That folder is parsed whole or refused: a session further down
+    /// never takes its place, because that would file the data under another animal.
     ///
     /// # Errors
-    /// What is wrong with that folder; [`SessionPathError::TooShort`] where there is no `<date>/<number>` at all.
+    /// The error of [`SessionPath::parse`] for that folder; [`SessionPathError::TooShort`] without a `<date>/<number>`.
     ///
     /// ```
     /// use alf::SessionPath;
@@ -210,7 +210,7 @@ impl SessionPath {
         &self.folder
     }
 
-    /// The lab, where the path says it (`<lab>/Subjects/…`).
+    /// The lab, if the path names it (`<lab>/Subjects/…`).
     pub fn lab(&self) -> Option<&str> {
         self.lab.as_deref()
     }
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_two_dots_says_nothing() {
+    fn components_before_two_dots_are_ignored() {
         assert!(matches!(parse("m/../2024-05-01/001"), Err(SessionPathError::TooShort(_))));
         assert_eq!(parse("/lab/Subjects/../m/2024-05-01/001").unwrap().lab(), None);
     }

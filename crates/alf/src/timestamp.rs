@@ -8,9 +8,9 @@ use jiff::tz::{Offset, TimeZone};
 
 /// A naive local time, as Alyx stores it, in whole microseconds.
 ///
-/// Alyx turns a time with an offset into naive UTC, so that an evening session may land on the next day; labs store
-/// the time on the rig's clock. Hence a time with an offset becomes local time of a given zone, and what is sent
-/// never has an offset.
+/// Alyx turns a time with an offset into naive UTC, so that an evening session may land on the next day, while labs
+/// store the rig's local time. A time with an offset therefore becomes local time of a given zone here, and no offset
+/// is ever sent.
 ///
 /// ```
 /// use alf::SessionTime;
@@ -40,17 +40,17 @@ pub struct SessionTimeError(pub String);
 impl SessionTime {
     /// Parses ISO 8601; a time with an offset is converted to naive local time of `zone`.
     ///
-    /// Accepts the forms of Python's `datetime.fromisoformat` with `T` or a space between date and time. More than
-    /// six digits of a second are cut off, as Python does.
+    /// Accepts the forms of Python's `datetime.fromisoformat` with `T` or a space between date and time. Digits of a
+    /// second after the sixth are dropped, as in Python.
     ///
     /// # Errors
-    /// The text, where it is not ISO 8601.
+    /// [`SessionTimeError`] with the text, if it is not ISO 8601.
     pub fn parse(text: &str, zone: &TimeZone) -> Result<Self, SessionTimeError> {
         Self::parse_iso(text, zone).ok_or_else(|| SessionTimeError(text.to_owned()))
     }
 
     fn parse_iso(text: &str, zone: &TimeZone) -> Option<Self> {
-        // The parser knows more than Python: signed years, zones in brackets, `z`, a 60th second.
+        // jiff's parser accepts more than Python: signed years, zones in brackets, `z`, a 60th second.
         let plain = text.bytes().all(|c| c.is_ascii_digit() || b"-+:., TtZ".contains(&c));
         let framed = text.starts_with(|c: char| c.is_ascii_digit())
             && text.ends_with(|c: char| c.is_ascii_digit() || c == 'Z');
@@ -67,7 +67,7 @@ impl SessionTime {
                 zone.to_datetime(offset.to_timestamp(written).ok()?)
             }
         };
-        // Year 0 and before exist for the parser and for no one else.
+        // jiff accepts years before 1; Python and Alyx do not.
         (written.year() >= 1 && local.year() >= 1).then(|| Self::from_civil(local))
     }
 
@@ -76,7 +76,7 @@ impl SessionTime {
         Self(date.to_datetime(Time::midnight()))
     }
 
-    /// From a civil time; what is below a microsecond is cut off.
+    /// From a civil time; digits below a microsecond are dropped.
     pub fn from_civil(time: DateTime) -> Self {
         let below = time.subsec_nanosecond() % 1000;
         Self(time.with().subsec_nanosecond(time.subsec_nanosecond() - below).build().unwrap_or(time))
@@ -87,7 +87,7 @@ impl SessionTime {
         self.0.date()
     }
 
-    /// As sent: `2024-05-01T10:00:00`, with six digits of the second only where they are not all zero.
+    /// As sent: `2024-05-01T10:00:00`, with six digits of the second unless they are all zero.
     pub fn to_iso(&self) -> String {
         self.to_string()
     }
@@ -150,9 +150,9 @@ impl From<DateTime> for DateInput<'_> {
     }
 }
 
-/// The time that is meant, as `RegistrationClient.ensure_ISO8601`; `now` is local time in `zone`.
+/// Turns any form of input into a time, as `RegistrationClient.ensure_ISO8601` does; `now` is local time in `zone`.
 ///
-/// An empty text is refused here; ONE takes it for now.
+/// An empty text is refused, whereas ONE reads it as now.
 ///
 /// # Errors
 /// A text that is not ISO 8601.
@@ -192,7 +192,7 @@ fn cut_after_microseconds(text: &str) -> String {
     format!("{head}{}{}", kept.unwrap_or_default(), rest.unwrap_or_default())
 }
 
-/// Whether the time of day has 60 seconds, which the parser takes for 59.
+/// Whether the time of day has 60 seconds, which jiff's parser reads as 59.
 fn has_sixtieth_second(text: &str) -> bool {
     let time = text.split(['T', 't', ' ']).nth(1).unwrap_or_default();
     let time = time.split(['+', '-', '.', ',', 'Z']).next().unwrap_or_default();
@@ -200,7 +200,7 @@ fn has_sixtieth_second(text: &str) -> bool {
     digits.get(4..6) == Some("60")
 }
 
-/// The offset, unless it is a day or more, or has a fraction of a second, which the parser rounds away.
+/// The offset, unless it is a day or more, or has a fraction of a second, which jiff's parser rounds away.
 fn whole_offset(text: &str, offset: PiecesOffset) -> Option<Offset> {
     let PiecesOffset::Numeric(numeric) = offset else {
         return Some(Offset::UTC);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parser_is_held_to_what_python_accepts() {
+    fn forms_that_python_does_not_accept_are_refused() {
         for text in [
             "+002024-05-01",
             "-000001-01-01",

@@ -1,7 +1,7 @@
-//! The ALF module beside ONE-api 3.6.1: the answers that Python gave to some thousand questions, and ours.
+//! Compares this crate with ONE-api 3.6.1 on several thousand cases.
 //!
-//! `tests/python/alf_answers.py` asks the questions. Where we mean to differ, the difference has a name and a reason
-//! here; a case that differs without one fails, and so does a difference that no case shows any more.
+//! `tests/python/alf_answers.py` records Python's answers. Every deliberate difference has a name and a reason here; a
+//! case that differs without one fails, and so does a named difference that no case shows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ type Folders = [Option<String>; 2];
 type Session = [Option<String>; 4];
 /// Folder, its parts, the session of a file below it, and the parts of that.
 type SessionCase = (String, Option<Session>, Option<String>, Option<Session>);
-/// File, the revisions that are there and whether each is protected, and the path that ONE registers.
+/// File, its existing revisions and whether each is protected, and the path that ONE registers.
 type ProtectedCase = (String, Vec<(String, bool)>, Option<String>);
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ fn answers() -> Answers {
     answers
 }
 
-/// Counts the cases of each deliberate difference, and those that agree.
+/// Counts the cases that agree, and those of each deliberate difference.
 struct Tally {
     differences: BTreeMap<&'static str, usize>,
     unexplained: Vec<String>,
@@ -65,7 +65,7 @@ impl Tally {
         self.agreed += 1;
     }
 
-    /// Takes note of a case that differs; `name` says why, or is `None` where nobody meant it to.
+    /// Counts a case that differs; `name` is the deliberate difference, or `None` for an unintended one.
     fn differ(&mut self, name: Option<&str>, case: &dyn std::fmt::Debug) {
         match name.and_then(|name| self.differences.get_mut(name)) {
             Some(count) => *count += 1,
@@ -73,7 +73,7 @@ impl Tally {
         }
     }
 
-    /// Nothing differs without a reason, every difference is still there, and nothing was skipped.
+    /// Asserts that no case differs without a reason, every difference still occurs, and no case was skipped.
     fn finish(self, total: usize, agreed_at_least: usize) {
         let Self { differences, unexplained, agreed } = self;
         println!("{agreed} of {total} agree; {differences:?}");
@@ -115,12 +115,12 @@ fn dataset_names_are_read_as_one_reads_them() {
 #[test]
 fn a_dataset_path_that_is_accepted_is_stored_by_alyx_as_it_is() {
     let mut tally = Tally::of([
-        ("lost", "Alyx answers 201 and stores another path: the reason to refuse it"),
+        ("lost", "Alyx answers 201 and stores another path, so this crate refuses it"),
         (
             "file name",
             "Alyx stores the dataset, then refuses its file record (`\\`, `:`); no tool expects control characters",
         ),
-        ("two dots", "ONE takes `..` for a folder of the collection"),
+        ("two dots", "ONE treats `..` as a folder of the collection"),
         ("too long", "the field in the database ends at 255 characters"),
     ]);
     let cases = answers().paths;
@@ -163,14 +163,14 @@ fn a_dataset_path_that_is_accepted_is_stored_by_alyx_as_it_is() {
 }
 
 const CUT: (&str, &str) =
-    ("cut", "ONE takes a piece out of a name: `my mouse` is filed under `mouse`, `0001` under `000`");
+    ("cut", "ONE matches part of a name: it files `my mouse` under `mouse`, `0001` under `000`");
 const FIRST: (&str, &str) =
-    ("first", "ONE takes the first session of a path; the folder that was asked about is another");
+    ("first", "ONE takes the first session of a path, which is not the folder in question");
 const NO_DAY: (&str, &str) = ("no such day", "ONE's expression knows digits, not the calendar");
 const DIGITS: (&str, &str) =
-    ("digits", "Python counts in the digits of every script, Alyx in those of ASCII");
+    ("digits", "Python accepts the digits of every script, Alyx only those of ASCII");
 
-/// Why ONE sees a session in a folder where we see none, or another one.
+/// Why ONE finds a session in a folder in which this crate finds none, or a different one.
 fn session_difference(folder: &str, theirs: &Session, refused: bool) -> Option<&'static str> {
     let [lab, subject, date, number] = theirs;
     let lab = lab.as_ref().map(|lab| format!("{lab}/Subjects"));
@@ -227,7 +227,7 @@ fn a_file_belongs_to_the_session_that_one_finds() {
                 found_by_both += 1;
                 tally.agree();
             }
-            // ONE finds a folder there and then fails on its name.
+            // ONE finds a session folder and then fails to parse its name.
             (Err(_), None, _) | (Err(_), Some(_), None) => tally.agree(),
             (ours, Some(session), Some(theirs)) => {
                 tally.differ(session_difference(session, theirs, ours.is_err()), &(folder, ours, theirs));
@@ -243,7 +243,7 @@ fn a_file_belongs_to_the_session_that_one_finds() {
 fn a_file_has_the_dataset_type_that_one_finds() {
     let mut tally = Tally::of([(
         "no extension",
-        "two of Alyx's data formats have an empty extension, so that ONE takes every file without one",
+        "two of Alyx's data formats have an empty extension, so that ONE accepts every file without an extension",
     )]);
     let answers = answers();
     let types: Vec<DatasetType> = answers
@@ -282,7 +282,7 @@ fn a_file_has_the_dataset_type_that_one_finds() {
 fn file_patterns_match_as_python_matches() {
     let mut tally = Tally::of([(
         "sudden negation",
-        "Python drops a range that runs backwards, and takes a `!` that now comes first for a negation",
+        "Python drops a range that runs backwards, and reads a `!` that then comes first as a negation",
     )]);
     // As in `[z-a!x]`.
     let negates_suddenly = |pattern: &str| {
@@ -304,7 +304,7 @@ fn file_patterns_match_as_python_matches() {
     tally.finish(cases.len(), 1490);
 }
 
-/// A decimal point that does not stand between six digits of a time and at least one more.
+/// Whether a decimal point is not between six digits of a time and at least one more digit.
 fn odd_fraction(text: &str) -> bool {
     let Some((head, fraction)) = text.split_once(['.', ',']) else {
         return false;
@@ -319,18 +319,18 @@ fn times_are_read_as_python_reads_them_and_written_without_an_offset() {
     let mut tally = Tally::of([
         (
             "offset",
-            "ONE sends it on, and Alyx turns it into UTC, perhaps of another day; here it becomes local",
+            "ONE sends the offset, and Alyx converts to UTC, perhaps on another day; here the time becomes local",
         ),
-        ("week", "a week number is no usual way to write a day"),
-        ("separator", "Python takes any character between date and time; here it is T or a space"),
-        ("space", "Python lets a space stand before the offset"),
+        ("week", "week dates are not in use in labs"),
+        ("separator", "Python accepts any character between date and time; this crate T or a space"),
+        ("space", "Python accepts a space before the offset"),
         (
             "fraction",
-            "Python takes the fraction of an hour or a minute for that of a second, and an empty one",
+            "Python reads the fraction of an hour or a minute as that of a second, and accepts an empty one",
         ),
         (
             "end of time",
-            "jiff's instants end a day before the year 9999 does, so that offsets there are refused",
+            "jiff's instants end a day before the year 9999 does, so offsets on that day are refused",
         ),
     ]);
     let zone = TimeZone::fixed(offset(-5));
@@ -359,7 +359,7 @@ fn times_are_read_as_python_reads_them_and_written_without_an_offset() {
 #[test]
 fn the_next_revision_is_that_of_one() {
     let mut tally =
-        Tally::of([("beyond z", "after z ONE goes on with { and |, after Z with [, after 9 with :")]);
+        Tally::of([("beyond z", "after z ONE continues with { and |, after Z with [, after 9 with :")]);
     let cases = answers().next;
     for (revision, reserved, alpha, theirs) in &cases {
         let reserved: Vec<&str> = reserved.iter().map(String::as_str).collect();
@@ -379,7 +379,7 @@ fn the_next_revision_is_that_of_one() {
 #[test]
 fn a_protected_file_goes_where_one_puts_it() {
     let mut tally = Tally::of([
-        ("beyond z", "after z ONE goes on with {"),
+        ("beyond z", "after z ONE continues with {"),
         ("still protected", "ONE moves the file into a revision that is protected too, and Alyx refuses it"),
     ]);
     let answers = answers();
