@@ -53,7 +53,7 @@ impl Webhook {
             None => {
                 let ca_file = self.ca_file.clone();
                 let made = tokio::task::spawn_blocking(move || {
-                    alyx_client::connections(ca_file.as_deref(), TIMEOUTS)
+                    alyx_client::http_client(ca_file.as_deref(), TIMEOUTS)
                 });
                 let http =
                     made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -85,7 +85,7 @@ async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> R
             return Err(Failure::Transient("the webhook does not answer in time".to_owned(), None));
         }
         Err(error) => {
-            let cause = alyx_client::chain(&error.without_url());
+            let cause = alyx_client::error_chain(&error.without_url());
             return Err(Failure::Transient(format!("the webhook cannot be reached: {cause}"), None));
         }
     };

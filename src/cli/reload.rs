@@ -151,7 +151,7 @@ impl InUse {
         let (token_folder, observer) =
             (wiring::token_folder(&config.state_dir), self.client.alyx().observer());
         let alyx = wiring::client_options(&config, credentials, token_folder, observer);
-        let alyx = alyx_client::Client::in_place_of(alyx, self.client.alyx());
+        let alyx = alyx_client::Client::replacing(alyx, self.client.alyx());
         let alyx = alyx.map_err(|error| vec![error.to_string()])?;
 
         // From here on nothing fails.

@@ -18,7 +18,6 @@ use crate::daemon;
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout;
 use crate::daemon::watch;
-use alyx_client::backoff::Backoff;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
     FlaggedOptions, PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
@@ -252,7 +251,7 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
             max_depth: layout::DEFAULT_MAX_DEPTH,
         },
         settle: config.watch.settle,
-        retry: Backoff { initial: config.retry.initial, factor: config.retry.factor, max: config.retry.max },
+        retry: config.retry.backoff,
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),

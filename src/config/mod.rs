@@ -56,6 +56,7 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
+use alyx_client::backoff::Backoff;
 use alyx_registration::{OnRefused, ProtectedPolicy, SessionDetails};
 
 /// The default path of the configuration.
@@ -187,13 +188,9 @@ pub struct WatchConfig {
 /// When a failed session is tried again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryConfig {
-    /// Pause after the first failure. Default 30 s.
-    pub initial: Duration,
-    /// Each further pause is this many times longer, 1 to 100. Default 2.
-    pub factor: f64,
-    /// Longest pause. Default 1 h, at least `initial`.
-    pub max: Duration,
-    /// Pause after a failure that needs attention. Default 1 h.
+    /// Delays after failures: first 30 s, then twice as long each time, at most 1 h by default.
+    pub backoff: Backoff,
+    /// Delay after a failure that needs attention. Default 1 h.
     pub permanent: Duration,
 }
 

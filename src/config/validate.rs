@@ -15,12 +15,13 @@ use crate::config::values::{Text, file_name_fault};
 use crate::config::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig, roots,
 };
+use alyx_client::backoff::{Backoff, InvalidBackoff};
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// Brackets that may be open at the same time.
-const MOST_BRACKETS: usize = 2000;
+const MAX_BRACKETS: usize = 2000;
 
 pub(super) fn config(
     text: &str,
@@ -85,7 +86,7 @@ fn endless_brackets(text: &str) -> Option<usize> {
             b']' | b'}' => open = open.saturating_sub(1),
             _ => {}
         }
-        open > MOST_BRACKETS
+        open > MAX_BRACKETS
     })?;
     Some(1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count())
 }
@@ -225,29 +226,33 @@ impl Findings {
     }
 
     fn retry(&mut self, from: RetryDocument) -> RetryConfig {
+        const DEFAULT: Backoff = Backoff::constant(SECOND.saturating_mul(30), 2.0, HOUR);
         let bounds = [10 * MS, 30 * DAY];
         let initial = self.time("retry.initial", from.initial, 30 * SECOND, bounds);
         let factor_path = KeyPath::of("retry.factor");
-        let factor = self.take(&factor_path, from.factor).unwrap_or(2.0);
+        let mut factor = self.take(&factor_path, from.factor).unwrap_or(2.0);
         if !(1.0..=100.0).contains(&factor) {
             self.refuse(factor_path, format!("{factor} is not between 1 and 100"));
+            // The rest is checked with a valid factor, so that all errors are reported at once.
+            factor = 2.0;
         }
         let max_given = matches!(from.max.0, Ok(Some(_)));
         let max = self.time("retry.max", from.max, HOUR, bounds);
-        if max < initial {
-            let (path, why) = if max_given {
-                (KeyPath::of("retry.max"), "this is shorter than retry.initial")
-            } else {
-                (KeyPath::of("retry.initial"), "this is longer than retry.max, which is 1 h by default")
-            };
-            self.refuse(path, why);
-        }
-        RetryConfig {
-            initial,
-            factor,
-            max,
-            permanent: self.time("retry.permanent", from.permanent, HOUR, bounds),
-        }
+        let backoff = Backoff::try_new(initial, factor, max).unwrap_or_else(|invalid| {
+            match invalid {
+                InvalidBackoff::MaxBelowInitial { .. } if max_given => {
+                    self.refuse(KeyPath::of("retry.max"), "this is shorter than retry.initial");
+                }
+                InvalidBackoff::MaxBelowInitial { .. } => self.refuse(
+                    KeyPath::of("retry.initial"),
+                    "this is longer than retry.max, which is 1 h by default",
+                ),
+                // Refused above with its bounds.
+                InvalidBackoff::ZeroInitial | InvalidBackoff::Factor(_) => {}
+            }
+            DEFAULT
+        });
+        RetryConfig { backoff, permanent: self.time("retry.permanent", from.permanent, HOUR, bounds) }
     }
 
     fn state_dir(&mut self, given: Given<Text>, overrides: &Overrides, environment: &Environment) -> PathBuf {

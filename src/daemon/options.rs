@@ -43,6 +43,8 @@ pub struct Options {
     pub warn_after: Option<Duration>,
 }
 
+const RETRY: Backoff = Backoff::constant(Duration::from_secs(30), 2.0, Duration::from_secs(3600));
+
 impl Default for Options {
     /// No roots, no ledger, and the times of the sample configuration.
     fn default() -> Self {
@@ -56,7 +58,7 @@ impl Default for Options {
                 max_depth: DEFAULT_MAX_DEPTH,
             },
             settle: Duration::from_secs(2),
-            retry: Backoff { initial: Duration::from_secs(30), factor: 2.0, max: hour },
+            retry: RETRY,
             permanent: hour,
             workers: 2,
             flagged: FlaggedOptions::default(),

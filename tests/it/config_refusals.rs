@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alyx_client::backoff::Backoff;
 use alyx_registrar::config::{
     Config, CredentialSource, Environment, LogFormat, LogLevel, Overrides, SandboxSetup, SecretKind,
     WatchMode,
@@ -96,6 +97,9 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("retry:\n  initial: 2 h\n", &[":6: retry.initial: this is longer than retry.max, which is 1 h by default"]),
         ("retry:\n  initial: 10 s\n  max: 5 s\n", &[":7: retry.max: this is shorter than retry.initial"]),
         ("retry:\n  factor: 0.5\n", &[":6: retry.factor: 0.5 is not between 1 and 100"]),
+        ("retry:\n  factor: .nan\n", &[":6: retry.factor: .nan is not a number"]),
+        ("retry:\n  factor: 0.5\n  initial: 2 h\n", &[":6: retry.factor: 0.5 is not between 1 and 100", ":7: retry.initial: this is longer than retry.max, which is 1 h by default"]),
+        ("retry:\n  initial: 0\n", &[":6: retry.initial: 0 s is not between 10 ms and 30 d"]),
         ("retry:\n  factor: .inf\n", &[":6: retry.factor: .inf is not a number"]),
         ("log:\n  level: verbose\n", &[r#":6: log.level: "verbose" is not one of: error, warn, info, debug, trace"#]),
         ("log:\n  format: JSON\n", &[r#":6: log.format: "JSON" is not one of: text, json"#]),
@@ -250,7 +254,8 @@ fn values_are_interpreted_as_intended() {
     assert_eq!(config.datasets.batch_size, 7);
     assert_eq!(config.datasets.on_refused, alyx_registration::OnRefused::Finish);
     assert_eq!(config.watch.settle, Duration::ZERO);
-    assert_eq!(config.retry.factor, 1.5);
+    let (initial, hour) = (Duration::from_secs(30), Duration::from_secs(3600));
+    assert_eq!(Ok(config.retry.backoff), Backoff::try_new(initial, 1.5, hour));
     assert_eq!(config.timezone.unwrap().iana_name(), Some("Europe/Lisbon"));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
 }

@@ -1,4 +1,4 @@
-//! Credentials and the token they buy.
+//! Credentials, and the token that a login returns for them.
 
 use std::fmt;
 
@@ -6,35 +6,35 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// How to log in to Alyx.
 ///
-/// Neither variant prints its secret: `Debug` shows the user name alone.
+/// `Debug` shows the user name and never the secret.
 #[derive(Clone)]
 pub enum Credentials {
-    /// A user name and password, exchanged for a token at `POST /auth-token`; the token is renewed when it dies.
+    /// A user name and password, exchanged for a token at `POST /auth-token`; an expired token is renewed.
     Password {
         /// The Alyx user.
         username: String,
         /// The password.
         password: SecretString,
     },
-    /// A token made on the server. It cannot be renewed here: when it dies a person has to replace it.
+    /// A token made on the server. The client cannot renew it: when it expires, the operator must replace it.
     Token {
-        /// The Alyx user whom the token belongs to; asked of `/me` where it is missing and the server has that.
+        /// The Alyx user whom the token belongs to; if `None`, `/me` is asked, where the server has it.
         username: Option<String>,
         /// The token.
         token: SecretString,
     },
-    /// None so far. Every request fails before it is sent, until there are others:
-    /// [`Client::replace_credentials`](super::Client::replace_credentials).
+    /// None yet. Every request fails before it is sent, until
+    /// [`Client::replace_credentials`](super::Client::replace_credentials) supplies credentials.
     Absent {
-        /// The Alyx user, where he is known.
+        /// The Alyx user, if known.
         username: Option<String>,
-        /// Why there are none, and what to do.
+        /// Why the credentials are missing, and what to do.
         reason: String,
     },
 }
 
 impl Credentials {
-    /// The user name, where it is known without asking the server.
+    /// The user name, if it is known without asking the server.
     pub fn username(&self) -> Option<&str> {
         match self {
             Self::Password { username, .. } => Some(username),
@@ -42,7 +42,7 @@ impl Credentials {
         }
     }
 
-    /// The secret itself, where there is one.
+    /// The password or token, if any.
     pub(super) fn secret(&self) -> Option<&SecretString> {
         match self {
             Self::Password { password: secret, .. } | Self::Token { token: secret, .. } => Some(secret),
@@ -50,7 +50,7 @@ impl Credentials {
         }
     }
 
-    /// Whether they are the same, secret and all.
+    /// Whether both are equal, including their secrets.
     pub fn is_same(&self, other: &Self) -> bool {
         let secret =
             |credentials: &Self| credentials.secret().map(|secret| secret.expose_secret().to_owned());
@@ -73,27 +73,27 @@ impl fmt::Debug for Credentials {
 
 /// The token in use, and how often it has been replaced.
 ///
-/// The generation lets several requests that meet a dead token at once renew it only once: a request asks for a
-/// token newer than the one it was refused with.
+/// With the generation, several requests whose token expires at the same time renew it only once: each asks for a
+/// token newer than the one that was refused.
 #[derive(Default)]
 pub(super) struct TokenState {
     pub(super) token: Option<SecretString>,
     pub(super) generation: u64,
-    /// The credentials were replaced: what an earlier run kept is not believed any more.
-    pub(super) forgotten: bool,
+    /// The credentials were replaced, so the token on disk may belong to the old ones.
+    pub(super) ignores_stored: bool,
 }
 
 impl TokenState {
-    /// Puts a new token in place.
+    /// Installs a new token.
     pub(super) fn replace(&mut self, token: SecretString) {
         self.token = Some(token);
         self.generation += 1;
     }
 
-    /// The next request logs in.
+    /// Drops the token; the next request logs in.
     pub(super) fn forget(&mut self) {
         self.token = None;
-        self.forgotten = true;
+        self.ignores_stored = true;
         self.generation += 1;
     }
 

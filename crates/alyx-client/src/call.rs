@@ -1,4 +1,4 @@
-//! One request as it is written, and what its answer is turned into.
+//! One request before it is sent, and the parsing of its answer.
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::retry::Idempotency;
 
-/// One request, as often as it is sent.
+/// One request. It may be sent several times.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     /// Path below the base URL, with a leading slash; every variable part already encoded by [`segment`].
@@ -15,18 +15,18 @@ pub(super) struct Call<'a> {
     pub(super) query: Query<'a>,
     pub(super) body: Option<&'a Value>,
     pub(super) idempotency: Idempotency,
-    /// The first time it is sent, its turn has come.
-    pub(super) turn: Option<RequestSlot>,
+    /// A slot of the rate limit that was acquired in advance; the first send uses it.
+    pub(super) slot: Option<RequestSlot>,
 }
 
-/// The turn of one request that has been waited for: the request goes out at once.
+/// A slot of the rate limit, acquired in advance: its request is sent without waiting.
 #[derive(Debug)]
 pub struct RequestSlot(pub(super) ());
 
 /// The query of a request.
 pub(super) enum Query<'a> {
     Pairs(&'a [(&'a str, String)]),
-    /// As the server wrote it in a page's `next`.
+    /// The query of a page's `next`, unchanged.
     Raw(&'a str),
 }
 
@@ -38,7 +38,7 @@ impl<'a> Call<'a> {
             query: Query::Pairs(&[]),
             body: None,
             idempotency: Idempotency::Idempotent,
-            turn: None,
+            slot: None,
         }
     }
 
@@ -49,8 +49,8 @@ impl<'a> Call<'a> {
 
 /// A name as one segment of a URL's path: everything but unreserved characters is percent-encoded.
 ///
-/// A subject called `a/b` must not reach another endpoint. `.` and `..` mean folders even when encoded (the URL
-/// standard says so), so whoever takes names from people has to keep those out: see `find_member`.
+/// A subject called `a/b` must not reach another endpoint. `.` and `..` mean folders even when encoded (so says the
+/// URL standard), so callers that pass names typed by users must refuse those: see `find_member`.
 pub(super) fn segment(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -63,12 +63,13 @@ pub(super) fn segment(name: &str) -> String {
     encoded
 }
 
-/// Reads a value as a record.
-pub(super) fn typed<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
+/// Deserializes a record.
+pub(super) fn parse_record<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
     serde_json::from_value(value).map_err(|error| {
-        // What follows a quotation mark is the server's own text, which may repeat anything.
-        let said = error.to_string();
-        let reason = format!("unexpected record: {}", said.split('"').next().unwrap_or_default().trim_end());
+        // From the first quotation mark on, the message quotes the server's text, which may repeat a secret.
+        let message = error.to_string();
+        let reason =
+            format!("unexpected record: {}", message.split('"').next().unwrap_or_default().trim_end());
         Error::NotAlyx { what: what.to_owned(), reason }
     })
 }
@@ -78,10 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_is_none_is_told_without_what_stands_in_it() {
-        let told = |value: Value| typed::<u32>(value, "GET /x").unwrap_err().to_string();
-        assert!(told("secret".into()).contains("invalid type: string)"), "{}", told("secret".into()));
-        assert!(told(Value::Null).contains("invalid type: null, expected u32"), "{}", told(Value::Null));
+    fn an_unexpected_record_is_reported_without_its_content() {
+        let message = |value: Value| parse_record::<u32>(value, "GET /x").unwrap_err().to_string();
+        assert!(message("secret".into()).contains("invalid type: string)"), "{}", message("secret".into()));
+        assert!(
+            message(Value::Null).contains("invalid type: null, expected u32"),
+            "{}",
+            message(Value::Null)
+        );
     }
 
     #[test]

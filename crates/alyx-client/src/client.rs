@@ -1,4 +1,4 @@
-//! The client: sends one request at a time with a token, a deadline, and as much patience as is safe.
+//! The client: sends requests with a token and a deadline, and repeats those that are safe to repeat.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,25 +14,25 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use crate::auth::{Credentials, TokenState};
-use crate::authorities::{advice, authorities};
-use crate::call::{Call, Query, RequestSlot, typed};
+use crate::ca_file::{certificate_advice, load_ca_file};
+use crate::call::{Call, Query, RequestSlot, parse_record};
 use crate::error::Error;
 use crate::observer::{Exchange, Observer};
-use crate::one_settings::is_plain;
+use crate::one_settings::is_plain_url;
 use crate::options::{ClientOptions, Timeouts};
-use crate::pace::Pace;
 use crate::page::Page;
+use crate::rate_limit::RateLimiter;
 use crate::reply::{Answer, Reply};
 use crate::retry::Decision;
 
 /// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
-const LARGEST_ANSWER: usize = 64 << 20;
-/// So many different notices of a server are told.
-const MOST_NOTICES: usize = 20;
-/// A year is longer than anyone waits, and keeps every later sum in range.
-const MOST_PATIENCE: Duration = Duration::from_secs(366 * 86_400);
-/// The most pages of one list that are followed.
-const MOST_PAGES: usize = 10_000;
+const MAX_ANSWER: usize = 64 << 20;
+/// Limit on the distinct server notices that are logged: a server may send a different text each time.
+const MAX_NOTICES: usize = 20;
+/// A larger `Retry-After` is cut to a year, so that adding it to an instant cannot overflow.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 86_400);
+/// Limit on the pages of one list.
+const MAX_PAGES: usize = 10_000;
 
 /// A connection to one Alyx database as one user. Cheap to clone: clones share token and connections.
 #[derive(Clone)]
@@ -44,18 +44,18 @@ pub(super) struct Shared {
     pub(super) http: reqwest::Client,
     pub(super) base: String,
     pub(super) options: ClientOptions,
-    /// Those in use: the first ones are in the options.
+    /// The credentials in use. Those in the options are the first.
     pub(super) credentials: std::sync::RwLock<Credentials>,
     pub(super) token: Mutex<TokenState>,
-    /// The tokens that requests on their way may carry: the one in use and the one before it.
-    pub(super) carried: std::sync::Mutex<Vec<SecretString>>,
+    /// Tokens that requests in flight may carry: the current one and the one before it.
+    pub(super) live_tokens: std::sync::Mutex<Vec<SecretString>>,
     pub(super) username: OnceCell<String>,
-    /// After a 429 everybody waits, not only the request that met it: the limit is per user.
+    /// After a 429 all requests wait, not only the one that got it: the limit is per user.
     pub(super) not_before: Arc<std::sync::Mutex<Option<Instant>>>,
-    pub(super) pace: Option<Arc<std::sync::Mutex<Pace>>>,
+    pub(super) rate_limiter: Option<Arc<std::sync::Mutex<RateLimiter>>>,
     pub(super) ended: AtomicU64,
-    /// What is told once, and has been: notices in the server's headers, and that no token can be kept.
-    pub(super) told: std::sync::Mutex<HashSet<String>>,
+    /// Messages that are logged once and have been: notices in the server's headers, and a token that cannot be stored.
+    pub(super) logged_once: std::sync::Mutex<HashSet<String>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -65,15 +65,15 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Builds a client. Nothing is sent before the first request; a proxy is taken from `HTTPS_PROXY`, `HTTP_PROXY`,
-    /// `ALL_PROXY` and `NO_PROXY`. Blocks for the time of reading the certificates of authorities.
+    /// Builds a client. Sends nothing before the first request; takes a proxy from `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY`. Blocks while it reads the CA file.
     ///
     /// # Errors
-    /// [`Error::Options`] where the address is not an `http://` or `https://` URL, or those certificates cannot be read.
+    /// [`Error::Options`] if the address is not an `http://` or `https://` URL, or the CA file cannot be read.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         let base = options.url.trim().trim_end_matches('/').to_owned();
-        if !is_plain(&base) {
-            // Said without the URL, which holds a secret.
+        if !is_plain_url(&base) {
+            // The message leaves out the URL: it may hold a password.
             return Err(Error::Options(
                 "alyx.url holds a user name or password, or a ? or #; put the first two into alyx.username and a password \
                  file, and leave out the rest"
@@ -93,41 +93,43 @@ impl Client {
                 "the token holds characters that no token has; write it again".into(),
             ));
         }
-        let http = connections(options.ca_file.as_deref(), options.timeouts)?;
+        let http = http_client(options.ca_file.as_deref(), options.timeouts)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 http,
                 base,
-                pace: options.max_requests_per_minute.map(|n| Arc::new(std::sync::Mutex::new(Pace::new(n)))),
+                rate_limiter: options
+                    .max_requests_per_minute
+                    .map(|n| Arc::new(std::sync::Mutex::new(RateLimiter::new(n)))),
                 credentials: std::sync::RwLock::new(options.credentials.clone()),
                 options,
                 token: Mutex::default(),
-                carried: std::sync::Mutex::default(),
+                live_tokens: std::sync::Mutex::default(),
                 username: OnceCell::new(),
                 not_before: Arc::default(),
                 ended: AtomicU64::new(0),
-                told: std::sync::Mutex::default(),
+                logged_once: std::sync::Mutex::default(),
             }),
         })
     }
 
-    /// A client with other options, such as another password, time-out or address, in place of an earlier one whose
-    /// work may still go on: the requests of both together keep to the limit of a database.
+    /// A client with new options, such as another password, time-out or address, that replaces an earlier client whose
+    /// requests may still be running: both clients share the rate limit of a database.
     ///
     /// # Errors
     /// Those of [`Client::new`].
-    pub fn in_place_of(options: ClientOptions, earlier: &Self) -> Result<Self, Error> {
-        let a_minute = options.max_requests_per_minute;
+    pub fn replacing(options: ClientOptions, earlier: &Self) -> Result<Self, Error> {
+        let per_minute = options.max_requests_per_minute;
         let mut client = Self::new(options)?;
         if client.shared.base == earlier.shared.base
             && let Some(shared) = Arc::get_mut(&mut client.shared)
         {
             shared.not_before = Arc::clone(&earlier.shared.not_before);
-            if let (Some(a_minute), Some(pace)) = (a_minute, &earlier.shared.pace) {
-                if let Ok(mut pace) = pace.lock() {
-                    pace.set(a_minute);
+            if let (Some(per_minute), Some(limiter)) = (per_minute, &earlier.shared.rate_limiter) {
+                if let Ok(mut limiter) = limiter.lock() {
+                    limiter.set(per_minute);
                 }
-                shared.pace = Some(Arc::clone(pace));
+                shared.rate_limiter = Some(Arc::clone(limiter));
             }
         }
         Ok(client)
@@ -138,7 +140,7 @@ impl Client {
         &self.shared.base
     }
 
-    /// Whoever hears of every request.
+    /// The observer, if any.
     pub fn observer(&self) -> Option<Arc<dyn Observer>> {
         self.shared.options.observer.clone()
     }
@@ -153,7 +155,7 @@ impl Client {
         self.shared.ended.load(Ordering::Relaxed)
     }
 
-    /// Asks for next to nothing, to see whether the server answers.
+    /// Sends a small request, to see whether the server answers and accepts the login.
     ///
     /// # Errors
     /// Those of any request.
@@ -166,35 +168,35 @@ impl Client {
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let call = Call::get(path);
         let what = call.what();
-        typed(self.send(call).await?, &what)
+        parse_record(self.send(call).await?, &what)
     }
 
-    /// Reads a whole list, page by page.
+    /// Reads a list, page by page.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Vec<T>, Error> {
         let what = format!("GET {path}");
-        let strange = || Error::NotAlyx { what: what.clone(), reason: "no list".to_owned() };
-        let mut page = Page::read(self.send(Call { query: Query::Pairs(query), ..Call::get(path) }).await?)
-            .ok_or_else(strange)?;
+        let not_a_list = || Error::NotAlyx { what: what.clone(), reason: "no list".to_owned() };
+        let mut page = Page::parse(self.send(Call { query: Query::Pairs(query), ..Call::get(path) }).await?)
+            .ok_or_else(not_a_list)?;
         let (mut items, mut seen) = (Vec::new(), HashSet::new());
-        while seen.len() < MOST_PAGES {
+        while seen.len() < MAX_PAGES {
             for item in page.items {
-                items.push(typed(item, &what)?);
+                items.push(parse_record(item, &what)?);
             }
             let Some(next) = page.next else { return Ok(items) };
             if !seen.insert(next.clone()) {
                 break;
             }
             let body = self.send(Call { query: Query::Raw(&next), ..Call::get(path) }).await?;
-            page = Page::read(body).ok_or_else(strange)?;
+            page = Page::parse(body).ok_or_else(not_a_list)?;
         }
         Err(Error::NotAlyx { what, reason: "the list has no end".to_owned() })
     }
 
-    /// Sends a request until it is answered for good, and returns the JSON of its success.
+    /// Sends a request, repeats it where that is safe, and returns the JSON of a success.
     pub(super) async fn send(&self, mut call: Call<'_>) -> Result<Value, Error> {
         let shared = &*self.shared;
         let what = call.what();
@@ -203,8 +205,8 @@ impl Client {
         loop {
             let (token, generation) = self.token(0).await?;
             attempt += 1;
-            if call.turn.take().is_none() {
-                self.wait_for_turn().await;
+            if call.slot.take().is_none() {
+                self.wait_for_slot().await;
             }
             let reply = self.once(&call, Some(&token)).await;
             if let Reply::Answer(answer) = &reply
@@ -212,19 +214,19 @@ impl Client {
                 && !renewed
                 && matches!(self.credentials(), Credentials::Password { .. })
             {
-                tracing::debug!(request = %what, "the token has died; logging in again");
+                tracing::debug!(request = %what, "the token has expired; logging in again");
                 renewed = true;
                 attempt -= 1;
                 self.token(generation + 1).await?;
                 continue;
             }
-            match shared.options.retry.decide(attempt, &reply, call.idempotency, random()) {
-                Decision::Again(wait) => {
+            match shared.options.retry.decide(attempt, &reply, call.idempotency, jitter()) {
+                Decision::Retry(wait) => {
                     tracing::debug!(request = %what, attempt, ?reply, ?wait, "sending again");
-                    self.everybody_waits(&reply, wait);
+                    self.delay_all_requests(&reply, wait);
                     tokio::time::sleep(wait).await;
                 }
-                Decision::Deliver => {
+                Decision::Return => {
                     return match reply {
                         Reply::Answer(answer) if answer.is_success() => answer.into_json(&what),
                         Reply::Answer(answer) => {
@@ -243,22 +245,22 @@ impl Client {
         }
     }
 
-    /// Waits until a request may go out, with its login. For a request that has to be seen to its end once it is sent:
-    /// whoever gives up before has sent nothing.
+    /// Logs in, and waits until a request may be sent. For a request that must run to its end once it is sent: a
+    /// caller that is cancelled while it waits here has sent nothing.
     ///
     /// # Errors
     /// Those of the login.
-    pub async fn turn(&self) -> Result<RequestSlot, Error> {
+    pub async fn acquire_slot(&self) -> Result<RequestSlot, Error> {
         self.token(0).await?;
-        self.wait_for_turn().await;
+        self.wait_for_slot().await;
         Ok(RequestSlot(()))
     }
 
-    /// Keeps to our own pace and to what the server asked for.
-    pub(super) async fn wait_for_turn(&self) {
-        let turn =
-            self.shared.pace.as_ref().and_then(|pace| pace.lock().ok().map(|mut p| p.take(Instant::now())));
-        if let Some(time) = turn.filter(|time| *time > Instant::now()) {
+    /// Waits as long as the rate limit, or a `Retry-After` of the server, requires.
+    pub(super) async fn wait_for_slot(&self) {
+        let limiter = self.shared.rate_limiter.as_ref();
+        let slot = limiter.and_then(|limiter| limiter.lock().ok().map(|mut l| l.acquire(Instant::now())));
+        if let Some(time) = slot.filter(|time| *time > Instant::now()) {
             tracing::debug!("waiting, to stay below the configured number of requests a minute");
             tokio::time::sleep_until(time).await;
         }
@@ -289,7 +291,7 @@ impl Client {
         self.read(request.header(reqwest::header::ACCEPT, "application/json"), &call.what()).await
     }
 
-    /// Sends once and reads the answer whole.
+    /// Sends a request once and reads the whole answer.
     pub(super) async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
         let sent = Instant::now();
         let reply = match request.send().await {
@@ -304,26 +306,26 @@ impl Client {
         reply
     }
 
-    /// What comes of a request without an answer.
+    /// The reply for a request without an answer.
     pub(super) fn lost(&self, error: reqwest::Error) -> Reply {
         Reply::Lost {
             maybe_done: !error.is_connect() && !error.is_builder(),
             reason: if error.is_timeout() && !error.is_connect() {
                 format!("no answer within {:?}", self.shared.options.timeouts.request)
             } else {
-                let told = chain(&error.without_url());
-                advice(&told).map(|advice| format!("{told}; {advice}")).unwrap_or(told)
+                let reason = error_chain(&error.without_url());
+                certificate_advice(&reason).map(|advice| format!("{reason}; {advice}")).unwrap_or(reason)
             },
         }
     }
 
     pub(super) async fn read_answer(&self, mut response: reqwest::Response, what: &str) -> Reply {
-        self.tell_notices(response.headers(), what).await;
+        self.log_notices(response.headers(), what).await;
         let text =
             |name| response.headers().get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
         let retry_after = text("retry-after").and_then(|after| parse_retry_after(after, text("date")));
         let location = match text("location") {
-            // What follows a ? is for a browser, and may be what was sent.
+            // A query is meant for a browser, and may repeat what was sent.
             Some(to) => {
                 Some(self.text_without_secrets(to.split(['?', '#']).next().unwrap_or_default()).await)
             }
@@ -333,7 +335,7 @@ impl Client {
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST_ANSWER => {
+                Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER => {
                     return Reply::Lost { reason: "the answer does not end".into(), maybe_done: true };
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
@@ -341,8 +343,8 @@ impl Client {
                 Err(error) => return self.lost(error),
             }
         }
-        // What a server says goes into errors and logs; one that repeats what it was sent must not bring a secret. In the
-        // records of a success nothing is blanked: a short password would stand in many of them.
+        // The server's text goes into errors and logs, and may repeat a secret that was sent, so secrets are masked.
+        // Records of a success are not: a short password may occur in them by chance.
         let is_records = (200..300).contains(&status)
             && (body.starts_with(b"{") || body.starts_with(b"["))
             && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
@@ -352,7 +354,7 @@ impl Client {
         Reply::Answer(Answer { status, retry_after, location, body })
     }
 
-    pub(super) fn everybody_waits(&self, reply: &Reply, wait: Duration) {
+    pub(super) fn delay_all_requests(&self, reply: &Reply, wait: Duration) {
         let Reply::Answer(answer) = reply else { return };
         if (answer.status == 429 || answer.retry_after.is_some())
             && let Ok(mut until) = self.shared.not_before.lock()
@@ -361,16 +363,14 @@ impl Client {
         }
     }
 
-    /// Notices of the server's owners to people: each is told once.
-    async fn tell_notices(&self, headers: &reqwest::header::HeaderMap, what: &str) {
+    /// Logs the notices in an answer's headers, each once.
+    async fn log_notices(&self, headers: &reqwest::header::HeaderMap, what: &str) {
         for name in ["alyx-api-notice", "deprecation", "sunset"] {
             let Some(text) = headers.get(name).and_then(|v| v.to_str().ok()) else { continue };
             let text = self.text_without_secrets(text).await;
-            // A server that says something else each time is not listened to for ever.
-            let is_new =
-                self.shared.told.lock().is_ok_and(|mut told| {
-                    told.len() < MOST_NOTICES && told.insert(format!("{name}: {text}"))
-                });
+            let is_new = self.shared.logged_once.lock().is_ok_and(|mut logged| {
+                logged.len() < MAX_NOTICES && logged.insert(format!("{name}: {text}"))
+            });
             if is_new {
                 tracing::warn!(request = what, notice = text, "Alyx says ({name}): {text}");
             }
@@ -378,13 +378,13 @@ impl Client {
     }
 }
 
-/// Connections as to Alyx: whoever the system believes, or the file, is believed, and nobody else; nobody is followed
-/// to another address. Blocks.
+/// An HTTP client with the settings for Alyx: trusts the certificate authorities of the system and of `ca_file`, and
+/// follows no redirect. Blocks.
 ///
 /// # Errors
-/// [`Error::Options`] where the file holds no certificate, or the system's cannot be read.
-pub fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest::Client, Error> {
-    use_ring();
+/// [`Error::Options`] if the file holds no certificate, or the system's authorities cannot be read.
+pub fn http_client(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest::Client, Error> {
+    install_crypto_provider();
     let mut http = reqwest::Client::builder()
         .user_agent(concat!("alyx-registrar/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(timeouts.connect)
@@ -393,52 +393,53 @@ pub fn connections(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest
         .pool_idle_timeout(Duration::from_secs(30))
         .tls_info(true);
     if let Some(file) = ca_file {
-        http = http.tls_certs_merge(authorities(file).map_err(Error::Options)?);
+        http = http.tls_certs_merge(load_ca_file(file).map_err(Error::Options)?);
     }
-    http.build().map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", chain(&e))))
+    http.build()
+        .map_err(|e| Error::Options(format!("the HTTP client cannot be started: {}", error_chain(&e))))
 }
 
-/// Chooses the cryptography of TLS for this process, unless the program has chosen one. Must come before any
+/// Installs ring as rustls' process-wide crypto provider, unless one is installed. Must be called before any
 /// [`reqwest::Client`] is built.
-pub fn use_ring() {
-    // Refused where one is chosen already, which is as good.
+pub fn install_crypto_provider() {
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// `Retry-After`: a number of seconds, or a date. `date`: what the server says that it is now. By its own clock a date says
-/// the same whatever ours shows; whoever waits bounds it.
+/// Parses `Retry-After`: a number of seconds, or a date. `date` is the answer's `Date`: measured by the server's own
+/// clock, a wrong clock on this computer does not matter.
 fn parse_retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     let text = text.trim();
     let wait = match text.parse::<f64>() {
-        Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(MOST_PATIENCE),
+        Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(MAX_RETRY_AFTER),
         Ok(_) => return None,
         Err(_) => {
             let parse = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
             let now = date.and_then(parse).unwrap_or_else(jiff::Timestamp::now);
-            // In the past: at once.
+            // A date in the past means no wait.
             Duration::try_from(parse(text)?.duration_since(now)).unwrap_or_default()
         }
     };
-    Some(wait.min(MOST_PATIENCE))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// An error with all its causes: reqwest alone says "error sending request".
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
+/// An error's message with those of all its sources: reqwest's own is only "error sending request".
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
-        if !told.contains(&text) {
-            told.push_str(": ");
-            told.push_str(&text);
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
         }
         source = cause.source();
     }
-    told
+    message
 }
 
-/// A number in `0..1` for jitter; not for secrets.
-pub fn random() -> f64 {
+/// A random number in `0..1` for jitter; not for secrets.
+pub fn jitter() -> f64 {
     (uuid::Uuid::new_v4().as_u64_pair().0 >> 11) as f64 / (1u64 << 53) as f64
 }
 
@@ -447,7 +448,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_is_none_is_refused_before_anything_is_sent() {
+    fn an_invalid_address_is_refused_before_a_request_is_sent() {
         let credentials = Credentials::Token { username: None, token: SecretString::from("t") };
         for url in ["alyx.example.org", "ftp://x", "http://", "", "https://me:secret@x"] {
             let error = Client::new(ClientOptions::new(url, credentials.clone())).expect_err(url);
@@ -462,7 +463,7 @@ mod tests {
         assert_eq!(parse("-1"), None);
         assert_eq!(parse("NaN"), None);
         assert_eq!(parse("soon"), None);
-        assert_eq!(parse("1e300"), Some(MOST_PATIENCE));
+        assert_eq!(parse("1e300"), Some(MAX_RETRY_AFTER));
     }
 
     #[test]
@@ -472,10 +473,10 @@ mod tests {
         assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:00 GMT", now), minute);
         assert_eq!(parse_retry_after(" Wed, 21 Oct 2026 07:28:00 GMT ", now), minute);
         assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(parse_retry_after("Thu, 30 Dec 9999 20:00:00 GMT", now), Some(MOST_PATIENCE));
+        assert_eq!(parse_retry_after("Thu, 30 Dec 9999 20:00:00 GMT", now), Some(MAX_RETRY_AFTER));
         assert_eq!(parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", now), None);
-        // Without its clock, by ours.
-        assert_eq!(parse_retry_after("Thu, 30 Dec 9999 20:00:00 GMT", None), Some(MOST_PATIENCE));
+        // Without the server's clock, this computer's counts.
+        assert_eq!(parse_retry_after("Thu, 30 Dec 9999 20:00:00 GMT", None), Some(MAX_RETRY_AFTER));
         assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", Some("?")), Some(Duration::ZERO));
     }
 }

@@ -1,9 +1,9 @@
-//! The endpoints that the registrar uses, one function each.
+//! The endpoints that the registrar uses, one method each.
 
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::call::{Call, RequestSlot, segment, typed};
+use crate::call::{Call, RequestSlot, parse_record, segment};
 use crate::client::Client;
 use crate::error::{Error, ProtectedFile};
 use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
@@ -14,8 +14,8 @@ use crate::records::{
 use crate::reply::protected;
 use crate::retry::Idempotency;
 
-/// Alyx gives no more items on a page than this, however many are asked for.
-const LARGEST_PAGE: usize = 1000;
+/// The largest page that Alyx returns, whatever `limit` asks for.
+const MAX_PAGE_SIZE: usize = 1000;
 
 /// An endpoint whose members have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ impl Endpoint {
         }
     }
 
-    /// What one member is called.
+    /// The noun for one member.
     pub fn member(self) -> &'static str {
         match self {
             Self::Subjects => "subject",
@@ -85,16 +85,16 @@ pub struct SessionSearch<'a> {
 }
 
 impl Client {
-    /// A member by its name; `None` where Alyx says that there is none.
+    /// A member by its name; `None` if Alyx does not have it.
     ///
     /// # Errors
-    /// Those of any request; a 404 that is no answer of Alyx stays an error.
+    /// Those of any request; a 404 that does not come from Alyx is an error.
     pub async fn find_member(&self, endpoint: Endpoint, name: &str) -> Result<Option<Value>, Error> {
-        // An empty name would list the endpoint, and dots would leave it.
+        // An empty name would list the endpoint, and dots would lead to another one.
         if matches!(name, "" | "." | "..") {
             return Ok(None);
         }
-        // A name with a slash has no address of its own: web servers decode it before Django sees the path.
+        // A name with a slash has no URL: web servers decode the path before Django sees it.
         if endpoint == Endpoint::Procedures || name.contains('/') {
             let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
             return Ok(all.into_iter().find(|m| m.get(endpoint.key()).and_then(Value::as_str) == Some(name)));
@@ -124,8 +124,7 @@ impl Client {
 
     /// The sessions of a subject, day and number.
     ///
-    /// The server ignores filters that it does not know and then returns everything, so what comes back is
-    /// compared with what was asked.
+    /// The server ignores unknown filters and then returns everything, so the result is filtered again here.
     ///
     /// # Errors
     /// Those of any request.
@@ -158,25 +157,25 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn create_session(&self, request: &SessionRequest) -> Result<SessionRecord, Error> {
-        self.create_session_in_turn(request, self.turn().await?).await
+        self.create_session_in_slot(request, self.acquire_slot().await?).await
     }
 
-    /// The same, with a turn that has been waited for.
+    /// [`Client::create_session`] with a slot of the rate limit that was acquired in advance.
     ///
     /// # Errors
     /// Those of [`Client::create_session`].
-    pub async fn create_session_in_turn(
+    pub async fn create_session_in_slot(
         &self,
         request: &SessionRequest,
-        turn: RequestSlot,
+        slot: RequestSlot,
     ) -> Result<SessionRecord, Error> {
-        let (what, body) = written(&Method::POST, "/sessions", request)?;
-        let (body, idempotency, turn) = (Some(&body), Idempotency::NotIdempotent, Some(turn));
-        let call = Call { method: Method::POST, body, idempotency, turn, ..Call::get("/sessions") };
-        typed(self.send(call).await?, &what)
+        let (what, body) = serialize(&Method::POST, "/sessions", request)?;
+        let (body, idempotency, slot) = (Some(&body), Idempotency::NotIdempotent, Some(slot));
+        let call = Call { method: Method::POST, body, idempotency, slot, ..Call::get("/sessions") };
+        parse_record(self.send(call).await?, &what)
     }
 
-    /// Changes the given fields of a session and leaves the others as they are.
+    /// Updates the given fields of a session and no others.
     ///
     /// # Errors
     /// Those of any request.
@@ -185,11 +184,11 @@ impl Client {
             .await
     }
 
-    /// Registers files of one session: creates or updates each. Not atomic: a refused file leaves those before it
-    /// registered, and sending all of them again is harmless.
+    /// Registers files of one session: creates or updates each. Not atomic: the files before a refused one stay
+    /// registered. Sending all of them again is harmless.
     ///
     /// # Errors
-    /// Those of any request; [`Error::Protected`]; [`Error::NotAlyx`] where there is not one record a file.
+    /// Those of any request; [`Error::Protected`]; [`Error::NotAlyx`] if the answer does not hold one record per file.
     pub async fn register_files(
         &self,
         request: &RegisterFileRequest,
@@ -209,21 +208,21 @@ impl Client {
     /// Those of any request.
     pub async fn datasets_of_session(&self, eid: &str) -> Result<Vec<DatasetRecord>, Error> {
         let found: Vec<DatasetRecord> = self.list("/datasets", &[("session", eid.to_owned())]).await?;
-        // An unknown filter would be ignored and everything returned.
+        // A server that does not know the filter returns everything.
         Ok(found
             .into_iter()
             .filter(|d| d.session.as_deref().is_none_or(|s| s.trim_end_matches('/').ends_with(eid)))
             .collect())
     }
 
-    /// The datasets of a member of Alyx that is no session, such as a subject.
+    /// The datasets of an object other than a session, such as a subject.
     ///
     /// # Errors
     /// Those of any request.
     pub async fn datasets_of_object(&self, object_id: &str) -> Result<Vec<DatasetRecord>, Error> {
         let found: Vec<DatasetRecord> =
             self.list("/datasets", &[("object_id", object_id.to_owned())]).await?;
-        // Where the filter is ignored, those of sessions come as well.
+        // A server that does not know the filter returns the datasets of sessions too.
         let others = |d: &DatasetRecord| d.other.get("object_id").and_then(Value::as_str) != Some(object_id);
         Ok(found
             .into_iter()
@@ -231,8 +230,8 @@ impl Client {
             .collect())
     }
 
-    /// What is protected among files: every file that was asked for with its revisions, in order; empty where
-    /// none is protected.
+    /// Which of several files are protected: every requested file with its revisions, in order; empty if none is
+    /// protected.
     ///
     /// # Errors
     /// Those of any request; [`Error::Refused`] for an unknown session or user.
@@ -240,7 +239,7 @@ impl Client {
         &self,
         request: &CheckProtectedRequest,
     ) -> Result<Vec<ProtectedFile>, Error> {
-        // Alyx answers 200 in any case, and the status in the body.
+        // Alyx always answers 200 here; the actual status is in the body.
         let answer: Value =
             self.write(Method::GET, "/check-protected", request, Idempotency::Idempotent).await?;
         match (answer.get("status_code").and_then(Value::as_u64), protected(&answer)) {
@@ -253,7 +252,7 @@ impl Client {
         }
     }
 
-    /// Records water. Never repeated after a lost answer: a second post would be a second drink.
+    /// Records a water administration. Never repeated after a lost answer: a second post would be a second drink.
     ///
     /// # Errors
     /// Those of any request.
@@ -288,7 +287,7 @@ impl Client {
         Ok(found.into_iter().filter(|w| w.subject == subject).collect())
     }
 
-    /// The sessions of a subject on one day, of any number.
+    /// The sessions of a subject on one day.
     ///
     /// # Errors
     /// Those of any request.
@@ -300,7 +299,7 @@ impl Client {
         self.sessions_between(subject, date, date).await
     }
 
-    /// The sessions of a subject between two days, these included, of any number.
+    /// The sessions of a subject from `first` to `last`, inclusive.
     ///
     /// # Errors
     /// Those of any request.
@@ -314,10 +313,10 @@ impl Client {
         let query = [
             ("subject", subject.to_owned()),
             ("date_range", format!("{first},{last}")),
-            ("limit", LARGEST_PAGE.to_string()),
+            ("limit", MAX_PAGE_SIZE.to_string()),
         ];
         let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
-        // Dates are written so that their order is that of the texts.
+        // ISO dates sort as text.
         let is_between = |date: &str| (first.as_str()..=last.as_str()).contains(&date);
         Ok(found.into_iter().filter(|s| s.subject == subject && is_between(s.date())).collect())
     }
@@ -329,14 +328,14 @@ impl Client {
         request: &impl serde::Serialize,
         idempotency: Idempotency,
     ) -> Result<T, Error> {
-        let (what, body) = written(&method, path, request)?;
+        let (what, body) = serialize(&method, path, request)?;
         let answer = self.send(Call { method, body: Some(&body), idempotency, ..Call::get(path) }).await?;
-        typed(answer, &what)
+        parse_record(answer, &what)
     }
 }
 
-/// What a request is called, and its body.
-fn written(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<(String, Value), Error> {
+/// The name of a request in errors, and its body.
+fn serialize(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<(String, Value), Error> {
     let what = format!("{method} {path}");
     let body = serde_json::to_value(request).map_err(|e| Error::Options(format!("{what}: {e}")))?;
     Ok((what, body))

@@ -1,23 +1,23 @@
-//! The one error of the REST client, and the next step that fits it.
+//! The error type of the REST client, and the next step for each error.
 
 use std::time::Duration;
 
 use crate::text::some_of;
 
-/// The request by which a password becomes a token, as errors name it.
+/// The login request, as errors name it.
 pub(super) const LOGIN: &str = "POST /auth-token";
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
-    /// It may pass by itself: try again later, not before `after` where the server named a time.
+    /// The error may be temporary: try again later, and not before `after` if the server named a time.
     TryAgain {
         /// What the server asked for in `Retry-After`.
         after: Option<Duration>,
     },
-    /// It stays as it is until a person changes something: on Alyx, on disk, or in the configuration.
+    /// The error remains until the operator changes something on Alyx, on disk, or in the configuration.
     NeedsAttention,
-    /// The login is refused: nothing at all can be done until the credentials are mended.
+    /// The login is refused: every request fails until the credentials are corrected.
     NeedsCredentials,
 }
 
@@ -26,11 +26,11 @@ pub enum NextStep {
 pub struct ProtectedFile {
     /// The file, relative to its session, as it was sent.
     pub file: String,
-    /// Revision (empty for the original) and whether that one is protected; empty for a file not yet registered.
+    /// Each revision (`""` for the original) and whether it is protected; empty for a file not yet registered.
     pub revisions: Vec<(String, bool)>,
 }
 
-/// Why a request to Alyx did not do what was asked.
+/// Why a request to Alyx failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The client cannot be built from its options.
@@ -43,31 +43,31 @@ pub enum Error {
         url: String,
         /// What happened.
         reason: String,
-        /// Whether the request may have been carried out although its answer was lost. A creation must be looked
-        /// up before it is tried again.
+        /// Whether Alyx may have executed the request although its answer was lost. The caller must look up a creation
+        /// before it tries again.
         maybe_done: bool,
-        /// Whether there was a connection at all. Without one, every other request would fail as well.
+        /// Whether there was a connection. Without one, every other request would fail as well.
         connected: bool,
     },
-    /// The server, or a proxy before it, is overloaded or down: 429, 502, 503, 504, 520 to 530; or the login fails with
-    /// an error inside the server.
+    /// The server, or a proxy in front of it, is overloaded or down: 429, 502, 503, 504, 520 to 530; or a login failed
+    /// with an internal error of the server.
     #[error("{what}: the server is busy or down (HTTP {status}{})", trimmed(.body))]
     Busy {
         /// Method and path.
         what: String,
         /// HTTP status.
         status: u16,
-        /// `Retry-After`, where it was sent.
+        /// `Retry-After`, if sent.
         retry_after: Option<Duration>,
         /// The body, trimmed.
         body: String,
     },
-    /// The login was refused, or the token was and cannot be renewed.
+    /// The server refused the login, or a token that cannot be renewed.
     #[error("{url} refuses the login of {}: {}; correct the password or token that the configuration names", .username.as_deref().unwrap_or("an unnamed user"), .reason.trim_end_matches('.'))]
     Login {
         /// The base URL.
         url: String,
-        /// The user, where known.
+        /// The user, if known.
         username: Option<String>,
         /// What the server said.
         reason: String,
@@ -75,7 +75,7 @@ pub enum Error {
     /// There is no password or token.
     #[error("{0}")]
     NoCredentials(String),
-    /// The user is known but may not do this (403 with another `detail`).
+    /// The user is logged in but lacks the permission (403 with another `detail`).
     #[error("{what}: not allowed ({detail}); ask the Alyx administrator for the permission")]
     Forbidden {
         /// Method and path.
@@ -90,7 +90,7 @@ pub enum Error {
     Protected {
         /// The protected ones among the files sent.
         files: Vec<ProtectedFile>,
-        /// What was said of every file sent, in order.
+        /// The answer for every file sent, in order.
         details: Vec<ProtectedFile>,
     },
     /// 404.
@@ -101,17 +101,17 @@ pub enum Error {
         /// What the server said.
         detail: String,
     },
-    /// The request was understood and refused: 400, or a 500 that is known never to get better.
+    /// The request was understood and refused: 400, or a 500 that is known to be permanent.
     #[error("{what}: Alyx refuses it (HTTP {status}): {detail}")]
     Refused {
         /// Method and path.
         what: String,
         /// HTTP status.
         status: u16,
-        /// Every reason: one a field, or the `detail`.
+        /// All reasons: one per field, or the `detail`.
         detail: String,
     },
-    /// An error inside the server whose reason is not known to be permanent.
+    /// An internal error of the server that is not known to be permanent.
     #[error("{what}: error inside the server (HTTP {status}{})", trimmed(.body))]
     Server {
         /// Method and path.
@@ -121,7 +121,7 @@ pub enum Error {
         /// The body, trimmed.
         body: String,
     },
-    /// An answer that no Alyx gives: another web server, or a version with another interface.
+    /// An answer that Alyx never gives: from another web server, or a version with another API.
     #[error(
         "{what}: this does not answer like Alyx ({reason}); check that alyx.url is the address of an Alyx database"
     )]
@@ -134,13 +134,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// What to do about it. One exhaustive match: a new kind of error has to be given its place here.
+    /// What to do about the error. The match is exhaustive, so that a new error must be classified here.
     pub fn next_step(&self) -> NextStep {
         match self {
             Self::Unreachable { .. } | Self::Server { .. } => NextStep::TryAgain { after: None },
             Self::Busy { retry_after, .. } => NextStep::TryAgain { after: *retry_after },
             Self::Login { .. } | Self::NoCredentials(_) => NextStep::NeedsCredentials,
-            // A proxy's error page with status 200 or 404 looks like "not Alyx" and passes by itself.
+            // A proxy's error page with status 200 or 404 looks like "not Alyx" and is temporary.
             Self::NotAlyx { .. } => NextStep::TryAgain { after: None },
             Self::Options(_)
             | Self::Forbidden { .. }
@@ -150,25 +150,24 @@ impl Error {
         }
     }
 
-    /// Whether the whole server is away, so that other requests would fail as well.
+    /// Whether the server as a whole seems down, so that other requests would probably fail as well.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAlyx { .. })
     }
 
-    /// Whether it is beyond doubt that other requests would fail as well: there was no connection at all, or the login
-    /// failed otherwise than by being refused.
+    /// Whether other requests would certainly fail as well: there was no connection, or the login failed for another
+    /// reason than wrong credentials.
     pub fn concerns_all(&self) -> bool {
         match self {
             Self::Unreachable { connected, .. } => !connected,
-            // 429: this request was one too many.
+            // A 429 concerns this request only: the rate limit was reached.
             Self::Busy { what, status, .. } => what == LOGIN && *status != 429,
             Self::NotAlyx { what, .. } => what == LOGIN,
             _ => false,
         }
     }
 
-    /// Whether the request was sent, and may have taken the server longer than somebody would wait: its client, the
-    /// web server, or a proxy.
+    /// Whether the request was sent, and may have run into a time-out: of this client, of the web server, or of a proxy.
     pub fn was_cut_off(&self) -> bool {
         matches!(
             self,

@@ -1,11 +1,11 @@
-//! The REST client for Alyx: login, one request at a time, typed records, and one error that says what to do next.
+//! The REST client for Alyx: login, requests, typed records, and one error type that says what to do next.
 //!
-//! The client repeats by itself only what is safe to repeat, and only for seconds; minutes and hours belong to
-//! the caller's queue.
+//! The client repeats only requests that are safe to repeat, and only for seconds; minutes and hours belong to the
+//! caller's queue.
 
 mod auth;
-mod authorities;
 pub mod backoff;
+mod ca_file;
 mod call;
 mod client;
 mod endpoints;
@@ -15,19 +15,19 @@ mod measurement_records;
 mod observer;
 mod one_settings;
 mod options;
-mod pace;
 mod page;
+mod rate_limit;
 mod records;
 mod reply;
 mod retry;
-mod server_look;
+mod server_probe;
 pub mod text;
 mod token_store;
 
 pub use crate::auth::Credentials;
 pub use crate::call::RequestSlot;
 pub use crate::client::Client;
-pub use crate::client::{chain, connections, random, use_ring};
+pub use crate::client::{error_chain, http_client, install_crypto_provider, jitter};
 pub use crate::endpoints::{Endpoint, SessionSearch};
 pub use crate::error::{Error, NextStep, ProtectedFile};
 pub use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
@@ -39,4 +39,4 @@ pub use crate::records::{
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
 pub use crate::retry::RetryPolicy;
-pub use crate::server_look::{Interface, ServerLook};
+pub use crate::server_probe::{Interface, ServerProbe};

@@ -1,4 +1,4 @@
-//! Login: who the client is, and the token that proves it.
+//! Login: the user name and the token.
 
 use std::sync::PoisonError;
 
@@ -7,24 +7,23 @@ use serde_json::Value;
 
 use crate::auth::{Credentials, TokenState};
 use crate::call::Call;
-use crate::client::{Client, random};
+use crate::client::{Client, jitter};
 use crate::error::{Error, LOGIN};
 use crate::reply::Reply;
 use crate::retry::{Decision, Idempotency};
 use crate::token_store::TokenStore;
 
 impl Client {
-    /// The user who is logged in.
+    /// The name of the logged-in user. With only a token, the client asks the server at `/me`.
     ///
     /// # Errors
-    /// With a token alone the server is asked at `/me`; a server without it leaves the name unknown:
-    /// [`Error::Options`] asks for `alyx.username`.
+    /// [`Error::Options`] asks for `alyx.username` if the server has no `/me`; otherwise those of any request.
     pub async fn username(&self) -> Result<&str, Error> {
         if let Some(known) = self.shared.options.credentials.username() {
             return Ok(known);
         }
         let ask = || async {
-            // They may have been replaced by some that know.
+            // The credentials may have been replaced since.
             if let Some(name) = self.credentials().username() {
                 return Ok(name.to_owned());
             }
@@ -44,8 +43,8 @@ impl Client {
         self.shared.username.get_or_try_init(ask).await.map(String::as_str)
     }
 
-    /// Logs in now instead of at the first request. A token of an earlier run is believed until a request is
-    /// refused with it.
+    /// Logs in now instead of at the first request. A stored token is not checked: it is used until a request with it
+    /// is refused.
     ///
     /// # Errors
     /// [`Error::Login`] for wrong credentials; the errors of any request.
@@ -53,15 +52,15 @@ impl Client {
         self.token(0).await.map(drop)
     }
 
-    /// Logs in from now on with these, such as a password that was changed. They are of the same user: his name is
-    /// in records that are on their way. The token in use is forgotten.
+    /// Uses other credentials from now on, such as a changed password, and drops the current token. They must be of the
+    /// same user, because requests in flight carry the user's name.
     pub async fn replace_credentials(&self, credentials: Credentials) {
         let mut state = self.shared.token.lock().await;
         *self.shared.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
         state.forget();
     }
 
-    /// Why there are no credentials, where there are none.
+    /// The error of every request while there are no credentials.
     pub fn lacks_credentials(&self) -> Option<Error> {
         match self.credentials() {
             Credentials::Absent { reason, .. } => Some(Error::NoCredentials(reason)),
@@ -74,7 +73,7 @@ impl Client {
         self.shared.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The token, of this generation at least: logs in where there is none. Only one task logs in at a time.
+    /// The token of at least this generation; logs in if there is none. Only one task logs in at a time.
     pub(super) async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
         let mut state = self.shared.token.lock().await;
         if let Some(token) = &state.token
@@ -86,32 +85,33 @@ impl Client {
             Credentials::Absent { reason, .. } => return Err(Error::NoCredentials(reason)),
             Credentials::Token { token, .. } => token,
             Credentials::Password { username, password } => {
-                let kept = self.token_store(&username);
-                // A kept token is tried once. Where it has died, the caller comes back for a newer one.
-                match kept.as_ref().filter(|_| at_least == 0 && !state.forgotten).and_then(TokenStore::load) {
+                let store = self.token_store(&username);
+                // A stored token is tried once. If it has expired, the caller asks again for a newer one.
+                let usable = store.as_ref().filter(|_| at_least == 0 && !state.ignores_stored);
+                match usable.and_then(TokenStore::load) {
                     Some(token) => token,
                     None => {
                         let token = self.log_in(&username, &password).await?;
-                        if let Some(store) = kept {
-                            self.keep(&store, &token);
+                        if let Some(store) = store {
+                            self.store_token(&store, &token);
                         }
                         token
                     }
                 }
             }
         };
-        let mut carried = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner);
-        carried.truncate(1);
-        carried.insert(0, token.clone());
-        drop(carried);
+        let mut live_tokens = self.shared.live_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        live_tokens.truncate(1);
+        live_tokens.insert(0, token.clone());
+        drop(live_tokens);
         state.replace(token.clone());
         Ok((token, state.generation))
     }
 
-    /// Keeps a token for the next start. Without it that one logs in, which is told once.
-    fn keep(&self, store: &TokenStore, token: &SecretString) {
+    /// Stores a token for the next start. A failure costs one login, and is logged once.
+    fn store_token(&self, store: &TokenStore, token: &SecretString) {
         let Err(error) = store.save(token) else { return };
-        if self.shared.told.lock().is_ok_and(|mut told| told.insert("token".to_owned())) {
+        if self.shared.logged_once.lock().is_ok_and(|mut logged| logged.insert("token".to_owned())) {
             tracing::warn!(file = ?store.file(), %error, "the token cannot be kept; the next start logs in again");
         }
     }
@@ -131,15 +131,15 @@ impl Client {
         let answer = loop {
             attempt += 1;
             let form = [("username", username), ("password", password.expose_secret())];
-            self.wait_for_turn().await;
+            self.wait_for_slot().await;
             let request = self.shared.http.post(format!("{}/auth-token", self.shared.base)).form(&form);
             let reply = self.read(request, LOGIN).await;
-            match self.shared.options.retry.decide(attempt, &reply, Idempotency::Idempotent, random()) {
-                Decision::Again(wait) => {
-                    self.everybody_waits(&reply, wait);
+            match self.shared.options.retry.decide(attempt, &reply, Idempotency::Idempotent, jitter()) {
+                Decision::Retry(wait) => {
+                    self.delay_all_requests(&reply, wait);
                     tokio::time::sleep(wait).await;
                 }
-                Decision::Deliver => match reply {
+                Decision::Return => match reply {
                     Reply::Answer(answer) => break answer,
                     Reply::Lost { reason, maybe_done: connected } => {
                         let url = self.shared.base.clone();
@@ -149,12 +149,12 @@ impl Client {
             }
         };
         if !answer.is_success() {
-            // Wrong credentials are a 400 with `non_field_errors`. A page is not Alyx's, but of somebody on the way.
+            // Alyx answers wrong credentials with a 400 and a JSON object; an HTML page comes from a proxy.
             let by_alyx = answer.is_object();
             return Err(match answer.into_error(LOGIN, &self.shared.base, Some(username)) {
                 Error::Refused { status: 400, detail, .. } if by_alyx => refused(detail),
                 Error::Forbidden { detail, .. } => refused(detail),
-                // No session has a part in a login: what else goes wrong there goes wrong for all.
+                // A login does not depend on the session, so any other error affects all sessions.
                 Error::Refused { what, status, detail } => {
                     Error::NotAlyx { what, reason: format!("HTTP {status}: {detail}") }
                 }
@@ -178,11 +178,11 @@ impl Client {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// An answer with password and token blanked, as they are and as they travel in a form.
+    /// An answer with password and tokens masked, in plain, form-encoded and JSON-escaped spelling.
     pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
         let mut secrets = Vec::new();
         let password = self.credentials().secret().cloned();
-        let tokens = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tokens = self.shared.live_tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for secret in password.into_iter().chain(tokens) {
             let plain = secret.expose_secret();
             let encoded = reqwest::Url::parse_with_params("http://x", [("s", plain)]).ok();
@@ -209,7 +209,7 @@ mod tests {
     use crate::{Client, ClientOptions, Credentials};
 
     #[tokio::test]
-    async fn an_answer_that_repeats_the_token_is_blanked_also_while_somebody_logs_in() {
+    async fn the_token_in_an_answer_is_masked_even_while_a_login_is_running() {
         let token = "0123456789abcdef0123456789abcdef01234567";
         let login = Credentials::Token { username: None, token: token.into() };
         let client = Client::new(ClientOptions::new("http://127.0.0.1:9", login)).unwrap();
@@ -218,7 +218,7 @@ mod tests {
         client.replace_credentials(Credentials::Token { username: None, token: newer.into() }).await;
         client.login().await.unwrap();
         let _logging_in = client.shared.token.lock().await;
-        let told = client.text_without_secrets(&format!("you sent {token}, then {newer}")).await;
-        assert_eq!(told, "you sent ***, then ***");
+        let masked = client.text_without_secrets(&format!("you sent {token}, then {newer}")).await;
+        assert_eq!(masked, "you sent ***, then ***");
     }
 }

@@ -1,4 +1,4 @@
-//! Water administrations and weighings on the wire. Types only.
+//! Request and response bodies of water administrations and weighings. Types only.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

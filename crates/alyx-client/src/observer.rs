@@ -1,29 +1,29 @@
-//! An observer: hears of every request, for whoever counts them.
+//! An observer of requests, for metrics.
 
 use std::fmt;
 use std::time::Duration;
 
-/// One request that was sent.
+/// One request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange<'a> {
     /// `GET`, `POST` …
     pub method: &'a str,
-    /// The endpoint without a member's name: `/sessions`. There are a dozen of them.
+    /// The endpoint without a member's name, such as `/sessions`: one of about a dozen, so it can be a metric's label.
     pub endpoint: &'a str,
-    /// The status of the answer; `None`: there was none.
+    /// The status of the answer; `None` without an answer.
     pub status: Option<u16>,
-    /// From the sending to the last byte of the answer.
+    /// Time from sending the request to the last byte of the answer.
     pub took: Duration,
 }
 
-/// Hears of every request. It must not block.
+/// Receives every request. It must not block.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// A request was answered, or given up.
+    /// A request was answered or abandoned.
     fn exchanged(&self, exchange: &Exchange<'_>);
 }
 
 impl<'a> Exchange<'a> {
-    /// `what`: method and path, such as `GET /subjects/KS014`.
+    /// `what` is method and path, such as `GET /subjects/KS014`.
     pub(super) fn new(what: &'a str, status: Option<u16>, took: Duration) -> Self {
         let (method, path) = what.split_once(' ').unwrap_or(("", what));
         let end = path.bytes().skip(1).position(|byte| byte == b'/').map_or(path.len(), |at| at + 1);
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_members_are_no_endpoints() {
+    fn an_endpoint_does_not_include_the_name_of_a_member() {
         let endpoint = |what| Exchange::new(what, None, Duration::ZERO).endpoint;
         assert_eq!(endpoint("GET /sessions"), "/sessions");
         assert_eq!(endpoint("PATCH /sessions/0b-1/x"), "/sessions");

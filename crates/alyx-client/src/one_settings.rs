@@ -1,7 +1,7 @@
 //! A rig's own ONE settings: the address and login that the Python client keeps in `~/.one`. Read only.
 //!
 //! `.caches` maps keys to cache folders and names the default key; `.<key>` holds address, user, and the tokens or the
-//! password. Python writes these files in place, so an empty or half-written one may be met at any time.
+//! password. Python writes these files in place, so a file may be empty or half-written at any time.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use crate::auth::Credentials;
 use alf::is_word;
 
 /// The largest settings file that is read, in bytes.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_SIZE: u64 = 1024 * 1024;
 
 /// What a rig's ONE settings say about one database.
 #[derive(Debug, Clone)]
 pub struct OneSettings {
     /// Address of the database.
     pub url: String,
-    /// How to log in: the password where there is one, because it buys new tokens; otherwise the token.
+    /// How to log in: by password if there is one, because the client can renew its token; otherwise by token.
     pub credentials: Credentials,
 }
 
-/// Why there is no login in a rig's ONE settings. Never holds a secret.
+/// Why a rig's ONE settings give no login. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OneSettingsError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("there are no ONE settings at {0:?}; check the folder, or set ONE up there")]
     Missing(PathBuf),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path:?} cannot be read ({reason}); allow the user of this program to read it")]
     Unreadable {
         /// The file.
@@ -38,40 +38,40 @@ pub enum OneSettingsError {
         /// What the system said.
         reason: String,
     },
-    /// It is empty, half-written, or no settings file.
+    /// The file is empty, half-written, or no settings file.
     #[error("{0:?} is empty or not whole; if it is not being written just now, set ONE up again")]
     NotWhole(PathBuf),
     /// `.caches` names no default.
     #[error("{0:?} names no default database; give the address of the database")]
     NoDefault(PathBuf),
-    /// It is of another database: two addresses can have one key.
+    /// The file is of another database: two addresses can have the same key.
     #[error("{path:?} is for {found}, not for {wanted}; correct one of the addresses")]
     OtherDatabase {
         /// The file.
         path: PathBuf,
         /// The address in it.
         found: String,
-        /// The address that was asked for.
+        /// The requested address.
         wanted: String,
     },
-    /// The address that was asked for may hold a secret. It is not repeated.
+    /// The requested address may hold a secret, so the message does not repeat it.
     #[error(
         "the address holds more than an address; leave out user and password, and everything from the ? or # on"
     )]
-    NoPlainAddress,
-    /// The address in it may hold a secret. It is not repeated.
+    NotPlainAddress,
+    /// The address in the file may hold a secret, so the message does not repeat it.
     #[error(
         "ALYX_URL in {0:?} holds more than an address; leave out user and password there, and everything from the ? or # on"
     )]
-    NoPlainAddressIn(PathBuf),
-    /// It holds neither token nor password.
+    NotPlainAddressIn(PathBuf),
+    /// The file holds neither token nor password.
     #[error(
         "{path:?} holds no token or password of {user}; log in once with ONE, or give the login another way"
     )]
     NoLogin {
         /// The file.
         path: PathBuf,
-        /// The user who was looked for.
+        /// The requested user.
         user: String,
     },
 }
@@ -109,8 +109,8 @@ pub fn one_key(url: &str) -> String {
 }
 
 impl OneSettings {
-    /// Reads the settings of a database from a folder such as `/home/rig/.one`; without an address, those of the
-    /// default database. `username` chooses among several tokens; without it, `ALYX_LOGIN` does.
+    /// Reads the settings of a database from a folder such as `/home/rig/.one`; without `url`, those of the default
+    /// database. `username` selects one of several tokens, and defaults to `ALYX_LOGIN`.
     ///
     /// # Errors
     /// [`OneSettingsError`].
@@ -129,7 +129,7 @@ impl OneSettings {
     /// ```
     pub fn load(folder: &Path, url: Option<&str>, username: Option<&str>) -> Result<Self, OneSettingsError> {
         let key = match url {
-            Some(url) if !is_plain(url) => return Err(OneSettingsError::NoPlainAddress),
+            Some(url) if !is_plain_url(url) => return Err(OneSettingsError::NotPlainAddress),
             Some(url) => one_key(url),
             None => default_key(folder)?,
         };
@@ -137,8 +137,8 @@ impl OneSettings {
         let settings = read(&path)?;
         let text = |name: &str| settings.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let found = text("ALYX_URL").ok_or_else(|| OneSettingsError::NotWhole(path.clone()))?;
-        if !is_plain(found) {
-            return Err(OneSettingsError::NoPlainAddressIn(path));
+        if !is_plain_url(found) {
+            return Err(OneSettingsError::NotPlainAddressIn(path));
         }
         if let Some(wanted) = url.filter(|wanted| !is_same_address(wanted, found)) {
             let (found, wanted) = (found.to_owned(), wanted.to_owned());
@@ -152,14 +152,14 @@ impl OneSettings {
     }
 }
 
-/// Whether an address is no more than that: messages, pages and questions show it.
-pub(super) fn is_plain(url: &str) -> bool {
+/// Whether an address holds no user, password or query. Messages and the status page show it.
+pub(super) fn is_plain_url(url: &str) -> bool {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = after_scheme.split('/').next().unwrap_or_default();
     !host.contains('@') && !url.contains(['?', '#'])
 }
 
-/// Whether two addresses have the same host and path. With another host, the token would go to a stranger.
+/// Whether two addresses have the same host and path. Otherwise the token would go to another server.
 fn is_same_address(a: &str, b: &str) -> bool {
     let plain = |url: &str| url.trim_matches('/').to_lowercase();
     plain(a) == plain(b)
@@ -169,7 +169,7 @@ fn credentials(settings: &Value, username: Option<&str>) -> Option<Credentials> 
     let text =
         |value: Option<&Value>| value.and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned);
     let login = text(settings.get("ALYX_LOGIN"));
-    // The password is that of ALYX_LOGIN.
+    // The password belongs to ALYX_LOGIN.
     if let (Some(user), Some(password)) = (username, text(settings.get("ALYX_PWD")))
         && login.as_deref() == Some(user)
     {
@@ -208,7 +208,7 @@ fn read(path: &Path) -> Result<Value, OneSettingsError> {
         return Err(OneSettingsError::NotWhole(path.to_owned()));
     }
     let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
+    file.take(MAX_FILE_SIZE).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
     match serde_json::from_slice(&bytes) {
         Ok(value @ Value::Object(_)) => Ok(value),
         _ => Err(OneSettingsError::NotWhole(path.to_owned())),
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    fn told(credentials: &Credentials) -> (String, &'static str, String) {
+    fn login_of(credentials: &Credentials) -> (String, &'static str, String) {
         let user = credentials.username().unwrap_or_default().to_owned();
         match credentials {
             Credentials::Password { password, .. } => (user, "password", password.expose_secret().to_owned()),
@@ -263,27 +263,27 @@ mod tests {
     }
 
     #[test]
-    fn the_token_of_the_login_is_taken() {
+    fn the_token_of_the_login_is_used() {
         let home = Home::new();
         home.settings(json!({"TOKEN": {"other": {"token": "1"}, "rig": {"token": "2"}}}));
-        assert_eq!(told(&home.load(None, None).unwrap().credentials), is("rig", "token", "2"));
-        assert_eq!(told(&home.load(None, Some("other")).unwrap().credentials), is("other", "token", "1"));
+        assert_eq!(login_of(&home.load(None, None).unwrap().credentials), is("rig", "token", "2"));
+        assert_eq!(login_of(&home.load(None, Some("other")).unwrap().credentials), is("other", "token", "1"));
         assert!(matches!(home.load(None, Some("third")), Err(OneSettingsError::NoLogin { .. })));
     }
 
     #[test]
-    fn a_password_is_better_than_a_token_and_belongs_to_the_login() {
+    fn a_password_is_preferred_to_a_token_and_belongs_to_the_login() {
         let home = Home::new();
         home.settings(json!({"ALYX_PWD": "p", "TOKEN": {"other": {"token": "1"}, "rig": {"token": "2"}}}));
-        assert_eq!(told(&home.load(None, None).unwrap().credentials), is("rig", "password", "p"));
-        assert_eq!(told(&home.load(None, Some("other")).unwrap().credentials), is("other", "token", "1"));
+        assert_eq!(login_of(&home.load(None, None).unwrap().credentials), is("rig", "password", "p"));
+        assert_eq!(login_of(&home.load(None, Some("other")).unwrap().credentials), is("other", "token", "1"));
     }
 
     #[test]
-    fn without_a_login_the_only_token_is_taken() {
+    fn without_a_login_the_only_token_is_used() {
         let home = Home::new();
         home.settings(json!({"ALYX_LOGIN": "", "TOKEN": {"rig": {"token": "2"}}}));
-        assert_eq!(told(&home.load(None, None).unwrap().credentials), is("rig", "token", "2"));
+        assert_eq!(login_of(&home.load(None, None).unwrap().credentials), is("rig", "token", "2"));
         home.settings(json!({"ALYX_LOGIN": "", "TOKEN": {"rig": {"token": "2"}, "other": {"token": "1"}}}));
         assert!(home.load(None, None).is_err());
     }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_missing_empty_or_half_written_are_told_and_not_touched() {
+    fn files_that_are_missing_empty_or_half_written_are_reported_and_not_touched() {
         let home = Home::new();
         assert!(matches!(home.load(None, None), Err(OneSettingsError::Missing(_))));
         for content in ["", "{", "{\"ALYX_URL\": \"https://x.o", "[]", "null", "{}", "{\"ALYX_URL\": 3}"] {

@@ -1,4 +1,4 @@
-//! What a client needs to know: the address, the login, how long to wait, how often to ask.
+//! The options of a client: address, login, time-outs, retries, rate limit.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::retry::RetryPolicy;
 /// How long to wait for the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For the connection, TLS included.
+    /// For the connection, including TLS.
     pub connect: Duration,
     /// For a whole request, from the connection to the last byte of the answer.
     pub request: Duration,
@@ -23,30 +23,30 @@ impl Default for Timeouts {
     }
 }
 
-/// What a [`Client`](super::Client) needs to know.
+/// The options of a [`Client`](super::Client).
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// Address of the database, such as `https://alyx.example.org`; a path after the host is kept.
     pub url: String,
     /// How to log in.
     pub credentials: Credentials,
-    /// A file with certificates of authorities (PEM) that are believed beside those of the system.
+    /// A PEM file with certificate authorities that are trusted in addition to those of the system.
     pub ca_file: Option<PathBuf>,
     /// How long to wait.
     pub timeouts: Timeouts,
-    /// How often to send.
+    /// When to repeat a request.
     pub retry: RetryPolicy,
-    /// The most requests a minute; `None`: no limit of our own.
+    /// The largest number of requests per minute; `None` for no limit on our side.
     pub max_requests_per_minute: Option<u32>,
-    /// Folder in which the token that a password buys is kept for the next start, readable by its owner only.
-    /// `None`: each start logs in.
+    /// Folder that keeps the token of a login for the next start, readable only by its owner. `None`: each start
+    /// logs in.
     pub token_folder: Option<PathBuf>,
-    /// Hears of every request.
+    /// Receives every request.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl ClientOptions {
-    /// Default time-outs and patience.
+    /// Options with the default time-outs and retries.
     pub fn new(url: impl Into<String>, credentials: Credentials) -> Self {
         Self {
             url: url.into(),

@@ -11,11 +11,10 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads `{count, next, previous, results}`, or the bare list of an older server. `None`: neither.
+    /// Parses `{count, next, previous, results}`, or the bare list of an older server. `None` for anything else.
     ///
-    /// `next` is built by the server from its own idea of its host, which behind a proxy is wrong: only its query
-    /// is kept.
-    pub(super) fn read(body: Value) -> Option<Self> {
+    /// Only the query of `next` is kept: behind a proxy the server does not know its own host, so the host is wrong.
+    pub(super) fn parse(body: Value) -> Option<Self> {
         match body {
             Value::Array(items) => Some(Self { items, next: None }),
             Value::Object(mut fields) => {
@@ -37,8 +36,8 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_query_of_the_next_page_is_kept_and_its_host_is_not() {
-        let page = Page::read(
+    fn only_the_query_of_the_next_page_is_kept() {
+        let page = Page::parse(
             json!({"count": 3, "next": "http://inside:8000/x?limit=2&offset=2", "results": [1, 2]}),
         );
         assert_eq!(
@@ -48,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn an_older_server_answers_a_bare_list() {
-        assert_eq!(Page::read(json!([1])), Some(Page { items: vec![json!(1)], next: None }));
-        assert_eq!(Page::read(json!("x")), None);
-        assert_eq!(Page::read(json!({"detail": "x"})), None);
+    fn an_older_server_answers_with_a_bare_list() {
+        assert_eq!(Page::parse(json!([1])), Some(Page { items: vec![json!(1)], next: None }));
+        assert_eq!(Page::parse(json!("x")), None);
+        assert_eq!(Page::parse(json!({"detail": "x"})), None);
     }
 }

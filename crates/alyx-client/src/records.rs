@@ -1,4 +1,4 @@
-//! Records on the wire: what Alyx returns (`…Record`) and what is sent to it (`…Request`). Types only.
+//! Request and response bodies: what Alyx returns (`…Record`) and what it is sent (`…Request`). Types only.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub struct DatasetTypeRecord {
     /// Name, such as `spikes.times`.
     pub name: String,
-    /// `fnmatch` pattern of file names; empty where the name decides.
+    /// `fnmatch` pattern of file names; empty if the name decides.
     #[serde(default)]
     pub filename_pattern: Option<String>,
 }
@@ -62,7 +62,7 @@ pub struct SessionRecord {
     pub start_time: String,
     /// Address of the record; it ends with the eid.
     pub url: String,
-    /// The `json` field: an object, or whatever another program stored there.
+    /// The `json` field: an object, or any value that another program stored there.
     #[serde(default)]
     pub json: Value,
     /// Every other field, as the server sent it.
@@ -83,7 +83,7 @@ impl SessionRecord {
 }
 
 impl SessionSummary {
-    /// The session's UUID, as text; empty where the server named neither `id` nor `url`.
+    /// The session's UUID, as text; empty if the server sent neither `id` nor `url`.
     pub fn eid(&self) -> &str {
         self.id.as_deref().or(self.url.as_deref().map(eid_of)).unwrap_or_default()
     }
@@ -94,7 +94,7 @@ impl SessionSummary {
     }
 }
 
-/// Body of `POST /sessions`, and (without what is absent) of `PATCH`.
+/// Body of `POST /sessions` and of `PATCH`, which leaves the absent fields unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SessionRequest {
     /// Nickname of the subject.
@@ -142,7 +142,7 @@ pub struct SessionRequest {
     /// QC outcome, such as `PASS`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qc: Option<String>,
-    /// The whole `json` field: the server replaces what was there, so it is merged before.
+    /// The whole `json` field: the server replaces the old value, so the caller must merge the two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Map<String, Value>>,
 }
@@ -156,7 +156,7 @@ pub struct RegisterFileRequest {
     pub path: String,
     /// Files relative to the session, with collection and `#revision#`.
     pub filenames: Vec<String>,
-    /// MD5 in hexadecimal; null where the file is larger than the limit.
+    /// MD5 in hexadecimal; null for a file above the size limit.
     pub hashes: Vec<Option<String>>,
     /// Sizes in bytes.
     pub filesizes: Vec<u64>,
@@ -172,7 +172,7 @@ pub struct RegisterFileRequest {
     pub default: bool,
     /// Whether the server checks for protected datasets first.
     pub check_protected: bool,
-    /// Comma-separated labs, where known.
+    /// Comma-separated labs, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labs: Option<String>,
     /// QC outcome for each file.
@@ -181,7 +181,7 @@ pub struct RegisterFileRequest {
     /// The model of Alyx that files outside a session belong to, such as `subject`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// UUID of that member of the model.
+    /// UUID of that object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object_id: Option<String>,
 }
@@ -259,7 +259,7 @@ pub struct DatasetRecord {
     /// QC outcome: its name, such as `NOT_SET`, or its number.
     #[serde(default)]
     pub qc: Value,
-    /// Where its file is said to lie.
+    /// The registered copies of the file.
     #[serde(default)]
     pub file_records: Vec<FileRecord>,
     /// Every other field, as the server sent it.
@@ -276,7 +276,7 @@ pub struct FileRecord {
     /// Whether the file is there.
     #[serde(default)]
     pub exists: bool,
-    /// Address of the file; only in repositories that are on-line.
+    /// Address of the file; only in online repositories.
     #[serde(default)]
     pub data_url: Option<String>,
     /// Every other field, as the server sent it.
@@ -284,10 +284,10 @@ pub struct FileRecord {
     pub other: Map<String, Value>,
 }
 
-/// Names of QC outcomes and the numbers that `/register-file` answers in their place.
+/// Names of QC outcomes and the numbers that `/register-file` returns for them.
 const QC: [(&str, u64); 5] = [("NOT_SET", 0), ("PASS", 10), ("WARNING", 30), ("FAIL", 40), ("CRITICAL", 50)];
 
-/// The number of a QC outcome, by its name or its number in digits; `None` where there is none such.
+/// The number of a QC outcome, from its name or its digits; `None` if there is no such outcome.
 pub fn qc_number(outcome: &str) -> Option<u64> {
     let named =
         |(name, number): &(&str, u64)| name.eq_ignore_ascii_case(outcome) || number.to_string() == outcome;
@@ -295,7 +295,7 @@ pub fn qc_number(outcome: &str) -> Option<u64> {
 }
 
 impl DatasetRecord {
-    /// The QC outcome as a number; `None` where there is none or it is not known.
+    /// The QC outcome as a number; `None` if it is absent or unknown.
     pub fn qc_number(&self) -> Option<u64> {
         match &self.qc {
             Value::String(name) => qc_number(name),
@@ -303,7 +303,7 @@ impl DatasetRecord {
         }
     }
 
-    /// The same dataset as `/register-file` would have answered it.
+    /// The same dataset in the form of `/register-file`'s answer.
     pub fn as_registered(&self) -> RegisteredFileRecord {
         let mut other = Map::new();
         let session = self.session.as_deref().map(eid_of);
@@ -356,13 +356,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dataset_says_where_it_lies_in_its_session() {
+    fn a_dataset_knows_its_path_in_its_session() {
         assert_eq!(relative_path(Some("alf/probe00"), Some("a"), "x.y.npy"), "alf/probe00/#a#/x.y.npy");
         assert_eq!(relative_path(None, Some(""), "x.y.npy"), "x.y.npy");
     }
 
     #[test]
-    fn a_session_keeps_the_fields_that_it_does_not_know() {
+    fn a_session_keeps_unknown_fields() {
         let text =
             r#"{"subject":"a","start_time":"2024-05-01T00:00:00","url":"http://x/sessions/1-2/","new":7}"#;
         let record: SessionRecord = serde_json::from_str(text).unwrap();

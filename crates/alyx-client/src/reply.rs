@@ -1,4 +1,4 @@
-//! A reply: what came of sending a request once, and what it means. Pure.
+//! A reply: the result of sending a request once, and the error it stands for. Pure.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use serde_json::Value;
 
 use crate::error::{Error, ProtectedFile};
 
-/// What came of sending once.
+/// The result of sending a request once.
 #[derive(Debug)]
 pub(super) enum Reply {
     /// The server (or a proxy) answered.
     Answer(Answer),
-    /// Nothing came back.
+    /// There was no answer.
     Lost {
         reason: String,
-        /// False only where the connection was never made.
+        /// False only if the connection failed, so that Alyx cannot have executed the request.
         maybe_done: bool,
     },
 }
 
-/// An HTTP answer, read whole.
+/// A complete HTTP answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -28,10 +28,10 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Longest piece of a foreign body that is carried into an error, in characters.
+/// Limit on the server's text in an error, in characters.
 const SHOWN: usize = 300;
 
-/// `detail`s of a 500 that never get better by waiting, as a recorded Alyx gives them.
+/// `detail`s of a 500 that waiting does not cure, as recorded from an Alyx.
 const PERMANENT_500: [&str; 5] = [
     "No dataset type found",
     "Multiple matching dataset types",
@@ -49,13 +49,13 @@ impl Answer {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// Whether it is a JSON object, as everything is that Alyx refuses with.
+    /// Whether the body is a JSON object, as in every refusal of Alyx.
     pub(super) fn is_object(&self) -> bool {
         self.json().is_some_and(|body| body.is_object())
     }
 
-    /// Whether the token is missing or dead: 401, or the 403 of which the body says so. Two other kinds of 403
-    /// (no permission, protected datasets) are no reason to log in again.
+    /// Whether the token is missing or expired: 401, or a 403 whose body says so. A new login does not help with the
+    /// two other kinds of 403 (no permission, protected datasets).
     pub(super) fn is_dead_token(&self) -> bool {
         if self.status == 401 {
             return true;
@@ -85,7 +85,7 @@ impl Answer {
         })
     }
 
-    /// The body as a person may read it: HTML without its tags, white space folded, cut.
+    /// The body in readable form: without HTML tags, white space folded, shortened.
     pub(super) fn shown(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let plain = if text.trim_start().starts_with('<') { strip_tags(&text) } else { text.into_owned() };
@@ -96,7 +96,7 @@ impl Answer {
         }
     }
 
-    /// The error that this answer is.
+    /// Turns an answer that is not a success into an error.
     pub(super) fn into_error(self, what: &str, url: &str, username: Option<&str>) -> Error {
         let what = what.to_owned();
         let body = self.json();
@@ -105,7 +105,7 @@ impl Answer {
             300..=399 => Error::NotAlyx {
                 what,
                 reason: match &self.location {
-                    // Never followed: a redirected POST would turn into a GET, and the token would go elsewhere.
+                    // Redirects are not followed: a POST would become a GET, and the token would go to another host.
                     Some(to) => format!(
                         "it redirects to {to}; write that address (without the last part) as alyx.url"
                     ),
@@ -129,7 +129,7 @@ impl Answer {
             },
             404 if body.is_none() => Error::NotAlyx { what, reason: "no such address (HTTP 404)".to_owned() },
             404 => Error::NotFound { what, detail },
-            // None of these is ever Alyx's.
+            // Alyx itself never answers with the following four.
             407 => Error::NotAlyx {
                 what,
                 reason: format!(
@@ -141,7 +141,7 @@ impl Answer {
                 reason: format!("HTTP 511: the network wants a login; sign in there: {detail}"),
             },
             501 | 505 => Error::NotAlyx { what, reason: format!("HTTP {}: {detail}", self.status) },
-            // 520 to 530: a proxy cannot reach the server behind it, as Cloudflare says it.
+            // 520 to 530: Cloudflare cannot reach the server behind it.
             429 | 502 | 503 | 504 | 520..=530 => {
                 Error::Busy { what, status: self.status, retry_after: self.retry_after, body: self.shown() }
             }
@@ -153,10 +153,10 @@ impl Answer {
     }
 }
 
-/// All reasons of an error body in one line: `detail`, `error`, `non_field_errors`, and one entry a field.
+/// All reasons of an error body in one line: `detail`, `error`, `non_field_errors`, and one entry per field.
 fn reasons(body: &Value) -> String {
     let Value::Object(fields) = body else { return String::new() };
-    let mut told = Vec::new();
+    let mut reasons = Vec::new();
     for (key, value) in fields {
         if key == "status_code" {
             continue;
@@ -168,25 +168,25 @@ fn reasons(body: &Value) -> String {
             }
             other => other.to_string(),
         };
-        told.push(match key.as_str() {
+        reasons.push(match key.as_str() {
             "detail" | "error" | "non_field_errors" => text,
             field => format!("{field}: {text}"),
         });
     }
-    let line = in_one_line(&told.join("; "));
+    let line = in_one_line(&reasons.join("; "));
     match line.char_indices().nth(2 * SHOWN) {
         Some((cut, _)) => format!("{} …", &line[..cut]),
         None => line,
     }
 }
 
-/// White space folded and control characters gone: an answer must not forge a line of the log or steer a terminal.
+/// Folds white space and removes control characters: an answer must not forge a log line or control a terminal.
 fn in_one_line(text: &str) -> String {
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The `details` of a "One or more datasets is protected".
+/// The `details` of an answer "One or more datasets is protected".
 pub(super) fn protected(body: &Value) -> Option<Vec<ProtectedFile>> {
     if body.get("error").and_then(Value::as_str) != Some("One or more datasets is protected") {
         return None;
@@ -205,7 +205,7 @@ pub(super) fn protected(body: &Value) -> Option<Vec<ProtectedFile>> {
     Some(files)
 }
 
-/// Text of an HTML page: enough to recognise a proxy's error page in a log.
+/// The text of an HTML page, good enough to recognise a proxy's error page in a log.
 fn strip_tags(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;
@@ -213,10 +213,10 @@ fn strip_tags(html: &str) -> String {
         text.push_str(&rest[..open]);
         text.push(' ');
         let tag = &rest[open..];
-        // Style and script elements hold no words for people.
+        // Style and script elements hold no readable text.
         let skipped = ["script", "style"].iter().find_map(|name| {
-            let is_it = tag.get(1..=name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name));
-            is_it.then(|| tag.to_ascii_lowercase().find(&format!("</{name}"))).flatten()
+            let matches = tag.get(1..=name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name));
+            matches.then(|| tag.to_ascii_lowercase().find(&format!("</{name}"))).flatten()
         });
         rest = match tag[skipped.unwrap_or(0)..].find('>') {
             Some(close) => &tag[skipped.unwrap_or(0) + close + 1..],
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn three_kinds_of_403_are_told_apart_by_their_body() {
+    fn three_kinds_of_403_differ_by_their_body() {
         assert!(matches!(
             error(403, r#"{"detail": "Invalid token.", "status_code": 403}"#),
             Error::Login { .. }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_500_that_never_gets_better_needs_a_person_and_another_500_does_not() {
+    fn a_permanent_500_needs_attention_and_another_500_does_not() {
         use crate::error::NextStep;
         let permanent =
             error(500, r#"{"status_code": 500, "detail": "No dataset type found for filename \"a.b.npy\""}"#);
@@ -270,21 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_do_what_every_alyx_can_is_none() {
-        let told = error(501, "<h1>Unsupported method ('POST')</h1>");
-        assert!(matches!(told, Error::NotAlyx { .. }), "{told}");
-        assert!(told.to_string().contains("check that alyx.url"), "{told}");
+    fn a_server_that_does_not_support_the_method_is_not_alyx() {
+        let error = error(501, "<h1>Unsupported method ('POST')</h1>");
+        assert!(matches!(error, Error::NotAlyx { .. }), "{error}");
+        assert!(error.to_string().contains("check that alyx.url"), "{error}");
     }
 
     #[test]
-    fn a_400_tells_every_field() {
-        let told = error(
+    fn a_400_names_every_field() {
+        let error = error(
             400,
             r#"{"users": ["Object with username=nobody does not exist."], "lab": ["No."], "status_code": 400}"#,
         );
         assert!(
-            told.to_string().contains("users: Object with username=nobody does not exist.; lab: No."),
-            "{told}"
+            error.to_string().contains("users: Object with username=nobody does not exist.; lab: No."),
+            "{error}"
         );
     }
 
@@ -294,8 +294,8 @@ mod tests {
             "<!doctype html><style>h1 {{ color: red }}</style><h1>Bad Gateway</h1>{}",
             "x ".repeat(5000)
         );
-        let told = error(502, &page).to_string();
-        assert!(told.contains("Bad Gateway") && !told.contains("color") && told.len() < 600, "{told}");
+        let text = error(502, &page).to_string();
+        assert!(text.contains("Bad Gateway") && !text.contains("color") && text.len() < 600, "{text}");
     }
 
     #[test]

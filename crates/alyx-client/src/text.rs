@@ -1,6 +1,6 @@
 //! Text from disks and servers, made safe and short enough to print.
 
-/// A name for people to read: control characters, which would forge a line of a log or steer a terminal, are escaped.
+/// Escapes control characters, which could forge a log line or control a terminal.
 ///
 /// ```
 /// assert_eq!(alyx_client::text::printable("a\nb\u{1b}[2J é"), "a\\nb\\u{1b}[2J é");
@@ -10,18 +10,17 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-/// Control characters, and marks that nobody sees: some of them turn the direction of what follows.
+/// Control characters and invisible marks, some of which reverse the direction of the text after them.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// So many of many things are named in a message; and so many letters of one.
-const MOST_NAMED: usize = 20;
-const MOST_LETTERS: usize = 300;
+/// Limits on the items of a list, and on the characters of one item, in a message.
+const MAX_ITEMS: usize = 20;
+const MAX_CHARACTERS: usize = 300;
 
-/// The first of many things in one line, and how many more there are: a message is for people, and a session may have
-/// 100,000 files.
+/// The first items of a list in one line, and the number of the others: a session may have 100,000 files.
 ///
 /// ```
 /// use alyx_client::text::some_of;
@@ -31,8 +30,7 @@ const MOST_LETTERS: usize = 300;
 /// ```
 pub fn some_of<T: AsRef<str>>(things: impl IntoIterator<Item = T>, between: &str) -> String {
     let mut things = things.into_iter();
-    let named: Vec<String> =
-        things.by_ref().take(MOST_NAMED).map(|thing| shortened(thing.as_ref())).collect();
+    let named: Vec<String> = things.by_ref().take(MAX_ITEMS).map(|thing| shortened(thing.as_ref())).collect();
     let named = named.join(between);
     match things.count() {
         0 => named,
@@ -42,7 +40,7 @@ pub fn some_of<T: AsRef<str>>(things: impl IntoIterator<Item = T>, between: &str
 
 fn shortened(text: &str) -> String {
     let printable = printable(text);
-    match printable.char_indices().nth(MOST_LETTERS) {
+    match printable.char_indices().nth(MAX_CHARACTERS) {
         None => printable,
         Some((end, _)) => format!("{}…", printable.get(..end).unwrap_or_default()),
     }

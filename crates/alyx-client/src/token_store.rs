@@ -1,6 +1,6 @@
 //! The token store: the token of the last login, in a file that only its owner can read.
 //!
-//! A convenience: without it every start logs in once more. A file that cannot be read is ignored.
+//! It saves a login at each start. A file that cannot be read is ignored.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,9 +13,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// The largest file that is read, in bytes.
-const LARGEST: u64 = 64 * 1024;
+const MAX_FILE_SIZE: u64 = 64 * 1024;
 
-/// Where the token of one user of one database is kept between two runs.
+/// The file that stores the token of one user of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TokenStore {
     file: PathBuf,
@@ -23,9 +23,9 @@ pub(super) struct TokenStore {
     username: String,
 }
 
-/// The content of the file. Says whose token it is: a name of a file can stand for two addresses.
+/// The content of the file. It repeats address and user because two addresses can share one file name.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredToken {
     url: String,
     username: String,
     token: String,
@@ -45,14 +45,14 @@ impl TokenStore {
         Self { file: folder.join(name), url: url.to_owned(), username: username.to_owned() }
     }
 
-    /// The token that was kept; `None` where there is none, or the file is not as it was written.
+    /// The stored token; `None` if there is none, or the file is damaged or of another user.
     pub(super) fn load(&self) -> Option<SecretString> {
         match self.read() {
             Ok(token) => Some(token),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                // The text of a parser's error may hold a piece of the token.
-                tracing::debug!(file = ?self.file, reason = %error.kind(), "the kept token is not used");
+                // Only the kind is logged: a parser's message may quote a part of the token.
+                tracing::debug!(file = ?self.file, reason = %error.kind(), "the stored token is not used");
                 None
             }
         }
@@ -61,13 +61,13 @@ impl TokenStore {
     fn read(&self) -> io::Result<SecretString> {
         let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(&self.file)?;
         let metadata = file.metadata()?;
-        // Somebody else's file may hold somebody else's token.
+        // Another user's file may hold another user's token.
         if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let mut text = String::new();
-        file.take(LARGEST).read_to_string(&mut text)?;
-        let kept: Kept = serde_json::from_str(&text).map_err(|_| io::ErrorKind::InvalidData)?;
+        file.take(MAX_FILE_SIZE).read_to_string(&mut text)?;
+        let kept: StoredToken = serde_json::from_str(&text).map_err(|_| io::ErrorKind::InvalidData)?;
         if kept.url != self.url || kept.username != self.username || kept.token.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -79,9 +79,9 @@ impl TokenStore {
         &self.file
     }
 
-    /// Keeps a token. Written beside and renamed, so that a reader meets the old content or the new, whole.
+    /// Stores a token. Writes a temporary file and renames it, so that a reader never sees a partial file.
     pub(super) fn save(&self, token: &SecretString) -> io::Result<()> {
-        let kept = Kept {
+        let kept = StoredToken {
             url: self.url.clone(),
             username: self.username.clone(),
             token: token.expose_secret().to_owned(),
@@ -101,7 +101,7 @@ impl TokenStore {
     }
 }
 
-/// Never through a link, never waiting for the other end of a pipe.
+/// Does not follow a symbolic link, and does not block on a named pipe.
 const FLAGS: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
 
 fn new_private_file(path: &Path) -> io::Result<File> {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_kept_for_its_user_and_nobody_else_can_read_it() {
+    fn a_token_is_stored_for_its_user_and_only_its_owner_can_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let mine = store(folder.path(), "me");
         assert_eq!(loaded(&mine), None);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_shares_the_name_of_the_file_does_not_get_the_token() {
+    fn an_address_with_the_same_file_name_does_not_get_the_token() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (
             TokenStore::new(folder.path(), "https://x/a", "u"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_as_it_was_written_is_ignored() {
+    fn a_damaged_file_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), "me");
         store.save(&"0123".into()).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_missing_costs_nothing_but_the_file() {
+    fn a_missing_folder_is_an_error_of_saving_only() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder.path().join("none"), "me");
         assert!(store.save(&"0123".into()).is_err());

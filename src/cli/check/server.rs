@@ -6,7 +6,7 @@ use crate::cli::check::row::{Row, Table, several};
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::humanize;
-use alyx_client::{self, Endpoint, Interface, NextStep, ServerLook};
+use alyx_client::{self, Endpoint, Interface, NextStep, ServerProbe};
 use alyx_registration::RegistrationClient;
 
 /// A certificate that ends sooner is a warning.
@@ -26,7 +26,7 @@ pub(super) fn not_asked(checks: &[&'static str], why: &str, table: &mut Table) {
 
 /// Whether the server answers, and what it shows before a login.
 pub(super) async fn outside(alyx: &alyx_client::Client, table: &mut Table) -> bool {
-    match alyx.look().await {
+    match alyx.probe().await {
         Ok(look) => {
             table.add(Row::ok("server", format!("{} answers", alyx.url())));
             table.add(certificate(&look, alyx.url().starts_with("https://"), Timestamp::now()));
@@ -87,7 +87,7 @@ fn failed(check: &'static str, error: &alyx_client::Error) -> Row {
     Row::problem(check, exit, error, what_to_do)
 }
 
-fn certificate(look: &ServerLook, is_tls: bool, now: Timestamp) -> Row {
+fn certificate(look: &ServerProbe, is_tls: bool, now: Timestamp) -> Row {
     const CHECK: &str = "certificate";
     match look.certificate_ends {
         None if is_tls => Row::skipped(CHECK, "it cannot be seen through a proxy"),
@@ -226,13 +226,13 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let told = |hours: i64| {
             let certificate_ends = Some(now + SignedDuration::from_hours(hours));
-            certificate(&ServerLook { clock_ahead: None, certificate_ends }, true, now)
+            certificate(&ServerProbe { clock_ahead: None, certificate_ends }, true, now)
         };
         assert_eq!(told(14 * 24 + 1).state, State::Ok);
         let soon = told(13 * 24 + 5);
         assert_eq!(soon.state, State::Warning);
         assert!(soon.found.contains("13 d 5 h") && soon.found.contains("2023-11-28"), "{soon:?}");
-        let none = ServerLook { clock_ahead: None, certificate_ends: None };
+        let none = ServerProbe { clock_ahead: None, certificate_ends: None };
         assert_eq!(certificate(&none, false, now).state, State::Skipped);
     }
 

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn outage() -> Outage {
-        Outage::new(Backoff { initial: Duration::from_secs(5), factor: 2.0, max: Duration::from_secs(60) })
+        Outage::new(Backoff::constant(Duration::from_secs(5), 2.0, Duration::from_secs(60)))
     }
 
     #[test]

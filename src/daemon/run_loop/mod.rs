@@ -30,7 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shutdown: CancellationToken) {
     let DaemonIo { reports, mut commands, control, mut requests, systemd } = io;
     let restored = restore(&options).await;
-    let mut dispatcher = Dispatcher::new(client, options, alyx_client::random, Moment::read());
+    let mut dispatcher = Dispatcher::new(client, options, alyx_client::jitter, Moment::read());
     let (mut shell, mut results) = Shell::new(&dispatcher.config.options, reports, systemd, shutdown.clone());
     if let Some(restored) = restored {
         dispatcher.restore(restored, shell.has_ledger(), Moment::read());

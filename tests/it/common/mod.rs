@@ -17,6 +17,7 @@ pub mod watcher_rig;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alyx_client::backoff::Backoff;
 use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, SessionSearch, SessionSummary};
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
@@ -39,7 +40,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A client for the tests' own requests.
 pub fn http() -> reqwest::Client {
-    alyx_client::use_ring();
+    alyx_client::install_crypto_provider();
     reqwest::Client::new()
 }
 
@@ -89,8 +90,8 @@ impl Alyx {
     /// Options of a client that gives up quickly.
     pub fn options(&self) -> ClientOptions {
         let mut options = ClientOptions::new(&self.url, self.credentials());
-        options.retry.backoff.initial = Duration::from_millis(10);
-        options.retry.backoff.max = Duration::from_millis(20);
+        options.retry.backoff =
+            Backoff::try_new(Duration::from_millis(10), 3.0, Duration::from_millis(20)).unwrap();
         options
     }
 

@@ -100,13 +100,13 @@ impl InFlightCreations {
     ) -> Result<SessionRecord, Error> {
         let (creations, alyx, session) = (Arc::clone(self), alyx.clone(), path.to_string());
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
-        let due = alyx.turn().await?;
+        let due = alyx.acquire_slot().await?;
         let creating = self.requests.spawn(async move {
             let now = Timestamp::now();
             *claim = Some(now);
             let name = session.clone();
             creations.remember(move |memory| memory.begin(&name, now)).await;
-            let result = alyx.create_session_in_turn(&request, due).await;
+            let result = alyx.create_session_in_slot(&request, due).await;
             if is_settled(&result) {
                 *claim = None;
                 creations.remember(move |memory| memory.end(&session)).await;

@@ -53,7 +53,7 @@ impl Config {
     /// year is not trusted. Use this for every wait that a server asks for.
     pub(crate) fn retry_after(&self, step: NextStep) -> Option<Duration> {
         match step {
-            NextStep::TryAgain { after } => after.map(|after| after.min(self.options.retry.max)),
+            NextStep::TryAgain { after } => after.map(|after| after.min(self.options.retry.max())),
             _ => None,
         }
     }

@@ -318,7 +318,7 @@ impl Dispatcher {
     fn restore_flag(&mut self, path: &Path, now: Moment) {
         if let Some(row) = self.flags.restored.remove(path) {
             if self.flags.queue.job(path).is_some_and(|job| stamp_text(job.stamp) == row.stamp) {
-                let longest = self.config.options.permanent.max(self.config.options.retry.max);
+                let longest = self.config.options.permanent.max(self.config.options.retry.max());
                 let due = now.instant_of(row.next, longest);
                 self.flags.queue.restore(path, row.failures, row.needs_attention, due);
                 let missing = missing_names(&row.missing);

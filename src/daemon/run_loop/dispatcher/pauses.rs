@@ -252,5 +252,6 @@ impl Pauses {
 
 /// No outage, with the back-off of its probes.
 fn no_outage() -> Outage {
-    Outage::new(Backoff { initial: Duration::from_secs(2), factor: 2.0, max: Duration::from_secs(60) })
+    const PROBES: Backoff = Backoff::constant(Duration::from_secs(2), 2.0, Duration::from_secs(60));
+    Outage::new(PROBES)
 }

@@ -324,7 +324,7 @@ fn failures_back_off_longer_each_time_until_a_touch() {
         assert_eq!(world.now.instant - before, wait);
     }
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[0] < waits[3], "{waits:?}");
-    assert!(waits.iter().all(|wait| *wait <= world.dispatcher.config.options.retry.max), "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= world.dispatcher.config.options.retry.max()), "{waits:?}");
     world.fail(&job, Error::Vanished { path: "/data/x".into() });
     world.see(flag(ONE, 2));
     world.wait(SETTLE);

@@ -1,24 +1,26 @@
-//! Authorities: whose signature on a server's certificate is believed, beside those that the system knows.
+//! The CA file: certificate authorities that are trusted in addition to those of the system.
 
 use std::io::Read;
 use std::path::Path;
 
 use reqwest::Certificate;
 
-/// A bundle of all the authorities of the world has a quarter of this.
-const LARGEST: u64 = 1024 * 1024;
+/// The largest file that is read, in bytes: four times the bundle of all public authorities.
+const MAX_FILE_SIZE: u64 = 1024 * 1024;
 
-/// Reads the certificates of a file in PEM form. Blocks.
+/// Reads the certificates of a PEM file. Blocks.
 ///
 /// # Errors
-/// A line with what is wrong and what to do.
-pub(super) fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
+/// One line that says what is wrong and what to do.
+pub(super) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
     let place = format!("alyx.ca_file {}", file.display());
     let unreadable = |error| {
         format!("{place} cannot be read ({error}); correct the path, or let the user of this program read it")
     };
     let mut bytes = Vec::new();
-    std::fs::File::open(file).and_then(|f| f.take(LARGEST).read_to_end(&mut bytes)).map_err(unreadable)?;
+    std::fs::File::open(file)
+        .and_then(|f| f.take(MAX_FILE_SIZE).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
     let found = Certificate::from_pem_bundle(&bytes).unwrap_or_default();
     if found.is_empty() {
         return Err(format!(
@@ -28,8 +30,8 @@ pub(super) fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     Ok(found)
 }
 
-/// What to do about a server whose certificate is not believed, where the text of the failure says so.
-pub(super) fn advice(failure: &str) -> Option<&'static str> {
+/// What to do about a certificate that is not trusted; `None` for any other failure.
+pub(super) fn certificate_advice(failure: &str) -> Option<&'static str> {
     if failure.contains("UnknownIssuer") {
         Some("if the lab signs its certificates itself, name the file of its authority in alyx.ca_file")
     } else if failure.contains("CaUsedAsEndEntity") {
@@ -46,13 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_certificate_is_refused_with_what_belongs_into_it() {
+    fn a_file_without_a_certificate_is_refused_with_what_it_needs() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
-        assert!(authorities(&file).unwrap_err().contains("cannot be read"));
+        assert!(load_ca_file(&file).unwrap_err().contains("cannot be read"));
         for content in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n"] {
             std::fs::write(&file, content).unwrap();
-            assert!(authorities(&file).unwrap_err().contains("holds no certificate"), "{content}");
+            assert!(load_ca_file(&file).unwrap_err().contains("holds no certificate"), "{content}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! A look at the server: what it shows of itself before anybody logs in, and which interface it has. For whoever
-//! sets a rig up.
+//! A probe of the server: what it shows without a login, and which API it has. For `check` and `init`.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -10,7 +9,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::reply::{Answer, Reply};
 
-/// What every client of the registrar needs, with the field or parameter in braces as the server may call it.
+/// The endpoints that the registrar needs; `{}` is a path parameter of any name.
 const NEEDED: [&str; 7] = [
     "/subjects/{}",
     "/sessions",
@@ -21,47 +20,47 @@ const NEEDED: [&str; 7] = [
     "/register-file",
 ];
 
-/// What a server shows before anybody logs in.
+/// What a server shows without a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerLook {
-    /// How far its clock is ahead of this computer's, as finely as it tells. `None`: it does not.
+pub struct ServerProbe {
+    /// How far the server's clock is ahead of this computer's, at least. `None` if the server sends no `Date`.
     pub clock_ahead: Option<SignedDuration>,
-    /// When its certificate ends. `None`: it showed none, or a proxy stands between.
+    /// When the server's certificate expires. `None` if there is none, or a proxy is in between.
     pub certificate_ends: Option<Timestamp>,
 }
 
-/// Which requests a server understands.
+/// The API of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// The number of the version, where the server tells it.
+    /// The version, if the server states it.
     pub version: Option<String>,
-    /// What is needed and not there.
+    /// Endpoints that the registrar needs and the server lacks.
     pub missing: Vec<&'static str>,
 }
 
 impl Client {
-    /// Looks whether there is an Alyx, without logging in. Sent once.
+    /// Checks whether the server is an Alyx, without a login. Sends one request.
     ///
     /// # Errors
-    /// Those of any request; [`Error::NotAlyx`] where something else answers.
-    pub async fn look(&self) -> Result<ServerLook, Error> {
+    /// Those of any request; [`Error::NotAlyx`] if the answer is not Alyx's.
+    pub async fn probe(&self) -> Result<ServerProbe, Error> {
         const WHAT: &str = "GET /auth-token";
         let shared = &*self.shared;
-        // It takes a POST; the refusal of anything else tells it from a page of a proxy.
+        // Alyx accepts only POST here; its JSON refusal of a GET distinguishes it from a proxy's page.
         let request = shared.http.get(format!("{}/auth-token", shared.base));
         let sent = Timestamp::now();
-        let (reply, look) = match request.header(reqwest::header::ACCEPT, "application/json").send().await {
+        let (reply, probe) = match request.header(reqwest::header::ACCEPT, "application/json").send().await {
             Ok(response) => {
-                let look = ServerLook::of(&response, sent, Timestamp::now());
-                (self.read_answer(response, WHAT).await, look)
+                let probe = ServerProbe::of(&response, sent, Timestamp::now());
+                (self.read_answer(response, WHAT).await, probe)
             }
-            Err(error) => (self.lost(error), ServerLook { clock_ahead: None, certificate_ends: None }),
+            Err(error) => (self.lost(error), ServerProbe { clock_ahead: None, certificate_ends: None }),
         };
         match reply {
-            Reply::Answer(answer) if is_alyx(&answer) => Ok(look),
+            Reply::Answer(answer) if is_alyx(&answer) => Ok(probe),
             Reply::Answer(answer) => Err(match answer.into_error(WHAT, &shared.base, None) {
                 Error::Refused { what, detail, .. } => Error::NotAlyx { what, reason: detail },
-                // As at the login: it fails for whoever comes.
+                // As at the login: the error affects every request.
                 Error::Server { what, status, body } => Error::Busy { what, status, retry_after: None, body },
                 other => other,
             }),
@@ -71,7 +70,7 @@ impl Client {
         }
     }
 
-    /// The interface of the server as it describes it itself; `None`: it does not, as Alyx before 3.2.2.
+    /// The server's API from its own OpenAPI description; `None` if it has none, as Alyx before 3.2.2.
     ///
     /// # Errors
     /// Those of any request.
@@ -84,13 +83,13 @@ impl Client {
     }
 }
 
-/// Whether an answer to a GET of `/auth-token` is one of Alyx: a refusal in JSON.
+/// Whether an answer to `GET /auth-token` is Alyx's: a refusal in JSON.
 fn is_alyx(answer: &Answer) -> bool {
     let is_object = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body.is_object());
     is_object && matches!(answer.status, 400 | 401 | 403 | 405)
 }
 
-impl ServerLook {
+impl ServerProbe {
     fn of(response: &reqwest::Response, sent: Timestamp, received: Timestamp) -> Self {
         let date = response.headers().get(reqwest::header::DATE).and_then(|value| value.to_str().ok());
         let date = date.and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
@@ -102,8 +101,8 @@ impl ServerLook {
     }
 }
 
-/// How far a clock that showed `date`, in whole seconds, at some time between `sent` and `received` is ahead at
-/// least. Pure.
+/// The least by which a clock is ahead that showed `date`, in whole seconds, at some time between `sent` and
+/// `received`. Pure.
 fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
     let latest = date.saturating_add(SignedDuration::from_secs(1)).unwrap_or(date);
     if date > received {
@@ -115,7 +114,7 @@ fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuratio
     }
 }
 
-/// When a certificate (DER) ends.
+/// When a certificate (DER) expires.
 fn end_of(certificate: &[u8]) -> Option<Timestamp> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
@@ -123,10 +122,10 @@ fn end_of(certificate: &[u8]) -> Option<Timestamp> {
 }
 
 impl Interface {
-    /// Reads an OpenAPI description. `None`: this is none.
+    /// Reads an OpenAPI description; `None` if `schema` is not one.
     fn of(schema: &Value) -> Option<Self> {
         let paths = schema.get("paths")?.as_object()?;
-        // The name of a parameter is no part of the address.
+        // The name of a path parameter differs between versions.
         let plain = |path: &str| -> String {
             let mut out = String::new();
             for part in path.trim_end_matches('/').split('/').filter(|part| !part.is_empty()) {
@@ -136,7 +135,7 @@ impl Interface {
             out
         };
         let there: Vec<String> = paths.keys().map(|path| plain(path)).collect();
-        // What the tool that writes the description puts there by itself.
+        // 0.0.0 is the placeholder of the tool that generates the description.
         let version = schema.pointer("/info/version").and_then(Value::as_str);
         let version = version.filter(|text| !text.is_empty() && *text != "0.0.0").map(str::to_owned);
         let missing = NEEDED.into_iter().filter(|path| !there.iter().any(|known| known == path)).collect();
@@ -154,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_wrong_only_as_far_as_whole_seconds_and_the_way_there_cannot_explain() {
-        let told = |date: i64| ahead(second(date, 0), second(100, 400), second(102, 600));
-        assert_eq!([100, 101, 102].map(told), [SignedDuration::ZERO; 3]);
-        assert_eq!(told(103), SignedDuration::from_millis(400));
-        assert_eq!(told(99), SignedDuration::from_millis(-400));
-        assert_eq!(told(3702), SignedDuration::from_millis(3_599_400));
+    fn a_clock_is_wrong_only_by_what_rounding_and_latency_cannot_explain() {
+        let by = |date: i64| ahead(second(date, 0), second(100, 400), second(102, 600));
+        assert_eq!([100, 101, 102].map(by), [SignedDuration::ZERO; 3]);
+        assert_eq!(by(103), SignedDuration::from_millis(400));
+        assert_eq!(by(99), SignedDuration::from_millis(-400));
+        assert_eq!(by(3702), SignedDuration::from_millis(3_599_400));
     }
 
     #[test]
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_in_the_interface_is_named() {
+    fn missing_endpoints_are_named() {
         let mut paths: serde_json::Map<String, Value> =
             NEEDED.iter().map(|path| (path.replace("{}", "{id}"), json!({}))).collect();
         let schema = |paths, version| json!({"info": {"version": version}, "paths": paths});
