@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub(super) struct Abort(Arc<AtomicBool>);
 
 impl Abort {
-    /// Writes nothing more: the peer sees the connection close without a response.
+    /// Stops all reads and writes: the peer sees the connection close without a response.
     pub fn abort(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -42,7 +42,7 @@ impl Listener for AbortableListener {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Responses are small: waiting for more to send would only add latency.
+        // Responses are small: Nagle's algorithm would only add latency.
         let _ = stream.set_nodelay(true);
         (Connection { stream, abort: Abort::default() }, address)
     }

@@ -1,39 +1,39 @@
-//! Faults that a test or the demo can order: what a real network and a real server do on a bad day.
+//! Faults that a test can inject: what a real network and a real server do on a bad day.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-/// What happens to a request instead of, or besides, its work.
+/// What happens to a request instead of its execution, or in addition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// This answer, and no work.
+    /// This answer; the request is not executed.
     Status {
         /// The HTTP status.
         code: u16,
-        /// The body, as it is sent.
+        /// The body.
         body: String,
-        /// Its type, such as `application/json`.
+        /// The `Content-Type`, such as `application/json`.
         content_type: String,
         /// A `Retry-After` header, in seconds.
         retry_after: Option<u64>,
     },
-    /// This status with the page of a proxy: HTML where a client expects JSON. No work.
+    /// This status with the error page of a proxy: HTML where a client expects JSON. The request is not executed.
     Html(u16),
-    /// The connection closes without an answer. No work.
+    /// The connection closes without an answer. The request is not executed.
     Drop,
-    /// The work is done, then the connection closes without an answer: the answer is lost.
+    /// The request is executed, then the connection closes without an answer: the answer is lost.
     ApplyThenDrop,
-    /// The work is done after this time.
+    /// The request is executed after this time.
     Delay(Duration),
-    /// The work is done when the gate is opened: whoever ordered the fault acts in between.
+    /// The request is executed when the gate is opened, so that a test can act in between.
     Hold(Gate),
-    /// No answer ever comes; the connection stays open until the client or the sandbox gives up. No work.
+    /// No answer; the connection stays open until the client or the sandbox closes it. The request is not executed.
     Hang,
 }
 
-/// A gate before which a request waits. Clones are the same gate.
+/// A gate at which a request waits. Clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate {
     reached: Arc<Semaphore>,
@@ -53,7 +53,7 @@ impl PartialEq for Gate {
 }
 
 impl Gate {
-    /// Waits until a request stands before the gate.
+    /// Waits until a request has arrived at the gate.
     pub async fn reached(&self) {
         if let Ok(permit) = self.reached.acquire().await {
             permit.forget();
@@ -73,28 +73,28 @@ impl Gate {
     }
 }
 
-/// For which requests a fault is meant, and how often.
+/// Which requests a fault affects, and how often.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
-    /// Only this method, such as `POST`; `None`: any.
+    /// Only this method, such as `POST`; `None` for any.
     pub method: Option<String>,
-    /// Only paths that begin so, such as `/register-file`; empty: any.
+    /// Only paths with this prefix, such as `/register-file`; empty for any.
     pub path_prefix: String,
-    /// So many times; `usize::MAX` for ever.
+    /// The number of requests affected; `usize::MAX` for no limit.
     pub times: usize,
     /// What happens.
     pub fault: Fault,
 }
 
 impl FaultRule {
-    fn takes(&self, method: &str, path: &str) -> bool {
+    fn matches(&self, method: &str, path: &str) -> bool {
         self.times > 0
             && path.starts_with(&self.path_prefix)
             && self.method.as_deref().is_none_or(|m| m.eq_ignore_ascii_case(method))
     }
 }
 
-/// The rules that are still to be played, in the order in which they were given.
+/// The rules that still apply, oldest first.
 #[derive(Default)]
 pub(super) struct Faults(Vec<FaultRule>);
 
@@ -107,9 +107,9 @@ impl Faults {
         self.0.clear();
     }
 
-    /// The fault of the first rule that takes this request; one of its times is used up.
+    /// The fault of the first rule that matches the request; counts it down.
     pub fn take(&mut self, method: &str, path: &str) -> Option<Fault> {
-        let rule = self.0.iter_mut().find(|rule| rule.takes(method, path))?;
+        let rule = self.0.iter_mut().find(|rule| rule.matches(method, path))?;
         if rule.times != usize::MAX {
             rule.times -= 1;
         }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_is_played_so_many_times_and_only_where_it_fits() {
+    fn a_rule_applies_to_matching_requests_until_it_is_used_up() {
         let mut faults = Faults::default();
         let method = Some("POST".to_owned());
         faults.add(FaultRule { method, path_prefix: "/sessions".into(), times: 2, fault: Fault::Drop });

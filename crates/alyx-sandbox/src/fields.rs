@@ -1,6 +1,6 @@
-//! The fields that a client may write, and the words in which Alyx refuses a value.
+//! The fields that a client may write, and the messages with which Alyx refuses a value.
 //!
-//! One description a field serves creation (required fields and defaults), update and partial update.
+//! One description per field serves creation (required fields and defaults), update and partial update.
 
 use serde_json::{Map, Value, json};
 
@@ -12,9 +12,9 @@ use crate::time;
 /// Text of the usual length.
 pub(super) const TEXT: Rule = Rule::Text { max: 1023, blank: true };
 
-/// What a field takes.
+/// What a field accepts.
 pub(super) enum Rule {
-    /// Text of at most so many characters; trimmed; blank only if allowed.
+    /// Text of at most `max` characters; trimmed; blank only if allowed.
     Text {
         max: usize,
         blank: bool,
@@ -53,7 +53,7 @@ pub(super) struct Field {
     pub default: &'static str,
 }
 
-/// A field that may be left out.
+/// An optional field.
 pub(super) const fn field(name: &'static str, rule: Rule, default: &'static str) -> Field {
     let null = matches!(default.as_bytes(), b"null");
     Field { name, rule, required: false, null, default }
@@ -66,10 +66,10 @@ pub(super) const fn required(name: &'static str, rule: Rule) -> Field {
 
 const NOT_NULL: &str = "This field may not be null.";
 
-/// Checks a body against the fields.
+/// Validates a body against the fields.
 ///
-/// Answers the values given, in the form in which they are stored, or a message for each field that is wrong.
-/// Fields that are not described are passed over in silence, as Alyx does.
+/// Returns the given values in their stored form, or a message for each invalid field. Ignores unknown fields, as Alyx
+/// does.
 pub(super) fn check(
     store: &Store,
     fields: &[Field],
@@ -232,7 +232,7 @@ fn session_link(store: &Store, value: &Value) -> rusqlite::Result<Result<Value, 
     Ok(if exists { Ok(id.into()) } else { Err("Invalid hyperlink - Object does not exist.".into()) })
 }
 
-/// A UUID as it stands in a path: hyphens, lower case.
+/// Whether text is a UUID in the form of a URL's path: hyphens, lower case.
 pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, b)| match i {
@@ -252,7 +252,7 @@ pub(super) fn python_text(value: &Value) -> String {
     }
 }
 
-/// What Python calls the type of a value.
+/// The name of a value's type in Python.
 pub(super) fn python_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",

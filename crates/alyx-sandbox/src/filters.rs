@@ -1,5 +1,4 @@
-//! Conditions in SQL from the parameters of a query, `django=field__lookup,value` among them. Unknown parameters are
-//! ignored.
+//! SQL conditions from the parameters of a query, including `django=field__lookup,value`. Ignores unknown parameters.
 
 use rusqlite::types::Value as Sql;
 
@@ -8,12 +7,12 @@ use crate::message::{Error, Reply, Request};
 use crate::store::Where;
 use crate::time;
 
-/// Where a value that can be compared is found.
+/// Where to find the value to compare.
 #[derive(Clone, Copy)]
 pub(super) enum Column {
     /// An expression on the record itself.
     Own(&'static str),
-    /// An expression on the members of a set: any one may match. First what follows FROM.
+    /// The `FROM` clause of a set, and an expression on its members, of which any may match.
     Any(&'static str, &'static str),
 }
 
@@ -94,14 +93,14 @@ fn apply_django(filter: &mut Where, text: &str, fields: &[(&str, Column)]) -> Re
         let lookup = path[name.len()..].trim_start_matches("__");
         let (condition, values) = lookup_sql(lookup, value, path)?;
         let condition = condition_on(*column, &condition);
-        // As in Django's exclude, what cannot be compared is not excluded.
+        // As in Django's exclude, a value that cannot be compared is not excluded.
         let negated = field.starts_with('~');
         filter.and(if negated { format!("NOT coalesce({condition}, 0)") } else { condition }, values);
     }
     Ok(())
 }
 
-/// The lookups of Django that the clients of registration use.
+/// The lookups of Django that registration clients use.
 fn lookup_sql(lookup: &str, value: &str, path: &str) -> Result<(String, Vec<Sql>), Error> {
     let one = |condition: &str| Ok((condition.to_owned(), vec![scalar(value)]));
     match lookup {
@@ -126,7 +125,7 @@ fn lookup_sql(lookup: &str, value: &str, path: &str) -> Result<(String, Vec<Sql>
     }
 }
 
-/// `json=key__lookup,value,…`: conditions on what is inside a structured field.
+/// `json=key__lookup,value,…`: conditions on keys inside a structured field.
 pub(super) fn inside(filter: &mut Where, request: &Request, name: &str, column: &str) -> Result<(), Error> {
     let Some(text) = request.param(name) else { return Ok(()) };
     for pair in split(text).chunks(2) {
@@ -137,13 +136,13 @@ pub(super) fn inside(filter: &mut Where, request: &Request, name: &str, column: 
     Ok(())
 }
 
-/// A condition on a key of a structured field, or on the field itself where the path is only a lookup.
+/// A condition on a key of a structured field, or on the field itself if the path is only a lookup.
 fn key_sql(column: &str, path: &str, value: &str) -> Result<(String, Vec<Sql>), Error> {
     const LOOKUPS: [&str; 7] = ["exact", "icontains", "gt", "gte", "lt", "lte", "isnull"];
     let mut keys: Vec<&str> = path.split("__").filter(|k| !k.is_empty()).collect();
     let lookup = keys.pop_if(|k| LOOKUPS.contains(k)).unwrap_or("");
     let (condition, values) = lookup_sql(lookup, value, path)?;
-    // The keys go into the text of the query: only plain ones may.
+    // Keys become part of the SQL text, so only plain ones are allowed.
     if !keys.iter().all(|k| k.chars().all(|c| c.is_alphanumeric() || c == '_')) {
         return Err(Error::internal(format!("Unsupported key in '{path}'.")));
     }
@@ -199,7 +198,7 @@ pub(super) fn date_range(filter: &mut Where, request: &Request, column: &str) ->
     Ok(())
 }
 
-/// Django's words about a date that is none: a 500, as nothing catches them.
+/// Django's error for an invalid date: a 500, because Alyx does not catch the exception.
 pub(super) fn bad_date(date: &str) -> Error {
     let why = if time::is_date_shaped(date) {
         "value has the correct format (YYYY-MM-DD) but it is an invalid date."

@@ -1,4 +1,4 @@
-//! The strings behind the sandbox: what it was asked, what it holds, what is to go wrong next.
+//! The handle for tests: recorded requests, stored records, injected faults.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,25 +12,25 @@ use crate::seed::{SeedSubject, SeedUser};
 use crate::server::{Server, lock};
 use crate::store::{Store, Where};
 
-/// So many requests are remembered; older ones are forgotten.
-const MOST_SEEN: usize = 10_000;
-/// Bodies longer than this (bytes of JSON) are not remembered.
+/// Limit on the recorded requests; older ones are dropped.
+const MAX_SEEN: usize = 10_000;
+/// Bodies longer than this (bytes of JSON) are not recorded.
 pub(super) const LONGEST_BODY: usize = 256 * 1024;
-/// The tag that [`SandboxHandle::protect_dataset`] gives.
+/// The tag that [`SandboxHandle::protect_dataset`] adds.
 const PROTECTING_TAG: &str = "sandbox_protected";
 
-/// A request that the sandbox has had.
+/// A request that the sandbox has received.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestSeen {
     /// `GET`, `POST` …
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The query as it was sent, without the question mark.
+    /// The query as sent, without the question mark.
     pub query: String,
-    /// The status of the answer; 0 where the sandbox never answered (a fault cut the connection or let it hang).
+    /// The status of the answer; 0 if a fault cut the connection or left it hanging.
     pub status: u16,
-    /// The body, if it was JSON or a form and not very long. A login's is never kept.
+    /// The body, if it was JSON or a form and not too long. The body of a login is never recorded.
     pub body: Option<Value>,
 }
 
@@ -42,9 +42,9 @@ pub(super) struct Shared {
     pub base: OnceLock<String>,
 }
 
-/// Looks into a sandbox and pulls its strings, whether it is running or not yet. Cheap to clone.
+/// Inspects and controls a sandbox, before and while it runs. Cheap to clone.
 ///
-/// The methods that write answer whether they could.
+/// Methods that write return whether they succeeded.
 #[derive(Clone)]
 pub struct SandboxHandle {
     pub(super) shared: Arc<Shared>,
@@ -62,29 +62,29 @@ impl SandboxHandle {
         SandboxHandle { shared: Arc::new(shared) }
     }
 
-    /// The requests since the start or the last [`clear_requests`](Self::clear_requests), at most the last 10,000.
+    /// The requests since the start or the last [`clear_requests`](Self::clear_requests); the last 10,000 at most.
     pub fn requests(&self) -> Vec<RequestSeen> {
         lock(&self.shared.seen).1.iter().cloned().collect()
     }
 
-    /// How many requests there were, remembered or not.
+    /// The number of requests, including those no longer recorded.
     pub fn count_requests(&self) -> usize {
         lock(&self.shared.seen).0
     }
 
-    /// Forgets the requests.
+    /// Drops the recorded requests.
     pub fn clear_requests(&self) {
         *lock(&self.shared.seen) = Default::default();
     }
 
-    /// Waits until a request has come for which the test is true. Those already remembered count.
+    /// Waits for a request that passes the test. Recorded requests count.
     ///
-    /// The test must not call this `SandboxHandle`: it runs while the list of requests is held.
+    /// The test must not call this `SandboxHandle`: it runs under the lock of the requests.
     pub async fn wait_for(&self, mut test: impl FnMut(&RequestSeen) -> bool) -> RequestSeen {
         loop {
             let arrived = self.shared.arrived.notified();
             tokio::pin!(arrived);
-            // Registered before looking: a request that comes in between wakes us.
+            // Registered before the check: otherwise a request in between would be missed.
             arrived.as_mut().enable();
             if let Some(seen) = lock(&self.shared.seen).1.iter().find(|seen| test(seen)) {
                 return seen.clone();
@@ -97,24 +97,24 @@ impl SandboxHandle {
         let mut held = lock(&self.shared.seen);
         held.0 += 1;
         held.1.push_back(seen);
-        if held.1.len() > MOST_SEEN {
+        if held.1.len() > MAX_SEEN {
             held.1.pop_front();
         }
         drop(held);
         self.shared.arrived.notify_waiters();
     }
 
-    /// The next request of any kind meets this fault.
+    /// The next request gets this fault.
     pub fn fail_next(&self, fault: Fault) {
         self.add_fault(FaultRule { method: None, path_prefix: String::new(), times: 1, fault });
     }
 
-    /// Requests that fit the rule meet its fault. Of several rules that fit, the first given is played first.
+    /// Requests that match the rule get its fault. If several rules match, the oldest applies.
     pub fn add_fault(&self, rule: FaultRule) {
         lock(&self.shared.faults).add(rule);
     }
 
-    /// Drops every fault that is still to come.
+    /// Removes all rules.
     pub fn clear_faults(&self) {
         lock(&self.shared.faults).clear();
     }
@@ -123,7 +123,7 @@ impl SandboxHandle {
         lock(&self.shared.faults).take(method, path)
     }
 
-    /// Kills every token, as an expiry does. The next login makes new ones.
+    /// Invalidates every token, as if they had expired. The next login makes new ones.
     pub fn invalidate_tokens(&self) -> bool {
         self.write(|store| store.forget_tokens())
     }
@@ -139,7 +139,7 @@ impl SandboxHandle {
         self.write(|store| store.insert_subject(&subject))
     }
 
-    /// Adds a user, or gives one a new password.
+    /// Adds a user, or changes the password of an existing one.
     pub fn add_user(&self, username: &str, password: &str) -> bool {
         let user = SeedUser {
             username: username.to_owned(),
@@ -151,7 +151,7 @@ impl SandboxHandle {
         self.write(|store| store.insert_user(&user))
     }
 
-    /// Protects a dataset, by id, with the tag `sandbox_protected`. False if there is no such dataset.
+    /// Protects a dataset, by id, with the tag `sandbox_protected`. False if the dataset does not exist.
     pub fn protect_dataset(&self, id: &str) -> bool {
         let known = self.read(|store| store.exists("datasets", id)) == Some(true);
         known
@@ -171,7 +171,7 @@ impl SandboxHandle {
         all.unwrap_or_default().into_iter().flatten().collect()
     }
 
-    /// Every dataset, by id, as a list of Alyx shows it, straight from the store.
+    /// Every dataset, sorted by id, in the form of Alyx's list, straight from the store.
     pub fn datasets(&self) -> Vec<Value> {
         let base = self.base();
         let all = (u64::MAX >> 1, 0);

@@ -1,4 +1,4 @@
-//! The kinds of plain records, which have a name and a few fields but no rules of their own: labs, users, tags …
+//! The kinds of plain records, which have a name and a few fields but no logic of their own: labs, users, tags …
 
 use serde_json::{Map, Value};
 
@@ -82,7 +82,7 @@ pub(super) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "water-type",
         model: "WaterType",
-        // Alyx answers the whole list at a water type's own URL.
+        // Alyx returns the whole list at a water type's own URL.
         detail: false,
         fields: r#"{"url": "<url>", "json": null, "name": null}"#,
         ..PLAIN

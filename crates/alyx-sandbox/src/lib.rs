@@ -1,15 +1,20 @@
-//! An Alyx that runs inside this program: to try things out, to practise, and to test against.
+//! An embedded Alyx, to try things out, to practise, and to test against.
 //!
-//! It answers as a real Alyx 3.6.1 does, its oddities included, for everything that registration needs: login,
-//! subjects, sessions, `/register-file` with revisions and protection, water and weight. Its state is an SQLite
-//! file, or memory. It knows nothing of the rest of this crate: it is spoken to over HTTP only.
+//! It answers as a real Alyx 3.6.1, including its oddities, for everything that registration needs: login, subjects,
+//! sessions, `/register-file` with revisions and protection, water and weight. Its state is an SQLite file, or memory.
+//! It knows none of the project's other crates, which reach it over HTTP only.
 //!
-//! Where it differs: of the plain records only tags and dataset types can be created, and none can be changed; nor can
-//! subjects, weighings and water administrations; datasets come from `/register-file` only; `django=` knows few fields
-//! and lookups; a subject's name is unique altogether, not in a lab only; everyone who can log in may write; a list in
-//! a form (not in JSON) is not understood; there is no `/me`, as in 3.6.1, and no cache of tables (404).
+//! It differs from Alyx as follows:
 //!
-//! For practice data only: passwords are kept in clear, and only plain HTTP is spoken.
+//! - Of the plain records, only tags and dataset types can be created. Plain records, subjects, weighings and water
+//!   administrations cannot be changed. Datasets come from `/register-file` only.
+//! - `django=` supports few fields and lookups.
+//! - A subject's name is unique across labs.
+//! - Every user may write.
+//! - Lists in a form (as opposed to JSON) are not supported.
+//! - There is no `/me`, as in 3.6.1, and no cache of tables (404).
+//!
+//! For practice data only: it stores passwords in clear text and speaks plain HTTP.
 //!
 //! ```
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,16 +62,16 @@ pub use crate::seed::{
     Seed, SeedFormat, SeedLab, SeedLocation, SeedRepository, SeedSubject, SeedTag, SeedType, SeedUser,
 };
 
-/// After this time a stopping sandbox leaves its last connections behind.
+/// How long a stopping sandbox waits for its last connections.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// An open store and its rules, not yet listening.
+/// A sandbox that is open but not yet listening.
 pub struct Sandbox {
     control: SandboxHandle,
 }
 
 impl Sandbox {
-    /// Opens the database and, if it is new, fills it from the seed.
+    /// Opens the database, and fills a new one from the seed.
     ///
     /// # Errors
     ///
@@ -78,19 +83,19 @@ impl Sandbox {
         Ok(Sandbox { control: SandboxHandle::new(server::Server { store, throttle }) })
     }
 
-    /// The strings of this sandbox.
+    /// The handle of this sandbox.
     pub fn control(&self) -> SandboxHandle {
         self.control.clone()
     }
 
-    /// Answers on a listener until told to stop. Requests under way are answered first, for two seconds at most.
+    /// Serves on a listener until `shutdown` is cancelled, then waits up to two seconds for requests in flight.
     ///
     /// # Errors
     ///
-    /// The listener broke.
+    /// The listener failed.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         let base = format!("http://{}", listener.local_addr()?);
-        // Only names the records that `SandboxHandle` shows; the first address is as good as any.
+        // Used only in the URLs of records that `SandboxHandle` returns, so the first address will do.
         let _ = self.control.shared.base.set(base);
         let router = service::router(self.control, shutdown.clone());
         let service = router.into_make_service_with_connect_info::<connection::Abort>();
@@ -127,21 +132,21 @@ pub struct RunningSandbox {
 }
 
 impl RunningSandbox {
-    /// Where it listens: `http://127.0.0.1:<port>`, without a slash at the end.
+    /// The address: `http://127.0.0.1:<port>`, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its strings.
+    /// The handle of this sandbox.
     pub fn control(&self) -> &SandboxHandle {
         &self.control
     }
 
-    /// Stops it and waits until its port is free.
+    /// Stops the sandbox and waits until its port is free.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         if let Some(task) = self.task.take() {
-            // The task ends with the server's own outcome, which is of no more use here.
+            // How the server ended does not matter any more.
             let _ = task.await;
         }
     }

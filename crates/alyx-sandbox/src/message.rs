@@ -17,7 +17,7 @@ pub(super) struct Request {
     pub body: Body,
     /// The time of the request: naive UTC, with microseconds.
     pub now: String,
-    /// The user whose token came with the request; empty where none is needed.
+    /// The user whose token came with the request; empty if the endpoint needs none.
     pub user: String,
     /// The name or id in the path; empty for a list.
     pub name: String,
@@ -47,7 +47,7 @@ impl Request {
             .filter(|v| !v.is_empty())
     }
 
-    /// The parsed body, or the refusal that a body of this kind gets.
+    /// The parsed body, or the refusal of a body that cannot be parsed.
     pub fn data(&self) -> Result<&Value, Error> {
         match &self.body {
             Body::Data(value) => Ok(value),
@@ -55,7 +55,7 @@ impl Request {
             Body::Unsupported(kind) => {
                 Err(Reply::detail(415, format!("Unsupported media type \"{kind}\" in request.")).into())
             }
-            // A plain 500: Django raises this one where nothing catches it.
+            // A plain 500: Django's exception is not caught.
             Body::TooLarge => {
                 Err(Error::internal("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE."))
             }
@@ -113,7 +113,7 @@ impl Reply {
         Reply::new(status, "text/html; charset=utf-8", text)
     }
 
-    /// The 404 of a path that no endpoint has: HTML, not JSON.
+    /// The 404 of a path without an endpoint: HTML, not JSON.
     pub fn unknown_path() -> Reply {
         let page = "<!doctype html>\n<html lang=\"en\">\n<head><title>Not Found</title></head>\n\
                     <body><h1>Not Found</h1><p>This server has nothing at that address.</p></body>\n</html>\n";
@@ -133,7 +133,7 @@ impl IntoResponse for Reply {
         if !self.kind.is_empty() {
             builder = builder.header(header::CONTENT_TYPE, self.kind);
         }
-        // Only a fault with an invalid status or content type can fail here; its author sees 500.
+        // Only an injected fault with an invalid status or content type fails here; it becomes a 500.
         builder
             .body(self.body.into())
             .unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
@@ -153,7 +153,7 @@ impl Error {
         Reply::json(500, json!({"status_code": 500, "detail": detail.into()})).into()
     }
 
-    /// A refusal in the words of the file endpoints: `status_code` first, then `error` or `detail`.
+    /// A refusal in the format of the file endpoints: `status_code` first, then `error` or `detail`.
     pub fn file(status: u16, key: &str, text: impl Into<String>) -> Error {
         let mut body = Map::new();
         body.insert("status_code".into(), status.into());

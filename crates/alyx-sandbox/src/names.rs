@@ -1,11 +1,11 @@
-//! How Alyx reads file names and paths: file name patterns, the session in a path, collection and revision,
-//! the type of a dataset. Its lapses are kept, a collection lost over a space among them.
+//! How Alyx reads file names and paths: file name patterns, the session in a path, collection and revision, the type of
+//! a dataset. Its bugs are kept, such as a collection that is lost because of a space.
 
 use glob::Pattern;
 
 use crate::time::is_date_shaped;
 
-/// The subject, date and number that a path begins with.
+/// The subject, date and number at the start of a path.
 #[derive(Debug, PartialEq)]
 pub(super) struct SessionPart<'a> {
     pub subject: &'a str,
@@ -18,7 +18,7 @@ fn label(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Reads `subject/date/number` from the very beginning of a path. Only three digits are taken: `0001` is number 0.
+/// Reads `subject/date/number` at the start of a path. Only three digits count: `0001` is number 0.
 pub(super) fn session_part(path: &str) -> Option<SessionPart<'_>> {
     let (subject, rest) = path.split_once('/')?;
     if subject.is_empty() || !subject.chars().all(label) {
@@ -33,10 +33,10 @@ pub(super) fn session_part(path: &str) -> Option<SessionPart<'_>> {
     Some(SessionPart { subject, date, number, rest })
 }
 
-/// A file's place in a session, as Alyx understands it.
+/// A file's place in a session, as Alyx reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FilePlace {
-    /// `subject/date/number`, or nothing for a file that belongs to no session.
+    /// `subject/date/number`, or empty for a file outside a session.
     pub session: String,
     pub collection: String,
     pub revision: String,
@@ -48,20 +48,20 @@ pub(super) struct FilePlace {
 pub(super) enum BadPlace {
     /// A folder below a revision.
     BelowRevision,
-    /// No session, or characters that may not be there.
+    /// No session, or invalid characters.
     NotAlf,
 }
 
-/// Joins and tidies as Python's pathlib: empty and `.` parts vanish, an absolute file name replaces the folder.
+/// Joins as Python's pathlib does: empty and `.` parts vanish, an absolute file name replaces the folder.
 fn parts(folder: &str, file: &str) -> Vec<String> {
     let joined = if file.starts_with('/') { file.to_owned() } else { format!("{folder}/{file}") };
     joined.split('/').filter(|p| !p.is_empty() && *p != ".").map(str::to_owned).collect()
 }
 
-/// The longest run of characters that may stand in a collection, and where it stops.
+/// The collection at the start of `text`, up to the first character that a collection cannot hold.
 fn collection(text: &str) -> &str {
     let end = text.find(|c: char| !(label(c) || c == '/')).unwrap_or(text.len());
-    // A collection is followed by a slash: cut at the last one.
+    // A slash must follow a collection, so the last slash ends it.
     text[..end].rfind('/').map_or("", |slash| &text[..slash])
 }
 
@@ -116,14 +116,14 @@ pub(super) fn aggregate_place(folder: &str, file: &str) -> Result<FilePlace, Bad
 /// A dataset type: its name and its file name pattern.
 pub(super) struct TypePattern {
     name: String,
-    /// Lower case; `None`: the file's `object.attribute` is compared with the name.
+    /// Lower case; `None` if the file's `object.attribute` is compared with the name.
     pattern: Option<Pattern>,
 }
 
 impl TypePattern {
     pub fn new(name: String, pattern: &str) -> TypePattern {
         let pattern = pattern.trim().to_lowercase();
-        // A bracket that is not closed stands for itself.
+        // An unclosed bracket is literal.
         let parse = |text: &str| Pattern::new(text).or_else(|_| Pattern::new(&Pattern::escape(text))).ok();
         TypePattern { name, pattern: if pattern.is_empty() { None } else { parse(&pattern) } }
     }
@@ -133,7 +133,7 @@ impl TypePattern {
     }
 }
 
-/// The one type of a file name, or what Alyx says where there is none or more than one.
+/// The type of a file name, or Alyx's message if there is none or more than one.
 pub(super) fn dataset_type<'a>(filename: &str, types: &'a [TypePattern]) -> Result<&'a str, String> {
     let (lower, own) = (filename.to_lowercase(), object_attribute(filename));
     let found: Vec<&str> =
@@ -149,7 +149,7 @@ pub(super) fn dataset_type<'a>(filename: &str, types: &'a [TypePattern]) -> Resu
     }
 }
 
-/// `object.attribute` of an ALF name; of any other name, the name without its last extension.
+/// `object.attribute` of an ALF name, and the name without its last extension for any other.
 fn object_attribute(filename: &str) -> String {
     let stem = filename.rsplit_once('.').map_or(filename, |(stem, _)| stem);
     let Some((object, rest)) = filename.split_once('.') else { return stem.to_owned() };
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_read_as_alyx_reads_it_lapses_included() {
+    fn a_path_is_read_as_alyx_reads_it_including_its_bugs() {
         for (file, expected) in [
             ("a.b.npy", at("", "")),
             ("alf/probe00/a.b.npy", at("alf/probe00", "")),

@@ -7,9 +7,9 @@ use crate::seed::Seed;
 /// Where a sandbox keeps its state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Database {
-    /// In memory: gone when the sandbox is.
+    /// In memory: lost when the sandbox is dropped.
     Memory,
-    /// In an SQLite file that only its owner can read. A file that exists keeps its records.
+    /// In an SQLite file that only its owner can read. An existing file keeps its records.
     File(PathBuf),
 }
 
@@ -22,8 +22,8 @@ pub struct SandboxOptions {
     pub seed: Seed,
     /// Requests allowed per user and minute, then 429 with `Retry-After`; `None`: no limit. Alyx ships with 550.
     pub throttle: Option<u32>,
-    /// Creates labs and subjects when they are first read, for people who try the program on a folder of their own
-    /// whose animals are in no database. A real Alyx does nothing of the kind.
+    /// Creates labs and subjects when they are first read, so that a user can try the program on his own data without
+    /// entering the animals first. A real Alyx does not do this.
     pub auto_create: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Pagination of lists, as in Django's REST framework: `limit` and `offset`, 250 records a page, at most 1000.
+//! Pagination of lists, as in Django's REST framework: `limit` and `offset`, 250 records per page, at most 1000.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ pub(super) fn paginate(
     count: u64,
     fetch: impl FnOnce(u64, u64) -> Result<Vec<Value>, Error>,
 ) -> Result<Reply, Error> {
-    // A limit or offset that is not a sensible number is ignored.
+    // An invalid limit or offset is ignored.
     let limit = number(request, "limit").filter(|n| *n > 0).map_or(DEFAULT_LIMIT, |n| n.min(MAX_LIMIT));
     let offset = number(request, "offset").unwrap_or(0);
     let next = (offset + limit < count).then(|| link(request, limit, Some(offset + limit)));

@@ -1,10 +1,10 @@
-//! The world that a new sandbox starts with, as read from YAML.
+//! The records of a new sandbox, read from YAML.
 
 use serde::Deserialize;
 
 use crate::error::SandboxError;
 
-/// Users, labs, subjects, types … of a new sandbox. `Seed::default()` is the shipped one: the labs `cortexlab` and
+/// Users, labs, subjects, types … of a new sandbox. `Seed::default()` is the built-in one: the labs `cortexlab` and
 /// `mainenlab`, four subjects, the users `test_user` and `rig_user`, and the dataset types and formats of the
 /// public Alyx fixtures.
 ///
@@ -17,16 +17,16 @@ use crate::error::SandboxError;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seed {
-    /// Who may log in.
+    /// The users that can log in.
     #[serde(default)]
     pub users: Vec<SeedUser>,
     /// The labs and their data repositories.
     #[serde(default)]
     pub labs: Vec<SeedLab>,
-    /// Where files may live.
+    /// The data repositories.
     #[serde(default)]
     pub repositories: Vec<SeedRepository>,
-    /// The animals.
+    /// The subjects.
     #[serde(default)]
     pub subjects: Vec<SeedSubject>,
     /// Project names.
@@ -44,10 +44,10 @@ pub struct Seed {
     /// Tags of datasets.
     #[serde(default)]
     pub tags: Vec<SeedTag>,
-    /// Data formats: a name and a file extension each.
+    /// Data formats, each with a name and a file extension.
     #[serde(default)]
     pub data_formats: Vec<SeedFormat>,
-    /// Dataset types: a name and a file name pattern each.
+    /// Dataset types, each with a name and a file name pattern.
     #[serde(default)]
     pub dataset_types: Vec<SeedType>,
 }
@@ -58,12 +58,12 @@ pub struct Seed {
 pub struct SeedUser {
     /// The login name.
     pub username: String,
-    /// The password of a practice account: it is kept in clear.
+    /// The password, stored in clear text.
     pub password: String,
-    /// An address.
+    /// The e-mail address.
     #[serde(default)]
     pub email: String,
-    /// Taken from the file and without effect: in Alyx, too, the REST interface makes no difference.
+    /// Without effect: Alyx's REST API does not distinguish superusers either.
     #[serde(default)]
     pub superuser: bool,
     /// The labs of which the user is a member.
@@ -80,7 +80,7 @@ pub struct SeedLab {
     /// An IANA zone.
     #[serde(default = "utc")]
     pub timezone: String,
-    /// The repositories to which the lab's files belong.
+    /// The repositories that hold the lab's files.
     #[serde(default)]
     pub repositories: Vec<String>,
 }
@@ -94,19 +94,19 @@ pub struct SeedRepository {
     /// The repository's type, such as `Fileserver` or `Local`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The machine.
+    /// The host name.
     #[serde(default)]
     pub hostname: String,
     /// An IANA zone.
     #[serde(default = "utc")]
     pub timezone: String,
-    /// The folder on the machine.
+    /// The folder on the host.
     #[serde(default)]
     pub globus_path: String,
-    /// The root of download addresses.
+    /// The base URL of downloads.
     #[serde(default)]
     pub data_url: Option<String>,
-    /// True: a lab's own disk. False: a server, which decides what a session shows as its datasets.
+    /// True for a lab's own disk. False for a server: a session lists only datasets that a server has.
     pub personal: bool,
 }
 
@@ -142,7 +142,7 @@ pub struct SeedLocation {
 pub struct SeedTag {
     /// The tag's name.
     pub name: String,
-    /// Whether datasets with it may no longer be changed.
+    /// Whether datasets with this tag are protected from changes.
     #[serde(default)]
     pub protected: bool,
 }
@@ -163,7 +163,7 @@ pub struct SeedFormat {
 pub struct SeedType {
     /// The type's name.
     pub name: String,
-    /// A shell pattern; empty: the file's `object.attribute` must be the name.
+    /// A shell pattern; if empty, the file's `object.attribute` must equal the name.
     #[serde(default)]
     pub pattern: String,
 }
@@ -173,7 +173,7 @@ fn utc() -> String {
 }
 
 impl Seed {
-    /// The shipped seed, as it is written.
+    /// The built-in seed as YAML text.
     pub const SHIPPED: &str = include_str!("seed.yaml");
 
     /// Reads a seed from YAML.
@@ -188,7 +188,7 @@ impl Seed {
 
 impl Default for Seed {
     fn default() -> Self {
-        // Part of the program, and parsed by a test: not something that input can break.
+        // The text is part of the program and a test parses it, so no input can make this fail.
         Seed::parse(Seed::SHIPPED).expect("the shipped seed is whole")
     }
 }

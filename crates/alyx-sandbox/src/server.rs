@@ -11,7 +11,7 @@ pub(super) struct Server {
     pub throttle: Option<Throttle>,
 }
 
-/// Locks even after a panic: that is another test's failure, not a reason for a second one here.
+/// Locks even after a panic: one failed test must not fail the others.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

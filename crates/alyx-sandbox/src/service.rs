@@ -1,4 +1,4 @@
-//! HTTP in front of the endpoints: parses requests, injects faults, records what came.
+//! The HTTP layer in front of the endpoints: parses requests, injects faults, records requests.
 
 use axum::Router;
 use axum::body::{Body as HttpBody, Bytes, to_bytes};
@@ -15,7 +15,7 @@ use crate::handle::{LONGEST_BODY, RequestSeen, SandboxHandle};
 use crate::message::{Body, MAX_BODY, Reply, Request};
 use crate::{routes, time};
 
-/// A body beyond Django's limit is read to its end, up to this size, so that the client sees the refusal.
+/// A body above Django's limit is read to its end, up to this size, so that the client receives the refusal.
 const DRAINED: usize = 64 * 1024 * 1024;
 
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub(super) fn router(handle: SandboxHandle, shutdown: CancellationToken) -> Rout
     endpoints.layer(from_fn_with_state(App { handle, shutdown }, observe))
 }
 
-/// Records each request with the status of its reply, after the fault that is ordered for it.
+/// Applies the fault for a request, if any, and records the request with the status of its reply.
 async fn observe(
     State(app): State<App>,
     ConnectInfo(connection): ConnectInfo<Abort>,
@@ -81,7 +81,7 @@ async fn read(http: HttpRequest) -> (HttpRequest, RequestSeen) {
     (http, RequestSeen { method, path, query, status: 0, body })
 }
 
-/// The response under a fault; `None` where the connection closes without one.
+/// The response under a fault; `None` if the connection closes without one.
 async fn respond(
     fault: Option<Fault>,
     http: HttpRequest,
@@ -95,7 +95,7 @@ async fn respond(
             Some(next.run(http).await)
         }
         Some(Fault::Hold(gate)) => {
-            // On a task of its own: a real server finishes a request even if its client has gone.
+            // In its own task: a real server finishes a request even if the client has disconnected.
             let held = tokio::spawn(async move {
                 tokio::select! {
                     () = gate.pass() => {}
@@ -143,7 +143,7 @@ fn parse(headers: &HeaderMap, bytes: Option<&Bytes>) -> Body {
     }
 }
 
-/// The message of Python's parser for the same text, as near as serde_json's error allows.
+/// The message of Python's parser for the same text, as closely as serde_json's error allows.
 fn python_words(error: &serde_json::Error, bytes: &[u8]) -> String {
     let what = error.to_string();
     let end = what.starts_with("EOF");
@@ -160,7 +160,7 @@ fn python_words(error: &serde_json::Error, bytes: &[u8]) -> String {
     } else {
         "Expecting value"
     };
-    // serde_json counts columns from one, and from zero at the end of the text.
+    // serde_json counts columns from one, but from zero at the end of the text.
     let (line, column) = (error.line(), error.column() + usize::from(end));
     let before: usize = bytes.split(|b| *b == b'\n').take(line.saturating_sub(1)).map(|l| l.len() + 1).sum();
     format!("{words}: line {line} column {column} (char {})", (before + column).saturating_sub(1))

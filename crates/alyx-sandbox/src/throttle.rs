@@ -1,4 +1,4 @@
-//! The burst limit: so many requests a minute for one user, counted over the last sixty seconds.
+//! The rate limit: requests per minute of one user, counted over the last sixty seconds.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ impl Throttle {
         Throttle { limit: limit as usize, seen: HashMap::new() }
     }
 
-    /// Counts a request, or says after how many whole seconds the next one may come. A refused one is not counted.
+    /// Counts a request, or returns the whole seconds until the next one is allowed. Refused requests are not counted.
     pub fn admit(&mut self, user: &str, now: Instant) -> Result<(), u64> {
         let times = self.seen.entry(user.to_owned()).or_default();
         while times.front().is_some_and(|t| now.duration_since(*t) >= WINDOW) {
@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(throttle.admit("rig", at(0)), Ok(()));
         assert_eq!(throttle.admit("rig", at(10)), Ok(()));
         assert_eq!(throttle.admit("rig", at(28)), Err(32));
-        assert_eq!(throttle.admit("other", at(28)), Ok(()), "each user has a limit of his own");
+        assert_eq!(throttle.admit("other", at(28)), Ok(()), "each user has their own limit");
         assert_eq!(throttle.admit("rig", at(60)), Ok(()), "a refused request does not count");
     }
 }

@@ -1,4 +1,4 @@
-//! Naive times, as Alyx stores them: no zone; a time that comes with an offset becomes naive UTC.
+//! Naive times, as Alyx stores them: without a zone; a time with an offset becomes naive UTC.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -9,9 +9,9 @@ pub(super) fn now() -> String {
     format(Timestamp::now().to_zoned(TimeZone::UTC).datetime())
 }
 
-/// Reads a time in the ways Alyx reads one and writes it in Alyx's own way; `None` is Alyx's "wrong format".
+/// Parses a time as Alyx does and returns Alyx's stored form; `None` is Alyx's "wrong format".
 ///
-/// A date alone is midnight. A fraction is cut to microseconds. An offset is taken off: the day may change.
+/// A date alone is midnight. A fraction is cut to microseconds. An offset is subtracted, so the day may change.
 pub(super) fn naive(text: &str) -> Option<String> {
     let (date, rest) = text.split_at_checked(10)?;
     let date = real_date(date)?;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_time_is_refused() {
+    fn an_invalid_time_is_refused() {
         for text in [
             "",
             "yesterday",

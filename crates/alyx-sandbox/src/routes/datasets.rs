@@ -54,7 +54,7 @@ pub(super) fn list(store: &mut Store, request: &Request) -> Result<Reply, Error>
     paginate(request, count, |limit, offset| Ok(store.datasets(&filter, (limit, offset), &request.base)?))
 }
 
-/// `session=`: here an unknown id is refused, not answered with an empty list.
+/// `session=`: an unknown id is refused instead of returning an empty list.
 fn of_session(store: &Store, filter: &mut Where, request: &Request) -> Result<(), Error> {
     let Some(id) = request.param("session") else { return Ok(()) };
     if !is_uuid(id) {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::message::{Error, Reply, Request};
 use crate::store::Store;
 
-/// A name and a password for a token, the same one at every login.
+/// Exchanges user name and password for a token, which is the same at every login.
 pub(super) fn log_in(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     let body = request.data()?;
     let mut errors = Map::new();

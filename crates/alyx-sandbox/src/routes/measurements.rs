@@ -1,4 +1,4 @@
-//! `/weighings` and `/water-administrations`. Nothing is unique: a repeated POST is a second record.
+//! `/weighings` and `/water-administrations`. There is no uniqueness: a repeated POST makes a second record.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Lists and records of the plain kinds. Of these, only tags and dataset types can be created.
+//! Lists and records of the plain kinds. Only tags and dataset types can be created.
 
 use serde_json::{Map, Value};
 
@@ -80,7 +80,7 @@ pub(super) fn one(store: &mut Store, request: &Request, kind: &Kind) -> Result<R
     Ok(Reply::json(200, view(store, kind, record, request)?))
 }
 
-/// A record as clients see it: with its URL and what is computed from other records.
+/// A record as clients see it, with its URL and the fields computed from other records.
 fn view(store: &Store, kind: &Kind, record: Map<String, Value>, request: &Request) -> Result<Value, Error> {
     let name = record.get(kind.slug).and_then(Value::as_str).unwrap_or_default();
     let mut out = Map::new();

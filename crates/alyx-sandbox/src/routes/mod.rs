@@ -1,4 +1,4 @@
-//! The endpoints: paths, methods, and who may use them.
+//! The endpoints: paths, methods, access.
 
 mod datasets;
 mod login;
@@ -29,14 +29,14 @@ const DETAIL: &str = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
 const READ: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 
-/// Lists that are always empty, so that searches find nothing rather than fail.
+/// Lists that are always empty, so that searches find nothing instead of failing.
 const EMPTY: &str = "insertions notes data-notices downloads surgeries water-restriction water-restricted-subjects \
                      fields-of-view trajectories tasks";
 
 /// The shared state of every endpoint.
 type Shared = Arc<Mutex<Server>>;
 
-/// What a path needs of a request before its endpoint runs.
+/// What a path requires of a request before its endpoint runs.
 #[derive(Clone, Copy, PartialEq)]
 enum Access {
     /// No token.
@@ -79,7 +79,7 @@ pub(super) fn router(server: Shared) -> Router {
                 endpoint(DETAIL, Token, move |s, r| members::one(s, r, kind)),
             )
         } else if kind.endpoint == "water-type" {
-            // A water type's own URL answers the whole list.
+            // A water type's own URL returns the whole list.
             router.route(&format!("{path}/{{name}}"), list.clone())
         } else {
             router
@@ -89,7 +89,7 @@ pub(super) fn router(server: Shared) -> Router {
     router.fallback(|| async { Reply::unknown_path() }).with_state(server)
 }
 
-/// A path that answers every method, runs its endpoint where blocking is allowed, and names the methods of Alyx.
+/// A path that accepts every method, runs its endpoint on a blocking thread, and answers 405 with Alyx's `Allow`.
 fn endpoint<F>(allow: &'static str, access: Access, run: F) -> MethodRouter<Shared>
 where
     F: Fn(&mut Store, &Request) -> Result<Reply, Error> + Copy + Send + Sync + 'static,
@@ -108,7 +108,7 @@ where
     })
 }
 
-/// Authenticates, throttles, checks the method, then runs the endpoint: in Alyx's order.
+/// Authenticates, throttles, checks the method, then runs the endpoint, in Alyx's order.
 fn reply(
     server: &mut Server,
     request: &mut Request,
@@ -139,12 +139,12 @@ fn not_allowed(method: &str) -> Error {
     Reply::detail(405, format!("Method \"{method}\" not allowed.")).into()
 }
 
-/// The OpenAPI description, from which clients learn the endpoints, their actions, parameters and fields.
+/// The OpenAPI description of the endpoints, their actions, parameters and fields.
 fn schema() -> Reply {
     Reply::new(200, "application/vnd.oai.openapi+json", include_str!("../openapi.json").into())
 }
 
-/// The user whose token came with the request. A missing and an expired token are both 403, never 401.
+/// The user whose token came with the request. A missing token and an expired one are both 403, never 401.
 fn authenticate(store: &Store, request: &Request) -> Result<String, Error> {
     let refused = |text: &str| Error::from(Reply::detail(403, text));
     let mut words = request.authorization.as_deref().unwrap_or_default().split_whitespace();

@@ -1,4 +1,4 @@
-//! `GET /check-protected`, and what it shares with `/register-file`: whose files these are, and where they lie.
+//! `GET /check-protected`, and the parts shared with `/register-file`: the owner of the files, and their paths.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::names::{BadPlace, FilePlace, aggregate_place, place, session_part};
 use crate::store::{DatasetKey, Store};
 use crate::time;
 
-/// What a request's files belong to.
+/// The owner of a request's files.
 pub(super) enum Owner {
     Session {
         id: String,
@@ -40,11 +40,11 @@ impl Owner {
     }
 }
 
-/// Why the owner of files was not found. The two end points word it differently.
+/// Why the owner of files was not found. The two endpoints word it differently.
 pub(super) enum NoOwner {
-    /// The path names none that exists; the text says why.
+    /// The path names no existing session; the text says why.
     Path(String),
-    /// No subject of that name.
+    /// No subject has that name.
     Subject(String),
     Error(Error),
 }
@@ -55,8 +55,8 @@ impl From<rusqlite::Error> for NoOwner {
     }
 }
 
-/// The session that a path names. On the way the user joins the session and the day's parent session, and the
-/// session is tied to that parent: Alyx does so even when it is only asked.
+/// The session that a path names. As a side effect, the user joins the session and the day's parent session, and the
+/// session gets that parent: Alyx does this even for a mere query.
 pub(super) fn session_owner(store: &Store, path: &str, user: &str, now: &str) -> Result<Owner, NoOwner> {
     let Some(part) = session_part(path) else {
         return Err(NoOwner::Path(format!("The path {path} should be `nickname/YYYY-MM-DD/n/...")));
@@ -98,7 +98,7 @@ fn join(store: &Store, id: &str, users: &[String], user: &str, now: &str) -> rus
     Ok(users)
 }
 
-/// The object given by `content_type` and `object_id`; `None` if neither is given.
+/// The object of `content_type` and `object_id`; `None` without either.
 pub(super) fn object_owner(store: &Store, body: &Value) -> Result<Option<Owner>, Error> {
     let (kind, id) = match (text(body, "content_type"), text(body, "object_id")) {
         (None, None) => return Ok(None),
@@ -119,7 +119,7 @@ pub(super) fn object_owner(store: &Store, body: &Value) -> Result<Option<Owner>,
     Ok(Some(Owner::Object { content_type: (*full).to_owned(), id }))
 }
 
-/// Where the files lie, in order; the first that cannot be read refuses them all.
+/// The places of the files, in order; the first invalid path refuses them all.
 pub(super) fn places(owner: &Owner, folder: &str, files: &[String]) -> Result<Vec<FilePlace>, Error> {
     let read = |file: &String| match owner {
         Owner::Session { .. } => place(folder, file),
@@ -127,7 +127,7 @@ pub(super) fn places(owner: &Owner, folder: &str, files: &[String]) -> Result<Ve
     };
     files.iter().map(read).collect::<Result<_, _>>().map_err(|bad| {
         let text = match bad {
-            // Alyx leaves out this space, too.
+            // Alyx's message lacks this space, too.
             BadPlace::BelowRevision => {
                 "Invalid ALF path. There must be only 1 revision and it cannot containsub folders. \
                  A revision folder must be surrounded by pound signs (#)."
@@ -141,7 +141,7 @@ pub(super) fn places(owner: &Owner, folder: &str, files: &[String]) -> Result<Ve
     })
 }
 
-/// The body that tells of protected files, if any file is protected in any of its revisions.
+/// The body that lists protected files, if any file is protected in any of its revisions.
 pub(super) fn protection(
     store: &Store,
     owner: &Owner,
@@ -161,7 +161,7 @@ pub(super) fn protection(
     Ok(any.then(|| json!({"status_code": 403, "error": error, "details": details})))
 }
 
-/// The list under a key: a list as it is, text split at commas, nothing for an absent key.
+/// The list under a key: a list unchanged, text split at commas, an absent key as empty.
 pub(super) fn list(body: &Value, key: &str) -> Result<Option<Vec<Value>>, Error> {
     let not_iterable = |kind: &str| Error::internal(format!("'{kind}' object is not iterable"));
     match body.get(key) {
@@ -172,18 +172,18 @@ pub(super) fn list(body: &Value, key: &str) -> Result<Option<Vec<Value>>, Error>
     }
 }
 
-/// The names of the files; empty ones are dropped.
+/// The file names, without empty ones.
 pub(super) fn filenames(body: &Value) -> Result<Vec<String>, Error> {
     let names = list(body, "filenames")?.unwrap_or_default();
     Ok(names.iter().filter(|n| !n.is_null()).map(python_text).filter(|n| !n.is_empty()).collect())
 }
 
-/// The text under a key; `None` where it is absent, null or empty.
+/// The text under a key; `None` if it is absent, null or empty.
 pub(super) fn text(body: &Value, key: &str) -> Option<String> {
     body.get(key).filter(|v| !v.is_null()).map(python_text).filter(|t| !t.is_empty())
 }
 
-/// The user given by `created_by`, else the one who asks.
+/// The user of `created_by`, or else the logged-in user.
 pub(super) fn creator(store: &Store, body: &Value, user: &str) -> Result<String, Error> {
     match text(body, "created_by") {
         None => Ok(user.to_owned()),
@@ -192,7 +192,7 @@ pub(super) fn creator(store: &Store, body: &Value, user: &str) -> Result<String,
     }
 }
 
-/// The path, tidied; an empty one is an exception that nobody catches.
+/// The path with its slashes normalised; an empty path is an uncaught exception in Alyx.
 pub(super) fn folder(body: &Value) -> Result<String, Error> {
     match text(body, "path") {
         Some(path) => Ok(path.replace('\\', "/").replace("//", "/")),
@@ -200,7 +200,7 @@ pub(super) fn folder(body: &Value) -> Result<String, Error> {
     }
 }
 
-/// HTTP 200 in any case: the verdict is the `status_code` in the body.
+/// Always HTTP 200: the result is the `status_code` in the body.
 pub(super) fn check(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     let from_query;
     let body = match request.data()? {
@@ -216,7 +216,7 @@ pub(super) fn check(store: &mut Store, request: &Request) -> Result<Reply, Error
     let files = filenames(body)?;
     let owner = match object_owner(store, body)? {
         Some(owner) => owner,
-        // Refusals that `/register-file` words as 400 are exceptions here.
+        // Refusals that are a 400 of `/register-file` are uncaught exceptions here.
         None => session_owner(store, &path, &user, &request.now).map_err(|e| match e {
             NoOwner::Path(text) => Error::internal(text),
             NoOwner::Subject(_) => Error::internal("Subject matching query does not exist."),

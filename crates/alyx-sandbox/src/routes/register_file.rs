@@ -1,6 +1,6 @@
-//! `POST /register-file`: makes or renews the records of files, one after the other.
+//! `POST /register-file`: creates or updates the records of files, one after the other.
 //!
-//! Not all or nothing: a file that is refused leaves those before it registered, and some of its own traces.
+//! Not atomic: the files before a refused one stay registered, and the refused one leaves partial records.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::routes::protected;
 use crate::routes::protected::{NoOwner, Owner};
 use crate::store::{Repository, Store};
 
-/// What a request asks for, besides the files.
+/// The fields of a request that concern all files.
 struct Order {
     user: String,
     owner: Owner,
@@ -76,7 +76,7 @@ pub(super) fn register(store: &mut Store, request: &Request) -> Result<Reply, Er
         (false, ..) => Vec::new(),
         (true, true, _) => repositories.iter().map(|r| r.name.clone()).collect(),
         (true, false, Some(named)) => vec![named.name.clone()],
-        // Neither a repository nor servers only: the file is nowhere.
+        // With neither a repository nor server_only, the file exists nowhere.
         (true, false, None) => Vec::new(),
     };
     if flag(body, "check_protected", false)
@@ -87,7 +87,7 @@ pub(super) fn register(store: &mut Store, request: &Request) -> Result<Reply, Er
     let default = flag(body, "default", true);
     let order = Order { user, owner, repositories, present_in, default, now: request.now.clone() };
     let mut records = Vec::with_capacity(n);
-    // The shortest list decides how many files there are.
+    // The shortest list determines the number of files.
     for ((((place, hash), size), version), qc) in
         places.iter().zip(hashes?).zip(sizes).zip(versions?).zip(&qc?)
     {
@@ -128,7 +128,7 @@ fn named_repository(store: &Store, body: &Value) -> Result<Option<Repository>, E
     }
 }
 
-/// The repositories of the labs given, else of the subject's lab.
+/// The repositories of the given labs, or else of the subject's lab.
 fn lab_repositories(
     store: &Store,
     body: &Value,
@@ -173,7 +173,7 @@ fn flag(body: &Value, key: &str, default: bool) -> bool {
 
 type List = Result<Vec<Value>, Error>;
 
-/// A list whose one text stands for every file.
+/// A list, or one text that applies to every file.
 fn spread(list: Result<Option<Vec<Value>>, Error>, body: &Value, key: &str, n: usize) -> List {
     let list = list?.unwrap_or_else(|| vec![Value::Null; n]);
     let single = list.len() == 1 && body.get(key).is_some_and(Value::is_string);
@@ -208,7 +208,7 @@ fn sizes(body: &Value, n: usize) -> Result<Vec<Option<i64>>, Error> {
     list.iter().map(read).collect()
 }
 
-/// A grade by name in any case or by number, as text or not.
+/// A QC outcome by name in any case, or by number, as text or not.
 fn grade(value: &Value) -> Option<i64> {
     let text = python_text(value);
     let by_number = || text.parse::<i64>().ok().filter(|n| QC.iter().any(|(_, g)| g == n));
@@ -227,7 +227,7 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
         && let Some(kind) = kind("revisions")
     {
         let given = Map::from_iter([("name".to_owned(), name.into())]);
-        // The time now and not the request's: revisions made by one request are told apart by it.
+        // The current time, not the request's: it orders revisions that one request makes.
         let record = kind.new_record(&given, &crate::time::now());
         store.put_member("revisions", name, &record)?;
     }
@@ -238,7 +238,7 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
     let kind = dataset_type(&place.filename, store.type_patterns()?).map_err(Error::internal)?.to_owned();
     let format = data_format(store, &place.filename)?;
     let key = order.owner.key(place);
-    // From here on a refusal leaves traces, as in Alyx: first the other revisions lose the default flag.
+    // From here on a refusal leaves partial records, as in Alyx: the other revisions lose the default flag first.
     if order.default {
         store.clear_default(&key, &order.now)?;
     }
@@ -274,7 +274,7 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
         columns.insert("file_size".into(), size.into());
     }
     store.update("dataset", id, &columns)?;
-    // Without two checksums to compare, the file counts as changed.
+    // Unless both checksums are known, the file counts as changed.
     let changed = file.hash.is_empty() || dataset.hash.is_empty() || dataset.hash != file.hash;
     for repository in &order.repositories {
         let present = order.present_in.contains(&repository.name);

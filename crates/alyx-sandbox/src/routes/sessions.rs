@@ -82,14 +82,14 @@ pub(super) fn list(store: &mut Store, request: &Request) -> Result<Reply, Error>
     paginate(request, count, |limit, offset| Ok(store.sessions(&filter, (limit, offset), &request.base)?))
 }
 
-/// A parameter that names several things, all of which must be there.
+/// A parameter with several names, all of which must match.
 fn every(filter: &mut Where, request: &Request, name: &str, condition: &str) {
     for value in request.param(name).into_iter().flat_map(|v| v.split(',')) {
         filter.and(format!("EXISTS ({condition})"), [Sql::Text(value.to_owned())]);
     }
 }
 
-/// Makes a session. Nothing is unique: the same request again makes another.
+/// Creates a session. There is no uniqueness: a repeated request creates another.
 fn create(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     let given = check(store, FIELDS, request, false)?;
     let subject = given.get("subject").and_then(Value::as_str).unwrap_or_default();
@@ -125,7 +125,7 @@ pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Error> 
             return Ok(Reply::empty());
         }
         "PUT" | "PATCH" => {
-            // Fields that are absent keep their values in a full update, too.
+            // Absent fields keep their values in a full update, too.
             let mut columns = check(store, FIELDS, request, request.method == "PATCH")?;
             sort_users(&mut columns);
             columns.insert("auto_datetime".into(), request.now.as_str().into());
@@ -136,7 +136,7 @@ pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Error> 
     Ok(Reply::json(200, found(store, request, id)?))
 }
 
-/// Users are shown by name, whatever the order in which they were given.
+/// Users are sorted by name.
 fn sort_users(columns: &mut Map<String, Value>) {
     if let Some(Value::Array(users)) = columns.get_mut("users") {
         users.sort_by(|a, b| a.as_str().cmp(&b.as_str()));

@@ -61,7 +61,7 @@ fn create(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     columns.entry("projects").or_insert_with(|| Value::Array(Vec::new()));
     columns.insert("id".into(), new_id().into());
     store.insert("subject", &columns)?;
-    // A new subject is shown as in a list, without its measurements.
+    // A new subject is returned as in a list, without its measurements.
     let mut record = found(store, request, &nickname)?;
     if let Value::Object(record) = &mut record {
         record.shift_remove("weighings");

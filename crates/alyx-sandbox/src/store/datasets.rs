@@ -11,18 +11,18 @@ use crate::store::{Store, Where, new_id, object, plain, structured, t};
 /// The tables of a list of datasets.
 pub(crate) const DATASETS: &str = "FROM dataset d LEFT JOIN session s ON s.id = d.session";
 
-/// What all revisions of a dataset share.
+/// The fields that all revisions of a dataset share.
 #[derive(Clone, Debug)]
 pub(crate) struct DatasetKey {
     pub session: Option<String>,
-    /// `subjects.subject` and the like, for a dataset that belongs to no session.
+    /// Such as `subjects.subject`, for a dataset outside a session.
     pub content_type: Option<String>,
     pub object_id: Option<String>,
     pub collection: String,
     pub name: String,
 }
 
-/// A dataset as the rules of `/register-file` see it.
+/// The fields of a dataset that `/register-file` needs.
 pub(crate) struct DatasetRow {
     pub id: String,
     pub hash: String,
@@ -41,7 +41,7 @@ impl DatasetKey {
 }
 
 impl Store {
-    /// Datasets, by id, as a list shows them.
+    /// Datasets in the form of a list, sorted by id.
     pub fn datasets(
         &self,
         filter: &Where,
@@ -58,7 +58,7 @@ impl Store {
         Ok(out)
     }
 
-    /// One dataset. Only a list says whether it is protected and public.
+    /// One dataset. Only a list shows whether it is protected and public.
     pub fn dataset(&self, id: &str, base: &str, listed: bool) -> rusqlite::Result<Option<Value>> {
         let sql = "SELECT d.*, s.number AS experiment_number FROM dataset d \
                    LEFT JOIN session s ON s.id = d.session WHERE d.id = ?";
@@ -80,7 +80,7 @@ impl Store {
         Ok(Some(Value::Object(record)))
     }
 
-    /// A session's datasets as the session shows them: those that a server has.
+    /// A session's datasets in the form of its record: those that a server has.
     pub(super) fn session_datasets(&self, session: &str, base: &str) -> rusqlite::Result<Vec<Value>> {
         let on_server = "EXISTS (SELECT 1 FROM file_record f JOIN member m ON m.kind = 'data-repository' \
                          AND m.name = f.repository WHERE f.dataset = d.id AND f.present \
@@ -109,7 +109,7 @@ impl Store {
                 Ok(data_url(&r.get::<_, String>(0)?, &r.get::<_, String>(1)?, &id))
             })?;
             record["data_url"] = url.into();
-            // Here a revision goes by its id, not by its name.
+            // Here a revision is given by its id, not by its name.
             let name = record["revision"].as_str().unwrap_or_default().to_owned();
             if let Some(revision) = self.member("revisions", &name)?.filter(|_| !name.is_empty()) {
                 record["revision"] = revision.get("id").cloned().unwrap_or(Value::Null);
@@ -118,7 +118,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Takes the default flag from every revision that has it.
+    /// Clears the default flag of all revisions.
     pub fn clear_default(&self, key: &DatasetKey, now: &str) -> rusqlite::Result<()> {
         let sql = format!(
             "UPDATE dataset SET default_dataset = 0, auto_datetime = ? WHERE {} AND default_dataset",
@@ -128,7 +128,7 @@ impl Store {
         self.run(&sql, &values).map(drop)
     }
 
-    /// Finds a dataset by everything that identifies it, or makes it.
+    /// Finds a dataset by all fields of its identity, or creates it.
     pub fn get_or_create_dataset(
         &self,
         key: &DatasetKey,
@@ -174,7 +174,7 @@ impl Store {
         self.rows(sql, &[t(id)], |r| r.get(0))
     }
 
-    /// The revisions of a dataset, the last made first and the original last, and whether each is protected.
+    /// The revisions of a dataset, newest first and the original last, and whether each is protected.
     pub fn revisions(&self, key: &DatasetKey) -> rusqlite::Result<Vec<(String, bool)>> {
         let sql = format!(
             "SELECT d.id, coalesce(d.revision, '') FROM (SELECT * FROM dataset WHERE {}) d \
@@ -192,7 +192,7 @@ impl Store {
         self.run("DELETE FROM dataset WHERE id = ?", &[t(id)]).map(drop)
     }
 
-    /// A dataset as the answer of `/register-file` shows it, session fields left to the caller.
+    /// A dataset in the form of `/register-file`'s answer, without the session fields, which the caller adds.
     pub fn registered(&self, id: &str) -> rusqlite::Result<Map<String, Value>> {
         let record = self.row("SELECT * FROM dataset WHERE id = ?", &[t(id)], |row| {
             let mut out = Map::new();

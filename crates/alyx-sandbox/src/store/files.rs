@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use crate::store::{Store, new_id, t};
 
-/// A data repository, as far as files are concerned.
+/// The fields of a data repository that file records need.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Repository {
     pub name: String,
-    /// False: a server. Only servers count for `exists` filters and for what a session shows.
+    /// False for a server. Only servers count for `exists` filters and for the datasets of a session's record.
     pub personal: Option<bool>,
     pub data_url: Option<String>,
     pub path: String,
@@ -34,7 +34,7 @@ impl Store {
         self.conn.prepare_cached(sql)?.exists([])
     }
 
-    /// A dataset's file records as the answer of `/register-file` shows them.
+    /// A dataset's file records in the form of `/register-file`'s answer.
     pub fn registered_files(&self, dataset: &str) -> rusqlite::Result<Vec<Value>> {
         let sql =
             "SELECT id, repository, relative_path, present FROM file_record WHERE dataset = ? ORDER BY seq";
@@ -46,7 +46,7 @@ impl Store {
         })
     }
 
-    /// A dataset's file records as the dataset shows them.
+    /// A dataset's file records in the form of its record.
     pub(super) fn dataset_files(&self, dataset: &str) -> rusqlite::Result<Vec<Value>> {
         let sql = "SELECT f.id, f.repository, coalesce(json_extract(m.record, '$.globus_path'), ''), \
                    f.relative_path, json_extract(m.record, '$.data_url'), f.present FROM file_record f \
@@ -62,9 +62,9 @@ impl Store {
         })
     }
 
-    /// Makes a file record, or finds it. `Ok(None)`: the place belongs to another dataset.
+    /// Finds or creates a file record. `Ok(None)` if the path belongs to another dataset.
     ///
-    /// `present` is set on a new record and on one whose file changed.
+    /// `present` is set on a new record, and on one whose file has changed.
     pub fn put_file(
         &self,
         dataset: &str,

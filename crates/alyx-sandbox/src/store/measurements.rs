@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::store::{Store, Where, plain, t};
 
 impl Store {
-    /// Measurements in the order of creation, as Alyx shows them. The table is ours: `weighing` or `water`.
+    /// Measurements in the order of creation. `table` is `weighing` or `water`, never a client's text.
     pub fn measurements(
         &self,
         table: &str,
@@ -37,7 +37,7 @@ impl Store {
         })
     }
 
-    /// A session's water, as the session shows it.
+    /// A session's water administrations in the form of its record.
     pub(super) fn session_water(&self, session: &str) -> rusqlite::Result<Vec<Value>> {
         let sql = "SELECT id, water_type, water_administered FROM water WHERE session = ? ORDER BY seq";
         self.rows(sql, &[t(session)], |row| {

@@ -17,7 +17,7 @@ impl Store {
         self.row("SELECT record FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)], record)
     }
 
-    /// Records of a kind that meet a condition.
+    /// The records of a kind that match a condition.
     pub fn members(
         &self,
         kind: &Kind,
@@ -48,7 +48,7 @@ impl Store {
         .map(drop)
     }
 
-    /// The names of the subjects that a user is in charge of.
+    /// The names of the subjects for which a user is responsible.
     pub fn subjects_of(&self, user: &str) -> rusqlite::Result<Vec<Value>> {
         let sql = "SELECT nickname FROM subject WHERE responsible_user = ? ORDER BY seq";
         self.rows(sql, &[t(user)], |r| Ok(Value::String(r.get(0)?)))
@@ -88,7 +88,7 @@ impl Store {
         self.rows(sql, &[t(hostname)], |r| r.get(0))
     }
 
-    /// The token of a user whose password is right; made at the first login, the same ever after.
+    /// The token of a user, if the password is correct; created at the first login and the same from then on.
     pub fn log_in(&self, username: &str, password: &str) -> rusqlite::Result<Option<String>> {
         let known = self.row(
             "SELECT token FROM login WHERE username = ? AND password = ?",

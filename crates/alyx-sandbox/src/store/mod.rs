@@ -1,4 +1,4 @@
-//! What the sandbox remembers: an SQLite file or memory, one connection.
+//! The sandbox's database: an SQLite file or memory, one connection.
 
 mod datasets;
 mod files;
@@ -29,9 +29,9 @@ use crate::seed::Seed;
 /// The open store.
 pub(super) struct Store {
     conn: Connection,
-    /// The dataset types' patterns, read once and again after a change: each registered file is compared with all.
+    /// Cache of the dataset types' patterns, read again after a change: each registered file is compared with all.
     types: Option<Vec<TypePattern>>,
-    /// The data formats' names and extensions, likewise.
+    /// Cache of the data formats' names and extensions.
     formats: Option<Vec<(String, String)>>,
     /// See [`crate::SandboxOptions::auto_create`].
     pub auto_create: bool,
@@ -51,7 +51,7 @@ impl Store {
         };
         // Practice data: a power cut may cost the last seconds, never the file.
         conn.pragma_update(None, "synchronous", "NORMAL").map_err(SandboxError::Store)?;
-        // Otherwise SQLite plans a cached statement anew whenever a parameter of a comparison changes.
+        // Otherwise SQLite replans a cached statement whenever a parameter of a comparison changes.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
         let mut store = Store { conn, types: None, formats: None, auto_create: false };
@@ -70,8 +70,8 @@ impl Store {
         self.conn.execute_batch("COMMIT")
     }
 
-    /// Runs one request's work. Whatever was done before a refusal stays done, as in Alyx: its requests are no
-    /// transactions. Only a failure of the store itself undoes the work.
+    /// Runs one request. A refusal keeps the changes made before it, because Alyx's requests are not transactions.
+    /// Only a failure of the database rolls back.
     pub fn work<T>(&mut self, job: impl FnOnce(&mut Store) -> Result<T, Error>) -> Result<T, Error> {
         self.conn.execute_batch("BEGIN")?;
         let outcome = job(self);
@@ -80,7 +80,7 @@ impl Store {
         outcome
     }
 
-    /// Whether a record of a kind exists, by the name that others use for it.
+    /// Whether a record of a kind exists, by the name with which other records refer to it.
     pub fn exists(&self, kind: &str, name: &str) -> rusqlite::Result<bool> {
         let sql = match kind {
             "subjects" => "SELECT 1 FROM subject WHERE nickname = ?",
@@ -91,7 +91,7 @@ impl Store {
         self.conn.prepare_cached(sql)?.exists([name])
     }
 
-    /// How many records of these tables meet a condition.
+    /// The number of records of these tables that match a condition.
     pub fn count(&self, from: &str, filter: &Where) -> rusqlite::Result<u64> {
         let sql = format!("SELECT count(*) {from}{}", filter.sql());
         let mut statement = self.conn.prepare_cached(&sql)?;
@@ -121,7 +121,7 @@ impl Store {
         self.conn.prepare_cached(sql)?.execute(params_from_iter(values))
     }
 
-    /// Updates columns of the record with an id. Table and column names are our own, never a client's.
+    /// Updates columns of the record with an id. Table and column names are constants, never a client's text.
     pub fn update(&self, table: &str, id: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
         if columns.is_empty() {
             return Ok(());
@@ -132,7 +132,7 @@ impl Store {
         self.run(&format!("UPDATE {table} SET {} WHERE id = ?", names.join(", ")), &values).map(drop)
     }
 
-    /// Inserts a record. Table and column names are our own, never a client's.
+    /// Inserts a record. Table and column names are constants, never a client's text.
     pub fn insert(&self, table: &str, columns: &Map<String, Value>) -> rusqlite::Result<()> {
         let names: Vec<&str> = columns.keys().map(String::as_str).collect();
         let marks = vec!["?"; names.len()].join(", ");
@@ -146,7 +146,7 @@ fn t(text: &str) -> Sql {
     Sql::Text(text.to_owned())
 }
 
-/// A value as its column keeps it: structured data as JSON text (a JSON string keeps its quotes).
+/// A value in the form of its column: structured data as JSON text (a JSON string keeps its quotes).
 fn stored(column: &str, value: &Value) -> Sql {
     match value {
         Value::Null => Sql::Null,
@@ -190,7 +190,7 @@ pub(super) fn path_segment(name: &str) -> String {
     utf8_percent_encode(name, &ENCODED).to_string()
 }
 
-/// Makes the file before SQLite does: it holds passwords and tokens, so only its owner may read it.
+/// Creates the file before SQLite does, readable only by its owner: it holds passwords and tokens.
 fn private_file(path: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)

@@ -1,4 +1,4 @@
-//! From the seed to the first records.
+//! Creates the first records from the seed.
 
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
@@ -56,13 +56,13 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a user, or gives one a new password.
+    /// Adds a user, or changes the password of an existing one.
     pub fn insert_user(&mut self, user: &SeedUser) -> rusqlite::Result<()> {
         self.put_login(&user.username, &user.password)?;
         self.insert_member("users", &user.username, json!({"email": user.email, "lab": user.labs}))
     }
 
-    /// Adds a subject, unless there is one of that name.
+    /// Adds a subject, unless the name exists.
     pub fn insert_subject(&mut self, subject: &SeedSubject) -> rusqlite::Result<()> {
         let values = [
             t(&subject.nickname),
@@ -79,7 +79,7 @@ impl Store {
         .map(drop)
     }
 
-    /// Adds a subject of which nothing is known but its name, unless there is one of that name. It gets the first lab.
+    /// Adds a subject of which only the name is known, in the first lab, unless the name exists.
     pub fn insert_unknown_subject(&mut self, nickname: &str) -> rusqlite::Result<()> {
         let lab =
             self.row("SELECT name FROM member WHERE kind = 'labs' ORDER BY seq LIMIT 1", &[], |r| r.get(0))?;
@@ -88,7 +88,7 @@ impl Store {
         self.insert_subject(&SeedSubject { nickname, lab, responsible_user, birth_date: None })
     }
 
-    /// Adds a record of a plain kind with its defaults, unless there is one of that name.
+    /// Adds a record of a plain kind with its defaults, unless the name exists.
     pub fn insert_member(&mut self, endpoint: &str, name: &str, fields: Value) -> rusqlite::Result<()> {
         let (Some(kind), Value::Object(fields)) = (kind(endpoint), fields) else { return Ok(()) };
         if self.member_exists(endpoint, name)? {

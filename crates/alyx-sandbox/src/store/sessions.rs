@@ -10,7 +10,7 @@ use crate::store::{Store, Where, object, plain, structured, t};
 /// The tables of a list of sessions.
 pub(crate) const SESSIONS: &str = "FROM session s";
 
-/// A session as the rules of `/register-file` see it.
+/// The fields of a session that `/register-file` needs.
 pub(crate) struct SessionRow {
     pub id: String,
     pub number: Option<i64>,
@@ -20,7 +20,7 @@ pub(crate) struct SessionRow {
 }
 
 impl Store {
-    /// Sessions, the latest first, as a list shows them. Those without a start come before all others.
+    /// Sessions in the form of a list, latest first. Those without a start time come before all others.
     pub fn sessions(
         &self,
         filter: &Where,
@@ -54,7 +54,7 @@ impl Store {
         Ok(Some(Value::Object(record)))
     }
 
-    /// Deletes a session with its datasets, protected ones too: Alyx's cascade does not ask.
+    /// Deletes a session with its datasets, even protected ones: Alyx's cascade does not check.
     pub fn delete_session(&self, id: &str) -> rusqlite::Result<()> {
         let datasets: Vec<String> =
             self.rows("SELECT id FROM dataset WHERE session = ?", &[t(id)], |r| r.get(0))?;
@@ -66,9 +66,9 @@ impl Store {
         self.run("DELETE FROM session WHERE id = ?", &[t(id)]).map(drop)
     }
 
-    /// The first session, by id, of a subject on a day that is nobody's child.
+    /// The session without a parent of a subject on a day, with the smallest id.
     ///
-    /// By id and not by number: which session of a day becomes the parent is a matter of chance.
+    /// Alyx sorts by id, not by number, so chance decides which session of a day becomes the parent.
     pub fn base_session(&self, subject: &str, date: &str) -> rusqlite::Result<Option<SessionRow>> {
         let sql = "SELECT * FROM session WHERE subject = ? AND start_time >= ? AND start_time < ? || 'U' \
                    AND parent_session IS NULL ORDER BY id LIMIT 1";

@@ -7,7 +7,7 @@ use crate::store::{Store, Where, object, path_segment, plain, structured, t};
 use crate::time;
 
 impl Store {
-    /// Subjects in the order of creation, as a list shows them.
+    /// Subjects in the form of a list, in the order of creation.
     pub fn subjects(
         &self,
         filter: &Where,
@@ -21,7 +21,7 @@ impl Store {
         rows.into_iter().map(|row| self.subject_record(row, base, now).map(Value::Object)).collect()
     }
 
-    /// One subject with its weighings and water.
+    /// One subject with its weighings and water administrations.
     pub fn subject(&self, nickname: &str, base: &str, now: &str) -> rusqlite::Result<Option<Value>> {
         let row = self.row("SELECT s.* FROM subject s WHERE nickname = ?", &[t(nickname)], read)?;
         let Some(row) = row else { return Ok(None) };
@@ -50,7 +50,7 @@ impl Store {
             &[t(&nickname)],
             |r| r.get::<_, Option<f64>>(0),
         )?;
-        // Alyx expects 4 % of the last weight a day.
+        // Alyx expects 4 % of the last weight per day.
         let expected = round(weight.flatten().unwrap_or(0.0) * 0.04);
         let today = now.get(..10).unwrap_or_default();
         let given: Option<f64> = self
@@ -84,7 +84,7 @@ impl Store {
         self.row("SELECT lab FROM subject WHERE nickname = ?", &[t(nickname)], |r| r.get(0))
     }
 
-    /// The kind of object that has this id, for datasets that belong to no session.
+    /// Whether an object of this model exists, for datasets outside a session.
     pub fn object_exists(&self, model: &str, id: &str) -> rusqlite::Result<bool> {
         let by_id = |sql: &str| self.conn.prepare_cached(sql)?.exists([id]);
         match model {
@@ -115,7 +115,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Map<String, Value>> {
     Ok(out)
 }
 
-/// Three decimals, so that sums of tenths print as such.
+/// Rounds to three decimals, so that sums of tenths print as such.
 fn round(x: f64) -> f64 {
     (x * 1e6).round() / 1e6
 }

@@ -1,8 +1,8 @@
-//! A condition in SQL under construction.
+//! A builder of SQL conditions.
 
 use rusqlite::types::Value as Sql;
 
-/// The clauses of a `WHERE`, all of which must hold, and their parameters.
+/// The clauses of a `WHERE`, joined by `AND`, and their parameters.
 #[derive(Default)]
 pub(crate) struct Where {
     clauses: Vec<String>,
@@ -15,7 +15,7 @@ impl Where {
         self.values.extend(values);
     }
 
-    /// ` WHERE …`, or nothing.
+    /// ` WHERE …`, or empty.
     pub fn sql(&self) -> String {
         if self.clauses.is_empty() { String::new() } else { format!(" WHERE {}", self.clauses.join(" AND ")) }
     }

@@ -1,4 +1,4 @@
-//! Behaviours of Alyx beyond the recorded exchanges. Each was seen on a real Alyx 3.6.1 first.
+//! Behaviours of Alyx beyond the recorded exchanges, each observed on a real Alyx 3.6.1.
 use alyx_sandbox::{Database, RunningSandbox, Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ async fn a_form_logs_in_as_json_does_and_the_token_stays_the_same() {
 }
 
 #[tokio::test]
-async fn files_exist_only_in_the_named_repository_or_on_the_servers_that_are_asked_for() {
+async fn files_exist_only_in_the_named_repository_or_on_servers() {
     let rig = Rig::new().await;
     rig.session(json!({})).await;
     let present = |records: Value| -> Vec<(String, bool)> {
@@ -157,7 +157,7 @@ async fn the_shortest_list_decides_how_many_files_are_registered() {
 }
 
 #[tokio::test]
-async fn whoever_registers_files_joins_the_session() {
+async fn a_user_who_registers_files_joins_the_session() {
     let rig = Rig::new().await;
     let session = rig.session(json!({})).await;
     let (_, records) = rig.register(json!({"created_by": "rig_user"})).await;
@@ -202,7 +202,7 @@ async fn a_number_of_four_digits_is_cut_to_three() {
 }
 
 #[tokio::test]
-async fn a_file_name_without_type_or_format_is_an_error_that_never_gets_better() {
+async fn a_file_name_without_type_or_format_is_a_permanent_error() {
     let rig = Rig::new().await;
     rig.session(json!({})).await;
     let (_, body) = rig.register(json!({"filenames": ["trials.table"]})).await;
@@ -254,7 +254,7 @@ async fn wrong_values_are_named_field_by_field() {
 }
 
 #[tokio::test]
-async fn a_search_keeps_to_its_filters_and_passes_over_unknown_ones() {
+async fn a_search_applies_its_filters_and_ignores_unknown_ones() {
     let rig = Rig::new().await;
     rig.session(json!({"number": 1, "projects": ["ibl_training"], "json": {"rig": "r1", "n": 3}})).await;
     rig.session(json!({"number": 2, "start_time": "2024-05-02T10:00:00", "task_protocol": "Ephys"})).await;
@@ -286,7 +286,7 @@ async fn a_search_keeps_to_its_filters_and_passes_over_unknown_ones() {
 }
 
 #[tokio::test]
-async fn pages_lead_on_to_each_other() {
+async fn each_page_links_to_the_next() {
     let rig = Rig::new().await;
     let (mut next, mut names) = (Some(format!("{}/dataset-types?limit=100", rig.sandbox.url())), Vec::new());
     let mut count = 0;
@@ -303,7 +303,7 @@ async fn pages_lead_on_to_each_other() {
 }
 
 #[tokio::test]
-async fn protection_is_asked_for_every_revision() {
+async fn protection_is_reported_for_every_revision() {
     let rig = Rig::new().await;
     rig.session(json!({})).await;
     let (_, original) = rig.register(json!({})).await;
@@ -325,7 +325,7 @@ async fn protection_is_asked_for_every_revision() {
 }
 
 #[tokio::test]
-async fn deleting_a_session_takes_its_protected_datasets_along() {
+async fn deleting_a_session_deletes_its_protected_datasets_too() {
     let rig = Rig::new().await;
     let session = rig.session(json!({})).await;
     let (_, records) = rig.register(json!({})).await;
@@ -362,7 +362,7 @@ async fn a_body_beyond_the_limit_is_refused_with_a_500() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_html_and_what_may_not_be_done_is_405() {
+async fn an_unknown_path_is_an_html_404_and_a_wrong_method_a_405() {
     let rig = Rig::new().await;
     for path in ["/me", "/sessions/", "/sessions/not-a-uuid", "/procedures/x", "/cache.zip", "/cache/info"] {
         let (status, body) = rig.send("GET", path, Value::Null).await;
@@ -374,7 +374,7 @@ async fn what_does_not_exist_is_html_and_what_may_not_be_done_is_405() {
 }
 
 #[tokio::test]
-async fn a_file_keeps_the_state_over_a_restart_and_is_private() {
+async fn a_database_file_survives_a_restart_and_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sandbox.sqlite");

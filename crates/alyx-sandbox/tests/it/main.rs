@@ -1,4 +1,4 @@
-//! The tests of the sandbox from outside, over HTTP: it answers as a recorded Alyx did.
+//! Integration tests of the sandbox over HTTP: it answers as a recorded Alyx did.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "tests print")]
 
 mod behaves_like_alyx;
@@ -8,7 +8,7 @@ mod serves_the_python_client;
 
 /// A client for requests of the tests.
 fn http() -> reqwest::Client {
-    // Refused where another test has done it, which is as good.
+    // An error means that another test has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }

@@ -1,4 +1,4 @@
-//! What the sandbox's strings do: faults, tokens that die, requests that are remembered.
+//! The sandbox's handle: injected faults, invalidated tokens, recorded requests.
 use std::time::Duration;
 
 use alyx_sandbox::{Fault, FaultRule, RunningSandbox, Sandbox, SandboxOptions};
@@ -44,7 +44,7 @@ async fn a_dropped_request_does_nothing_and_a_lost_answer_has_done_its_work() {
 }
 
 #[tokio::test]
-async fn a_status_and_a_proxys_page_are_sent_as_ordered() {
+async fn an_injected_status_and_a_proxys_page_are_sent() {
     let (sandbox, client, token) = start().await;
     let fault = Fault::Status {
         code: 503,
@@ -72,7 +72,7 @@ async fn a_status_and_a_proxys_page_are_sent_as_ordered() {
 }
 
 #[tokio::test]
-async fn a_hanging_request_is_seen_and_does_not_hold_up_a_stop() {
+async fn a_hanging_request_is_recorded_and_does_not_delay_a_stop() {
     let (sandbox, client, token) = start().await;
     sandbox.control().fail_next(Fault::Hang);
     let request = post_session(&sandbox, &client, &token);
@@ -94,7 +94,7 @@ async fn a_delayed_request_is_answered_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_token_that_died_is_refused_and_a_new_login_brings_another() {
+async fn an_invalidated_token_is_refused_and_a_new_login_returns_another() {
     let (sandbox, client, token) = start().await;
     assert!(sandbox.control().invalidate_tokens());
     let refused = post_session(&sandbox, &client, &token).send().await.unwrap();
@@ -106,7 +106,7 @@ async fn a_token_that_died_is_refused_and_a_new_login_brings_another() {
 }
 
 #[tokio::test]
-async fn requests_are_remembered_with_bodies_but_never_a_login() {
+async fn requests_are_recorded_with_bodies_except_a_login() {
     let (sandbox, client, token) = start().await;
     assert!(sandbox.control().add_user("guest", "guest-password"));
     log_in(&sandbox, &client, "guest", "guest-password").await;
@@ -121,7 +121,7 @@ async fn requests_are_remembered_with_bodies_but_never_a_login() {
 }
 
 #[tokio::test]
-async fn a_request_that_came_before_the_waiting_counts() {
+async fn a_request_from_before_the_wait_counts() {
     let (sandbox, client, token) = start().await;
     post_session(&sandbox, &client, &token).send().await.unwrap();
     let seen = sandbox.control().wait_for(|seen| seen.status == 201).await;
@@ -135,7 +135,7 @@ async fn an_unknown_dataset_cannot_be_protected() {
 }
 
 #[tokio::test]
-async fn a_stopped_sandbox_has_left_its_port() {
+async fn a_stopped_sandbox_frees_its_port() {
     let (sandbox, client, token) = start().await;
     let request = post_session(&sandbox, &client, &token);
     let address = sandbox.url().trim_start_matches("http://").to_owned();

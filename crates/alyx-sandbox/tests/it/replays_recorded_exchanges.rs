@@ -1,13 +1,13 @@
-//! The sandbox answers as the real server did: every recorded exchange with an Alyx 3.6.1 is played again, in its
-//! order, and the answers are compared field by field. Ids, tokens and the server's own times are matched up.
+//! The sandbox answers as the real server did: the test replays every recorded exchange with an Alyx 3.6.1, in order,
+//! and compares the answers field by field. Ids, tokens and the server's own times are matched up.
 use std::collections::HashMap;
 
 use alyx_sandbox::{Sandbox, SandboxOptions, Seed};
 use serde_json::{Map, Value, json};
 
-/// Fields that are left out of the comparison, by the end point whose lists show them, and why.
+/// Fields that are not compared, by endpoint.
 const NOT_COMPARED: [(&str, &[&str]); 2] = [
-    // Prose of the public fixtures, which the sandbox does not carry.
+    // Prose of the public fixtures, which the sandbox lacks.
     ("/dataset-types", &["description"]),
     // The same, and the names of functions that no client of registration reads.
     ("/data-formats", &["description", "json", "matlab_loader_function", "python_loader_function"]),
@@ -106,13 +106,13 @@ impl Player {
         assert_eq!(live.status, exchange["status"].as_u64().unwrap() as u16, "{name}: {}", live.text);
         for (header, recorded) in exchange["headers"].as_object().unwrap() {
             let found = live.headers.get(header).and_then(|v| v.to_str().ok());
-            // How long one has to wait depends on when one came.
+            // The wait depends on the time of the request.
             if header != "retry-after" {
                 assert_eq!(found, recorded.as_str(), "{name}: header {header}");
             }
         }
         if let Value::String(page) = &exchange["response"] {
-            // Django's own page against ours: both say the same.
+            // Django's page and the sandbox's differ in layout; the text is the same.
             assert!(page.contains("Not Found") && live.text.contains("Not Found"), "{name}");
             assert!(live.text.starts_with("<!doctype html>"), "{name}");
             return;
@@ -134,17 +134,17 @@ impl Player {
             }
             (Value::Array(a), Value::Array(b)) => {
                 let (mut a, mut b) = (a.clone(), b.clone());
-                // Lists were cut at six when they were recorded.
+                // Recorded lists are cut to six items.
                 if a.len() == 6 {
                     b.truncate(6);
                 }
-                // PostgreSQL gives the file records in no fixed order.
+                // PostgreSQL returns file records in no fixed order.
                 if at.ends_with("/file_records") {
                     let by = |v: &Value| v["data_repository"].as_str().unwrap_or_default().to_owned();
                     a.sort_by_key(by);
                     b.sort_by_key(by);
                 }
-                // Datasets come by id, and ids are random.
+                // Datasets are sorted by id, and ids are random.
                 if name == "datasets of a session" && at == "/results" {
                     let by = |v: &Value| format!("{}/{}/{}", v["collection"], v["revision"], v["name"]);
                     a.sort_by_key(by);
@@ -170,7 +170,7 @@ impl Player {
             return;
         }
         if name.starts_with("second session of the day, read") && at == "/parent_session" {
-            // Which session of the day becomes the parent hangs on the order of random ids.
+            // The order of random ids decides which session of the day becomes the parent.
             assert!(live.contains("/sessions/"), "{name}: {live}");
             return;
         }
@@ -214,7 +214,7 @@ async fn every_recorded_exchange_is_answered_alike() {
     let options = SandboxOptions { seed: recorded_world(), ..Default::default() };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut player = player(sandbox.url()).await;
-    // What had happened before the recording began.
+    // The state of the server when the recording began.
     let day = "2024-03-01T10:00:00";
     let projects = ["ibl_neuropixel_brainwide_01"];
     player.post("/sessions", json!({"subject": "KS014", "start_time": day, "projects": projects})).await;
@@ -225,7 +225,7 @@ async fn every_recorded_exchange_is_answered_alike() {
     for exchange in exchanges().iter().filter(|e| !e["name"].as_str().unwrap().starts_with("throttled")) {
         let name = exchange["name"].as_str().unwrap();
         let mut live = player.play(exchange).await;
-        // The day's parent is the session with the smallest id: the second session must not be it, as it was not.
+        // The day's parent is the session with the smallest id; as in the recording, it must not be the second session.
         while name == "second session of the day"
             && has_smallest_id(&sandbox.control().sessions(), &live.json())
         {
@@ -234,7 +234,7 @@ async fn every_recorded_exchange_is_answered_alike() {
             live = player.play(exchange).await;
         }
         player.compare(exchange, &live);
-        // The duplicate was deleted before the recording went on.
+        // The duplicate was deleted before the recording continued.
         if name == "session search after the duplicate" {
             let path = player.translate("/sessions/0773aba5-be54-43c0-acde-d465c6cd4076");
             let gone = player.send("DELETE", &path, &Value::Null, Some(&player.token)).await;
