@@ -1,4 +1,4 @@
-//! What the operator types.
+//! The definition of the command line.
 
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ pub use crate::cli::args::setup::{CheckArgs, InitArgs};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "alyx-registrar", version, about, long_about, arg_required_else_help = true, after_help = EXIT_HELP)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -60,13 +60,13 @@ pub enum Command {
     Init(InitArgs),
     /// Check the set-up before anything is registered
     Check(CheckArgs),
-    /// Register what is flagged now, then end
+    /// Register the sessions flagged now, then exit
     Scan(ScanArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
     /// Create the session of every flag below a folder
     CreateSessions(CreateSessionsArgs),
-    /// Make the folder of a new session, and create the session on Alyx
+    /// Create the folder of a new session, and the session on Alyx
     NewSession(NewSessionArgs),
     /// Create a session on Alyx and register its files
     RegisterSession(RegisterSessionArgs),
@@ -74,9 +74,9 @@ pub enum Command {
     RegisterFiles(RegisterFilesArgs),
     /// List the datasets of a session folder, and why other files are left out
     FindFiles(FindFilesArgs),
-    /// Ask which files are protected on Alyx
+    /// Check which files are protected on Alyx
     CheckProtected(CheckProtectedArgs),
-    /// Ask whether Alyx knows subjects, users, labs …
+    /// Check whether subjects, users, labs … are on Alyx
     Exists(ExistsArgs),
     /// Record the water that a subject was given
     Water(WaterArgs),
@@ -86,18 +86,18 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
-    /// Show what waits, what runs, and what needs attention
+    /// Show which sessions wait, run, or need attention
     Status(StatusArgs),
     /// List earlier outcomes
     History(HistoryArgs),
     /// Retry waiting sessions now
     Retry(RetryArgs),
-    /// Forget what is remembered of a session; its flag stays
+    /// Delete the history of a session; its flag stays
     Forget(ForgetArgs),
-    /// Serve an Alyx for trying things out
+    /// Serve an built-in Alyx for practice
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
-    /// Try it on an example, without an Alyx and without your data
+    /// Run an example, without an Alyx and without your data
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
 }
@@ -115,8 +115,8 @@ Examples:
   alyx-registrar run --config /etc/alyx-registrar/config.yaml
   alyx-registrar run --sandbox --data-root ~/mydata
 
-With --sandbox nothing reaches a real Alyx: an Alyx inside this program takes its place, and no configuration is
-needed. When --config or ALYX_REGISTRAR_CONFIG names one, all of it counts except the address and the credentials.
+With --sandbox nothing reaches a real Alyx: an built-in Alyx takes its place, and no configuration is needed. A
+configuration named by --config or ALYX_REGISTRAR_CONFIG applies, except for its address, credentials and state folder.
 Flags are removed as usual.
 
 SIGTERM or Ctrl-C stops it within seconds; nothing is lost. SIGHUP reads the configuration again, SIGUSR1 scans.";
@@ -129,7 +129,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
 
-    /// Register on an Alyx inside this program, not on a real one
+    /// Register on an built-in Alyx, not on a real one
     #[cfg(feature = "sandbox")]
     #[arg(long)]
     pub sandbox: bool,
@@ -140,9 +140,9 @@ Examples:
   alyx-registrar scan --dry-run
   alyx-registrar scan --orphans --data-root /data/subjects
 
-Ends with 0; 1 when a session was not registered or, with --orphans, is not on Alyx; 69 or 77 when it cannot be asked.";
+Exits with 0; 1 if a session was not registered or (--orphans) is not on Alyx; 69 no connection; 77 login refused.";
 
-/// `scan`: one shot.
+/// `scan`: registers once and exits.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = SCAN_HELP)]
 pub struct ScanArgs {
@@ -150,19 +150,19 @@ pub struct ScanArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
 
-    /// Say what would be registered; change nothing, neither on Alyx nor on disk
+    /// Show what would be registered; change nothing on Alyx or on disk
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Create the sessions only; leave their files alone
+    /// Create the sessions only, without their files
     #[arg(long)]
     pub no_files: bool,
 
-    /// Register nothing; list the session folders without a flag that Alyx does not know
+    /// Register nothing; list the session folders without a flag that are not on Alyx
     #[arg(long, conflicts_with = "no_files")]
     pub orphans: bool,
 
-    /// Print one JSON object a session on standard output
+    /// Print one JSON object per session on standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -172,9 +172,9 @@ Examples:
   alyx-registrar status
   alyx-registrar status --json
 
-Asks the running daemon; without one, looks at the flags on disk and at what it left behind.
-Ends with 0 when the daemon runs and nothing needs attention, with 1 when something does or a flag is older than
-watch.warn_after, with 69 when no daemon runs, with 77 when Alyx refuses the login.";
+Asks the running daemon; without one, reads the flags on disk and the ledger.
+Exits with 0 if the daemon runs and nothing needs attention, 1 if something does or a flag is older than
+watch.warn_after, 69 if no daemon runs, 77 if Alyx refuses the login.";
 
 /// `status`.
 #[derive(Args, Clone, Debug)]
@@ -194,7 +194,7 @@ Examples:
   alyx-registrar history --subject KS014
   alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
 
-Outcomes are kept for 180 days. Ends with 0, also when there are none.";
+Outcomes are kept for 180 days. Exits with 0, even if there are none.";
 
 /// `history`.
 #[derive(Args, Clone, Debug)]
@@ -204,28 +204,28 @@ pub struct HistoryArgs {
     #[command(flatten)]
     pub state: StateArgs,
 
-    /// Sessions of this subject only
+    /// Only sessions of this subject
     #[arg(long, value_name = "NAME")]
     pub subject: Option<String>,
 
-    /// Sessions of this day only, as in their path
+    /// Only sessions of this day, as in their path
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub date: Option<jiff::civil::Date>,
 
-    /// Attempts with this outcome only
+    /// Only attempts with this outcome
     #[arg(long, value_enum, value_name = "OUTCOME")]
     pub outcome: Option<OutcomeWord>,
 
-    /// At most N outcomes, the latest; 0 for all
+    /// Show the latest N outcomes; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
 
-    /// Print one JSON object a line on standard output
+    /// Print one JSON object per line on standard output
     #[arg(long)]
     pub json: bool,
 }
 
-/// How an attempt may have ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutcomeWord {
     /// Everything was confirmed
@@ -238,7 +238,7 @@ pub enum OutcomeWord {
 }
 
 impl OutcomeWord {
-    /// As it is in the ledger.
+    /// The word in the ledger.
     pub fn word(self) -> &'static str {
         match self {
             Self::Registered => "registered",
@@ -253,7 +253,7 @@ Examples:
   alyx-registrar retry KS014/2024-05-01/001
   alyx-registrar retry --all
 
-Without a daemon they are tried as soon as it starts. Ends with 0, or with 1 when there is nothing to try.";
+Without a running daemon, the sessions are tried when it starts. Exits with 0, or with 1 if no session waits.";
 
 /// `retry`.
 #[derive(Args, Clone, Debug)]
@@ -263,7 +263,7 @@ pub struct RetryArgs {
     #[arg(value_name = "SESSION")]
     pub session: Option<PathBuf>,
 
-    /// Every session that waits
+    /// All waiting sessions
     #[arg(long)]
     pub all: bool,
 
@@ -276,8 +276,8 @@ const FORGET_HELP: &str = "\
 Examples:
   alyx-registrar forget KS014/2024-05-01/001
 
-Its attempts and outcomes are forgotten. Nothing changes on Alyx or below the data roots: a flag that is there stays,
-and its session is still registered. Ends with 0, or with 1 when nothing is remembered of it.";
+Deletes the attempts and outcomes of the session from the ledger. Nothing changes on Alyx or below the data roots: a
+flag stays, and its session is still registered. Exits with 0, or with 1 if the ledger has no entry.";
 
 /// `forget`.
 #[derive(Args, Clone, Debug)]
@@ -318,7 +318,7 @@ mod tests {
             .collect();
         assert!(commands.len() >= 14);
         for name in commands {
-            // As it is printed: `--help` is the long form only where a command has one.
+            // As printed: `--help` is the long form only if a command has one.
             let printed =
                 |flag| Cli::try_parse_from(["alyx-registrar", &name, flag]).unwrap_err().to_string();
             let help = printed("--help");
@@ -330,15 +330,15 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_every_exit_code_with_its_meaning() {
+    fn the_help_lists_every_exit_code_with_its_meaning() {
         for exit in Exit::ALL {
             let line = format!("{:>5}  {}", exit.code(), exit.meaning());
-            assert!(EXIT_HELP.lines().any(|told| told == line), "{line}");
+            assert!(EXIT_HELP.lines().any(|printed| printed == line), "{line}");
         }
     }
 
     #[test]
-    fn what_was_typed_wins_and_paths_become_whole() {
+    fn arguments_override_the_configuration_and_paths_become_absolute() {
         let typed =
             ["alyx-registrar", "scan", "--data-root", "rig", "--data-root", "/abs", "--log-level", "debug"];
         let Command::Scan(scan) = Cli::try_parse_from(typed).unwrap().command else { panic!("not scan") };
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn two_dots_are_resolved_by_the_disk() {
+    fn two_dots_are_resolved_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let real = std::fs::canonicalize(folder.path()).unwrap();
         std::fs::create_dir(real.join("a")).unwrap();

@@ -1,4 +1,4 @@
-//! `check`: whether all is well before anything is registered. It looks and changes nothing.
+//! `check`: verifies the set-up before anything is registered. Read-only.
 
 mod folders;
 mod row;
@@ -17,7 +17,7 @@ use crate::cli::check::row::{Row, Table};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::complain;
+use crate::cli::output::report_error;
 use crate::cli::passwd::UnixUser;
 use crate::cli::wiring;
 use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
@@ -25,47 +25,47 @@ use crate::daemon::watch::preflight::{preflight_root, preflight_state};
 use crate::daemon::watch::watch_limit;
 use alyx_client::Credentials;
 
-/// How long a data root may take. A dead network drive takes for ever.
-const WALK_WITHIN: Duration = Duration::from_secs(60);
-/// How long it may take before the daemon starts.
-const GLANCE_WITHIN: Duration = Duration::from_secs(3);
+/// Time-out for a data root: a dead network drive never responds.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time-out for quick checks, and for all checks before the daemon starts.
+const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Looks at everything, and says how it is.
+/// Runs all checks and prints a table.
 pub(super) async fn check(args: &CheckArgs) -> Exit {
     let level = args.config.log_level.unwrap_or(LogLevel::Warn);
     let log = LogOptions { level, format: args.config.log_format.unwrap_or_default() };
     if let Err(error) = logging::init(&log) {
-        complain(error);
+        report_error(error);
         return Exit::Config;
     }
     let mut table = Table::new(args.json);
-    look(args, &mut table).await;
+    run_checks(args, &mut table).await;
     table.end();
     if args.before_start { Exit::Success } else { table.verdict() }
 }
 
-async fn look(args: &CheckArgs, table: &mut Table) {
+async fn run_checks(args: &CheckArgs, table: &mut Table) {
     let Some(config) = configuration(args, table) else { return };
     table.add(user(&UnixUser::myself(), args.config.config.as_deref()));
     let login = credentials(&config, args.config.config.as_deref(), table);
     table.extend(webhook(&config));
     if args.offline || args.before_start {
-        server::not_asked(&server::ALL, "not asked", table);
+        server::skip(&server::ALL, "not asked", table);
     } else {
-        ask(&config, login, table).await;
+        check_server(&config, login, table).await;
     }
     data_roots(&config, args.before_start, table).await;
     let state_dir = config.state_dir.clone();
-    let found = in_time(GLANCE_WITHIN, move |_| preflight_state(&state_dir)).await;
+    let found = with_timeout(QUICK_TIMEOUT, move |_| preflight_state(&state_dir)).await;
     table.add(match found {
         Some(found) => folders::state(&config.state_dir, &found),
-        None => silent("state folder", &config.state_dir.display().to_string()),
+        None => unresponsive("state folder", &config.state_dir.display().to_string()),
     });
-    // The daemon itself has five seconds to answer.
+    // The daemon has five seconds to answer.
     let for_thread = config.clone();
-    match in_time(2 * GLANCE_WITHIN, move |_| runtime::rows(&for_thread)).await {
+    match with_timeout(2 * QUICK_TIMEOUT, move |_| runtime::rows(&for_thread)).await {
         Some(rows) => table.extend(rows),
-        None => table.add(silent("daemon", &config.state_dir.display().to_string())),
+        None => table.add(unresponsive("daemon", &config.state_dir.display().to_string())),
     }
 }
 
@@ -93,33 +93,33 @@ fn configuration(args: &CheckArgs, table: &mut Table) -> Option<Config> {
     }
 }
 
-/// Who looks, at which configuration. Root may do everything, and so learns nothing of what the service may do.
+/// The row of the current user. Root may do everything, so a check as root says nothing about the service user.
 fn user(me: &UnixUser, config: Option<&Path>) -> Row {
     if me.is_root() {
         let what_to_do = format!(
-            "look as the user of the service: sudo -u alyx-registrar alyx-registrar check{}",
-            typed(config)
+            "run it as the service user: sudo -u alyx-registrar alyx-registrar check{}",
+            config_option(config)
         );
         return Row::warning("user", "root, who may do everything", what_to_do);
     }
     Row::ok("user", &me.name)
 }
 
-/// The option that names a configuration, as it was typed.
-fn typed(config: Option<&Path>) -> String {
+/// The option for the configuration, for command lines in advice.
+fn config_option(config: Option<&Path>) -> String {
     config.map(|config| format!(" --config {}", config.display())).unwrap_or_default()
 }
 
-/// Reads the secret, if it can be had.
+/// Reads the secret, if possible.
 fn credentials(config: &Config, file: Option<&Path>, table: &mut Table) -> Option<Credentials> {
     const CHECK: &str = "credentials";
     let source = &config.alyx.credentials;
     if let CredentialSource::NotLoaded(kind) = source {
         let found = format!("the {} is a credential of systemd, which only the service has", kind.word());
         let what_to_do = format!(
-            "for a look with it: sudo systemd-run --pipe --wait -p User=alyx-registrar -p LoadCredential=NAME:FILE \
+            "to check with it: sudo systemd-run --pipe --wait -p User=alyx-registrar -p LoadCredential=NAME:FILE \
              alyx-registrar check{}, with NAME:FILE as in the unit",
-            typed(file)
+            config_option(file)
         );
         table.add(Row::warning(CHECK, found, what_to_do));
         return None;
@@ -139,7 +139,7 @@ fn credentials(config: &Config, file: Option<&Path>, table: &mut Table) -> Optio
     }
 }
 
-/// Whether the address of the alerts can be had, if there are to be any. Nothing is sent there.
+/// Whether the webhook's address can be read, if alerts are configured. Sends nothing.
 fn webhook(config: &Config) -> Vec<Row> {
     const CHECK: &str = "alerts";
     match &config.alerts.webhook {
@@ -153,7 +153,7 @@ fn webhook(config: &Config) -> Vec<Row> {
                 vec![Row::ok(CHECK, "the address of the webhook can be read")]
             }
             Ok(loaded) => loaded.warnings.iter().map(|warning| Row::warning(CHECK, warning, "")).collect(),
-            // Sessions are registered all the same.
+            // A warning only: sessions are registered without alerts.
             Err(error) => vec![Row::warning(CHECK, error, "")],
         },
     }
@@ -172,37 +172,37 @@ fn described(source: &CredentialSource) -> String {
     }
 }
 
-/// The server, as far as it goes without a login if there is none.
-async fn ask(config: &Config, login: Option<Credentials>, table: &mut Table) {
-    let nobody = || Credentials::Token { username: None, token: SecretString::from("none") };
-    let client = wiring::registration_client(config, login.clone().unwrap_or_else(nobody), None, None);
+/// Checks the server; without credentials, only what needs no login.
+async fn check_server(config: &Config, login: Option<Credentials>, table: &mut Table) {
+    let placeholder = || Credentials::Token { username: None, token: SecretString::from("none") };
+    let client = wiring::registration_client(config, login.clone().unwrap_or_else(placeholder), None, None);
     let client = match client {
         Ok(client) => client,
         Err(error) => {
             table.add(Row::problem("server", Exit::Config, error, ""));
-            return server::not_asked(&server::ALL[1..], "not asked", table);
+            return server::skip(&server::ALL[1..], "not asked", table);
         }
     };
-    if !server::outside(client.alyx(), table).await {
-        server::not_asked(&server::ALL[1..], "the server is not there", table);
+    if !server::before_login(client.alyx(), table).await {
+        server::skip(&server::ALL[1..], "the server is not there", table);
     } else if login.is_none() {
-        server::not_asked(&server::ALL[1..], "there is nothing to log in with", table);
+        server::skip(&server::ALL[1..], "there is nothing to log in with", table);
     } else {
-        server::inside(&client, config, table).await;
+        server::after_login(&client, config, table).await;
     }
 }
 
-/// The data roots. `glance`: without walking through them.
+/// Checks the data roots. `glance`: without traversing them.
 async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
     let options = wiring::daemon(config);
     let (mut folders, mut all_seen) = (0, true);
     for root in options.roots {
         let (for_thread, watch) = (root.clone(), options.watch.clone());
-        let time = if glance { GLANCE_WITHIN } else { WALK_WITHIN };
+        let time = if glance { QUICK_TIMEOUT } else { SURVEY_TIMEOUT };
         let preflight = move |stop: &AtomicBool| {
             preflight_root(&for_thread, &watch, &|| glance || stop.load(Ordering::Relaxed))
         };
-        match in_time(time, preflight).await {
+        match with_timeout(time, preflight).await {
             Some(Ok(found)) => {
                 if found.events {
                     folders += found.folders;
@@ -219,7 +219,7 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
             }
             None => {
                 all_seen = false;
-                table.add(silent("data root", &root.path.display().to_string()));
+                table.add(unresponsive("data root", &root.path.display().to_string()));
             }
         }
     }
@@ -229,13 +229,14 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
     });
 }
 
-fn silent(check: &'static str, what: &str) -> Row {
+fn unresponsive(check: &'static str, what: &str) -> Row {
     let what_to_do = "is it on a network drive whose server is away?";
     Row::problem(check, Exit::Incomplete, format!("{what} does not answer"), what_to_do)
 }
 
-/// Runs what may hang on a thread of its own; `None`: it hangs, or it failed. Its deadline is a little earlier.
-async fn in_time<T: Send + 'static>(
+/// Runs blocking work with a time-out; `None` if it does not end in time, or panics. `work` should stop once the flag is
+/// set, which leaves it one second to return a partial result.
+async fn with_timeout<T: Send + 'static>(
     time: Duration,
     work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
 ) -> Option<T> {

@@ -1,12 +1,12 @@
-//! No core dumps: a picture of this program's memory would hold the password and the token.
+//! Disables core dumps, which would contain the password and the token.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Forbids core dumps of this process. Called first of all, so that no secret is in memory yet.
+/// Disables core dumps of this process. Called first, before a secret is in memory.
 ///
-/// The limit alone does not hold for a program that collects dumps (systemd-coredump). The other setting does; it
-/// also keeps the memory from other programs of the same user. Where a kernel refuses one of them there is nothing
-/// that a person could do, so it is not told.
+/// The limit does not apply to a program that collects dumps (systemd-coredump); the dumpable flag does, and also
+/// denies other programs of the same user access to the memory. A failure is not reported, because the operator could
+/// do nothing about it.
 pub(super) fn forbid() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -1,4 +1,4 @@
-//! `demo`: the whole job on an example, with the real daemon, a real configuration file and the embedded Alyx.
+//! `demo`: registers example sessions with the real daemon, a real configuration file and the built-in Alyx.
 
 mod example;
 
@@ -17,7 +17,7 @@ use crate::cli::demo::example::{ExampleSession, SESSIONS, UNKNOWN};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::{complain, say};
+use crate::cli::output::{report_error, say};
 use crate::cli::wiring;
 use crate::config::{Config, Environment, LogFormat, LogLevel, Overrides};
 use crate::daemon;
@@ -28,21 +28,21 @@ use alyx_client::SessionSearch;
 use alyx_registration::RegistrationClient;
 use alyx_sandbox::{Sandbox, SandboxOptions};
 
-/// If something hangs, the demonstration ends all the same.
+/// Time-out of the demo.
 const AT_MOST: Duration = Duration::from_secs(60);
 
-/// What the daemon said last about a session.
+/// The last outcome of a session.
 struct Shown {
     took: Duration,
     outcome: String,
 }
 
-/// Shows the whole job on an example.
+/// Runs the demo.
 pub(super) async fn demo(args: &DemoArgs) -> Exit {
     let folder = match tempfile::Builder::new().prefix("alyx-registrar-demo-").tempdir() {
         Ok(folder) => folder,
         Err(error) => {
-            complain(format_args!("no temporary folder can be made: {error}"));
+            report_error(format_args!("no temporary folder can be created: {error}"));
             return Exit::Io;
         }
     };
@@ -50,7 +50,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Exit {
         shown = show(folder.path(), args.keep) => match shown {
             Ok(exit) => exit,
             Err(error) => {
-                complain(format_args!("the demonstration failed: {error:#}"));
+                report_error(format_args!("the demo failed: {error:#}"));
                 Exit::Incomplete
             }
         },
@@ -71,7 +71,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
         session.write(&root)?;
     }
     let sandbox = Sandbox::start(SandboxOptions::default()).await?;
-    say!("An Alyx for trying things out: {}", sandbox.url());
+    say!("An built-in Alyx for practice: {}", sandbox.url());
     let config = configuration(folder, &root, sandbox.url())?;
     say!("The daemon watches, configured by {}\n", folder.join("config.yaml").display());
 
@@ -98,12 +98,12 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
         if keep { "" } else { "The example is deleted now; --keep keeps it." }
     );
     say!(
-        "Next: alyx-registrar run --sandbox --data-root <a copy of a folder of yours>; README.md tells the rest."
+        "Next: alyx-registrar run --sandbox --data-root <a copy of a folder of yours>; see README.md for the rest."
     );
     Ok(Exit::Success)
 }
 
-/// Writes a configuration as an operator would, and reads it as the daemon does.
+/// Writes a configuration and loads it as the daemon does.
 fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config> {
     let password = folder.join("password");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
@@ -111,7 +111,7 @@ fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config
     let state = folder.join("state");
     std::fs::create_dir(&state)?;
     let path = folder.join("config.yaml");
-    // JSON in quotes is YAML, whatever the temporary folder is called.
+    // A JSON string is YAML, so the name of the temporary folder may hold any character.
     let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
     std::fs::write(
         &path,
@@ -128,7 +128,7 @@ fn configuration(folder: &Path, root: &Path, url: &str) -> anyhow::Result<Config
         .map_err(|e| anyhow::anyhow!("{e}"))
 }
 
-/// Drops the flags when the daemon is ready, and shows each outcome as it comes.
+/// Creates the flags when the daemon is ready, and prints each outcome.
 async fn outcomes(
     root: &Path,
     reports: &mut mpsc::UnboundedReceiver<Report>,
@@ -140,14 +140,14 @@ async fn outcomes(
                 for session in &SESSIONS {
                     tokio::fs::write(session.flag(root), "").await?;
                 }
-                say!("{} flags dropped; what becomes of each:", SESSIONS.len());
+                say!("{} flags created; the outcome of each:", SESSIONS.len());
             }
             Report::Scanned(_) => {}
             Report::Attempt { attempt, .. } => {
                 let outcome = match &attempt.result {
                     AttemptResult::Registered(done) if done.left_out.is_empty() => "registered".to_owned(),
                     AttemptResult::Registered(done) => format!("registered; left out: {}", done.left_out),
-                    // Still settling: it runs again by itself.
+                    // Still settling: the daemon tries again.
                     AttemptResult::Failed(error @ alyx_registration::Error::StillChanging { .. }) => {
                         say!("  {:<24} waits: {error}", attempt.session);
                         continue;
@@ -166,7 +166,7 @@ async fn outcomes(
     Ok(shown)
 }
 
-/// What Alyx holds afterwards, and what still waits. Returns whether the demo passed.
+/// Prints what Alyx holds, and which sessions still wait. Returns whether the demo passed.
 async fn table(
     client: &RegistrationClient,
     root: &Path,
@@ -211,7 +211,7 @@ async fn table(
         if let Some(shown) = outcomes.get(&flag) {
             say!("because: {}.", shown.outcome);
             say!(
-                "With a real rig nothing is lost: the daemon looks again by itself, and at once when the flag is touched."
+                "On a real rig nothing is lost: the daemon tries again later, and immediately when the flag is touched."
             );
         }
     }

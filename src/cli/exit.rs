@@ -1,8 +1,8 @@
-//! The exit codes: a contract with systemd, scripts and people.
+//! The exit codes: a contract with systemd and scripts.
 
 use std::process::ExitCode;
 
-/// How a command ended. The numbers above 64 are those of `sysexits.h`.
+/// The exit code of a command. The numbers above 64 are those of `sysexits.h`.
 ///
 /// | code | name | meaning | next step |
 /// |---|---|---|---|
@@ -40,7 +40,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// All of them, for the help and the tests.
+    /// All exit codes, for the help and the tests.
     pub const ALL: [Exit; 8] = [
         Exit::Success,
         Exit::Incomplete,
@@ -52,7 +52,7 @@ impl Exit {
         Exit::Interrupted,
     ];
 
-    /// The number that the shell sees.
+    /// The number.
     pub const fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
@@ -66,7 +66,7 @@ impl Exit {
         }
     }
 
-    /// A few words for the help.
+    /// The description in the help.
     pub const fn meaning(self) -> &'static str {
         match self {
             Exit::Success => "all went well",
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_endings_have_one_number() {
+    fn no_two_exit_codes_have_the_same_number() {
         let codes: std::collections::HashSet<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert_eq!(codes.len(), Exit::ALL.len());
     }

@@ -1,4 +1,4 @@
-//! `history`: what became of earlier attempts.
+//! `history`: the outcomes of earlier attempts.
 
 use jiff::tz::TimeZone;
 
@@ -46,10 +46,10 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-/// For people: one line, and a second one with what was wrong.
+/// One line of text for an outcome.
 pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
     let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
-    let mut line = format!("{at}  {:<12}  {}", row.outcome, row.session);
+    let mut line = format!("{at}  {:<15}  {}", row.outcome, row.session);
     if row.outcome == "registered" {
         line += &format!(
             "  {}, {}, {:.1} s",

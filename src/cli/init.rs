@@ -1,4 +1,4 @@
-//! `init`: writes a rig's configuration, from what was typed, asked for, and found in the settings of its ONE.
+//! `init`: writes a rig's configuration, from arguments, answers, and the rig's ONE settings.
 
 mod answers;
 mod files;
@@ -12,53 +12,53 @@ use secrecy::SecretString;
 
 use crate::cli::args::{InitArgs, whole};
 use crate::cli::exit::Exit;
-use crate::cli::init::answers::{Draft, Found};
+use crate::cli::init::answers::{Draft, FoundSettings};
 use crate::cli::init::files::NewFile;
 use crate::cli::init::terminal::Terminal;
-use crate::cli::output::{complain, say};
+use crate::cli::output::{report_error, say};
 use crate::cli::passwd::UnixUser;
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
 use alyx_client::OneSettingsError;
 
-/// Where the packaged service may write without a drop-in.
-const OPEN_TO_THE_SERVICE: &str = "/data";
+/// The folder to which the packaged service may write without a drop-in.
+const WRITABLE_BY_SERVICE: &str = "/data";
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
-    /// The file exists, and is not the sample of a package.
-    #[error("{0:?} exists already and is left as it is; --force replaces it")]
-    Taken(PathBuf),
-    /// The system does not allow it.
+enum InitError {
+    /// The file exists, and is not the package's sample.
+    #[error("{0:?} exists already and is unchanged; --force replaces it")]
+    Exists(PathBuf),
+    /// The system does not allow writing.
     #[error("{path:?} cannot be written ({source}); use sudo, or choose another place")]
     Unwritable { path: PathBuf, source: io::Error },
-    /// The system does not tell.
-    #[error("{doing} cannot be had ({source})")]
+    /// A system call failed.
+    #[error("{doing} cannot be used ({source})")]
     System { doing: &'static str, source: io::Error },
-    /// Ctrl-C, or the end of what is typed.
+    /// Ctrl-C, or the end of input.
     #[error("stopped; nothing was written")]
     Stopped,
-    /// The configuration would not be accepted; a line each.
+    /// The configuration would be invalid; one error per line.
     #[error("{0}")]
     Answers(String),
-    /// The settings that were named cannot be used.
+    /// The given ONE settings cannot be used.
     #[error("--one-settings: {0}")]
     OneSettings(#[from] OneSettingsError),
-    /// A configuration is text.
-    #[error("{0:?} is not UTF-8 text and cannot stand in the configuration; choose another name")]
+    /// A configuration can only hold text.
+    #[error("{0:?} is not UTF-8 text and cannot be written to the configuration; choose another name")]
     NotText(PathBuf),
-    /// An answer is missing, and there is no terminal to ask on.
-    #[error("there is no default for this: {0}; type it, or run init on a terminal")]
+    /// An option is missing, and there is no terminal to ask on.
+    #[error("required and without a default: {0}; add it to the command line, or run init on a terminal")]
     Missing(String),
-    /// `--password-stdin`, and nothing came.
-    #[error("no password came on standard input; pipe it in, or leave --password-stdin out")]
+    /// `--password-stdin` without input.
+    #[error("standard input holds no password; pipe it in, or leave --password-stdin out")]
     NoPassword,
 }
 
-impl Refusal {
+impl InitError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Taken(_) | Self::Unwritable { .. } | Self::System { .. } => Exit::Io,
+            Self::Exists(_) | Self::Unwritable { .. } | Self::System { .. } => Exit::Io,
             Self::Stopped => Exit::Interrupted,
             Self::Answers(_)
             | Self::OneSettings(_)
@@ -69,27 +69,27 @@ impl Refusal {
     }
 }
 
-/// Asks, writes, and says what comes next.
+/// Asks, writes, and prints the next steps.
 pub(super) async fn init(args: &InitArgs) -> Exit {
     match init_with(args).await {
         Ok(()) => Exit::Success,
-        Err(refusal) => {
-            complain(&refusal);
-            refusal.exit()
+        Err(error) => {
+            report_error(&error);
+            error.exit()
         }
     }
 }
 
-async fn init_with(args: &InitArgs) -> Result<(), Refusal> {
-    let here =
-        std::env::current_dir().map_err(|source| Refusal::System { doing: "the working folder", source })?;
+async fn init_with(args: &InitArgs) -> Result<(), InitError> {
+    let here = std::env::current_dir()
+        .map_err(|source| InitError::System { doing: "the working folder", source })?;
     let target = whole(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
-    files::refuse_taken(&target, args.force)?;
-    let found = Found::look(args, &here)?;
+    files::refuse_existing(&target, args.force)?;
+    let found = FoundSettings::load(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
     let password = if args.yes || !io::stdin().is_terminal() {
         let typed = args.password_stdin.then(terminal::password_from_pipe).transpose()?;
-        draft.take_defaults(&found);
+        draft.apply_defaults(&found);
         typed
     } else {
         draft.ask(&found, &mut Terminal::new()?, args).await?
@@ -104,7 +104,7 @@ fn write(
     target: &Path,
     answers: &Answers,
     password: Option<SecretString>,
-) -> Result<(), Refusal> {
+) -> Result<(), InitError> {
     let service = UnixUser::named(&args.service_user);
     let place = match &answers.secret {
         SecretPlace::PasswordFile(file) => Some(PathBuf::from(file)),
@@ -117,21 +117,21 @@ fn write(
         written.push(file.clone());
     }
     let config = NewFile { path: target, mode: 0o644, owner: None, replace: args.force };
-    if let Err(refusal) = config.write(answers.to_yaml().as_bytes()) {
-        // One that was there before is replaced already; a new one is of no use.
+    if let Err(error) = config.write(answers.to_yaml().as_bytes()) {
+        // Without a configuration, a new password file is useless; a replaced one cannot be restored.
         for file in written.iter().filter(|_| !args.force) {
             let _ = std::fs::remove_file(file);
         }
-        return Err(refusal);
+        return Err(error);
     }
     written.push(target.to_owned());
     for file in &written {
         say!("Written: {}", file.display());
     }
-    let next = Next {
+    let next = NextSteps {
         target,
         password_file: place.as_deref(),
-        password_is_there: place.as_deref().is_some_and(files::is_taken),
+        password_is_there: place.as_deref().is_some_and(files::is_user_file),
         service: &args.service_user,
         service_is_there: service.is_some(),
         is_root: UnixUser::myself().is_root(),
@@ -142,8 +142,8 @@ fn write(
     Ok(())
 }
 
-/// What the person does now depends on this.
-struct Next<'a> {
+/// The state that determines the user's next steps.
+struct NextSteps<'a> {
     target: &'a Path,
     password_file: Option<&'a Path>,
     password_is_there: bool,
@@ -152,8 +152,8 @@ struct Next<'a> {
     is_root: bool,
 }
 
-impl Next<'_> {
-    /// The steps. `is_dir` tells whether a folder is there.
+impl NextSteps<'_> {
+    /// The next steps. `is_dir` checks whether a folder exists.
     fn lines(&self, data_roots: &[String], is_dir: impl Fn(&Path) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
         let unit = unit_of(self.target);
@@ -172,7 +172,7 @@ impl Next<'_> {
             let file = file.display();
             if !self.password_is_there {
                 lines.push(format!(
-                    "Write the password, and nothing else, into {file}, for its owner's eyes only:"
+                    "Write the password, and nothing else, to {file}, readable by its owner only:"
                 ));
                 lines.push(format!("  sudo install -m 600 /dev/null {file} && sudo nano {file}"));
             }
@@ -182,18 +182,20 @@ impl Next<'_> {
                 lines.push(format!("  sudo chown {service} {file}"));
             }
         }
-        let closed = data_roots.iter().filter(|root| !Path::new(root).starts_with(OPEN_TO_THE_SERVICE));
+        let closed = data_roots.iter().filter(|root| !Path::new(root).starts_with(WRITABLE_BY_SERVICE));
         let quoted = |root: &String| match root.contains(char::is_whitespace) {
             true => format!("\"{root}\""),
             false => root.clone(),
         };
         let closed: Vec<String> = closed.map(quoted).collect();
         if let Some(unit) = unit.as_ref().filter(|_| !closed.is_empty()) {
-            lines.push(format!("Let the service write there: sudo systemctl edit {unit}, with the lines"));
+            lines.push(format!(
+                "Let the service write to the data roots: sudo systemctl edit {unit}, with the lines"
+            ));
             lines.push("  [Service]".to_owned());
             lines.push(format!("  ReadWritePaths={}", closed.join(" ")));
         }
-        lines.push("See whether all is well:".to_owned());
+        lines.push("Check the set-up:".to_owned());
         let named = match self.target == Path::new(DEFAULT_PATH) {
             true => String::new(),
             false => format!(" --config {}", self.target.display()),
@@ -214,8 +216,8 @@ impl Next<'_> {
 mod tests {
     use super::*;
 
-    fn next<'a>(target: &'a str, there: bool) -> Next<'a> {
-        Next {
+    fn next<'a>(target: &'a str, there: bool) -> NextSteps<'a> {
+        NextSteps {
             target: Path::new(target),
             password_file: Some(Path::new("/etc/alyx-registrar/password")),
             password_is_there: there,
@@ -226,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn where_everything_is_there_two_steps_are_left() {
+    fn if_nothing_is_missing_two_steps_are_left() {
         let lines = next(DEFAULT_PATH, true).lines(&["/data/subjects".into()], |_| true);
         assert_eq!(
             lines,
             [
-                "See whether all is well:",
+                "Check the set-up:",
                 "  sudo -u alyx-registrar alyx-registrar check",
                 "Then start it:",
                 "  sudo systemctl enable --now alyx-registrar"
@@ -240,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_the_line_that_makes_it() {
-        let told = next(DEFAULT_PATH, false).lines(&["/mnt/a".into(), "/data".into()], |_| false).join("\n");
+    fn each_missing_item_is_named_with_the_command_that_creates_it() {
+        let text = next(DEFAULT_PATH, false).lines(&["/mnt/a".into(), "/data".into()], |_| false).join("\n");
         for wanted in [
             "no folder /mnt/a yet",
             "useradd --system",
@@ -249,20 +251,20 @@ mod tests {
             "chown alyx-registrar /etc/alyx-registrar/password",
             "ReadWritePaths=/mnt/a\n",
         ] {
-            assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
     }
 
     #[test]
-    fn a_second_configuration_is_run_by_a_unit_of_its_own() {
+    fn a_second_configuration_has_its_own_unit() {
         let lines = next("/etc/alyx-registrar/rig2.yaml", true).lines(&["/mnt/a".into()], |_| true);
         assert_eq!(
             lines,
             [
-                "Let the service write there: sudo systemctl edit alyx-registrar@rig2, with the lines",
+                "Let the service write to the data roots: sudo systemctl edit alyx-registrar@rig2, with the lines",
                 "  [Service]",
                 "  ReadWritePaths=/mnt/a",
-                "See whether all is well:",
+                "Check the set-up:",
                 "  sudo -u alyx-registrar alyx-registrar check --config /etc/alyx-registrar/rig2.yaml",
                 "Then start it:",
                 "  sudo systemctl enable --now alyx-registrar@rig2"
@@ -271,18 +273,18 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_root_keeps_for_a_user_who_is_not_there_is_told() {
-        let nosuch = Next { service: "nosuch", service_is_there: false, ..next("/tmp/try.yaml", true) };
-        let told = nosuch.lines(&[], |_| true).join("\n");
-        assert!(told.contains("There is no user nosuch here"), "{told}");
-        assert!(told.contains("sudo chown nosuch /etc/alyx-registrar/password"), "{told}");
-        let own = Next { is_root: false, ..nosuch };
+    fn a_root_owned_password_for_a_missing_user_is_reported() {
+        let nosuch = NextSteps { service: "nosuch", service_is_there: false, ..next("/tmp/try.yaml", true) };
+        let text = nosuch.lines(&[], |_| true).join("\n");
+        assert!(text.contains("There is no user nosuch here"), "{text}");
+        assert!(text.contains("sudo chown nosuch /etc/alyx-registrar/password"), "{text}");
+        let own = NextSteps { is_root: false, ..nosuch };
         assert!(!own.lines(&[], |_| true).join("\n").contains("nosuch"), "the file is its user's own");
     }
 
     #[test]
     fn a_configuration_elsewhere_is_not_that_of_the_service() {
         let lines = next("/tmp/try.yaml", true).lines(&["/mnt/a".into()], |_| true);
-        assert_eq!(lines, ["See whether all is well:", "  alyx-registrar check --config /tmp/try.yaml"]);
+        assert_eq!(lines, ["Check the set-up:", "  alyx-registrar check --config /tmp/try.yaml"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The log: lines for people or JSON for programs on standard error, or, under systemd, lines with fields in its journal.
+//! The log: text or JSON on standard error or, under systemd, lines with fields in the journal.
 
 mod journald;
 
@@ -19,7 +19,7 @@ use crate::config::{LogConfig, LogFormat, LogLevel};
 /// How much is logged, and in which form.
 pub type LogOptions = LogConfig;
 
-/// Libraries that talk about every connection; they are heard from `warn` on, except at `trace`.
+/// Libraries that log every connection; limited to `warn`, except at `trace`.
 const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "notify"];
 
 /// Starts logging for this process.
@@ -27,11 +27,11 @@ const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "not
 /// `RUST_LOG`, when set and not empty, replaces the level and all filters.
 ///
 /// # Errors
-/// `RUST_LOG` is not a filter, or logging was started before. One line for the operator.
+/// `RUST_LOG` is not a filter, or logging is already running.
 pub fn init(options: &LogOptions) -> Result<(), String> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let (filter, handle) = reload::Layer::new(filter(options.level, rust_log.as_deref())?);
-    // JSON is asked for to be read; under systemd the journal holds it as well.
+    // JSON always goes to standard error, which systemd writes to the journal.
     let journal = (options.format == LogFormat::Text).then(Journal::behind_standard_error).flatten();
     let subscriber = match journal {
         Some(journal) => Box::new(tracing_subscriber::registry().with(filter).with(journal)),
@@ -42,20 +42,20 @@ pub fn init(options: &LogOptions) -> Result<(), String> {
     Ok(())
 }
 
-/// The filter of this process's log, which can be exchanged.
+/// The filter of this process's log, which a reload can replace.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Another level from now on, unless `RUST_LOG` says otherwise.
+/// Changes the level, unless `RUST_LOG` is set.
 pub fn set_level(level: LogLevel) {
     let rust_log = std::env::var("RUST_LOG").ok();
     let Some(handle) = FILTER.get() else { return };
     if let Ok(filter) = filter(level, rust_log.as_deref()) {
-        // Fails only where there is no log any more.
+        // Fails only if the subscriber is gone.
         let _ = handle.reload(filter);
     }
 }
 
-/// The filter for a level, unless `RUST_LOG` says otherwise.
+/// The filter for a level, or that of `RUST_LOG`.
 fn filter(level: LogLevel, rust_log: Option<&str>) -> Result<EnvFilter, String> {
     if let Some(typed) = rust_log.filter(|typed| !typed.trim().is_empty()) {
         return EnvFilter::try_new(typed).map_err(|err| {
@@ -78,7 +78,7 @@ fn filter(level: LogLevel, rust_log: Option<&str>) -> Result<EnvFilter, String> 
     EnvFilter::try_new(directives).map_err(|err| err.to_string())
 }
 
-/// `colours`: the writer is a terminal. JSON never has colours.
+/// The subscriber for a format. `colours` is true for a terminal; JSON never has colours.
 fn subscriber<F, W>(
     format: LogFormat,
     filter: F,
@@ -92,7 +92,7 @@ where
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(colours)
-        // Reported on standard error, where a full disk or a closed pipe would end the program in the middle of its work.
+        // Reporting them on standard error would panic on a full disk or a closed pipe.
         .log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_one_plain_line_an_event_without_the_noise_of_libraries() {
+    fn text_is_one_plain_line_per_event_without_the_noise_of_libraries() {
         let log = written(LogFormat::Text, LogLevel::Info, None, two_lines);
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(log.contains("INFO registered session=\"s1\" n_files=3"), "{log}");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_one_object_a_line_with_the_fields_at_its_top() {
+    fn json_is_one_object_per_line_with_top_level_fields() {
         let log = written(LogFormat::Json, LogLevel::Debug, None, two_lines);
         let lines: Vec<serde_json::Value> =
             log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

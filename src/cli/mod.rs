@@ -1,4 +1,4 @@
-//! What the operator types.
+//! The command line: parses the arguments and runs the commands.
 
 pub mod args;
 mod check;
@@ -33,16 +33,16 @@ use clap::Parser;
 
 use crate::cli::args::{Cli, Command};
 use crate::cli::exit::Exit;
-use crate::cli::output::complain;
+use crate::cli::output::report_error;
 
-/// Runs what was typed. The whole program.
+/// The entry point of the program: parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     core_dumps::forbid();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(format_args!("the program cannot be started: {error}"));
+            report_error(format_args!("the program cannot be started: {error}"));
             return Exit::Io.into();
         }
     };

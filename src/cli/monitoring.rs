@@ -1,5 +1,4 @@
-//! The monitoring: who looks on while the daemon works, the status page and the alerts. The daemon does not know them,
-//! and works as well without.
+//! Monitoring: the status page and the alerts. The daemon does not depend on either.
 
 use std::sync::Arc;
 
@@ -17,26 +16,26 @@ use crate::web::Metrics;
 use alyx_client::Observer;
 use alyx_registration::RegistrationClient;
 
-/// Who looks on.
+/// The monitoring tasks.
 #[derive(Debug)]
 pub(super) struct Monitoring {
-    /// Counted only where the page can show it.
+    /// `None` without a status page to show them.
     metrics: Option<Arc<Metrics>>,
     tasks: TaskTracker,
 }
 
 impl Monitoring {
-    /// Those whom the configuration wants. They do not look yet.
+    /// The monitoring that the configuration enables. Starts nothing.
     pub(super) fn new(config: &Config) -> Self {
         Self { metrics: config.http.listen.map(|_| Arc::default()), tasks: TaskTracker::new() }
     }
 
-    /// Counts the requests.
+    /// The observer that counts requests, if any.
     pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
         self.metrics.clone().map(|metrics| -> Arc<dyn Observer> { metrics })
     }
 
-    /// Starts the page and the alerts. Returns the sinks of the daemon's reports.
+    /// Starts the page and the alerts. Returns the sink for the daemon's reports.
     pub(super) fn start(
         &self,
         config: &Config,
@@ -60,14 +59,14 @@ impl Monitoring {
         Some(reports_in)
     }
 
-    /// Waits until they have gone: the daemon has ended.
-    pub(super) async fn gone(self) {
+    /// Waits for the tasks to end, after the daemon has ended.
+    pub(super) async fn join(self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// The options of the alerts, if any are configured. A wrong address is reported now, not with the first alert.
+/// The options of the alerts, if configured. A wrong address is reported now, not with the first alert.
 fn alerts(config: &Config) -> Option<alerts::Options> {
     let webhook = config.alerts.webhook.clone()?;
     let known_problem = match webhook.load() {

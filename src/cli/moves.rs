@@ -1,4 +1,4 @@
-//! Protected files that move into a revision folder, as the commands report them.
+//! The output of commands about protected files that move into a revision folder.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub(super) fn moved_lines(moved: &[(PathBuf, PathBuf)], verb: &'static str) -> i
     })
 }
 
-/// The moves, for a program.
+/// The moves as JSON.
 pub(super) fn moved_json(moved: &[(PathBuf, PathBuf)]) -> Value {
     moved
         .iter()

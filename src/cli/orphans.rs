@@ -1,4 +1,4 @@
-//! `scan --orphans`: which session folders without a flag Alyx does not know. Nothing is registered or changed.
+//! `scan --orphans`: lists the session folders without a flag that are not on Alyx. Read-only.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::say;
 use crate::cli::progress;
-use crate::cli::scan_roots::{Walked, walk};
+use crate::cli::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::wiring;
 use crate::daemon::outside::signals;
 use crate::humanize;
@@ -20,29 +20,29 @@ use alyx_client::NextStep;
 use alyx_client::text::printable;
 use alyx_registration::{RegistrationClient, SubjectFolders};
 
-/// What was found, in numbers.
+/// The result in numbers.
 #[derive(Debug, Default, Clone, Copy)]
 struct Found {
     folders: usize,
     subjects: usize,
-    /// Folders that Alyx does not know.
+    /// Folders that are not on Alyx.
     orphans: usize,
-    /// Folders whose name no session on Alyx can have.
+    /// Folders whose names are not valid for a session.
     misnamed: usize,
-    /// Folders of which nothing is known, because Alyx did not say.
+    /// Folders that could not be compared, because Alyx did not answer.
     not_compared: usize,
-    /// Roots, folders and subjects that could not be looked at.
+    /// Roots, folders and subjects that could not be read.
     missed: usize,
 }
 
-/// Why the asking ended before all subjects were asked.
+/// Why the comparison stopped before the last subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CutOff {
     Refused,
     Away,
 }
 
-/// Reports the orphans.
+/// Lists the orphans.
 pub(super) async fn orphans(args: &ScanArgs) -> Exit {
     match orphans_with(args).await {
         Ok(exit) | Err(exit) => exit,
@@ -51,14 +51,14 @@ pub(super) async fn orphans(args: &ScanArgs) -> Exit {
 
 async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let config = wiring::configuration(&args.config)?;
-    let client = wiring::client_that_only_looks(&config, wiring::credentials(&config)?)?;
+    let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| {
         tracing::error!("signals cannot be received: {error}");
         Exit::Io
     })?;
     wiring::check_login(&client).await?;
-    let Walked { unflagged, missed, .. } = walk(&config, &shutdown).await;
+    let ScannedRoots { unflagged, missed, .. } = scan_roots(&config, &shutdown).await;
     let mut found = Found { folders: unflagged.len(), missed, ..Found::default() };
     let (subjects, misnamed) = sort(unflagged);
     (found.subjects, found.misnamed) = (subjects.len(), misnamed.len());
@@ -79,7 +79,7 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
     Ok(verdict(&found, cut_off))
 }
 
-/// The folders by subject; and those that are named so that Alyx can have no session of them, with the reason. Pure.
+/// The folders by subject, and those whose names are not valid for a session, with the reason. Pure.
 fn sort(mut folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, String)>) {
     let (mut sessions, mut misnamed) = (Vec::new(), Vec::new());
     folders.sort();
@@ -92,7 +92,7 @@ fn sort(mut folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, String
     (SubjectFolders::of(sessions), misnamed)
 }
 
-/// Asks Alyx for each subject, and tells what it does not know.
+/// Asks Alyx for each subject's sessions, and prints the folders that are not on Alyx.
 async fn ask(
     client: &RegistrationClient,
     subjects: Vec<SubjectFolders>,
@@ -118,7 +118,7 @@ async fn ask(
                 found.missed += 1;
                 let (subject, sessions) = (folders.subject(), folders.sessions().len());
                 tracing::error!("the {sessions} sessions of {subject} cannot be compared: {error}");
-                // The others would meet the same, each after its own patience.
+                // The other subjects would fail too, each after its own time-out.
                 if error.is_outage() {
                     return Some(CutOff::Away);
                 }
@@ -160,7 +160,7 @@ impl Found {
             humanize::count(*subjects as u64, "subject")
         );
         if *misnamed > 0 {
-            text += &format!("; {misnamed} cannot be: their names are no session's");
+            text += &format!("; {misnamed} cannot be, because their names are not valid for a session");
         }
         if *not_compared > 0 {
             text += &format!("; {not_compared} could not be compared, see above");

@@ -5,8 +5,7 @@ use std::io::Write;
 use crate::cli::exit::Exit;
 use crate::config::ConfigErrors;
 
-/// Prints a line on standard output. A reader that has gone (`| head`) does not stop the work, as it would with
-/// `println!`.
+/// Prints a line on standard output. A closed pipe (`| head`) does not stop the work, unlike with `println!`.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
@@ -15,13 +14,13 @@ macro_rules! say {
 }
 pub(super) use say;
 
-/// Prints an error on standard error. A full disk or a closed pipe does not change how the program ends.
-pub(super) fn complain(what: impl std::fmt::Display) {
+/// Prints an error on standard error. A full disk or a closed pipe does not change the exit code.
+pub(super) fn report_error(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "alyx-registrar: {what}");
 }
 
-/// Prints what is wrong with the configuration, a line each, and returns the exit code for it.
-pub(super) fn complain_of(errors: &ConfigErrors) -> Exit {
+/// Prints the errors of a configuration, one per line, and returns their exit code.
+pub(super) fn report_config_errors(errors: &ConfigErrors) -> Exit {
     let _ = writeln!(std::io::stderr(), "{errors}");
     Exit::Config
 }

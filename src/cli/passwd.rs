@@ -1,4 +1,4 @@
-//! The users of this computer, as `/etc/passwd` lists them. Those of a directory service go by their number.
+//! The users of this computer, from `/etc/passwd`. Users of a directory service are named by their number.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,11 @@ pub(super) struct UnixUser {
 }
 
 impl UnixUser {
-    /// Who runs this program.
+    /// The user who runs this program.
     pub(super) fn myself() -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        listed(|person| person.uid == uid).unwrap_or_else(|| Self {
+        listed(|user| user.uid == uid).unwrap_or_else(|| Self {
             name: format!("user {uid}"),
             uid,
             gid,
@@ -26,7 +26,7 @@ impl UnixUser {
 
     /// A user by name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        listed(|person| person.name == name)
+        listed(|user| user.name == name)
     }
 
     pub(super) fn is_root(&self) -> bool {
@@ -39,7 +39,7 @@ fn listed(wanted: impl Fn(&UnixUser) -> bool) -> Option<UnixUser> {
     list.lines().filter_map(parse).find(wanted)
 }
 
-/// A line: `name:x:uid:gid:about:home:shell`.
+/// Parses a line: `name:x:uid:gid:comment:home:shell`.
 fn parse(line: &str) -> Option<UnixUser> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_list_is_a_user_or_is_passed_over() {
+    fn a_line_is_a_user_or_is_ignored() {
         let rig = UnixUser { name: "rig".into(), uid: 1000, gid: 100, home: "/home/rig".into() };
         assert_eq!(parse("rig:x:1000:100:Rig,,,:/home/rig:/bin/bash"), Some(rig));
         for odd in ["", "#rig:x", "+::::::", "rig:x:a:b::/:/"] {

@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, a line in the log every few seconds anywhere else.
+//! Progress of long work: a bar on a terminal, otherwise a log line every few seconds.
 
 use std::io;
 use std::io::{IsTerminal, Write};
@@ -11,15 +11,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::humanize;
 use alyx_registration::Progress;
 
-/// How often a bar moves.
+/// How often the bar is updated.
 const BAR_EVERY: Duration = Duration::from_millis(200);
-/// How often a line comes.
+/// How often a line is logged.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// The bar that is on the terminal now. There is one terminal, so there is one bar.
+/// The bar on the terminal. There is one terminal, hence one bar.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// How far the work has come.
+/// The progress of reading files.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct State {
     files: u64,
@@ -41,19 +41,19 @@ impl State {
         }
     }
 
-    /// Bytes a second so far; `None` while there is nothing to tell.
+    /// Bytes per second so far; `None` before the first byte.
     fn rate(&self) -> Option<f64> {
         let seconds = self.took.as_secs_f64();
         (self.bytes_done > 0 && seconds > 0.0).then(|| self.bytes_done as f64 / seconds)
     }
 
-    /// How long it will take; `None` where it is not known how much there is.
+    /// The time left; `None` if the total is unknown.
     fn left(&self) -> Option<Duration> {
         let bytes = self.bytes.checked_sub(self.bytes_done).filter(|_| self.bytes > 0)?;
         Duration::try_from_secs_f64(bytes as f64 / self.rate()?).ok()
     }
 
-    /// In words.
+    /// The progress as text.
     fn text(&self) -> String {
         let mut text =
             format!("{} of {} files, {}", self.files_done, self.files, humanize::bytes(self.bytes_done));
@@ -70,20 +70,20 @@ impl State {
     }
 }
 
-/// A duration as a clock shows it: `0:07`, `12:30`, `3:00:00`.
+/// A duration in clock format: `0:07`, `12:30`, `3:00:00`.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// Reads files, and shows meanwhile how far the reading has come.
+/// Runs work that reads files, and shows its progress.
 pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     let since = Instant::now();
     let mut last = State::default();
     let look = || {
         let state = State::of(progress, since);
-        // Before the first file and after the last there is nothing to tell.
+        // Nothing to show before the first file and after the last.
         if state.files_done < state.files {
             tell(&state);
         } else if last.files_done < last.files {
@@ -94,7 +94,7 @@ pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>)
     looking(look, work).await
 }
 
-/// Does work of a known number of steps, and shows how many are done: "asking Alyx: 3 of 10 subjects".
+/// Runs work of a known number of steps, and shows its progress: "asking Alyx: 3 of 10 subjects".
 pub(super) async fn counted<T>(
     doing: &str,
     things: &str,
@@ -111,7 +111,7 @@ pub(super) async fn counted<T>(
     looking(look, work).await
 }
 
-/// Does the work, and looks now and then.
+/// Runs the work, and calls `look` at intervals.
 async fn looking<T>(mut look: impl FnMut(), work: impl Future<Output = T>) -> T {
     let _bar = Bar::on(io::stderr().is_terminal());
     let mut ticks = tokio::time::interval(if io::stderr().is_terminal() { BAR_EVERY } else { LINE_EVERY });
@@ -127,7 +127,7 @@ async fn looking<T>(mut look: impl FnMut(), work: impl Future<Output = T>) -> T 
     }
 }
 
-/// Moves the bar, or writes a line.
+/// Updates the bar, or logs a line.
 fn tell(state: &State) {
     if !draw(&state.text(), state.bytes_done, state.bytes.max(state.bytes_done)) {
         tracing::info!(
@@ -140,7 +140,7 @@ fn tell(state: &State) {
     }
 }
 
-/// Moves the bar, if there is one.
+/// Updates the bar. False without a bar.
 fn draw(text: &str, position: u64, length: u64) -> bool {
     with_bar(|bar| {
         if bar.is_hidden() {
@@ -152,13 +152,13 @@ fn draw(text: &str, position: u64, length: u64) -> bool {
     })
 }
 
-/// Whether there is a bar; what is done with it then.
+/// Calls a function with the bar. False without a bar.
 fn with_bar(what: impl FnOnce(&ProgressBar)) -> bool {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     bar.as_ref().map(what).is_some()
 }
 
-/// Takes the bar off the terminal when the work is done or given up.
+/// Removes the bar from the terminal when dropped.
 struct Bar;
 
 impl Bar {
@@ -184,7 +184,7 @@ impl Drop for Bar {
     }
 }
 
-/// Lets something else write to the terminal, above the bar.
+/// Runs a function that writes to the terminal, above the bar.
 pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
@@ -193,7 +193,7 @@ pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Standard error for the log: its lines come above the bar.
+/// Standard error for the log; lines appear above the bar.
 pub(super) struct LogOutput;
 
 impl Write for LogOutput {
@@ -216,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn files_bytes_rate_and_time_left_are_told() {
-        let told = state([3, 10], [1_500_000_000, 6_000_000_000], 10);
-        assert_eq!(told, "3 of 10 files, 1.5 GB of 6.0 GB, 150.0 MB/s, 0:30 left");
+    fn files_bytes_rate_and_time_left_are_shown() {
+        let text = state([3, 10], [1_500_000_000, 6_000_000_000], 10);
+        assert_eq!(text, "3 of 10 files, 1.5 GB of 6.0 GB, 150.0 MB/s, 0:30 left");
     }
 
     #[test]
-    fn what_is_not_known_is_not_told() {
+    fn unknown_values_are_not_shown() {
         assert_eq!(state([0, 2], [0, 0], 0), "0 of 2 files, 0 B");
         assert_eq!(state([1, 2], [500, 0], 1), "1 of 2 files, 500 B, 500 B/s");
         assert_eq!(state([1, 2], [0, 3000], 1), "1 of 2 files, 0 B of 3.0 kB");

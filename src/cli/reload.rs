@@ -1,4 +1,4 @@
-//! Reload: the configuration is read again while the daemon runs (SIGHUP, `systemctl reload`).
+//! Reload: reads the configuration again while the daemon runs (SIGHUP, `systemctl reload`).
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -19,21 +19,21 @@ use alyx_registration::RegistrationClient;
 /// How long reading the configuration may take before a warning.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the daemon goes by now.
+/// The configuration in use, with the objects made from it.
 #[derive(Debug)]
-pub(super) struct InUse {
-    /// `None`: it has no file that could be read again.
+pub(super) struct ActiveConfig {
+    /// `None` without a file that can be read again.
     pub(super) origin: Option<Origin>,
     pub(super) config: Config,
     pub(super) client: RegistrationClient,
     pub(super) locks: Arc<Vec<RootLock>>,
-    /// Those of earlier configurations. As long as a session runs that began under one of them, it has its locks.
+    /// The locks of earlier configurations. A session keeps the locks of the configuration under which it began.
     pub(super) earlier_locks: Vec<Weak<Vec<RootLock>>>,
 }
 
-/// Turns signals into commands for the daemon, until it has gone.
+/// Turns signals into commands for the daemon, until the daemon ends.
 pub(super) async fn send_commands(
-    mut in_use: InUse,
+    mut active: ActiveConfig,
     mut asked: mpsc::UnboundedReceiver<SignalRequest>,
     commands: mpsc::UnboundedSender<Command>,
 ) {
@@ -46,9 +46,9 @@ pub(super) async fn send_commands(
             tracing::info!("reading the configuration again, as asked (SIGHUP)");
             let _ = commands.send(Command::Reloading);
             let read;
-            (read, wanted) = read_again(in_use, &mut asked, &commands).await;
+            (read, wanted) = read_again(active, &mut asked, &commands).await;
             let change;
-            (in_use, change) = match read {
+            (active, change) = match read {
                 Ok(read) => read,
                 Err(error) => {
                     tracing::error!("the configuration cannot be read again: {error}; restart the daemon");
@@ -75,18 +75,18 @@ fn rescan(commands: &mpsc::UnboundedSender<Command>) {
     let _ = commands.send(Command::Rescan);
 }
 
-type Read = (InUse, Result<Change, Vec<String>>);
+type Read = (ActiveConfig, Result<Change, Vec<String>>);
 
-/// Reads it once, and hears meanwhile what else is asked: its file may be on a drive that does not answer. True: it is to
-/// be read once more.
+/// Reads the configuration once. Its file may be on a drive that does not respond, so further signals are handled in the
+/// meantime. Returns true if another reload was requested.
 async fn read_again(
-    mut in_use: InUse,
+    mut active: ActiveConfig,
     asked: &mut mpsc::UnboundedReceiver<SignalRequest>,
     commands: &mpsc::UnboundedSender<Command>,
 ) -> (Result<Read, tokio::task::JoinError>, bool) {
     let mut reading = tokio::task::spawn_blocking(move || {
-        let change = in_use.reload();
-        (in_use, change)
+        let change = active.reload();
+        (active, change)
     });
     let patience = tokio::time::sleep(PATIENCE);
     tokio::pin!(patience);
@@ -109,11 +109,11 @@ async fn read_again(
     }
 }
 
-impl InUse {
+impl ActiveConfig {
     /// Reads the configuration again.
     ///
     /// # Errors
-    /// Why it cannot be used, a line each. Nothing has changed then.
+    /// The reasons why it cannot be used. Nothing has changed in that case.
     fn reload(&mut self) -> Result<Change, Vec<String>> {
         let Some(origin) = &self.origin else {
             return Err(vec!["this daemon runs without a configuration file".to_owned()]);
@@ -127,7 +127,7 @@ impl InUse {
         }
 
         let source = wiring::credential_source(&config);
-        let in_use = self.client.alyx().credentials();
+        let active = self.client.alyx().credentials();
         let credentials = match config.alyx.credentials.load(config.alyx.username.as_deref()) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
@@ -135,17 +135,17 @@ impl InUse {
                 }
                 loaded.credentials
             }
-            // The same file as before: the daemon reads it again anyway once Alyx refuses the login.
+            // The source is the same: the daemon reads it again anyway when Alyx refuses the login.
             Err(error) if config.alyx.credentials == self.config.alyx.credentials => {
                 tracing::warn!("{error}. The one in use stays in use");
-                in_use.clone()
+                active.clone()
             }
             Err(error) => return Err(vec![error.to_string()]),
         };
         let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
         let locks = RootLock::exchange(&self.held(), roots).map_err(|error| vec![error.to_string()])?;
         let mut what = differences(&self.config, &config);
-        if !in_use.is_same(&credentials) {
+        if !active.is_same(&credentials) {
             what.push("password or token");
         }
         let (token_folder, observer) =
@@ -154,7 +154,7 @@ impl InUse {
         let alyx = alyx_client::Client::replacing(alyx, self.client.alyx());
         let alyx = alyx.map_err(|error| vec![error.to_string()])?;
 
-        // From here on nothing fails.
+        // Nothing below can fail, so the configuration is never half applied.
         let registration = wiring::registration_options(&config);
         self.client = RegistrationClient::in_place_of(alyx, registration, &self.client);
         self.earlier_locks.retain(|locks| locks.strong_count() > 0);
@@ -171,13 +171,14 @@ impl InUse {
         Ok(Change { client: self.client.clone(), options, what })
     }
 
-    /// The locks that this program has, so that its own are no obstacle to it.
+    /// The locks that this process holds, which must not count as another registrar's.
     fn held(&self) -> Vec<RootLock> {
         let earlier = self.earlier_locks.iter().filter_map(Weak::upgrade);
         earlier.chain([Arc::clone(&self.locks)]).flat_map(|locks| locks.to_vec()).collect()
     }
 
-    /// Keeps what only a start can change, and says so. Fails where the new configuration cannot be used with it.
+    /// Keeps the old value of keys that only a restart can change, with a warning. Fails if the new configuration is
+    /// invalid with those values.
     fn keep_what_cannot_change(&self, config: &mut Config) -> Result<(), String> {
         let later = |key| {
             tracing::warn!(
@@ -210,12 +211,12 @@ impl InUse {
     }
 }
 
-/// The sections that are different.
+/// The sections that differ.
 fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
-    // Each by its name, so that a new section does not compile before it has its place here: among these, or among
-    // those that [`InUse::keep_what_cannot_change`] keeps.
+    // Destructured, so that a new section does not compile until it is listed here or in
+    // [`ActiveConfig::keep_what_cannot_change`].
     let Config {
-        // The file that is read again.
+        // The path of the configuration itself.
         file: _,
         data_roots,
         flags,

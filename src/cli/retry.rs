@@ -1,24 +1,24 @@
-//! `retry` and `forget`: changes what the daemon remembers, running or not. Flags are never touched.
+//! `retry` and `forget`: change the daemon's queue and ledger, whether it is running or not. Never touch a flag.
 
 use jiff::Timestamp;
 
 use crate::cli::args::{ForgetArgs, RetryArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{complain, say};
+use crate::cli::output::{report_error, say};
 use crate::cli::state::{State, blocking, session_typed};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
 use crate::ledger::{Access, Ledger};
 
-/// What came of it.
+/// How many entries were changed, and where.
 enum Done {
     ByDaemon(usize),
     InLedger(usize),
-    /// Neither a daemon nor a ledger.
-    Nobody,
+    /// There is neither a daemon nor a ledger.
+    NoState,
 }
 
-/// Tries sessions at once.
+/// Makes sessions due now.
 pub(super) async fn retry(args: &RetryArgs) -> Exit {
     let session = args.session.as_deref().map(session_typed);
     let request = Request::Retry { session: session.clone() };
@@ -30,7 +30,7 @@ pub(super) async fn retry(args: &RetryArgs) -> Exit {
     match change(&args.state, request, in_ledger).await {
         Ok(Done::ByDaemon(0)) => nothing(&format!("{which} does not wait; `status` lists those that do")),
         Ok(Done::ByDaemon(n)) => said(&format!("{n} tried now; see `status`")),
-        Ok(Done::InLedger(0) | Done::Nobody) => {
+        Ok(Done::InLedger(0) | Done::NoState) => {
             nothing(&format!("{which} is not put off: the next start of the daemon tries every flag"))
         }
         Ok(Done::InLedger(n)) => said(&format!("no daemon is running; {n} tried as soon as it starts")),
@@ -38,7 +38,7 @@ pub(super) async fn retry(args: &RetryArgs) -> Exit {
     }
 }
 
-/// Forgets what is remembered of a session.
+/// Deletes the history of a session.
 pub(super) async fn forget(args: &ForgetArgs) -> Exit {
     let session = session_typed(&args.session);
     let request = Request::Forget { session: session.clone() };
@@ -47,11 +47,11 @@ pub(super) async fn forget(args: &ForgetArgs) -> Exit {
         move |ledger: &Ledger| ledger.forget(&session)
     };
     match change(&args.state, request, in_ledger).await {
-        Ok(Done::ByDaemon(0) | Done::InLedger(0) | Done::Nobody) => {
+        Ok(Done::ByDaemon(0) | Done::InLedger(0) | Done::NoState) => {
             nothing(&format!("nothing is remembered of {session}"))
         }
         Ok(Done::ByDaemon(n) | Done::InLedger(n)) => said(&format!(
-            "{n} lines about {session} forgotten. Its flag, if there is one, was not touched: the session is still \
+            "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
              registered. To prevent that, remove the flag"
         )),
         Err(exit) => exit,
@@ -64,11 +64,11 @@ fn said(text: &str) -> Exit {
 }
 
 fn nothing(text: &str) -> Exit {
-    complain(text);
+    report_error(text);
     Exit::Incomplete
 }
 
-/// Asks the daemon; without one the ledger is changed.
+/// Sends a request to the daemon; without a daemon, changes the ledger.
 async fn change(
     args: &crate::cli::args::StateArgs,
     request: Request,
@@ -80,10 +80,10 @@ async fn change(
         Some(Answer::Refused(reason)) => Err(reason),
         Some(Answer::Status(_)) => Err("the daemon gave another answer than was asked for".to_owned()),
         None => match Ledger::open_existing(&state.folder, Access::Change)? {
-            None => Ok(Done::Nobody),
+            None => Ok(Done::NoState),
             Some(ledger) => in_ledger(&ledger).map(Done::InLedger).ok_or_else(|| {
                 format!(
-                    "{} cannot be written by this user; use sudo, or be the user of the service",
+                    "this user cannot write to {}; use sudo, or run this as the service user",
                     ledger.path().display()
                 )
             }),

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::RunArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitoring::Monitoring;
-use crate::cli::output::complain;
-use crate::cli::reload::{InUse, send_commands};
+use crate::cli::output::report_error;
+use crate::cli::reload::{ActiveConfig, send_commands};
 use crate::cli::wiring;
 use crate::cli::wiring::Origin;
 use crate::config::Config;
@@ -26,7 +26,7 @@ use alyx_registration::RunContext;
 
 /// Watches until a signal stops it.
 pub(super) async fn run(args: &RunArgs) -> Exit {
-    // Before anything else: a stop in the first moments is a stop like any other.
+    // First, so that a signal during start-up stops the program cleanly.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(exit) => return exit,
@@ -37,7 +37,7 @@ pub(super) async fn run(args: &RunArgs) -> Exit {
     }
 }
 
-/// What the daemon hears from signals.
+/// The signals that the daemon handles.
 pub(super) struct Signals {
     shutdown: CancellationToken,
     asked: mpsc::UnboundedReceiver<SignalRequest>,
@@ -50,7 +50,7 @@ impl Signals {
         match signals::listen_as_daemon(shutdown.clone(), asked_in) {
             Ok(()) => Ok(Self { shutdown, asked }),
             Err(error) => {
-                complain(format_args!("signals cannot be received: {error}"));
+                report_error(format_args!("signals cannot be received: {error}"));
                 Err(Exit::Io)
             }
         }
@@ -60,11 +60,11 @@ impl Signals {
 async fn run_with(args: &RunArgs, signals: Signals) -> Result<(), Exit> {
     let (config, origin) = wiring::configuration_and_origin(&args.config)?;
     let source = wiring::credential_source(&config);
-    let credentials = wiring::credentials_or_none_yet(&config, &source)?;
+    let credentials = wiring::credentials_or_absent(&config, &source)?;
     watch(config, credentials, Some((origin, source)), signals).await
 }
 
-/// The daemon with this configuration, until a signal. `again`: from where configuration and secret can be read again.
+/// Runs the daemon until a signal stops it. `again`: where to read the configuration and the secret again.
 pub(super) async fn watch(
     config: Config,
     credentials: Credentials,
@@ -91,10 +91,10 @@ pub(super) async fn watch(
         locks: Arc::clone(&locks),
         ..wiring::daemon(&config)
     };
-    // Without it `status` and `retry` work from the ledger alone.
+    // Without the socket, `status` and `retry` work with the ledger only.
     let control = Control::bind(&config.state_dir)
         .inspect_err(|error| match ledger.problem() {
-            // One folder, one cause: it is reported already, with the fix.
+            // The ledger's problem has the same cause, and is already reported with the fix.
             Some(_) => tracing::debug!("no socket in {} either ({error})", config.state_dir.display()),
             None => tracing::warn!(
                 "status and retry cannot reach this daemon: no socket in {} ({error}); give the folder to the \
@@ -107,11 +107,11 @@ pub(super) async fn watch(
     let (commands_in, commands) = mpsc::unbounded_channel();
     let requests = Requests::default();
     let reports = monitoring.start(&config, &client, requests.client(), shutdown.clone());
-    let in_use = InUse { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
-    let sending = tokio::spawn(send_commands(in_use, asked, commands_in));
+    let active = ActiveConfig { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
+    let sending = tokio::spawn(send_commands(active, asked, commands_in));
     let io = DaemonIo { reports, commands, control, requests, systemd: Systemd::find() };
     daemon::run(client, options, io, shutdown).await;
-    monitoring.gone().await;
+    monitoring.join().await;
     sending.abort();
     tracing::info!("stopped");
     Ok(())

@@ -1,4 +1,4 @@
-//! `sandbox`: the embedded Alyx alone, or together with the daemon (`run --sandbox`).
+//! `sandbox`: serves the built-in Alyx alone, or together with the daemon (`run --sandbox`).
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::cli::args::{ConfigArgs, SandboxArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::{complain, complain_of, say};
+use crate::cli::output::{report_config_errors, report_error, say};
 use crate::cli::run::{self, Signals};
 use crate::cli::wiring;
 use crate::config::{Config, Environment, SandboxSetup};
@@ -18,9 +18,9 @@ use crate::daemon::outside::signals;
 use alyx_client::Credentials;
 use alyx_sandbox::{Database, Sandbox, SandboxOptions, Seed};
 
-/// The user of the shipped seed.
+/// The user of the built-in seed.
 pub(super) const USER: &str = "test_user";
-/// The password of that user. Not a secret: the sandbox guards nothing.
+/// The password of [`USER`]. Not a secret: the sandbox protects nothing.
 pub(super) const PASSWORD: &str = "TapetesBloc18";
 
 /// Serves until a signal stops it.
@@ -39,7 +39,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
     let options =
         LogOptions { level: args.log_level.unwrap_or_default(), format: args.log_format.unwrap_or_default() };
     logging::init(&options).map_err(|error| {
-        complain(error);
+        report_error(error);
         Exit::Config
     })?;
     let seed = match &args.seed {
@@ -61,7 +61,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|_| Exit::Io)?;
     say!(
-        "An Alyx for trying things out: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
+        "An built-in Alyx for practice: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
     );
     sandbox.serve(listener, shutdown).await.map_err(|error| {
         tracing::error!("the sandbox failed: {error}");
@@ -80,11 +80,11 @@ fn seed(path: &Path) -> Result<Seed, Exit> {
     })
 }
 
-/// The daemon on the user's own folders, with the embedded Alyx in place of a real one.
+/// Runs the daemon on the user's own folders, with the built-in Alyx instead of a real one.
 ///
-/// Labs and subjects are created when they are first asked for, because the user's animals are not in its seed.
+/// The sandbox creates labs and subjects when they are first read, because the user's animals are not in its seed.
 pub(super) async fn run(args: &ConfigArgs) -> Exit {
-    // Before anything else: a stop in the first moments is a stop like any other.
+    // First, so that a signal during start-up stops the program cleanly.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(exit) => return exit,
@@ -97,12 +97,12 @@ pub(super) async fn run(args: &ConfigArgs) -> Exit {
 
 async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
     let scratch = tempfile::tempdir().map_err(|error| {
-        complain(format_args!("no temporary folder can be made: {error}"));
+        report_error(format_args!("no temporary folder can be created: {error}"));
         Exit::Io
     })?;
     let options = SandboxOptions { auto_create: true, ..Default::default() };
     let sandbox = Sandbox::start(options).await.map_err(|error| {
-        complain(error);
+        report_error(error);
         Exit::Unavailable
     })?;
     let mut config = if args.config.is_some() {
@@ -110,19 +110,19 @@ async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
     } else {
         own_folders(args, sandbox.url(), scratch.path())?
     };
-    // What is practised here is not remembered among what is real.
+    // Practice sessions must not enter the real ledger.
     config.state_dir = scratch.path().join("state");
     config.alyx.url = sandbox.url().parse().map_err(|_| Exit::Unavailable)?;
     let credentials =
         Credentials::Password { username: USER.to_owned(), password: SecretString::from(PASSWORD) };
     for root in &config.data_roots {
         if tokio::fs::read_dir(&root.path).await.is_err() {
-            complain(format_args!("there is no folder {:?}", root.path));
+            report_error(format_args!("there is no folder {:?}", root.path));
             return Err(Exit::Io);
         }
     }
     tracing::info!(
-        "nothing reaches a real Alyx: {} takes its place and forgets everything at the end",
+        "nothing reaches a real Alyx: {} takes its place and loses its records at the end",
         sandbox.url()
     );
     let watched = run::watch(config, credentials, None, signals).await;
@@ -130,15 +130,15 @@ async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
     watched
 }
 
-/// A configuration for folders that were typed, without a file.
+/// A configuration for the folders of `--data-root`, without a file.
 fn own_folders(args: &ConfigArgs, url: &str, scratch: &Path) -> Result<Config, Exit> {
     let here = std::env::current_dir().map_err(|error| {
-        complain(format_args!("the working folder cannot be found: {error}"));
+        report_error(format_args!("the working folder cannot be found: {error}"));
         Exit::Io
     })?;
     let overrides = args.overrides(&here);
     if overrides.data_roots.is_empty() {
-        complain("say which folder to watch: run --sandbox --data-root DIR");
+        report_error("name the folder to watch: run --sandbox --data-root DIR");
         return Err(Exit::Usage);
     }
     let setup = SandboxSetup {
@@ -150,7 +150,7 @@ fn own_folders(args: &ConfigArgs, url: &str, scratch: &Path) -> Result<Config, E
     let overrides = crate::config::Overrides { state_dir: Some(setup.state_dir.clone()), ..overrides };
     let name = Path::new("sandbox configuration");
     let config = Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default());
-    let config = config.map_err(|errors| complain_of(&errors))?;
+    let config = config.map_err(|errors| report_config_errors(&errors))?;
     wiring::start_log(&config)?;
     Ok(config)
 }

@@ -1,4 +1,4 @@
-//! `scan`: registers what is flagged now, then ends.
+//! `scan`: registers the sessions flagged now, then exits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::output::say;
 use crate::cli::progress;
-use crate::cli::scan_roots::{Walked, walk};
+use crate::cli::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::wiring;
 use crate::config::Config;
 use crate::daemon::outside::signals;
@@ -29,10 +29,10 @@ use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClien
 /// Attempts at a session whose files are still changing.
 const LOOKS: u32 = 5;
 
-/// How long a creation that has been sent may take when the scan is stopped.
+/// How long a stopped scan waits for a creation in flight.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// What came of one flag, as it is shown.
+/// The result of one flag.
 struct Line {
     session: Result<SessionPath, SessionPathError>,
     folder: PathBuf,
@@ -40,7 +40,7 @@ struct Line {
     files: usize,
     bytes: u64,
     took: Duration,
-    /// Protected files that were, or in a dry run would be, moved into a revision folder: from where, to where.
+    /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
     moved: Vec<(PathBuf, PathBuf)>,
     outcome: Outcome,
 }
@@ -65,7 +65,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     }
     let credentials = wiring::credentials(&config)?;
     let client = match args.dry_run {
-        true => wiring::client_that_only_looks(&config, credentials)?,
+        true => wiring::read_only_client(&config, credentials)?,
         false => wiring::client(&config, credentials)?,
     };
     // A dry run needs no lock: it may run next to the daemon.
@@ -77,7 +77,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     })?;
 
     wiring::check_login(&client).await?;
-    let Walked { mut flags, missed, .. } = walk(&config, &shutdown).await;
+    let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
     let options = wiring::flagged(&config);
@@ -93,7 +93,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             let path = flag.path.clone();
             let line = one(client, options, flag, dry).await;
             if let (Some(ledger), Some(row)) = (ledger.cloned(), line.to_row(&path)) {
-                // The ledger reports what it cannot write.
+                // The ledger logs its own errors.
                 let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
             }
             line
@@ -112,7 +112,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {
-            // A creation that is cut off would still be carried out, unseen.
+            // Alyx would still execute a creation that is cut off here, and its result would be lost.
             let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
             return Ok(Exit::Interrupted);
         }
@@ -134,12 +134,13 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     Ok(verdict(&failed, done, missed))
 }
 
-/// The daemon's ledger, if it has one that this user may write. None is made: it would not be the daemon's own.
+/// The daemon's ledger, if it exists and this user may write to it. Never creates one: it would not belong to the
+/// service user.
 fn ledger(config: &Config) -> Option<Arc<Ledger>> {
     match Ledger::open_existing(&config.state_dir, Access::Change) {
         Ok(ledger) => ledger.map(Arc::new),
         Err(reason) => {
-            tracing::debug!("what is done now is not remembered: {reason}");
+            tracing::debug!("the outcomes of this scan are not recorded: {reason}");
             None
         }
     }
@@ -162,7 +163,7 @@ fn verdict(failed: &[Error], done: usize, missed: usize) -> Exit {
     if failed.is_empty() && missed == 0 { Exit::Success } else { Exit::Incomplete }
 }
 
-/// One flag, from the first look to the line that is shown.
+/// Plans or registers one flag.
 async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFile, dry: bool) -> Line {
     let started = Instant::now();
     let folder = flag.session_folder().to_owned();
@@ -203,7 +204,7 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
     line
 }
 
-/// Registers a flagged session, and waits a little for one whose files are still being written.
+/// Registers a flagged session, and waits a while if its files are still changing.
 async fn register(
     client: &RegistrationClient,
     options: &FlaggedOptions,
@@ -245,7 +246,7 @@ impl Line {
         }
     }
 
-    /// What the ledger remembers; `None`: nothing was done, or nothing came of it yet.
+    /// The row for the ledger; `None` for a dry run, or while the files are still changing.
     fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
             Outcome::Planned { .. } | Outcome::Failed(Error::StillChanging { .. }) => return None,
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_says_whether_all_went_well() {
+    fn the_exit_code_tells_incomplete_outage_and_login_apart() {
         assert_eq!(verdict(&[], 3, 0), Exit::Success);
         assert_eq!(verdict(&[], 3, 1), Exit::Incomplete);
         assert_eq!(verdict(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);

@@ -1,4 +1,4 @@
-//! The data roots looked through once, for the commands that end.
+//! One scan of all data roots, for one-shot commands.
 
 use std::path::{Path, PathBuf};
 
@@ -11,37 +11,36 @@ use crate::daemon::tree::scan::{Scan, Scanner};
 use crate::daemon::watch::WatchProblem;
 use alyx_registration::flag::FlagFile;
 
-/// What was found below all roots.
+/// The result of scanning all roots.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(super) struct ScannedRoots {
     pub(super) flags: Vec<FlagFile>,
     /// The session folders without a flag.
     pub(super) unflagged: Vec<PathBuf>,
-    /// Roots, folders and flags that could not be used. Each is reported.
+    /// Roots, folders and flags that could not be used. Each has been logged.
     pub(super) missed: usize,
 }
 
-/// Looks through all data roots.
-pub(super) async fn walk(config: &Config, shutdown: &CancellationToken) -> Walked {
-    let mut walked = Walked::default();
+/// Scans all data roots.
+pub(super) async fn scan_roots(config: &Config, shutdown: &CancellationToken) -> ScannedRoots {
+    let mut found = ScannedRoots::default();
     for root in &config.data_roots {
-        let Some(scan) = walk_root(config, root, shutdown).await else {
-            walked.missed += 1;
+        let Some(scan) = scan_root(config, root, shutdown).await else {
+            found.missed += 1;
             continue;
         };
-        walked.missed += scan.problems.len();
+        found.missed += scan.problems.len();
         for problem in &scan.problems {
             tracing::warn!("{problem}");
         }
-        walked.flags.extend(scan.flags);
-        walked.unflagged.extend(scan.unflagged);
+        found.flags.extend(scan.flags);
+        found.unflagged.extend(scan.unflagged);
     }
-    walked
+    found
 }
 
-/// Looks for the flags below one root, also for those in a wrong place. `None`: the root cannot be used,
-/// which is reported.
-async fn walk_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
+/// Scans one root for flags, including misplaced ones. `None` if the root cannot be used, which is logged.
+async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let (stop, marker) = (shutdown.clone(), root.require_marker.clone());
@@ -58,7 +57,7 @@ async fn walk_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
     scan.map_err(|reason| tracing::error!("{reason}")).ok()
 }
 
-/// An empty mount point is no data root without flags.
+/// Checks that a root is mounted: an empty mount point must not count as a root without flags.
 fn is_there(root: &Path, marker: Option<&str>) -> Result<(), String> {
     let unreadable = |error| {
         format!("the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots")

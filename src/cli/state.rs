@@ -1,5 +1,4 @@
-//! What `status`, `history`, `retry` and `forget` have in common: where the state folder is, and which session is
-//! meant.
+//! Shared by `status`, `history`, `retry` and `forget`: finds the state folder and the name of a session.
 
 use std::path::{Path, PathBuf};
 
@@ -7,29 +6,29 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::StateArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::{complain, complain_of};
+use crate::cli::output::{report_config_errors, report_error};
 use crate::config::{Config, Environment, Overrides};
 use crate::daemon::run_loop::worker::session_name;
 
-/// Where the state is, and the configuration if it was needed to find out.
+/// The state folder, and the configuration if it was read to find the folder.
 pub(super) struct State {
     pub(super) folder: PathBuf,
     pub(super) config: Option<Config>,
 }
 
 impl State {
-    /// A folder that was typed needs no configuration.
+    /// Reads no configuration if `--state-dir` is given.
     pub(super) fn find(args: &StateArgs) -> Result<Self, Exit> {
         if let Some(folder) = &args.state_dir {
             return Ok(Self { folder: folder.clone(), config: None });
         }
         let path = args.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH));
         let config = Config::load_with(path, &Overrides::default(), &Environment::from_process());
-        let config = config.map_err(|errors| complain_of(&errors))?;
+        let config = config.map_err(|errors| report_config_errors(&errors))?;
         Ok(Self { folder: config.state_dir.clone(), config: Some(config) })
     }
 
-    /// The zone in which times are shown.
+    /// The time zone of the output.
     pub(super) fn zone(&self) -> TimeZone {
         let configured = self.config.as_ref().and_then(|config| config.timezone.clone());
         configured.unwrap_or_else(TimeZone::system)
@@ -42,12 +41,12 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Exit> {
     let outcome = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
     outcome.map_err(|error| {
-        complain(error);
+        report_error(error);
         Exit::Io
     })
 }
 
-/// The name by which a session is known, from what was typed: `subject/date/number` or its folder.
+/// The name of a session in the ledger, from an argument: `subject/date/number` or its folder.
 pub(super) fn session_typed(typed: &Path) -> String {
     let whole = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
     match alf::SessionPath::parse(typed) {
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_known_by_its_name_or_its_folder() {
+    fn a_session_is_given_by_its_name_or_its_folder() {
         assert_eq!(session_typed(Path::new("KS014/2024-05-01/001")), "KS014/2024-05-01/001");
         assert_eq!(
             session_typed(Path::new("/data/lab/Subjects/KS014/2024-05-01/001/")),

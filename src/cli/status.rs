@@ -1,4 +1,4 @@
-//! `status`: what waits, runs, and needs attention, from the running daemon or from what it left.
+//! `status`: which sessions wait, run, or need attention, from the running daemon or from disk.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,9 +27,9 @@ use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_registration::flag::FlagFile;
 
 /// Sessions of each kind that are shown; `--json` shows all.
-const MOST_SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
-/// Shows what is going on.
+/// Shows the status.
 pub(super) async fn status(args: &StatusArgs) -> Exit {
     match status_with(args).await {
         Ok(exit) | Err(exit) => exit,
@@ -72,7 +72,7 @@ fn verdict(status: &Status) -> Exit {
     if needs_attention || !status.obstacles.is_empty() { Exit::Incomplete } else { Exit::Success }
 }
 
-/// Without a daemon: the flags on disk, and what the ledger remembers of them.
+/// The status without a daemon: the flags on disk, and their entries in the ledger.
 fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
     let (mut sessions, mut obstacles): (Vec<SessionStatus>, Vec<ObstacleStatus>) = Default::default();
     let roots = config.map(|config| wiring::daemon(config).roots).unwrap_or_default();
@@ -130,7 +130,7 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
     Status { daemon: None, sessions, obstacles }
 }
 
-/// What starts the daemon of a configuration, as it was typed; `None`: of the usual one.
+/// The command that starts the daemon of a configuration; `None` for the default one.
 fn start(config: Option<&Path>) -> String {
     let whole = config.map_or_else(|| Ok(DEFAULT_PATH.into()), std::path::absolute);
     match (config, whole.ok().and_then(|whole| unit_of(&whole))) {
@@ -140,7 +140,7 @@ fn start(config: Option<&Path>) -> String {
     }
 }
 
-/// For people. `start` starts the daemon. Pure.
+/// The status as text. `start` is the command that starts the daemon. Pure.
 fn text(
     status: &Status,
     last: &[OutcomeRow],
@@ -149,7 +149,7 @@ fn text(
     start: &str,
 ) -> String {
     let mut out = String::new();
-    // Writing into a String does not fail.
+    // Writing to a String cannot fail.
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
     };
@@ -165,7 +165,7 @@ fn text(
         }
         None => line(format!("The daemon is not running. To start it: {start}")),
     }
-    // Obstacles, and sessions that need attention, have lists of their own.
+    // Obstacles, and sessions that need attention, are listed below.
     let of_lists =
         |sentence: &Sentence| matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_));
     for sentence in sentences(status).into_iter().filter(|sentence| !of_lists(sentence)) {
@@ -173,11 +173,11 @@ fn text(
     }
     if !status.obstacles.is_empty() {
         line(format!("\nin the way on disk ({})", status.obstacles.len()));
-        for obstacle in status.obstacles.iter().take(MOST_SHOWN) {
+        for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
             line(format!("  for {}: {}", ago(obstacle.since, now), obstacle.text));
         }
-        if status.obstacles.len() > MOST_SHOWN {
-            line(format!("  and {} more; --json shows all", status.obstacles.len() - MOST_SHOWN));
+        if status.obstacles.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", status.obstacles.len() - MAX_SHOWN));
         }
     }
     for state in
@@ -188,7 +188,7 @@ fn text(
             continue;
         }
         line(format!("\n{} ({})", state.text(), of_state.len()));
-        for session in of_state.iter().take(MOST_SHOWN) {
+        for session in of_state.iter().take(MAX_SHOWN) {
             let about = match &session.progress {
                 Some(progress) => progress.text(),
                 None => session.about(now).join(", "),
@@ -201,8 +201,8 @@ fn text(
                 line(format!("      What to do: {next_step}."));
             }
         }
-        if of_state.len() > MOST_SHOWN {
-            line(format!("  and {} more; --json shows all", of_state.len() - MOST_SHOWN));
+        if of_state.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", of_state.len() - MAX_SHOWN));
         }
     }
     if status.sessions.is_empty() {
@@ -224,22 +224,22 @@ mod tests {
     use crate::daemon::status::examples::{at, daemon, session};
 
     #[test]
-    fn what_is_in_the_way_on_disk_needs_a_person() {
+    fn an_obstacle_on_disk_needs_attention() {
         let text = "the data root \"/data\" is missing".to_owned();
         let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
         let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 21], ..Status::default() };
-        let told = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        let text = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         for wanted in ["in the way on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
-            assert!(told.contains(wanted), "{wanted}:\n{told}");
+            assert!(text.contains(wanted), "{wanted}:\n{text}");
         }
         assert_eq!(verdict(&status), Exit::Incomplete);
     }
 
     #[test]
-    fn a_person_reads_who_waits_since_when_why_and_what_to_do() {
+    fn each_session_is_shown_with_age_error_and_advice() {
         let sessions = [SessionState::NeedsAttention, SessionState::Running].map(session).to_vec();
         let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
-        let told = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        let text = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         for wanted in [
             "running for 1 h 0 min (process 7",
             "needs attention (1)",
@@ -248,7 +248,7 @@ mod tests {
             "What to do: create it on Alyx.",
             "12 of 300 files read, 5.0 MB of 200.0 GB",
         ] {
-            assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
         let mut sessions = vec![waiting, old];
         sessions.sort_by(SessionStatus::in_order);
         assert!(sessions[0].old);
-        let told = text(
+        let text = text(
             &Status { daemon: None, sessions, ..Status::default() },
             &[],
             at(3600),
@@ -267,13 +267,13 @@ mod tests {
             "sudo systemctl start x",
         );
         for wanted in ["One flag has waited for longer than watch.warn_after.", "flag put 3 d 1 h ago"] {
-            assert!(told.contains(wanted), "{wanted:?} is not in:\n{told}");
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
-        assert_eq!(told.matches("flag put").count(), 1, "{told}");
+        assert_eq!(text.matches("flag put").count(), 1, "{text}");
     }
 
     #[test]
-    fn the_exit_code_says_whether_somebody_has_to_do_something() {
+    fn the_exit_code_tells_attention_login_and_no_daemon_apart() {
         let of = |daemon, sessions| verdict(&Status { daemon, sessions, ..Status::default() });
         assert_eq!(of(None, Vec::new()), Exit::Unavailable);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
@@ -285,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_sessions_are_counted_and_not_all_shown() {
+    fn of_a_thousand_sessions_the_first_are_shown_and_the_rest_counted() {
         let status = Status {
             daemon: None,
             sessions: vec![session(SessionState::Waiting); 1000],
             ..Status::default()
         };
-        let told = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
-        assert!(told.contains("waiting (1000)") && told.contains("and 980 more"), "{told}");
-        assert!(told.contains("not running. To start it: sudo systemctl start x"), "{told}");
+        let text = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        assert!(text.contains("waiting (1000)") && text.contains("and 980 more"), "{text}");
+        assert!(text.contains("not running. To start it: sudo systemctl start x"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! From the configuration to the options of every layer.
+//! The composition root: turns the configuration into the options of every layer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::cli::args::ConfigArgs;
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::{complain, complain_of};
+use crate::cli::output::{report_config_errors, report_error};
 use crate::config::{
     Config, ConfigErrors, CredentialSource as ConfiguredSource, Environment, Overrides, WatchMode,
 };
@@ -32,7 +32,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// As the command line says, typed in this folder.
+    /// From the arguments, relative to this folder.
     pub(super) fn of(args: &ConfigArgs, working_folder: &Path) -> Self {
         Self {
             file: args.config_path().to_owned(),
@@ -41,33 +41,33 @@ impl Origin {
         }
     }
 
-    /// Reads it. Blocks.
+    /// Reads the configuration. Blocks.
     pub(super) fn load(&self) -> Result<Config, ConfigErrors> {
         Config::load_with(&self.file, &self.overrides, &self.environment)
     }
 }
 
-/// Reads the configuration that the command line names, and starts logging as it says.
+/// Reads the configuration, and starts logging with its settings.
 pub(super) fn configuration(args: &ConfigArgs) -> Result<Config, Exit> {
     configuration_and_origin(args).map(|(config, _)| config)
 }
 
-/// As [`configuration`], with the place from which it can be read again.
+/// As [`configuration`], with the origin, from which a reload reads it again.
 pub(super) fn configuration_and_origin(args: &ConfigArgs) -> Result<(Config, Origin), Exit> {
     let here = std::env::current_dir().map_err(|error| {
-        complain(format_args!("the working folder cannot be found: {error}"));
+        report_error(format_args!("the working folder cannot be found: {error}"));
         Exit::Io
     })?;
     let origin = Origin::of(args, &here);
-    let config = origin.load().map_err(|errors| complain_of(&errors))?;
+    let config = origin.load().map_err(|errors| report_config_errors(&errors))?;
     start_log(&config)?;
     Ok((config, origin))
 }
 
-/// Starts logging as the configuration says, and tells what it thinks unwise.
+/// Starts logging with the configured level and format, and logs the configuration's warnings.
 pub(super) fn start_log(config: &Config) -> Result<(), Exit> {
     logging::init(&LogOptions { level: config.log.level, format: config.log.format }).map_err(|error| {
-        complain(error);
+        report_error(error);
         Exit::Config
     })?;
     for warning in &config.warnings {
@@ -92,7 +92,7 @@ pub(super) fn credentials(config: &Config) -> Result<Credentials, Exit> {
     }
 }
 
-/// The registration client that the configuration describes. Nothing is sent. Its token is kept in the state folder.
+/// The registration client of a configuration. Sends nothing; stores its token in the state folder.
 pub(super) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
     observed_client(config, credentials, None)
 }
@@ -103,18 +103,18 @@ pub(super) fn observed_client(
     credentials: Credentials,
     observer: Option<Arc<dyn alyx_client::Observer>>,
 ) -> Result<RegistrationClient, Exit> {
-    client_that_keeps(config, credentials, token_folder(&config.state_dir), observer)
+    client_with(config, credentials, token_folder(&config.state_dir), observer)
 }
 
-/// As [`client`], but nothing is written anywhere.
-pub(super) fn client_that_only_looks(
+/// As [`client`], but writes nothing to disk.
+pub(super) fn read_only_client(
     config: &Config,
     credentials: Credentials,
 ) -> Result<RegistrationClient, Exit> {
-    client_that_keeps(config, credentials, None, None)
+    client_with(config, credentials, None, None)
 }
 
-fn client_that_keeps(
+fn client_with(
     config: &Config,
     credentials: Credentials,
     token_folder: Option<PathBuf>,
@@ -126,7 +126,7 @@ fn client_that_keeps(
     })
 }
 
-/// Checks that Alyx answers and accepts the login. Done first, because a new configuration may have no flags yet.
+/// Checks that Alyx answers and accepts the login. Without this, a scan without flags would hide a wrong configuration.
 pub(super) async fn check_login(client: &RegistrationClient) -> Result<(), Exit> {
     client.alyx().ping().await.map_err(|error| {
         tracing::error!("{error}");
@@ -138,7 +138,7 @@ pub(super) async fn check_login(client: &RegistrationClient) -> Result<(), Exit>
     })
 }
 
-/// The registration client of a configuration. Nothing is sent or logged.
+/// The registration client of a configuration. Sends and logs nothing.
 pub(super) fn registration_client(
     config: &Config,
     credentials: Credentials,
@@ -149,7 +149,7 @@ pub(super) fn registration_client(
     Ok(RegistrationClient::new(alyx, registration_options(config)))
 }
 
-/// How Alyx is spoken to.
+/// The options of the REST client.
 pub(super) fn client_options(
     config: &Config,
     credentials: Credentials,
@@ -171,7 +171,7 @@ pub(super) fn client_options(
     }
 }
 
-/// How the registration client works.
+/// The options of the registration client.
 pub(super) fn registration_options(config: &Config) -> RegistrationOptions {
     RegistrationOptions {
         batch_size: config.datasets.batch_size,
@@ -182,7 +182,7 @@ pub(super) fn registration_options(config: &Config) -> RegistrationOptions {
     }
 }
 
-/// What is never opened as data: these files and folders, and where secrets are usually kept.
+/// Paths that are never opened as data: the given ones, and the usual places of secrets.
 pub(super) fn private_paths(own: Vec<PathBuf>) -> Arc<PrivatePaths> {
     let usual_folder = Path::new(crate::config::DEFAULT_PATH).parent().map(Path::to_owned);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
@@ -190,8 +190,7 @@ pub(super) fn private_paths(own: Vec<PathBuf>) -> Arc<PrivatePaths> {
     Arc::new(own.into_iter().chain(usual_folder).chain(credentials).chain(one_settings).collect())
 }
 
-/// The state folder, where tokens can be kept in it. It is made where it is missing; where it cannot be used, each
-/// start logs in.
+/// The state folder, if tokens can be stored there; creates it if missing. Otherwise each start logs in.
 pub(super) fn token_folder(state: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state);
@@ -205,7 +204,7 @@ pub(super) fn token_folder(state: &Path) -> Option<PathBuf> {
     }
 }
 
-/// How flagged sessions are registered.
+/// The options for registering flagged sessions.
 pub(super) fn flagged(config: &Config) -> FlaggedOptions {
     let datasets = &config.datasets;
     FlaggedOptions {
@@ -231,7 +230,7 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
     }
 }
 
-/// What the daemon needs.
+/// The options of the daemon.
 pub(super) fn daemon(config: &Config) -> daemon::Options {
     let root = |root: &crate::config::DataRoot| watch::RootOptions {
         path: root.path.clone(),
@@ -261,7 +260,7 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
     }
 }
 
-/// A digest of everything in the configuration that decides whether a session can be registered.
+/// A digest of the settings that affect whether a session can be registered.
 fn fingerprint(config: &Config) -> String {
     let text = format!(
         "{} {:?} {:?} {:?} {:?} {}",
@@ -275,12 +274,9 @@ fn fingerprint(config: &Config) -> String {
     Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads the password or token for the daemon, which waits for a file that is missing or cannot be used. For what only
-/// a start can bring, such as a variable, it does not wait.
-pub(super) fn credentials_or_none_yet(
-    config: &Config,
-    source: &CredentialSource,
-) -> Result<Credentials, Exit> {
+/// Reads the password or token for the daemon. A missing or invalid file is no error, because the daemon waits for it;
+/// a missing variable is one, because only a restart can set it.
+pub(super) fn credentials_or_absent(config: &Config, source: &CredentialSource) -> Result<Credentials, Exit> {
     match config.alyx.credentials.load(config.alyx.username.as_deref()) {
         Err(error) if source.is_watched() => {
             Ok(Credentials::Absent { username: config.alyx.username.clone(), reason: error.to_string() })
@@ -289,16 +285,16 @@ pub(super) fn credentials_or_none_yet(
     }
 }
 
-/// Where the secret comes from, for the daemon to read it again. Made before it is read for the first time.
+/// The source of the secret, from which the daemon reads it again. Created before the first read.
 pub(super) fn credential_source(config: &Config) -> CredentialSource {
-    // systemd copies its credentials at the start.
+    // systemd copies credentials when the service starts, so these files never change.
     let copies = Environment::from_process().credentials_directory;
     let may_change = |path: &PathBuf| copies.as_ref().is_none_or(|folder| !path.starts_with(folder));
     let file = match &config.alyx.credentials {
         ConfiguredSource::PasswordFile(path) | ConfiguredSource::TokenFile(path) => {
             Some(path.clone()).filter(may_change)
         }
-        // The very file of that database: the folder changes whenever ONE writes anything.
+        // The file of this database only: the folder changes whenever ONE writes anything.
         ConfiguredSource::OneSettings { folder, url } => {
             Some(folder.join(format!(".{}", alyx_client::one_key(url))))
         }
@@ -315,9 +311,9 @@ pub(super) fn credential_source(config: &Config) -> CredentialSource {
     CredentialSource::new(file, Arc::new(load))
 }
 
-/// Keeps other daemons off the state folder.
+/// Locks the state folder against other daemons.
 pub(super) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLock, Exit> {
-    // A folder that is not there yet may get another real path when it is made.
+    // Created first: the real path of a missing folder is not known.
     let _ = std::fs::create_dir_all(&config.state_dir);
     daemon::tree::lock::StateLock::acquire(&config.state_dir).map_err(|error| {
         tracing::error!("{error}");
@@ -325,7 +321,7 @@ pub(super) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLoc
     })
 }
 
-/// Keeps other registrars off the data roots while this program works on them.
+/// Locks the data roots against other registrars.
 pub(super) fn lock(config: &Config) -> Result<Vec<daemon::tree::lock::RootLock>, Exit> {
     let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
     daemon::tree::lock::RootLock::acquire_all(roots).map_err(|error| {

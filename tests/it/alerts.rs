@@ -250,7 +250,7 @@ async fn an_invalid_address_is_reported_at_the_start_and_can_be_fixed_while_the_
     rig.session("cortexlab", "nobody").flag();
     let mut daemon = daemon(&alyx.url, &rig, &format!("hooks.example.org/{SECRET}"));
     let line = daemon.wait_for("no alert can be sent");
-    assert!(line.contains("ERROR") && line.contains("beginning with https://"), "{line}");
+    assert!(line.contains("ERROR") && line.contains("starting with https://"), "{line}");
     // The same cause is not reported twice.
     daemon.wait_for("an alert still cannot be sent");
     std::fs::write(rig.beside("hook"), &receiver.address).unwrap();

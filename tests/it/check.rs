@@ -95,16 +95,16 @@ async fn without_problems_every_check_prints_one_line() {
     said.has("ok", "configuration", "config.yaml")
         .has("ok", "credentials", "the password in ")
         .has("ok", "server", &setup.alyx.url)
-        .has("ok", "clock", "as the server's")
+        .has("ok", "clock", "agrees with the server's")
         .has("ok", "login", "test_user")
-        .has("ok", "Alyx", "with all that is needed")
+        .has("ok", "Alyx", "with all required endpoints")
         .has("ok", "users", "test_user")
         .has("ok", "lab", "cortexlab")
         .has("ok", "repository", "cortexlab_local")
         .has("ok", "data root", "1 session, 1 flag")
         .has("ok", "watching", "by events")
         .has("ok", "watches", "6 folders")
-        .has("ok", "state folder", "will be made")
+        .has("ok", "state folder", "will be created")
         .has("ok", "ledger", "none yet")
         .has("ok", "daemon", "not running");
     assert!(said.out.trim_end().ends_with("no problem, 1 warning") || !running_as_root(), "{said:?}");
@@ -211,7 +211,7 @@ async fn the_exit_code_shows_the_kind_of_problem() {
     said.has("problem", "login", "refuses the login of test_user").has(
         "skipped",
         "names",
-        "nobody is logged in",
+        "the login failed",
     );
     assert!(!said.out.contains("mistyped"), "{said:?}");
     std::fs::remove_file(setup.config.with_file_name("password")).unwrap();
@@ -279,7 +279,7 @@ async fn a_certificate_that_expires_soon_is_a_warning_and_an_expired_one_a_probl
         setup.change(&at, &server.url);
         at = server.url.clone();
         // A minute has passed since.
-        let left = format!("good for {} d 23 h more", days - 1);
+        let left = format!("valid for {} d 23 h more", days - 1);
         setup.check(&[]).await.ends(0).has(state, "certificate", &left).has("ok", "login", "test_user");
     }
     let server = authority.expired(&plain).await;
@@ -324,7 +324,7 @@ async fn a_clock_that_is_wrong_is_a_warning() {
     setup.check(&[]).await.has(
         "warning",
         "clock",
-        "this computer's is 59 min ahead of the server's; let it set itself",
+        "this computer's clock is 59 min ahead of the server's; turn on time synchronisation",
     );
 }
 
@@ -368,7 +368,7 @@ async fn check_accepts_its_own_running_daemon_but_not_another_one_on_the_same_da
     setup.check(&[]).await.ends(0).has("ok", "daemon", "running for").has("ok", "ledger", "B");
     // The same data, another state folder.
     setup.change("/state\n", "/other-state\n");
-    setup.check(&[]).await.ends(74).has("problem", "daemon", "another alyx-registrar is at work on");
+    setup.check(&[]).await.ends(74).has("problem", "daemon", "another alyx-registrar is running on");
     daemon.stop();
 }
 

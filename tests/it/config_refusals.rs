@@ -90,7 +90,7 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("watch:\n  settle: -2 s\n", &[r#":6: watch.settle: "-2 s" is negative"#]),
         ("watch:\n  mode: inotify\n", &[r#":6: watch.mode: "inotify" is not one of: auto, native, poll"#]),
         ("watch:\n  require_marker: /data/.mounted\n", &[r#":6: watch.require_marker: "/data/.mounted" is not a file name; write the name alone, without a folder"#]),
-        ("watch:\n  require_marker: create_me.flag\n", &[r#":6: watch.require_marker: "create_me.flag" is the name of a flag too; give the marker another name"#]),
+        ("watch:\n  require_marker: create_me.flag\n", &[r#":6: watch.require_marker: "create_me.flag" is also the name of a flag; give the marker another name"#]),
         ("watch:\n  warn_after: 400 d\n", &[":6: watch.warn_after: 400 d is not between 0 s and 365 d"]),
         ("watch:\n  rescan_interval: 0\n", &[":6: watch.rescan_interval: 0 s is not between 100 ms and 1 d"]),
         ("watch:\n  rescan_interval: 1 month\n", &[r#":6: watch.rescan_interval: "1 month": months and years have no fixed length; write days or hours"#]),
@@ -104,7 +104,7 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("log:\n  level: verbose\n", &[r#":6: log.level: "verbose" is not one of: error, warn, info, debug, trace"#]),
         ("log:\n  format: JSON\n", &[r#":6: log.format: "JSON" is not one of: text, json"#]),
         ("timezone: Europe/Lissabon\n", &[r#":5: timezone: "Europe/Lissabon" is not a time zone (example: Europe/Lisbon)"#]),
-        ("state_dir: var\n", &[r#":5: state_dir: "var" is not an absolute path; it must begin with a slash"#]),
+        ("state_dir: var\n", &[r#":5: state_dir: "var" is not an absolute path; it must start with a slash"#]),
         ("state_dir: /data/state\n", &[r#":5: state_dir: this is inside the data root "/data", where nothing may be written; choose a folder elsewhere"#]),
         ("workers: 1\nworkers: 2\n", &[":6: workers: this key occurs twice in its section; keep one of them"]),
         ("log:\n\tlevel: info\n", &[":6: this is not valid YAML: found character that cannot start any token, while scanning for the next token; indent with spaces, not with a tab"]),
@@ -136,7 +136,7 @@ fn an_invalid_file_is_reported_completely() {
         ("data_roots: []\nalyx: {url: https://a.org}\n", &[":1: data_roots: no data root; name at least one folder that holds sessions"]),
         ("data_roots:\nalyx:\n", &[":1: data_roots: no data root; name at least one folder that holds sessions", ":2: alyx.url: this key is missing; write the address of your Alyx, such as https://alyx.example.org"]),
         ("data_roots: /data\nalyx: {url: https://a.org}\n", &[":1: data_roots: this must be a list: one line each, beginning with a dash"]),
-        ("data_roots: [data, ~/x, /a/../b, /, $HOME/x]\nalyx: {url: https://a.org}\n", &[r#":1: data_roots[0]: "data" is not an absolute path; it must begin with a slash"#, r#":1: data_roots[1]: "~/x": ~ is not expanded here; write the absolute path"#, r#":1: data_roots[2]: "/a/../b" has .. in it; write the path without"#, ":1: data_roots[3]: the whole file system is too much; name a folder", r#":1: data_roots[4]: "$HOME/x": variables are not expanded here; write the absolute path"#]),
+        ("data_roots: [data, ~/x, /a/../b, /, $HOME/x]\nalyx: {url: https://a.org}\n", &[r#":1: data_roots[0]: "data" is not an absolute path; it must start with a slash"#, r#":1: data_roots[1]: "~/x": ~ is not expanded here; write the absolute path"#, r#":1: data_roots[2]: "/a/../b" has .. in it; write the path without"#, ":1: data_roots[3]: the whole file system is too much; name a folder", r#":1: data_roots[4]: "$HOME/x": variables are not expanded here; write the absolute path"#]),
         ("data_roots: [/a, /b/c, /b, /a/, /a/x]\nalyx: {url: https://a.org}\n", &[r#":1: data_roots[2]: "/b" has the data root "/b/c" inside it; sessions would be registered twice; keep the outer one"#, r#":1: data_roots[3]: "/a" occurs twice"#, r#":1: data_roots[4]: "/a/x" is inside the data root "/a"; its sessions would be registered twice; keep the outer one"#]),
         ("data_roots:\n  - {watch: poll}\n  - path: /x\n    wacth: poll\n  - /y\n  - path: /z\n    watch: inotify\n  - 7\n  -\n  - [/q]\nalyx: {url: https://a.org}\n", &[":2: data_roots[0]: the path of this data root is missing", ":4: data_roots[1].wacth: unknown key; did you mean watch?", r#":7: data_roots[3].watch: "inotify" is not one of: auto, native, poll"#, ":8: data_roots[4]: 7 is not text; put it in quotes", ":9: data_roots[5]: the path of this data root is missing", ":10: data_roots[6]: this must be a section of `key: value` lines"]),
         ("data_roots: [/data]\nalyx: https://a.org\n", &[":2: alyx: this must be a section of `key: value` lines"]),
@@ -383,7 +383,7 @@ fn an_invalid_data_root_on_the_command_line_is_reported_as_such() {
     assert_eq!(
         message,
         "command line: --data-root: \"/a/b\" is inside the data root \"/a\"; its sessions would be registered \
-         twice; keep the outer one\ncommand line: --data-root: \"c\" is not an absolute path; it must begin with a slash"
+         twice; keep the outer one\ncommand line: --data-root: \"c\" is not an absolute path; it must start with a slash"
     );
 }
 
@@ -396,7 +396,16 @@ fn the_sandbox_is_configured_by_the_same_rules_as_a_file() {
         data_roots: vec!["/tmp/a: b #c\n".into(), odd.clone()],
         state_dir: "/tmp/state".into(),
     };
-    let config = Config::for_sandbox(&setup).unwrap();
+    // As `run --sandbox` does: the paths are overrides too, because YAML cannot hold one that is not UTF-8.
+    let load = |setup: &SandboxSetup| {
+        let overrides = Overrides {
+            data_roots: setup.data_roots.clone(),
+            state_dir: Some(setup.state_dir.clone()),
+            ..Overrides::default()
+        };
+        Config::parse_with(&setup.to_yaml(), Path::new("c.yaml"), &overrides, &Environment::default())
+    };
+    let config = load(&setup).unwrap();
     let roots: Vec<_> = config.data_roots.iter().map(|root| root.path.clone()).collect();
     assert_eq!(roots, [PathBuf::from("/tmp/a: b #c\n"), odd]);
     assert_eq!(config.alyx.url.as_str(), "http://127.0.0.1:4321/");
@@ -405,8 +414,8 @@ fn the_sandbox_is_configured_by_the_same_rules_as_a_file() {
 
     let plain = SandboxSetup { data_roots: vec!["/tmp/a: b #c".into()], ..setup.clone() };
     let as_file = Config::parse(&plain.to_yaml(), Path::new("c.yaml")).unwrap();
-    assert_eq!(as_file, Config::for_sandbox(&plain).unwrap());
+    assert_eq!(as_file, load(&plain).unwrap());
 
     let inside = SandboxSetup { data_roots: vec!["/tmp".into()], ..setup };
-    assert!(Config::for_sandbox(&inside).unwrap_err().to_string().contains("inside the data root"));
+    assert!(load(&inside).unwrap_err().to_string().contains("inside the data root"));
 }

@@ -131,7 +131,7 @@ fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
         (&["--data-root", "/data", "--data-root", "/data/b"], "is inside the data root"),
         (&["--location", ""], "--location: this is empty"),
         (&["--one-settings", "/nowhere"], "--one-settings: there are no ONE settings"),
-        (&[], "there is no default for this: --data-root DIR, --url URL, --user NAME"),
+        (&[], "required and without a default: --data-root DIR, --url URL, --user NAME"),
     ];
     for (words, expected) in cases {
         let said = init(&rig, &[&["--yes"], words].concat()).ends(2).complains(expected);
@@ -193,12 +193,12 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         terminal.answer("");
         terminal.wait_for("its location");
         terminal.answer("");
-        terminal.wait_for("Log in with what ONE keeps in");
+        terminal.wait_for("Log in with the ONE settings in");
         terminal.answer("n");
         terminal.wait_for("Password of test_user, not shown");
         assert!(!terminal.echoes(), "the password is shown");
         terminal.answer(&password);
-        terminal.wait_for("See whether all is well");
+        terminal.wait_for("Check the set-up");
         assert!(terminal.end().success(), "{}", terminal.said);
         assert!(terminal.echoes(), "the terminal stays silent");
         terminal.said.clone()

@@ -53,7 +53,7 @@ async fn a_private_authority_is_trusted_if_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_authority_file_is_a_configuration_error() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    for (content, message) in [(None, "cannot be read"), (Some("hello"), "holds no certificate")] {
+    for (content, message) in [(None, "cannot be read"), (Some("hello"), "contains no certificate")] {
         let file = rig.beside("authority.pem");
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();

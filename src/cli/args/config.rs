@@ -1,4 +1,4 @@
-//! Where the configuration and the state folder are, as typed for the commands that read them.
+//! The options for the configuration and the state folder, shared by several commands.
 
 use std::path::{Path, PathBuf};
 
@@ -6,33 +6,33 @@ use clap::Args;
 
 use crate::config::{LogFormat, LogLevel, Overrides};
 
-/// Where the configuration is, and what wins over it. Shared by `run` and `scan`.
+/// Where the configuration is, and what overrides it. Shared by `run`, `check` and `scan`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConfigArgs {
     /// Configuration file [default: /etc/alyx-registrar/config.yaml]
     #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Folder with sessions, in place of the configured data_roots; may be repeated
+    /// Folder with sessions, instead of the configured data_roots; may be repeated
     #[arg(long = "data-root", value_name = "DIR")]
     pub data_roots: Vec<PathBuf>,
 
-    /// How much is logged, in place of log.level
+    /// Log level, instead of log.level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
-    /// Form of the log, in place of log.format
+    /// Log format, instead of log.format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
 
 impl ConfigArgs {
-    /// The file that was named, else the usual place.
+    /// The named file, or else the default path.
     pub fn config_path(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH))
     }
 
-    /// What was typed, as far as it wins over the file. Paths are made whole with `working_folder`.
+    /// The arguments that override the file. Paths are made absolute with `working_folder`.
     pub fn overrides(&self, working_folder: &Path) -> Overrides {
         Overrides {
             data_roots: self.data_roots.iter().map(|typed| whole(typed, working_folder)).collect(),
@@ -43,7 +43,7 @@ impl ConfigArgs {
     }
 }
 
-/// `.` and `..` are resolved by the disk where the folder is there, so that a link means what it means to `cd`.
+/// Makes a path absolute. `..` is resolved on disk if the folder exists, so that a link means the same as to `cd`.
 pub(in crate::cli) fn whole(typed: &Path, working_folder: &Path) -> PathBuf {
     let joined = working_folder.join(typed);
     let plain = |path: &Path| path.components().all(|part| part != std::path::Component::ParentDir);
@@ -57,7 +57,7 @@ pub struct StateArgs {
     #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// State folder, in place of the configured one; then no configuration is read
+    /// State folder, instead of the configured one; no configuration is read
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The verbs about files, as they are typed.
+//! The arguments of the commands about files.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ Examples:
   alyx-registrar register-files 001/alf/spikes.times.npy 001/alf/spikes.clusters.npy --versions 1.2.0
   alyx-registrar register-files 001/alf/*.npy --dry-run --json
 
-The sessions must be on Alyx. Ends with 1 when a file was not registered.";
+The sessions must be on Alyx. Exits with 1 if a file was not registered.";
 
-/// `register-files`: files of sessions, or of another member of Alyx.
+/// `register-files`: files of sessions, or of another object on Alyx.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = REGISTER_FILES_HELP)]
 pub struct RegisterFilesArgs {
@@ -23,15 +23,15 @@ pub struct RegisterFilesArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Version tag; repeated: one after the other over the files, then from the start
+    /// Version tag; several tags are assigned to the files in turn
     #[arg(long = "versions", value_name = "TAG")]
     pub versions: Vec<String>,
 
-    /// Leave the default revision what it is
+    /// Do not make the files the default revision
     #[arg(long)]
     pub no_default: bool,
 
-    /// User who registers [default: who logs in]
+    /// User who registers [default: the logged-in user]
     #[arg(long, value_name = "NAME")]
     pub created_by: Option<String>,
 
@@ -59,7 +59,7 @@ pub struct RegisterFilesArgs {
     #[arg(long, value_parser = qc(), ignore_case = true, hide_possible_values = true)]
     pub qc: Option<String>,
 
-    /// What the files belong to.
+    /// The owner of the files.
     #[command(flatten)]
     pub relation: RelationArgs,
 
@@ -67,27 +67,27 @@ pub struct RegisterFilesArgs {
     #[arg(long, value_parser = protected(), value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
     pub protected: ProtectedPolicy,
 
-    /// Post files as well that Alyx holds already
+    /// Also post files that are already registered
     #[arg(long)]
     pub force: bool,
 
-    /// Say what would be sent; change nothing
+    /// Show what would be sent; change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
 
-/// What files outside a session belong to.
+/// The owner of files outside a session.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RelationArgs {
     /// Model that files outside a session belong to, such as subject
     #[arg(long, value_name = "MODEL", requires = "object_id")]
     pub content_type: Option<String>,
 
-    /// UUID of that member of the model
+    /// UUID of the object
     #[arg(long, value_name = "UUID", requires = "content_type")]
     pub object_id: Option<uuid::Uuid>,
 }
@@ -104,7 +104,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl RegisterFilesArgs {
-    /// What was typed, for the library.
+    /// The arguments as the library's options.
     pub fn options(&self) -> RegisterFilesOptions {
         RegisterFilesOptions {
             versions: match self.versions.as_slice() {
@@ -131,16 +131,16 @@ const FIND_FILES_HELP: &str = "\
 Examples:
   alyx-registrar find-files /data/cortexlab/Subjects/KS014/2024-05-01/001
 
-Ends with 1 when a dataset cannot be registered.";
+Exits with 1 if a dataset cannot be registered.";
 
-/// `find-files`: the datasets of a session folder, and why the other files are none.
+/// `find-files`: the datasets of a session folder, and why other files are left out.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = FIND_FILES_HELP)]
 pub struct FindFilesArgs {
     /// Session folder
     pub folder: PathBuf,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
@@ -149,7 +149,7 @@ const CHECK_PROTECTED_HELP: &str = "\
 Examples:
   alyx-registrar check-protected /data/cortexlab/Subjects/KS014/2024-05-01/001/alf/*.npy
 
-Ends with 1 when a file is protected or is no dataset.";
+Exits with 1 if a file is protected or is not a dataset.";
 
 /// `check-protected`: whether files are protected on Alyx.
 #[derive(Args, Clone, Debug)]
@@ -159,21 +159,21 @@ pub struct CheckProtectedArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// User who asks [default: who logs in]
+    /// User who asks [default: the logged-in user]
     #[arg(long, value_name = "NAME")]
     pub created_by: Option<String>,
 
-    /// What the files belong to.
+    /// The owner of the files.
     #[command(flatten)]
     pub relation: RelationArgs,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
 
 impl CheckProtectedArgs {
-    /// What was typed, for the library.
+    /// The arguments as the library's options.
     pub fn options(&self) -> RegisterFilesOptions {
         RegisterFilesOptions {
             created_by: self.created_by.clone(),

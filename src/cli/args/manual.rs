@@ -1,4 +1,4 @@
-//! Completions and the manual, as they are typed.
+//! The arguments of `completions` and `man`.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ Examples:
   alyx-registrar completions zsh > ~/.zfunc/_alyx-registrar
   alyx-registrar completions fish > ~/.config/fish/completions/alyx-registrar.fish";
 
-/// `completions`: the words of this command line, for a shell.
+/// `completions`: a completion script for a shell.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = COMPLETIONS_HELP)]
 pub struct CompletionsArgs {
@@ -19,7 +19,7 @@ pub struct CompletionsArgs {
     pub shell: ShellChoice,
 }
 
-/// The shells that are served.
+/// The supported shells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ShellChoice {
     /// Bash.

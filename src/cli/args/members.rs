@@ -1,4 +1,4 @@
-//! The verbs about members of Alyx, as they are typed: whether they exist, what they drank and weigh.
+//! The arguments of `exists`, `water` and `weight`.
 
 use clap::Args;
 
@@ -11,9 +11,9 @@ Examples:
   alyx-registrar exists subjects KS014 KS015
   alyx-registrar exists repositories flatiron_cortexlab --json
 
-Ends with 0 when all are there, with 1 when one is not.";
+Exits with 0 if all are on Alyx, with 1 if one is not.";
 
-/// `exists`: whether Alyx knows names.
+/// `exists`: whether names are on Alyx.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXISTS_HELP)]
 pub struct ExistsArgs {
@@ -25,12 +25,12 @@ pub struct ExistsArgs {
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
 
-/// A measured value: to record nothing, or less, is a slip of the finger.
+/// Parses a measured value. Zero or less is a typing error.
 fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
@@ -46,7 +46,7 @@ Examples:
 
 Recorded once, also when an answer is lost on the way. Four significant figures are kept.";
 
-/// `water`: what a subject was given to drink.
+/// `water`: records the water that a subject was given.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = WATER_HELP)]
 pub struct WaterArgs {
@@ -65,7 +65,7 @@ pub struct WaterArgs {
     #[arg(long, value_name = "NAME")]
     pub water_type: Option<String>,
 
-    /// User who gave it [default: who logs in]
+    /// User who gave it [default: the logged-in user]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
 
@@ -77,11 +77,11 @@ pub struct WaterArgs {
     #[arg(long)]
     pub adlib: bool,
 
-    /// Say what would be recorded; change nothing
+    /// Show what would be recorded; change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
@@ -93,7 +93,7 @@ Examples:
 
 Recorded once, also when an answer is lost on the way. Four significant figures are kept.";
 
-/// `weight`: what a subject weighs.
+/// `weight`: records the weight of a subject.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = WEIGHT_HELP)]
 pub struct WeightArgs {
@@ -108,15 +108,15 @@ pub struct WeightArgs {
     #[arg(long, value_name = "TIME")]
     pub date_time: Option<String>,
 
-    /// User who weighed [default: who logs in]
+    /// User who weighed [default: the logged-in user]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
 
-    /// Say what would be recorded; change nothing
+    /// Show what would be recorded; change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }

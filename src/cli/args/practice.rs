@@ -1,4 +1,4 @@
-//! The sandbox and the demo, as they are typed.
+//! The arguments of `sandbox` and `demo`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,37 +12,37 @@ Examples:
   alyx-registrar sandbox
   alyx-registrar sandbox --listen 127.0.0.1:9000 --db lab.sqlite
 
-For trying things out: every client that reaches the address may do anything. Ctrl-C stops it.";
+For practice only: every client that reaches the address may do anything. Ctrl-C stops it.";
 
 /// `sandbox`: the embedded server alone.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = SANDBOX_HELP)]
 pub struct SandboxArgs {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port to listen on; port 0 chooses a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = address)]
     pub listen: SocketAddr,
 
-    /// Keep the records in this SQLite file [default: in memory, gone at the end]
+    /// Keep the records in this SQLite file [default: in memory, lost at the end]
     #[arg(long, value_name = "FILE")]
     pub db: Option<PathBuf>,
 
-    /// Labs, users, subjects and dataset types, in place of the built-in ones (YAML)
+    /// YAML file with labs, users, subjects and dataset types, instead of the built-in ones
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
 
-    /// Print the built-in seed, as a form for your own, and end
+    /// Print the built-in seed, as a template for your own, and exit
     #[arg(long)]
     pub print_seed: bool,
 
-    /// Answer 429 to more than N requests a minute for one user [default: no limit]
+    /// Answer 429 to more than N requests per minute from one user [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub throttle: Option<u32>,
 
-    /// How much is logged
+    /// Log level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
-    /// Form of the log
+    /// Log format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
@@ -52,7 +52,7 @@ Examples:
   alyx-registrar demo
   alyx-registrar demo --keep
 
-Takes a few seconds. Everything happens in a temporary folder and on this computer.";
+Takes a few seconds and uses only a temporary folder on this computer.";
 
 /// `demo`: an example from the flag to the confirmed files.
 #[derive(Args, Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
-/// An address with its port; the error for a port alone shows the whole form.
+/// Parses an address with its port. The error for a port alone shows the full form.
 fn address(typed: &str) -> Result<SocketAddr, String> {
     typed.parse().map_err(|_| {
         let port = typed.trim_start_matches(':').parse().unwrap_or(8000_u16);

@@ -1,4 +1,4 @@
-//! The verbs about sessions, as they are typed.
+//! The arguments of the commands about sessions.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::cli::args::connection::VerbArgs;
 use crate::cli::args::values::{protected, qc};
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 
-/// What a session says on Alyx: the keyword arguments of Python's `register_session`.
+/// The fields of a session on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SessionDetailsArgs {
-    /// Experimenter, an Alyx user; may be repeated [default of a new session: who logs in]
+    /// Experimenter, an Alyx user; may be repeated [default for a new session: the logged-in user]
     #[arg(long = "users", value_name = "NAME")]
     pub users: Vec<String>,
 
@@ -32,7 +32,7 @@ pub struct SessionDetailsArgs {
     #[arg(long = "projects", value_name = "NAME")]
     pub projects: Vec<String>,
 
-    /// Kind of session [default of a new session: Experiment]
+    /// Kind of session [default for a new session: Experiment]
     #[arg(long = "type", value_name = "KIND")]
     pub kind: Option<String>,
 
@@ -64,7 +64,7 @@ pub struct SessionDetailsArgs {
     #[arg(long, value_parser = qc(), ignore_case = true, hide_possible_values = true)]
     pub qc: Option<String>,
 
-    /// JSON object whose keys are put into the session's json
+    /// JSON object whose keys are merged into the session's json
     #[arg(long, value_name = "OBJECT", value_parser = json_object)]
     pub session_json: Option<Map<String, Value>>,
 }
@@ -78,7 +78,7 @@ fn json_object(text: &str) -> Result<Map<String, Value>, String> {
 }
 
 impl SessionDetailsArgs {
-    /// What was typed, for the library.
+    /// The arguments as the library's options.
     pub fn details(&self) -> SessionDetails {
         SessionDetails {
             users: self.users.clone(),
@@ -103,22 +103,22 @@ const CREATE_SESSION_HELP: &str = "\
 Examples:
   alyx-registrar create-session /data/cortexlab/Subjects/KS014/2024-05-01/001 --projects practice";
 
-/// `create-session`: the session alone.
+/// `create-session`: the session without its files.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = CREATE_SESSION_HELP)]
 pub struct CreateSessionArgs {
-    /// Session folder; its files are left alone
+    /// Session folder; its files are not registered
     pub folder: PathBuf,
 
-    /// What the session says.
+    /// The fields of the session.
     #[command(flatten)]
     pub details: SessionDetailsArgs,
 
-    /// Say what would be sent; change nothing
+    /// Show what would be sent; change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
@@ -146,19 +146,19 @@ pub struct RegisterSessionArgs {
     #[arg(long, value_parser = protected(), value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
     pub protected: ProtectedPolicy,
 
-    /// Post files as well that Alyx holds already
+    /// Also post files that are already registered
     #[arg(long)]
     pub force: bool,
 
-    /// What the session says.
+    /// The fields of the session.
     #[command(flatten)]
     pub details: SessionDetailsArgs,
 
-    /// Say what would be sent; change nothing
+    /// Show what would be sent; change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
@@ -168,7 +168,7 @@ Examples:
   alyx-registrar create-sessions /data/cortexlab/Subjects --dry-run
   alyx-registrar create-sessions /data/cortexlab/Subjects --register-files
 
-A flag is removed when its session is registered. Ends with 1 when one was not.";
+A flag is removed when its session is registered. Exits with 1 if a session was not registered.";
 
 /// `create-sessions`: every flag below a folder.
 #[derive(Args, Clone, Debug)]
@@ -189,11 +189,11 @@ pub struct CreateSessionsArgs {
     #[arg(long, value_parser = protected(), value_name = "WHAT", default_value = "refuse", hide_possible_values = true)]
     pub protected: ProtectedPolicy,
 
-    /// Ask Alyx what would become of each flag; change nothing
+    /// Show what would be done with each flag; change nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }
@@ -209,10 +209,10 @@ pub struct NewSessionArgs {
     /// Subject; must be on Alyx
     pub subject: String,
 
-    /// Folder below which SUBJECT/DATE/NUMBER is made
+    /// Folder in which SUBJECT/DATE/NUMBER is created
     pub root: PathBuf,
 
-    /// Day, or a time on it, ISO 8601 [default: today]
+    /// Day, or a time on that day, ISO 8601 [default: today]
     #[arg(long, value_name = "DATE")]
     pub date: Option<String>,
 
@@ -220,19 +220,19 @@ pub struct NewSessionArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=999))]
     pub number: Option<u16>,
 
-    /// Make the folder only
+    /// Create the folder only
     #[arg(long)]
     pub no_register: bool,
 
-    /// Say which folder it would be; make and create nothing
+    /// Show which folder would be created; create nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// What the session says.
+    /// The fields of the session.
     #[command(flatten)]
     pub details: SessionDetailsArgs,
 
-    /// How it answers, and to which Alyx it speaks.
+    /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
 }

@@ -1,4 +1,4 @@
-//! Setting a rig up, as it is typed.
+//! The arguments of `check` and `init`.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ Examples:
   alyx-registrar check --config new.yaml --offline
   ExecStartPre=-/usr/bin/alyx-registrar check --before-start        (in a unit)
 
-Run it as the user of the service: it sees what that user may do. It writes nothing, neither on disk nor on Alyx.
-Ends with 0 where there is no problem (a warning is none), else with the first of these: 78 the configuration; 77 the
-login; 74 the state folder, or another registrar at work; 1 all else; 69 the server is away, and nothing else.";
+Run it as the service user: it checks what that user may do. It writes nothing, neither on disk nor on Alyx.
+Exits with 0 if there are no problems (warnings do not count), or else with the first of these: 78 the configuration;
+77 the login; 74 the state folder, or another running registrar; 1 any other problem; 69 only the server is down.";
 
 /// `check`.
 #[derive(Args, Clone, Debug)]
@@ -24,11 +24,11 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
 
-    /// Ask nothing of the server
+    /// Do not contact the server
     #[arg(long)]
     pub offline: bool,
 
-    /// Look at what is quick and on this computer; end with 0 whatever is found, so that the daemon starts
+    /// Check only this computer, and quickly; always exit with 0, so that the daemon starts
     #[arg(long)]
     pub before_start: bool,
 
@@ -43,15 +43,15 @@ Examples:
   sudo alyx-registrar init --yes --data-root /data --url https://alyx.example.org --user rig --password-stdin < FILE
   alyx-registrar init --config try.yaml --one-settings ~/.one --data-root ~/data
 
-On a terminal it asks for what was not typed, and offers what it finds in a rig's ONE settings. A secret is never
-typed on the command line. Nothing is overwritten without --force. Ends with 0 when the configuration is written, with
-2 when an answer cannot be used or is missing, with 74 when a file is there already or cannot be written.";
+On a terminal it asks for missing options, and offers the values of a rig's ONE settings. There is no option for a
+secret. Nothing is overwritten without --force. Exits with 0 if the configuration is written, with 2 if an answer is
+invalid or missing, with 74 if a file exists already or cannot be written.";
 
 /// `init`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = INIT_HELP)]
 pub struct InitArgs {
-    /// Where the configuration is written [default: /etc/alyx-registrar/config.yaml]
+    /// Configuration file to write [default: /etc/alyx-registrar/config.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -59,11 +59,11 @@ pub struct InitArgs {
     #[arg(long = "data-root", value_name = "DIR")]
     pub data_roots: Vec<PathBuf>,
 
-    /// Address of Alyx [default: that of the ONE settings, where there are any]
+    /// Address of Alyx [default: from the ONE settings, if any]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
-    /// Alyx user who registers the sessions [default: that of the ONE settings, where there are any]
+    /// Alyx user who registers the sessions [default: from the ONE settings, if any]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
 
@@ -71,11 +71,11 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE", group = "secret")]
     pub password_file: Option<PathBuf>,
 
-    /// File that holds a token, in place of a password
+    /// File that holds a token, instead of a password
     #[arg(long, value_name = "FILE", group = "secret")]
     pub token_file: Option<PathBuf>,
 
-    /// Log in with what a rig's own ONE keeps in this folder, such as /home/rig/.one
+    /// Log in with the ONE settings in this folder, such as /home/rig/.one
     #[arg(long, value_name = "DIR", group = "secret")]
     pub one_settings: Option<PathBuf>,
 
@@ -87,7 +87,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME")]
     pub lab: Option<String>,
 
-    /// Name of the rig or room, as Alyx has it
+    /// Name of the rig or room on Alyx
     #[arg(long, value_name = "NAME")]
     pub location: Option<String>,
 
@@ -99,15 +99,15 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME")]
     pub repository: Option<String>,
 
-    /// User of the service, who gets the password file
+    /// Service user, who will own the password file
     #[arg(long, value_name = "NAME", default_value = "alyx-registrar")]
     pub service_user: String,
 
-    /// Ask nothing: what is not typed is as ONE has it, or the default
+    /// Ask nothing: use the ONE settings, or the defaults, for missing options
     #[arg(long)]
     pub yes: bool,
 
-    /// Replace a configuration, and a password, that are there
+    /// Replace an existing configuration and password file
     #[arg(long)]
     pub force: bool,
 }

@@ -1,11 +1,11 @@
-//! Values that several commands take, and how they are parsed.
+//! Parsers of values that several commands accept.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use alyx_client::Endpoint;
 use alyx_registration::ProtectedPolicy;
 
-/// Where members of Alyx are looked for: the word for it, what it means, and the endpoint.
+/// The word, the help text and the endpoint of each kind of name.
 const ENDPOINTS: [(&str, &str, Endpoint); 7] = [
     ("subjects", "Animals, by nickname", Endpoint::Subjects),
     ("users", "Users, by user name", Endpoint::Users),
@@ -16,11 +16,11 @@ const ENDPOINTS: [(&str, &str, Endpoint); 7] = [
     ("repositories", "Data repositories", Endpoint::Repositories),
 ];
 
-/// Parses where members of Alyx are looked for.
+/// Parses the word for an endpoint.
 pub(super) fn endpoint() -> impl TypedValueParser<Value = Endpoint> {
     let words = ENDPOINTS.map(|(word, help, endpoint)| {
         let value = PossibleValue::new(word).help(help);
-        // The name of the REST endpoint itself.
+        // The name of the REST endpoint.
         if endpoint == Endpoint::Repositories { value.alias("data-repository") } else { value }
     });
     PossibleValuesParser::new(words).map(|word| {
@@ -34,7 +34,7 @@ pub(super) fn qc() -> PossibleValuesParser {
     PossibleValuesParser::new(["CRITICAL", "FAIL", "WARNING", "NOT_SET", "PASS"])
 }
 
-/// Parses what happens to a changed file whose dataset is protected on Alyx.
+/// Parses the policy for changed files whose datasets are protected on Alyx.
 pub(super) fn protected() -> impl TypedValueParser<Value = ProtectedPolicy> {
     let words = [
         PossibleValue::new("revise").help("Move it into a revision folder next to it, and register it there"),

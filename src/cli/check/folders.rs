@@ -1,4 +1,4 @@
-//! The part of `check` that is about folders: data roots, watches, and the state folder.
+//! The checks of folders: data roots, watches, and the state folder.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::daemon::watch::preflight::{RootPreflight, StatePreflight};
 use crate::daemon::watch::{RootOptions, WatchMode, WatchOptions, WatchProblem, suggested_limit};
 use crate::humanize;
 
-/// With less room than this, the ledger may soon be unable to grow.
-const LITTLE_ROOM: u64 = 100_000_000;
-/// Problems that are shown for a data root.
-const SHOWN: usize = 3;
+/// Free space below which the ledger may soon fail, in bytes.
+const LOW_SPACE: u64 = 100_000_000;
+/// Limit on the problems shown for a data root.
+const MAX_SHOWN: usize = 3;
 
-/// The one row of a data root whose folders were not looked at.
+/// The row of a data root that was not traversed.
 pub(super) fn glance(root: &RootOptions, found: &RootPreflight) -> Row {
     if let Some(unlisted) = unlisted(&root.path, found) {
         return unlisted;
@@ -36,11 +36,11 @@ pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootPreflig
     let mut rows = vec![contents(&root.path, found), watching(root, watch, found)];
     let (unseen, others): (Vec<_>, Vec<_>) =
         found.problems.iter().partition(|problem| matches!(problem, ScanProblem::Unreadable { .. }));
-    rows.extend(unseen.iter().map(|problem| cannot_list(problem)).take(SHOWN));
-    let left = SHOWN - unseen.len().min(SHOWN);
+    rows.extend(unseen.iter().map(|problem| cannot_list(problem)).take(MAX_SHOWN));
+    let left = MAX_SHOWN - unseen.len().min(MAX_SHOWN);
     rows.extend(others.iter().take(left).map(|problem| Row::warning("data root", problem, "")));
-    if found.problems.len() > SHOWN {
-        let more = found.problems.len() - SHOWN;
+    if found.problems.len() > MAX_SHOWN {
+        let more = found.problems.len() - MAX_SHOWN;
         let what_to_do = "see all of them with: alyx-registrar scan --dry-run";
         rows.push(Row::warning(
             "data root",
@@ -51,21 +51,21 @@ pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootPreflig
     rows
 }
 
-/// The row of a data root of which nothing can be seen.
+/// The row of a data root that cannot be listed.
 fn unlisted(root: &Path, found: &RootPreflight) -> Option<Row> {
     let is_root =
         |problem: &&ScanProblem| matches!(problem, ScanProblem::Unreadable { folder, .. } if folder == root);
     found.problems.iter().find(is_root).map(cannot_list)
 }
 
-/// A folder that cannot be listed: a flag in it would wait forever, unnoticed.
+/// The row of a folder that cannot be listed, where a flag would never be found.
 fn cannot_list(problem: &ScanProblem) -> Row {
     let what_to_do =
         "by its group for example (chmod g+rx, and usermod -aG for the user), or take the folder away";
     Row::problem("data root", Exit::Incomplete, problem, what_to_do)
 }
 
-/// What is in it, and whether this user could work on it.
+/// The row of a root's contents, and whether this user may read the files and remove flags.
 fn contents(root: &Path, found: &RootPreflight) -> Row {
     const CHECK: &str = "data root";
     let path = root.display();
@@ -79,25 +79,25 @@ fn contents(root: &Path, found: &RootPreflight) -> Row {
         let example = found.closed_with_flag.first().or(found.closed.first());
         let example = example.map(|folder| folder.display().to_string()).unwrap_or_default();
         let reason = found.reason.as_deref().unwrap_or_default();
-        let told = format!(
+        let text = format!(
             "{counts}; in {closed} of them this user could not read the files and remove a flag, such as {example} \
              ({reason})"
         );
         return if found.closed_with_flag.is_empty() && closed < found.sessions {
             Row::warning(
                 CHECK,
-                told,
-                "nothing, where nothing is flagged any more; else let this user write there",
+                text,
+                "nothing, if these sessions will not be flagged again; otherwise let this user write there",
             )
         } else {
-            Row::problem(CHECK, Exit::Incomplete, told, "let this user write there, by its group for example")
+            Row::problem(CHECK, Exit::Incomplete, text, "let this user write there, by its group for example")
         };
     }
     if found.stopped {
         return Row::warning(
             CHECK,
-            format!("{counts}, and more: not all was seen in time"),
-            "look at that disk",
+            format!("{counts} so far; the disk is too slow to count all in time"),
+            "check that disk",
         );
     }
     Row::ok(CHECK, counts)
@@ -114,7 +114,7 @@ fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootPreflight) -> 
         (true, true) => Row::warning(
             CHECK,
             format!(
-                "{about}, by events, which tell nothing of other machines: their flags are found by the scan every {}",
+                "{about}, by events, which do not report flags from other machines: the scan every {} finds those",
                 every(watch.rescan_interval)
             ),
             "set watch: auto for this root",
@@ -130,10 +130,10 @@ fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootPreflight) -> 
     }
 }
 
-/// Whether all folders that are watched by events can have a watch. Pure.
+/// Whether the limit allows a watch for every folder that is watched by events. Pure.
 pub(super) fn watches(folders: usize, limit: Option<u64>) -> Row {
     const CHECK: &str = "watches";
-    let Some(limit) = limit else { return Row::skipped(CHECK, "the system does not tell its limit") };
+    let Some(limit) = limit else { return Row::skipped(CHECK, "the limit of the system is unknown") };
     if folders == 0 {
         return Row::skipped(CHECK, "no data root is watched by events");
     }
@@ -147,11 +147,11 @@ pub(super) fn watches(folders: usize, limit: Option<u64>) -> Row {
     };
     if needed > limit {
         let missing = usize::try_from(needed - limit).unwrap_or(usize::MAX);
-        let told = format!("{found}: flags in the others are found by polling");
-        Row::warning(CHECK, told, raise(suggested_limit(Some(limit), missing)))
+        let text = format!("{found}: flags in the others are found by polling");
+        Row::warning(CHECK, text, raise(suggested_limit(Some(limit), missing)))
     } else if needed > limit / 4 * 3 {
-        let told = format!("{found}, which other programs of this user share");
-        Row::warning(CHECK, told, raise(suggested_limit(Some(limit), 0)))
+        let text = format!("{found}, which other programs of this user share");
+        Row::warning(CHECK, text, raise(suggested_limit(Some(limit), 0)))
     } else {
         Row::ok(CHECK, found)
     }
@@ -166,25 +166,25 @@ pub(super) fn state(state_dir: &Path, found: &StatePreflight) -> Row {
             CHECK,
             Exit::Io,
             format!("this user cannot write in {} ({reason})", folder.display()),
-            format!("give {path} to the user of the service (chown, chmod 750), or set state_dir"),
+            format!("give {path} to the service user (chown, chmod 750), or set state_dir"),
         );
     }
     let free = found.free.map(|bytes| format!("{} free", humanize::bytes(bytes))).unwrap_or_default();
     if found.network {
         return Row::warning(
             CHECK,
-            format!("{path} is on another machine, where a ledger may be damaged"),
+            format!("{path} is on a network file system, which may damage the ledger"),
             "set state_dir to a folder on a disk of this computer",
         );
     }
-    if found.free.is_some_and(|bytes| bytes < LITTLE_ROOM) {
+    if found.free.is_some_and(|bytes| bytes < LOW_SPACE) {
         return Row::warning(
             CHECK,
             format!("{path}: only {free}"),
-            "make room, or set state_dir to another disk",
+            "free some space, or set state_dir to another disk",
         );
     }
-    let made = if found.exists { "" } else { " will be made at the first start" };
+    let made = if found.exists { "" } else { " will be created at the first start" };
     Row::ok(CHECK, format!("{path}{made}, {free}"))
 }
 
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn folders_in_which_no_flag_could_be_removed_are_a_problem_when_it_matters() {
-        let told = |closed: usize, flagged: usize| {
+        let text = |closed: usize, flagged: usize| {
             let folders: Vec<_> = (0..closed).map(|n| format!("/d/{n:03}").into()).collect();
             let found = RootPreflight {
                 closed_with_flag: folders.iter().take(flagged).cloned().collect(),
@@ -222,16 +222,16 @@ mod tests {
             };
             contents(Path::new("/d"), &found)
         };
-        assert_eq!(told(0, 0).state, State::Ok);
-        assert_eq!(told(3, 0).state, State::Warning);
-        assert_eq!(told(3, 1).state, State::Problem(Exit::Incomplete));
-        assert_eq!(told(10, 0).state, State::Problem(Exit::Incomplete));
-        let found = told(3, 1).found;
+        assert_eq!(text(0, 0).state, State::Ok);
+        assert_eq!(text(3, 0).state, State::Warning);
+        assert_eq!(text(3, 1).state, State::Problem(Exit::Incomplete));
+        assert_eq!(text(10, 0).state, State::Problem(Exit::Incomplete));
+        let found = text(3, 1).found;
         assert!(found.contains("in 3 of them") && found.contains("/d/000 (Permission denied)"), "{found}");
     }
 
     #[test]
-    fn a_root_in_which_nothing_can_be_written_is_a_problem_at_a_glance_too() {
+    fn a_read_only_root_is_a_problem_even_without_a_traversal() {
         let root = RootOptions { path: "/d".into(), mode: WatchMode::Auto, require_marker: None };
         assert_eq!(glance(&root, &preflight()).state, State::Ok);
         let found = RootPreflight { read_only: true, ..preflight() };
@@ -250,37 +250,37 @@ mod tests {
     }
 
     #[test]
-    fn how_a_root_is_watched_is_said_with_its_file_system() {
+    fn the_way_a_root_is_watched_is_shown_with_its_file_system() {
         let options = WatchOptions {
             flags: Vec::new(),
             rescan_interval: Duration::from_secs(300),
             poll_interval: Duration::from_secs(60),
             max_depth: 8,
         };
-        let told = |mode, found: RootPreflight| {
+        let text = |mode, found: RootPreflight| {
             let root = RootOptions { path: "/d".into(), mode, require_marker: None };
             watching(&root, &options, &found)
         };
-        let local = told(WatchMode::Auto, preflight());
+        let local = text(WatchMode::Auto, preflight());
         assert_eq!(
             (local.state, local.found.as_str()),
             (State::Ok, "/d: ext4, by events, and by a scan every 5 min")
         );
         let nfs = || RootPreflight { file_system: Some("nfs4".into()), network: true, ..preflight() };
-        let auto = told(WatchMode::Auto, RootPreflight { events: false, ..nfs() });
+        let auto = text(WatchMode::Auto, RootPreflight { events: false, ..nfs() });
         assert_eq!(auto.found, "/d: nfs4, on another machine, by a scan every 1 min");
-        assert_eq!(told(WatchMode::Native, nfs()).state, State::Warning);
+        assert_eq!(text(WatchMode::Native, nfs()).state, State::Warning);
     }
 
     #[test]
-    fn a_state_folder_that_is_full_far_away_or_closed_is_told() {
+    fn a_full_remote_or_unwritable_state_folder_is_reported() {
         let good = StatePreflight { exists: true, closed: None, free: Some(5_000_000_000), network: false };
-        let told = |found: &StatePreflight| state(Path::new("/s"), found);
-        assert_eq!(told(&good).found, "/s, 5.0 GB free");
-        assert!(told(&StatePreflight { exists: false, ..good.clone() }).found.contains("will be made"));
-        assert_eq!(told(&StatePreflight { free: Some(5_000_000), ..good.clone() }).state, State::Warning);
-        assert_eq!(told(&StatePreflight { network: true, ..good.clone() }).state, State::Warning);
+        let text = |found: &StatePreflight| state(Path::new("/s"), found);
+        assert_eq!(text(&good).found, "/s, 5.0 GB free");
+        assert!(text(&StatePreflight { exists: false, ..good.clone() }).found.contains("will be created"));
+        assert_eq!(text(&StatePreflight { free: Some(5_000_000), ..good.clone() }).state, State::Warning);
+        assert_eq!(text(&StatePreflight { network: true, ..good.clone() }).state, State::Warning);
         let closed = StatePreflight { closed: Some(("/".into(), "Permission denied".into())), ..good };
-        assert_eq!(told(&closed).state, State::Problem(Exit::Io));
+        assert_eq!(text(&closed).state, State::Problem(Exit::Io));
     }
 }

@@ -1,4 +1,4 @@
-//! A row of the table that `check` shows: what was looked at, how it is, and what to do.
+//! A row of the table of `check`: what was checked, the result, and what to do.
 
 use std::io;
 use std::io::{IsTerminal, Write};
@@ -9,21 +9,21 @@ use crate::cli::exit::Exit;
 use crate::cli::output::say;
 use alyx_client::text::printable;
 
-/// How it is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// No problem.
     Ok,
-    /// It works, but not for long, or not as it could.
+    /// It works, but may fail soon, or could work better.
     Warning,
-    /// It does not work. With the code of its kind.
+    /// It does not work; with the exit code.
     Problem(Exit),
-    /// It was not looked at.
+    /// It was not checked.
     Skipped,
 }
 
 impl State {
-    /// In a word.
+    /// The state as a word.
     fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -33,7 +33,7 @@ impl State {
         }
     }
 
-    /// As a terminal shows it: green, yellow, red, grey.
+    /// The escape sequence of the colour: green, yellow, red, grey.
     fn colour(self) -> &'static str {
         match self {
             Self::Ok => "\u{1b}[32m",
@@ -47,12 +47,12 @@ impl State {
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// What was looked at, in a word or two.
+    /// What was checked, in a word or two.
     pub(super) check: &'static str,
     pub(super) state: State,
     /// What was found.
     pub(super) found: String,
-    /// What to do about it; empty: nothing.
+    /// What to do about it; may be empty.
     pub(super) advice: String,
 }
 
@@ -82,7 +82,7 @@ impl Row {
         Self::new(check, State::Skipped, why, "")
     }
 
-    /// One line, whatever a name on disk or on the server holds.
+    /// The row as one line, even if a name on disk or on the server holds a line break.
     fn line(&self, colours: bool) -> String {
         let word = self.state.word();
         let padding = " ".repeat(8 - word.len());
@@ -97,7 +97,7 @@ impl Row {
     }
 }
 
-/// The rows so far. On a terminal each is printed at once.
+/// The rows so far. As text, each is printed immediately.
 pub(super) struct Table {
     rows: Vec<Row>,
     json: bool,
@@ -105,7 +105,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Colours are for a terminal only, and not for one whose owner does not want them (`NO_COLOR`).
+    /// Uses colours only on a terminal, and not if `NO_COLOR` is set.
     pub(super) fn new(json: bool) -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { rows: Vec::new(), json, colours: io::stdout().is_terminal() && !unwanted }
@@ -123,7 +123,7 @@ impl Table {
         rows.into_iter().for_each(|row| self.add(row));
     }
 
-    /// The sum, or the one object of `--json`.
+    /// Prints the summary, or the object of `--json`.
     pub(super) fn end(&self) {
         let count = |wanted: fn(&State) -> bool| self.rows.iter().filter(|row| wanted(&row.state)).count();
         let problems = count(|state| matches!(state, State::Problem(_)));
@@ -156,7 +156,7 @@ pub(super) fn several(n: usize, what: &str) -> String {
     }
 }
 
-/// The code of the most fundamental problem. A server that is away comes last: it may be back in a minute. Pure.
+/// The code of the most fundamental problem. An unreachable server comes last: it may return in a minute. Pure.
 fn verdict(rows: &[Row]) -> Exit {
     let order = [Exit::Config, Exit::Refused, Exit::Io, Exit::Incomplete, Exit::Unavailable];
     let found = order.into_iter().find(|exit| rows.iter().any(|row| row.state == State::Problem(*exit)));

@@ -1,4 +1,4 @@
-//! The part of `check` about what runs: the ledger, a daemon, its page, and other registrars.
+//! The checks of the running system: the ledger, the daemon, its status page, and other registrars.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -49,24 +49,24 @@ fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
     );
     let ours = env!("CARGO_PKG_VERSION");
     if daemon.version != ours {
-        let told = format!("{found}; this program is version {ours}");
-        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
+        let text = format!("{found}; this program is version {ours}");
+        return Row::warning("daemon", text, "systemctl restart alyx-registrar");
     }
     if daemon.alyx.trim_end_matches('/') != config.alyx.url.as_str().trim_end_matches('/') {
-        let told = format!("{found}, for {}, and not as this configuration says", daemon.alyx);
-        return Row::warning("daemon", told, "systemctl restart alyx-registrar");
+        let text = format!("{found}, but it registers on {}, unlike this configuration", daemon.alyx);
+        return Row::warning("daemon", text, "systemctl restart alyx-registrar");
     }
     Row::ok("daemon", found)
 }
 
-/// Without a daemon of this state folder, another registrar may work on the data.
+/// The row without a daemon on this state folder. Another registrar may work on the data.
 fn not_running(config: &Config) -> Row {
     let taken = |what: &Path| {
         Row::problem(
             "daemon",
             Exit::Io,
-            format!("another alyx-registrar is at work on {}", what.display()),
-            "stop that one first (systemctl stop alyx-registrar), or leave the flags to it",
+            format!("another alyx-registrar is running on {}", what.display()),
+            "stop it first (systemctl stop alyx-registrar), or let it register the flags",
         )
     };
     if state_in_use(&config.state_dir) {
@@ -76,7 +76,7 @@ fn not_running(config: &Config) -> Row {
     at.map_or_else(|| Row::ok("daemon", "not running"), |at| taken(&at))
 }
 
-/// Whether the page is there, or could be.
+/// Whether the status page answers, or its port is free.
 fn page(address: SocketAddr, is_running: bool) -> Row {
     const CHECK: &str = "page";
     let found = format!("http://{address}/");
@@ -86,7 +86,7 @@ fn page(address: SocketAddr, is_running: bool) -> Row {
             Err(error) => Row::warning(
                 CHECK,
                 format!("{found} does not answer ({error})"),
-                "see what the daemon says of http.listen: journalctl -u alyx-registrar",
+                "see what the daemon reports about http.listen: journalctl -u alyx-registrar",
             ),
         };
     }
@@ -106,7 +106,7 @@ mod tests {
     use crate::cli::check::row::State;
 
     #[test]
-    fn a_page_is_there_or_could_be_or_its_place_is_taken() {
+    fn a_page_answers_or_its_port_is_free_or_taken() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = taken.local_addr().unwrap();
         assert_eq!(page(address, true).state, State::Ok);

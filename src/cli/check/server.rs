@@ -1,4 +1,4 @@
-//! The server's part of `check`: whether it answers, who it is, what it thinks of the login and of the names.
+//! The checks of the server: connection, certificate, clock, login, version, names.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,28 +9,28 @@ use crate::humanize;
 use alyx_client::{self, Endpoint, Interface, NextStep, ServerProbe};
 use alyx_registration::RegistrationClient;
 
-/// A certificate that ends sooner is a warning.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Clocks that differ by more are a warning: what happened on a rig is put in order by its clock.
-const MUCH: SignedDuration = SignedDuration::from_secs(30);
+/// A certificate that expires sooner is a warning.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Clocks that differ by more are a warning: the rig's clock orders the events of an experiment.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The checks that need the server.
 pub(super) const ALL: [&str; 4] = ["server", "login", "Alyx", "names"];
 /// The checks that need the login.
 const AFTER_LOGIN: [&str; 2] = ["Alyx", "names"];
 
-/// Checks that are left out.
-pub(super) fn not_asked(checks: &[&'static str], why: &str, table: &mut Table) {
+/// Adds a row for each check that is skipped.
+pub(super) fn skip(checks: &[&'static str], why: &str, table: &mut Table) {
     table.extend(checks.iter().map(|check| Row::skipped(check, why)));
 }
 
-/// Whether the server answers, and what it shows before a login.
-pub(super) async fn outside(alyx: &alyx_client::Client, table: &mut Table) -> bool {
+/// Checks what the server shows without a login. False if the server does not answer.
+pub(super) async fn before_login(alyx: &alyx_client::Client, table: &mut Table) -> bool {
     match alyx.probe().await {
-        Ok(look) => {
+        Ok(probe) => {
             table.add(Row::ok("server", format!("{} answers", alyx.url())));
-            table.add(certificate(&look, alyx.url().starts_with("https://"), Timestamp::now()));
-            table.add(clock(look.clock_ahead));
+            table.add(certificate(&probe, alyx.url().starts_with("https://"), Timestamp::now()));
+            table.add(clock(probe.clock_ahead));
             true
         }
         Err(error) => {
@@ -40,14 +40,14 @@ pub(super) async fn outside(alyx: &alyx_client::Client, table: &mut Table) -> bo
     }
 }
 
-/// What the server shows to whom it lets in.
-pub(super) async fn inside(client: &RegistrationClient, config: &Config, table: &mut Table) {
+/// Runs the checks that need a login.
+pub(super) async fn after_login(client: &RegistrationClient, config: &Config, table: &mut Table) {
     let alyx = client.alyx();
     match login(alyx).await {
         Ok(row) => table.add(row),
         Err(error) => {
             table.add(failed("login", &error));
-            not_asked(&AFTER_LOGIN, "nobody is logged in", table);
+            skip(&AFTER_LOGIN, "the login failed", table);
             return;
         }
     }
@@ -64,7 +64,7 @@ pub(super) async fn inside(client: &RegistrationClient, config: &Config, table: 
     }
 }
 
-/// A row for what the server did not do.
+/// The row of a failed request.
 fn failed(check: &'static str, error: &alyx_client::Error) -> Row {
     let exit = match error.next_step() {
         NextStep::NeedsCredentials => Exit::Refused,
@@ -72,12 +72,12 @@ fn failed(check: &'static str, error: &alyx_client::Error) -> Row {
         _ => Exit::Incomplete,
     };
     let what_to_do = match error {
-        // Other errors say it themselves.
+        // Other errors include their advice.
         alyx_client::Error::Unreachable { connected: true, .. } => {
             "check the network, alyx.url and the server"
         }
         alyx_client::Error::Busy { .. } | alyx_client::Error::Server { .. } => {
-            "wait a little and look again; if it stays, tell the Alyx administrator"
+            "check again in a few minutes; if the error persists, tell the Alyx administrator"
         }
         alyx_client::Error::Refused { .. } | alyx_client::Error::NotFound { .. } => {
             "tell the Alyx administrator; is alyx.url the right database?"
@@ -87,19 +87,19 @@ fn failed(check: &'static str, error: &alyx_client::Error) -> Row {
     Row::problem(check, exit, error, what_to_do)
 }
 
-fn certificate(look: &ServerProbe, is_tls: bool, now: Timestamp) -> Row {
+fn certificate(probe: &ServerProbe, is_tls: bool, now: Timestamp) -> Row {
     const CHECK: &str = "certificate";
-    match look.certificate_ends {
+    match probe.certificate_ends {
         None if is_tls => Row::skipped(CHECK, "it cannot be seen through a proxy"),
         None => Row::skipped(CHECK, "there is none without https"),
         Some(end) => {
             let left = end.duration_since(now);
             let found = format!(
-                "the server's is good for {} more (until {})",
+                "the server's certificate is valid for {} more (until {})",
                 humanize::length(left),
                 end.strftime("%Y-%m-%d")
             );
-            if left < SOON {
+            if left < EXPIRES_SOON {
                 Row::warning(
                     CHECK,
                     found,
@@ -114,21 +114,21 @@ fn certificate(look: &ServerProbe, is_tls: bool, now: Timestamp) -> Row {
 
 fn clock(ahead: Option<SignedDuration>) -> Row {
     const CHECK: &str = "clock";
-    let Some(ahead) = ahead else { return Row::skipped(CHECK, "the server does not tell its time") };
-    if ahead.abs() <= MUCH {
-        return Row::ok(CHECK, "as the server's");
+    let Some(ahead) = ahead else { return Row::skipped(CHECK, "the server does not send its time") };
+    if ahead.abs() <= CLOCK_TOLERANCE {
+        return Row::ok(CHECK, "agrees with the server's");
     }
     let side = if ahead.is_positive() { "behind" } else { "ahead of" };
     Row::warning(
         CHECK,
-        format!("this computer's is {} {side} the server's", humanize::length(ahead.abs())),
-        "let it set itself: timedatectl set-ntp true",
+        format!("this computer's clock is {} {side} the server's", humanize::length(ahead.abs())),
+        "turn on time synchronisation: timedatectl set-ntp true",
     )
 }
 
 async fn login(alyx: &alyx_client::Client) -> Result<Row, alyx_client::Error> {
     alyx.ping().await?;
-    // A token does not say whose it is, nor does every server; the registration then asks for it.
+    // A token does not name its user, and not every server has /me; registration then needs alyx.username.
     Ok(match alyx.username().await {
         Ok(user) => match alyx.find_member(Endpoint::Users, user).await? {
             Some(_) => Row::ok("login", format!("accepted, as {user}")),
@@ -152,7 +152,7 @@ fn version(interface: Option<Interface>) -> Row {
         None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
         Some(Interface { version, missing }) if missing.is_empty() => {
             let version = version.unwrap_or_else(|| "3.2.2 or newer".to_owned());
-            Row::ok(CHECK, format!("version {version}, with all that is needed"))
+            Row::ok(CHECK, format!("version {version}, with all required endpoints"))
         }
         Some(Interface { missing, .. }) => Row::problem(
             CHECK,
@@ -163,11 +163,11 @@ fn version(interface: Option<Interface>) -> Row {
     }
 }
 
-/// One row a key.
+/// Adds one row per key of the configuration that holds names.
 async fn names(alyx: &alyx_client::Client, config: &Config, table: &mut Table) {
     let keys = config.names();
     if keys.is_empty() {
-        table.add(Row::ok("names", "the configuration holds none that Alyx has to know"));
+        table.add(Row::ok("names", "the configuration names nothing that must be on Alyx"));
     }
     for key in keys {
         let check = check_of(key.endpoint);
@@ -208,8 +208,8 @@ fn dataset_types(n: usize, problems: &[String]) -> Row {
         (0, _) => Row::problem(
             CHECK,
             Exit::Incomplete,
-            "there is none on Alyx, so no file is a dataset",
-            "have them entered, or set datasets.register: false",
+            "there are none on Alyx, so no file is a dataset",
+            "have them created, or set datasets.register: false",
         ),
         (_, []) => Row::ok(CHECK, found),
         (_, [first, ..]) => Row::warning(CHECK, format!("{found}; {first}"), "tell the Alyx administrator"),
@@ -224,12 +224,12 @@ mod tests {
     #[test]
     fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let told = |hours: i64| {
+        let text = |hours: i64| {
             let certificate_ends = Some(now + SignedDuration::from_hours(hours));
             certificate(&ServerProbe { clock_ahead: None, certificate_ends }, true, now)
         };
-        assert_eq!(told(14 * 24 + 1).state, State::Ok);
-        let soon = told(13 * 24 + 5);
+        assert_eq!(text(14 * 24 + 1).state, State::Ok);
+        let soon = text(13 * 24 + 5);
         assert_eq!(soon.state, State::Warning);
         assert!(soon.found.contains("13 d 5 h") && soon.found.contains("2023-11-28"), "{soon:?}");
         let none = ServerProbe { clock_ahead: None, certificate_ends: None };

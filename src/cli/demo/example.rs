@@ -1,4 +1,4 @@
-//! The example of the demonstration: two labs, five finished sessions, and what goes wrong with them.
+//! The example of the demo: two labs and five finished sessions, some of them with problems.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 pub(super) struct ExampleSession {
     /// Relative to the data root.
     pub(super) folder: &'static str,
-    /// What it is there for, in a few words.
+    /// What the session shows, in a few words.
     pub(super) about: &'static str,
     files: &'static [File],
 }
 
-/// One file: its path inside the session, and what it holds.
+/// One file: its path inside the session, and its content.
 struct File(&'static str, Content);
 
 enum Content {
     /// A NumPy array of this many 64-bit numbers.
     Array(usize),
-    /// Bytes as a recorder writes them, this many.
+    /// Pseudo-random bytes, this many.
     Raw(usize),
     /// Text.
     Text(&'static str),
@@ -119,7 +119,7 @@ impl Content {
 /// A NumPy file (format 1.0) with rising times.
 fn npy(length: usize, seed: u64) -> Vec<u8> {
     let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({length},), }}");
-    // The data begin at a multiple of 64; magic, version and length take 10 bytes.
+    // The data must start at a multiple of 64; magic, version and length take 10 bytes.
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
     }
@@ -135,7 +135,7 @@ fn npy(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that look like data, and are the same in every demonstration (xorshift).
+/// Pseudo-random numbers, the same in every run (xorshift).
 fn noise(seed: u64) -> impl Iterator<Item = u64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     std::iter::repeat_with(move || {

@@ -1,32 +1,33 @@
-//! The answers on their way: what was typed, what ONE knows, what is still to be asked. The configuration itself
-//! judges them, so that no other rules hold here than for a file.
+//! The answers while they are collected: arguments, ONE settings, and questions. The configuration validates them, so
+//! that the same rules apply as to a file.
 
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use crate::cli::init::files::is_taken;
+use crate::cli::init::files::is_user_file;
 use crate::cli::init::terminal::Terminal;
-use crate::cli::init::{InitArgs, Refusal, UnixUser, whole};
+use crate::cli::init::{InitArgs, InitError, UnixUser, whole};
 use crate::config::{Answers, SecretPlace};
 use alyx_client::OneSettings;
 
-/// A rig's own ONE settings, where there are any.
-pub(super) struct Found {
+/// A rig's own ONE settings, if any.
+pub(super) struct FoundSettings {
     folder: Option<PathBuf>,
     settings: Option<OneSettings>,
 }
 
-impl Found {
-    /// Named ones must exist; otherwise those of the user who runs this, also through sudo, are tried.
-    pub(super) fn look(args: &InitArgs, here: &Path) -> Result<Self, Refusal> {
+impl FoundSettings {
+    /// Settings given by an argument must exist; otherwise those of the current user, or of the user behind sudo, are
+    /// tried.
+    pub(super) fn load(args: &InitArgs, here: &Path) -> Result<Self, InitError> {
         if let Some(typed) = &args.one_settings {
             let folder = whole(typed, here);
             let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref())?;
             return Ok(Self { folder: Some(folder), settings: Some(settings) });
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let sudo = variable("SUDO_USER").and_then(|name| UnixUser::named(&name)).map(|person| person.home);
+        let sudo = variable("SUDO_USER").and_then(|name| UnixUser::named(&name)).map(|user| user.home);
         let homes = [sudo, variable("HOME").map(PathBuf::from)].into_iter().flatten();
         let found = homes.map(|home| home.join(".one")).find_map(|folder| {
             let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref()).ok()?;
@@ -59,14 +60,19 @@ pub(super) struct Draft {
     repository: Option<String>,
 }
 
-/// A path as text: the configuration is one.
-fn text(path: &Path) -> Result<String, Refusal> {
-    path.to_str().map(str::to_owned).ok_or_else(|| Refusal::NotText(path.to_owned()))
+/// A path as text, because the configuration can hold no other.
+fn text(path: &Path) -> Result<String, InitError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| InitError::NotText(path.to_owned()))
 }
 
 impl Draft {
-    /// What was typed. A bad answer is refused at once.
-    pub(super) fn typed(args: &InitArgs, found: &Found, target: &Path, here: &Path) -> Result<Self, Refusal> {
+    /// The arguments. An invalid one is refused immediately.
+    pub(super) fn typed(
+        args: &InitArgs,
+        found: &FoundSettings,
+        target: &Path,
+        here: &Path,
+    ) -> Result<Self, InitError> {
         let path = |typed: &PathBuf| text(&whole(typed, here));
         let secret = if let Some(file) = &args.password_file {
             Some(SecretPlace::PasswordFile(path(file)?))
@@ -89,11 +95,11 @@ impl Draft {
             projects: args.projects.clone(),
             repository: args.repository.clone(),
         };
-        draft.judge("")?;
+        draft.validate("")?;
         Ok(draft)
     }
 
-    /// As a whole configuration, with valid placeholders for what is not answered yet.
+    /// The answers, with valid placeholders for missing ones.
     fn filled(&self) -> Answers {
         let or = |value: &Option<String>, example: &str| value.clone().unwrap_or_else(|| example.to_owned());
         Answers {
@@ -114,63 +120,75 @@ impl Draft {
         }
     }
 
-    /// Whether the answers to the keys that begin so are right.
-    fn judge(&self, key: &str) -> Result<(), Refusal> {
+    /// Validates the answers to the keys with a prefix.
+    fn validate(&self, key: &str) -> Result<(), InitError> {
         let Err(errors) = self.filled().check() else { return Ok(()) };
-        let told: Vec<String> = errors
+        let messages: Vec<String> = errors
             .iter()
             .filter(|error| error.key.starts_with(key))
-            .map(|error| format!("{}: {}", question_of(&error.key), error.message))
+            .map(|error| format!("{}: {}", option_of(&error.key), error.message))
             .collect();
-        if told.is_empty() { Ok(()) } else { Err(Refusal::Answers(told.join("\n"))) }
+        if messages.is_empty() { Ok(()) } else { Err(InitError::Answers(messages.join("\n"))) }
     }
 
-    /// Without a terminal: what ONE knows, and the defaults.
-    pub(super) fn take_defaults(&mut self, found: &Found) {
+    /// Without a terminal: uses the ONE settings and the defaults.
+    pub(super) fn apply_defaults(&mut self, found: &FoundSettings) {
         self.url = self.url.take().or_else(|| found.url());
         self.username = self.username.take().or_else(|| found.user());
     }
 
-    /// Asks for what is missing, and for a password where one is wanted.
+    /// Asks for missing answers, and for a password if one is needed.
     pub(super) async fn ask(
         &mut self,
-        found: &Found,
+        found: &FoundSettings,
         terminal: &mut Terminal,
         args: &InitArgs,
-    ) -> Result<Option<SecretString>, Refusal> {
+    ) -> Result<Option<SecretString>, InitError> {
         if let (Some(folder), None) = (&found.folder, &args.one_settings) {
-            terminal.tell(&format!("ONE is set up here, in {}.", folder.display()));
+            terminal.print(&format!("ONE is set up here, in {}.", folder.display()));
         }
         if self.data_roots.is_empty() {
             self.data_roots.push(String::new());
             let question = "Which folder holds the sessions, as <lab>/Subjects/<subject>/<date>/<number>?";
-            self.until_right(terminal, question, Some("/data".to_owned()), "data_roots", |draft, answer| {
-                if let Some(last) = draft.data_roots.last_mut() {
-                    *last = answer;
-                }
-            })
+            self.ask_until_valid(
+                terminal,
+                question,
+                Some("/data".to_owned()),
+                "data_roots",
+                |draft, answer| {
+                    if let Some(last) = draft.data_roots.last_mut() {
+                        *last = answer;
+                    }
+                },
+            )
             .await?;
         }
         if self.url.is_none() {
             let question = "What is the address of Alyx?";
-            self.until_right(terminal, question, found.url(), "alyx.url", |draft, answer| {
+            self.ask_until_valid(terminal, question, found.url(), "alyx.url", |draft, answer| {
                 draft.url = Some(answer);
             })
             .await?;
         }
         if self.username.is_none() {
             let question = "Which Alyx user registers the sessions?";
-            self.until_right(terminal, question, found.user(), "alyx.username", |draft, answer| {
+            self.ask_until_valid(terminal, question, found.user(), "alyx.username", |draft, answer| {
                 draft.username = Some(answer);
             })
             .await?;
         }
         if self.location.is_none() {
             // The key may stay empty.
-            let question = "What is this rig called on Alyx (its location)? Enter: it has none there";
-            self.until_right(terminal, question, Some(String::new()), "session.location", |draft, answer| {
-                draft.location = Some(answer).filter(|answer| !answer.is_empty());
-            })
+            let question = "What is this rig called on Alyx (its location)? Enter for none";
+            self.ask_until_valid(
+                terminal,
+                question,
+                Some(String::new()),
+                "session.location",
+                |draft, answer| {
+                    draft.location = Some(answer).filter(|answer| !answer.is_empty());
+                },
+            )
             .await?;
         }
         self.ask_for_login(found, terminal, args).await
@@ -178,38 +196,38 @@ impl Draft {
 
     async fn ask_for_login(
         &mut self,
-        found: &Found,
+        found: &FoundSettings,
         terminal: &mut Terminal,
         args: &InitArgs,
-    ) -> Result<Option<SecretString>, Refusal> {
+    ) -> Result<Option<SecretString>, InitError> {
         let of_this_user = found.url().as_deref().map(plain) == self.url.as_deref().map(plain)
             && found.user() == self.username
             && !args.password_stdin;
         if let (None, Some(folder), true) = (&self.secret, &found.folder, of_this_user) {
-            let question = format!("Log in with what ONE keeps in {}? [y/N]", folder.display());
+            let question = format!("Log in with the ONE settings in {}? [y/N]", folder.display());
             if matches!(terminal.ask(&question).await?.to_lowercase().as_str(), "y" | "yes") {
                 self.secret = Some(SecretPlace::OneSettings(text(folder)?));
             }
         }
         let SecretPlace::PasswordFile(file) = self.filled().secret else { return Ok(None) };
-        if is_taken(Path::new(&file)) && !args.force {
-            terminal.tell(&format!("{file} exists already and is left as it is."));
+        if is_user_file(Path::new(&file)) && !args.force {
+            terminal.print(&format!("{file} exists already and is unchanged."));
             return Ok(None);
         }
         let user = self.username.clone().unwrap_or_default();
-        let question = format!("Password of {user}, not shown (Enter: written into {file} later):");
+        let question = format!("Password of {user}, not shown (Enter: write it to {file} later):");
         terminal.ask_password(&question).await
     }
 
-    /// Asks until the configuration accepts the answer. Enter means the default, where there is one.
-    async fn until_right(
+    /// Asks until the answer is valid. Enter accepts the default, if any.
+    async fn ask_until_valid(
         &mut self,
         terminal: &mut Terminal,
         question: &str,
         default: Option<String>,
         key: &str,
         take: impl Fn(&mut Self, String),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), InitError> {
         let shown = default.as_ref().filter(|default| !default.is_empty());
         let shown = shown.map(|default| format!(" [{default}]")).unwrap_or_default();
         loop {
@@ -220,15 +238,15 @@ impl Draft {
                 _ => answer,
             };
             take(self, answer);
-            match self.judge(key) {
+            match self.validate(key) {
                 Ok(()) => return Ok(()),
-                Err(refusal) => terminal.tell(&refusal.to_string()),
+                Err(error) => terminal.print(&error.to_string()),
             }
         }
     }
 
-    /// The answers, if all are there that have no default.
-    pub(super) fn finish(self) -> Result<Answers, Refusal> {
+    /// The answers, unless one without a default is missing.
+    pub(super) fn finish(self) -> Result<Answers, InitError> {
         let mut missing = Vec::new();
         if self.data_roots.is_empty() {
             missing.push("--data-root DIR");
@@ -241,21 +259,21 @@ impl Draft {
             missing.push("--user NAME");
         }
         if !missing.is_empty() {
-            return Err(Refusal::Missing(missing.join(", ")));
+            return Err(InitError::Missing(missing.join(", ")));
         }
-        self.judge("")?;
+        self.validate("")?;
         let username = self.username.clone();
         Ok(Answers { username, ..self.filled() })
     }
 }
 
-/// An address as far as two that differ only in this are the same.
+/// An address without its trailing slash, for comparison.
 fn plain(url: &str) -> &str {
     url.trim_end_matches('/')
 }
 
-/// What the person knows a key by.
-fn question_of(key: &str) -> &str {
+/// The command line option for a key.
+fn option_of(key: &str) -> &str {
     match key {
         "alyx.url" => "--url",
         "alyx.username" => "--user",

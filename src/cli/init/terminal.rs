@@ -1,4 +1,4 @@
-//! Questions on a terminal, and answers from it. A password is not shown while it is typed.
+//! Asks questions on a terminal. A password is not echoed.
 
 use std::io;
 use std::io::{BufRead, Write};
@@ -7,44 +7,44 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::init::Refusal;
+use crate::cli::init::InitError;
 
 /// The terminal of this process.
 pub(super) struct Terminal {
-    /// Heard from the beginning, so that no Ctrl-C leaves a terminal behind that shows nothing.
+    /// Registered before the first question, so that Ctrl-C never leaves the terminal without echo.
     interrupts: Signal,
 }
 
 impl Terminal {
-    pub(super) fn new() -> Result<Self, Refusal> {
-        let interrupts =
-            signal(SignalKind::interrupt()).map_err(|source| Refusal::System { doing: "signals", source })?;
+    pub(super) fn new() -> Result<Self, InitError> {
+        let interrupts = signal(SignalKind::interrupt())
+            .map_err(|source| InitError::System { doing: "signals", source })?;
         Ok(Self { interrupts })
     }
 
-    /// Says a line.
-    pub(super) fn tell(&mut self, line: &str) {
+    /// Prints a line.
+    pub(super) fn print(&mut self, line: &str) {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
-    /// Asks, and returns the answer without the blanks around it; empty where only Enter was typed.
-    pub(super) async fn ask(&mut self, question: &str) -> Result<String, Refusal> {
+    /// Asks a question and returns the trimmed answer, which may be empty.
+    pub(super) async fn ask(&mut self, question: &str) -> Result<String, InitError> {
         Ok(self.line(question).await?.trim().to_owned())
     }
 
-    /// Asks for a password; `None` where only Enter was typed.
-    pub(super) async fn ask_password(&mut self, question: &str) -> Result<Option<SecretString>, Refusal> {
-        let hidden = Hidden::begin();
+    /// Asks for a password; `None` for an empty answer.
+    pub(super) async fn ask_password(&mut self, question: &str) -> Result<Option<SecretString>, InitError> {
+        let hidden = EchoOff::begin();
         let line = self.line(question).await;
         drop(hidden);
-        // The line break was not shown either.
-        self.tell("");
+        // The line break was not echoed either.
+        self.print("");
         let line = line?;
         let password = SecretString::from(line.trim_end_matches(['\r', '\n']));
         Ok(Some(password).filter(|password| !password.expose_secret().is_empty()))
     }
 
-    async fn line(&mut self, question: &str) -> Result<String, Refusal> {
+    async fn line(&mut self, question: &str) -> Result<String, InitError> {
         let _ = write!(io::stderr(), "{question} ");
         let _ = io::stderr().flush();
         let reading = tokio::task::spawn_blocking(|| {
@@ -53,23 +53,23 @@ impl Terminal {
         });
         let line = tokio::select! {
             line = reading => line,
-            _ = self.interrupts.recv() => return Err(Refusal::Stopped),
+            _ = self.interrupts.recv() => return Err(InitError::Stopped),
         };
         match line {
             Ok(Ok(line)) if !line.is_empty() => Ok(line),
-            // Ctrl-D, or the terminal is gone.
-            _ => Err(Refusal::Stopped),
+            // Ctrl-D, or the terminal was closed.
+            _ => Err(InitError::Stopped),
         }
     }
 }
 
-/// While it lives, what is typed is not shown.
-struct Hidden {
+/// Turns off the terminal's echo until dropped.
+struct EchoOff {
     before: Termios,
 }
 
-impl Hidden {
-    /// `None`: the terminal cannot hide what is typed.
+impl EchoOff {
+    /// `None` if the terminal cannot turn off its echo.
     fn begin() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut hidden = before.clone();
@@ -79,20 +79,20 @@ impl Hidden {
     }
 }
 
-impl Drop for Hidden {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 
 /// The password on the first line of standard input.
-pub(super) fn password_from_pipe() -> Result<SecretString, Refusal> {
+pub(super) fn password_from_pipe() -> Result<SecretString, InitError> {
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     let line = line.trim_end_matches(['\r', '\n']);
     match read {
         Ok(_) if !line.trim().is_empty() => Ok(SecretString::from(line)),
-        Ok(_) => Err(Refusal::NoPassword),
-        Err(source) => Err(Refusal::System { doing: "standard input", source }),
+        Ok(_) => Err(InitError::NoPassword),
+        Err(source) => Err(InitError::System { doing: "standard input", source }),
     }
 }

@@ -1,7 +1,7 @@
-//! The journal of systemd: each line with its fields, so that `journalctl ALYX_SESSION=…` finds them.
+//! The systemd journal: each line has its fields, so that `journalctl ALYX_SESSION=…` finds them.
 //!
-//! Written in the journal's own protocol rather than by way of `tracing-journald`, which sends the bare message: then
-//! `journalctl -u alyx-registrar` shows "registered" without saying which session, as it shows no fields.
+//! Implements the journal's protocol instead of using `tracing-journald`, which sends the bare message:
+//! `journalctl -u alyx-registrar` shows no fields, so "registered" would not say which session.
 
 use std::fmt::{Debug, Write};
 use std::io;
@@ -16,18 +16,18 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::layer::Context;
 
-/// Where the journal listens.
+/// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// With what the names of our fields begin there: the journal has fields of its own.
+/// Prefix of our fields, so that they do not collide with the journal's own.
 const PREFIX: &str = "ALYX_";
-/// The longest value, in bytes. A message has to fit into one datagram, of 200 kB by default.
+/// Limit on a value, in bytes. A message must fit into one datagram, 200 kB by default.
 const LONGEST: usize = 32 * 1024;
-/// No more fields follow in a message that is longer than this, in bytes.
+/// A message longer than this, in bytes, gets no more fields.
 const ENOUGH: usize = 128 * 1024;
-/// A journal that does not take a line within this time does not get it: the log must not hold up the work.
+/// A line that the journal does not accept within this time is dropped: logging must not block the work.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The journal as a place for the log.
+/// A tracing layer that writes to the journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     socket: UnixDatagram,
@@ -35,8 +35,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// The journal, if standard error leads there: then systemd has started this program, and nobody has led its
-    /// output elsewhere.
+    /// The journal, if standard error is connected to it: systemd started this program, without a redirection.
     pub(super) fn behind_standard_error() -> Option<Self> {
         let stream = std::env::var("JOURNAL_STREAM").ok()?;
         let about = rustix::fs::fstat(io::stderr()).ok()?;
@@ -46,17 +45,17 @@ impl Journal {
         Self::at(Path::new(SOCKET)).ok()
     }
 
-    /// The journal that listens there.
+    /// The journal that listens on a socket.
     fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        // An empty message is dropped; it shows whether the journal listens.
+        // The journal drops an empty message; sending it shows whether the journal listens.
         socket.send_to(&[], path)?;
         Ok(Self { socket, path: path.to_owned() })
     }
 }
 
-/// Whether a file is the one that systemd names in `JOURNAL_STREAM`: device and inode.
+/// Whether a file is the one that `JOURNAL_STREAM` names by device and inode.
 fn is_stream(variable: &str, device: u64, inode: u64) -> bool {
     let named = variable.split_once(':').map(|(device, inode)| (device.parse(), inode.parse()));
     named == Some((Ok(device), Ok(inode)))
@@ -64,15 +63,15 @@ fn is_stream(variable: &str, device: u64, inode: u64) -> bool {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // Connected anew each time: a journal that was restarted has another socket. A daemon that cannot log does not stop.
+        // Addressed by path each time: a restarted journal has a new socket. A daemon that cannot log must not stop.
         let _ = self.socket.send_to(&message(event), &self.path);
     }
 }
 
-/// What the journal is sent.
+/// An event in the journal's format.
 fn message(event: &Event<'_>) -> Vec<u8> {
     let mut text = String::new();
-    // The same words as on a terminal, fields and all.
+    // The same text as on a terminal, including the fields.
     let _ = DefaultFields::new().format_fields(Writer::new(&mut text), event);
     let mut message = Message(Vec::with_capacity(1024));
     message.put("MESSAGE", &text);
@@ -94,7 +93,7 @@ impl Message {
         }
     }
 
-    /// One field. Its length goes in front, since a value may have line breaks.
+    /// Adds one field, with its length first, because a value may contain line breaks.
     fn put(&mut self, name: &str, value: &str) {
         let value = shortened(value);
         self.0.extend_from_slice(name.as_bytes());
@@ -125,7 +124,7 @@ impl Visit for Message {
     }
 }
 
-/// As syslog numbers them.
+/// The syslog priority of a level.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",
@@ -151,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// A journal of the test's own.
+    /// A fake journal.
     struct Fake {
         folder: tempfile::TempDir,
         socket: UnixDatagram,
@@ -180,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Reads what the journal would read.
+    /// Parses a message as the journal does.
     fn fields(mut bytes: &[u8]) -> HashMap<String, String> {
         let mut fields = HashMap::new();
         while !bytes.is_empty() {
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_comes_with_its_fields_and_says_them_in_its_text_too() {
+    fn a_line_has_its_fields_and_repeats_them_in_its_text() {
         let left_out: Option<&str> = None;
         let got = Fake::new().gets(|| {
             let took = Duration::from_millis(1500);
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_can_pass_for_another_field_and_a_huge_one_is_cut() {
+    fn no_value_can_forge_another_field_and_a_huge_one_is_cut() {
         let fake = Fake::new();
         let got = fake.gets(|| tracing::warn!(reason = "a\nPRIORITY=0\nMESSAGE=forged", "line\nbreak"));
         assert_eq!(got["ALYX_REASON"], "a\nPRIORITY=0\nMESSAGE=forged");
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_goes_away_holds_nobody_up() {
+    fn a_journal_that_goes_away_does_not_block() {
         let fake = Fake::new();
         let path = fake.folder.path().join("socket");
         let journal = Journal::at(&path).unwrap();
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn standard_error_leads_to_the_journal_only_if_it_is_the_very_stream_that_systemd_names() {
+    fn standard_error_is_the_journal_only_if_device_and_inode_match() {
         assert!(is_stream("9:123", 9, 123));
         for other in ["9:124", "8:123", "123", "", "9:123:1", "a:b"] {
             assert!(!is_stream(other, 9, 123), "{other:?}");

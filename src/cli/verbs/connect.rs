@@ -1,4 +1,4 @@
-//! The connection of a verb: which Alyx, which login. What was typed wins, and nothing is mixed.
+//! The connection of a one-shot command. Arguments take precedence, and sources are never mixed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,12 @@ use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrid
 use alyx_client::{self, Credentials, OneSettings};
 use alyx_registration::{RegistrationClient, RegistrationOptions};
 
-/// Requests a minute without a configuration: its default.
+/// Requests per minute without a configuration; the same as the configuration's default.
 const REQUESTS_PER_MINUTE: u32 = 300;
 
-/// Where the connection is described.
+/// Where address and login come from.
 #[derive(Debug, PartialEq, Eq)]
-enum Way {
+enum ConnectionSource {
     /// In a configuration.
     Config(PathBuf),
     /// On the command line.
@@ -27,66 +27,66 @@ enum Way {
     OneSettings { folder: PathBuf, user: Option<String> },
 }
 
-/// Where a connection is described if nothing was typed.
+/// The sources to use if no connection option is given.
 #[derive(Debug, Default)]
-struct Surroundings {
+struct DefaultSources {
     /// `ALYX_REGISTRAR_CONFIG`.
-    named_config: Option<PathBuf>,
-    /// The configuration in its usual place.
-    usual_config: Option<PathBuf>,
+    env_config: Option<PathBuf>,
+    /// The configuration at its default path, if it exists.
+    system_config: Option<PathBuf>,
     /// `~/.one`.
-    usual_settings: Option<PathBuf>,
+    home_settings: Option<PathBuf>,
 }
 
-impl Surroundings {
-    fn of_process() -> Self {
+impl DefaultSources {
+    fn from_process() -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let usual = PathBuf::from(DEFAULT_PATH);
         let settings = variable("HOME").map(|home| PathBuf::from(home).join(".one"));
         Self {
-            named_config: variable("ALYX_REGISTRAR_CONFIG").map(PathBuf::from),
-            usual_config: usual.exists().then_some(usual),
-            usual_settings: settings.filter(|folder| folder.is_dir()),
+            env_config: variable("ALYX_REGISTRAR_CONFIG").map(PathBuf::from),
+            system_config: usual.exists().then_some(usual),
+            home_settings: settings.filter(|folder| folder.is_dir()),
         }
     }
 }
 
-/// The first description that is there. Pure. `None`: there is none at all.
-fn choose(args: &ConnectionArgs, around: &Surroundings) -> Option<Way> {
+/// The first source that exists. Pure.
+fn select_source(args: &ConnectionArgs, defaults: &DefaultSources) -> Option<ConnectionSource> {
     if let Some(config) = &args.config {
-        return Some(Way::Config(config.clone()));
+        return Some(ConnectionSource::Config(config.clone()));
     }
     if let Some(url) = &args.url {
         let (user, one_settings) = (args.user.clone(), args.one_settings.clone());
-        return Some(Way::Address { url: url.clone(), user, one_settings });
+        return Some(ConnectionSource::Address { url: url.clone(), user, one_settings });
     }
     if args.user.is_none() && args.one_settings.is_none() {
-        let config = around.named_config.as_ref().or(around.usual_config.as_ref());
+        let config = defaults.env_config.as_ref().or(defaults.system_config.as_ref());
         if let Some(config) = config {
-            return Some(Way::Config(config.clone()));
+            return Some(ConnectionSource::Config(config.clone()));
         }
     }
-    let folder = args.one_settings.as_ref().or(around.usual_settings.as_ref())?;
-    Some(Way::OneSettings { folder: folder.clone(), user: args.user.clone() })
+    let folder = args.one_settings.as_ref().or(defaults.home_settings.as_ref())?;
+    Some(ConnectionSource::OneSettings { folder: folder.clone(), user: args.user.clone() })
 }
 
-/// The client that was asked for, and logging as it is configured. Nothing is sent yet.
+/// Starts logging and builds the client. Sends nothing.
 pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failure> {
-    let around = Surroundings::of_process();
-    let way = choose(args, &around).ok_or_else(|| {
+    let defaults = DefaultSources::from_process();
+    let source = select_source(args, &defaults).ok_or_else(|| {
         Failure::new(
             Exit::Usage,
             "which Alyx? Give --config FILE, or --url URL and --user NAME with the secret in ALYX_PASSWORD or ALYX_TOKEN",
         )
     })?;
-    match way {
-        Way::Config(path) => configured(&path),
-        Way::Address { url, user, one_settings } => {
+    match source {
+        ConnectionSource::Config(path) => configured(&path),
+        ConnectionSource::Address { url, user, one_settings } => {
             start_log(&LogOptions::default())?;
-            let credentials = secret(&url, user.as_deref(), one_settings.clone(), around.usual_settings)?;
+            let credentials = secret(&url, user.as_deref(), one_settings.clone(), defaults.home_settings)?;
             client(url, credentials, one_settings)
         }
-        Way::OneSettings { folder, user } => {
+        ConnectionSource::OneSettings { folder, user } => {
             start_log(&LogOptions::default())?;
             let settings = OneSettings::load(&folder, None, user.as_deref())
                 .map_err(|error| Failure::new(Exit::Refused, error))?;
@@ -115,7 +115,7 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
         .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))
 }
 
-/// The secret for an address: of the folder that was typed, else of the environment, else of `~/.one`.
+/// The secret for an address: from the given folder, or else the environment, or else `~/.one`.
 fn secret(
     url: &str,
     user: Option<&str>,
@@ -163,12 +163,12 @@ fn client(
 mod tests {
     use super::*;
 
-    fn around(named: bool, usual: bool, settings: bool) -> Surroundings {
+    fn defaults(named: bool, usual: bool, settings: bool) -> DefaultSources {
         let path = |there: bool, path: &str| there.then(|| PathBuf::from(path));
-        Surroundings {
-            named_config: path(named, "/named"),
-            usual_config: path(usual, "/usual"),
-            usual_settings: path(settings, "/home/.one"),
+        DefaultSources {
+            env_config: path(named, "/named"),
+            system_config: path(usual, "/usual"),
+            home_settings: path(settings, "/home/.one"),
         }
     }
 
@@ -186,27 +186,33 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_wins_over_everything_that_is_there() {
-        let all = around(true, true, true);
-        assert_eq!(choose(&typed(&["--config", "/x"]), &all), Some(Way::Config("/x".into())));
-        let Some(Way::Address { url, .. }) = choose(&typed(&["--url", "u"]), &all) else {
+    fn arguments_take_precedence_over_every_other_source() {
+        let all = defaults(true, true, true);
+        assert_eq!(
+            select_source(&typed(&["--config", "/x"]), &all),
+            Some(ConnectionSource::Config("/x".into()))
+        );
+        let Some(ConnectionSource::Address { url, .. }) = select_source(&typed(&["--url", "u"]), &all) else {
             panic!("no address")
         };
         assert_eq!(url, "u");
-        let folder = choose(&typed(&["--one-settings", "/rig/.one"]), &all);
-        assert_eq!(folder, Some(Way::OneSettings { folder: "/rig/.one".into(), user: None }));
-        let user = choose(&typed(&["--user", "ana"]), &all);
-        assert_eq!(user, Some(Way::OneSettings { folder: "/home/.one".into(), user: Some("ana".into()) }));
+        let folder = select_source(&typed(&["--one-settings", "/rig/.one"]), &all);
+        assert_eq!(folder, Some(ConnectionSource::OneSettings { folder: "/rig/.one".into(), user: None }));
+        let user = select_source(&typed(&["--user", "ana"]), &all);
+        assert_eq!(
+            user,
+            Some(ConnectionSource::OneSettings { folder: "/home/.one".into(), user: Some("ana".into()) })
+        );
     }
 
     #[test]
-    fn without_a_word_the_first_that_is_there_is_taken() {
-        let of = |named, usual, settings| choose(&typed(&[]), &around(named, usual, settings));
-        assert_eq!(of(true, true, true), Some(Way::Config("/named".into())));
-        assert_eq!(of(false, true, true), Some(Way::Config("/usual".into())));
+    fn without_arguments_the_first_existing_source_is_used() {
+        let of = |named, usual, settings| select_source(&typed(&[]), &defaults(named, usual, settings));
+        assert_eq!(of(true, true, true), Some(ConnectionSource::Config("/named".into())));
+        assert_eq!(of(false, true, true), Some(ConnectionSource::Config("/usual".into())));
         assert_eq!(
             of(false, false, true),
-            Some(Way::OneSettings { folder: "/home/.one".into(), user: None })
+            Some(ConnectionSource::OneSettings { folder: "/home/.one".into(), user: None })
         );
         assert_eq!(of(false, false, false), None);
     }

@@ -11,7 +11,7 @@ use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{
-    Answer, Failure, datasets, give, left_out_aside, left_out_json, left_out_lines, to_value, whole_path,
+    Answer, Failure, datasets, left_out_aside, left_out_json, left_out_lines, run_verb, to_value, whole_path,
     whole_paths,
 };
 use crate::humanize;
@@ -19,7 +19,7 @@ use alyx_registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let files = whole_paths(&args.files)?;
         let options = args.options();
         let bytes = sizes(&files, &options)?;
@@ -42,7 +42,7 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
     .await
 }
 
-/// The bytes to hash of these files. A folder or a missing file is reported before anything is done.
+/// The number of bytes to hash. Fails on a folder or a missing file before anything is registered.
 pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result<u64, Failure> {
     let mut bytes = 0;
     for file in files {
@@ -63,7 +63,7 @@ pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result
     Ok(bytes)
 }
 
-/// What was registered, in the order of the files, for people.
+/// The registered files in order, as text.
 pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (file, record) in files.iter().zip(&registered.records) {
@@ -82,7 +82,7 @@ pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) 
     lines
 }
 
-/// What was registered, in the order of the files, for a program.
+/// The registered files in order, as JSON.
 pub(super) fn registered_json(
     files: &[PathBuf],
     registered: &RegisteredFiles,
@@ -99,7 +99,7 @@ pub(super) fn registered_json(
     ]))
 }
 
-/// What would be sent, for a program.
+/// The planned requests as JSON.
 pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
     Ok(json!({
         "requests": to_value(&planned.requests)?,
@@ -108,7 +108,7 @@ pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
     }))
 }
 
-/// What would be sent, for people.
+/// The planned requests as text.
 pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     let PlannedFiles { requests, left_out, moved } = planned;
     let mut lines = Vec::new();
@@ -129,7 +129,7 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
 
 /// Lists the datasets of a session folder.
 pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let folder = whole_path(&args.folder)?;
         let found = connect(&args.verb.connection)?.find_files(&folder).await?;
         let mut text: Vec<String> = found
@@ -157,9 +157,9 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
     .await
 }
 
-/// Asks whether files are protected.
+/// Checks whether files are protected.
 pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let files = whole_paths(&args.files)?;
         let client = connect(&args.verb.connection)?;
         let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;

@@ -1,4 +1,4 @@
-//! `completions` and `man`: made from the definition of the command line, so that they cannot differ from it.
+//! `completions` and `man`, generated from the definition of the command line.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::cli::args::{Cli, CompletionsArgs, ManArgs, ShellChoice};
 use crate::cli::exit::Exit;
-use crate::cli::output::complain;
+use crate::cli::output::report_error;
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
@@ -20,8 +20,8 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "alyx-registrar", &mut script);
     if shell == Shell::Bash {
-        // clap_complete (clap-rs/clap#6421) spells a dash in the program's name in two ways, and then no option of a
-        // command is offered. Once that is fixed, this changes nothing.
+        // clap_complete (clap-rs/clap#6421) spells the dash in the program's name in two ways, so that bash completes
+        // no option of a command. Once that is fixed, this replacement has no effect.
         let text = String::from_utf8_lossy(&script).replace("alyx__subcmd__registrar", "alyx__registrar");
         script = text.into_bytes();
     }
@@ -40,7 +40,7 @@ pub(crate) fn man(args: &ManArgs) -> Exit {
         Some(name) => whole.find_subcommand(name),
     };
     let Some(page) = page else {
-        complain(format_args!(
+        report_error(format_args!(
             "there is no command {:?}; see alyx-registrar --help",
             args.command.as_deref().unwrap_or_default()
         ));
@@ -57,18 +57,18 @@ fn write_all(whole: Command, folder: &Path) -> Exit {
     match std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(whole, folder)) {
         Ok(()) => Exit::Success,
         Err(error) => {
-            complain(format_args!("the pages cannot be written to {folder:?}: {error}"));
+            report_error(format_args!("the pages cannot be written to {folder:?}: {error}"));
             Exit::Io
         }
     }
 }
 
 fn failed(error: &std::io::Error) -> Exit {
-    complain(format_args!("the page cannot be made: {error}"));
+    report_error(format_args!("the manual page cannot be generated: {error}"));
     Exit::Io
 }
 
-/// A pipe that was closed is no error.
+/// Prints to standard output. Ignores a closed pipe.
 fn print(bytes: &[u8]) -> Exit {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(bytes).and_then(|()| out.flush());

@@ -7,13 +7,13 @@ use serde_json::json;
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, Failure, give, to_value, whole_path};
+use crate::cli::verbs::output::{Answer, Failure, run_verb, to_value, whole_path};
 use alf::timestamp::DateInput;
 use alyx_registration::{SessionReference, WaterOptions, WeightOptions};
 
-/// Records water.
+/// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -40,7 +40,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
@@ -60,7 +60,7 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
     .await
 }
 
-/// A session as typed: its eid, its address, or its folder, which may be relative.
+/// Parses a session: its eid, its address, or its folder, which may be relative.
 fn session(typed: &str) -> Result<SessionReference, Failure> {
     match SessionReference::parse(typed) {
         Ok(SessionReference::Folder(folder)) => Ok(SessionReference::Folder(whole_path(&folder)?)),

@@ -1,7 +1,7 @@
-//! The verbs of the registration client, each as a command.
+//! The one-shot commands, one for each method of the registration client.
 //!
-//! A verb takes what was typed, connects, calls the library once, and gives an [`Answer`](output::Answer): text for people and
-//! JSON for a program, of which one is printed.
+//! A command connects, calls the library once, and returns an [`Answer`](output::Answer) with text and JSON, of which
+//! one is printed.
 
 mod connect;
 mod files;

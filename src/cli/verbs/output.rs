@@ -1,4 +1,4 @@
-//! The answer of a verb: what it prints, and how it ends.
+//! The output and the exit code of a one-shot command.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,26 +8,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args;
 use crate::cli::exit::Exit;
-use crate::cli::output::complain;
+use crate::cli::output::report_error;
 use crate::daemon::outside::signals;
 use crate::humanize;
 use alyx_client::{self, NextStep};
 use alyx_registration::{Error, LeftOut, LeftOutSummary};
 
-/// What came of a verb.
+/// The result of a command.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) exit: Exit,
-    /// For people, a line each.
+    /// The lines to print.
     pub(super) text: Vec<String>,
-    /// For a program. `outcome` is put in front.
+    /// The object of `--json`, without its first field `outcome`.
     pub(super) json: Map<String, Value>,
-    /// Whether nothing was done because that was the wish.
+    /// Whether this was a dry run.
     pub(super) planned: bool,
 }
 
 impl Answer {
-    /// All went well.
+    /// A success.
     pub(super) fn new(text: Vec<String>, json: Value) -> Self {
         let json = match json {
             Value::Object(fields) => fields,
@@ -36,18 +36,18 @@ impl Answer {
         Self { exit: Exit::Success, text, json, planned: false }
     }
 
-    /// Nothing was done, because only the plan was asked for.
+    /// Marks a dry run.
     pub(super) fn planned(self) -> Self {
         Self { planned: true, ..self }
     }
 
-    /// Not all was done, or the answer is no.
+    /// Exits with [`Exit::Incomplete`] if something was not done, or the answer is no.
     pub(super) fn incomplete_if(self, incomplete: bool) -> Self {
         if incomplete { Self { exit: Exit::Incomplete, ..self } } else { self }
     }
 }
 
-/// Why a verb could not do its work.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
@@ -77,7 +77,7 @@ impl From<alyx_client::Error> for Failure {
     }
 }
 
-/// How a verb ends with an error. Pure.
+/// The exit code for an error. Pure.
 pub(super) fn exit_of(error: &Error) -> Exit {
     if error.next_step() == NextStep::NeedsCredentials {
         return Exit::Refused;
@@ -89,11 +89,11 @@ pub(super) fn exit_of(error: &Error) -> Exit {
     }
 }
 
-/// Does the work of a verb until it is done or stopped, and prints what came of it.
-pub(super) async fn give(json: bool, work: impl Future<Output = Result<Answer, Failure>>) -> Exit {
+/// Runs a command until it ends or a signal stops it, and prints the result.
+pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answer, Failure>>) -> Exit {
     let shutdown = CancellationToken::new();
     if let Err(error) = signals::listen(shutdown.clone()) {
-        complain(format_args!("signals cannot be received: {error}"));
+        report_error(format_args!("signals cannot be received: {error}"));
         return Exit::Io;
     }
     let outcome = tokio::select! {
@@ -108,12 +108,12 @@ pub(super) async fn give(json: bool, work: impl Future<Output = Result<Answer, F
     match outcome {
         outcome if json => print(&[to_json(outcome).to_string()]),
         Ok(answer) => print(&answer.text),
-        Err(failure) => complain(failure.error),
+        Err(failure) => report_error(failure.error),
     }
     exit
 }
 
-/// The one object of `--json`.
+/// The object of `--json`.
 fn to_json(outcome: Result<Answer, Failure>) -> Value {
     match outcome {
         Ok(answer) => {
@@ -130,7 +130,7 @@ fn to_json(outcome: Result<Answer, Failure>) -> Value {
     }
 }
 
-/// Prints lines on standard output. A closed pipe is not an error.
+/// Prints lines on standard output. Ignores a closed pipe.
 pub(super) fn print(lines: &[String]) {
     let mut text = lines.join("\n");
     text.push('\n');
@@ -138,7 +138,7 @@ pub(super) fn print(lines: &[String]) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Paths as they were typed, made whole.
+/// Makes paths absolute.
 pub(super) fn whole_paths(typed: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let here = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
@@ -146,7 +146,7 @@ pub(super) fn whole_paths(typed: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(typed.iter().map(|path| args::whole(path, &here).components().collect()).collect())
 }
 
-/// One path, made whole.
+/// Makes one path absolute.
 pub(super) fn whole_path(typed: &Path) -> Result<PathBuf, Failure> {
     Ok(whole_paths(&[typed.to_owned()])?.pop().unwrap_or_default())
 }
@@ -159,12 +159,12 @@ pub(super) fn left_out_json(left_out: &[LeftOut]) -> Value {
         .collect()
 }
 
-/// Files that were left out, a line each.
+/// Files that were left out, one per line.
 pub(super) fn left_out_lines(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
     left_out.iter().map(|file| format!("not   {}: {}", file.path.display(), file.reason))
 }
 
-/// `; left out: …`, where something was.
+/// `; left out: …`, or empty.
 pub(super) fn left_out_aside(left_out: &[LeftOut]) -> String {
     match LeftOutSummary::of(left_out) {
         summary if summary.is_empty() => String::new(),
@@ -172,7 +172,7 @@ pub(super) fn left_out_aside(left_out: &[LeftOut]) -> String {
     }
 }
 
-/// A record of Alyx, or a request, as JSON.
+/// A record or a request of Alyx as JSON.
 pub(super) fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
     serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
 }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_code_says_who_has_to_do_something() {
+    fn the_exit_code_tells_login_outage_and_configuration_apart() {
         let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
         assert_eq!(exit_of(&login.into()), Exit::Refused);
         let (url, reason) = ("http://x".into(), "refused".into());

@@ -13,7 +13,7 @@ use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::files::{
     planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{Answer, Failure, exit_of, give, to_value, whole_path, whole_paths};
+use crate::cli::verbs::output::{Answer, Failure, exit_of, run_verb, to_value, whole_path, whole_paths};
 use crate::daemon::tree::lock::RootLock;
 use alf::timestamp::DateInput;
 use alyx_client::SessionRecord;
@@ -22,9 +22,9 @@ use alyx_registration::{
     RegisterFilesOptions, RegistrationClient, SessionDetails,
 };
 
-/// Creates a session, or changes the one that is there.
+/// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let (folder, details) = (whole_path(&args.folder)?, args.details.details());
         if args.dry_run {
@@ -37,9 +37,9 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
     .await
 }
 
-/// Creates a session, or changes the one that is there, and registers its files.
+/// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let (folder, details) = (whole_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
@@ -61,7 +61,7 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
     .await
 }
 
-/// The files to register, and those of the folder that are none.
+/// The files to register, and the files of the folder that are left out.
 async fn files_of(
     client: &RegistrationClient,
     folder: &Path,
@@ -123,10 +123,10 @@ async fn register(
 
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let root = whole_path(&args.root)?;
-        // The daemon on the same root would create the same sessions.
+        // Without the lock, a daemon on the same root could create the same sessions.
         let _lock = match args.dry_run {
             true => None,
             false => Some(RootLock::acquire(&root).map_err(|error| Failure::new(Exit::Io, error))?),
@@ -170,7 +170,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         text.push(format!("{n} {verb}, {} not", failed.len()));
         let answer = Answer::new(text, json!({"root": root.to_string_lossy(), "sessions": list}));
         let answer = answer.incomplete_if(!failed.is_empty());
-        // One that is away fails them all.
+        // If every session failed for the same reason, such as an outage, its exit code applies.
         let exit = match failed.first().map(exit_of) {
             Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
             _ => answer.exit,
@@ -181,9 +181,9 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
     .await
 }
 
-/// Makes the folder of a new session and registers the session.
+/// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    give(args.verb.json, async {
+    run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let root = whole_path(&args.root)?;
         let options = NewSessionOptions {

@@ -107,7 +107,7 @@ fn messages_are_found_in_every_form() {
             #[error(transparent)]
             Other(#[from] io::Error),
         }
-        fn complain(what: impl Display) {}
+        fn report_error(what: impl Display) {}
         fn work() {
             tracing::info!("all is well here");
             tokio::select! {
@@ -115,7 +115,7 @@ fn messages_are_found_in_every_form() {
                     two lines: {}", "not this"),
                 c = d => { error!("{e}"); }
             }
-            complain(format_args!("no {thing} can be had"));
+            report_error(format_args!("no {thing} can be had"));
             self.warnings.push(format!("{file} is open to all"));
             Err(Error::Flag { reason: r#"no "such" thing there"#.into() })
         }

@@ -171,7 +171,7 @@ fn said_in(before: &[TokenTree], group: &Group, file: &str) -> Option<(Kind, Tak
     if ends_with(&["error", "!"]) {
         return Some((Kind::Error, Take::First));
     }
-    if ends_with(&["complain"]) || ends_with(&["eprintln", "!"]) {
+    if ends_with(&["report_error"]) || ends_with(&["eprintln", "!"]) {
         return Some((Kind::Terminal, Take::First));
     }
     let other = EXCLUDED_REASONS.iter().any(|folder| file.starts_with(folder));
@@ -208,7 +208,7 @@ fn path_before(before: &[TokenTree]) -> Vec<String> {
     path
 }
 
-/// `fn complain(…)` and `macro_rules! warn` are definitions.
+/// `fn report_error(…)` and `macro_rules! warn` are definitions.
 fn is_definition(before: &[TokenTree]) -> bool {
     matches!(before, [.., TokenTree::Ident(word), TokenTree::Ident(_)] if word == "fn")
 }
