@@ -1,4 +1,4 @@
-//! The password or token: where it comes from, and how it is read without leaking.
+//! The password or token: its source, and how it is read without leaking.
 
 use std::fmt;
 use std::io::Read;
@@ -28,31 +28,31 @@ pub enum CredentialSource {
     TokenFile(PathBuf),
     /// `alyx.token_env`: the name of a variable.
     TokenEnv(String),
-    /// `alyx.one_settings`: the folder in which the rig's own ONE keeps its login. Read only.
+    /// `alyx.one_settings`: the folder where the rig's own ONE stores its login. Read only.
     OneSettings {
         /// The folder, such as `/home/rig/.one`.
         folder: PathBuf,
-        /// Address of the database, whose login it is.
+        /// Address of the database.
         url: String,
     },
-    /// A credential of systemd's `LoadCredential=`, and systemd has not started this program. Its name is not kept: it
-    /// may be the secret itself, written into the wrong key.
+    /// A credential of systemd's `LoadCredential=`, but systemd did not start this program. Does not store the name,
+    /// which may be the secret itself, written to the wrong key.
     NotLoaded(SecretKind),
-    /// No key is there: `ALYX_TOKEN`, else `ALYX_PASSWORD`.
+    /// No key is set: `ALYX_TOKEN`, or else `ALYX_PASSWORD`.
     DefaultEnv,
 }
 
-/// What a secret is.
+/// The kind of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretKind {
-    /// It buys tokens.
+    /// Exchanged for a token.
     Password,
-    /// It is sent with every request.
+    /// Sent with every request.
     Token,
 }
 
 impl SecretKind {
-    /// In a word.
+    /// The kind as a word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -61,16 +61,16 @@ impl SecretKind {
     }
 }
 
-/// The secret, and warnings about how it is kept.
+/// The secret, and warnings about how it is stored.
 #[derive(Clone, Debug)]
 pub struct LoadedCredentials {
     /// The secret.
     pub credentials: Credentials,
-    /// One line each, for the log at start. Never holds the secret.
+    /// Warnings for the log, one line each. Never contain the secret.
     pub warnings: Vec<String>,
 }
 
-/// The secret could not be had. The message says what to do and never holds the secret.
+/// Why the secret cannot be read. The message says what to do and never contains the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct CredentialsError {
@@ -84,7 +84,7 @@ pub(super) fn refuse(message: impl fmt::Display) -> CredentialsError {
 impl CredentialSource {
     /// Reads the secret from its file or variable.
     ///
-    /// One line break at the end is cut off. A file that others may read is a warning, not an error.
+    /// Removes one line break at the end. A file that other users can read causes a warning, not an error.
     ///
     /// # Errors
     /// The file or variable is missing, empty, unreadable, not UTF-8 or more than one line; or a password
@@ -93,14 +93,14 @@ impl CredentialSource {
         self.load_with(username, |name| std::env::var_os(name))
     }
 
-    /// As [`CredentialSource::load`], with the look-up of variables passed in.
+    /// As [`CredentialSource::load`], with a given lookup of variables.
     pub fn load_with(
         &self,
         username: Option<&str>,
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
     ) -> Result<LoadedCredentials, CredentialsError> {
         let from_env = |name: &str, key: &str| match variable(name) {
-            // The name is not repeated: people have been known to write the secret in its place.
+            // The message leaves out the name: users have written the secret in its place.
             None => Err(refuse(format_args!("{key} names a variable that is not set"))),
             Some(value) => match value.into_string() {
                 Ok(text) => one_line(text, &format!("the variable {name}")),
@@ -111,7 +111,7 @@ impl CredentialSource {
         let from_file = |path: &Path, kind: &str, warnings: &mut Vec<String>| {
             let private = private.as_deref().is_some_and(|folder| path.starts_with(folder));
             let secret = read_secret(path, kind, &format!("alyx.{kind}_file"), private, warnings)?;
-            // It is invisible, and the server reports only a wrong login.
+            // A blank is invisible, and the server reports only a wrong login.
             if secret.expose_secret().trim() != secret.expose_secret() {
                 let place = format!("the {kind} file {}", path.display());
                 warnings.push(format!(
@@ -164,15 +164,15 @@ impl CredentialSource {
     }
 }
 
-/// The name is not repeated: it may be the secret itself.
+/// The error for a credential that systemd has not loaded. Leaves out the name, which may be the secret itself.
 pub(super) fn not_loaded(key: &str) -> CredentialsError {
     refuse(format_args!(
         "{key} is not the absolute path of a file, so it names a credential of systemd (LoadCredential= in the \
-         unit), and systemd has loaded none of that name for this program"
+         unit), but systemd has not loaded a credential of that name for this program"
     ))
 }
 
-/// Reads a secret. `private`: the file is in systemd's credentials folder, which no other user can enter.
+/// Reads a secret from a file. `private`: the file is in systemd's credentials folder, which no other user can enter.
 pub(super) fn read_secret(
     path: &Path,
     kind: &str,
@@ -199,7 +199,7 @@ pub(super) fn read_secret(
             "{place} is not a regular file; name the file that holds the {kind}"
         )));
     }
-    // systemd lets the service's user in by an access list, which shows as group rights.
+    // systemd grants the service user access by an ACL, which shows as group permissions in the mode.
     let mode = about.permissions().mode() & 0o777;
     if mode & 0o077 != 0 && !private {
         warnings.push(format!("{place} can be read by other users (mode {mode:o}); run: chmod 600 {shown}"));
@@ -211,7 +211,7 @@ pub(super) fn read_secret(
         return Err(refuse(format_args!("{place} is larger than 64 KiB; it should hold the {kind} alone")));
     }
     let text = String::from_utf8(bytes).map_err(|_| refuse(format_args!("{place} is not UTF-8 text")))?;
-    // What the unit says in case that there is no such file.
+    // The unit's SetCredential= supplies an empty value if the file is missing.
     if private && text.trim().is_empty() {
         return Err(refuse(format_args!(
             "{key} names a credential of systemd that is empty: write the {kind} into the file that LoadCredential= names \
@@ -221,8 +221,7 @@ pub(super) fn read_secret(
     one_line(text, &place)
 }
 
-/// Cuts one line break off the end, and the mark that some editors put before a text; the rest is the secret as it is,
-/// spaces and all.
+/// Removes one line break at the end, and a byte order mark; the rest is the secret, including spaces.
 pub(super) fn one_line(mut text: String, place: &str) -> Result<SecretString, CredentialsError> {
     if text.starts_with('\u{feff}') {
         text.remove(0);
@@ -238,7 +237,7 @@ pub(super) fn one_line(mut text: String, place: &str) -> Result<SecretString, Cr
     }
     if text.contains(['\n', '\r', '\0']) {
         return Err(refuse(format_args!(
-            "{place} holds more than one line; it should hold the secret alone"
+            "{place} contains more than one line; it must contain only the secret"
         )));
     }
     Ok(SecretString::from(text))

@@ -1,6 +1,6 @@
-//! The YAML as it was typed: every key optional, no other key known, no value judged yet.
+//! The YAML as written: all keys are optional, unknown keys are errors, values are not validated yet.
 //!
-//! These types are the one list of keys: the checks, the "did you mean" and [`known_keys`] are read off them.
+//! These types are the only list of keys: the checks, the "did you mean" and [`known_keys`] are derived from them.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::config::values::{ByteSize, FromYaml, Json, Text};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use alyx_registration::{OnRefused, ProtectedPolicy};
 
-/// A value that was given or not, and given rightly or not. A wrong one does not hide the other wrong ones.
+/// A value that may be absent or invalid. An invalid value does not hide other invalid ones.
 #[derive(Debug)]
 pub(super) struct Given<T>(pub(super) Result<Option<T>, String>);
 
@@ -34,7 +34,7 @@ impl<'de, T: FromYaml> Deserialize<'de> for Given<T> {
     }
 }
 
-/// A number with a tag would otherwise pass for the number.
+/// Whether a value has a YAML tag, which deserialization would ignore.
 fn has_tag(value: &Value) -> bool {
     match value {
         Value::Tagged(_) => true,
@@ -44,7 +44,7 @@ fn has_tag(value: &Value) -> bool {
     }
 }
 
-/// A duration, still to be compared with its bounds.
+/// A duration whose bounds are not checked yet.
 pub(super) type GivenTime = Given<std::time::Duration>;
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,7 +169,7 @@ pub(super) struct AlertsDocument {
     pub(super) every: GivenTime,
 }
 
-/// Every key of the file as a dotted path, sections left out; `data_roots[].path` is a key of a list's item.
+/// Every key of the file as a dotted path, without sections; `data_roots[].path` is a key of a list item.
 ///
 /// ```
 /// let keys = alyx_registrar::config::known_keys();

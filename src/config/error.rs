@@ -1,18 +1,18 @@
-//! What is wrong with a configuration: file, line, key and a next step.
+//! The errors of a configuration: file, line, key and a next step.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One thing that is wrong, on one line: `file:line: key: what to do`.
+/// One error, printed on one line: `file:line: key: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file, or `command line`.
     pub file: PathBuf,
-    /// Counted from 1. Absent when there is no such place, as for a key that is missing.
+    /// Counted from 1. Absent if there is no line, as for a missing key.
     pub line: Option<usize>,
     /// Path of the key, such as `alyx.timeouts.request` or `data_roots[1].path`. Empty for the whole file.
     pub key: String,
-    /// What is wrong and what to write instead. Never holds a line break.
+    /// What is wrong and what to write instead. Never contains a line break.
     pub message: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// All that is wrong with a configuration, in the order of the lines. Never empty.
+/// The errors of a configuration, in the order of the lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -40,7 +40,7 @@ impl ConfigErrors {
         ConfigErrors(vec![first])
     }
 
-    /// `None` when nothing is wrong.
+    /// `None` if there are no errors.
     pub(super) fn collect(mut errors: Vec<ConfigError>) -> Option<ConfigErrors> {
         errors.sort_by_key(|e| e.line.unwrap_or(usize::MAX));
         (!errors.is_empty()).then_some(ConfigErrors(errors))
@@ -49,11 +49,11 @@ impl ConfigErrors {
     pub(super) fn unreadable(path: &Path, err: &std::io::Error) -> ConfigErrors {
         let advice = match err.kind() {
             std::io::ErrorKind::NotFound => {
-                "there is no such file; make it with: alyx-registrar init; or name yours with --config"
+                "there is no such file; create it with: alyx-registrar init; or name yours with --config"
                     .to_owned()
             }
             std::io::ErrorKind::PermissionDenied => {
-                "this user may not read it; let the service's user read it (chgrp alyx-registrar, chmod 640)"
+                "this user may not read it; let the service user read it (chgrp alyx-registrar, chmod 640)"
                     .to_owned()
             }
             _ => format!("it cannot be read: {err}"),

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, collected while its values are taken; and the bounds that values have.
+//! Collects the errors and warnings of a configuration while its values are read.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::config::locate::KeyPath;
 use crate::config::values::{Text, show_duration};
 use crate::config::{ConfigError, ConfigErrors};
 
-/// Errors that are listed; the rest are counted.
+/// Limit on the errors that are listed; the rest are counted.
 const MAX_LISTED: usize = 50;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -35,7 +35,7 @@ impl Findings {
         self.on_command_line.push((argument.to_owned(), why.into()));
     }
 
-    /// A key that has no default is not there. Silent when something was already said about it.
+    /// Reports a missing key, unless the key already has an error.
     pub(super) fn missing(&mut self, path: KeyPath, why: &str) {
         if !self.in_file.iter().any(|(refused, _)| path.0.starts_with(&refused.0)) {
             self.refuse(path, why);
@@ -65,7 +65,7 @@ impl Findings {
         ConfigErrors::collect(in_file.chain(on_command_line).chain(more).collect())
     }
 
-    /// The value, when it was given and given rightly.
+    /// The value, if it is present and valid.
     pub(super) fn take<T>(&mut self, path: &KeyPath, given: Given<T>) -> Option<T> {
         given.0.unwrap_or_else(|why| {
             self.refuse(path.clone(), why);

@@ -1,4 +1,4 @@
-//! Which keys there are: read off the document's own types, so that there is one list.
+//! The known keys, derived from the document's types, so that there is only one list.
 
 use serde::Deserialize;
 use serde::de::value::Error as Stop;
@@ -7,22 +7,22 @@ use serde_yaml::Value;
 
 use crate::config::locate::KeyPath;
 
-/// The keys that a value may have.
+/// The keys that a value can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Keys {
-    /// A plain value; what it may be is its type's business.
+    /// A plain value, which its type validates.
     Leaf,
     /// A mapping with these keys, in the order of the type.
     Section(Vec<(&'static str, Keys)>),
-    /// A list, each item of which is as described.
+    /// A list with items of this form.
     List(Box<Keys>),
 }
 
 impl Keys {
-    /// The keys of a document type, found by letting it deserialise itself from a deserializer that only listens.
+    /// The keys of a document type, found by deserializing it from a [`Listener`].
     pub(super) fn of<'de, T: Deserialize<'de>>() -> Keys {
         let mut keys = Keys::Leaf;
-        // The value itself is of no interest, and neither is a type that refuses the empty values it is given.
+        // The result does not matter: the keys are recorded even if a type refuses the empty values.
         let _ = T::deserialize(Listener(&mut keys));
         keys
     }
@@ -47,9 +47,9 @@ impl Keys {
         out
     }
 
-    /// Takes out of `value` all that these keys do not know, and tells each removal to `refuse`.
+    /// Removes unknown keys from `value`, and passes each to `refuse`.
     ///
-    /// What is left deserialises into the type without an error, as far as keys and sections go.
+    /// The rest deserializes into the type without an error about keys or sections.
     pub(super) fn prune(&self, value: &mut Value, path: &KeyPath, refuse: &mut impl FnMut(KeyPath, String)) {
         let all = self.leaves();
         self.prune_below(value, path, &all, refuse);
@@ -133,7 +133,7 @@ fn unknown_key(name: &str, section: &KeyPath, siblings: &[(&'static str, Keys)],
     if let Some((_, known)) = near {
         return format!("unknown key; did you mean {known}?");
     }
-    // The right word in the wrong section, mostly a matter of indentation.
+    // A known key in the wrong section, usually because of the indentation.
     let elsewhere = all.iter().find(|path| path.rsplit('.').next() == Some(&name));
     if let Some(path) = elsewhere {
         return format!("unknown key here; did you mean {path}? Mind the indentation");
@@ -143,14 +143,13 @@ fn unknown_key(name: &str, section: &KeyPath, siblings: &[(&'static str, Keys)],
     format!("unknown key; known {place}: {}", known.join(", "))
 }
 
-/// How many letters must be put in, left out, replaced or swapped with their neighbour. A key may be as long as the file;
-/// its first 64 letters decide.
+/// The edit distance with transpositions. Compares only the first 64 letters, because a key may be as long as the file.
 fn edits(typed: &str, known: &str) -> usize {
     let start: String = typed.chars().take(64).collect();
     strsim::osa_distance(&start, known)
 }
 
-/// A deserializer without data. It notes which keys a type asks for, and gives it nothing but empty values.
+/// A deserializer without data: it records the keys that a type asks for, and returns only empty values.
 struct Listener<'a>(&'a mut Keys);
 
 impl<'de> Deserializer<'de> for Listener<'_> {

@@ -1,8 +1,8 @@
-//! The line on which a key was typed.
+//! Finds the line of a key.
 //!
-//! A YAML value has no position, but a deserialisation error has one. So a key is located by reading the text
-//! again and failing on purpose when the key is reached: anchors, flow style and quotes are all as the parser
-//! sees them.
+//! A parsed YAML value has no position, but a deserialization error has one. To locate a key, the text is therefore
+//! parsed again with a visitor that fails at this key, so that anchors, flow style and quotes are read as the parser
+//! reads them.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -13,19 +13,19 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// One step from a value to a value inside it.
+/// One step from a value to a nested value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Key(String),
     Index(usize),
 }
 
-/// The way from the top of the document to a value; prints as `alyx.timeouts.request` or `data_roots[1].path`.
+/// The path of a value in the document; prints as `alyx.timeouts.request` or `data_roots[1].path`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyPath(pub(super) Vec<Step>);
 
 impl KeyPath {
-    /// Keys with dots between them, as they stand in the source of this crate.
+    /// Parses a dotted path from this crate's source.
     pub(super) fn of(dotted: &str) -> KeyPath {
         KeyPath(dotted.split('.').map(|key| Step::Key(key.to_owned())).collect())
     }
@@ -62,13 +62,13 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// A text from the file as it may stand in a message: on one line, not too long, quoted when it is unusual.
+/// A text from the file in a form for messages: on one line, shortened, quoted if it is unusual.
 pub(super) fn printable(text: &str) -> String {
     let plain = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     if plain && text.len() <= 60 { text.to_owned() } else { quoted(text) }
 }
 
-/// The same in quotes, whatever it is.
+/// As [`printable`], but always quoted.
 pub(super) fn quoted(text: &str) -> String {
     if text.chars().count() <= 60 {
         return format!("{text:?}");
@@ -77,7 +77,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", start + "...")
 }
 
-/// The line of the value at `path`, counted from 1; for a value that is not there, of the nearest one above it.
+/// The line of the value at `path`, counted from 1; for an absent value, that of its nearest ancestor.
 pub(super) fn line_of(text: &str, path: &KeyPath) -> Option<usize> {
     (1..=path.0.len()).rev().find_map(|n| {
         let failure = Probe(path.0.get(..n)?).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
@@ -92,7 +92,7 @@ pub(super) fn second_document(text: &str) -> Option<usize> {
     Some(failure.location().map_or(1, |at| at.line()))
 }
 
-/// The first key that is there twice in one mapping, with its second line.
+/// The first duplicate key in a mapping, with its second line.
 pub(super) fn duplicate_key(text: &str) -> Option<(KeyPath, Option<usize>)> {
     let trail = RefCell::new(Vec::new());
     let failure = Unique(&trail).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
@@ -100,10 +100,10 @@ pub(super) fn duplicate_key(text: &str) -> Option<(KeyPath, Option<usize>)> {
     failure.to_string().contains(FOUND).then(|| (KeyPath(trail.take()), line))
 }
 
-/// The words of the failure that is raised on purpose. No key can make the parser say them.
+/// The message of the deliberate error. The control characters keep a key from imitating it.
 const FOUND: &str = "\u{1}the key is here\u{1}";
 
-/// Ends every visit of a scalar without a value, for visitors that only look at mappings and sequences.
+/// Visits of scalars for visitors that only handle mappings and sequences.
 macro_rules! ignore_scalars {
     ($value:expr) => {
         fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
@@ -141,7 +141,7 @@ macro_rules! ignore_scalars {
     };
 }
 
-/// Walks the given steps and fails at their end.
+/// Follows the given steps and fails at their end.
 struct Probe<'a>(&'a [Step]);
 
 impl<'de> DeserializeSeed<'de> for Probe<'_> {
@@ -195,7 +195,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
     ignore_scalars!(());
 }
 
-/// Fails on whatever value comes: every visit that a visitor does not define is an error at that value.
+/// Fails on any value: a visit that a visitor does not define is an error at that value.
 struct Land;
 
 impl<'de> DeserializeSeed<'de> for Land {
@@ -214,7 +214,7 @@ impl Visitor<'_> for Land {
     }
 }
 
-/// Reads a key as text; fails on the wanted one. A key that is no scalar has no text.
+/// Reads a key as text, and fails on the wanted one. A key that is not a scalar has no text.
 struct KeyProbe<'a> {
     wanted: Option<&'a str>,
 }
@@ -227,7 +227,7 @@ impl<'de> DeserializeSeed<'de> for KeyProbe<'_> {
     }
 }
 
-/// Reads a key as text; fails when the test does not hold.
+/// Reads a key as text, and fails if the test is false.
 struct KeyText<F>(F);
 
 impl<'de, F: FnOnce(&str) -> bool> Visitor<'de> for KeyText<F> {
@@ -286,7 +286,7 @@ impl<'de, F: FnOnce(&str) -> bool> Visitor<'de> for KeyText<F> {
     }
 }
 
-/// Fails on the first key that is there twice; the trail then says where that is.
+/// Fails on the first duplicate key; the trail then holds its path.
 #[derive(Clone, Copy)]
 struct Unique<'a>(&'a RefCell<Vec<Step>>);
 
@@ -350,7 +350,7 @@ impl<'de> DeserializeSeed<'de> for UniqueKey<'_> {
     }
 }
 
-/// What the parser says about a text that is no YAML, with its line.
+/// The parser's message for invalid YAML, with its line.
 pub(super) fn syntax_error(text: &str, failure: &serde_yaml::Error) -> (Option<usize>, String) {
     let line = failure.location().map(|at| at.line());
     let typed = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
@@ -364,7 +364,7 @@ pub(super) fn syntax_error(text: &str, failure: &serde_yaml::Error) -> (Option<u
     };
     let mut why = failure.to_string();
     if let Some(at) = failure.location() {
-        // The line precedes the message.
+        // The line is printed before the message.
         why = why.replacen(&format!(" at line {} column {}", at.line(), at.column()), "", 1);
     }
     (line, format!("this is not valid YAML: {why}; {hint}"))
@@ -405,7 +405,7 @@ again: *f
     }
 
     #[test]
-    fn a_key_is_found_on_the_line_where_it_was_typed() {
+    fn a_key_is_found_on_its_line() {
         assert_eq!(line(KeyPath::of("alyx")), Some(2));
         assert_eq!(line(KeyPath::of("alyx.url")), Some(3));
         assert_eq!(line(KeyPath::of("alyx.timeouts.request")), Some(5));
@@ -415,7 +415,7 @@ again: *f
     }
 
     #[test]
-    fn a_key_that_is_not_there_is_placed_at_its_section() {
+    fn an_absent_key_is_located_at_its_section() {
         assert_eq!(line(KeyPath::of("alyx.timeouts.total")), Some(4));
         assert_eq!(line(KeyPath::of("alyx.url.deeper")), Some(3));
         assert_eq!(line(KeyPath::of("data_roots").index(7)), Some(6));

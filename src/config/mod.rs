@@ -2,17 +2,16 @@
 //!
 //! Three steps, each with its own type:
 //!
-//! 1. `document`: the YAML as it was typed. Every key is optional, no other key is known.
-//! 2. [`Config`]: what is meant. Plain Rust values, all checked, all defaults filled in. No IO happened yet.
-//! 3. [`Credentials`](alyx_client::Credentials): the password or token, read from its file or variable when it is needed.
+//! 1. `document`: the YAML as written. All keys are optional, unknown keys are errors.
+//! 2. [`Config`]: the meaning. Plain Rust values, validated, with defaults. Needs no IO.
+//! 3. [`Credentials`](alyx_client::Credentials): the password or token, read from its file or variable when needed.
 //!
-//! Every refusal is a [`ConfigError`] that names the file, the line and the key. One reading reports all of
-//! them.
+//! Every error is a [`ConfigError`] with file, line and key. One read reports all of them.
 //!
-//! # Who wins
+//! # Precedence
 //!
 //! The command line ([`Overrides`]), then the file, then the environment ([`Environment`]), then the default.
-//! A key that is left empty (`key:`) or is `null` counts as absent.
+//! An empty key (`key:`) or `null` counts as absent.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -62,35 +61,35 @@ use alyx_registration::{OnRefused, ProtectedPolicy, SessionDetails};
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
 
-/// The whole configuration, checked and with all defaults filled in.
+/// The configuration, validated and with defaults.
 ///
-/// The sample `config/alyx-registrar.yaml` explains every key to the person who edits it.
+/// The sample `config/alyx-registrar.yaml` explains every key.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The file that it was read from, as it was given.
+    /// The path of the file, as given.
     pub file: Option<PathBuf>,
     /// The folders that are watched for flags: at least one, absolute, none inside another.
     pub data_roots: Vec<DataRoot>,
     /// File names that mark a finished session. Default `create_me.flag` alone.
     pub flags: Vec<String>,
-    /// The server and how to speak to it.
+    /// The server and the connection.
     pub alyx: AlyxConfig,
-    /// What a new session is given beyond subject, date and number. Absent values are not sent.
+    /// Metadata of a new session besides subject, date and number. Absent values are not sent.
     pub session: SessionDetails,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
     /// How flags are found.
     pub watch: WatchConfig,
-    /// When a failed session is tried again.
+    /// When a failed session is retried.
     pub retry: RetryConfig,
     /// Sessions registered at the same time, 1 to 64. Default 2.
     pub workers: usize,
     /// Files hashed at the same time, 1 to 64. Default 2.
     pub hash_threads: usize,
-    /// Folder of the ledger. Default: `STATE_DIRECTORY`, else that of the unit which runs this file.
+    /// Folder of the ledger. Default: `STATE_DIRECTORY`, or else that of the unit for this file.
     pub state_dir: PathBuf,
-    /// The zone in which session times are meant. `None`: the system's.
+    /// The time zone of session times. `None` for the system's.
     pub timezone: Option<TimeZone>,
     /// How much is logged, and in which form.
     pub log: LogConfig,
@@ -98,7 +97,7 @@ pub struct Config {
     pub http: HttpConfig,
     /// Alerts about problems.
     pub alerts: AlertsConfig,
-    /// What is allowed but unwise, one line each, for the log at start.
+    /// Warnings about valid but risky values, one line each.
     pub warnings: Vec<String>,
 }
 
@@ -107,47 +106,47 @@ pub struct Config {
 pub struct DataRoot {
     /// Absolute, without `.`, `..` or a trailing slash.
     pub path: PathBuf,
-    /// How changes below it are noticed. Its own `watch`, else `watch.mode`, else [`WatchMode::Auto`].
+    /// How changes below it are detected: its own `watch`, or else `watch.mode`, or else [`WatchMode::Auto`].
     pub watch: WatchMode,
-    /// The name of a file without which its disk counts as not mounted. Its own, else that of `watch`, else none.
+    /// The name of a file without which its disk counts as not mounted: its own, or else that of `watch`, or else none.
     pub require_marker: Option<String>,
 }
 
-/// How changes below a data root are noticed.
+/// How changes below a data root are detected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WatchMode {
     /// Events on a local disk, polling on a network file system.
     #[default]
     Auto,
-    /// Events of the kernel, whatever the file system is.
+    /// Kernel events on any file system.
     Native,
-    /// A scan every `watch.poll_interval`, whatever the file system is.
+    /// A scan every `watch.poll_interval` on any file system.
     Poll,
 }
 
-/// The server and how to speak to it.
+/// The server and the connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlyxConfig {
     /// `http` or `https`, without user, query or fragment. Its path ends with a slash.
     pub url: Url,
-    /// The Alyx user. Always there when the secret is a password.
+    /// The Alyx user. Always present if the secret is a password.
     pub username: Option<String>,
-    /// Where the secret comes from. The secret itself is read by [`CredentialSource::load`].
+    /// The source of the secret. [`CredentialSource::load`] reads the secret.
     pub credentials: CredentialSource,
-    /// Certificates of authorities that are trusted in addition to those of the system, as PEM. Default none.
+    /// PEM file of certificate authorities that are trusted in addition to those of the system. Default none.
     pub ca_file: Option<PathBuf>,
-    /// Longest time to reach the server. Default 5 s.
+    /// Time limit for the connection. Default 5 s.
     pub connect_timeout: Duration,
-    /// Longest time for one whole request. Default 60 s.
+    /// Time limit for a whole request. Default 60 s.
     pub request_timeout: Duration,
-    /// Requests a minute that are never exceeded. Default 300. Alyx itself allows a user 550 by default.
+    /// Limit on requests per minute. Default 300. Alyx allows each user 550 by default.
     pub max_requests_per_minute: u32,
 }
 
 /// Which files are registered, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetsConfig {
-    /// `false`: the session is created and its files are left alone. Default `true`.
+    /// `false`: sessions are created without their files. Default `true`.
     pub register: bool,
     /// Name of the Alyx data repository that holds the files. Default: the repositories of the lab.
     pub repository: Option<String>,
@@ -155,18 +154,18 @@ pub struct DatasetsConfig {
     pub server_only: bool,
     /// The files exist in the repository. Default `true`.
     pub exists: bool,
-    /// The registered revision becomes the default one (`default` in the YAML). Default `true`.
+    /// A registered file becomes the default revision (`default` in the YAML). Default `true`.
     pub default_revision: bool,
     /// Software versions; a list is cycled over the files. Default empty.
     pub versions: Vec<String>,
     /// Files larger than this many bytes are registered without MD5. `None`: every file is hashed.
     pub max_md5_size: Option<u64>,
-    /// Files that are left out: patterns matched on the path relative to the session. Default empty.
+    /// Files to exclude: patterns for the path relative to the session. Default empty.
     pub exclude: Vec<glob::Pattern>,
     /// What to do with a changed file whose dataset is protected. Default [`ProtectedPolicy::Refuse`]: a daemon
     /// moves no files unless it is configured to.
     pub protected: ProtectedPolicy,
-    /// What becomes of the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
+    /// What to do with the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
     pub on_refused: OnRefused,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
@@ -175,17 +174,17 @@ pub struct DatasetsConfig {
 /// How flags are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchConfig {
-    /// Every root is scanned this often, whatever events came. Default 5 min, at least 1 s.
+    /// How often every root is scanned, in case events are lost. Default 5 min, at least 100 ms.
     pub rescan_interval: Duration,
-    /// A polled root is scanned this often. Default 1 min, at least 1 s.
+    /// How often a root without events is scanned. Default 1 min, at least 100 ms.
     pub poll_interval: Duration,
-    /// A flag must be this old before its session is taken up. Default 2 s, may be 0.
+    /// How old a flag must be before its session is processed. Default 2 s, may be 0.
     pub settle: Duration,
-    /// A flag that is older is reported once a day. Default 1 d; `None` (0 in the YAML): never.
+    /// An older flag is reported once a day. Default 1 d; `None` (0 in the YAML): never.
     pub warn_after: Option<Duration>,
 }
 
-/// When a failed session is tried again.
+/// When a failed session is retried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryConfig {
     /// Delays after failures: first 30 s, then twice as long each time, at most 1 h by default.
@@ -194,7 +193,7 @@ pub struct RetryConfig {
     pub permanent: Duration,
 }
 
-/// How much is logged, and in which form.
+/// The level and format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogConfig {
     /// Default [`LogLevel::Info`].
@@ -206,46 +205,46 @@ pub struct LogConfig {
 /// The status page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Where it listens. Default `None`: there is no page.
+    /// The address of the page. Default `None`: no page.
     pub listen: Option<SocketAddr>,
 }
 
 /// Alerts about problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertsConfig {
-    /// Where the address comes from to which alerts are sent. Default `None`: none are sent.
+    /// The source of the webhook's address. Default `None`: no alerts.
     pub webhook: Option<WebhookSource>,
-    /// Who reads them. Default [`WebhookKind::Slack`].
+    /// The format of the messages. Default [`WebhookKind::Slack`].
     pub kind: WebhookKind,
-    /// How long Alyx must have been away before an alert. Default 30 min.
+    /// How long Alyx must be unreachable before an alert. Default 30 min.
     pub away_after: Duration,
-    /// At most one message in this time. Default 10 min.
+    /// The minimum time between two messages. Default 10 min.
     pub every: Duration,
 }
 
-/// Who reads the messages of a webhook.
+/// The format of the messages to a webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WebhookKind {
     /// Slack, Mattermost and others that read `{"text": …}`.
     #[default]
     Slack,
-    /// Microsoft Teams, by way of a workflow.
+    /// Microsoft Teams, through a workflow.
     Teams,
-    /// A program: one JSON object with everything in fields.
+    /// One JSON object, for a program.
     Json,
 }
 
-/// The least important line that is still logged.
+/// The log level.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// What needs attention.
+    /// Conditions that need attention.
     Error,
-    /// What is wrong but goes on.
+    /// Problems that do not stop the work.
     Warn,
-    /// One line a session.
+    /// One line per session.
     #[default]
     Info,
     /// Each step.
@@ -254,22 +253,22 @@ pub enum LogLevel {
     Trace,
 }
 
-/// The form of a line in the log.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     #[default]
     Text,
-    /// One JSON object a line, for programs.
+    /// One JSON object per line.
     Json,
 }
 
-/// What the command line says; wins over the file.
+/// Values from the command line, which override the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Replace `data_roots` when not empty. Must be absolute.
     pub data_roots: Vec<PathBuf>,
-    /// Replaces `alyx.url`. Used with the embedded server.
+    /// Replaces `alyx.url`. Used with the sandbox.
     pub url: Option<String>,
     /// Replaces `state_dir`.
     pub state_dir: Option<PathBuf>,
@@ -279,10 +278,10 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
 }
 
-/// The environment variables that the configuration looks at, taken once.
+/// The environment variables that the configuration uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// `STATE_DIRECTORY`: the first folder of the list that systemd gives.
+    /// `STATE_DIRECTORY`: the first folder of systemd's list.
     pub state_directory: Option<PathBuf>,
     /// `CREDENTIALS_DIRECTORY`: where systemd puts the files of `LoadCredential=`.
     pub credentials_directory: Option<PathBuf>,
@@ -293,7 +292,7 @@ impl Environment {
     pub fn from_process() -> Environment {
         let folder = |name: &str| {
             let value = std::env::var_os(name)?;
-            // systemd separates several state folders by colons; the first one is ours.
+            // systemd separates several state folders by colons; the first one is the daemon's.
             let first = value.to_str()?.split(':').next()?.to_owned();
             Some(PathBuf::from(first)).filter(|p| p.is_absolute())
         };
@@ -304,12 +303,12 @@ impl Environment {
     }
 }
 
-/// What `run --sandbox` and `demo` configure without a file.
+/// The settings of `run --sandbox` without a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxSetup {
-    /// Base URL of the embedded server.
+    /// Base URL of the sandbox.
     pub url: String,
-    /// A user of the embedded server.
+    /// A user of the sandbox.
     pub username: String,
     /// The folders to watch.
     pub data_roots: Vec<PathBuf>,
@@ -318,7 +317,7 @@ pub struct SandboxSetup {
 }
 
 impl Config {
-    /// The files and folders of the program's own: its configuration, its state, and the files of its secrets.
+    /// The program's own files and folders: its configuration, its state, and the files of its secrets.
     pub fn own_files(&self) -> Vec<PathBuf> {
         let secret = match &self.alyx.credentials {
             CredentialSource::PasswordFile(path) | CredentialSource::TokenFile(path) => Some(path),
@@ -335,15 +334,15 @@ impl Config {
         [self.file.as_ref(), Some(&self.state_dir), secret, webhook].into_iter().flatten().cloned().collect()
     }
 
-    /// Reads and checks a file, with the variables of this process and nothing overridden.
+    /// Reads and validates a file, with the variables of this process and no overrides.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         Config::load_with(path, &Overrides::default(), &Environment::from_process())
     }
 
-    /// Reads and checks a file.
+    /// Reads and validates a file.
     ///
     /// # Errors
-    /// The file cannot be read or is not UTF-8; and everything of [`Config::parse_with`].
+    /// The file cannot be read or is not UTF-8; and those of [`Config::parse_with`].
     pub fn load_with(
         path: &Path,
         overrides: &Overrides,
@@ -356,14 +355,14 @@ impl Config {
         let environment = &environment;
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        // One byte more than is allowed: the check of the text then says so, even for a file without end.
+        // One byte above the limit is enough for the size check to fail, even on an endless file.
         file.take(validate::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => {
                 let config = Config::parse_with(text, path, overrides, environment)?;
                 Ok(Config { file: Some(path.to_owned()), ..config })
             }
-            // Cut in the middle of a letter; too large anyhow.
+            // Cut in the middle of a character; the file is too large anyway.
             Err(_) if bytes.len() > validate::MAX_BYTES => {
                 Config::parse_with(&String::from_utf8_lossy(&bytes), path, overrides, environment)
             }
@@ -371,15 +370,15 @@ impl Config {
         }
     }
 
-    /// Checks a text; `file_name` is only for the messages. No IO, no environment.
+    /// Validates a text; `file_name` is only for the messages. No IO, no environment.
     pub fn parse(text: &str, file_name: &Path) -> Result<Config, ConfigErrors> {
         Config::parse_with(text, file_name, &Overrides::default(), &Environment::default())
     }
 
-    /// Checks a text with the command line and the environment taken into account. No IO.
+    /// Validates a text with overrides and environment. No IO.
     ///
     /// # Errors
-    /// All that is wrong at once, except that broken YAML hides what comes after it.
+    /// All errors at once, except that invalid YAML hides the errors after it.
     pub fn parse_with(
         text: &str,
         file_name: &Path,
@@ -388,27 +387,12 @@ impl Config {
     ) -> Result<Config, ConfigErrors> {
         validate::config(text, file_name, overrides, environment)
     }
-
-    /// The configuration of a run against the embedded server, made as YAML and parsed like a file.
-    ///
-    /// # Errors
-    /// As for [`Config::parse`]: a data root that is relative, twice there or inside another.
-    pub fn for_sandbox(setup: &SandboxSetup) -> Result<Config, ConfigErrors> {
-        // The paths go in as they are: a text could not hold one that is not UTF-8.
-        let overrides = Overrides {
-            data_roots: setup.data_roots.clone(),
-            state_dir: Some(setup.state_dir.clone()),
-            ..Overrides::default()
-        };
-        let name = Path::new("sandbox configuration");
-        Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default())
-    }
 }
 
 impl SandboxSetup {
-    /// The configuration file of this set-up. Paths must be UTF-8; others are changed.
+    /// The configuration as YAML. Paths that are not UTF-8 are garbled, so pass them as overrides as well.
     pub fn to_yaml(&self) -> String {
-        // A JSON text in quotes is a YAML text too, whatever characters it has.
+        // A JSON string is a YAML string too, whatever characters it contains.
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let mut yaml = String::from("data_roots:\n");
         for root in &self.data_roots {

@@ -1,4 +1,4 @@
-//! What others see and hear of the daemon: the status page, and the alerts.
+//! The sections `http` (the status page) and `alerts`.
 
 use crate::config::document::{AlertsDocument, HttpDocument};
 use crate::config::findings::{DAY, Findings, HOUR, MINUTE, SECOND};
@@ -19,7 +19,7 @@ impl Findings {
 
     pub(super) fn alerts(&mut self, from: AlertsDocument, environment: &Environment) -> AlertsConfig {
         let (file, variable) = (KeyPath::of("alerts.webhook_file"), KeyPath::of("alerts.webhook_env"));
-        // The values of these keys are never shown: they may be the secret itself.
+        // Messages never show the values of these keys: they may be the secret itself.
         let file_typed = from.webhook_file.0.unwrap_or_else(|_| {
             self.refuse(file.clone(), "this must be the path of a file");
             None

@@ -1,4 +1,4 @@
-//! The names of the configuration that Alyx has to know.
+//! The names in the configuration that must exist on Alyx.
 
 use crate::config::Config;
 use alyx_client::Endpoint;
@@ -8,7 +8,7 @@ use alyx_client::Endpoint;
 pub struct Names<'a> {
     /// The key, such as `session.projects`.
     pub key: &'static str,
-    /// Where Alyx keeps them.
+    /// The endpoint of these names.
     pub endpoint: Endpoint,
     /// The names; at least one.
     pub names: Vec<&'a str>,
@@ -19,7 +19,7 @@ fn several(names: &[String]) -> Vec<&str> {
 }
 
 impl Config {
-    /// All names that sessions and files are given, key by key; no key without a name.
+    /// All names that sessions and files refer to, by key; only keys with at least one name.
     pub fn names(&self) -> Vec<Names<'_>> {
         let (session, datasets) = (&self.session, &self.datasets);
         let repository = datasets.repository.as_ref().filter(|_| datasets.register);

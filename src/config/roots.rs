@@ -1,4 +1,4 @@
-//! The data roots: absolute paths, none of them twice, none inside another.
+//! The data roots: absolute paths, without duplicates, none inside another.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::config::findings::Findings;
 use crate::config::locate::{KeyPath, quoted};
 use crate::config::watch::{ForAllRoots, marker};
 
-/// Writes `- /data` as `- path: /data`, so that the rest knows one form only.
+/// Rewrites `- /data` as `- path: /data`, so that the rest handles only one form.
 pub(super) fn spell_out(document: &mut Value) {
     let Some(Value::Sequence(roots)) = document.get_mut("data_roots") else { return };
     for root in roots {
@@ -21,7 +21,7 @@ pub(super) fn spell_out(document: &mut Value) {
     }
 }
 
-/// The roots of the file, with what is wrong about them.
+/// The roots of the file. Errors go to `findings`.
 pub(super) fn in_file(
     findings: &mut Findings,
     roots: Option<Vec<Option<RootDocument>>>,
@@ -104,7 +104,7 @@ fn collision<'a>(root: &Path, mut others: impl Iterator<Item = &'a Path>) -> Opt
     })
 }
 
-/// An absolute path other than `/`, without `..`; a slash at the end is dropped.
+/// Validates an absolute path other than `/`, without `..`; removes a trailing slash.
 pub(super) fn whole_path(typed: &Path) -> Result<PathBuf, String> {
     let shown = quoted(&typed.to_string_lossy());
     if typed.starts_with("~") {
@@ -115,7 +115,7 @@ pub(super) fn whole_path(typed: &Path) -> Result<PathBuf, String> {
         return Err(format!("{shown}: variables are not expanded here; write the absolute path"));
     }
     if !typed.is_absolute() {
-        return Err(format!("{shown} is not an absolute path; it must begin with a slash"));
+        return Err(format!("{shown} is not an absolute path; it must start with a slash"));
     }
     if typed.components().any(|part| part == Component::ParentDir) {
         return Err(format!("{shown} has .. in it; write the path without"));
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_taken_whole_or_refused() {
+    fn a_path_is_absolute_or_refused() {
         assert_eq!(whole_path(Path::new("/a//b/./c/")).unwrap(), Path::new("/a/b/c"));
         for bad in ["", "a", "./a", "~/a", "~bob/a", "/a/../b", "/", "//", "$HOME/a", "/data/${USER}"] {
             assert!(whole_path(Path::new(bad)).is_err(), "{bad}");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_whose_name_begins_alike_is_not_inside() {
+    fn a_folder_with_the_same_prefix_is_not_inside() {
         assert_eq!(collision(Path::new("/data2"), [Path::new("/data")].into_iter()), None);
         assert!(collision(Path::new("/data/x"), [Path::new("/data")].into_iter()).is_some());
         assert!(collision(Path::new("/"), [Path::new("/data")].into_iter()).is_some());

@@ -1,4 +1,4 @@
-//! The server: its address, its limits, and where the secret comes from.
+//! The section `alyx`: the server's address, the limits, and the source of the secret.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -66,7 +66,7 @@ impl Findings {
         })
     }
 
-    /// The one source of the secret. The values of these keys are never shown: they may be the secret itself.
+    /// The source of the secret. Messages never show the values of these keys: they may be the secret itself.
     fn credentials(
         &mut self,
         sources: [(&'static str, Given<Text>); 5],
@@ -111,8 +111,7 @@ impl Findings {
             } else {
                 let kind = if key == "password_file" { SecretKind::Password } else { SecretKind::Token };
                 match (self.secret_file(path, &text, environment), kind) {
-                    // Only the service has systemd's credentials; all else of the file counts elsewhere too, for
-                    // `status` and the like.
+                    // Only the service has systemd's credentials; `status` and other commands still need the rest of the file.
                     (None, kind) => CredentialSource::NotLoaded(kind),
                     (Some(file), SecretKind::Password) => CredentialSource::PasswordFile(file),
                     (Some(file), SecretKind::Token) => CredentialSource::TokenFile(file),
@@ -127,7 +126,7 @@ impl Findings {
         chosen.map_or(CredentialSource::DefaultEnv, |(_, source)| source)
     }
 
-    /// The file of a secret, or of a credential of systemd; `None`: systemd has not started this program.
+    /// The file of a secret or of a systemd credential; `None` for a credential if systemd did not start this program.
     pub(super) fn secret_file(
         &mut self,
         key: KeyPath,
@@ -163,7 +162,7 @@ impl Findings {
     }
 }
 
-/// An address as [`AlyxConfig::url`] promises it. The messages do not repeat it: it may hold a password.
+/// Validates an address for [`AlyxConfig::url`]. The messages leave it out: it may contain a password.
 fn parse_url(text: &str) -> Result<Url, String> {
     let example = "write it like https://alyx.example.org";
     let mut url = match Url::parse(text.trim()) {
@@ -191,7 +190,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Whether an address is this computer itself.
+/// Whether an address is that of this computer.
 pub(super) fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');

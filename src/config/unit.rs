@@ -1,14 +1,14 @@
-//! The unit of systemd that runs a configuration, told by where it lies: the usual one by `alyx-registrar`, others
-//! beside it by `alyx-registrar@NAME`. Pure.
+//! The systemd unit that runs a configuration, by its path: `alyx-registrar` for the default one, `alyx-registrar@NAME`
+//! for others in the same folder. Pure.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::DEFAULT_PATH;
 
-/// The state folder where nothing says another. Those of `alyx-registrar@.service` are inside it.
+/// The default state folder. Those of `alyx-registrar@.service` are inside it.
 pub(super) const USUAL_STATE_DIR: &str = "/var/lib/alyx-registrar";
 
-/// The shipped unit that runs the configuration at an absolute path; `None`: there is none.
+/// The shipped unit that runs the configuration at an absolute path, if any.
 ///
 /// ```
 /// use alyx_registrar::config::unit_of;
@@ -24,8 +24,8 @@ pub fn unit_of(config: &Path) -> Option<String> {
     instance(config).map(|name| format!("alyx-registrar@{name}"))
 }
 
-/// The state folder of the unit that runs the configuration at an absolute path, when it is not the usual one. `status`
-/// is typed outside the unit, and has to find the daemon of that very configuration.
+/// The state folder of the unit for the configuration at an absolute path, if it is not the default one. `status` runs
+/// outside the unit, without `STATE_DIRECTORY`, and must find that unit's daemon.
 pub(super) fn state_dir_of(config: &Path) -> Option<PathBuf> {
     instance(config).map(|name| Path::new(USUAL_STATE_DIR).join(name))
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_configuration_beside_the_usual_one_has_a_state_folder_of_its_own() {
+    fn each_configuration_next_to_the_default_one_has_its_own_state_folder() {
         let of = |config: &str| state_dir_of(Path::new(config));
         let own = PathBuf::from("/var/lib/alyx-registrar/rig2");
         assert_eq!(of("/etc/alyx-registrar/rig2.yaml"), Some(own));

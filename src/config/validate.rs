@@ -1,4 +1,4 @@
-//! From the document as typed to the configuration as meant: defaults, bounds, and what excludes what.
+//! Turns the document into the configuration: defaults, bounds, and keys that exclude each other.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
-/// Brackets that may be open at the same time.
+/// Limit on open brackets.
 const MAX_BRACKETS: usize = 2000;
 
 pub(super) fn config(
@@ -43,7 +43,7 @@ pub(super) fn config(
         let message = "too many brackets are open here; is it the right file?".to_owned();
         return Err(whole(Some(line), String::new(), message));
     }
-    // The parser takes a byte order mark for a document of its own.
+    // The parser treats a byte order mark as a separate document.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((path, line)) = locate::duplicate_key(text) {
         let message = "this key occurs twice in its section; keep one of them".to_owned();
@@ -65,7 +65,7 @@ pub(super) fn config(
     let document = if value.is_null() {
         Document::default()
     } else {
-        // Nothing should be left to refuse; what is, must not be lost.
+        // Pruning leaves no errors here; if it did, they must not be lost.
         Document::deserialize(value).map_err(|err| whole(None, String::new(), err.to_string()))?
     };
     let config = findings.document(document, overrides, environment);
@@ -76,8 +76,8 @@ pub(super) fn config(
     }
 }
 
-/// The line on which more brackets are open than any configuration has. The parser's time grows with their square. Brackets
-/// in texts and comments count as well; the limit is high enough for them.
+/// The line on which too many brackets are open, which would take the parser quadratic time. Brackets in strings and
+/// comments count as well; the limit is high enough for them.
 fn endless_brackets(text: &str) -> Option<usize> {
     let mut open = 0usize;
     let at = text.bytes().position(|byte| {
@@ -92,7 +92,7 @@ fn endless_brackets(text: &str) -> Option<usize> {
 }
 
 impl Findings {
-    /// The configuration; without an address of Alyx there is none.
+    /// The configuration; `None` without an address of Alyx.
     fn document(
         &mut self,
         from: Document,

@@ -1,4 +1,4 @@
-//! Single values: what may stand behind a key, and what to say when something else does.
+//! Single values: their parsers and error messages.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::config::locate::quoted;
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use alyx_registration::{OnRefused, ProtectedPolicy};
 
-/// Reads one value, or says in a few words what should be there instead.
+/// Parses one value, or returns a message that says what it should be.
 pub(super) trait FromYaml: Sized {
     fn from_yaml(value: &Value) -> Result<Self, String>;
 }
@@ -26,7 +26,7 @@ pub(super) struct ByteSize(pub(super) u64);
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Json(pub(super) serde_json::Map<String, serde_json::Value>);
 
-/// A value as it may stand in a message.
+/// A value in a form for messages.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
@@ -49,7 +49,7 @@ impl FromYaml for Text {
                 Err("this has a line break or another control character in it".to_owned())
             }
             Value::String(s) => Ok(Text(s.clone())),
-            // The quotes are not shown around the value: 1.10 was read as 1.1.
+            // Shown without quotes: YAML has already read 1.10 as 1.1.
             Value::Number(_) | Value::Bool(_) => {
                 Err(format!("{} is not text; put it in quotes", shown(value)))
             }
@@ -81,7 +81,7 @@ impl FromYaml for Json {
         if !value.is_mapping() {
             return Err(format!("{} is not a section of `key: value` lines", shown(value)));
         }
-        // JSON has no infinity and no tags, and its keys are texts.
+        // JSON has no infinity and no tags, and its keys are strings.
         match serde_json::to_value(value) {
             Ok(serde_json::Value::Object(map)) => Ok(Json(map)),
             Ok(_) => Err("this cannot be sent as JSON".to_owned()),
@@ -104,7 +104,7 @@ impl<T: FromYaml> FromYaml for Vec<T> {
     }
 }
 
-/// Why a text is not the name of a file alone.
+/// Why a text is not a plain file name, if it is not.
 pub(super) fn file_name_fault(name: &str) -> Option<String> {
     if name.contains(['/', '\\']) || name == "." || name == ".." {
         Some(format!("{} is not a file name; write the name alone, without a folder", quoted(name)))
@@ -115,7 +115,7 @@ pub(super) fn file_name_fault(name: &str) -> Option<String> {
     }
 }
 
-/// One of a few words.
+/// Parses one of several words.
 fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
     let found = value.as_str().and_then(|typed| words.iter().find(|(word, _)| *word == typed));
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -170,7 +170,7 @@ impl FromYaml for LogFormat {
 }
 
 impl FromYaml for SocketAddr {
-    /// `127.0.0.1:9174`, `[::1]:9174`, or `localhost` in place of the first.
+    /// `127.0.0.1:9174`, `[::1]:9174`, or `localhost:9174` for the first.
     fn from_yaml(value: &Value) -> Result<Self, String> {
         let typed = value.as_str().map(|typed| typed.replacen("localhost:", "127.0.0.1:", 1));
         typed.and_then(|typed| typed.parse().ok()).ok_or_else(|| {
@@ -202,7 +202,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| format!("{} is negative", quoted(text)))
 }
 
-/// A duration as the configuration writes it.
+/// A duration in the configuration's notation.
 pub(super) fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
@@ -227,7 +227,7 @@ impl FromYaml for ByteSize {
     }
 }
 
-/// A size as the configuration writes it (`4 GiB`, `500 MB`, a number of bytes), in bytes.
+/// Parses a size in the configuration's notation (`4 GiB`, `500 MB`, a number of bytes), in bytes.
 ///
 /// ```
 /// assert_eq!(alyx_registrar::config::parse_size("4 GiB"), Some(4 << 30));
@@ -257,7 +257,7 @@ fn byte_size(text: &str) -> Option<ByteSize> {
         return whole.checked_mul(factor).map(ByteSize);
     }
     let bytes = (number.parse::<f64>().ok()? * factor as f64).round();
-    // Above 2^53 a fraction says nothing exact any more.
+    // Above 2^53 a float is not exact.
     (bytes.is_finite() && (0.0..=9e15).contains(&bytes)).then_some(ByteSize(bytes as u64))
 }
 
@@ -283,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_shown_as_it_can_be_read() {
+    fn a_duration_is_shown_in_a_form_that_can_be_parsed() {
         for text in ["0 s", "250 ms", "90 s", "5 min", "1 h", "3 d"] {
             assert_eq!(show_duration(duration(text).unwrap()), text);
         }
     }
 
     #[test]
-    fn sizes_are_decimal_or_binary_as_their_unit_says() {
+    fn sizes_are_decimal_or_binary_according_to_their_unit() {
         let read = |text: &str| byte_size(text).map(|b| b.0);
         assert_eq!(read("4 GiB"), Some(4 << 30));
         assert_eq!(read("500 MB"), Some(500_000_000));

@@ -1,4 +1,4 @@
-//! How flags are found: the times, and what holds for every data root that does not say otherwise.
+//! The section `watch`: the times, and the defaults for data roots.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::config::locate::{KeyPath, quoted};
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{WatchConfig, WatchMode};
 
-/// What holds for the roots that do not say otherwise.
+/// The defaults for data roots.
 #[derive(Debug, Default)]
 pub(super) struct ForAllRoots {
     pub(super) mode: WatchMode,
     pub(super) require_marker: Option<String>,
-    /// The names that are flags: no marker may have one, because a flag is removed.
+    /// The names of flags, which a marker cannot have because flags are removed.
     pub(super) flags: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Findings {
     }
 }
 
-/// The name of a marker file.
+/// Validates the name of a marker file.
 pub(super) fn marker(
     findings: &mut Findings,
     at: &KeyPath,
@@ -45,7 +45,7 @@ pub(super) fn marker(
     flags: &[String],
 ) -> Option<String> {
     let Text(name) = findings.take(at, given)?;
-    let is_flag = || format!("{} is the name of a flag too; give the marker another name", quoted(&name));
+    let is_flag = || format!("{} is also the name of a flag; give the marker another name", quoted(&name));
     match file_name_fault(&name).or_else(|| flags.contains(&name).then(is_flag)) {
         None => Some(name),
         Some(why) => {

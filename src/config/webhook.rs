@@ -1,4 +1,4 @@
-//! A webhook: the address to which alerts are sent. Everyone who knows it can write there, so it is kept like a password.
+//! A webhook: the address that receives alerts. It is treated as a secret, because anyone who knows it can post there.
 
 use std::path::PathBuf;
 
@@ -8,23 +8,23 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::config::credentials::{CredentialsError, not_loaded, one_line, read_secret, refuse};
 use crate::config::server::is_local;
 
-/// Where the address comes from.
+/// The source of the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebhookSource {
     /// `alerts.webhook_file`.
     File(PathBuf),
     /// `alerts.webhook_env`: the name of a variable.
     Env(String),
-    /// A credential of systemd's `LoadCredential=`, and systemd has not started this program.
+    /// A credential of systemd's `LoadCredential=`, but systemd did not start this program.
     NotLoaded,
 }
 
-/// The address, and warnings about how it is kept.
+/// The address, and warnings about how it is stored.
 #[derive(Clone, Debug)]
 pub struct LoadedWebhook {
     /// `http` or `https`.
     pub address: SecretString,
-    /// One line each, for the log at start. Never holds the address.
+    /// Warnings for the log, one line each. Never contain the address.
     pub warnings: Vec<String>,
 }
 
@@ -32,15 +32,15 @@ impl WebhookSource {
     /// Reads the address from its file or variable.
     ///
     /// # Errors
-    /// Those of every secret; and what is read is no address. The message never holds it.
+    /// Those of every secret; or the text is not an address. The message never contains it.
     pub fn load(&self) -> Result<LoadedWebhook, CredentialsError> {
         self.load_with(|name| std::env::var_os(name))
     }
 
-    /// As [`WebhookSource::load`], with the look-up of variables passed in.
+    /// As [`WebhookSource::load`], with a given lookup of variables.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`WebhookSource::load`].
     pub fn load_with(
         &self,
         variable: impl Fn(&str) -> Option<std::ffi::OsString>,
@@ -54,7 +54,7 @@ impl WebhookSource {
                 read_secret(path, "webhook", "alerts.webhook_file", private, &mut warnings)?
             }
             Self::Env(name) => match variable(name).map(std::ffi::OsString::into_string) {
-                // The name is not repeated: it may be the address itself.
+                // The message leaves out the name: it may be the address itself.
                 None => {
                     return Err(refuse("alerts.webhook_env names a variable that is not set"));
                 }
@@ -73,8 +73,10 @@ impl WebhookSource {
                     .to_owned(),
             ),
             _ => {
-                return Err(refuse("the webhook of the alerts is no address; it must be the whole one, as Slack or Teams shows it, \
-                     beginning with https://"));
+                return Err(refuse(
+                    "the webhook of the alerts is not an address; it must be the complete URL, as Slack or Teams shows \
+                     it, starting with https://",
+                ));
             }
         }
         Ok(LoadedWebhook { address: SecretString::from(address), warnings })
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_others_can_read_on_the_network_is_warned_of() {
+    fn an_address_that_others_can_read_on_the_network_causes_a_warning() {
         for quiet in
             ["https://hooks.slack.com/services/T/B/x", "http://127.0.0.1:8080/hook\n", "http://localhost/"]
         {
@@ -101,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_being_repeated() {
+    fn an_invalid_address_is_refused_without_being_repeated() {
         for wrong in ["hooks.slack.com/services/s3cret", "ftp://s3cret", "s3cret", "", "a\ns3cret"] {
-            let told = load(wrong).unwrap_err();
-            assert!(!told.contains("s3cret"), "{told}");
+            let text = load(wrong).unwrap_err();
+            assert!(!text.contains("s3cret"), "{text}");
         }
-        let told = WebhookSource::Env("s3cret".into()).load_with(|_| None).unwrap_err().to_string();
-        assert!(told.contains("alerts.webhook_env") && !told.contains("s3cret"), "{told}");
+        let text = WebhookSource::Env("s3cret".into()).load_with(|_| None).unwrap_err().to_string();
+        assert!(text.contains("alerts.webhook_env") && !text.contains("s3cret"), "{text}");
     }
 }
