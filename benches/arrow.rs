@@ -1,13 +1,9 @@
-//! The main job, whole: from flags on disk to sessions with their files on Alyx, beside the Python client.
+//! The whole job, from flags on disk to sessions with their files on Alyx, compared with the Python client.
 //!
-//! The program runs as a process of its own, so its memory is its own; the Alyx is the sandbox in this process,
-//! in memory, and it counts the requests. Where `ONE_PYTHON` names a Python with ONE-api, that does the same on
-//! sessions of its own in the same run.
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "a program of its own, which prints"
-)]
+//! The program runs as a separate process, so that its memory can be measured; the Alyx is the sandbox in this process,
+//! in memory, and counts the requests. If `ONE_PYTHON` names a Python with ONE-api, the Python client registers its own
+//! sessions in the same run.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 mod common;
 
@@ -27,10 +23,10 @@ struct Options {
     /// Flagged sessions
     #[arg(long, default_value_t = 200)]
     sessions: usize,
-    /// Rounds; each measures everybody once
+    /// Rounds; each measures every client once
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Rounds of the Python client, which takes some seconds a session
+    /// Rounds of the Python client, which takes a few seconds per session
     #[arg(long, default_value_t = 2)]
     python_rounds: usize,
     /// Sessions for the Python client
@@ -44,7 +40,7 @@ struct Options {
     workers: usize,
 }
 
-/// Starting Python, importing ONE and logging in do not count. Without progress bars.
+/// The script of the Python client. Its start, the import of ONE and the login are not timed.
 const CREATE_SESSIONS: &str = "
 import json, resource, sys, time
 from one.api import ONE
@@ -58,7 +54,7 @@ took = time.perf_counter() - began
 print(json.dumps({'took': took, 'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}))
 ";
 
-/// What one client needed.
+/// The figures of one client.
 #[derive(Default)]
 struct Figures {
     seconds: Series,
@@ -91,7 +87,7 @@ async fn main() -> Result<(), Error> {
         }
     }
     if options.python.is_none() {
-        println!("ONE_PYTHON names no Python with ONE-api: its figures are left out\n");
+        println!("ONE_PYTHON names no Python with ONE-api: the comparison is left out\n");
     }
     report(&options, &ours, &python, &mut table)?;
     table.print();
@@ -109,22 +105,22 @@ fn report(options: &Options, ours: &Figures, python: &Figures, table: &mut Table
     table.limit(all, median(&ours.seconds)?, "s", Required::AtMost(2.0));
     let once = median(&ours.requests_once)?;
     let later = median(&ours.requests)? - once / options.sessions as f64;
-    table.limit("requests a session, once names are known", later, "", Required::AtMost(4.0));
+    table.limit("requests per session, once names are known", later, "", Required::AtMost(4.0));
     table.note("  requests for the login and the names, in all", once);
-    table.limit("resident memory at its highest", median(&ours.memory)?, "MB", Required::AtMost(40.0));
-    table.note("  processor that the program used", shown(&ours.processor, "s"));
-    table.note("  processor that the sandbox used", shown(&ours.sandbox_processor, "s"));
-    let mut beside = |what: String, ours: &Series, python: &Series, unit: &str| {
+    table.limit("peak resident memory", median(&ours.memory)?, "MB", Required::AtMost(40.0));
+    table.note("  CPU time of the program", shown(&ours.processor, "s"));
+    table.note("  CPU time of the sandbox", shown(&ours.sandbox_processor, "s"));
+    let mut compare = |what: String, ours: &Series, python: &Series, unit: &str| {
         table.ratio(what, shown(ours, unit), shown(python, unit), python.ratio_to(ours), None);
     };
     let of = format!("(Python client: {} sessions)", options.python_sessions);
-    beside(format!("time a session {of}"), &ours.per_session, &python.per_session, "ms");
-    beside("requests a session".to_owned(), &ours.requests, &python.requests, "");
-    beside("resident memory at its highest".to_owned(), &ours.memory, &python.memory, "MB");
+    compare(format!("time per session {of}"), &ours.per_session, &python.per_session, "ms");
+    compare("requests per session".to_owned(), &ours.requests, &python.requests, "");
+    compare("peak resident memory".to_owned(), &ours.memory, &python.memory, "MB");
     Ok(())
 }
 
-/// The program's own round; returns what it asked.
+/// One round of the program; returns its requests.
 async fn run_ours(options: &Options, figures: &mut Figures) -> Result<Vec<RequestSeen>, Error> {
     let (folder, sandbox) = (tempfile::tempdir()?, Sandbox::start(SandboxOptions::default()).await?);
     let root = folder.path().join("data");
@@ -135,7 +131,7 @@ async fn run_ours(options: &Options, figures: &mut Figures) -> Result<Vec<Reques
     let config = settings.write()?;
 
     let sessions = options.sessions;
-    // The sandbox is answered by this runtime: waiting must not block it.
+    // The sandbox runs on this runtime, so waiting must not block it.
     let run = tokio::task::spawn_blocking(move || run_to_the_end(&config, sessions)).await??;
 
     let left = (0..sessions).filter(|n| rig::session(&root, *n).join("create_me.flag").exists()).count();
@@ -159,7 +155,7 @@ async fn run_ours(options: &Options, figures: &mut Figures) -> Result<Vec<Reques
     Ok(seen)
 }
 
-/// The program from its start to the last flag removed.
+/// Runs the program from its start to the removal of the last flag.
 struct Run {
     took: f64,
     processor: f64,
@@ -171,7 +167,7 @@ fn run_to_the_end(config: &Path, sessions: usize) -> Result<Run, Error> {
     let (began, before) = (Instant::now(), processor_seconds(Path::new(SELF))?);
     let registrar = Registrar::run(config)?;
     for _ in 0..sessions {
-        // Said when the flag is gone.
+        // This line is logged after the flag's removal.
         registrar.wait_for("registered", Duration::from_secs(60))?;
     }
     Ok(Run {
@@ -188,27 +184,27 @@ async fn run_python(python: &Path, sessions: usize, figures: &mut Figures) -> Re
     rig::flagged_root(&root, sessions)?;
     let mut command = Command::new(python);
     command.arg("-c").arg(CREATE_SESSIONS).arg(sandbox.url()).arg(&root).arg(folder.path().join("cache"));
-    // ONE keeps its settings in HOME: those of the person who measures stay as they are.
+    // ONE stores its settings in HOME: the user's own must not change.
     command.env("HOME", folder.path()).env("TQDM_DISABLE", "1").stderr(Stdio::piped());
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     let text = String::from_utf8(output.stdout)?;
     let line = text.lines().last().unwrap_or_default();
-    let told: Value = serde_json::from_str(line)
+    let measured: Value = serde_json::from_str(line)
         .map_err(|_| format!("the Python client failed: {}", String::from_utf8_lossy(&output.stderr)))?;
     let datasets = sandbox.control().datasets().len();
     if datasets != sessions * rig::FILES.len() {
         return Err(format!("the Python client registered {datasets} datasets").into());
     }
-    let took = told["took"].as_f64().ok_or("no time")?;
+    let took = measured["took"].as_f64().ok_or("no time")?;
     figures.seconds.0.push(took);
     figures.per_session.0.push(took * 1e3 / sessions as f64);
     figures.requests.0.push(sandbox.control().count_requests() as f64 / sessions as f64);
-    figures.memory.0.push(told["memory"].as_f64().ok_or("no memory")?);
+    figures.memory.0.push(measured["memory"].as_f64().ok_or("no memory")?);
     sandbox.stop().await;
     Ok(())
 }
 
-/// How often each kind of request was made, the most frequent first.
+/// The number of requests of each kind, most frequent first.
 fn kinds(requests: &[RequestSeen]) -> Vec<(String, usize)> {
     let mut counted: Vec<(String, usize)> = Vec::new();
     for request in requests {

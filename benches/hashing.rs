@@ -1,11 +1,7 @@
-//! How fast checksums are, from the page cache, beside `md5sum` and Python's `hashlib`.
+//! The speed of checksums from the page cache, compared with `md5sum` and Python's `hashlib`.
 //!
-//! MD5 of one stream is limited by the processor, so the ratios say more than the speeds.
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "a program of its own, which prints"
-)]
+//! MD5 of one stream is limited by the CPU, so the ratios say more than the speeds.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 mod common;
 
@@ -20,16 +16,16 @@ use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use tokio::runtime::Runtime;
 
-/// MD5 from the page cache, beside md5sum and Python
+/// MD5 from the page cache, compared with md5sum and Python
 #[derive(Parser)]
 struct Options {
     /// Size of each file, in MiB
     #[arg(long, default_value_t = 512)]
     size: usize,
-    /// Rounds; each measures everybody once
+    /// Rounds; each measures every program once
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Where the files are made [default: the folder for temporary files]
+    /// Where to create the files [default: the folder for temporary files]
     #[arg(long)]
     folder: Option<PathBuf>,
     /// The Python
@@ -40,7 +36,7 @@ struct Options {
 const FILES: usize = 4;
 const MIB: usize = 1 << 20;
 
-/// Tells its own time, so that starting Python does not count.
+/// Prints its own time, so that the start of Python is not counted.
 const HASHLIB: &str = "
 import hashlib, sys, time
 began = time.perf_counter()
@@ -75,7 +71,7 @@ fn main() -> Result<(), Error> {
     let [mut ours_work, mut ours_four_work, mut md5sum_work] = std::array::from_fn(|_| Series::default());
     for _ in 0..options.rounds {
         let speed = |files: usize, seconds: f64| (files * options.size * MIB) as f64 / 1e6 / seconds;
-        // Our reader drops pages behind itself on some systems: everybody finds them there again.
+        // Our reader drops the pages behind it on some systems, so they are read again for the next program.
         warm(&files)?;
         let (work, result) = processor_time(|| hash(&runtime, one, 1))?;
         let (took, digest) = result?;
@@ -105,42 +101,42 @@ fn main() -> Result<(), Error> {
     }
     let show = |series: &Series| shown(series, "MB/s");
     table.ratio(
-        "one file, beside md5sum",
+        "one file, compared with md5sum",
         show(&ours_one),
         show(&md5sum),
         ours_one.ratio_to(&md5sum),
         Some(Required::AtLeast(0.85)),
     );
     table.ratio(
-        "one file, beside Python's hashlib",
+        "one file, compared with Python's hashlib",
         show(&ours_one),
         show(&hashlib),
         ours_one.ratio_to(&hashlib),
         None,
     );
     table.ratio(
-        "four files on two threads, beside one md5sum on one",
+        "four files on two threads, compared with one md5sum on one",
         show(&ours_four),
         show(&md5sum),
         ours_four.ratio_to(&md5sum),
         Some(Required::AtLeast(1.6)),
     );
     table.ratio(
-        "four files on two threads, beside two md5sum at a time",
+        "four files on two threads, compared with two md5sum at a time",
         show(&ours_four),
         show(&md5sum_four),
         ours_four.ratio_to(&md5sum_four),
         None,
     );
     table.ratio(
-        "one file, for each second of processor",
+        "one file, per CPU second",
         show(&ours_work),
         show(&md5sum_work),
         ours_work.ratio_to(&md5sum_work),
         None,
     );
     table.ratio(
-        "four files on two threads, for each second of processor",
+        "four files on two threads, per CPU second",
         show(&ours_four_work),
         show(&md5sum_work),
         ours_four_work.ratio_to(&md5sum_work),
@@ -149,23 +145,23 @@ fn main() -> Result<(), Error> {
     table.print();
     if let Some(got) = ours_four.ratio_to(&ours_four_work).filter(|got| *got < 1.9) {
         println!(
-            "Two threads got {} of two processors: others were at work here. What four files reach on two idle\n\
-             processors is twice the ratio for each second of processor.",
+            "Two threads got {} of two processors: the machine was busy. On two idle\n\
+             processors, four files reach twice the ratio per CPU second.",
             with_unit(got, "").trim()
         );
     }
     Ok(())
 }
 
-/// The seconds of processor that some work took, and its result.
+/// The CPU seconds of some work, and its result.
 fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
     let before = processor_seconds(Path::new(SELF))?;
     let result = work();
-    // A tick is the least that can be told.
+    // A tick is the resolution of the clock.
     Ok(((processor_seconds(Path::new(SELF))? - before).max(0.01), result))
 }
 
-/// Our own: seconds, and the digest of the first file.
+/// This program: seconds, and the digest of the first file.
 fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
     let context = HashContext {
         max_md5_size: None,
@@ -181,7 +177,7 @@ fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, St
     Ok((took, first.ok_or("no digest")?))
 }
 
-/// Two processes at a time take the files in turn, as `xargs -P 2` would have them.
+/// Two parallel processes hash the files in turn, as with `xargs -P 2`.
 fn run_md5sum(files: &[PathBuf]) -> Result<(f64, String), Error> {
     let (took, outputs) = seconds(|| -> std::io::Result<Vec<_>> {
         let start = |files: &[PathBuf]| {
@@ -194,7 +190,7 @@ fn run_md5sum(files: &[PathBuf]) -> Result<(f64, String), Error> {
     Ok((took, String::from_utf8(first.stdout)?))
 }
 
-/// Seconds as Python itself counts them, and what it printed.
+/// Seconds as measured in Python, and its output.
 fn run_python(python: &str, files: &[PathBuf]) -> Result<(f64, String), Error> {
     let output = Command::new(python).arg("-c").arg(HASHLIB).args(files).stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -202,7 +198,7 @@ fn run_python(python: &str, files: &[PathBuf]) -> Result<(f64, String), Error> {
     Ok((took, text))
 }
 
-/// A fast wrong digest is worth nothing.
+/// Checks that both programs computed the same digest.
 fn agree(digest: &str, output: &str) -> Result<(), Error> {
     match output.starts_with(digest) {
         true => Ok(()),
@@ -220,7 +216,7 @@ fn warm(files: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A file of numbers that look random (xorshift).
+/// A file of pseudo-random numbers (xorshift).
 fn write_noise(path: &Path, mebibytes: usize, seed: u64) -> Result<(), Error> {
     let mut file = File::create(path)?;
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -235,6 +231,6 @@ fn write_noise(path: &Path, mebibytes: usize, seed: u64) -> Result<(), Error> {
         }
         file.write_all(&piece)?;
     }
-    // Written out before anything is measured.
+    // Write-back must not disturb the measurement.
     Ok(file.sync_all()?)
 }

@@ -1,12 +1,8 @@
-//! How long after its flag is closed a session is on Alyx, beyond the settle time.
+//! The time from the closing of a flag to the session on Alyx, beyond the settle time.
 //!
-//! The program runs as a process of its own with its watches set; the sandbox in this process tells the moment at
-//! which it has answered `POST /sessions`. Sessions come one after another, as on a rig.
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "a program of its own, which prints"
-)]
+//! The program runs as a separate process with its watches set; the sandbox in this process records the moment at which
+//! it has answered `POST /sessions`. Sessions come one after another, as on a rig.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 mod common;
 
@@ -42,7 +38,7 @@ async fn main() -> Result<(), Error> {
     registrar.wait_for("data root scanned", at_most)?;
 
     let (mut visible, mut removed) = (Vec::new(), Vec::new());
-    // The first one logs in and asks for the names.
+    // The first session includes the login and the lookup of names.
     for number in 0..=options.sessions {
         let session = rig::session(&root, number);
         rig::write_files(&session, number)?;
@@ -72,7 +68,7 @@ async fn main() -> Result<(), Error> {
         rig::FILES.len()
     ));
     table.limit("session on Alyx, median", median(&visible), "ms", Required::AtMost(50.0));
-    table.note("session on Alyx, the slowest tenth begins at", common::with_unit(slow, "ms"));
+    table.note("session on Alyx, 90th percentile", common::with_unit(slow, "ms"));
     table.note("files registered and flag removed, median", common::with_unit(median(&removed), "ms"));
     table.print();
     drop(registrar);

@@ -1,13 +1,9 @@
-//! Whether other programs' page cache survives the reading of a file that is larger than memory.
+//! Whether other programs' page cache survives when a file larger than memory is read.
 //!
-//! Each case is a process of its own in a memory cgroup of its own, so that a small machine can be had on a large
-//! one. In it, "another program" reads its file once; then the big file is read; then `fincore` says how much of
-//! the first file is still in memory. Pages that were read once are the first that the kernel gives up.
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "a program of its own, which prints"
-)]
+//! Each case is a separate process in its own memory cgroup, which simulates a small machine on a large one. In it,
+//! "another program" reads its file once; then the big file is read; then `fincore` reports how much of the first file
+//! is still in memory. The kernel evicts pages that were read only once first.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 mod common;
 
@@ -23,7 +19,7 @@ use common::{Error, Required, Series, Table, is_there, shown};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-/// What is left of other programs' page cache after the reading of a file larger than memory
+/// What is left of other programs' page cache after a file larger than memory is read
 #[derive(Parser)]
 struct Options {
     /// Size of the other program's file, in MiB
@@ -35,17 +31,17 @@ struct Options {
     /// Without a cgroup: the big file is as large as the machine's memory (sparse: it takes no disk)
     #[arg(long)]
     whole_machine: bool,
-    /// Rounds; each measures everybody once
+    /// Rounds; each measures every program once
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Where the files are made; not a file system in memory [default: the folder for temporary files]
+    /// Where to create the files; not a file system in memory [default: the folder for temporary files]
     #[arg(long)]
     folder: Option<PathBuf>,
     #[command(flatten)]
     inside: Inside,
 }
 
-/// What the process inside the cgroup is told.
+/// For the process inside the cgroup only.
 #[derive(clap::Args, Default)]
 struct Inside {
     #[arg(long, hide = true)]
@@ -60,7 +56,7 @@ struct Inside {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Reader {
-    Nobody,
+    Nothing,
     Ours,
     Md5sum,
     Cat,
@@ -107,7 +103,7 @@ fn main() -> Result<(), Error> {
     let cgroup = match memory.map(Cgroup::with_memory).transpose() {
         Ok(cgroup) => cgroup,
         Err(error) => {
-            println!("no memory cgroup can be made here ({error}): run it as root, or with --whole-machine");
+            println!("cannot create a memory cgroup here ({error}): run it as root, or with --whole-machine");
             return Ok(());
         }
     };
@@ -123,7 +119,7 @@ fn main() -> Result<(), Error> {
             .map_or("the memory of the whole machine".to_owned(), |memory| format!("{memory} MiB of memory")),
     ));
     let mut left = [Series::default(), Series::default(), Series::default(), Series::default()];
-    let readers = [Reader::Nobody, Reader::Ours, Reader::Md5sum, Reader::Cat];
+    let readers = [Reader::Nothing, Reader::Ours, Reader::Md5sum, Reader::Cat];
     for _ in 0..options.rounds {
         for (reader, left) in readers.into_iter().zip(&mut left) {
             drop_pages(&other)?;
@@ -131,14 +127,14 @@ fn main() -> Result<(), Error> {
             left.0.push(run_inside(reader, cgroup.as_ref(), &other, &big)?);
         }
     }
-    let [nobody, ours, md5sum, cat] = &left;
+    let [nothing, ours, md5sum, cat] = &left;
     let ours_median = ours.median().ok_or("no rounds")?;
-    table.note("nothing else was read", shown(nobody, "MiB"));
+    table.note("nothing else was read", shown(nothing, "MiB"));
     table.limit(
         "our checksum",
         ours_median,
         "MiB",
-        Required::AtLeast(nobody.median().unwrap_or(options.other as f64) * 0.95),
+        Required::AtLeast(nothing.median().unwrap_or(options.other as f64) * 0.95),
     );
     table.peer("md5sum", shown(md5sum, "MiB"));
     table.peer("cat > /dev/null", shown(cat, "MiB"));
@@ -146,7 +142,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Starts a process in the cgroup, and asks how much is left when it is done.
+/// Runs a process in the cgroup, and returns how much of the first file is left in memory.
 fn run_inside(reader: Reader, cgroup: Option<&Cgroup>, other: &Path, big: &Path) -> Result<f64, Error> {
     let mut command = Command::new(std::env::current_exe()?);
     let reader = reader.to_possible_value().ok_or("no name")?;
@@ -171,7 +167,7 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
     let mut piece = vec![0; MIB as usize];
     while file.read(&mut piece)? > 0 {}
     match reader {
-        Reader::Nobody => {}
+        Reader::Nothing => {}
         Reader::Ours => {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let context = HashContext {
@@ -193,7 +189,7 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
     Ok(())
 }
 
-/// Data and not holes, on disk and not waiting to be written.
+/// Writes data, not holes, and syncs it to disk.
 fn write_data(path: &Path, mebibytes: u64) -> Result<(), Error> {
     let mut file = File::create(path)?;
     let piece = vec![b'x'; MIB as usize];
@@ -208,14 +204,14 @@ fn drop_pages(path: &Path) -> Result<(), Error> {
     Ok(fadvise(File::open(path)?, 0, None, Advice::DontNeed)?)
 }
 
-/// Whether this kernel can read from this file system without keeping what it read (Linux 6.14).
+/// Whether this kernel supports RWF_DONTCACHE on this file system (Linux 6.14).
 fn knows_dontcache(path: &Path) -> Result<bool, Error> {
     let flag = ReadWriteFlags::from_bits_retain(0x80);
     Ok(preadv2(File::open(path)?, &mut [IoSliceMut::new(&mut [0])], 0, flag).is_ok())
 }
 
-/// A memory cgroup below the one that this process is in (version 1) or at the top (version 2, which has no
-/// processes and sub-groups side by side). Removed at the end.
+/// A memory cgroup below that of this process (version 1) or at the top (version 2, where a group cannot have both
+/// processes and subgroups). Removed at the end.
 struct Cgroup(PathBuf);
 
 impl Cgroup {

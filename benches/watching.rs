@@ -1,12 +1,8 @@
-//! What it costs to look through and to watch a large data root, beside `find` and Python's `Path.glob`.
+//! The cost of scanning and watching a large data root, compared with `find` and Python's `Path.glob`.
 //!
-//! The tree: 12,000 sessions of 3 collections of 12 files, in 100 subjects. The watching is that of the program
-//! itself, as a process of its own, without a server: there is no flag, so it asks nobody.
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "a program of its own, which prints"
-)]
+//! The tree has 12,000 sessions of 3 collections of 12 files, in 100 subjects. The program watches it as a separate
+//! process, without a server: there is no flag, so it sends no request.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 mod common;
 
@@ -33,16 +29,16 @@ struct Options {
     /// A twentieth of the sessions
     #[arg(long)]
     small: bool,
-    /// Make the tree here and leave it for the next time
+    /// Create the tree here and keep it for the next run
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Rounds of scans; each measures everybody once
+    /// Rounds of scans; each measures every program once
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// How often the program is started to watch
+    /// How often the program is started
     #[arg(long, default_value_t = 3)]
     starts: usize,
-    /// How long it is watched doing nothing, in seconds
+    /// How long to observe the idle program, in seconds
     #[arg(long, default_value_t = 10)]
     idle: u64,
     /// The Python
@@ -55,10 +51,10 @@ const SESSIONS_OF_A_DATE: usize = 2;
 const DATES_OF_A_SUBJECT: usize = 60;
 const COLLECTIONS: [&str; 3] = ["alf", "raw_behavior_data", "raw_video_data"];
 const FILES_OF_A_COLLECTION: usize = 12;
-/// One session in so many is flagged while it is scanned.
+/// One in this many sessions is flagged during scans.
 const FLAGGED: usize = 240;
 
-/// Tells its own time, so that starting Python does not count.
+/// Prints its own time, so that the start of Python is not counted.
 const GLOB: &str = "
 import sys, time
 from pathlib import Path
@@ -108,7 +104,7 @@ fn session(root: &Path, number: usize) -> PathBuf {
     root.join(format!("cortexlab/Subjects/SUB_{subject:03}/2024-{month:02}-{day:02}/{:03}", in_date + 1))
 }
 
-/// Makes the tree unless it is there already, whole.
+/// Creates the tree unless a complete one exists.
 fn make_tree(root: &Path, sessions: usize) -> Result<(), Error> {
     let whole = root.with_extension("whole");
     if whole.exists() {
@@ -142,11 +138,11 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
     }
     let (has_find, has_python) = (is_there("find"), is_there(&options.python));
     let [mut ours, mut looked, mut find, mut python] = std::array::from_fn(|_| Series::default());
-    // The first round only warms up.
+    // The first round warms up the caches.
     for round in 0..=options.rounds {
         let add = |series: &mut Series, (found, took): (usize, f64)| {
             if found != flags.len() {
-                return Err(format!("{found} flags were found, and there are {}", flags.len()));
+                return Err(format!("{found} of {} flags were found", flags.len()));
             }
             if round > 0 {
                 series.0.push(took * 1e3);
@@ -176,7 +172,7 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
         Some(Required::AtLeast(10.0)),
     );
     table.ratio(
-        "  with the look for flags inside the sessions, times faster than Path.glob",
+        "  with the search for flags inside the sessions, times faster than Path.glob",
         show(&looked),
         show(&python),
         python.ratio_to(&looked),
@@ -192,8 +188,8 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
     Ok(())
 }
 
-/// The scan of a day on which every session of the tree is recent: as many as ever are looked into for flags that
-/// were put too deep.
+/// A scan on a day on which every session of the tree is recent, so that the largest number is searched for flags below
+/// session level.
 fn scan_and_look(layout: Layout) -> usize {
     let mut scanner = Scanner::new(layout);
     let scan = scanner.scan(&mut |_, _, _| (), &|| false);
@@ -220,7 +216,7 @@ fn run_python(python: &str, root: &Path) -> Result<(usize, f64), Error> {
 fn measure_watching(options: &Options, root: &Path, scratch: &Path, table: &mut Table) -> Result<(), Error> {
     let mut folders = HashSet::new();
     Scanner::new(layout(root)).scan(&mut |_, _, inode| _ = folders.insert(inode), &|| false);
-    // Nobody answers there; without a flag nobody is asked.
+    // No server listens there; without a flag no request is sent.
     let settings = Settings { root, folder: scratch, url: "http://127.0.0.1:9", settle: "2 s", more: "" };
     let config = settings.write()?;
     let [mut set_up, mut memory, mut peak, mut slab] = std::array::from_fn(|_| Vec::new());
@@ -255,12 +251,12 @@ fn measure_watching(options: &Options, root: &Path, scratch: &Path, table: &mut 
     );
     table.limit("watches below session level", below as f64, "", Required::AtMost(0.0));
     table.limit("resident memory when set up", median(&memory), "MB", Required::AtMost(60.0));
-    table.limit("resident memory at its highest", median(&peak), "MB", Required::AtMost(60.0));
-    // What one start leaves behind, the next takes up again: the most is what counts.
+    table.limit("peak resident memory", median(&peak), "MB", Required::AtMost(60.0));
+    // A start reuses the slab of the one before, so only the maximum is meaningful.
     let most = slab.iter().copied().fold(f64::MIN, f64::max);
-    table.limit("growth of the kernel's slab, at the most", most, "MiB", Required::AtMost(40.0));
+    table.limit("largest growth of the kernel's slab", most, "MiB", Required::AtMost(40.0));
     if let Some(inode) = inode_size() {
-        // On a machine that has just started they are read for the watches' sake.
+        // On a freshly started machine, setting the watches reads these inodes.
         let held = most.max(0.0) + watched.len() as f64 * inode as f64 / (1024.0 * 1024.0);
         table.limit("  with the inodes that the watches hold", held, "MiB", Required::AtMost(40.0));
     }
@@ -268,22 +264,22 @@ fn measure_watching(options: &Options, root: &Path, scratch: &Path, table: &mut 
     let before = wake_ups(&registrar.child.proc())?;
     std::thread::sleep(Duration::from_secs(options.idle));
     let after = wake_ups(&registrar.child.proc())?;
-    // A thread that ended meanwhile is not in the second count, and one that began is not in the first.
+    // A thread that ended in between is missing in the second count, and one that started in the first.
     let woken: u64 =
         after.iter().map(|(id, count)| count.saturating_sub(before.get(id).copied().unwrap_or(0))).sum();
     let rate = woken as f64 / options.idle.max(1) as f64;
-    let what = format!("wake-ups a second, over {} s of nothing to do", options.idle);
-    // The one timer that may fall into it: the look at the root, once a minute, and what it wakes.
+    let what = format!("wake-ups per second, over {} idle seconds", options.idle);
+    // One timer may fire in this time: the check of the root, once a minute.
     table.limit(what, rate, "", Required::AtMost(0.5));
     Ok(())
 }
 
-/// Memory of the kernel's own objects, in MiB. It is the whole machine's: others move it too.
+/// The kernel's slab memory, in MiB. It is that of the whole machine: other programs affect it.
 fn kernel_slab() -> Result<f64, Error> {
     Ok(proc_field(Path::new("/proc/meminfo"), "Slab").ok_or("no Slab in /proc/meminfo")? as f64 / 1024.0)
 }
 
-/// The size of the largest kind of inode on this machine, in bytes. `None`: only root may know.
+/// The size of the largest kind of inode on this machine, in bytes; `None` without root.
 fn inode_size() -> Option<u64> {
     let slabs = fs::read_to_string("/proc/slabinfo").ok()?;
     let mut sizes = slabs.lines().filter_map(|line| {
@@ -296,11 +292,11 @@ fn inode_size() -> Option<u64> {
     Some(sizes.fold(first, u64::max))
 }
 
-/// The folders that a process watches, as `/proc/<pid>/fdinfo` tells: `inotify wd:1 ino:2a sdev:…`.
+/// The folders that a process watches, from `/proc/<pid>/fdinfo`: `inotify wd:1 ino:2a sdev:…`.
 fn watched_inodes(process: &Path) -> Result<Vec<u64>, Error> {
     let mut inodes = Vec::new();
     for entry in fs::read_dir(process.join("fdinfo"))? {
-        // A descriptor may be closed meanwhile.
+        // The descriptor may have been closed since.
         let text = fs::read_to_string(entry?.path()).unwrap_or_default();
         for line in text.lines().filter(|line| line.starts_with("inotify ")) {
             let inode = line.split_whitespace().find_map(|word| word.strip_prefix("ino:"));
@@ -310,7 +306,7 @@ fn watched_inodes(process: &Path) -> Result<Vec<u64>, Error> {
     Ok(inodes)
 }
 
-/// How often each thread of a process has gone to sleep by itself: as often as it woke up.
+/// The voluntary context switches of each thread of a process, one per wake-up.
 fn wake_ups(process: &Path) -> Result<HashMap<OsString, u64>, Error> {
     let mut switches = HashMap::new();
     for thread in fs::read_dir(process.join("task"))? {
@@ -321,7 +317,7 @@ fn wake_ups(process: &Path) -> Result<HashMap<OsString, u64>, Error> {
     Ok(switches)
 }
 
-/// Seconds from what the log says, such as `1.02s` or `963.2ms`.
+/// Parses a duration of the log, such as `1.02s` or `963.2ms`, in seconds.
 fn parse_took(text: &str) -> Result<f64, Error> {
     for (unit, factor) in [("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9), ("s", 1.0)] {
         if let Some(Ok(number)) = text.strip_suffix(unit).map(str::parse::<f64>) {

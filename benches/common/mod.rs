@@ -1,4 +1,4 @@
-//! What the benchmarks share: the machine they ran on, rounds, medians, and the table of figures.
+//! Shared by the benchmarks: the description of the machine, rounds, medians, and the table of figures.
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
 pub mod registrar;
@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Whatever stops a benchmark from measuring.
+/// Any error that stops a benchmark.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reads the options. `cargo bench` passes `--bench`; without it `cargo test` is calling, which wants to know
-/// only whether the benchmark works: then `quick` takes the place of what was typed.
+/// Reads the options. `cargo bench` passes `--bench`; without it the caller is `cargo test`, which only checks that the
+/// benchmark works: then `quick` replaces the options.
 pub fn options<O: clap::Parser>(quick: impl FnOnce() -> O) -> O {
     let typed: Vec<String> = std::env::args().collect();
     if !typed.iter().any(|argument| argument == "--bench") {
@@ -23,7 +23,7 @@ pub fn options<O: clap::Parser>(quick: impl FnOnce() -> O) -> O {
     O::parse_from(typed.into_iter().filter(|argument| argument != "--bench"))
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The median.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -35,7 +35,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// One figure a round.
+/// One figure per round.
 #[derive(Debug, Default, Clone)]
 pub struct Series(pub Vec<f64>);
 
@@ -45,7 +45,7 @@ impl Series {
         (!self.0.is_empty()).then(|| median(&self.0))
     }
 
-    /// The median of the rounds' own ratios: what slows down the machine for a while slows down both.
+    /// The median of the per-round ratios: a temporary slowdown of the machine affects both figures of a round.
     pub fn ratio_to(&self, peer: &Self) -> Option<f64> {
         let ratios: Vec<f64> = self.0.iter().zip(&peer.0).map(|(ours, theirs)| ours / theirs).collect();
         (!ratios.is_empty()).then(|| median(&ratios))
@@ -59,12 +59,12 @@ pub fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
     (began.elapsed().as_secs_f64(), result)
 }
 
-/// What a figure must be.
+/// The target of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Required {
-    /// Not less than this.
+    /// At least this.
     AtLeast(f64),
-    /// Not more than this.
+    /// At most this.
     AtMost(f64),
 }
 
@@ -77,7 +77,7 @@ impl Required {
     }
 }
 
-/// The figures, as a person reads them.
+/// A table of figures.
 pub struct Table {
     rows: Vec<[String; 6]>,
 }
@@ -86,27 +86,27 @@ impl Table {
     /// Prints what is measured and on which machine.
     pub fn begin(title: &str) -> Self {
         println!("\n{title}\n{}\n", machine());
-        let head = ["", "ours", "beside", "figure", "required", ""].map(str::to_owned);
+        let head = ["", "ours", "peer", "figure", "required", ""].map(str::to_owned);
         Self { rows: vec![head] }
     }
 
-    /// A figure beside nothing, only to be read.
+    /// A figure without a target or peer.
     pub fn note(&mut self, what: impl Display, figure: impl Display) {
         self.push(what, figure, "", "", "", "");
     }
 
-    /// A figure of somebody else, only to be read.
+    /// A peer's figure, without a target.
     pub fn peer(&mut self, what: impl Display, figure: impl Display) {
         self.push(what, "", figure, "", "", "");
     }
 
-    /// A figure of ours that must keep within a limit.
+    /// A figure of this program, with a target.
     pub fn limit(&mut self, what: impl Display, figure: f64, unit: &str, required: Required) {
         let (bound, verdict) = verdict(figure, unit, required);
         self.push(what, with_unit(figure, unit), "", "", bound, verdict);
     }
 
-    /// A ratio of ours to a peer. `None`: it could not be measured.
+    /// The ratio of this program to a peer; `None` if it was not measured.
     pub fn ratio(
         &mut self,
         what: impl Display,
@@ -173,7 +173,7 @@ fn verdict(figure: f64, unit: &str, required: Required) -> (String, &'static str
     (bound, if required.is_met(figure) { "ok" } else { "NOT MET" })
 }
 
-/// Three digits that count, and the unit.
+/// Three significant digits, and the unit.
 pub fn with_unit(figure: f64, unit: &str) -> String {
     let decimals = match figure.abs() {
         _ if figure.fract() == 0.0 => 0,
@@ -184,12 +184,12 @@ pub fn with_unit(figure: f64, unit: &str) -> String {
     format!("{figure:.decimals$} {unit}")
 }
 
-/// A median with its unit, or what to say where nothing was measured.
+/// A median with its unit, or `missing`.
 pub fn shown(series: &Series, unit: &str) -> String {
     series.median().map_or_else(|| "missing".to_owned(), |figure| with_unit(figure, unit))
 }
 
-/// Cores, processor, memory, kernel, and how busy it is with other things.
+/// Cores, CPU, memory, kernel, and the load.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -206,40 +206,40 @@ fn machine() -> String {
     )
 }
 
-/// A `Name:  123 kB` field of `/proc`, in the unit that it has there.
+/// A `Name:  123 kB` field of a `/proc` file, in its own unit.
 pub fn proc_field(file: &Path, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Seconds of processor that a process and the children that it waited for have used, all threads together.
-/// Unlike the time on the wall it does not depend on who else wants the processors.
+/// CPU seconds of a process and the children it has waited for, over all threads. Unlike wall time, it does not depend on
+/// the load of the machine.
 pub fn processor_seconds(process: &Path) -> Result<f64, Error> {
     let stat = std::fs::read_to_string(process.join("stat"))?;
-    // The name of the program stands in brackets and may hold anything.
+    // The program's name is in brackets and may contain any character.
     let (_, after_name) = stat.rsplit_once(')').ok_or("no stat")?;
     let ticks: u64 =
         after_name.split_whitespace().skip(11).take(4).filter_map(|t| t.parse::<u64>().ok()).sum();
-    // A hundredth of a second on every Linux, as far as programs are told.
+    // USER_HZ is 100 on every Linux.
     Ok(ticks as f64 / 100.0)
 }
 
 /// This process, for [`processor_seconds`].
 pub const SELF: &str = "/proc/self";
 
-/// Whether a program can be started. Says so if not.
+/// Whether a program can be started; prints a line if not.
 pub fn is_there(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let there = command.status().is_ok();
     if !there {
-        println!("{program} is missing here: its figures are left out");
+        println!("{program} is missing here: the comparison is left out");
     }
     there
 }
 
-/// Waits until `is_so`, looking often. `false`: it did not come to be within `at_most`.
+/// Polls a condition; `false` if it is not true within `at_most`.
 pub fn wait_until(at_most: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !is_so() {
@@ -251,7 +251,7 @@ pub fn wait_until(at_most: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// A child process that ends with this value.
+/// A child process that is killed when this value is dropped.
 pub struct Child(pub std::process::Child);
 
 impl Child {
@@ -260,7 +260,7 @@ impl Child {
         Path::new("/proc").join(self.0.id().to_string())
     }
 
-    /// The most memory that it ever held, in MB.
+    /// The peak resident memory, in MB.
     pub fn peak_memory(&self) -> Option<f64> {
         Some(proc_field(&self.proc().join("status"), "VmHWM")? as f64 * 1024.0 / 1e6)
     }

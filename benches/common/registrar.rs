@@ -1,4 +1,4 @@
-//! The registrar as a process of its own, as it runs on a rig.
+//! The registrar as a separate process, as on a rig.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::{Child, Error};
 
-/// `alyx-registrar run` with its log.
+/// A running `alyx-registrar run`, with its log.
 pub struct Registrar {
     /// The process.
     pub child: Child,
     log: Receiver<Value>,
 }
 
-/// What a benchmark sets in the configuration.
+/// The configuration values that a benchmark sets.
 pub struct Settings<'a> {
     /// The data root.
     pub root: &'a Path,
@@ -81,12 +81,12 @@ impl Registrar {
         let until = Instant::now() + at_most;
         loop {
             let line = self.log.recv_timeout(until.saturating_duration_since(Instant::now()));
-            let line = line.map_err(|_| format!("the registrar did not say {message:?}"))?;
+            let line = line.map_err(|_| format!("the registrar did not log {message:?}"))?;
             if line["message"] == message {
                 return Ok(line);
             }
             if line["level"] != "INFO" {
-                println!("the registrar says: {line}");
+                println!("the registrar's log: {line}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A rig for benchmarks: sessions of ten small files in a temporary data root.
+//! A rig for benchmarks: sessions of ten small files.
 
 use std::fs;
 use std::fs::File;
@@ -19,10 +19,10 @@ pub const FILES: [&str; 10] = [
     "alf/probe00/clusters.depths.npy",
     "alf/probe00/clusters.peakToTrough.npy",
 ];
-/// Subjects of `cortexlab` in the sandbox's own seed.
+/// Subjects of `cortexlab` in the sandbox's built-in seed.
 const SUBJECTS: [&str; 2] = ["KS014", "SWC_001"];
 
-/// The folder of a session: no two numbers share one.
+/// The folder of a session, different for each number.
 pub fn session(root: &Path, number: usize) -> PathBuf {
     let (day, rest) = (1 + number % 28, number / 28);
     let (month, rest) = (1 + rest % 12, rest / 12);
@@ -30,7 +30,7 @@ pub fn session(root: &Path, number: usize) -> PathBuf {
     root.join(format!("cortexlab/Subjects/{subject}/2024-{month:02}-{day:02}/{:03}", rest + 1))
 }
 
-/// Writes the files of a session, 1 kB each. Every file is another one.
+/// Writes the files of a session, 1 kB each, all different.
 pub fn write_files(session: &Path, number: usize) -> Result<(), Error> {
     for (nth, name) in FILES.iter().enumerate() {
         let path = session.join(name);
@@ -41,13 +41,13 @@ pub fn write_files(session: &Path, number: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Closes a flag.
+/// Creates and closes a flag.
 pub fn flag(session: &Path) -> Result<(), Error> {
     File::create(session.join("create_me.flag"))?;
     Ok(())
 }
 
-/// A root with sessions that are flagged.
+/// Creates flagged sessions in a root.
 pub fn flagged_root(root: &Path, sessions: usize) -> Result<(), Error> {
     for number in 0..sessions {
         let session = session(root, number);
