@@ -84,7 +84,7 @@ pub enum DatasetPathError {
     #[error("{0:?} has more than one revision folder (#name#): keep one, directly above the file")]
     SeveralRevisions(PathBuf),
     /// The revision is not the last folder.
-    #[error("{path:?}: the folder {name:?} lies below a revision folder: move the revision folder below it")]
+    #[error("{path:?}: the folder {name:?} is below a revision folder: move the revision folder below it")]
     BelowRevision {
         /// The path as given.
         path: PathBuf,
@@ -173,7 +173,7 @@ impl DatasetPath {
         self.revision.as_deref()
     }
 
-    /// The parsed ALF name, or `None` where the file name is not ALF.
+    /// The parsed ALF name, or `None` if the file name is not ALF.
     pub fn name(&self) -> Option<&DatasetName> {
         self.name.as_ref()
     }

@@ -239,7 +239,7 @@ impl SessionPath {
     }
 }
 
-/// Whether a path ends with what ONE takes for `<date>/<number>`, which is looser than what it can parse.
+/// Whether a path ends with what ONE recognises as `<date>/<number>`, which includes names that it cannot parse.
 fn looks_like_session(folder: &Path) -> bool {
     let mut names = folder.components().rev().map(|c| match c {
         Component::Normal(name) => name.to_str().unwrap_or_default(),

@@ -262,7 +262,7 @@ mod tests {
     fn a_time_at_the_edge_of_the_calendar_is_refused_not_wrapped() {
         let (west, east) = (TimeZone::fixed(tz::offset(-10)), TimeZone::fixed(tz::offset(10)));
         assert_eq!(local("0001-01-01T00:00:00Z", &west), None);
-        // The last instant of year 9999 lies outside what a timestamp can hold, or outside the calendar.
+        // The last instant of year 9999 does not fit into a timestamp, or into the calendar.
         assert_eq!(local("9999-12-31T23:59:59Z", &east), None);
         assert_eq!(local("9999-12-31T23:59:59.999999", &east).as_deref(), Some("9999-12-31T23:59:59.999999"));
     }

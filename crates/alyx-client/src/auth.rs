@@ -18,7 +18,7 @@ pub enum Credentials {
     },
     /// A token made on the server. The client cannot renew it: when it expires, the operator must replace it.
     Token {
-        /// The Alyx user whom the token belongs to; if `None`, `/me` is asked, where the server has it.
+        /// The Alyx user whom the token belongs to; if `None`, the client asks `/me`, which not every server has.
         username: Option<String>,
         /// The token.
         token: SecretString,

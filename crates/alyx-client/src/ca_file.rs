@@ -24,7 +24,7 @@ pub(super) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
     let found = Certificate::from_pem_bundle(&bytes).unwrap_or_default();
     if found.is_empty() {
         return Err(format!(
-            "{place} holds no certificate; write that of the authority into it, from -----BEGIN CERTIFICATE----- on"
+            "{place} contains no certificate; write the authority's PEM certificate to it, starting with -----BEGIN CERTIFICATE-----"
         ));
     }
     Ok(found)
@@ -35,9 +35,7 @@ pub(super) fn certificate_advice(failure: &str) -> Option<&'static str> {
     if failure.contains("UnknownIssuer") {
         Some("if the lab signs its certificates itself, name the file of its authority in alyx.ca_file")
     } else if failure.contains("CaUsedAsEndEntity") {
-        Some(
-            "the server shows the certificate of an authority as its own; have it signed as that of a server",
-        )
+        Some("the server uses the certificate of an authority as its own; have a server certificate issued")
     } else {
         None
     }
@@ -54,7 +52,7 @@ mod tests {
         assert!(load_ca_file(&file).unwrap_err().contains("cannot be read"));
         for content in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n"] {
             std::fs::write(&file, content).unwrap();
-            assert!(load_ca_file(&file).unwrap_err().contains("holds no certificate"), "{content}");
+            assert!(load_ca_file(&file).unwrap_err().contains("contains no certificate"), "{content}");
         }
     }
 }

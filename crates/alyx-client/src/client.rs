@@ -75,8 +75,8 @@ impl Client {
         if !is_plain_url(&base) {
             // The message leaves out the URL: it may hold a password.
             return Err(Error::Options(
-                "alyx.url holds a user name or password, or a ? or #; put the first two into alyx.username and a password \
-                 file, and leave out the rest"
+                "alyx.url contains a user name, a password, a ? or a #; move user and password to alyx.username and a \
+                 password file, and remove the rest"
                     .into(),
             ));
         }
@@ -89,9 +89,7 @@ impl Client {
         if let Credentials::Token { token, .. } = &options.credentials
             && TokenState::header(token).is_none()
         {
-            return Err(Error::Options(
-                "the token holds characters that no token has; write it again".into(),
-            ));
+            return Err(Error::Options("the token contains invalid characters; write it again".into()));
         }
         let http = http_client(options.ca_file.as_deref(), options.timeouts)?;
         Ok(Self {
@@ -193,7 +191,7 @@ impl Client {
             let body = self.send(Call { query: Query::Raw(&next), ..Call::get(path) }).await?;
             page = Page::parse(body).ok_or_else(not_a_list)?;
         }
-        Err(Error::NotAlyx { what, reason: "the list has no end".to_owned() })
+        Err(Error::NotAlyx { what, reason: "the list does not end".to_owned() })
     }
 
     /// Sends a request, repeats it where that is safe, and returns the JSON of a success.
@@ -336,7 +334,7 @@ impl Client {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER => {
-                    return Reply::Lost { reason: "the answer does not end".into(), maybe_done: true };
+                    return Reply::Lost { reason: "the answer is too large".into(), maybe_done: true };
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
@@ -382,7 +380,7 @@ impl Client {
 /// follows no redirect. Blocks.
 ///
 /// # Errors
-/// [`Error::Options`] if the file holds no certificate, or the system's authorities cannot be read.
+/// [`Error::Options`] if the file contains no certificate, or the system's authorities cannot be read.
 pub fn http_client(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest::Client, Error> {
     install_crypto_provider();
     let mut http = reqwest::Client::builder()

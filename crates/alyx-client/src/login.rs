@@ -112,7 +112,7 @@ impl Client {
     fn store_token(&self, store: &TokenStore, token: &SecretString) {
         let Err(error) = store.save(token) else { return };
         if self.shared.logged_once.lock().is_ok_and(|mut logged| logged.insert("token".to_owned())) {
-            tracing::warn!(file = ?store.file(), %error, "the token cannot be kept; the next start logs in again");
+            tracing::warn!(file = ?store.file(), %error, "the token cannot be stored; the next start logs in again");
         }
     }
 

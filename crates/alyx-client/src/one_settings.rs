@@ -39,7 +39,7 @@ pub enum OneSettingsError {
         reason: String,
     },
     /// The file is empty, half-written, or no settings file.
-    #[error("{0:?} is empty or not whole; if it is not being written just now, set ONE up again")]
+    #[error("{0:?} is empty or incomplete; unless ONE is writing it now, set ONE up again")]
     NotWhole(PathBuf),
     /// `.caches` names no default.
     #[error("{0:?} names no default database; give the address of the database")]
@@ -56,12 +56,12 @@ pub enum OneSettingsError {
     },
     /// The requested address may hold a secret, so the message does not repeat it.
     #[error(
-        "the address holds more than an address; leave out user and password, and everything from the ? or # on"
+        "the address contains more than a plain URL; remove user and password, and everything from the ? or # on"
     )]
     NotPlainAddress,
     /// The address in the file may hold a secret, so the message does not repeat it.
     #[error(
-        "ALYX_URL in {0:?} holds more than an address; leave out user and password there, and everything from the ? or # on"
+        "ALYX_URL in {0:?} contains more than a plain URL; remove user and password there, and everything from the ? or # on"
     )]
     NotPlainAddressIn(PathBuf),
     /// The file holds neither token nor password.

@@ -17,7 +17,7 @@ pub struct RetryPolicy {
     pub longest_wait: Duration,
 }
 
-/// Short enough for a command line that a person waits for.
+/// Short enough for an interactive command.
 const BACKOFF: Backoff = Backoff::constant(Duration::from_millis(400), 3.0, Duration::from_secs(5));
 
 impl Default for RetryPolicy {

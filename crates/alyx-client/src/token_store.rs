@@ -87,15 +87,15 @@ impl TokenStore {
             token: token.expose_secret().to_owned(),
         };
         let text = serde_json::to_vec(&kept)?;
-        let beside = self.file.with_file_name(format!(".token-{}", uuid::Uuid::new_v4()));
-        let written = new_private_file(&beside)
+        let temporary = self.file.with_file_name(format!(".token-{}", uuid::Uuid::new_v4()));
+        let written = new_private_file(&temporary)
             .and_then(|mut file| {
                 file.write_all(&text)?;
                 file.sync_all()
             })
-            .and_then(|()| std::fs::rename(&beside, &self.file));
+            .and_then(|()| std::fs::rename(&temporary, &self.file));
         if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
+            let _ = std::fs::remove_file(&temporary);
         }
         written
     }

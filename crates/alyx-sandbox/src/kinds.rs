@@ -11,7 +11,7 @@ pub(super) struct Kind {
     pub slug: &'static str,
     /// Sorted by name; otherwise in the order of creation.
     pub by_name: bool,
-    /// Whether a record has a URL of its own.
+    /// Whether a record has its own URL.
     pub detail: bool,
     /// Fields that a list can be filtered by, exactly.
     pub filters: &'static [&'static str],
