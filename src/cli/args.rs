@@ -94,7 +94,7 @@ pub enum Command {
     Retry(RetryArgs),
     /// Delete the history of a session; its flag stays
     Forget(ForgetArgs),
-    /// Serve an built-in Alyx for practice
+    /// Serve a built-in Alyx for practice
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
     /// Run an example, without an Alyx and without your data
@@ -115,7 +115,7 @@ Examples:
   alyx-registrar run --config /etc/alyx-registrar/config.yaml
   alyx-registrar run --sandbox --data-root ~/mydata
 
-With --sandbox nothing reaches a real Alyx: an built-in Alyx takes its place, and no configuration is needed. A
+With --sandbox nothing reaches a real Alyx: a built-in Alyx takes its place, and no configuration is needed. A
 configuration named by --config or ALYX_REGISTRAR_CONFIG applies, except for its address, credentials and state folder.
 Flags are removed as usual.
 
@@ -129,7 +129,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
 
-    /// Register on an built-in Alyx, not on a real one
+    /// Register on a built-in Alyx, not on a real one
     #[cfg(feature = "sandbox")]
     #[arg(long)]
     pub sandbox: bool,

@@ -71,7 +71,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
         session.write(&root)?;
     }
     let sandbox = Sandbox::start(SandboxOptions::default()).await?;
-    say!("An built-in Alyx for practice: {}", sandbox.url());
+    say!("A built-in Alyx for practice: {}", sandbox.url());
     let config = configuration(folder, &root, sandbox.url())?;
     say!("The daemon watches, configured by {}\n", folder.join("config.yaml").display());
 

@@ -61,7 +61,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|_| Exit::Io)?;
     say!(
-        "An built-in Alyx for practice: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
+        "A built-in Alyx for practice: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
     );
     sandbox.serve(listener, shutdown).await.map_err(|error| {
         tracing::error!("the sandbox failed: {error}");

@@ -240,23 +240,23 @@ pub enum WebhookKind {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Conditions that need attention.
+    /// Errors only.
     Error,
-    /// Problems that do not stop the work.
+    /// Also warnings.
     Warn,
-    /// One line per session.
+    /// Also one line per session.
     #[default]
     Info,
-    /// Each step.
+    /// Also each step.
     Debug,
-    /// Each request and event.
+    /// Also each request and event.
     Trace,
 }
 
 /// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Readable text.
+    /// Plain text.
     #[default]
     Text,
     /// One JSON object per line.
