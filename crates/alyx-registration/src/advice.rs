@@ -103,6 +103,10 @@ kinds! {
         "nothing, if it was moved on purpose";
     StillChanging, Settle, "a file is still being written",
         "nothing; if it persists, find the program that writes to it";
+    CopyInProgress, Settle, "a file is still being copied into the session",
+        "nothing; if it is a leftover of an aborted copy, remove it, or list it in `datasets.exclude`";
+    NoFilesYet, Settle, "the session has no file yet",
+        "nothing, if its files are being copied; without files it is registered after `watch.empty_grace`";
     FilesRefused, NeedsAttention, "some datasets cannot be registered; the others are",
         "repair the files as the message says; set `datasets.on_refused: finish` only if such files are never to be registered";
     CannotMove, NeedsAttention, "a protected file cannot be moved into its revision folder",
@@ -132,6 +136,8 @@ pub fn kind(error: &Error) -> Kind {
         Error::Unreadable { .. } => Kind::Unreadable,
         Error::Vanished { .. } => Kind::Vanished,
         Error::StillChanging { .. } => Kind::StillChanging,
+        Error::CopyInProgress { .. } => Kind::CopyInProgress,
+        Error::NoFilesYet { .. } => Kind::NoFilesYet,
         Error::FilesRefused { .. } => Kind::FilesRefused,
         Error::CannotMove { .. } => Kind::CannotMove,
         // The folder was created; the cause is in the error of its session.
@@ -220,6 +226,8 @@ mod tests {
             Error::Unreadable { path: path(), reason: reason() },
             Error::Vanished { path: path() },
             Error::StillChanging { path: path(), wait: Duration::ZERO },
+            Error::CopyInProgress { path: path(), wait: Duration::ZERO },
+            Error::NoFilesYet { wait: Duration::ZERO, grace: Duration::ZERO },
             Error::FilesRefused { registered: 0, refused: Vec::new() },
             Error::CannotMove { from: path(), to: path(), reason: reason() },
             Error::NewSession { folder: path(), source: Box::new(Error::Invalid(reason())) },

@@ -10,7 +10,9 @@ use tokio::sync::Mutex;
 use crate::context::RunContext;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
-use crate::files::discover::{FoundFiles, Reason, discover};
+use crate::files::copy_signs::CopySign;
+use crate::files::discover::{DiscoverRules, FoundFiles, Reason, discover};
+use crate::flag::FlagFile;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::options::RegistrationOptions;
 use crate::session::names::KnownNames;
@@ -209,7 +211,7 @@ impl RegistrationClient {
     /// it cannot be listed.
     pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;
-        self.find_datasets(&session, |_| None).await
+        self.find_datasets(&session, None, &[].into(), |_| None).await
     }
 
     /// The datasets of a session, on a blocking thread. `exclude` gives the reason to leave out a file, by its path
@@ -217,12 +219,23 @@ impl RegistrationClient {
     pub(crate) async fn find_datasets(
         &self,
         session: &SessionPath,
+        flag: Option<&FlagFile>,
+        copy_signs: &Arc<[CopySign]>,
         exclude: impl Fn(&str) -> Option<Reason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
         let types = self.dataset_types().await?;
         let (folder, private) = (session.folder().to_owned(), Arc::clone(&self.options().private));
-        tokio::task::spawn_blocking(move || discover(&folder, &types, &private, exclude))
-            .await
-            .map_err(|e| Error::Internal(format!("listing a session: {e}")))?
+        let (flag, copy_signs) = (flag.map(|flag| flag.path.clone()), Arc::clone(copy_signs));
+        tokio::task::spawn_blocking(move || {
+            let rules = DiscoverRules {
+                types: &types,
+                private: &private,
+                copy_signs: &copy_signs,
+                flag: flag.as_deref(),
+            };
+            discover(&folder, &rules, exclude)
+        })
+        .await
+        .map_err(|e| Error::Internal(format!("listing a session: {e}")))?
     }
 }

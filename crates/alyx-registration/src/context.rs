@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::files::quiet::SessionLooks;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::session::creation::{InFlightCreations, PendingCreations};
@@ -26,6 +27,8 @@ pub struct RunContext {
     pub cache: Option<Arc<dyn ChecksumCache>>,
     /// Creations of sessions that are on their way. Clients for one database must share them.
     pub creations: Arc<InFlightCreations>,
+    /// Looks at flagged sessions that were not quiet yet.
+    pub looks: Arc<SessionLooks>,
     /// Limits how many flagged sessions talk to Alyx at once; the others read their files meanwhile. `None`: no limit.
     pub at_alyx: Option<Arc<Semaphore>>,
 }

@@ -63,6 +63,25 @@ pub enum Error {
         /// How long to wait before the next attempt.
         wait: Duration,
     },
+    /// A file has the name that a copying program gives it until it is complete.
+    #[error(
+        "a copy is in progress: {path:?}; the session waits until it has its final name. If it is a leftover, remove it, \
+         or list it in datasets.exclude"
+    )]
+    CopyInProgress {
+        /// The file.
+        path: PathBuf,
+        /// How long until the next look.
+        wait: Duration,
+    },
+    /// The session has no file yet.
+    #[error("the session has no file yet; without one it is registered {} s after its flag was put", .grace.as_secs())]
+    NoFilesYet {
+        /// How long until the next look.
+        wait: Duration,
+        /// How long a session without files waits.
+        grace: Duration,
+    },
     /// Datasets that cannot be registered as they are on disk, although they look like datasets.
     #[error("{} of the session's datasets cannot be registered ({} registered): {}", .refused.len(), .registered, some_of(.refused, "; "))]
     FilesRefused {
@@ -143,7 +162,9 @@ impl Error {
         match self {
             Self::Alyx(error) => error.next_step(),
             Self::NewSession { source, .. } => source.next_step(),
-            Self::StillChanging { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
+            Self::StillChanging { wait, .. }
+            | Self::CopyInProgress { wait, .. }
+            | Self::NoFilesYet { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
             Self::Vanished { .. } | Self::NotConfirmed(_) | Self::Internal(_) => {
                 NextStep::TryAgain { after: None }
             }
@@ -158,6 +179,16 @@ impl Error {
             | Self::Unsure { .. }
             | Self::Flag { .. }
             | Self::FlagStays { .. } => NextStep::NeedsAttention,
+        }
+    }
+
+    /// How long to wait before the next look at a session whose files may still arrive. No failure.
+    pub fn wait_to_settle(&self) -> Option<Duration> {
+        match self {
+            Self::StillChanging { wait, .. }
+            | Self::CopyInProgress { wait, .. }
+            | Self::NoFilesYet { wait, .. } => Some(*wait),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Access;
 
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
 use crate::files::completeness::{self, HashedFiles, Unregistered};
 use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
-use crate::files::send::RemoteScope;
+use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::{FileToRegister, Owner, Upload};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
 use crate::options::{FlaggedOptions, OnRefused};
@@ -103,7 +103,11 @@ impl RegistrationClient {
     ) -> Result<Registered, Error> {
         let content = self.flag_content(&flag)?;
         let found = self.find_flagged_files(&flag, session, &content, options).await?;
-        check_settled(&found, options.settle, SystemTime::now())?;
+        if options.register_files {
+            let now = (Instant::now(), SystemTime::now());
+            let looks = &self.context().looks;
+            looks.judge(session.folder(), &found.activity, &options.quiet, is_remote(session), now)?;
+        }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
@@ -126,15 +130,16 @@ impl RegistrationClient {
         self.confirm(&handle.eid, &sent).await?;
         drop(at_alyx);
         let n_files = sent.registered().count();
-        let unregistered =
-            Unregistered::of(unreadable, &found.left_out, sent.not_accepted(), sent.protected());
-        let refused = unregistered.accept(n_files, options.on_refused)?;
-
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
-        if options.register_files {
-            let now = self.find_datasets(session, exclusion(&content, options)).await?;
-            check_unchanged(&now, &sent.uploads, options.settle.max(Duration::from_secs(1)))?;
-        }
+        let last = match options.register_files {
+            true => self.find_flagged_datasets(&flag, session, &content, options).await?,
+            false => FoundFiles::default(),
+        };
+        check_unchanged(&found, &last, &sent, options.quiet.settle.max(Duration::from_secs(1)))?;
+        // What came during the run and cannot be registered is judged as if it had been there from the start.
+        let unregistered =
+            Unregistered::of(unreadable, &last.left_out, sent.not_accepted(), sent.protected());
+        let refused = unregistered.accept(n_files, options.on_refused)?;
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
@@ -233,7 +238,18 @@ impl RegistrationClient {
         if !options.register_files {
             return Ok(FoundFiles::default());
         }
-        let mut found = self.find_datasets(session, exclusion(content, options)).await?;
+        self.find_flagged_datasets(flag, session, content, options).await
+    }
+
+    async fn find_flagged_datasets(
+        &self,
+        flag: &FlagFile,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &FlaggedOptions,
+    ) -> Result<FoundFiles, Error> {
+        let exclude = exclusion(content, options);
+        let mut found = self.find_datasets(session, Some(flag), &options.quiet.copy_signs, exclude).await?;
         // That the flag itself is left out need not be reported.
         found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
         Ok(found)
@@ -326,20 +342,8 @@ fn names_and_original(relative: &str) -> Vec<String> {
     names
 }
 
-/// Refuses a session to which a file was written within `settle`: more may come. Pure.
-///
-/// A time in the future comes from another machine's clock and is ignored; such a file is still compared before and
-/// after it is read.
-fn check_settled(found: &FoundFiles, settle: Duration, now: SystemTime) -> Result<(), Error> {
-    let Some((newest, path)) = &found.newest else { return Ok(()) };
-    match now.duration_since(*newest) {
-        Ok(age) if age < settle => {
-            // One tick of the kernel's clock more, so that the next attempt is not slightly too early.
-            let wait = settle - age + Duration::from_millis(5);
-            Err(Error::StillChanging { path: path.clone(), wait })
-        }
-        _ => Ok(()),
-    }
+fn is_remote(_session: &SessionPath) -> bool {
+    false
 }
 
 fn files_to_register(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister> {
@@ -353,39 +357,32 @@ fn files_to_register(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileTo
 }
 
 /// Refuses a folder that holds anything other than what was hashed, after the moves. Pure.
-fn check_unchanged(now: &FoundFiles, sent: &[Upload], wait: Duration) -> Result<(), Error> {
-    let mut left: HashMap<&Path, &FoundFile> = now.files.iter().map(|f| (f.path.as_path(), f)).collect();
-    for Upload { file, sum, .. } in sent {
+fn check_unchanged(first: &FoundFiles, last: &FoundFiles, sent: &Sent, wait: Duration) -> Result<(), Error> {
+    let changed = |path: &Path| Error::StillChanging { path: path.to_owned(), wait };
+    let mut left: HashMap<&Path, &FoundFile> = last.files.iter().map(|f| (f.path.as_path(), f)).collect();
+    for Upload { file, sum, .. } in &sent.uploads {
         match left.remove(file.path.as_path()) {
             Some(found) if found.stamp == sum.stamp => {}
-            _ => return Err(Error::StillChanging { path: file.path.clone(), wait }),
+            _ => return Err(changed(&file.path)),
         }
     }
-    match left.into_values().min_by_key(|f| &f.path) {
-        None => Ok(()),
-        Some(new) => Err(Error::StillChanging { path: new.path.clone(), wait }),
+    // Those that could not be read are no uploads.
+    let known = |file: &FoundFile| first.files.iter().any(|earlier| earlier.path == file.path);
+    match left.into_values().filter(|file| !known(file)).min_by_key(|file| &file.path) {
+        Some(new) => return Err(changed(&new.path)),
+        None => {}
+    }
+    // A file that is no dataset, or not yet: a recording or a copy goes on.
+    let moved = sent.uploads.iter().any(|upload| upload.moved_from.is_some());
+    match last.activity.newest() {
+        Some(newest) if !moved && !last.activity.has_same_files(&first.activity) => Err(changed(newest)),
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(newest: SystemTime) -> FoundFiles {
-        FoundFiles { newest: Some((newest, "/x".into())), ..Default::default() }
-    }
-
-    #[test]
-    fn a_session_waits_until_its_files_are_settled() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let settle = Duration::from_secs(2);
-        let fresh = found(now - Duration::from_millis(500));
-        let Err(Error::StillChanging { wait, .. }) = check_settled(&fresh, settle, now) else {
-            panic!("accepted")
-        };
-        assert!(wait >= Duration::from_millis(1500) && wait < Duration::from_millis(1600));
-        assert!(check_settled(&found(now - settle), settle, now).is_ok());
-    }
 
     #[test]
     fn a_flag_that_lists_a_file_means_its_revisions_too() {
@@ -394,11 +391,5 @@ mod tests {
         assert_eq!(exclude("alf/spikes.times.npy"), None);
         assert_eq!(exclude("alf/#2024-05-01#/spikes.times.npy"), None);
         assert_eq!(exclude("raw/#2024-05-01#/spikes.times.npy"), Some(Reason::NotInFlag));
-    }
-
-    #[test]
-    fn a_clock_that_is_ahead_does_not_postpone_a_session_forever() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert!(check_settled(&found(now + Duration::from_secs(3600)), Duration::from_secs(2), now).is_ok());
     }
 }

@@ -39,7 +39,9 @@ pub use crate::client::RegistrationClient;
 pub use crate::context::RunContext;
 pub use crate::error::{Error, MissingName};
 pub use crate::files::check_protected::ProtectedStatus;
+pub use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
+pub use crate::files::quiet::{Activity, SessionLooks};
 pub use crate::files::register::{PlannedFiles, RegisteredFiles};
 pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
 pub use crate::hashing::checksum_cache::ChecksumCache;
@@ -49,7 +51,7 @@ pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
 pub use crate::options::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnRefused, ProtectedPolicy,
-    RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions, WeightOptions,
+    QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::{InFlightCreations, PendingCreations};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::error::Error;
+use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 use crate::hashing::private_paths::PrivatePaths;
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
@@ -173,6 +174,30 @@ pub enum OnRefused {
     Finish,
 }
 
+/// When a flagged session counts as complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuietRules {
+    /// How long nothing in the session may have changed.
+    pub settle: Duration,
+    /// The same on a network file system, whose times cannot be trusted: the time between two equal looks.
+    pub settle_remote: Duration,
+    /// How long a session without any file waits for its first one.
+    pub empty_grace: Duration,
+    /// Names of files that are being copied. A session waits while it holds such a file and the complete one would be
+    /// a dataset.
+    pub copy_signs: Arc<[CopySign]>,
+}
+
+impl Default for QuietRules {
+    /// No time is waited, but for a copy in progress.
+    fn default() -> Self {
+        let copy_signs =
+            DEFAULT_COPY_SIGNS.iter().filter_map(|(_, sign)| CopySign::parse(sign).ok()).collect();
+        let (settle, settle_remote, empty_grace) = Default::default();
+        Self { settle, settle_remote, empty_grace, copy_signs }
+    }
+}
+
 /// How a flagged session is registered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FlaggedOptions {
@@ -184,8 +209,8 @@ pub struct FlaggedOptions {
     pub files: RegisterFilesOptions,
     /// Files that are not datasets, as patterns on the path relative to the session.
     pub exclude: Vec<glob::Pattern>,
-    /// How long the files of a session must have been unchanged.
-    pub settle: Duration,
+    /// When the session counts as complete.
+    pub quiet: QuietRules,
     /// What happens to the flag if some datasets cannot be registered.
     pub on_refused: OnRefused,
 }

@@ -1,6 +1,6 @@
 //! Discovery: which files of a session folder are datasets, and why the others are not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::Metadata;
 use std::io;
@@ -10,6 +10,8 @@ use std::time::SystemTime;
 use walkdir::WalkDir;
 
 use crate::error::Error;
+use crate::files::copy_signs::CopySign;
+use crate::files::quiet::Activity;
 use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
 use crate::hashing::stamp::FileStamp;
 use alf::dataset_path::DatasetPathError;
@@ -152,8 +154,23 @@ pub struct FoundFiles {
     pub files: Vec<FoundFile>,
     /// The other files, with the reason.
     pub left_out: Vec<LeftOut>,
-    /// The file that was written last, except hidden ones, and when.
-    pub newest: Option<(SystemTime, PathBuf)>,
+    /// What changed in it, and when.
+    pub activity: Activity,
+}
+
+/// Files that come and go without a copy: desktops and network file systems make them.
+const LEFTOVERS: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+
+/// What decides about the files of a session.
+pub(crate) struct DiscoverRules<'a> {
+    /// The dataset types of the database.
+    pub(crate) types: &'a DatasetTypes,
+    /// The program's own files.
+    pub(crate) private: &'a PrivatePaths,
+    /// Signs of a copy in progress.
+    pub(crate) copy_signs: &'a [CopySign],
+    /// The flag, which is no file of the session.
+    pub(crate) flag: Option<&'a Path>,
 }
 
 /// Lists a session folder. Blocks.
@@ -166,34 +183,52 @@ pub struct FoundFiles {
 /// left out with its reason.
 pub(crate) fn discover(
     folder: &Path,
-    types: &DatasetTypes,
-    private: &PrivatePaths,
+    rules: &DiscoverRules<'_>,
     exclude: impl Fn(&str) -> Option<Reason>,
 ) -> Result<FoundFiles, Error> {
     let mut found = FoundFiles::default();
-    let mut walk = WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter();
+    let mut activity = ActivityLog::new(folder, rules, &exclude);
+    // A folder's times are read before it is listed: what comes into it meanwhile is seen the next time.
+    activity.folder(folder);
     // WalkDir yields nothing for a folder that is gone, and the session would be registered without its files.
     std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
-    while let Some(entry) = walk.next() {
+    // The depth of the hidden folder that the walk is in.
+    let mut hidden = None;
+    for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                found.left_out.extend(unlisted(&error, folder));
+                if hidden.is_none() {
+                    found.left_out.extend(unlisted(&error, folder));
+                }
                 continue;
             }
         };
+        let is_folder = entry.file_type().is_dir();
+        hidden = hidden.filter(|depth| entry.depth() > *depth);
+        let is_below_hidden = hidden.is_some();
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let path = relative(entry.path(), folder);
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            if entry.file_type().is_dir() {
-                walk.skip_current_dir();
+        if is_folder {
+            activity.folder(entry.path());
+        }
+        if is_hidden || is_below_hidden {
+            if is_folder && !is_below_hidden {
+                hidden = Some(entry.depth());
             }
-            found.left_out.push(LeftOut { path, reason: Reason::Hidden });
+            if !is_folder && let Ok(metadata) = std::fs::symlink_metadata(entry.path()) {
+                activity.file(&path, entry.path(), &metadata);
+            }
+            // Of a hidden folder, the folder alone is listed.
+            if !is_below_hidden {
+                found.left_out.push(LeftOut { path, reason: Reason::Hidden });
+            }
             continue;
         }
-        if entry.file_type().is_dir() {
+        if is_folder {
             continue;
         }
-        let dataset = classify(&path, types, &exclude);
+        let dataset = classify(&path, rules.types, &exclude);
         let metadata = match file_metadata(&entry, dataset.is_ok()) {
             Ok(metadata) => metadata,
             Err(reason) => {
@@ -201,24 +236,21 @@ pub(crate) fn discover(
                 continue;
             }
         };
-        if let Ok(modified) = metadata.modified()
-            && found.newest.as_ref().is_none_or(|(newest, _)| *newest < modified)
-        {
-            found.newest = Some((modified, entry.path().to_owned()));
-        }
+        let stamp = activity.file(&path, entry.path(), &metadata);
         match dataset {
-            Ok(_) if private.find_by_path(entry.path(), &metadata).is_some() => {
+            Ok(_) if rules.private.find_by_path(entry.path(), &metadata).is_some() => {
                 found.left_out.push(LeftOut { path, reason: Reason::Private });
             }
             Ok(dataset) => found.files.push(FoundFile {
                 path: entry.path().to_owned(),
                 dataset,
-                stamp: FileStamp::of(&metadata),
+                stamp,
                 size: metadata.len(),
             }),
             Err(reason) => found.left_out.push(LeftOut { path, reason }),
         }
     }
+    found.activity = activity.finish();
     Ok(found)
 }
 
@@ -249,6 +281,62 @@ fn file_metadata(entry: &walkdir::DirEntry, is_dataset: bool) -> Result<Metadata
         Err(_) if is_link => Err(Some(Reason::NotAFile)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(None),
         Err(error) => Err(Some(Reason::Unreadable(error.to_string()))),
+    }
+}
+
+/// Collects the activity of a session while it is listed.
+struct ActivityLog<'a, E> {
+    session: &'a Path,
+    rules: &'a DiscoverRules<'a>,
+    exclude: &'a E,
+    activity: Activity,
+    folders: Vec<(PathBuf, FileStamp)>,
+    /// The latest change of a file that does not count, by folder: it may be what moved the folder's times.
+    ignored: HashMap<PathBuf, SystemTime>,
+}
+
+impl<'a, E: Fn(&str) -> Option<Reason>> ActivityLog<'a, E> {
+    fn new(session: &'a Path, rules: &'a DiscoverRules<'a>, exclude: &'a E) -> Self {
+        let (activity, folders, ignored) = Default::default();
+        Self { session, rules, exclude, activity, folders, ignored }
+    }
+
+    fn folder(&mut self, path: &Path) {
+        if let Ok(metadata) = std::fs::symlink_metadata(path) {
+            self.folders.push((path.to_owned(), FileStamp::of(&metadata)));
+        }
+    }
+
+    fn file(&mut self, relative: &Path, path: &Path, metadata: &Metadata) -> FileStamp {
+        let stamp = FileStamp::of(metadata);
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if self.rules.flag == Some(path) {
+            self.activity.add_flag(relative, path, &stamp);
+        } else if LEFTOVERS.contains(&name) || name.starts_with(".nfs") || self.is_excluded(relative) {
+            let folder = path.parent().unwrap_or(path).to_owned();
+            let latest = self.ignored.entry(folder).or_insert(SystemTime::UNIX_EPOCH);
+            *latest = stamp.latest_change().max(*latest);
+        } else {
+            self.activity.add_file(relative, path, &stamp);
+            let complete = self.rules.copy_signs.iter().filter_map(|sign| sign.complete(relative));
+            if complete.into_iter().any(|path| classify(&path, self.rules.types, self.exclude).is_ok()) {
+                self.activity.add_copy(path);
+            }
+        }
+        stamp
+    }
+
+    fn is_excluded(&self, relative: &Path) -> bool {
+        relative.to_str().and_then(self.exclude) == Some(Reason::Excluded)
+    }
+
+    fn finish(mut self) -> Activity {
+        for (path, stamp) in &self.folders {
+            if self.ignored.get(path).is_none_or(|ignored| *ignored < stamp.latest_change()) {
+                self.activity.add_folder(&relative(path, self.session), path, stamp);
+            }
+        }
+        self.activity
     }
 }
 

@@ -37,6 +37,14 @@ impl FileStamp {
         }
     }
 
+    /// When the file changed last, in content or metadata. A time before 1970 counts as 1970.
+    pub(crate) fn latest_change(&self) -> SystemTime {
+        let (seconds, ns) = self.modified.max(self.changed);
+        let since_1970 = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(ns).unwrap_or(0));
+        // Times beyond what the system can express do not exist on its file systems.
+        SystemTime::UNIX_EPOCH.checked_add(since_1970).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
     /// The stamp of the same file after a move, which changes nothing but the change time. `None` if the file was
     /// written to as well.
     pub(crate) fn after_move(self, metadata: &Metadata) -> Option<Self> {
