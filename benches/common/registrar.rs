@@ -38,7 +38,7 @@ impl Settings<'_> {
         let quoted = |path: &Path| serde_json::to_string(&path.display().to_string());
         let text = format!(
             "data_roots: [{}]\nalyx:\n  url: {}\n  username: test_user\n  max_requests_per_minute: 100000\n\
-             watch: {{settle: {}}}\nstate_dir: {}\n{}",
+             watch: {{settle: {}, empty_grace: 0 s}}\nstate_dir: {}\n{}",
             quoted(self.root)?,
             self.url,
             self.settle,

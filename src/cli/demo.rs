@@ -148,7 +148,7 @@ async fn outcomes(
                     AttemptResult::Registered(done) if done.left_out.is_empty() => "registered".to_owned(),
                     AttemptResult::Registered(done) => format!("registered; left out: {}", done.left_out),
                     // Still settling: the daemon tries again.
-                    AttemptResult::Failed(error @ alyx_registration::Error::StillChanging { .. }) => {
+                    AttemptResult::Failed(error) if error.wait_to_settle().is_some() => {
                         say!("  {:<24} waits: {error}", attempt.session);
                         continue;
                     }

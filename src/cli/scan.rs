@@ -213,7 +213,9 @@ async fn register(
 ) -> Result<alyx_registration::flagged::Registered, Error> {
     for _ in 1..LOOKS {
         match client.register_flagged(flag.clone(), session, options).await {
-            Err(Error::StillChanging { wait, .. }) => tokio::time::sleep(wait).await,
+            Err(error) if error.wait_to_settle().is_some() => {
+                tokio::time::sleep(error.wait_to_settle().unwrap_or_default()).await;
+            }
             other => return other,
         }
     }
@@ -249,7 +251,8 @@ impl Line {
     /// The row for the ledger; `None` for a dry run, or while the files are still changing.
     fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
-            Outcome::Planned { .. } | Outcome::Failed(Error::StillChanging { .. }) => return None,
+            Outcome::Planned { .. } => return None,
+            Outcome::Failed(error) if error.wait_to_settle().is_some() => return None,
             Outcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
             Outcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
                 ("needs_attention", String::new(), Some(error))

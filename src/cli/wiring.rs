@@ -226,7 +226,7 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
         },
         exclude: datasets.exclude.clone(),
         on_refused: datasets.on_refused,
-        settle: config.watch.settle,
+        quiet: config.watch.quiet.clone(),
     }
 }
 
@@ -249,7 +249,6 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
             poll_interval: config.watch.poll_interval,
             max_depth: layout::DEFAULT_MAX_DEPTH,
         },
-        settle: config.watch.settle,
         retry: config.retry.backoff,
         permanent: config.retry.permanent,
         workers: config.workers,

@@ -134,6 +134,9 @@ pub(super) struct WatchDocument {
     pub(super) rescan_interval: GivenTime,
     pub(super) poll_interval: GivenTime,
     pub(super) settle: GivenTime,
+    pub(super) settle_remote: GivenTime,
+    pub(super) empty_grace: GivenTime,
+    pub(super) copy_signs: Given<Vec<Text>>,
     pub(super) warn_after: GivenTime,
 }
 

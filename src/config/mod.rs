@@ -56,7 +56,7 @@ pub use crate::config::values::parse_size;
 pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
 use alyx_client::backoff::Backoff;
-use alyx_registration::{OnRefused, ProtectedPolicy, SessionDetails};
+use alyx_registration::{OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -172,14 +172,14 @@ pub struct DatasetsConfig {
 }
 
 /// How flags are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchConfig {
     /// How often every root is scanned, in case events are lost. Default 5 min, at least 100 ms.
     pub rescan_interval: Duration,
     /// How often a root without events is scanned. Default 1 min, at least 100 ms.
     pub poll_interval: Duration,
-    /// How old a flag must be before its session is processed. Default 2 s, may be 0.
-    pub settle: Duration,
+    /// When a flagged session counts as complete.
+    pub quiet: QuietRules,
     /// An older flag is reported once a day. Default 1 d; `None` (0 in the YAML): never.
     pub warn_after: Option<Duration>,
 }

@@ -1,5 +1,6 @@
 //! The section `watch`: the times, and the defaults for data roots.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::{Given, WatchDocument};
@@ -7,6 +8,7 @@ use crate::config::findings::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
 use crate::config::locate::{KeyPath, quoted};
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{WatchConfig, WatchMode};
+use alyx_registration::{CopySign, QuietRules};
 
 /// The defaults for data roots.
 #[derive(Debug, Default)]
@@ -25,7 +27,22 @@ impl Findings {
         let config = WatchConfig {
             rescan_interval: self.time("watch.rescan_interval", from.rescan_interval, 5 * MINUTE, bounds),
             poll_interval: self.time("watch.poll_interval", from.poll_interval, MINUTE, bounds),
-            settle: self.time("watch.settle", from.settle, 2 * SECOND, [Duration::ZERO, HOUR]),
+            quiet: QuietRules {
+                settle: self.time("watch.settle", from.settle, 2 * SECOND, [Duration::ZERO, HOUR]),
+                settle_remote: self.time(
+                    "watch.settle_remote",
+                    from.settle_remote,
+                    30 * SECOND,
+                    [Duration::ZERO, HOUR],
+                ),
+                empty_grace: self.time(
+                    "watch.empty_grace",
+                    from.empty_grace,
+                    10 * MINUTE,
+                    [Duration::ZERO, DAY],
+                ),
+                copy_signs: self.copy_signs(from.copy_signs),
+            },
             warn_after: Some(warn_after).filter(|after| !after.is_zero()),
         };
         let for_all_roots = ForAllRoots {
@@ -34,6 +51,21 @@ impl Findings {
             flags: flags.to_vec(),
         };
         (config, for_all_roots)
+    }
+}
+
+impl Findings {
+    /// The signs of a copy in progress: those that are known, and those of the configuration.
+    fn copy_signs(&mut self, given: Given<Vec<Text>>) -> Arc<[CopySign]> {
+        let at = KeyPath::of("watch.copy_signs");
+        let mut signs = QuietRules::default().copy_signs.to_vec();
+        for (i, Text(pattern)) in self.take(&at, given).unwrap_or_default().into_iter().enumerate() {
+            match CopySign::parse(&pattern) {
+                Ok(sign) => signs.push(sign),
+                Err(why) => self.refuse(at.index(i), format!("{} is not a pattern: {why}", quoted(&pattern))),
+            }
+        }
+        signs.into()
     }
 }
 

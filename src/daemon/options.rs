@@ -9,7 +9,7 @@ use crate::daemon::tree::lock::RootLock;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
-use alyx_registration::FlaggedOptions;
+use alyx_registration::{FlaggedOptions, QuietRules};
 
 /// The options of the daemon.
 #[derive(Debug, Clone)]
@@ -18,8 +18,6 @@ pub struct Options {
     pub roots: Vec<RootOptions>,
     /// How the roots are watched.
     pub watch: WatchOptions,
-    /// How long a flag, and the files of its session, must be unchanged.
-    pub settle: Duration,
     /// Back-off after a failure that may resolve itself.
     pub retry: Backoff,
     /// How soon a session that needs attention, and refused credentials, are tried again.
@@ -57,11 +55,13 @@ impl Default for Options {
                 poll_interval: minute,
                 max_depth: DEFAULT_MAX_DEPTH,
             },
-            settle: Duration::from_secs(2),
             retry: RETRY,
             permanent: hour,
             workers: 2,
-            flagged: FlaggedOptions::default(),
+            flagged: FlaggedOptions {
+                quiet: QuietRules { settle: Duration::from_secs(2), ..QuietRules::default() },
+                ..FlaggedOptions::default()
+            },
             ledger: None,
             configuration: String::new(),
             credentials: None,

@@ -235,7 +235,7 @@ fn values_are_interpreted_as_intended() {
          flags: [create_me.flag, raw_session.flag]\n\
          session: {users: [ana, bo], type: Base, json: {rig: 3, tags: [a]}}\n\
          datasets: {register: false, versions: ['1.10'], max_md5_size: 4 GiB, exclude: ['raw_*/**'], batch_size: 7, on_refused: finish}\n\
-         watch: {settle: 0}\nretry: {factor: 1.5}\ntimezone: Europe/Lisbon\nlog: {level: debug, format: json}\n",
+         watch: {settle: 0, empty_grace: 0 s}\nretry: {factor: 1.5}\ntimezone: Europe/Lisbon\nlog: {level: debug, format: json}\n",
     );
     assert_eq!(config.alyx.credentials, CredentialSource::TokenEnv("RIG_TOKEN".into()));
     assert_eq!(config.alyx.connect_timeout, Duration::from_secs(2));
@@ -253,7 +253,7 @@ fn values_are_interpreted_as_intended() {
     assert!(config.datasets.exclude[0].matches("raw_video/a/b.mp4"));
     assert_eq!(config.datasets.batch_size, 7);
     assert_eq!(config.datasets.on_refused, alyx_registration::OnRefused::Finish);
-    assert_eq!(config.watch.settle, Duration::ZERO);
+    assert_eq!(config.watch.quiet.settle, Duration::ZERO);
     let (initial, hour) = (Duration::from_secs(30), Duration::from_secs(3600));
     assert_eq!(Ok(config.retry.backoff), Backoff::try_new(initial, 1.5, hour));
     assert_eq!(config.timezone.unwrap().iana_name(), Some("Europe/Lisbon"));

@@ -121,7 +121,7 @@ impl World {
         // If the daemon dies between recording a creation and sending it, the next daemon waits for this long.
         let text = format!(
             "data_roots: [{}]\nalyx:\n  timeouts: {{ request: 20 s }}\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
-             watch:\n  settle: 0\nretry:\n  initial: 20 ms\n  max: 100 ms\ndatasets:\n  batch_size: 2\n  protected: revise\n",
+             watch:\n  settle: 0\n  empty_grace: 0 s\nretry:\n  initial: 20 ms\n  max: 100 ms\ndatasets:\n  batch_size: 2\n  protected: revise\n",
             rig.root().display(),
             proxy.url(),
             alyx.user,

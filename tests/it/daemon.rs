@@ -342,7 +342,7 @@ async fn a_missing_root_is_reported_and_watched_when_it_appears() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let root = rig.beside("later");
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-    let more = "watch:\n  settle: 50 ms\n  poll_interval: 200 ms\n".to_owned();
+    let more = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 200 ms\n".to_owned();
     let config =
         Configuration { roots: vec![root.clone()], url, user, password, more }.write(&rig.beside("etc"));
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(config));
@@ -359,8 +359,11 @@ async fn a_missing_root_is_reported_and_watched_when_it_appears() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_that_comes_and_goes_is_reported_once_an_hour() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let mut daemon =
-        daemon(&alyx, &rig, "watch:\n  settle: 50 ms\n  poll_interval: 100 ms\nlog:\n  level: debug\n");
+    let mut daemon = daemon(
+        &alyx,
+        &rig,
+        "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 100 ms\nlog:\n  level: debug\n",
+    );
     daemon.wait_for("data root scanned");
     for _ in 0..4 {
         rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();

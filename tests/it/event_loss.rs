@@ -11,7 +11,9 @@ use program::{Configuration, Program, program};
 
 /// A daemon that polls at this interval and never rescans.
 fn daemon(alyx: &Alyx, rig: &Rig, poll_interval: &str) -> Program {
-    let more = format!("watch:\n  settle: 50 ms\n  rescan_interval: 1 d\n  poll_interval: {poll_interval}\n");
+    let more = format!(
+        "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  rescan_interval: 1 d\n  poll_interval: {poll_interval}\n"
+    );
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
     let config =
         Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"));

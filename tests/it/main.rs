@@ -14,6 +14,7 @@ mod common;
 use common::{fault_proxy, namespace, notify_socket, program, rng, terminal, tls, verbs, watcher_rig};
 
 mod alerts;
+mod arriving_files;
 mod bad_input;
 mod bad_network;
 mod blocking_calls;

@@ -13,7 +13,7 @@ use alyx_registrar::daemon::{DaemonIo, Report};
 use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
 use alyx_registration::{Error, RunContext};
 use alyx_sandbox::{Fault, FaultRule, Gate};
-use common::{AT_MOST, Alyx, Rig, Session, with_files};
+use common::{AT_MOST, Alyx, Rig, Session, until, with_files};
 use program::{Configuration, Program, output, program};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -300,7 +300,10 @@ async fn damaging_or_deleting_the_ledger_under_the_daemon_loses_no_session() {
         session.file("alf/spikes.times.npy", "abc").flag();
         daemon.wait_for(&format!("session=\"{}\" eid=", session.name()));
         if n == 1 {
-            std::fs::remove_dir_all(ledger.parent().unwrap()).unwrap();
+            // The daemon may write a file into it meanwhile.
+            until("the state folder is deleted", || {
+                std::fs::remove_dir_all(ledger.parent().unwrap()).is_ok()
+            });
         }
     }
     daemon.stop();
@@ -392,7 +395,6 @@ impl Inside {
                 poll_interval: Duration::from_millis(100),
                 ..daemon::Options::default().watch
             },
-            settle: Duration::ZERO,
             flagged: with_files(),
             ..daemon::Options::default()
         };

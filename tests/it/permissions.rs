@@ -44,7 +44,7 @@ impl World {
     }
 
     fn start(&self, words: &[&str]) -> Program {
-        let more = "watch:\n  settle: 50 ms\n  rescan_interval: 1 d\n  poll_interval: 200 ms\n\
+        let more = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  rescan_interval: 1 d\n  poll_interval: 200 ms\n\
                     retry:\n  initial: 50 ms\n  max: 200 ms\n  permanent: 300 ms\n";
         let (url, user, password) =
             (self.alyx.url.clone(), self.alyx.user.clone(), self.alyx.password.clone());

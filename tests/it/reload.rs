@@ -294,7 +294,7 @@ async fn the_address_may_change_even_during_an_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_with_a_name_removed_from_the_configuration_leave_the_queue() {
     let alyx = Alyx::sandbox().await;
-    let mut world = World::start(&alyx, "watch:\n  settle: 1 h\n");
+    let mut world = World::start(&alyx, "watch:\n  settle: 1 h\n  empty_grace: 0 s\n");
     let session = world.session();
     session.flag();
     let shows = |world: &World, wanted: bool| {
@@ -310,9 +310,11 @@ async fn flags_with_a_name_removed_from_the_configuration_leave_the_queue() {
         }
     };
     shows(&world, true);
-    world.reload(|settings| settings.more = "watch:\n  settle: 1 h\nflags: [other.flag]\n".into());
+    world.reload(|settings| {
+        settings.more = "watch:\n  settle: 1 h\n  empty_grace: 0 s\nflags: [other.flag]\n".into()
+    });
     shows(&world, false);
-    world.reload(|settings| settings.more = "watch:\n  settle: 1 h\n".into());
+    world.reload(|settings| settings.more = "watch:\n  settle: 1 h\n  empty_grace: 0 s\n".into());
     shows(&world, true);
     assert!(session.is_flagged());
     world.daemon.stop();

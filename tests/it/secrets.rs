@@ -88,7 +88,7 @@ impl World {
         let text = format!(
             "data_roots: [{}]\nstate_dir: {}\nalyx:\n  url: {}\n  username: test_user\n{credentials}\
              http: {{listen: \"127.0.0.1:0\"}}\nalerts: {{webhook_file: {}, every: 1 s}}\n\
-             watch: {{settle: 50 ms}}\nretry: {{initial: 50 ms, max: 200 ms}}\nlog: {{level: trace}}\n",
+             watch: {{settle: 50 ms, empty_grace: 0 s}}\nretry: {{initial: 50 ms, max: 200 ms}}\nlog: {{level: trace}}\n",
             self.rig.root().display(),
             self.rig.beside("state").display(),
             self.sandbox.url(),

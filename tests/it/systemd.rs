@@ -47,7 +47,7 @@ fn the_daemon_is_ready_after_the_scan_even_during_an_outage() {
     for _ in 0..3 {
         world.rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     }
-    let mut daemon = world.start(NOWHERE, "watch:\n  settle: 1 h\n");
+    let mut daemon = world.start(NOWHERE, "watch:\n  settle: 1 h\n  empty_grace: 0 s\n");
     let first = world.systemd.next();
     // The number shows that the flags had been found.
     assert_eq!(first, "READY=1\nSTATUS=3 waiting, 0 running, 0 need attention\n");
@@ -152,7 +152,8 @@ async fn pings_arrive_while_idle_and_while_a_huge_file_is_read() {
 #[test]
 fn no_ping_arrives_while_the_run_loop_is_blocked() {
     let mut world = World::new();
-    let mut command = world.command(NOWHERE, "watch:\n  settle: 1 h\nlog:\n  level: debug\n");
+    let mut command =
+        world.command(NOWHERE, "watch:\n  settle: 1 h\n  empty_grace: 0 s\nlog:\n  level: debug\n");
     // The output is not read, so the loop, which logs every flag, blocks when the pipe is full.
     command.env("WATCHDOG_USEC", "300000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut daemon = KillOnDrop(command.spawn().unwrap());

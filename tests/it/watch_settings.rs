@@ -21,7 +21,8 @@ async fn a_root_without_its_marker_is_reported_once_and_waited_for() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
-    let watch = "watch:\n  settle: 50 ms\n  poll_interval: 100 ms\n  require_marker: .mounted\n";
+    let watch =
+        "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 100 ms\n  require_marker: .mounted\n";
     let config = configuration(&alyx, &rig, watch);
     let mut daemon = start("run", &config);
     let line = daemon.wait_for("counts as not mounted");
@@ -69,7 +70,8 @@ async fn waiting_sessions_are_kept_across_a_restart_until_their_root_is_back() {
     let (stays, goes) = (rig.session("cortexlab", "nobody"), rig.session("cortexlab", "nobody_else"));
     stays.flag();
     let gone = goes.flag();
-    let watch = "watch:\n  settle: 50 ms\n  poll_interval: 100 ms\n  require_marker: .mounted\n";
+    let watch =
+        "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 100 ms\n  require_marker: .mounted\n";
     let config = configuration(&alyx, &rig, watch);
     let marker = rig.root().join(".mounted");
     std::fs::write(&marker, "").unwrap();
@@ -120,7 +122,7 @@ async fn a_root_that_is_polled_gets_its_sessions_registered_without_events() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (before, after) = (rig.session("cortexlab", "KS014"), rig.session("mainenlab", "ZM_1085"));
     before.file("alf/spikes.times.npy", "abc").flag();
-    let watch = "watch:\n  settle: 50 ms\n  mode: poll\n  poll_interval: 100 ms\n";
+    let watch = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  mode: poll\n  poll_interval: 100 ms\n";
     let config = configuration(&alyx, &rig, watch);
     let mut daemon = start("run", &config);
     let scanned = daemon.wait_for("data root scanned");
@@ -137,7 +139,9 @@ async fn a_stale_flag_is_reported_with_the_reason_and_shown_by_status() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "nobody");
     session.file("alf/spikes.times.npy", "abc").flag();
-    let watch = |warn_after: &str| format!("watch:\n  settle: 50 ms\n  warn_after: {warn_after}\n");
+    let watch = |warn_after: &str| {
+        format!("watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  warn_after: {warn_after}\n")
+    };
     let never = configuration(&alyx, &rig, &watch("0"));
     let mut daemon = start("run", &never);
     daemon.wait_for("needs attention");

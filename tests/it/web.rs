@@ -138,8 +138,11 @@ async fn during_an_outage_the_daemon_is_healthy_and_shows_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_whose_loop_is_blocked_fails_healthz_and_shows_it_on_the_page() {
     let rig = Rig::new();
-    let config =
-        configuration(&rig, NOWHERE, "watch:\n  settle: 1 h\nlog:\n  level: debug\n  format: json\n");
+    let config = configuration(
+        &rig,
+        NOWHERE,
+        "watch:\n  settle: 1 h\n  empty_grace: 0 s\nlog:\n  level: debug\n  format: json\n",
+    );
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = std::fs::read_to_string(&config).unwrap() + &format!("http:\n  listen: {free}\n");
     std::fs::write(&config, text).unwrap();

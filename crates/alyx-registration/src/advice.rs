@@ -107,6 +107,8 @@ kinds! {
         "nothing; if it is a leftover of an aborted copy, remove it, or list it in `datasets.exclude`";
     NoFilesYet, Settle, "the session has no file yet",
         "nothing, if its files are being copied; without files it is registered after `watch.empty_grace`";
+    NeverQuiet, NeedsAttention, "the files of the session have been changing for longer than `watch.warn_after`",
+        "find the program that writes the file; if the file does not belong to the session, list it in `datasets.exclude`";
     FilesRefused, NeedsAttention, "some datasets cannot be registered; the others are",
         "repair the files as the message says; set `datasets.on_refused: finish` only if such files are never to be registered";
     CannotMove, NeedsAttention, "a protected file cannot be moved into its revision folder",
@@ -138,6 +140,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::StillChanging { .. } => Kind::StillChanging,
         Error::CopyInProgress { .. } => Kind::CopyInProgress,
         Error::NoFilesYet { .. } => Kind::NoFilesYet,
+        Error::NeverQuiet { .. } => Kind::NeverQuiet,
         Error::FilesRefused { .. } => Kind::FilesRefused,
         Error::CannotMove { .. } => Kind::CannotMove,
         // The folder was created; the cause is in the error of its session.
@@ -228,6 +231,7 @@ mod tests {
             Error::StillChanging { path: path(), wait: Duration::ZERO },
             Error::CopyInProgress { path: path(), wait: Duration::ZERO },
             Error::NoFilesYet { wait: Duration::ZERO, grace: Duration::ZERO },
+            Error::NeverQuiet { path: path(), exclude: String::new(), since: Duration::ZERO },
             Error::FilesRefused { registered: 0, refused: Vec::new() },
             Error::CannotMove { from: path(), to: path(), reason: reason() },
             Error::NewSession { folder: path(), source: Box::new(Error::Invalid(reason())) },

@@ -1,6 +1,6 @@
 //! Why a session or its files could not be registered, and what to do about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alf::session_path::SessionPathError;
@@ -81,6 +81,19 @@ pub enum Error {
         wait: Duration,
         /// How long a session without files waits.
         grace: Duration,
+    },
+    /// The files of a session keep arriving for longer than is normal.
+    #[error(
+        "the files of the session have been changing for {} min; the last one was {path:?}. If it does not belong to the \
+         session, add this line to datasets.exclude: - \"{exclude}\"", .since.as_secs() / 60
+    )]
+    NeverQuiet {
+        /// The file or folder that changed last, or the one that is being copied.
+        path: PathBuf,
+        /// The pattern that would ignore it.
+        exclude: String,
+        /// For how long.
+        since: Duration,
     },
     /// Datasets that cannot be registered as they are on disk, although they look like datasets.
     #[error("{} of the session's datasets cannot be registered ({} registered): {}", .refused.len(), .registered, some_of(.refused, "; "))]
@@ -173,6 +186,7 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::Invalid(_)
             | Self::Unreadable { .. }
+            | Self::NeverQuiet { .. }
             | Self::FilesRefused { .. }
             | Self::CannotMove { .. }
             | Self::CannotMake { .. }
@@ -190,6 +204,15 @@ impl Error {
             | Self::NoFilesYet { wait, .. } => Some(*wait),
             _ => None,
         }
+    }
+
+    /// The error of a session, in this folder, that has not been quiet `since` that long.
+    pub fn never_quiet(&self, session: &Path, since: Duration) -> Self {
+        let (Self::StillChanging { path, .. } | Self::CopyInProgress { path, .. }) = self else {
+            return Self::NeverQuiet { path: session.to_owned(), exclude: "**/*".to_owned(), since };
+        };
+        let relative = path.strip_prefix(session).unwrap_or(path).to_string_lossy();
+        Self::NeverQuiet { path: path.clone(), exclude: glob::Pattern::escape(&relative), since }
     }
 
     /// Whether the server cannot be reached, so that other sessions would fail as well.

@@ -106,7 +106,7 @@ impl RegistrationClient {
         if options.register_files {
             let now = (Instant::now(), SystemTime::now());
             let looks = &self.context().looks;
-            looks.judge(session.folder(), &found.activity, &options.quiet, is_remote(session), now)?;
+            looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)?;
         }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
@@ -340,10 +340,6 @@ fn names_and_original(relative: &str) -> Vec<String> {
         names.push(format!("{folder}{}", path.file_name()));
     }
     names
-}
-
-fn is_remote(_session: &SessionPath) -> bool {
-    false
 }
 
 fn files_to_register(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister> {

@@ -27,6 +27,7 @@ mod client;
 mod context;
 mod error;
 mod file_handle;
+pub mod file_system;
 mod files;
 pub mod flag;
 pub mod flagged;

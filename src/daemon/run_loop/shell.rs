@@ -65,7 +65,7 @@ impl Shell {
             watcher: WatcherHandle::start(options, &shutdown),
             tasks: TaskTracker::new(),
             systemd,
-            flagged: flagged(options),
+            flagged: options.flagged.clone(),
             at_alyx,
             folders: Arc::default(),
             ledger_writer: options.ledger.clone().and_then(LedgerWriter::open),
@@ -111,7 +111,7 @@ impl Shell {
                 Effect::Reconfigure { earlier_workers } => {
                     let workers = config.options.workers;
                     set_workers(&self.at_alyx, earlier_workers.max(1), workers.max(1));
-                    self.flagged = flagged(&config.options);
+                    self.flagged = config.options.flagged.clone();
                 }
                 Effect::Rewatch(known) => self.watcher.exchange(known, &config.options),
                 Effect::Rescan => self.watcher.rescan(),
@@ -248,11 +248,6 @@ fn set_workers(at_alyx: &Arc<Semaphore>, earlier: usize, now: usize) {
             }
         });
     }
-}
-
-/// The options for registering sessions, with the daemon's additions.
-fn flagged(options: &Options) -> FlaggedOptions {
-    FlaggedOptions { settle: options.settle, ..options.flagged.clone() }
 }
 
 #[cfg(test)]

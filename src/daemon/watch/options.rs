@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::daemon::tree::root::{FolderIdentity, has_marker, is_network};
+use crate::daemon::tree::root::{FolderIdentity, has_marker};
 use crate::daemon::watch::problem::WatchProblem;
+use alyx_registration::file_system::is_network;
 
 /// How a root is watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::daemon::tree::layout::{Layout, Place};
-use crate::daemon::tree::root::{file_system, is_network, is_read_only};
+use crate::daemon::tree::root::{file_system, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::options::{RootOptions, WatchOptions};
 use crate::daemon::watch::problem::WatchProblem;
+use alyx_registration::file_system::is_network;
 
 /// What the daemon will find in a data root.
 #[derive(Debug)]

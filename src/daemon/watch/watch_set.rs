@@ -5,10 +5,11 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::tree::layout::Place;
-use crate::daemon::tree::root::{FolderIdentity, is_network};
+use crate::daemon::tree::root::FolderIdentity;
 use crate::daemon::watch::inotify_pool::{PoolTraversal, TraversalResult, WatcherPool};
 use crate::daemon::watch::mounts::Mounts;
 use crate::daemon::watch::source::{WatchError, Watches};
+use alyx_registration::file_system::is_network;
 
 struct Watched {
     /// `None`: the watch was removed and has to be added again.

@@ -173,7 +173,8 @@ impl Configuration {
         std::fs::write(&password, &self.password).unwrap();
         std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
         let roots: Vec<String> = self.roots.iter().map(|root| format!("  - {}\n", root.display())).collect();
-        let sections = if self.more.contains("watch:") { "" } else { "watch:\n  settle: 50 ms\n" };
+        let sections =
+            if self.more.contains("watch:") { "" } else { "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n" };
         let retry =
             if self.more.contains("retry:") { "" } else { "retry:\n  initial: 50 ms\n  max: 200 ms\n" };
         let text = format!(

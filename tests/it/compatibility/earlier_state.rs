@@ -159,20 +159,21 @@ async fn a_configuration_of_0_1_0_with_every_key_is_understood() {
     recorded::compare("config-every-key.txt", &text);
 }
 
-/// Every key of the sample of this version is in the recorded configuration, set to something.
+/// Every key of the sample is in the recorded configuration, set to something, but for those that came later.
 #[test]
 fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
     let text = std::fs::read_to_string(recorded::path("config.yaml")).unwrap();
     let sample = include_str!("../../../config/alyx-registrar.yaml");
     // One secret of several, one webhook of two.
     let others = ["password_env", "token_file", "token_env", "one_settings", "webhook_env"];
+    let later = ["settle_remote", "empty_grace", "copy_signs"];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {
         text.lines().filter_map(|line| Some(key.captures(line)?[2].to_owned())).collect()
     };
     let missing: Vec<String> = keys(sample)
         .difference(&keys(&text))
-        .filter(|key| !others.contains(&key.as_str()))
+        .filter(|key| !others.contains(&key.as_str()) && !later.contains(&key.as_str()))
         .cloned()
         .collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -120,7 +120,7 @@ fn configuration(alyx: &Alyx, rig: &Rig) -> PathBuf {
     let config = rig.beside("config.yaml");
     let text = format!(
         "data_roots: [{}]\nalyx:\n  url: {}\n  username: {}\n  password_file: {}\n  max_requests_per_minute: 100000\n  \
-         timeouts:\n    request: 5 s\nstate_dir: {}\nwatch:\n  settle: 50 ms\n  rescan_interval: 1 h\n\
+         timeouts:\n    request: 5 s\nstate_dir: {}\nwatch:\n  settle: 50 ms\n  empty_grace: 0 s\n  rescan_interval: 1 h\n\
          retry:\n  initial: 50 ms\n  max: 400 ms\n  permanent: 400 ms\nworkers: 4\n",
         rig.root().display(),
         alyx.url,

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use walkdir::WalkDir;
 
 use crate::error::Error;
+use crate::file_system::{self, is_network};
 use crate::files::copy_signs::CopySign;
 use crate::files::quiet::Activity;
 use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
@@ -156,6 +157,8 @@ pub struct FoundFiles {
     pub left_out: Vec<LeftOut>,
     /// What changed in it, and when.
     pub activity: Activity,
+    /// Whether it is on a network file system, whose times cannot be trusted.
+    pub is_remote: bool,
 }
 
 /// Files that come and go without a copy: desktops and network file systems make them.
@@ -186,8 +189,11 @@ pub(crate) fn discover(
     rules: &DiscoverRules<'_>,
     exclude: impl Fn(&str) -> Option<Reason>,
 ) -> Result<FoundFiles, Error> {
-    let mut found = FoundFiles::default();
+    let mut found = FoundFiles { is_remote: is_network(folder).unwrap_or(true), ..FoundFiles::default() };
     let mut activity = ActivityLog::new(folder, rules, &exclude);
+    if found.is_remote {
+        file_system::refresh(folder);
+    }
     // A folder's times are read before it is listed: what comes into it meanwhile is seen the next time.
     activity.folder(folder);
     // WalkDir yields nothing for a folder that is gone, and the session would be registered without its files.
@@ -204,6 +210,9 @@ pub(crate) fn discover(
                 continue;
             }
         };
+        if found.is_remote {
+            file_system::refresh(entry.path());
+        }
         let is_folder = entry.file_type().is_dir();
         hidden = hidden.filter(|depth| entry.depth() > *depth);
         let is_below_hidden = hidden.is_some();

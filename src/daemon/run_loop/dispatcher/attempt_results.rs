@@ -9,6 +9,7 @@ use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
+use crate::daemon::run_loop::dispatcher::flags::Arriving;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
@@ -37,7 +38,7 @@ impl Dispatcher {
                 }
                 (self.registered(&attempt, registered, now), "registered")
             }
-            AttemptResult::Failed(error) if !is_current && !matches!(error, Error::StillChanging { .. }) => {
+            AttemptResult::Failed(error) if !is_current && error.wait_to_settle().is_none() => {
                 tracing::info!(
                     session = attempt.session,
                     "not registered under the earlier configuration, which is no failure: {error}. It runs again"
@@ -120,29 +121,15 @@ impl Dispatcher {
                     session = attempt.session,
                     "flag touched while its session ran: it runs again"
                 );
-                Outcome::RunAgain { at: now.instant + self.config.options.settle }
+                Outcome::RunAgain { at: now.instant + self.config.options.flagged.quiet.settle }
             }
         }
     }
 
     /// The outcome of an error, and its name in the history; an empty name is not recorded.
     fn failed(&mut self, attempt: &Attempt, error: &Error, now: Moment) -> (Outcome, &'static str) {
-        if let Error::StillChanging { wait, .. } = error {
-            if let Some(state) = self.flags.queue.data_mut(&attempt.flag)
-                && !std::mem::replace(&mut state.changing_logged, true)
-            {
-                tracing::info!(session = attempt.session, "waiting: {error}");
-            }
-            // Longer each time: hashing 50 GB again every few seconds is useless.
-            let times = self.flags.queue.data_mut(&attempt.flag).map_or(0, |state| {
-                state.changed_times = state.changed_times.saturating_add(1);
-                state.changed_times
-            });
-            let patience = match times {
-                0..=3 => Duration::ZERO,
-                more => self.config.retry_delay(more - 3),
-            };
-            return (Outcome::RunAgain { at: now.instant + patience.max(*wait) }, "");
+        if let Some(wait) = error.wait_to_settle() {
+            return self.not_quiet(attempt, error, wait, now);
         }
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
             state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
@@ -187,6 +174,46 @@ impl Dispatcher {
         };
         self.log_failure(attempt, error, word, logged, at, now);
         (outcome, word)
+    }
+
+    /// The outcome of a session whose files still arrive. It needs attention if that lasts.
+    fn not_quiet(
+        &mut self,
+        attempt: &Attempt,
+        error: &Error,
+        wait: Duration,
+        now: Moment,
+    ) -> (Outcome, &'static str) {
+        let Some(state) = self.flags.queue.data_mut(&attempt.flag) else {
+            return (Outcome::RunAgain { at: now.instant + wait }, "");
+        };
+        if state.arriving.is_none() {
+            tracing::info!(session = attempt.session, "waiting: {error}");
+        }
+        let arriving = state.arriving.get_or_insert(Arriving { since: now.instant, times: 0 });
+        // Only such a run may have read the files.
+        if matches!(error, Error::StillChanging { .. }) {
+            arriving.times = arriving.times.saturating_add(1);
+        }
+        let Arriving { since, times } = *arriving;
+        // Longer each time: hashing 50 GB again every few seconds is useless.
+        let patience = match times {
+            0..=3 => Duration::ZERO,
+            more => self.config.retry_delay(more - 3),
+        };
+        let at = now.instant + patience.max(wait);
+        let lasts = now.instant.saturating_duration_since(since);
+        match self.config.options.warn_after.filter(|after| lasts >= *after) {
+            None => (Outcome::RunAgain { at }, ""),
+            Some(_) => {
+                let error = error.never_quiet(attempt.flag.parent().unwrap_or(&attempt.flag), lasts);
+                if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
+                    state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
+                }
+                self.log_failure(attempt, &error, "needs_attention", false, at, now);
+                (Outcome::NeedsAttention { at }, "needs_attention")
+            }
+        }
     }
 
     /// Logs a failed attempt; at debug level if the same cause was logged within the hour, or during an outage.

@@ -31,10 +31,17 @@ pub(crate) struct FlagState {
     pub(crate) missing: Vec<MissingName>,
     /// The progress of the current run.
     pub(crate) progress: Arc<Progress>,
-    /// Whether it has been logged that the files are still changing.
-    pub(crate) changing_logged: bool,
-    /// How many times in a row the files were still changing.
-    pub(crate) changed_times: u32,
+    /// Set while its files still arrive.
+    pub(crate) arriving: Option<Arriving>,
+}
+
+/// A session whose files still arrive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arriving {
+    /// When that was first seen.
+    pub(crate) since: Instant,
+    /// How many times in a row a run began and met a file that changed.
+    pub(crate) times: u32,
 }
 
 impl FlagState {
@@ -47,14 +54,13 @@ impl FlagState {
             failure: None,
             missing: Vec::new(),
             progress: Arc::default(),
-            changing_logged: false,
-            changed_times: 0,
+            arriving: None,
         }
     }
 
     /// Forgets the failures of earlier attempts.
     pub(crate) fn clear(&mut self) {
-        (self.failure, self.changing_logged, self.changed_times) = (None, false, 0);
+        (self.failure, self.arriving) = (None, None);
         self.missing.clear();
     }
 }

@@ -243,7 +243,7 @@ impl Dispatcher {
             WatchEvent::Flag(flag) => {
                 let path = flag.path.clone();
                 let flagged_at = flagged_since(&flag.stamp, now.wall);
-                let due = now.instant + self.config.options.settle;
+                let due = now.instant + self.config.options.flagged.quiet.settle;
                 let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(flagged_at, now));
                 let job = self.flags.queue.job(&path);
                 let session = job.map(|job| job.session_name()).unwrap_or_default();
@@ -401,7 +401,7 @@ impl Dispatcher {
             "Alyx does not answer"
         } else if self.flags.is_running(path) {
             "it is being registered now"
-        } else if state.changing_logged {
+        } else if state.arriving.is_some() {
             "its files are still changing; look which program writes there"
         } else {
             "it waits for its turn"

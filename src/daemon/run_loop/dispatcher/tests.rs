@@ -14,7 +14,7 @@ use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::watch::{RootOptions, WatchMode};
 use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
 use alyx_registration::flag::{FlagFile, FlagStamp};
-use alyx_registration::{Error, RegistrationOptions};
+use alyx_registration::{Error, FlaggedOptions, QuietRules, RegistrationOptions};
 
 const SETTLE: Duration = Duration::from_secs(2);
 const ONE: &str = "KS014/2024-05-01/001";
@@ -35,7 +35,9 @@ fn client() -> RegistrationClient {
 
 fn options() -> Options {
     let root = RootOptions { path: "/data".into(), mode: WatchMode::Poll, require_marker: None };
-    Options { roots: vec![root], settle: SETTLE, ..Options::default() }
+    let quiet = QuietRules { settle: SETTLE, ..QuietRules::default() };
+    let flagged = FlaggedOptions { quiet, ..FlaggedOptions::default() };
+    Options { roots: vec![root], flagged, ..Options::default() }
 }
 
 fn unreachable(connected: bool) -> alyx_client::Error {
@@ -500,4 +502,30 @@ fn an_outage_without_a_probe_is_noticed() {
     world.handle(Event::Tick);
     let sample = world.sample();
     assert!(!sample.due_but_not_started && sample.under_way, "{sample:?}");
+}
+
+#[test]
+fn a_session_whose_files_never_come_to_rest_needs_attention_and_is_still_looked_at() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    let changing = || Error::StillChanging {
+        path: job.flag.session_folder().join("alf/rig.log"),
+        wait: Duration::from_secs(1),
+    };
+    let effects = world.fail(&job, changing());
+    assert!(matches!(reported(&effects).0, Outcome::RunAgain { .. }), "{effects:?}");
+    let half = options().warn_after.unwrap() / 2;
+    for expected_attention in [false, true] {
+        world.now.instant += half;
+        let effects = world.handle(Event::Tick);
+        let job = started(&effects).remove(0);
+        let effects = world.fail(&job, changing());
+        let (outcome, again_in) = reported(&effects);
+        assert_eq!(matches!(outcome, Outcome::NeedsAttention { .. }), expected_attention, "{outcome:?}");
+        assert!(again_in < half, "{again_in:?}");
+    }
+    let status = world.handle(Event::Request(1, Request::Status));
+    let Some(Effect::Answer(1, Answer::Status(status))) = status.first() else { panic!("{status:?}") };
+    let error = status.sessions[0].error.as_deref().unwrap_or_default();
+    assert!(error.contains("datasets.exclude: - \"alf/rig.log\""), "{error}");
 }
