@@ -364,9 +364,8 @@ fn check_unchanged(first: &FoundFiles, last: &FoundFiles, sent: &Sent, wait: Dur
     }
     // Those that could not be read are no uploads.
     let known = |file: &FoundFile| first.files.iter().any(|earlier| earlier.path == file.path);
-    match left.into_values().filter(|file| !known(file)).min_by_key(|file| &file.path) {
-        Some(new) => return Err(changed(&new.path)),
-        None => {}
+    if let Some(new) = left.into_values().filter(|file| !known(file)).min_by_key(|file| &file.path) {
+        return Err(changed(&new.path));
     }
     // A file that is no dataset, or not yet: a recording or a copy goes on.
     let moved = sent.uploads.iter().any(|upload| upload.moved_from.is_some());
