@@ -16,6 +16,8 @@
 //! | 2 | [`daemon`] | time, tasks, signals: when |
 //! | 1 | [`ledger`], [`humanize`] | what is remembered; numbers and times in words |
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
+
 pub mod alerts;
 pub mod cli;
 pub mod config;

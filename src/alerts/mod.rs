@@ -4,6 +4,8 @@
 //! reported before (`decision`). So nothing is queued: what cannot be sent is sent later if it still holds, and
 //! nothing waits for it.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 mod decision;
 mod message;
 mod webhook;

@@ -1,5 +1,7 @@
 //! `demo`: registers example sessions with the real daemon, a real configuration file and the built-in Alyx.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod example;
 
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! `init`: writes a rig's configuration, from arguments, answers, and the rig's ONE settings.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod answers;
 mod files;
 mod terminal;

@@ -1,5 +1,7 @@
 //! The users of this computer, from `/etc/passwd`. Users of a directory service are named by their number.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::PathBuf;
 
 /// A user of this computer.

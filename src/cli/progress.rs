@@ -1,5 +1,7 @@
 //! Progress of long work: a bar on a terminal, otherwise a log line every few seconds.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::io;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! `retry` and `forget`: change the daemon's queue and ledger, whether it is running or not. Never touch a flag.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use jiff::Timestamp;
 
 use crate::cli::args::{ForgetArgs, RetryArgs};

@@ -1,5 +1,7 @@
 //! `sandbox`: serves the built-in Alyx alone, or together with the daemon (`run --sandbox`).
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::Path;
 
 use secrecy::SecretString;

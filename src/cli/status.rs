@@ -1,5 +1,7 @@
 //! `status`: which sessions wait, run, or need attention, from the running daemon or from disk.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! The composition root: turns the configuration into the options of every layer.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -21,6 +21,8 @@
 //! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the five credential keys is there |
 //! | `RUST_LOG` | a filter for the log, wins over `log.level` |
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod credentials;
 mod document;
 mod error;

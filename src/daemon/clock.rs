@@ -1,5 +1,7 @@
 //! Moment: one moment on both clocks. The queue uses the monotonic one; the ledger and people use the wall clock.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};

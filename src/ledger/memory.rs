@@ -1,5 +1,7 @@
 //! What the ledger remembers for the registration: checksums, and creations without an answer from Alyx.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use alyx_registration::{ChecksumCache, FileStamp, PendingCreations};
 use jiff::Timestamp;
 

@@ -1,5 +1,7 @@
 //! The schema of the ledger: opens, creates and migrates the file.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

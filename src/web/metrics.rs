@@ -1,5 +1,7 @@
 //! Metrics: counters and gauges, in Prometheus' text format.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 

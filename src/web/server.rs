@@ -1,6 +1,8 @@
 //! The server: limits, routes and headers. It is small on purpose: the page must never delay a registration, so it
 //! allows few connections, each for a short time.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

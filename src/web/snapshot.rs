@@ -1,5 +1,7 @@
 //! Cached snapshots for the page: the daemon is queried once, regardless of the number of readers.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -219,3 +219,17 @@ fn a_use_statement_is_read_whole() {
     }
     assert!(found.contains(&("crate::x::y".to_owned(), false)), "{found:?}");
 }
+
+/// `.clippy.toml` forbids these too, but a module that is allowed to read the clock is allowed to call them.
+#[test]
+fn no_module_sleeps_or_changes_the_process() {
+    let calls = ["thread::sleep(", "env::set_var(", "env::set_current_dir(", "process::exit("];
+    let found: Vec<String> = modules()
+        .iter()
+        .flat_map(|(module, code)| {
+            let called = calls.into_iter().filter(|call| code.contains(call));
+            called.map(|call| format!("{} {call}", named(module))).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(found, ["alyx_registrar::daemon::outside::signals process::exit("]);
+}

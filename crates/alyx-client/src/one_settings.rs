@@ -3,6 +3,8 @@
 //! `.caches` maps keys to cache folders and names the default key; `.<key>` holds address, user, and the tokens or the
 //! password. Python writes these files in place, so a file may be empty or half-written at any time.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! A probe of the server: what it shows without a login, and which API it has. For `check` and `init`.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use x509_cert::Certificate;

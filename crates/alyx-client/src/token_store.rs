@@ -2,6 +2,8 @@
 //!
 //! It saves a login at each start. A file that cannot be read is ignored.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::{Read, Write};

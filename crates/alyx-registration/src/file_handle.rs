@@ -4,6 +4,8 @@
 //! on that file. SQLite locks its database in this way, so this program must not open its own ledger as data, not even
 //! to find out what it is: a session folder may hold a link to it.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;

@@ -3,6 +3,8 @@
 //! The order is the promise: look the session up, create it only if it is absent, hash the files, register them, read
 //! back what Alyx holds, check that the folder has not changed meanwhile, and only then remove the flag.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

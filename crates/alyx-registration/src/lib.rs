@@ -22,6 +22,8 @@
 //! | `register_weight` | [`RegistrationClient::register_weight`] |
 //! | `ONE.to_eid` | [`RegistrationClient::to_eid`] |
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
+
 pub mod advice;
 mod client;
 mod context;

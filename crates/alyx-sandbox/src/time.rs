@@ -1,5 +1,7 @@
 //! Naive times, as Alyx stores them: without a zone; a time with an offset becomes naive UTC.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

@@ -1,5 +1,7 @@
 //! The options for the configuration and the state folder, shared by several commands.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;

@@ -1,5 +1,7 @@
 //! The checks of the running system: the ledger, the daemon, its status page, and other registrars.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;

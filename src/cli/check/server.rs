@@ -1,5 +1,7 @@
 //! The checks of the server: connection, certificate, clock, login, version, names.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::check::row::{Row, Table, several};

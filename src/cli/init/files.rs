@@ -1,5 +1,7 @@
 //! The files that `init` writes: atomically, and over an existing file only with `--force`.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, fchown};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The connection of a one-shot command. Arguments take precedence, and sources are never mixed.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;

@@ -1,5 +1,7 @@
 //! `register-files`, `find-files`, `check-protected`.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,7 @@
 //! `completions` and `man`, generated from the definition of the command line.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::io::Write;
 use std::path::Path;
 

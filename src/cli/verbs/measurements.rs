@@ -1,5 +1,7 @@
 //! `water` and `weight`.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::Path;
 
 use serde_json::json;

@@ -1,5 +1,7 @@
 //! The control socket: how `status`, `retry` and `forget` talk to a running daemon. One line of JSON each way.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;

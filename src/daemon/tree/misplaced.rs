@@ -1,5 +1,7 @@
 //! Misplaced flags: flags that have no effect where they are, and the folder where each belongs.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! A data root: its identity, and whether its file system reports changes.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;

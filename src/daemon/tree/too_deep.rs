@@ -14,6 +14,8 @@
 //! Not found: a flag three levels down, one in a hidden folder or behind a link, and one in a folder beyond the
 //! entries that are read. A flag that was found is checked again in every later scan.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

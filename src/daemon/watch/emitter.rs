@@ -1,6 +1,8 @@
 //! Remembers which events were emitted, so that each problem is reported once and only known flags are reported as
 //! gone.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;

@@ -1,5 +1,7 @@
 //! Watch problems: what can go wrong while watching a root.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,8 @@
 //! - No event reports that a root was replaced, or that a deleted root exists again. So each tick checks the root, and
 //!   whether a disk was unmounted.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

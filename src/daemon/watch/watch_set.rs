@@ -1,5 +1,7 @@
 //! The watch set: which folders of one root have a watch, and which should have one.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};

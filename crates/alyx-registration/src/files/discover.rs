@@ -1,5 +1,7 @@
 //! Discovery: which files of a session folder are datasets, and why the others are not.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::Metadata;

@@ -3,6 +3,8 @@
 //! `alf::revision` chooses the folder; this moves the file. Nothing is ever overwritten. A run that is interrupted at any
 //! point is completed by the next one, which finds a moved file in its revision folder as a new dataset.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

@@ -1,5 +1,7 @@
 //! Sending the files of one session to Alyx, batch by batch, each only if necessary.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::borrow::Cow;
 
 use jiff::civil::Date;

@@ -3,6 +3,8 @@
 //! The flag on disk is the queue. It is removed when Alyx has confirmed everything, and only if it is unchanged since
 //! the attempt began.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::io::{Read, Write};

@@ -4,6 +4,8 @@
 //! and MD5 on Alyx. A link, a chain of links, a hard link and a folder reached by another path are all equivalent here:
 //! what counts is the file, not its name.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;

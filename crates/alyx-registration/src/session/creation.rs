@@ -5,6 +5,8 @@
 //! session is on its way, creates a second one. Two folders may be one session (behaviour on one disk, video on
 //! another), and the server completes a post even if its client is gone.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};

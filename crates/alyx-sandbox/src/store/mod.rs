@@ -1,5 +1,7 @@
 //! The sandbox's database: an SQLite file or memory, one connection.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod datasets;
 mod files;
 mod measurements;

@@ -5,6 +5,8 @@
 //! the sessions. It blocks: run it on a blocking thread. Flags inside the folders of a session are searched for
 //! separately, in a few sessions at a time: see [`too_deep`](super::too_deep).
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod partial_scan;
 pub mod problem;
 pub mod result;

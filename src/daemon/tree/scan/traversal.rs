@@ -1,6 +1,8 @@
 //! A traversal in progress: what is pending, and what was found. Links are only collected, because whether one is
 //! followed depends on all the others.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
