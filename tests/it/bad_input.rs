@@ -4,7 +4,7 @@ use crate::{common, program};
 use std::time::Duration;
 
 use alyx_client::{self, NextStep};
-use alyx_registration::Error;
+use alyx_registration::{Error, FilesToRegister, RegisterFilesOptions, SessionDetails};
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, Rig, Session, snapshot, with_files};
 use program::{Configuration, Program, program};
@@ -267,6 +267,26 @@ async fn datasets_that_alyx_does_not_show_are_not_confirmed() {
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
     assert!(matches!(&error, Error::NotConfirmed(files) if files.len() == 1), "{error}");
     assert!(session.is_flagged());
+}
+
+/// The verbs of the library and of the command line compare what Alyx shows, as the daemon does.
+#[tokio::test]
+async fn files_that_are_registered_without_a_flag_are_read_back_too() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc");
+    let body = r#"{"count": 0, "next": null, "previous": null, "results": []}"#.to_owned();
+    let nothing =
+        Fault::Status { code: 200, body, content_type: "application/json".into(), retry_after: None };
+    alyx.control().add_fault(every("GET", "/datasets", nothing));
+    let (client, options) = (alyx.client(), RegisterFilesOptions::default());
+    let details = SessionDetails::default();
+    let registered =
+        client.register_session(&session.folder, &details, &FilesToRegister::All, &options).await;
+    assert!(matches!(registered, Err(Error::NotConfirmed(_))), "{registered:?}");
+    let file = session.folder.join("alf/spikes.times.npy");
+    let registered = client.register_files(&[file], &options).await;
+    assert!(matches!(registered, Err(Error::NotConfirmed(_))), "{registered:?}");
 }
 
 #[tokio::test]

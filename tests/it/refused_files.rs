@@ -128,3 +128,56 @@ async fn a_plan_and_a_run_refuse_with_the_same_words() {
     let finish = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
     assert_eq!(planned_and_done(&alyx, &session, &finish).await, [None, None]);
 }
+
+#[tokio::test]
+async fn a_file_that_breaks_the_server_is_isolated_at_the_second_attempt() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    for probe in 0..25 {
+        session.file(&format!("alf/probe{probe:02}/spikes.times.npy"), format!("{probe}"));
+    }
+    session.flag();
+    alyx.control().add_fault(FaultRule {
+        method: Some("POST".into()),
+        path_prefix: "/register-file".into(),
+        times: usize::MAX,
+        fault: Fault::ServerErrorFor("probe13".into()),
+    });
+    let options = RegistrationOptions { batch_size: 10, ..RegistrationOptions::default() };
+    let client = RegistrationClient::new(alyx.alyx(), options);
+    let error = session.register(&client, &with_files()).await.unwrap_err();
+    assert!(matches!(error.next_step(), NextStep::TryAgain { .. }), "the server may be restarting: {error}");
+    let error = session.register(&client, &with_files()).await.unwrap_err();
+    let Error::FilesRefused { registered, refused } = error else { panic!("{error}") };
+    assert_eq!((registered, refused.len()), (24, 1));
+    assert!(
+        refused[0].starts_with("alf/probe13/spikes.times.npy: ") && refused[0].contains("500"),
+        "{refused:?}"
+    );
+    assert!(session.is_flagged());
+    assert_eq!(alyx.datasets(&session).await.len(), 24);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_at_every_file_is_tried_again_and_no_file_is_blamed() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    for probe in 0..25 {
+        session.file(&format!("alf/probe{probe:02}/spikes.times.npy"), format!("{probe}"));
+    }
+    session.flag();
+    alyx.control().add_fault(FaultRule {
+        method: Some("POST".into()),
+        path_prefix: "/register-file".into(),
+        times: usize::MAX,
+        fault: Fault::ServerErrorFor("spikes".into()),
+    });
+    let client = alyx.client();
+    for attempt in 1..=3 {
+        alyx.control().clear_requests();
+        let error = session.register(&client, &with_files()).await.unwrap_err();
+        assert!(matches!(error.next_step(), NextStep::TryAgain { .. }), "attempt {attempt}: {error}");
+        let posts = alyx.control().requests().iter().filter(|seen| seen.path == "/register-file").count();
+        assert!(posts <= 16, "attempt {attempt}: {posts} requests");
+    }
+}

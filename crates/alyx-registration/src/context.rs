@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::files::quiet::SessionLooks;
+use crate::files::server_errors::ServerErrors;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::session::creation::{InFlightCreations, PendingCreations};
@@ -29,6 +30,8 @@ pub struct RunContext {
     pub creations: Arc<InFlightCreations>,
     /// Looks at flagged sessions that were not quiet yet.
     pub looks: Arc<SessionLooks>,
+    /// Sessions at whose files the server failed.
+    pub server_errors: Arc<ServerErrors>,
     /// Limits how many flagged sessions talk to Alyx at once; the others read their files meanwhile. `None`: no limit.
     pub at_alyx: Option<Arc<Semaphore>>,
 }

@@ -129,7 +129,7 @@ impl RegistrationClient {
         let owner = Owner::Session(session.clone());
         let at_alyx = self.context().enter_alyx().await;
         let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
-        self.confirm(&handle.eid, &sent).await?;
+        self.confirm(&RemoteScope::Session(handle.eid.clone()), &sent).await?;
         drop(at_alyx);
         let n_files = sent.registered().count();
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();

@@ -46,6 +46,7 @@ pub use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
 pub use crate::files::quiet::{Activity, SessionLooks};
 pub use crate::files::register::{PlannedFiles, RegisteredFiles};
+pub use crate::files::server_errors::ServerErrors;
 pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
 pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::private_paths::PrivatePaths;

@@ -19,6 +19,8 @@ pub enum Fault {
         /// A `Retry-After` header, in seconds.
         retry_after: Option<u64>,
     },
+    /// HTTP 500 for a request whose body contains this text; other requests are executed.
+    ServerErrorFor(String),
     /// This status with the error page of a proxy: HTML where a client expects JSON. The request is not executed.
     Html(u16),
     /// The connection closes without an answer. The request is not executed.

@@ -34,6 +34,13 @@ pub struct RequestSeen {
     pub body: Option<Value>,
 }
 
+impl RequestSeen {
+    /// Whether its body contains a text.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        self.body.as_ref().is_some_and(|body| body.to_string().contains(text))
+    }
+}
+
 pub(super) struct Shared {
     pub server: Arc<Mutex<Server>>,
     seen: Mutex<(usize, VecDeque<RequestSeen>)>,

@@ -38,7 +38,8 @@ async fn observe(
     next: Next,
 ) -> Response {
     let (http, seen) = read(http).await;
-    let fault = app.handle.take_fault(&seen.method, &seen.path);
+    let spared = |fault: &Fault| matches!(fault, Fault::ServerErrorFor(text) if !seen.mentions(text));
+    let fault = app.handle.take_fault(&seen.method, &seen.path).filter(|fault| !spared(fault));
     if matches!(fault, Some(Fault::Hang)) {
         app.handle.record(seen);
         app.shutdown.cancelled().await;
@@ -111,6 +112,9 @@ async fn respond(
         Some(Fault::ApplyThenDrop) => {
             next.run(http).await;
             None
+        }
+        Some(Fault::ServerErrorFor(_)) => {
+            Some(Reply::html(500, "<h1>Server Error (500)</h1>".to_owned()).into_response())
         }
         Some(Fault::Html(status)) => Some(Reply::html(status, proxy_page(status)).into_response()),
         Some(Fault::Status { code, body, content_type, retry_after }) => {

@@ -218,9 +218,10 @@ fn is_test(tokens: &[TokenTree]) -> bool {
     attribute(tokens).is_some_and(|words| words == "cfg(test)")
 }
 
-/// Begins with a doc comment.
+/// Begins with a doc comment, or with a lint that is set for the item.
 fn is_doc(tokens: &[TokenTree]) -> bool {
-    attribute(tokens).is_some_and(|words| words.starts_with("doc="))
+    attribute(tokens)
+        .is_some_and(|words| ["doc=", "expect(", "allow("].iter().any(|name| words.starts_with(name)))
 }
 
 /// The leading attribute, without spaces.

@@ -3,7 +3,7 @@
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::remote_diff::RemoteDatasets;
-use crate::files::send::Sent;
+use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::Upload;
 use alyx_client::DatasetRecord;
 
@@ -29,12 +29,12 @@ fn differences(uploads: &[&Upload], shown: &[DatasetRecord]) -> Vec<String> {
 }
 
 impl RegistrationClient {
-    /// Reads the datasets of a session back and compares path, size and MD5 with what was sent, for the files that Alyx
+    /// Reads the datasets of a session, or of another record, back and compares path, size and MD5 with what was sent, for the files that Alyx
     /// accepted.
     ///
     /// # Errors
     /// [`Error::NotConfirmed`] with the differences.
-    pub(crate) async fn confirm(&self, eid: &str, sent: &Sent) -> Result<(), Error> {
+    pub(crate) async fn confirm(&self, scope: &RemoteScope, sent: &Sent) -> Result<(), Error> {
         let uploads: Vec<&Upload> = sent.registered().collect();
         if uploads.is_empty() {
             return Ok(());
@@ -42,7 +42,7 @@ impl RegistrationClient {
         let differences = match sent.has_posted() {
             // Nothing was posted since Alyx was asked.
             false => differences(&uploads, &sent.held),
-            true => differences(&uploads, &self.alyx().datasets_of_session(eid).await?),
+            true => differences(&uploads, &self.remote_datasets(scope).await?),
         };
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
     }

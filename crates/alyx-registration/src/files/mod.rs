@@ -13,4 +13,5 @@ pub(crate) mod quiet;
 pub(crate) mod register;
 pub(crate) mod remote_diff;
 pub(crate) mod send;
+pub(crate) mod server_errors;
 pub(crate) mod upload;

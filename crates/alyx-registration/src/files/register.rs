@@ -78,7 +78,8 @@ impl RegistrationClient {
     /// - [`Error::FilesRefused`] for files that Alyx does not accept, after the other files of the session;
     /// - [`alyx_client::Error::Protected`] with [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse), after the
     ///   other files of the session;
-    /// - [`Error::CannotMove`], and those of any request.
+    /// - [`Error::CannotMove`], [`Error::NotConfirmed`] if Alyx does not show afterwards what it accepted, and those of
+    ///   any request.
     pub async fn register_files(
         &self,
         paths: &[PathBuf],
@@ -109,6 +110,11 @@ impl RegistrationClient {
             };
             let uploads = self.hash_all(files, options).await?;
             let sent = self.send_files(&owner, &scope, uploads, options).await?;
+            let scope = match (scope, handle) {
+                (RemoteScope::Nothing, Some((_, handle))) => RemoteScope::Session(handle.eid.clone()),
+                (scope, _) => scope,
+            };
+            self.confirm(&scope, &sent).await?;
             let (not_accepted, protected) = (sent.not_accepted(), sent.protected());
             if !not_accepted.is_empty() {
                 let registered = sent.registered().count();

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::civil::Date;
 
@@ -91,6 +92,10 @@ struct SendContext<'a> {
     owner: &'a Owner,
     remote: RemoteDatasets<'a>,
     options: &'a RegisterFilesOptions,
+    /// Whether the server failed at these files before: then the one that it fails at is searched for.
+    isolate: bool,
+    /// Whether Alyx has accepted a file.
+    accepted: AtomicBool,
     /// The same, for files with a later revision that is the default on Alyx.
     no_default: RegisterFilesOptions,
     today: Date,
@@ -120,7 +125,8 @@ impl RegistrationClient {
         }
     }
 
-    async fn remote_datasets(&self, scope: &RemoteScope) -> Result<Vec<DatasetRecord>, Error> {
+    /// The datasets on Alyx now.
+    pub(crate) async fn remote_datasets(&self, scope: &RemoteScope) -> Result<Vec<DatasetRecord>, Error> {
         Ok(match scope {
             RemoteScope::Nothing => Vec::new(),
             RemoteScope::Session(eid) => self.alyx().datasets_of_session(eid).await?,
@@ -136,7 +142,9 @@ impl RegistrationClient {
     ) -> SendContext<'a> {
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
-        SendContext { owner, remote: RemoteDatasets::of(held), options, no_default, today }
+        let isolate = self.context().server_errors.contains(owner.folder());
+        let (remote, accepted) = (RemoteDatasets::of(held), AtomicBool::new(false));
+        SendContext { owner, remote, options, isolate, accepted, no_default, today }
     }
 
     /// What [`send_files`](Self::send_files) would do: its first requests, and the moves before the next ones. Changes
@@ -200,6 +208,19 @@ impl RegistrationClient {
         &self,
         owner: &Owner,
         scope: &RemoteScope,
+        uploads: Vec<Upload>,
+        options: &RegisterFilesOptions,
+    ) -> Result<Sent, Error> {
+        let sent = self.send_new_files(owner, scope, uploads, options).await;
+        let failed = matches!(&sent, Err(Error::Alyx(alyx_client::Error::Server { .. })));
+        self.context().server_errors.remember(owner.folder(), failed);
+        sent
+    }
+
+    async fn send_new_files(
+        &self,
+        owner: &Owner,
+        scope: &RemoteScope,
         mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
@@ -252,9 +273,13 @@ impl RegistrationClient {
     ) -> Result<Vec<&'a mut Upload>, Error> {
         let mut moved_last = Vec::new();
         let mut bisector = BatchBisector::new(batch);
+        let mut server_error = None;
         while let Some((mut part, check)) = bisector.next() {
             match self.post(&mut part, context, options, check).await {
-                Ok(()) => bisector.accepted(&part),
+                Ok(()) => {
+                    context.accepted.store(true, Ordering::Relaxed);
+                    bisector.accepted(&part);
+                }
                 Err(Error::Alyx(alyx_client::Error::Protected { details, files })) => {
                     if !check || details.len() != part.len() {
                         return Err(alyx_client::Error::Protected { details, files }.into());
@@ -268,8 +293,18 @@ impl RegistrationClient {
                         return Err(alyx_client::Error::Refused { what, status, detail }.into());
                     }
                 }
+                Err(Error::Alyx(error @ alyx_client::Error::Server { .. })) if context.isolate => {
+                    if !bisector.refused(part, check, &error.to_string()) {
+                        return Err(error.into());
+                    }
+                    server_error = Some(error);
+                }
                 Err(other) => return Err(other),
             }
+        }
+        // Only where the others are accepted is it the file, and not the server.
+        if let Some(error) = server_error.filter(|_| !context.accepted.load(Ordering::Relaxed)) {
+            return Err(error.into());
         }
         for (upload, reason) in bisector.into_refused() {
             upload.outcome = Outcome::NotAccepted(reason);
