@@ -89,7 +89,7 @@ pub fn session_name(session: &Result<SessionPath, SessionPathError>, folder: &Pa
 /// The result of [`Queue::enqueue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
-    /// Known and unchanged; its back-off continues.
+    /// Not known before; due after the settle time.
     New,
     /// Known and unchanged; its back-off continues.
     Known,
