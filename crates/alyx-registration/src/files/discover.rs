@@ -79,7 +79,18 @@ pub enum Reason {
 impl Reason {
     /// Whether the file is a dataset that cannot be registered as it is, so that the session is not complete.
     pub fn is_problem(&self) -> bool {
-        matches!(self, Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_))
+        match self {
+            Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_) => true,
+            Self::Hidden
+            | Self::NotAlf
+            | Self::NoType(_)
+            | Self::Excluded
+            | Self::NotInFlag
+            | Self::LinkToFolder
+            | Self::NotAFile
+            | Self::NotInSession(_)
+            | Self::NotInObject(_) => false,
+        }
     }
 
     /// The group in which it is counted.
@@ -91,13 +102,13 @@ impl Reason {
             Self::NoType(NoDatasetType::None) => "no dataset type",
             Self::NoType(NoDatasetType::Several(_)) => "several dataset types",
             Self::Excluded => "excluded by the configuration",
-            Self::NotInFlag => "not named by the flag",
+            Self::NotInFlag => "not listed in the flag",
             Self::LinkToFolder => "link to a folder, not followed",
-            Self::NotAFile => "no regular file",
+            Self::NotAFile => "not a regular file",
             Self::NotInSession(_) => "not in a session folder",
             Self::NotInObject(_) => "not in a folder of the content type",
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
-            Self::LeadsNowhere(_) => "link that leads nowhere",
+            Self::LeadsNowhere(_) => "broken link",
             Self::Private => "this program's own file",
             Self::Unreadable(_) => "unreadable",
         }
@@ -112,7 +123,7 @@ impl fmt::Display for Reason {
             Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
             Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
             Self::LeadsNowhere(reason) => {
-                write!(f, "a link that leads nowhere ({reason}); mount the disk it leads to, or remove it")
+                write!(f, "a broken link ({reason}); mount the disk it leads to, or remove it")
             }
             Self::Private => f.write_str(IS_PRIVATE),
             Self::Unreadable(reason) => {
