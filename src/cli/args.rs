@@ -58,7 +58,7 @@ pub enum Command {
     Run(RunArgs),
     /// Write a configuration, after a few questions
     Init(InitArgs),
-    /// Check the set-up before anything is registered
+    /// Check the setup before anything is registered
     Check(CheckArgs),
     /// Register the sessions flagged now, then exit
     Scan(ScanArgs),

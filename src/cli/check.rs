@@ -1,4 +1,4 @@
-//! `check`: verifies the set-up before anything is registered. Read-only.
+//! `check`: verifies the setup before anything is registered. Read-only.
 
 mod folders;
 mod row;

@@ -99,9 +99,7 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
         SESSIONS.len() - 1,
         if keep { "" } else { "The example is deleted now; --keep keeps it." }
     );
-    say!(
-        "Next: alyx-registrar run --sandbox --data-root <a copy of a folder of yours>; see README.md for the rest."
-    );
+    say!("Next: cargo run -- run --sandbox --data-root COPY_OF_YOUR_DATA (see README.md)");
     Ok(Exit::Success)
 }
 
@@ -175,7 +173,7 @@ async fn table(
     outcomes: &HashMap<PathBuf, Shown>,
 ) -> anyhow::Result<bool> {
     say!("\nRead back from Alyx:");
-    say!("{:<24} {:<36} {:>8} {:>9} {:>7}  outcome", "session", "eid", "datasets", "bytes", "took");
+    say!("{:<24} {:<36} {:>8} {:>9} {:>7}  {:<15}  example", "session", "eid", "datasets", "bytes", "took", "outcome");
     let mut waiting: Vec<&ExampleSession> = Vec::new();
     let mut complete = true;
     for session in &SESSIONS {
@@ -196,12 +194,13 @@ async fn table(
             None => ("-", Vec::new()),
         };
         let bytes: u64 = datasets.iter().filter_map(|d| d.file_size).sum();
-        let outcome = if waits { "waits" } else { session.about };
+        let outcome = if waits { "needs attention" } else { "registered" };
         say!(
-            "{:<24} {eid:<36} {:>8} {:>9} {took:>7}  {outcome}",
+            "{:<24} {eid:<36} {:>8} {:>9} {took:>7}  {outcome:<15}  {}",
             session.name(),
             datasets.len(),
             humanize::bytes(bytes),
+            session.about,
         );
         if waits {
             waiting.push(session);
@@ -209,9 +208,9 @@ async fn table(
     }
     for session in waiting {
         let flag = session.flag(root);
-        say!("\nThe flag still waits in {}", flag.display());
+        say!("\nFlag kept: {}", flag.display());
         if let Some(shown) = outcomes.get(&flag) {
-            say!("because: {}.", shown.outcome);
+            say!("Reason: {}.", shown.outcome);
             say!(
                 "On a real rig nothing is lost: the daemon tries again later, and immediately when the flag is touched."
             );

@@ -197,7 +197,7 @@ impl NextSteps<'_> {
             lines.push("  [Service]".to_owned());
             lines.push(format!("  ReadWritePaths={}", closed.join(" ")));
         }
-        lines.push("Check the set-up:".to_owned());
+        lines.push("Check the setup:".to_owned());
         let named = match self.target == Path::new(DEFAULT_PATH) {
             true => String::new(),
             false => format!(" --config {}", self.target.display()),
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "Check the set-up:",
+                "Check the setup:",
                 "  sudo -u alyx-registrar alyx-registrar check",
                 "Then start it:",
                 "  sudo systemctl enable --now alyx-registrar"
@@ -266,7 +266,7 @@ mod tests {
                 "Let the service write to the data roots: sudo systemctl edit alyx-registrar@rig2, with the lines",
                 "  [Service]",
                 "  ReadWritePaths=/mnt/a",
-                "Check the set-up:",
+                "Check the setup:",
                 "  sudo -u alyx-registrar alyx-registrar check --config /etc/alyx-registrar/rig2.yaml",
                 "Then start it:",
                 "  sudo systemctl enable --now alyx-registrar@rig2"
@@ -287,6 +287,6 @@ mod tests {
     #[test]
     fn a_configuration_elsewhere_is_not_that_of_the_service() {
         let lines = next("/tmp/try.yaml", true).lines(&["/mnt/a".into()], |_| true);
-        assert_eq!(lines, ["Check the set-up:", "  alyx-registrar check --config /tmp/try.yaml"]);
+        assert_eq!(lines, ["Check the setup:", "  alyx-registrar check --config /tmp/try.yaml"]);
     }
 }

@@ -124,7 +124,7 @@ async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
         }
     }
     tracing::info!(
-        "nothing reaches a real Alyx: {} takes its place and loses its records at the end",
+        "registering on a built-in Alyx at {}, not on a real one; its records are lost when the daemon stops",
         sandbox.url()
     );
     let watched = run::watch(config, credentials, None, signals).await;

@@ -49,7 +49,7 @@ impl ConfigErrors {
     pub(super) fn unreadable(path: &Path, err: &std::io::Error) -> ConfigErrors {
         let advice = match err.kind() {
             std::io::ErrorKind::NotFound => {
-                "there is no such file; create it with: alyx-registrar init; or name yours with --config"
+                "does not exist; create it with `sudo alyx-registrar init`, or pass --config FILE"
                     .to_owned()
             }
             std::io::ErrorKind::PermissionDenied => {

@@ -563,7 +563,7 @@ fn the_demo_works_and_explains_why_one_flag_still_waits() {
     assert_eq!(demo.wait().code(), Some(0), "{}", demo.text());
     let said = demo.text();
     assert!(
-        said.contains("The flag still waits") && said.contains("does not know subject \"new_mouse\""),
+        said.contains("Flag kept: /") && said.contains("Reason: Alyx does not know subject \"new_mouse\""),
         "{said}"
     );
     assert!(said.contains("left out: 1 hidden, 2 no ALF name"), "{said}");

@@ -80,7 +80,7 @@ async fn a_configuration_is_enough_and_its_token_is_kept() {
 
     std::fs::write(&config, "data_roots: [/x]\nalyx:\n  uri: x\n").unwrap();
     run(&mut ask(&rig, &["--config", word(&config)])).ends(78).complains("alyx.uri");
-    run(&mut ask(&rig, &["--config", "/nowhere.yaml"])).ends(78).complains("there is no such file");
+    run(&mut ask(&rig, &["--config", "/nowhere.yaml"])).ends(78).complains("does not exist; create it with `sudo alyx-registrar init`");
     let both = ["--config", word(&config), "--url", &alyx.url];
     run(&mut ask(&rig, &both)).ends(2).complains("cannot be used with");
 }
@@ -165,7 +165,7 @@ async fn without_any_configuration_the_error_asks_for_the_address() {
     if Path::new(alyx_registrar::config::DEFAULT_PATH).exists() {
         return eprintln!("left out: this computer has a configuration");
     }
-    run(&mut ask(&rig, &[])).ends(2).complains("which Alyx? Give --config FILE, or --url URL");
+    run(&mut ask(&rig, &[])).ends(2).complains("no Alyx server given: pass --config FILE, or --url URL");
 }
 
 #[tokio::test(flavor = "multi_thread")]

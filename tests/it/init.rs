@@ -198,7 +198,7 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         terminal.wait_for("Password of test_user, not shown");
         assert!(!terminal.echoes(), "the password is shown");
         terminal.answer(&password);
-        terminal.wait_for("Check the set-up");
+        terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
         assert!(terminal.echoes(), "the terminal stays silent");
         terminal.said.clone()

@@ -78,7 +78,7 @@ pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failu
     let source = select_source(args, &defaults).ok_or_else(|| {
         Failure::new(
             Exit::Usage,
-            "which Alyx? Give --config FILE, or --url URL and --user NAME with the secret in ALYX_PASSWORD or ALYX_TOKEN",
+            "no Alyx server given: pass --config FILE, or --url URL and --user NAME with the secret in ALYX_PASSWORD or ALYX_TOKEN",
         )
     })?;
     match source {
