@@ -137,7 +137,7 @@ impl<'a> Message<'a> {
     fn line(&self, session: &SessionStatus) -> String {
         let mut line = format!("• {}", shown(&session.session));
         if session.old {
-            line += &format!(", flag put {} ago", ago(session.known_at(), self.alert.at));
+            line += &format!(", flagged {} ago", ago(session.known_at(), self.alert.at));
         }
         if let Some(error) = &session.error {
             line += &format!(": {}", shown(error));
@@ -218,7 +218,7 @@ mod tests {
              1 session needs attention:\n\
              • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx\n\
              One flag has waited for longer than watch.warn_after:\n\
-             • ZM/2024-05-01/001, flag put 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
+             • ZM/2024-05-01/001, flagged 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
         assert_eq!(text, wanted);
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let events = vec![Event::Obstacle(obstacle), Event::NeedsAttention(session("KS014/2024-05-01/001"))];
         let text = body(MessageFormat::Slack, events.clone())["text"].as_str().unwrap().to_owned();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "rig-3: Something on disk is in the way of flags:");
+        assert_eq!(lines[0], "rig-3: 1 problem on disk keeps flags from being found or removed:");
         assert_eq!(lines[1], "• the data root \"/data\" is missing: mount the disk");
         assert_eq!(lines[2], "1 session needs attention:");
         let json = body(MessageFormat::Json, events);

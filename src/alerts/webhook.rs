@@ -79,7 +79,7 @@ async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> R
         Ok(answer) => answer,
         // The address itself is invalid; the error would show it.
         Err(error) if error.is_builder() => {
-            return Err(Failure::Permanent("the address of the webhook is none".to_owned()));
+            return Err(Failure::Permanent("the address of the webhook is not a URL".to_owned()));
         }
         Err(error) if error.is_timeout() => {
             return Err(Failure::Transient("the webhook does not answer in time".to_owned(), None));

@@ -42,13 +42,13 @@ pub struct Cli {
 
 const EXIT_HELP: &str = "\
 Exit codes:
-    0  all went well
-    1  something was not registered, its flag is kept; or the answer is no
-    2  the command line is not understood
+    0  success
+    1  something was not registered, or a check was negative
+    2  the command line is invalid
    69  the server, or the daemon, cannot be reached
    74  a folder or file of the program cannot be used
    77  the server refuses the user, password or token
-   78  the configuration cannot be understood
+   78  the configuration is invalid
   130  stopped before it was done";
 
 /// The commands.
@@ -64,7 +64,7 @@ pub enum Command {
     Scan(ScanArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
-    /// Create the session of every flag below a folder
+    /// Create a session for every flag below a folder
     CreateSessions(CreateSessionsArgs),
     /// Create the folder of a new session, and the session on Alyx
     NewSession(NewSessionArgs),
@@ -82,7 +82,7 @@ pub enum Command {
     Water(WaterArgs),
     /// Record the weight of a subject
     Weight(WeightArgs),
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
@@ -253,7 +253,7 @@ Examples:
   alyx-registrar retry KS014/2024-05-01/001
   alyx-registrar retry --all
 
-Without a running daemon, the sessions are tried when it starts. Exits with 0, or with 1 if no session waits.";
+Without a running daemon, the sessions are tried when it starts. Exits with 0, or with 1 if no session is waiting.";
 
 /// `retry`.
 #[derive(Args, Clone, Debug)]

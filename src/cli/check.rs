@@ -230,7 +230,7 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
 }
 
 fn unresponsive(check: &'static str, what: &str) -> Row {
-    let what_to_do = "is it on a network drive whose server is away?";
+    let what_to_do = "check whether its network drive is reachable";
     Row::problem(check, Exit::Incomplete, format!("{what} does not answer"), what_to_do)
 }
 

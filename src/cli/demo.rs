@@ -173,7 +173,15 @@ async fn table(
     outcomes: &HashMap<PathBuf, Shown>,
 ) -> anyhow::Result<bool> {
     say!("\nRead back from Alyx:");
-    say!("{:<24} {:<36} {:>8} {:>9} {:>7}  {:<15}  example", "session", "eid", "datasets", "bytes", "took", "outcome");
+    say!(
+        "{:<24} {:<36} {:>8} {:>9} {:>7}  {:<15}  example",
+        "session",
+        "eid",
+        "datasets",
+        "bytes",
+        "took",
+        "outcome"
+    );
     let mut waiting: Vec<&ExampleSession> = Vec::new();
     let mut complete = true;
     for session in &SESSIONS {

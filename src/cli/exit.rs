@@ -6,13 +6,13 @@ use std::process::ExitCode;
 ///
 /// | code | name | meaning | next step |
 /// |---|---|---|---|
-/// | 0 | [`Exit::Success`] | all went well; for `run`, it was asked to stop | |
-/// | 1 | [`Exit::Incomplete`] | something was not registered, its flag is kept; or the answer is no: a name is not on Alyx (`exists`), a file is protected (`check-protected`) | read the lines above; run again |
-/// | 2 | [`Exit::Usage`] | the command line is not understood | `--help` |
+/// | 0 | [`Exit::Success`] | success; for `run`, it was asked to stop | |
+/// | 1 | [`Exit::Incomplete`] | something was not registered, or a check was negative: a name is not on Alyx (`exists`), a file is protected (`check-protected`) | read the lines above; run again |
+/// | 2 | [`Exit::Usage`] | the command line is invalid | `--help` |
 /// | 69 | [`Exit::Unavailable`] | the server cannot be reached, the address to listen on cannot be used, or (`status`) no daemon runs | network, `alyx.url`, `systemctl start` |
 /// | 74 | [`Exit::Io`] | a folder or file of the program itself cannot be used, such as `state_dir` | disk, rights |
 /// | 77 | [`Exit::Refused`] | the server does not accept the user, password or token, or there is none | credentials |
-/// | 78 | [`Exit::Config`] | the configuration cannot be understood; nothing was started | fix the file |
+/// | 78 | [`Exit::Config`] | the configuration is invalid; nothing was started | fix the file |
 /// | 130 | [`Exit::Interrupted`] | stopped by Ctrl-C or SIGTERM before a one-shot command was done | run again |
 ///
 /// ```
@@ -21,11 +21,11 @@ use std::process::ExitCode;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// All went well.
+    /// Success.
     Success,
-    /// Something was not registered, or the answer to a question is no.
+    /// Something was not registered, or a check was negative.
     Incomplete,
-    /// The command line is not understood; clap ends the program with the same number.
+    /// The command line is invalid; clap ends the program with the same number.
     Usage,
     /// The server, or the daemon, cannot be reached.
     Unavailable,
@@ -33,7 +33,7 @@ pub enum Exit {
     Io,
     /// The server does not accept the credentials.
     Refused,
-    /// The configuration cannot be understood. systemd does not restart after it.
+    /// The configuration is invalid. systemd does not restart after it.
     Config,
     /// Stopped before the command was done.
     Interrupted,
@@ -69,13 +69,13 @@ impl Exit {
     /// The description in the help.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Exit::Success => "all went well",
-            Exit::Incomplete => "something was not registered, its flag is kept; or the answer is no",
-            Exit::Usage => "the command line is not understood",
+            Exit::Success => "success",
+            Exit::Incomplete => "something was not registered, or a check was negative",
+            Exit::Usage => "the command line is invalid",
             Exit::Unavailable => "the server, or the daemon, cannot be reached",
             Exit::Io => "a folder or file of the program cannot be used",
             Exit::Refused => "the server refuses the user, password or token",
-            Exit::Config => "the configuration cannot be understood",
+            Exit::Config => "the configuration is invalid",
             Exit::Interrupted => "stopped before it was done",
         }
     }

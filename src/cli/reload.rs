@@ -43,7 +43,7 @@ pub(super) async fn send_commands(
             rescan(&commands);
         }
         while wanted {
-            tracing::info!("reading the configuration again, as asked (SIGHUP)");
+            tracing::info!("reading the configuration again on SIGHUP");
             let _ = commands.send(Command::Reloading);
             let read;
             (read, wanted) = read_again(active, &mut asked, &commands).await;
@@ -62,7 +62,9 @@ pub(super) async fn send_commands(
                     for reason in reasons {
                         tracing::error!("{reason}");
                     }
-                    tracing::error!("the new configuration is not used; the previous one stays in use");
+                    tracing::error!(
+                        "the new configuration is not used; the current configuration stays in use"
+                    );
                     Command::Refused
                 }
             });
@@ -71,7 +73,7 @@ pub(super) async fn send_commands(
 }
 
 fn rescan(commands: &mpsc::UnboundedSender<Command>) {
-    tracing::info!("scanning all data roots, as asked (SIGUSR1)");
+    tracing::info!("scanning all data roots on SIGUSR1");
     let _ = commands.send(Command::Rescan);
 }
 
@@ -101,8 +103,8 @@ async fn read_again(
             () = &mut patience, if !warned => {
                 warned = true;
                 tracing::warn!(
-                    "the configuration cannot be read yet: its file, or that of the password, does not answer; is it on a \
-                     network drive whose server is away? The one before stays in use until it does"
+                    "reading the configuration or password file hangs, perhaps on an unreachable network drive; the \
+                     current configuration stays in use"
                 );
             }
         }
@@ -137,7 +139,7 @@ impl ActiveConfig {
             }
             // The source is the same: the daemon reads it again anyway when Alyx refuses the login.
             Err(error) if config.alyx.credentials == self.config.alyx.credentials => {
-                tracing::warn!("{error}. The one in use stays in use");
+                tracing::warn!("{error}; the current credentials stay in use");
                 active.clone()
             }
             Err(error) => return Err(vec![error.to_string()]),

@@ -28,13 +28,17 @@ pub(super) async fn retry(args: &RetryArgs) -> Exit {
         let session = session.clone();
         move |ledger: &Ledger| ledger.make_due(session.as_deref(), Timestamp::now())
     };
-    let which = session.unwrap_or_else(|| "any session".to_owned());
+    let of_it =
+        |all: &str, one: &str| session.as_ref().map_or(all.to_owned(), |name| format!("{name} {one}"));
     match change(&args.state, request, in_ledger).await {
-        Ok(Done::ByDaemon(0)) => nothing(&format!("{which} does not wait; `status` lists those that do")),
-        Ok(Done::ByDaemon(n)) => said(&format!("{n} tried now; see `status`")),
-        Ok(Done::InLedger(0) | Done::NoState) => {
-            nothing(&format!("{which} is not put off: the next start of the daemon tries every flag"))
+        Ok(Done::ByDaemon(0)) => {
+            nothing(&format!("{}; see `status`", of_it("no session is waiting", "is not waiting")))
         }
+        Ok(Done::ByDaemon(n)) => said(&format!("{n} tried now; see `status`")),
+        Ok(Done::InLedger(0) | Done::NoState) => nothing(&format!(
+            "{}; the next start of the daemon tries every flag",
+            of_it("no retry is pending", "has no pending retry")
+        )),
         Ok(Done::InLedger(n)) => said(&format!("no daemon is running; {n} tried as soon as it starts")),
         Err(exit) => exit,
     }
@@ -50,7 +54,7 @@ pub(super) async fn forget(args: &ForgetArgs) -> Exit {
     };
     match change(&args.state, request, in_ledger).await {
         Ok(Done::ByDaemon(0) | Done::InLedger(0) | Done::NoState) => {
-            nothing(&format!("nothing is remembered of {session}"))
+            nothing(&format!("the ledger has no entry for {session}"))
         }
         Ok(Done::ByDaemon(n) | Done::InLedger(n)) => said(&format!(
             "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
@@ -80,7 +84,9 @@ async fn change(
     blocking(move || match ask(&state.folder, &request)? {
         Some(Answer::Done(n)) => Ok(Done::ByDaemon(n)),
         Some(Answer::Refused(reason)) => Err(reason),
-        Some(Answer::Status(_)) => Err("the daemon gave another answer than was asked for".to_owned()),
+        Some(Answer::Status(_)) => {
+            Err("the daemon sent an unexpected answer (different version?)".to_owned())
+        }
         None => match Ledger::open_existing(&state.folder, Access::Change)? {
             None => Ok(Done::NoState),
             Some(ledger) => in_ledger(&ledger).map(Done::InLedger).ok_or_else(|| {

@@ -98,7 +98,7 @@ pub(super) async fn watch(
             Some(_) => tracing::debug!("no socket in {} either ({error})", config.state_dir.display()),
             None => tracing::warn!(
                 "status and retry cannot reach this daemon: no socket in {} ({error}); give the folder to the \
-                 user of this program, or set state_dir",
+                 service user, or set state_dir",
                 config.state_dir.display()
             ),
         })

@@ -128,7 +128,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             format!("; {}, see above", count(missed as u64, "other problem"))
         };
         say!(
-            "{done} {verb}, {} not; {} in all{problems}",
+            "{done} {verb}, {} failed, {} in total{problems}",
             failed.len(),
             count((done + failed.len()) as u64, "flag")
         );
@@ -236,13 +236,13 @@ impl Line {
         match &self.outcome {
             Outcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                say!("ok    {name}  {eid}  {files}, {size}, {took:.2} s{}", aside(left_out));
+                say!("ok      {name}  {eid}  {files}, {size}, {took:.2} s{}", aside(left_out));
             }
             Outcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
-                say!("would {name}  {state}  {files}, {size}{}", aside(left_out));
+                say!("plan    {name}  {state}  {files}, {size}{}", aside(left_out));
             }
-            Outcome::Failed(error) => say!("not   {name}  {error}"),
+            Outcome::Failed(error) => say!("failed  {name}  {error}"),
         }
         let verb = if matches!(self.outcome, Outcome::Planned { .. }) { "would move" } else { "moved" };
         for line in moved_lines(&self.moved, verb) {

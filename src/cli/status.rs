@@ -50,7 +50,9 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
         let status = match ask(&folder, &Request::Status)? {
             Some(Answer::Status(status)) => *status,
             Some(Answer::Refused(reason)) => return Err(reason),
-            Some(Answer::Done(_)) => return Err("the daemon gave another answer than was asked for".into()),
+            Some(Answer::Done(_)) => {
+                return Err("the daemon sent an unexpected answer (different version?)".into());
+            }
             None => left_behind(ledger?.as_ref(), config.as_ref(), Timestamp::now()),
         };
         Ok((status, last.unwrap_or_default()))
@@ -174,7 +176,7 @@ fn text(
         line(sentence.text("", now));
     }
     if !status.obstacles.is_empty() {
-        line(format!("\nin the way on disk ({})", status.obstacles.len()));
+        line(format!("\nproblems on disk ({})", status.obstacles.len()));
         for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
             line(format!("  for {}: {}", ago(obstacle.since, now), obstacle.text));
         }
@@ -208,7 +210,7 @@ fn text(
         }
     }
     if status.sessions.is_empty() {
-        line("\nNo session waits.".to_owned());
+        line("\nNo sessions are waiting.".to_owned());
     }
     if !last.is_empty() {
         line("\nlast outcomes".to_owned());
@@ -231,7 +233,7 @@ mod tests {
         let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
         let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 21], ..Status::default() };
         let text = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
-        for wanted in ["in the way on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
+        for wanted in ["problems on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
             assert!(text.contains(wanted), "{wanted}:\n{text}");
         }
         assert_eq!(verdict(&status), Exit::Incomplete);
@@ -268,10 +270,10 @@ mod tests {
             &jiff::tz::TimeZone::UTC,
             "sudo systemctl start x",
         );
-        for wanted in ["One flag has waited for longer than watch.warn_after.", "flag put 3 d 1 h ago"] {
+        for wanted in ["One flag has waited for longer than watch.warn_after.", "flagged 3 d 1 h ago"] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
-        assert_eq!(text.matches("flag put").count(), 1, "{text}");
+        assert_eq!(text.matches("flagged ").count(), 1, "{text}");
     }
 
     #[test]

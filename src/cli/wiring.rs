@@ -275,7 +275,7 @@ fn fingerprint(config: &Config) -> String {
     Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads the password or token for the daemon. A missing or invalid file is no error, because the daemon waits for it;
+/// Reads the password or token for the daemon. A missing or invalid file is not an error, because the daemon waits for it;
 /// a missing variable is one, because only a restart can set it.
 pub(super) fn credentials_or_absent(config: &Config, source: &CredentialSource) -> Result<Credentials, Exit> {
     match config.alyx.credentials.load(config.alyx.username.as_deref()) {

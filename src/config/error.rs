@@ -49,8 +49,7 @@ impl ConfigErrors {
     pub(super) fn unreadable(path: &Path, err: &std::io::Error) -> ConfigErrors {
         let advice = match err.kind() {
             std::io::ErrorKind::NotFound => {
-                "does not exist; create it with `sudo alyx-registrar init`, or pass --config FILE"
-                    .to_owned()
+                "does not exist; create it with `sudo alyx-registrar init`, or pass --config FILE".to_owned()
             }
             std::io::ErrorKind::PermissionDenied => {
                 "this user may not read it; let the service user read it (chgrp alyx-registrar, chmod 640)"

@@ -66,8 +66,8 @@ impl Sentence<'_> {
                  lost.",
                 ago(since, now)
             ),
-            Self::Obstacles(1) => "Something on disk is in the way of flags.".to_owned(),
-            Self::Obstacles(n) => format!("{n} things on disk are in the way of flags."),
+            Self::Obstacles(1) => "1 problem on disk keeps flags from being found or removed.".to_owned(),
+            Self::Obstacles(n) => format!("{n} problems on disk keep flags from being found or removed."),
             Self::NeedAttention(1) => "1 session needs attention.".to_owned(),
             Self::NeedAttention(n) => format!("{n} sessions need attention."),
             Self::StaleFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
@@ -76,7 +76,7 @@ impl Sentence<'_> {
                 let away = ago(since, now);
                 format!("Alyx{alyx} has not answered for {away}. All sessions wait; nothing is lost.")
             }
-            Self::NoLedger(why) => format!("Nothing is remembered: {why}."),
+            Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
 }
@@ -222,7 +222,7 @@ impl SessionStatus {
     pub fn about(&self, now: Timestamp) -> Vec<String> {
         let mut about = vec![format!("for {}", ago(self.since, now))];
         if let Some(put) = self.put.filter(|_| self.old) {
-            about.push(format!("flag put {} ago", ago(put, now)));
+            about.push(format!("flagged {} ago", ago(put, now)));
         }
         if self.failures > 0 {
             about.push(count(self.failures.into(), "failure"));
@@ -262,7 +262,7 @@ impl ProgressStatus {
     /// In words.
     pub fn text(&self) -> String {
         match self.files {
-            0 => "looking at it".to_owned(),
+            0 => "listing its files".to_owned(),
             files if self.files_done >= files => {
                 format!("{} read, {}; registering on Alyx", count(files, "file"), bytes(self.bytes_done))
             }

@@ -126,7 +126,7 @@ impl Ledger {
         &self.path
     }
 
-    /// Why nothing is remembered at present, and what to do; `None` if the ledger works.
+    /// Why the ledger is not in use, and what to do; `None` if it works.
     pub fn problem(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failed.as_ref().map(|(_, problem)| problem.advice(&self.path))

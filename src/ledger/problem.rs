@@ -50,28 +50,28 @@ impl Problem {
         let path = path.display();
         match self {
             Self::Newer(version) => format!(
-                "{path} was written by a newer version of this program (schema {version}) and is left as it is; \
-                 sessions are registered all the same, but nothing is remembered. Install the newer version, or \
-                 move the file away"
+                "{path} was written by a newer version of this program (schema {version}) and is not changed; \
+                 sessions are still registered, but outcomes are not recorded. Install the newer version, or move \
+                 the file away"
             ),
             Self::Corrupt(why) => format!(
-                "{path} is damaged ({why}); it is set aside as ledger.sqlite.damaged and a new one is made. Nothing is \
-                 lost but the memory of earlier attempts. If it happens again, check the disk"
+                "{path} is damaged ({why}); it is renamed to ledger.sqlite.damaged and a new one is created. Only the \
+                 record of earlier attempts is lost. If it happens again, check the disk"
             ),
             Self::Deleted => format!(
-                "{path} was deleted while in use; a new one is made. Nothing is lost but the memory of earlier attempts"
+                "{path} was deleted while in use; a new one is created. Only the record of earlier attempts is lost"
             ),
             Self::Full => format!(
-                "{path} cannot grow: the disk is full. Sessions are registered all the same, but nothing is \
-                 remembered until there is room"
+                "{path} cannot grow: the disk is full. Sessions are still registered, but outcomes are not recorded \
+                 until there is space"
             ),
             Self::Locked => format!(
-                "{path} is locked by another program; outcomes are not remembered until it is free. Close the program \
-                 that has the file open"
+                "{path} is locked by another program; outcomes are not recorded until it is released. Close the \
+                 program that has the file open"
             ),
             Self::Unusable(why) => format!(
-                "{path} cannot be used ({why}); sessions are registered all the same, but nothing is remembered. \
-                 Give the folder to the user of this program (chown, chmod 750), or set state_dir"
+                "{path} cannot be used ({why}); sessions are still registered, but outcomes are not recorded. Give \
+                 the folder to the service user (chown, chmod 750), or set state_dir"
             ),
         }
     }

@@ -168,12 +168,12 @@ impl Metrics {
         registry.register("queue_sessions", "Flagged sessions, by what they are doing", gauges.queue.clone());
         registry.register(
             "oldest_flag_age_seconds",
-            "How long ago the oldest flag was put; 0: there is none",
+            "Age of the oldest flag; 0 if there is none",
             gauges.oldest.clone(),
         );
         registry.register(
             "obstacles",
-            "Things on disk that keep flags from being seen or removed",
+            "Problems on disk that keep flags from being found or removed",
             gauges.obstacles.clone(),
         );
         registry.register("old_flags", "Flags older than watch.warn_after", gauges.old.clone());

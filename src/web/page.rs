@@ -149,9 +149,9 @@ fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
     if sentences.is_empty() {
         let busy = view.status.map_or(0, |status| status.sessions.len());
         sentences.push(match busy {
-            0 => "All is well: no session waits.".to_owned(),
-            1 => "All is well: one session is on its way.".to_owned(),
-            n => format!("All is well: {n} sessions are on their way."),
+            0 => "All is well: no sessions are waiting.".to_owned(),
+            1 => "All is well: 1 session is in progress.".to_owned(),
+            n => format!("All is well: {n} sessions are in progress."),
         });
     }
     (health, sentences)
@@ -185,7 +185,7 @@ fn obstacles(view: &View<'_>) -> Markup {
     let more = all.len().saturating_sub(MAX_OBSTACLES);
     html! {
         section #obstacles hidden[all.is_empty()] aria-labelledby="obstacles-title" {
-            h2 #obstacles-title { "In the way on disk" span.count { (all.len()) } }
+            h2 #obstacles-title { "Problems on disk" span.count { (all.len()) } }
             ul.sessions {
                 @for obstacle in all.iter().take(MAX_OBSTACLES) {
                     li {

@@ -107,13 +107,13 @@ async fn without_problems_every_check_prints_one_line() {
         .has("ok", "state folder", "will be created")
         .has("ok", "ledger", "none yet")
         .has("ok", "daemon", "not running");
-    assert!(said.out.trim_end().ends_with("no problem, 1 warning") || !running_as_root(), "{said:?}");
+    assert!(said.out.trim_end().ends_with("0 problems, 1 warning") || !running_as_root(), "{said:?}");
     if running_as_root() {
         // The configuration exactly as typed.
         said.has("warning", "user", &format!("alyx-registrar check --config {}", setup.config.display()));
     }
     assert!(!said.out.contains('\u{1b}') && said.err.is_empty(), "{said:?}");
-    let words = ["ok      ", "warning ", "problem ", "skipped ", "no probl"];
+    let words = ["ok      ", "warning ", "problem ", "skipped ", "0 proble"];
     assert!(said.out.lines().all(|line| words.iter().any(|word| line.starts_with(word))), "{said:?}");
 }
 
@@ -178,7 +178,7 @@ async fn all_problems_are_reported_at_once_with_the_fix() {
         .has("problem", "procedures", "\"Juggling\" (session.procedures)")
         .has("problem", "location", "\"moon\" (session.location)")
         .has("problem", "data root", "is missing: waiting for it; mount the disk")
-        .has("ok", "data root", "no session, no flag")
+        .has("ok", "data root", "0 sessions, 0 flags")
         .has("warning", "data root", "move it into the folder of its session")
         .has("skipped", "watches", "not all folders were counted");
 }
@@ -472,7 +472,7 @@ async fn missing_permissions_are_a_problem_where_they_matter() {
         std::fs::set_permissions(&session.folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
     let Some(command) = as_unprivileged_user(&setup) else { return };
-    run_aside(same(&command)).await.ends(0).has("ok", "data root", "2 sessions, no flag");
+    run_aside(same(&command)).await.ends(0).has("ok", "data root", "2 sessions, 0 flags");
 
     std::fs::set_permissions(&shut.folder, std::fs::Permissions::from_mode(0o555)).unwrap();
     let said = run_aside(same(&command)).await.ends(0);

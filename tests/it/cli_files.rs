@@ -169,7 +169,7 @@ async fn each_file_that_is_not_a_dataset_is_reported_with_its_reason() {
     assert!(reason("alf/spikes.times.exe").contains("\".exe\""));
     assert!(reason("alf/nobody.knows.npy").contains("dataset type"));
     let text = verb(&alyx, &rig, &["find-files", word(&session.folder)]).ends(0).out;
-    assert!(text.contains("not   alf/notes.txt: no ALF name"), "{text}");
+    assert!(text.contains("left out  alf/notes.txt: no ALF name"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,7 +378,7 @@ async fn naming_a_date_folder_asks_for_the_session() {
     let day = session.folder.parent().unwrap();
     verb(&alyx, &rig, &["find-files", word(day)])
         .ends(1)
-        .complains("is the folder of a day; name the folder of a session in it");
+        .complains("is a date folder; name the folder of a session in it");
 }
 
 /// All kinds of links from a session to a file of the program.

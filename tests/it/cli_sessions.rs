@@ -179,8 +179,8 @@ async fn every_flag_below_a_folder_is_registered_and_a_bad_one_does_not_stop_the
     let said = verb(&alyx, &rig, &["create-sessions", word(&root), "--dry-run", "--json"]).ends(1).json();
     assert_eq!((&said["outcome"], said["sessions"].as_array().unwrap().len()), (&json!("planned"), 2));
     let lines = verb(&alyx, &rig, &["create-sessions", word(&root), "--dry-run"]).ends(1).out;
-    let message = lines.lines().find(|line| line.starts_with("not ")).unwrap_or_default();
-    assert!(message.contains("nobody") && lines.contains("1 would be registered, 1 not"), "{lines}");
+    let message = lines.lines().find(|line| line.starts_with("failed ")).unwrap_or_default();
+    assert!(message.contains("nobody") && lines.contains("1 would be registered, 1 failed"), "{lines}");
     assert!(good.is_flagged() && bad.is_flagged() && alyx.control().sessions().is_empty());
 
     let said =

@@ -146,7 +146,7 @@ async fn status_history_retry_and_forget_work_with_a_running_daemon() {
 
     // The ledger is written on a separate thread: a different answer shows that it has caught up.
     let (code, output) = say(&["forget", "SWC_001/2024-05-01/001"], &config);
-    assert!(code == 1 && output.contains("nothing is remembered"), "{output}");
+    assert!(code == 1 && output.contains("the ledger has no entry for"), "{output}");
     let (code, output) = say(&["history", "--subject", "KS014", "--json"], &config);
     let row: Value = serde_json::from_str(output.trim()).unwrap();
     assert_eq!(
@@ -164,7 +164,7 @@ async fn status_history_retry_and_forget_work_with_a_running_daemon() {
     assert_eq!(code, 0, "{output}");
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
     let (code, output) = say(&["retry", "--all"], &config);
-    assert!(code == 1 && output.contains("does not wait"), "{output}");
+    assert!(code == 1 && output.contains("no session is waiting"), "{output}");
     assert_eq!(say(&["status"], &config).0, 0);
 
     let (code, output) = say(&["forget", &bad.name()], &config);
@@ -282,7 +282,7 @@ async fn without_a_state_folder_the_daemon_works_and_reports_it_once() {
         assert!(!sessions.iter().all(Session::is_flagged), "{}", session.name());
     }
     let said = daemon.stop();
-    assert_eq!(said.iter().filter(|line| line.contains("nothing is remembered")).count(), 1, "{said:#?}");
+    assert_eq!(said.iter().filter(|line| line.contains("outcomes are not recorded")).count(), 1, "{said:#?}");
     assert_eq!(said.iter().filter(|line| line.contains(" WARN ")).count(), 1, "{said:#?}");
 }
 
@@ -292,7 +292,7 @@ async fn damaging_or_deleting_the_ledger_under_the_daemon_loses_no_session() {
     let config = configuration(&alyx, &rig, "");
     let ledger = rig.beside("etc/state").join(FILE_NAME);
     std::fs::create_dir_all(ledger.parent().unwrap()).unwrap();
-    std::fs::write(&ledger, "this is no database, not at all").unwrap();
+    std::fs::write(&ledger, "this is not a database").unwrap();
     let mut daemon = start(&config);
     daemon.wait_for("is damaged");
     for n in 0..3 {

@@ -37,15 +37,15 @@ async fn status_shows_a_missing_disk_and_a_misplaced_flag_until_they_are_fixed()
             code == Some(1) && said.contains(wanted)
         });
     };
-    assert_shown("in the way on disk (2)");
-    assert_shown("does nothing where it is");
+    assert_shown("problems on disk (2)");
+    assert_shown("has no effect here");
     assert_shown("disk2\" is missing");
 
     // An empty folder in place of the disk.
     fs::create_dir(&missing).unwrap();
     assert_shown("is an empty folder");
     fs::create_dir_all(missing.join("cortexlab/Subjects")).unwrap();
-    assert_shown("in the way on disk (1)");
+    assert_shown("problems on disk (1)");
     fs::rename(&misplaced, session.folder.join("create_me.flag")).unwrap();
     until("it is registered", || !session.is_flagged());
     until("all is well", || status(&config).0 == Some(0));
@@ -56,5 +56,5 @@ async fn status_shows_a_missing_disk_and_a_misplaced_flag_until_they_are_fixed()
     fs::remove_dir_all(&missing).unwrap();
     let (code, said) = status(&config);
     assert_eq!(code, Some(69), "{said}");
-    assert!(said.contains("in the way on disk (2)"), "{said}");
+    assert!(said.contains("problems on disk (2)"), "{said}");
 }

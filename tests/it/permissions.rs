@@ -95,7 +95,7 @@ async fn an_unreadable_folder_is_reported_once_and_scanned_when_readable() {
     allow(&date, 0o000);
     let mut daemon = world.daemon();
     let message = daemon.wait_for("cannot list");
-    assert!(message.contains("2024-05-01") && message.contains("let the daemon's user read it"), "{message}");
+    assert!(message.contains("2024-05-01") && message.contains("let the service user read it"), "{message}");
     registered(&mut daemon, &open);
     // When checked again, it is not reported again.
     daemon.signal("USR1");
@@ -124,7 +124,7 @@ async fn an_unreadable_root_is_reported_and_scanned_when_readable() {
     // The root of a running daemon is unreadable for a while.
     allow(&world.rig.root(), 0o000);
     daemon.signal("USR1");
-    daemon.wait_for("as asked");
+    daemon.wait_for("scanning all data roots on SIGUSR1");
     allow(&world.rig.root(), 0o755);
     let next = world.session("2024-05-02");
     next.flag();
@@ -185,7 +185,7 @@ async fn a_dry_scan_reports_unreadable_files_like_a_real_one() {
         let mut scan = world.start(words);
         let code = scan.wait().code();
         let said = scan.text();
-        let line = said.lines().find(|line| line.starts_with("not ")).unwrap_or_default().to_owned();
+        let line = said.lines().find(|line| line.starts_with("failed ")).unwrap_or_default().to_owned();
         (code, line)
     };
     allow(&folder, 0o000);

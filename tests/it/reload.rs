@@ -174,11 +174,11 @@ async fn a_file_that_blocks_does_not_delay_other_requests() {
     world.daemon.signal("HUP");
     world.daemon.wait_for("reading the configuration again");
     world.daemon.signal("USR1");
-    world.daemon.wait_for("scanning all data roots, as asked");
+    world.daemon.wait_for("scanning all data roots on SIGUSR1");
     let session = world.session();
     session.flag();
     world.wait_registered(&session);
-    world.daemon.wait_for("The one before stays in use until it does");
+    world.daemon.wait_for("the current configuration stays in use");
     // What was requested during the read is done afterwards.
     world.daemon.signal("HUP");
     let beside = world.config.with_extension("new");
@@ -407,7 +407,7 @@ async fn a_new_password_applies_at_once_and_a_deleted_one_changes_nothing() {
     world.wait_registered(&session);
     std::fs::remove_file(world.rig.beside("etc/password")).unwrap();
     world.daemon.signal("HUP");
-    assert!(world.daemon.wait_for("does not exist").contains("The one in use stays in use"));
+    assert!(world.daemon.wait_for("does not exist").contains("the current credentials stay in use"));
     world.daemon.wait_for("the new configuration is in effect");
     let session = world.session();
     session.flag();

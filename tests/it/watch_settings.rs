@@ -146,11 +146,11 @@ async fn a_stale_flag_is_reported_with_the_reason_and_shown_by_status() {
     let mut daemon = start("run", &never);
     daemon.wait_for("needs attention");
     let said = daemon.stop();
-    assert!(!said.iter().any(|line| line.contains("an old flag")), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("stale flag")), "{said:#?}");
 
     let config = configuration(&alyx, &rig, &watch("200 ms"));
     let mut daemon = start("run", &config);
-    let line = daemon.wait_for("an old flag: put");
+    let line = daemon.wait_for("stale flag: created");
     assert!(line.contains(&session.name()), "{line}");
     assert!(line.contains("Alyx does not know subject \"nobody\""), "{line}");
     let mut status = start("status", &config);
@@ -158,7 +158,7 @@ async fn a_stale_flag_is_reported_with_the_reason_and_shown_by_status() {
     assert!(status.text().contains("One flag has waited for longer"), "{}", status.text());
     let said = daemon.stop();
     // Once a day.
-    assert_eq!(said.iter().filter(|line| line.contains("an old flag")).count(), 1, "{said:#?}");
+    assert_eq!(said.iter().filter(|line| line.contains("stale flag")).count(), 1, "{said:#?}");
 
     // The next daemon knows that it was reported today.
     let mut daemon = start("run", &config);
@@ -167,8 +167,8 @@ async fn a_stale_flag_is_reported_with_the_reason_and_shown_by_status() {
     marker.file("alf/spikes.times.npy", "abc").flag();
     daemon.wait_for(&format!("session=\"{}\" eid=", marker.name()));
     let said = daemon.stop();
-    let is_told = |line: &String| line.contains("an old flag") && line.contains(&session.name());
-    assert!(!said.iter().any(is_told), "{said:#?}");
+    let is_reported = |line: &String| line.contains("stale flag") && line.contains(&session.name());
+    assert!(!said.iter().any(is_reported), "{said:#?}");
 }
 
 /// The age of a flag is that of its file, so a daemon that has just started, or `status` without a daemon, knows it,
@@ -195,5 +195,5 @@ async fn a_flag_is_stale_for_a_new_daemon_and_without_one() {
     assert_eq!(old(1), Some(true));
     let said = daemon.stop();
     // It had its grace period first.
-    assert!(!said.iter().any(|line| line.contains("an old flag")), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("stale flag")), "{said:#?}");
 }

@@ -269,6 +269,6 @@ async fn a_running_session_shows_its_progress() {
     assert!(html.contains("<progress value=\"3\" max=\"3\""), "{html}");
     assert!(html.contains("1 file read, 3 B; registering on Alyx"), "{html}");
     gate.open();
-    get_until(&page, "", "All is well: no session waits").await;
+    get_until(&page, "", "All is well: no sessions are waiting").await;
     daemon.stop();
 }

@@ -37,7 +37,7 @@ DELIBERATE = {
     ('again: judged datasets, alf/spikes.times.npy', 'qc'):
         'what Alyx holds already is not posted again; posting takes back the QC outcome that was set meanwhile',
     ('again: an unchanged protected dataset, alf/#TODAY#/spikes.times.npy', 'is there'):
-        'a protected dataset that has not changed is no new revision',
+        'a protected dataset that has not changed is not a new revision',
     ('again: an unchanged protected dataset, alf/spikes.times.npy', 'default_dataset'):
         'there is no new revision that would take its place',
     ('on disk, again: an unchanged protected dataset, alf/#TODAY#/spikes.times.npy', 'content'):
@@ -45,9 +45,9 @@ DELIBERATE = {
     ('on disk, again: an unchanged protected dataset, alf/spikes.times.npy', 'content'):
         'so it does not move',
     ('leftovers, alf/._spikes.times.npy', 'is there'):
-        'macOS leftovers and other hidden files are no datasets',
+        'macOS leftovers and other hidden files are not datasets',
     ('leftovers, alf/my trials.intervals.npy', 'is there'):
-        'a name with a space is no ALF name',
+        'a name with a space is not an ALF name',
     ('revisions in the tree, alf/#2024-05-02#/spikes.times.npy', 'default_dataset'): LATEST,
     ('revisions in the tree, alf/spikes.times.npy', 'default_dataset'): LATEST,
     ('a time with an offset', 'start_time'):

@@ -70,7 +70,7 @@ pub enum DatasetPathError {
         /// The folder in question.
         name: String,
     },
-    /// A folder that begins or ends with `#` but is no revision.
+    /// A folder that begins or ends with `#` but is not a revision.
     #[error(
         "{path:?}: {name:?} is not a revision folder (#name#, of letters, digits, '_', '-' and '.'): rename the folder"
     )]

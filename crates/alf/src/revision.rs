@@ -33,7 +33,7 @@ pub enum RevisionError {
 /// As `RegistrationClient._next_revision`, but after `z` comes `za`, not `{`.
 ///
 /// # Errors
-/// [`RevisionError`] if `revision` holds other characters than a revision can, or `alpha` is no letter or digit.
+/// [`RevisionError`] if `revision` holds other characters than a revision can, or `alpha` is not a letter or digit.
 ///
 /// ```
 /// use alf::revision::next_revision;

@@ -55,7 +55,7 @@ pub enum SessionPathError {
         name: String,
     },
     /// The last component is a day: the path lacks the session number.
-    #[error("{0:?} is the folder of a day; name the folder of a session in it (1 to 3 digits, such as 001)")]
+    #[error("{0:?} is a date folder; name the folder of a session in it (1 to 3 digits, such as 001)")]
     Day(PathBuf),
     /// The last component is not 1 to 3 digits.
     #[error("{folder:?}: {name:?} is not a session number (1 to 3 digits, such as 001)")]

@@ -17,7 +17,7 @@ const MAX_FILE_SIZE: u64 = 1024 * 1024;
 pub(super) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
     let place = format!("alyx.ca_file {}", file.display());
     let unreadable = |error| {
-        format!("{place} cannot be read ({error}); correct the path, or let the user of this program read it")
+        format!("{place} cannot be read ({error}); correct the path, or let the user who runs this read it")
     };
     let mut bytes = Vec::new();
     std::fs::File::open(file)

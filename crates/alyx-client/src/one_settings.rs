@@ -33,7 +33,7 @@ pub enum OneSettingsError {
     #[error("there are no ONE settings at {0:?}; check the folder, or set ONE up there")]
     Missing(PathBuf),
     /// The file cannot be read.
-    #[error("{path:?} cannot be read ({reason}); allow the user of this program to read it")]
+    #[error("{path:?} cannot be read ({reason}); allow the user who runs this to read it")]
     Unreadable {
         /// The file.
         path: PathBuf,

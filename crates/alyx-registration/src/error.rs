@@ -42,7 +42,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// A file or folder cannot be read.
-    #[error("{path:?} cannot be read ({reason}); check that the user of this program may read it")]
+    #[error("{path:?} cannot be read ({reason}); check that the user who runs this may read it")]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum Error {
     },
     /// A file cannot be moved into its revision folder. It is where it was.
     #[error(
-        "{from:?} cannot be moved to {to:?} ({reason}); allow the user of this program to write there, or move it yourself"
+        "{from:?} cannot be moved to {to:?} ({reason}); allow the user who runs this to write there, or move it yourself"
     )]
     CannotMove {
         /// The file.
@@ -116,7 +116,7 @@ pub enum Error {
         reason: String,
     },
     /// A folder cannot be created.
-    #[error("{path:?} cannot be created ({reason}); check that the user of this program may write there")]
+    #[error("{path:?} cannot be created ({reason}); check that the user who runs this may write there")]
     CannotMake {
         /// The folder.
         path: PathBuf,
@@ -156,7 +156,7 @@ pub enum Error {
     },
     /// The flag cannot be removed.
     #[error(
-        "everything is registered, but {path:?} cannot be removed ({reason}); allow the user of this program to write in that folder"
+        "everything is registered, but {path:?} cannot be removed ({reason}); allow the user who runs this to write in that folder"
     )]
     FlagStays {
         /// The flag.

@@ -309,7 +309,7 @@ fn unreadable(files: &[FoundFile]) -> Vec<String> {
 fn check_removable(session: &SessionPath) -> Result<(), Error> {
     match rustix::fs::access(session.folder(), Access::WRITE_OK | Access::EXEC_OK) {
         Err(error) => Err(Error::Invalid(format!(
-            "the flag in {:?} could not be removed ({}); allow the user of this program to write in that folder",
+            "the flag in {:?} could not be removed ({}); allow the user who runs this to write in that folder",
             session.folder(),
             std::io::Error::from(error)
         ))),

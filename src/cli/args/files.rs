@@ -159,7 +159,7 @@ pub struct CheckProtectedArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// User who asks [default: the logged-in user]
+    /// User to check for [default: the logged-in user]
     #[arg(long, value_name = "NAME")]
     pub created_by: Option<String>,
 

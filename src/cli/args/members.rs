@@ -44,7 +44,7 @@ Examples:
   alyx-registrar water KS014 1.2
   alyx-registrar water KS014 0.35 --session /data/cortexlab/Subjects/KS014/2024-05-01/001
 
-Recorded once, also when an answer is lost on the way. Four significant figures are kept.";
+Recorded exactly once, even if the response is lost. Four significant figures are kept.";
 
 /// `water`: records the water that a subject was given.
 #[derive(Args, Clone, Debug)]
@@ -91,7 +91,7 @@ Examples:
   alyx-registrar weight KS014 21.3
   alyx-registrar weight KS014 21.3 --date-time 2024-05-01T09:30:00 --by ana
 
-Recorded once, also when an answer is lost on the way. Four significant figures are kept.";
+Recorded exactly once, even if the response is lost. Four significant figures are kept.";
 
 /// `weight`: records the weight of a subject.
 #[derive(Args, Clone, Debug)]

@@ -38,7 +38,7 @@ pub(super) fn qc() -> PossibleValuesParser {
 pub(super) fn protected() -> impl TypedValueParser<Value = ProtectedPolicy> {
     let words = [
         PossibleValue::new("revise").help("Move it into a revision folder next to it, and register it there"),
-        PossibleValue::new("refuse").help("Leave it and say so"),
+        PossibleValue::new("refuse").help("Leave it in place and report it"),
     ];
     PossibleValuesParser::new(words).map(|word| match word.as_str() {
         "revise" => ProtectedPolicy::Revise,

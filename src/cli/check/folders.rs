@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::cli::check::row::{Row, several};
+use crate::cli::check::row::Row;
 use crate::cli::exit::Exit;
 use crate::daemon::tree::scan::ScanProblem;
 use crate::daemon::watch::preflight::{RootPreflight, StatePreflight};
@@ -73,7 +73,11 @@ fn contents(root: &Path, found: &RootPreflight) -> Row {
         let problem = WatchProblem::ReadOnly { root: root.to_owned() };
         return Row::problem(CHECK, Exit::Incomplete, problem, "");
     }
-    let counts = format!("{path}: {}, {}", several(found.sessions, "session"), several(found.flags, "flag"));
+    let counts = format!(
+        "{path}: {}, {}",
+        humanize::count(found.sessions as u64, "session"),
+        humanize::count(found.flags as u64, "flag")
+    );
     let closed = found.closed.len();
     if closed > 0 {
         let example = found.closed_with_flag.first().or(found.closed.first());
@@ -138,7 +142,7 @@ pub(super) fn watches(folders: usize, limit: Option<u64>) -> Row {
         return Row::skipped(CHECK, "no data root is watched by events");
     }
     let needed = u64::try_from(folders).unwrap_or(u64::MAX);
-    let found = format!("{}, {limit} watches allowed", several(folders, "folder"));
+    let found = format!("{}, {limit} watches allowed", humanize::count(folders as u64, "folder"));
     let raise = |limit: u64| {
         format!(
             "sudo sysctl -w fs.inotify.max_user_watches={limit}, and write fs.inotify.max_user_watches={limit} to a \

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::Exit;
 use crate::cli::output::say;
+use crate::humanize::count;
 use alyx_client::text::printable;
 
 /// The result of a check.
@@ -125,9 +126,9 @@ impl Table {
 
     /// Prints the summary, or the object of `--json`.
     pub(super) fn end(&self) {
-        let count = |wanted: fn(&State) -> bool| self.rows.iter().filter(|row| wanted(&row.state)).count();
-        let problems = count(|state| matches!(state, State::Problem(_)));
-        let warnings = count(|state| *state == State::Warning);
+        let number = |wanted: fn(&State) -> bool| self.rows.iter().filter(|row| wanted(&row.state)).count();
+        let problems = number(|state| matches!(state, State::Problem(_)));
+        let warnings = number(|state| *state == State::Warning);
         if self.json {
             let worst = match (problems, warnings) {
                 (0, 0) => State::Ok.word(),
@@ -137,22 +138,13 @@ impl Table {
             let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
             say!("{}", json!({"outcome": worst, "problems": problems, "warnings": warnings, "checks": rows}));
         } else {
-            say!("{}, {}", several(problems, "problem"), several(warnings, "warning"));
+            say!("{}, {}", count(problems as u64, "problem"), count(warnings as u64, "warning"));
         }
     }
 
     /// The exit code.
     pub(super) fn verdict(&self) -> Exit {
         verdict(&self.rows)
-    }
-}
-
-/// `no problem`, `1 problem`, `2 problems`.
-pub(super) fn several(n: usize, what: &str) -> String {
-    match n {
-        0 => format!("no {what}"),
-        1 => format!("1 {what}"),
-        n => format!("{n} {what}s"),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::check::row::{Row, Table, several};
+use crate::cli::check::row::{Row, Table};
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::humanize;
@@ -205,7 +205,7 @@ fn check_of(endpoint: Endpoint) -> &'static str {
 
 fn dataset_types(n: usize, problems: &[String]) -> Row {
     const CHECK: &str = "dataset types";
-    let found = several(n, "type");
+    let found = humanize::count(n as u64, "type");
     match (n, problems) {
         (0, _) => Row::problem(
             CHECK,

@@ -161,7 +161,7 @@ pub(super) fn left_out_json(left_out: &[LeftOut]) -> Value {
 
 /// Files that were left out, one per line.
 pub(super) fn left_out_lines(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
-    left_out.iter().map(|file| format!("not   {}: {}", file.path.display(), file.reason))
+    left_out.iter().map(|file| format!("left out  {}: {}", file.path.display(), file.reason))
 }
 
 /// `; left out: …`, or empty.

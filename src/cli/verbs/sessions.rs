@@ -143,7 +143,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             let moved = moved_json(&session.moved);
             match session.record {
                 Ok(Some(record)) => {
-                    text.push(format!("ok    {folder}  {}", record.eid()));
+                    text.push(format!("ok      {folder}  {}", record.eid()));
                     text.extend(moved_lines(&session.moved, "moved"));
                     list.push(json!({
                         "folder": folder,
@@ -154,12 +154,12 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                     }));
                 }
                 Ok(None) => {
-                    text.push(format!("would {folder}"));
+                    text.push(format!("plan    {folder}"));
                     text.extend(moved_lines(&session.moved, "would move"));
                     list.push(json!({"folder": folder, "outcome": "planned", "moved": moved}));
                 }
                 Err(error) => {
-                    text.push(format!("not   {folder}  {error}"));
+                    text.push(format!("failed  {folder}  {error}"));
                     list.push(json!({"folder": folder, "outcome": "failed", "error": error.to_string()}));
                     failed.push(error);
                 }
@@ -167,7 +167,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         }
         let n = list.len() - failed.len();
         let verb = if args.dry_run { "would be registered" } else { "registered" };
-        text.push(format!("{n} {verb}, {} not", failed.len()));
+        text.push(format!("{n} {verb}, {} failed", failed.len()));
         let answer = Answer::new(text, json!({"root": root.to_string_lossy(), "sessions": list}));
         let answer = answer.incomplete_if(!failed.is_empty());
         // If every session failed for the same reason, such as an outage, its exit code applies.
@@ -195,7 +195,7 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
         if args.dry_run {
             let folder = client.plan_new_session(&args.subject, &root, &options).await?;
             let folder = folder.to_string_lossy().into_owned();
-            let line = format!("would make {folder}");
+            let line = format!("would create {folder}");
             return Ok(Answer::new(vec![line], json!({"folder": folder, "eid": null})).planned());
         }
         let made = client.create_new_session(&args.subject, &root, &options).await?;

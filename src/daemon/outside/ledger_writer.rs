@@ -36,14 +36,16 @@ pub(crate) struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    /// Starts the writer. `None` if no thread can be started: then nothing is remembered.
+    /// Starts the writer. `None` if no thread can be started: then the ledger is not in use.
     pub(crate) fn open(ledger: Arc<Ledger>) -> Option<Self> {
         let (entries, lines) = channel();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         match thread.spawn(move || write(&ledger, &lines)) {
             Ok(thread) => Some(Self { entries, thread }),
             Err(error) => {
-                tracing::warn!("nothing is remembered of this run: no thread for the ledger ({error})");
+                tracing::warn!(
+                    "the ledger is not in use in this run: its thread cannot be started ({error})"
+                );
                 None
             }
         }
@@ -60,7 +62,7 @@ impl LedgerWriter {
         drop(entries);
         let ended = tokio::task::spawn_blocking(move || thread.join());
         if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
-            tracing::warn!("the ledger is slow; the last attempts may not be remembered");
+            tracing::warn!("the ledger is slow; the last attempts may not be recorded");
         }
     }
 }

@@ -45,7 +45,7 @@ struct Socket {
 pub enum LockError {
     /// Another process holds the root.
     #[error(
-        "another alyx-registrar is at work on {at:?}{}: stop that one first (systemctl stop alyx-registrar), or leave the flags to it",
+        "another alyx-registrar is already using {at:?}{}; stop it first (systemctl stop alyx-registrar), or leave the flags to it",
         if at == root { String::new() } else { format!(", which holds the same sessions as {root:?}") }
     )]
     Taken {

@@ -24,9 +24,7 @@ pub enum Advice {
     )]
     RenameSessionFirst(PathBuf),
     /// The flag is in a date folder without sessions.
-    #[error(
-        "there is no session in {0:?} yet, a folder of 1 to 3 digits such as 001; move it into its session when that is there"
-    )]
+    #[error("{0:?} has no session folder (such as 001) yet; create it and move the flag there")]
     NoSessionYet(PathBuf),
     /// The flag is in a folder inside this session.
     #[error("move it into the folder of its session, {0:?}")]

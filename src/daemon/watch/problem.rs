@@ -21,7 +21,7 @@ pub enum WatchProblem {
     },
     /// The root cannot be read, or is not a folder.
     #[error(
-        "the data root {root:?} cannot be used ({source}): waiting until it can; it must be a folder that the daemon's \
+        "the data root {root:?} cannot be used ({source}): waiting until it can; it must be a folder that the service \
          user may enter"
     )]
     RootUnusable {

@@ -30,7 +30,7 @@ pub(super) fn outcomes(view: &View<'_>) -> Markup {
     html! {
         section #outcomes aria-labelledby="outcomes-title" {
             h2 #outcomes-title { "Last outcomes" @if !last.is_empty() { span.count { (last.len()) } } }
-            @if last.is_empty() { p.more { "Nothing is remembered yet." } }
+            @if last.is_empty() { p.more { "No outcomes yet." } }
             ol.outcomes { @for row in last { li class=(class(&row.outcome)) { (outcome(view, row)) } } }
         }
     }

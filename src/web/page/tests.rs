@@ -34,7 +34,7 @@ fn obstacles_on_disk_make_the_page_report_a_problem() {
     let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 30], ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     for wanted in [
-        "<title>! 30 things on disk are in the way of flags – rig-3</title>",
+        "<title>! 30 problems on disk keep flags from being found or removed – rig-3</title>",
         "the data root &quot;/data&quot; is missing: waiting for it; mount the disk",
         "<p class=\"about\">for 1 h 0 min</p>",
         "and 10 more",
@@ -99,7 +99,10 @@ fn names_and_errors_cannot_inject_anything_into_the_page() {
 fn when_all_is_well_the_page_says_so_and_shows_no_empty_lists() {
     let status = Status { daemon: Some(daemon()), sessions: Vec::new(), ..Status::default() };
     let page = html(Some(&status), None, &History::default());
-    assert!(page.contains("All is well: no session waits.") && page.contains("class=\"well\""), "{page}");
+    assert!(
+        page.contains("All is well: no sessions are waiting.") && page.contains("class=\"well\""),
+        "{page}"
+    );
     assert!(page.contains("<section id=\"attention\" hidden"), "{page}");
 }
 
@@ -127,7 +130,7 @@ fn a_stale_flag_is_shown() {
     let status = Status { daemon: Some(daemon()), sessions: vec![old], ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     assert!(
-        page.contains("One flag has waited for longer") && page.contains("flag put 3 d 1 h ago"),
+        page.contains("One flag has waited for longer") && page.contains("flagged 3 d 1 h ago"),
         "{page}"
     );
 }

@@ -83,7 +83,7 @@ fn every_key_has_a_section_and_every_section_a_key() {
     there.sort();
     let missing: Vec<&String> = wanted.iter().filter(|key| !there.contains(key)).collect();
     assert!(missing.is_empty(), "docs/configure.md lacks a section \"### `KEY`\" for {missing:?}");
-    assert_eq!(there, wanted, "a section for a key that is none, or two for one");
+    assert_eq!(there, wanted, "a section for a key that does not exist, or two for one");
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl fmt::Display for Reason {
             }
             Self::Private => f.write_str(IS_PRIVATE),
             Self::Unreadable(reason) => {
-                write!(f, "cannot be read ({reason}); check that the user of this program may read it")
+                write!(f, "cannot be read ({reason}); check that the user who runs this may read it")
             }
             other => f.write_str(other.group()),
         }

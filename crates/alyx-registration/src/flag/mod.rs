@@ -109,7 +109,7 @@ pub enum FlagError {
         source: io::Error,
     },
     /// The system refused.
-    #[error("cannot {doing} {path:?} ({source}): check that the daemon's user may read and write the folder")]
+    #[error("cannot {doing} {path:?} ({source}): check that the service user may read and write the folder")]
     Io {
         /// `look at`, `read` or `remove`.
         doing: &'static str,

@@ -41,7 +41,7 @@ impl Dispatcher {
             AttemptResult::Failed(error) if !is_current && error.wait_to_settle().is_none() => {
                 tracing::info!(
                     session = attempt.session,
-                    "not registered under the earlier configuration, which is no failure: {error}. It runs again"
+                    "not registered under the earlier configuration, which does not count as a failure: {error}. It runs again"
                 );
                 (Outcome::PutOff { at: now.instant }, "")
             }

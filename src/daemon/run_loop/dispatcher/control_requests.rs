@@ -119,7 +119,7 @@ impl Dispatcher {
         self.effects.push(if self.reporting.has_ledger {
             Effect::Forget(id, session)
         } else {
-            let reason = "nothing is remembered: this daemon has no ledger".to_owned();
+            let reason = "the ledger is not in use by this daemon".to_owned();
             Effect::Answer(id, Answer::Refused(reason))
         });
     }

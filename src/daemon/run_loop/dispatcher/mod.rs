@@ -378,13 +378,13 @@ impl Dispatcher {
             tracing::warn!(
                 session = job.session_name(),
                 flagged = %job.data.flagged_at,
-                "an old flag: put {} ago, and its session is not registered: {}",
+                "stale flag: created {} ago, session not registered: {}",
                 length(now.wall.duration_since(job.data.flagged_at)),
                 self.why_it_waits(path, job.data)
             );
         }
         if let Some(more) = stale.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
-            tracing::warn!("{more} more flags are old; alyx-registrar status --json names them all");
+            tracing::warn!("{more} more flags are stale; alyx-registrar status --json lists them all");
         }
         if !stale.is_empty() {
             self.write(LedgerEntry::Fact(STALE_REPORTED, now.wall.to_string()));
@@ -402,7 +402,7 @@ impl Dispatcher {
         } else if self.flags.is_running(path) {
             "it is being registered now"
         } else if state.arriving.is_some() {
-            "its files are still changing; look which program writes there"
+            "its files are still changing; check which program is writing to them"
         } else {
             "it waits for its turn"
         };

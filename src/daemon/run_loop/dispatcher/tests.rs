@@ -211,7 +211,10 @@ fn an_outage_pauses_all_jobs_and_its_end_resumes_them_in_order() {
     let job = world.start(ONE);
     world.see(flag(OTHER, 1));
     let effects = world.fail(&job, unreachable(false).into());
-    assert!(matches!(reported(&effects).0, Outcome::PutOff { .. }), "an outage is no failure of a session");
+    assert!(
+        matches!(reported(&effects).0, Outcome::PutOff { .. }),
+        "an outage is not a failure of a session"
+    );
     // Nothing starts; the server is probed less and less often.
     let mut waits = Vec::new();
     for _ in 0..8 {
@@ -224,7 +227,7 @@ fn an_outage_pauses_all_jobs_and_its_end_resumes_them_in_order() {
     assert!(waits[1] > waits[0] && waits[7] > waits[1], "{waits:?}");
     world.wake_until_something_begins();
     let effects = world.done(TaskResult::Probed(Ok(())));
-    assert_eq!(names(&effects), [ONE, OTHER], "both go on, the one that was due first at the head");
+    assert_eq!(names(&effects), [ONE, OTHER], "both continue, the one that was due first at the head");
     assert_eq!(started(&effects)[0].attempt, 1);
 }
 

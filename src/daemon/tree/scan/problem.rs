@@ -10,7 +10,7 @@ use alyx_registration::flag::FlagError;
 #[derive(Debug, thiserror::Error)]
 pub enum ScanProblem {
     /// A folder could not be listed.
-    #[error("cannot list {folder:?} ({source}): flags in it are not seen; let the daemon's user read it")]
+    #[error("cannot list {folder:?} ({source}): flags in it are not seen; let the service user read it")]
     Unreadable {
         /// The folder.
         folder: PathBuf,
@@ -32,7 +32,7 @@ pub enum ScanProblem {
         why: LinkRefusal,
     },
     /// A flag outside the session folders.
-    #[error("{flag:?} does nothing where it is: {advice}")]
+    #[error("{flag:?} has no effect here: {advice}")]
     Misplaced {
         /// The flag.
         flag: PathBuf,
@@ -48,7 +48,7 @@ pub enum ScanProblem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkRefusal {
     /// It leads to a folder that contains it.
-    #[error("it leads in a circle, back to {0:?}; remove the link")]
+    #[error("it is a loop back to {0:?}; remove the link")]
     Circle(PathBuf),
     /// It leads to a folder that is scanned anyway.
     #[error("it leads to {0:?}, whose sessions are found under that name")]
