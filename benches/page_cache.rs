@@ -183,9 +183,9 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
         Reader::Md5sum => _ = Command::new("md5sum").arg(then).stdout(Stdio::null()).status()?,
         Reader::Cat => _ = Command::new("cat").arg(then).stdout(Stdio::null()).status()?,
     }
-    let told =
+    let output =
         Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(first).output()?;
-    print!("{}", String::from_utf8(told.stdout)?);
+    print!("{}", String::from_utf8(output.stdout)?);
     Ok(())
 }
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The Debian package on a computer of its own: installed, configured, upgraded, removed and purged, while sessions are
-# registered. The computer is a small Debian that systemd boots in a container and that is thrown away; its Alyx is the
-# sandbox.
+# Tests the Debian package on a machine of its own: installs, configures, upgrades, removes and purges it while sessions
+# are registered. The machine is a minimal Debian that systemd boots in a container and that is deleted afterwards; its
+# Alyx is the sandbox.
 #
-#   bash tests/package.sh            makes the package, then tests it
-#   bash tests/package.sh FILE.deb   tests that one
+#   bash tests/package.sh            builds the package, then tests it
+#   bash tests/package.sh FILE.deb   tests this package
 #
-# Needs root and what .ci/run installs for it. The small Debian is kept below target/ for the next time.
+# Needs root and the tools that .ci/run installs. The minimal Debian is kept below target/ for the next run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# Its own names and numbers are read back.
+# The script parses the output of other programs.
 export LC_ALL=C.UTF-8
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -17,7 +17,7 @@ kept=$target/package-test
 mkdir -p "$kept"
 work=$(mktemp -d "$kept/run.XXXXXX")
 machine=$work/machine
-container= # the process that keeps the machine
+container= # the process that runs the machine
 first=     # the machine's first process
 sandbox=
 
@@ -25,10 +25,10 @@ finish() {
     local code=$?
     trap - EXIT INT TERM
     if ((code != 0)) && [[ -n $first ]]; then
-        echo "== what the service said"
+        echo "== the log of the service"
         inside journalctl --no-pager --lines=60 --unit='alyx-registrar*' || true
     fi
-    # With its first process the whole machine ends, and what keeps it tidies up.
+    # Killing its first process ends the whole machine, and the process that runs it cleans up.
     [[ -z $container ]] || kill -KILL "${first:-$container}" 2>/dev/null || true
     [[ -z $container ]] || wait "$container" 2>/dev/null || true
     [[ -z $sandbox ]] || kill "$sandbox" 2>/dev/null || true
@@ -50,7 +50,7 @@ fail() {
     exit 1
 }
 
-# $1: what is expected, for the reader; the rest: a command that says so by its exit code.
+# $1: the expectation, in words; the rest: a command that succeeds if it is met.
 expect() {
     local what=$1
     shift
@@ -74,7 +74,7 @@ inside() {
     nsenter --target "$first" --all -- "$@"
 }
 
-# Waits for what is bound to come; the limit is only for a failure.
+# Waits until a command succeeds; only a failure reaches the limit.
 until_() {
     local what=$1 tries=600
     shift
@@ -90,7 +90,7 @@ until_() {
 base=$kept/base.tar
 packages=systemd,systemd-sysv,ca-certificates,man-db,passwd
 if [[ ! -s $base || $(cat "$kept/base.list" 2>/dev/null) != "$packages" ]]; then
-    echo "== a small Debian, once"
+    echo "== a minimal Debian, once"
     mmdebstrap --quiet --variant=essential --include="$packages" bookworm "$work/base.tar"
     mv "$work/base.tar" "$base"
     echo "$packages" >"$kept/base.list"
@@ -103,7 +103,7 @@ else
 fi
 echo "== $package"
 
-# The next version: another number and another sample, as a release with a new key would bring.
+# The next version: another number, and a sample with a new key.
 next=$work/next.deb
 dpkg-deb --raw-extract "$package" "$work/next"
 sed -i 's/^Version: .*/Version: 9.9.9-1/' "$work/next/DEBIAN/control"
@@ -127,11 +127,11 @@ until_ "the machine is up" first_process
 
 "$work/next/usr/bin/alyx-registrar" sandbox --listen 127.0.0.1:0 >"$work/sandbox" 2>&1 &
 sandbox=$!
-sandbox_tells() { grep -q 'http://' "$work/sandbox"; }
-until_ "the Alyx is up" sandbox_tells
+sandbox_is_up() { grep -q 'http://' "$work/sandbox"; }
+until_ "Alyx is up" sandbox_is_up
 alyx=$(grep -o 'http://[0-9.:]*' "$work/sandbox" | head -1)
 
-# -- what is asked of it
+# -- helpers
 
 property() { inside systemctl show --property="$1" --value "${2:-alyx-registrar.service}"; }
 active() { inside systemctl is-active --quiet "${1:-alyx-registrar.service}"; }
@@ -139,9 +139,9 @@ enabled() { [[ $(inside systemctl is-enabled alyx-registrar.service 2>/dev/null)
 there() { inside test -e "$1"; }
 gone() { ! there "$1"; }
 data=/data/cortexlab/Subjects/KS014/2024-05-01
-# Of a second daemon.
+# The data of a second daemon.
 other=/disk2/KS014/2024-05-02/001
-# Everything that could have been touched below the data root, but the flags and what a removed flag changes.
+# Everything below the data roots except the flags and what removing a flag changes.
 data_as_is() {
     inside find /data /disk2 -type f ! -name create_me.flag -printf '%p %s %m %u %g %T@\n' | sort
     inside find /data /disk2 -type d -printf '%p %m %u %g\n' | sort
@@ -159,27 +159,27 @@ flag() { inside touch "$1/create_me.flag"; }
 
 # -- installed
 
-inside dpkg --install /root/this.deb >"$work/said"
-expect "it says what to do next" grep -q 'systemctl enable --now alyx-registrar' "$work/said"
+inside dpkg --install /root/this.deb >"$work/output"
+expect "the package says what to do next" grep -q 'systemctl enable --now alyx-registrar' "$work/output"
 expect "every file is as packed" inside dpkg --verify alyx-registrar
 expect_not "it is not started before it is configured" active
-expect_not "and will not be at the next boot" enabled
-same "it has never been tried" "$(property ExecMainStartTimestampMonotonic)" 0
-expect "the user of the service is there" inside getent passwd alyx-registrar
-same "who may see its state" "$(inside stat -c '%U %a' /var/lib/alyx-registrar)" "alyx-registrar 750"
-same "who may read the password" "$(inside stat -c '%U %a' /etc/alyx-registrar/password)" "alyx-registrar 600"
-expect "the configuration counts as the administrator's" \
+expect_not "nor at the next boot" enabled
+same "it was never started" "$(property ExecMainStartTimestampMonotonic)" 0
+expect "the service user exists" inside getent passwd alyx-registrar
+same "owner and mode of the state folder" "$(inside stat -c '%U %a' /var/lib/alyx-registrar)" "alyx-registrar 750"
+same "owner and mode of the password file" "$(inside stat -c '%U %a' /etc/alyx-registrar/password)" "alyx-registrar 600"
+expect "the configuration is a conffile" \
     inside grep -qx /etc/alyx-registrar/config.yaml /var/lib/dpkg/info/alyx-registrar.conffiles
-expect "systemd reads its limits on watches" \
+expect "systemd applies the limit on watches" \
     inside sh -c 'systemd-analyze cat-config sysctl.d 2>&1 | grep -q "^fs.inotify.max_user_watches = 1048576"'
-expect "the manual is there" inside sh -c 'man --pager=cat alyx-registrar | grep -q create_me.flag'
+expect "the manual page exists" inside sh -c 'man --pager=cat alyx-registrar | grep -q create_me.flag'
 expect "and a page for each command" inside sh -c 'man --pager=cat alyx-registrar-scan | grep -q dry-run'
 expect "bash completes its commands" inside bash -c '
     . /usr/share/bash-completion/completions/alyx-registrar
     COMP_WORDS=(alyx-registrar sta) COMP_CWORD=1
     function=$(complete -p alyx-registrar | grep -o "[-]F [^ ]*" | cut -c4-)
     "$function" alyx-registrar sta alyx-registrar && [[ " ${COMPREPLY[*]} " == *" status "* ]]'
-expect "the licences of what is linked into the program" \
+expect "the licences of linked libraries are included" \
     inside sh -c 'zcat /usr/share/doc/alyx-registrar/THIRD-PARTY-LICENCES.gz | grep -q "^tokio .*(MIT)"'
 for completions in /usr/share/zsh/vendor-completions/_alyx-registrar \
     /usr/share/fish/vendor_completions.d/alyx-registrar.fish; do
@@ -190,16 +190,16 @@ done
 
 inside systemctl start alyx-registrar
 waits() { [[ $(property StatusText) == *"no password or token"* ]]; }
-until_ "without a password it says so, and waits" waits
-expect "for as long as it takes" active
+until_ "without a password it reports this and waits" waits
+expect "and keeps running" active
 inside systemctl stop alyx-registrar
 state() { [[ $(property ActiveState) == "$1" ]]; }
 inside cp -p /etc/alyx-registrar/config.yaml /root/sample.yaml
 inside sh -c 'echo "no_such_key: 1" >>/etc/alyx-registrar/config.yaml'
 inside systemctl start alyx-registrar 2>/dev/null || true
-until_ "with a configuration that cannot be understood it ends" state failed
-same "with the code that says why" "$(property ExecMainStatus)" 78
-same "and is not started over and over" "$(property NRestarts)" 0
+until_ "with an invalid configuration it exits" state failed
+same "with the exit code for it" "$(property ExecMainStatus)" 78
+same "and is not restarted" "$(property NRestarts)" 0
 inside systemctl reset-failed alyx-registrar
 inside cp -p /root/sample.yaml /etc/alyx-registrar/config.yaml
 
@@ -221,20 +221,20 @@ inside sh -c 'cd /etc/alyx-registrar && cp -p password rig2.password && sed \
     printf "[Service]\nReadWritePaths=/disk2\n" >/etc/systemd/system/alyx-registrar@rig2.service.d/override.conf'
 configured=$(inside md5sum /etc/alyx-registrar/config.yaml)
 before=$(data_as_is)
-same "four sessions lie there" "$(grep -c '[.]npy ' <<<"$before")" 4
+same "there are four sessions" "$(grep -c '[.]npy ' <<<"$before")" 4
 
-inside setpriv --reuid alyx-registrar --regid alyx-registrar --init-groups alyx-registrar check >"$work/said" \
-    || { cat "$work/said"; fail "all is well before it is started"; }
-ok "all is well before it is started"
+inside setpriv --reuid alyx-registrar --regid alyx-registrar --init-groups alyx-registrar check >"$work/output" \
+    || { cat "$work/output"; fail "check passes before the start"; }
+ok "check passes before the start"
 flag "$data/001"
 inside systemctl enable --quiet --now alyx-registrar
 expect "it runs" active
 until_ "the first session is registered" gone "$data/001/create_me.flag"
-expect "its state is where systemd says" there /var/lib/alyx-registrar/ledger.sqlite
+expect "its state is in the folder of the unit" there /var/lib/alyx-registrar/ledger.sqlite
 flag "$other"
 inside systemctl enable --quiet --now alyx-registrar@rig2
-until_ "and that of a second daemon" gone "$other/create_me.flag"
-expect "which has a state of its own" there /var/lib/alyx-registrar/rig2/ledger.sqlite
+until_ "and so is that of a second daemon" gone "$other/create_me.flag"
+expect "which has its own state" there /var/lib/alyx-registrar/rig2/ledger.sqlite
 
 # -- under systemd
 
@@ -246,21 +246,21 @@ inside sh -c 'cd /etc/alyx-registrar && cp -p config.yaml good && echo "wacth: 1
 inside systemctl reload alyx-registrar
 refused() { [[ $(property StatusText) == *"is refused"* ]]; }
 accepted() { ! refused; }
-until_ "a configuration that cannot be understood is refused" refused
-expect "and told as an error, with file, line and key" \
+until_ "an invalid configuration is refused" refused
+expect "and reported as an error, with file, line and key" \
     inside sh -c 'journalctl --quiet --unit=alyx-registrar --priority=err | grep -q "config.yaml:[0-9]*: wacth"'
 inside sh -c 'cd /etc/alyx-registrar && mv good config.yaml'
 inside systemctl reload alyx-registrar
-until_ "the one that was mended is taken over" accepted
-same "by the same program" "$(property MainPID)" "$running"
+until_ "the corrected one is applied" accepted
+same "by the same process" "$(property MainPID)" "$running"
 
 quick=/run/systemd/system/alyx-registrar.service.d
 inside sh -c "mkdir -p $quick && printf '[Service]\nWatchdogSec=2s\nRestartSec=100ms\n' >$quick/quick.conf"
 inside systemctl daemon-reload
 inside systemctl restart alyx-registrar
 inside systemctl kill --signal=STOP alyx-registrar
-started_anew() { [[ $(property NRestarts) != 0 ]] && active; }
-until_ "a program that stands still is started anew" started_anew
+restarted() { [[ $(property NRestarts) != 0 ]] && active; }
+until_ "a hanging process is restarted" restarted
 inside rm -r "$quick"
 inside systemctl daemon-reload
 inside systemctl restart alyx-registrar
@@ -269,23 +269,23 @@ second_started=$(property MainPID alyx-registrar@rig2)
 
 # -- upgraded
 
-# Somebody who only presses Enter at the question about the configuration.
-inside dpkg --install /root/next.deb >"$work/said" 2>&1 <<<"" || { cat "$work/said"; fail "the upgrade"; }
+# Enter at the question about the configuration keeps the current one.
+inside dpkg --install /root/next.deb >"$work/output" 2>&1 <<<"" || { cat "$work/output"; fail "the upgrade"; }
 expect "the new version is installed" inside sh -c 'dpkg-query -W -f "\${Version}" alyx-registrar | grep -qx 9.9.9-1'
 same "the configuration is as the administrator left it" \
     "$(inside md5sum /etc/alyx-registrar/config.yaml)" "$configured"
-expect "the new sample lies beside it" inside grep -q 'came with a new version' /etc/alyx-registrar/config.yaml.dpkg-dist
+expect "the new sample is next to it" inside grep -q 'came with a new version' /etc/alyx-registrar/config.yaml.dpkg-dist
 expect "it runs again" active
-expect_not "as the new program" test "$(property MainPID)" = "$started"
-expect "and at the next boot" enabled
+expect_not "with the new program" test "$(property MainPID)" = "$started"
+expect "and starts at the next boot" enabled
 expect "so does the second daemon" active alyx-registrar@rig2
-expect_not "as the new program too" test "$(property MainPID alyx-registrar@rig2)" = "$second_started"
+expect_not "with the new program too" test "$(property MainPID alyx-registrar@rig2)" = "$second_started"
 flag "$data/002"
 until_ "and registers" gone "$data/002/create_me.flag"
 
 inside systemctl stop alyx-registrar
 inside dpkg --force-confold --install /root/this.deb >/dev/null 2>&1
-expect_not "one that was stopped is left alone" active
+expect_not "a stopped daemon is not started" active
 
 # -- removed
 
@@ -296,27 +296,27 @@ expect_not "nor does the second daemon" active alyx-registrar@rig2
 expect "the program is gone" gone /usr/bin/alyx-registrar
 expect "the configuration stays" there /etc/alyx-registrar/config.yaml
 expect "the password stays" there /etc/alyx-registrar/password
-expect "what it remembers stays" there /var/lib/alyx-registrar
+expect "the state stays" there /var/lib/alyx-registrar
 flag "$data/003"
 inside dpkg --install /root/this.deb >/dev/null
 same "installed again, it finds its configuration" \
     "$(inside md5sum /etc/alyx-registrar/config.yaml)" "$configured"
-expect "starts at the next boot as before" enabled
+expect "and starts at the next boot as before" enabled
 inside systemctl start alyx-registrar
-until_ "and takes up what was flagged meanwhile" gone "$data/003/create_me.flag"
+until_ "and registers what was flagged meanwhile" gone "$data/003/create_me.flag"
 
 # -- purged
 
 flag "$data/001"
 inside dpkg --purge alyx-registrar >/dev/null 2>&1
-expect "purged, its state is gone" gone /var/lib/alyx-registrar
-expect "with the password" gone /etc/alyx-registrar/password
+expect "purged: the state is gone" gone /var/lib/alyx-registrar
+expect "so is the password" gone /etc/alyx-registrar/password
 expect "and that of the second daemon" gone /etc/alyx-registrar/rig2.password
-expect "and the configuration" gone /etc/alyx-registrar/config.yaml
-same "what the administrator wrote beside it is not" "$(inside ls -A /etc/alyx-registrar)" rig2.yaml
+expect "and so is the configuration" gone /etc/alyx-registrar/config.yaml
+same "files of the administrator stay" "$(inside ls -A /etc/alyx-registrar)" rig2.yaml
 same "nothing starts at the next boot" "$(inside find /etc/systemd/system -name 'alyx-registrar*' -type l)" ""
-expect "a flag that waits goes on waiting" there "$data/001/create_me.flag"
-same "the data are as they were" "$(data_as_is)" "$before"
-same "nothing is left in a bad state" "$(inside systemctl list-units --failed --no-legend 'alyx*')" ""
+expect "a waiting flag stays" there "$data/001/create_me.flag"
+same "the data are unchanged" "$(data_as_is)" "$before"
+same "no unit has failed" "$(inside systemctl list-units --failed --no-legend 'alyx*')" ""
 
 echo "$passed passed, 0 failed"

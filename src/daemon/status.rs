@@ -52,7 +52,7 @@ pub enum Sentence<'a> {
 }
 
 impl Sentence<'_> {
-    /// Whether a person has to act. The others end by themselves, or delay no session.
+    /// Whether an operator has to act. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
         !matches!(self, Self::Away(_) | Self::NoLedger(_))
     }
@@ -141,7 +141,7 @@ pub struct DaemonStatus {
     pub stuck: Option<String>,
 }
 
-/// A problem on disk that keeps flags from being seen or removed until a person fixes it.
+/// A problem on disk that keeps flags from being seen or removed until an operator fixes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObstacleStatus {
     /// The data root, as the configuration names it.
@@ -161,7 +161,7 @@ pub fn host() -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
-    /// It waits for a person.
+    /// It needs an operator.
     NeedsAttention,
     /// It is being registered.
     Running,

@@ -139,7 +139,7 @@ async fn json_output_is_one_object() {
 async fn on_a_terminal_the_output_is_coloured_unless_disabled() {
     let setup = Setup::new().await;
     if Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("left out: there is no command named script here");
+        return eprintln!("skipped: there is no command named script here");
     }
     let inner = setup.command(&["--offline"]);
     let words = std::iter::once(inner.get_program()).chain(inner.get_args()).map(|w| w.to_str().unwrap());
@@ -448,7 +448,7 @@ fn as_unprivileged_user(setup: &Setup) -> Option<Command> {
         command.env_remove(name);
     }
     if Command::new("setpriv").arg("--version").output().is_err() {
-        eprintln!("left out: there is no command named setpriv here");
+        eprintln!("skipped: there is no command named setpriv here");
         return None;
     }
     Some(command)

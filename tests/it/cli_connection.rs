@@ -165,7 +165,7 @@ async fn a_password_in_the_address_of_one_settings_is_reported_without_being_sho
 async fn without_any_configuration_the_error_asks_for_the_address() {
     let rig = Rig::new();
     if Path::new(alyx_registrar::config::DEFAULT_PATH).exists() {
-        return eprintln!("left out: this computer has a configuration");
+        return eprintln!("skipped: this computer has a configuration");
     }
     run(&mut ask(&rig, &[])).ends(2).complains("no Alyx server given: pass --config FILE, or --url URL");
 }
@@ -246,7 +246,7 @@ fn every_shell_completes_every_command() {
     );
     match std::process::Command::new("bash").args(["-c", &typed]).output() {
         Ok(answer) => assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "--date-time"),
-        Err(_) => eprintln!("left out: there is no bash here"),
+        Err(_) => eprintln!("skipped: there is no bash here"),
     }
 }
 

@@ -344,7 +344,7 @@ async fn on_a_terminal_a_progress_bar_is_drawn_and_erased() {
     let file = huge(&session);
     // A terminal without a person: `script` of util-linux provides one.
     if std::process::Command::new("script").arg("--version").output().is_err() {
-        return eprintln!("left out: there is no command named script here");
+        return eprintln!("skipped: there is no command named script here");
     }
     let inner = logged_in(&alyx, &rig, &["register-files", &file]);
     let words: Vec<&str> =

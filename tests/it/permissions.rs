@@ -26,7 +26,7 @@ impl World {
         let is_root = rustix::process::geteuid().is_root();
         let tries = Command::new("setpriv").args(as_nobody()).arg("true").status();
         if is_root && !tries.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: root may do everything, and setpriv cannot become somebody else");
+            eprintln!("skipped: root may do everything, and setpriv cannot change the user");
             return None;
         }
         Some(Self { alyx: Alyx::sandbox().await, rig: Rig::new(), is_root })

@@ -9,7 +9,7 @@ const AT_LEAST: usize = 2000;
 fn both_leave_the_same_records_except_for_intended_differences() {
     let Some(python) = std::env::var_os("ONE_PYTHON") else {
         return eprintln!(
-            "left out: ONE_PYTHON names no Python that has ONE-api 3.6.1; `bash .ci/run` makes one"
+            "skipped: ONE_PYTHON names no Python that has ONE-api 3.6.1; `bash .ci/run` makes one"
         );
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/side_by_side.py");

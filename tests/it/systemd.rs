@@ -206,7 +206,7 @@ fn in_a_namespace(script: &str, path: &std::path::Path) -> Option<Command> {
         shell
     };
     if !shell().arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("left out: no namespaces here");
+        eprintln!("skipped: no namespaces here");
         return None;
     }
     Some(shell())

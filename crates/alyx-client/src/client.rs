@@ -245,7 +245,7 @@ impl Client {
         }
     }
 
-    /// Logs in, and waits until a request may be sent. For a request that must run to its end once it is sent: a
+    /// Logs in, and waits until a request may be sent. For a request that must run to completion once it is sent: a
     /// caller that is cancelled while it waits here has sent nothing.
     ///
     /// # Errors

@@ -252,7 +252,7 @@ impl Client {
         }
     }
 
-    /// Records a water administration. Never repeated after a lost answer: a second post would be a second drink.
+    /// Records a water administration. Never repeated after a lost answer: a second post would record a second administration.
     ///
     /// # Errors
     /// Those of any request.

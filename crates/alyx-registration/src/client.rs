@@ -100,8 +100,8 @@ impl RegistrationClient {
         self.shared.scheduler.bytes_read()
     }
 
-    /// Waits until every creation of a session that was sent is answered. To be called before the program ends: the
-    /// server carries out a request even if its client is gone.
+    /// Waits until every creation of a session that was sent is answered. Call this before the program exits: the server
+    /// carries out a request even if its client is gone.
     pub async fn finish_creations(&self) {
         self.context.creations.finish().await;
     }

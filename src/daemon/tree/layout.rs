@@ -1,4 +1,4 @@
-//! The layout of a data root: which folders matter, and what a file system event asks to check.
+//! The layout of a data root: which folders matter, and what to check after a file system event.
 //!
 //! Pure: nothing here touches the disk. An event is only a hint; every reaction names something to check.
 
@@ -108,7 +108,7 @@ impl Layout {
         self.flags.iter().any(|flag| name == flag.as_str())
     }
 
-    /// What an event asks to check. Empty for what does not matter: files that are opened, read or written, and
+    /// What to check after a file system event. Empty for irrelevant events: files that are opened, read or written, and
     /// everything below the sessions.
     pub fn react(&self, event: &Event) -> Vec<Reaction> {
         if event.need_rescan() {

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The identity of a folder, which tells it from another one of the same name. A root that was unmounted, mounted or
+/// The identity of a folder, which distinguishes it from another of the same name. A root that was unmounted, mounted or
 /// replaced has another identity; the kernel sends no event for any of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FolderIdentity {

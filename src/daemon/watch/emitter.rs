@@ -19,13 +19,13 @@ pub(crate) struct EventEmitter {
     events: UnboundedSender<WatchEvent>,
     /// Flags that were reported, and not yet reported as gone.
     flags: BTreeSet<PathBuf>,
-    /// The problems that last, by a key that tells them apart.
+    /// Ongoing problems, by a key that distinguishes them.
     problems: HashMap<String, OngoingProblem>,
     /// The obstacles among them, as last reported.
     obstacles: Vec<String>,
 }
 
-/// A problem that lasts.
+/// An ongoing problem.
 struct OngoingProblem {
     /// Set if a scan finds the problem, and its end.
     origin: Option<ScanOrigin>,
@@ -36,7 +36,7 @@ struct OngoingProblem {
 /// Where a scan finds a problem.
 struct ScanOrigin {
     path: PathBuf,
-    /// Not every scan looks there.
+    /// Not every scan checks this path.
     is_misplaced: bool,
     /// The root was empty.
     is_empty: bool,
@@ -74,13 +74,13 @@ impl EventEmitter {
         from.take_while(|path| path.starts_with(folder)).cloned().collect()
     }
 
-    /// Reports a problem, unless it was reported and lasts.
+    /// Reports a problem, unless it was reported and is ongoing.
     pub(crate) fn report(&mut self, problem: WatchProblem) {
         let (key, origin) = match &problem {
             WatchProblem::Scan(problem) => (problem_key(problem), Some(ScanOrigin::of(problem))),
             other => (other.to_string(), None),
         };
-        // A lasting problem keeps its first wording: the advice may differ tomorrow, and must not be reported each
+        // An ongoing problem keeps its first wording: the advice may differ tomorrow, and must not be reported each
         // day.
         if let Entry::Vacant(new) = self.problems.entry(key) {
             let obstacle = problem.is_obstacle().then(|| problem.to_string());
@@ -89,7 +89,7 @@ impl EventEmitter {
         }
     }
 
-    /// The root is unavailable: every other problem of it is void.
+    /// The root is unavailable: its other problems no longer apply.
     pub(crate) fn root_unavailable(&mut self, problem: WatchProblem) {
         let key = problem.to_string();
         self.problems.retain(|known, _| *known == key);
@@ -154,7 +154,7 @@ impl ScanOrigin {
     }
 }
 
-/// The key that tells problems apart. A misplaced flag is one problem, even if the session suggested for it changes
+/// The key that distinguishes problems. A misplaced flag is one problem, even if the session suggested for it changes
 /// from day to day.
 fn problem_key(problem: &ScanProblem) -> String {
     match problem {

@@ -122,7 +122,7 @@ pub enum WatchProblem {
 }
 
 impl WatchProblem {
-    /// Whether it keeps flags from being seen or removed until a person acts. A refused link hides nothing: its target
+    /// Whether it keeps flags from being seen or removed until an operator acts. A refused link hides nothing: its target
     /// is found under another name.
     pub fn is_obstacle(&self) -> bool {
         match self {

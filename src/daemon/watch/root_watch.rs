@@ -72,7 +72,7 @@ pub(crate) struct RootWatch {
     restart_at: Option<Instant>,
 }
 
-/// Everything that a batch of messages asks to check.
+/// The checks that a batch of messages requires.
 #[derive(Default)]
 struct PendingChecks {
     flags: BTreeSet<PathBuf>,

@@ -30,7 +30,7 @@ pub(crate) type MakeWatches = Arc<dyn Fn(EventSink) -> notify::Result<Box<dyn Wa
 pub(crate) enum WatchError {
     /// The kernel's limit is reached.
     Limit,
-    /// The folder no longer exists or is unreadable. The listing that follows tells which.
+    /// The folder no longer exists or is unreadable. The listing that follows shows which.
     Folder,
     /// The source of events has ended.
     Ended,

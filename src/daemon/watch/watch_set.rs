@@ -207,7 +207,7 @@ impl WatchSet {
     }
 
     /// Removes the watches on a folder and everything below it, after an event about it; the scan that follows adds
-    /// them again. A watch that were kept might belong to a folder that was renamed while another took its name: the
+    /// them again. A watch that was kept might belong to a folder that was renamed while another took its name: the
     /// source of events finds watches by name only, and could never remove it.
     ///
     /// Invalidate all folders with events before scanning any of them: one may be the new name of another, and both

@@ -1,4 +1,4 @@
-//! In-flight creations of sessions: one at a time for each session, each carried to its end, and no second one while
+//! In-flight creations of sessions: one at a time for each session, each runs to completion, and no second one while
 //! the outcome of the first is unknown.
 //!
 //! Alyx has no uniqueness constraint on sessions: a client that finds nothing and posts, while another post of the same
@@ -35,7 +35,7 @@ pub trait PendingCreations: Debug + Send + Sync {
     fn begun(&self, session: &str) -> Option<Timestamp>;
 }
 
-/// When the creation that is not answered was sent. Its holder may create the session.
+/// When the unanswered creation was sent, if there is one. Holding the lock grants the right to create the session.
 pub(crate) type Pending = Option<Timestamp>;
 
 /// Creations of sessions that are on their way: at most one for each session.
@@ -53,8 +53,8 @@ impl InFlightCreations {
         Self { memory: Some(memory), ..Self::default() }
     }
 
-    /// Waits until every creation that was sent is answered. To be called before the program ends: the server carries
-    /// out a request even if its client is gone.
+    /// Waits until every creation that was sent is answered. Call this before the program exits: the server carries out a
+    /// request even if its client is gone.
     pub(crate) async fn finish(&self) {
         self.requests.close();
         self.requests.wait().await;

@@ -53,7 +53,7 @@ use jiff::Timestamp;
 
 /// The fact that holds the previous daemon's configuration.
 pub(crate) const CONFIGURATION: &str = "configuration";
-/// The fact that holds the time when stale flags were last reported.
+/// The fact that holds the time when stale flags were last reported. Persisted since 0.1.0; do not rename.
 pub(crate) const STALE_REPORTED: &str = "old flags told";
 /// How many stale flags are logged individually; after a long outage there may be thousands.
 const MAX_LOGGED: usize = 20;

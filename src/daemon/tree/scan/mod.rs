@@ -152,7 +152,7 @@ impl Scanner {
     fn begin(&self, folder: &Path, traversal: &mut Traversal) {
         let Some(place) = self.layout.place(folder) else { return };
         let is_root = folder == self.layout.root;
-        // The root itself may be a link: a person has configured it.
+        // The root itself may be a link: an operator has configured it.
         let metadata = if is_root { fs::metadata(folder) } else { fs::symlink_metadata(folder) };
         match metadata {
             Ok(metadata) if metadata.is_dir() => traversal.plan(Visit {
