@@ -45,7 +45,7 @@ pub fn length(duration: SignedDuration) -> String {
 }
 
 /// The time since a moment.
-pub fn ago(then: Timestamp, now: Timestamp) -> String {
+pub fn elapsed(then: Timestamp, now: Timestamp) -> String {
     length(now.duration_since(then))
 }
 

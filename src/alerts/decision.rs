@@ -42,7 +42,7 @@ pub(super) enum Event {
     /// A session needs attention.
     NeedsAttention(SessionStatus),
     /// A flag has waited for too long.
-    Old(SessionStatus),
+    StaleFlag(SessionStatus),
     /// Something on disk keeps flags from being seen or removed.
     Obstacle(ObstacleStatus),
 }
@@ -97,7 +97,7 @@ pub(super) struct AlertDecision {
     /// Flags whose sessions need attention, as reported.
     attention: BTreeSet<String>,
     /// Stale flags, as reported.
-    old: BTreeSet<String>,
+    stale: BTreeSet<String>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
     /// The next message.
@@ -117,7 +117,7 @@ impl AlertDecision {
             refused: Condition::default(),
             away: Condition::default(),
             attention: BTreeSet::new(),
-            old: BTreeSet::new(),
+            stale: BTreeSet::new(),
             obstacles: BTreeSet::new(),
             pending: None,
             pending_since: None,
@@ -146,9 +146,9 @@ impl AlertDecision {
             };
             // Between two attempts a session runs; a touched flag has no failures and may be reported again.
             let waits = with(|s| s.state == SessionState::NeedsAttention || s.failures > 0);
-            let old = with(|s| s.old);
+            let stale = with(|s| s.stale);
             self.attention.retain(|flag| waits.contains(flag.as_str()));
-            self.old.retain(|flag| old.contains(flag.as_str()));
+            self.stale.retain(|flag| stale.contains(flag.as_str()));
         }
         let events = self.events(status, now);
         self.pending = (!events.is_empty()).then_some(Alert { at: now, events });
@@ -173,10 +173,12 @@ impl AlertDecision {
         });
         events.extend(attention.cloned().map(Event::NeedsAttention));
         // A session that needs attention is reported only as such.
-        let old = sessions.iter().filter(|session| {
-            session.old && session.state != SessionState::NeedsAttention && !self.old.contains(&session.flag)
+        let stale = sessions.iter().filter(|session| {
+            session.stale
+                && session.state != SessionState::NeedsAttention
+                && !self.stale.contains(&session.flag)
         });
-        events.extend(old.cloned().map(Event::Old));
+        events.extend(stale.cloned().map(Event::StaleFlag));
         events
     }
 
@@ -207,7 +209,7 @@ impl AlertDecision {
                 Event::Away(since) => self.away.reported = Some(*since),
                 Event::Back(..) => (self.away.reported, self.away.ended) = (None, None),
                 Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
-                Event::Old(session) => _ = self.old.insert(session.flag.clone()),
+                Event::StaleFlag(session) => _ = self.stale.insert(session.flag.clone()),
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::alerts::decision::{Alert, Event};
 use crate::daemon::status::{Sentence, SessionStatus, Status, host};
-use crate::humanize::{ago, length};
+use crate::humanize::{elapsed, length};
 use alyx_client::text::printable;
 
 /// The maximum number of sessions, and of obstacles, in one message; the others are counted.
@@ -109,7 +109,7 @@ impl<'a> Message<'a> {
                     "Alyx{alyx} is back after {}. All sessions continue.",
                     length(at.duration_since(*since))
                 ),
-                Event::Obstacle(_) | Event::NeedsAttention(_) | Event::Old(_) => continue,
+                Event::Obstacle(_) | Event::NeedsAttention(_) | Event::StaleFlag(_) => continue,
             });
         }
         let obstacles = self.alert.events.iter().filter_map(|event| match event {
@@ -122,11 +122,11 @@ impl<'a> Message<'a> {
             _ => None,
         });
         list(&mut lines, people.collect(), Sentence::NeedAttention, now);
-        let old = self.alert.events.iter().filter_map(|event| match event {
-            Event::Old(session) => Some(self.line(session)),
+        let stale = self.alert.events.iter().filter_map(|event| match event {
+            Event::StaleFlag(session) => Some(self.line(session)),
             _ => None,
         });
-        list(&mut lines, old.collect(), Sentence::StaleFlags, now);
+        list(&mut lines, stale.collect(), Sentence::StaleFlags, now);
         if let Some(first) = lines.first_mut() {
             *first = format!("{}: {first}", shown(&self.host));
         }
@@ -136,8 +136,8 @@ impl<'a> Message<'a> {
     /// The line of one session.
     fn line(&self, session: &SessionStatus) -> String {
         let mut line = format!("• {}", shown(&session.session));
-        if session.old {
-            line += &format!(", flagged {} ago", ago(session.known_at(), self.alert.at));
+        if session.stale {
+            line += &format!(", flagged {} ago", elapsed(session.known_at(), self.alert.at));
         }
         if let Some(error) = &session.error {
             line += &format!(": {}", shown(error));
@@ -173,7 +173,7 @@ fn event(event: &Event) -> Value {
         Event::Away(since) => json!({"event": "alyx_away", "since": since}),
         Event::Back(since, until) => json!({"event": "alyx_back", "since": since, "until": until}),
         Event::NeedsAttention(session) => json!({"event": "needs_attention", "session": session}),
-        Event::Old(session) => json!({"event": "old_flag", "session": session}),
+        Event::StaleFlag(session) => json!({"event": "old_flag", "session": session}),
         Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
 }
@@ -198,8 +198,8 @@ mod tests {
             error: Some("Alyx does not know subject \"KS014\"".into()),
             next_step: Some("create it on Alyx".into()),
             progress: None,
-            put: None,
-            old: false,
+            flagged_at: None,
+            stale: false,
         }
     }
 
@@ -210,9 +210,13 @@ mod tests {
 
     #[test]
     fn slack_gets_a_text_with_the_most_important_line_first() {
-        let old = SessionStatus { old: true, put: Some(at(-90_000)), ..session("ZM/2024-05-01/001") };
-        let events =
-            vec![Event::Away(at(0)), Event::NeedsAttention(session("KS014/2024-05-01/001")), Event::Old(old)];
+        let stale =
+            SessionStatus { stale: true, flagged_at: Some(at(-90_000)), ..session("ZM/2024-05-01/001") };
+        let events = vec![
+            Event::Away(at(0)),
+            Event::NeedsAttention(session("KS014/2024-05-01/001")),
+            Event::StaleFlag(stale),
+        ];
         let text = body(MessageFormat::Slack, events)["text"].as_str().unwrap().to_owned();
         let wanted = "rig-3: Alyx (https://alyx.example.org) has not answered for 1 h 0 min. All sessions wait; nothing is lost.\n\
              1 session needs attention:\n\

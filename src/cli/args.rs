@@ -15,7 +15,7 @@ mod sessions;
 mod setup;
 mod values;
 
-pub(super) use crate::cli::args::config::whole;
+pub(super) use crate::cli::args::config::absolute;
 pub use crate::cli::args::config::{ConfigArgs, StateArgs};
 pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
@@ -352,8 +352,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let real = std::fs::canonicalize(folder.path()).unwrap();
         std::fs::create_dir(real.join("a")).unwrap();
-        assert_eq!(whole(Path::new("../a"), &real.join("a")), real.join("a"));
-        assert_eq!(whole(Path::new("."), &real), real);
+        assert_eq!(absolute(Path::new("../a"), &real.join("a")), real.join("a"));
+        assert_eq!(absolute(Path::new("."), &real), real);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::daemon::watch::watch_limit;
 use alyx_client::Credentials;
 
 /// Time-out for a data root: a dead network drive never responds.
-const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
+const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time-out for quick checks, and for all checks before the daemon starts.
 const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -41,7 +41,7 @@ pub(super) async fn check(args: &CheckArgs) -> Exit {
     let mut table = Table::new(args.json);
     run_checks(args, &mut table).await;
     table.end();
-    if args.before_start { Exit::Success } else { table.verdict() }
+    if args.before_start { Exit::Success } else { table.exit_code() }
 }
 
 async fn run_checks(args: &CheckArgs, table: &mut Table) {
@@ -198,7 +198,7 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
     let (mut folders, mut all_seen) = (0, true);
     for root in options.roots {
         let (for_thread, watch) = (root.clone(), options.watch.clone());
-        let time = if glance { QUICK_TIMEOUT } else { SURVEY_TIMEOUT };
+        let time = if glance { QUICK_TIMEOUT } else { PREFLIGHT_TIMEOUT };
         let preflight = move |stop: &AtomicBool| {
             preflight_root(&for_thread, &watch, &|| glance || stop.load(Ordering::Relaxed))
         };

@@ -81,8 +81,8 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
     let client = wiring::client(&config, credentials).map_err(|_| anyhow::anyhow!("no client"))?;
     let shutdown = CancellationToken::new();
     let (reports_in, mut reports) = mpsc::unbounded_channel();
-    let doors = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
-    let service = tokio::spawn(daemon::run(client.clone(), wiring::daemon(&config), doors, shutdown.clone()));
+    let io = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
+    let service = tokio::spawn(daemon::run(client.clone(), wiring::daemon(&config), io, shutdown.clone()));
     let outcomes = tokio::time::timeout(AT_MOST, outcomes(&root, &mut reports)).await;
     shutdown.cancel();
     service.await?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use crate::cli::args::{InitArgs, whole};
+use crate::cli::args::{InitArgs, absolute};
 use crate::cli::exit::Exit;
 use crate::cli::init::answers::{Draft, FoundSettings};
 use crate::cli::init::files::NewFile;
@@ -85,7 +85,7 @@ pub(super) async fn init(args: &InitArgs) -> Exit {
 async fn init_with(args: &InitArgs) -> Result<(), InitError> {
     let here = std::env::current_dir()
         .map_err(|source| InitError::System { doing: "the working folder", source })?;
-    let target = whole(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
+    let target = absolute(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
     files::refuse_existing(&target, args.force)?;
     let found = FoundSettings::load(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;

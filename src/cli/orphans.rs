@@ -76,7 +76,7 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
     if !args.json {
         say!("{}", found.text());
     }
-    Ok(verdict(&found, cut_off))
+    Ok(exit_code(&found, cut_off))
 }
 
 /// The folders by subject, and those whose names are not valid for a session, with the reason. Pure.
@@ -176,7 +176,7 @@ impl Found {
 }
 
 /// The exit code. Pure.
-fn verdict(found: &Found, cut_off: Option<CutOff>) -> Exit {
+fn exit_code(found: &Found, cut_off: Option<CutOff>) -> Exit {
     match cut_off {
         Some(CutOff::Refused) => Exit::Refused,
         Some(CutOff::Away) => Exit::Unavailable,
@@ -192,12 +192,12 @@ mod tests {
     #[test]
     fn the_exit_code_says_whether_all_folders_are_on_alyx() {
         let none = Found { folders: 7, subjects: 2, ..Found::default() };
-        assert_eq!(verdict(&none, None), Exit::Success);
+        assert_eq!(exit_code(&none, None), Exit::Success);
         for some in [Found { orphans: 1, ..none }, Found { misnamed: 1, ..none }, Found { missed: 1, ..none }]
         {
-            assert_eq!(verdict(&some, None), Exit::Incomplete, "{some:?}");
+            assert_eq!(exit_code(&some, None), Exit::Incomplete, "{some:?}");
         }
-        assert_eq!(verdict(&none, Some(CutOff::Away)), Exit::Unavailable);
-        assert_eq!(verdict(&none, Some(CutOff::Refused)), Exit::Refused);
+        assert_eq!(exit_code(&none, Some(CutOff::Away)), Exit::Unavailable);
+        assert_eq!(exit_code(&none, Some(CutOff::Refused)), Exit::Refused);
     }
 }

@@ -32,14 +32,14 @@ pub(super) async fn retry(args: &RetryArgs) -> Exit {
         |all: &str, one: &str| session.as_ref().map_or(all.to_owned(), |name| format!("{name} {one}"));
     match change(&args.state, request, in_ledger).await {
         Ok(Done::ByDaemon(0)) => {
-            nothing(&format!("{}; see `status`", of_it("no session is waiting", "is not waiting")))
+            nothing_to_do(&format!("{}; see `status`", of_it("no session is waiting", "is not waiting")))
         }
-        Ok(Done::ByDaemon(n)) => said(&format!("{n} tried now; see `status`")),
-        Ok(Done::InLedger(0) | Done::NoState) => nothing(&format!(
+        Ok(Done::ByDaemon(n)) => succeed(&format!("{n} tried now; see `status`")),
+        Ok(Done::InLedger(0) | Done::NoState) => nothing_to_do(&format!(
             "{}; the next start of the daemon tries every flag",
             of_it("no retry is pending", "has no pending retry")
         )),
-        Ok(Done::InLedger(n)) => said(&format!("no daemon is running; {n} tried as soon as it starts")),
+        Ok(Done::InLedger(n)) => succeed(&format!("no daemon is running; {n} tried as soon as it starts")),
         Err(exit) => exit,
     }
 }
@@ -54,9 +54,9 @@ pub(super) async fn forget(args: &ForgetArgs) -> Exit {
     };
     match change(&args.state, request, in_ledger).await {
         Ok(Done::ByDaemon(0) | Done::InLedger(0) | Done::NoState) => {
-            nothing(&format!("the ledger has no entry for {session}"))
+            nothing_to_do(&format!("the ledger has no entry for {session}"))
         }
-        Ok(Done::ByDaemon(n) | Done::InLedger(n)) => said(&format!(
+        Ok(Done::ByDaemon(n) | Done::InLedger(n)) => succeed(&format!(
             "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
              registered. To prevent that, remove the flag"
         )),
@@ -64,12 +64,12 @@ pub(super) async fn forget(args: &ForgetArgs) -> Exit {
     }
 }
 
-fn said(text: &str) -> Exit {
+fn succeed(text: &str) -> Exit {
     say!("{text}.");
     Exit::Success
 }
 
-fn nothing(text: &str) -> Exit {
+fn nothing_to_do(text: &str) -> Exit {
     report_error(text);
     Exit::Incomplete
 }

@@ -29,13 +29,13 @@ use alyx_registration::flag::FlagFile;
 use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
 
 /// Attempts at a session whose files are still changing.
-const LOOKS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 
 /// How long a stopped scan waits for a creation in flight.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The result of one flag.
-struct Line {
+struct FlagResult {
     session: Result<SessionPath, SessionPathError>,
     folder: PathBuf,
     eid: Option<String>,
@@ -44,10 +44,10 @@ struct Line {
     took: Duration,
     /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
     moved: Vec<(PathBuf, PathBuf)>,
-    outcome: Outcome,
+    outcome: ScanOutcome,
 }
 
-enum Outcome {
+enum ScanOutcome {
     Registered { left_out: String },
     Planned { left_out: String },
     Failed(Error),
@@ -90,23 +90,23 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     };
     let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
-    let mut lines = futures_util::stream::iter(flags)
+    let mut results = futures_util::stream::iter(flags)
         .map(|flag| async move {
             let path = flag.path.clone();
-            let line = one(client, options, flag, dry).await;
-            if let (Some(ledger), Some(row)) = (ledger.cloned(), line.to_row(&path)) {
+            let result = process_flag(client, options, flag, dry).await;
+            if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
                 // The ledger logs its own errors.
                 let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
             }
-            line
+            result
         })
         .buffer_unordered(config.workers.max(1));
     let (mut failed, mut done) = (Vec::new(), 0);
     let work = async {
-        while let Some(line) = lines.next().await {
-            progress::above(|| if args.json { say!("{}", line.to_json()) } else { line.print() });
-            match line.outcome {
-                Outcome::Failed(error) => failed.push(error),
+        while let Some(result) = results.next().await {
+            progress::above(|| if args.json { say!("{}", result.to_json()) } else { result.print() });
+            match result.outcome {
+                ScanOutcome::Failed(error) => failed.push(error),
                 _ => done += 1,
             }
         }
@@ -133,7 +133,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             count((done + failed.len()) as u64, "flag")
         );
     }
-    Ok(verdict(&failed, done, missed))
+    Ok(exit_code(&failed, done, missed))
 }
 
 /// The daemon's ledger, if it exists and this user may write to it. Never creates one: it would not belong to the
@@ -155,7 +155,7 @@ fn remember(ledger: &Ledger, row: &OutcomeRow) {
 }
 
 /// The exit code. Pure.
-fn verdict(failed: &[Error], done: usize, missed: usize) -> Exit {
+fn exit_code(failed: &[Error], done: usize, missed: usize) -> Exit {
     if failed.iter().any(|e| e.next_step() == NextStep::NeedsCredentials) {
         return Exit::Refused;
     }
@@ -166,10 +166,15 @@ fn verdict(failed: &[Error], done: usize, missed: usize) -> Exit {
 }
 
 /// Plans or registers one flag.
-async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFile, dry: bool) -> Line {
+async fn process_flag(
+    client: &RegistrationClient,
+    options: &FlaggedOptions,
+    flag: FlagFile,
+    dry: bool,
+) -> FlagResult {
     let started = Instant::now();
     let folder = flag.session_folder().to_owned();
-    let mut line = Line {
+    let mut result = FlagResult {
         session: SessionPath::parse(&folder),
         folder,
         eid: None,
@@ -177,33 +182,33 @@ async fn one(client: &RegistrationClient, options: &FlaggedOptions, flag: FlagFi
         bytes: 0,
         took: Duration::ZERO,
         moved: Vec::new(),
-        outcome: Outcome::Planned { left_out: String::new() },
+        outcome: ScanOutcome::Planned { left_out: String::new() },
     };
-    line.outcome = match &line.session {
-        Err(error) => Outcome::Failed(error.clone().into()),
+    result.outcome = match &result.session {
+        Err(error) => ScanOutcome::Failed(error.clone().into()),
         Ok(session) if dry => match client.plan_flagged(&flag, session, options).await {
             Ok(planned) => {
-                line.eid = planned.eid;
-                line.files = planned.files.len();
-                line.bytes = planned.files.iter().map(|f| f.size).sum();
-                line.moved = planned.moved;
-                Outcome::Planned { left_out: LeftOutSummary::of(&planned.left_out).to_string() }
+                result.eid = planned.eid;
+                result.files = planned.files.len();
+                result.bytes = planned.files.iter().map(|f| f.size).sum();
+                result.moved = planned.moved;
+                ScanOutcome::Planned { left_out: LeftOutSummary::of(&planned.left_out).to_string() }
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => ScanOutcome::Failed(error),
         },
         Ok(session) => match register(client, options, flag, session).await {
             Ok(registered) => {
-                line.eid = Some(registered.eid);
-                line.files = registered.n_files;
-                line.bytes = registered.bytes;
-                line.moved = registered.moved;
-                Outcome::Registered { left_out: registered.left_out.to_string() }
+                result.eid = Some(registered.eid);
+                result.files = registered.n_files;
+                result.bytes = registered.bytes;
+                result.moved = registered.moved;
+                ScanOutcome::Registered { left_out: registered.left_out.to_string() }
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => ScanOutcome::Failed(error),
         },
     };
-    line.took = started.elapsed();
-    line
+    result.took = started.elapsed();
+    result
 }
 
 /// Registers a flagged session, and waits a while if its files are still changing.
@@ -213,7 +218,7 @@ async fn register(
     flag: FlagFile,
     session: &SessionPath,
 ) -> Result<alyx_registration::flagged::Registered, Error> {
-    for _ in 1..LOOKS {
+    for _ in 1..MAX_ATTEMPTS {
         match client.register_flagged(flag.clone(), session, options).await {
             Err(error) if error.wait_to_settle().is_some() => {
                 tokio::time::sleep(error.wait_to_settle().unwrap_or_default()).await;
@@ -224,7 +229,7 @@ async fn register(
     client.register_flagged(flag, session, options).await
 }
 
-impl Line {
+impl FlagResult {
     fn name(&self) -> String {
         session_name(&self.session, &self.folder)
     }
@@ -234,17 +239,17 @@ impl Line {
         let (files, size) = (count(self.files as u64, "dataset"), bytes(self.bytes));
         let eid = self.eid.as_deref().unwrap_or("-");
         match &self.outcome {
-            Outcome::Registered { left_out } => {
+            ScanOutcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                say!("ok      {name}  {eid}  {files}, {size}, {took:.2} s{}", aside(left_out));
+                say!("ok      {name}  {eid}  {files}, {size}, {took:.2} s{}", left_out_suffix(left_out));
             }
-            Outcome::Planned { left_out } => {
+            ScanOutcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
-                say!("plan    {name}  {state}  {files}, {size}{}", aside(left_out));
+                say!("plan    {name}  {state}  {files}, {size}{}", left_out_suffix(left_out));
             }
-            Outcome::Failed(error) => say!("failed  {name}  {error}"),
+            ScanOutcome::Failed(error) => say!("failed  {name}  {error}"),
         }
-        let verb = if matches!(self.outcome, Outcome::Planned { .. }) { "would move" } else { "moved" };
+        let verb = if matches!(self.outcome, ScanOutcome::Planned { .. }) { "would move" } else { "moved" };
         for line in moved_lines(&self.moved, verb) {
             say!("{line}");
         }
@@ -253,13 +258,13 @@ impl Line {
     /// The row for the ledger; `None` for a dry run, or while the files are still changing.
     fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
-            Outcome::Planned { .. } => return None,
-            Outcome::Failed(error) if error.wait_to_settle().is_some() => return None,
-            Outcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
-            Outcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
+            ScanOutcome::Planned { .. } => return None,
+            ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
+            ScanOutcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
+            ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
                 ("needs_attention", String::new(), Some(error))
             }
-            Outcome::Failed(error) => ("retry", String::new(), Some(error)),
+            ScanOutcome::Failed(error) => ("retry", String::new(), Some(error)),
         };
         let session = self.session.as_ref().ok();
         Some(OutcomeRow {
@@ -283,9 +288,9 @@ impl Line {
 
     fn to_json(&self) -> Value {
         let (outcome, left_out, error) = match &self.outcome {
-            Outcome::Registered { left_out } => ("registered", Some(left_out), None),
-            Outcome::Planned { left_out } => ("planned", Some(left_out), None),
-            Outcome::Failed(error) => ("failed", None, Some(error.to_string())),
+            ScanOutcome::Registered { left_out } => ("registered", Some(left_out), None),
+            ScanOutcome::Planned { left_out } => ("planned", Some(left_out), None),
+            ScanOutcome::Failed(error) => ("failed", None, Some(error.to_string())),
         };
         json!({
             "session": self.name(),
@@ -302,7 +307,7 @@ impl Line {
     }
 }
 
-fn aside(left_out: &str) -> String {
+fn left_out_suffix(left_out: &str) -> String {
     if left_out.is_empty() { String::new() } else { format!("; left out: {left_out}") }
 }
 
@@ -317,12 +322,12 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_incomplete_outage_and_login_apart() {
-        assert_eq!(verdict(&[], 3, 0), Exit::Success);
-        assert_eq!(verdict(&[], 3, 1), Exit::Incomplete);
-        assert_eq!(verdict(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);
-        assert_eq!(verdict(&[away()], 0, 0), Exit::Unavailable);
-        assert_eq!(verdict(&[away()], 1, 0), Exit::Incomplete);
+        assert_eq!(exit_code(&[], 3, 0), Exit::Success);
+        assert_eq!(exit_code(&[], 3, 1), Exit::Incomplete);
+        assert_eq!(exit_code(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);
+        assert_eq!(exit_code(&[away()], 0, 0), Exit::Unavailable);
+        assert_eq!(exit_code(&[away()], 1, 0), Exit::Incomplete);
         let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
-        assert_eq!(verdict(&[away(), login.into()], 0, 0), Exit::Refused);
+        assert_eq!(exit_code(&[away(), login.into()], 0, 0), Exit::Refused);
     }
 }

@@ -46,7 +46,7 @@ async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let (stop, marker) = (shutdown.clone(), root.require_marker.clone());
-    let walk = tokio::task::spawn_blocking(move || {
+    let task = tokio::task::spawn_blocking(move || {
         is_there(&path, marker.as_deref())?;
         let (mut scanner, stop) = (Scanner::new(layout), || stop.is_cancelled());
         let mut scan = scanner.scan_parallel(&stop);
@@ -55,7 +55,7 @@ async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
         Ok(scan)
     });
     let scan =
-        walk.await.unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")));
+        task.await.unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")));
     scan.map_err(|reason| tracing::error!("{reason}")).ok()
 }
 

@@ -48,10 +48,10 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// The name of a session in the ledger, from an argument: `subject/date/number` or its folder.
 pub(super) fn session_typed(typed: &Path) -> String {
-    let whole = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
+    let absolute = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
     match alf::SessionPath::parse(typed) {
         Ok(session) => session.to_string(),
-        Err(_) => session_name(&whole),
+        Err(_) => session_name(&absolute),
     }
 }
 

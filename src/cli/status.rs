@@ -24,7 +24,7 @@ use crate::daemon::status::{
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
 use crate::daemon::watch::WatchProblem;
-use crate::humanize::ago;
+use crate::humanize::elapsed;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_registration::flag::FlagFile;
 
@@ -41,7 +41,7 @@ pub(super) async fn status(args: &StatusArgs) -> Exit {
 async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     let state = State::find(&args.state)?;
     let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
-    let start = start(args.state.config.as_deref());
+    let start = start_command(args.state.config.as_deref());
     let (status, last) = blocking(move || {
         let ledger = Ledger::open_existing(&folder, Access::Read);
         let last = ledger.as_ref().ok().and_then(Option::as_ref).map(|ledger| {
@@ -53,7 +53,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
             Some(Answer::Done(_)) => {
                 return Err("the daemon sent an unexpected answer (different version?)".into());
             }
-            None => left_behind(ledger?.as_ref(), config.as_ref(), Timestamp::now()),
+            None => status_from_disk(ledger?.as_ref(), config.as_ref(), Timestamp::now()),
         };
         Ok((status, last.unwrap_or_default()))
     })
@@ -63,29 +63,29 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     } else {
         say!("{}", text(&status, &last, Timestamp::now(), &zone, &start).trim_end_matches('\n'));
     }
-    Ok(verdict(&status))
+    Ok(exit_code(&status))
 }
 
 /// The exit code. Pure.
-fn verdict(status: &Status) -> Exit {
+fn exit_code(status: &Status) -> Exit {
     let Some(daemon) = &status.daemon else { return Exit::Unavailable };
     if daemon.login_refused_since.is_some() {
         return Exit::Refused;
     }
-    let needs_attention = status.sessions.iter().any(|s| s.old || s.state == SessionState::NeedsAttention);
+    let needs_attention = status.sessions.iter().any(|s| s.stale || s.state == SessionState::NeedsAttention);
     if needs_attention || !status.obstacles.is_empty() { Exit::Incomplete } else { Exit::Success }
 }
 
 /// The status without a daemon: the flags on disk, and their entries in the ledger.
-fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
+fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
     let (mut sessions, mut obstacles): (Vec<SessionStatus>, Vec<ObstacleStatus>) = Default::default();
     let roots = config.map(|config| wiring::daemon(config).roots).unwrap_or_default();
     for row in ledger.map(Ledger::waiting).unwrap_or_default() {
         let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
         if !root_is_there || row.flag.exists() {
             let flag = FlagFile::load(&row.flag).ok().flatten();
-            let put = flag.map(|flag| flagged_since(&flag.stamp, now));
-            sessions.push(SessionStatus { put, ..row.into() });
+            let flagged_at = flag.map(|flag| flagged_since(&flag.stamp, now));
+            sessions.push(SessionStatus { flagged_at, ..row.into() });
         }
     }
     for root in &roots {
@@ -116,8 +116,8 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
                     .ok()
                     .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                     .unwrap_or(now),
-                put: Some(flagged_since(&flag.stamp, now)),
-                old: false,
+                flagged_at: Some(flagged_since(&flag.stamp, now)),
+                stale: false,
                 failures: 0,
                 next: None,
                 error: None,
@@ -128,16 +128,16 @@ fn left_behind(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp)
     }
     let warn_after = config.and_then(|config| config.watch.warn_after);
     for session in &mut sessions {
-        session.old = session.put.is_some_and(|put| is_stale(put, now, warn_after));
+        session.stale = session.flagged_at.is_some_and(|at| is_stale(at, now, warn_after));
     }
     sessions.sort_by(SessionStatus::in_order);
     Status { daemon: None, sessions, obstacles }
 }
 
 /// The command that starts the daemon of a configuration; `None` for the default one.
-fn start(config: Option<&Path>) -> String {
-    let whole = config.map_or_else(|| Ok(DEFAULT_PATH.into()), std::path::absolute);
-    match (config, whole.ok().and_then(|whole| unit_of(&whole))) {
+fn start_command(config: Option<&Path>) -> String {
+    let absolute = config.map_or_else(|| Ok(DEFAULT_PATH.into()), std::path::absolute);
+    match (config, absolute.ok().and_then(|path| unit_of(&path))) {
         (_, Some(unit)) => format!("sudo systemctl start {unit}"),
         (Some(config), None) => format!("alyx-registrar run --config {}", config.display()),
         (None, None) => "alyx-registrar run".to_owned(),
@@ -161,7 +161,7 @@ fn text(
         Some(daemon) => {
             line(format!(
                 "The daemon has been running for {} (process {}, version {}) and registers on {}.",
-                ago(daemon.since, now),
+                elapsed(daemon.since, now),
                 daemon.pid,
                 daemon.version,
                 daemon.alyx
@@ -178,7 +178,7 @@ fn text(
     if !status.obstacles.is_empty() {
         line(format!("\nproblems on disk ({})", status.obstacles.len()));
         for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
-            line(format!("  for {}: {}", ago(obstacle.since, now), obstacle.text));
+            line(format!("  for {}: {}", elapsed(obstacle.since, now), obstacle.text));
         }
         if status.obstacles.len() > MAX_SHOWN {
             line(format!("  and {} more; --json shows all", status.obstacles.len() - MAX_SHOWN));
@@ -236,7 +236,7 @@ mod tests {
         for wanted in ["problems on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
             assert!(text.contains(wanted), "{wanted}:\n{text}");
         }
-        assert_eq!(verdict(&status), Exit::Incomplete);
+        assert_eq!(exit_code(&status), Exit::Incomplete);
     }
 
     #[test]
@@ -259,10 +259,15 @@ mod tests {
     #[test]
     fn an_old_flag_is_shown_with_its_age_and_before_the_younger_ones() {
         let waiting = session(SessionState::Waiting);
-        let old = SessionStatus { old: true, since: at(90), put: Some(at(-3 * 86_400)), ..waiting.clone() };
-        let mut sessions = vec![waiting, old];
+        let stale = SessionStatus {
+            stale: true,
+            since: at(90),
+            flagged_at: Some(at(-3 * 86_400)),
+            ..waiting.clone()
+        };
+        let mut sessions = vec![waiting, stale];
         sessions.sort_by(SessionStatus::in_order);
-        assert!(sessions[0].old);
+        assert!(sessions[0].stale);
         let text = text(
             &Status { daemon: None, sessions, ..Status::default() },
             &[],
@@ -278,12 +283,12 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_attention_login_and_no_daemon_apart() {
-        let of = |daemon, sessions| verdict(&Status { daemon, sessions, ..Status::default() });
+        let of = |daemon, sessions| exit_code(&Status { daemon, sessions, ..Status::default() });
         assert_eq!(of(None, Vec::new()), Exit::Unavailable);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
         assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsAttention)]), Exit::Incomplete);
-        let old = SessionStatus { old: true, ..session(SessionState::Waiting) };
-        assert_eq!(of(Some(daemon()), vec![old]), Exit::Incomplete);
+        let stale = SessionStatus { stale: true, ..session(SessionState::Waiting) };
+        assert_eq!(of(Some(daemon()), vec![stale]), Exit::Incomplete);
         let refused = DaemonStatus { login_refused_since: Some(at(0)), ..daemon() };
         assert_eq!(of(Some(refused), Vec::new()), Exit::Refused);
     }

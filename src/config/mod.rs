@@ -351,9 +351,9 @@ impl Config {
         environment: &Environment,
     ) -> Result<Config, ConfigErrors> {
         let unreadable = |err| ConfigErrors::unreadable(path, &err);
-        let whole = std::path::absolute(path).map_err(unreadable)?;
+        let absolute = std::path::absolute(path).map_err(unreadable)?;
         let mut environment = environment.clone();
-        environment.state_directory = environment.state_directory.or_else(|| unit::state_dir_of(&whole));
+        environment.state_directory = environment.state_directory.or_else(|| unit::state_dir_of(&absolute));
         let environment = &environment;
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;

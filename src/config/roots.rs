@@ -41,7 +41,7 @@ pub(super) fn in_file(
         let require_marker = own.or_else(|| all.require_marker.clone());
         match root.path.0 {
             Ok(None) => findings.missing(at, "the path of this data root is missing"),
-            Ok(Some(typed)) => match whole_path(Path::new(&typed.0)) {
+            Ok(Some(typed)) => match absolute_path(Path::new(&typed.0)) {
                 Ok(path) => good.push((at, DataRoot { path, watch, require_marker })),
                 Err(why) => findings.refuse(at, why),
             },
@@ -65,7 +65,7 @@ pub(super) fn on_command_line(
 ) -> Vec<DataRoot> {
     let mut good: Vec<DataRoot> = Vec::new();
     for root in roots {
-        let checked = whole_path(root).and_then(|path| {
+        let checked = absolute_path(root).and_then(|path| {
             let why = collision(&path, good.iter().map(|other| other.path.as_path()));
             why.map_or(Ok(path), Err)
         });
@@ -105,7 +105,7 @@ fn collision<'a>(root: &Path, mut others: impl Iterator<Item = &'a Path>) -> Opt
 }
 
 /// Validates an absolute path other than `/`, without `..`; removes a trailing slash.
-pub(super) fn whole_path(typed: &Path) -> Result<PathBuf, String> {
+pub(super) fn absolute_path(typed: &Path) -> Result<PathBuf, String> {
     let shown = quoted(&typed.to_string_lossy());
     if typed.starts_with("~") {
         return Err(format!("{shown}: ~ is not expanded here; write the absolute path"));
@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn a_path_is_absolute_or_refused() {
-        assert_eq!(whole_path(Path::new("/a//b/./c/")).unwrap(), Path::new("/a/b/c"));
+        assert_eq!(absolute_path(Path::new("/a//b/./c/")).unwrap(), Path::new("/a/b/c"));
         for bad in ["", "a", "./a", "~/a", "~bob/a", "/a/../b", "/", "//", "$HOME/a", "/data/${USER}"] {
-            assert!(whole_path(Path::new(bad)).is_err(), "{bad}");
+            assert!(absolute_path(Path::new(bad)).is_err(), "{bad}");
         }
     }
 

@@ -47,7 +47,7 @@ impl Findings {
         let credentials = self.credentials(sources, url.as_ref(), username.is_some(), environment);
         let ca_path = KeyPath::of("alyx.ca_file");
         let ca_file = self.take(&ca_path, from.ca_file).and_then(|Text(typed)| {
-            roots::whole_path(Path::new(&typed)).map_err(|why| self.refuse(ca_path, why)).ok()
+            roots::absolute_path(Path::new(&typed)).map_err(|why| self.refuse(ca_path, why)).ok()
         });
         let connect_timeout =
             self.time("alyx.timeouts.connect", timeouts.connect, 5 * SECOND, [10 * MS, 10 * MINUTE]);

@@ -258,7 +258,7 @@ impl Findings {
     fn state_dir(&mut self, given: Given<Text>, overrides: &Overrides, environment: &Environment) -> PathBuf {
         let path = KeyPath::of("state_dir");
         let typed = self.take(&path, given).and_then(|Text(typed)| {
-            roots::whole_path(Path::new(&typed)).map_err(|why| self.refuse(path, why)).ok()
+            roots::absolute_path(Path::new(&typed)).map_err(|why| self.refuse(path, why)).ok()
         });
         let from_elsewhere = || environment.state_directory.clone();
         overrides

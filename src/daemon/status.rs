@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::humanize::{ago, bytes, count, until};
+use crate::humanize::{bytes, count, elapsed, until};
 use crate::ledger::{OutcomeRow, WaitingRow};
 
 /// The number of past outcomes that a status shows.
@@ -64,7 +64,7 @@ impl Sentence<'_> {
             Self::LoginRefused(since) => format!(
                 "Alyx{alyx} has refused the login for {}: correct the password or token. All sessions wait; nothing is \
                  lost.",
-                ago(since, now)
+                elapsed(since, now)
             ),
             Self::Obstacles(1) => "1 problem on disk keeps flags from being found or removed.".to_owned(),
             Self::Obstacles(n) => format!("{n} problems on disk keep flags from being found or removed."),
@@ -73,7 +73,7 @@ impl Sentence<'_> {
             Self::StaleFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
             Self::StaleFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
             Self::Away(since) => {
-                let away = ago(since, now);
+                let away = elapsed(since, now);
                 format!("Alyx{alyx} has not answered for {away}. All sessions wait; nothing is lost.")
             }
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
@@ -91,7 +91,7 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
-        some(number(|s| s.old)).map(Sentence::StaleFlags),
+        some(number(|s| s.stale)).map(Sentence::StaleFlags),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
@@ -195,11 +195,11 @@ pub struct SessionStatus {
     /// When the flag was first seen.
     pub since: Timestamp,
     /// The flag's own time; `None` where it cannot be read.
-    #[serde(default)]
-    pub put: Option<Timestamp>,
+    #[serde(default, rename = "put")]
+    pub flagged_at: Option<Timestamp>,
     /// It is older than `watch.warn_after`.
-    #[serde(default)]
-    pub old: bool,
+    #[serde(default, rename = "old")]
+    pub stale: bool,
     /// Failures in a row.
     pub failures: u32,
     /// When the next attempt starts.
@@ -215,14 +215,14 @@ pub struct SessionStatus {
 impl SessionStatus {
     /// The flag's own time, or else when it was first seen.
     pub fn known_at(&self) -> Timestamp {
-        self.put.unwrap_or(self.since)
+        self.flagged_at.unwrap_or(self.since)
     }
 
     /// How long the session has waited, its failures, and when it is tried next.
     pub fn about(&self, now: Timestamp) -> Vec<String> {
-        let mut about = vec![format!("for {}", ago(self.since, now))];
-        if let Some(put) = self.put.filter(|_| self.old) {
-            about.push(format!("flagged {} ago", ago(put, now)));
+        let mut about = vec![format!("for {}", elapsed(self.since, now))];
+        if let Some(flagged_at) = self.flagged_at.filter(|_| self.stale) {
+            about.push(format!("flagged {} ago", elapsed(flagged_at, now)));
         }
         if self.failures > 0 {
             about.push(count(self.failures.into(), "failure"));
@@ -281,8 +281,8 @@ impl From<WaitingRow> for SessionStatus {
             flag: row.flag.to_string_lossy().into_owned(),
             state: if row.needs_attention { SessionState::NeedsAttention } else { SessionState::Retrying },
             since: row.since,
-            put: None,
-            old: false,
+            flagged_at: None,
+            stale: false,
             failures: row.failures,
             next: Some(row.next),
             error: Some(row.error),
@@ -322,8 +322,8 @@ pub(crate) mod examples {
             flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),
             state,
             since: at(0),
-            put: Some(at(0)),
-            old: false,
+            flagged_at: Some(at(0)),
+            stale: false,
             failures: if failed { 3 } else { 0 },
             next: (state != SessionState::Running).then(|| at(7260)),
             error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),

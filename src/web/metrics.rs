@@ -93,7 +93,7 @@ struct Gauges {
     hashed_bytes: Counter,
     queue: Family<StateLabels, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
-    old: Gauge,
+    stale: Gauge,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -176,7 +176,7 @@ impl Metrics {
             "Problems on disk that keep flags from being found or removed",
             gauges.obstacles.clone(),
         );
-        registry.register("old_flags", "Flags older than watch.warn_after", gauges.old.clone());
+        registry.register("old_flags", "Flags older than watch.warn_after", gauges.stale.clone());
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -258,9 +258,9 @@ impl Gauges {
             self.queue.get_or_create(&StateLabels { state: Label(label(state)) }).set(count);
         }
         let oldest = status.sessions.iter().map(SessionStatus::known_at).min();
-        let old = status.sessions.iter().filter(|session| session.old).count();
+        let stale = status.sessions.iter().filter(|session| session.stale).count();
         self.obstacles.set(i64::try_from(status.obstacles.len()).unwrap_or(i64::MAX));
-        self.old.set(i64::try_from(old).unwrap_or(i64::MAX));
+        self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();
         let away = daemon.and_then(|daemon| daemon.away_since);

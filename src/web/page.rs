@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::daemon::status;
 use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
-use crate::humanize::ago;
+use crate::humanize::elapsed;
 use crate::web::page::history::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
@@ -80,7 +80,7 @@ fn shown(text: &str) -> String {
 
 /// The whole page.
 pub(super) fn page(view: &View<'_>) -> String {
-    let (health, sentences) = verdict(view);
+    let (health, sentences) = health_of(view);
     let headline = sentences.first().map(String::as_str).unwrap_or_default();
     let time = view.now.to_zoned(view.zone.clone()).strftime("%H:%M:%S %Z").to_string();
     let page = html! {
@@ -122,7 +122,7 @@ pub(super) fn page(view: &View<'_>) -> String {
 }
 
 /// The health in a few sentences, the most important first.
-fn verdict(view: &View<'_>) -> (Health, Vec<String>) {
+fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
     let mut found: Vec<Sentence<'_>> = view.status.map(status::sentences).unwrap_or_default();
     // Only the page can detect a daemon that does not answer, or a ledger that it cannot read.
     found.retain(|sentence| !matches!(sentence, Sentence::Stuck(_)));
@@ -173,7 +173,7 @@ fn counts(view: &View<'_>) -> Markup {
                         dt { (kind.state.text()) } dd { (number) }
                     }
                 }
-                div { dt { "oldest flag" } dd { (oldest.map_or_else(|| "–".to_owned(), |since| ago(since, view.now))) } }
+                div { dt { "oldest flag" } dd { (oldest.map_or_else(|| "–".to_owned(), |since| elapsed(since, view.now))) } }
             }
         }
     }
@@ -190,7 +190,7 @@ fn obstacles(view: &View<'_>) -> Markup {
                 @for obstacle in all.iter().take(MAX_OBSTACLES) {
                     li {
                         h3 { bdi { (shown(&obstacle.root)) } }
-                        p.about { "for " (ago(obstacle.since, view.now)) }
+                        p.about { "for " (elapsed(obstacle.since, view.now)) }
                         p.error { bdi { (shown(&obstacle.text)) } }
                     }
                 }
@@ -205,7 +205,7 @@ fn footer(view: &View<'_>) -> Markup {
     html! {
         @if let Some(daemon) = daemon {
             p {
-                "Version " (daemon.version) ", running for " (ago(daemon.since, view.now)) ". Registers on "
+                "Version " (daemon.version) ", running for " (elapsed(daemon.since, view.now)) ". Registers on "
                 bdi { (shown(&daemon.alyx)) } "."
             }
         }

@@ -432,7 +432,7 @@ async fn no_link_gets_a_secret_configuration_or_state_file_registered() {
         assert!(found.out.contains(refusal), "{found:?}");
         said(&["register-session", word(&session.folder)]).ends(1);
         let flag = session.flag();
-        assert!(daemon.wait_for(&session.name()).contains(refusal), "{:#?}", daemon.said);
+        assert!(daemon.wait_for(&session.name()).contains(refusal), "{:#?}", daemon.output_lines);
         assert!(flag.exists());
         // The rig is searched for secrets at the end of the test.
         std::fs::remove_file(planted).unwrap();

@@ -225,7 +225,7 @@ async fn stopped_while_a_creation_is_queued_the_daemon_ends_at_once_without_it()
         let text = text.replacen("alyx:\n", &format!("alyx:\n  max_requests_per_minute: {requests}\n"), 1);
         std::fs::write(&config, text).unwrap();
         let daemon = Program::start(program().arg("run").arg("--config").arg(&config));
-        until("all turns are taken", || alyx.control().count_requests() == requests);
+        until("all request slots are in use", || alyx.control().count_requests() == requests);
         let made = alyx.control().sessions().len();
         let said = daemon.stop();
         assert!(!said.iter().any(|line| line.contains("did not stop in time")), "{requests}: {said:#?}");

@@ -30,7 +30,7 @@ fn start(config: &Path) -> Program {
 }
 
 /// Runs a command next to the daemon; returns its exit code and output.
-fn say(words: &[&str], config: &Path) -> (i32, String) {
+fn run_command(words: &[&str], config: &Path) -> (i32, String) {
     let output = output(program().args(words).arg("--config").arg(config));
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), text)
@@ -135,7 +135,7 @@ async fn status_history_retry_and_forget_work_with_a_running_daemon() {
         let line = daemon.wait_for("");
         wanted.retain(|text| !line.contains(text));
     }
-    let (code, output) = say(&["status"], &config);
+    let (code, output) = run_command(&["status"], &config);
     assert_eq!(code, 1, "{output}");
     for wanted in
         ["The daemon has been running", "needs attention (1)", &bad.name(), "What to do: create it on Alyx"]
@@ -145,31 +145,35 @@ async fn status_history_retry_and_forget_work_with_a_running_daemon() {
     assert!(status(&config)["daemon"]["pid"].as_u64().is_some());
 
     // The ledger is written on a separate thread: a different answer shows that it has caught up.
-    let (code, output) = say(&["forget", "SWC_001/2024-05-01/001"], &config);
+    let (code, output) = run_command(&["forget", "SWC_001/2024-05-01/001"], &config);
     assert!(code == 1 && output.contains("the ledger has no entry for"), "{output}");
-    let (code, output) = say(&["history", "--subject", "KS014", "--json"], &config);
+    let (code, output) = run_command(&["history", "--subject", "KS014", "--json"], &config);
     let row: Value = serde_json::from_str(output.trim()).unwrap();
     assert_eq!(
         (code, &row["outcome"], &row["datasets"], &row["bytes"]),
         (0, &"registered".into(), &1.into(), &3.into())
     );
     assert_eq!(row["eid"], alyx.the_session(&good).await.eid());
-    let (_, output) = say(&["history", "--outcome", "needs-attention", "--date", &bad.date()], &config);
+    let (_, output) =
+        run_command(&["history", "--outcome", "needs-attention", "--date", &bad.date()], &config);
     // As written in the log.
-    assert_eq!(say(&["history", "--outcome", "needs_attention", "--date", &bad.date()], &config).1, output);
+    assert_eq!(
+        run_command(&["history", "--outcome", "needs_attention", "--date", &bad.date()], &config).1,
+        output
+    );
     assert!(output.contains(&bad.name()) && !output.contains(&good.name()), "{output}");
 
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
-    let (code, output) = say(&["retry", bad.folder.to_str().unwrap()], &config);
+    let (code, output) = run_command(&["retry", bad.folder.to_str().unwrap()], &config);
     assert_eq!(code, 0, "{output}");
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
-    let (code, output) = say(&["retry", "--all"], &config);
+    let (code, output) = run_command(&["retry", "--all"], &config);
     assert!(code == 1 && output.contains("no session is waiting"), "{output}");
-    assert_eq!(say(&["status"], &config).0, 0);
+    assert_eq!(run_command(&["status"], &config).0, 0);
 
-    let (code, output) = say(&["forget", &bad.name()], &config);
+    let (code, output) = run_command(&["forget", &bad.name()], &config);
     assert!(code == 0 && output.contains("flag"), "{output}");
-    assert!(say(&["history", "--subject", "nobody"], &config).1.contains("No outcome matches"));
+    assert!(run_command(&["history", "--subject", "nobody"], &config).1.contains("No outcome matches"));
     daemon.stop();
 }
 
@@ -202,20 +206,20 @@ async fn status_history_retry_and_forget_work_without_a_daemon() {
     daemon.wait_for("needs attention");
     daemon.stop();
     fresh.flag();
-    let (code, output) = say(&["status"], &config);
+    let (code, output) = run_command(&["status"], &config);
     assert_eq!(code, 69, "{output}");
     for wanted in ["not running", "needs attention (1)", &bad.name(), "waiting (1)", &fresh.name()] {
         assert!(output.contains(wanted), "{wanted:?} is not in:\n{output}");
     }
-    assert!(say(&["history"], &config).1.contains(&bad.name()));
+    assert!(run_command(&["history"], &config).1.contains(&bad.name()));
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
-    let (code, output) = say(&["retry", &bad.name()], &config);
+    let (code, output) = run_command(&["retry", &bad.name()], &config);
     assert!(code == 0 && output.contains("no daemon"), "{output}");
     let mut daemon = start(&config);
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
     daemon.stop();
-    assert_eq!(say(&["forget", &bad.name()], &config).0, 0);
-    assert!(!say(&["history"], &config).1.contains(&bad.name()));
+    assert_eq!(run_command(&["forget", &bad.name()], &config).0, 0);
+    assert!(!run_command(&["history"], &config).1.contains(&bad.name()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,29 +228,29 @@ async fn scan_writes_to_an_existing_ledger_but_creates_none() {
     let config = configuration(&alyx, &rig, "");
     let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
     sessions[0].file("alf/spikes.times.npy", "abc").flag();
-    assert_eq!(say(&["scan"], &config).0, 0);
+    assert_eq!(run_command(&["scan"], &config).0, 0);
     assert!(!rig.beside("etc/state").join(FILE_NAME).exists());
     let mut daemon = start(&config);
     daemon.wait_for("data root scanned");
     daemon.stop();
     sessions[1].file("alf/spikes.times.npy", "abc").flag();
-    assert_eq!(say(&["scan"], &config).0, 0);
-    let (_, output) = say(&["history"], &config);
+    assert_eq!(run_command(&["scan"], &config).0, 0);
+    let (_, output) = run_command(&["history"], &config);
     assert!(output.contains(&sessions[1].name()) && !output.contains(&sessions[0].name()), "{output}");
 }
 
 #[test]
 fn status_works_without_a_daemon_and_without_a_ledger() {
     let folder = tempfile::tempdir().unwrap();
-    let say = |words: &[&str]| {
+    let run_command = |words: &[&str]| {
         let output = output(program().args(words).arg("--state-dir").arg(folder.path()));
         output.status.code().unwrap()
     };
-    assert_eq!(say(&["status"]), 69);
-    assert_eq!(say(&["history"]), 0);
-    assert_eq!(say(&["retry", "--all"]), 1);
-    assert_eq!(say(&["forget", "a/2024-05-01/001"]), 1);
-    assert_eq!(say(&["retry"]), 2);
+    assert_eq!(run_command(&["status"]), 69);
+    assert_eq!(run_command(&["history"]), 0);
+    assert_eq!(run_command(&["retry", "--all"]), 1);
+    assert_eq!(run_command(&["forget", "a/2024-05-01/001"]), 1);
+    assert_eq!(run_command(&["retry"]), 2);
     let alone = output(program().arg("retry"));
     assert!(String::from_utf8_lossy(&alone.stderr).contains("<SESSION|--all>"), "{alone:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking leaves nothing behind");
@@ -322,7 +326,7 @@ async fn a_new_password_is_picked_up_without_a_restart() {
     std::fs::write(&password, "wrong").unwrap();
     let mut daemon = start(&config);
     daemon.wait_for("nothing can be registered");
-    let (code, output) = say(&["status"], &config);
+    let (code, output) = run_command(&["status"], &config);
     assert!(code == 77 && output.contains("refused the login"), "{output}");
     let failed = alyx.control().requests().iter().filter(|r| r.path == "/auth-token").count();
     std::fs::write(&password, &alyx.password).unwrap();
@@ -400,13 +404,13 @@ impl Inside {
         };
         change(&mut options);
         let (reports_in, reports) = mpsc::unbounded_channel();
-        let doors = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
+        let io = DaemonIo { reports: Some(reports_in), ..DaemonIo::default() };
         let shutdown = CancellationToken::new();
         let client = match &options.ledger {
             Some(ledger) => alyx.client().in_context(RunContext::remembering(Arc::clone(ledger))),
             None => alyx.client(),
         };
-        let task = tokio::spawn(daemon::run(client, options, doors, shutdown.clone()));
+        let task = tokio::spawn(daemon::run(client, options, io, shutdown.clone()));
         Self { reports, shutdown, task }
     }
 

@@ -50,7 +50,7 @@ async fn create(alyx: &Alyx, sessions: &[Session]) {
     created.for_each(|_| async {}).await;
 }
 
-fn questions(alyx: &Alyx) -> usize {
+fn session_requests(alyx: &Alyx) -> usize {
     alyx.control().requests().iter().filter(|seen| seen.path == "/sessions").count()
 }
 
@@ -109,7 +109,7 @@ async fn each_subject_costs_one_request_unless_its_sessions_need_more_pages() {
     let output = orphans(&config, &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("0 of 1041 session folders"), "{}", text(&output));
-    assert_eq!(questions(&alyx), 3, "{:?}", alyx.control().requests());
+    assert_eq!(session_requests(&alyx), 3, "{:?}", alyx.control().requests());
 
     let orphan = session("KS014", 251, 9);
     let output = orphans(&config, &["--json"]);

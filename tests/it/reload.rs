@@ -52,11 +52,11 @@ impl World {
     fn reload_invalid(&mut self, text: &str) -> String {
         let good = std::fs::read(&self.config).unwrap();
         std::fs::write(&self.config, text).unwrap();
-        let before = self.daemon.said.len();
+        let before = self.daemon.output_lines.len();
         self.daemon.signal("HUP");
         self.daemon.wait_for("the new configuration is not used");
         std::fs::write(&self.config, good).unwrap();
-        self.daemon.said[before..].join("\n")
+        self.daemon.output_lines[before..].join("\n")
     }
 
     fn wait_registered(&mut self, session: &Session) {
@@ -157,7 +157,7 @@ async fn an_invalid_file_is_reported_with_line_and_key_and_the_old_configuration
         assert!(message.contains(what), "{what}: {message}");
     }
     world.reload(|_| {});
-    assert!(world.daemon.said.last().unwrap().contains("changed=\"nothing\""));
+    assert!(world.daemon.output_lines.last().unwrap().contains("changed=\"nothing\""));
     tokio::task::block_in_place(|| while systemd.wait_for("READY=1").contains("is refused") {});
     world.daemon.stop();
 }
@@ -201,7 +201,7 @@ async fn running_sessions_end_as_they_began_and_new_ones_use_the_new_configurati
     first.flag();
     gate.reached().await;
     world.reload(|settings| settings.more = "session:\n  task_protocol: after\n".into());
-    assert!(world.daemon.said.last().unwrap().contains("changed=\"session\""));
+    assert!(world.daemon.output_lines.last().unwrap().contains("changed=\"session\""));
     second.flag();
     world.wait_registered(&second);
     assert!(first.is_flagged());
@@ -397,7 +397,11 @@ async fn a_new_password_applies_at_once_and_a_deleted_one_changes_nothing() {
     let mut world = World::start(&alyx, "");
     world.settings.password = "wrong".into();
     world.reload(|_| {});
-    assert!(world.daemon.said.last().unwrap().contains("password or token"), "{}", world.daemon.text());
+    assert!(
+        world.daemon.output_lines.last().unwrap().contains("password or token"),
+        "{}",
+        world.daemon.text()
+    );
     let session = world.session();
     std::fs::remove_dir_all(world.rig.beside("etc/state")).unwrap();
     session.flag();

@@ -19,8 +19,8 @@ fn session(name: &str, state: SessionState, failures: u32) -> SessionStatus {
         error: None,
         next_step: None,
         progress: None,
-        put: None,
-        old: false,
+        flagged_at: None,
+        stale: false,
     }
 }
 
@@ -210,18 +210,21 @@ fn a_silent_daemon_does_not_cause_repeated_reports() {
 #[test]
 fn a_refused_login_is_reported_at_once_and_a_stale_flag_once() {
     let mut world = World::new();
-    let mut old = session("a", SessionState::Retrying, 9);
-    old.old = true;
+    let mut stale = session("a", SessionState::Retrying, 9);
+    stale.stale = true;
     // Needing attention takes precedence over waiting too long.
     let mut needs = person("b");
-    needs.old = true;
+    needs.stale = true;
     world.pass(0, 24 * HOUR, |_| {
-        let mut status = status(vec![needs.clone(), old.clone()]);
+        let mut status = status(vec![needs.clone(), stale.clone()]);
         status.daemon.as_mut().unwrap().login_refused_since = Some(at(0));
         Some(status)
     });
-    let events =
-        vec![Event::LoginRefused(at(0)), Event::NeedsAttention(needs.clone()), Event::Old(old.clone())];
+    let events = vec![
+        Event::LoginRefused(at(0)),
+        Event::NeedsAttention(needs.clone()),
+        Event::StaleFlag(stale.clone()),
+    ];
     assert_eq!(world.got, [(30, events)]);
     world.pass(24 * HOUR, 25 * HOUR, |_| Some(status(Vec::new())));
     assert_eq!(world.got[1..], [(24 * HOUR + 30, vec![Event::LoginAccepted])]);

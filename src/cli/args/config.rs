@@ -37,7 +37,7 @@ impl ConfigArgs {
     /// The arguments that override the file. Paths are made absolute with `working_folder`.
     pub fn overrides(&self, working_folder: &Path) -> Overrides {
         Overrides {
-            data_roots: self.data_roots.iter().map(|typed| whole(typed, working_folder)).collect(),
+            data_roots: self.data_roots.iter().map(|typed| absolute(typed, working_folder)).collect(),
             log_level: self.log_level,
             log_format: self.log_format,
             ..Overrides::default()
@@ -46,7 +46,7 @@ impl ConfigArgs {
 }
 
 /// Makes a path absolute. `..` is resolved on disk if the folder exists, so that a link means the same as to `cd`.
-pub(in crate::cli) fn whole(typed: &Path, working_folder: &Path) -> PathBuf {
+pub(in crate::cli) fn absolute(typed: &Path, working_folder: &Path) -> PathBuf {
     let joined = working_folder.join(typed);
     let plain = |path: &Path| path.components().all(|part| part != std::path::Component::ParentDir);
     if plain(&joined) { joined } else { std::fs::canonicalize(&joined).unwrap_or(joined) }

@@ -143,13 +143,13 @@ impl Table {
     }
 
     /// The exit code.
-    pub(super) fn verdict(&self) -> Exit {
-        verdict(&self.rows)
+    pub(super) fn exit_code(&self) -> Exit {
+        exit_code(&self.rows)
     }
 }
 
 /// The code of the most fundamental problem. An unreachable server comes last: it may return in a minute. Pure.
-fn verdict(rows: &[Row]) -> Exit {
+fn exit_code(rows: &[Row]) -> Exit {
     let order = [Exit::Config, Exit::Refused, Exit::Io, Exit::Incomplete, Exit::Unavailable];
     let found = order.into_iter().find(|exit| rows.iter().any(|row| row.state == State::Problem(*exit)));
     found.unwrap_or(Exit::Success)
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn the_exit_code_is_that_of_the_most_fundamental_problem() {
         let problem = |exit| Row::problem("x", exit, "", "");
-        assert_eq!(verdict(&[Row::warning("x", "", ""), Row::skipped("x", "")]), Exit::Success);
-        assert_eq!(verdict(&[problem(Exit::Unavailable)]), Exit::Unavailable);
-        assert_eq!(verdict(&[problem(Exit::Unavailable), problem(Exit::Incomplete)]), Exit::Incomplete);
-        assert_eq!(verdict(&[problem(Exit::Refused), problem(Exit::Config)]), Exit::Config);
+        assert_eq!(exit_code(&[Row::warning("x", "", ""), Row::skipped("x", "")]), Exit::Success);
+        assert_eq!(exit_code(&[problem(Exit::Unavailable)]), Exit::Unavailable);
+        assert_eq!(exit_code(&[problem(Exit::Unavailable), problem(Exit::Incomplete)]), Exit::Incomplete);
+        assert_eq!(exit_code(&[problem(Exit::Refused), problem(Exit::Config)]), Exit::Config);
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
 fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
     let found = format!(
         "running for {} (process {}, version {})",
-        humanize::ago(daemon.since, now),
+        humanize::elapsed(daemon.since, now),
         daemon.pid,
         daemon.version
     );

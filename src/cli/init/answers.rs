@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::cli::init::files::is_user_file;
 use crate::cli::init::terminal::Terminal;
-use crate::cli::init::{InitArgs, InitError, UnixUser, whole};
+use crate::cli::init::{InitArgs, InitError, UnixUser, absolute};
 use crate::config::{Answers, SecretPlace};
 use alyx_client::OneSettings;
 
@@ -22,7 +22,7 @@ impl FoundSettings {
     /// tried.
     pub(super) fn load(args: &InitArgs, here: &Path) -> Result<Self, InitError> {
         if let Some(typed) = &args.one_settings {
-            let folder = whole(typed, here);
+            let folder = absolute(typed, here);
             let settings = OneSettings::load(&folder, args.url.as_deref(), args.user.as_deref())?;
             return Ok(Self { folder: Some(folder), settings: Some(settings) });
         }
@@ -73,7 +73,7 @@ impl Draft {
         target: &Path,
         here: &Path,
     ) -> Result<Self, InitError> {
-        let path = |typed: &PathBuf| text(&whole(typed, here));
+        let path = |typed: &PathBuf| text(&absolute(typed, here));
         let secret = if let Some(file) = &args.password_file {
             Some(SecretPlace::PasswordFile(path(file)?))
         } else if let Some(file) = &args.token_file {

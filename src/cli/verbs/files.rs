@@ -13,8 +13,8 @@ use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{
-    Answer, Failure, datasets, left_out_aside, left_out_json, left_out_lines, run_verb, to_value, whole_path,
-    whole_paths,
+    Answer, Failure, absolute_path, absolute_paths, datasets, left_out_json, left_out_lines, left_out_suffix,
+    run_verb, to_value,
 };
 use crate::humanize;
 use alyx_registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
@@ -22,7 +22,7 @@ use alyx_registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
     run_verb(args.verb.json, async {
-        let files = whole_paths(&args.files)?;
+        let files = absolute_paths(&args.files)?;
         let options = args.options();
         let bytes = sizes(&files, &options)?;
         let client = connect(&args.verb.connection)?;
@@ -35,9 +35,9 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
                 return Ok(answer.planned().incomplete_if(!planned.left_out.is_empty()));
             }
             let registered = client.register_files(&files, &options).await?;
-            let gaps = registered.records.iter().any(Option::is_none);
+            let incomplete = registered.records.iter().any(Option::is_none);
             let json = registered_json(&files, &registered)?;
-            Ok(Answer::new(registered_lines(&files, &registered), json.into()).incomplete_if(gaps))
+            Ok(Answer::new(registered_lines(&files, &registered), json.into()).incomplete_if(incomplete))
         };
         progress::shown(progress, work).await
     })
@@ -80,7 +80,7 @@ pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) 
         0 => String::new(),
         n => format!(" ({n} of them there already)"),
     };
-    lines.push(format!("{} registered{unchanged}{}", datasets(n), left_out_aside(&registered.left_out)));
+    lines.push(format!("{} registered{unchanged}{}", datasets(n), left_out_suffix(&registered.left_out)));
     lines
 }
 
@@ -124,7 +124,7 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     }
     lines.extend(moved_lines(moved, "would move"));
     lines.extend(left_out_lines(left_out));
-    let aside = left_out_aside(left_out);
+    let aside = left_out_suffix(left_out);
     lines.push(format!("{} would be registered, {}{aside}", datasets(n), humanize::bytes(bytes)));
     lines
 }
@@ -132,7 +132,7 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
 /// Lists the datasets of a session folder.
 pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
     run_verb(args.verb.json, async {
-        let folder = whole_path(&args.folder)?;
+        let folder = absolute_path(&args.folder)?;
         let found = connect(&args.verb.connection)?.find_files(&folder).await?;
         let mut text: Vec<String> = found
             .files
@@ -141,7 +141,7 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
             .collect();
         text.extend(left_out_lines(&found.left_out));
         let bytes = found.files.iter().map(|file| file.size).sum();
-        let aside = left_out_aside(&found.left_out);
+        let aside = left_out_suffix(&found.left_out);
         text.push(format!("{}, {}{aside}", datasets(found.files.len()), humanize::bytes(bytes)));
         let files: Vec<Value> = found
             .files
@@ -162,7 +162,7 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
 /// Checks whether files are protected.
 pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
     run_verb(args.verb.json, async {
-        let files = whole_paths(&args.files)?;
+        let files = absolute_paths(&args.files)?;
         let client = connect(&args.verb.connection)?;
         let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;
         let (mut text, mut sessions, mut any) = (Vec::new(), Vec::new(), false);

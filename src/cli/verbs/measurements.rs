@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, Failure, run_verb, to_value, whole_path};
+use crate::cli::verbs::output::{Answer, Failure, absolute_path, run_verb, to_value};
 use alf::timestamp::DateInput;
 use alyx_registration::{SessionReference, WaterOptions, WeightOptions};
 
@@ -65,9 +65,9 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
 /// Parses a session: its eid, its address, or its folder, which may be relative.
 fn session(typed: &str) -> Result<SessionReference, Failure> {
     match SessionReference::parse(typed) {
-        Ok(SessionReference::Folder(folder)) => Ok(SessionReference::Folder(whole_path(&folder)?)),
+        Ok(SessionReference::Folder(folder)) => Ok(SessionReference::Folder(absolute_path(&folder)?)),
         Ok(other) => Ok(other),
-        Err(_) if Path::new(typed).is_dir() => Ok(SessionReference::Folder(whole_path(Path::new(typed))?)),
+        Err(_) if Path::new(typed).is_dir() => Ok(SessionReference::Folder(absolute_path(Path::new(typed))?)),
         Err(error) => Err(Failure::new(Exit::Usage, error)),
     }
 }

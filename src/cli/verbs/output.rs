@@ -139,16 +139,16 @@ pub(super) fn print(lines: &[String]) {
 }
 
 /// Makes paths absolute.
-pub(super) fn whole_paths(typed: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn absolute_paths(typed: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let here = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
     // Rebuilt from its components, which drops `.`.
-    Ok(typed.iter().map(|path| args::whole(path, &here).components().collect()).collect())
+    Ok(typed.iter().map(|path| args::absolute(path, &here).components().collect()).collect())
 }
 
 /// Makes one path absolute.
-pub(super) fn whole_path(typed: &Path) -> Result<PathBuf, Failure> {
-    Ok(whole_paths(&[typed.to_owned()])?.pop().unwrap_or_default())
+pub(super) fn absolute_path(typed: &Path) -> Result<PathBuf, Failure> {
+    Ok(absolute_paths(&[typed.to_owned()])?.pop().unwrap_or_default())
 }
 
 /// Files that were left out, as JSON.
@@ -165,7 +165,7 @@ pub(super) fn left_out_lines(left_out: &[LeftOut]) -> impl Iterator<Item = Strin
 }
 
 /// `; left out: …`, or empty.
-pub(super) fn left_out_aside(left_out: &[LeftOut]) -> String {
+pub(super) fn left_out_suffix(left_out: &[LeftOut]) -> String {
     match LeftOutSummary::of(left_out) {
         summary if summary.is_empty() => String::new(),
         summary => format!("; left out: {summary}"),

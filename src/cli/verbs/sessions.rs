@@ -13,7 +13,9 @@ use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::files::{
     planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{Answer, Failure, exit_of, run_verb, to_value, whole_path, whole_paths};
+use crate::cli::verbs::output::{
+    Answer, Failure, absolute_path, absolute_paths, exit_of, run_verb, to_value,
+};
 use crate::daemon::tree::lock::RootLock;
 use alf::timestamp::DateInput;
 use alyx_client::SessionRecord;
@@ -26,7 +28,7 @@ use alyx_registration::{
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
     run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
-        let (folder, details) = (whole_path(&args.folder)?, args.details.details());
+        let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
             return Ok(Answer::new(vec![planned_line(&planned)], planned_json(&folder, &planned)?).planned());
@@ -41,7 +43,7 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
     run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
-        let (folder, details) = (whole_path(&args.folder)?, args.details.details());
+        let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
             protected: args.protected,
             force: args.force,
@@ -71,7 +73,7 @@ async fn files_of(
         return Ok((Vec::new(), Vec::new()));
     }
     if !args.files.is_empty() {
-        return Ok((whole_paths(&args.files)?, Vec::new()));
+        return Ok((absolute_paths(&args.files)?, Vec::new()));
     }
     let found = client.find_files(folder).await?;
     Ok((found.files.into_iter().map(|file| file.path).collect(), found.left_out))
@@ -113,19 +115,19 @@ async fn register(
     let mut text = vec![session_line(&record)];
     let mut json = session_json(folder, &record)?;
     let Some(mut registered) = registered else { return Ok(Answer::new(text, json.into())) };
-    let gaps = registered.records.iter().any(Option::is_none);
+    let incomplete = registered.records.iter().any(Option::is_none);
     registered.left_out.extend(others);
     text.extend(registered_lines(&files, &registered));
     json.insert("files".into(), registered_json(&files, &registered)?.into());
     let problem = registered.left_out.iter().any(|file| file.reason.is_problem());
-    Ok(Answer::new(text, json.into()).incomplete_if(gaps || problem))
+    Ok(Answer::new(text, json.into()).incomplete_if(incomplete || problem))
 }
 
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
     run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
-        let root = whole_path(&args.root)?;
+        let root = absolute_path(&args.root)?;
         // Without the lock, a daemon on the same root could create the same sessions.
         let _lock = match args.dry_run {
             true => None,
@@ -185,7 +187,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
     run_verb(args.verb.json, async {
         let client = connect(&args.verb.connection)?;
-        let root = whole_path(&args.root)?;
+        let root = absolute_path(&args.root)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),
             number: args.number,

@@ -17,7 +17,7 @@ pub struct Outage {
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OutageChange {
     /// Perhaps a failure of this request alone.
     NotYet,
     /// Enough in a row to suspect the server: probe it before everything waits.
@@ -41,17 +41,23 @@ impl Outage {
 
     /// A request failed in a way that may affect the whole server. `certain`: it does, because no connection could be
     /// made, or because the request was a probe. `after`: the server's `Retry-After`.
-    pub fn failed(&mut self, now: Instant, certain: bool, after: Option<Duration>, random: f64) -> Verdict {
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        certain: bool,
+        after: Option<Duration>,
+        random: f64,
+    ) -> OutageChange {
         self.failures = self.failures.saturating_add(1);
         if !certain && self.since.is_none() {
-            return if self.failures < FAILURES { Verdict::NotYet } else { Verdict::Suspected };
+            return if self.failures < FAILURES { OutageChange::NotYet } else { OutageChange::Suspected };
         }
         let again = now + self.backoff.delay(self.failures, random).max(after.unwrap_or_default());
         match self.since {
-            Some(_) => Verdict::Continues(again),
+            Some(_) => OutageChange::Continues(again),
             None => {
                 self.since = Some(now);
-                Verdict::Begins(again)
+                OutageChange::Begins(again)
             }
         }
     }
@@ -74,13 +80,13 @@ mod tests {
     #[test]
     fn a_refused_connection_is_an_outage_at_once_and_one_bad_answer_is_not() {
         let now = Instant::now();
-        assert!(matches!(outage().failed(now, true, None, 0.5), Verdict::Begins(_)));
+        assert!(matches!(outage().failed(now, true, None, 0.5), OutageChange::Begins(_)));
         let mut outage = outage();
-        assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
-        assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
+        assert_eq!(outage.failed(now, false, None, 0.5), OutageChange::NotYet);
+        assert_eq!(outage.failed(now, false, None, 0.5), OutageChange::NotYet);
         // Three suspicious failures call for a probe, whose failure is certain.
-        assert_eq!(outage.failed(now, false, None, 0.5), Verdict::Suspected);
-        assert!(matches!(outage.failed(now, true, None, 0.5), Verdict::Begins(_)));
+        assert_eq!(outage.failed(now, false, None, 0.5), OutageChange::Suspected);
+        assert!(matches!(outage.failed(now, true, None, 0.5), OutageChange::Begins(_)));
     }
 
     #[test]
@@ -89,11 +95,11 @@ mod tests {
         let (mut outage, mut now, mut begun) = (outage(), start, 0);
         while now < start + Duration::from_secs(7 * 86_400) {
             now = match outage.failed(now, true, None, 0.5) {
-                Verdict::Begins(again) => {
+                OutageChange::Begins(again) => {
                     begun += 1;
                     again
                 }
-                Verdict::Continues(again) => again,
+                OutageChange::Continues(again) => again,
                 other => panic!("an outage went away by itself: {other:?}"),
             };
         }
@@ -106,7 +112,7 @@ mod tests {
     fn an_answer_in_between_resets_the_count() {
         let (mut outage, now) = (outage(), Instant::now());
         for _ in 0..10 {
-            assert_eq!(outage.failed(now, false, None, 0.5), Verdict::NotYet);
+            assert_eq!(outage.failed(now, false, None, 0.5), OutageChange::NotYet);
             assert_eq!(outage.answered(now), None);
         }
     }
@@ -114,7 +120,8 @@ mod tests {
     #[test]
     fn the_server_is_not_probed_before_its_retry_after() {
         let (mut outage, now) = (outage(), Instant::now());
-        let Verdict::Begins(again) = outage.failed(now, true, Some(Duration::from_secs(600)), 0.5) else {
+        let OutageChange::Begins(again) = outage.failed(now, true, Some(Duration::from_secs(600)), 0.5)
+        else {
             panic!("no outage")
         };
         assert!(again >= now + Duration::from_secs(600));

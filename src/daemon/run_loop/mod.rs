@@ -60,8 +60,9 @@ pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shu
     dispatcher.stop();
     shell.tasks.close();
     // Wait for a creation that has been sent: if cut off, Alyx would create the session and its answer would be lost.
-    let ending = async { tokio::join!(shell.tasks.wait(), dispatcher.config.client.finish_creations()) };
-    if tokio::time::timeout(STOP_WITHIN, ending).await.is_err() {
+    let remaining_work =
+        async { tokio::join!(shell.tasks.wait(), dispatcher.config.client.finish_creations()) };
+    if tokio::time::timeout(STOP_WITHIN, remaining_work).await.is_err() {
         tracing::warn!("a session did not stop in time and is left as it is; it continues at the next start");
     }
     // Results that arrived in the meantime are reported like all others.

@@ -94,7 +94,7 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Start { generation, job, progress } => self.start(generation, job, progress, config),
-                Effect::Ask(generation, query) => self.ask(generation, query, config),
+                Effect::Query(generation, query) => self.ask(generation, query, config),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
                 Effect::Report(report) => {

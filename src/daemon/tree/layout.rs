@@ -1,6 +1,6 @@
 //! The layout of a data root: which folders matter, and what to check after a file system event.
 //!
-//! Pure: nothing here touches the disk. An event is only a hint; every reaction names something to check.
+//! Pure: nothing here touches the disk. An event is only a hint: a [`Check`] names what to look at.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -42,7 +42,7 @@ pub enum Place {
 
 /// Something to check on disk, because of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reaction {
+pub enum Check {
     /// A flag of a session may have been created, changed or removed.
     Flag(PathBuf),
     /// A file with a flag's name appeared outside the session folders.
@@ -110,18 +110,18 @@ impl Layout {
 
     /// What to check after a file system event. Empty for irrelevant events: files that are opened, read or written, and
     /// everything below the sessions.
-    pub fn react(&self, event: &Event) -> Vec<Reaction> {
+    pub fn checks(&self, event: &Event) -> Vec<Check> {
         if event.need_rescan() {
-            return vec![Reaction::Everything];
+            return vec![Check::Everything];
         }
         // A rename inside the watched folders was already reported as its two halves.
         if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both)) {
             return Vec::new();
         }
-        event.paths.iter().filter_map(|path| self.react_to(event.kind, path)).collect()
+        event.paths.iter().filter_map(|path| self.check_of(event.kind, path)).collect()
     }
 
-    fn react_to(&self, kind: EventKind, path: &Path) -> Option<Reaction> {
+    fn check_of(&self, kind: EventKind, path: &Path) -> Option<Check> {
         let is_noise =
             matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         if is_noise {
@@ -129,8 +129,8 @@ impl Layout {
         }
         if path == self.root {
             return Some(match kind {
-                EventKind::Modify(ModifyKind::Metadata(_)) => Reaction::Permissions(path.to_owned()),
-                _ => Reaction::Root,
+                EventKind::Modify(ModifyKind::Metadata(_)) => Check::Permissions(path.to_owned()),
+                _ => Check::Root,
             });
         }
         let (folder, name) = (path.parent()?, path.file_name()?);
@@ -139,8 +139,8 @@ impl Layout {
         if self.is_flag(name) {
             let path = path.to_owned();
             return Some(match parent {
-                Place::Session => Reaction::Flag(path),
-                _ => Reaction::MisplacedFlag(path),
+                Place::Session => Check::Flag(path),
+                _ => Check::MisplacedFlag(path),
             });
         }
         self.child(parent, name)?;
@@ -150,8 +150,8 @@ impl Layout {
                 CreateKind::Folder | CreateKind::File | CreateKind::Any | CreateKind::Other,
             )
             | EventKind::Remove(_)
-            | EventKind::Modify(ModifyKind::Name(_)) => Some(Reaction::Folder(path.to_owned())),
-            EventKind::Modify(ModifyKind::Metadata(_)) => Some(Reaction::Permissions(path.to_owned())),
+            | EventKind::Modify(ModifyKind::Name(_)) => Some(Check::Folder(path.to_owned())),
+            EventKind::Modify(ModifyKind::Metadata(_)) => Some(Check::Permissions(path.to_owned())),
             _ => None,
         }
     }
@@ -184,10 +184,10 @@ mod tests {
         Layout { root: root.into(), flags: vec!["create_me.flag".into(), "extra.flag".into()], max_depth: 3 }
     }
 
-    fn reaction(kind: EventKind, path: &str) -> Option<Reaction> {
-        let mut reactions = layout("/data").react(&Event::new(kind).add_path(path.into()));
-        assert!(reactions.len() < 2);
-        reactions.pop()
+    fn check(kind: EventKind, path: &str) -> Option<Check> {
+        let mut checks = layout("/data").checks(&Event::new(kind).add_path(path.into()));
+        assert!(checks.len() < 2);
+        checks.pop()
     }
 
     const CREATED: EventKind = EventKind::Create(CreateKind::Folder);
@@ -245,16 +245,16 @@ mod tests {
             EventKind::Access(AccessKind::Close(AccessMode::Write)),
             EventKind::Remove(RemoveKind::File),
         ] {
-            assert_eq!(reaction(kind, flag), Some(Reaction::Flag(flag.into())), "{kind:?}");
+            assert_eq!(check(kind, flag), Some(Check::Flag(flag.into())), "{kind:?}");
         }
-        assert_eq!(reaction(EventKind::Access(AccessKind::Open(AccessMode::Any)), flag), None);
+        assert_eq!(check(EventKind::Access(AccessKind::Open(AccessMode::Any)), flag), None);
     }
 
     #[test]
     fn acquisition_inside_a_session_asks_for_nothing() {
         for path in ["/data/KS014/2024-05-01/001/raw", "/data/KS014/2024-05-01/001/_x_a.b.npy"] {
-            assert_eq!(reaction(CREATED, path), None, "{path}");
-            assert_eq!(reaction(EventKind::Modify(ModifyKind::Data(DataChange::Any)), path), None, "{path}");
+            assert_eq!(check(CREATED, path), None, "{path}");
+            assert_eq!(check(EventKind::Modify(ModifyKind::Data(DataChange::Any)), path), None, "{path}");
         }
     }
 
@@ -268,7 +268,7 @@ mod tests {
                 EventKind::Modify(ModifyKind::Name(RenameMode::To)),
                 EventKind::Modify(ModifyKind::Name(RenameMode::From)),
             ] {
-                assert_eq!(reaction(kind, path), Some(Reaction::Folder(path.into())), "{kind:?} {path}");
+                assert_eq!(check(kind, path), Some(Check::Folder(path.into())), "{kind:?} {path}");
             }
         }
     }
@@ -277,13 +277,13 @@ mod tests {
     fn a_flag_outside_the_sessions_is_reported_as_misplaced() {
         let path = "/data/KS014/create_me.flag";
         let created = EventKind::Create(CreateKind::File);
-        assert_eq!(reaction(created, path), Some(Reaction::MisplacedFlag(path.into())));
+        assert_eq!(check(created, path), Some(Check::MisplacedFlag(path.into())));
     }
 
     #[test]
     fn events_about_the_root_and_lost_events_cause_checks() {
-        assert_eq!(reaction(EventKind::Remove(RemoveKind::Folder), "/data"), Some(Reaction::Root));
+        assert_eq!(check(EventKind::Remove(RemoveKind::Folder), "/data"), Some(Check::Root));
         let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(layout("/data").react(&lost), [Reaction::Everything]);
+        assert_eq!(layout("/data").checks(&lost), [Check::Everything]);
     }
 }

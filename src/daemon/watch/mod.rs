@@ -115,10 +115,10 @@ impl RootThread {
         shutdown: CancellationToken,
     ) -> Self {
         let (inbox, messages) = std::sync::mpsc::channel();
-        let (ending, ended) = oneshot::channel::<()>();
+        let (end_sender, ended) = oneshot::channel::<()>();
         let layout = Layout {
             // `place` compares paths by component; a leading `./` would break that.
-            root: root.whole_path(),
+            root: root.absolute_path(),
             flags: options.flags.clone(),
             max_depth: options.max_depth,
         };
@@ -136,7 +136,7 @@ impl RootThread {
             shutdown,
         );
         let spawned = std::thread::Builder::new().name("root watch".into()).spawn(move || {
-            let _ending = ending;
+            let _end_sender = end_sender;
             watch.run();
         });
         if let Err(error) = spawned {

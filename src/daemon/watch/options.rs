@@ -43,7 +43,7 @@ impl RootOptions {
     }
 
     /// The absolute path, with which the paths of its flags begin.
-    pub(crate) fn whole_path(&self) -> PathBuf {
+    pub(crate) fn absolute_path(&self) -> PathBuf {
         std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
     }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::tree::layout::{Layout, Reaction};
+use crate::daemon::tree::layout::{Check, Layout};
 use crate::daemon::tree::root::{FolderIdentity, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::emitter::EventEmitter;
@@ -35,7 +35,7 @@ use alyx_registration::flag::{FlagError, FlagFile};
 #[derive(Debug)]
 pub(crate) enum Message {
     /// Something to check, from the source of events with this number.
-    Reaction(u64, Reaction),
+    Check(u64, Check),
     /// The source of events with this number has failed.
     EventsFailed(u64, String),
     /// Scan the whole root.
@@ -59,7 +59,7 @@ pub(crate) struct RootWatch {
     shutdown: CancellationToken,
 
     /// The identity of the root when it was last present.
-    present: Option<FolderIdentity>,
+    identity: Option<FolderIdentity>,
     watch_set: WatchSet,
     /// Number of the current source of events. Events of earlier sources are ignored.
     source: u64,
@@ -67,7 +67,7 @@ pub(crate) struct RootWatch {
     limit_reported: bool,
     next_check: Instant,
     next_scan: Instant,
-    last_loss: Option<Instant>,
+    last_event_loss: Option<Instant>,
     wants_events: bool,
     restart_at: Option<Instant>,
 }
@@ -104,14 +104,14 @@ impl RootWatch {
             messages,
             emitter,
             shutdown,
-            present: None,
+            identity: None,
             watch_set: WatchSet::default(),
             source: 0,
             unreadable: BTreeSet::new(),
             limit_reported: false,
             next_check: now,
             next_scan: now,
-            last_loss: None,
+            last_event_loss: None,
             wants_events: false,
             restart_at: None,
         }
@@ -140,14 +140,14 @@ impl RootWatch {
     fn handle_timers(&mut self) {
         let now = Instant::now();
         if self.restart_at.is_some_and(|at| at <= now) {
-            self.last_loss = Some(now);
+            self.last_event_loss = Some(now);
             self.restart(ScanReason::EventsLost);
         }
         if self.next_check <= now {
             self.check_root(ScanReason::NewRoot, false);
-            if self.present.is_some() && self.wants_events && !self.watch_set.has_events() {
+            if self.identity.is_some() && self.wants_events && !self.watch_set.has_events() {
                 self.restart(ScanReason::Poll);
-            } else if self.present.is_some() && self.watch_set.needs_polling() {
+            } else if self.identity.is_some() && self.watch_set.needs_polling() {
                 self.scan(ScanReason::Poll);
             }
         }
@@ -164,13 +164,11 @@ impl RootWatch {
         messages.extend(self.messages.try_iter().take(BATCH));
         for message in messages {
             match message {
-                Message::Reaction(source, reaction) if source == self.source => {
-                    self.add_check(reaction, &mut batch)
-                }
+                Message::Check(source, check) if source == self.source => self.add_check(check, &mut batch),
                 Message::EventsFailed(source, error) if source == self.source => {
                     self.events_are_lost(WatchProblem::EventsFailed { root: self.root.path.clone(), error });
                 }
-                Message::Reaction(..) | Message::EventsFailed(..) => {}
+                Message::Check(..) | Message::EventsFailed(..) => {}
                 Message::Rescan => batch.rescan = true,
                 Message::Stop => batch.stop = true,
             }
@@ -180,17 +178,17 @@ impl RootWatch {
         }
     }
 
-    fn add_check(&mut self, reaction: Reaction, batch: &mut PendingChecks) {
-        match reaction {
-            Reaction::Flag(path) => _ = batch.flags.insert(path),
-            Reaction::MisplacedFlag(path) => _ = batch.misplaced.insert(path),
-            Reaction::Folder(path) => _ = batch.folders.insert(path),
-            Reaction::Permissions(path)
+    fn add_check(&mut self, check: Check, batch: &mut PendingChecks) {
+        match check {
+            Check::Flag(path) => _ = batch.flags.insert(path),
+            Check::MisplacedFlag(path) => _ = batch.misplaced.insert(path),
+            Check::Folder(path) => _ = batch.folders.insert(path),
+            Check::Permissions(path)
                 if !self.unreadable.contains(&path) && !self.watch_set.was_refused(&path) => {}
-            Reaction::Permissions(path) if path == self.scanner.layout().root => batch.rescan = true,
-            Reaction::Permissions(path) => _ = batch.folders.insert(path),
-            Reaction::Root => batch.root = true,
-            Reaction::Everything => {
+            Check::Permissions(path) if path == self.scanner.layout().root => batch.rescan = true,
+            Check::Permissions(path) => _ = batch.folders.insert(path),
+            Check::Root => batch.root = true,
+            Check::Everything => {
                 self.events_are_lost(WatchProblem::EventsLost { root: self.root.path.clone() });
             }
         }
@@ -241,7 +239,7 @@ impl RootWatch {
     }
 
     fn check_folder(&mut self, folder: &Path) {
-        if self.present.is_none() {
+        if self.identity.is_none() {
             return;
         }
         self.watch_set.begin_scan(false);
@@ -265,7 +263,7 @@ impl RootWatch {
     fn check_root(&mut self, reason: ScanReason, has_root_event: bool) {
         self.next_check = Instant::now() + self.poll_interval;
         let was_unmounted = self.watch_set.was_unmounted();
-        match (self.root.identify(), self.present) {
+        match (self.root.identify(), self.identity) {
             (Ok(now), Some(before)) if now == before && !has_root_event && !was_unmounted => {
                 self.check_read_only()
             }
@@ -277,14 +275,14 @@ impl RootWatch {
                     self.emitter.report(WatchProblem::DiskUnmounted { root });
                 }
                 self.emitter.forget_problems();
-                self.present = Some(now);
+                self.identity = Some(now);
                 self.check_read_only();
                 self.restart(reason);
             }
             (Err(problem), before) => {
                 if before.is_some() {
                     self.emitter.forget_problems();
-                    self.present = None;
+                    self.identity = None;
                     self.source += 1;
                     self.watch_set.reset(None);
                 }
@@ -312,7 +310,7 @@ impl RootWatch {
     /// Opens a new source of events, and scans the whole root with it.
     fn restart(&mut self, reason: ScanReason) {
         self.restart_at = None;
-        if self.present.is_none() {
+        if self.identity.is_none() {
             return;
         }
         self.source += 1;
@@ -352,7 +350,7 @@ impl RootWatch {
         }
         self.emitter.emit(WatchEvent::Problem(problem));
         let now = Instant::now();
-        self.restart_at = Some(self.last_loss.map_or(now, |last| now.max(last + self.poll_interval)));
+        self.restart_at = Some(self.last_event_loss.map_or(now, |last| now.max(last + self.poll_interval)));
     }
 
     // ---- scans
@@ -360,7 +358,7 @@ impl RootWatch {
     fn scan(&mut self, reason: ScanReason) {
         let began = Instant::now();
         self.next_scan = began + self.rescan_interval;
-        if self.present.is_none() {
+        if self.identity.is_none() {
             return;
         }
         self.watch_set.begin_scan(true);
@@ -471,8 +469,8 @@ fn sink(end: EndNotifier, layout: Layout) -> EventSink {
     let alive = AtomicBool::new(true);
     Box::new(move |event| match event {
         Ok(event) => {
-            for reaction in layout.react(&event) {
-                let _ = end.inbox.send(Message::Reaction(end.source, reaction));
+            for check in layout.checks(&event) {
+                let _ = end.inbox.send(Message::Check(end.source, check));
             }
         }
         Err(error) => {

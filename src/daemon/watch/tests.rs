@@ -326,7 +326,10 @@ async fn at_the_watch_limit_the_fix_is_reported_the_rest_polled_and_it_recovers(
     world.kernel.refused.store(0, Ordering::SeqCst);
     let (_, problems, _) = world.scanned(ScanReason::Poll).await;
     assert!(problems.is_empty(), "reported twice: {problems:?}");
-    assert!(world.kernel.refused.load(Ordering::SeqCst) <= 2, "one question a walk, not one a folder");
+    assert!(
+        world.kernel.refused.load(Ordering::SeqCst) <= 2,
+        "one request per traversal, not one per folder"
+    );
 
     world.kernel.limit.store(99, Ordering::SeqCst);
     while world.scanned(ScanReason::Poll).await.0.watched < FOLDERS + 1 {}

@@ -126,8 +126,9 @@ fn an_outage_is_not_a_fault_but_a_daemon_that_does_not_answer_is() {
 
 #[test]
 fn a_stale_flag_is_shown() {
-    let old = SessionStatus { old: true, put: Some(at(-3 * 86_400)), ..session(SessionState::Waiting) };
-    let status = Status { daemon: Some(daemon()), sessions: vec![old], ..Status::default() };
+    let stale =
+        SessionStatus { stale: true, flagged_at: Some(at(-3 * 86_400)), ..session(SessionState::Waiting) };
+    let status = Status { daemon: Some(daemon()), sessions: vec![stale], ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     assert!(
         page.contains("One flag has waited for longer") && page.contains("flagged 3 d 1 h ago"),

@@ -12,7 +12,7 @@ pub struct Program {
     child: Child,
     lines: Receiver<String>,
     /// All output so far that a test has waited through.
-    pub said: Vec<String>,
+    pub output_lines: Vec<String>,
 }
 
 /// The program as it was built for this test.
@@ -68,7 +68,7 @@ impl Program {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines, said: Vec::new() }
+        Self { child, lines, output_lines: Vec::new() }
     }
 
     /// Waits for a line that contains a text, and returns it.
@@ -80,12 +80,12 @@ impl Program {
                 return line;
             }
         }
-        panic!("it never said {text:?}, but:\n{}", self.said.join("\n"));
+        panic!("it never said {text:?}, but:\n{}", self.output_lines.join("\n"));
     }
 
     fn record(&mut self, line: String) {
         secrets::none_in(&line, "a program");
-        self.said.push(line);
+        self.output_lines.push(line);
     }
 
     /// The process id.
@@ -120,7 +120,11 @@ impl Program {
                         }
                         return status;
                     }
-                    assert!(Instant::now() < end, "it does not end; it said:\n{}", self.said.join("\n"));
+                    assert!(
+                        Instant::now() < end,
+                        "it does not end; it said:\n{}",
+                        self.output_lines.join("\n")
+                    );
                 }
             }
         }
@@ -130,13 +134,13 @@ impl Program {
     pub fn stop(mut self) -> Vec<String> {
         self.signal("TERM");
         let status = self.wait();
-        assert_eq!(status.code(), Some(0), "{}", self.said.join("\n"));
-        std::mem::take(&mut self.said)
+        assert_eq!(status.code(), Some(0), "{}", self.output_lines.join("\n"));
+        std::mem::take(&mut self.output_lines)
     }
 
     /// All output so far as one text.
     pub fn text(&self) -> String {
-        self.said.join("\n")
+        self.output_lines.join("\n")
     }
 }
 

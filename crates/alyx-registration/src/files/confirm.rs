@@ -41,7 +41,7 @@ impl RegistrationClient {
         }
         let differences = match sent.has_posted() {
             // Nothing was posted since Alyx was asked.
-            false => differences(&uploads, &sent.held),
+            false => differences(&uploads, &sent.remote),
             true => differences(&uploads, &self.remote_datasets(scope).await?),
         };
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }

@@ -16,10 +16,10 @@ pub(crate) struct PostingOrder<T> {
 }
 
 impl<T: AsRef<DatasetPath>> PostingOrder<T> {
-    /// Orders the files in `to_post`. `held`: the datasets on Alyx.
-    pub(crate) fn of(to_post: Vec<T>, held: &[DatasetRecord]) -> Self {
+    /// Orders the files in `to_post`. `remote`: the datasets on Alyx.
+    pub(crate) fn of(to_post: Vec<T>, remote: &[DatasetRecord]) -> Self {
         let mut latest_default: HashMap<(&str, &str), &str> = HashMap::new();
-        for record in held.iter().filter(|record| record.default_dataset != Some(false)) {
+        for record in remote.iter().filter(|record| record.default_dataset != Some(false)) {
             let key = (record.collection.as_deref().unwrap_or_default(), record.name.as_str());
             let latest = latest_default.entry(key).or_default();
             *latest = record.revision.as_deref().unwrap_or_default().max(latest);
@@ -84,13 +84,13 @@ mod tests {
         }
     }
 
-    fn order(paths: &[DatasetPath], to_post: Vec<usize>, held: &[DatasetRecord]) -> PostingOrder<usize> {
-        let order = PostingOrder::of(to_post.iter().map(|i| At(*i, &paths[*i])).collect(), held);
+    fn order(paths: &[DatasetPath], to_post: Vec<usize>, remote: &[DatasetRecord]) -> PostingOrder<usize> {
+        let order = PostingOrder::of(to_post.iter().map(|i| At(*i, &paths[*i])).collect(), remote);
         let indices = |files: Vec<At>| files.into_iter().map(|At(index, _)| index).collect();
         PostingOrder { superseded: indices(order.superseded), current: indices(order.current) }
     }
 
-    fn held(collection: &str, revision: &str, name: &str) -> DatasetRecord {
+    fn remote(collection: &str, revision: &str, name: &str) -> DatasetRecord {
         let record = serde_json::json!({"collection": collection, "revision": revision, "name": name});
         serde_json::from_value(record).unwrap()
     }
@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn a_revision_older_than_the_default_on_alyx_is_superseded_even_if_both_are_posted() {
         let paths = paths(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "alf/z.y.npy"]);
-        let held = [held("alf", "2", "x.y.npy"), held("alf", "", "z.y.npy")];
-        let of = |to_post| order(&paths, to_post, &held);
+        let remote = [remote("alf", "2", "x.y.npy"), remote("alf", "", "z.y.npy")];
+        let of = |to_post| order(&paths, to_post, &remote);
         assert_eq!(of(vec![0, 2, 3]), PostingOrder { superseded: vec![0], current: vec![2, 3] });
         // Alyx may refuse the later one.
         assert_eq!(of(vec![1, 0]), PostingOrder { superseded: vec![0], current: vec![1] });
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn a_later_revision_that_is_not_the_default_supersedes_nothing() {
         let paths = paths(&["alf/x.y.npy"]);
-        let later = DatasetRecord { default_dataset: Some(false), ..held("alf", "2", "x.y.npy") };
-        let order = order(&paths, vec![0], &[held("alf", "", "x.y.npy"), later]);
+        let later = DatasetRecord { default_dataset: Some(false), ..remote("alf", "2", "x.y.npy") };
+        let order = order(&paths, vec![0], &[remote("alf", "", "x.y.npy"), later]);
         assert_eq!(order, PostingOrder { superseded: vec![], current: vec![0] });
     }
 

@@ -13,7 +13,7 @@ use crate::files::bisect::BatchBisector;
 use crate::files::posting_order::{PostingOrder, find_siblings, latest_last};
 use crate::files::protected::{Move, plan, planned_move, revise};
 use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
-use crate::files::upload::{FileToRegister, Outcome, Owner, Upload};
+use crate::files::upload::{FileToRegister, Owner, Upload, UploadState};
 use crate::hashing::checksum::checksums;
 use crate::options::{ProtectedPolicy, RegisterFilesOptions};
 use crate::session::handle::SessionHandle;
@@ -40,10 +40,10 @@ impl RemoteScope {
 /// The result of sending files.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
-    /// The files as they are now, in order, each with its outcome.
+    /// The files as they are now, in order, each with its state.
     pub(crate) uploads: Vec<Upload>,
     /// The datasets on Alyx before anything was posted.
-    pub(crate) held: Vec<DatasetRecord>,
+    pub(crate) remote: Vec<DatasetRecord>,
 }
 
 impl Sent {
@@ -54,18 +54,18 @@ impl Sent {
 
     /// How many files were up to date on Alyx.
     pub(crate) fn n_unchanged(&self) -> usize {
-        self.uploads.iter().filter(|upload| matches!(upload.outcome, Outcome::Unchanged(_))).count()
+        self.uploads.iter().filter(|upload| matches!(upload.state, UploadState::Unchanged(_))).count()
     }
 
     /// Whether anything was posted.
     pub(crate) fn has_posted(&self) -> bool {
-        self.uploads.iter().any(|upload| matches!(upload.outcome, Outcome::Posted(_)))
+        self.uploads.iter().any(|upload| matches!(upload.state, UploadState::Posted(_)))
     }
 
     /// Changed files of protected datasets that were not moved, with their revisions.
     pub(crate) fn protected(&self) -> Vec<ProtectedFile> {
-        let protected = self.uploads.iter().filter_map(|upload| match &upload.outcome {
-            Outcome::Protected(file) => Some(file.clone()),
+        let protected = self.uploads.iter().filter_map(|upload| match &upload.state {
+            UploadState::Protected(file) => Some(file.clone()),
             _ => None,
         });
         protected.collect()
@@ -73,8 +73,8 @@ impl Sent {
 
     /// Files that Alyx does not accept, one line each, with the reason.
     pub(crate) fn not_accepted(&self) -> Vec<String> {
-        let refused = self.uploads.iter().filter_map(|upload| match &upload.outcome {
-            Outcome::NotAccepted(reason) => Some(format!("{}: {reason}", upload.file.dataset.as_str())),
+        let refused = self.uploads.iter().filter_map(|upload| match &upload.state {
+            UploadState::NotAccepted(reason) => Some(format!("{}: {reason}", upload.file.dataset.as_str())),
             _ => None,
         });
         refused.collect()
@@ -102,7 +102,7 @@ struct SendContext<'a> {
 }
 
 /// What to do with the files of a request that was refused because of protected datasets.
-enum Verdict {
+enum ProtectedAction {
     /// Post it from its present path.
     Post,
     /// It is on Alyx, protected and unchanged.
@@ -137,13 +137,13 @@ impl RegistrationClient {
     fn send_context<'a>(
         &self,
         owner: &'a Owner,
-        held: &'a [DatasetRecord],
+        remote: &'a [DatasetRecord],
         options: &'a RegisterFilesOptions,
     ) -> SendContext<'a> {
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let isolate = self.context().server_errors.contains(owner.folder());
-        let (remote, accepted) = (RemoteDatasets::of(held), AtomicBool::new(false));
+        let (remote, accepted) = (RemoteDatasets::of(remote), AtomicBool::new(false));
         SendContext { owner, remote, options, isolate, accepted, no_default, today }
     }
 
@@ -160,12 +160,12 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
-        let held = self.remote_datasets(scope).await?;
-        let context = self.send_context(owner, &held, options);
+        let remote = self.remote_datasets(scope).await?;
+        let context = self.send_context(owner, &remote, options);
         let is_new = |upload: &&Upload| {
             options.force || !matches!(context.remote.diff(upload, options), DatasetDiff::UpToDate(_))
         };
-        let order = PostingOrder::of(uploads.iter().filter(is_new).collect(), &held);
+        let order = PostingOrder::of(uploads.iter().filter(is_new).collect(), &remote);
         let size = self.batch_size(|size| size.now());
         let (mut requests, mut moves) = (Vec::new(), Vec::new());
         if !matches!(scope, RemoteScope::Nothing) {
@@ -188,10 +188,10 @@ impl RegistrationClient {
         let details = self.alyx().check_protected(&request).await?;
         let (mut moves, mut refused) = (Vec::new(), Vec::new());
         for (upload, protection) in batch.iter().copied().zip(&details) {
-            match self.verdict(upload, protection, context).await? {
-                Verdict::Post | Verdict::Same(_) => {}
-                Verdict::Refuse => refused.push(upload.protected(protection)),
-                Verdict::Move => {
+            match self.protected_action(upload, protection, context).await? {
+                ProtectedAction::Post | ProtectedAction::Same(_) => {}
+                ProtectedAction::Refuse => refused.push(upload.protected(protection)),
+                ProtectedAction::Move => {
                     let folder = context.owner.folder();
                     moves.extend(planned_move(folder, &upload.file, protection, context.today)?);
                 }
@@ -224,28 +224,28 @@ impl RegistrationClient {
         mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
     ) -> Result<Sent, Error> {
-        let held = self.remote_datasets(scope).await?;
-        let context = self.send_context(owner, &held, options);
+        let remote = self.remote_datasets(scope).await?;
+        let context = self.send_context(owner, &remote, options);
         find_siblings(&mut uploads);
         let mut to_post = Vec::new();
         for upload in &mut uploads {
             match context.remote.diff(upload, options) {
                 DatasetDiff::UpToDate(record) if !options.force => {
-                    upload.outcome = Outcome::Unchanged(record.as_registered());
+                    upload.state = UploadState::Unchanged(record.as_registered());
                 }
                 DatasetDiff::UpToDate(_) | DatasetDiff::MetadataOnly(_) | DatasetDiff::Changed => {
                     to_post.push(upload);
                 }
             }
         }
-        let PostingOrder { mut superseded, current } = PostingOrder::of(to_post, &held);
+        let PostingOrder { mut superseded, current } = PostingOrder::of(to_post, &remote);
         superseded.iter_mut().for_each(|upload| upload.has_other_revision = true);
         // Moved files are the latest revision of their dataset: they are posted after its other revisions.
         let mut moved = self.post_all(superseded, &context, &context.no_default).await?;
         moved.extend(self.post_all(current, &context, options).await?);
         latest_last(&mut moved);
         self.post_all(moved, &context, options).await?;
-        Ok(Sent { uploads, held })
+        Ok(Sent { uploads, remote })
     }
 
     /// Posts files in this order, batch by batch. Returns those that were moved and must be posted last.
@@ -307,7 +307,7 @@ impl RegistrationClient {
             return Err(error.into());
         }
         for (upload, reason) in bisector.into_refused() {
-            upload.outcome = Outcome::NotAccepted(reason);
+            upload.state = UploadState::NotAccepted(reason);
         }
         Ok(moved_last)
     }
@@ -333,7 +333,7 @@ impl RegistrationClient {
             Err(_) => {}
         }
         for (upload, record) in batch.iter_mut().zip(answer?) {
-            upload.outcome = Outcome::Posted(record);
+            upload.state = UploadState::Posted(record);
         }
         Ok(())
     }
@@ -350,11 +350,13 @@ impl RegistrationClient {
     ) -> Result<(Vec<&'a mut Upload>, Vec<&'a mut Upload>), Error> {
         let (mut to_post, mut moved_last) = (Vec::new(), Vec::new());
         for (upload, protection) in batch.into_iter().zip(details) {
-            match self.verdict(upload, protection, context).await? {
-                Verdict::Post => to_post.push(upload),
-                Verdict::Same(record) => upload.outcome = Outcome::Unchanged(*record),
-                Verdict::Refuse => upload.outcome = Outcome::Protected(upload.protected(protection)),
-                Verdict::Move => {
+            match self.protected_action(upload, protection, context).await? {
+                ProtectedAction::Post => to_post.push(upload),
+                ProtectedAction::Same(record) => upload.state = UploadState::Unchanged(*record),
+                ProtectedAction::Refuse => {
+                    upload.state = UploadState::Protected(upload.protected(protection))
+                }
+                ProtectedAction::Move => {
                     move_to_revision(upload, protection, context).await?;
                     if upload.has_other_revision { &mut moved_last } else { &mut to_post }.push(upload);
                 }
@@ -363,12 +365,12 @@ impl RegistrationClient {
         Ok((to_post, moved_last))
     }
 
-    async fn verdict(
+    async fn protected_action(
         &self,
         upload: &Upload,
         protection: &ProtectedFile,
         context: &SendContext<'_>,
-    ) -> Result<Verdict, Error> {
+    ) -> Result<ProtectedAction, Error> {
         let (file, options) = (&upload.file, context.options);
         let mut upload = Cow::Borrowed(upload);
         if context.remote.undecided(&upload) {
@@ -385,15 +387,15 @@ impl RegistrationClient {
             let is_protected = protection.revisions.iter().any(|(name, protected)| *protected && name == own);
             // Alyx refuses any change of a protected record.
             return Ok(if is_protected {
-                Verdict::Same(Box::new(record.as_registered()))
+                ProtectedAction::Same(Box::new(record.as_registered()))
             } else {
-                Verdict::Post
+                ProtectedAction::Post
             });
         }
         Ok(match (plan(&file.dataset, &protection.revisions, context.today)?, options.protected) {
-            (RevisionPlan::Keep, _) => Verdict::Post,
-            (RevisionPlan::MoveTo(_), ProtectedPolicy::Refuse) => Verdict::Refuse,
-            (RevisionPlan::MoveTo(_), ProtectedPolicy::Revise) => Verdict::Move,
+            (RevisionPlan::Keep, _) => ProtectedAction::Post,
+            (RevisionPlan::MoveTo(_), ProtectedPolicy::Refuse) => ProtectedAction::Refuse,
+            (RevisionPlan::MoveTo(_), ProtectedPolicy::Revise) => ProtectedAction::Move,
         })
     }
 }

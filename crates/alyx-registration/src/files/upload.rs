@@ -21,21 +21,21 @@ pub(crate) struct FileToRegister {
     pub(crate) version: Option<String>,
 }
 
-/// A file that was read, and its outcome on Alyx.
+/// A file that was read, and its state on Alyx.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
     pub(crate) file: FileToRegister,
     pub(crate) sum: Checksum,
-    pub(crate) outcome: Outcome,
+    pub(crate) state: UploadState,
     /// Its path before it was moved into a revision folder.
     pub(crate) moved_from: Option<PathBuf>,
     /// Whether another revision of its dataset is posted as well, or a later one is on Alyx.
     pub(crate) has_other_revision: bool,
 }
 
-/// The outcome of a file on Alyx.
+/// The state of a file on Alyx.
 #[derive(Debug, Clone)]
-pub(crate) enum Outcome {
+pub(crate) enum UploadState {
     /// Not posted yet.
     Pending,
     /// It was up to date.
@@ -49,14 +49,14 @@ pub(crate) enum Outcome {
 
 impl Upload {
     pub(crate) fn new(file: FileToRegister, sum: Checksum) -> Self {
-        Self { file, sum, outcome: Outcome::Pending, moved_from: None, has_other_revision: false }
+        Self { file, sum, state: UploadState::Pending, moved_from: None, has_other_revision: false }
     }
 
     /// Its record on Alyx.
     pub(crate) fn record(&self) -> Option<&RegisteredFileRecord> {
-        match &self.outcome {
-            Outcome::Unchanged(record) | Outcome::Posted(record) => Some(record),
-            Outcome::Pending | Outcome::Protected(_) | Outcome::NotAccepted(_) => None,
+        match &self.state {
+            UploadState::Unchanged(record) | UploadState::Posted(record) => Some(record),
+            UploadState::Pending | UploadState::Protected(_) | UploadState::NotAccepted(_) => None,
         }
     }
 

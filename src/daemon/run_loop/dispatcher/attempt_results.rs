@@ -31,28 +31,28 @@ impl Dispatcher {
         self.runs.run_ended();
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
-            AttemptResult::Gone => (Outcome::Gone, ""),
+            AttemptResult::Gone => (Outcome::Gone, None),
             AttemptResult::Registered(registered) => {
                 if is_current {
                     self.pauses.answered(now);
                 }
-                (self.registered(&attempt, registered, now), "registered")
+                (self.on_registered(&attempt, registered, now), Some("registered"))
             }
             AttemptResult::Failed(error) if !is_current && error.wait_to_settle().is_none() => {
                 tracing::info!(
                     session = attempt.session,
                     "not registered under the earlier configuration, which does not count as a failure: {error}. It runs again"
                 );
-                (Outcome::PutOff { at: now.instant }, "")
+                (Outcome::PutOff { at: now.instant }, None)
             }
             AttemptResult::Failed(error) if self.flags.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
                     session = attempt.session,
                     "its flag was removed while it ran, so it is not tried again unless the flag comes back: {error}"
                 );
-                (Outcome::Gone, "")
+                (Outcome::Gone, None)
             }
-            AttemptResult::Failed(error) => self.failed(&attempt, error, now),
+            AttemptResult::Failed(error) => self.on_failed(&attempt, error, now),
         };
         // Its root, or its flag's name, may no longer be watched.
         let outcome =
@@ -65,8 +65,7 @@ impl Dispatcher {
             | Outcome::PutOff { at } => Some(at.saturating_duration_since(now.instant)),
         };
         let job = self.flags.queue.job(&attempt.flag);
-        let row =
-            if word.is_empty() { None } else { job.and_then(|job| outcome_row(&attempt, word, &job, now)) };
+        let row = word.zip(job).and_then(|(word, job)| outcome_row(&attempt, word, &job, now));
         let left = self.flags.queue.finish(&attempt.flag, outcome);
         let due = self.flags.queue.job(&attempt.flag).and_then(|job| job.due);
         let row = row.map(|row| Box::new(OutcomeRow { next: due.map(|due| now.wall_of(due)), ..row }));
@@ -77,12 +76,12 @@ impl Dispatcher {
             (None, None) => {}
         }
         if let Some(state) = left {
-            self.flag_left(&attempt.flag, &state);
+            self.on_flag_removed(&attempt.flag, &state);
         }
         self.effects.push(Effect::Report(Report::Attempt { attempt, outcome, again_in }));
     }
 
-    fn registered(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Outcome {
+    fn on_registered(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Outcome {
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
             state.clear();
         }
@@ -126,8 +125,13 @@ impl Dispatcher {
         }
     }
 
-    /// The outcome of an error, and its name in the history; an empty name is not recorded.
-    fn failed(&mut self, attempt: &Attempt, error: &Error, now: Moment) -> (Outcome, &'static str) {
+    /// The outcome of an error, and its name in the history; `None` is not recorded.
+    fn on_failed(
+        &mut self,
+        attempt: &Attempt,
+        error: &Error,
+        now: Moment,
+    ) -> (Outcome, Option<&'static str>) {
         if let Some(wait) = error.wait_to_settle() {
             return self.not_quiet(attempt, error, wait, now);
         }
@@ -144,7 +148,7 @@ impl Dispatcher {
             // An outage is not a failure of this session: it runs as soon as Alyx is back.
             if matches!(error, Error::Alyx(error) if error.concerns_all()) {
                 tracing::debug!(session = attempt.session, "put off: {error}");
-                return (Outcome::PutOff { at: now.instant }, "");
+                return (Outcome::PutOff { at: now.instant }, None);
             }
         } else if !matches!(error, Error::Unreadable { .. } | Error::Vanished { .. } | Error::NotASession(_))
         {
@@ -169,11 +173,11 @@ impl Dispatcher {
                 // Most likely not this session's fault. If it is (a single endpoint that answers 401), this session
                 // waits rather than all others.
                 let wait = self.config.retry_delay(attempt.attempt);
-                return (Outcome::Retry { at: now.instant + wait }, "");
+                return (Outcome::Retry { at: now.instant + wait }, None);
             }
         };
         self.log_failure(attempt, error, word, logged, at, now);
-        (outcome, word)
+        (outcome, Some(word))
     }
 
     /// The outcome of a session whose files still arrive. It needs attention if that lasts.
@@ -183,9 +187,9 @@ impl Dispatcher {
         error: &Error,
         wait: Duration,
         now: Moment,
-    ) -> (Outcome, &'static str) {
+    ) -> (Outcome, Option<&'static str>) {
         let Some(state) = self.flags.queue.data_mut(&attempt.flag) else {
-            return (Outcome::RunAgain { at: now.instant + wait }, "");
+            return (Outcome::RunAgain { at: now.instant + wait }, None);
         };
         if state.arriving.is_none() {
             tracing::info!(session = attempt.session, "waiting: {error}");
@@ -204,14 +208,14 @@ impl Dispatcher {
         let at = now.instant + patience.max(wait);
         let lasts = now.instant.saturating_duration_since(since);
         match self.config.options.warn_after.filter(|after| lasts >= *after) {
-            None => (Outcome::RunAgain { at }, ""),
+            None => (Outcome::RunAgain { at }, None),
             Some(_) => {
                 let error = error.never_quiet(attempt.flag.parent().unwrap_or(&attempt.flag), lasts);
                 if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
                     state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
                 }
                 self.log_failure(attempt, &error, "needs_attention", false, at, now);
-                (Outcome::NeedsAttention { at }, "needs_attention")
+                (Outcome::NeedsAttention { at }, Some("needs_attention"))
             }
         }
     }

@@ -41,7 +41,7 @@ impl Config {
     pub(crate) fn is_watched(&self, flag: &Path) -> bool {
         let Options { roots, watch, .. } = &self.options;
         watch.flags.iter().any(|name| flag.ends_with(name))
-            && roots.iter().any(|root| flag.starts_with(root.whole_path()))
+            && roots.iter().any(|root| flag.starts_with(root.absolute_path()))
     }
 
     /// The wait before the next attempt.

@@ -54,8 +54,8 @@ impl Dispatcher {
                     flag: job.path.to_string_lossy().into_owned(),
                     state,
                     since: state_of.since,
-                    put: Some(state_of.flagged_at),
-                    old: if failed {
+                    flagged_at: Some(state_of.flagged_at),
+                    stale: if failed {
                         is_stale(state_of.flagged_at, now.wall, self.config.options.warn_after)
                     } else {
                         self.flags.stale_flags.is_stale(&waiting(job.path, state_of), now.wall)

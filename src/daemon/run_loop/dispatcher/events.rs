@@ -56,8 +56,8 @@ pub(crate) enum Effect {
         job: Job,
         progress: Arc<Progress>,
     },
-    /// Ask Alyx on a task of its own.
-    Ask(u64, Query),
+    /// Query Alyx on a task of its own.
+    Query(u64, Query),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.

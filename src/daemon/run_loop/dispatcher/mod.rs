@@ -204,7 +204,7 @@ impl Dispatcher {
 
     fn query(&mut self, query: Query) {
         self.runs.queries += 1;
-        self.effects.push(Effect::Ask(self.config.generation, query));
+        self.effects.push(Effect::Query(self.config.generation, query));
     }
 
     fn on_task_done(&mut self, Completed { generation, result }: Completed, now: Moment) {
@@ -354,12 +354,12 @@ impl Dispatcher {
     /// Removes a flag that is no longer on disk or no longer watched; a running one leaves when it ends.
     fn remove_flag(&mut self, path: &Path) {
         if let Some(state) = self.flags.queue.remove(path) {
-            self.flag_left(path, &state);
+            self.on_flag_removed(path, &state);
         }
     }
 
     /// Cleans up after a flag that has left the queue.
-    fn flag_left(&mut self, path: &Path, state: &FlagState) {
+    fn on_flag_removed(&mut self, path: &Path, state: &FlagState) {
         self.reporting.throttle.reset(&cause_prefix(path));
         if state.failure.is_some() {
             self.write(LedgerEntry::NotWaiting(path.to_owned()));
@@ -447,8 +447,8 @@ impl Dispatcher {
                 || pauses.login_refused.is_some_and(|refused| refused.check_at.is_none()));
         let due = self.may_start() && self.flags.queue.next_due().is_some_and(|due| due <= now);
         ProgressSample {
-            done: [bytes, files, self.config.client.alyx().requests_ended(), self.runs.begun_and_ended],
-            under_way: self.runs.running > 0 || self.runs.queries > 0,
+            done: [bytes, files, self.config.client.alyx().requests_ended(), self.runs.transitions],
+            has_running_tasks: self.runs.running > 0 || self.runs.queries > 0,
             due_but_not_started: due || nothing_queried,
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::daemon::clock::Moment;
 use crate::daemon::log_throttle::LogThrottle;
-use crate::daemon::queue::outage::{Outage, Verdict};
+use crate::daemon::queue::outage::{Outage, OutageChange};
 use crate::daemon::run_loop::credentials::CredentialCheck;
 use crate::daemon::run_loop::dispatcher::config::Config;
 use alyx_client::backoff::Backoff;
@@ -115,14 +115,14 @@ impl Pauses {
             return true;
         }
         match self.outage.failed(now.instant, certain, after, (config.random)()) {
-            Verdict::NotYet => false,
+            OutageChange::NotYet => false,
             // Suspicious answers to one session must not make the others wait.
-            Verdict::Suspected => {
+            OutageChange::Suspected => {
                 self.probe_at.get_or_insert(now.instant);
                 false
             }
             // A probe is running or planned.
-            Verdict::Begins(_) | Verdict::Continues(_) => true,
+            OutageChange::Begins(_) | OutageChange::Continues(_) => true,
         }
     }
 
@@ -135,7 +135,7 @@ impl Pauses {
         throttle: &mut LogThrottle,
         now: Moment,
     ) {
-        let Verdict::Begins(at) = self.outage.failed(now.instant, true, after, random) else {
+        let OutageChange::Begins(at) = self.outage.failed(now.instant, true, after, random) else {
             return;
         };
         // A server that comes and goes is logged once an hour.
@@ -164,7 +164,9 @@ impl Pauses {
                 let random = (config.random)();
                 if !self.outage.is_active() {
                     self.begin_outage(&error.into(), after, random, throttle, now);
-                } else if let Verdict::Continues(at) = self.outage.failed(now.instant, true, after, random) {
+                } else if let OutageChange::Continues(at) =
+                    self.outage.failed(now.instant, true, after, random)
+                {
                     self.probe_at = Some(at);
                 }
             }

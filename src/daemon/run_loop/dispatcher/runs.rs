@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// How many sessions beyond `workers` may run: those that read files, and then wait for Alyx.
-const READING_AHEAD: usize = 16;
+const MAX_READ_AHEAD: usize = 16;
 
 /// The running tasks.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Runs {
     /// Queries to Alyx without an answer so far.
     pub(crate) queries: usize,
     /// The number of attempts that began plus those that ended.
-    pub(crate) begun_and_ended: u64,
+    pub(crate) transitions: u64,
     /// Nothing new starts.
     pub(crate) stopping: bool,
 }
@@ -20,17 +20,17 @@ pub(crate) struct Runs {
 impl Runs {
     /// Whether one more session may run.
     pub(crate) fn has_room(&self, workers: usize) -> bool {
-        !self.stopping && self.running < workers.max(1) + READING_AHEAD
+        !self.stopping && self.running < workers.max(1) + MAX_READ_AHEAD
     }
 
     pub(crate) fn run_begins(&mut self) {
         self.running += 1;
-        self.begun_and_ended += 1;
+        self.transitions += 1;
     }
 
     pub(crate) fn run_ended(&mut self) {
         self.running = self.running.saturating_sub(1);
-        self.begun_and_ended += 1;
+        self.transitions += 1;
     }
 
     pub(crate) fn query_ended(&mut self) {

@@ -89,7 +89,7 @@ impl World {
     fn wake_until_something_begins(&mut self) -> Vec<Effect> {
         for _ in 0..10_000 {
             let mut effects = self.wake();
-            effects.retain(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask(..)));
+            effects.retain(|effect| matches!(effect, Effect::Start { .. } | Effect::Query(..)));
             if !effects.is_empty() {
                 return effects;
             }
@@ -163,7 +163,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
 
 fn queries(effects: &[Effect]) -> Vec<Query> {
     let query = |effect: &Effect| match effect {
-        Effect::Ask(_, query) => Some(query.clone()),
+        Effect::Query(_, query) => Some(query.clone()),
         _ => None,
     };
     effects.iter().filter_map(query).collect()
@@ -492,7 +492,7 @@ fn a_session_that_is_due_and_not_started_is_noticed() {
     let before = world.sample().done;
     world.handle(Event::Tick);
     let sample = world.sample();
-    assert!(!sample.due_but_not_started && sample.under_way && sample.done != before, "{sample:?}");
+    assert!(!sample.due_but_not_started && sample.has_running_tasks && sample.done != before, "{sample:?}");
 }
 
 #[test]
@@ -504,7 +504,7 @@ fn an_outage_without_a_probe_is_noticed() {
     assert!(!world.sample().due_but_not_started);
     world.handle(Event::Tick);
     let sample = world.sample();
-    assert!(!sample.due_but_not_started && sample.under_way, "{sample:?}");
+    assert!(!sample.due_but_not_started && sample.has_running_tasks, "{sample:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) struct ProgressSample {
     /// Counters whose every change is progress: bytes and files read, requests answered, attempts begun and ended.
     pub(crate) done: [u64; 4],
     /// Sessions or queries are running.
-    pub(crate) under_way: bool,
+    pub(crate) has_running_tasks: bool,
     /// Something should have started in this turn of the loop and has not.
     pub(crate) due_but_not_started: bool,
 }
@@ -70,7 +70,7 @@ impl ProgressWatchdog {
         now: Instant,
     ) -> Result<(), Stuck> {
         self.next = now + self.every;
-        if sample.done != self.done || !sample.under_way {
+        if sample.done != self.done || !sample.has_running_tasks {
             (self.done, self.progress_at) = (sample.done, now);
         }
         if sample.due_but_not_started {
@@ -139,7 +139,7 @@ mod tests {
         let mut watchdog = watchdog(Instant::now());
         let reading = |seconds| ProgressSample {
             done: [0, seconds * 5_000_000, 0, 1],
-            under_way: true,
+            has_running_tasks: true,
             ..ProgressSample::default()
         };
         assert_eq!(stuck_after(&mut watchdog, 10 * HOUR, reading), None);
@@ -150,7 +150,7 @@ mod tests {
         let mut watchdog = watchdog(Instant::now());
         let hung = |seconds: u64| ProgressSample {
             done: [seconds.min(600), 0, 0, 0],
-            under_way: true,
+            has_running_tasks: true,
             due_but_not_started: false,
         };
         let stopped = stuck_after(&mut watchdog, HOUR, hung).unwrap();
@@ -164,8 +164,11 @@ mod tests {
     fn a_session_that_is_due_and_is_not_started_stops_the_pings_at_once() {
         let mut watchdog = watchdog(Instant::now());
         // Others make progress in the meantime.
-        let not_started =
-            |seconds| ProgressSample { done: [seconds, 0, 0, 0], under_way: true, due_but_not_started: true };
+        let not_started = |seconds| ProgressSample {
+            done: [seconds, 0, 0, 0],
+            has_running_tasks: true,
+            due_but_not_started: true,
+        };
         assert_eq!(stuck_after(&mut watchdog, HOUR, not_started), Some(40 * Duration::from_secs(1)));
         let now = watchdog.next();
         assert_eq!(watchdog.check(not_started(1), PATIENCE, now), Err(Stuck::NotStarted));
@@ -180,12 +183,17 @@ mod tests {
         let start = Instant::now();
         let mut watchdog = watchdog(start);
         assert_eq!(
-            watchdog.check(ProgressSample { under_way: false, ..ProgressSample::default() }, PATIENCE, start),
+            watchdog.check(
+                ProgressSample { has_running_tasks: false, ..ProgressSample::default() },
+                PATIENCE,
+                start
+            ),
             Ok(())
         );
         let later = start + HOUR;
         // Started in this turn: its counter has changed.
-        let begun = ProgressSample { done: [0, 0, 0, 1], under_way: true, due_but_not_started: false };
+        let begun =
+            ProgressSample { done: [0, 0, 0, 1], has_running_tasks: true, due_but_not_started: false };
         assert_eq!(watchdog.check(begun, PATIENCE, later), Ok(()));
     }
 }
