@@ -40,7 +40,7 @@ impl PendingCreations for Ledger {
         self.forget_fact(&fact(session));
     }
 
-    fn begun(&self, session: &str) -> Option<Timestamp> {
+    fn pending_since(&self, session: &str) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.fact(&fact(session))?.parse().ok()?).ok()
     }
 }

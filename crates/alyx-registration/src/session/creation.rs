@@ -21,9 +21,9 @@ use alf::SessionPath;
 use alyx_client::{self, SessionRecord, SessionRequest};
 
 /// How often Alyx is asked again while a creation may still be on its way.
-const ASK_EVERY: Duration = Duration::from_secs(5);
-/// How many sessions are kept before those that are settled are dropped.
-const MAX_SETTLED: usize = 1000;
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How many sessions are kept before those that are resolved are dropped.
+const MAX_RESOLVED: usize = 1000;
 
 /// Remembers creations that were sent and not answered, from one start of the program to the next.
 pub trait PendingCreations: Debug + Send + Sync {
@@ -31,8 +31,8 @@ pub trait PendingCreations: Debug + Send + Sync {
     fn begin(&self, session: &str, now: Timestamp);
     /// It was answered. Blocks.
     fn end(&self, session: &str);
-    /// When the creation that is not answered was sent, if there is one. Blocks.
-    fn begun(&self, session: &str) -> Option<Timestamp>;
+    /// When the unanswered creation was sent, if there is one. Blocks.
+    fn pending_since(&self, session: &str) -> Option<Timestamp>;
 }
 
 /// When the unanswered creation was sent, if there is one. Holding the lock grants the right to create the session.
@@ -65,7 +65,7 @@ impl InFlightCreations {
     pub(crate) async fn claim(&self, path: &SessionPath) -> OwnedMutexGuard<Pending> {
         let claim = {
             let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-            if claims.len() >= MAX_SETTLED {
+            if claims.len() >= MAX_RESOLVED {
                 claims.retain(|_, claim| {
                     Arc::strong_count(claim) > 1 || claim.try_lock().map_or(true, |pending| pending.is_some())
                 });
@@ -86,9 +86,12 @@ impl InFlightCreations {
             && let Some(memory) = self.memory.clone()
         {
             let session = path.to_string();
-            *pending = tokio::task::spawn_blocking(move || memory.begun(&session)).await.ok().flatten();
+            *pending =
+                tokio::task::spawn_blocking(move || memory.pending_since(&session)).await.ok().flatten();
         }
-        pending.map_or(Duration::ZERO, |begun| remaining(begun, Timestamp::now(), at_most).min(ASK_EVERY))
+        pending.map_or(Duration::ZERO, |pending_since| {
+            remaining(pending_since, Timestamp::now(), at_most).min(RECHECK_INTERVAL)
+        })
     }
 
     /// Creates a claimed session. Once sent, the request runs to its answer even if this future is dropped, and the
@@ -102,14 +105,14 @@ impl InFlightCreations {
     ) -> Result<SessionRecord, Error> {
         let (creations, alyx, session) = (Arc::clone(self), alyx.clone(), path.to_string());
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
-        let due = alyx.acquire_slot().await?;
+        let slot = alyx.acquire_slot().await?;
         let creating = self.requests.spawn(async move {
             let now = Timestamp::now();
             *claim = Some(now);
             let name = session.clone();
             creations.remember(move |memory| memory.begin(&name, now)).await;
-            let result = alyx.create_session_in_slot(&request, due).await;
-            if is_settled(&result) {
+            let result = alyx.create_session_in_slot(&request, slot).await;
+            if is_resolved(&result) {
                 *claim = None;
                 creations.remember(move |memory| memory.end(&session)).await;
             }
@@ -134,17 +137,17 @@ impl InFlightCreations {
     }
 }
 
-/// How long a creation sent at `begun` may still take; zero: it has ended one way or the other. Pure.
+/// How long a creation sent at `pending_since` may still take; zero: it has ended one way or the other. Pure.
 ///
 /// The server works on a request no longer than its client would wait for it. A time in the future comes from a
 /// clock that was set back.
-fn remaining(begun: Timestamp, now: Timestamp, at_most: Duration) -> Duration {
-    let passed = now.duration_since(begun).unsigned_abs();
+fn remaining(pending_since: Timestamp, now: Timestamp, at_most: Duration) -> Duration {
+    let passed = now.duration_since(pending_since).unsigned_abs();
     at_most.saturating_sub(passed)
 }
 
 /// Whether Alyx has reported that it created the session, or that it did not.
-fn is_settled(result: &Result<SessionRecord, alyx_client::Error>) -> bool {
+fn is_resolved(result: &Result<SessionRecord, alyx_client::Error>) -> bool {
     match result {
         Ok(_) => true,
         Err(alyx_client::Error::Unreachable { maybe_done, .. }) => !maybe_done,
@@ -160,28 +163,28 @@ mod tests {
 
     #[test]
     fn a_creation_is_over_when_its_client_would_have_given_up() {
-        let begun = Timestamp::from_second(1_000_000).unwrap();
-        let after = |seconds| begun + jiff::SignedDuration::from_secs(seconds);
+        let pending_since = Timestamp::from_second(1_000_000).unwrap();
+        let after = |seconds| pending_since + jiff::SignedDuration::from_secs(seconds);
         let minute = Duration::from_secs(60);
-        assert_eq!(remaining(begun, after(0), minute), minute);
-        assert_eq!(remaining(begun, after(45), minute), Duration::from_secs(15));
-        assert_eq!(remaining(begun, after(60), minute), Duration::ZERO);
-        assert_eq!(remaining(begun, after(-86_400), minute), Duration::ZERO);
+        assert_eq!(remaining(pending_since, after(0), minute), minute);
+        assert_eq!(remaining(pending_since, after(45), minute), Duration::from_secs(15));
+        assert_eq!(remaining(pending_since, after(60), minute), Duration::ZERO);
+        assert_eq!(remaining(pending_since, after(-86_400), minute), Duration::ZERO);
     }
 
     #[test]
-    fn an_answer_that_may_come_from_a_proxy_settles_nothing() {
+    fn an_answer_that_may_come_from_a_proxy_resolves_nothing() {
         let busy = |status| {
             let (what, body) = (String::new(), String::new());
             Err(alyx_client::Error::Busy { what, status, retry_after: None, body })
         };
-        assert!(!is_settled(&busy(504)));
-        assert!(is_settled(&busy(429)));
+        assert!(!is_resolved(&busy(504)));
+        assert!(is_resolved(&busy(429)));
         let lost = |maybe_done| {
             let (url, reason) = (String::new(), String::new());
             Err(alyx_client::Error::Unreachable { url, reason, maybe_done, connected: true })
         };
-        assert!(!is_settled(&lost(true)));
-        assert!(is_settled(&lost(false)));
+        assert!(!is_resolved(&lost(true)));
+        assert!(is_resolved(&lost(false)));
     }
 }
