@@ -9,7 +9,7 @@ use alf::revision::next_revision;
 use alf::{DatasetType, DatasetTypes};
 use alyx_client::Endpoint;
 use alyx_registration::{
-    CreateSessionsOptions, Error, FilesToRegister, NewSessionOptions, PlannedFiles, Reason,
+    CreateSessionsOptions, Error, FilesToRegister, LeftOutReason, NewSessionOptions, PlannedFiles,
     RegisterFilesOptions, RegisteredFiles, RegistrationClient, SessionDetails, SessionReference, Versions,
     WaterOptions, WeightOptions,
 };
@@ -405,7 +405,7 @@ async fn what_cannot_be_registered_leaves_a_gap_and_a_reason() {
     assert!(reasons[0].contains(".xxx"), "{reasons:?}");
     assert!(reasons[1].contains("no dataset type"), "{reasons:?}");
     assert!(reasons[2].contains("several dataset types"), "{reasons:?}");
-    assert!(matches!(registered.left_out[3].reason, Reason::NotInSession(_)), "{reasons:?}");
+    assert!(matches!(registered.left_out[3].reason, LeftOutReason::NotInSession(_)), "{reasons:?}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::context::RunContext;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::files::copy_signs::CopySign;
-use crate::files::discover::{DiscoverRules, FoundFiles, Reason, discover};
+use crate::files::discover::{DiscoverRules, FoundFiles, LeftOutReason, discover};
 use crate::flag::FlagFile;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::options::RegistrationOptions;
@@ -193,7 +193,7 @@ impl RegistrationClient {
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[doc = include_str!("example_setup.txt")]
-    /// use alyx_registration::Reason;
+    /// use alyx_registration::LeftOutReason;
     ///
     /// let session = root.join("KS014/2024-05-01/001");
     /// std::fs::create_dir_all(session.join("alf"))?;
@@ -203,7 +203,7 @@ impl RegistrationClient {
     /// let found = client.find_files(&session).await?;
     /// assert_eq!(found.files.len(), 1);
     /// assert_eq!(found.files[0].path, session.join("alf/spikes.times.npy"));
-    /// assert_eq!(found.left_out[0].reason, Reason::Hidden);
+    /// assert_eq!(found.left_out[0].reason, LeftOutReason::Hidden);
     /// assert!(found.left_out[1].reason.to_string().contains("no dataset type"));
     /// # Ok(()) }
     /// ```
@@ -223,7 +223,7 @@ impl RegistrationClient {
         session: &SessionPath,
         flag: Option<&FlagFile>,
         copy_signs: &Arc<[CopySign]>,
-        exclude: impl Fn(&str) -> Option<Reason> + Send + 'static,
+        exclude: impl Fn(&str) -> Option<LeftOutReason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
         let types = self.dataset_types().await?;
         let (folder, private) = (session.folder().to_owned(), Arc::clone(&self.options().private));

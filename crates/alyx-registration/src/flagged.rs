@@ -16,7 +16,7 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
 use crate::files::completeness::{self, HashedFiles, Unregistered};
-use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason, refuse_twin};
+use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutReason, LeftOutSummary, refuse_twin};
 use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::{FileToRegister, Owner, Upload};
 use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
@@ -281,7 +281,8 @@ impl RegistrationClient {
 /// Refuses a flag that matches no dataset, probably because of a typing error: its session would be registered without
 /// files, and the flag removed.
 fn check_flag_matches(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
-    let asked = found.left_out.iter().any(|file| file.reason == Reason::NotInFlag) || !found.files.is_empty();
+    let asked =
+        found.left_out.iter().any(|file| file.reason == LeftOutReason::NotInFlag) || !found.files.is_empty();
     match content {
         FlagContent::Only(list) if asked && found.files.is_empty() => Err(Error::Flag {
             path: flag.path.clone(),
@@ -321,14 +322,14 @@ fn check_removable(session: &SessionPath) -> Result<(), Error> {
 fn exclusion(
     content: &FlagContent,
     options: &FlaggedOptions,
-) -> impl Fn(&str) -> Option<Reason> + Send + 'static {
+) -> impl Fn(&str) -> Option<LeftOutReason> + Send + 'static {
     let (content, exclude) = (content.clone(), options.exclude.clone());
     move |relative| {
         if exclude.iter().any(|pattern| pattern.matches(relative)) {
-            return Some(Reason::Excluded);
+            return Some(LeftOutReason::Excluded);
         }
         let selected = names_and_original(relative).iter().any(|name| content.selects(name));
-        (!selected).then_some(Reason::NotInFlag)
+        (!selected).then_some(LeftOutReason::NotInFlag)
     }
 }
 
@@ -387,6 +388,6 @@ mod tests {
         let exclude = exclusion(&content, &FlaggedOptions::default());
         assert_eq!(exclude("alf/spikes.times.npy"), None);
         assert_eq!(exclude("alf/#2024-05-01#/spikes.times.npy"), None);
-        assert_eq!(exclude("raw/#2024-05-01#/spikes.times.npy"), Some(Reason::NotInFlag));
+        assert_eq!(exclude("raw/#2024-05-01#/spikes.times.npy"), Some(LeftOutReason::NotInFlag));
     }
 }

@@ -43,7 +43,7 @@ pub use crate::context::RunContext;
 pub use crate::error::{Error, MissingName};
 pub use crate::files::check_protected::ProtectedStatus;
 pub use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
-pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutSummary, Reason};
+pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutReason, LeftOutSummary};
 pub use crate::files::quiet::{Activity, SessionLooks};
 pub use crate::files::register::{PlannedFiles, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;

@@ -2,7 +2,7 @@
 //! One decision, for a run and for its plan. Pure.
 
 use crate::error::Error;
-use crate::files::discover::{LeftOut, Reason};
+use crate::files::discover::{LeftOut, LeftOutReason};
 use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
 use crate::options::OnRefused;
@@ -39,7 +39,7 @@ impl HashedFiles {
 
 /// The line of a dataset that cannot be read.
 pub(crate) fn unreadable(dataset: &DatasetPath, reason: String) -> String {
-    format!("{}: {}", dataset.as_str(), Reason::Unreadable(reason))
+    format!("{}: {}", dataset.as_str(), LeftOutReason::Unreadable(reason))
 }
 
 /// The datasets of a session that are not registered although they look like datasets.
@@ -67,7 +67,7 @@ impl Unregistered {
         let mut unregistered = Self { required: unreadable, refused: not_accepted, protected };
         for file in left_out.iter().filter(|f| f.reason.is_problem()) {
             match file.reason {
-                Reason::Unreadable(_) => unregistered.required.push(line(file)),
+                LeftOutReason::Unreadable(_) => unregistered.required.push(line(file)),
                 _ => unregistered.refused.push(line(file)),
             }
         }

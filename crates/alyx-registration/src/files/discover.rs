@@ -41,13 +41,13 @@ pub struct LeftOut {
     /// Relative to the session if it is in one; otherwise as given.
     pub path: PathBuf,
     /// Why.
-    pub reason: Reason,
+    pub reason: LeftOutReason,
 }
 
 /// Why a file is not registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum LeftOutReason {
     /// Hidden, or below a hidden folder (macOS creates `._spikes.times.npy` next to the file itself).
     Hidden,
     /// Not `object.attribute.extension`.
@@ -76,7 +76,7 @@ pub enum Reason {
     Unreadable(String),
 }
 
-impl Reason {
+impl LeftOutReason {
     /// Whether the file is a dataset that cannot be registered as it is, so that the session is not complete.
     pub fn is_problem(&self) -> bool {
         match self {
@@ -115,7 +115,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for LeftOutReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoType(reason) => reason.fmt(f),
@@ -200,7 +200,7 @@ pub(crate) struct DiscoverRules<'a> {
 pub(crate) fn discover(
     folder: &Path,
     rules: &DiscoverRules<'_>,
-    exclude: impl Fn(&str) -> Option<Reason>,
+    exclude: impl Fn(&str) -> Option<LeftOutReason>,
 ) -> Result<FoundFiles, Error> {
     let mut found = FoundFiles { is_remote: is_network(folder).unwrap_or(true), ..FoundFiles::default() };
     let mut activity = ActivityLog::new(folder, rules, &exclude);
@@ -243,7 +243,7 @@ pub(crate) fn discover(
             }
             // Of a hidden folder, the folder alone is listed.
             if !is_below_hidden {
-                found.left_out.push(LeftOut { path, reason: Reason::Hidden });
+                found.left_out.push(LeftOut { path, reason: LeftOutReason::Hidden });
             }
             continue;
         }
@@ -261,7 +261,7 @@ pub(crate) fn discover(
         let stamp = activity.file(&path, entry.path(), &metadata);
         match dataset {
             Ok(_) if rules.private.find_by_path(entry.path(), &metadata).is_some() => {
-                found.left_out.push(LeftOut { path, reason: Reason::Private });
+                found.left_out.push(LeftOut { path, reason: LeftOutReason::Private });
             }
             Ok(dataset) => found.files.push(FoundFile {
                 path: entry.path().to_owned(),
@@ -283,26 +283,26 @@ fn unlisted(error: &walkdir::Error, folder: &Path) -> Option<LeftOut> {
     }
     let reason = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
     let path = relative(error.path().unwrap_or(folder), folder);
-    Some(LeftOut { path, reason: Reason::Unreadable(reason) })
+    Some(LeftOut { path, reason: LeftOutReason::Unreadable(reason) })
 }
 
 /// The metadata of a file, or of the file to which a link leads: a dataset may be on another disk.
 ///
 /// # Errors
 /// The reason to leave it out; `None`: it has vanished.
-fn file_metadata(entry: &walkdir::DirEntry, is_dataset: bool) -> Result<Metadata, Option<Reason>> {
+fn file_metadata(entry: &walkdir::DirEntry, is_dataset: bool) -> Result<Metadata, Option<LeftOutReason>> {
     let is_link = entry.file_type().is_symlink();
     match std::fs::metadata(entry.path()) {
         Ok(metadata) if metadata.is_file() => Ok(metadata),
-        Ok(metadata) if metadata.is_dir() => Err(Some(Reason::LinkToFolder)),
-        Ok(_) => Err(Some(Reason::NotAFile)),
+        Ok(metadata) if metadata.is_dir() => Err(Some(LeftOutReason::LinkToFolder)),
+        Ok(_) => Err(Some(LeftOutReason::NotAFile)),
         // A broken link: missing data, if it has the name of a dataset or may be a folder.
         Err(error) if is_link && (is_dataset || entry.path().extension().is_none()) => {
-            Err(Some(Reason::LeadsNowhere(error.to_string())))
+            Err(Some(LeftOutReason::LeadsNowhere(error.to_string())))
         }
-        Err(_) if is_link => Err(Some(Reason::NotAFile)),
+        Err(_) if is_link => Err(Some(LeftOutReason::NotAFile)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(None),
-        Err(error) => Err(Some(Reason::Unreadable(error.to_string()))),
+        Err(error) => Err(Some(LeftOutReason::Unreadable(error.to_string()))),
     }
 }
 
@@ -317,7 +317,7 @@ struct ActivityLog<'a, E> {
     ignored: HashMap<PathBuf, SystemTime>,
 }
 
-impl<'a, E: Fn(&str) -> Option<Reason>> ActivityLog<'a, E> {
+impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
     fn new(session: &'a Path, rules: &'a DiscoverRules<'a>, exclude: &'a E) -> Self {
         let (activity, folders, ignored) = Default::default();
         Self { session, rules, exclude, activity, folders, ignored }
@@ -349,7 +349,7 @@ impl<'a, E: Fn(&str) -> Option<Reason>> ActivityLog<'a, E> {
     }
 
     fn is_excluded(&self, relative: &Path) -> bool {
-        relative.to_str().and_then(self.exclude) == Some(Reason::Excluded)
+        relative.to_str().and_then(self.exclude) == Some(LeftOutReason::Excluded)
     }
 
     fn finish(mut self) -> Activity {
@@ -391,15 +391,15 @@ fn relative(path: &Path, folder: &Path) -> PathBuf {
 fn classify(
     relative: &Path,
     types: &DatasetTypes,
-    exclude: impl Fn(&str) -> Option<Reason>,
-) -> Result<DatasetPath, Reason> {
-    let Some(name) = relative.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
+    exclude: impl Fn(&str) -> Option<LeftOutReason>,
+) -> Result<DatasetPath, LeftOutReason> {
+    let Some(name) = relative.file_name().and_then(|n| n.to_str()) else { return Err(LeftOutReason::NotAlf) };
     if alf::DatasetName::parse(name).is_err() {
-        return Err(Reason::NotAlf);
+        return Err(LeftOutReason::NotAlf);
     }
-    types.find(name).map_err(Reason::NoType)?;
+    types.find(name).map_err(LeftOutReason::NoType)?;
     if let Some(reason) = relative.to_str().and_then(&exclude) {
         return Err(reason);
     }
-    DatasetPath::parse(relative).map_err(Reason::BadFolder)
+    DatasetPath::parse(relative).map_err(LeftOutReason::BadFolder)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::files::discover::{LeftOut, Reason};
+use crate::files::discover::{LeftOut, LeftOutReason};
 use crate::hashing::checksum::Checksum;
 use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -222,22 +222,26 @@ pub(crate) fn group(
 }
 
 /// Checks a file of an explicit list: it may have any name that matches exactly one dataset type.
-fn check_type(path: &Path, types: &DatasetTypes) -> Result<(), Reason> {
-    let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Err(Reason::NotAlf) };
-    types.find(name).map_err(Reason::NoType).map(drop)
+fn check_type(path: &Path, types: &DatasetTypes) -> Result<(), LeftOutReason> {
+    let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Err(LeftOutReason::NotAlf) };
+    types.find(name).map_err(LeftOutReason::NoType).map(drop)
 }
 
-fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Owner, DatasetPath), Reason> {
+fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Owner, DatasetPath), LeftOutReason> {
     let (session, relative) =
-        SessionPath::containing(path).map_err(|e| Reason::NotInSession(e.to_string()))?;
+        SessionPath::containing(path).map_err(|e| LeftOutReason::NotInSession(e.to_string()))?;
     check_type(path, types)?;
-    let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
+    let dataset = DatasetPath::parse(&relative).map_err(LeftOutReason::BadFolder)?;
     Ok((Owner::Session(session), dataset))
 }
 
 /// A file outside a session. As in ONE, its path starts at the first folder named after the relation (`Subject`), or
 /// else at the first whose name begins with it, in any case (`Subjects`).
-fn in_object(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(Owner, DatasetPath), Reason> {
+fn in_object(
+    path: &Path,
+    types: &DatasetTypes,
+    relation: &Relation,
+) -> Result<(Owner, DatasetPath), LeftOutReason> {
     let parts: Vec<Component> = path.components().collect();
     let names = |part: &Component| match part {
         Component::Normal(name) => name.to_str().map(str::to_owned),
@@ -249,12 +253,12 @@ fn in_object(path: &Path, types: &DatasetTypes, relation: &Relation) -> Result<(
     let exact = folders.clone().position(|name| name.as_deref() == Some(capitalised.as_str()));
     let begins = |name: Option<String>| name.is_some_and(|n| n.to_lowercase().starts_with(&model));
     let Some(first) = exact.or_else(|| folders.position(begins)) else {
-        return Err(Reason::NotInObject(relation.content_type.clone()));
+        return Err(LeftOutReason::NotInObject(relation.content_type.clone()));
     };
     check_type(path, types)?;
     let root: PathBuf = parts.iter().take(first).collect();
     let relative: PathBuf = parts.iter().skip(first).collect();
-    let dataset = DatasetPath::parse(&relative).map_err(Reason::BadFolder)?;
+    let dataset = DatasetPath::parse(&relative).map_err(LeftOutReason::BadFolder)?;
     Ok((Owner::Object { relation: relation.clone(), root }, dataset))
 }
 
@@ -344,7 +348,7 @@ mod tests {
     fn a_file_that_is_not_below_the_relation_is_left_out_with_the_reason() {
         let (groups, left_out) = group(&["/data/mice/a/obj.attr.npy".into()], &types(), &subject_options());
         assert!(groups.is_empty());
-        assert_eq!(left_out[0].reason, Reason::NotInObject("subject".into()));
+        assert_eq!(left_out[0].reason, LeftOutReason::NotInObject("subject".into()));
         // The name of the file itself does not count.
         let (groups, _) = group(&["/data/subject.obj.attr.npy".into()], &types(), &subject_options());
         assert!(groups.is_empty());
