@@ -16,6 +16,9 @@ const OF_PATHS: [&str; 9] = [
     "read_link",
 ];
 
+/// Functions of this project that block. Those that only a command calls, which has nothing else to do, are not here.
+const OURS: [(&str, &str); 3] = [("FolderIdentity", "load"), ("FolderStamp", "load"), ("FlagFile", "load")];
+
 fn ident(token: Option<&TokenTree>) -> Option<String> {
     match token {
         Some(TokenTree::Ident(ident)) => Some(ident.to_string()),
@@ -65,7 +68,10 @@ fn blocking_calls(stream: TokenStream, is_async: bool, found: &mut Vec<usize>) {
                         let is_tokio = at >= 6 && comes_after(&tokens, at - 3, "tokio");
                         is_call && !is_tokio
                     }
-                    "open" | "create" => comes_after(&tokens, at, "File"),
+                    "open" | "create" if comes_after(&tokens, at, "File") => true,
+                    _ if OURS.iter().any(|(kind, call)| *call == name && comes_after(&tokens, at, kind)) => {
+                        is_call
+                    }
                     _ => {
                         let is_method = at > 0 && is_punct(tokens.get(at - 1), '.');
                         is_method && is_call && OF_PATHS.contains(&name.as_str())
@@ -77,8 +83,11 @@ fn blocking_calls(stream: TokenStream, is_async: bool, found: &mut Vec<usize>) {
             }
             TokenTree::Group(group) => {
                 let before = at.checked_sub(1).and_then(|at| tokens.get(at));
-                let may_block = matches!(ident(before).as_deref(), Some("spawn_blocking" | "block_in_place"))
-                    || (ident(before).as_deref() == Some("spawn") && comes_after(&tokens, at - 1, "thread"));
+                let may_block = matches!(
+                    ident(before).as_deref(),
+                    Some("spawn_blocking" | "block_in_place" | "blocking")
+                ) || (ident(before).as_deref() == Some("spawn")
+                    && comes_after(&tokens, at - 1, "thread"));
                 let inside = match body {
                     _ if may_block => false,
                     Some(kind) if group.delimiter() == Delimiter::Brace => kind,
@@ -123,8 +132,9 @@ fn async_code_makes_no_blocking_file_system_call() {
 fn a_blocking_call_is_found_in_async_code_only() {
     let blocking = "async fn a() { std::fs::read(p); }\n\
                     fn b() { tokio::spawn(async move { if x { File::open(p) } }); }\n\
-                    async fn c() { if p.is_dir() { fs::write(p, b\"\") } }";
-    assert_eq!(in_text(blocking), [1, 2, 3, 3]);
+                    async fn c() { if p.is_dir() { fs::write(p, b\"\") } }\n\
+                    async fn d() { FlagFile::load(p) }";
+    assert_eq!(in_text(blocking), [1, 2, 3, 3, 4]);
     let harmless = "fn a() { std::fs::read(p); }\n\
                     async fn b() { spawn_blocking(move || std::fs::read(p)).await; tokio::fs::read(p).await; }\n\
                     async fn c() { fn d() { std::fs::read(p); } std::thread::spawn(|| File::open(p)); }";

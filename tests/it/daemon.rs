@@ -463,3 +463,19 @@ async fn password_and_token_never_appear_in_the_log_even_at_trace_level() {
         assert!(!said.contains(secret), "a secret is in the log");
     }
 }
+
+/// Neither the flag is touched nor the daemon restarted, and the next attempt would be due in an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_repaired_is_tried_again_without_waiting() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let more = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 100 ms\n";
+    session.file("new:probe/spikes.times.npy", "abc").flag();
+    let mut daemon = daemon(&alyx, &rig, more);
+    daemon.wait_for("needs attention");
+    std::fs::rename(session.folder.join("new:probe"), session.folder.join("probe")).unwrap();
+    daemon.wait_for("the session folder has changed");
+    until("it is registered", || !session.is_flagged());
+    assert_eq!(alyx.dataset_paths(&session).await, ["probe/spikes.times.npy"]);
+    daemon.stop();
+}

@@ -85,18 +85,16 @@ async fn neither_a_retry_nor_a_restart_reads_an_unchanged_file_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_sessions_keep_waiting_unless_touched() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let [waits, touched] = ["nobody", "noone"].map(|subject| rig.session("cortexlab", subject));
+    let [waits, touched] = [(); 2].map(|()| rig.session("cortexlab", "KS014"));
     for session in [&waits, &touched] {
         session.file("alf/spikes.times.npy", "abc").flag();
     }
-    let config = configuration(&alyx, &rig, "");
+    alyx.control().add_fault(FaultRule { times: 2, ..always("POST", "/register-file", server_error()) });
+    let config = configuration(&alyx, &rig, "retry:\n  initial: 1 h\n");
     let mut first = start(&config);
-    first.wait_for("needs attention");
-    first.wait_for("needs attention");
+    first.wait_for("not registered");
+    first.wait_for("not registered");
     first.stop();
-    assert!(
-        alyx.control().add_subject("nobody", "cortexlab") && alyx.control().add_subject("noone", "cortexlab")
-    );
     touched.flag();
     let mut second = start(&config);
     second.wait_for(&format!("session=\"{}\" eid=", touched.name()));
@@ -104,7 +102,23 @@ async fn after_a_restart_sessions_keep_waiting_unless_touched() {
     let output = status(&config);
     let sessions = output["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 1, "{output}");
-    assert_eq!((&sessions[0]["state"], &sessions[0]["failures"]), (&"needs_attention".into(), &1.into()));
+    assert_eq!((&sessions[0]["state"], &sessions[0]["failures"]), (&"retrying".into(), &1.into()));
+    second.stop();
+}
+
+/// The service may have been restarted because the cause is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_sessions_that_needed_attention_are_tried_at_once() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "nobody");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "");
+    let mut first = start(&config);
+    first.wait_for("needs attention");
+    first.stop();
+    assert!(alyx.control().add_subject("nobody", "cortexlab"));
+    let mut second = start(&config);
+    second.wait_for(&format!("session=\"{}\" eid=", session.name()));
     second.stop();
 }
 

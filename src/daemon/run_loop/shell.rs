@@ -1,6 +1,7 @@
 //! The shell of the run loop: carries out effects with tasks, channels and connections.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -18,6 +19,7 @@ use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notificatio
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
+use crate::daemon::tree::root::FolderStamp;
 use alyx_client::NextStep;
 use alyx_registration::{FlaggedOptions, MissingName, Progress, RunContext};
 
@@ -95,6 +97,7 @@ impl Shell {
             match effect {
                 Effect::Start { generation, job, progress } => self.start(generation, job, progress, config),
                 Effect::Query(generation, query) => self.ask(generation, query, config),
+                Effect::CheckFolders(generation, folders) => self.check_folders(generation, folders),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
                 Effect::Report(report) => {
@@ -154,6 +157,19 @@ impl Shell {
                 () = shutdown.cancelled() => {}
                 result = answer => drop(results.send(Completed { generation, result })),
             }
+        });
+    }
+
+    /// Looks at session folders on a thread of its own: they may be on a dead share.
+    fn check_folders(&self, generation: u64, folders: Vec<(PathBuf, FolderStamp)>) {
+        let results = self.results.clone();
+        // Not tracked: shutdown does not wait for it.
+        tokio::task::spawn_blocking(move || {
+            let has_changed = |(flag, stamp): &(PathBuf, FolderStamp)| {
+                flag.parent().and_then(FolderStamp::load).is_some_and(|now| now != *stamp)
+            };
+            let changed = folders.into_iter().filter(has_changed).map(|(flag, _)| flag).collect();
+            drop(results.send(Completed { generation, result: TaskResult::FoldersChanged(changed) }));
         });
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::queue::Job;
 use crate::daemon::queue::folder_locks::FolderLocks;
-use crate::daemon::tree::root::FolderIdentity;
+use crate::daemon::tree::root::{FolderIdentity, FolderStamp};
 use alf::SessionPath;
 use alyx_client::text::printable;
 use alyx_registration::flag::FlagFile;
@@ -36,6 +36,8 @@ pub struct Attempt {
     pub attempt: u32,
     /// How long it took.
     pub took: Duration,
+    /// The session folder at the end of a failed run, if it could be seen.
+    pub folder: Option<FolderStamp>,
     /// How the run ended.
     pub result: AttemptResult,
 }
@@ -83,7 +85,22 @@ pub async fn run(
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         AttemptResult::Failed(Error::Internal(text))
     });
-    Attempt { flag, session, attempt: job.attempt, took: started.elapsed(), result }
+    let folder = match &result {
+        AttemptResult::Failed(_) => {
+            let folder = job.flag.session_folder().to_owned();
+            tokio::select! {
+                () = shutdown.cancelled() => None,
+                stamp = blocking(move || FolderStamp::load(&folder)) => stamp.ok().flatten(),
+            }
+        }
+        _ => None,
+    };
+    Attempt { flag, session, attempt: job.attempt, took: started.elapsed(), folder, result }
+}
+
+/// Runs what may hang on a dead share on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("looking at a flag: {e}")))
 }
 
 async fn once(
@@ -93,15 +110,18 @@ async fn once(
     folders: &FolderLocks,
 ) -> AttemptResult {
     // The folder may have another path in another root; an unreadable folder fails below.
-    let _inside = match FolderIdentity::load(job.flag.session_folder()) {
-        Ok(identity) => Some(folders.lock(identity).await),
-        Err(_) => None,
+    let folder = job.flag.session_folder().to_owned();
+    let _inside = match blocking(move || FolderIdentity::load(&folder)).await {
+        Ok(Ok(identity)) => Some(folders.lock(identity).await),
+        Ok(Err(_)) | Err(_) => None,
     };
     // Loaded again: the stamp that removal compares must not be older than the run.
-    let flag = match FlagFile::load(&job.flag.path) {
-        Ok(Some(flag)) => flag,
-        Ok(None) => return AttemptResult::Gone,
-        Err(error) => return AttemptResult::Failed(error.into()),
+    let path = job.flag.path.clone();
+    let flag = match blocking(move || FlagFile::load(&path)).await {
+        Ok(Ok(Some(flag))) => flag,
+        Ok(Ok(None)) => return AttemptResult::Gone,
+        Ok(Err(error)) => return AttemptResult::Failed(error.into()),
+        Err(error) => return AttemptResult::Failed(error),
     };
     let session = match &job.session {
         Ok(session) => session,

@@ -34,6 +34,25 @@ impl FolderIdentity {
     }
 }
 
+/// The times of a folder. They change when an entry is made, renamed or removed in it, and when its owner or permissions
+/// change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FolderStamp {
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FolderStamp {
+    /// Looks at a folder; `None` if it cannot be seen. Blocks.
+    pub fn load(folder: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(folder).ok()?;
+        Some(Self {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
 /// Whether a root contains its marker: the file that exists whenever the right disk is mounted. Without a marker an
 /// empty mount point looks like a disk without flags.
 ///

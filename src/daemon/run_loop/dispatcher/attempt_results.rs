@@ -67,6 +67,7 @@ impl Dispatcher {
         let job = self.flags.queue.job(&attempt.flag);
         let row = word.zip(job).and_then(|(word, job)| outcome_row(&attempt, word, &job, now));
         let left = self.flags.queue.finish(&attempt.flag, outcome);
+        self.flags.plan_folders(now.instant + self.config.options.watch.poll_interval);
         let due = self.flags.queue.job(&attempt.flag).and_then(|job| job.due);
         let row = row.map(|row| Box::new(OutcomeRow { next: due.map(|due| now.wall_of(due)), ..row }));
         let waiting = self.flags.queue.job(&attempt.flag).and_then(|job| waiting_row(&job, now));
@@ -164,6 +165,9 @@ impl Dispatcher {
             NextStep::NeedsAttention => {
                 if let Error::Missing(names) = error {
                     self.plan_names(names, now);
+                }
+                if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
+                    state.folder = attempt.folder;
                 }
                 let at = now.instant + self.config.options.permanent;
                 (Outcome::NeedsAttention { at }, "needs_attention", at)

@@ -7,6 +7,7 @@ use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::worker::Attempt;
+use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::WatchEvent;
 use alyx_registration::{MissingName, Progress};
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub(crate) enum TaskResult {
     CredentialsChecked(Box<CredentialSource>, CredentialCheck),
     /// [`Query::FindNames`] was answered: Alyx now knows these.
     NamesFound(Vec<MissingName>),
+    /// [`Effect::CheckFolders`] ended: the session folders of these flags have changed.
+    FoldersChanged(Vec<PathBuf>),
 }
 
 /// Something for the shell of the run loop to do. Effects are carried out in order.
@@ -58,6 +61,8 @@ pub(crate) enum Effect {
     },
     /// Query Alyx on a task of its own.
     Query(u64, Query),
+    /// Look on a task of its own whether these folders, given by flag, have changed.
+    CheckFolders(u64, Vec<(PathBuf, FolderStamp)>),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.

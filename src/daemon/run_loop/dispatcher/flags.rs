@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::daemon::clock::Moment;
 use crate::daemon::queue::Queue;
 use crate::daemon::queue::stale_flags::{StaleFlags, WaitingFlag};
+use crate::daemon::tree::root::FolderStamp;
 use crate::ledger::WaitingRow;
 use alyx_registration::{MissingName, Progress};
 
@@ -27,6 +28,8 @@ pub(crate) struct FlagState {
     pub(crate) flagged_at: Timestamp,
     /// The error and next step of the last failure.
     pub(crate) failure: Option<(String, String)>,
+    /// The session folder at the end of a run that ended with a need for attention.
+    pub(crate) folder: Option<FolderStamp>,
     /// Names that Alyx did not know.
     pub(crate) missing: Vec<MissingName>,
     /// The progress of the current run.
@@ -52,6 +55,7 @@ impl FlagState {
             seen: now.wall,
             flagged_at,
             failure: None,
+            folder: None,
             missing: Vec::new(),
             progress: Arc::default(),
             arriving: None,
@@ -60,7 +64,7 @@ impl FlagState {
 
     /// Forgets the failures of earlier attempts.
     pub(crate) fn clear(&mut self) {
-        (self.failure, self.arriving) = (None, None);
+        (self.failure, self.folder, self.arriving) = (None, None, None);
         self.missing.clear();
     }
 }
@@ -74,6 +78,9 @@ pub(crate) struct Flags {
     pub(crate) stale_flags: StaleFlags,
     /// When the next flag becomes stale, or a stale one is reported again.
     pub(crate) stale_at: Option<Instant>,
+    /// When to look whether the folders of sessions that need attention have changed; `None`: there are none, or they
+    /// are being looked at.
+    folders_at: Option<Instant>,
 }
 
 impl Flags {
@@ -84,16 +91,31 @@ impl Flags {
             restored: HashMap::new(),
             stale_flags: StaleFlags::new(warn_after),
             stale_at: None,
+            folders_at: None,
         }
+    }
+
+    /// Plans the next look at the folders of sessions that need attention.
+    pub(crate) fn plan_folders(&mut self, at: Instant) {
+        if self.queue.jobs().any(|job| job.needs_attention && job.data.folder.is_some()) {
+            self.folders_at.get_or_insert(at);
+        }
+    }
+
+    /// The flags of sessions that need attention, with their folder as it was, if it is time to look at them.
+    pub(crate) fn take_folders(&mut self, now: Instant) -> Option<Vec<(PathBuf, FolderStamp)>> {
+        self.folders_at.take_if(|at| *at <= now)?;
+        let waiting = self.queue.jobs().filter(|job| job.needs_attention && !job.is_running());
+        Some(waiting.filter_map(|job| Some((job.path.to_owned(), job.data.folder?))).collect())
     }
 
     pub(crate) fn is_running(&self, path: &Path) -> bool {
         self.queue.job(path).is_some_and(|job| job.is_running())
     }
 
-    /// When stale flags are reported next.
+    /// When stale flags are reported, or folders looked at, next.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        self.stale_at
+        [self.stale_at, self.folders_at].into_iter().flatten().min()
     }
 
     /// Plans when a flag is reported as stale.

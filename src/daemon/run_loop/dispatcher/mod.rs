@@ -26,7 +26,7 @@ mod runs;
 mod tests;
 mod watchdog;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -149,6 +149,7 @@ impl Dispatcher {
         if !self.runs.stopping {
             self.start_due(now);
             self.query_due(now);
+            self.check_folders(now);
             self.report_stale_flags(now);
             self.notify_status(now);
             self.check_progress(now);
@@ -202,6 +203,24 @@ impl Dispatcher {
         }
     }
 
+    /// Looks whether the folders of sessions that need attention have changed: the cause may have been removed.
+    fn check_folders(&mut self, now: Moment) {
+        if let Some(folders) = self.flags.take_folders(now.instant).filter(|folders| !folders.is_empty()) {
+            self.effects.push(Effect::CheckFolders(self.config.generation, folders));
+        }
+    }
+
+    fn on_folders_checked(&mut self, changed: &[PathBuf], now: Moment) {
+        for path in changed {
+            if self.flags.queue.make_due_now(path, now.instant) {
+                self.reporting.throttle.reset(&cause_prefix(path));
+                let session = self.flags.queue.job(path).map(|job| job.session_name());
+                tracing::info!(session, "the session folder has changed: the session is tried again");
+            }
+        }
+        self.flags.plan_folders(now.instant + self.config.options.watch.poll_interval);
+    }
+
     fn query(&mut self, query: Query) {
         self.runs.queries += 1;
         self.effects.push(Effect::Query(self.config.generation, query));
@@ -209,12 +228,13 @@ impl Dispatcher {
 
     fn on_task_done(&mut self, Completed { generation, result }: Completed, now: Moment) {
         let is_current = generation == self.config.generation;
-        if !matches!(result, TaskResult::Attempt(_)) {
+        if !matches!(result, TaskResult::Attempt(_) | TaskResult::FoldersChanged(_)) {
             self.runs.query_ended();
         }
         let throttle = &mut self.reporting.throttle;
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
+            TaskResult::FoldersChanged(changed) => self.on_folders_checked(&changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}
             TaskResult::Probed(answer) => self.pauses.on_probe(answer, &self.config, throttle, now),
@@ -305,7 +325,8 @@ impl Dispatcher {
                 sessions = summary.sessions,
                 watched = summary.watched,
                 took = ?summary.took,
-                "data root scanned"
+                "data root {}scanned",
+                if is_back { "is back: " } else { "" }
             );
         }
         if is_start || is_back {
@@ -319,7 +340,9 @@ impl Dispatcher {
         if let Some(row) = self.flags.restored.remove(path) {
             if self.flags.queue.job(path).is_some_and(|job| stamp_text(job.stamp) == row.stamp) {
                 let longest = self.config.options.permanent.max(self.config.options.retry.max());
-                let due = now.instant_of(row.next, longest);
+                // Perhaps the service was restarted because the cause is removed.
+                let next = if row.needs_attention { now.wall } else { row.next };
+                let due = now.instant_of(next, longest);
                 self.flags.queue.restore(path, row.failures, row.needs_attention, due);
                 let missing = missing_names(&row.missing);
                 self.plan_names(&missing, now);

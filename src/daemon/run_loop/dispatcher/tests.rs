@@ -11,6 +11,7 @@ use crate::daemon::messages::{Answer, Change, Command, Request};
 use crate::daemon::queue::{Job, Outcome};
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
+use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::{RootOptions, WatchMode};
 use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
 use alyx_registration::flag::{FlagFile, FlagStamp};
@@ -117,7 +118,8 @@ impl World {
 
     fn end_in(&mut self, generation: u64, job: &Job, result: AttemptResult) -> Vec<Effect> {
         let (flag, session) = (job.flag.path.clone(), job.session_name());
-        let attempt = Attempt { flag, session, attempt: job.attempt, took: Duration::ZERO, result };
+        let attempt =
+            Attempt { flag, session, attempt: job.attempt, took: Duration::ZERO, folder: None, result };
         self.done_in(generation, TaskResult::Attempt(Box::new(attempt)))
     }
 
@@ -443,6 +445,7 @@ fn nothing_starts_after_the_stop_and_results_are_still_recorded() {
                 session: job.session_name(),
                 attempt: 1,
                 took: Duration::ZERO,
+                folder: None,
                 result: AttemptResult::Failed(subject_missing()),
             })),
         }),
@@ -531,4 +534,36 @@ fn a_session_whose_files_never_come_to_rest_needs_attention_and_is_still_looked_
     let Some(Effect::Answer(1, Answer::Status(status))) = status.first() else { panic!("{status:?}") };
     let error = status.sessions[0].error.as_deref().unwrap_or_default();
     assert!(error.contains("datasets.exclude: - \"alf/rig.log\""), "{error}");
+}
+
+#[test]
+fn a_session_that_needs_attention_is_tried_again_when_its_folder_changes() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    let folder = tempfile::tempdir().unwrap();
+    let stamp = FolderStamp::load(folder.path());
+    let attempt = Attempt {
+        flag: job.flag.path.clone(),
+        session: job.session_name(),
+        attempt: job.attempt,
+        took: Duration::ZERO,
+        folder: stamp,
+        result: AttemptResult::Failed(Error::Invalid("twins".into())),
+    };
+    world.done(TaskResult::Attempt(Box::new(attempt)));
+    let mut checked = None;
+    for _ in 0..10 {
+        let effects = world.wake();
+        checked = effects.into_iter().find_map(|effect| match effect {
+            Effect::CheckFolders(_, folders) => Some(folders),
+            _ => None,
+        });
+        if checked.is_some() {
+            break;
+        }
+    }
+    assert_eq!(checked, Some(vec![(job.flag.path.clone(), stamp.unwrap())]));
+    assert!(started(&world.done(TaskResult::FoldersChanged(Vec::new()))).is_empty());
+    let effects = world.done(TaskResult::FoldersChanged(vec![job.flag.path.clone()]));
+    assert_eq!(names(&effects), [ONE]);
 }
