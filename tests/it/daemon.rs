@@ -379,7 +379,8 @@ async fn a_root_that_comes_and_goes_is_reported_once_an_hour() {
     assert_eq!(count("WARN", "is missing: waiting"), 1, "{said:#?}");
     assert!(count("DEBUG", "is missing: waiting") >= 3, "{said:#?}");
     // At the start, and when it first returned.
-    assert_eq!(count("INFO", "data root scanned"), 2, "{said:#?}");
+    assert_eq!(count("INFO", "data root scanned"), 1, "{said:#?}");
+    assert_eq!(count("INFO", "data root is back"), 1, "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
