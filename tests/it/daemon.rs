@@ -380,7 +380,7 @@ async fn a_root_that_comes_and_goes_is_reported_once_an_hour() {
     assert!(count("DEBUG", "is missing: waiting") >= 3, "{said:#?}");
     // At the start, and when it first returned.
     assert_eq!(count("INFO", "data root scanned"), 1, "{said:#?}");
-    assert_eq!(count("INFO", "data root is back"), 1, "{said:#?}");
+    assert_eq!(count("INFO", "data root is available again"), 1, "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

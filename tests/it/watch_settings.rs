@@ -29,7 +29,7 @@ async fn a_root_without_its_marker_is_reported_once_and_waited_for() {
     assert!(line.contains(".mounted"), "{line}");
     std::fs::write(rig.root().join(".mounted"), "").unwrap();
     // Its return is reported, too.
-    daemon.wait_for("data root scanned");
+    daemon.wait_for("scanned root=");
     daemon.wait_for("registered session");
     assert!(!session.is_flagged());
     // Unmounted and mounted again: a flag created in the meantime is not lost.
@@ -92,7 +92,7 @@ async fn waiting_sessions_are_kept_across_a_restart_until_their_root_is_back() {
     let mut daemon = start("run", &config);
     daemon.wait_for("counts as not mounted");
     std::fs::write(&marker, "").unwrap();
-    daemon.wait_for("data root scanned");
+    daemon.wait_for("scanned root=");
     daemon.stop();
     assert_eq!(waiting(), [(stays.name().into(), 1)]);
     // The back-off does not return with the flag: the flag starts over.
@@ -125,7 +125,7 @@ async fn a_root_that_is_polled_gets_its_sessions_registered_without_events() {
     let watch = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  mode: poll\n  poll_interval: 100 ms\n";
     let config = configuration(&alyx, &rig, watch);
     let mut daemon = start("run", &config);
-    let scanned = daemon.wait_for("data root scanned");
+    let scanned = daemon.wait_for("scanned root=");
     assert!(scanned.contains("watched=0"), "{scanned}");
     daemon.wait_for(&format!("session=\"{}\" eid=", before.name()));
     after.file("alf/spikes.times.npy", "a").flag();
@@ -162,7 +162,7 @@ async fn a_stale_flag_is_reported_with_the_reason_and_shown_by_status() {
 
     // The next daemon knows that it was reported today.
     let mut daemon = start("run", &config);
-    daemon.wait_for("data root scanned");
+    daemon.wait_for("scanned root=");
     let marker = rig.session("cortexlab", "KS014");
     marker.file("alf/spikes.times.npy", "abc").flag();
     daemon.wait_for(&format!("session=\"{}\" eid=", marker.name()));

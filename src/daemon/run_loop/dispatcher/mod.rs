@@ -326,7 +326,7 @@ impl Dispatcher {
                 watched = summary.watched,
                 took = ?summary.took,
                 "data root {}scanned",
-                if is_back { "is back: " } else { "" }
+                if is_back { "is available again: " } else { "" }
             );
         }
         if is_start || is_back {
