@@ -49,6 +49,7 @@ impl Monitoring {
         let (listen, metrics) = (config.http.listen?, self.metrics.clone()?);
         let options = web::Options {
             listen,
+            names: config.http.names.clone(),
             state_dir: config.state_dir.clone(),
             zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
         };

@@ -160,6 +160,7 @@ pub(super) struct LogDocument {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HttpDocument {
     pub(super) listen: Given<SocketAddr>,
+    pub(super) names: Given<Vec<Text>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

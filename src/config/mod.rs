@@ -205,10 +205,12 @@ pub struct LogConfig {
 }
 
 /// The status page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
     /// The address of the page. Default `None`: no page.
     pub listen: Option<SocketAddr>,
+    /// Names under which the page answers, in addition to those of loopback. Default empty.
+    pub names: Vec<String>,
 }
 
 /// Alerts about problems.

@@ -14,7 +14,7 @@ impl Findings {
                  files; listen on 127.0.0.1, behind a web server that asks for a password"
             ));
         }
-        HttpConfig { listen }
+        HttpConfig { listen, names: self.texts("http.names", from.names) }
     }
 
     pub(super) fn alerts(&mut self, from: AlertsDocument, environment: &Environment) -> AlertsConfig {

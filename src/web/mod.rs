@@ -5,6 +5,7 @@
 //! not depend on it.
 
 mod days;
+mod host_names;
 mod metrics;
 mod page;
 mod plot;
@@ -29,6 +30,8 @@ use crate::web::snapshot::SnapshotCache;
 pub struct Options {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// Names under which the page answers, in addition to those of loopback.
+    pub names: Vec<String>,
     /// The state folder, which contains the ledger.
     pub state_dir: PathBuf,
     /// The time zone for display.

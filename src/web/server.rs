@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1::Builder;
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::status::{LAST_OUTCOMES, host};
+use crate::web::host_names::HostNames;
 use crate::web::page;
 use crate::web::page::View;
 use crate::web::snapshot::SnapshotCache;
@@ -113,6 +115,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(tok
 }
 
 fn router(cache: Arc<SnapshotCache>) -> Router {
+    let names = Arc::new(HostNames::new(cache.options.listen, &cache.options.names));
     Router::new()
         .route("/", get(status_page))
         .route("/healthz", get(health))
@@ -122,8 +125,20 @@ fn router(cache: Arc<SnapshotCache>) -> Router {
         .route("/refresh.js", get(|| async { text("text/javascript; charset=utf-8", REFRESH) }))
         .route("/icon.svg", get(|| async { text("image/svg+xml", ICON) }))
         .fallback(|| async { (StatusCode::NOT_FOUND, text(TEXT, "there is nothing here; see /\n")) })
+        .layer(from_fn_with_state(names, check_host))
         .layer(axum::middleware::map_response(with_security_headers))
         .with_state(cache)
+}
+
+/// Answers only under the names of this computer, see [`HostNames`].
+async fn check_host(State(names): State<Arc<HostNames>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    if names.accept(host) {
+        return next.run(request).await;
+    }
+    const REFUSAL: &str = "this page does not answer under this name; open it as http://localhost, or add the name to \
+                           http.names in the configuration\n";
+    (StatusCode::MISDIRECTED_REQUEST, text(TEXT, REFUSAL)).into_response()
 }
 
 fn text(kind: &'static str, text: impl Into<String>) -> Response {

@@ -272,3 +272,21 @@ async fn a_running_session_shows_its_progress() {
     get_until(&page, "", "All is well: no sessions are waiting").await;
     daemon.stop();
 }
+
+/// A web site whose name leads to this computer could otherwise read the page through a browser here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_answers_only_under_names_of_this_computer() {
+    let rig = Rig::new();
+    let config = configuration(&rig, NOWHERE, "http:\n  listen: 127.0.0.1:0\n  names: [rig1.lab.org]\n");
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(config));
+    let line = daemon.wait_for("the status page is at http");
+    let page = line.split_whitespace().last().unwrap().to_owned();
+    for (host, expected) in [("evil.example.com", 421), ("localhost:80", 200), ("rig1.lab.org", 200)] {
+        for path in ["", "metrics", "status.json", "healthz"] {
+            let request = crate::common::http().get(format!("{page}{path}")).header("Host", host);
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status().as_u16() == 421, expected == 421, "{host} {path}");
+        }
+    }
+    daemon.stop();
+}
