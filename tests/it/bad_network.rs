@@ -8,6 +8,7 @@ use std::time::Duration;
 use alyx_client::{Client, SessionSearch};
 use alyx_registration::advice::Kind;
 use alyx_registration::{RegistrationClient, RegistrationOptions};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{AT_MOST, Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
 use fault_proxy::{NetworkFault, Proxy, Rule};
 use program::{Configuration, output, program};
@@ -199,4 +200,24 @@ async fn an_expired_certificate_is_named_and_nothing_is_sent() {
     assert_eq!(output.status.code(), Some(69), "{message}");
     assert!(message.to_lowercase().contains("expired"), "{message}");
     assert!(session.is_flagged());
+}
+
+/// A proxy refuses what is too long for it before Alyx sees it; such a token is never found to have expired.
+#[tokio::test]
+async fn a_token_with_which_nothing_ever_succeeded_is_replaced() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let rule = |method: &str, path: &str, times, code, body: String| FaultRule {
+        method: Some(method.into()),
+        path_prefix: path.into(),
+        times,
+        fault: Fault::Status { code, body, content_type: "application/json".into(), retry_after: None },
+    };
+    let token = format!(r#"{{"token": "{}"}}"#, "a".repeat(10_000));
+    alyx.control().add_fault(rule("POST", "/auth-token", 1, 200, token));
+    alyx.control().add_fault(rule("GET", "/", 1, 431, "Request Header Fields Too Large".into()));
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    let logins = alyx.control().requests().iter().filter(|seen| seen.path == "/auth-token").count();
+    assert_eq!(logins, 2);
 }

@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) token: Mutex<TokenState>,
     /// Tokens that requests in flight may carry: the current one and the one before it.
     pub(super) live_tokens: std::sync::Mutex<Vec<SecretString>>,
+    /// The generation of the last token with which a request succeeded.
+    pub(super) accepted_token: AtomicU64,
     pub(super) username: OnceCell<String>,
     /// After a 429 all requests wait, not only the one that got it: the limit is per user.
     pub(super) not_before: Arc<std::sync::Mutex<Option<Instant>>>,
@@ -105,6 +107,7 @@ impl Client {
                 options,
                 token: Mutex::default(),
                 live_tokens: std::sync::Mutex::default(),
+                accepted_token: AtomicU64::new(0),
                 username: OnceCell::new(),
                 not_before: Arc::default(),
                 ended: AtomicU64::new(0),
@@ -210,11 +213,11 @@ impl Client {
             }
             let reply = self.once(&call, Some(&token)).await;
             if let Reply::Answer(answer) = &reply
-                && answer.is_dead_token()
+                && (answer.is_dead_token() || self.is_doubtful(answer, generation))
                 && !renewed
                 && matches!(self.credentials(), Credentials::Password { .. })
             {
-                tracing::debug!(request = %what, "the token has expired; logging in again");
+                tracing::debug!(request = %what, "the token is refused; logging in again");
                 renewed = true;
                 attempt -= 1;
                 self.token(generation + 1).await?;
@@ -243,6 +246,17 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Whether the token may be the reason why a request is refused: no request has ever succeeded with it, and what
+    /// refuses is not Alyx, but a server in front of it for which the header is too long, say.
+    fn is_doubtful(&self, answer: &Answer, generation: u64) -> bool {
+        let accepted = &self.shared.accepted_token;
+        if answer.is_success() {
+            accepted.store(generation, Ordering::Relaxed);
+        }
+        let is_refusal = (400..500).contains(&answer.status) && answer.status != 429 && !answer.is_object();
+        is_refusal && accepted.load(Ordering::Relaxed) != generation
     }
 
     /// Logs in, and waits until a request may be sent. For a request that must run to completion once it is sent: a
