@@ -40,6 +40,7 @@ mod layers;
 mod memory;
 mod messages;
 mod obstacles;
+mod once;
 mod one_cases;
 mod orphans;
 mod other_verbs;

@@ -87,21 +87,6 @@ async fn a_second_run_posts_the_changed_file_alone() {
 }
 
 #[tokio::test]
-async fn a_new_session_costs_four_requests() {
-    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let (first, second) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "KS014"));
-    let client = alyx.client();
-    first.file(ORIGINAL, "a").flag();
-    first.register(&client, &with_files()).await.unwrap();
-    alyx.control().clear_requests();
-    second.file(ORIGINAL, "a").flag();
-    second.register(&client, &with_files()).await.unwrap();
-    let seen: Vec<String> =
-        alyx.control().requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
-    assert_eq!(seen, ["GET /sessions", "POST /sessions", "POST /register-file", "GET /datasets"]);
-}
-
-#[tokio::test]
 async fn datasets_already_on_alyx_are_returned_as_records() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

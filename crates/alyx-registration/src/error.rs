@@ -38,6 +38,20 @@ pub enum Error {
         /// Their ids.
         eids: Vec<String>,
     },
+    /// This program and another one created the session at the same time.
+    #[error("session {session} was created twice at the same time, as {ours} by this program and as {} by another; {}, then touch the flag", .others.join(", "),
+        if *.is_empty { "nothing is registered in ours: delete it on Alyx, or the other one if that is empty too" }
+        else { "our datasets are registered in ours: delete the other one on Alyx if it is empty" })]
+    CreatedTwice {
+        /// `subject/date/number`.
+        session: String,
+        /// The id of the one that this program created.
+        ours: String,
+        /// The ids of the others.
+        others: Vec<String>,
+        /// Whether no dataset was registered in ours.
+        is_empty: bool,
+    },
     /// The arguments contradict the path or themselves.
     #[error("{0}")]
     Invalid(String),
@@ -184,6 +198,7 @@ impl Error {
             Self::NotASession(_)
             | Self::Missing(_)
             | Self::Ambiguous { .. }
+            | Self::CreatedTwice { .. }
             | Self::Invalid(_)
             | Self::Unreadable { .. }
             | Self::NeverQuiet { .. }

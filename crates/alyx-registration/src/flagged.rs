@@ -128,10 +128,14 @@ impl RegistrationClient {
         let HashedFiles { uploads, unreadable } = HashedFiles::of(files_to_register, sums)?;
         let owner = Owner::Session(session.clone());
         let at_alyx = self.context().enter_alyx().await;
+        self.check_created_once(session, session.lab(), &handle, true).await?;
         let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
         self.confirm(&RemoteScope::Session(handle.eid.clone()), &sent).await?;
-        drop(at_alyx);
         let n_files = sent.registered().count();
+        if handle.created.is_some_and(|at| at.elapsed() >= self.options().look_again_after) {
+            self.check_created_once(session, session.lab(), &handle, n_files == 0).await?;
+        }
+        drop(at_alyx);
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         let last = match options.register_files {
             true => self.find_flagged_datasets(&flag, session, &content, options).await?,
@@ -151,7 +155,7 @@ impl RegistrationClient {
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
-            created: handle.created,
+            created: handle.created.is_some(),
             n_files,
             n_unchanged: sent.n_unchanged(),
             moved: sent.moved(),

@@ -27,6 +27,9 @@ pub struct RegistrationOptions {
     pub zone: TimeZone,
     /// How long names, dataset types and data formats are cached.
     pub names_kept: Duration,
+    /// A session that was created longer ago than this is looked up once more before its flag is removed: another
+    /// program may have created it too.
+    pub look_again_after: Duration,
     /// Files and folders that are never opened as data, such as the program's own secrets and state.
     pub private: Arc<PrivatePaths>,
 }
@@ -38,6 +41,7 @@ impl Default for RegistrationOptions {
             hash_threads: 2,
             zone: TimeZone::system(),
             names_kept: Duration::from_secs(3600),
+            look_again_after: Duration::from_secs(60),
             private: Arc::default(),
         }
     }

@@ -33,7 +33,7 @@ pub(crate) enum RemoteScope {
 
 impl RemoteScope {
     pub(crate) fn of(handle: &SessionHandle) -> Self {
-        if handle.created { Self::Nothing } else { Self::Session(handle.eid.clone()) }
+        if handle.created.is_some() { Self::Nothing } else { Self::Session(handle.eid.clone()) }
     }
 }
 

@@ -4,9 +4,15 @@ use uuid::Uuid;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
+use crate::session::handle::SessionHandle;
 use crate::session::reference::{SessionReference, session_of};
 use alf::SessionPath;
 use alyx_client::{self, SessionSearch, SessionSummary};
+
+fn of_lab(mut found: Vec<SessionSummary>, lab: Option<&str>) -> Vec<SessionSummary> {
+    found.retain(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab);
+    found
+}
 
 /// The only match among the sessions found; `None`: there is none. Pure.
 ///
@@ -16,8 +22,7 @@ fn only_match(
     path: &SessionPath,
     lab: Option<&str>,
 ) -> Result<Option<SessionSummary>, Error> {
-    let mut ours: Vec<SessionSummary> =
-        found.into_iter().filter(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab).collect();
+    let mut ours = of_lab(found, lab);
     if ours.len() > 1 {
         let eids = ours.iter().map(|s| s.eid().to_owned()).collect();
         return Err(Error::Ambiguous { session: path.to_string(), eids });
@@ -35,8 +40,34 @@ impl RegistrationClient {
         path: &SessionPath,
         lab: Option<&str>,
     ) -> Result<Option<SessionSummary>, Error> {
-        let search = SessionSearch { subject: path.subject(), date: path.date(), number: path.number() };
-        only_match(self.alyx().sessions(&search).await?, path, lab)
+        only_match(self.alyx().sessions(&search_for(path)).await?, path, lab)
+    }
+
+    /// Looks a session up again if this run created it, and refuses it if another program created it at the same time.
+    /// `is_empty`: no dataset was registered in it.
+    ///
+    /// Alyx has no uniqueness constraint. Of two programs that each create a session and then look, at least the later
+    /// one finds both: it registers nothing in its own.
+    ///
+    /// # Errors
+    /// [`Error::CreatedTwice`], and those of the request.
+    pub(crate) async fn check_created_once(
+        &self,
+        path: &SessionPath,
+        lab: Option<&str>,
+        handle: &SessionHandle,
+        is_empty: bool,
+    ) -> Result<(), Error> {
+        if handle.created.is_none() {
+            return Ok(());
+        }
+        let found = of_lab(self.alyx().sessions(&search_for(path)).await?, lab);
+        let others: Vec<String> =
+            found.iter().map(|s| s.eid().to_owned()).filter(|eid| *eid != handle.eid).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(Error::CreatedTwice { session: path.to_string(), ours: handle.eid.clone(), others, is_empty })
     }
 
     /// The eid of a session (Python: `ONE.to_eid`). A folder is looked up on Alyx; an eid is returned as it is.
@@ -67,6 +98,10 @@ impl RegistrationClient {
             None => Err(Error::Invalid(format!("session {path} is not on Alyx; create it first"))),
         }
     }
+}
+
+fn search_for(path: &SessionPath) -> SessionSearch<'_> {
+    SessionSearch { subject: path.subject(), date: path.date(), number: path.number() }
 }
 
 #[cfg(test)]

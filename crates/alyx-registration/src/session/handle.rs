@@ -1,12 +1,15 @@
 //! A session handle: the result of get-or-create.
 
+use std::time::Instant;
+
 use alyx_client::SessionRecord;
 
 /// A session that is on Alyx.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionHandle {
     pub(crate) eid: String,
-    pub(crate) created: bool,
+    /// When this run created it; `None`: it was there.
+    pub(crate) created: Option<Instant>,
     /// The record, if a request has returned it.
     pub(crate) record: Option<SessionRecord>,
 }

@@ -1,6 +1,7 @@
 //! Registering a session: looked up, created only if absent, changed only in the fields that the caller set.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 
@@ -79,14 +80,18 @@ impl RegistrationClient {
                         self.doubt_names(e);
                     }
                 })?;
-                Ok(SessionHandle { eid: record.eid().to_owned(), created: true, record: Some(record) })
+                Ok(SessionHandle {
+                    eid: record.eid().to_owned(),
+                    created: Some(Instant::now()),
+                    record: Some(record),
+                })
             }
             Some(summary) => {
                 let eid = summary.eid().to_owned();
                 creations.found(path, claim).await;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
-                Ok(SessionHandle { eid, created: false, record })
+                Ok(SessionHandle { eid, created: None, record })
             }
         }
     }
@@ -160,7 +165,7 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
-    /// not know, [`Error::Ambiguous`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
+    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
         folder: &Path,
@@ -171,6 +176,7 @@ impl RegistrationClient {
         let path = SessionPath::parse(folder)?;
         let handle =
             self.get_or_create_session(&path, details, &SessionDetails::default(), Vec::new()).await?;
+        self.check_created_once(&path, details.lab.as_deref().or(path.lab()), &handle, true).await?;
         let record = match &handle.record {
             Some(record) => record.clone(),
             None => self.alyx().session(&handle.eid).await?,

@@ -45,6 +45,12 @@ impl Dispatcher {
                 );
                 (Outcome::PutOff { at: now.instant }, None)
             }
+            AttemptResult::Failed(error @ Error::CreatedTwice { .. })
+                if self.flags.queue.is_removed(&attempt.flag) =>
+            {
+                tracing::warn!(session = attempt.session, "its flag was removed by another program: {error}");
+                (Outcome::Gone, "needs_attention")
+            }
             AttemptResult::Failed(error) if self.flags.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
                     session = attempt.session,

@@ -1,0 +1,145 @@
+//! Once, anywhere: a session is never created twice, whoever else creates it.
+
+use crate::common;
+use std::time::Duration;
+
+use alyx_client::SessionRequest;
+use alyx_registration::{
+    Error, FilesToRegister, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails,
+};
+use alyx_sandbox::{Fault, FaultRule, Gate};
+use common::{Alyx, Rig, Session, with_files};
+
+fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
+    let gate = Gate::default();
+    let (method, path_prefix) = (Some(method.to_owned()), path.to_owned());
+    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
+    gate
+}
+
+/// Another program creates the session, as the Python client does: looked up, not found, created.
+async fn create_elsewhere(alyx: &Alyx, session: &Session) -> String {
+    let request = SessionRequest {
+        subject: Some("KS014".into()),
+        users: Some(vec![alyx.user.clone()]),
+        number: Some(session.path().number()),
+        start_time: Some(format!("{}T00:00:00", session.date())),
+        kind: Some("Experiment".into()),
+        lab: Some("cortexlab".into()),
+        ..SessionRequest::default()
+    };
+    alyx.alyx().create_session(&request).await.unwrap().eid().to_owned()
+}
+
+fn requests(alyx: &Alyx) -> Vec<String> {
+    alyx.control().requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect()
+}
+
+/// A client that has logged in and knows names and dataset types.
+async fn warm(alyx: &Alyx, rig: &Rig, options: RegistrationOptions) -> RegistrationClient {
+    let client = RegistrationClient::new(alyx.alyx(), options);
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "a").flag();
+    session.register(&client, &with_files()).await.unwrap();
+    alyx.control().clear_requests();
+    client
+}
+
+#[tokio::test]
+async fn a_session_that_another_program_creates_at_the_same_time_gets_no_dataset() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = hold(&alyx, "POST", "/sessions");
+    let (client, options) = (alyx.client(), with_files());
+    let create = async {
+        gate.reached().await;
+        let eid = create_elsewhere(&alyx, &session).await;
+        gate.open();
+        eid
+    };
+    let (result, theirs) = tokio::join!(session.register(&client, &options), create);
+    let error = result.unwrap_err();
+    let Error::CreatedTwice { ours, others, is_empty: true, .. } = &error else { panic!("{error}") };
+    assert_eq!(others, &[theirs.clone()]);
+    let text = error.to_string();
+    assert!(text.contains(ours) && text.contains(&theirs) && text.contains("delete it on Alyx"), "{text}");
+    assert_eq!(error.next_step(), alyx_client::NextStep::NeedsAttention);
+    assert!(alyx.control().datasets().is_empty(), "{:?}", requests(&alyx));
+    assert!(session.is_flagged());
+    assert!(!requests(&alyx).iter().any(|request| request.starts_with("DELETE")));
+    // The next run does not choose either.
+    let error = session.register(&client, &options).await.unwrap_err();
+    assert!(matches!(error, Error::Ambiguous { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_verb_too_looks_again_before_it_registers_in_a_session_that_it_created() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for files in [FilesToRegister::All, FilesToRegister::None] {
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc");
+        let gate = hold(&alyx, "POST", "/sessions");
+        let (client, details) = (alyx.client(), SessionDetails::default());
+        let options = RegisterFilesOptions::default();
+        let create = async {
+            gate.reached().await;
+            create_elsewhere(&alyx, &session).await;
+            gate.open();
+        };
+        let registering = client.register_session(&session.folder, &details, &files, &options);
+        let (result, ()) = tokio::join!(registering, create);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::CreatedTwice { .. }), "{error}");
+        assert!(alyx.control().datasets().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_appears_twice_while_its_files_are_sent_keeps_its_flag() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let options = RegistrationOptions { look_again_after: Duration::ZERO, ..Default::default() };
+    let client = warm(&alyx, &rig, options).await;
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let gate = hold(&alyx, "GET", "/datasets");
+    let create = async {
+        gate.reached().await;
+        create_elsewhere(&alyx, &session).await;
+        gate.open();
+    };
+    let flagged = with_files();
+    let (result, ()) = tokio::join!(session.register(&client, &flagged), create);
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::CreatedTwice { is_empty: false, .. }), "{error}");
+    assert!(session.is_flagged());
+}
+
+#[tokio::test]
+async fn the_requests_of_a_session_are_few() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let slow = RegistrationOptions { look_again_after: Duration::ZERO, ..Default::default() };
+    let [look, create, post, read] =
+        ["GET /sessions", "POST /sessions", "POST /register-file", "GET /datasets"];
+    for (options, wanted) in [
+        (RegistrationOptions::default(), &[look, create, look, post, read][..]),
+        // More than a minute lies between its creation and the removal of its flag.
+        (slow, &[look, create, look, post, read, look]),
+    ] {
+        let client = warm(&alyx, &rig, options).await;
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "a").flag();
+        session.register(&client, &with_files()).await.unwrap();
+        assert_eq!(requests(&alyx), wanted);
+        // It exists, and a file has changed.
+        alyx.control().clear_requests();
+        session.file("alf/spikes.times.npy", "abc").flag();
+        session.register(&client, &with_files()).await.unwrap();
+        assert_eq!(requests(&alyx), [look, read, post, read]);
+        // Nothing has changed.
+        alyx.control().clear_requests();
+        session.flag();
+        session.register(&client, &with_files()).await.unwrap();
+        assert_eq!(requests(&alyx), [look, read]);
+    }
+}
