@@ -50,6 +50,8 @@ struct FlagResult {
 enum ScanOutcome {
     Registered { left_out: String },
     Planned { left_out: String },
+    /// Another program has removed the flag since it was found.
+    Gone,
     Failed(Error),
 }
 
@@ -107,7 +109,8 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             progress::above(|| if args.json { say!("{}", result.to_json()) } else { result.print() });
             match result.outcome {
                 ScanOutcome::Failed(error) => failed.push(error),
-                _ => done += 1,
+                ScanOutcome::Gone => {}
+                ScanOutcome::Registered { .. } | ScanOutcome::Planned { .. } => done += 1,
             }
         }
     };
@@ -173,7 +176,7 @@ async fn process_flag(
     dry: bool,
 ) -> FlagResult {
     let started = Instant::now();
-    let folder = flag.session_folder().to_owned();
+    let (folder, flag_path) = (flag.session_folder().to_owned(), flag.path.clone());
     let mut result = FlagResult {
         session: SessionPath::parse(&folder),
         folder,
@@ -204,6 +207,7 @@ async fn process_flag(
                 result.moved = registered.moved;
                 ScanOutcome::Registered { left_out: registered.left_out.to_string() }
             }
+            Err(Error::Vanished { path }) if path == flag_path => ScanOutcome::Gone,
             Err(error) => ScanOutcome::Failed(error),
         },
     };
@@ -247,6 +251,7 @@ impl FlagResult {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
                 say!("plan    {name}  {state}  {files}, {size}{}", left_out_suffix(left_out));
             }
+            ScanOutcome::Gone => say!("gone    {name}  another program has removed its flag"),
             ScanOutcome::Failed(error) => say!("failed  {name}  {error}"),
         }
         let verb = if matches!(self.outcome, ScanOutcome::Planned { .. }) { "would move" } else { "moved" };
@@ -255,10 +260,13 @@ impl FlagResult {
         }
     }
 
-    /// The row for the ledger; `None` for a dry run, or while the files are still changing.
+    /// The row for the ledger; `None` for a dry run, while the files are still changing, and for the session of another
+    /// program.
     fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
-            ScanOutcome::Planned { .. } => return None,
+            ScanOutcome::Planned { .. }
+            | ScanOutcome::Gone
+            | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
             ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
             ScanOutcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
             ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
@@ -290,6 +298,7 @@ impl FlagResult {
         let (outcome, left_out, error) = match &self.outcome {
             ScanOutcome::Registered { left_out } => ("registered", Some(left_out), None),
             ScanOutcome::Planned { left_out } => ("planned", Some(left_out), None),
+            ScanOutcome::Gone => ("gone", None, None),
             ScanOutcome::Failed(error) => ("failed", None, Some(error.to_string())),
         };
         json!({

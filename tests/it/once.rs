@@ -4,10 +4,13 @@ use crate::common;
 use std::time::Duration;
 
 use alyx_client::SessionRequest;
+use alyx_registration::flag::FlagFile;
 use alyx_registration::{
-    Error, FilesToRegister, RegisterFilesOptions, RegistrationClient, RegistrationOptions, SessionDetails,
+    CreateSessionsOptions, Error, FilesToRegister, RegisterFilesOptions, RegistrationClient,
+    RegistrationOptions, SessionDetails,
 };
 use alyx_sandbox::{Fault, FaultRule, Gate};
+use common::program::{Configuration, Program, output, program};
 use common::{Alyx, Rig, Session, with_files};
 
 fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
@@ -142,4 +145,66 @@ async fn the_requests_of_a_session_are_few() {
         session.register(&client, &with_files()).await.unwrap();
         assert_eq!(requests(&alyx), [look, read]);
     }
+}
+
+/// Two computers that mount the same share: neither knows of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_over_one_folder_create_each_session_once() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = |n: usize| rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{n:03}"));
+    let sessions: Vec<Session> = (1..=60).map(session).collect();
+    for session in &sessions {
+        session.file("alf/spikes.times.npy", "abc").flag();
+    }
+    let options = CreateSessionsOptions { flagged: with_files(), ..Default::default() };
+    let (one, other, root) = (alyx.client(), alyx.client(), rig.root());
+    // Each passes all flags until none is left: a flag that the other holds is looked at again.
+    let all = async |client: &RegistrationClient| {
+        let mut registered = 0;
+        while sessions.iter().any(Session::is_flagged) {
+            for created in client.create_sessions(&root, &options).await.unwrap() {
+                match created.record {
+                    Ok(_) => registered += 1,
+                    Err(Error::RegisteredElsewhere { holder, .. }) => {
+                        assert!(holder.is_none_or(|pid| pid == std::process::id()));
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        registered
+    };
+    let (first, second) = tokio::join!(all(&one), all(&other));
+    assert_eq!(first + second, 60, "{first} and {second}");
+    assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (60, 60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_another_program_holds_waits_without_failures_and_delays_no_other_session() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (held, free) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "KS014"));
+    held.file("alf/spikes.times.npy", "abc").flag();
+    let lock = FlagFile::load(held.folder.join("create_me.flag")).unwrap().unwrap().hold().unwrap();
+    let more = "watch:\n  settle: 50 ms\n  warn_after: 1 s\n".to_owned();
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let config =
+        Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"));
+    let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
+    let line = daemon.wait_for("waiting: another program");
+    assert!(line.contains(&format!("process {}", std::process::id())), "{line}");
+    free.file("alf/spikes.times.npy", "abc").flag();
+    daemon.wait_for("outcome=\"registered\"");
+    let line = daemon.wait_for("an old flag");
+    assert!(line.contains("another program") && line.contains(&held.name()), "{line}");
+    let output = output(program().args(["status", "--json", "--config"]).arg(&config));
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{status}");
+    let session = &status["sessions"][0];
+    assert_eq!((session["failures"].as_u64(), session["old"].as_bool()), (Some(0), Some(true)), "{status}");
+    assert!(session["error"].as_str().unwrap().contains("another program"), "{status}");
+    assert!(alyx.sessions(&held).await.is_empty());
+    drop(lock);
+    daemon.wait_for("outcome=\"registered\"");
+    daemon.stop();
+    assert_eq!(alyx.sessions(&held).await.len(), 1);
 }

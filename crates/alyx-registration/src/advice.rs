@@ -10,6 +10,8 @@ pub enum Handling {
     TryAgain,
     /// Retried as soon as the files have not changed for `watch.settle`. Not a failure.
     Settle,
+    /// Retried after a delay that grows from `retry.initial` to `retry.max`. Not a failure.
+    Elsewhere,
     /// Retried after `retry.permanent`, when the flag is touched, or on request.
     NeedsAttention,
     /// All sessions wait until the credentials are accepted.
@@ -22,6 +24,9 @@ impl Handling {
         match self {
             Self::TryAgain => "retried with growing delays; the flag stays",
             Self::Settle => "retried when the files have not changed for `watch.settle`; the flag stays",
+            Self::Elsewhere => {
+                "not a failure; retried with growing delays; needs attention after `watch.warn_after`"
+            }
             Self::NeedsAttention => {
                 "needs attention; retried every hour, when the flag is touched, or by `retry`"
             }
@@ -119,6 +124,8 @@ kinds! {
         "check on Alyx before you enter it again";
     NotConfirmed, TryAgain, "Alyx does not show what was registered",
         "nothing, if it is temporary; otherwise inform the Alyx administrator";
+    RegisteredElsewhere, Elsewhere, "another program or computer holds the flag and registers its session",
+        "nothing; if it persists, find out what that program is doing, or why it does not end";
     Flag, NeedsAttention, "the flag cannot be used",
         "correct it as the message says; an empty flag, made by `touch`, means the whole session";
     FlagStays, NeedsAttention, "everything is registered, but the flag cannot be removed",
@@ -148,6 +155,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::CannotMake { .. } => Kind::CannotMake,
         Error::Unsure { .. } => Kind::Unsure,
         Error::NotConfirmed(_) => Kind::NotConfirmed,
+        Error::RegisteredElsewhere { .. } => Kind::RegisteredElsewhere,
         Error::Flag { .. } => Kind::Flag,
         Error::FlagStays { .. } => Kind::FlagStays,
         Error::Internal(_) => Kind::Internal,
@@ -239,6 +247,7 @@ mod tests {
             Error::CannotMake { path: path(), reason: reason() },
             Error::Unsure { what: what(), source: unsure },
             Error::NotConfirmed(Vec::new()),
+            Error::RegisteredElsewhere { path: path(), holder: None },
             Error::Flag { path: path(), reason: reason() },
             Error::FlagStays { path: path(), reason: reason() },
             Error::Internal(reason()),
@@ -256,7 +265,9 @@ mod tests {
                 Handling::NeedsAttention => error.next_step() == NextStep::NeedsAttention,
                 Handling::NeedsCredentials => error.next_step() == NextStep::NeedsCredentials,
                 Handling::Settle => matches!(error.next_step(), NextStep::TryAgain { after: Some(_) }),
-                Handling::TryAgain => error.next_step() == NextStep::TryAgain { after: None },
+                Handling::TryAgain | Handling::Elsewhere => {
+                    error.next_step() == NextStep::TryAgain { after: None }
+                }
             };
             assert!(agrees, "{kind:?}: {:?} is not {:?}", error.next_step(), kind.handling());
         }

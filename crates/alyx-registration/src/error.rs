@@ -160,6 +160,15 @@ pub enum Error {
     /// Alyx shows other datasets than were sent.
     #[error("Alyx does not show what was registered: {}; it is registered again", some_of(.0, "; "))]
     NotConfirmed(Vec<String>),
+    /// Another program or computer holds the flag, and registers its session.
+    #[error("another program{} holds {path:?} and registers its session; it is looked at again later",
+        .holder.map_or_else(|| " or computer".to_owned(), |pid| format!(" (process {pid})")))]
+    RegisteredElsewhere {
+        /// The flag.
+        path: PathBuf,
+        /// The process, if it is on this computer and can be found.
+        holder: Option<u32>,
+    },
     /// The flag cannot be used.
     #[error("{reason}")]
     Flag {
@@ -192,9 +201,10 @@ impl Error {
             Self::StillChanging { wait, .. }
             | Self::CopyInProgress { wait, .. }
             | Self::NoFilesYet { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
-            Self::Vanished { .. } | Self::NotConfirmed(_) | Self::Internal(_) => {
-                NextStep::TryAgain { after: None }
-            }
+            Self::Vanished { .. }
+            | Self::RegisteredElsewhere { .. }
+            | Self::NotConfirmed(_)
+            | Self::Internal(_) => NextStep::TryAgain { after: None },
             Self::NotASession(_)
             | Self::Missing(_)
             | Self::Ambiguous { .. }

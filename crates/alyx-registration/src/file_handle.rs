@@ -6,7 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -45,10 +45,21 @@ impl FileHandle {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if another file is at the path.
     pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, File::options().read(true))
+    }
+
+    /// Opens this very file for reading and writing. Otherwise as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub(crate) fn open_to_write(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, File::options().read(true).write(true))
+    }
+
+    fn open_with(&self, path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         // Non-blocking, so that opening a FIFO that replaced the file does not hang.
-        let open = |path: &Path| {
-            File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
-        };
+        let options = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let open = |path: &Path| options.open(path);
         match open(Path::new(&format!("/proc/self/fd/{}", self.file.as_raw_fd()))) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,

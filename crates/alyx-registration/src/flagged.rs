@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use crate::files::completeness::{self, HashedFiles, Unregistered};
 use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutReason, LeftOutSummary, refuse_twin};
 use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::{FileToRegister, Owner, Upload};
-use crate::flag::{FlagContent, FlagError, FlagFile, Removal};
+use crate::flag::{FlagContent, FlagError, FlagFile, HeldFlag, Removal, lock};
 use crate::options::{FlaggedOptions, OnRefused};
 use crate::session::details::SessionDetails;
 use crate::session::names;
@@ -78,6 +79,8 @@ impl From<FlagError> for Error {
             FlagError::Io { doing: "remove", path, source } => {
                 return Self::FlagStays { path, reason: source.to_string() };
             }
+            FlagError::Elsewhere { path, holder } => return Self::RegisteredElsewhere { path, holder },
+            FlagError::Gone { path } => return Self::Vanished { path },
             FlagError::NotAFile { path, .. }
             | FlagError::Private { path }
             | FlagError::TooLong { path, .. }
@@ -93,6 +96,9 @@ impl RegistrationClient {
     /// Registers the session of a flag and removes the flag when Alyx has confirmed everything. `session` is the path
     /// of the flag's [folder](FlagFile::session_folder).
     ///
+    /// The flag is locked meanwhile, where the file system has locks: other programs and computers do not begin with
+    /// its session.
+    ///
     /// Dropping the future at any point is safe: the next run finds what is on Alyx by then and completes it.
     ///
     /// # Errors
@@ -103,7 +109,7 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
-        let content = self.flag_content(&flag)?;
+        let (flag, held, content) = self.hold_flag(flag).await?;
         let found = self.find_flagged_files(&flag, session, &content, options).await?;
         if options.register_files {
             let now = (Instant::now(), SystemTime::now());
@@ -149,7 +155,7 @@ impl RegistrationClient {
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
-        let removal = tokio::task::spawn_blocking(move || flag.remove_if_unchanged())
+        let removal = tokio::task::spawn_blocking(move || held.remove_if_unchanged())
             .await
             .map_err(|e| Error::Internal(format!("removing a flag: {e}")))??;
         Ok(Registered {
@@ -221,6 +227,22 @@ impl RegistrationClient {
             }
             planned => planned.map(|planned| planned.moved),
         }
+    }
+
+    /// Locks a flag for this run and reads it, unless it is a hard link to a private file.
+    async fn hold_flag(&self, flag: FlagFile) -> Result<(FlagFile, HeldFlag, FlagContent), Error> {
+        let private = Arc::clone(&self.options().private);
+        let hold = move || {
+            let held =
+                flag.clone().hold_with(|file, metadata| private.find_open(file, metadata).is_some(), lock)?;
+            let content = held.content()?;
+            Ok((flag, held, content))
+        };
+        // A network file system may take its time.
+        tokio::task::spawn_blocking(hold)
+            .await
+            .map_err(|e| Error::Internal(format!("locking a flag: {e}")))?
+            .map_err(|e: FlagError| e.into())
     }
 
     /// The content of a flag, unless it is a hard link to a private file.

@@ -129,6 +129,8 @@ async fn once(
     };
     match client.register_flagged(flag, session, options).await {
         Ok(registered) => AttemptResult::Registered(Box::new(registered)),
+        // Another program registered the session first.
+        Err(Error::Vanished { path }) if path == job.flag.path => AttemptResult::Gone,
         Err(error) => AttemptResult::Failed(error),
     }
 }

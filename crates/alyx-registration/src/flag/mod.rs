@@ -8,16 +8,21 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
+use rustix::io::Errno;
 
 use crate::file_handle::FileHandle;
 
 mod content;
+mod held;
+mod lock;
 
 pub use crate::flag::content::{FileList, FlagContent, NotUtf8};
+pub use crate::flag::held::HeldFlag;
+pub(crate) use crate::flag::lock::lock;
 
 /// The longest flag that is read, in bytes. A list of a session's files is a few kilobytes.
 pub const MAX_CONTENT: u64 = 1024 * 1024;
@@ -61,6 +66,40 @@ impl FlagStamp {
             ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// The present state of the file at a path, links not followed. `None`: there is none.
+    ///
+    /// A network file system is made to ask its server: the run may have the file open since hours.
+    fn at(path: &Path) -> io::Result<Option<Self>> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        let found = match rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS) {
+            // A kernel, or a filter of system calls, without statx.
+            Err(Errno::NOSYS | Errno::PERM) => std::fs::symlink_metadata(path).map(|m| Self::of(&m)),
+            found => found.map(|found| Self::of_statx(&found)).map_err(io::Error::from),
+        };
+        match found {
+            Ok(stamp) => Ok(Some(stamp)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of_statx(found: &Statx) -> Self {
+        let ns = |time: &rustix::fs::StatxTimestamp| {
+            i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+        };
+        Self {
+            device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            size: found.stx_size,
+            mtime_ns: ns(&found.stx_mtime),
+            ctime_ns: ns(&found.stx_ctime),
+        }
+    }
+
+    fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 /// Why a flag could not be used.
@@ -79,6 +118,20 @@ pub enum FlagError {
         "{path:?} is another name of one of this program's own files: remove it, then flag the session with `touch`"
     )]
     Private {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Another program or computer holds it, and registers its session.
+    #[error("another program holds {path:?}")]
+    Elsewhere {
+        /// Its path.
+        path: PathBuf,
+        /// The process, if it is on this computer and can be found.
+        holder: Option<u32>,
+    },
+    /// It no longer exists.
+    #[error("{path:?} has vanished")]
+    Gone {
         /// Its path.
         path: PathBuf,
     },
@@ -126,6 +179,8 @@ impl FlagError {
         match self {
             Self::NotAFile { path, .. }
             | Self::Private { path }
+            | Self::Elsewhere { path, .. }
+            | Self::Gone { path }
             | Self::TooLong { path, .. }
             | Self::NotUtf8 { path, .. }
             | Self::NotPutBack { path, .. }
@@ -159,17 +214,10 @@ impl FlagFile {
         let Some(metadata) = metadata_if_present(&path)? else {
             return Ok(None);
         };
-        let kind = metadata.file_type();
-        let what = if kind.is_file() {
-            return Ok(Some(Self { path, stamp: FlagStamp::of(&metadata) }));
-        } else if kind.is_dir() {
-            "a folder"
-        } else if kind.is_symlink() {
-            "a symbolic link"
-        } else {
-            "a special file"
-        };
-        Err(FlagError::NotAFile { path, what })
+        match what_it_is(&metadata) {
+            None => Ok(Some(Self { path, stamp: FlagStamp::of(&metadata) })),
+            Some(what) => Err(FlagError::NotAFile { path, what }),
+        }
     }
 
     /// The session folder, which contains the flag.
@@ -192,71 +240,40 @@ impl FlagFile {
         &self,
         is_private: impl FnOnce(&File, &Metadata) -> bool,
     ) -> Result<FlagContent, FlagError> {
-        let failed = |source| self.io_error("read", source);
+        self.parse(&self.open(is_private, false)?)
+    }
+
+    /// Opens the flag, to write if that is wanted and allowed. Nothing is ever written.
+    fn open(
+        &self,
+        is_private: impl FnOnce(&File, &Metadata) -> bool,
+        to_write: bool,
+    ) -> Result<File, FlagError> {
+        let failed = |source: io::Error| match is_absent(&source) {
+            true => FlagError::Gone { path: self.path.clone() },
+            false => self.io_error("read", source),
+        };
         let handle = FileHandle::of_link(&self.path).map_err(failed)?;
         if is_private(&handle.file, &handle.metadata) {
             return Err(FlagError::Private { path: self.path.clone() });
         }
-        if handle.metadata.is_symlink() {
-            return Err(failed(rustix::io::Errno::LOOP.into()));
+        if let Some(what) = what_it_is(&handle.metadata) {
+            return Err(FlagError::NotAFile { path: self.path.clone(), what });
         }
-        let file = handle.open(&self.path).map_err(failed)?;
-        let bytes = read_at_most(&file, MAX_CONTENT + 1).map_err(failed)?;
+        if to_write && let Ok(file) = handle.open_to_write(&self.path) {
+            return Ok(file);
+        }
+        handle.open(&self.path).map_err(failed)
+    }
+
+    /// The content of the open flag.
+    fn parse(&self, file: &File) -> Result<FlagContent, FlagError> {
+        let bytes = read_at_most(file, MAX_CONTENT + 1).map_err(|source| self.io_error("read", source))?;
         if bytes.len() as u64 > MAX_CONTENT {
             return Err(FlagError::TooLong { path: self.path.clone(), size: self.stamp.size });
         }
         FlagContent::parse(&bytes)
             .map_err(|line| FlagError::NotUtf8 { path: self.path.clone(), line: line.0 })
-    }
-
-    /// Removes the flag if it is unchanged since it was loaded. This is the commit of a session: the last step, after
-    /// Alyx has confirmed everything.
-    ///
-    /// The flag is kept open during the removal. So a touch or a rewrite between the last check and the removal is
-    /// noticed afterwards, and the flag is restored with its content. Only a flag that is replaced by another file
-    /// (renamed over it) within those few microseconds is not noticed: Unix has no "remove if unchanged".
-    ///
-    /// The folder is not synced: after a power cut the flag may reappear, and its session runs again, which changes
-    /// nothing on Alyx.
-    ///
-    /// # Errors
-    /// [`FlagError`]; the flag is still there, except with [`FlagError::NotPutBack`].
-    pub fn remove_if_unchanged(self) -> Result<Removal, FlagError> {
-        self.remove_with(|| ())
-    }
-
-    /// `between` runs between the last check and the removal.
-    fn remove_with(self, between: impl FnOnce()) -> Result<Removal, FlagError> {
-        let file = match open(&self.path) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
-            // Replaced by a link or a socket.
-            Err(error) if is_other_kind(&error) => return Ok(Removal::Changed),
-            Err(source) => return Err(self.io_error("read", source)),
-        };
-        let before = file.metadata().map_err(|source| self.io_error("look at", source))?;
-        if FlagStamp::of(&before) != self.stamp {
-            return Ok(Removal::Changed);
-        }
-        between();
-        match std::fs::remove_file(&self.path) {
-            Ok(()) => {}
-            Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(Removal::Changed),
-            Err(source) => return Err(self.io_error("remove", source)),
-        }
-        // The removal itself changes the change time, so only size and modification time show a change by others.
-        let after = match file.metadata() {
-            Ok(metadata) => FlagStamp::of(&metadata),
-            // The file is gone on the server (ESTALE), so it cannot have been touched since.
-            Err(_) => return Ok(Removal::Removed),
-        };
-        if (after.size, after.mtime_ns) == (self.stamp.size, self.stamp.mtime_ns) {
-            return Ok(Removal::Removed);
-        }
-        put_back(&self.path, &file, before.permissions().mode())
-            .map_err(|source| FlagError::NotPutBack { path: self.path, source })?;
-        Ok(Removal::Changed)
     }
 
     fn io_error(&self, doing: &'static str, source: io::Error) -> FlagError {
@@ -269,10 +286,18 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// There is something that cannot be opened as a file, such as a link or a socket.
-fn is_other_kind(error: &io::Error) -> bool {
-    let kinds = [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO];
-    error.raw_os_error().is_some_and(|code| kinds.iter().any(|kind| kind.raw_os_error() == code))
+/// What has the name of a flag; `None`: a file.
+fn what_it_is(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_symlink() {
+        Some("a symbolic link")
+    } else {
+        Some("a special file")
+    }
 }
 
 fn metadata_if_present(path: &Path) -> Result<Option<Metadata>, FlagError> {
@@ -283,12 +308,6 @@ fn metadata_if_present(path: &Path) -> Result<Option<Metadata>, FlagError> {
     }
 }
 
-/// Opens for reading, without following links or waiting for the other end of a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    OpenOptions::new().read(true).custom_flags(flags as i32).open(path)
-}
-
 fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
@@ -296,10 +315,9 @@ fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Restores a removed flag, unless there is a new one.
-fn put_back(path: &Path, removed: &File, mode: u32) -> io::Result<()> {
-    let content = read_at_most(removed, MAX_CONTENT + 1)?;
+fn put_back(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(path) {
-        Ok(mut file) => file.write_all(&content),
+        Ok(mut file) => file.write_all(content),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

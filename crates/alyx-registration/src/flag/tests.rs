@@ -13,6 +13,10 @@ fn load(path: &Path) -> FlagFile {
     FlagFile::load(path).unwrap().unwrap()
 }
 
+fn hold(path: &Path) -> HeldFlag {
+    load(path).hold().unwrap()
+}
+
 /// Sets the modification time to one that no clock gives, so that no test depends on the clock's resolution.
 fn touch(path: &Path, seconds: u64) {
     let file = File::options().write(true).open(path).unwrap();
@@ -31,14 +35,15 @@ fn an_unchanged_flag_is_removed() {
     let (root, path) = session_with_flag(b"");
     let flag = load(&path);
     assert_eq!(flag.session_folder(), root.path());
-    assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Removed);
+    assert_eq!(flag.hold().unwrap().remove_if_unchanged().unwrap(), Removal::Removed);
     assert!(!path.exists());
 }
 
 #[test]
 fn reading_a_flag_does_not_change_it() {
     let (_root, path) = session_with_flag(b"a.b.npy");
-    let flag = load(&path);
+    load(&path).content().unwrap();
+    let flag = hold(&path);
     flag.content().unwrap();
     assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Removed);
 }
@@ -66,7 +71,7 @@ fn a_flag_that_was_touched_rewritten_or_replaced_stays() {
     for (what, change) in changes {
         let (_root, path) = session_with_flag(b"");
         touch(&path, 3);
-        let flag = load(&path);
+        let flag = hold(&path);
         change(&path);
         assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::Changed, "{what}");
         assert!(fs::symlink_metadata(&path).is_ok(), "{what}: the flag must still be there");
@@ -76,7 +81,7 @@ fn a_flag_that_was_touched_rewritten_or_replaced_stays() {
 #[test]
 fn a_flag_touched_at_the_moment_of_its_removal_is_restored_with_its_content() {
     let (_root, path) = session_with_flag(b"alf");
-    let flag = load(&path);
+    let flag = hold(&path);
     assert_eq!(flag.remove_with(|| touch(&path, 7)).unwrap(), Removal::Changed);
     assert_eq!(entries(&load(&path).content().unwrap()), ["alf"]);
 }
@@ -84,7 +89,7 @@ fn a_flag_touched_at_the_moment_of_its_removal_is_restored_with_its_content() {
 #[test]
 fn a_flag_rewritten_at_the_moment_of_its_removal_is_restored_as_rewritten() {
     let (_root, path) = session_with_flag(b"");
-    let flag = load(&path);
+    let flag = hold(&path);
     let removal = flag.remove_with(|| fs::write(&path, "spikes").unwrap()).unwrap();
     assert_eq!(removal, Removal::Changed);
     assert_eq!(fs::read_to_string(&path).unwrap(), "spikes");
@@ -93,10 +98,68 @@ fn a_flag_rewritten_at_the_moment_of_its_removal_is_restored_as_rewritten() {
 #[test]
 fn a_flag_that_others_removed_is_already_gone() {
     let (_root, path) = session_with_flag(b"");
-    let (early, late) = (load(&path), load(&path));
-    let removal = late.remove_with(|| fs::remove_file(&path).unwrap()).unwrap();
+    let removal = hold(&path).remove_with(|| fs::remove_file(&path).unwrap()).unwrap();
     assert_eq!(removal, Removal::AlreadyGone);
-    assert_eq!(early.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
+    fs::write(&path, "").unwrap();
+    let flag = hold(&path);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
+}
+
+#[test]
+fn a_flag_is_held_once_and_released_as_soon_as_it_is_removed_or_dropped() {
+    let (_root, path) = session_with_flag(b"");
+    let held = hold(&path);
+    let Err(FlagError::Elsewhere { holder, .. }) = load(&path).hold() else { panic!("held twice") };
+    assert_eq!(holder, Some(std::process::id()));
+    drop(held);
+    let held = hold(&path);
+    assert_eq!(held.remove_if_unchanged().unwrap(), Removal::Removed);
+    fs::write(&path, "").unwrap();
+    let _held = hold(&path);
+}
+
+#[test]
+fn a_flag_that_may_only_be_read_is_held_too() {
+    let (_root, path) = session_with_flag(b"alf");
+    let file = File::open(&path).unwrap();
+    assert_eq!(crate::flag::lock(&file), crate::flag::lock::Lock::Ours);
+    assert!(matches!(load(&path).hold(), Err(FlagError::Elsewhere { .. })));
+}
+
+#[test]
+fn without_locks_a_flag_is_used_as_before() {
+    let (_root, path) = session_with_flag(b"alf");
+    let unlocked = |path| load(path).hold_with(|_, _| false, |_| crate::flag::lock::Lock::Unavailable);
+    let (one, other) = (unlocked(&path).unwrap(), unlocked(&path).unwrap());
+    assert_eq!(entries(&other.content().unwrap()), ["alf"]);
+    assert_eq!(one.remove_if_unchanged().unwrap(), Removal::Removed);
+    assert_eq!(other.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
+    assert!(matches!(FlagFile::load(&path), Ok(None)));
+}
+
+/// The other program has removed the flag between opening and locking, or a person has made a new one.
+#[test]
+fn the_lock_is_that_of_the_file_which_has_the_name() {
+    let (_root, path) = session_with_flag(b"old");
+    let replaced = std::cell::Cell::new(false);
+    let replacing = |file: &File| {
+        if !replaced.replace(true) {
+            let new = path.with_extension("new");
+            fs::write(&new, "new").unwrap();
+            fs::rename(new, &path).unwrap();
+        }
+        crate::flag::lock(file)
+    };
+    let held = load(&path).hold_with(|_, _| false, replacing).unwrap();
+    assert_eq!(entries(&held.content().unwrap()), ["new"]);
+    // It was loaded in another state, so its session runs again.
+    assert_eq!(held.remove_if_unchanged().unwrap(), Removal::Changed);
+    let removing = |file: &File| {
+        fs::remove_file(&path).unwrap();
+        crate::flag::lock(file)
+    };
+    assert!(matches!(load(&path).hold_with(|_, _| false, removing), Err(FlagError::Gone { .. })));
 }
 
 #[test]

@@ -27,7 +27,8 @@ type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>);
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
     ///
-    /// A session that fails does not stop the others: each has its own result. With [`dry`](CreateSessionsOptions::dry)
+    /// A session that fails does not stop the others: each has its own result. A flag that another program removes
+    /// meanwhile has none. With [`dry`](CreateSessionsOptions::dry)
     /// nothing is changed, and an error is the one with which the session would fail.
     ///
     /// ```
@@ -68,9 +69,13 @@ impl RegistrationClient {
         for path in flags {
             let folder = path.parent().unwrap_or(root).to_owned();
             let created = match options.dry {
-                true => self.plan_creation(path, &options.flagged).await,
-                false => self.create_flagged(path, &options.flagged).await,
+                true => self.plan_creation(path.clone(), &options.flagged).await,
+                false => self.create_flagged(path.clone(), &options.flagged).await,
             };
+            // Another program has registered the session meanwhile.
+            if matches!(&created, Err(Error::Vanished { path: gone }) if *gone == path) {
+                continue;
+            }
             let (record, moved) = created.map_or_else(|e| (Err(e), Vec::new()), |(r, m)| (Ok(r), m));
             sessions.push(CreatedSession { folder, record, moved });
         }

@@ -10,6 +10,7 @@ use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::Arriving;
+use crate::daemon::run_loop::dispatcher::flags::Elsewhere;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
@@ -49,7 +50,7 @@ impl Dispatcher {
                 if self.flags.queue.is_removed(&attempt.flag) =>
             {
                 tracing::warn!(session = attempt.session, "its flag was removed by another program: {error}");
-                (Outcome::Gone, "needs_attention")
+                (Outcome::Gone, Some("needs_attention"))
             }
             AttemptResult::Failed(error) if self.flags.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
@@ -139,6 +140,19 @@ impl Dispatcher {
         error: &Error,
         now: Moment,
     ) -> (Outcome, Option<&'static str>) {
+        let is_held = matches!(error, Error::RegisteredElsewhere { .. });
+        if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
+            let earlier = state.elsewhere.take();
+            if is_held {
+                if earlier.is_none() {
+                    tracing::info!(session = attempt.session, "waiting: {error}");
+                }
+                let times = earlier.map_or(1, |earlier| earlier.times.saturating_add(1));
+                let (error, next_step) = (error.to_string(), error.kind().next_step());
+                state.elsewhere = Some(Elsewhere { error, next_step, times });
+                return (Outcome::PutOff { at: now.instant + self.config.retry_delay(times) }, None);
+            }
+        }
         if let Some(wait) = error.wait_to_settle() {
             return self.not_quiet(attempt, error, wait, now);
         }

@@ -41,7 +41,8 @@ impl Dispatcher {
                     _ => SessionState::Retrying,
                 };
                 let failed = state_of.failure.is_some();
-                let (error, next_step) = state_of.failure.clone().unzip();
+                let (error, next_step) =
+                    state_of.hindrance().map(|(e, n)| (e.to_owned(), n.to_owned())).unzip();
                 let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
                 let progress = ProgressStatus {
                     files: load(&state_of.progress.files),

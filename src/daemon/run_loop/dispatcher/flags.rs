@@ -36,6 +36,19 @@ pub(crate) struct FlagState {
     pub(crate) progress: Arc<Progress>,
     /// Set while its files still arrive.
     pub(crate) arriving: Option<Arriving>,
+    /// Set while another program or computer holds it.
+    pub(crate) elsewhere: Option<Elsewhere>,
+}
+
+/// A flag that another program or computer holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Elsewhere {
+    /// That this is so, and by which process.
+    pub(crate) error: String,
+    /// What to do about it.
+    pub(crate) next_step: &'static str,
+    /// How many times in a row that was found.
+    pub(crate) times: u32,
 }
 
 /// A session whose files still arrive.
@@ -48,6 +61,12 @@ pub(crate) struct Arriving {
 }
 
 impl FlagState {
+    /// What holds the session up, and the next step: another program, or the last failure.
+    pub(crate) fn hindrance(&self) -> Option<(&str, &str)> {
+        let elsewhere = self.elsewhere.as_ref().map(|held| (held.error.as_str(), held.next_step));
+        elsewhere.or_else(|| self.failure.as_ref().map(|(error, step)| (error.as_str(), step.as_str())))
+    }
+
     /// The state of a new flag.
     pub(crate) fn new(flagged_at: Timestamp, now: Moment) -> Self {
         Self {
@@ -59,12 +78,14 @@ impl FlagState {
             missing: Vec::new(),
             progress: Arc::default(),
             arriving: None,
+            elsewhere: None,
         }
     }
 
     /// Forgets the failures of earlier attempts.
     pub(crate) fn clear(&mut self) {
         (self.failure, self.folder, self.arriving) = (None, None, None);
+        self.elsewhere = None;
         self.missing.clear();
     }
 }

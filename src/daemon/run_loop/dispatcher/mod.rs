@@ -415,7 +415,7 @@ impl Dispatcher {
     }
 
     fn why_it_waits(&self, path: &Path, state: &FlagState) -> String {
-        if let Some((error, next_step)) = &state.failure {
+        if let Some((error, next_step)) = state.hindrance() {
             return format!("{error}. What to do: {next_step}");
         }
         let reason = if self.pauses.login_refused.is_some() {

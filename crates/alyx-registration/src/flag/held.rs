@@ -1,0 +1,120 @@
+//! A held flag: one open file through which a run locks, reads, compares and removes its flag.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::flag::content::FlagContent;
+use crate::flag::lock::{self, Lock};
+use crate::flag::{FlagError, FlagFile, FlagStamp, MAX_CONTENT, Removal, is_absent, put_back, read_at_most};
+
+/// How often a flag that is replaced at the moment of locking is opened again.
+const MAX_REPLACED: usize = 10;
+
+/// A flag that a run holds. Dropping it releases its lock.
+///
+/// It is never opened a second time: locks of SMB shares are mandatory, so a second handle could not read it.
+#[derive(Debug)]
+pub struct HeldFlag {
+    flag: FlagFile,
+    file: File,
+}
+
+impl FlagFile {
+    /// Opens the flag and locks it, where the file system has locks.
+    ///
+    /// # Errors
+    /// [`FlagError::Elsewhere`] if another program or computer holds it, [`FlagError::Gone`] if it does not exist, and
+    /// those of [`FlagFile::content`].
+    pub fn hold(self) -> Result<HeldFlag, FlagError> {
+        self.hold_with(|_, _| false, lock::lock)
+    }
+
+    /// As [`hold`](Self::hold), but refuses a file that `is_private` recognises, and locks with `lock`.
+    pub(crate) fn hold_with(
+        self,
+        is_private: impl Fn(&File, &std::fs::Metadata) -> bool,
+        lock: impl Fn(&File) -> Lock,
+    ) -> Result<HeldFlag, FlagError> {
+        for _ in 0..MAX_REPLACED {
+            // An exclusive lock on NFS needs a file that is open for writing.
+            let file = self.open(&is_private, true)?;
+            let opened = file.metadata().map_err(|source| self.io_error("look at", source))?;
+            let opened = FlagStamp::of(&opened);
+            let locked = lock(&file);
+            // Another program may have removed or replaced it between opening and locking; then this is the lock of a
+            // file that has no name any more.
+            match FlagStamp::at(&self.path).map_err(|source| self.io_error("look at", source))? {
+                None => return Err(FlagError::Gone { path: self.path }),
+                Some(now) if !now.is_same_file(&opened) => {}
+                Some(_) if locked == Lock::Elsewhere => {
+                    return Err(FlagError::Elsewhere { path: self.path, holder: lock::holder(&opened) });
+                }
+                Some(_) => return Ok(HeldFlag { flag: self, file }),
+            }
+        }
+        Err(FlagError::Elsewhere { path: self.path, holder: None })
+    }
+}
+
+impl HeldFlag {
+    /// Reads the list of files in the flag.
+    ///
+    /// # Errors
+    /// [`FlagError`] if it cannot be read, is longer than [`MAX_CONTENT`], or is not UTF-8.
+    pub fn content(&self) -> Result<FlagContent, FlagError> {
+        self.flag.parse(&self.file)
+    }
+
+    /// Removes the flag if it is unchanged since it was loaded. This is the commit of a session: the last step, after
+    /// Alyx has confirmed everything. The lock is released at once.
+    ///
+    /// The flag is open during the removal. So a touch or a rewrite between the last check and the removal is noticed
+    /// afterwards, and the flag is restored with its content. Only a flag that is replaced by another file (renamed over
+    /// it) within those few microseconds is not noticed: Unix has no "remove if unchanged".
+    ///
+    /// The folder is not synced: after a power cut the flag may reappear, and its session runs again, which changes
+    /// nothing on Alyx.
+    ///
+    /// # Errors
+    /// [`FlagError`]; the flag is still there, except with [`FlagError::NotPutBack`].
+    pub fn remove_if_unchanged(self) -> Result<Removal, FlagError> {
+        self.remove_with(|| ())
+    }
+
+    /// `between` runs between the last check and the removal.
+    pub(super) fn remove_with(self, between: impl FnOnce()) -> Result<Removal, FlagError> {
+        let Self { flag, file } = self;
+        match FlagStamp::at(&flag.path).map_err(|source| flag.io_error("look at", source))? {
+            None => return Ok(Removal::AlreadyGone),
+            Some(now) if now != flag.stamp => return Ok(Removal::Changed),
+            Some(_) => {}
+        }
+        // A file that was replaced and came back is not the one that is open.
+        let before = file.metadata().map_err(|source| flag.io_error("look at", source))?;
+        if (before.dev(), before.ino()) != (flag.stamp.device, flag.stamp.inode) {
+            return Ok(Removal::Changed);
+        }
+        between();
+        match std::fs::remove_file(&flag.path) {
+            Ok(()) => {}
+            Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(Removal::Changed),
+            Err(source) => return Err(flag.io_error("remove", source)),
+        }
+        // The removal itself changes the change time, so only size and modification time show a change by others.
+        let after = match file.metadata() {
+            Ok(metadata) => FlagStamp::of(&metadata),
+            // The file is gone on the server (ESTALE), so it cannot have been touched since.
+            Err(_) => return Ok(Removal::Removed),
+        };
+        if (after.size, after.mtime_ns) == (flag.stamp.size, flag.stamp.mtime_ns) {
+            return Ok(Removal::Removed);
+        }
+        let restored = (&file).seek(SeekFrom::Start(0)).and_then(|_| read_at_most(&file, MAX_CONTENT + 1));
+        restored
+            .and_then(|content| put_back(&flag.path, &content, before.permissions().mode()))
+            .map_err(|source| FlagError::NotPutBack { path: flag.path, source })?;
+        Ok(Removal::Changed)
+    }
+}
