@@ -46,6 +46,12 @@ impl Settings<'_> {
             self.more,
         );
         std::fs::write(&path, text)?;
+        // As a daemon that stopped cleanly leaves it: the first session is created at once.
+        let state = self.folder.join("state");
+        if !state.exists() {
+            std::fs::create_dir(&state)?;
+            std::fs::write(state.join(alyx_registrar::daemon::outside::clean_stop::FILE_NAME), "")?;
+        }
         Ok(path)
     }
 }

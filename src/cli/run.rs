@@ -1,6 +1,9 @@
 //! `run`: the daemon.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,7 @@ use crate::cli::wiring;
 use crate::cli::wiring::Origin;
 use crate::config::Config;
 use crate::daemon;
+use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::control::Control;
 use crate::daemon::outside::signals;
 use crate::daemon::outside::signals::SignalRequest;
@@ -71,6 +75,7 @@ pub(super) async fn watch(
     again: Option<(Origin, CredentialSource)>,
     signals: Signals,
 ) -> Result<(), Exit> {
+    let started = Instant::now();
     let monitoring = Monitoring::new(&config);
     let client = wiring::observed_client(&config, credentials, monitoring.observer())?;
     let locks = Arc::new(wiring::lock(&config)?);
@@ -84,7 +89,12 @@ pub(super) async fn watch(
         "started"
     );
     let ledger = Arc::new(Ledger::open(&config.state_dir));
-    let client = client.in_context(RunContext::remembering(Arc::clone(&ledger)));
+    // A sandbox is as new as this process.
+    let mark = origin.is_some().then(|| CleanStop::take(&config.state_dir));
+    let client = client.in_context(RunContext {
+        creations: wiring::creations(mark.as_ref(), started, &config),
+        ..RunContext::remembering(Arc::clone(&ledger))
+    });
     let options = daemon::Options {
         ledger: Some(Arc::clone(&ledger)),
         credentials: source,
@@ -110,9 +120,12 @@ pub(super) async fn watch(
     let active = ActiveConfig { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
     let sending = tokio::spawn(send_commands(active, asked, commands_in));
     let io = DaemonIo { reports, commands, control, requests, systemd: Systemd::find() };
-    daemon::run(client, options, io, shutdown).await;
+    let is_clean = daemon::run(client, options, io, shutdown).await;
     monitoring.join().await;
     sending.abort();
+    if is_clean && let Some(mark) = mark {
+        mark.put();
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -18,8 +18,10 @@ use crate::cli::progress;
 use crate::cli::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::wiring;
 use crate::config::Config;
+use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
+use crate::daemon::tree::lock::StateLock;
 use crate::humanize::{bytes, count};
 use crate::ledger::{Access, Ledger, OutcomeRow, WaitingChange};
 use alf::SessionPath;
@@ -48,8 +50,12 @@ struct FlagResult {
 }
 
 enum ScanOutcome {
-    Registered { left_out: String },
-    Planned { left_out: String },
+    Registered {
+        left_out: String,
+    },
+    Planned {
+        left_out: String,
+    },
     /// Another program has removed the flag since it was found.
     Gone,
     Failed(Error),
@@ -63,11 +69,14 @@ pub(super) async fn scan(args: &ScanArgs) -> Exit {
 }
 
 async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
+    let started = Instant::now();
     let mut config = wiring::configuration(&args.config)?;
     if args.no_files {
         config.datasets.register = false;
     }
     let credentials = wiring::credentials(&config)?;
+    // In a folder that does not exist yet, nothing has run.
+    let is_new = !tokio::fs::try_exists(&config.state_dir).await.unwrap_or(true);
     let client = match args.dry_run {
         true => wiring::read_only_client(&config, credentials)?,
         false => wiring::client(&config, credentials)?,
@@ -86,10 +95,12 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
 
     let options = wiring::flagged(&config);
     let ledger = if args.dry_run { None } else { ledger(&config) };
-    let client = match ledger.clone() {
-        Some(ledger) => client.in_context(RunContext::remembering(ledger)),
-        None => client,
-    };
+    // A daemon that runs on other roots keeps the mark.
+    let state = if args.dry_run { None } else { StateLock::acquire(&config.state_dir).ok() };
+    let mark = (!args.dry_run).then(|| CleanStop::take(&config.state_dir));
+    let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
+    let remembering = ledger.clone().map(RunContext::remembering).unwrap_or_default();
+    let client = client.in_context(RunContext { creations, ..remembering });
     let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
     let mut results = futures_util::stream::iter(flags)
@@ -118,11 +129,13 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         biased;
         () = shutdown.cancelled() => {
             // Alyx would still execute a creation that is cut off here, and its result would be lost.
-            let _ = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
+            let finished = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
+            end(state, mark.filter(|_| finished.is_ok()), client);
             return Ok(Exit::Interrupted);
         }
         () = progress::shown(&client.context().progress, work) => {}
     }
+    end(state, mark, client);
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };
         let problems = if missed == 0 {
@@ -137,6 +150,15 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         );
     }
     Ok(exit_code(&failed, done, missed))
+}
+
+/// Marks a clean stop, unless a daemon holds the state folder or a creation may still be on its way.
+fn end(state: Option<StateLock>, mark: Option<CleanStop>, client: &RegistrationClient) {
+    if let (Some(_locked), Some(mark)) = (state, mark)
+        && client.has_settled()
+    {
+        mark.put();
+    }
 }
 
 /// The daemon's ledger, if it exists and this user may write to it. Never creates one: it would not belong to the

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::tz::TimeZone;
 use md5::{Digest, Md5};
@@ -17,12 +18,15 @@ use crate::config::{
     Config, ConfigErrors, CredentialSource as ConfiguredSource, Environment, Overrides, WatchMode,
 };
 use crate::daemon;
+use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout;
 use crate::daemon::watch;
+use crate::humanize::length;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    FlaggedOptions, PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
+    FlaggedOptions, InFlightCreations, PrivatePaths, RegisterFilesOptions, RegistrationClient,
+    RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -310,6 +314,23 @@ pub(super) fn credential_source(config: &Config) -> CredentialSource {
         Err(error) => Err(error.to_string()),
     };
     CredentialSource::new(file, Arc::new(load))
+}
+
+/// The creations of a process that began at `started`. Without a mark of a clean stop they wait.
+pub(super) fn creations(
+    mark: Option<&CleanStop>,
+    started: Instant,
+    config: &Config,
+) -> Arc<InFlightCreations> {
+    if mark.is_none_or(CleanStop::was_clean) {
+        return Arc::default();
+    }
+    tracing::info!(
+        "this start does not follow a clean stop: an earlier request may still arrive, so sessions that Alyx does not have \
+         are created after {} (alyx.timeouts.request)",
+        length(jiff::SignedDuration::try_from(config.alyx.request_timeout).unwrap_or_default())
+    );
+    Arc::new(InFlightCreations::after_unclean_stop(started))
 }
 
 /// Locks the state folder against other daemons.

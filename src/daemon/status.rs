@@ -47,6 +47,8 @@ pub enum Sentence<'a> {
     StaleFlags(usize),
     /// Alyx has not answered since then.
     Away(Timestamp),
+    /// The start did not follow a clean stop, so sessions are created from then on.
+    CreationsWait(Timestamp),
     /// The ledger cannot be used, for this reason.
     NoLedger(&'a str),
 }
@@ -54,7 +56,7 @@ pub enum Sentence<'a> {
 impl Sentence<'_> {
     /// Whether an operator has to act. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
-        !matches!(self, Self::Away(_) | Self::NoLedger(_))
+        !matches!(self, Self::Away(_) | Self::CreationsWait(_) | Self::NoLedger(_))
     }
 
     /// In words. `alyx` is inserted after "Alyx", such as its address in brackets.
@@ -76,6 +78,11 @@ impl Sentence<'_> {
                 let away = elapsed(since, now);
                 format!("Alyx{alyx} has not answered for {away}. All sessions wait; nothing is lost.")
             }
+            Self::CreationsWait(from) => format!(
+                "This start does not follow a clean stop, and an earlier request may still arrive: sessions that Alyx \
+                 does not have are created {}.",
+                until(from, now)
+            ),
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
@@ -93,6 +100,7 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
         some(number(|s| s.stale)).map(Sentence::StaleFlags),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
+        daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
         daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
     all.into_iter().flatten().collect()
@@ -134,6 +142,9 @@ pub struct DaemonStatus {
     pub away_since: Option<Timestamp>,
     /// Since when Alyx has refused the login.
     pub login_refused_since: Option<Timestamp>,
+    /// From when on sessions that Alyx does not have are created; `None`: already.
+    #[serde(default)]
+    pub creations_from: Option<Timestamp>,
     /// Why the ledger is not in use, and what to do.
     pub ledger: Option<String>,
     /// Why the queue makes no progress. An outage of Alyx does not count as stuck.

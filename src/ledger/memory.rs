@@ -1,9 +1,8 @@
-//! What the ledger remembers for the registration: checksums, and creations without an answer from Alyx.
+//! What the ledger remembers for the registration: checksums.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use alyx_registration::{ChecksumCache, FileStamp, PendingCreations};
-use jiff::Timestamp;
+use alyx_registration::{ChecksumCache, FileStamp};
 
 use crate::ledger::{FileKey, Ledger};
 
@@ -29,22 +28,4 @@ fn key(stamp: &FileStamp) -> Option<FileKey> {
         mtime_ns: ns(stamp.modified)?,
         ctime_ns: ns(stamp.changed)?,
     })
-}
-
-impl PendingCreations for Ledger {
-    fn begin(&self, session: &str, now: Timestamp) {
-        self.set_fact(&fact(session), &now.as_millisecond().to_string());
-    }
-
-    fn end(&self, session: &str) {
-        self.forget_fact(&fact(session));
-    }
-
-    fn pending_since(&self, session: &str) -> Option<Timestamp> {
-        Timestamp::from_millisecond(self.fact(&fact(session))?.parse().ok()?).ok()
-    }
-}
-
-fn fact(session: &str) -> String {
-    format!("creating {session}")
 }

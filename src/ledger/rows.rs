@@ -325,8 +325,8 @@ impl Ledger {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
-            let stale = "DELETE FROM fact WHERE name LIKE 'creating %' AND CAST(value AS INTEGER) < ?1";
-            transaction.execute(stale, [used])?;
+            // Version 0.1.0 remembered creations without an answer.
+            transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // A waiting flag is tried at least hourly: a row of that age belongs to a removed flag.
             transaction.execute("DELETE FROM waiting WHERE next < ?1", [used])?;
             transaction.execute(

@@ -35,6 +35,8 @@ impl Setup {
             more: String::new(),
         }
         .write(&rig.beside("etc"));
+        // Before the first start.
+        std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
         Self { rig, alyx, config }
     }
 
@@ -400,6 +402,7 @@ async fn check_writes_nothing_on_disk_or_on_alyx() {
     assert_eq!(world(&setup), before);
     assert!(setup.alyx.sessions(&session).await.is_empty() && session.is_flagged());
 
+    crate::program::stopped_cleanly(&setup.rig.beside("etc/state"));
     // A rig after a run: with a state folder, a token in it, and a ledger, both closed and left open by a killed
     // daemon.
     let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));

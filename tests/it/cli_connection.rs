@@ -70,6 +70,7 @@ async fn a_configuration_is_enough_and_its_token_is_kept() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let config = configuration(&alyx, &rig, "");
     let logins = || alyx.control().requests().iter().filter(|r| r.path == "/auth-token").count();
+    std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
     run(&mut ask(&rig, &["--config", word(&config)])).ends(0);
     run(ask(&rig, &[]).env("ALYX_REGISTRAR_CONFIG", &config)).ends(0);
     assert_eq!(logins(), 1);

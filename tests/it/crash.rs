@@ -118,9 +118,9 @@ impl World {
         let password = rig.beside("password");
         std::fs::write(&password, &alyx.password).unwrap();
         let config = rig.beside("config.yaml");
-        // If the daemon dies between recording a creation and sending it, the next daemon waits for this long.
+        // After kill -9 the next daemon waits for this long before it creates a session.
         let text = format!(
-            "data_roots: [{}]\nalyx:\n  timeouts: {{ request: 20 s }}\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
+            "data_roots: [{}]\nalyx:\n  timeouts: {{ request: 3 s }}\n  url: {}\n  username: {}\n  password_file: {}\nstate_dir: {}\n\
              watch:\n  settle: 0\n  empty_grace: 0 s\nretry:\n  initial: 20 ms\n  max: 100 ms\ndatasets:\n  batch_size: 2\n  protected: revise\n",
             rig.root().display(),
             proxy.url(),

@@ -42,7 +42,7 @@ impl World {
     async fn new() -> Self {
         let world = Self { alyx: Alyx::sandbox().await, rig: Rig::new() };
         fs::create_dir_all(world.root()).unwrap();
-        fs::create_dir_all(world.state()).unwrap();
+        crate::program::stopped_cleanly(&world.state());
         world
     }
 
@@ -203,6 +203,7 @@ async fn inside_the_state_folder_is_full() {
     }
     let world = World::new().await;
     must("mount", &["-t", "tmpfs", "-o", "size=1m", "state", text(&world.state())]);
+    crate::program::stopped_cleanly(&world.state());
     let mut daemon = world.daemon();
     let first = world.flagged(1);
     registered(&mut daemon, &first);

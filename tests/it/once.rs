@@ -1,6 +1,7 @@
 //! Once, anywhere: a session is never created twice, whoever else creates it.
 
 use crate::common;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alyx_client::SessionRequest;
@@ -38,6 +39,12 @@ fn requests(alyx: &Alyx) -> Vec<String> {
     alyx.control().requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect()
 }
 
+fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let more = more.to_owned();
+    Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"))
+}
+
 /// A client that has logged in and knows names and dataset types.
 async fn warm(alyx: &Alyx, rig: &Rig, options: RegistrationOptions) -> RegistrationClient {
     let client = RegistrationClient::new(alyx.alyx(), options);
@@ -64,7 +71,7 @@ async fn a_session_that_another_program_creates_at_the_same_time_gets_no_dataset
     let (result, theirs) = tokio::join!(session.register(&client, &options), create);
     let error = result.unwrap_err();
     let Error::CreatedTwice { ours, others, is_empty: true, .. } = &error else { panic!("{error}") };
-    assert_eq!(others, &[theirs.clone()]);
+    assert_eq!(others, std::slice::from_ref(&theirs));
     let text = error.to_string();
     assert!(text.contains(ours) && text.contains(&theirs) && text.contains("delete it on Alyx"), "{text}");
     assert_eq!(error.next_step(), alyx_client::NextStep::NeedsAttention);
@@ -185,10 +192,7 @@ async fn a_flag_that_another_program_holds_waits_without_failures_and_delays_no_
     let (held, free) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "KS014"));
     held.file("alf/spikes.times.npy", "abc").flag();
     let lock = FlagFile::load(held.folder.join("create_me.flag")).unwrap().unwrap().hold().unwrap();
-    let more = "watch:\n  settle: 50 ms\n  warn_after: 1 s\n".to_owned();
-    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-    let config =
-        Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"));
+    let config = configuration(&alyx, &rig, "watch:\n  settle: 50 ms\n  warn_after: 1 s\n");
     let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
     let line = daemon.wait_for("waiting: another program");
     assert!(line.contains(&format!("process {}", std::process::id())), "{line}");
@@ -207,4 +211,74 @@ async fn a_flag_that_another_program_holds_waits_without_failures_and_delays_no_
     daemon.wait_for("outcome=\"registered\"");
     daemon.stop();
     assert_eq!(alyx.sessions(&held).await.len(), 1);
+}
+
+/// A way to lose what the ledger remembers.
+type Forgetting = fn(&Path);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_during_a_creation_that_nothing_remembers_the_next_daemon_creates_no_second_session() {
+    let ways: [(&str, Forgetting); 3] = [
+        ("as it is", |_| {}),
+        ("the state folder is deleted", |state| std::fs::remove_dir_all(state).unwrap()),
+        ("the state folder cannot be created", |state| {
+            std::fs::remove_dir_all(state).unwrap();
+            std::fs::write(state, "").unwrap();
+        }),
+    ];
+    for (way, forget) in ways {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let (new, known) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "KS014"));
+        alyx.client().create_session(&known.folder, &SessionDetails::default()).await.unwrap();
+        new.file("alf/spikes.times.npy", "abc").flag();
+        let config = configuration(&alyx, &rig, "");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text.replace("alyx:\n", "alyx:\n  timeouts: {request: 3 s}\n")).unwrap();
+        let gate = hold(&alyx, "POST", "/sessions");
+        let killed = Program::start(program().args(["run", "--config"]).arg(&config));
+        gate.reached().await;
+        drop(killed);
+        forget(&rig.beside("etc/state"));
+        let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
+        daemon.wait_for("does not follow a clean stop");
+        daemon.wait_for("an earlier creation may still arrive");
+        // Only creations wait.
+        known.file("alf/spikes.times.npy", "abc").flag();
+        let line = daemon.wait_for("outcome=\"registered\"");
+        assert!(line.contains(&known.name()), "{way}: {line}");
+        assert!(new.is_flagged(), "{way}");
+        if way == "as it is" {
+            let output = output(program().args(["status", "--config"]).arg(&config));
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("does not follow a clean stop"), "{text}");
+        }
+        gate.open();
+        daemon.wait_for("outcome=\"registered\"");
+        daemon.stop();
+        assert_eq!(alyx.sessions(&new).await.len(), 1, "{way}");
+        assert_eq!(alyx.dataset_paths(&new).await, ["alf/spikes.times.npy"], "{way}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_clean_stop_a_session_is_created_at_once_and_after_a_kill_not() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let start = || Program::start(program().args(["run", "--config"]).arg(&config));
+    for _ in 0..2 {
+        rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+        let mut daemon = start();
+        daemon.wait_for("outcome=\"registered\"");
+        let said = daemon.stop();
+        assert!(!said.iter().any(|line| line.contains("clean stop")), "{said:#?}");
+    }
+    let mut killed = start();
+    killed.wait_for("data root scanned");
+    drop(killed);
+    let mut daemon = start();
+    daemon.wait_for("does not follow a clean stop");
+    daemon.wait_for("data root scanned");
+    // It has not waited long enough to know that nothing is on its way.
+    daemon.stop();
+    start().wait_for("does not follow a clean stop");
 }

@@ -68,6 +68,7 @@ async fn sessions_unknown_to_alyx_are_listed_and_nothing_is_changed() {
     let misnamed = at("cortexlab/Subjects/my mouse/2024-05-01/001");
     at("cortexlab/Subjects/KS014/2024-05-03/001").flag();
     let config = configuration(&alyx, &rig, "");
+    std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
     let before = (snapshot(&rig.root()), alyx.control().sessions().len());
     alyx.control().clear_requests();
     let output = orphans(&config, &["--json"]);

@@ -95,6 +95,7 @@ impl World {
             hook.display(),
         );
         std::fs::write(&path, text).unwrap();
+        crate::program::stopped_cleanly(&self.rig.beside("state"));
         path
     }
 }

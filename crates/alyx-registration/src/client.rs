@@ -106,6 +106,11 @@ impl RegistrationClient {
         self.context.creations.finish().await;
     }
 
+    /// Whether no creation of a session is on its way: each was answered, or can no longer arrive.
+    pub fn has_settled(&self) -> bool {
+        self.context.creations.is_settled(self.alyx().request_timeout())
+    }
+
     pub(crate) fn options(&self) -> &RegistrationOptions {
         &self.shared.options
     }

@@ -8,7 +8,7 @@ use crate::files::quiet::SessionLooks;
 use crate::files::server_errors::ServerErrors;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
-use crate::session::creation::{InFlightCreations, PendingCreations};
+use crate::session::creation::InFlightCreations;
 
 /// Live state of a [`RegistrationClient`](crate::RegistrationClient): what its runs report to and share.
 ///
@@ -37,10 +37,9 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// A context that keeps checksums and unanswered creations in `memory`, from one start of the program to the next.
-    pub fn remembering(memory: Arc<impl ChecksumCache + PendingCreations + 'static>) -> Self {
-        let creations = Arc::new(InFlightCreations::remembered_in(memory.clone()));
-        Self { creations, cache: Some(memory), ..Self::default() }
+    /// A context that keeps checksums in `memory`, from one start of the program to the next.
+    pub fn remembering(memory: Arc<impl ChecksumCache + 'static>) -> Self {
+        Self { cache: Some(memory), ..Self::default() }
     }
 
     /// Waits until the run may talk to Alyx.

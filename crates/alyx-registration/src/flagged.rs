@@ -123,9 +123,10 @@ impl RegistrationClient {
         let progress = &self.context().progress;
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
-        let at_alyx = self.context().enter_alyx().await;
+        let mut at_alyx = self.context().enter_alyx().await;
+        let none = SessionDetails::default();
         let handle =
-            self.get_or_create_session(session, &SessionDetails::default(), &options.defaults, extra).await?;
+            self.get_or_create_session(session, &none, &options.defaults, extra, &mut at_alyx).await?;
         drop(at_alyx);
         let _ = progress.eid.set(handle.eid.clone());
 

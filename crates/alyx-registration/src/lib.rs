@@ -58,7 +58,7 @@ pub use crate::options::{
     QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::session::create_sessions::CreatedSession;
-pub use crate::session::creation::{InFlightCreations, PendingCreations};
+pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;
 pub use crate::session::new_session::NewSession;
 pub use crate::session::orphans::SubjectFolders;

@@ -1,5 +1,6 @@
 //! The daemon's edges: signals, systemd, the control socket, the ledger.
 
+pub mod clean_stop;
 pub mod control;
 pub(crate) mod ledger_writer;
 pub(crate) mod obstacles;

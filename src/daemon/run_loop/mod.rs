@@ -26,8 +26,14 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until `shutdown`.
 ///
-/// All errors are logged and retried; only `shutdown` ends the daemon.
-pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shutdown: CancellationToken) {
+/// All errors are logged and retried; only `shutdown` ends the daemon. Returns whether the stop was clean: everything
+/// that was sent to Alyx is answered.
+pub async fn run(
+    client: RegistrationClient,
+    options: Options,
+    io: DaemonIo,
+    shutdown: CancellationToken,
+) -> bool {
     let DaemonIo { reports, mut commands, control, mut requests, systemd } = io;
     let restored = restore(&options).await;
     let mut dispatcher = Dispatcher::new(client, options, alyx_client::jitter, Moment::read());
@@ -62,7 +68,9 @@ pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shu
     // Wait for a creation that has been sent: if cut off, Alyx would create the session and its answer would be lost.
     let remaining_work =
         async { tokio::join!(shell.tasks.wait(), dispatcher.config.client.finish_creations()) };
-    if tokio::time::timeout(STOP_WITHIN, remaining_work).await.is_err() {
+    let ended = tokio::time::timeout(STOP_WITHIN, remaining_work).await.is_ok();
+    let is_clean = ended && dispatcher.config.client.has_settled();
+    if !ended {
         tracing::warn!("a session did not stop in time and is left as it is; it continues at the next start");
     }
     // Results that arrived in the meantime are reported like all others.
@@ -71,6 +79,7 @@ pub async fn run(client: RegistrationClient, options: Options, io: DaemonIo, shu
         shell.carry_out(effects, &dispatcher.config);
     }
     shell.close().await;
+    is_clean
 }
 
 async fn sleep_until(time: Option<Instant>) {

@@ -155,6 +155,12 @@ impl Drop for Program {
     }
 }
 
+/// Makes a state folder as a daemon that stopped cleanly leaves it: the next one creates sessions at once.
+pub fn stopped_cleanly(state: &Path) {
+    std::fs::create_dir_all(state).unwrap();
+    std::fs::write(state.join(alyx_registrar::daemon::outside::clean_stop::FILE_NAME), "").unwrap();
+}
+
 /// A configuration for tests: a short settle time and short waits between attempts.
 pub struct Configuration {
     pub roots: Vec<PathBuf>,
@@ -187,6 +193,10 @@ impl Configuration {
             folder.join("state").display(),
             self.more,
         );
+        // Written anew beside a running daemon, it must not touch its state.
+        if !folder.join("state").exists() {
+            stopped_cleanly(&folder.join("state"));
+        }
         let path = folder.join("config.yaml");
         std::fs::write(&path, text).unwrap();
         path

@@ -141,6 +141,7 @@ async fn a_configuration_of_0_1_0_with_every_key_is_understood() {
     let session = world.session(REGISTERED);
     session.file("alf/junk.tmp.npy", "x");
     std::fs::write(session.folder.join("go.flag"), "").unwrap();
+    std::fs::remove_dir_all(world.rig.beside("etc/state")).unwrap();
     let mut text = String::new();
     let (code, said) = json(&world, "check --json --offline --config {rig}/etc/config.yaml").await;
     for row in said[0]["checks"].as_array().unwrap() {

@@ -189,6 +189,7 @@ async fn world() -> World {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("/data\n", "/nosuch\n")).unwrap();
     let file = world.config("no-state", &world.alyx.url, &world.alyx.password, "");
+    std::fs::remove_dir_all(file.with_file_name("state")).unwrap();
     std::fs::write(file.with_file_name("state"), "a file in the place of the folder").unwrap();
     std::fs::write(world.rig.beside("file"), "").unwrap();
     std::fs::create_dir(world.rig.beside("damaged")).unwrap();

@@ -37,11 +37,17 @@ impl FlagFile {
         lock: impl Fn(&File) -> Lock,
     ) -> Result<HeldFlag, FlagError> {
         for _ in 0..MAX_REPLACED {
-            // An exclusive lock on NFS needs a file that is open for writing.
-            let file = self.open(&is_private, true)?;
+            let mut file = self.open(&is_private, false)?;
+            let mut locked = lock(&file);
+            if locked == Lock::Unavailable {
+                // NFS locks only a file that is open for writing. Elsewhere it is not: that would change the session
+                // for whoever watches it, and keep a disk from being made read-only.
+                drop(file);
+                file = self.open(&is_private, true)?;
+                locked = lock(&file);
+            }
             let opened = file.metadata().map_err(|source| self.io_error("look at", source))?;
             let opened = FlagStamp::of(&opened);
-            let locked = lock(&file);
             // Another program may have removed or replaced it between opening and locking; then this is the lock of a
             // file that has no name any more.
             match FlagStamp::at(&self.path).map_err(|source| self.io_error("look at", source))? {

@@ -127,6 +127,21 @@ fn a_flag_that_may_only_be_read_is_held_too() {
     assert!(matches!(load(&path).hold(), Err(FlagError::Elsewhere { .. })));
 }
 
+/// As on NFS.
+#[test]
+fn a_file_system_that_locks_only_what_is_open_for_writing_gets_such_a_file() {
+    let (_root, path) = session_with_flag(b"alf");
+    let picky = |file: &File| match rustix::fs::fcntl_getfl(file).unwrap().contains(rustix::fs::OFlags::RDWR)
+    {
+        true => crate::flag::lock(file),
+        false => crate::flag::lock::Lock::Unavailable,
+    };
+    let held = load(&path).hold_with(|_, _| false, picky).unwrap();
+    assert!(matches!(load(&path).hold(), Err(FlagError::Elsewhere { .. })));
+    assert_eq!(entries(&held.content().unwrap()), ["alf"]);
+    assert_eq!(held.remove_if_unchanged().unwrap(), Removal::Removed);
+}
+
 #[test]
 fn without_locks_a_flag_is_used_as_before() {
     let (_root, path) = session_with_flag(b"alf");

@@ -8,11 +8,9 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::TaskTracker;
 
@@ -25,32 +23,42 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many sessions are kept before those that are resolved are dropped.
 const MAX_RESOLVED: usize = 1000;
 
-/// Remembers creations that were sent and not answered, from one start of the program to the next.
-pub trait PendingCreations: Debug + Send + Sync {
-    /// A creation is about to be sent. Blocks.
-    fn begin(&self, session: &str, now: Timestamp);
-    /// It was answered. Blocks.
-    fn end(&self, session: &str);
-    /// When the unanswered creation was sent, if there is one. Blocks.
-    fn pending_since(&self, session: &str) -> Option<Timestamp>;
-}
-
-/// When the unanswered creation was sent, if there is one. Holding the lock grants the right to create the session.
-pub(crate) type Pending = Option<Timestamp>;
+/// When the creation that is not answered was sent. Its holder may create the session.
+pub(crate) type Pending = Option<Instant>;
 
 /// Creations of sessions that are on their way: at most one for each session.
 #[derive(Debug, Default)]
 pub struct InFlightCreations {
     claims: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Pending>>>>,
-    memory: Option<Arc<dyn PendingCreations>>,
+    /// When this process started, if an earlier one may have sent creations that have not arrived yet.
+    unclean_start: Option<Instant>,
     requests: TaskTracker,
 }
 
 impl InFlightCreations {
-    /// Remembers unanswered creations in `memory`, so that a program that was killed in between does not create a
-    /// session twice.
-    pub fn remembered_in(memory: Arc<dyn PendingCreations>) -> Self {
-        Self { memory: Some(memory), ..Self::default() }
+    /// An earlier process, which ended before `started`, may have sent creations that have not arrived yet: a session
+    /// that Alyx does not have is created only when they no longer can.
+    ///
+    /// No clock is involved but the monotonic one of this process: whatever an earlier process wrote down may be lost,
+    /// and the wall clock may have been set since.
+    pub fn after_unclean_stop(started: Instant) -> Self {
+        Self { unclean_start: Some(started), ..Self::default() }
+    }
+
+    /// How long no session is created because of an earlier process. `at_most`: how long a request may take.
+    pub fn held_for(&self, at_most: Duration) -> Duration {
+        self.unclean_start.map_or(Duration::ZERO, |started| remaining(started.elapsed(), at_most))
+    }
+
+    /// Whether no creation is on its way: each was answered, or can no longer arrive.
+    pub(crate) fn is_settled(&self, at_most: Duration) -> bool {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = |claim: &Arc<tokio::sync::Mutex<Pending>>| {
+            claim.try_lock().map_or(true, |pending| {
+                pending.is_some_and(|sent| !remaining(sent.elapsed(), at_most).is_zero())
+            })
+        };
+        self.held_for(at_most).is_zero() && !claims.values().any(is_open)
     }
 
     /// Waits until every creation that was sent is answered. Call this before the program exits: the server carries out a
@@ -75,23 +83,10 @@ impl InFlightCreations {
         claim.lock_owned().await
     }
 
-    /// How long the session must not be created because an earlier creation may still be on its way.
-    pub(crate) async fn still_open(
-        &self,
-        path: &SessionPath,
-        pending: &mut Pending,
-        at_most: Duration,
-    ) -> Duration {
-        if pending.is_none()
-            && let Some(memory) = self.memory.clone()
-        {
-            let session = path.to_string();
-            *pending =
-                tokio::task::spawn_blocking(move || memory.pending_since(&session)).await.ok().flatten();
-        }
-        pending.map_or(Duration::ZERO, |pending_since| {
-            remaining(pending_since, Timestamp::now(), at_most).min(RECHECK_INTERVAL)
-        })
+    /// How long to wait before Alyx is asked again, because an earlier creation may still be on its way.
+    pub(crate) fn still_open(&self, pending: &Pending, at_most: Duration) -> Duration {
+        let ours = pending.map_or(Duration::ZERO, |sent| remaining(sent.elapsed(), at_most));
+        ours.max(self.held_for(at_most)).min(RECHECK_INTERVAL)
     }
 
     /// Creates a claimed session. Once sent, the request runs to its answer even if this future is dropped, and the
@@ -99,50 +94,29 @@ impl InFlightCreations {
     pub(crate) async fn create(
         self: &Arc<Self>,
         alyx: &alyx_client::Client,
-        path: &SessionPath,
         request: SessionRequest,
         mut claim: OwnedMutexGuard<Pending>,
     ) -> Result<SessionRecord, Error> {
-        let (creations, alyx, session) = (Arc::clone(self), alyx.clone(), path.to_string());
+        let alyx = alyx.clone();
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
         let slot = alyx.acquire_slot().await?;
         let creating = self.requests.spawn(async move {
-            let now = Timestamp::now();
-            *claim = Some(now);
-            let name = session.clone();
-            creations.remember(move |memory| memory.begin(&name, now)).await;
+            *claim = Some(Instant::now());
             let result = alyx.create_session_in_slot(&request, slot).await;
             if is_resolved(&result) {
                 *claim = None;
-                creations.remember(move |memory| memory.end(&session)).await;
             }
             result
         });
         let result = creating.await.map_err(|e| Error::Internal(format!("creating a session: {e}")))?;
         result.map_err(Error::from)
     }
-
-    /// The session was found on Alyx: nothing is pending any more.
-    pub(crate) async fn found(&self, path: &SessionPath, mut claim: OwnedMutexGuard<Pending>) {
-        if claim.take().is_some() {
-            let session = path.to_string();
-            self.remember(move |memory| memory.end(&session)).await;
-        }
-    }
-
-    async fn remember(&self, work: impl FnOnce(&dyn PendingCreations) + Send + 'static) {
-        if let Some(memory) = self.memory.clone() {
-            let _ = tokio::task::spawn_blocking(move || work(&*memory)).await;
-        }
-    }
 }
 
-/// How long a creation sent at `pending_since` may still take; zero: it has ended one way or the other. Pure.
+/// How long a creation that was sent `passed` ago may still take; zero: it has ended one way or the other. Pure.
 ///
-/// The server works on a request no longer than its client would wait for it. A time in the future comes from a
-/// clock that was set back.
-fn remaining(pending_since: Timestamp, now: Timestamp, at_most: Duration) -> Duration {
-    let passed = now.duration_since(pending_since).unsigned_abs();
+/// The server works on a request no longer than its client would wait for it.
+fn remaining(passed: Duration, at_most: Duration) -> Duration {
     at_most.saturating_sub(passed)
 }
 
@@ -163,13 +137,20 @@ mod tests {
 
     #[test]
     fn a_creation_is_over_when_its_client_would_have_given_up() {
-        let pending_since = Timestamp::from_second(1_000_000).unwrap();
-        let after = |seconds| pending_since + jiff::SignedDuration::from_secs(seconds);
-        let minute = Duration::from_secs(60);
-        assert_eq!(remaining(pending_since, after(0), minute), minute);
-        assert_eq!(remaining(pending_since, after(45), minute), Duration::from_secs(15));
-        assert_eq!(remaining(pending_since, after(60), minute), Duration::ZERO);
-        assert_eq!(remaining(pending_since, after(-86_400), minute), Duration::ZERO);
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!(remaining(Duration::ZERO, minute), minute);
+        assert_eq!(remaining(45 * second, minute), 15 * second);
+        assert_eq!(remaining(60 * second, minute), Duration::ZERO);
+    }
+
+    #[test]
+    fn after_an_unclean_stop_nothing_is_created_until_no_earlier_request_can_arrive() {
+        let (clean, minute) = (InFlightCreations::default(), Duration::from_secs(60));
+        assert_eq!(clean.still_open(&None, minute), Duration::ZERO);
+        let unclean = InFlightCreations::after_unclean_stop(Instant::now());
+        assert_eq!(unclean.still_open(&None, minute), RECHECK_INTERVAL);
+        assert!(!unclean.is_settled(minute) && unclean.is_settled(Duration::ZERO));
+        assert_eq!(unclean.still_open(&None, Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Registering a session: looked up, created only if absent, changed only in the fields that the caller set.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
@@ -40,13 +43,15 @@ fn merged(
 impl RegistrationClient {
     /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and otherwise changes what
     /// `details` set. `defaults` apply only to a session that is created. `extra` names are checked together with those
-    /// in the request, so that one error lists all that are missing.
+    /// in the request, so that one error lists all that are missing. `at_alyx` is given back while a creation of an
+    /// earlier process may still arrive.
     pub(crate) async fn get_or_create_session(
         &self,
         path: &SessionPath,
         details: &SessionDetails,
         defaults: &SessionDetails,
         extra: Vec<(Endpoint, String)>,
+        at_alyx: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<SessionHandle, Error> {
         let creation = self.creation_of(path, details, defaults).await?;
         let change = details.request(path, &self.options().zone)?;
@@ -56,25 +61,30 @@ impl RegistrationClient {
         let mut claim = creations.claim(path).await;
         let mut is_logged = false;
         let found = loop {
+            // In this order: a creation that arrives in between is found the next time.
+            let open = creations.still_open(&claim, at_most);
             let found = self.find_session(path, lab).await?;
-            let open = creations.still_open(path, &mut claim, at_most).await;
             if found.is_some() || open.is_zero() {
                 break found;
             }
-            if !is_logged {
+            if !std::mem::replace(&mut is_logged, true) {
                 tracing::info!(
                     session = %path,
-                    "an earlier creation was not answered; looking for its session for at most {} s before creating another one",
+                    "an earlier creation may still arrive; looking for its session for at most {} s before creating it",
                     at_most.as_secs()
                 );
-                is_logged = true;
             }
+            // Others talk to Alyx meanwhile.
+            let waits_for_turn = at_alyx.take().is_some();
             tokio::time::sleep(open).await;
+            if waits_for_turn {
+                *at_alyx = self.context().enter_alyx().await;
+            }
         };
         match found {
             None => {
                 self.check_names([names::mentioned(&creation), extra].concat()).await?;
-                let created = creations.create(self.alyx(), path, creation, claim).await;
+                let created = creations.create(self.alyx(), creation, claim).await;
                 let record = created.inspect_err(|e| {
                     if let Error::Alyx(e) = e {
                         self.doubt_names(e);
@@ -88,7 +98,8 @@ impl RegistrationClient {
             }
             Some(summary) => {
                 let eid = summary.eid().to_owned();
-                creations.found(path, claim).await;
+                // Nothing is pending any more.
+                *claim = None;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
                 Ok(SessionHandle { eid, created: None, record })
@@ -174,8 +185,9 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(SessionRecord, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
-        let handle =
-            self.get_or_create_session(&path, details, &SessionDetails::default(), Vec::new()).await?;
+        let handle = self
+            .get_or_create_session(&path, details, &SessionDetails::default(), Vec::new(), &mut None)
+            .await?;
         self.check_created_once(&path, details.lab.as_deref().or(path.lab()), &handle, true).await?;
         let record = match &handle.record {
             Some(record) => record.clone(),

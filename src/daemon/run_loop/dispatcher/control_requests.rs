@@ -78,12 +78,20 @@ impl Dispatcher {
                 alyx: self.config.client.alyx().url().to_owned(),
                 away_since: self.pauses.away_since,
                 login_refused_since: self.pauses.login_refused.map(|refused| refused.since),
+                creations_from: self.creations_from(now),
                 ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.problem()),
                 stuck: self.reporting.stuck.map(|stuck| stuck.text().to_owned()),
             }),
             sessions,
             obstacles: self.reporting.obstacles.status(),
         }
+    }
+
+    /// From when on sessions are created, if they are not yet.
+    fn creations_from(&self, now: Moment) -> Option<jiff::Timestamp> {
+        let client = &self.config.client;
+        let wait = client.context().creations.held_for(client.alyx().request_timeout());
+        (!wait.is_zero()).then(|| now.wall_of(now.instant + wait))
     }
 
     /// The flags of one session, or of all.
