@@ -17,7 +17,19 @@ const MAX_REPLACED: usize = 10;
 #[derive(Debug)]
 pub struct HeldFlag {
     flag: FlagFile,
-    file: File,
+    file: LockedFile,
+}
+
+/// An open flag, unlocked when it is dropped.
+///
+/// Closing it would not be enough: a process that another thread is just starting holds a copy until it runs.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        lock::unlock(&self.0);
+    }
 }
 
 impl FlagFile {
@@ -56,7 +68,7 @@ impl FlagFile {
                 Some(_) if locked == Lock::Elsewhere => {
                     return Err(FlagError::Elsewhere { path: self.path, holder: lock::holder(&opened) });
                 }
-                Some(_) => return Ok(HeldFlag { flag: self, file }),
+                Some(_) => return Ok(HeldFlag { flag: self, file: LockedFile(file) }),
             }
         }
         Err(FlagError::Elsewhere { path: self.path, holder: None })
@@ -64,12 +76,17 @@ impl FlagFile {
 }
 
 impl HeldFlag {
+    #[cfg(test)]
+    pub(super) fn copy(&self) -> File {
+        self.file.0.try_clone().unwrap()
+    }
+
     /// Reads the list of files in the flag.
     ///
     /// # Errors
     /// [`FlagError`] if it cannot be read, is longer than [`MAX_CONTENT`], or is not UTF-8.
     pub fn content(&self) -> Result<FlagContent, FlagError> {
-        self.flag.parse(&self.file)
+        self.flag.parse(&self.file.0)
     }
 
     /// Removes the flag if it is unchanged since it was loaded. This is the commit of a session: the last step, after
@@ -90,7 +107,7 @@ impl HeldFlag {
 
     /// `between` runs between the last check and the removal.
     pub(super) fn remove_with(self, between: impl FnOnce()) -> Result<Removal, FlagError> {
-        let Self { flag, file } = self;
+        let Self { flag, file: LockedFile(file) } = &self;
         match FlagStamp::at(&flag.path).map_err(|source| flag.io_error("look at", source))? {
             None => return Ok(Removal::AlreadyGone),
             Some(now) if now != flag.stamp => return Ok(Removal::Changed),
@@ -117,10 +134,10 @@ impl HeldFlag {
         if (after.size, after.mtime_ns) == (flag.stamp.size, flag.stamp.mtime_ns) {
             return Ok(Removal::Removed);
         }
-        let restored = (&file).seek(SeekFrom::Start(0)).and_then(|_| read_at_most(&file, MAX_CONTENT + 1));
+        let restored = { file }.seek(SeekFrom::Start(0)).and_then(|_| read_at_most(file, MAX_CONTENT + 1));
         restored
             .and_then(|content| put_back(&flag.path, &content, before.permissions().mode()))
-            .map_err(|source| FlagError::NotPutBack { path: flag.path, source })?;
+            .map_err(|source| FlagError::NotPutBack { path: flag.path.clone(), source })?;
         Ok(Removal::Changed)
     }
 }

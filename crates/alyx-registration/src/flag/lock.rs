@@ -30,6 +30,12 @@ pub(crate) fn lock(file: &File) -> Lock {
     lock_with(|| flock(file, FlockOperation::NonBlockingLockExclusive))
 }
 
+/// Releases the lock of a file, if there is one.
+pub(crate) fn unlock(file: &File) {
+    // Closing it releases it too.
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
 /// As [`lock`], with the system call passed in.
 ///
 /// Only an explicit "somebody holds it" counts. Every other error means that there is no lock: NFS refuses one on a file

@@ -112,8 +112,11 @@ fn a_flag_is_held_once_and_released_as_soon_as_it_is_removed_or_dropped() {
     let held = hold(&path);
     let Err(FlagError::Elsewhere { holder, .. }) = load(&path).hold() else { panic!("held twice") };
     assert_eq!(holder, Some(std::process::id()));
+    // As in a process that is just being started.
+    let copy = held.copy();
     drop(held);
     let held = hold(&path);
+    drop(copy);
     assert_eq!(held.remove_if_unchanged().unwrap(), Removal::Removed);
     fs::write(&path, "").unwrap();
     let _held = hold(&path);
