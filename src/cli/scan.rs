@@ -102,6 +102,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let remembering = ledger.clone().map(RunContext::remembering).unwrap_or_default();
     let client = client.in_context(RunContext { creations, ..remembering });
     let ledger = ledger.as_ref();
+    if !args.dry_run {
+        client.finish_last_looks(&options).await;
+    }
     let (client, options, dry) = (&client, &options, args.dry_run);
     let mut results = futures_util::stream::iter(flags)
         .map(|flag| async move {

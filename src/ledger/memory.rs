@@ -1,8 +1,12 @@
-//! What the ledger remembers for the registration: checksums.
+//! What the ledger remembers for the registration: checksums, and sessions whose last look is pending.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use alyx_registration::{ChecksumCache, FileStamp};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use alyx_registration::{ChecksumCache, FileStamp, LastLook, LastLooks};
+use md5::{Digest, Md5};
 
 use crate::ledger::{FileKey, Ledger};
 
@@ -28,4 +32,29 @@ fn key(stamp: &FileStamp) -> Option<FileKey> {
         mtime_ns: ns(stamp.modified)?,
         ctime_ns: ns(stamp.changed)?,
     })
+}
+
+impl LastLooks for Ledger {
+    fn begin(&self, look: &LastLook) {
+        if let Ok(text) = serde_json::to_string(look) {
+            self.set_fact_durably(&look_fact(look.flag()), &text);
+        }
+    }
+
+    fn end(&self, flag: &Path) {
+        self.forget_fact(&look_fact(flag));
+    }
+
+    fn pending(&self) -> Vec<LastLook> {
+        self.facts(LAST_LOOK).iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
+    }
+}
+
+/// The beginning of the names of facts that are last looks.
+const LAST_LOOK: &str = "last look ";
+
+/// By a digest: a path may be no text.
+fn look_fact(flag: &Path) -> String {
+    let digest = Md5::digest(flag.as_os_str().as_bytes());
+    digest.iter().fold(LAST_LOOK.to_owned(), |name, byte| name + &format!("{byte:02x}"))
 }

@@ -301,9 +301,26 @@ impl Ledger {
         self.with(|connection| connection.query_row(query, [name], |row| row.get(0)).optional())?
     }
 
+    /// The values of the facts whose names begin so.
+    pub(super) fn facts(&self, beginning: &str) -> Vec<String> {
+        let rows = self.with(|connection| {
+            let mut query =
+                connection.prepare("SELECT value FROM fact WHERE substr(name, 1, length(?1)) = ?1")?;
+            query.query_map([beginning], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        rows.unwrap_or_default()
+    }
+
     /// Forgets a fact.
     pub fn forget_fact(&self, name: &str) {
         self.with(|connection| connection.execute("DELETE FROM fact WHERE name = ?", [name]).map(drop));
+    }
+
+    /// Remembers a fact. On disk on return.
+    pub(super) fn set_fact_durably(&self, name: &str, value: &str) {
+        self.write_durably(|transaction| {
+            transaction.execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2)", [name, value]).map(drop)
+        });
     }
 
     /// Remembers a fact.

@@ -2,13 +2,15 @@
 
 use crate::common;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alyx_client::SessionRequest;
-use alyx_registration::flag::FlagFile;
+use alyx_registrar::ledger::Ledger;
+use alyx_registration::flag::{FlagFile, Removal};
 use alyx_registration::{
-    CreateSessionsOptions, Error, FilesToRegister, RegisterFilesOptions, RegistrationClient,
-    RegistrationOptions, SessionDetails,
+    CreateSessionsOptions, Error, FilesToRegister, LastLook, LastLooks, RegisterFilesOptions,
+    RegistrationClient, RegistrationOptions, RunContext, SessionDetails,
 };
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::program::{Configuration, Program, output, program};
@@ -214,12 +216,12 @@ async fn a_flag_that_another_program_holds_waits_without_failures_and_delays_no_
     assert_eq!(alyx.sessions(&held).await.len(), 1);
 }
 
-/// A way to lose what the ledger remembers.
-type Forgetting = fn(&Path);
+/// What happens to a folder behind the back of the program.
+type Change = fn(&Path);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_during_a_creation_that_nothing_remembers_the_next_daemon_creates_no_second_session() {
-    let ways: [(&str, Forgetting); 3] = [
+    let ways: [(&str, Change); 3] = [
         ("as it is", |_| {}),
         ("the state folder is deleted", |state| std::fs::remove_dir_all(state).unwrap()),
         ("the state folder cannot be created", |state| {
@@ -282,4 +284,88 @@ async fn after_a_clean_stop_a_session_is_created_at_once_and_after_a_kill_not() 
     // It has not waited long enough to know that nothing is on its way.
     daemon.stop();
     start().wait_for("does not follow a clean stop");
+}
+
+/// A memory that changes the session at the worst moment, and forgets to clear what was remembered if `is_killed`.
+#[derive(Debug)]
+struct Meddling {
+    ledger: Ledger,
+    change: Option<Change>,
+    is_killed: bool,
+}
+
+impl LastLooks for Meddling {
+    fn begin(&self, look: &LastLook) {
+        self.ledger.begin(look);
+        if let Some(change) = self.change {
+            change(look.flag().parent().unwrap());
+        }
+    }
+    fn end(&self, flag: &Path) {
+        if !self.is_killed {
+            self.ledger.end(flag);
+        }
+    }
+    fn pending(&self) -> Vec<LastLook> {
+        self.ledger.pending()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_between_the_last_look_and_the_removal_of_the_flag_puts_the_flag_back() {
+    let changes: [(Change, Removal); 5] = [
+        (
+            |session| std::fs::write(session.join("alf/spikes.times.npy"), "rewritten").unwrap(),
+            Removal::Changed,
+        ),
+        (|session| std::fs::write(session.join("alf/spikes.depths.npy"), "new").unwrap(), Removal::Changed),
+        (|session| std::fs::remove_file(session.join("alf/spikes.times.npy")).unwrap(), Removal::Changed),
+        // It cannot be registered, and from the start it would have kept the flag.
+        (
+            |session| std::os::unix::fs::symlink("/nowhere", session.join("alf/spikes.amps.npy")).unwrap(),
+            Removal::Changed,
+        ),
+        (|_| {}, Removal::Removed),
+    ];
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for (n, (change, wanted)) in changes.into_iter().enumerate() {
+        let ledger = Ledger::open(&rig.beside("state"));
+        let memory = Arc::new(Meddling { ledger, change: Some(change), is_killed: false });
+        let context = RunContext { last_looks: Some(memory.clone()), ..RunContext::default() };
+        let client = alyx.client().in_context(context);
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc").flag_with("alf\n");
+        let registered = session.register(&client, &with_files()).await.unwrap();
+        assert_eq!((registered.flag, session.is_flagged()), (wanted, wanted == Removal::Changed), "{n}");
+        if session.is_flagged() {
+            assert_eq!(std::fs::read_to_string(session.folder.join("create_me.flag")).unwrap(), "alf\n");
+        }
+        assert!(memory.pending().is_empty(), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_the_removal_of_the_flag_and_the_look_after_it_the_next_daemon_looks() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let ledger = Ledger::open(&rig.beside("etc/state"));
+    let memory = Arc::new(Meddling { ledger, change: None, is_killed: true });
+    let context = RunContext { last_looks: Some(memory.clone()), ..RunContext::default() };
+    let client = alyx.client().in_context(context);
+    let (changed, same) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "KS014"));
+    for session in [&changed, &same] {
+        session.file("alf/spikes.times.npy", "abc").flag();
+        session.register(&client, &with_files()).await.unwrap();
+    }
+    assert_eq!(memory.pending().len(), 2);
+    changed.file("alf/spikes.times.npy", "a");
+    let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
+    let line = daemon.wait_for("the flag is put back");
+    assert!(line.contains(changed.folder.to_str().unwrap()), "{line}");
+    let line = daemon.wait_for("outcome=\"registered\"");
+    assert!(line.contains(&changed.name()), "{line}");
+    let said = daemon.stop();
+    assert!(!said.iter().any(|line| line.contains(&same.name())), "{said:#?}");
+    assert!(memory.pending().is_empty() && !changed.is_flagged() && !same.is_flagged());
+    assert_eq!(alyx.datasets(&changed).await[0].hash.as_deref(), Some(common::MD5_OF_A));
 }

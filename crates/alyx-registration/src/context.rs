@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::files::quiet::SessionLooks;
 use crate::files::server_errors::ServerErrors;
+use crate::flag::LastLooks;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::session::creation::InFlightCreations;
@@ -32,14 +33,16 @@ pub struct RunContext {
     pub looks: Arc<SessionLooks>,
     /// Sessions at whose files the server failed.
     pub server_errors: Arc<ServerErrors>,
+    /// Last looks that are pending, from one start of the program to the next.
+    pub last_looks: Option<Arc<dyn LastLooks>>,
     /// Limits how many flagged sessions talk to Alyx at once; the others read their files meanwhile. `None`: no limit.
     pub at_alyx: Option<Arc<Semaphore>>,
 }
 
 impl RunContext {
-    /// A context that keeps checksums in `memory`, from one start of the program to the next.
-    pub fn remembering(memory: Arc<impl ChecksumCache + 'static>) -> Self {
-        Self { cache: Some(memory), ..Self::default() }
+    /// A context that keeps checksums and pending looks in `memory`, from one start of the program to the next.
+    pub fn remembering(memory: Arc<impl ChecksumCache + LastLooks + 'static>) -> Self {
+        Self { cache: Some(memory.clone()), last_looks: Some(memory), ..Self::default() }
     }
 
     /// Waits until the run may talk to Alyx.

@@ -156,9 +156,11 @@ impl RegistrationClient {
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
-        let removal = tokio::task::spawn_blocking(move || held.remove_if_unchanged())
-            .await
-            .map_err(|e| Error::Internal(format!("removing a flag: {e}")))??;
+        let look = async || match options.register_files {
+            true => self.find_flagged_datasets(&flag, session, &content, options).await,
+            false => Ok(FoundFiles::default()),
+        };
+        let removal = self.remove_flag(held, &last, look).await?;
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -346,7 +348,7 @@ fn check_removable(session: &SessionPath) -> Result<(), Error> {
 }
 
 /// The reason to leave out a file, by its path relative to the session; `None`: it is registered.
-fn exclusion(
+pub(crate) fn exclusion(
     content: &FlagContent,
     options: &FlaggedOptions,
 ) -> impl Fn(&str) -> Option<LeftOutReason> + Send + 'static {

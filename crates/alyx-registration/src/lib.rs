@@ -34,6 +34,7 @@ mod files;
 pub mod flag;
 pub mod flagged;
 mod hashing;
+mod last_look;
 mod measurements;
 mod options;
 mod session;
@@ -47,6 +48,7 @@ pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutReason, 
 pub use crate::files::quiet::{Activity, SessionLooks};
 pub use crate::files::register::{PlannedFiles, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
+pub use crate::flag::{LastLook, LastLooks};
 pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
 pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::private_paths::PrivatePaths;

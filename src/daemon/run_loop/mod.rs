@@ -48,6 +48,9 @@ pub async fn run(
     if let Some(control) = control {
         shell.tasks.spawn(control.serve(requests.client(), shutdown.clone()));
     }
+    let (client, flagged) = (dispatcher.config.client.clone(), dispatcher.config.options.flagged.clone());
+    // On a task of its own: a dead share must not hold up the others.
+    shell.tasks.spawn(async move { client.finish_last_looks(&flagged).await });
     let mut event = Event::Tick;
     loop {
         let effects = dispatcher.handle(event, Moment::read());

@@ -67,6 +67,11 @@ impl Activity {
         self.files.finish() == other.files.finish()
     }
 
+    /// A digest of the names, sizes and times of the files.
+    pub(crate) fn digest_of_files(&self) -> u64 {
+        self.files.finish()
+    }
+
     /// What changed last.
     pub(crate) fn newest(&self) -> Option<&Path> {
         self.newest.as_ref().map(|(_, path)| path.as_path())

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::flag::content::FlagContent;
 use crate::flag::lock::{self, Lock};
@@ -18,6 +21,28 @@ const MAX_REPLACED: usize = 10;
 pub struct HeldFlag {
     flag: FlagFile,
     file: LockedFile,
+}
+
+/// What is needed to put a removed flag back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlagCopy {
+    pub(crate) path: PathBuf,
+    content: Vec<u8>,
+    mode: u32,
+}
+
+impl FlagCopy {
+    /// The list of files in it.
+    pub(crate) fn content(&self) -> Result<FlagContent, FlagError> {
+        FlagContent::parse(&self.content)
+            .map_err(|line| FlagError::NotUtf8 { path: self.path.clone(), line: line.0 })
+    }
+
+    /// Puts it back, unless there is a new one.
+    pub(crate) fn put_back(&self) -> Result<(), FlagError> {
+        put_back(&self.path, &self.content, self.mode)
+            .map_err(|source| FlagError::NotPutBack { path: self.path.clone(), source })
+    }
 }
 
 /// An open flag, unlocked when it is dropped.
@@ -77,8 +102,18 @@ impl FlagFile {
 
 impl HeldFlag {
     #[cfg(test)]
-    pub(super) fn copy(&self) -> File {
+    pub(super) fn descriptor(&self) -> File {
         self.file.0.try_clone().unwrap()
+    }
+
+    /// A copy of it, from which it can be put back.
+    pub(crate) fn copy(&self) -> Result<FlagCopy, FlagError> {
+        let failed = |source| self.flag.io_error("read", source);
+        let mut file = &self.file.0;
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let content = read_at_most(file, MAX_CONTENT + 1).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode();
+        Ok(FlagCopy { path: self.flag.path.clone(), content, mode })
     }
 
     /// Reads the list of files in the flag.
@@ -134,10 +169,7 @@ impl HeldFlag {
         if (after.size, after.mtime_ns) == (flag.stamp.size, flag.stamp.mtime_ns) {
             return Ok(Removal::Removed);
         }
-        let restored = { file }.seek(SeekFrom::Start(0)).and_then(|_| read_at_most(file, MAX_CONTENT + 1));
-        restored
-            .and_then(|content| put_back(&flag.path, &content, before.permissions().mode()))
-            .map_err(|source| FlagError::NotPutBack { path: flag.path.clone(), source })?;
+        self.copy()?.put_back()?;
         Ok(Removal::Changed)
     }
 }

@@ -19,10 +19,12 @@ use crate::file_handle::FileHandle;
 mod content;
 mod held;
 mod lock;
+mod pending;
 
 pub use crate::flag::content::{FileList, FlagContent, NotUtf8};
 pub use crate::flag::held::HeldFlag;
 pub(crate) use crate::flag::lock::lock;
+pub use crate::flag::pending::{LastLook, LastLooks};
 
 /// The longest flag that is read, in bytes. A list of a session's files is a few kilobytes.
 pub const MAX_CONTENT: u64 = 1024 * 1024;
@@ -151,9 +153,9 @@ pub enum FlagError {
         /// The line, counted from 1.
         line: usize,
     },
-    /// The flag was touched at the moment of its removal, and could not be restored.
+    /// The flag or its session changed at the moment of its removal, and the flag could not be restored.
     #[error(
-        "{path:?} was touched while it was being removed, and could not be put back ({source}): touch it again"
+        "{path:?} or its session changed while it was being removed, and could not be put back ({source}): touch it again"
     )]
     NotPutBack {
         /// Its path.

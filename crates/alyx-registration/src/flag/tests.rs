@@ -113,7 +113,7 @@ fn a_flag_is_held_once_and_released_as_soon_as_it_is_removed_or_dropped() {
     let Err(FlagError::Elsewhere { holder, .. }) = load(&path).hold() else { panic!("held twice") };
     assert_eq!(holder, Some(std::process::id()));
     // As in a process that is just being started.
-    let copy = held.copy();
+    let copy = held.descriptor();
     drop(held);
     let held = hold(&path);
     drop(copy);

@@ -1,0 +1,119 @@
+//! The last look: after its flag was removed, a session is looked at once more.
+//!
+//! The look before the removal takes time. A dataset that is rewritten, or appears, behind its back would never be
+//! registered. So a removed flag is put back if the session then differs. What is needed for that is remembered before
+//! the removal, so that a program that is killed in between looks at its next start.
+
+use std::path::Path;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::files::discover::{DiscoverRules, FoundFiles, discover};
+use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
+use crate::flagged::exclusion;
+use crate::options::FlaggedOptions;
+use alf::{DatasetTypes, SessionPath};
+
+/// Whether a session looks the same. What cannot be registered counts: it would have kept the flag.
+fn is_same(before: &FoundFiles, after: &FoundFiles) -> bool {
+    let problems = |found: &FoundFiles| -> Vec<_> {
+        found.left_out.iter().filter(|file| file.reason.is_problem()).cloned().collect()
+    };
+    after.activity.has_same_files(&before.activity) && problems(before) == problems(after)
+}
+
+impl RegistrationClient {
+    /// Removes the flag, and puts it back if the session no longer looks as it did before. `look` looks at it.
+    ///
+    /// # Errors
+    /// Those of removing it, and [`Error::Flag`] if it cannot be put back.
+    pub(crate) async fn remove_flag(
+        &self,
+        held: HeldFlag,
+        before: &FoundFiles,
+        look: impl AsyncFnOnce() -> Result<FoundFiles, Error>,
+    ) -> Result<Removal, Error> {
+        let (memory, files) = (self.context().last_looks.clone(), before.activity.digest_of_files());
+        let remove = move || -> Result<_, FlagError> {
+            let flag = held.copy()?;
+            let pending = LastLook { flag, files };
+            if let Some(memory) = &memory {
+                memory.begin(&pending);
+            }
+            let removal = held.remove_if_unchanged();
+            if let (Some(memory), false) = (&memory, matches!(removal, Ok(Removal::Removed))) {
+                memory.end(pending.flag());
+            }
+            removal.map(|removal| (removal, pending))
+        };
+        let (removal, pending) = blocking("removing a flag", remove).await??;
+        if removal != Removal::Removed {
+            return Ok(removal);
+        }
+        let is_same = match look().await {
+            Ok(after) => is_same(before, &after),
+            // It was moved away at once.
+            Err(Error::Vanished { .. }) => true,
+            Err(error) => {
+                tracing::debug!(flag = ?pending.flag(), "looking at its session again: {error}");
+                false
+            }
+        };
+        let memory = self.context().last_looks.clone();
+        let settle = move || -> Result<_, FlagError> {
+            if !is_same {
+                put_back(&pending)?;
+            }
+            if let Some(memory) = &memory {
+                memory.end(pending.flag());
+            }
+            Ok(if is_same { Removal::Removed } else { Removal::Changed })
+        };
+        Ok(blocking("looking at a session again", settle).await??)
+    }
+
+    /// Looks at the sessions whose last look is pending, because the program was killed after it removed their flags.
+    /// Those that cannot be looked at stay pending.
+    pub async fn finish_last_looks(&self, options: &FlaggedOptions) {
+        let Some(memory) = self.context().last_looks.clone() else { return };
+        let (private, options) = (self.options().private.clone(), options.clone());
+        let finish = move || {
+            for pending in memory.pending() {
+                let look = |rules: &DiscoverRules<'_>| -> Result<(), Error> {
+                    if FlagFile::load(pending.flag())?.is_some() {
+                        return Ok(());
+                    }
+                    let content = pending.flag.content()?;
+                    let session = SessionPath::parse(pending.flag().parent().unwrap_or(Path::new("")))?;
+                    let found = discover(session.folder(), rules, exclusion(&content, &options))?;
+                    if found.activity.digest_of_files() != pending.files {
+                        put_back(&pending)?;
+                    }
+                    Ok(())
+                };
+                // Which files are datasets does not matter, so Alyx is not asked.
+                let (types, flag) = (DatasetTypes::default(), Some(pending.flag()));
+                let copy_signs = &options.quiet.copy_signs;
+                match look(&DiscoverRules { types: &types, private: &private, copy_signs, flag }) {
+                    Ok(()) => memory.end(pending.flag()),
+                    Err(error) => {
+                        tracing::debug!(flag = ?pending.flag(), "its last look stays pending: {error}");
+                    }
+                }
+            }
+        };
+        let _ = blocking("last looks", finish).await;
+    }
+}
+
+fn put_back(pending: &LastLook) -> Result<(), FlagError> {
+    tracing::info!(flag = ?pending.flag(), "the session changed while its flag was removed: the flag is put back");
+    pending.flag.put_back()
+}
+
+async fn blocking<T: Send + 'static>(
+    doing: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("{doing}: {e}")))
+}
