@@ -145,7 +145,8 @@ impl ActiveConfig {
             Err(error) => return Err(vec![error.to_string()]),
         };
         let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-        let locks = RootLock::exchange(&self.held(), roots).map_err(|error| vec![error.to_string()])?;
+        let locks = RootLock::exchange(&self.held(), roots, &wiring::lock_folders(&config))
+            .map_err(|error| vec![error.to_string()])?;
         let mut what = differences(&self.config, &config);
         if !active.is_same(&credentials) {
             what.push("password or token");

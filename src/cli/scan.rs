@@ -96,7 +96,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let options = wiring::flagged(&config);
     let ledger = if args.dry_run { None } else { ledger(&config) };
     // A daemon that runs on other roots keeps the mark.
-    let state = if args.dry_run { None } else { StateLock::acquire(&config.state_dir).ok() };
+    let state = if args.dry_run {
+        None
+    } else {
+        StateLock::acquire(&config.state_dir, &wiring::lock_folders(&config)).ok()
+    };
     let mark = (!args.dry_run).then(|| CleanStop::take(&config.state_dir));
     let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
     let remembering = ledger.clone().map(RunContext::remembering).unwrap_or_default();

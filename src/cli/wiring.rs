@@ -21,6 +21,7 @@ use crate::daemon;
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout;
+use crate::daemon::tree::lock::LockFolders;
 use crate::daemon::watch;
 use crate::humanize::length;
 use alyx_client::{self, Credentials, NextStep};
@@ -333,11 +334,16 @@ pub(super) fn creations(
     Arc::new(InFlightCreations::after_unclean_stop(started))
 }
 
+/// Where the locks are.
+pub(super) fn lock_folders(config: &Config) -> LockFolders {
+    LockFolders::of(Some(&config.state_dir))
+}
+
 /// Locks the state folder against other daemons.
 pub(super) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLock, Exit> {
     // Created first: the real path of a missing folder is not known.
     let _ = std::fs::create_dir_all(&config.state_dir);
-    daemon::tree::lock::StateLock::acquire(&config.state_dir).map_err(|error| {
+    daemon::tree::lock::StateLock::acquire(&config.state_dir, &lock_folders(config)).map_err(|error| {
         tracing::error!("{error}");
         Exit::Io
     })
@@ -346,7 +352,7 @@ pub(super) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLoc
 /// Locks the data roots against other registrars.
 pub(super) fn lock(config: &Config) -> Result<Vec<daemon::tree::lock::RootLock>, Exit> {
     let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-    daemon::tree::lock::RootLock::acquire_all(roots).map_err(|error| {
+    daemon::tree::lock::RootLock::acquire_all(roots, &lock_folders(config)).map_err(|error| {
         tracing::error!("{error}");
         Exit::Io
     })

@@ -2,6 +2,7 @@
 
 use crate::common;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,7 +201,7 @@ async fn a_flag_that_another_program_holds_waits_without_failures_and_delays_no_
     assert!(line.contains(&format!("process {}", std::process::id())), "{line}");
     free.file("alf/spikes.times.npy", "abc").flag();
     daemon.wait_for("outcome=\"registered\"");
-    let old = daemon.said.iter().find(|line| line.contains("an old flag")).cloned();
+    let old = daemon.output_lines.iter().find(|line| line.contains("an old flag")).cloned();
     let line = old.unwrap_or_else(|| daemon.wait_for("an old flag"));
     assert!(line.contains("another program") && line.contains(&held.name()), "{line}");
     let output = output(program().args(["status", "--json", "--config"]).arg(&config));
@@ -368,4 +369,42 @@ async fn killed_between_the_removal_of_the_flag_and_the_look_after_it_the_next_d
     assert!(!said.iter().any(|line| line.contains(&same.name())), "{said:#?}");
     assert!(memory.pending().is_empty() && !changed.is_flagged() && !same.is_flagged());
     assert_eq!(alyx.datasets(&changed).await[0].hash.as_deref(), Some(common::MD5_OF_A));
+}
+
+/// Starts the program as on another computer: it sees the same data, and none of the locks of this one.
+fn elsewhere(config: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mkdir -p /run/alyx-registrar && mount -t tmpfs locks /run/alyx-registrar && exec \"$@\"";
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.arg(program().get_program()).args(["scan", "--config"]).arg(config);
+    for (name, _) in program().get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_computers_that_scan_one_folder_create_each_session_once() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can hide the locks of this computer");
+    }
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = |n: usize| rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{n:03}"));
+    let sessions: Vec<Session> = (1..=60).map(session).collect();
+    for session in &sessions {
+        session.file("alf/spikes.times.npy", "abc").flag();
+    }
+    let here = configuration(&alyx, &rig, "");
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let roots = vec![rig.root()];
+    let there = Configuration { roots, url, user, password, more: String::new() }.write(&rig.beside("there"));
+    let mut one = Program::start(program().args(["scan", "--config"]).arg(&here));
+    let mut other = Program::start(&mut elsewhere(&there));
+    let codes = [one.wait().code(), other.wait().code()];
+    assert!(other.text().contains(" in all"), "{}", other.text());
+    let text = format!("{}\n{}", one.text(), other.text());
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 1))), "{codes:?}: {text}");
+    assert!(!sessions.iter().any(Session::is_flagged), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 60, "{text}");
+    assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (60, 60), "{text}");
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
 use crate::daemon::status::DaemonStatus;
-use crate::daemon::tree::lock::{root_in_use, state_in_use};
+use crate::daemon::tree::lock::{Holder, LockFolders, root_in_use, state_in_use};
 use crate::humanize;
 use crate::ledger::Ledger;
 
@@ -63,19 +63,20 @@ fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
 
 /// The row without a daemon on this state folder. Another registrar may work on the data.
 fn not_running(config: &Config) -> Row {
-    let taken = |what: &Path| {
+    let taken = |what: &Path, holder: &Holder| {
         Row::problem(
             "daemon",
             Exit::Io,
-            format!("another alyx-registrar is running on {}", what.display()),
+            format!("another alyx-registrar is running on {} ({holder})", what.display()),
             "stop it first (systemctl stop alyx-registrar), or let it register the flags",
         )
     };
-    if state_in_use(&config.state_dir) {
-        return taken(&config.state_dir);
+    let folders = LockFolders::existing(Some(&config.state_dir));
+    if let Some(holder) = state_in_use(&config.state_dir, &folders) {
+        return taken(&config.state_dir, &holder);
     }
-    let at = config.data_roots.iter().find_map(|root| root_in_use(&root.path));
-    at.map_or_else(|| Row::ok("daemon", "not running"), |at| taken(&at))
+    let holder = config.data_roots.iter().find_map(|root| root_in_use(&root.path, &folders));
+    holder.map_or_else(|| Row::ok("daemon", "not running"), |holder| taken(&holder.at, &holder))
 }
 
 /// Whether the status page answers, or its port is free.

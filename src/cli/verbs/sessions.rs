@@ -16,7 +16,7 @@ use crate::cli::verbs::files::{
 use crate::cli::verbs::output::{
     Answer, Failure, absolute_path, absolute_paths, exit_of, run_verb, to_value,
 };
-use crate::daemon::tree::lock::RootLock;
+use crate::daemon::tree::lock::{LockFolders, RootLock};
 use alf::timestamp::DateInput;
 use alyx_client::SessionRecord;
 use alyx_registration::{
@@ -131,7 +131,10 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         // Without the lock, a daemon on the same root could create the same sessions.
         let _lock = match args.dry_run {
             true => None,
-            false => Some(RootLock::acquire(&root).map_err(|error| Failure::new(Exit::Io, error))?),
+            false => Some(
+                RootLock::acquire(&root, &LockFolders::of(None))
+                    .map_err(|error| Failure::new(Exit::Io, error))?,
+            ),
         };
         let mut flagged = FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
         flagged.files.protected = args.protected;

@@ -1,43 +1,76 @@
-//! Locks on data roots: two daemons on one root would each find a session missing and each create it.
+//! Locks on data roots and state folders: two daemons on one root would get in each other's way.
+//!
+//! They cover one computer. Across computers, the lock on each flag and the second look at Alyx do the rest.
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::ffi::OsString;
-use std::io;
-use std::os::linux::net::SocketAddrExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use md5::{Digest, Md5};
+use rustix::fs::{Access, FlockOperation, access, flock};
 
-/// Where the kernel lists the sockets of all programs, abstract ones with `@` before their name.
-const SOCKET_LIST: &str = "/proc/net/unix";
-/// Prefix of the socket names that contain a path.
-const PATH_PREFIX: &str = "alyx-registrar/at";
-/// The longest name of an abstract socket, in bytes.
-const MAX_NAME_LENGTH: usize = 107;
+/// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
+const RUN: &str = "/run/alyx-registrar";
+/// The file whose lock makes looking at all locks and adding one a single step.
+const MUTEX: &str = "locks";
+/// The end of the names of lock files.
+const EXTENSION: &str = "lock";
 
-/// Held as long as this value lives; the kernel releases the lock when the process ends, however it ends.
+/// The folders that hold the lock files of this computer: each one that this user can use. Others must not be able to
+/// write there, or they could keep the daemon from its data.
 ///
-/// Two abstract sockets: one named by the root's real path, one by its device and inode, so that a root is locked
-/// under all its names (a link, a bind mount). Roots that contain one another are detected by their paths. The lock
-/// leaves no file anywhere and, unlike an open folder, does not keep a disk from being unmounted. It covers one
-/// network namespace: programs in two containers do not see each other. A clone is the same lock.
-#[derive(Debug, Clone)]
-pub struct RootLock {
-    /// The root's real path.
-    at: PathBuf,
-    sockets: Vec<Arc<Socket>>,
+/// A lock is held in all of them, because another user may have only some in common with this one.
+#[derive(Debug, Clone, Default)]
+pub struct LockFolders(Vec<PathBuf>);
+
+impl LockFolders {
+    /// Those in which to lock: `/run/alyx-registrar`, created if possible, and the state folder, if there is one.
+    pub fn of(state_dir: Option<&Path>) -> Self {
+        // Fails if it exists, or for users other than root.
+        let _ = DirBuilder::new().mode(0o700).create(RUN);
+        Self::existing(state_dir)
+    }
+
+    /// Those that there are. Writes nothing.
+    pub fn existing(state_dir: Option<&Path>) -> Self {
+        let (run, me) = (Path::new(RUN), rustix::process::geteuid());
+        let is_ours = |folder: &Path| {
+            std::fs::symlink_metadata(folder).is_ok_and(|m| {
+                m.is_dir() && (me.is_root() || m.uid() == me.as_raw()) && m.mode() & 0o022 == 0
+            })
+        };
+        let usable = |folder: &Path| access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+        let folders = [Some(run), state_dir].into_iter().flatten();
+        Self(folders.filter(|folder| is_ours(folder) && usable(folder)).map(Path::to_owned).collect())
+    }
 }
 
-/// A socket that no other process can bind. Two locks of one process may share it.
-#[derive(Debug)]
-struct Socket {
-    name: Vec<u8>,
-    _listener: UnixListener,
+/// What is locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Root,
+    State,
+}
+
+/// The process that holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// What it has locked.
+    pub at: PathBuf,
+    /// Its number and user.
+    process: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.process)
+    }
 }
 
 /// Why a root could not be locked.
@@ -45,18 +78,22 @@ struct Socket {
 pub enum LockError {
     /// Another process holds the root.
     #[error(
-        "another alyx-registrar is already using {at:?}{}; stop it first (systemctl stop alyx-registrar), or leave the flags to it",
-        if at == root { String::new() } else { format!(", which holds the same sessions as {root:?}") }
+        "another alyx-registrar ({holder}) is already using {:?}{}; stop it first (systemctl stop alyx-registrar), or leave the flags to it",
+        holder.at,
+        if holder.at == *root { String::new() } else { format!(", which holds the same sessions as {root:?}") }
     )]
     Taken {
         /// The root to be locked.
         root: PathBuf,
-        /// The root that is already locked.
-        at: PathBuf,
+        /// Who holds it, or one around or inside it.
+        holder: Holder,
     },
     /// Another daemon uses the state folder.
-    #[error("another alyx-registrar keeps its state in {0:?}; give each its own state_dir, or stop that one")]
-    TakenState(PathBuf),
+    #[error("another alyx-registrar ({holder}) keeps its state in {:?}; give each its own state_dir, or stop that one", holder.at)]
+    TakenState {
+        /// Who uses it.
+        holder: Holder,
+    },
     /// The system refused.
     #[error("{root:?} cannot be locked ({source})")]
     Io {
@@ -67,50 +104,172 @@ pub enum LockError {
     },
 }
 
-fn overlap(a: &Path, b: &Path) -> bool {
-    a.starts_with(b) || b.starts_with(a)
+/// What a lock file says: one line each for the process, the kind, device and inode of the folder, and its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Claim {
+    kind: Kind,
+    /// Device and inode: a folder may have several paths. `None`: it does not exist yet.
+    identity: Option<(u64, u64)>,
+    at: PathBuf,
 }
 
-/// The name of the socket for a path; a digest if the path is too long.
-fn name_of(path: &Path) -> Vec<u8> {
-    let name = [PATH_PREFIX.as_bytes(), path.as_os_str().as_bytes()].concat();
-    if name.len() > MAX_NAME_LENGTH { digest_name("digest", path) } else { name }
+impl Claim {
+    /// The claim on a folder, under its real path.
+    fn on(kind: Kind, folder: &Path) -> io::Result<Self> {
+        let at = std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder))?;
+        let identity = std::fs::metadata(&at).ok().map(|m| (m.dev(), m.ino()));
+        Ok(Self { kind, identity, at })
+    }
+
+    fn conflicts_with(&self, other: &Self) -> bool {
+        let is_same = self.identity.is_some() && self.identity == other.identity;
+        let overlaps = match self.kind {
+            Kind::Root => self.at.starts_with(&other.at) || other.at.starts_with(&self.at),
+            Kind::State => self.at == other.at,
+        };
+        self.kind == other.kind && (is_same || overlaps)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let kind = if self.kind == Kind::Root { "root" } else { "state" };
+        let (device, inode) = self.identity.unwrap_or_default();
+        let (pid, uid) = (std::process::id(), rustix::process::geteuid().as_raw());
+        let head = format!("process {pid}, user {}\n{kind}\n{device} {inode}\n", user_name(uid));
+        [head.as_bytes(), self.at.as_os_str().as_bytes()].concat()
+    }
+
+    /// The process with its user, and its claim.
+    fn parse(bytes: &[u8]) -> Option<(String, Self)> {
+        let mut parts = bytes.splitn(4, |byte| *byte == b'\n');
+        let mut line = || parts.next();
+        let (process, kind, identity) = (line()?, line()?, std::str::from_utf8(line()?).ok()?);
+        let (device, inode) = identity.split_once(' ')?;
+        let identity = (device.parse().ok()?, inode.parse().ok()?);
+        let claim = Self {
+            kind: if kind == b"root" { Kind::Root } else { Kind::State },
+            identity: (identity != (0, 0)).then_some(identity),
+            at: PathBuf::from(OsString::from_vec(line()?.to_vec())),
+        };
+        Some((String::from_utf8_lossy(process).into_owned(), claim))
+    }
 }
 
-/// The name of the socket for a folder by device and inode. `None` if it does not exist.
-fn identity_name(folder: &Path) -> Option<Vec<u8>> {
-    let metadata = std::fs::metadata(folder).ok()?;
-    Some(format!("alyx-registrar/id/{}-{}", metadata.dev(), metadata.ino()).into_bytes())
+/// A locked file, removed when it is dropped. The kernel releases the lock however the process ends.
+#[derive(Debug)]
+struct LockFile {
+    path: PathBuf,
+    file: File,
 }
 
-/// The paths that any process has locked.
-fn locked_paths() -> Vec<PathBuf> {
-    let list = std::fs::read(SOCKET_LIST).unwrap_or_default();
-    let marker = format!(" @{PATH_PREFIX}");
-    let find = |line: &[u8]| {
-        let start = line.windows(marker.len()).position(|w| w == marker.as_bytes())? + marker.len();
-        Some(PathBuf::from(OsString::from_vec(line.get(start..)?.to_vec())))
-    };
-    list.split(|byte| *byte == b'\n').filter_map(find).collect()
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        // A process that another thread is just starting holds a copy.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
-/// Whether any process has bound a socket of this name.
-fn is_bound(name: &[u8]) -> bool {
-    let list = std::fs::read(SOCKET_LIST).unwrap_or_default();
-    let shown = [b" @", name].concat();
-    list.split(|byte| *byte == b'\n').any(|line| line.ends_with(&shown))
+impl LockFile {
+    /// Creates the lock file of a claim in a folder, unless another process has a conflicting one. `ours` do not count.
+    fn create(folder: &Path, claim: &Claim, ours: &[&Path]) -> io::Result<Result<Self, Holder>> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mutex = options.open(folder.join(MUTEX))?;
+        share(&mutex, folder);
+        flock(&mutex, FlockOperation::LockExclusive)?;
+        if let Some(holder) = holder(folder, claim, ours, true) {
+            return Ok(Err(holder));
+        }
+        let name = format!("{}-{}.{EXTENSION}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = folder.join(name);
+        // Of a process of the same number that was killed.
+        let _ = std::fs::remove_file(&path);
+        let mut file = options.create_new(true).open(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        share(&file, folder);
+        let this = Self { path, file: file.try_clone()? };
+        file.write_all(&claim.to_bytes())?;
+        let _ = flock(&mutex, FlockOperation::Unlock);
+        Ok(Ok(this))
+    }
 }
 
-/// The folder locked by another process that prevents this one from being locked as a root. Locks nothing.
-pub fn root_in_use(root: &Path) -> Option<PathBuf> {
-    let real = real_path(root).ok()?;
-    let around = locked_paths().into_iter().find(|other| overlap(other, &real));
-    around.or_else(|| identity_name(&real).filter(|name| is_bound(name)).map(|_| root.to_owned()))
+/// Gives a file to the owner of its folder: root locks in the folder of the service user, who must see that.
+fn share(file: &File, folder: &Path) {
+    if let Ok(metadata) = std::fs::metadata(folder) {
+        let owner = rustix::fs::Uid::from_raw(metadata.uid());
+        let _ = rustix::fs::fchown(file, Some(owner), None);
+    }
 }
 
-/// Whether another daemon uses a state folder. Locks nothing.
-pub fn state_in_use(state_dir: &Path) -> bool {
-    real_path(state_dir).is_ok_and(|real| is_bound(&digest_name("state", &real)))
+/// The process that holds a claim which conflicts with this one. `clean`: removes the files of processes that were
+/// killed.
+fn holder(folder: &Path, claim: &Claim, ours: &[&Path], clean: bool) -> Option<Holder> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|end| end != EXTENSION) || ours.contains(&path.as_path()) {
+            continue;
+        }
+        let Ok(mut file) = File::open(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+            if clean {
+                let _ = std::fs::remove_file(&path);
+            }
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let read = file.read_to_end(&mut bytes).ok().and_then(|_| Claim::parse(&bytes));
+        if let Some((process, other)) = read.filter(|(_, other)| other.conflicts_with(claim)) {
+            return Some(Holder { at: other.at, process });
+        }
+    }
+    None
+}
+
+/// The name of a user; the number if this computer does not list it.
+fn user_name(uid: u32) -> String {
+    let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+/// Who prevents a folder from being locked, as seen from the lock folders. Locks and writes nothing.
+fn in_use(kind: Kind, folder: &Path, folders: &LockFolders) -> Option<Holder> {
+    let claim = Claim::on(kind, folder).ok()?;
+    folders.0.iter().find_map(|at| {
+        // Without it nothing was ever locked here. It keeps others from finding what is only looked at locked.
+        let mutex = File::open(at.join(MUTEX)).ok()?;
+        flock(&mutex, FlockOperation::LockExclusive).ok()?;
+        let found = holder(at, &claim, &[], false);
+        let _ = flock(&mutex, FlockOperation::Unlock);
+        found
+    })
+}
+
+/// The process that prevents a root from being locked. Locks nothing.
+pub fn root_in_use(root: &Path, folders: &LockFolders) -> Option<Holder> {
+    in_use(Kind::Root, root, folders)
+}
+
+/// The daemon that uses a state folder. Locks nothing.
+pub fn state_in_use(state_dir: &Path, folders: &LockFolders) -> Option<Holder> {
+    in_use(Kind::State, state_dir, folders)
+}
+
+/// Held as long as this value lives. A clone is the same lock.
+///
+/// Roots that contain one another are detected by their paths, and one root under several names (a link, a bind mount)
+/// by device and inode. Unlike an open folder, the lock does not keep a disk from being unmounted. Where this user can
+/// use no lock folder, there is no lock: that on each flag remains.
+#[derive(Debug, Clone)]
+pub struct RootLock {
+    claim: Claim,
+    files: Vec<Arc<LockFile>>,
 }
 
 impl RootLock {
@@ -118,42 +277,49 @@ impl RootLock {
     ///
     /// # Errors
     /// [`LockError::Taken`] if another process holds it, a folder around it, or one inside it.
-    pub fn acquire(root: &Path) -> Result<Self, LockError> {
-        Self::acquire_with(root, &[])
+    pub fn acquire(root: &Path, folders: &LockFolders) -> Result<Self, LockError> {
+        let claim = Claim::on(Kind::Root, root);
+        let claim = claim.map_err(|source| LockError::Io { root: root.to_owned(), source })?;
+        Self::acquire_with(root, claim, folders, &[])
     }
 
     /// Locks a root for a process that already holds the locks `held`, which do not conflict.
-    fn acquire_with(root: &Path, held: &[Self]) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { root: root.to_owned(), source };
-        let taken = |at: &Path| LockError::Taken { root: root.to_owned(), at: at.to_owned() };
-        let real = real_path(root).map_err(io)?;
-        let mut sockets = Vec::new();
-        for name in [Some(name_of(&real)), identity_name(&real)].into_iter().flatten() {
-            let ours = held.iter().flat_map(|lock| &lock.sockets).find(|socket| socket.name == name);
-            sockets.push(match ours {
-                Some(socket) => Arc::clone(socket),
-                None => {
-                    let listener = bind(&name).map_err(io)?.ok_or_else(|| taken(root))?;
-                    Arc::new(Socket { name, _listener: listener })
+    fn acquire_with(
+        root: &Path,
+        claim: Claim,
+        folders: &LockFolders,
+        held: &[Self],
+    ) -> Result<Self, LockError> {
+        if let Some(same) = held.iter().find(|lock| lock.claim == claim) {
+            return Ok(same.clone());
+        }
+        let files = held.iter().flat_map(|lock| &lock.files);
+        let ours: Vec<&Path> = files.map(|file| file.path.as_path()).collect();
+        let mut files = Vec::new();
+        for folder in &folders.0 {
+            match LockFile::create(folder, &claim, &ours) {
+                Ok(Ok(file)) => files.push(Arc::new(file)),
+                Ok(Err(holder)) => {
+                    let holder =
+                        if holder.at == claim.at { Holder { at: root.to_owned(), ..holder } } else { holder };
+                    return Err(LockError::Taken { root: root.to_owned(), holder });
                 }
-            });
+                // A full disk, for example. The lock on each flag remains.
+                Err(error) => tracing::debug!("no lock in {}: {error}", folder.display()),
+            }
         }
-        // After binding: of two processes that start at once, at least one sees the other.
-        let is_other = |other: &PathBuf| {
-            *other != real && overlap(other, &real) && !held.iter().any(|lock| lock.at == *other)
-        };
-        match locked_paths().into_iter().find(is_other) {
-            Some(other) => Err(taken(&other)),
-            None => Ok(Self { at: real, sockets }),
-        }
+        Ok(Self { claim, files })
     }
 
     /// Locks all roots, or none. Roots inside one another share the lock of the outermost.
     ///
     /// # Errors
     /// Those of [`RootLock::acquire`].
-    pub fn acquire_all<'a>(roots: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Self>, LockError> {
-        Self::exchange(&[], roots)
+    pub fn acquire_all<'a>(
+        roots: impl IntoIterator<Item = &'a Path>,
+        folders: &LockFolders,
+    ) -> Result<Vec<Self>, LockError> {
+        Self::exchange(&[], roots, folders)
     }
 
     /// Locks a new set of roots, or none, for a process that already holds locks. Roots in both sets stay locked
@@ -164,23 +330,30 @@ impl RootLock {
     pub fn exchange<'a>(
         held: &[Self],
         roots: impl IntoIterator<Item = &'a Path>,
+        folders: &LockFolders,
     ) -> Result<Vec<Self>, LockError> {
-        let mut outermost: Vec<PathBuf> = Vec::new();
+        let mut outermost: Vec<(&Path, Claim)> = Vec::new();
         for root in roots {
-            let real = real_path(root).map_err(|source| LockError::Io { root: root.to_owned(), source })?;
-            if !outermost.iter().any(|other| real.starts_with(other)) {
-                outermost.retain(|other| !other.starts_with(&real));
-                outermost.push(real);
+            let claim = Claim::on(Kind::Root, root);
+            let claim = claim.map_err(|source| LockError::Io { root: root.to_owned(), source })?;
+            // Two roots may be one folder by a bind mount.
+            let is_known = |other: &Claim| {
+                claim.at.starts_with(&other.at)
+                    || claim.identity.is_some() && claim.identity == other.identity
+            };
+            if !outermost.iter().any(|(_, other)| is_known(other)) {
+                outermost.retain(|(_, other)| !other.at.starts_with(&claim.at));
+                outermost.push((root, claim));
             }
         }
-        outermost.iter().map(|root| Self::acquire_with(root, held)).collect()
+        outermost.into_iter().map(|(root, claim)| Self::acquire_with(root, claim, folders, held)).collect()
     }
 }
 
 /// The lock on a state folder, held by its daemon as long as this value lives.
 #[derive(Debug)]
 pub struct StateLock {
-    _socket: UnixListener,
+    _files: Vec<LockFile>,
 }
 
 impl StateLock {
@@ -188,33 +361,18 @@ impl StateLock {
     ///
     /// # Errors
     /// [`LockError::TakenState`] if another daemon holds it.
-    pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { root: state_dir.to_owned(), source };
-        let real = real_path(state_dir).map_err(io)?;
-        match bind(&digest_name("state", &real)).map_err(io)? {
-            Some(socket) => Ok(Self { _socket: socket }),
-            None => Err(LockError::TakenState(state_dir.to_owned())),
+    pub fn acquire(state_dir: &Path, folders: &LockFolders) -> Result<Self, LockError> {
+        let claim = Claim::on(Kind::State, state_dir)
+            .map_err(|source| LockError::Io { root: state_dir.to_owned(), source })?;
+        let mut files = Vec::new();
+        for folder in &folders.0 {
+            match LockFile::create(folder, &claim, &[]) {
+                Ok(Ok(file)) => files.push(file),
+                Ok(Err(holder)) => return Err(LockError::TakenState { holder }),
+                Err(error) => tracing::debug!("no lock in {}: {error}", folder.display()),
+            }
         }
-    }
-}
-
-/// The path with links resolved; the absolute path if the folder does not exist yet.
-fn real_path(folder: &Path) -> io::Result<PathBuf> {
-    std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder))
-}
-
-fn digest_name(kind: &str, path: &Path) -> Vec<u8> {
-    let digest: String =
-        Md5::digest(path.as_os_str().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("alyx-registrar/{kind}/{digest}").into_bytes()
-}
-
-/// Binds the socket of a name; `None` if it is taken.
-fn bind(name: &[u8]) -> io::Result<Option<UnixListener>> {
-    match UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?) {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
-        Err(error) => Err(error),
+        Ok(Self { _files: files })
     }
 }
 
@@ -222,76 +380,129 @@ fn bind(name: &[u8]) -> io::Result<Option<UnixListener>> {
 mod tests {
     use super::*;
 
+    fn folders(folder: &tempfile::TempDir) -> LockFolders {
+        let locks = folder.path().join("run");
+        std::fs::create_dir_all(&locks).unwrap();
+        LockFolders(vec![locks])
+    }
+
+    fn all(roots: &[&PathBuf], held: &[RootLock], locks: &LockFolders) -> Result<Vec<RootLock>, LockError> {
+        RootLock::exchange(held, roots.iter().map(|root| root.as_path()), locks)
+    }
+
     #[test]
     fn a_lock_covers_all_names_of_a_root_and_the_roots_around_and_inside_it() {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("data");
+        let locks = folders(&folder);
+        let (outer, root) = (folder.path().join("outer"), folder.path().join("outer/data"));
         std::fs::create_dir_all(root.join("lab")).unwrap();
-        std::fs::create_dir(folder.path().join("database")).unwrap();
+        std::fs::create_dir(outer.join("database")).unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&root, &link).unwrap();
-        assert_eq!(root_in_use(&link), None);
-        let lock = RootLock::acquire(&root).unwrap();
-        for same in [&root, &link, &root.join("lab"), &folder.path().to_owned(), &link.join("lab")] {
-            assert!(matches!(RootLock::acquire(same), Err(LockError::Taken { .. })), "{same:?}");
-            assert!(root_in_use(same).is_some(), "{same:?}");
+        assert_eq!(root_in_use(&link, &locks), None);
+        let lock = RootLock::acquire(&root, &locks).unwrap();
+        for same in [&root, &link, &root.join("lab"), &outer, &link.join("lab")] {
+            let Err(LockError::Taken { holder, .. }) = RootLock::acquire(same, &locks) else {
+                panic!("{same:?}")
+            };
+            let text = holder.to_string();
+            assert!(text.contains(&std::process::id().to_string()) && text.contains("user "), "{text}");
+            assert!(root_in_use(same, &locks).is_some(), "{same:?}");
         }
-        assert_eq!(root_in_use(&folder.path().join("database")), None);
+        assert_eq!(root_in_use(&outer.join("database"), &locks), None);
         // A folder whose name merely shares the prefix is not locked.
-        assert!(RootLock::acquire(&folder.path().join("database")).is_ok());
+        assert!(RootLock::acquire(&outer.join("database"), &locks).is_ok());
         drop(lock);
-        assert!(RootLock::acquire(&link.join("lab")).is_ok());
+        assert!(RootLock::acquire(&link.join("lab"), &locks).is_ok());
     }
 
     #[test]
     fn roots_of_one_configuration_that_are_inside_one_another_are_one_lock() {
         let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
         let (root, link) = (folder.path().join("data"), folder.path().join("link"));
         std::fs::create_dir_all(root.join("lab")).unwrap();
         std::os::unix::fs::symlink(root.join("lab"), &link).unwrap();
         for roots in [[&link, &root], [&root, &link]] {
-            let locks = RootLock::acquire_all(roots.map(PathBuf::as_path)).unwrap();
-            assert_eq!(locks.len(), 1);
-            assert!(RootLock::acquire(&link).is_err());
+            let held = all(&roots, &[], &locks).unwrap();
+            assert_eq!(held.len(), 1);
+            assert!(RootLock::acquire(&link, &locks).is_err());
         }
+    }
+
+    /// By device and inode, as two paths of a bind mount are.
+    #[test]
+    fn one_folder_under_two_names_is_no_other_registrar() {
+        let one = Claim { kind: Kind::Root, identity: Some((1, 2)), at: "/a".into() };
+        let other = Claim { at: "/b".into(), ..one.clone() };
+        assert!(one.conflicts_with(&other));
+        assert!(!one.conflicts_with(&Claim { identity: Some((1, 3)), ..other.clone() }));
+        assert!(!one.conflicts_with(&Claim { kind: Kind::State, ..other }));
+        let (process, parsed) = Claim::parse(&one.to_bytes()).unwrap();
+        assert!(process.starts_with(&format!("process {}, user ", std::process::id())) && parsed == one);
     }
 
     #[test]
     fn locks_are_exchanged_without_releasing_roots_in_both_sets() {
         let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
         let path = |name: &str| folder.path().join(name);
         for name in ["a/inner", "b", "c"] {
             std::fs::create_dir_all(path(name)).unwrap();
         }
-        let held = RootLock::acquire_all([path("a"), path("b")].iter().map(PathBuf::as_path)).unwrap();
-        let new = [path("b"), path("a/inner"), path("c")];
-        let locks = RootLock::exchange(&held, new.iter().map(PathBuf::as_path)).unwrap();
-        assert_eq!(locks.len(), 3);
+        let acquire = |name: &str| RootLock::acquire(&path(name), &locks);
+        let held = all(&[&path("a"), &path("b")], &[], &locks).unwrap();
+        let new = all(&[&path("b"), &path("a/inner"), &path("c")], &held, &locks).unwrap();
+        assert_eq!(new.len(), 3);
         // Until the old locks are dropped, both sets are locked.
-        assert!(RootLock::acquire(&path("a")).is_err() && RootLock::acquire(&path("c")).is_err());
+        assert!(acquire("a").is_err() && acquire("c").is_err());
         drop(held);
-        assert!(RootLock::acquire(&path("b")).is_err() && RootLock::acquire(&path("a/inner")).is_err());
+        assert!(acquire("b").is_err() && acquire("a/inner").is_err());
         // The way back: around what is held.
-        let back = RootLock::exchange(&locks, [path("a").as_path()]).unwrap();
-        drop(locks);
-        assert!(RootLock::acquire(&path("a/inner")).is_err() && RootLock::acquire(&path("b")).is_ok());
+        let back = all(&[&path("a")], &new, &locks).unwrap();
+        drop(new);
+        assert!(acquire("a/inner").is_err() && acquire("b").is_ok());
         // A root that another process holds stays with that process.
-        let theirs = RootLock::acquire(&path("c")).unwrap();
-        assert!(RootLock::exchange(&back, [path("a").as_path(), path("c").as_path()]).is_err());
-        assert!(RootLock::acquire(&path("a")).is_err());
+        let theirs = acquire("c").unwrap();
+        assert!(all(&[&path("a"), &path("c")], &back, &locks).is_err());
+        assert!(acquire("a").is_err());
         drop((theirs, back));
-        assert!(RootLock::acquire(&path("a")).is_ok());
+        assert!(acquire("a").is_ok());
     }
 
     #[test]
     fn a_state_folder_has_one_daemon_and_is_no_data_root() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(!state_in_use(folder.path()));
-        let state = StateLock::acquire(folder.path()).unwrap();
-        assert!(state_in_use(folder.path()));
-        assert!(matches!(StateLock::acquire(folder.path()), Err(LockError::TakenState(_))));
-        assert!(RootLock::acquire(folder.path()).is_ok());
+        let locks = folders(&folder);
+        assert_eq!(state_in_use(folder.path(), &locks), None);
+        let state = StateLock::acquire(folder.path(), &locks).unwrap();
+        assert!(state_in_use(folder.path(), &locks).is_some());
+        assert!(matches!(StateLock::acquire(folder.path(), &locks), Err(LockError::TakenState { .. })));
+        assert!(RootLock::acquire(folder.path(), &locks).is_ok());
         drop(state);
-        assert!(StateLock::acquire(folder.path()).is_ok());
+        assert!(StateLock::acquire(folder.path(), &locks).is_ok());
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_was_killed_is_none_and_its_file_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
+        let claim = Claim::on(Kind::Root, folder.path()).unwrap();
+        let left = locks.0[0].join("1-0.lock");
+        std::fs::write(&left, claim.to_bytes()).unwrap();
+        assert_eq!(root_in_use(folder.path(), &locks), None);
+        let _lock = RootLock::acquire(folder.path(), &locks).unwrap();
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn others_cannot_take_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let is_used = || LockFolders::of(Some(&state)).0.contains(&state);
+        assert!(is_used());
+        std::fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(!is_used(), "anyone may write there");
     }
 }
