@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::files::discover::{DiscoverRules, FoundFiles, discover};
 use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
 use crate::flagged::exclusion;
+use crate::hashing::private_paths::PrivatePaths;
 use crate::options::FlaggedOptions;
 use alf::{DatasetTypes, SessionPath};
 
@@ -79,22 +80,7 @@ impl RegistrationClient {
         let (private, options) = (self.options().private.clone(), options.clone());
         let finish = move || {
             for pending in memory.pending() {
-                let look = |rules: &DiscoverRules<'_>| -> Result<(), Error> {
-                    if FlagFile::load(pending.flag())?.is_some() {
-                        return Ok(());
-                    }
-                    let content = pending.flag.content()?;
-                    let session = SessionPath::parse(pending.flag().parent().unwrap_or(Path::new("")))?;
-                    let found = discover(session.folder(), rules, exclusion(&content, &options))?;
-                    if found.activity.digest_of_files() != pending.files {
-                        put_back(&pending)?;
-                    }
-                    Ok(())
-                };
-                // Which files are datasets does not matter, so Alyx is not asked.
-                let (types, flag) = (DatasetTypes::default(), Some(pending.flag()));
-                let copy_signs = &options.quiet.copy_signs;
-                match look(&DiscoverRules { types: &types, private: &private, copy_signs, flag }) {
+                match finish(&pending, &private, &options) {
                     Ok(()) => memory.end(pending.flag()),
                     Err(error) => {
                         tracing::debug!(flag = ?pending.flag(), "its last look stays pending: {error}");
@@ -104,6 +90,24 @@ impl RegistrationClient {
         };
         let _ = blocking("last looks", finish).await;
     }
+}
+
+/// Looks at one session, and puts its flag back if it has changed. Blocks.
+fn finish(pending: &LastLook, private: &PrivatePaths, options: &FlaggedOptions) -> Result<(), Error> {
+    if FlagFile::load(pending.flag())?.is_some() {
+        return Ok(());
+    }
+    let content = pending.flag.content()?;
+    let session = SessionPath::parse(pending.flag().parent().unwrap_or(Path::new("")))?;
+    // Which files are datasets does not matter, so Alyx is not asked.
+    let types = DatasetTypes::default();
+    let (copy_signs, flag) = (&options.quiet.copy_signs, Some(pending.flag()));
+    let rules = DiscoverRules { types: &types, private, copy_signs, flag };
+    let found = discover(session.folder(), &rules, exclusion(&content, options))?;
+    if found.activity.digest_of_files() != pending.files {
+        put_back(pending)?;
+    }
+    Ok(())
 }
 
 fn put_back(pending: &LastLook) -> Result<(), FlagError> {
