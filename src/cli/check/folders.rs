@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use crate::cli::check::row::Row;
 use crate::cli::exit::Exit;
+use crate::daemon::tree::lock_reach::LockReach;
 use crate::daemon::tree::scan::ScanProblem;
 use crate::daemon::watch::preflight::{RootPreflight, StatePreflight};
 use crate::daemon::watch::{RootOptions, WatchMode, WatchOptions, WatchProblem, suggested_limit};
@@ -34,6 +35,7 @@ pub(super) fn root(root: &RootOptions, watch: &WatchOptions, found: &RootPreflig
         return vec![unlisted];
     }
     let mut rows = vec![contents(&root.path, found), watching(root, watch, found)];
+    rows.extend(locks(&root.path, found.locks));
     let (unseen, others): (Vec<_>, Vec<_>) =
         found.problems.iter().partition(|problem| matches!(problem, ScanProblem::Unreadable { .. }));
     rows.extend(unseen.iter().map(|problem| cannot_list(problem)).take(MAX_SHOWN));
@@ -105,6 +107,32 @@ fn contents(root: &Path, found: &RootPreflight) -> Row {
         );
     }
     Row::ok(CHECK, counts)
+}
+
+/// The row of the locks of a root that other computers may use; `None` for a local disk.
+fn locks(root: &Path, reach: LockReach) -> Option<Row> {
+    const CHECK: &str = "locks";
+    let path = root.display();
+    let what_to_do = "let only one computer register this folder";
+    match reach {
+        LockReach::Local => None,
+        LockReach::Everywhere => {
+            Some(Row::ok(CHECK, format!("{path}: flags are locked for other computers too")))
+        }
+        LockReach::ThisComputer(why) => Some(Row::warning(
+            CHECK,
+            format!("{path}: flags are locked on this computer only ({why})"),
+            what_to_do,
+        )),
+        LockReach::Nowhere(why) => {
+            Some(Row::warning(CHECK, format!("{path}: flags cannot be locked ({why})"), what_to_do))
+        }
+        LockReach::Unknown => Some(Row::warning(
+            CHECK,
+            format!("{path}: whether flags are locked for other computers is unknown"),
+            what_to_do,
+        )),
+    }
 }
 
 fn watching(root: &RootOptions, watch: &WatchOptions, found: &RootPreflight) -> Row {
@@ -201,6 +229,7 @@ mod tests {
         RootPreflight {
             file_system: Some("ext4".into()),
             network: false,
+            locks: LockReach::Local,
             events: true,
             read_only: false,
             folders: 20,
@@ -270,6 +299,9 @@ mod tests {
             (local.state, local.found.as_str()),
             (State::Ok, "/d: ext4, by events, and by a scan every 5 min")
         );
+        assert_eq!(locks(Path::new("/d"), LockReach::Local), None);
+        let row = locks(Path::new("/d"), LockReach::ThisComputer("nobrl")).unwrap();
+        assert!(row.state == State::Warning && row.found.contains("this computer only (nobrl)"), "{row:?}");
         let nfs = || RootPreflight { file_system: Some("nfs4".into()), network: true, ..preflight() };
         let auto = text(WatchMode::Auto, RootPreflight { events: false, ..nfs() });
         assert_eq!(auto.found, "/d: nfs4, on another machine, by a scan every 1 min");

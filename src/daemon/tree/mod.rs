@@ -2,6 +2,7 @@
 
 pub mod layout;
 pub mod lock;
+pub mod lock_reach;
 pub mod misplaced;
 pub mod root;
 pub mod scan;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::daemon::tree::layout::{Layout, Place};
+use crate::daemon::tree::lock_reach::{LockReach, lock_reach};
 use crate::daemon::tree::root::{file_system, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::options::{RootOptions, WatchOptions};
@@ -25,6 +26,8 @@ pub struct RootPreflight {
     pub file_system: Option<String>,
     /// Whether it is on another machine.
     pub network: bool,
+    /// How far locks on its files reach.
+    pub locks: LockReach,
     /// Whether it is watched by events rather than polled.
     pub events: bool,
     /// Whether the file system is mounted read-only.
@@ -45,6 +48,13 @@ pub struct RootPreflight {
     pub problems: Vec<ScanProblem>,
     /// Stopped early: the counts are too small.
     pub stopped: bool,
+}
+
+/// How far locks on the files of a root reach.
+fn locks(root: &Path) -> LockReach {
+    let list = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    lock_reach(&String::from_utf8_lossy(&list), &root)
 }
 
 /// Examines a data root as this user. `stop` is polled before each folder.
@@ -79,6 +89,7 @@ pub fn preflight_root(
     Ok(RootPreflight {
         file_system: file_system(&root.path),
         network: is_network(&root.path).unwrap_or(true),
+        locks: locks(&root.path),
         events: root.wants_events(),
         read_only: is_read_only(&root.path).unwrap_or(false),
         folders: scan.folders,
