@@ -34,7 +34,7 @@ async fn names_of_every_kind_are_looked_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn water_is_recorded_as_typed() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let session = rig.session("cortexlab", "KS014");
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
     verb(&alyx, &rig, &["create-session", word(&session.folder)]).ends(0);
     let eid = alyx.the_session(&session).await.eid().to_owned();
     let by_folder = word(&session.folder).to_owned();

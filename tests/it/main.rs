@@ -49,6 +49,7 @@ mod refused_files;
 mod register_again;
 mod registration;
 mod reload;
+mod right_values;
 mod scan_flags;
 mod secrets;
 mod secure_connection;

@@ -37,6 +37,7 @@ mod hashing;
 mod last_look;
 mod measurements;
 mod options;
+mod plausible;
 mod session;
 
 pub use crate::client::RegistrationClient;

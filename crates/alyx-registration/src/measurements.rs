@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::options::{WaterOptions, WeightOptions};
+use crate::plausible;
+use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 
@@ -79,8 +81,8 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::Missing`] for a subject or user that Alyx does not know; [`Error::Invalid`] for a volume that is not
-    /// greater than zero, an invalid time, or a session that is not on Alyx; [`Error::Unsure`] if the answer was lost
-    /// twice; those of any request.
+    /// greater than zero, an invalid time, or a session that is not on Alyx or is of another subject or day;
+    /// [`Error::Unsure`] if the answer was lost twice; those of any request.
     pub async fn register_water_administration(
         &self,
         subject: &str,
@@ -108,15 +110,15 @@ impl RegistrationClient {
         options: &WaterOptions<'_>,
     ) -> Result<WaterRequest, Error> {
         let water_administered = four_figures("a water volume", volume)?;
-        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let session = match &options.session {
-            Some(session) => Some(self.to_eid(session).await?.to_string()),
+            Some(session) => Some(self.session_of_subject(session, subject, time.date()).await?),
             None => None,
         };
         Ok(WaterRequest {
             subject: subject.to_owned(),
-            date_time,
+            date_time: time.to_iso(),
             water_administered,
             water_type: options.water_type.clone().unwrap_or_else(|| "Water".to_owned()),
             user,
@@ -176,6 +178,27 @@ impl RegistrationClient {
         let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         Ok(WeighingRequest { subject: subject.to_owned(), date_time, weight, user })
+    }
+
+    /// The eid of the session in which something was measured.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not on Alyx, or is of another subject or day.
+    async fn session_of_subject(
+        &self,
+        session: &SessionReference,
+        subject: &str,
+        day: Date,
+    ) -> Result<String, Error> {
+        let eid = self.to_eid(session).await?.to_string();
+        match self.alyx().session(&eid).await {
+            Ok(record) => plausible::of_session(subject, day, &record).map_err(Error::Invalid)?,
+            Err(alyx_client::Error::NotFound { .. }) => {
+                return Err(Error::Invalid(format!("session {eid} is not on Alyx; create it first")));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(eid)
     }
 
     /// Checks subject and user, and returns the name of the user.

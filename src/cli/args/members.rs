@@ -42,7 +42,7 @@ fn above_zero(text: &str) -> Result<f64, String> {
 const WATER_HELP: &str = "\
 Examples:
   alyx-registrar water KS014 1.2
-  alyx-registrar water KS014 0.35 --session /data/cortexlab/Subjects/KS014/2024-05-01/001
+  alyx-registrar water KS014 0.35 --date-time 2024-05-01T11:20 --session /data/cortexlab/Subjects/KS014/2024-05-01/001
 
 Recorded exactly once, even if the response is lost. Four significant figures are kept.";
 
@@ -69,7 +69,7 @@ pub struct WaterArgs {
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
 
-    /// Session in which it was given: its folder, eid or address
+    /// Session of that subject and day in which it was given: its folder, eid or address
     #[arg(long, value_name = "SESSION")]
     pub session: Option<String>,
 

@@ -76,7 +76,7 @@ async fn the_json_of_the_commands_is_as_recorded() {
         "register-files {session}/alf/spikes.times.npy --dry-run --force --json --config {rig}/etc/config.yaml",
         "check-protected {session}/alf/spikes.times.npy {session}/notes.txt --json --config {rig}/etc/config.yaml",
         "water KS014 1.5 --dry-run --date-time 2024-05-01T10:00:00 --json --config {rig}/etc/config.yaml",
-        "water KS014 1.5 --session {session} --json --config {rig}/etc/config.yaml",
+        "water KS014 1.5 --session {session} --date-time 2024-05-01T10:00:00 --json --config {rig}/etc/config.yaml",
         "weight KS014 21.5 --dry-run --date-time 2024-05-01T10:00:00 --json --config {rig}/etc/config.yaml",
         "weight KS014 21.5 --json --config {rig}/etc/config.yaml",
         "new-session KS014 {root} --date 2024-05-03 --dry-run --json --config {rig}/etc/config.yaml",

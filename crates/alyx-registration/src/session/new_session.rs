@@ -210,7 +210,8 @@ impl RegistrationClient {
         self.session_time(date.into()).map(|time| time.to_iso())
     }
 
-    fn session_time(&self, date: DateInput<'_>) -> Result<SessionTime, Error> {
+    /// A time in any form of input, as Alyx stores it.
+    pub(crate) fn session_time(&self, date: DateInput<'_>) -> Result<SessionTime, Error> {
         let zone = &self.options().zone;
         let now = jiff::Timestamp::now().to_zoned(zone.clone()).datetime();
         alf::timestamp::ensure_iso8601(date, now, zone).map_err(|e| Error::Invalid(e.to_string()))
