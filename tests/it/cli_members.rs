@@ -53,6 +53,7 @@ async fn water_is_recorded_as_typed() {
             "--session",
             reference,
             "--adlib",
+            "--force",
             "--json",
         ];
         let said = verb(&alyx, &rig, &words).ends(0).json();
@@ -61,7 +62,7 @@ async fn water_is_recorded_as_typed() {
             "water_type": "Hydrogel", "user": "rig_user", "adlib": true, "session": eid,
         });
         for (field, value) in expected.as_object().unwrap() {
-            assert_eq!(&said["record"][field], value, "{field}");
+            assert_eq!(&said["measurements"][0]["record"][field], value, "{field}");
         }
     }
     assert_eq!(alyx.alyx().waters_of("KS014").await.unwrap().len(), 3);
@@ -72,7 +73,7 @@ async fn a_weight_is_recorded_as_typed() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let words = ["weight", "KS014", "21.34567", "--date-time", "2024-05-01", "--by", "rig_user", "--json"];
     let said = verb(&alyx, &rig, &words).ends(0).json();
-    let record = &said["record"];
+    let record = &said["measurements"][0]["record"];
     assert_eq!((&record["weight"], &record["user"]), (&json!(21.35), &json!("rig_user")));
     assert_eq!(record["date_time"], "2024-05-01T00:00:00");
     let text = verb(&alyx, &rig, &["weight", "KS014", "20"]).ends(0).out;
@@ -84,11 +85,9 @@ async fn a_weight_is_recorded_as_typed() {
 async fn a_dry_run_records_nothing() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let water = verb(&alyx, &rig, &["water", "KS014", "1.5", "--dry-run", "--json"]).ends(0).json();
-    assert_eq!(
-        (&water["outcome"], &water["request"]["water_administered"]),
-        (&json!("planned"), &json!(1.5))
-    );
-    assert_eq!(water["request"]["water_type"], "Water");
+    let request = &water["measurements"][0]["request"];
+    assert_eq!((&water["outcome"], &request["water_administered"]), (&json!("planned"), &json!(1.5)));
+    assert_eq!(request["water_type"], "Water");
     let weight = verb(&alyx, &rig, &["weight", "KS014", "21", "--dry-run"]).ends(0).out;
     assert!(weight.starts_with("would record 21 g for KS014"), "{weight}");
     verb(&alyx, &rig, &["weight", "nobody", "21", "--dry-run"]).ends(1).complains("nobody");

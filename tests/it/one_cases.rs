@@ -128,7 +128,8 @@ async fn water_is_recorded_with_four_figures_and_its_session() {
     let record = client
         .register_water_administration(subject, 35.10000000235, &WaterOptions::default())
         .await
-        .unwrap();
+        .unwrap()
+        .record;
     assert_eq!(record.subject, subject);
     assert_eq!(record.water_administered, Some(35.1));
     assert_eq!(record.water_type.as_deref(), Some("Water"));
@@ -145,7 +146,7 @@ async fn water_is_recorded_with_four_figures_and_its_session() {
         SessionReference::try_from(&session).unwrap(),
     ] {
         let options = WaterOptions { session: Some(reference), adlib: true, ..Default::default() };
-        let record = client.register_water_administration(subject, 0.123456, &options).await.unwrap();
+        let record = client.register_water_administration(subject, 0.123456, &options).await.unwrap().record;
         assert_eq!(record.session.as_deref(), Some(eid.as_str()));
         assert_eq!((record.water_administered, record.adlib), (Some(0.1235), true));
     }
@@ -176,7 +177,8 @@ async fn water_of_no_volume_or_of_no_session_is_refused() {
 async fn a_weight_is_recorded_with_four_figures_and_zero_is_refused() {
     let world = World::new().await;
     let (client, subject) = (&world.client, world.subject.as_str());
-    let record = client.register_weight(subject, 35.10000000235, &WeightOptions::default()).await.unwrap();
+    let record = client.register_weight(subject, 35.10000000235, &WeightOptions::default()).await;
+    let record = record.unwrap().record;
     assert_eq!((record.subject.as_str(), record.weight), (subject, Some(35.1)));
     assert_eq!(record.user.as_deref(), Some(world.alyx.user.as_str()));
     let error = client.register_weight(subject, 0.0, &WeightOptions::default()).await.unwrap_err();

@@ -25,7 +25,8 @@ async fn water_is_recorded_once_when_its_answer_is_lost() {
             .client()
             .register_water_administration("KS014", 1.2, &WaterOptions::default())
             .await
-            .unwrap();
+            .unwrap()
+            .record;
         assert_eq!(record.water_administered, Some(1.2));
         assert_eq!(alyx.alyx().waters_of("KS014").await.unwrap(), [record]);
     }
@@ -36,7 +37,8 @@ async fn a_weight_is_recorded_once_when_its_answer_is_lost() {
     for fault in [Fault::ApplyThenDrop, Fault::Drop, Fault::Html(504)] {
         let alyx = Alyx::sandbox().await;
         alyx.control().add_fault(on("/weighings", 1, fault));
-        let record = alyx.client().register_weight("KS014", 21.2, &WeightOptions::default()).await.unwrap();
+        let record = alyx.client().register_weight("KS014", 21.2, &WeightOptions::default()).await;
+        let record = record.unwrap().record;
         assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap(), [record]);
     }
 }

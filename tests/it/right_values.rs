@@ -1,7 +1,8 @@
 //! Wrong values are refused before they reach Alyx.
 
 use crate::{common, verbs};
-use alyx_registration::{Error, SessionReference, WaterOptions};
+use alyx_registration::{Error, SessionReference, WaterOptions, WeightOptions};
+use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig};
 use verbs::{verb, word};
 
@@ -41,4 +42,52 @@ async fn water_of_a_session_is_of_its_subject_and_day() {
     }
     let words = ["water", "KS014", "0.5", "--session", folder, "--date-time", "2024-05-01T23:59"];
     verb(&alyx, &rig, &words).ends(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_measurement_is_recorded_once_however_often_it_is_entered() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let at = ["--date-time", "2024-05-01T10:00:00"];
+    for words in [&["water", "KS014", "0.5"][..], &["weight", "KS014", "21.3"]] {
+        let (timed, of_now) = ([words, &at].concat(), words);
+        for words in [&timed[..], of_now] {
+            let first = verb(&alyx, &rig, &[words, &["--json"]].concat()).ends(0).json();
+            assert_eq!(first["measurements"][0]["state"], "recorded", "{words:?}");
+            let again = verb(&alyx, &rig, &[words, &["--json"]].concat()).ends(0).json();
+            assert_eq!(again["measurements"][0]["state"], "already_recorded", "{words:?}");
+            assert_eq!(again["measurements"][0]["record"], first["measurements"][0]["record"]);
+            for dry in [&[][..], &["--dry-run"]] {
+                let text = verb(&alyx, &rig, &[words, dry].concat()).ends(0).out;
+                assert!(text.starts_with("recorded already: ") && text.contains("by test_user"), "{text}");
+                assert!(text.contains("for KS014 at 20") && text.contains("--force"), "{text}");
+            }
+            let forced = verb(&alyx, &rig, &[words, &["--force", "--json"]].concat()).ends(0).json();
+            assert_eq!(forced["measurements"][0]["state"], "recorded", "{words:?}");
+            assert_ne!(forced["measurements"][0]["record"]["url"], first["measurements"][0]["record"]["url"]);
+        }
+        // A value, user, time or kind of its own is a measurement of its own.
+        for other in [&["--by", "rig_user"][..], &["--date-time", "2024-05-01T10:01:00"]] {
+            let said = verb(&alyx, &rig, &[words, other, &["--json"]].concat()).ends(0).json();
+            assert_eq!(said["measurements"][0]["state"], "recorded", "{words:?} {other:?}");
+        }
+    }
+    let hydrogel = ["water", "KS014", "0.5", "--water-type", "Hydrogel"];
+    assert!(verb(&alyx, &rig, &hydrogel).ends(0).out.starts_with("recorded 0.5 ml of Hydrogel"));
+    assert_eq!(alyx.alyx().waters_of("KS014").await.unwrap().len(), 7);
+    assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn a_forced_second_record_is_made_once_when_its_answer_is_lost() {
+    let alyx = Alyx::sandbox().await;
+    let client = alyx.client();
+    let time = Some("2024-05-01T10:00:00".into());
+    let options = WeightOptions { date_time: time, repeat: true, ..Default::default() };
+    let first = client.register_weight("KS014", 21.2, &options).await.unwrap();
+    let path_prefix = "/weighings".to_owned();
+    let fault = Fault::Drop;
+    alyx.control().add_fault(FaultRule { method: Some("POST".into()), path_prefix, times: 1, fault });
+    let second = client.register_weight("KS014", 21.2, &options).await.unwrap();
+    assert!(second.is_new && second.record.other["url"] != first.record.other["url"]);
+    assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap().len(), 2);
 }

@@ -1,7 +1,12 @@
 //! Request and response bodies of water administrations and weighings. Types only.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+/// The time of a record may be null.
+fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
 
 /// Body of `POST /water-administrations`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,7 +33,8 @@ pub struct WaterRequest {
 pub struct WaterRecord {
     /// Nickname of the subject.
     pub subject: String,
-    /// Naive local time, ISO 8601.
+    /// Naive local time, ISO 8601; empty if Alyx has none.
+    #[serde(default, deserialize_with = "text_or_none")]
     pub date_time: String,
     /// In millilitres.
     #[serde(default)]
@@ -68,7 +74,8 @@ pub struct WeighingRequest {
 pub struct WeighingRecord {
     /// Nickname of the subject.
     pub subject: String,
-    /// Naive local time, ISO 8601.
+    /// Naive local time, ISO 8601; empty if Alyx has none.
+    #[serde(default, deserialize_with = "text_or_none")]
     pub date_time: String,
     /// In grams.
     #[serde(default)]

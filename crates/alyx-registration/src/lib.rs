@@ -56,6 +56,7 @@ pub use crate::hashing::private_paths::PrivatePaths;
 pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
+pub use crate::measurements::{PlannedMeasurement, RecordedMeasurement};
 pub use crate::options::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnRefused, ProtectedPolicy,
     QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions, WeightOptions,

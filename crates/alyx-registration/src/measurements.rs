@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
@@ -41,41 +41,95 @@ fn maybe_done(error: &alyx_client::Error) -> bool {
     }
 }
 
-/// Whether two times, as Alyx writes them, are the same.
-fn same_time(a: &str, b: &str) -> bool {
-    match (a.parse::<DateTime>(), b.parse::<DateTime>()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
-    }
+/// A measurement that was checked and is not recorded yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedMeasurement<Request, Record> {
+    /// What would be sent.
+    pub request: Request,
+    /// The same measurement, if Alyx has it already: then nothing is sent.
+    pub recorded: Option<Record>,
+    /// How many equal records Alyx has. After a lost answer, one more shows that it was recorded.
+    n_equal: usize,
 }
 
-fn is_this_water(record: &WaterRecord, request: &WaterRequest) -> bool {
-    same_time(&record.date_time, &request.date_time)
-        && record.water_administered == Some(request.water_administered)
-        && record.user.as_deref() == Some(request.user.as_str())
-        && record.water_type.as_deref() == Some(request.water_type.as_str())
-        && record.adlib == request.adlib
-        && record.session == request.session
+/// A measurement that is on Alyx.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedMeasurement<Record> {
+    /// Its record.
+    pub record: Record,
+    /// Whether this call recorded it; otherwise it was on Alyx already.
+    pub is_new: bool,
 }
 
-fn is_this_weighing(record: &WeighingRecord, request: &WeighingRequest) -> bool {
-    same_time(&record.date_time, &request.date_time)
-        && record.weight == Some(request.weight)
-        && record.user.as_deref() == Some(request.user.as_str())
+/// Which records count as the same measurement as a new one.
+#[derive(Debug, Clone, Copy)]
+struct Repeats {
+    /// Whether the time was not given, so that the same measurement, entered again, has another one.
+    is_now: bool,
+    /// Whether it is recorded all the same.
+    allowed: bool,
+}
+
+/// Compares a request with the records that differ from it in their time at most. Pure.
+fn planned<Request, Record: Clone>(
+    request: Request,
+    time: &str,
+    records: &[(&str, &Record)],
+    repeats: Repeats,
+) -> PlannedMeasurement<Request, Record> {
+    let n_equal = records.iter().filter(|(at, _)| plausible::is_same_time(at, time)).count();
+    let repeated = records.iter().find(|(at, _)| match repeats.is_now {
+        true => plausible::is_within_minutes(at, time),
+        false => plausible::is_same_time(at, time),
+    });
+    let recorded = repeated.filter(|_| !repeats.allowed).map(|(_, record)| (*record).clone());
+    PlannedMeasurement { request, recorded, n_equal }
+}
+
+/// The water administrations that differ from a request in their time at most.
+fn like_water<'a>(records: &'a [WaterRecord], request: &WaterRequest) -> Vec<(&'a str, &'a WaterRecord)> {
+    let is_like = |record: &&WaterRecord| {
+        record.water_administered == Some(request.water_administered)
+            && record.user.as_deref() == Some(request.user.as_str())
+            && record.water_type.as_deref() == Some(request.water_type.as_str())
+            && record.adlib == request.adlib
+            && record.session == request.session
+    };
+    records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+}
+
+/// The weighings that differ from a request in their time at most.
+fn like_weight<'a>(
+    records: &'a [WeighingRecord],
+    request: &WeighingRequest,
+) -> Vec<(&'a str, &'a WeighingRecord)> {
+    let is_like = |record: &&WeighingRecord| {
+        record.weight == Some(request.weight) && record.user.as_deref() == Some(request.user.as_str())
+    };
+    records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+}
+
+/// The record that came after `n_equal` equal ones. Pure.
+fn nth_at<Record: Clone>(records: &[(&str, &Record)], time: &str, n_equal: usize) -> Option<Record> {
+    let equal = records.iter().filter(|(at, _)| plausible::is_same_time(at, time));
+    equal.map(|(_, record)| (*record).clone()).nth(n_equal)
 }
 
 impl RegistrationClient {
     /// Records the water given to a subject (Python: `register_water_administration`).
     ///
-    /// `volume` is in millilitres and is rounded to four significant figures.
+    /// `volume` is in millilitres and is rounded to four significant figures. What Alyx has already is not recorded
+    /// again: the same volume, kind, session and user, at the same time, or, without a time, within two minutes.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[doc = include_str!("example_setup.txt")]
     /// use alyx_registration::WaterOptions;
     ///
-    /// let record = client.register_water_administration("KS014", 35.10000000235, &WaterOptions::default()).await?;
-    /// assert_eq!(record.water_administered, Some(35.1));
+    /// let given = client.register_water_administration("KS014", 35.10000000235, &WaterOptions::default()).await?;
+    /// assert_eq!((given.record.water_administered, given.is_new), (Some(35.1), true));
+    /// let again = client.register_water_administration("KS014", 35.1, &WaterOptions::default()).await?;
+    /// assert_eq!((again.record, again.is_new), (given.record, false));
     /// # Ok(()) }
     /// ```
     ///
@@ -88,18 +142,30 @@ impl RegistrationClient {
         subject: &str,
         volume: f64,
         options: &WaterOptions<'_>,
-    ) -> Result<WaterRecord, Error> {
-        let request = self.plan_water_administration(subject, volume, options).await?;
-        let find = async || {
-            let records = self.alyx().waters_of(subject).await?;
-            Ok(records.into_iter().find(|record| is_this_water(record, &request)))
-        };
-        post_once(&format!("the water of {subject}"), async || self.alyx().create_water(&request).await, find)
-            .await
+    ) -> Result<RecordedMeasurement<WaterRecord>, Error> {
+        self.record_water(self.plan_water_administration(subject, volume, options).await?).await
     }
 
-    /// The request that [`register_water_administration`](Self::register_water_administration) would send. Everything
-    /// is checked, nothing is recorded.
+    /// Records a water administration that was planned.
+    ///
+    /// # Errors
+    /// [`Error::Unsure`] if the answer was lost twice; those of the request.
+    pub async fn record_water(
+        &self,
+        planned: PlannedMeasurement<WaterRequest, WaterRecord>,
+    ) -> Result<RecordedMeasurement<WaterRecord>, Error> {
+        let request = &planned.request;
+        let find = async || {
+            let records = self.alyx().waters_of(&request.subject).await?;
+            Ok(nth_at(&like_water(&records, request), &request.date_time, planned.n_equal))
+        };
+        let post = async || self.alyx().create_water(request).await;
+        let what = format!("the water of {}", request.subject);
+        record_once(planned.recorded, &what, post, find).await
+    }
+
+    /// What [`register_water_administration`](Self::register_water_administration) would do. Everything is checked,
+    /// nothing is recorded.
     ///
     /// # Errors
     /// As [`register_water_administration`](Self::register_water_administration), up to the first post.
@@ -108,7 +174,7 @@ impl RegistrationClient {
         subject: &str,
         volume: f64,
         options: &WaterOptions<'_>,
-    ) -> Result<WaterRequest, Error> {
+    ) -> Result<PlannedMeasurement<WaterRequest, WaterRecord>, Error> {
         let water_administered = four_figures("a water volume", volume)?;
         let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
@@ -116,7 +182,7 @@ impl RegistrationClient {
             Some(session) => Some(self.session_of_subject(session, subject, time.date()).await?),
             None => None,
         };
-        Ok(WaterRequest {
+        let request = WaterRequest {
             subject: subject.to_owned(),
             date_time: time.to_iso(),
             water_administered,
@@ -124,12 +190,17 @@ impl RegistrationClient {
             user,
             adlib: options.adlib,
             session,
-        })
+        };
+        let records = self.alyx().waters_of(subject).await?;
+        let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
+        let (like, time) = (like_water(&records, &request), request.date_time.clone());
+        Ok(planned(request, &time, &like, repeats))
     }
 
     /// Records the weight of a subject (Python: `register_weight`).
     ///
-    /// `weight` is in grams and is rounded to four significant figures.
+    /// `weight` is in grams and is rounded to four significant figures. What Alyx has already is not recorded again, as
+    /// for [`register_water_administration`](Self::register_water_administration).
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -137,7 +208,7 @@ impl RegistrationClient {
     /// use alyx_registration::WeightOptions;
     ///
     /// let options = WeightOptions { date_time: Some("2024-05-01T10:00:00".into()), ..Default::default() };
-    /// let record = client.register_weight("KS014", 21.23456, &options).await?;
+    /// let record = client.register_weight("KS014", 21.23456, &options).await?.record;
     /// assert_eq!((record.weight, record.date_time.as_str()), (Some(21.23), "2024-05-01T10:00:00"));
     /// # Ok(()) }
     /// ```
@@ -149,22 +220,29 @@ impl RegistrationClient {
         subject: &str,
         weight: f64,
         options: &WeightOptions<'_>,
-    ) -> Result<WeighingRecord, Error> {
-        let request = self.plan_weight(subject, weight, options).await?;
-        let find = async || {
-            let records = self.alyx().weighings_of(subject).await?;
-            Ok(records.into_iter().find(|record| is_this_weighing(record, &request)))
-        };
-        post_once(
-            &format!("the weight of {subject}"),
-            async || self.alyx().create_weighing(&request).await,
-            find,
-        )
-        .await
+    ) -> Result<RecordedMeasurement<WeighingRecord>, Error> {
+        self.record_weight(self.plan_weight(subject, weight, options).await?).await
     }
 
-    /// The request that [`register_weight`](Self::register_weight) would send. Everything is checked, nothing is
-    /// recorded.
+    /// Records a weight that was planned.
+    ///
+    /// # Errors
+    /// As [`record_water`](Self::record_water).
+    pub async fn record_weight(
+        &self,
+        planned: PlannedMeasurement<WeighingRequest, WeighingRecord>,
+    ) -> Result<RecordedMeasurement<WeighingRecord>, Error> {
+        let request = &planned.request;
+        let find = async || {
+            let records = self.alyx().weighings_of(&request.subject).await?;
+            Ok(nth_at(&like_weight(&records, request), &request.date_time, planned.n_equal))
+        };
+        let post = async || self.alyx().create_weighing(request).await;
+        let what = format!("the weight of {}", request.subject);
+        record_once(planned.recorded, &what, post, find).await
+    }
+
+    /// What [`register_weight`](Self::register_weight) would do. Everything is checked, nothing is recorded.
     ///
     /// # Errors
     /// As [`register_weight`](Self::register_weight), up to the first post.
@@ -173,11 +251,15 @@ impl RegistrationClient {
         subject: &str,
         weight: f64,
         options: &WeightOptions<'_>,
-    ) -> Result<WeighingRequest, Error> {
+    ) -> Result<PlannedMeasurement<WeighingRequest, WeighingRecord>, Error> {
         let weight = four_figures("a weight", weight)?;
         let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
-        Ok(WeighingRequest { subject: subject.to_owned(), date_time, weight, user })
+        let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };
+        let records = self.alyx().weighings_of(subject).await?;
+        let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
+        let (like, time) = (like_weight(&records, &request), request.date_time.clone());
+        Ok(planned(request, &time, &like, repeats))
     }
 
     /// The eid of the session in which something was measured.
@@ -210,6 +292,19 @@ impl RegistrationClient {
         self.check_names(vec![(Endpoint::Subjects, subject.to_owned()), (Endpoint::Users, user.clone())])
             .await?;
         Ok(user)
+    }
+}
+
+/// Posts a record, unless it is on Alyx already.
+async fn record_once<T>(
+    recorded: Option<T>,
+    what: &str,
+    post: impl AsyncFn() -> Result<T, alyx_client::Error>,
+    find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
+) -> Result<RecordedMeasurement<T>, Error> {
+    match recorded {
+        Some(record) => Ok(RecordedMeasurement { record, is_new: false }),
+        None => Ok(RecordedMeasurement { record: post_once(what, post, find).await?, is_new: true }),
     }
 }
 
@@ -340,8 +435,11 @@ mod tests {
     }
 
     #[test]
-    fn times_are_compared_as_times() {
-        assert!(same_time("2024-05-01T10:00:00", "2024-05-01T10:00:00.000000"));
-        assert!(!same_time("2024-05-01T10:00:00", "2024-05-01T10:00:01"));
+    fn after_a_lost_answer_one_more_record_than_before_is_the_new_one() {
+        let records =
+            [("2024-05-01T10:00:00", &1), ("2024-05-01T11:00:00", &2), ("2024-05-01T10:00:00.0", &3)];
+        assert_eq!(nth_at(&records, "2024-05-01T10:00:00", 0), Some(1));
+        assert_eq!(nth_at(&records, "2024-05-01T10:00:00", 1), Some(3));
+        assert_eq!(nth_at(&records, "2024-05-01T10:00:00", 2), None);
     }
 }

@@ -282,6 +282,8 @@ pub struct WaterOptions<'a> {
     pub session: Option<SessionReference>,
     /// Whether the subject could drink freely.
     pub adlib: bool,
+    /// Whether it is recorded again if Alyx has the same already.
+    pub repeat: bool,
 }
 
 /// Options of [`RegistrationClient::register_weight`](crate::RegistrationClient::register_weight).
@@ -291,6 +293,8 @@ pub struct WeightOptions<'a> {
     pub date_time: Option<DateInput<'a>>,
     /// The user who weighed. Default: the user who is logged in.
     pub user: Option<String>,
+    /// Whether it is recorded again if Alyx has the same already.
+    pub repeat: bool,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Whether a measurement fits what Alyx holds: the session that it names, earlier records, and its unit. Pure.
 
+use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime};
 
 use alyx_client::SessionRecord;
@@ -27,6 +28,23 @@ pub(crate) fn of_session(subject: &str, day: Date, session: &SessionRecord) -> R
     Err(format!("session {eid} took place on {start}, not on {day}; correct the time or the session"))
 }
 
+/// Within this time, the same measurement without a time of its own is the same command, given twice.
+const SAME_COMMAND: SignedDuration = SignedDuration::from_mins(2);
+
+/// Whether two times, as Alyx writes them, are the same.
+pub(crate) fn is_same_time(a: &str, b: &str) -> bool {
+    apart(a, b).map_or(a == b, |apart| apart.is_zero())
+}
+
+/// Whether two times are so close that the same command was given twice.
+pub(crate) fn is_within_minutes(a: &str, b: &str) -> bool {
+    apart(a, b).is_some_and(|apart| apart.abs() <= SAME_COMMAND)
+}
+
+fn apart(a: &str, b: &str) -> Option<SignedDuration> {
+    Some(a.parse::<DateTime>().ok()?.duration_since(b.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +68,18 @@ mod tests {
         assert!(error.contains("2024-05-01") && error.contains("2026-05-01"), "{error}");
         let error = of_session("ks014", date(2024, 5, 1), &late).unwrap_err();
         assert!(error.contains("\"KS014\"") && error.contains("\"ks014\""), "{error}");
+    }
+
+    #[test]
+    fn times_are_compared_as_times() {
+        assert!(is_same_time("2024-05-01T10:00:00", "2024-05-01T10:00:00.000000"));
+        assert!(!is_same_time("2024-05-01T10:00:00", "2024-05-01T10:00:01"));
+        for (other, close) in [("09:58:00", true), ("10:02:00", true), ("10:02:01", false), ("noon", false)] {
+            assert_eq!(
+                is_within_minutes("2024-05-01T10:00:00", &format!("2024-05-01T{other}")),
+                close,
+                "{other}"
+            );
+        }
     }
 }

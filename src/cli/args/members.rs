@@ -44,7 +44,8 @@ Examples:
   alyx-registrar water KS014 1.2
   alyx-registrar water KS014 0.35 --date-time 2024-05-01T11:20 --session /data/cortexlab/Subjects/KS014/2024-05-01/001
 
-Recorded exactly once, even if the response is lost. Four significant figures are kept.";
+Recorded once, even if the response is lost or the command is repeated: the same value, user, kind and session
+at the same time or, without --date-time, within two minutes. Four significant figures are kept.";
 
 /// `water`: records the water that a subject was given.
 #[derive(Args, Clone, Debug)]
@@ -77,6 +78,10 @@ pub struct WaterArgs {
     #[arg(long)]
     pub adlib: bool,
 
+    /// Record it again if the same is on Alyx already
+    #[arg(long)]
+    pub force: bool,
+
     /// Show what would be recorded; change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -91,7 +96,8 @@ Examples:
   alyx-registrar weight KS014 21.3
   alyx-registrar weight KS014 21.3 --date-time 2024-05-01T09:30:00 --by ana
 
-Recorded exactly once, even if the response is lost. Four significant figures are kept.";
+Recorded once, even if the response is lost or the command is repeated: the same value and user at the same time
+or, without --date-time, within two minutes. Four significant figures are kept.";
 
 /// `weight`: records the weight of a subject.
 #[derive(Args, Clone, Debug)]
@@ -111,6 +117,10 @@ pub struct WeightArgs {
     /// User who weighed [default: the logged-in user]
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
+
+    /// Record it again if the same is on Alyx already
+    #[arg(long)]
+    pub force: bool,
 
     /// Show what would be recorded; change nothing
     #[arg(long)]

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::args::{WaterArgs, WeightArgs};
@@ -11,7 +12,10 @@ use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{Answer, Failure, absolute_path, run_verb, to_value};
 use alf::timestamp::DateInput;
-use alyx_registration::{SessionReference, WaterOptions, WeightOptions};
+use alyx_client::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+use alyx_registration::{
+    Error, PlannedMeasurement, RecordedMeasurement, SessionReference, WaterOptions, WeightOptions,
+};
 
 /// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
@@ -22,20 +26,13 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
             user: args.by.clone(),
             session: args.session.as_deref().map(session).transpose()?,
             adlib: args.adlib,
+            repeat: args.force,
         };
         let client = connect(&args.verb.connection)?;
-        if args.dry_run {
-            let request = client.plan_water_administration(&args.subject, args.volume, &options).await?;
-            let (volume, time) = (request.water_administered, &request.date_time);
-            let text =
-                format!("would record {volume} ml of {} for {} at {time}", request.water_type, args.subject);
-            return Ok(Answer::new(vec![text], json!({"request": to_value(&request)?})).planned());
-        }
-        let record = client.register_water_administration(&args.subject, args.volume, &options).await?;
-        let volume = record.water_administered.unwrap_or_default();
-        let kind = record.water_type.as_deref().unwrap_or("water");
-        let text = format!("recorded {volume} ml of {kind} for {} at {}", record.subject, record.date_time);
-        Ok(Answer::new(vec![text], json!({"record": to_value(&record)?})))
+        let plan =
+            async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
+        let record = async |planned| client.record_water(planned).await;
+        measure(std::slice::from_ref(&args.subject), args.dry_run, plan, record).await
     })
     .await
 }
@@ -46,20 +43,106 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
+            repeat: args.force,
         };
         let client = connect(&args.verb.connection)?;
-        if args.dry_run {
-            let request = client.plan_weight(&args.subject, args.weight, &options).await?;
-            let text =
-                format!("would record {} g for {} at {}", request.weight, args.subject, request.date_time);
-            return Ok(Answer::new(vec![text], json!({"request": to_value(&request)?})).planned());
-        }
-        let record = client.register_weight(&args.subject, args.weight, &options).await?;
-        let weight = record.weight.unwrap_or_default();
-        let text = format!("recorded {weight} g for {} at {}", record.subject, record.date_time);
-        Ok(Answer::new(vec![text], json!({"record": to_value(&record)?})))
+        let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
+        let record = async |planned| client.record_weight(planned).await;
+        measure(std::slice::from_ref(&args.subject), args.dry_run, plan, record).await
     })
     .await
+}
+
+/// Plans a measurement of every subject, and records them only if all plans succeed.
+async fn measure<Request: Measured, Record: Measured>(
+    subjects: &[String],
+    dry_run: bool,
+    plan: impl AsyncFn(&str) -> Result<PlannedMeasurement<Request, Record>, Error>,
+    record: impl AsyncFn(PlannedMeasurement<Request, Record>) -> Result<RecordedMeasurement<Record>, Error>,
+) -> Result<Answer, Failure> {
+    let mut planned = Vec::new();
+    for subject in subjects {
+        planned.push(plan(subject).await?);
+    }
+    let (mut text, mut list) = (Vec::new(), Vec::new());
+    for planned in planned {
+        let (line, state, field, value) = match (&planned.recorded, dry_run) {
+            (Some(record), _) => (recorded_already(record), "already_recorded", "record", to_value(record)?),
+            (None, true) => {
+                let line = format!("would record {}", planned.request.text());
+                (line, "planned", "request", to_value(&planned.request)?)
+            }
+            (None, false) => {
+                let recorded = record(planned).await?;
+                (
+                    format!("recorded {}", recorded.record.text()),
+                    "recorded",
+                    "record",
+                    to_value(&recorded.record)?,
+                )
+            }
+        };
+        text.push(line);
+        list.push(json!({"state": state, field: value}));
+    }
+    let answer = Answer::new(text, json!({"measurements": list}));
+    Ok(if dry_run { answer.planned() } else { answer })
+}
+
+fn recorded_already(record: &impl Measured) -> String {
+    let user = record.user().map(|user| format!(" by {user}")).unwrap_or_default();
+    format!("recorded already: {}{user}; --force records it again", record.text())
+}
+
+/// A request or a record in words.
+trait Measured: Serialize {
+    /// Amount, subject and time.
+    fn text(&self) -> String;
+    /// The user who measured.
+    fn user(&self) -> Option<&str>;
+}
+
+impl Measured for WaterRequest {
+    fn text(&self) -> String {
+        let (volume, kind) = (self.water_administered, &self.water_type);
+        format!("{volume} ml of {kind} for {} at {}", self.subject, self.date_time)
+    }
+
+    fn user(&self) -> Option<&str> {
+        Some(&self.user)
+    }
+}
+
+impl Measured for WaterRecord {
+    fn text(&self) -> String {
+        let volume = self.water_administered.unwrap_or_default();
+        let kind = self.water_type.as_deref().unwrap_or("water");
+        format!("{volume} ml of {kind} for {} at {}", self.subject, self.date_time)
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+}
+
+impl Measured for WeighingRequest {
+    fn text(&self) -> String {
+        format!("{} g for {} at {}", self.weight, self.subject, self.date_time)
+    }
+
+    fn user(&self) -> Option<&str> {
+        Some(&self.user)
+    }
+}
+
+impl Measured for WeighingRecord {
+    fn text(&self) -> String {
+        format!("{} g for {} at {}", self.weight.unwrap_or_default(), self.subject, self.date_time)
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
 }
 
 /// Parses a session: its eid, its address, or its folder, which may be relative.
