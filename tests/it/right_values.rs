@@ -91,3 +91,59 @@ async fn a_forced_second_record_is_made_once_when_its_answer_is_lost() {
     assert!(second.is_new && second.record.other["url"] != first.record.other["url"]);
     assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_in_another_unit_is_refused_by_the_commands() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for (day, weight, water) in [("01", "21.0", "0.9"), ("02", "21.4", "1.0"), ("03", "21.6", "1.1")] {
+        let at = format!("2024-05-{day}T10:00:00");
+        verb(&alyx, &rig, &["weight", "KS014", weight, "--date-time", &at]).ends(0);
+        verb(&alyx, &rig, &["water", "KS014", water, "--date-time", &at]).ends(0);
+    }
+    for (words, unit) in [
+        (["water", "KS014", "1064"], "µl"),
+        (["water", "KS014", "35.1"], "more than KS014 weighs (21.6 g): is it in µl?"),
+        (["water", "KS014", "0.00105"], "in l?"),
+        (["weight", "KS014", "21300"], "in mg?"),
+        (["weight", "KS014", "0.0213"], "in kg?"),
+    ] {
+        for dry in [&[][..], &["--dry-run"]] {
+            let said = verb(&alyx, &rig, &[&words, dry].concat()).ends(1);
+            said.complains(unit).complains("--force");
+        }
+    }
+    assert_eq!(alyx.alyx().waters_of("KS014").await.unwrap().len(), 3);
+    assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap().len(), 3);
+    let forced = verb(&alyx, &rig, &["water", "KS014", "35.1", "--force"]).ends(0).out;
+    assert!(
+        forced.contains("recorded 35.1 ml") && forced.contains("note: 35.1 ml of water is more"),
+        "{forced}"
+    );
+    verb(&alyx, &rig, &["water", "KS014", "1.6"]).ends(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_value_is_recorded_with_a_note() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for words in [["weight", "KS014", "21300", "--json"], ["water", "SWC_001", "1064", "--json"]] {
+        let said = verb(&alyx, &rig, &words).ends(0).json();
+        let notes = said["measurements"][0]["notes"].as_array().unwrap();
+        assert!(notes.len() == 1 && notes[0].as_str().unwrap().contains("to compare with"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_library_warns_of_another_unit_and_refuses_it_only_when_strict() {
+    let alyx = Alyx::sandbox().await;
+    let client = alyx.client();
+    client.register_weight("KS014", 21.3, &WeightOptions::default()).await.unwrap();
+    let strict = WeightOptions { strict: true, ..Default::default() };
+    let error = client.register_weight("KS014", 21_300.0, &strict).await.unwrap_err();
+    assert!(matches!(error, Error::Implausible(_)), "{error}");
+    let strict = WaterOptions { strict: true, ..Default::default() };
+    let error = client.register_water_administration("KS014", 35.1, &strict).await.unwrap_err();
+    assert!(matches!(error, Error::Implausible(_)), "{error}");
+    assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap().len(), 1);
+    let warned = client.register_weight("KS014", 21_300.0, &WeightOptions::default()).await.unwrap();
+    assert!(warned.is_new && warned.notes[0].contains("is it in mg?"), "{warned:?}");
+}

@@ -102,6 +102,8 @@ kinds! {
         "delete or renumber all but one on Alyx";
     Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",
         "do what the message says";
+    Implausible, NeedsAttention, "a water administration or weighing seems to be in another unit",
+        "correct the value, or record it with `--force`";
     Unreadable, NeedsAttention, "a file or folder cannot be read",
         "give the service user read access";
     Vanished, TryAgain, "a file or folder disappeared while it was processed",
@@ -142,6 +144,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::Missing(_) => Kind::Missing,
         Error::Ambiguous { .. } | Error::CreatedTwice { .. } => Kind::Ambiguous,
         Error::Invalid(_) => Kind::Invalid,
+        Error::Implausible(_) => Kind::Implausible,
         Error::Unreadable { .. } => Kind::Unreadable,
         Error::Vanished { .. } => Kind::Vanished,
         Error::StillChanging { .. } => Kind::StillChanging,
@@ -235,6 +238,7 @@ mod tests {
             Error::Ambiguous { session: what(), eids: Vec::new() },
             Error::CreatedTwice { session: what(), ours: reason(), others: Vec::new(), is_empty: true },
             Error::Invalid(reason()),
+            Error::Implausible(reason()),
             Error::Unreadable { path: path(), reason: reason() },
             Error::Vanished { path: path() },
             Error::StillChanging { path: path(), wait: Duration::ZERO },

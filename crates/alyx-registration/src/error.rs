@@ -55,6 +55,9 @@ pub enum Error {
     /// The arguments contradict the path or themselves.
     #[error("{0}")]
     Invalid(String),
+    /// A measurement that seems to be in another unit.
+    #[error("{0} If the value is right, record it with --force")]
+    Implausible(String),
     /// A file or folder cannot be read.
     #[error("{path:?} cannot be read ({reason}); check that the user who runs this may read it")]
     Unreadable {
@@ -210,6 +213,7 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::CreatedTwice { .. }
             | Self::Invalid(_)
+            | Self::Implausible(_)
             | Self::Unreadable { .. }
             | Self::NeverQuiet { .. }
             | Self::FilesRefused { .. }

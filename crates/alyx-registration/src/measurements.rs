@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::options::{WaterOptions, WeightOptions};
-use crate::plausible;
+use crate::plausible::{self, Earlier, Quantity};
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
@@ -48,6 +48,8 @@ pub struct PlannedMeasurement<Request, Record> {
     pub request: Request,
     /// The same measurement, if Alyx has it already: then nothing is sent.
     pub recorded: Option<Record>,
+    /// What is doubtful about the value, or could not be compared, one line each.
+    pub notes: Vec<String>,
     /// How many equal records Alyx has. After a lost answer, one more shows that it was recorded.
     n_equal: usize,
 }
@@ -59,6 +61,8 @@ pub struct RecordedMeasurement<Record> {
     pub record: Record,
     /// Whether this call recorded it; otherwise it was on Alyx already.
     pub is_new: bool,
+    /// What is doubtful about the value, or could not be compared, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Which records count as the same measurement as a new one.
@@ -83,7 +87,38 @@ fn planned<Request, Record: Clone>(
         false => plausible::is_same_time(at, time),
     });
     let recorded = repeated.filter(|_| !repeats.allowed).map(|(_, record)| (*record).clone());
-    PlannedMeasurement { request, recorded, n_equal }
+    PlannedMeasurement { request, recorded, notes: Vec::new(), n_equal }
+}
+
+impl<Request, Record> PlannedMeasurement<Request, Record> {
+    /// Adds what is doubtful, or refuses it. What is on Alyx already is not judged.
+    fn judged(
+        mut self,
+        doubts: impl IntoIterator<Item = String>,
+        incomparable: Option<String>,
+        strict: bool,
+    ) -> Result<Self, Error> {
+        if self.recorded.is_some() {
+            return Ok(self);
+        }
+        let doubts: Vec<String> = doubts.into_iter().collect();
+        if strict && !doubts.is_empty() {
+            return Err(Error::Implausible(doubts.join(" ")));
+        }
+        self.notes = doubts.into_iter().chain(incomparable).collect();
+        Ok(self)
+    }
+}
+
+fn waters(records: &[WaterRecord]) -> Earlier<'_> {
+    records
+        .iter()
+        .filter_map(|record| Some((record.date_time.as_str(), record.water_administered?)))
+        .collect()
+}
+
+fn weights(records: &[WeighingRecord]) -> Earlier<'_> {
+    records.iter().filter_map(|record| Some((record.date_time.as_str(), record.weight?))).collect()
 }
 
 /// The water administrations that differ from a request in their time at most.
@@ -120,6 +155,7 @@ impl RegistrationClient {
     ///
     /// `volume` is in millilitres and is rounded to four significant figures. What Alyx has already is not recorded
     /// again: the same volume, kind, session and user, at the same time, or, without a time, within two minutes.
+    /// [`notes`](RecordedMeasurement::notes) says so if the volume seems to be in another unit.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,7 +172,8 @@ impl RegistrationClient {
     /// # Errors
     /// [`Error::Missing`] for a subject or user that Alyx does not know; [`Error::Invalid`] for a volume that is not
     /// greater than zero, an invalid time, or a session that is not on Alyx or is of another subject or day;
-    /// [`Error::Unsure`] if the answer was lost twice; those of any request.
+    /// [`Error::Implausible`] for a volume that seems to be in another unit, if the options are
+    /// [strict](WaterOptions::strict); [`Error::Unsure`] if the answer was lost twice; those of any request.
     pub async fn register_water_administration(
         &self,
         subject: &str,
@@ -161,7 +198,7 @@ impl RegistrationClient {
         };
         let post = async || self.alyx().create_water(request).await;
         let what = format!("the water of {}", request.subject);
-        record_once(planned.recorded, &what, post, find).await
+        record_once(planned.recorded, planned.notes, &what, post, find).await
     }
 
     /// What [`register_water_administration`](Self::register_water_administration) would do. Everything is checked,
@@ -194,7 +231,17 @@ impl RegistrationClient {
         let records = self.alyx().waters_of(subject).await?;
         let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
         let (like, time) = (like_water(&records, &request), request.date_time.clone());
-        Ok(planned(request, &time, &like, repeats))
+        let (earlier, volume) = (waters(&records), request.water_administered);
+        let doubts = [
+            plausible::wrong_unit(Quantity::Water, subject, volume, &earlier),
+            plausible::more_than_weight(subject, volume, &weights(&self.alyx().weighings_of(subject).await?)),
+        ];
+        let incomparable = plausible::nothing_to_compare(Quantity::Water, subject, &earlier);
+        planned(request, &time, &like, repeats).judged(
+            doubts.into_iter().flatten(),
+            incomparable,
+            options.strict,
+        )
     }
 
     /// Records the weight of a subject (Python: `register_weight`).
@@ -239,7 +286,7 @@ impl RegistrationClient {
         };
         let post = async || self.alyx().create_weighing(request).await;
         let what = format!("the weight of {}", request.subject);
-        record_once(planned.recorded, &what, post, find).await
+        record_once(planned.recorded, planned.notes, &what, post, find).await
     }
 
     /// What [`register_weight`](Self::register_weight) would do. Everything is checked, nothing is recorded.
@@ -259,7 +306,10 @@ impl RegistrationClient {
         let records = self.alyx().weighings_of(subject).await?;
         let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
         let (like, time) = (like_weight(&records, &request), request.date_time.clone());
-        Ok(planned(request, &time, &like, repeats))
+        let earlier = weights(&records);
+        let doubts = plausible::wrong_unit(Quantity::Weight, subject, weight, &earlier);
+        let incomparable = plausible::nothing_to_compare(Quantity::Weight, subject, &earlier);
+        planned(request, &time, &like, repeats).judged(doubts, incomparable, options.strict)
     }
 
     /// The eid of the session in which something was measured.
@@ -298,13 +348,17 @@ impl RegistrationClient {
 /// Posts a record, unless it is on Alyx already.
 async fn record_once<T>(
     recorded: Option<T>,
+    notes: Vec<String>,
     what: &str,
     post: impl AsyncFn() -> Result<T, alyx_client::Error>,
     find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
 ) -> Result<RecordedMeasurement<T>, Error> {
     match recorded {
-        Some(record) => Ok(RecordedMeasurement { record, is_new: false }),
-        None => Ok(RecordedMeasurement { record: post_once(what, post, find).await?, is_new: true }),
+        Some(record) => Ok(RecordedMeasurement { record, is_new: false, notes }),
+        None => {
+            let record = post_once(what, post, find).await?;
+            Ok(RecordedMeasurement { record, is_new: true, notes })
+        }
     }
 }
 

@@ -284,6 +284,8 @@ pub struct WaterOptions<'a> {
     pub adlib: bool,
     /// Whether it is recorded again if Alyx has the same already.
     pub repeat: bool,
+    /// Whether a value that seems to be in another unit is refused; otherwise it is recorded with a note.
+    pub strict: bool,
 }
 
 /// Options of [`RegistrationClient::register_weight`](crate::RegistrationClient::register_weight).
@@ -295,6 +297,8 @@ pub struct WeightOptions<'a> {
     pub user: Option<String>,
     /// Whether it is recorded again if Alyx has the same already.
     pub repeat: bool,
+    /// Whether a value that seems to be in another unit is refused; otherwise it is recorded with a note.
+    pub strict: bool,
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub struct WaterArgs {
     #[arg(long)]
     pub adlib: bool,
 
-    /// Record it again if the same is on Alyx already
+    /// Record it although the same is on Alyx already, or the value seems to be in another unit
     #[arg(long)]
     pub force: bool,
 
@@ -118,7 +118,7 @@ pub struct WeightArgs {
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
 
-    /// Record it again if the same is on Alyx already
+    /// Record it although the same is on Alyx already, or the value seems to be in another unit
     #[arg(long)]
     pub force: bool,
 

@@ -27,6 +27,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
             session: args.session.as_deref().map(session).transpose()?,
             adlib: args.adlib,
             repeat: args.force,
+            strict: !args.force,
         };
         let client = connect(&args.verb.connection)?;
         let plan =
@@ -44,6 +45,7 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
             repeat: args.force,
+            strict: !args.force,
         };
         let client = connect(&args.verb.connection)?;
         let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
@@ -66,24 +68,25 @@ async fn measure<Request: Measured, Record: Measured>(
     }
     let (mut text, mut list) = (Vec::new(), Vec::new());
     for planned in planned {
-        let (line, state, field, value) = match (&planned.recorded, dry_run) {
-            (Some(record), _) => (recorded_already(record), "already_recorded", "record", to_value(record)?),
+        let (line, notes, fields) = match (&planned.recorded, dry_run) {
+            (Some(record), _) => {
+                let fields =
+                    json!({"state": "already_recorded", "record": to_value(record)?, "notes": planned.notes});
+                (recorded_already(record), planned.notes, fields)
+            }
             (None, true) => {
-                let line = format!("would record {}", planned.request.text());
-                (line, "planned", "request", to_value(&planned.request)?)
+                let fields = json!({"state": "planned", "request": to_value(&planned.request)?, "notes": planned.notes});
+                (format!("would record {}", planned.request.text()), planned.notes, fields)
             }
             (None, false) => {
                 let recorded = record(planned).await?;
-                (
-                    format!("recorded {}", recorded.record.text()),
-                    "recorded",
-                    "record",
-                    to_value(&recorded.record)?,
-                )
+                let fields = json!({"state": "recorded", "record": to_value(&recorded.record)?, "notes": recorded.notes});
+                (format!("recorded {}", recorded.record.text()), recorded.notes, fields)
             }
         };
         text.push(line);
-        list.push(json!({"state": state, field: value}));
+        text.extend(notes.iter().map(|note| format!("note: {note}")));
+        list.push(fields);
     }
     let answer = Answer::new(text, json!({"measurements": list}));
     Ok(if dry_run { answer.planned() } else { answer })
