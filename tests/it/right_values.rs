@@ -147,3 +147,38 @@ async fn the_library_warns_of_another_unit_and_refuses_it_only_when_strict() {
     let warned = client.register_weight("KS014", 21_300.0, &WeightOptions::default()).await.unwrap();
     assert!(warned.is_new && warned.notes[0].contains("is it in mg?"), "{warned:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contradictory_details_of_a_session_are_refused_before_anything_is_sent() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    let folder = word(&session.folder);
+    let refused = |details: &[&str], text: &str| {
+        for command in ["create-session", "register-session"] {
+            for dry in [&[][..], &["--dry-run"]] {
+                let words = [&[command, folder], details, dry].concat();
+                verb(&alyx, &rig, &words).ends(1).complains(text);
+            }
+        }
+    };
+    refused(
+        &["--n-trials", "10", "--n-correct-trials", "20"],
+        "n_correct_trials 20 is more than n_trials 10",
+    );
+    let times = ["--start-time", "2024-05-01T10:00", "--end-time", "2024-05-01T09:00"];
+    refused(&times, "end_time 2024-05-01T09:00:00 is before its start 2024-05-01T10:00:00");
+    refused(&["--end-time", "2024-04-30T09:00"], "is before its start 2024-05-01T00:00:00");
+    assert!(alyx.sessions(&session).await.is_empty());
+    let root = rig.root();
+    let words = ["new-session", "KS014", word(&root), "--n-trials", "1", "--n-correct-trials", "2"];
+    verb(&alyx, &rig, &words).ends(1).complains("n_trials 1");
+    verb(&alyx, &rig, &["create-session", folder, "--n-trials", "-1"]).ends(2).complains("-1 is not in 0..");
+
+    let good = ["--n-trials", "10", "--start-time", "2024-05-01T10:00", "--end-time", "2024-05-01T11:00"];
+    verb(&alyx, &rig, &[&["create-session", folder], &good[..]].concat()).ends(0);
+    refused(&["--n-correct-trials", "20"], "n_correct_trials 20 is more than n_trials 10");
+    refused(&["--end-time", "2024-05-01T09:00"], "is before its start 2024-05-01T10:00:00");
+    refused(&["--start-time", "2024-05-01T12:00"], "end_time 2024-05-01T11:00:00 is before its start");
+    assert!(!alyx.control().requests().iter().any(|request| request.method == "PATCH"));
+    verb(&alyx, &rig, &["create-session", folder, "--n-correct-trials", "10"]).ends(0);
+}

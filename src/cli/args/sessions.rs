@@ -49,11 +49,11 @@ pub struct SessionDetailsArgs {
     pub end_time: Option<String>,
 
     /// Completed trials
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub n_trials: Option<u32>,
 
     /// Correct trials
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub n_correct_trials: Option<u32>,
 
     /// Free text

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use alf::{SessionPath, SessionTime};
-use alyx_client::SessionRequest;
+use alyx_client::{SessionRecord, SessionRequest};
 
 /// The fields of a session that a caller sets. Each may be left unset (`None`, or an empty list).
 ///
@@ -48,6 +48,55 @@ fn non_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
+/// Refuses an end before the start.
+fn check_order(path: &SessionPath, start: SessionTime, end: Option<SessionTime>) -> Result<(), Error> {
+    match end {
+        Some(end) if end < start => Err(Error::Invalid(format!(
+            "session {path}: end_time {end} is before its start {start}; correct one of them"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses more correct trials than trials.
+fn check_trials(path: &SessionPath, n_trials: Option<u64>, n_correct: Option<u64>) -> Result<(), Error> {
+    match (n_trials, n_correct) {
+        (Some(all), Some(correct)) if correct > all => Err(Error::Invalid(format!(
+            "session {path}: n_correct_trials {correct} is more than n_trials {all}; correct one of them"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a change sets one of two fields that must agree, so that the other one is that on Alyx.
+pub(crate) fn needs_record(change: &SessionRequest) -> bool {
+    change.n_trials.is_some() != change.n_correct_trials.is_some()
+        || change.start_time.is_some() != change.end_time.is_some()
+}
+
+/// Refuses a change that contradicts what the session's record holds. Pure.
+pub(crate) fn check_against(
+    path: &SessionPath,
+    change: &SessionRequest,
+    record: &SessionRecord,
+) -> Result<(), Error> {
+    let stored = |field: &str| record.other.get(field);
+    let n =
+        |set: Option<u32>, field: &str| set.map(u64::from).or_else(|| stored(field).and_then(Value::as_u64));
+    if change.n_trials.is_some() || change.n_correct_trials.is_some() {
+        check_trials(path, n(change.n_trials, "n_trials"), n(change.n_correct_trials, "n_correct_trials"))?;
+    }
+    if change.start_time.is_some() || change.end_time.is_some() {
+        let time = |text: Option<&str>| SessionTime::parse(text?, &TimeZone::UTC).ok();
+        let start = time(change.start_time.as_deref().or(Some(&record.start_time)));
+        let end = change.end_time.as_deref().or_else(|| stored("end_time").and_then(Value::as_str));
+        if let Some(start) = start {
+            check_order(path, start, time(end))?;
+        }
+    }
+    Ok(())
+}
+
 impl SessionDetails {
     /// These details, with unset fields from `other`.
     pub fn or(&self, other: &Self) -> Self {
@@ -74,7 +123,8 @@ impl SessionDetails {
     /// The request with exactly the fields that are set. Pure.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an invalid time, a time on another day, or a lab that is not the one in the path.
+    /// [`Error::Invalid`] for an invalid time, a time on another day, an end before the start, more correct trials than
+    /// trials, or a lab that is not the one in the path.
     pub(crate) fn request(&self, path: &SessionPath, zone: &TimeZone) -> Result<SessionRequest, Error> {
         let time = |what: &str, text: &Option<String>| match text {
             None => Ok(None),
@@ -91,6 +141,10 @@ impl SessionDetails {
             )));
         }
         let end = time("end_time", &self.end_time)?;
+        // A session without a start begins on its day.
+        let begins = start.unwrap_or(SessionTime::midnight(path.date()));
+        check_order(path, begins, end)?;
+        check_trials(path, self.n_trials.map(u64::from), self.n_correct_trials.map(u64::from))?;
         if let (Some(lab), Some(of_path)) = (&self.lab, path.lab())
             && lab != of_path
         {
@@ -169,5 +223,48 @@ mod tests {
         assert!(matches!(late.request(&path(), &TimeZone::UTC), Err(Error::Invalid(_))));
         let lab = SessionDetails { lab: Some("mainenlab".into()), ..Default::default() };
         assert!(matches!(lab.request(&path(), &TimeZone::UTC), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn numbers_and_times_that_contradict_each_other_are_refused() {
+        let request = |details: SessionDetails| details.request(&path(), &TimeZone::UTC).map(drop);
+        let trials =
+            |n, correct| SessionDetails { n_trials: n, n_correct_trials: correct, ..Default::default() };
+        assert!(request(trials(Some(10), Some(10))).is_ok());
+        assert!(request(trials(None, Some(20))).is_ok());
+        let error = request(trials(Some(10), Some(20))).unwrap_err().to_string();
+        assert!(error.contains("n_correct_trials 20") && error.contains("n_trials 10"), "{error}");
+        let times = |start: Option<&str>, end: &str| SessionDetails {
+            start_time: start.map(str::to_owned),
+            end_time: Some(end.into()),
+            ..Default::default()
+        };
+        assert!(request(times(Some("2024-05-01T23:00"), "2024-05-02T01:00")).is_ok());
+        assert!(request(times(None, "2024-05-01T01:00")).is_ok());
+        assert!(request(times(Some("2024-05-01T10:00"), "2024-05-01T09:59:59")).is_err());
+        assert!(request(times(None, "2024-04-30T23:59")).is_err());
+    }
+
+    #[test]
+    fn a_change_is_compared_with_what_alyx_holds() {
+        let record: SessionRecord = serde_json::from_value(json!({
+            "subject": "KS014", "url": "http://x/sessions/1", "start_time": "2024-05-01T10:00:00",
+            "end_time": "2024-05-01T11:00:00", "n_trials": 10, "n_correct_trials": 5,
+        }))
+        .unwrap();
+        let check = |change: SessionRequest| {
+            (needs_record(&change), check_against(&path(), &change, &record).is_ok())
+        };
+        let none = SessionRequest::default;
+        assert_eq!(check(none()), (false, true));
+        assert_eq!(check(SessionRequest { n_correct_trials: Some(11), ..none() }), (true, false));
+        assert_eq!(check(SessionRequest { n_correct_trials: Some(10), ..none() }), (true, true));
+        assert_eq!(check(SessionRequest { n_trials: Some(4), ..none() }), (true, false));
+        let early = Some("2024-05-01T09:00:00".to_owned());
+        assert_eq!(check(SessionRequest { end_time: early.clone(), ..none() }), (true, false));
+        let late = Some("2024-05-01T12:00:00".to_owned());
+        assert_eq!(check(SessionRequest { start_time: late.clone(), ..none() }), (true, false));
+        let both = SessionRequest { start_time: early, end_time: late, ..none() };
+        assert_eq!(check(both), (false, true));
     }
 }

@@ -47,6 +47,9 @@ impl RegistrationClient {
         let creation = self.creation_of(&session, details, &SessionDetails::default()).await?;
         let change = details.request(&session, &self.options().zone)?;
         let found = self.find_session(&session, details.lab.as_deref().or(session.lab())).await?;
+        if let Some(found) = &found {
+            self.check_change(&session, found.eid(), &change).await?;
+        }
         let request = if found.is_some() { change } else { creation };
         self.check_names(names::mentioned(&request)).await?;
         Ok(PlannedSession { session, eid: found.map(|summary| summary.eid().to_owned()), request })

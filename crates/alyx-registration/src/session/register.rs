@@ -12,7 +12,7 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
 use crate::options::{FilesToRegister, RegisterFilesOptions};
-use crate::session::details::SessionDetails;
+use crate::session::details::{SessionDetails, check_against, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
 use alf::SessionPath;
@@ -100,6 +100,7 @@ impl RegistrationClient {
                 let eid = summary.eid().to_owned();
                 // Nothing is pending any more.
                 *claim = None;
+                self.check_change(path, &eid, &change).await?;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let record = self.change_session(path, &eid, change).await?;
                 Ok(SessionHandle { eid, created: None, record })
@@ -120,6 +121,19 @@ impl RegistrationClient {
             all.lab = None;
         }
         all.creation(path, self.alyx().username().await?, &self.options().zone)
+    }
+
+    /// Refuses a change that contradicts the session's record.
+    pub(crate) async fn check_change(
+        &self,
+        path: &SessionPath,
+        eid: &str,
+        change: &SessionRequest,
+    ) -> Result<(), Error> {
+        match needs_record(change) {
+            true => check_against(path, change, &self.alyx().session(eid).await?),
+            false => Ok(()),
+        }
     }
 
     /// Changes what the caller set, and nothing else.
