@@ -184,6 +184,7 @@ pub(super) fn registration_options(config: &Config) -> RegistrationOptions {
         batch_size: config.datasets.batch_size,
         hash_threads: config.hash_threads,
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
+        earliest: config.earliest,
         private: private_paths(config.own_files()),
         ..RegistrationOptions::default()
     }
@@ -269,10 +270,11 @@ pub(super) fn daemon(config: &Config) -> daemon::Options {
 /// A digest of the settings that affect whether a session can be registered.
 fn fingerprint(config: &Config) -> String {
     let text = format!(
-        "{} {:?} {:?} {:?} {:?} {}",
+        "{} {:?} {:?} {} {:?} {:?} {}",
         config.alyx.url,
         config.alyx.username,
         config.session,
+        config.earliest,
         config.datasets,
         config.timezone,
         env!("CARGO_PKG_VERSION")

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
@@ -108,6 +109,7 @@ pub(super) struct SessionDocument {
     #[serde(rename = "type")]
     pub(super) kind: Given<Text>,
     pub(super) json: Given<Json>,
+    pub(super) earliest: Given<Date>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -79,6 +79,8 @@ pub struct Config {
     pub alyx: AlyxConfig,
     /// Metadata of a new session besides subject, date and number. Absent values are not sent.
     pub session: SessionDetails,
+    /// The earliest day that a session may have. Default 2000-01-01.
+    pub earliest: jiff::civil::Date,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
     /// How flags are found.

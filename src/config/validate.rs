@@ -23,6 +23,9 @@ pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// Limit on open brackets.
 const MAX_BRACKETS: usize = 2000;
 
+/// The default of `session.earliest`. A recorder without a clock starts in 1970 or 1980.
+const EARLIEST: jiff::civil::Date = jiff::civil::date(2000, 1, 1);
+
 pub(super) fn config(
     text: &str,
     file: &Path,
@@ -107,7 +110,9 @@ impl Findings {
             roots::on_command_line(self, &overrides.data_roots, &for_all_roots)
         };
         let alyx = self.alyx(from.alyx.unwrap_or_default(), overrides, environment);
-        let session = self.session(from.session.unwrap_or_default());
+        let mut session = from.session.unwrap_or_default();
+        let earliest = self.take(&KeyPath::of("session.earliest"), std::mem::take(&mut session.earliest));
+        let session = self.session(session);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
@@ -137,6 +142,7 @@ impl Findings {
             flags,
             alyx: alyx?,
             session,
+            earliest: earliest.unwrap_or(EARLIEST),
             datasets,
             watch,
             retry,

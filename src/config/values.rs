@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use serde_yaml::Value;
 
 use crate::config::locate::quoted;
@@ -87,6 +88,16 @@ impl FromYaml for Json {
             Ok(_) => Err("this cannot be sent as JSON".to_owned()),
             Err(err) => Err(format!("this cannot be sent as JSON: {err}")),
         }
+    }
+}
+
+impl FromYaml for Date {
+    /// `2000-01-01`.
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        let written = value.as_str().filter(|text| text.len() == "2000-01-01".len());
+        written
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| format!("{} is not a date (example: 2000-01-01)", shown(value)))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Wrong values are refused before they reach Alyx.
 
-use crate::{common, verbs};
+use crate::{common, program, verbs};
+use alyx_client::NextStep;
 use alyx_registration::{Error, SessionReference, WaterOptions, WeightOptions};
 use alyx_sandbox::{Fault, FaultRule};
-use common::{Alyx, Rig};
-use verbs::{verb, word};
+use common::{Alyx, Rig, with_files};
+use program::Configuration;
+use verbs::{at_home, run, verb, word};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn water_of_a_session_is_of_its_subject_and_day() {
@@ -181,4 +183,59 @@ async fn contradictory_details_of_a_session_are_refused_before_anything_is_sent(
     refused(&["--start-time", "2024-05-01T12:00"], "end_time 2024-05-01T11:00:00 is before its start");
     assert!(!alyx.control().requests().iter().any(|request| request.method == "PATCH"));
     verb(&alyx, &rig, &["create-session", folder, "--n-correct-trials", "10"]).ends(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_wrong_clock_needs_attention() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    for day in ["1970-01-01", "1999-12-31", "2094-05-01"] {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/{day}/001"));
+        let flag = session.flag();
+        let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Clock { .. }) && error.next_step() == NextStep::NeedsAttention,
+            "{error}"
+        );
+        let (folder, root) = (word(&session.folder), rig.root());
+        for dry in [&[][..], &["--dry-run"]] {
+            for command in ["create-session", "register-session"] {
+                let said = verb(&alyx, &rig, &[&[command, folder], dry].concat()).ends(1);
+                said.complains("is the recorder's clock right?").complains(day);
+            }
+            let words = ["new-session", "KS014", word(&root), "--date", day];
+            verb(&alyx, &rig, &[&words, dry].concat()).ends(1).complains("clock right?");
+            let said =
+                verb(&alyx, &rig, &[&["create-sessions", word(&root), "--json"], dry].concat()).ends(1);
+            let failed = &said.json()["sessions"][0];
+            assert!(failed["error"].as_str().unwrap().contains("clock right?"), "{failed}");
+        }
+        assert!(flag.exists());
+        std::fs::remove_dir_all(root).unwrap();
+    }
+    let posts =
+        alyx.control().requests().into_iter().filter(|r| r.method == "POST" && r.path != "/auth-token");
+    assert_eq!(posts.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_old_sessions_is_registered_where_the_configuration_says_so() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/KS014/1995-06-01/001");
+    let flag = session.flag();
+    let scan = |more: &str| {
+        let config = Configuration {
+            roots: vec![rig.root()],
+            url: alyx.url.clone(),
+            user: alyx.user.clone(),
+            password: alyx.password.clone(),
+            more: more.to_owned(),
+        };
+        let config = config.write(&rig.beside("etc"));
+        let words = ["scan", "--dry-run", "--config", word(&config)];
+        run(&mut at_home(&rig, &words))
+    };
+    let refused = scan("");
+    assert!((refused.out + &refused.err).contains("clock right?"));
+    assert_eq!(scan("session:\n  earliest: 1995-06-01\nwatch:\n  settle: 0 s\n  empty_grace: 0 s\n").code, 0);
+    assert!(flag.exists());
 }

@@ -102,6 +102,8 @@ kinds! {
         "delete or renumber all but one on Alyx";
     Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",
         "do what the message says";
+    Clock, NeedsAttention, "the day of the session is in the future, or before `session.earliest`",
+        "check the clocks of the recorder and of this computer, and rename the folder of the day; for older sessions, set `session.earliest`";
     Implausible, NeedsAttention, "a water administration or weighing seems to be in another unit",
         "correct the value, or record it with `--force`";
     Unreadable, NeedsAttention, "a file or folder cannot be read",
@@ -144,6 +146,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::Missing(_) => Kind::Missing,
         Error::Ambiguous { .. } | Error::CreatedTwice { .. } => Kind::Ambiguous,
         Error::Invalid(_) => Kind::Invalid,
+        Error::Clock { .. } => Kind::Clock,
         Error::Implausible(_) => Kind::Implausible,
         Error::Unreadable { .. } => Kind::Unreadable,
         Error::Vanished { .. } => Kind::Vanished,
@@ -238,6 +241,7 @@ mod tests {
             Error::Ambiguous { session: what(), eids: Vec::new() },
             Error::CreatedTwice { session: what(), ours: reason(), others: Vec::new(), is_empty: true },
             Error::Invalid(reason()),
+            Error::Clock { session: what(), reason: reason() },
             Error::Implausible(reason()),
             Error::Unreadable { path: path(), reason: reason() },
             Error::Vanished { path: path() },

@@ -55,6 +55,16 @@ pub enum Error {
     /// The arguments contradict the path or themselves.
     #[error("{0}")]
     Invalid(String),
+    /// The day of a session is in the future, or too long ago.
+    #[error(
+        "session {session} is {reason}; is the recorder's clock right? Correct it, and rename the folder of the day"
+    )]
+    Clock {
+        /// `subject/date/number`.
+        session: String,
+        /// Which of the two.
+        reason: String,
+    },
     /// A measurement that seems to be in another unit.
     #[error("{0} If the value is right, record it with --force")]
     Implausible(String),
@@ -213,6 +223,7 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::CreatedTwice { .. }
             | Self::Invalid(_)
+            | Self::Clock { .. }
             | Self::Implausible(_)
             | Self::Unreadable { .. }
             | Self::NeverQuiet { .. }

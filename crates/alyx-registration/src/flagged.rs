@@ -187,6 +187,7 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Planned, Error> {
+        self.check_day(session)?;
         let content = self.flag_content(flag)?;
         let found = self.find_flagged_files(flag, session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub struct RegistrationOptions {
     pub hash_threads: usize,
     /// Time zone to which times with an offset are converted.
     pub zone: TimeZone,
+    /// The earliest day that a session may have. An earlier one is taken for a mistake of the recorder's clock.
+    pub earliest: Date,
     /// How long names, dataset types and data formats are cached.
     pub names_kept: Duration,
     /// A session that was created longer ago than this is looked up once more before its flag is removed: another
@@ -40,6 +43,7 @@ impl Default for RegistrationOptions {
             batch_size: 100,
             hash_threads: 2,
             zone: TimeZone::system(),
+            earliest: jiff::civil::date(2000, 1, 1),
             names_kept: Duration::from_secs(3600),
             look_again_after: Duration::from_secs(60),
             private: Arc::default(),

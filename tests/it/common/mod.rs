@@ -169,7 +169,7 @@ impl Rig {
     /// A new session of a subject, on a day that no other test uses: a real Alyx keeps the records of earlier tests.
     pub fn session(&self, lab: &str, subject: &str) -> Session {
         let random = uuid::Uuid::new_v4().as_u128();
-        let (year, month, day) = (1970 + random % 40, 1 + (random >> 16) % 12, 1 + (random >> 32) % 28);
+        let (year, month, day) = (2001 + random % 20, 1 + (random >> 16) % 12, 1 + (random >> 32) % 28);
         let number = 1 + (random >> 48) % 999;
         self.session_at(&format!("{lab}/Subjects/{subject}/{year}-{month:02}-{day:02}/{number:03}"))
     }

@@ -1,5 +1,7 @@
 //! Session details: the fields of a session that a caller sets, and the requests with exactly those. Pure.
 
+use jiff::ToSpan;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
@@ -46,6 +48,20 @@ pub struct SessionDetails {
 
 fn non_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
+}
+
+/// Refuses the day of a session that a recorder with a wrong clock made: one after tomorrow, because another computer's
+/// today may be tomorrow here, or one before `earliest`. Pure.
+pub(crate) fn check_day(path: &SessionPath, today: Date, earliest: Date) -> Result<(), Error> {
+    let tomorrow = today.saturating_add(1.day());
+    let reason = if path.date() > tomorrow {
+        format!("in the future: today is {today}")
+    } else if path.date() < earliest {
+        format!("before {earliest}, the earliest that is expected (session.earliest)")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Clock { session: path.to_string(), reason })
 }
 
 /// Refuses an end before the start.
@@ -266,5 +282,22 @@ mod tests {
         assert_eq!(check(SessionRequest { start_time: late.clone(), ..none() }), (true, false));
         let both = SessionRequest { start_time: early, end_time: late, ..none() };
         assert_eq!(check(both), (false, true));
+    }
+
+    #[test]
+    fn the_day_of_a_session_is_neither_after_tomorrow_nor_before_the_earliest() {
+        let day = |today: &str, earliest: &str| {
+            let (today, earliest) = (today.parse().unwrap(), earliest.parse().unwrap());
+            check_day(&path(), today, earliest).map_err(|error| error.to_string())
+        };
+        for today in ["2024-04-30", "2024-05-01", "2024-05-02", "2094-01-01"] {
+            assert_eq!(day(today, "2000-01-01"), Ok(()), "{today}");
+        }
+        assert_eq!(day("2024-05-01", "2024-05-01"), Ok(()));
+        let future = day("2024-04-29", "2000-01-01").unwrap_err();
+        assert!(future.contains("today is 2024-04-29") && future.contains("clock right?"), "{future}");
+        let past = day("2024-05-01", "2024-05-02").unwrap_err();
+        assert!(past.contains("before 2024-05-02") && past.contains("session.earliest"), "{past}");
+        assert!(day("9999-12-31", "2000-01-01").is_ok());
     }
 }

@@ -170,6 +170,7 @@ impl RegistrationClient {
         let day = root.join(subject).join(date.to_string());
         // Refuses a name or root that would be parsed as something else, before anything is created.
         let planned = SessionPath::parse(&day.join("001"))?;
+        self.check_day(&planned)?;
         options.details.request(&planned, &self.options().zone)?;
         let mut taken = Vec::new();
         if options.register {

@@ -44,6 +44,7 @@ impl RegistrationClient {
         details: &SessionDetails,
     ) -> Result<PlannedSession, Error> {
         let session = SessionPath::parse(folder)?;
+        self.check_day(&session)?;
         let creation = self.creation_of(&session, details, &SessionDetails::default()).await?;
         let change = details.request(&session, &self.options().zone)?;
         let found = self.find_session(&session, details.lab.as_deref().or(session.lab())).await?;

@@ -12,10 +12,11 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
 use crate::options::{FilesToRegister, RegisterFilesOptions};
-use crate::session::details::{SessionDetails, check_against, needs_record};
+use crate::session::details::{SessionDetails, check_against, check_day, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
 use alf::SessionPath;
+use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
 
 /// The `json` field with the caller's keys added. Pure.
@@ -53,6 +54,7 @@ impl RegistrationClient {
         extra: Vec<(Endpoint, String)>,
         at_alyx: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<SessionHandle, Error> {
+        self.check_day(path)?;
         let creation = self.creation_of(path, details, defaults).await?;
         let change = details.request(path, &self.options().zone)?;
         let lab = details.lab.as_deref().or(path.lab());
@@ -123,6 +125,12 @@ impl RegistrationClient {
         all.creation(path, self.alyx().username().await?, &self.options().zone)
     }
 
+    /// Refuses the day of a session that a wrong clock made.
+    pub(crate) fn check_day(&self, path: &SessionPath) -> Result<(), Error> {
+        let today = self.session_time(DateInput::Now)?.date();
+        check_day(path, today, self.options().earliest)
+    }
+
     /// Refuses a change that contradicts the session's record.
     pub(crate) async fn check_change(
         &self,
@@ -190,7 +198,8 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
-    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Invalid`], and those of [`RegistrationClient::register_files`].
+    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`], and those of
+    /// [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
         folder: &Path,
