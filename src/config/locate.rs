@@ -94,10 +94,43 @@ pub(super) fn second_document(text: &str) -> Option<usize> {
 
 /// The first duplicate key in a mapping, with its second line.
 pub(super) fn duplicate_key(text: &str) -> Option<(KeyPath, Option<usize>)> {
-    let trail = RefCell::new(Vec::new());
+    let trail = Trail::default();
     let failure = Unique(&trail).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     let line = failure.location().map(|at| at.line());
-    failure.to_string().contains(FOUND).then(|| (KeyPath(trail.take()), line))
+    failure.to_string().contains(FOUND).then(|| (KeyPath(trail.steps.take()), line))
+}
+
+/// The first whole number beyond 64 bits, with its line. The parser refuses some and rounds others.
+pub(super) fn wide_number(text: &str) -> Option<(KeyPath, Option<usize>)> {
+    let trail = Trail::default();
+    // A syntax error is reported elsewhere.
+    let _ = Unique(&trail).deserialize(serde_yaml::Deserializer::from_str(text));
+    trail.wide.take().into_iter().find_map(|(path, float)| {
+        let line = line_of(text, &path);
+        // A float may have been written as one, such as 1e30.
+        let written = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+        let is_whole = |float: f64| {
+            let mut digits = written.split(|c: char| !c.is_ascii_digit());
+            digits.any(|digits| digits.len() >= MIN_WIDE_DIGITS && digits.parse() == Ok(float.abs()))
+        };
+        float.is_none_or(is_whole).then_some((path, line))
+    })
+}
+
+/// The digits of 2^64.
+const MIN_WIDE_DIGITS: usize = 20;
+
+/// Where a walk is, and the numbers that it found beyond 64 bits: their paths, and those that were read as floats.
+#[derive(Default)]
+struct Trail {
+    steps: RefCell<Vec<Step>>,
+    wide: RefCell<Vec<(KeyPath, Option<f64>)>>,
+}
+
+impl Trail {
+    fn note_wide(&self, float: Option<f64>) {
+        self.wide.borrow_mut().push((KeyPath(self.steps.borrow().clone()), float));
+    }
 }
 
 /// The message of the deliberate error. The control characters keep a key from imitating it.
@@ -106,22 +139,30 @@ const FOUND: &str = "\u{1}the key is here\u{1}";
 /// Visits of scalars for visitors that only handle mappings and sequences.
 macro_rules! ignore_scalars {
     ($value:expr) => {
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok($value)
-        }
-        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-            Ok($value)
-        }
+        ignore_narrow_scalars!($value);
+
         fn visit_i128<E>(self, _: i128) -> Result<Self::Value, E> {
-            Ok($value)
-        }
-        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
             Ok($value)
         }
         fn visit_u128<E>(self, _: u128) -> Result<Self::Value, E> {
             Ok($value)
         }
         fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+}
+
+/// The same without the numbers that may have more than 64 bits.
+macro_rules! ignore_narrow_scalars {
+    ($value:expr) => {
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
             Ok($value)
         }
         fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
@@ -286,9 +327,9 @@ impl<'de, F: FnOnce(&str) -> bool> Visitor<'de> for KeyText<F> {
     }
 }
 
-/// Fails on the first duplicate key; the trail then holds its path.
+/// Fails on the first duplicate key; the trail then holds its path. Notes wide numbers.
 #[derive(Clone, Copy)]
-struct Unique<'a>(&'a RefCell<Vec<Step>>);
+struct Unique<'a>(&'a Trail);
 
 impl<'de> DeserializeSeed<'de> for Unique<'_> {
     type Value = ();
@@ -307,27 +348,44 @@ impl<'de> Visitor<'de> for Unique<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
-        while let Some(key) = map.next_key_seed(UniqueKey { trail: self.0, seen: &mut seen })? {
-            self.0.borrow_mut().push(Step::Key(key.unwrap_or_default()));
+        while let Some(key) = map.next_key_seed(UniqueKey { trail: &self.0.steps, seen: &mut seen })? {
+            self.0.steps.borrow_mut().push(Step::Key(key.unwrap_or_default()));
             map.next_value_seed(self)?;
-            self.0.borrow_mut().pop();
+            self.0.steps.borrow_mut().pop();
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         for position in 0.. {
-            self.0.borrow_mut().push(Step::Index(position));
+            self.0.steps.borrow_mut().push(Step::Index(position));
             if seq.next_element_seed(self)?.is_none() {
                 break;
             }
-            self.0.borrow_mut().pop();
+            self.0.steps.borrow_mut().pop();
         }
-        self.0.borrow_mut().pop();
+        self.0.steps.borrow_mut().pop();
         Ok(())
     }
 
-    ignore_scalars!(());
+    ignore_narrow_scalars!(());
+
+    fn visit_i128<E>(self, _: i128) -> Result<(), E> {
+        self.0.note_wide(None);
+        Ok(())
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<(), E> {
+        self.0.note_wide(None);
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        if number.is_finite() && number.abs() >= u64::MAX as f64 {
+            self.0.note_wide(Some(number));
+        }
+        Ok(())
+    }
 }
 
 struct UniqueKey<'a> {

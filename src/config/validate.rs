@@ -52,6 +52,10 @@ pub(super) fn config(
         let message = "this key occurs twice in its section; keep one of them".to_owned();
         return Err(whole(line, path.to_string(), message));
     }
+    if let Some((path, line)) = locate::wide_number(text) {
+        let message = "this number does not fit into 64 bits and would be rounded; put it in quotes, as text";
+        return Err(whole(line, path.to_string(), message.to_owned()));
+    }
     let mut value = locate::value_of(text).map_err(|failure| {
         let (line, message) = locate::syntax_error(text, &failure);
         whole(line, String::new(), message)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde_yaml::Value;
 
-use crate::config::locate::quoted;
+use crate::config::locate::{printable, quoted};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use alyx_registration::{OnRefused, ProtectedPolicy};
 
@@ -82,12 +82,36 @@ impl FromYaml for Json {
         if !value.is_mapping() {
             return Err(format!("{} is not a section of `key: value` lines", shown(value)));
         }
-        // JSON has no infinity and no tags, and its keys are strings.
+        // It would become null.
+        if let Some(key) = not_finite(value) {
+            return Err(format!(
+                "{key}: infinity and NaN cannot be sent as JSON; put them in quotes, or leave the key out"
+            ));
+        }
+        // JSON has no tags, and its keys are strings.
         match serde_json::to_value(value) {
             Ok(serde_json::Value::Object(map)) => Ok(Json(map)),
             Ok(_) => Err("this cannot be sent as JSON".to_owned()),
             Err(err) => Err(format!("this cannot be sent as JSON: {err}")),
         }
+    }
+}
+
+/// The path of the first number that is infinite or NaN.
+fn not_finite(value: &Value) -> Option<String> {
+    let below = |step: String, value: &Value| {
+        let path = not_finite(value)?;
+        Some(if path.is_empty() || path.starts_with('[') { step + &path } else { format!("{step}.{path}") })
+    };
+    match value {
+        Value::Number(n) => n.as_f64().is_some_and(|n| !n.is_finite()).then(String::new),
+        Value::Sequence(items) => {
+            items.iter().enumerate().find_map(|(i, item)| below(format!("[{i}]"), item))
+        }
+        Value::Mapping(fields) => fields
+            .iter()
+            .find_map(|(key, value)| below(key.as_str().map_or_else(|| shown(key), printable), value)),
+        _ => None,
     }
 }
 

@@ -119,6 +119,12 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("  username: you\n", &[":5: alyx.username: this key occurs twice in its section; keep one of them"]),
         ("log:\n  level: info\n   format: text\n", &[":7: this is not valid YAML: mapping values are not allowed in this context; look in this line and the one before for a wrong indentation, a missing quote or bracket, or a colon without a blank after it"]),
         ("session:\n  json: [1]\n", &[":6: session.json: a list is not a section of `key: value` lines"]),
+        ("session:\n  json:\n    id: 123456789012345678901234567890\n", &[":7: session.json.id: this number does not fit into 64 bits and would be rounded; put it in quotes, as text"]),
+        ("session:\n  json: {ids: [1, -9223372036854775809]}\n", &[":6: session.json.ids[1]: this number does not fit into 64 bits and would be rounded; put it in quotes, as text"]),
+        ("session:\n  json:\n    id: 1234567890123456789012345678901234567890123\n", &[":7: session.json.id: this number does not fit into 64 bits and would be rounded; put it in quotes, as text"]),
+        ("workers: 99999999999999999999\n", &[":5: workers: this number does not fit into 64 bits and would be rounded; put it in quotes, as text"]),
+        ("session:\n  json:\n    rig: {gain: [1, .inf]}\n", &[":6: session.json: rig.gain[1]: infinity and NaN cannot be sent as JSON; put them in quotes, or leave the key out"]),
+        ("session:\n  json: {x: .nan}\n", &[":6: session.json: x: infinity and NaN cannot be sent as JSON; put them in quotes, or leave the key out"]),
         ("session:\n  earliest: yesterday\n", &[r#":6: session.earliest: "yesterday" is not a date (example: 2000-01-01)"#]),
         ("session:\n  earliest: 2000\n", &[":6: session.earliest: 2000 is not a date (example: 2000-01-01)"]),
         ("session:\n  earliest: 2023-02-29\n", &[r#":6: session.earliest: "2023-02-29" is not a date (example: 2000-01-01)"#]),
@@ -126,6 +132,14 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("alyxx:\n  url: x\n", &[":5: alyxx: unknown key; did you mean alyx?"]),
         ("session:\n  type: \"a\\nb\"\n", &[":6: session.type: this has a line break or another control character in it"]),
     ]);
+}
+
+#[test]
+fn numbers_of_the_session_json_are_kept_exactly() {
+    let config =
+        good("session:\n  json: {a: 18446744073709551615, b: -9223372036854775808, c: 1e30, d: \"1e999\"}\n");
+    let json = serde_json::Value::from(config.session.json.unwrap()).to_string();
+    assert_eq!(json, r#"{"a":18446744073709551615,"b":-9223372036854775808,"c":1e+30,"d":"1e999"}"#);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The arguments of the commands about sessions.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cli::args::connection::VerbArgs;
 use crate::cli::args::values::{protected, qc};
+use alyx_client::text::printable;
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 
 /// The fields of a session on Alyx: the keyword arguments of Python's `register_session`.
@@ -71,10 +74,32 @@ pub struct SessionDetailsArgs {
 
 fn json_object(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Object(object)) => match wide_number(text, "") {
+            Some(key) => Err(format!(
+                "{key}: this number does not fit into 64 bits and would be rounded; put it in quotes, as text"
+            )),
+            None => Ok(object),
+        },
         Ok(_) => Err("this is JSON, but not an object; write it like '{\"rig\": 2}'".to_owned()),
         Err(error) => Err(format!("this is not JSON ({error}); write it like '{{\"rig\": 2}}'")),
     }
+}
+
+/// The path of the first whole number beyond 64 bits in a valid JSON text. A parsed value has lost its digits.
+fn wide_number(text: &str, path: &str) -> Option<String> {
+    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(text) {
+        let dot = if path.is_empty() { "" } else { "." };
+        return fields.iter().find_map(|(key, value)| wide_number(value.get(), &format!("{path}{dot}{key}")));
+    }
+    if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(text) {
+        return items
+            .iter()
+            .enumerate()
+            .find_map(|(i, item)| wide_number(item.get(), &format!("{path}[{i}]")));
+    }
+    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let fits = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
+    (is_whole && !fits).then(|| printable(path))
 }
 
 impl SessionDetailsArgs {
@@ -235,4 +260,30 @@ pub struct NewSessionArgs {
     /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_kept_exactly_or_refused_with_their_key() {
+        for kept in [
+            r#"{"a": 18446744073709551615, "b": -9223372036854775808, "c": [1.5, 1e30, -0]}"#,
+            r#"{"a": "18446744073709551616", "18446744073709551616": null}"#,
+        ] {
+            assert!(json_object(kept).is_ok(), "{kept}");
+        }
+        for (text, key) in [
+            (r#"{"a": 18446744073709551616}"#, "a: "),
+            (r#"{"a": -9223372036854775809}"#, "a: "),
+            (r#"{"rig": {"ids": [1, 123456789012345678901234567890]}}"#, "rig.ids[1]: "),
+        ] {
+            let error = json_object(text).unwrap_err();
+            assert!(error.starts_with(key) && error.contains("64 bits"), "{error}");
+        }
+        for text in [r#"{"a": NaN}"#, r#"{"a": Infinity}"#, r#"{"a": 1e999}"#] {
+            assert!(json_object(text).unwrap_err().starts_with("this is not JSON"), "{text}");
+        }
+    }
 }

@@ -49,7 +49,7 @@ impl RegistrationClient {
         let change = details.request(&session, &self.options().zone)?;
         let found = self.find_session(&session, details.lab.as_deref().or(session.lab())).await?;
         if let Some(found) = &found {
-            self.check_change(&session, found.eid(), &change).await?;
+            self.whole_change(&session, found.eid(), change.clone()).await?;
         }
         let request = if found.is_some() { change } else { creation };
         self.check_names(names::mentioned(&request)).await?;

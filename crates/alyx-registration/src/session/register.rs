@@ -22,7 +22,8 @@ use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
 /// The `json` field with the caller's keys added. Pure.
 ///
 /// # Errors
-/// [`Error::Invalid`] if another program stored something other than an object, which would be lost.
+/// [`Error::Invalid`] if another program stored something other than an object, which would be lost, or a number that
+/// cannot be sent back as it is.
 fn merged(
     current: &Value,
     more: &Map<String, Value>,
@@ -37,8 +38,26 @@ fn merged(
             )));
         }
     };
+    // The whole field is sent back: a number that was rounded when it was read would be changed on Alyx.
+    if let Some(key) = merged.iter().find_map(|(key, value)| may_be_rounded(value).then_some(key)) {
+        return Err(Error::Invalid(format!(
+            "session {path}: its json on Alyx has a number beyond 64 bits in {key:?}, which would be rounded; store it as text on Alyx"
+        )));
+    }
     merged.extend(more.clone());
     Ok(merged)
+}
+
+/// Whether a value has a number so large that digits may have been lost when it was read.
+fn may_be_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= u64::MAX as f64)
+        }
+        Value::Array(items) => items.iter().any(may_be_rounded),
+        Value::Object(fields) => fields.values().any(may_be_rounded),
+        _ => false,
+    }
 }
 
 impl RegistrationClient {
@@ -102,9 +121,9 @@ impl RegistrationClient {
                 let eid = summary.eid().to_owned();
                 // Nothing is pending any more.
                 *claim = None;
-                self.check_change(path, &eid, &change).await?;
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
-                let record = self.change_session(path, &eid, change).await?;
+                let change = self.whole_change(path, &eid, change).await?;
+                let record = self.change_session(&eid, change).await?;
                 Ok(SessionHandle { eid, created: None, record })
             }
         }
@@ -131,39 +150,35 @@ impl RegistrationClient {
         check_day(path, today, self.options().earliest)
     }
 
-    /// Refuses a change that contradicts the session's record.
-    pub(crate) async fn check_change(
+    /// Refuses a change that contradicts the session's record. Returns the change as it is to be sent: with its `json`
+    /// merged.
+    pub(crate) async fn whole_change(
         &self,
         path: &SessionPath,
         eid: &str,
-        change: &SessionRequest,
-    ) -> Result<(), Error> {
-        match needs_record(change) {
-            true => check_against(path, change, &self.alyx().session(eid).await?),
-            false => Ok(()),
+        mut change: SessionRequest,
+    ) -> Result<SessionRequest, Error> {
+        if change.json.is_some() || needs_record(&change) {
+            let record = self.alyx().session(eid).await?;
+            check_against(path, &change, &record)?;
+            if let Some(more) = &change.json {
+                change.json = Some(merged(&record.json, more, path)?);
+            }
         }
+        Ok(change)
     }
 
     /// Changes what the caller set, and nothing else.
     async fn change_session(
         &self,
-        path: &SessionPath,
         eid: &str,
-        mut change: SessionRequest,
+        change: SessionRequest,
     ) -> Result<Option<SessionRecord>, Error> {
         if change == SessionRequest::default() {
             return Ok(None);
         }
-        if let Some(more) = &change.json {
-            let current = self.alyx().session(eid).await?;
-            change.json = Some(merged(&current.json, more, path)?);
-        }
-        self.alyx()
-            .update_session(eid, &change)
-            .await
-            .inspect_err(|e| self.doubt_names(e))
-            .map(Some)
-            .map_err(Error::from)
+        let updated = self.alyx().update_session(eid, &change).await;
+        updated.inspect_err(|e| self.doubt_names(e)).map(Some).map_err(Error::from)
     }
 
     /// Creates a session on Alyx, or changes the existing one, and registers its files (Python: `register_session`).
@@ -272,5 +287,14 @@ mod tests {
         assert_eq!(Value::Object(merged(&json!({"a": 1}), &more, &path()).unwrap()), json!({"a": 1, "b": 2}));
         assert_eq!(Value::Object(merged(&Value::Null, &more, &path()).unwrap()), json!({"b": 2}));
         assert!(merged(&json!("{\"a\": 1}"), &more, &path()).is_err());
+    }
+
+    #[test]
+    fn a_number_on_alyx_that_was_rounded_is_never_sent_back() {
+        let more = json!({"b": 2}).as_object().unwrap().clone();
+        let current: Value = serde_json::from_str(r#"{"a": {"id": [18446744073709551616]}}"#).unwrap();
+        assert!(merged(&current, &more, &path()).unwrap_err().to_string().contains("\"a\""));
+        let current: Value = serde_json::from_str(r#"{"a": [18446744073709551615, 1.5e18]}"#).unwrap();
+        assert!(merged(&current, &more, &path()).is_ok());
     }
 }
