@@ -112,17 +112,69 @@ async fn what_is_wrong_is_one_clear_error() {
         (&["water", "KS014", "-1"], 2, "greater than zero"),
         (&["water", "KS014", "much"], 2, "this is not a number"),
         (&["water", "KS014"], 2, "<VOLUME>"),
+        (&["water", "KS014,,SWC_001", "1"], 2, "a name is missing"),
+        (&["water", "KS014,KS014", "1"], 2, "KS014 occurs twice"),
+        (&["weight", "KS014,nobody", "21"], 1, "subject \"nobody\""),
+        (&["water", "SWC_001,nobody", "--adlib"], 1, "subject \"nobody\""),
         (&["water", "nobody", "1"], 1, "subject \"nobody\""),
         (&["water", "KS014", "1", "--by", "nobody"], 1, "user \"nobody\""),
         (&["water", "KS014", "1", "--date-time", "noon"], 1, "noon"),
         (&["water", "KS014", "1", "--session", "NaN"], 2, "does not name a session"),
         (&["water", "KS014", "1", "--session", "/x/KS014/2024-05-01/001"], 1, "is not on Alyx"),
-        (&["water", "KS014", "1", "--water-type", "Lemonade"], 1, "Lemonade"),
+        (&["water", "KS014", "1", "--water-type", "Citric"], 1, "no water type \"Citric\""),
+        (&["water", "KS014", "1", "--water-type", "Citric", "--dry-run"], 1, "Hydrogel 5% Citric Acid"),
         (&["weight", "KS014", "0"], 2, "greater than zero"),
         (&["weight", "KS014", "inf"], 2, "greater than zero"),
     ];
     for (words, code, text) in cases {
         verb(&alyx, &rig, words).ends(*code).complains(text);
     }
-    assert!(alyx.alyx().waters_of("KS014").await.unwrap().is_empty());
+    for subject in ["KS014", "SWC_001"] {
+        assert!(alyx.alyx().waters_of(subject).await.unwrap().is_empty());
+        assert!(alyx.alyx().weighings_of(subject).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cage_is_watered_in_one_call() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let words = ["water", "KS014, SWC_001,ZM_1085", "--adlib", "--json"];
+    let said = verb(&alyx, &rig, &words).ends(0).json();
+    for (i, name) in ["KS014", "SWC_001", "ZM_1085"].into_iter().enumerate() {
+        let one = &said["measurements"][i];
+        assert_eq!((&one["subject"], &one["record"]["subject"]), (&json!(name), &json!(name)));
+        let record = alyx.alyx().waters_of(name).await.unwrap().pop().unwrap();
+        assert_eq!((record.water_administered, record.adlib), (None, true));
+    }
+    let text = verb(&alyx, &rig, &["water", "KS014,ZM_1743", "--adlib"]).ends(0).out;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("recorded already: Water ad libitum for KS014 at "), "{text}");
+    assert!(lines[1].starts_with("recorded Water ad libitum for ZM_1743 at "), "{text}");
+    verb(&alyx, &rig, &["weight", "KS014,SWC_001", "21.3"]).ends(0);
+    assert_eq!(alyx.alyx().weighings_of("SWC_001").await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cage_that_was_recorded_in_part_is_completed_by_the_same_command() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let at = ["--date-time", "2024-05-01T10:00", "--json"];
+    let words = [&["weight", "KS014,SWC_001,ZM_1085", "21.3"], &at[..]].concat();
+    let states = |said: &serde_json::Value| -> Vec<String> {
+        let list = said["measurements"].as_array().unwrap();
+        list.iter().map(|one| one["state"].as_str().unwrap().to_owned()).collect()
+    };
+    verb(&alyx, &rig, &[&["weight", "KS014", "21.3"], &at[..]].concat()).ends(0);
+    let fault = Fault::Status {
+        code: 400,
+        body: json!({"detail": "not today"}).to_string(),
+        content_type: "application/json".into(),
+        retry_after: None,
+    };
+    let path_prefix = "/weighings".to_owned();
+    alyx.control().add_fault(FaultRule { method: Some("POST".into()), path_prefix, times: 1, fault });
+    let said = verb(&alyx, &rig, &words).ends(1).json();
+    assert_eq!(states(&said), ["already_recorded", "failed", "not_recorded"]);
+    assert!(said["measurements"][1]["error"].as_str().unwrap().contains("not today"), "{said}");
+    let said = verb(&alyx, &rig, &words).ends(0).json();
+    assert_eq!(states(&said), ["already_recorded", "recorded", "recorded"]);
 }

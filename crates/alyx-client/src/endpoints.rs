@@ -6,7 +6,9 @@ use serde_json::Value;
 use crate::call::{Call, RequestSlot, parse_record, segment};
 use crate::client::Client;
 use crate::error::{Error, ProtectedFile};
-use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+use crate::measurement_records::{
+    WaterRecord, WaterRequest, WaterTypeRecord, WeighingRecord, WeighingRequest,
+};
 use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
     RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
@@ -250,6 +252,15 @@ impl Client {
                 Err(Error::NotAlyx { what: "GET /check-protected".into(), reason })
             }
         }
+    }
+
+    /// The names of the kinds of water.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn water_types(&self) -> Result<Vec<String>, Error> {
+        let found: Vec<WaterTypeRecord> = self.list("/water-type", &[]).await?;
+        Ok(found.into_iter().map(|kind| kind.name).collect())
     }
 
     /// Records a water administration. Never repeated after a lost answer: a second post would record a second administration.

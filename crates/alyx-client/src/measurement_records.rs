@@ -8,6 +8,12 @@ fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> 
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+/// A kind of water, of `GET /water-type`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct WaterTypeRecord {
+    pub(crate) name: String,
+}
+
 /// Body of `POST /water-administrations`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WaterRequest {
@@ -15,8 +21,9 @@ pub struct WaterRequest {
     pub subject: String,
     /// Naive local time, ISO 8601.
     pub date_time: String,
-    /// In millilitres.
-    pub water_administered: f64,
+    /// In millilitres; may be unknown if the subject could drink at will.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub water_administered: Option<f64>,
     /// Name of the kind of water.
     pub water_type: String,
     /// The user who gave it.

@@ -13,6 +13,7 @@ use crate::options::{WaterOptions, WeightOptions};
 use crate::plausible::{self, Earlier, Quantity};
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
+use alyx_client::text::some_of;
 use alyx_client::{self, Endpoint, WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 
 /// When Alyx is asked for the record after a lost answer: at once, and again when a slow request has had its time.
@@ -124,7 +125,7 @@ fn weights(records: &[WeighingRecord]) -> Earlier<'_> {
 /// The water administrations that differ from a request in their time at most.
 fn like_water<'a>(records: &'a [WaterRecord], request: &WaterRequest) -> Vec<(&'a str, &'a WaterRecord)> {
     let is_like = |record: &&WaterRecord| {
-        record.water_administered == Some(request.water_administered)
+        record.water_administered == request.water_administered
             && record.user.as_deref() == Some(request.user.as_str())
             && record.water_type.as_deref() == Some(request.water_type.as_str())
             && record.adlib == request.adlib
@@ -153,9 +154,9 @@ fn nth_at<Record: Clone>(records: &[(&str, &Record)], time: &str, n_equal: usize
 impl RegistrationClient {
     /// Records the water given to a subject (Python: `register_water_administration`).
     ///
-    /// `volume` is in millilitres and is rounded to four significant figures. What Alyx has already is not recorded
-    /// again: the same volume, kind, session and user, at the same time, or, without a time, within two minutes.
-    /// [`notes`](RecordedMeasurement::notes) says so if the volume seems to be in another unit.
+    /// `volume` is in millilitres and is rounded to four significant figures. Water ad libitum may have none. What Alyx
+    /// has already is not recorded again: the same volume, kind, session and user, at the same time, or, without a time,
+    /// within two minutes. [`notes`](RecordedMeasurement::notes) says so if the volume seems to be in another unit.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -170,14 +171,14 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Missing`] for a subject or user that Alyx does not know; [`Error::Invalid`] for a volume that is not
-    /// greater than zero, an invalid time, or a session that is not on Alyx or is of another subject or day;
-    /// [`Error::Implausible`] for a volume that seems to be in another unit, if the options are
+    /// [`Error::Missing`] for a subject or user that Alyx does not know; [`Error::Invalid`] for an unknown kind of water,
+    /// a volume that is missing or not greater than zero, an invalid time, or a session that is not on Alyx or is of
+    /// another subject or day; [`Error::Implausible`] for a volume that seems to be in another unit, if the options are
     /// [strict](WaterOptions::strict); [`Error::Unsure`] if the answer was lost twice; those of any request.
     pub async fn register_water_administration(
         &self,
         subject: &str,
-        volume: f64,
+        volume: impl Into<Option<f64>>,
         options: &WaterOptions<'_>,
     ) -> Result<RecordedMeasurement<WaterRecord>, Error> {
         self.record_water(self.plan_water_administration(subject, volume, options).await?).await
@@ -209,12 +210,19 @@ impl RegistrationClient {
     pub async fn plan_water_administration(
         &self,
         subject: &str,
-        volume: f64,
+        volume: impl Into<Option<f64>>,
         options: &WaterOptions<'_>,
     ) -> Result<PlannedMeasurement<WaterRequest, WaterRecord>, Error> {
-        let water_administered = four_figures("a water volume", volume)?;
+        let water_administered =
+            volume.into().map(|volume| four_figures("a water volume", volume)).transpose()?;
+        if water_administered.is_none() && !options.adlib {
+            return Err(Error::Invalid(
+                "a water volume is missing; only water ad libitum may have none".into(),
+            ));
+        }
         let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
+        let water_type = self.water_type(options.water_type.as_deref().unwrap_or("Water")).await?;
         let session = match &options.session {
             Some(session) => Some(self.session_of_subject(session, subject, time.date()).await?),
             None => None,
@@ -223,7 +231,7 @@ impl RegistrationClient {
             subject: subject.to_owned(),
             date_time: time.to_iso(),
             water_administered,
-            water_type: options.water_type.clone().unwrap_or_else(|| "Water".to_owned()),
+            water_type,
             user,
             adlib: options.adlib,
             session,
@@ -231,17 +239,15 @@ impl RegistrationClient {
         let records = self.alyx().waters_of(subject).await?;
         let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
         let (like, time) = (like_water(&records, &request), request.date_time.clone());
-        let (earlier, volume) = (waters(&records), request.water_administered);
+        let planned = planned(request, &time, &like, repeats);
+        let Some(volume) = water_administered else { return Ok(planned) };
+        let earlier = waters(&records);
         let doubts = [
             plausible::wrong_unit(Quantity::Water, subject, volume, &earlier),
             plausible::more_than_weight(subject, volume, &weights(&self.alyx().weighings_of(subject).await?)),
         ];
         let incomparable = plausible::nothing_to_compare(Quantity::Water, subject, &earlier);
-        planned(request, &time, &like, repeats).judged(
-            doubts.into_iter().flatten(),
-            incomparable,
-            options.strict,
-        )
+        planned.judged(doubts.into_iter().flatten(), incomparable, options.strict)
     }
 
     /// Records the weight of a subject (Python: `register_weight`).
@@ -310,6 +316,21 @@ impl RegistrationClient {
         let doubts = plausible::wrong_unit(Quantity::Weight, subject, weight, &earlier);
         let incomparable = plausible::nothing_to_compare(Quantity::Weight, subject, &earlier);
         planned(request, &time, &like, repeats).judged(doubts, incomparable, options.strict)
+    }
+
+    /// A kind of water that Alyx has.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with those that it has.
+    async fn water_type(&self, name: &str) -> Result<String, Error> {
+        let known = self.alyx().water_types().await?;
+        match known.iter().any(|kind| kind == name) {
+            true => Ok(name.to_owned()),
+            false => Err(Error::Invalid(format!(
+                "Alyx has no water type {name:?}; choose one of these, or create it there: {}",
+                some_of(&known, ", ")
+            ))),
+        }
     }
 
     /// The eid of the session in which something was measured.

@@ -1,5 +1,7 @@
 //! The arguments of `exists`, `water` and `weight`.
 
+use std::str::FromStr;
+
 use clap::Args;
 
 use crate::cli::args::connection::VerbArgs;
@@ -30,6 +32,27 @@ pub struct ExistsArgs {
     pub verb: VerbArgs,
 }
 
+/// The subjects of one measurement; at least one, and none twice.
+#[derive(Clone, Debug)]
+pub struct Subjects(pub Vec<String>);
+
+impl FromStr for Subjects {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+        for (i, name) in names.iter().enumerate() {
+            if name.is_empty() {
+                return Err("a name is missing; write subjects like KS014,KS015".to_owned());
+            }
+            if names.iter().take(i).any(|earlier| earlier == name) {
+                return Err(format!("{name} occurs twice"));
+            }
+        }
+        Ok(Self(names))
+    }
+}
+
 /// Parses a measured value. Zero or less is a typing error.
 fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -42,6 +65,7 @@ fn above_zero(text: &str) -> Result<f64, String> {
 const WATER_HELP: &str = "\
 Examples:
   alyx-registrar water KS014 1.2
+  alyx-registrar water KS014,KS015,KS016 --adlib
   alyx-registrar water KS014 0.35 --date-time 2024-05-01T11:20 --session /data/cortexlab/Subjects/KS014/2024-05-01/001
 
 Recorded once, even if the response is lost or the command is repeated: the same value, user, kind and session
@@ -51,12 +75,13 @@ at the same time or, without --date-time, within two minutes. Four significant f
 #[derive(Args, Clone, Debug)]
 #[command(after_help = WATER_HELP)]
 pub struct WaterArgs {
-    /// Subject
-    pub subject: String,
+    /// Subject, or several with commas between them
+    #[arg(value_name = "SUBJECT[,SUBJECT]")]
+    pub subjects: Subjects,
 
-    /// Volume in millilitres
-    #[arg(value_parser = above_zero, allow_negative_numbers = true)]
-    pub volume: f64,
+    /// Volume in millilitres, for each subject; with --adlib it may be left out
+    #[arg(value_parser = above_zero, allow_negative_numbers = true, required_unless_present = "adlib")]
+    pub volume: Option<f64>,
 
     /// When it was given, ISO 8601 [default: now]
     #[arg(long, value_name = "TIME")]
@@ -103,8 +128,9 @@ or, without --date-time, within two minutes. Four significant figures are kept."
 #[derive(Args, Clone, Debug)]
 #[command(after_help = WEIGHT_HELP)]
 pub struct WeightArgs {
-    /// Subject
-    pub subject: String,
+    /// Subject, or several of the same weight with commas between them
+    #[arg(value_name = "SUBJECT[,SUBJECT]")]
+    pub subjects: Subjects,
 
     /// Weight in grams
     #[arg(value_parser = above_zero, allow_negative_numbers = true)]

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, Failure, absolute_path, run_verb, to_value};
+use crate::cli::verbs::output::{Answer, Failure, absolute_path, exit_of, run_verb, to_value};
 use alf::timestamp::DateInput;
 use alyx_client::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use alyx_registration::{
@@ -33,7 +33,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
         let plan =
             async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
         let record = async |planned| client.record_water(planned).await;
-        measure(std::slice::from_ref(&args.subject), args.dry_run, plan, record).await
+        measure(&args.subjects.0, args.dry_run, plan, record).await
     })
     .await
 }
@@ -50,12 +50,13 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
         let client = connect(&args.verb.connection)?;
         let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
         let record = async |planned| client.record_weight(planned).await;
-        measure(std::slice::from_ref(&args.subject), args.dry_run, plan, record).await
+        measure(&args.subjects.0, args.dry_run, plan, record).await
     })
     .await
 }
 
-/// Plans a measurement of every subject, and records them only if all plans succeed.
+/// Plans a measurement of every subject, and records them only if all plans succeed. After a failure the others are not
+/// recorded; the same command, given again, completes it.
 async fn measure<Request: Measured, Record: Measured>(
     subjects: &[String],
     dry_run: bool,
@@ -66,21 +67,34 @@ async fn measure<Request: Measured, Record: Measured>(
     for subject in subjects {
         planned.push(plan(subject).await?);
     }
-    let (mut text, mut list) = (Vec::new(), Vec::new());
-    for planned in planned {
+    let (mut text, mut list, mut failure) = (Vec::new(), Vec::new(), None);
+    for (planned, subject) in planned.into_iter().zip(subjects) {
+        if failure.is_some() {
+            text.push(format!("not recorded for {subject}"));
+            list.push(json!({"subject": subject, "state": "not_recorded"}));
+            continue;
+        }
         let (line, notes, fields) = match (&planned.recorded, dry_run) {
             (Some(record), _) => {
-                let fields =
-                    json!({"state": "already_recorded", "record": to_value(record)?, "notes": planned.notes});
+                let fields = json!({"subject": subject, "state": "already_recorded", "record": to_value(record)?, "notes": planned.notes});
                 (recorded_already(record), planned.notes, fields)
             }
             (None, true) => {
-                let fields = json!({"state": "planned", "request": to_value(&planned.request)?, "notes": planned.notes});
+                let fields = json!({"subject": subject, "state": "planned", "request": to_value(&planned.request)?, "notes": planned.notes});
                 (format!("would record {}", planned.request.text()), planned.notes, fields)
             }
             (None, false) => {
-                let recorded = record(planned).await?;
-                let fields = json!({"state": "recorded", "record": to_value(&recorded.record)?, "notes": recorded.notes});
+                let recorded = match record(planned).await {
+                    Ok(recorded) => recorded,
+                    Err(error) if list.is_empty() => return Err(error.into()),
+                    Err(error) => {
+                        text.push(format!("not recorded for {subject}: {error}"));
+                        list.push(json!({"subject": subject, "state": "failed", "error": error.to_string()}));
+                        failure = Some(exit_of(&error));
+                        continue;
+                    }
+                };
+                let fields = json!({"subject": subject, "state": "recorded", "record": to_value(&recorded.record)?, "notes": recorded.notes});
                 (format!("recorded {}", recorded.record.text()), recorded.notes, fields)
             }
         };
@@ -89,6 +103,7 @@ async fn measure<Request: Measured, Record: Measured>(
         list.push(fields);
     }
     let answer = Answer::new(text, json!({"measurements": list}));
+    let answer = Answer { exit: failure.unwrap_or(answer.exit), ..answer };
     Ok(if dry_run { answer.planned() } else { answer })
 }
 
@@ -105,10 +120,18 @@ trait Measured: Serialize {
     fn user(&self) -> Option<&str>;
 }
 
+fn water_text(volume: Option<f64>, kind: &str, adlib: bool) -> String {
+    match (volume, adlib) {
+        (Some(volume), false) => format!("{volume} ml of {kind}"),
+        (Some(volume), true) => format!("{volume} ml of {kind} ad libitum"),
+        (None, _) => format!("{kind} ad libitum"),
+    }
+}
+
 impl Measured for WaterRequest {
     fn text(&self) -> String {
-        let (volume, kind) = (self.water_administered, &self.water_type);
-        format!("{volume} ml of {kind} for {} at {}", self.subject, self.date_time)
+        water_text(self.water_administered, &self.water_type, self.adlib)
+            + &format!(" for {} at {}", self.subject, self.date_time)
     }
 
     fn user(&self) -> Option<&str> {
@@ -118,9 +141,9 @@ impl Measured for WaterRequest {
 
 impl Measured for WaterRecord {
     fn text(&self) -> String {
-        let volume = self.water_administered.unwrap_or_default();
         let kind = self.water_type.as_deref().unwrap_or("water");
-        format!("{volume} ml of {kind} for {} at {}", self.subject, self.date_time)
+        water_text(self.water_administered, kind, self.adlib)
+            + &format!(" for {} at {}", self.subject, self.date_time)
     }
 
     fn user(&self) -> Option<&str> {
