@@ -239,3 +239,35 @@ async fn an_archive_of_old_sessions_is_registered_where_the_configuration_says_s
     assert_eq!(scan("session:\n  earliest: 1995-06-01\nwatch:\n  settle: 0 s\n  empty_grace: 0 s\n").code, 0);
     assert!(flag.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_name_suggests_the_one_that_alyx_has() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/ks014/2024-05-01/001");
+    let flag = session.flag();
+    for dry in [&[][..], &["--dry-run"]] {
+        for words in [&["create-session", word(&session.folder)][..], &["weight", "ks014", "21"]] {
+            let said = verb(&alyx, &rig, &[words, dry].concat()).ends(1);
+            said.complains("subject \"ks014\"")
+                .complains("did you mean \"KS014\"?")
+                .complains("another animal");
+        }
+    }
+    let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+    assert!(error.to_string().contains("did you mean \"KS014\"?") && flag.exists(), "{error}");
+    for (words, near) in [
+        (["weight", "SWC_01", "21"], "SWC_001"),
+        (["weight", "ZM_1058", "21"], "ZM_1085"),
+        (["water", "KS014", "1"], "rig_user"),
+    ] {
+        let said = verb(&alyx, &rig, &[&words[..], &["--by", "rig_usr"]].concat()).ends(1);
+        said.complains(&format!("{near:?}"));
+    }
+    let far = verb(&alyx, &rig, &["weight", "nobody", "21"]).ends(1);
+    assert!(
+        far.err.contains("; create it on Alyx, or correct the name") && !far.err.contains("did you mean")
+    );
+    let exists = ["exists", "projects", "Practice"];
+    let text = verb(&alyx, &rig, &exists).ends(1).out;
+    assert_eq!(text, "project \"Practice\" is not on Alyx; did you mean \"practice\"?\n");
+}

@@ -108,6 +108,17 @@ impl Client {
         }
     }
 
+    /// The names of all members.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn member_names(&self, endpoint: Endpoint) -> Result<Vec<String>, Error> {
+        let query = [("limit", MAX_PAGE_SIZE.to_string())];
+        let all: Vec<Value> = self.list(endpoint.path(), &query).await?;
+        let name = |member: &Value| member.get(endpoint.key()).and_then(Value::as_str).map(str::to_owned);
+        Ok(all.iter().filter_map(name).collect())
+    }
+
     /// All dataset types.
     ///
     /// # Errors

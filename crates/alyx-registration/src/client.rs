@@ -155,6 +155,21 @@ impl RegistrationClient {
         self.shared.names.assert_all_exist(self.alyx(), names).await
     }
 
+    /// The names on Alyx that a missing one was probably meant to be: they differ in letter case, or else in one letter.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("example_setup.txt")]
+    /// use alyx_client::Endpoint;
+    ///
+    /// assert_eq!(client.near_names(Endpoint::Subjects, "ks014").await, ["KS014"]);
+    /// assert!(client.near_names(Endpoint::Subjects, "nobody").await.is_empty());
+    /// # Ok(()) }
+    /// ```
+    pub async fn near_names(&self, endpoint: Endpoint, name: &str) -> Vec<String> {
+        self.shared.names.near(self.alyx(), endpoint, name).await
+    }
+
     /// Checks names; one error lists all that are missing.
     pub(crate) async fn check_names(&self, names: Vec<(Endpoint, String)>) -> Result<(), Error> {
         self.shared.names.check(self.alyx(), names).await

@@ -14,6 +14,8 @@ pub struct MissingName {
     pub endpoint: Endpoint,
     /// The name.
     pub name: String,
+    /// Names on Alyx that were probably meant: they differ in letter case, or else in one letter.
+    pub near: Vec<String>,
 }
 
 /// Why a session or its files could not be registered.
@@ -27,8 +29,7 @@ pub enum Error {
     #[error("not a session folder: {0}")]
     NotASession(#[from] SessionPathError),
     /// All names that Alyx does not know (Python: `AlyxSubjectNotFound`, `ALFError`).
-    #[error("Alyx does not know {}; create {} on Alyx, or correct the name in the folder or the configuration",
-        names(.0), if .0.len() == 1 { "it" } else { "them" })]
+    #[error("Alyx does not know {}", missing(.0))]
     Missing(Vec<MissingName>),
     /// Several sessions of the same subject, day and number. None of them is chosen.
     #[error("Alyx has {} sessions {session} ({}); delete or renumber all but one on Alyx", .eids.len(), .eids.join(", "))]
@@ -277,6 +278,23 @@ impl Error {
     }
 }
 
-fn names(missing: &[MissingName]) -> String {
-    missing.iter().map(|m| format!("{} {:?}", m.endpoint.member(), m.name)).collect::<Vec<_>>().join(", ")
+/// The missing names, those that were probably meant, and what to do. Creating a subject whose name was misspelt would
+/// make a second animal of one.
+fn missing(missing: &[MissingName]) -> String {
+    let name = |missing: &MissingName| format!("{} {:?}", missing.endpoint.member(), missing.name);
+    let all: Vec<String> = missing.iter().map(name).collect();
+    let near: Vec<String> =
+        missing.iter().flat_map(|missing| &missing.near).map(|near| format!("{near:?}")).collect();
+    let (all, it) = (all.join(", "), if missing.len() == 1 { "it" } else { "them" });
+    if near.is_empty() {
+        return format!("{all}; create {it} on Alyx, or correct the name in the folder or the configuration");
+    }
+    let second = match missing.iter().any(|m| m.endpoint == Endpoint::Subjects && !m.near.is_empty()) {
+        true => "only if it is another animal: one must not be on Alyx twice",
+        false => "only if that is another one",
+    };
+    format!(
+        "{all}; did you mean {}? Correct the name in the folder or the configuration; create {it} on Alyx {second}",
+        near.join(", ")
+    )
 }

@@ -57,7 +57,7 @@ pub(super) async fn after_login(client: &RegistrationClient, config: &Config, ta
         Ok(interface) => version(interface),
         Err(error) => failed("Alyx", &error),
     });
-    names(alyx, config, table).await;
+    names(client, config, table).await;
     if config.datasets.register {
         table.add(match client.dataset_types().await {
             Ok(types) => dataset_types(types.len(), types.problems()),
@@ -166,18 +166,21 @@ fn version(interface: Option<Interface>) -> Row {
 }
 
 /// Adds one row per key of the configuration that holds names.
-async fn names(alyx: &alyx_client::Client, config: &Config, table: &mut Table) {
+async fn names(client: &RegistrationClient, config: &Config, table: &mut Table) {
     let keys = config.names();
     if keys.is_empty() {
         table.add(Row::ok("names", "the configuration names nothing that must be on Alyx"));
     }
     for key in keys {
         let check = check_of(key.endpoint);
-        let (mut missing, mut error) = (Vec::new(), None);
+        let (mut missing, mut near, mut error) = (Vec::new(), Vec::new(), None);
         for name in &key.names {
-            match alyx.find_member(key.endpoint, name).await {
+            match client.alyx().find_member(key.endpoint, name).await {
                 Ok(Some(_)) => {}
-                Ok(None) => missing.push(format!("{name:?}")),
+                Ok(None) => {
+                    near.extend(client.near_names(key.endpoint, name).await);
+                    missing.push(format!("{name:?}"));
+                }
                 Err(failure) => error = Some(failure),
             }
         }
@@ -188,7 +191,10 @@ async fn names(alyx: &alyx_client::Client, config: &Config, table: &mut Table) {
                 check,
                 Exit::Incomplete,
                 format!("Alyx does not know {} ({})", missing.join(", "), key.key),
-                "have it created on Alyx, or correct the name",
+                match near.as_slice() {
+                    [] => "have it created on Alyx, or correct the name".to_owned(),
+                    near => format!("did you mean {}? Correct the name", near.join(", ")),
+                },
             ),
         });
     }

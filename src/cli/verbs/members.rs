@@ -16,9 +16,19 @@ pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
         for name in &args.names {
             let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;
             missing |= record.is_none();
+            let near = match record {
+                Some(_) => Vec::new(),
+                None => client.near_names(endpoint, name).await,
+            };
             let state = if record.is_some() { "is on Alyx" } else { "is not on Alyx" };
-            text.push(format!("{} {name:?} {state}", endpoint.member()));
-            members.push(json!({"name": name, "exists": record.is_some(), "record": record}));
+            let quoted: Vec<String> = near.iter().map(|near| format!("{near:?}")).collect();
+            let hint = if near.is_empty() {
+                String::new()
+            } else {
+                format!("; did you mean {}?", quoted.join(", "))
+            };
+            text.push(format!("{} {name:?} {state}{hint}", endpoint.member()));
+            members.push(json!({"name": name, "exists": record.is_some(), "record": record, "near": near}));
         }
         let json = json!({"endpoint": endpoint.path().trim_start_matches('/'), "members": members});
         Ok(Answer::new(text, json).incomplete_if(missing))

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,11 +16,34 @@ use alyx_client::{Endpoint, SessionRequest};
 pub(crate) struct KnownNames {
     kept_for: Duration,
     seen: Mutex<HashMap<(Endpoint, String), Instant>>,
+    /// Complete lists, for suggestions. The daemon meets the same missing name again and again.
+    lists: Mutex<HashMap<Endpoint, Listed>>,
+}
+
+/// The names of an endpoint, and when they were listed.
+type Listed = (Instant, Arc<Vec<String>>);
+
+/// Most names that are suggested.
+const MAX_NEAR: usize = 3;
+
+/// The names that a missing one was probably meant to be: those that differ in letter case, or else in one letter. Pure.
+fn near(name: &str, all: &[String]) -> Vec<String> {
+    let folded = name.to_lowercase();
+    let same = |other: &&String| other.to_lowercase() == folded;
+    let close = |other: &&String| strsim::osa_distance(&other.to_lowercase(), &folded) == 1;
+    let mut found: Vec<String> = all.iter().filter(same).cloned().collect();
+    if found.is_empty() {
+        found = all.iter().filter(close).cloned().collect();
+    }
+    found.sort();
+    found.dedup();
+    found.truncate(MAX_NEAR);
+    found
 }
 
 impl KnownNames {
     pub(crate) fn new(kept_for: Duration) -> Self {
-        Self { kept_for, seen: Mutex::default() }
+        Self { kept_for, seen: Mutex::default(), lists: Mutex::default() }
     }
 
     fn contains(&self, name: &(Endpoint, String), now: Instant) -> bool {
@@ -50,8 +73,35 @@ impl KnownNames {
                 self.insert((endpoint, name.to_owned()), Instant::now());
                 Ok(record)
             }
-            None => Err(Error::Missing(vec![MissingName { endpoint, name: name.to_owned() }])),
+            None => {
+                let near = self.near(alyx, endpoint, name).await;
+                Err(Error::Missing(vec![MissingName { endpoint, name: name.to_owned(), near }]))
+            }
         }
+    }
+
+    /// The names on Alyx that a missing one was probably meant to be. Empty if Alyx cannot be asked: that it is missing
+    /// is what counts.
+    pub(crate) async fn near(
+        &self,
+        alyx: &alyx_client::Client,
+        endpoint: Endpoint,
+        name: &str,
+    ) -> Vec<String> {
+        let now = Instant::now();
+        let kept = self.lists.lock().ok().and_then(|lists| lists.get(&endpoint).cloned());
+        let list = match kept {
+            Some((at, list)) if now.saturating_duration_since(at) < self.kept_for => list,
+            _ => {
+                let Ok(names) = alyx.member_names(endpoint).await else { return Vec::new() };
+                let names = Arc::new(names);
+                if let Ok(mut lists) = self.lists.lock() {
+                    lists.insert(endpoint, (now, Arc::clone(&names)));
+                }
+                names
+            }
+        };
+        near(name, &list)
     }
 
     /// The records of several names, in order.
@@ -112,4 +162,26 @@ pub(crate) fn mentioned(request: &SessionRequest) -> Vec<(Endpoint, String)> {
         one(Endpoint::Locations, &request.location),
     ]
     .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letter_case_is_looked_at_before_a_typing_error() {
+        let all = ["odd_00", "odd_01", "KS014", "KS014a", "Ana", "ana"].map(str::to_owned);
+        for (name, expected) in [
+            ("ODD_00", &["odd_00"][..]),
+            ("ODD_000", &["odd_00"]),
+            ("odd_02", &["odd_00", "odd_01"]),
+            ("KS041", &["KS014"]),
+            ("ks014", &["KS014"]),
+            ("ANA", &["Ana", "ana"]),
+            ("nobody", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(near(name, &all), expected, "{name}");
+        }
+    }
 }

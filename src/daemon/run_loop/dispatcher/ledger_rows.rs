@@ -93,7 +93,7 @@ pub(crate) fn outcome_row(
 pub(crate) fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {
     let one = |(member, name): &(String, String)| {
         let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.member() == member)?;
-        Some(MissingName { endpoint, name: name.clone() })
+        Some(MissingName { endpoint, name: name.clone(), near: Vec::new() })
     };
     rows.iter().filter_map(one).collect()
 }
@@ -106,7 +106,10 @@ mod tests {
     fn missing_names_survive_the_ledger() {
         for endpoint in ENDPOINTS {
             let rows = [(endpoint.member().to_owned(), "x".to_owned())];
-            assert_eq!(missing_names(&rows), [MissingName { endpoint, name: "x".to_owned() }]);
+            assert_eq!(
+                missing_names(&rows),
+                [MissingName { endpoint, name: "x".to_owned(), near: Vec::new() }]
+            );
         }
     }
 }
