@@ -271,3 +271,23 @@ async fn a_misspelt_name_suggests_the_one_that_alyx_has() {
     let text = verb(&alyx, &rig, &exists).ends(1).out;
     assert_eq!(text, "project \"Practice\" is not on Alyx; did you mean \"practice\"?\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_finds_every_name_and_session_that_the_real_run_would() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    session.file("alf/spikes.times.npy", "abc");
+    let (root, file) = (rig.root(), session.folder.join("alf/spikes.times.npy"));
+    let files = ["register-files", word(&file)];
+    for dry in [&["--dry-run"][..], &[]] {
+        verb(&alyx, &rig, &[&files, dry].concat()).ends(1).complains("is not on Alyx; create it first");
+        let new = ["new-session", "KS014", word(&root), "--date", "2024-05-02", "--projects", "nosuch"];
+        verb(&alyx, &rig, &[&new, dry].concat()).ends(1).complains("project \"nosuch\"");
+        assert!(!root.join("KS014").exists());
+    }
+    verb(&alyx, &rig, &["create-session", word(&session.folder)]).ends(0);
+    for dry in [&["--dry-run"][..], &[]] {
+        let words = [&files, &["--repository", "nosuch"], dry].concat();
+        verb(&alyx, &rig, &words).ends(1).complains("repository \"nosuch\"");
+    }
+}

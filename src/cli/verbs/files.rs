@@ -31,6 +31,7 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
         let work = async {
             if args.dry_run {
                 let planned = client.plan_files(&files, &options).await?;
+                planned.check_sessions()?;
                 let answer = Answer::new(planned_lines(&planned), planned_json(&planned)?);
                 return Ok(answer.planned().incomplete_if(!planned.left_out.is_empty()));
             }
@@ -112,7 +113,7 @@ pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
 
 /// The planned requests as text.
 pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
-    let PlannedFiles { requests, left_out, moved } = planned;
+    let PlannedFiles { requests, left_out, moved, absent: _ } = planned;
     let mut lines = Vec::new();
     let (mut n, mut bytes) = (0, 0);
     for request in requests {

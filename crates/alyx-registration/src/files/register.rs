@@ -37,6 +37,18 @@ pub struct PlannedFiles {
     pub left_out: Vec<LeftOut>,
     /// Protected files that have changed and would be moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
+    /// Sessions that are not on Alyx: [`RegistrationClient::register_files`] would refuse their files.
+    pub absent: Vec<SessionPath>,
+}
+
+impl PlannedFiles {
+    /// Refuses files of sessions that are not on Alyx, as [`RegistrationClient::register_files`] does.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn check_sessions(&self) -> Result<(), Error> {
+        self.absent.first().map_or(Ok(()), |session| Err(session_missing(session)))
+    }
 }
 
 impl RegistrationClient {
@@ -138,7 +150,8 @@ impl RegistrationClient {
     /// What [`RegistrationClient::register_files`] would do (Python: `register_files(dry=True)`): its first requests,
     /// and the moves of protected files.
     ///
-    /// Reads the files and asks Alyx, but changes nothing. A session that is not on Alyx is treated as just created.
+    /// Reads the files and asks Alyx, but changes nothing. A session that is not on Alyx is treated as just created, and is
+    /// in [`absent`](PlannedFiles::absent).
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -156,7 +169,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// Those of reading the files and of the requests; [`alyx_client::Error::Protected`] with
+    /// Those of reading the files and of the requests; [`Error::Missing`]; [`alyx_client::Error::Protected`] with
     /// [`ProtectedPolicy::Refuse`](crate::ProtectedPolicy::Refuse).
     pub async fn plan_files(
         &self,
@@ -167,8 +180,15 @@ impl RegistrationClient {
         let types = self.dataset_types().await?;
         let (groups, left_out) = group(paths, &types, options);
         let mut planned = PlannedFiles { left_out, ..PlannedFiles::default() };
+        if !groups.is_empty() {
+            self.check_names(options.names()).await?;
+        }
         for (owner, files) in groups {
-            let scope = self.remote_scope(&owner).await?.unwrap_or(RemoteScope::Nothing);
+            let scope = self.remote_scope(&owner).await?;
+            if let (None, Owner::Session(session)) = (&scope, &owner) {
+                planned.absent.push(session.clone());
+            }
+            let scope = scope.unwrap_or(RemoteScope::Nothing);
             let uploads = self.hash_all(files, options).await?;
             let (requests, moved) = self.plan_sending(&owner, &scope, &uploads, options).await?;
             planned.requests.extend(requests);
@@ -210,11 +230,13 @@ impl RegistrationClient {
     }
 }
 
+fn session_missing(session: &SessionPath) -> Error {
+    Error::Invalid(format!("session {session} is not on Alyx; create it first, then register its files"))
+}
+
 fn owner_missing(owner: &Owner) -> Error {
     match owner {
-        Owner::Session(session) => Error::Invalid(format!(
-            "session {session} is not on Alyx; create it first, then register its files"
-        )),
+        Owner::Session(session) => session_missing(session),
         Owner::Object { relation, .. } => Error::Invalid(format!("no {} on Alyx", relation.content_type)),
     }
 }

@@ -10,6 +10,8 @@ use uuid::Uuid;
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::options::NewSessionOptions;
+use crate::session::details::SessionDetails;
+use crate::session::names;
 use alf::session_path::parse_number_folder;
 use alf::timestamp::DateInput;
 use alf::{SessionPath, SessionTime};
@@ -104,7 +106,7 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Missing`] for an unknown subject; [`Error::Invalid`] for an invalid date, a number that exists on Alyx,
+    /// [`Error::Missing`] for an unknown subject or other name; [`Error::Invalid`] for an invalid date, a number that exists on Alyx,
     /// or a day without free numbers; [`Error::CannotMake`] for the folder; [`Error::NewSession`] if the folder was
     /// created but the session could not be registered.
     pub async fn create_new_session(
@@ -174,6 +176,8 @@ impl RegistrationClient {
         options.details.request(&planned, &self.options().zone)?;
         let mut taken = Vec::new();
         if options.register {
+            let creation = self.creation_of(&planned, &options.details, &SessionDetails::default()).await?;
+            self.check_names(names::mentioned(&creation)).await?;
             let on_alyx = self.alyx().sessions_of_day(subject, date).await?;
             taken = on_alyx.iter().filter_map(|s| s.number).filter_map(|n| u16::try_from(n).ok()).collect();
         }
