@@ -45,12 +45,12 @@ pub struct DatasetType {
 #[derive(Debug, Clone, Default)]
 pub struct DatasetTypes {
     types: Vec<DatasetType>,
-    extensions: HashSet<String>,
+    pub(crate) extensions: HashSet<String>,
     /// Patterns of the types whose indices are in `patterned`, for folded names.
     patterns: RegexSet,
     patterned: Vec<usize>,
     /// Types without a pattern, by name.
-    by_name: HashMap<String, Vec<usize>>,
+    pub(crate) by_name: HashMap<String, Vec<usize>>,
     problems: Vec<String>,
 }
 
@@ -153,6 +153,11 @@ impl DatasetTypes {
         found.into_iter().filter_map(|index| self.types.get(index)).collect()
     }
 
+    /// Whether a data format has the extension of this file name.
+    pub fn has_extension_of(&self, file_name: &str) -> bool {
+        self.extensions.contains(split_suffix(file_name).1)
+    }
+
     /// How many types there are.
     pub fn len(&self) -> usize {
         self.types.len()
@@ -170,7 +175,7 @@ impl DatasetTypes {
 }
 
 /// Stem and suffix (with its dot) as Python's `pathlib` splits them: `.npy` and `notes.` have no suffix.
-fn split_suffix(file_name: &str) -> (&str, &str) {
+pub(crate) fn split_suffix(file_name: &str) -> (&str, &str) {
     match file_name.rfind('.') {
         Some(dot) if dot > 0 && dot + 1 < file_name.len() => file_name.split_at(dot),
         _ => (file_name, ""),
