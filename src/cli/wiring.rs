@@ -234,6 +234,7 @@ pub(super) fn flagged(config: &Config) -> FlaggedOptions {
         },
         exclude: datasets.exclude.clone(),
         on_refused: datasets.on_refused,
+        on_left_out: datasets.on_left_out,
         quiet: config.watch.quiet.clone(),
     }
 }

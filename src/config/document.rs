@@ -11,7 +11,7 @@ use serde_yaml::Value;
 use crate::config::keys::Keys;
 use crate::config::values::{ByteSize, FromYaml, Json, Text};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{OnRefused, ProtectedPolicy};
+use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy};
 
 /// A value that may be absent or invalid. An invalid value does not hide other invalid ones.
 #[derive(Debug)]
@@ -125,6 +125,7 @@ pub(super) struct DatasetsDocument {
     pub(super) exclude: Given<Vec<Text>>,
     pub(super) protected: Given<ProtectedPolicy>,
     pub(super) on_refused: Given<OnRefused>,
+    pub(super) on_left_out: Given<OnLeftOut>,
     pub(super) batch_size: Given<u64>,
 }
 

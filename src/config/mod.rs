@@ -58,7 +58,7 @@ pub use crate::config::values::parse_size;
 pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
 use alyx_client::backoff::Backoff;
-use alyx_registration::{OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
+use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -171,6 +171,8 @@ pub struct DatasetsConfig {
     pub protected: ProtectedPolicy,
     /// What to do with the flag when Alyx does not accept some of the files. Default [`OnRefused::KeepFlag`].
     pub on_refused: OnRefused,
+    /// What to do with a session with gaps. Default [`OnLeftOut::Warn`].
+    pub on_left_out: OnLeftOut,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
 }

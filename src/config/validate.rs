@@ -222,6 +222,9 @@ impl Findings {
                 .take(&KeyPath::of("datasets.protected"), from.protected)
                 .unwrap_or(ProtectedPolicy::Refuse),
             on_refused: self.take(&KeyPath::of("datasets.on_refused"), from.on_refused).unwrap_or_default(),
+            on_left_out: self
+                .take(&KeyPath::of("datasets.on_left_out"), from.on_left_out)
+                .unwrap_or_default(),
             register: self.yes_no("datasets.register", from.register, true),
             repository: self.text("datasets.repository", from.repository),
             server_only: self.yes_no("datasets.server_only", from.server_only, false),

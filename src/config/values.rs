@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use crate::config::locate::{printable, quoted};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{OnRefused, ProtectedPolicy};
+use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy};
 
 /// Parses one value, or returns a message that says what it should be.
 pub(super) trait FromYaml: Sized {
@@ -174,6 +174,14 @@ impl FromYaml for ProtectedPolicy {
 impl FromYaml for OnRefused {
     fn from_yaml(value: &Value) -> Result<Self, String> {
         word(value, &[("keep_flag", OnRefused::KeepFlag), ("finish", OnRefused::Finish)])
+    }
+}
+
+impl FromYaml for OnLeftOut {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        let words =
+            [("warn", OnLeftOut::Warn), ("keep_flag", OnLeftOut::KeepFlag), ("ignore", OnLeftOut::Ignore)];
+        word(value, &words)
     }
 }
 

@@ -120,6 +120,8 @@ kinds! {
         "find the program that writes the file; if the file does not belong to the session, list it in `datasets.exclude`";
     FilesRefused, NeedsAttention, "some datasets cannot be registered; the others are",
         "repair the files as the message says; set `datasets.on_refused: finish` only if such files are never to be registered";
+    Gaps, NeedsAttention, "the session lacks datasets that it probably should have, and `datasets.on_left_out` is `keep_flag`",
+        "rename or add the files as the message says, or exclude them";
     CannotMove, NeedsAttention, "a protected file cannot be moved into its revision folder",
         "give the service user write access there, or move the file yourself";
     CannotMake, NeedsAttention, "the folder of a new session cannot be created",
@@ -155,6 +157,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::NoFilesYet { .. } => Kind::NoFilesYet,
         Error::NeverQuiet { .. } => Kind::NeverQuiet,
         Error::FilesRefused { .. } => Kind::FilesRefused,
+        Error::Gaps(_) => Kind::Gaps,
         Error::CannotMove { .. } => Kind::CannotMove,
         // The folder was created; the cause is in the error of its session.
         Error::NewSession { source, .. } => kind(source),
@@ -250,6 +253,7 @@ mod tests {
             Error::NoFilesYet { wait: Duration::ZERO, grace: Duration::ZERO },
             Error::NeverQuiet { path: path(), exclude: String::new(), since: Duration::ZERO },
             Error::FilesRefused { registered: 0, refused: Vec::new() },
+            Error::Gaps(crate::Gap::NoFile),
             Error::CannotMove { from: path(), to: path(), reason: reason() },
             Error::NewSession { folder: path(), source: Box::new(Error::Invalid(reason())) },
             Error::CannotMake { path: path(), reason: reason() },

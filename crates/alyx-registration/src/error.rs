@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::files::left_out::Gap;
 use alf::session_path::SessionPathError;
 use alyx_client::text::some_of;
 use alyx_client::{self, Endpoint, NextStep};
@@ -131,6 +132,9 @@ pub enum Error {
         /// One line for each file.
         refused: Vec<String>,
     },
+    /// The session is registered, apart from what it lacks; its flag is kept on purpose.
+    #[error("the session has gaps: {0}")]
+    Gaps(Gap),
     /// A file cannot be moved into its revision folder. It is where it was.
     #[error(
         "{from:?} cannot be moved to {to:?} ({reason}); allow the user who runs this to write there, or move it yourself"
@@ -229,6 +233,7 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::NeverQuiet { .. }
             | Self::FilesRefused { .. }
+            | Self::Gaps(_)
             | Self::CannotMove { .. }
             | Self::CannotMake { .. }
             | Self::Unsure { .. }

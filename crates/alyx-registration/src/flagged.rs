@@ -17,16 +17,17 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
 use crate::files::completeness::{self, HashedFiles, Unregistered};
-use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutReason, LeftOutSummary, refuse_twin};
+use crate::files::discover::{FoundFile, FoundFiles, refuse_twin};
+use crate::files::left_out::{Gap, LeftOut, LeftOutReason, LeftOutSummary, Untyped};
 use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::{FileToRegister, Owner, Upload};
 use crate::flag::{FlagContent, FlagError, FlagFile, HeldFlag, Removal, lock};
-use crate::options::{FlaggedOptions, OnRefused};
+use crate::options::{FlaggedOptions, OnLeftOut, OnRefused};
 use crate::session::details::SessionDetails;
 use crate::session::names;
 use alf::{DatasetPath, SessionPath};
 use alyx_client::text::some_of;
-use alyx_client::{self, SessionRecord};
+use alyx_client::{self, DatasetRecord, SessionRecord};
 
 /// A session that is registered and confirmed.
 #[derive(Debug, Clone)]
@@ -47,6 +48,10 @@ pub struct Registered {
     pub bytes: u64,
     /// The other files of the folder.
     pub left_out: LeftOutSummary,
+    /// What it lacks; `None` with [`OnLeftOut::Ignore`].
+    pub gap: Option<Gap>,
+    /// Kinds of files that no dataset type takes; none with [`OnLeftOut::Ignore`].
+    pub untyped: Vec<Untyped>,
     /// Datasets that cannot be registered, one line each; only with [`OnRefused::Finish`].
     pub refused: Vec<String>,
     /// Entries of the flag that match no dataset of the session.
@@ -68,6 +73,8 @@ pub struct Planned {
     pub files: Vec<FoundFile>,
     /// The other files of the folder.
     pub left_out: Vec<LeftOut>,
+    /// What it would lack.
+    pub gap: Option<Gap>,
     /// Changed files of protected datasets that would be moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
 }
@@ -153,6 +160,9 @@ impl RegistrationClient {
         let unregistered =
             Unregistered::of(unreadable, &last.left_out, sent.not_accepted(), sent.protected());
         let refused = unregistered.accept(n_files, options.on_refused)?;
+        let known_as = (!handle.created).then_some(handle.eid.as_str());
+        let gap = self.find_gap(&last, known_as, options).await?;
+        let untyped = self.find_untyped(&last, options).await?;
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
@@ -169,7 +179,9 @@ impl RegistrationClient {
             n_unchanged: sent.n_unchanged(),
             moved: sent.moved(),
             bytes,
-            left_out: LeftOutSummary::of(&found.left_out),
+            left_out: LeftOutSummary::of(&last.left_out),
+            gap,
+            untyped,
             refused,
             unmatched,
             flag: removal,
@@ -197,18 +209,65 @@ impl RegistrationClient {
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         unregistered.accept(readable, options.on_refused)?;
+        let gap = self.find_gap(&found, eid.as_deref(), options).await?;
         check_removable(session)?;
         let mut planned = Planned {
             session: session.clone(),
             eid,
             files: found.files,
             left_out: found.left_out,
+            gap,
             moved: Vec::new(),
         };
         if planned.eid.is_some() && readable > 0 {
             planned.moved = self.plan_flagged_moves(&planned, options).await?;
         }
         Ok(planned)
+    }
+
+    /// What a session lacks. `known_as`: its id, if it was on Alyx before; datasets that Alyx holds are elsewhere, not
+    /// missing.
+    ///
+    /// # Errors
+    /// [`Error::Gaps`] with [`OnLeftOut::KeepFlag`], and those of the requests.
+    async fn find_gap(
+        &self,
+        found: &FoundFiles,
+        known_as: Option<&str>,
+        options: &FlaggedOptions,
+    ) -> Result<Option<Gap>, Error> {
+        if !options.register_files || options.on_left_out == OnLeftOut::Ignore {
+            return Ok(None);
+        }
+        let types = self.dataset_types().await?;
+        let gap = Gap::of(&found.left_out, !found.files.is_empty(), &types);
+        let gap = match (gap, known_as) {
+            (Some(gap), Some(eid)) => {
+                let records = self.alyx().datasets_of_session(eid).await?;
+                let at_alyx = records.iter().map(DatasetRecord::relative_path).collect();
+                gap.without_datasets_at_alyx(&at_alyx)
+            }
+            (gap, _) => gap,
+        };
+        match gap {
+            Some(gap) if options.on_left_out == OnLeftOut::KeepFlag => Err(Error::Gaps(gap)),
+            gap => Ok(gap),
+        }
+    }
+
+    /// The kinds of files that no dataset type takes.
+    async fn find_untyped(
+        &self,
+        found: &FoundFiles,
+        options: &FlaggedOptions,
+    ) -> Result<Vec<Untyped>, Error> {
+        match options.on_left_out {
+            OnLeftOut::Ignore => Ok(Vec::new()),
+            _ if found.left_out.is_empty() => Ok(Vec::new()),
+            OnLeftOut::Warn | OnLeftOut::KeepFlag => {
+                Ok(Untyped::of(&found.left_out, self.dataset_types().await?.as_ref()))
+            }
+        }
     }
 
     /// The moves of a run, or why it would refuse. The files are hashed only if one of them is protected: for a session

@@ -45,7 +45,8 @@ pub use crate::context::RunContext;
 pub use crate::error::{Error, MissingName};
 pub use crate::files::check_protected::ProtectedStatus;
 pub use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
-pub use crate::files::discover::{FoundFile, FoundFiles, LeftOut, LeftOutReason, LeftOutSummary};
+pub use crate::files::discover::{FoundFile, FoundFiles};
+pub use crate::files::left_out::{Gap, LeftOut, LeftOutClass, LeftOutReason, LeftOutSummary, Untyped};
 pub use crate::files::quiet::{Activity, SessionLooks};
 pub use crate::files::register::{PlannedFiles, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
@@ -58,8 +59,9 @@ pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
 pub use crate::measurements::{PlannedMeasurement, RecordedMeasurement};
 pub use crate::options::{
-    CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnRefused, ProtectedPolicy,
-    QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions, WeightOptions,
+    CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnLeftOut, OnRefused,
+    ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
+    WeightOptions,
 };
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;

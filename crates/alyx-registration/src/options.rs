@@ -182,6 +182,19 @@ pub enum OnRefused {
     Finish,
 }
 
+/// What happens to a session with gaps: a file that would be a dataset under a slightly different name, or no dataset at
+/// all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnLeftOut {
+    /// It is registered, and its gaps are reported.
+    #[default]
+    Warn,
+    /// The flag stays, and the session needs attention.
+    KeepFlag,
+    /// It is registered like any other.
+    Ignore,
+}
+
 /// When a flagged session counts as complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuietRules {
@@ -221,6 +234,8 @@ pub struct FlaggedOptions {
     pub quiet: QuietRules,
     /// What happens to the flag if some datasets cannot be registered.
     pub on_refused: OnRefused,
+    /// What happens to a session with gaps.
+    pub on_left_out: OnLeftOut,
 }
 
 /// Which files to register with a session (Python: `file_list`).

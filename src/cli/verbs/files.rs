@@ -154,7 +154,7 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
             "files": files,
             "left_out": left_out_json(&found.left_out),
         });
-        let problem = found.left_out.iter().any(|file| file.reason.is_problem());
+        let problem = found.left_out.iter().any(|file| file.reason.is_missing());
         Ok(Answer::new(text, json).incomplete_if(problem))
     })
     .await

@@ -97,7 +97,7 @@ async fn plan(
     if let Value::Object(all) = &mut json {
         all.insert("files".into(), planned_files_json(&files)?);
     }
-    let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_problem());
+    let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json).planned().incomplete_if(problem))
 }
 
@@ -119,7 +119,7 @@ async fn register(
     registered.left_out.extend(others);
     text.extend(registered_lines(&files, &registered));
     json.insert("files".into(), registered_json(&files, &registered)?.into());
-    let problem = registered.left_out.iter().any(|file| file.reason.is_problem());
+    let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json.into()).incomplete_if(incomplete || problem))
 }
 
@@ -143,25 +143,32 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         let progress = &client.context().progress;
         let sessions = progress::shown(progress, client.create_sessions(&root, &options)).await?;
         let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let with_gaps = sessions.iter().any(|session| session.gap.is_some());
         for session in sessions {
             let folder = session.folder.to_string_lossy().into_owned();
             let moved = moved_json(&session.moved);
+            let gap = session.gap.map(|gap| gap.to_string());
+            let gap_line = gap.iter().map(|gap| format!("      {gap}"));
             match session.record {
                 Ok(Some(record)) => {
-                    text.push(format!("ok      {folder}  {}", record.eid()));
+                    let sign = if gap.is_some() { "gaps    " } else { "ok      " };
+                    text.push(format!("{sign}{folder}  {}", record.eid()));
                     text.extend(moved_lines(&session.moved, "moved"));
+                    text.extend(gap_line);
                     list.push(json!({
                         "folder": folder,
-                        "outcome": "registered",
+                        "outcome": if gap.is_some() { "gaps" } else { "registered" },
                         "eid": record.eid(),
                         "session": to_value(&record)?,
                         "moved": moved,
+                        "gaps": gap,
                     }));
                 }
                 Ok(None) => {
                     text.push(format!("plan    {folder}"));
                     text.extend(moved_lines(&session.moved, "would move"));
-                    list.push(json!({"folder": folder, "outcome": "planned", "moved": moved}));
+                    text.extend(gap_line);
+                    list.push(json!({"folder": folder, "outcome": "planned", "moved": moved, "gaps": gap}));
                 }
                 Err(error) => {
                     text.push(format!("failed  {folder}  {error}"));
@@ -174,7 +181,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         let verb = if args.dry_run { "would be registered" } else { "registered" };
         text.push(format!("{n} {verb}, {} failed", failed.len()));
         let answer = Answer::new(text, json!({"root": root.to_string_lossy(), "sessions": list}));
-        let answer = answer.incomplete_if(!failed.is_empty());
+        let answer = answer.incomplete_if(!failed.is_empty() || with_gaps);
         // If every session failed for the same reason, such as an outage, its exit code applies.
         let exit = match failed.first().map(exit_of) {
             Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::discover::LeftOut;
+use crate::files::left_out::LeftOut;
 use crate::files::upload::group;
 use crate::options::RegisterFilesOptions;
 use alyx_client::{Endpoint, ProtectedFile};

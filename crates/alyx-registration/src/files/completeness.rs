@@ -2,7 +2,7 @@
 //! One decision, for a run and for its plan. Pure.
 
 use crate::error::Error;
-use crate::files::discover::{LeftOut, LeftOutReason};
+use crate::files::left_out::{LeftOut, LeftOutReason};
 use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
 use crate::options::OnRefused;

@@ -2,8 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,10 +13,10 @@ use walkdir::WalkDir;
 use crate::error::Error;
 use crate::file_system::{self, is_network};
 use crate::files::copy_signs::CopySign;
+use crate::files::left_out::{LeftOut, LeftOutReason, is_accessory, is_raw_recording};
 use crate::files::quiet::Activity;
-use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
+use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
-use alf::dataset_path::DatasetPathError;
 use alf::dataset_type::NoDatasetType;
 use alf::session_path::parse_number_folder;
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -33,132 +32,6 @@ pub struct FoundFile {
     pub stamp: FileStamp,
     /// In bytes.
     pub size: u64,
-}
-
-/// A file that is not registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Relative to the session if it is in one; otherwise as given.
-    pub path: PathBuf,
-    /// Why.
-    pub reason: LeftOutReason,
-}
-
-/// Why a file is not registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LeftOutReason {
-    /// Hidden, or below a hidden folder (macOS creates `._spikes.times.npy` next to the file itself).
-    Hidden,
-    /// Not `object.attribute.extension`.
-    NotAlf,
-    /// Unknown extension, or no unique dataset type.
-    NoType(NoDatasetType),
-    /// A pattern of the configuration excludes it.
-    Excluded,
-    /// The flag does not list it.
-    NotInFlag,
-    /// A link to a folder, which is not followed.
-    LinkToFolder,
-    /// Neither a file nor a folder.
-    NotAFile,
-    /// Not inside a session folder (explicit lists only).
-    NotInSession(String),
-    /// Not below a folder named after the model that files outside a session belong to (explicit lists only).
-    NotInObject(String),
-    /// A dataset by its name, but in a folder that Alyx cannot store. The folder must be renamed.
-    BadFolder(DatasetPathError),
-    /// A link whose target does not exist or cannot be reached. The disk must be mounted or the link fixed.
-    LeadsNowhere(String),
-    /// It leads to one of this program's own files. The link must be removed.
-    Private,
-    /// It cannot be read. The permissions must be changed.
-    Unreadable(String),
-}
-
-impl LeftOutReason {
-    /// Whether the file is a dataset that cannot be registered as it is, so that the session is not complete.
-    pub fn is_problem(&self) -> bool {
-        match self {
-            Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_) => true,
-            Self::Hidden
-            | Self::NotAlf
-            | Self::NoType(_)
-            | Self::Excluded
-            | Self::NotInFlag
-            | Self::LinkToFolder
-            | Self::NotAFile
-            | Self::NotInSession(_)
-            | Self::NotInObject(_) => false,
-        }
-    }
-
-    /// The group in which it is counted.
-    fn group(&self) -> &'static str {
-        match self {
-            Self::Hidden => "hidden",
-            Self::NotAlf => "no ALF name",
-            Self::NoType(NoDatasetType::UnknownExtension(_)) => "unknown extension",
-            Self::NoType(NoDatasetType::None) => "no dataset type",
-            Self::NoType(NoDatasetType::Several(_)) => "several dataset types",
-            Self::Excluded => "excluded by the configuration",
-            Self::NotInFlag => "not listed in the flag",
-            Self::LinkToFolder => "link to a folder, not followed",
-            Self::NotAFile => "not a regular file",
-            Self::NotInSession(_) => "not in a session folder",
-            Self::NotInObject(_) => "not in a folder of the content type",
-            Self::BadFolder(_) => "in a folder that Alyx cannot store",
-            Self::LeadsNowhere(_) => "broken link",
-            Self::Private => "this program's own file",
-            Self::Unreadable(_) => "unreadable",
-        }
-    }
-}
-
-impl fmt::Display for LeftOutReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoType(reason) => reason.fmt(f),
-            Self::BadFolder(reason) => reason.fmt(f),
-            Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
-            Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
-            Self::LeadsNowhere(reason) => {
-                write!(f, "a broken link ({reason}); mount the disk it leads to, or remove it")
-            }
-            Self::Private => f.write_str(IS_PRIVATE),
-            Self::Unreadable(reason) => {
-                write!(f, "cannot be read ({reason}); check that the user who runs this may read it")
-            }
-            other => f.write_str(other.group()),
-        }
-    }
-}
-
-/// Number of left-out files for each reason.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOutSummary(pub BTreeMap<&'static str, usize>);
-
-impl LeftOutSummary {
-    /// Counts files by reason.
-    pub fn of(left_out: &[LeftOut]) -> Self {
-        let mut counts = BTreeMap::new();
-        for file in left_out {
-            *counts.entry(file.reason.group()).or_default() += 1;
-        }
-        Self(counts)
-    }
-
-    /// Whether nothing was left out.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Display for LeftOutSummary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let groups: Vec<String> = self.0.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-        f.write_str(&groups.join(", "))
-    }
 }
 
 /// What a session folder holds.
@@ -273,6 +146,7 @@ pub(crate) fn discover(
         }
     }
     found.activity = activity.finish();
+    find_near_misses(&mut found, rules.types, &exclude);
     Ok(found)
 }
 
@@ -393,13 +267,59 @@ fn classify(
     types: &DatasetTypes,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
 ) -> Result<DatasetPath, LeftOutReason> {
-    let Some(name) = relative.file_name().and_then(|n| n.to_str()) else { return Err(LeftOutReason::NotAlf) };
-    if alf::DatasetName::parse(name).is_err() {
-        return Err(LeftOutReason::NotAlf);
+    let excluded = relative.to_str().and_then(&exclude);
+    if excluded == Some(LeftOutReason::Excluded) {
+        return Err(LeftOutReason::Excluded);
     }
-    types.find(name).map_err(LeftOutReason::NoType)?;
-    if let Some(reason) = relative.to_str().and_then(&exclude) {
+    let Some(name) = relative.file_name().and_then(|n| n.to_str()) else { return Err(LeftOutReason::NotAlf) };
+    let is_alf = alf::DatasetName::parse(name).is_ok();
+    match types.find(name) {
+        Ok(_) if is_alf => {}
+        _ if is_accessory(name) => return Err(LeftOutReason::Accessory),
+        Err(_) if is_alf && is_raw_recording(name) => return Err(LeftOutReason::RawRecording),
+        Err(reason) if is_alf => return Err(LeftOutReason::NoType(reason)),
+        _ => return Err(LeftOutReason::NotAlf),
+    }
+    if let Some(reason) = excluded {
         return Err(reason);
     }
     DatasetPath::parse(relative).map_err(LeftOutReason::BadFolder)
+}
+
+/// Finds the files that would be datasets under a slightly different name, which no other file has.
+fn find_near_misses(
+    found: &mut FoundFiles,
+    types: &DatasetTypes,
+    exclude: impl Fn(&str) -> Option<LeftOutReason>,
+) {
+    let rename_of = |file: &LeftOut| -> Option<PathBuf> {
+        let may_be = matches!(
+            &file.reason,
+            LeftOutReason::NotAlf
+                | LeftOutReason::NoType(NoDatasetType::UnknownExtension(_) | NoDatasetType::None)
+        );
+        if !may_be {
+            return None;
+        }
+        let renamed = file.path.with_file_name(types.near_miss(file.path.file_name()?.to_str()?)?.rename);
+        // A flag that lists neither name does not ask for it.
+        let is_wanted = match (exclude(file.path.to_str()?), exclude(renamed.to_str()?)) {
+            (_, Some(LeftOutReason::Excluded)) => false,
+            (as_it_is, as_renamed) => as_it_is.is_none() || as_renamed.is_none(),
+        };
+        (is_wanted && DatasetPath::parse(&renamed).is_ok()).then_some(renamed)
+    };
+    let renames: Vec<(usize, PathBuf)> =
+        found.left_out.iter().enumerate().filter_map(|(i, file)| Some((i, rename_of(file)?))).collect();
+    if renames.is_empty() {
+        return;
+    }
+    let folder = |file: &FoundFile| PathBuf::from(file.dataset.as_str());
+    let others = found.left_out.iter().map(|file| file.path.clone());
+    let present: HashSet<PathBuf> = found.files.iter().map(folder).chain(others).collect();
+    for (index, renamed) in renames.into_iter().filter(|(_, renamed)| !present.contains(renamed)) {
+        if let (Some(file), Some(name)) = (found.left_out.get_mut(index), renamed.file_name()) {
+            file.reason = LeftOutReason::NearMiss(name.to_string_lossy().into_owned());
+        }
+    }
 }

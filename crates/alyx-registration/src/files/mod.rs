@@ -7,6 +7,7 @@ pub(crate) mod completeness;
 pub(crate) mod confirm;
 pub(crate) mod copy_signs;
 pub(crate) mod discover;
+pub(crate) mod left_out;
 pub(crate) mod posting_order;
 pub(crate) mod protected;
 pub(crate) mod quiet;

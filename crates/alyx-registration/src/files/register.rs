@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::discover::LeftOut;
+use crate::files::left_out::LeftOut;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, HashContext, checksums};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::files::discover::{LeftOut, LeftOutReason};
+use crate::files::left_out::{LeftOut, LeftOutReason};
 use crate::hashing::checksum::Checksum;
 use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -224,7 +224,8 @@ pub(crate) fn group(
 /// Checks a file of an explicit list: it may have any name that matches exactly one dataset type.
 fn check_type(path: &Path, types: &DatasetTypes) -> Result<(), LeftOutReason> {
     let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Err(LeftOutReason::NotAlf) };
-    types.find(name).map_err(LeftOutReason::NoType).map(drop)
+    let near_miss = || types.near_miss(name).map(|near| LeftOutReason::NearMiss(near.rename));
+    types.find(name).map_err(|reason| near_miss().unwrap_or(LeftOutReason::NoType(reason))).map(drop)
 }
 
 fn in_session(path: &Path, types: &DatasetTypes) -> Result<(Owner, DatasetPath), LeftOutReason> {

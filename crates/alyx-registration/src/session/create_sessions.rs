@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
+use crate::files::left_out::Gap;
 use crate::flag::FlagFile;
 use crate::options::{CreateSessionsOptions, FlaggedOptions};
 use alf::SessionPath;
@@ -19,10 +20,12 @@ pub struct CreatedSession {
     /// Protected files that had changed and were, or in a dry run would be, moved into a revision folder: from where,
     /// to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
+    /// What the session lacks, or would lack.
+    pub gap: Option<Gap>,
 }
 
-/// A session's record, if it was created, and the moves.
-type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>);
+/// A session's record, if it was created, the moves, and what it lacks.
+type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>, Option<Gap>);
 
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
@@ -76,15 +79,16 @@ impl RegistrationClient {
             if matches!(&created, Err(Error::Vanished { path: gone }) if *gone == path) {
                 continue;
             }
-            let (record, moved) = created.map_or_else(|e| (Err(e), Vec::new()), |(r, m)| (Ok(r), m));
-            sessions.push(CreatedSession { folder, record, moved });
+            let (record, moved, gap) =
+                created.map_or_else(|e| (Err(e), Vec::new(), None), |(r, m, gap)| (Ok(r), m, gap));
+            sessions.push(CreatedSession { folder, record, moved, gap });
         }
         Ok(sessions)
     }
 
     async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
         let (flag, session) = load(path)?;
-        self.plan_flagged(&flag, &session, options).await.map(|planned| (None, planned.moved))
+        self.plan_flagged(&flag, &session, options).await.map(|planned| (None, planned.moved, planned.gap))
     }
 
     async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
@@ -94,7 +98,7 @@ impl RegistrationClient {
             Some(record) => record,
             None => self.alyx().session(&registered.eid).await?,
         };
-        Ok((Some(record), registered.moved))
+        Ok((Some(record), registered.moved, registered.gap))
     }
 }
 

@@ -18,7 +18,7 @@ const RECORDED_ON: &str = "2026-11-22T";
 /// The seed, trimmed to what the recorded server held.
 fn recorded_world() -> Seed {
     let mut seed = Seed::default();
-    let later = ["wheel", "trials.", "_iblrig_", "lickPiezo.", "eye.", "zstack."];
+    let later = ["wheel", "trials.", "_iblrig_", "_ibl_experiment.", "lickPiezo.", "eye.", "zstack."];
     seed.dataset_types
         .retain(|t| t.name == "trials.probabilityLeft" || !later.iter().any(|p| t.name.starts_with(p)));
     seed.subjects.retain(|s| s.nickname != "ZM_1743");
