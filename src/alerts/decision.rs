@@ -3,15 +3,18 @@
 //! A condition is reported once while it lasts. A condition that arises before the next message may be sent is
 //! included in that message, unless it has ended by then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::daemon::status::{ObstacleStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{GapStatus, ObstacleStatus, SessionState, SessionStatus, Status};
 
 /// How long the daemon must be stuck, or not answer, before an alert.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// The shortest time between two alerts about gaps of the same kind.
+const GAPS_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// When to send alerts.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +46,8 @@ pub(super) enum Event {
     NeedsAttention(SessionStatus),
     /// A flag has waited for too long.
     StaleFlag(SessionStatus),
+    /// A session was registered with gaps.
+    Gap(GapStatus),
     /// Something on disk keeps flags from being seen or removed.
     Obstacle(ObstacleStatus),
 }
@@ -98,6 +103,9 @@ pub(super) struct AlertDecision {
     attention: BTreeSet<String>,
     /// Stale flags, as reported.
     stale: BTreeSet<String>,
+    /// Folders of sessions with gaps, as reported, and when gaps of each kind were reported last.
+    gaps: BTreeSet<String>,
+    gaps_reported: BTreeMap<String, Timestamp>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
     /// The next message.
@@ -118,6 +126,8 @@ impl AlertDecision {
             away: Condition::default(),
             attention: BTreeSet::new(),
             stale: BTreeSet::new(),
+            gaps: BTreeSet::new(),
+            gaps_reported: BTreeMap::new(),
             obstacles: BTreeSet::new(),
             pending: None,
             pending_since: None,
@@ -138,7 +148,8 @@ impl AlertDecision {
             self.refused.update(daemon.login_refused_since, now);
             self.away.update(daemon.away_since, now);
         }
-        if let Some(Status { sessions, obstacles, .. }) = status {
+        if let Some(Status { sessions, obstacles, gaps, .. }) = status {
+            self.gaps.retain(|folder| gaps.iter().any(|gap| gap.folder == *folder));
             let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
             self.obstacles.retain(|text| lasting.contains(text.as_str()));
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
@@ -179,6 +190,12 @@ impl AlertDecision {
                 && !self.stale.contains(&session.flag)
         });
         events.extend(stale.cloned().map(Event::StaleFlag));
+        let gaps = status.into_iter().flat_map(|status| &status.gaps).filter(|gap| {
+            let last = self.gaps_reported.get(&gap.kind);
+            !self.gaps.contains(&gap.folder)
+                && last.is_none_or(|last| now.duration_since(*last) >= GAPS_EVERY)
+        });
+        events.extend(gaps.cloned().map(Event::Gap));
         events
     }
 
@@ -210,6 +227,10 @@ impl AlertDecision {
                 Event::Back(..) => (self.away.reported, self.away.ended) = (None, None),
                 Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
                 Event::StaleFlag(session) => _ = self.stale.insert(session.flag.clone()),
+                Event::Gap(gap) => {
+                    self.gaps.insert(gap.folder.clone());
+                    self.gaps_reported.insert(gap.kind.clone(), alert.at);
+                }
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }
         }

@@ -109,7 +109,9 @@ impl<'a> Message<'a> {
                     "Alyx{alyx} is back after {}. All sessions continue.",
                     length(at.duration_since(*since))
                 ),
-                Event::Obstacle(_) | Event::NeedsAttention(_) | Event::StaleFlag(_) => continue,
+                Event::Obstacle(_) | Event::NeedsAttention(_) | Event::StaleFlag(_) | Event::Gap(_) => {
+                    continue;
+                }
             });
         }
         let obstacles = self.alert.events.iter().filter_map(|event| match event {
@@ -127,6 +129,11 @@ impl<'a> Message<'a> {
             _ => None,
         });
         list(&mut lines, stale.collect(), Sentence::StaleFlags, now);
+        let gaps = self.alert.events.iter().filter_map(|event| match event {
+            Event::Gap(gap) => Some(format!("• {}: {}", shown(&gap.session), shown(&gap.text))),
+            _ => None,
+        });
+        list(&mut lines, gaps.collect(), Sentence::Gaps, now);
         if let Some(first) = lines.first_mut() {
             *first = format!("{}: {first}", shown(&self.host));
         }
@@ -174,6 +181,7 @@ fn event(event: &Event) -> Value {
         Event::Back(since, until) => json!({"event": "alyx_back", "since": since, "until": until}),
         Event::NeedsAttention(session) => json!({"event": "needs_attention", "session": session}),
         Event::StaleFlag(session) => json!({"event": "old_flag", "session": session}),
+        Event::Gap(gap) => json!({"event": "gaps", "gap": gap}),
         Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
 }

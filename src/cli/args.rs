@@ -94,6 +94,8 @@ pub enum Command {
     Retry(RetryArgs),
     /// Delete the history of a session; its flag stays
     Forget(ForgetArgs),
+    /// Report the gaps of registered sessions no longer
+    Acknowledge(AcknowledgeArgs),
     /// Serve a built-in Alyx for practice
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
@@ -140,7 +142,7 @@ Examples:
   alyx-registrar scan --dry-run
   alyx-registrar scan --orphans --data-root /data/subjects
 
-Exits with 0; 1 if a session was not registered or (--orphans) is not on Alyx; 69 no connection; 77 login refused.";
+Exits with 0; 1 if a session was not registered, has gaps, or (--orphans) is not on Alyx; 69 no connection; 77 login refused.";
 
 /// `scan`: registers once and exits.
 #[derive(Args, Clone, Debug)]
@@ -173,8 +175,8 @@ Examples:
   alyx-registrar status --json
 
 Asks the running daemon; without one, reads the flags on disk and the ledger.
-Exits with 0 if the daemon runs and nothing needs attention, 1 if something does or a flag is older than
-watch.warn_after, 69 if no daemon runs, 77 if Alyx refuses the login.";
+Exits with 0 if the daemon runs and nothing needs attention, 1 if something does, a session was registered with gaps
+that are not acknowledged, or a flag is older than watch.warn_after, 69 if no daemon runs, 77 if Alyx refuses the login.";
 
 /// `status`.
 #[derive(Args, Clone, Debug)]
@@ -193,6 +195,7 @@ const HISTORY_HELP: &str = "\
 Examples:
   alyx-registrar history --subject KS014
   alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
+  alyx-registrar history --left-out
 
 Outcomes are kept for 180 days. Exits with 0, even if there are none.";
 
@@ -216,6 +219,10 @@ pub struct HistoryArgs {
     #[arg(long, value_enum, value_name = "OUTCOME")]
     pub outcome: Option<OutcomeWord>,
 
+    /// Only sessions of which files were left out; also list these files
+    #[arg(long)]
+    pub left_out: bool,
+
     /// Show the latest N outcomes; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
@@ -230,6 +237,8 @@ pub struct HistoryArgs {
 pub enum OutcomeWord {
     /// Everything was confirmed
     Registered,
+    /// It was registered, but files are missing or have names that no dataset type takes
+    Gaps,
     /// It failed and was tried again
     Retry,
     /// It failed, and needs attention before it can succeed
@@ -242,6 +251,7 @@ impl OutcomeWord {
     pub fn word(self) -> &'static str {
         match self {
             Self::Registered => "registered",
+            Self::Gaps => "gaps",
             Self::Retry => "retry",
             Self::NeedsAttention => "needs_attention",
         }
@@ -286,6 +296,32 @@ pub struct ForgetArgs {
     /// The session, as subject/date/number or as its folder
     #[arg(value_name = "SESSION")]
     pub session: PathBuf,
+
+    /// Where the state is.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+const ACKNOWLEDGE_HELP: &str = "\
+Examples:
+  alyx-registrar acknowledge KS014/2024-05-01/001
+  alyx-registrar acknowledge --pattern '*.nwb'
+
+A session that was registered with gaps stays in `status`, on the page and in the alerts until it is acknowledged. A
+pattern, as in datasets.exclude, acknowledges all sessions whose files match it, now and later. The ledger remembers it.
+Exits with 0, or with 1 if the session has no open gaps.";
+
+/// `acknowledge`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern"]).required(true))]
+pub struct AcknowledgeArgs {
+    /// The session, as subject/date/number or as its folder
+    #[arg(value_name = "SESSION")]
+    pub session: Option<PathBuf>,
+
+    /// All sessions whose files match a pattern for the path within the session
+    #[arg(long, value_name = "PATTERN")]
+    pub pattern: Option<glob::Pattern>,
 
     /// Where the state is.
     #[command(flatten)]

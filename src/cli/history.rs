@@ -9,6 +9,7 @@ use crate::cli::state::{State, blocking};
 use crate::daemon::status::outcome_json;
 use crate::humanize;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use alyx_client::text::printable;
 
 /// Shows earlier outcomes, the latest first.
 pub(super) async fn history(args: &HistoryArgs) -> Exit {
@@ -26,6 +27,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
         date: args.date.map(|date| date.to_string()),
         outcome: args.outcome.map(|outcome| outcome.word().to_owned()),
         session: None,
+        left_out: args.left_out,
         limit: args.limit,
     };
     let rows = blocking(move || {
@@ -41,6 +43,9 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
             say!("{}", outcome_json(row));
         } else {
             say!("{}", outcome_line(row, &zone));
+            for file in row.files.iter().filter(|_| args.left_out) {
+                say!("    {}: {}", printable(&file.path), file.reason);
+            }
         }
     }
     Ok(())
@@ -50,7 +55,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
 pub(super) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
     let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     let mut line = format!("{at}  {:<15}  {}", row.outcome, row.session);
-    if row.outcome == "registered" {
+    if row.is_registered() {
         line += &format!(
             "  {}, {}, {:.1} s",
             humanize::count(row.n_files, "dataset"),

@@ -1,5 +1,6 @@
 //! The command line: parses the arguments and runs the commands.
 
+mod acknowledge;
 pub mod args;
 mod check;
 mod core_dumps;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
             Command::History(args) => history::history(&args).await,
             Command::Retry(args) => retry::retry(&args).await,
             Command::Forget(args) => retry::forget(&args).await,
+            Command::Acknowledge(args) => acknowledge::acknowledge(&args).await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => sandbox::sandbox(&args).await,
             #[cfg(feature = "sandbox")]

@@ -13,7 +13,7 @@ use crate::daemon::outside::control::ask;
 use crate::ledger::{Access, Ledger};
 
 /// How many entries were changed, and where.
-enum Done {
+pub(super) enum Done {
     ByDaemon(usize),
     InLedger(usize),
     /// There is neither a daemon nor a ledger.
@@ -75,7 +75,7 @@ fn nothing_to_do(text: &str) -> Exit {
 }
 
 /// Sends a request to the daemon; without a daemon, changes the ledger.
-async fn change(
+pub(super) async fn change(
     args: &crate::cli::args::StateArgs,
     request: Request,
     in_ledger: impl FnOnce(&Ledger) -> Option<usize> + Send + 'static,

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -23,11 +23,12 @@ use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::StateLock;
 use crate::humanize::{bytes, count};
-use crate::ledger::{Access, Ledger, OutcomeRow, WaitingChange};
+use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
+use alyx_registration::flagged::Registered;
 use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
 
 /// Attempts at a session whose files are still changing.
@@ -47,6 +48,10 @@ struct FlagResult {
     /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
     moved: Vec<(PathBuf, PathBuf)>,
     outcome: ScanOutcome,
+    /// What the session lacks, or would lack.
+    gap: Option<String>,
+    /// Files that were left out, by name.
+    left_out: Vec<NamedFile>,
 }
 
 enum ScanOutcome {
@@ -110,10 +115,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         client.finish_last_looks(&options).await;
     }
     let (client, options, dry) = (&client, &options, args.dry_run);
+    let gaps = &Gaps::of(&config, ledger);
     let mut results = futures_util::stream::iter(flags)
         .map(|flag| async move {
             let path = flag.path.clone();
-            let result = process_flag(client, options, flag, dry).await;
+            let result = process_flag(client, options, flag, dry, gaps).await;
             if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
                 // The ledger logs its own errors.
                 let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
@@ -121,10 +127,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             result
         })
         .buffer_unordered(config.workers.max(1));
-    let (mut failed, mut done) = (Vec::new(), 0);
+    let (mut failed, mut done, mut with_gaps) = (Vec::new(), 0, 0);
     let work = async {
         while let Some(result) = results.next().await {
             progress::above(|| if args.json { say!("{}", result.to_json()) } else { result.print() });
+            with_gaps += usize::from(result.gap.is_some());
             match result.outcome {
                 ScanOutcome::Failed(error) => failed.push(error),
                 ScanOutcome::Gone => {}
@@ -150,13 +157,14 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         } else {
             format!("; {}, see above", count(missed as u64, "other problem"))
         };
+        let gaps = if with_gaps == 0 { String::new() } else { format!(" ({with_gaps} with gaps)") };
         say!(
-            "{done} {verb}, {} failed, {} in total{problems}",
+            "{done} {verb}{gaps}, {} failed, {} in total{problems}",
             failed.len(),
             count((done + failed.len()) as u64, "flag")
         );
     }
-    Ok(exit_code(&failed, done, missed))
+    Ok(exit_code(&failed, done, missed + with_gaps))
 }
 
 /// Marks a clean stop, unless a daemon holds the state folder or a creation may still be on its way.
@@ -181,9 +189,38 @@ fn ledger(config: &Config) -> Option<Arc<Ledger>> {
 }
 
 fn remember(ledger: &Ledger, row: &OutcomeRow) {
-    let waits =
-        if row.outcome == "registered" { WaitingChange::Remove(&row.flag) } else { WaitingChange::Keep };
+    let waits = if row.is_registered() { WaitingChange::Remove(&row.flag) } else { WaitingChange::Keep };
     ledger.record(row, waits);
+}
+
+/// What was known of gaps, and where it is remembered.
+struct Gaps {
+    book: Mutex<GapBook>,
+    ledger: Option<Arc<Ledger>>,
+    roots: Vec<PathBuf>,
+}
+
+impl Gaps {
+    fn of(config: &Config, ledger: Option<&Arc<Ledger>>) -> Self {
+        let book = ledger.map(|ledger| ledger.gap_book()).unwrap_or_default();
+        let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
+        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots }
+    }
+
+    /// What a registered session lacks; remembers it.
+    async fn judge(&self, session: String, folder: &Path, registered: &Registered) -> Option<GapRow> {
+        // Without a ledger, files without a dataset type would be reported each time.
+        let root = self.roots.iter().find(|root| self.ledger.is_some() && folder.starts_with(root));
+        let (gap, changes) = {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.judge(&session, folder, registered, root.map(PathBuf::as_path), jiff::Timestamp::now())
+        };
+        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
+            // The ledger logs its own errors.
+            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
+        }
+        gap
+    }
 }
 
 /// The exit code. Pure.
@@ -203,6 +240,7 @@ async fn process_flag(
     options: &FlaggedOptions,
     flag: FlagFile,
     dry: bool,
+    gaps: &Gaps,
 ) -> FlagResult {
     let started = Instant::now();
     let (folder, flag_path) = (flag.session_folder().to_owned(), flag.path.clone());
@@ -215,6 +253,8 @@ async fn process_flag(
         took: Duration::ZERO,
         moved: Vec::new(),
         outcome: ScanOutcome::Planned { left_out: String::new() },
+        gap: None,
+        left_out: Vec::new(),
     };
     result.outcome = match &result.session {
         Err(error) => ScanOutcome::Failed(error.clone().into()),
@@ -224,15 +264,21 @@ async fn process_flag(
                 result.files = planned.files.len();
                 result.bytes = planned.files.iter().map(|f| f.size).sum();
                 result.moved = planned.moved;
-                ScanOutcome::Planned { left_out: LeftOutSummary::of(&planned.left_out).to_string() }
+                result.gap = planned.gap.map(|gap| gap.to_string());
+                let left_out = LeftOutSummary::of(&planned.left_out);
+                result.left_out = left_out.named().iter().map(NamedFile::from).collect();
+                ScanOutcome::Planned { left_out: left_out.to_string() }
             }
             Err(error) => ScanOutcome::Failed(error),
         },
         Ok(session) => match register(client, options, flag, session).await {
             Ok(registered) => {
-                result.eid = Some(registered.eid);
+                result.eid = Some(registered.eid.clone());
                 result.files = registered.n_files;
                 result.bytes = registered.bytes;
+                result.gap =
+                    gaps.judge(session.to_string(), &result.folder, &registered).await.map(|gap| gap.text);
+                result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
                 result.moved = registered.moved;
                 ScanOutcome::Registered { left_out: registered.left_out.to_string() }
             }
@@ -250,7 +296,7 @@ async fn register(
     options: &FlaggedOptions,
     flag: FlagFile,
     session: &SessionPath,
-) -> Result<alyx_registration::flagged::Registered, Error> {
+) -> Result<Registered, Error> {
     for _ in 1..MAX_ATTEMPTS {
         match client.register_flagged(flag.clone(), session, options).await {
             Err(error) if error.wait_to_settle().is_some() => {
@@ -274,7 +320,8 @@ impl FlagResult {
         match &self.outcome {
             ScanOutcome::Registered { left_out } => {
                 let took = self.took.as_secs_f64();
-                say!("ok      {name}  {eid}  {files}, {size}, {took:.2} s{}", left_out_suffix(left_out));
+                let sign = if self.gap.is_some() { "gaps    " } else { "ok      " };
+                say!("{sign}{name}  {eid}  {files}, {size}, {took:.2} s{}", left_out_suffix(left_out));
             }
             ScanOutcome::Planned { left_out } => {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
@@ -287,6 +334,9 @@ impl FlagResult {
         for line in moved_lines(&self.moved, verb) {
             say!("{line}");
         }
+        if let Some(gap) = &self.gap {
+            say!("      {gap}");
+        }
     }
 
     /// The row for the ledger; `None` for a dry run, while the files are still changing, and for the session of another
@@ -297,7 +347,7 @@ impl FlagResult {
             | ScanOutcome::Gone
             | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
             ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
-            ScanOutcome::Registered { left_out, .. } => ("registered", left_out.clone(), None),
+            ScanOutcome::Registered { left_out, .. } => (self.registered_word(), left_out.clone(), None),
             ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
                 ("needs_attention", String::new(), Some(error))
             }
@@ -317,15 +367,23 @@ impl FlagResult {
             bytes: self.bytes,
             took: self.took,
             left_out,
+            files: match error {
+                Some(Error::Gaps(gap)) => NamedFile::of(gap),
+                _ => self.left_out.clone(),
+            },
             error: error.map(ToString::to_string),
             next_step: error.map(|error| error.kind().next_step().to_owned()),
             next: None,
         })
     }
 
+    fn registered_word(&self) -> &'static str {
+        if self.gap.is_some() { "gaps" } else { "registered" }
+    }
+
     fn to_json(&self) -> Value {
         let (outcome, left_out, error) = match &self.outcome {
-            ScanOutcome::Registered { left_out } => ("registered", Some(left_out), None),
+            ScanOutcome::Registered { left_out } => (self.registered_word(), Some(left_out), None),
             ScanOutcome::Planned { left_out } => ("planned", Some(left_out), None),
             ScanOutcome::Gone => ("gone", None, None),
             ScanOutcome::Failed(error) => ("failed", None, Some(error.to_string())),
@@ -339,6 +397,8 @@ impl FlagResult {
             "bytes": self.bytes,
             "took": self.took.as_secs_f64(),
             "left_out": left_out,
+            "left_out_files": self.left_out,
+            "gaps": self.gap,
             "moved": moved_json(&self.moved),
             "error": error,
         })

@@ -19,7 +19,7 @@ use crate::daemon::outside::control::ask;
 use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
 use crate::daemon::run_loop::worker::session_name;
 use crate::daemon::status::{
-    LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
+    GapStatus, LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
 };
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
@@ -73,7 +73,11 @@ fn exit_code(status: &Status) -> Exit {
         return Exit::Refused;
     }
     let needs_attention = status.sessions.iter().any(|s| s.stale || s.state == SessionState::NeedsAttention);
-    if needs_attention || !status.obstacles.is_empty() { Exit::Incomplete } else { Exit::Success }
+    if needs_attention || !status.obstacles.is_empty() || !status.gaps.is_empty() {
+        Exit::Incomplete
+    } else {
+        Exit::Success
+    }
 }
 
 /// The status without a daemon: the flags on disk, and their entries in the ledger.
@@ -131,7 +135,8 @@ fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Times
         session.stale = session.flagged_at.is_some_and(|at| is_stale(at, now, warn_after));
     }
     sessions.sort_by(SessionStatus::in_order);
-    Status { daemon: None, sessions, obstacles }
+    let gaps = ledger.map(Ledger::gap_book).unwrap_or_default();
+    Status { daemon: None, sessions, obstacles, gaps: gaps.open().map(GapStatus::from).collect() }
 }
 
 /// The command that starts the daemon of a configuration; `None` for the default one.
@@ -169,9 +174,10 @@ fn text(
         }
         None => line(format!("The daemon is not running. To start it: {start}")),
     }
-    // Obstacles, and sessions that need attention, are listed below.
-    let of_lists =
-        |sentence: &Sentence| matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_));
+    // Obstacles, gaps, and sessions that need attention, are listed below.
+    let of_lists = |sentence: &Sentence| {
+        matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_) | Sentence::Gaps(_))
+    };
     for sentence in sentences(status).into_iter().filter(|sentence| !of_lists(sentence)) {
         line(sentence.text("", now));
     }
@@ -207,6 +213,17 @@ fn text(
         }
         if of_state.len() > MAX_SHOWN {
             line(format!("  and {} more; --json shows all", of_state.len() - MAX_SHOWN));
+        }
+    }
+    if !status.gaps.is_empty() {
+        line(format!("\nregistered with gaps ({})", status.gaps.len()));
+        for gap in status.gaps.iter().take(MAX_SHOWN) {
+            line(format!("  {}  {} ago", gap.session, elapsed(gap.at, now)));
+            line(format!("      {}", gap.text));
+            line(format!("      To end this: {}", gap.acknowledge()));
+        }
+        if status.gaps.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", status.gaps.len() - MAX_SHOWN));
         }
     }
     if status.sessions.is_empty() {

@@ -10,6 +10,7 @@ use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::status::Status;
 use crate::daemon::watch::ScanSummary;
+use crate::ledger::{Acknowledged, GapRow};
 use alyx_registration::RegistrationClient;
 
 /// A request to the daemon over the control socket.
@@ -28,6 +29,8 @@ pub enum Request {
         /// `subject/date/number`, or the folder.
         session: String,
     },
+    /// Report gaps no longer.
+    Acknowledge(Acknowledged),
 }
 
 /// The daemon's answer to a [`Request`].
@@ -105,6 +108,8 @@ pub enum Report {
         attempt: Attempt,
         /// What it means for its flag.
         outcome: Outcome,
+        /// What the session lacks, if it was registered with gaps.
+        gap: Option<Box<GapRow>>,
         /// The wait before the next run, if there is one.
         again_in: Option<Duration>,
     },

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::humanize::{bytes, count, elapsed, until};
-use crate::ledger::{OutcomeRow, WaitingRow};
+use crate::ledger::{GapRow, OutcomeRow, WaitingRow};
 
 /// The number of past outcomes that a status shows.
 pub const LAST_OUTCOMES: usize = 10;
@@ -22,13 +22,22 @@ pub struct Status {
     /// What keeps flags from being seen or removed.
     #[serde(default)]
     pub obstacles: Vec<ObstacleStatus>,
+    /// Sessions that were registered with gaps, until they are acknowledged.
+    #[serde(default)]
+    pub gaps: Vec<GapStatus>,
 }
 
 impl Status {
     /// As JSON, with the last outcomes.
     pub fn json(&self, last: &[OutcomeRow]) -> Value {
         let last: Vec<Value> = last.iter().map(outcome_json).collect();
-        json!({"daemon": self.daemon, "sessions": self.sessions, "obstacles": self.obstacles, "last": last})
+        json!({
+            "daemon": self.daemon,
+            "sessions": self.sessions,
+            "obstacles": self.obstacles,
+            "gaps": self.gaps,
+            "last": last,
+        })
     }
 }
 
@@ -43,6 +52,8 @@ pub enum Sentence<'a> {
     Obstacles(usize),
     /// N sessions need attention.
     NeedAttention(usize),
+    /// N sessions were registered with gaps.
+    Gaps(usize),
     /// N flags have waited for longer than `watch.warn_after`.
     StaleFlags(usize),
     /// Alyx has not answered since then.
@@ -54,9 +65,9 @@ pub enum Sentence<'a> {
 }
 
 impl Sentence<'_> {
-    /// Whether an operator has to act. The others end by themselves, or delay no session.
+    /// Whether an operator has to act now. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
-        !matches!(self, Self::Away(_) | Self::CreationsWait(_) | Self::NoLedger(_))
+        !matches!(self, Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NoLedger(_))
     }
 
     /// In words. `alyx` is inserted after "Alyx", such as its address in brackets.
@@ -72,6 +83,8 @@ impl Sentence<'_> {
             Self::Obstacles(n) => format!("{n} problems on disk keep flags from being found or removed."),
             Self::NeedAttention(1) => "1 session needs attention.".to_owned(),
             Self::NeedAttention(n) => format!("{n} sessions need attention."),
+            Self::Gaps(1) => "1 session is registered with gaps.".to_owned(),
+            Self::Gaps(n) => format!("{n} sessions are registered with gaps."),
             Self::StaleFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
             Self::StaleFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
             Self::Away(since) => {
@@ -99,6 +112,7 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
         some(number(|s| s.stale)).map(Sentence::StaleFlags),
+        some(status.gaps.len()).map(Sentence::Gaps),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
         daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
@@ -121,6 +135,7 @@ pub fn outcome_json(row: &OutcomeRow) -> Value {
         "bytes": row.bytes,
         "took": row.took.as_secs_f64(),
         "left_out": row.left_out,
+        "left_out_files": row.files,
         "error": row.error,
         "next_step": row.next_step,
         "next": row.next,
@@ -161,6 +176,46 @@ pub struct ObstacleStatus {
     pub since: Timestamp,
     /// What it is and what to do.
     pub text: String,
+}
+
+/// A session that was registered with gaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapStatus {
+    /// `subject/date/number`.
+    pub session: String,
+    /// When it was registered.
+    pub at: Timestamp,
+    /// Its folder.
+    pub folder: String,
+    /// Its UUID on Alyx.
+    pub eid: String,
+    /// `near_miss`, `no_dataset`, `no_file` or `no_type`.
+    pub kind: String,
+    /// What it lacks, and what to do.
+    pub text: String,
+    /// The files concerned, relative to the session.
+    pub files: Vec<String>,
+}
+
+impl GapStatus {
+    /// The command that ends the report.
+    pub fn acknowledge(&self) -> String {
+        format!("alyx-registrar acknowledge {}", self.session)
+    }
+}
+
+impl From<&GapRow> for GapStatus {
+    fn from(row: &GapRow) -> Self {
+        Self {
+            session: row.session.clone(),
+            at: row.at,
+            folder: row.folder.to_string_lossy().into_owned(),
+            eid: row.eid.clone(),
+            kind: row.kind.clone(),
+            text: row.text.clone(),
+            files: row.files.clone(),
+        }
+    }
 }
 
 /// The name of this computer.

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+mod gaps;
 mod memory;
 mod problem;
 mod rows;
@@ -19,8 +20,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use crate::ledger::gaps::{Acknowledged, GapBook, GapChange, GapRow};
 use crate::ledger::problem::Problem;
-pub use crate::ledger::rows::{FileKey, HistoryFilter, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow};
+pub use crate::ledger::rows::{
+    FileKey, HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
+};
 
 /// Name of the ledger in the state folder.
 pub const FILE_NAME: &str = "ledger.sqlite";

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
+use alyx_registration::{Gap, LeftOut};
 
 /// How long an unused checksum is kept.
 const KEEP_CHECKSUMS: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
@@ -19,6 +20,8 @@ const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180
 /// The maximum number of rows of each kind, about 100 bytes each.
 const MAX_CHECKSUMS: u32 = 500_000;
 const MAX_OUTCOMES: u32 = 100_000;
+/// Files of one outcome that are kept by name.
+const MAX_NAMED: usize = 20;
 /// The last use of a checksum is recorded to the day, in milliseconds.
 const USE_RESOLUTION_MS: i64 = 24 * 3600 * 1000;
 
@@ -62,6 +65,32 @@ pub struct WaitingRow {
     pub missing: Vec<(String, String)>,
 }
 
+/// A file that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedFile {
+    /// Relative to the session.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<&LeftOut> for NamedFile {
+    fn from(file: &LeftOut) -> Self {
+        Self { path: file.path.to_string_lossy().into_owned(), reason: file.reason.to_string() }
+    }
+}
+
+impl NamedFile {
+    /// The files of a gap.
+    pub fn of(gap: &Gap) -> Vec<Self> {
+        let file = |path: &Path| Self {
+            path: path.to_string_lossy().into_owned(),
+            reason: gap.kind().replace('_', " "),
+        };
+        gap.files().into_iter().take(MAX_NAMED).map(file).collect()
+    }
+}
+
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
@@ -77,7 +106,7 @@ pub struct OutcomeRow {
     pub flag: PathBuf,
     /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// `registered`, `retry` or `needs_attention`.
+    /// `registered`, `gaps`, `retry` or `needs_attention`.
     pub outcome: String,
     /// The session's UUID on Alyx.
     pub eid: Option<String>,
@@ -89,12 +118,21 @@ pub struct OutcomeRow {
     pub took: Duration,
     /// Files that are not datasets, counted by reason.
     pub left_out: String,
+    /// The first of them by name, without those that are only counted.
+    pub files: Vec<NamedFile>,
     /// The error, if it failed.
     pub error: Option<String>,
     /// What to do about it.
     pub next_step: Option<String>,
     /// When the next attempt starts.
     pub next: Option<Timestamp>,
+}
+
+impl OutcomeRow {
+    /// Whether the session was registered, with or without gaps.
+    pub fn is_registered(&self) -> bool {
+        ["registered", "gaps"].contains(&self.outcome.as_str())
+    }
 }
 
 /// The registration of one session.
@@ -130,6 +168,8 @@ pub struct HistoryFilter {
     pub outcome: Option<String>,
     /// Only those of this session, `subject/date/number`.
     pub session: Option<String>,
+    /// Only those with files that were left out by name.
+    pub left_out: bool,
     /// At most this number, the latest. 0: all.
     pub limit: usize,
 }
@@ -237,12 +277,18 @@ impl Ledger {
     pub fn history(&self, filter: &HistoryFilter) -> Vec<OutcomeRow> {
         let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
         let rows = self.with(|connection| {
-            let mut query = connection.prepare_cached(
+            // A ledger of 0.1.0 that no daemon has migrated yet names no files.
+            let has_files = "SELECT 1 FROM pragma_table_info('outcome') WHERE name = 'files'";
+            if filter.left_out && connection.query_row(has_files, [], |_| Ok(())).optional()?.is_none() {
+                return Ok(Vec::new());
+            }
+            let left_out = if filter.left_out { "AND files <> '[]'" } else { "" };
+            let mut query = connection.prepare_cached(&format!(
                 "SELECT * FROM outcome
                  WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR date = ?2)
-                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4)
+                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out}
                  ORDER BY at DESC, id DESC LIMIT ?5",
-            )?;
+            ))?;
             let filled = params![
                 filter.subject,
                 filter.date,
@@ -259,7 +305,8 @@ impl Ledger {
     pub fn registered_since(&self, since: Timestamp) -> Vec<RegisteredRow> {
         let rows = self.with(|connection| {
             let mut query = connection.prepare_cached(
-                "SELECT at, session, bytes FROM outcome WHERE at >= ?1 AND outcome = 'registered' ORDER BY at, id",
+                "SELECT at, session, bytes FROM outcome WHERE at >= ?1 AND outcome IN ('registered', 'gaps')
+                 ORDER BY at, id",
             )?;
             let row = |row: &Row<'_>| {
                 Ok(RegisteredRow {
@@ -290,8 +337,9 @@ impl Ledger {
             let transaction = connection.transaction()?;
             let waiting = transaction.execute("DELETE FROM waiting WHERE session = ?1", [session])?;
             let outcomes = transaction.execute("DELETE FROM outcome WHERE session = ?1", [session])?;
+            let gaps = transaction.execute("DELETE FROM gap WHERE session = ?1", [session])?;
             transaction.commit()?;
-            Ok(waiting + outcomes)
+            Ok(waiting + outcomes + gaps)
         })
     }
 
@@ -342,6 +390,7 @@ impl Ledger {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
+            transaction.execute("DELETE FROM gap WHERE at < ?1 AND acknowledged", [ended])?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // A waiting flag is tried at least hourly: a row of that age belongs to a removed flag.
@@ -375,7 +424,7 @@ fn find_checksum(connection: &Connection, key: &FileKey) -> rusqlite::Result<Opt
 fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             row.at.as_millisecond(),
@@ -393,6 +442,7 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             row.error,
             row.next_step,
             row.next.map(Timestamp::as_millisecond),
+            serde_json::to_string(&row.files).unwrap_or_else(|_| "[]".to_owned()),
         ])
         .map(drop)
 }
@@ -465,6 +515,8 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         bytes: get_u64(row, "bytes")?,
         took: Duration::from_millis(get_u64(row, "took")?),
         left_out: row.get("left_out")?,
+        // A ledger of 0.1.0 has no such column.
+        files: serde_json::from_str(&row.get::<_, String>("files").unwrap_or_default()).unwrap_or_default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         next: row.get::<_, Option<i64>>("next")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),

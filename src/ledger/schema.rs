@@ -12,7 +12,8 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
         stamp TEXT NOT NULL,
@@ -58,7 +59,27 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX checksum_used ON checksum (used);
     CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE outcome ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE gap (
+        folder BLOB PRIMARY KEY,
+        session TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        eid TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        files TEXT NOT NULL,
+        acknowledged INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE acknowledged (pattern TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE untyped (
+        root BLOB NOT NULL,
+        kind TEXT NOT NULL,
+        PRIMARY KEY (root, kind)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -73,15 +94,16 @@ pub(super) fn open(path: &Path) -> Result<Open, Problem> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let work = || {
-        let mut connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
         // Checksums need not survive a power cut; what must is written with FULL.
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;",
         )?;
-        Ok::<_, rusqlite::Error>((migrate(&mut connection)?, connection))
+        Ok::<_, rusqlite::Error>(connection)
     };
-    let (version, connection) = work().map_err(|e| Problem::of(&e))?;
+    let mut connection = work().map_err(|e| Problem::of(&e))?;
+    let version = migrate(&mut connection).map_err(|e| not_migrated(&e))?;
     if version > VERSION {
         return Err(Problem::Newer(version));
     }
@@ -106,8 +128,11 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Problem> 
         (Err(_), Some(text)) if !change && !log.exists() => work(open_immutable(text)),
         (outcome, _) => outcome,
     };
-    let (version, connection) = outcome.map_err(|e| Problem::of(&e))?;
+    let (version, mut connection) = outcome.map_err(|e| Problem::of(&e))?;
     usable(version)?;
+    if change {
+        migrate(&mut connection).map_err(|e| not_migrated(&e))?;
+    }
     opened(path, connection)
 }
 
@@ -136,11 +161,9 @@ fn usable(version: u32) -> Result<(), Problem> {
     match version {
         // Created, but not written yet.
         0 => Err(Problem::Unusable("it is still empty".to_owned())),
-        VERSION => Ok(()),
         newer if newer > VERSION => Err(Problem::Newer(newer)),
-        older => {
-            Err(Problem::Unusable(format!("it is of an older version ({older}); start the daemon once")))
-        }
+        // An older one is read as it is, and migrated before it is changed.
+        _ => Ok(()),
     }
 }
 
@@ -159,6 +182,14 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
     }
     transaction.commit()?;
     Ok(version.max(VERSION))
+}
+
+/// A table that a step changes is missing: not our file.
+fn not_migrated(error: &rusqlite::Error) -> Problem {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::Unknown) => Problem::Corrupt(error.to_string()),
+        _ => Problem::of(error),
+    }
 }
 
 /// Moves a damaged ledger aside, replacing an earlier damaged one.

@@ -46,6 +46,7 @@ fn outcome(session: &str, at: Timestamp, outcome: &str) -> OutcomeRow {
         bytes: u64::MAX,
         took: Duration::from_millis(1500),
         left_out: "2 hidden".into(),
+        files: vec![NamedFile { path: "a.nwb".into(), reason: "no ALF name".into() }],
         error: None,
         next_step: None,
         next: None,
@@ -249,6 +250,66 @@ fn another_programs_database_is_set_aside() {
     let ledger = Ledger::open(folder.path());
     assert_eq!(ledger.waiting(), []);
     assert!(works(&ledger));
+}
+
+#[test]
+fn a_ledger_of_0_1_0_is_read_as_it_is_and_migrated_when_it_is_written() {
+    let folder = folder();
+    let path = folder.path().join(FILE_NAME);
+    let earlier = Connection::open(&path).unwrap();
+    earlier.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    let row = "INSERT INTO outcome VALUES
+        (1, 0, 'a/b/c', 'a', 'b', x'2f', 1, 'registered', 'e', 1, 2, 3, '1 no ALF name', NULL, NULL, NULL)";
+    earlier.execute_batch(&format!("{row}; PRAGMA user_version = 1")).unwrap();
+    drop(earlier);
+    let version = || -> u32 {
+        let ledger = Connection::open(&path).unwrap();
+        ledger.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    };
+    let reader = Ledger::open_existing(folder.path(), Access::Read).unwrap().unwrap();
+    let left_out = HistoryFilter { left_out: true, ..HistoryFilter::default() };
+    let all = reader.history(&HistoryFilter::default());
+    assert_eq!((all[0].left_out.as_str(), all[0].files.len()), ("1 no ALF name", 0));
+    assert_eq!(reader.history(&left_out), []);
+    assert_eq!((reader.gap_book().open().count(), version()), (0, 1));
+    let writer = Ledger::open_existing(folder.path(), Access::Change).unwrap().unwrap();
+    writer.record(&outcome("a/b/c", at(0), "gaps"), WaitingChange::Keep);
+    assert_eq!(version(), 2);
+    assert_eq!((writer.history(&HistoryFilter::default()).len(), writer.history(&left_out).len()), (2, 1));
+    assert!(!folder.path().join("ledger.sqlite.damaged").exists());
+}
+
+fn gap(session: &str, files: &[&str]) -> GapRow {
+    GapRow {
+        session: session.into(),
+        at: at(0),
+        folder: format!("/data/{session}").into(),
+        eid: "e".into(),
+        kind: "no_dataset".into(),
+        text: "none".into(),
+        files: files.iter().map(|file| (*file).to_owned()).collect(),
+        acknowledged: false,
+    }
+}
+
+#[test]
+fn gaps_are_open_until_their_session_or_all_their_files_are_acknowledged() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let rows = [gap("a", &["x.nwb"]), gap("b", &["x.nwb", "y/z.bin"]), gap("c", &[])];
+    ledger.change_gaps(&rows.map(GapChange::Set)).unwrap();
+    let open = || -> Vec<String> { ledger.gap_book().open().map(|row| row.session.clone()).collect() };
+    let acknowledge = |what: Acknowledged| {
+        let (count, changes) = ledger.gap_book().acknowledge(&what);
+        ledger.change_gaps(&changes).unwrap();
+        count
+    };
+    assert_eq!(acknowledge(Acknowledged::Pattern("*.nwb".into())), 1);
+    assert_eq!(open(), ["b", "c"]);
+    assert_eq!(acknowledge(Acknowledged::Pattern("y/*".into())), 1);
+    assert_eq!(acknowledge(Acknowledged::Session("a".into())), 0);
+    assert_eq!(acknowledge(Acknowledged::Session("c".into())), 1);
+    assert_eq!(open(), [] as [&str; 0]);
 }
 
 #[test]

@@ -94,6 +94,7 @@ struct Gauges {
     queue: Family<StateLabels, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
     stale: Gauge,
+    gaps: Gauge,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -124,7 +125,7 @@ impl Metrics {
         let attempt_histogram: fn() -> Histogram = || Histogram::new(ATTEMPT_SECONDS);
         let attempts = Family::<OutcomeLabels, Counter>::default();
         // Outcomes that have not happened are exported as 0, so that the first one is visible as a rise.
-        for outcome in ["registered", "retry", "needs_attention", "put_off"] {
+        for outcome in ["registered", "gaps", "retry", "needs_attention", "put_off"] {
             drop(attempts.get_or_create(&OutcomeLabels { outcome: Label(outcome) }));
         }
         let attempt_seconds = Family::new_with_constructor(attempt_histogram);
@@ -177,6 +178,11 @@ impl Metrics {
             gauges.obstacles.clone(),
         );
         registry.register("old_flags", "Flags older than watch.warn_after", gauges.stale.clone());
+        registry.register(
+            "gaps",
+            "Sessions registered with gaps that are not acknowledged",
+            gauges.gaps.clone(),
+        );
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -209,8 +215,9 @@ impl Metrics {
     }
 
     fn count_report(&self, report: &Report) {
-        let Report::Attempt { attempt, outcome, .. } = report else { return };
+        let Report::Attempt { attempt, outcome, gap, .. } = report else { return };
         let outcome = match (&attempt.result, outcome) {
+            (AttemptResult::Registered(_), _) if gap.is_some() => "gaps",
             (AttemptResult::Registered(_), _) => "registered",
             (_, Outcome::Retry { .. }) => "retry",
             (_, Outcome::NeedsAttention { .. }) => "needs_attention",
@@ -260,6 +267,7 @@ impl Gauges {
         let oldest = status.sessions.iter().map(SessionStatus::known_at).min();
         let stale = status.sessions.iter().filter(|session| session.stale).count();
         self.obstacles.set(i64::try_from(status.obstacles.len()).unwrap_or(i64::MAX));
+        self.gaps.set(i64::try_from(status.gaps.len()).unwrap_or(i64::MAX));
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

@@ -3,6 +3,7 @@
 //! Folder names and server messages may contain anything. `maud` escapes everything in the page, and [`shown`] removes
 //! characters that change the direction of text.
 
+mod gaps;
 mod history;
 mod sessions;
 
@@ -13,6 +14,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::daemon::status;
 use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
 use crate::humanize::elapsed;
+use crate::web::page::gaps::gaps;
 use crate::web::page::history::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
@@ -111,6 +113,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                     (counts(view))
                     (obstacles(view))
                     @for kind in KINDS { (sessions(view, kind)) }
+                    (gaps(view))
                     (days(&view.history.days))
                     (outcomes(view))
                 }

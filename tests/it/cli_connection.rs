@@ -215,7 +215,7 @@ async fn the_daemon_moves_a_changed_protected_file_only_if_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_scan_writes_nothing_not_even_a_token() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    rig.session("cortexlab", "KS014").flag();
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let config = configuration(&alyx, &rig, "");
     let before = common::snapshot(&rig.beside("."));
     run(&mut at_home(&rig, &["scan", "--config", word(&config), "--dry-run"])).ends(0);

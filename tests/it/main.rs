@@ -35,6 +35,7 @@ mod daemon;
 mod disks;
 mod docs;
 mod event_loss;
+mod gaps;
 mod init;
 mod layers;
 mod memory;

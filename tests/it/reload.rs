@@ -74,8 +74,9 @@ impl World {
 /// A session below another root.
 fn session_in(root: &std::path::Path, number: u32) -> Session {
     let folder = root.join(format!("cortexlab/Subjects/KS014/2024-05-01/{number:03}"));
-    std::fs::create_dir_all(&folder).unwrap();
-    Session { folder }
+    let session = Session { folder };
+    session.file("alf/spikes.times.npy", "abc");
+    session
 }
 
 fn held(method: &str, path: &str) -> (FaultRule, Gate) {

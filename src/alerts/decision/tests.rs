@@ -229,3 +229,33 @@ fn a_refused_login_is_reported_at_once_and_a_stale_flag_once() {
     world.pass(24 * HOUR, 25 * HOUR, |_| Some(status(Vec::new())));
     assert_eq!(world.got[1..], [(24 * HOUR + 30, vec![Event::LoginAccepted])]);
 }
+
+#[test]
+fn gaps_of_one_kind_cause_one_message_a_day() {
+    let mut world = World::new();
+    let gap = |session: u64, kind: &str| GapStatus {
+        session: format!("mouse/2024-05-01/{session}"),
+        at: at(0),
+        folder: format!("/data/{session}"),
+        eid: String::new(),
+        kind: kind.into(),
+        text: String::new(),
+        files: Vec::new(),
+    };
+    // A session an hour for two days, and one of another kind.
+    world.pass(0, 50 * HOUR, |second| {
+        let mut gaps: Vec<GapStatus> = (0..=second / HOUR).map(|n| gap(n, "near_miss")).collect();
+        gaps.extend((second > 12 * HOUR).then(|| gap(999, "no_dataset")));
+        Some(Status { gaps, ..status(Vec::new()) })
+    });
+    let kinds: Vec<(u64, usize, String)> = world
+        .got
+        .iter()
+        .map(|(second, events)| match events.first() {
+            Some(Event::Gap(gap)) => (second / HOUR, events.len(), gap.kind.clone()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [(0, 1, "near_miss"), (12, 1, "no_dataset"), (24, 24, "near_miss"), (48, 24, "near_miss")];
+    assert_eq!(kinds, expected.map(|(hour, n, kind)| (hour, n, kind.to_owned())));
+}

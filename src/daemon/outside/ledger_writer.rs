@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{Ledger, OutcomeRow, WaitingChange, WaitingRow};
+use crate::ledger::{GapChange, Ledger, OutcomeRow, WaitingChange, WaitingRow};
 
 /// How long the last entries may take when the daemon stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -24,6 +24,8 @@ pub(crate) enum LedgerEntry {
     NotWaiting(PathBuf),
     /// Forget a session. The answer is the number of rows deleted.
     Forget(String, oneshot::Sender<Option<usize>>),
+    /// Changes of the gap book.
+    Gaps(Vec<GapChange>),
     /// A fact, by name and value.
     Fact(&'static str, String),
 }
@@ -79,6 +81,7 @@ fn write(ledger: &Ledger, lines: &Receiver<LedgerEntry>) {
             LedgerEntry::Waiting(waiting) => ledger.update_waiting(WaitingChange::Set(&waiting)),
             LedgerEntry::NotWaiting(flag) => ledger.update_waiting(WaitingChange::Remove(&flag)),
             LedgerEntry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
+            LedgerEntry::Gaps(changes) => drop(ledger.change_gaps(&changes)),
             LedgerEntry::Fact(name, value) => ledger.set_fact(name, &value),
         }
     }

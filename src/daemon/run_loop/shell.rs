@@ -49,6 +49,7 @@ pub(crate) async fn restore(options: &Options) -> Option<Restored> {
         rows: ledger.waiting(),
         same_configuration: ledger.fact(CONFIGURATION).as_deref() == Some(&configuration),
         stale_reported: ledger.fact(STALE_REPORTED).and_then(|at| at.parse().ok()),
+        gaps: ledger.gap_book(),
     });
     Some(read.await.unwrap_or_default())
 }

@@ -53,6 +53,7 @@ fn outcome(view: &View<'_>, row: &OutcomeRow) -> Markup {
     };
     let word = match row.outcome.as_str() {
         "needs_attention" => "needs attention",
+        "gaps" => "registered with gaps",
         "retry" => "tried again",
         other => other,
     };
@@ -63,6 +64,12 @@ fn outcome(view: &View<'_>, row: &OutcomeRow) -> Markup {
         span.word { span aria-hidden="true" { (sign) } " " (shown(word)) }
         span.name title=(shown(&row.flag.to_string_lossy())) { bdi { (shown(&row.session)) } }
         span.about { bdi { (shown(&result(row))) } }
+        @if !row.files.is_empty() {
+            details id=(format!("left-out-{}", row.at.as_nanosecond())) {
+                summary { "Files left out" }
+                ul { @for file in &row.files { li { bdi { (shown(&file.path)) } ": " bdi { (shown(&file.reason)) } } } }
+            }
+        }
     }
 }
 
@@ -72,7 +79,7 @@ fn result(row: &OutcomeRow) -> String {
         Ok(took) if took.as_secs() >= 60 => length(took),
         _ => format!("{:.1} s", row.took.as_secs_f64()),
     };
-    let mut text = if row.outcome == "registered" {
+    let mut text = if row.is_registered() {
         format!("{}, {}, {took}", count(row.n_files, "dataset"), bytes(row.bytes))
     } else {
         format!("attempt {}", row.attempt)

@@ -17,6 +17,7 @@ fn outcome(word: &str) -> OutcomeRow {
         bytes: 1_500_000_000,
         took: std::time::Duration::from_millis(1500),
         left_out: String::new(),
+        files: Vec::new(),
         error: (word != "registered").then(|| "no answer".into()),
         next_step: None,
         next: None,

@@ -14,7 +14,7 @@ use crate::daemon::run_loop::dispatcher::flags::Elsewhere;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::ledger::OutcomeRow;
+use crate::ledger::{GapRow, OutcomeRow};
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
 use alyx_registration::Error;
@@ -30,6 +30,7 @@ impl Dispatcher {
     /// `is_current`: the attempt began under the current configuration.
     pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
         self.runs.run_ended();
+        let mut gap = None;
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, None),
@@ -37,7 +38,9 @@ impl Dispatcher {
                 if is_current {
                     self.pauses.answered(now);
                 }
-                (self.on_registered(&attempt, registered, now), Some("registered"))
+                gap = self.judge_gaps(&attempt, registered, now);
+                let word = if gap.is_some() { "gaps" } else { "registered" };
+                (self.on_registered(&attempt, registered, gap.as_ref(), now), Some(word))
             }
             AttemptResult::Failed(error) if !is_current && error.wait_to_settle().is_none() => {
                 tracing::info!(
@@ -86,26 +89,80 @@ impl Dispatcher {
         if let Some(state) = left {
             self.on_flag_removed(&attempt.flag, &state);
         }
-        self.effects.push(Effect::Report(Report::Attempt { attempt, outcome, again_in }));
+        self.effects.push(Effect::Report(Report::Attempt {
+            attempt,
+            outcome,
+            gap: gap.map(Box::new),
+            again_in,
+        }));
     }
 
-    fn on_registered(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Outcome {
+    /// What a registered session lacks; remembers it.
+    fn judge_gaps(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Option<GapRow> {
+        let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
+        let roots = self.config.options.roots.iter().map(|root| root.path.as_path());
+        let root = roots.into_iter().find(|root| attempt.flag.starts_with(root));
+        let (gap, changes) = self.gaps.judge(&attempt.session, folder, registered, root, now.wall);
+        if !changes.is_empty() {
+            self.effects.push(Effect::Write(LedgerEntry::Gaps(changes)));
+        }
+        gap
+    }
+
+    fn on_registered(
+        &mut self,
+        attempt: &Attempt,
+        registered: &Registered,
+        gap: Option<&GapRow>,
+        now: Moment,
+    ) -> Outcome {
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
             state.clear();
         }
         let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
-        tracing::info!(
-            session = attempt.session,
-            eid = registered.eid,
-            attempt = attempt.attempt,
-            n_files = registered.n_files,
-            bytes = registered.bytes,
-            took = ?attempt.took,
-            outcome = "registered",
-            created = registered.created,
-            left_out,
-            "registered"
-        );
+        let (session, eid, n) = (&attempt.session, &registered.eid, attempt.attempt);
+        let Registered { n_files, bytes, created, .. } = *registered;
+        let (took, outcome) = (attempt.took, if gap.is_some() { "gaps" } else { "registered" });
+        match gap {
+            None => tracing::info!(
+                session,
+                eid,
+                attempt = n,
+                n_files,
+                bytes,
+                ?took,
+                outcome,
+                created,
+                left_out,
+                "registered"
+            ),
+            Some(gap) if gap.acknowledged => tracing::info!(
+                session,
+                eid,
+                attempt = n,
+                n_files,
+                bytes,
+                ?took,
+                outcome,
+                created,
+                left_out,
+                "registered with gaps, which are acknowledged"
+            ),
+            Some(gap) => tracing::warn!(
+                session,
+                eid,
+                attempt = n,
+                n_files,
+                bytes,
+                ?took,
+                outcome,
+                created,
+                left_out,
+                gap = gap.kind,
+                "registered with gaps: {}",
+                gap.text
+            ),
+        }
         if !registered.refused.is_empty() {
             tracing::warn!(
                 session = attempt.session,

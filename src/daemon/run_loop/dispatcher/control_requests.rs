@@ -1,17 +1,18 @@
-//! Requests from the control socket: `status`, `retry`, `forget`.
+//! Requests from the control socket: `status`, `retry`, `forget`, `acknowledge`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use crate::daemon::clock::Moment;
 use crate::daemon::messages::{Answer, Request};
+use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::JobStatus;
 use crate::daemon::queue::stale_flags::is_stale;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
-use crate::daemon::status::{DaemonStatus, ProgressStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{DaemonStatus, GapStatus, ProgressStatus, SessionState, SessionStatus, Status};
 
 impl Dispatcher {
     pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
@@ -23,6 +24,12 @@ impl Dispatcher {
                 Answer::Done(count)
             }
             Request::Forget { session } => return self.forget(id, session),
+            Request::Acknowledge(what) => {
+                let (count, changes) = self.gaps.acknowledge(&what);
+                tracing::info!(?what, count, "gaps are acknowledged, as requested");
+                self.write(LedgerEntry::Gaps(changes));
+                Answer::Done(count)
+            }
         };
         self.effects.push(Effect::Answer(id, answer));
     }
@@ -84,6 +91,7 @@ impl Dispatcher {
             }),
             sessions,
             obstacles: self.reporting.obstacles.status(),
+            gaps: self.gaps.open().map(GapStatus::from).collect(),
         }
     }
 
@@ -124,6 +132,7 @@ impl Dispatcher {
             }
             self.flags.queue.forget_failures(&path);
         }
+        self.gaps.forget(&session);
         self.flags.restored.retain(|_, row| row.session != session);
         self.effects.push(if self.reporting.has_ledger {
             Effect::Forget(id, session)

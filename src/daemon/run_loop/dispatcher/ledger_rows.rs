@@ -4,7 +4,7 @@ use crate::daemon::clock::Moment;
 use crate::daemon::queue::JobStatus;
 use crate::daemon::run_loop::dispatcher::flags::FlagState;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::ledger::{OutcomeRow, WaitingRow};
+use crate::ledger::{NamedFile, OutcomeRow, WaitingRow};
 use alyx_client::Endpoint;
 use alyx_client::text::some_of;
 use alyx_registration::flag::FlagStamp;
@@ -66,6 +66,7 @@ pub(crate) fn outcome_row(
         bytes: 0,
         took: attempt.took,
         left_out: String::new(),
+        files: Vec::new(),
         error: None,
         next_step: None,
         next: None,
@@ -75,12 +76,16 @@ pub(crate) fn outcome_row(
             row.eid = Some(done.eid.clone());
             (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
             row.left_out = done.left_out.to_string();
+            row.files = done.left_out.named().iter().map(NamedFile::from).collect();
             row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
         }
         AttemptResult::Failed(error) => {
             row.eid = job.data.progress.eid.get().cloned();
             if let Error::FilesRefused { registered, .. } = error {
                 row.n_files = *registered as u64;
+            }
+            if let Error::Gaps(gap) = error {
+                row.files = NamedFile::of(gap);
             }
             row.error = Some(error.to_string());
             row.next_step = Some(error.kind().next_step().to_owned());

@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in five parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in six parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -10,6 +10,7 @@
 //! | [`Pauses`] | what makes all sessions wait: an outage, a refused login, missing names |
 //! | [`Flags`] | the queue with what is known of each flag |
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
+//! | [`GapBook`] | the sessions that were registered with gaps |
 //! | [`Config`] | the configuration in use, and its generation |
 
 mod attempt_results;
@@ -47,7 +48,7 @@ use crate::daemon::run_loop::dispatcher::runs::Runs;
 use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
 use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
-use crate::ledger::WaitingRow;
+use crate::ledger::{GapBook, WaitingRow};
 use alyx_registration::{MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
 
@@ -67,6 +68,7 @@ pub(crate) struct Dispatcher {
     pauses: Pauses,
     flags: Flags,
     reporting: Reporting,
+    gaps: GapBook,
     /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
@@ -79,6 +81,8 @@ pub(crate) struct Restored {
     pub(crate) same_configuration: bool,
     /// When it last reported stale flags.
     pub(crate) stale_reported: Option<Timestamp>,
+    /// The sessions with gaps.
+    pub(crate) gaps: GapBook,
 }
 
 impl Dispatcher {
@@ -95,6 +99,7 @@ impl Dispatcher {
             pauses: Pauses::new(),
             flags,
             reporting: Reporting::new(now),
+            gaps: GapBook::default(),
             effects: Vec::new(),
         }
     }
@@ -111,6 +116,7 @@ impl Dispatcher {
             }
             self.flags.restored.insert(row.flag.clone(), row);
         }
+        self.gaps = restored.gaps;
         self.reporting.has_ledger = has_ledger;
         let configuration = self.config.options.configuration.clone();
         self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
