@@ -160,7 +160,7 @@ impl RegistrationClient {
         let unregistered =
             Unregistered::of(unreadable, &last.left_out, sent.not_accepted(), sent.protected());
         let refused = unregistered.accept(n_files, options.on_refused)?;
-        let known_as = (!handle.created).then_some(handle.eid.as_str());
+        let known_as = handle.created.is_none().then_some(handle.eid.as_str());
         let gap = self.find_gap(&last, known_as, options).await?;
         let untyped = self.find_untyped(&last, options).await?;
         let entries = content
