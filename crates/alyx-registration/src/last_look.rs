@@ -5,6 +5,7 @@
 //! the removal, so that a program that is killed in between looks at its next start.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
@@ -34,6 +35,7 @@ impl RegistrationClient {
         before: &FoundFiles,
         look: impl AsyncFnOnce() -> Result<FoundFiles, Error>,
     ) -> Result<Removal, Error> {
+        self.context().progress.is_ending.store(true, Ordering::Relaxed);
         let (memory, files) = (self.context().last_looks.clone(), before.activity.digest_of_files());
         let remove = move || -> Result<_, FlagError> {
             let flag = held.copy()?;

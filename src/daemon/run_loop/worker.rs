@@ -73,12 +73,15 @@ pub async fn run(
     let session = job.session_name();
     let progress = Arc::clone(&client.context().progress);
     let work = async {
+        let mut once = std::pin::pin!(once(&client, &job, &options, &folders));
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => AttemptResult::Stopped,
-            () = log_progress(&session, &progress) => AttemptResult::Stopped,
-            result = once(&client, &job, &options, &folders) => result,
+            () = shutdown.cancelled() => {}
+            () = log_progress(&session, &progress) => {}
+            result = &mut once => return result,
         }
+        // A session whose flag is removed has an outcome, and is looked at once more.
+        if progress.is_ending.load(Ordering::Relaxed) { once.await } else { AttemptResult::Stopped }
     };
     let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);

@@ -1,7 +1,7 @@
 //! The progress of a run, shared with whatever displays it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// How much of a session has been read. Shared, and updated during the run.
 #[derive(Debug, Default)]
@@ -18,4 +18,6 @@ pub struct Progress {
     pub bytes_known: AtomicU64,
     /// UUID of the session once it is known, even if the run fails later.
     pub eid: OnceLock<String>,
+    /// Everything is confirmed, and the flag is being removed. What follows is short, and is better not cut off.
+    pub is_ending: AtomicBool,
 }
