@@ -278,7 +278,10 @@ async fn a_name_without_a_type_is_reported_the_first_time_in_a_root_and_then_cou
     let first = register("alf/nobody1.knows.npy").await;
     assert_eq!(first["outcome"], "gaps", "{first}");
     let text = first["gaps"].as_str().unwrap();
-    assert!(text.contains("alf/nobody1.knows.npy") && text.contains("- \"**/nobody*.knows*.npy\""), "{text}");
+    assert!(
+        text.contains("alf/nobody1.knows.npy") && text.contains("- \"**/nobody[0-9]*.knows.npy\""),
+        "{text}"
+    );
     let second = register("alf/nobody2.knows.npy").await;
     assert_eq!(second["outcome"], "registered", "{second}");
     assert!(second["left_out"].as_str().unwrap().contains("alf/nobody2.knows.npy"), "{second}");

@@ -183,17 +183,23 @@ pub(crate) fn is_raw_recording(name: &str) -> bool {
     is_run && is_stream || stream == "ome" && next.is_some_and(|next| ["tif", "tiff", "btf"].contains(&next))
 }
 
-/// A text with `*` in place of each number: files of a series have one pattern.
-fn without_numbers(text: &str) -> String {
+/// A text with a placeholder for each number: files of a series have one pattern.
+fn with_numbers_as(text: &str, placeholder: &str) -> String {
     let mut pattern = String::new();
+    let mut in_number = false;
     for c in text.chars() {
         if !c.is_ascii_digit() {
             pattern.push(c);
-        } else if !pattern.ends_with('*') {
-            pattern.push('*');
+        } else if !in_number {
+            pattern.push_str(placeholder);
         }
+        in_number = c.is_ascii_digit();
     }
     pattern
+}
+
+fn without_numbers(text: &str) -> String {
+    with_numbers_as(text, "*")
 }
 
 /// The pattern in which a file that is no dataset is counted: `*.bin`, or the name of a file without an extension.
@@ -222,10 +228,12 @@ fn exclude_line(path: &Path, types: &DatasetTypes) -> String {
             format!("*.{}", glob::Pattern::escape(extension))
         }
         (_, Ok(alf)) => {
-            let begin = name.split_once(&alf.object_attribute()).map_or("", |(begin, _)| begin);
-            let series = without_numbers(&alf.object_attribute());
-            let star = if series.ends_with('*') { "" } else { "*" };
-            format!("**/{begin}{series}{star}.{}", alf.extension())
+            let series = with_numbers_as(&alf.object_attribute(), "[0-9]*");
+            let (begin, rest) = name.split_once(&alf.object_attribute()).unwrap_or_default();
+            // `spikes.time*` would leave out `spikes.times.npy`: only another timescale or part may follow.
+            let rest = rest.strip_suffix(alf.extension()).unwrap_or(rest).trim_end_matches('.');
+            let any = rest.chars().next().map(|separator| format!("{separator}*")).unwrap_or_default();
+            format!("**/{begin}{series}{any}.{}", alf.extension())
         }
         _ => format!("**/{}", glob::Pattern::escape(&name)),
     }
@@ -567,8 +575,10 @@ mod tests {
             ("README", "**/README"),
             ("a/b[1].txt", "*.txt"),
             ("a/b[1].npy", "**/b[[]1[]].npy"),
-            ("a/_x_run12.day3_clock.npy", "**/_x_run*.day*.npy"),
-            ("a/nobody.knows.npy", "**/nobody.knows*.npy"),
+            ("a/_x_run12.day3_clock.npy", "**/_x_run[0-9]*.day[0-9]*_*.npy"),
+            ("a/nobody.knows.part1.npy", "**/nobody.knows.*.npy"),
+            ("a/spikes.time.npy", "**/spikes.time.npy"),
+            ("a/spikes2.times.npy", "**/spikes[0-9]*.times.npy"),
         ] {
             let proposed = exclude_line(Path::new(name), &types());
             assert_eq!(proposed, line);
