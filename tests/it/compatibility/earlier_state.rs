@@ -152,6 +152,9 @@ async fn a_configuration_of_0_1_0_with_every_key_is_understood() {
     text += &format!("check --offline -> {code}\n");
     let daemon = Program::start(&mut world.command("run --config {rig}/etc/config.yaml"));
     until("registered", || !session.folder.join("go.flag").exists());
+    // The flag goes before its outcome is recorded.
+    let is_recorded = |status: &Value| status["sessions"].as_array().is_some_and(Vec::is_empty);
+    world.until_status("{rig}/etc/config.yaml", is_recorded).await;
     daemon.stop();
     let (_, said) = json(&world, "history --json --config {rig}/etc/config.yaml").await;
     text += &pretty(&world, &said);

@@ -238,6 +238,14 @@ async fn beside_a_daemon_calls_end_with_the_recorded_codes() {
             "create-sessions {root} --config {rig}/etc/config.yaml",
             "history --config {rig}/etc/config.yaml",
             "retry --all --config {rig}/etc/config.yaml",
+        ],
+    )
+    .await;
+    // A session that is running cannot be retried.
+    world.until_status(GOOD_CONFIG, |status| status["sessions"][0]["failures"].as_u64() > Some(1)).await;
+    text += &table(
+        &world,
+        &[
             "retry nobody/2024-05-01/001 --config {rig}/etc/config.yaml",
             "retry KS014/2024-05-01/001 --config {rig}/etc/config.yaml",
         ],
