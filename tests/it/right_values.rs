@@ -221,7 +221,7 @@ async fn a_session_of_a_wrong_clock_needs_attention() {
 async fn an_archive_of_old_sessions_is_registered_where_the_configuration_says_so() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session_at("cortexlab/Subjects/KS014/1995-06-01/001");
-    let flag = session.flag();
+    let flag = session.file("alf/spikes.times.npy", "abc").flag();
     let scan = |more: &str| {
         let config = Configuration {
             roots: vec![rig.root()],
