@@ -13,6 +13,8 @@ use crate::flag::FlagStamp;
 
 /// Where the kernel lists the locks of this computer.
 const LOCK_LIST: &str = "/proc/locks";
+/// How often the list is read to find an entry.
+const READS: u32 = 20;
 
 /// The result of locking a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +58,8 @@ pub(crate) fn lock_with(mut attempt: impl FnMut() -> rustix::io::Result<()>) -> 
 
 /// The process on this computer that holds the lock of a file.
 pub(crate) fn holder(stamp: &FlagStamp) -> Option<u32> {
-    find_holder(&std::fs::read_to_string(LOCK_LIST).ok()?, stamp)
+    // The kernel hands the list out in pieces; while other locks come and go, an entry may fall between two of them.
+    (0..READS).find_map(|_| find_holder(&std::fs::read_to_string(LOCK_LIST).ok()?, stamp))
 }
 
 /// The process that holds the lock of a file, in the kernel's list. Pure.
