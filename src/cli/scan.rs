@@ -276,8 +276,8 @@ async fn process_flag(
                 result.eid = Some(registered.eid.clone());
                 result.files = registered.n_files;
                 result.bytes = registered.bytes;
-                result.gap =
-                    gaps.judge(session.to_string(), &result.folder, &registered).await.map(|gap| gap.text);
+                let gap = gaps.judge(session.to_string(), &result.folder, &registered).await;
+                result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
                 result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
                 result.moved = registered.moved;
                 ScanOutcome::Registered { left_out: registered.left_out.to_string() }

@@ -119,6 +119,20 @@ async fn an_empty_session_is_registered_when_it_has_waited_long_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_or_a_hidden_file_does_not_end_the_wait_for_the_first_file() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("session.log", "x").file(".hidden", "").file(".cache/a.b.npy", "").flag();
+    let quiet = QuietRules { empty_grace: Duration::from_secs(3600), ..QuietRules::default() };
+    let options = FlaggedOptions { quiet, ..with_files() };
+    let error = session.register(&alyx.client(), &options).await.unwrap_err();
+    assert!(matches!(error, Error::NoFilesYet { .. }), "{error}");
+    session.file("alf/spikes.times.npy", "abc");
+    session.register(&alyx.client(), &options).await.unwrap();
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_ahead_costs_a_second_look_and_no_more() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

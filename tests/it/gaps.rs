@@ -383,3 +383,24 @@ async fn raw_files_alone_are_a_gap() {
         assert_eq!(gap.kind(), "no_dataset", "{gap}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_does_not_report_gaps_that_are_acknowledged() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let mut running = daemon(&config);
+    running.wait_for("data root scanned");
+    running.stop();
+    let recording = |rig: &Rig| {
+        let session = rig.session("cortexlab", "KS014");
+        files(&session, &["recording.nwb"]);
+        session.flag();
+    };
+    recording(&rig);
+    let (code, text) = run(&config, &["scan"]).await;
+    assert!(code == 1 && text.contains("1 with gaps"), "{text}");
+    assert_eq!(run(&config, &["acknowledge", "--pattern", "*.nwb"]).await.0, 0);
+    recording(&rig);
+    let (code, text) = run(&config, &["scan"]).await;
+    assert!(code == 0 && !text.contains("with gaps"), "{text}");
+}

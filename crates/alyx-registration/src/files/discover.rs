@@ -213,7 +213,12 @@ impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
             let latest = self.ignored.entry(folder).or_insert(SystemTime::UNIX_EPOCH);
             *latest = stamp.latest_change().max(*latest);
         } else {
-            self.activity.add_file(relative, path, &stamp);
+            let is_hidden = relative.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
+            if is_hidden || is_accessory(name) {
+                self.activity.add_accessory(relative, path, &stamp);
+            } else {
+                self.activity.add_file(relative, path, &stamp);
+            }
             let complete = self.rules.copy_signs.iter().filter_map(|sign| sign.complete(relative));
             if complete.into_iter().any(|path| classify(&path, self.rules.types, self.exclude).is_ok()) {
                 self.activity.add_copy(path);

@@ -239,9 +239,14 @@ fn exclude_line(path: &Path, types: &DatasetTypes) -> String {
     }
 }
 
-/// An item of a YAML list.
+/// An item of a YAML list, in one line: a file name may hold a newline that would look like another line of the log.
 fn in_yaml(pattern: &str) -> String {
-    format!("- \"{}\"", pattern.replace('\\', "\\\\").replace('"', "\\\""))
+    let escaped = |letter: char| match letter {
+        '\\' | '"' => format!("\\{letter}"),
+        letter if printable(&letter.to_string()).starts_with('\\') => format!("\\u{:04x}", letter as u32),
+        letter => letter.to_string(),
+    };
+    format!("- \"{}\"", pattern.chars().map(escaped).collect::<String>())
 }
 
 /// The lines of `datasets.exclude` that leave out these files.
@@ -585,5 +590,11 @@ mod tests {
             let pattern = glob::Pattern::new(&proposed).unwrap();
             assert!(pattern.matches(name) && !pattern.matches("alf/spikes.times.npy"), "{proposed}");
         }
+    }
+
+    #[test]
+    fn a_line_for_the_configuration_is_one_line_whatever_a_file_is_called() {
+        let line = in_yaml("**/x\u{1b}[31m\n2026 INFO registered \"a\\b\u{202e}");
+        assert_eq!(line, r#"- "**/x\u001b[31m\u000a2026 INFO registered \"a\\b\u202e""#);
     }
 }

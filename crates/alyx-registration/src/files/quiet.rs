@@ -33,14 +33,19 @@ pub struct Activity {
     newest: Option<(SystemTime, PathBuf)>,
     /// A file that is being copied, by the sign in its name.
     copying: Option<PathBuf>,
-    /// Whether there is a file besides the flag.
+    /// Whether there is a file that a session is made of: neither the flag, nor hidden, nor a log or marker.
     has_files: bool,
 }
 
 impl Activity {
-    /// Adds a file that counts as activity.
+    /// Adds a file that a session is made of.
     pub(crate) fn add_file(&mut self, relative: &Path, path: &Path, stamp: &FileStamp) {
         self.has_files = true;
+        self.add_accessory(relative, path, stamp);
+    }
+
+    /// Adds a file that counts as activity, but does not end the wait for the first file.
+    pub(crate) fn add_accessory(&mut self, relative: &Path, path: &Path, stamp: &FileStamp) {
         // Without device and inode: some network file systems number the same file anew each time.
         (relative, stamp.size, stamp.modified, stamp.changed).hash(&mut self.files);
         self.note(path, stamp);
