@@ -5,7 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -455,7 +455,8 @@ fn check_unchanged(first: &FoundFiles, last: &FoundFiles, sent: &Sent, wait: Dur
         }
     }
     // Those that could not be read are no uploads.
-    let known = |file: &FoundFile| first.files.iter().any(|earlier| earlier.path == file.path);
+    let first_paths: HashSet<&Path> = first.files.iter().map(|file| file.path.as_path()).collect();
+    let known = |file: &FoundFile| first_paths.contains(file.path.as_path());
     if let Some(new) = left.into_values().filter(|file| !known(file)).min_by_key(|file| &file.path) {
         return Err(changed(&new.path));
     }
