@@ -15,7 +15,7 @@ use alyx_registration::Gap;
 use alyx_registration::flagged::Registered;
 
 /// The maximum number of files that a row names.
-const MAX_FILES: usize = 100;
+const MAX_FILES: usize = 1000;
 
 /// A session that was registered with gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,18 @@ pub enum GapChange {
     Untyped(PathBuf, String),
 }
 
+impl GapRow {
+    /// Whether it names all files.
+    fn is_whole(&self) -> bool {
+        self.files.len() < MAX_FILES
+    }
+}
+
+/// The files of a gap, by name.
+fn names(gap: &Gap) -> Vec<String> {
+    gap.files().into_iter().map(|file| file.to_string_lossy().into_owned()).collect()
+}
+
 /// What is known of gaps.
 #[derive(Debug, Clone, Default)]
 pub struct GapBook {
@@ -87,14 +99,16 @@ impl GapBook {
     ) -> (Option<GapRow>, Vec<GapChange>) {
         let mut changes = Vec::new();
         let mut gap = registered.gap.clone();
-        if let (None, Some(root)) = (&gap, root) {
+        let is_settled = gap.as_ref().is_none_or(|gap| self.covers(&names(gap)));
+        // What was acknowledged must not hide a kind of file that was never reported.
+        if let Some(root) = root.filter(|_| is_settled) {
             let is_new = |kind: &str| !self.untyped.contains(&(root.to_owned(), kind.to_owned()));
             let new: Vec<_> = registered.untyped.iter().filter(|untyped| is_new(&untyped.kind)).collect();
             for untyped in &new {
                 self.untyped.insert((root.to_owned(), untyped.kind.clone()));
                 changes.push(GapChange::Untyped(root.to_owned(), untyped.kind.clone()));
             }
-            gap = Gap::without_type(new.into_iter());
+            gap = Gap::without_type(new.into_iter()).or(gap);
         }
         let earlier = self.rows.get(folder);
         let Some(gap) = gap else {
@@ -106,7 +120,8 @@ impl GapBook {
             }
             return (None, changes);
         };
-        let files = gap.files().into_iter().map(|file| file.to_string_lossy().into_owned());
+        let files = names(&gap);
+        let is_covered = self.covers(&files);
         let mut row = GapRow {
             session: session.to_owned(),
             at,
@@ -114,20 +129,22 @@ impl GapBook {
             eid: registered.eid.clone(),
             kind: gap.kind().to_owned(),
             text: gap.to_string(),
-            files: files.take(MAX_FILES).collect(),
-            acknowledged: false,
+            files: files.into_iter().take(MAX_FILES).collect(),
+            acknowledged: is_covered,
         };
-        let same = earlier.is_some_and(|earlier| earlier.acknowledged && earlier.text == row.text);
-        row.acknowledged = same || self.is_covered(&row);
+        let is_same =
+            |earlier: &GapRow| row.is_whole() && (&earlier.kind, &earlier.files) == (&row.kind, &row.files);
+        let was_acknowledged = earlier.is_some_and(|earlier| earlier.acknowledged && is_same(earlier));
+        row.acknowledged |= was_acknowledged;
         self.rows.insert(folder.to_owned(), row.clone());
         changes.push(GapChange::Set(row.clone()));
         (Some(row), changes)
     }
 
-    /// Whether all files of a row match acknowledged patterns.
-    fn is_covered(&self, row: &GapRow) -> bool {
+    /// Whether all files of a gap match acknowledged patterns.
+    fn covers(&self, files: &[String]) -> bool {
         let matches = |file: &String| self.patterns.iter().any(|pattern| pattern.matches(file));
-        !row.files.is_empty() && row.files.iter().all(matches)
+        !files.is_empty() && files.iter().all(matches)
     }
 
     /// Acknowledges gaps. Returns the number of sessions that are open no longer, and the changes to remember.
@@ -144,7 +161,8 @@ impl GapBook {
             .open()
             .filter(|row| match what {
                 Acknowledged::Session(session) => row.session == *session,
-                Acknowledged::Pattern(_) => self.is_covered(row),
+                // Of a row that is cut off, the other files are not known.
+                Acknowledged::Pattern(_) => row.is_whole() && self.covers(&row.files),
             })
             .map(|row| row.folder.clone())
             .collect();

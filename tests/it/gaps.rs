@@ -404,3 +404,57 @@ async fn a_scan_does_not_report_gaps_that_are_acknowledged() {
     let (code, text) = run(&config, &["scan"]).await;
     assert!(code == 0 && !text.contains("with gaps"), "{text}");
 }
+
+/// What is known or acknowledged hides no kind of file that was never reported.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_without_a_type_is_reported_beside_known_and_acknowledged_ones() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let mut running = daemon(&config);
+    running.wait_for("data root scanned");
+    let flagged = |names: &[String]| {
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "x");
+        for name in names {
+            session.file(name, "x");
+        }
+        session.flag();
+    };
+    let many: Vec<String> = ('a'..='y').map(|letter| format!("alf/kind{letter}.results.npy")).collect();
+    flagged(&many);
+    running.wait_for("registered with gaps");
+    flagged(&[many, vec!["alf/kindz.results.npy".into()]].concat());
+    let line = running.wait_for("registered with gaps");
+    let message = line.split(" session=").next().unwrap();
+    assert!(message.contains("kindz.results.npy") && !message.contains("kinda.results.npy"), "{line}");
+
+    let video = || "raw_video_data/_iblrig_leftCamera.raw.MP4".to_owned();
+    flagged(&[video()]);
+    running.wait_for("registered with gaps");
+    assert_eq!(run(&config, &["acknowledge", "--pattern", "*.MP4"]).await.0, 0);
+    flagged(&[video()]);
+    running.wait_for("registered with gaps, which are acknowledged");
+    flagged(&[video(), "alf/precious.results.npy".into()]);
+    let line = running.wait_for("registered with gaps: ");
+    assert!(line.contains("precious.results.npy"), "{line}");
+    running.stop();
+}
+
+/// Of a session with very many such files, none is acknowledged unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_acknowledges_a_session_only_if_it_matches_every_file() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let mut running = daemon(&config);
+    running.wait_for("data root scanned");
+    let session = rig.session("cortexlab", "KS014");
+    for probe in 0..120 {
+        session.file(&format!("a{probe:03}/_iblrig_leftCamera.raw.MP4"), "x");
+    }
+    session.file("zzz/Spikes.Times.NPY", "x").flag();
+    running.wait_for("registered with gaps: ");
+    run(&config, &["acknowledge", "--pattern", "*.MP4"]).await;
+    let (code, text) = run(&config, &["status"]).await;
+    assert!(code == 1 && text.contains(&session.name()), "{text}");
+    running.stop();
+}

@@ -129,9 +129,8 @@ async fn a_plan_and_a_run_refuse_with_the_same_words() {
     assert_eq!(planned_and_done(&alyx, &session, &finish).await, [None, None]);
 }
 
-#[tokio::test]
-async fn a_file_that_breaks_the_server_is_isolated_at_the_second_attempt() {
-    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+/// A flagged session of 25 datasets, at which the server fails where a file has this text in its path.
+fn broken_session(alyx: &Alyx, rig: &Rig, text: &str) -> Session {
     let session = rig.session("cortexlab", "KS014");
     for probe in 0..25 {
         session.file(&format!("alf/probe{probe:02}/spikes.times.npy"), format!("{probe}"));
@@ -141,8 +140,15 @@ async fn a_file_that_breaks_the_server_is_isolated_at_the_second_attempt() {
         method: Some("POST".into()),
         path_prefix: "/register-file".into(),
         times: usize::MAX,
-        fault: Fault::ServerErrorFor("probe13".into()),
+        fault: Fault::ServerErrorFor(text.into()),
     });
+    session
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_the_server_is_isolated_at_the_second_attempt() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = broken_session(&alyx, &rig, "probe13");
     let options = RegistrationOptions { batch_size: 10, ..RegistrationOptions::default() };
     let client = RegistrationClient::new(alyx.alyx(), options);
     let error = session.register(&client, &with_files()).await.unwrap_err();
@@ -161,17 +167,7 @@ async fn a_file_that_breaks_the_server_is_isolated_at_the_second_attempt() {
 #[tokio::test]
 async fn a_server_that_fails_at_every_file_is_tried_again_and_no_file_is_blamed() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let session = rig.session("cortexlab", "KS014");
-    for probe in 0..25 {
-        session.file(&format!("alf/probe{probe:02}/spikes.times.npy"), format!("{probe}"));
-    }
-    session.flag();
-    alyx.control().add_fault(FaultRule {
-        method: Some("POST".into()),
-        path_prefix: "/register-file".into(),
-        times: usize::MAX,
-        fault: Fault::ServerErrorFor("spikes".into()),
-    });
+    let session = broken_session(&alyx, &rig, "spikes");
     let client = alyx.client();
     for attempt in 1..=3 {
         alyx.control().clear_requests();

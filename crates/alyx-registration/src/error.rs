@@ -253,12 +253,13 @@ impl Error {
     }
 
     /// The error of a session, in this folder, that has not been quiet `since` that long.
-    pub fn never_quiet(&self, session: &Path, since: Duration) -> Self {
+    /// `None`: it only waits for its first file.
+    pub fn never_quiet(&self, session: &Path, since: Duration) -> Option<Self> {
         let (Self::StillChanging { path, .. } | Self::CopyInProgress { path, .. }) = self else {
-            return Self::NeverQuiet { path: session.to_owned(), exclude: "**/*".to_owned(), since };
+            return None;
         };
         let relative = path.strip_prefix(session).unwrap_or(path).to_string_lossy();
-        Self::NeverQuiet { path: path.clone(), exclude: glob::Pattern::escape(&relative), since }
+        Some(Self::NeverQuiet { path: path.clone(), exclude: glob::Pattern::escape(&relative), since })
     }
 
     /// Whether the server cannot be reached, so that other sessions would fail as well.

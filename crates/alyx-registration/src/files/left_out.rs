@@ -343,13 +343,11 @@ pub struct Untyped {
 }
 
 impl Untyped {
-    /// Those among the files of a session, one of each kind, at most 20.
+    /// Those among the files of a session, one of each kind.
     pub(crate) fn of(left_out: &[LeftOut], types: &DatasetTypes) -> Vec<Self> {
         let mut kinds: BTreeMap<String, &Path> = BTreeMap::new();
         for file in left_out.iter().filter(|file| file.reason.class() == LeftOutClass::NoType) {
-            if kinds.len() < MAX_NAMED {
-                kinds.entry(kind_of(&file.path)).or_insert(&file.path);
-            }
+            kinds.entry(kind_of(&file.path)).or_insert(&file.path);
         }
         let untyped = |(kind, file): (String, &Path)| {
             let exclude = exclude_line(file, types);

@@ -77,8 +77,8 @@ impl FlagFile {
             let mut file = self.open(&is_private, false)?;
             let mut locked = lock(&file);
             if locked == Lock::Unavailable {
-                // NFS locks only a file that is open for writing. Elsewhere it is not: that would change the session
-                // for whoever watches it, and keep a disk from being made read-only.
+                // NFS locks only a file that is open for writing. Elsewhere it is opened to read: otherwise
+                // its closing would look like a change to programs that watch the folder, and keep a disk from being made read-only.
                 drop(file);
                 file = self.open(&is_private, true)?;
                 locked = lock(&file);

@@ -40,7 +40,7 @@ pub(crate) fn unlock(file: &File) {
 
 /// As [`lock`], with the system call passed in.
 ///
-/// Only an explicit "somebody holds it" counts. Every other error means that there is no lock: NFS refuses one on a file
+/// Only the explicit answer that another process holds it counts. Every other error means that there is no lock: NFS refuses one on a file
 /// that is open for reading (EBADF) or whose lock daemon is away (ENOLCK), SMB and FUSE have their own.
 pub(crate) fn lock_with(mut attempt: impl FnMut() -> rustix::io::Result<()>) -> Lock {
     loop {

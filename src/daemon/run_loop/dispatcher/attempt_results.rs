@@ -123,7 +123,8 @@ impl Dispatcher {
         let (session, eid, n) = (&attempt.session, &registered.eid, attempt.attempt);
         let Registered { n_files, bytes, created, .. } = *registered;
         let (took, outcome) = (attempt.took, if gap.is_some() { "gaps" } else { "registered" });
-        match gap {
+        let acknowledged = if gap.is_some() { " with gaps, which are acknowledged" } else { "" };
+        match gap.filter(|gap| !gap.acknowledged) {
             None => tracing::info!(
                 session,
                 eid,
@@ -134,19 +135,7 @@ impl Dispatcher {
                 outcome,
                 created,
                 left_out,
-                "registered"
-            ),
-            Some(gap) if gap.acknowledged => tracing::info!(
-                session,
-                eid,
-                attempt = n,
-                n_files,
-                bytes,
-                ?took,
-                outcome,
-                created,
-                left_out,
-                "registered with gaps, which are acknowledged"
+                "registered{acknowledged}"
             ),
             Some(gap) => tracing::warn!(
                 session,
@@ -288,10 +277,11 @@ impl Dispatcher {
         };
         let at = now.instant + patience.max(wait);
         let lasts = now.instant.saturating_duration_since(since);
-        match self.config.options.warn_after.filter(|after| lasts >= *after) {
+        let is_too_long = self.config.options.warn_after.is_some_and(|after| lasts >= after);
+        let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
+        match error.never_quiet(folder, lasts).filter(|_| is_too_long) {
             None => (Outcome::RunAgain { at }, None),
-            Some(_) => {
-                let error = error.never_quiet(attempt.flag.parent().unwrap_or(&attempt.flag), lasts);
+            Some(error) => {
                 if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
                     state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
                 }
