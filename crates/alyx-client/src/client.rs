@@ -15,17 +15,17 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
-use crate::auth::{Credentials, TokenState};
-use crate::ca_file::{certificate_advice, load_ca_file};
-use crate::call::{Call, Query, RequestSlot, parse_record};
 use crate::error::Error;
-use crate::observer::{Exchange, Observer};
-use crate::one_settings::is_plain_url;
+use crate::login::credentials::{Credentials, TokenState};
+use crate::login::one_settings::is_plain_url;
 use crate::options::{ClientOptions, Timeouts};
-use crate::page::Page;
-use crate::rate_limit::RateLimiter;
-use crate::reply::{Answer, Reply};
-use crate::retry::Decision;
+use crate::records::page::Page;
+use crate::transport::ca_file::{certificate_advice, load_ca_file};
+use crate::transport::call::{Call, Query, RequestSlot, parse_record};
+use crate::transport::observer::{Exchange, Observer};
+use crate::transport::rate_limit::RateLimiter;
+use crate::transport::reply::{Answer, Reply};
+use crate::transport::retry::Decision;
 
 /// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
 const MAX_ANSWER: usize = 64 << 20;

@@ -3,18 +3,18 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::call::{Call, RequestSlot, parse_record, segment};
 use crate::client::Client;
 use crate::error::{Error, ProtectedFile};
-use crate::measurement_records::{
+use crate::records::measurements::{
     WaterRecord, WaterRequest, WaterTypeRecord, WeighingRecord, WeighingRequest,
 };
 use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
     RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
 };
-use crate::reply::protected;
-use crate::retry::Idempotency;
+use crate::transport::call::{Call, RequestSlot, parse_record, segment};
+use crate::transport::reply::protected;
+use crate::transport::retry::Idempotency;
 
 /// The largest page that Alyx returns, whatever `limit` asks for.
 const MAX_PAGE_SIZE: usize = 1000;

@@ -5,40 +5,30 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
 
-mod auth;
 pub mod backoff;
-mod ca_file;
-mod call;
 mod client;
 mod endpoints;
 mod error;
 mod login;
-mod measurement_records;
-mod observer;
-mod one_settings;
 mod options;
-mod page;
-mod rate_limit;
 mod records;
-mod reply;
-mod retry;
-mod server_probe;
 pub mod text;
-mod token_store;
+mod transport;
 
-pub use crate::auth::Credentials;
-pub use crate::call::RequestSlot;
 pub use crate::client::Client;
 pub use crate::client::{error_chain, http_client, install_crypto_provider, jitter};
 pub use crate::endpoints::{Endpoint, SessionSearch};
 pub use crate::error::{Error, NextStep, ProtectedFile};
-pub use crate::measurement_records::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
-pub use crate::observer::{Exchange, Observer};
-pub use crate::one_settings::{OneSettings, OneSettingsError, one_key};
+pub use crate::login::credentials::Credentials;
+pub use crate::login::one_settings::{OneSettings, OneSettingsError, one_key};
+pub use crate::login::token_store;
 pub use crate::options::{ClientOptions, Timeouts};
+pub use crate::records::measurements::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 pub use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
-pub use crate::retry::RetryPolicy;
-pub use crate::server_probe::{Interface, ServerProbe};
+pub use crate::transport::call::RequestSlot;
+pub use crate::transport::observer::{Exchange, Observer};
+pub use crate::transport::retry::RetryPolicy;
+pub use crate::transport::server_probe::{Interface, ServerProbe};

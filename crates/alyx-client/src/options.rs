@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Credentials;
-use crate::observer::Observer;
-use crate::retry::RetryPolicy;
+use crate::login::credentials::Credentials;
+use crate::transport::observer::Observer;
+use crate::transport::retry::RetryPolicy;
 
 /// How long to wait for the server.
 #[derive(Debug, Clone, Copy)]

@@ -12,24 +12,24 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The times of the requests of the last minute, and of those that are planned.
 #[derive(Debug)]
-pub(super) struct RateLimiter {
+pub(crate) struct RateLimiter {
     per_minute: usize,
     times: VecDeque<Instant>,
 }
 
 impl RateLimiter {
     /// A limit of at least one request per minute.
-    pub(super) fn new(per_minute: u32) -> Self {
+    pub(crate) fn new(per_minute: u32) -> Self {
         Self { per_minute: (per_minute as usize).max(1), times: VecDeque::new() }
     }
 
     /// Changes the limit. Requests already sent or planned still count.
-    pub(super) fn set(&mut self, per_minute: u32) {
+    pub(crate) fn set(&mut self, per_minute: u32) {
         self.per_minute = (per_minute as usize).max(1);
     }
 
     /// Plans one request and returns when it may be sent. Waiting requests are first in, first out.
-    pub(super) fn acquire(&mut self, now: Instant) -> Instant {
+    pub(crate) fn acquire(&mut self, now: Instant) -> Instant {
         while self.times.front().is_some_and(|oldest| *oldest + MINUTE <= now) {
             self.times.pop_front();
         }

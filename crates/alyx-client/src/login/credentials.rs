@@ -43,7 +43,7 @@ impl Credentials {
     }
 
     /// The password or token, if any.
-    pub(super) fn secret(&self) -> Option<&SecretString> {
+    pub(crate) fn secret(&self) -> Option<&SecretString> {
         match self {
             Self::Password { password: secret, .. } | Self::Token { token: secret, .. } => Some(secret),
             Self::Absent { .. } => None,
@@ -76,29 +76,29 @@ impl fmt::Debug for Credentials {
 /// With the generation, several requests whose token expires at the same time renew it only once: each asks for a
 /// token newer than the one that was refused.
 #[derive(Default)]
-pub(super) struct TokenState {
-    pub(super) token: Option<SecretString>,
-    pub(super) generation: u64,
+pub(crate) struct TokenState {
+    pub(crate) token: Option<SecretString>,
+    pub(crate) generation: u64,
     /// The credentials were replaced, so the token on disk may belong to the old ones.
-    pub(super) ignores_stored: bool,
+    pub(crate) ignores_stored: bool,
 }
 
 impl TokenState {
     /// Installs a new token.
-    pub(super) fn replace(&mut self, token: SecretString) {
+    pub(crate) fn replace(&mut self, token: SecretString) {
         self.token = Some(token);
         self.generation += 1;
     }
 
     /// Drops the token; the next request logs in.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.token = None;
         self.ignores_stored = true;
         self.generation += 1;
     }
 
     /// The value of the `Authorization` header, marked sensitive so that no log shows it.
-    pub(super) fn header(token: &SecretString) -> Option<reqwest::header::HeaderValue> {
+    pub(crate) fn header(token: &SecretString) -> Option<reqwest::header::HeaderValue> {
         let mut value =
             reqwest::header::HeaderValue::from_str(&format!("Token {}", token.expose_secret())).ok()?;
         value.set_sensitive(true);

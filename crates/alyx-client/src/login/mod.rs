@@ -1,17 +1,21 @@
 //! Login: the user name and the token.
 
+pub(crate) mod credentials;
+pub(crate) mod one_settings;
+pub mod token_store;
+
 use std::sync::PoisonError;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::auth::{Credentials, TokenState};
-use crate::call::Call;
 use crate::client::{Client, jitter};
 use crate::error::{Error, LOGIN};
-use crate::reply::Reply;
-use crate::retry::{Decision, Idempotency};
-use crate::token_store::TokenStore;
+use crate::login::credentials::{Credentials, TokenState};
+use crate::login::token_store::TokenStore;
+use crate::transport::call::Call;
+use crate::transport::reply::Reply;
+use crate::transport::retry::{Decision, Idempotency};
 
 impl Client {
     /// The name of the logged-in user. With only a token, the client asks the server at `/me`.
@@ -74,7 +78,7 @@ impl Client {
     }
 
     /// The token of at least this generation; logs in if there is none. Only one task logs in at a time.
-    pub(super) async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
+    pub(crate) async fn token(&self, at_least: u64) -> Result<(SecretString, u64), Error> {
         let mut state = self.shared.token.lock().await;
         if let Some(token) = &state.token
             && state.generation >= at_least
@@ -173,13 +177,13 @@ impl Client {
     }
 
     /// As [`Client::without_secrets`], for a text.
-    pub(super) async fn text_without_secrets(&self, text: &str) -> String {
+    pub(crate) async fn text_without_secrets(&self, text: &str) -> String {
         let bytes = self.without_secrets(text.as_bytes().to_vec()).await;
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// An answer with password and tokens masked, in plain, form-encoded and JSON-escaped spelling.
-    pub(super) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
+    pub(crate) async fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
         let mut secrets = Vec::new();
         let password = self.credentials().secret().cloned();
         let tokens = self.shared.live_tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();

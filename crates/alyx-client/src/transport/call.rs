@@ -5,33 +5,33 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::retry::Idempotency;
+use crate::transport::retry::Idempotency;
 
 /// One request. It may be sent several times.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
     /// Path below the base URL, with a leading slash; every variable part already encoded by [`segment`].
-    pub(super) path: &'a str,
-    pub(super) query: Query<'a>,
-    pub(super) body: Option<&'a Value>,
-    pub(super) idempotency: Idempotency,
+    pub(crate) path: &'a str,
+    pub(crate) query: Query<'a>,
+    pub(crate) body: Option<&'a Value>,
+    pub(crate) idempotency: Idempotency,
     /// A slot of the rate limit that was acquired in advance; the first send uses it.
-    pub(super) slot: Option<RequestSlot>,
+    pub(crate) slot: Option<RequestSlot>,
 }
 
 /// A slot of the rate limit, acquired in advance: its request is sent without waiting.
 #[derive(Debug)]
-pub struct RequestSlot(pub(super) ());
+pub struct RequestSlot(pub(crate) ());
 
 /// The query of a request.
-pub(super) enum Query<'a> {
+pub(crate) enum Query<'a> {
     Pairs(&'a [(&'a str, String)]),
     /// The query of a page's `next`, unchanged.
     Raw(&'a str),
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn get(path: &'a str) -> Self {
+    pub(crate) fn get(path: &'a str) -> Self {
         Self {
             method: Method::GET,
             path,
@@ -42,7 +42,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
@@ -51,7 +51,7 @@ impl<'a> Call<'a> {
 ///
 /// A subject called `a/b` must not reach another endpoint. `.` and `..` mean folders even when encoded (so says the
 /// URL standard), so callers that pass names typed by users must refuse those: see `find_member`.
-pub(super) fn segment(name: &str) -> String {
+pub(crate) fn segment(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
@@ -64,7 +64,7 @@ pub(super) fn segment(name: &str) -> String {
 }
 
 /// Deserializes a record.
-pub(super) fn parse_record<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
+pub(crate) fn parse_record<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
     serde_json::from_value(value).map_err(|error| {
         // From the first quotation mark on, the message quotes the server's text, which may repeat a secret.
         let message = error.to_string();

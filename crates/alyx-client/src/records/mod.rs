@@ -1,5 +1,8 @@
 //! Request and response bodies: what Alyx returns (`…Record`) and what it is sent (`…Request`). Types only.
 
+pub(crate) mod measurements;
+pub(crate) mod page;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -14,7 +14,7 @@ const MAX_FILE_SIZE: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// One line that says what is wrong and what to do.
-pub(super) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
+pub(crate) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
     let place = format!("alyx.ca_file {}", file.display());
     let unreadable = |error| {
         format!("{place} cannot be read ({error}); correct the path, or let the user who runs this read it")
@@ -33,7 +33,7 @@ pub(super) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
 }
 
 /// What to do about a certificate that is not trusted; `None` for any other failure.
-pub(super) fn certificate_advice(failure: &str) -> Option<&'static str> {
+pub(crate) fn certificate_advice(failure: &str) -> Option<&'static str> {
     if failure.contains("UnknownIssuer") {
         Some("if the lab signs its certificates itself, name the file of its authority in alyx.ca_file")
     } else if failure.contains("CaUsedAsEndEntity") {

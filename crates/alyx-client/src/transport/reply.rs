@@ -8,7 +8,7 @@ use crate::error::{Error, ProtectedFile};
 
 /// The result of sending a request once.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// The server (or a proxy) answered.
     Answer(Answer),
     /// There was no answer.
@@ -21,11 +21,11 @@ pub(super) enum Reply {
 
 /// A complete HTTP answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) location: Option<String>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) location: Option<String>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Limit on the server's text in an error, in characters.
@@ -41,7 +41,7 @@ const PERMANENT_500: [&str; 5] = [
 ];
 
 impl Answer {
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
@@ -50,13 +50,13 @@ impl Answer {
     }
 
     /// Whether the body is a JSON object, as in every refusal of Alyx.
-    pub(super) fn is_object(&self) -> bool {
+    pub(crate) fn is_object(&self) -> bool {
         self.json().is_some_and(|body| body.is_object())
     }
 
     /// Whether the token is missing or expired: 401, or a 403 whose body says so. A new login does not help with the
     /// two other kinds of 403 (no permission, protected datasets).
-    pub(super) fn is_dead_token(&self) -> bool {
+    pub(crate) fn is_dead_token(&self) -> bool {
         if self.status == 401 {
             return true;
         }
@@ -75,7 +75,7 @@ impl Answer {
     }
 
     /// The JSON of a success.
-    pub(super) fn into_json(self, what: &str) -> Result<Value, Error> {
+    pub(crate) fn into_json(self, what: &str) -> Result<Value, Error> {
         if self.body.is_empty() {
             return Ok(Value::Null);
         }
@@ -86,7 +86,7 @@ impl Answer {
     }
 
     /// The body in readable form: without HTML tags, white space folded, shortened.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let plain = if text.trim_start().starts_with('<') { strip_tags(&text) } else { text.into_owned() };
         let folded = in_one_line(&plain);
@@ -97,7 +97,7 @@ impl Answer {
     }
 
     /// Turns an answer that is not a success into an error.
-    pub(super) fn into_error(self, what: &str, url: &str, username: Option<&str>) -> Error {
+    pub(crate) fn into_error(self, what: &str, url: &str, username: Option<&str>) -> Error {
         let what = what.to_owned();
         let body = self.json();
         let detail = body.as_ref().map(reasons).filter(|d| !d.is_empty()).unwrap_or_else(|| self.shown());
@@ -187,7 +187,7 @@ fn in_one_line(text: &str) -> String {
 }
 
 /// The `details` of an answer "One or more datasets is protected".
-pub(super) fn protected(body: &Value) -> Option<Vec<ProtectedFile>> {
+pub(crate) fn protected(body: &Value) -> Option<Vec<ProtectedFile>> {
     if body.get("error").and_then(Value::as_str) != Some("One or more datasets is protected") {
         return None;
     }

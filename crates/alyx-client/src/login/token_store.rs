@@ -19,7 +19,7 @@ const MAX_FILE_SIZE: u64 = 64 * 1024;
 
 /// The file that stores the token of one user of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TokenStore {
+pub(crate) struct TokenStore {
     file: PathBuf,
     url: String,
     username: String,
@@ -34,7 +34,7 @@ struct StoredToken {
 }
 
 impl TokenStore {
-    pub(super) fn new(folder: &Path, url: &str, username: &str) -> Self {
+    pub(crate) fn new(folder: &Path, url: &str, username: &str) -> Self {
         let plain = |text: &str| -> String {
             text.chars()
                 .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' })
@@ -48,7 +48,7 @@ impl TokenStore {
     }
 
     /// The stored token; `None` if there is none, or the file is damaged or of another user.
-    pub(super) fn load(&self) -> Option<SecretString> {
+    pub(crate) fn load(&self) -> Option<SecretString> {
         match self.read() {
             Ok(token) => Some(token),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -77,12 +77,12 @@ impl TokenStore {
     }
 
     /// The file.
-    pub(super) fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
     /// Stores a token. Writes a temporary file and renames it, so that a reader never sees a partial file.
-    pub(super) fn save(&self, token: &SecretString) -> io::Result<()> {
+    pub(crate) fn save(&self, token: &SecretString) -> io::Result<()> {
         let kept = StoredToken {
             url: self.url.clone(),
             username: self.username.clone(),

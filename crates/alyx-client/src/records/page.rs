@@ -4,17 +4,17 @@ use serde_json::Value;
 
 /// One page: its items, and the query of the next page.
 #[derive(Debug, PartialEq)]
-pub(super) struct Page {
-    pub(super) items: Vec<Value>,
+pub(crate) struct Page {
+    pub(crate) items: Vec<Value>,
     /// The query string of the next page, without `?`.
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 impl Page {
     /// Parses `{count, next, previous, results}`, or the bare list of an older server. `None` for anything else.
     ///
     /// Only the query of `next` is kept: behind a proxy the server does not know its own host, so the host is wrong.
-    pub(super) fn parse(body: Value) -> Option<Self> {
+    pub(crate) fn parse(body: Value) -> Option<Self> {
         match body {
             Value::Array(items) => Some(Self { items, next: None }),
             Value::Object(mut fields) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::reply::Reply;
+use crate::transport::reply::Reply;
 
 /// How often one request is sent, and how long the client waits in between. Seconds, not minutes: longer waits belong
 /// to the queue.
@@ -28,7 +28,7 @@ impl Default for RetryPolicy {
 
 /// Whether a request may be executed twice without harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Idempotency {
+pub(crate) enum Idempotency {
     /// Reading, `PATCH` with fixed values, and `/register-file`, which gets or creates.
     Idempotent,
     /// `POST /sessions`, water and weight: the server enforces no uniqueness, so a second post makes a second record.
@@ -37,7 +37,7 @@ pub(super) enum Idempotency {
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// Return the reply to the caller.
     Return,
     /// Wait, then send again.
@@ -46,7 +46,7 @@ pub(super) enum Decision {
 
 impl RetryPolicy {
     /// Decides what to do about the reply to attempt number `attempt` (1, 2, …); `random` is in `0..1`.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &self,
         attempt: u32,
         reply: &Reply,
@@ -84,7 +84,7 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reply::Answer;
+    use crate::transport::reply::Answer;
 
     fn answer(status: u16, retry_after: Option<u64>) -> Reply {
         let retry_after = retry_after.map(Duration::from_secs);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::auth::Credentials;
+use crate::login::credentials::Credentials;
 use alf::is_word;
 
 /// The largest settings file that is read, in bytes.
@@ -155,7 +155,7 @@ impl OneSettings {
 }
 
 /// Whether an address holds no user, password or query. Messages and the status page show it.
-pub(super) fn is_plain_url(url: &str) -> bool {
+pub(crate) fn is_plain_url(url: &str) -> bool {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = after_scheme.split('/').next().unwrap_or_default();
     !host.contains('@') && !url.contains(['?', '#'])

@@ -24,7 +24,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
 impl<'a> Exchange<'a> {
     /// `what` is method and path, such as `GET /subjects/KS014`.
-    pub(super) fn new(what: &'a str, status: Option<u16>, took: Duration) -> Self {
+    pub(crate) fn new(what: &'a str, status: Option<u16>, took: Duration) -> Self {
         let (method, path) = what.split_once(' ').unwrap_or(("", what));
         let end = path.bytes().skip(1).position(|byte| byte == b'/').map_or(path.len(), |at| at + 1);
         Self { method, endpoint: path.get(..end).unwrap_or(path), status, took }

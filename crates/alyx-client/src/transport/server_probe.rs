@@ -9,7 +9,7 @@ use x509_cert::der::Decode;
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::reply::{Answer, Reply};
+use crate::transport::reply::{Answer, Reply};
 
 /// The endpoints that the registrar needs; `{}` is a path parameter of any name.
 const NEEDED: [&str; 7] = [
