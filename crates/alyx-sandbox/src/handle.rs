@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use crate::faults::{Fault, FaultRule, Faults};
 
+use crate::http::server::{Server, lock};
 use crate::seed::{SeedSubject, SeedUser};
-use crate::server::{Server, lock};
 use crate::store::{Store, Where};
 
 /// Limit on the recorded requests; older ones are dropped.

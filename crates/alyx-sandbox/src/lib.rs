@@ -30,31 +30,26 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
 
-mod connection;
 mod error;
 mod faults;
-mod fields;
-mod filters;
 mod handle;
-mod kinds;
-mod message;
-mod names;
+mod http;
 mod options;
-mod pagination;
-mod qc;
 mod routes;
+mod rules;
 mod seed;
-mod server;
-mod service;
 mod store;
-mod throttle;
-mod time;
 
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::http::connection::{Abort, AbortableListener};
+use crate::http::server::Server;
+use crate::http::service::router;
+use crate::http::throttle::Throttle;
 
 pub use crate::error::SandboxError;
 pub use crate::faults::{Fault, FaultRule, Gate};
@@ -81,8 +76,8 @@ impl Sandbox {
     pub fn open(options: SandboxOptions) -> Result<Sandbox, SandboxError> {
         let mut store = store::Store::open(&options.database, &options.seed)?;
         store.auto_create = options.auto_create;
-        let throttle = options.throttle.map(throttle::Throttle::new);
-        Ok(Sandbox { control: SandboxHandle::new(server::Server { store, throttle }) })
+        let throttle = options.throttle.map(Throttle::new);
+        Ok(Sandbox { control: SandboxHandle::new(Server { store, throttle }) })
     }
 
     /// The handle of this sandbox.
@@ -99,10 +94,10 @@ impl Sandbox {
         let base = format!("http://{}", listener.local_addr()?);
         // Used only in the URLs of records that `SandboxHandle` returns, so the first address will do.
         let _ = self.control.shared.base.set(base);
-        let router = service::router(self.control, shutdown.clone());
-        let service = router.into_make_service_with_connect_info::<connection::Abort>();
+        let router = router(self.control, shutdown.clone());
+        let service = router.into_make_service_with_connect_info::<Abort>();
         let stop = shutdown.clone();
-        let serving = axum::serve(connection::AbortableListener(listener), service)
+        let serving = axum::serve(AbortableListener(listener), service)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         tokio::select! {
             outcome = serving => outcome,

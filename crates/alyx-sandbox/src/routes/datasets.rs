@@ -3,11 +3,11 @@
 use rusqlite::types::Value as Sql;
 use serde_json::Value;
 
-use crate::fields::{Field, Rule, check, field, is_uuid};
-use crate::filters::{By, Column, Parameter, apply};
-use crate::message::{Error, Reply, Request};
-use crate::pagination::paginate;
+use crate::http::message::{Error, Reply, Request};
+use crate::http::pagination::paginate;
 use crate::routes::not_allowed;
+use crate::rules::fields::{Field, Rule, check, field, is_uuid};
+use crate::rules::filters::{By, Column, Parameter, apply};
 use crate::store::{DATASETS, Store, Where};
 
 /// The fields that an update can set.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::message::{Error, Reply, Request};
+use crate::http::message::{Error, Reply, Request};
 use crate::store::Store;
 
 /// Exchanges user name and password for a token, which is the same at every login.

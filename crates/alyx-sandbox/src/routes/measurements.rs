@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::fields::{Field, Rule, check, field, required};
-use crate::filters::{By, Column, Parameter, apply};
-use crate::message::{Error, Reply, Request};
-use crate::pagination::paginate;
+use crate::http::message::{Error, Reply, Request};
+use crate::http::pagination::paginate;
+use crate::rules::fields::{Field, Rule, check, field, required};
+use crate::rules::filters::{By, Column, Parameter, apply};
 use crate::store::{Store, Where, new_id};
 
 /// A kind of measurement: its table and its fields.

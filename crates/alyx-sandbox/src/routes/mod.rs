@@ -19,11 +19,11 @@ use axum::extract::{Path, Request as HttpRequest, State};
 use axum::routing::{MethodRouter, any};
 use serde_json::json;
 
-use crate::fields::is_uuid;
-use crate::kinds::KINDS;
-use crate::message::{Error, Reply, Request};
-use crate::pagination::paginate;
-use crate::server::{Server, lock};
+use crate::http::message::{Error, Reply, Request};
+use crate::http::pagination::paginate;
+use crate::http::server::{Server, lock};
+use crate::rules::fields::is_uuid;
+use crate::rules::kinds::KINDS;
 use crate::store::Store;
 
 const LIST: &str = "GET, POST, HEAD, OPTIONS";

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::fields::{is_uuid, python_text};
-use crate::filters::bad_date;
-use crate::message::{Error, Reply, Request};
-use crate::names::{BadPlace, FilePlace, aggregate_place, place, session_part};
+use crate::http::message::{Error, Reply, Request};
+use crate::rules::fields::{is_uuid, python_text};
+use crate::rules::filters::bad_date;
+use crate::rules::names::{BadPlace, FilePlace, aggregate_place, place, session_part};
+use crate::rules::time;
 use crate::store::{DatasetKey, Store};
-use crate::time;
 
 /// The owner of a request's files.
 pub(super) enum Owner {
@@ -168,7 +168,7 @@ pub(super) fn list(body: &Value, key: &str) -> Result<Option<Vec<Value>>, Error>
         None => Ok(None),
         Some(Value::Array(items)) => Ok(Some(items.clone())),
         Some(Value::String(text)) => Ok(Some(text.split(',').map(Value::from).collect())),
-        Some(other) => Err(not_iterable(crate::fields::python_type(other))),
+        Some(other) => Err(not_iterable(crate::rules::fields::python_type(other))),
     }
 }
 

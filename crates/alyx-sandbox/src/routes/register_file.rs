@@ -4,13 +4,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::fields::{python_text, python_type};
-use crate::kinds::kind;
-use crate::message::{Error, Reply, Request};
-use crate::names::{FilePlace, dataset_type};
-use crate::qc::QC;
+use crate::http::message::{Error, Reply, Request};
 use crate::routes::protected;
 use crate::routes::protected::{NoOwner, Owner};
+use crate::rules::fields::{python_text, python_type};
+use crate::rules::kinds::kind;
+use crate::rules::names::{FilePlace, dataset_type};
+use crate::rules::qc::QC;
 use crate::store::{Repository, Store};
 
 /// The fields of a request that concern all files.
@@ -228,7 +228,7 @@ fn register_one(store: &mut Store, order: &Order, file: &FileOrder<'_>) -> Resul
     {
         let given = Map::from_iter([("name".to_owned(), name.into())]);
         // The current time, not the request's: it orders revisions that one request makes.
-        let record = kind.new_record(&given, &crate::time::now());
+        let record = kind.new_record(&given, &crate::rules::time::now());
         store.put_member("revisions", name, &record)?;
     }
     let folder = revision.map(|r| format!("#{r}#")).unwrap_or_default();

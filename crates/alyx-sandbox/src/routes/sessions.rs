@@ -3,10 +3,10 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::fields::{Field, Rule, TEXT, check, field, required};
-use crate::filters::{By, Column, Parameter, apply, date_range, inside};
-use crate::message::{Error, Reply, Request};
-use crate::pagination::paginate;
+use crate::http::message::{Error, Reply, Request};
+use crate::http::pagination::paginate;
+use crate::rules::fields::{Field, Rule, TEXT, check, field, required};
+use crate::rules::filters::{By, Column, Parameter, apply, date_range, inside};
 use crate::store::{SESSIONS, Store, Where, new_id};
 
 const FIELDS: &[Field] = &[

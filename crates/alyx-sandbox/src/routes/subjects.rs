@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::fields::{Field, Rule, TEXT, check, field, required};
-use crate::filters::{By, Column, Parameter, apply};
-use crate::message::{Error, Reply, Request};
-use crate::pagination::paginate;
+use crate::http::message::{Error, Reply, Request};
+use crate::http::pagination::paginate;
 use crate::routes::not_allowed;
+use crate::rules::fields::{Field, Rule, TEXT, check, field, required};
+use crate::rules::filters::{By, Column, Parameter, apply};
 use crate::store::{Store, Where, new_id};
 
 const FIELDS: &[Field] = &[

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::qc::qc_name;
+use crate::rules::qc::qc_name;
 use crate::store::files::data_url;
 use crate::store::{Store, Where, new_id, object, plain, structured, t};
 

@@ -3,8 +3,8 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value};
 
-use crate::kinds::Kind;
-use crate::names::TypePattern;
+use crate::rules::kinds::Kind;
+use crate::rules::names::TypePattern;
 use crate::store::{Store, Where, t};
 
 impl Store {

@@ -23,9 +23,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::{Map, Value};
 
 use crate::error::SandboxError;
-use crate::message::Error;
-use crate::names::TypePattern;
+use crate::http::message::Error;
 use crate::options::Database;
+use crate::rules::names::TypePattern;
 use crate::seed::Seed;
 
 /// The open store.

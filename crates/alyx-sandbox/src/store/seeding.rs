@@ -3,10 +3,10 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::kinds::kind;
+use crate::rules::kinds::kind;
+use crate::rules::time;
 use crate::seed::{Seed, SeedSubject, SeedUser};
 use crate::store::{Store, new_id, t};
-use crate::time;
 
 impl Store {
     pub(super) fn seed(&mut self, seed: &Seed) -> rusqlite::Result<()> {

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-use crate::qc::qc_name;
+use crate::rules::qc::qc_name;
 use crate::store::{Store, Where, object, plain, structured, t};
 
 /// The tables of a list of sessions.

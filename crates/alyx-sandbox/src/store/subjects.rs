@@ -3,8 +3,8 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
+use crate::rules::time;
 use crate::store::{Store, Where, object, path_segment, plain, structured, t};
-use crate::time;
 
 impl Store {
     /// Subjects in the form of a list, in the order of creation.

@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Abort;
 use crate::faults::Fault;
 use crate::handle::{LONGEST_BODY, RequestSeen, SandboxHandle};
-use crate::message::{Body, MAX_BODY, Reply, Request};
-use crate::{routes, time};
+use crate::http::connection::Abort;
+use crate::http::message::{Body, MAX_BODY, Reply, Request};
+use crate::routes;
+use crate::rules::time;
 
 /// A body above Django's limit is read to its end, up to this size, so that the client receives the refusal.
 const DRAINED: usize = 64 * 1024 * 1024;
@@ -25,7 +26,7 @@ struct App {
 }
 
 /// The whole server as one axum service.
-pub(super) fn router(handle: SandboxHandle, shutdown: CancellationToken) -> Router {
+pub(crate) fn router(handle: SandboxHandle, shutdown: CancellationToken) -> Router {
     let endpoints = routes::router(handle.shared.server.clone());
     endpoints.layer(from_fn_with_state(App { handle, shutdown }, observe))
 }

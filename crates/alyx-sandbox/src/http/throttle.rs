@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Counts each user's requests. Time is an argument.
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     limit: usize,
     seen: HashMap<String, VecDeque<Instant>>,
 }

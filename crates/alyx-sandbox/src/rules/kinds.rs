@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// One kind of plain record.
-pub(super) struct Kind {
+pub(crate) struct Kind {
     pub endpoint: &'static str,
     /// The model's name, as in Alyx's 404.
     pub model: &'static str,
@@ -24,7 +24,7 @@ const PLAIN: Kind =
     Kind { endpoint: "", model: "", slug: "name", by_name: false, detail: true, filters: &[], fields: "{}" };
 
 /// Every kind of plain record.
-pub(super) static KINDS: [Kind; 12] = [
+pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "users",
         model: "LabMember",
@@ -123,7 +123,7 @@ pub(super) static KINDS: [Kind; 12] = [
 ];
 
 /// The kind of plain record at an endpoint.
-pub(super) fn kind(endpoint: &str) -> Option<&'static Kind> {
+pub(crate) fn kind(endpoint: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|k| k.endpoint == endpoint)
 }
 

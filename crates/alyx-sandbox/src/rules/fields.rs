@@ -4,16 +4,16 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::message::{Error, Reply, Request};
-use crate::qc::QC;
+use crate::http::message::{Error, Reply, Request};
+use crate::rules::qc::QC;
+use crate::rules::time;
 use crate::store::Store;
-use crate::time;
 
 /// Text of the usual length.
-pub(super) const TEXT: Rule = Rule::Text { max: 1023, blank: true };
+pub(crate) const TEXT: Rule = Rule::Text { max: 1023, blank: true };
 
 /// What a field accepts.
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// Text of at most `max` characters; trimmed; blank only if allowed.
     Text {
         max: usize,
@@ -44,7 +44,7 @@ pub(super) enum Rule {
 }
 
 /// A field of a record, in the order in which records show it.
-pub(super) struct Field {
+pub(crate) struct Field {
     pub name: &'static str,
     pub rule: Rule,
     pub required: bool,
@@ -54,13 +54,13 @@ pub(super) struct Field {
 }
 
 /// An optional field.
-pub(super) const fn field(name: &'static str, rule: Rule, default: &'static str) -> Field {
+pub(crate) const fn field(name: &'static str, rule: Rule, default: &'static str) -> Field {
     let null = matches!(default.as_bytes(), b"null");
     Field { name, rule, required: false, null, default }
 }
 
 /// A field that a new record must have.
-pub(super) const fn required(name: &'static str, rule: Rule) -> Field {
+pub(crate) const fn required(name: &'static str, rule: Rule) -> Field {
     Field { name, rule, required: true, null: false, default: "null" }
 }
 
@@ -70,7 +70,7 @@ const NOT_NULL: &str = "This field may not be null.";
 ///
 /// Returns the given values in their stored form, or a message for each invalid field. Ignores unknown fields, as Alyx
 /// does.
-pub(super) fn check(
+pub(crate) fn check(
     store: &Store,
     fields: &[Field],
     request: &Request,
@@ -233,7 +233,7 @@ fn session_link(store: &Store, value: &Value) -> rusqlite::Result<Result<Value, 
 }
 
 /// Whether text is a UUID in the form of a URL's path: hyphens, lower case.
-pub(super) fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, b)| match i {
             8 | 13 | 18 | 23 => b == b'-',
@@ -242,7 +242,7 @@ pub(super) fn is_uuid(text: &str) -> bool {
 }
 
 /// How Python prints a value inside a message.
-pub(super) fn python_text(value: &Value) -> String {
+pub(crate) fn python_text(value: &Value) -> String {
     match value {
         Value::Null => "None".into(),
         Value::Bool(true) => "True".into(),
@@ -253,7 +253,7 @@ pub(super) fn python_text(value: &Value) -> String {
 }
 
 /// The name of a value's type in Python.
-pub(super) fn python_type(value: &Value) -> &'static str {
+pub(crate) fn python_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",
         Value::Bool(_) => "bool",

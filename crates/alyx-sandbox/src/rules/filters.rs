@@ -2,14 +2,14 @@
 
 use rusqlite::types::Value as Sql;
 
-use crate::fields::is_uuid;
-use crate::message::{Error, Reply, Request};
+use crate::http::message::{Error, Reply, Request};
+use crate::rules::fields::is_uuid;
+use crate::rules::time;
 use crate::store::Where;
-use crate::time;
 
 /// Where to find the value to compare.
 #[derive(Clone, Copy)]
-pub(super) enum Column {
+pub(crate) enum Column {
     /// An expression on the record itself.
     Own(&'static str),
     /// The `FROM` clause of a set, and an expression on its members, of which any may match.
@@ -18,7 +18,7 @@ pub(super) enum Column {
 
 /// How a parameter compares.
 #[derive(Clone, Copy)]
-pub(super) enum By {
+pub(crate) enum By {
     Exact,
     /// Without regard to case.
     IExact,
@@ -30,10 +30,10 @@ pub(super) enum By {
 }
 
 /// A parameter of a list.
-pub(super) type Parameter = (&'static str, Column, By);
+pub(crate) type Parameter = (&'static str, Column, By);
 
 /// Applies the parameters that the request carries, then `django=`.
-pub(super) fn apply(
+pub(crate) fn apply(
     filter: &mut Where,
     request: &Request,
     parameters: &[Parameter],
@@ -126,7 +126,7 @@ fn lookup_sql(lookup: &str, value: &str, path: &str) -> Result<(String, Vec<Sql>
 }
 
 /// `json=key__lookup,value,…`: conditions on keys inside a structured field.
-pub(super) fn inside(filter: &mut Where, request: &Request, name: &str, column: &str) -> Result<(), Error> {
+pub(crate) fn inside(filter: &mut Where, request: &Request, name: &str, column: &str) -> Result<(), Error> {
     let Some(text) = request.param(name) else { return Ok(()) };
     for pair in split(text).chunks(2) {
         let [path, value] = pair else { return Err(Error::internal("list index out of range")) };
@@ -185,7 +185,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 /// `date_range=first,last`, both days included.
-pub(super) fn date_range(filter: &mut Where, request: &Request, column: &str) -> Result<(), Error> {
+pub(crate) fn date_range(filter: &mut Where, request: &Request, column: &str) -> Result<(), Error> {
     let Some(range) = request.param("date_range") else { return Ok(()) };
     let dates: Vec<&str> = range.split(',').collect();
     let [first, last, ..] = dates.as_slice() else { return Err(Error::internal("list index out of range")) };
@@ -199,7 +199,7 @@ pub(super) fn date_range(filter: &mut Where, request: &Request, column: &str) ->
 }
 
 /// Django's error for an invalid date: a 500, because Alyx does not catch the exception.
-pub(super) fn bad_date(date: &str) -> Error {
+pub(crate) fn bad_date(date: &str) -> Error {
     let why = if time::is_date_shaped(date) {
         "value has the correct format (YYYY-MM-DD) but it is an invalid date."
     } else {

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Aborts one connection.
 #[derive(Clone, Default)]
-pub(super) struct Abort(Arc<AtomicBool>);
+pub(crate) struct Abort(Arc<AtomicBool>);
 
 impl Abort {
     /// Stops all reads and writes: the peer sees the connection close without a response.
@@ -28,10 +28,10 @@ impl Abort {
 }
 
 /// A listener whose connections can be aborted.
-pub(super) struct AbortableListener(pub TcpListener);
+pub(crate) struct AbortableListener(pub TcpListener);
 
 /// One abortable connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     abort: Abort,
 }

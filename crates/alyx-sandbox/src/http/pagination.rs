@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::message::{Error, Reply, Request};
+use crate::http::message::{Error, Reply, Request};
 
 const DEFAULT_LIMIT: u64 = 250;
 const MAX_LIMIT: u64 = 1000;
 
 /// One page of a list; `fetch` reads at most `limit` records from `offset` on.
-pub(super) fn paginate(
+pub(crate) fn paginate(
     request: &Request,
     count: u64,
     fetch: impl FnOnce(u64, u64) -> Result<Vec<Value>, Error>,
@@ -44,7 +44,7 @@ fn link(request: &Request, limit: u64, offset: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Body;
+    use crate::http::message::Body;
 
     fn links(query: &str, count: u64) -> (Value, Value) {
         let request = Request {

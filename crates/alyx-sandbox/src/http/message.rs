@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// A parsed request.
 #[derive(Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     pub method: String,
     /// The path, still percent-encoded, without the query.
     pub path: String,
@@ -25,7 +25,7 @@ pub(super) struct Request {
 
 /// The body of a request.
 #[derive(Clone)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Data(Value),
     Malformed(String),
     Unsupported(String),
@@ -34,7 +34,7 @@ pub(super) enum Body {
 }
 
 /// Django's default limit of a request body, in bytes.
-pub(super) const MAX_BODY: usize = 2_621_440;
+pub(crate) const MAX_BODY: usize = 2_621_440;
 
 impl Request {
     /// The value of a query parameter; the last one wins, an empty one counts as absent.
@@ -65,7 +65,7 @@ impl Request {
 
 /// A reply, before it becomes HTTP.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     /// The `Content-Type`; empty for a reply without a body.
     pub kind: String,
@@ -142,7 +142,7 @@ impl IntoResponse for Reply {
 
 /// Why a request fails: a reply that refuses it, or a failure of the store.
 #[derive(Debug)]
-pub(super) enum Error {
+pub(crate) enum Error {
     Refused(Box<Reply>),
     Store(rusqlite::Error),
 }

@@ -3,11 +3,11 @@
 
 use glob::Pattern;
 
-use crate::time::is_date_shaped;
+use crate::rules::time::is_date_shaped;
 
 /// The subject, date and number at the start of a path.
 #[derive(Debug, PartialEq)]
-pub(super) struct SessionPart<'a> {
+pub(crate) struct SessionPart<'a> {
     pub subject: &'a str,
     pub date: &'a str,
     pub number: &'a str,
@@ -19,7 +19,7 @@ fn label(c: char) -> bool {
 }
 
 /// Reads `subject/date/number` at the start of a path. Only three digits count: `0001` is number 0.
-pub(super) fn session_part(path: &str) -> Option<SessionPart<'_>> {
+pub(crate) fn session_part(path: &str) -> Option<SessionPart<'_>> {
     let (subject, rest) = path.split_once('/')?;
     if subject.is_empty() || !subject.chars().all(label) {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn session_part(path: &str) -> Option<SessionPart<'_>> {
 
 /// A file's place in a session, as Alyx reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct FilePlace {
+pub(crate) struct FilePlace {
     /// `subject/date/number`, or empty for a file outside a session.
     pub session: String,
     pub collection: String,
@@ -45,7 +45,7 @@ pub(super) struct FilePlace {
 
 /// Why Alyx refuses a path.
 #[derive(Debug, PartialEq)]
-pub(super) enum BadPlace {
+pub(crate) enum BadPlace {
     /// A folder below a revision.
     BelowRevision,
     /// No session, or invalid characters.
@@ -74,7 +74,7 @@ fn revision(text: &str) -> &str {
 }
 
 /// Reads collection and revision of a file below a session.
-pub(super) fn place(folder: &str, file: &str) -> Result<FilePlace, BadPlace> {
+pub(crate) fn place(folder: &str, file: &str) -> Result<FilePlace, BadPlace> {
     let mut parts = parts(folder, file);
     let filename = parts.pop().ok_or(BadPlace::NotAlf)?;
     let path = format!("{}/", parts.join("/"));
@@ -97,7 +97,7 @@ pub(super) fn place(folder: &str, file: &str) -> Result<FilePlace, BadPlace> {
 }
 
 /// Reads collection and revision of a file that belongs to a subject, a tag or a project: every folder counts.
-pub(super) fn aggregate_place(folder: &str, file: &str) -> Result<FilePlace, BadPlace> {
+pub(crate) fn aggregate_place(folder: &str, file: &str) -> Result<FilePlace, BadPlace> {
     let mut parts = parts(folder, file);
     let filename = parts.pop().ok_or(BadPlace::NotAlf)?;
     let path = if parts.is_empty() { String::new() } else { format!("{}/", parts.join("/")) };
@@ -114,7 +114,7 @@ pub(super) fn aggregate_place(folder: &str, file: &str) -> Result<FilePlace, Bad
 }
 
 /// A dataset type: its name and its file name pattern.
-pub(super) struct TypePattern {
+pub(crate) struct TypePattern {
     name: String,
     /// Lower case; `None` if the file's `object.attribute` is compared with the name.
     pattern: Option<Pattern>,
@@ -134,7 +134,7 @@ impl TypePattern {
 }
 
 /// The type of a file name, or Alyx's message if there is none or more than one.
-pub(super) fn dataset_type<'a>(filename: &str, types: &'a [TypePattern]) -> Result<&'a str, String> {
+pub(crate) fn dataset_type<'a>(filename: &str, types: &'a [TypePattern]) -> Result<&'a str, String> {
     let (lower, own) = (filename.to_lowercase(), object_attribute(filename));
     let found: Vec<&str> =
         types.iter().filter(|t| t.matches(&lower, &own)).map(|t| t.name.as_str()).collect();

@@ -1,10 +1,10 @@
 //! The quality grades of sessions and datasets.
 
 /// The grades, worst first, in the order in which Alyx lists them.
-pub(super) const QC: [(&str, i64); 5] =
+pub(crate) const QC: [(&str, i64); 5] =
     [("CRITICAL", 50), ("FAIL", 40), ("WARNING", 30), ("NOT_SET", 0), ("PASS", 10)];
 
 /// The name of a stored grade.
-pub(super) fn qc_name(grade: i64) -> &'static str {
+pub(crate) fn qc_name(grade: i64) -> &'static str {
     QC.iter().find(|(_, g)| *g == grade).map_or("NOT_SET", |(name, _)| name)
 }

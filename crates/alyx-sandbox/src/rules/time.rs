@@ -7,14 +7,14 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// Now, in naive UTC with microseconds.
-pub(super) fn now() -> String {
+pub(crate) fn now() -> String {
     format(Timestamp::now().to_zoned(TimeZone::UTC).datetime())
 }
 
 /// Parses a time as Alyx does and returns Alyx's stored form; `None` is Alyx's "wrong format".
 ///
 /// A date alone is midnight. A fraction is cut to microseconds. An offset is subtracted, so the day may change.
-pub(super) fn naive(text: &str) -> Option<String> {
+pub(crate) fn naive(text: &str) -> Option<String> {
     let (date, rest) = text.split_at_checked(10)?;
     let date = real_date(date)?;
     let Some(separator) = rest.chars().next() else {
@@ -46,13 +46,13 @@ pub(super) fn naive(text: &str) -> Option<String> {
 }
 
 /// Whether text has the shape of `YYYY-MM-DD`.
-pub(super) fn is_date_shaped(text: &str) -> bool {
+pub(crate) fn is_date_shaped(text: &str) -> bool {
     let fits = |(i, b): (usize, u8)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() };
     text.len() == 10 && text.bytes().enumerate().all(fits)
 }
 
 /// A date that exists, written `YYYY-MM-DD`.
-pub(super) fn real_date(text: &str) -> Option<Date> {
+pub(crate) fn real_date(text: &str) -> Option<Date> {
     if !is_date_shaped(text) {
         return None;
     }
@@ -60,7 +60,7 @@ pub(super) fn real_date(text: &str) -> Option<Date> {
 }
 
 /// Whole weeks between a date of birth and now, as `age_weeks` counts them.
-pub(super) fn weeks_since(date: &str, now: &str) -> i64 {
+pub(crate) fn weeks_since(date: &str, now: &str) -> i64 {
     let (Some(from), Some(to)) = (real_date(date), now.get(..10).and_then(real_date)) else { return 0 };
     i64::from(from.duration_until(to).as_hours() as i32 / 24 / 7)
 }

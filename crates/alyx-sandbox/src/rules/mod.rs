@@ -1,0 +1,8 @@
+//! Alyx's rules for names, fields, filters and times, apart from any route.
+
+pub(crate) mod fields;
+pub(crate) mod filters;
+pub(crate) mod kinds;
+pub(crate) mod names;
+pub(crate) mod qc;
+pub(crate) mod time;
