@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::files::quiet::SessionLooks;
 use crate::files::server_errors::ServerErrors;
 use crate::flag::LastLooks;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
+use crate::listing::quiet::SessionLooks;
 use crate::session::creation::InFlightCreations;
 
 /// Live state of a [`RegistrationClient`](crate::RegistrationClient): what its runs report to and share.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::files::left_out::Gap;
+use crate::listing::gap::Gap;
 use alf::session_path::SessionPathError;
 use alyx_client::text::some_of;
 use alyx_client::{self, Endpoint, NextStep};

@@ -28,26 +28,20 @@ pub mod advice;
 mod client;
 mod context;
 mod error;
-mod file_handle;
 pub mod file_system;
 mod files;
 pub mod flag;
 pub mod flagged;
 mod hashing;
-mod last_look;
+mod listing;
 mod measurements;
 mod options;
-mod plausible;
 mod session;
 
 pub use crate::client::RegistrationClient;
 pub use crate::context::RunContext;
 pub use crate::error::{Error, MissingName};
 pub use crate::files::check_protected::ProtectedStatus;
-pub use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
-pub use crate::files::discover::{FoundFile, FoundFiles};
-pub use crate::files::left_out::{Gap, LeftOut, LeftOutClass, LeftOutReason, LeftOutSummary, Untyped};
-pub use crate::files::quiet::{Activity, SessionLooks};
 pub use crate::files::register::{PlannedFiles, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
 pub use crate::flag::{LastLook, LastLooks};
@@ -57,7 +51,13 @@ pub use crate::hashing::private_paths::PrivatePaths;
 pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
-pub use crate::measurements::{PlannedMeasurement, RecordedMeasurement};
+pub use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
+pub use crate::listing::discover::{FoundFile, FoundFiles};
+pub use crate::listing::gap::{Gap, Untyped};
+pub use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
+pub use crate::listing::quiet::{Activity, SessionLooks};
+pub use crate::listing::summary::LeftOutSummary;
+pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
 pub use crate::options::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnLeftOut, OnRefused,
     ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,

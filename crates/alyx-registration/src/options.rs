@@ -9,8 +9,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::error::Error;
-use crate::files::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 use crate::hashing::private_paths::PrivatePaths;
+use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::left_out::LeftOut;
 use crate::files::upload::group;
+use crate::listing::left_out::LeftOut;
 use crate::options::RegisterFilesOptions;
 use alyx_client::{Endpoint, ProtectedFile};
 

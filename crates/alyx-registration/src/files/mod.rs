@@ -3,14 +3,9 @@
 pub(crate) mod batch_size;
 pub(crate) mod bisect;
 pub(crate) mod check_protected;
-pub(crate) mod completeness;
 pub(crate) mod confirm;
-pub(crate) mod copy_signs;
-pub(crate) mod discover;
-pub(crate) mod left_out;
 pub(crate) mod posting_order;
 pub(crate) mod protected;
-pub(crate) mod quiet;
 pub(crate) mod register;
 pub(crate) mod remote_diff;
 pub(crate) mod send;

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::left_out::LeftOut;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, HashContext, checksums};
+use crate::listing::left_out::LeftOut;
 use crate::options::RegisterFilesOptions;
 use crate::session::handle::SessionHandle;
 use alf::SessionPath;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::files::left_out::{LeftOut, LeftOutReason};
 use crate::hashing::checksum::Checksum;
+use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};

@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use crate::file_handle::FileHandle;
+use crate::hashing::file_handle::FileHandle;
 
 mod content;
 mod held;
+pub(crate) mod last_look;
 mod lock;
 mod pending;
 

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::file_handle::FileHandle;
 use crate::hashing::checksum_cache::ChecksumCache;
+use crate::hashing::file_handle::FileHandle;
 use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
 use crate::hashing::progress::Progress;
 use crate::hashing::read_scheduler::ReadScheduler;

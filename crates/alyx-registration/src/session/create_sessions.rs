@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::left_out::Gap;
 use crate::flag::FlagFile;
+use crate::listing::gap::Gap;
 use crate::options::{CreateSessionsOptions, FlaggedOptions};
 use alf::SessionPath;
 use alyx_client::SessionRecord;

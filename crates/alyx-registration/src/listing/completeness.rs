@@ -2,9 +2,9 @@
 //! One decision, for a run and for its plan. Pure.
 
 use crate::error::Error;
-use crate::files::left_out::{LeftOut, LeftOutReason};
 use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
+use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::options::OnRefused;
 use alf::DatasetPath;
 use alyx_client::{self, ProtectedFile};

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::discover::{DiscoverRules, FoundFiles, discover};
 use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
 use crate::flagged::exclusion;
 use crate::hashing::private_paths::PrivatePaths;
+use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
 use crate::options::FlaggedOptions;
 use alf::{DatasetTypes, SessionPath};
 

@@ -12,11 +12,12 @@ use walkdir::WalkDir;
 
 use crate::error::Error;
 use crate::file_system::{self, is_network};
-use crate::files::copy_signs::CopySign;
-use crate::files::left_out::{LeftOut, LeftOutReason, is_accessory, is_raw_recording};
-use crate::files::quiet::Activity;
 use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
+use crate::listing::copy_signs::CopySign;
+use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::other_software::{is_accessory, is_raw_recording};
+use crate::listing::quiet::Activity;
 use alf::dataset_type::NoDatasetType;
 use alf::session_path::parse_number_folder;
 use alf::{DatasetPath, DatasetTypes, SessionPath};

@@ -1,0 +1,147 @@
+//! Left-out files: why a file is not registered, in five classes. Pure.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::hashing::private_paths::IS_PRIVATE;
+use alf::dataset_path::DatasetPathError;
+use alf::dataset_type::NoDatasetType;
+
+/// A file that is not registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Relative to the session if it is in one; otherwise as given.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: LeftOutReason,
+}
+
+/// Why a file is not registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftOutReason {
+    /// Hidden, or below a hidden folder (macOS creates `._spikes.times.npy` next to the file itself).
+    Hidden,
+    /// Not `object.attribute.extension`.
+    NotAlf,
+    /// Unknown extension, or no unique dataset type.
+    NoType(NoDatasetType),
+    /// It would be a dataset under this file name: only letter case, Unicode form or the spelling of the extension differ.
+    NearMiss(String),
+    /// A raw recording: its name looks like that of a dataset, and other software writes it.
+    RawRecording,
+    /// A log, a marker or a checksum of other software, or a leftover of a desktop.
+    Accessory,
+    /// A pattern of the configuration excludes it.
+    Excluded,
+    /// The flag does not list it.
+    NotInFlag,
+    /// A link to a folder, which is not followed.
+    LinkToFolder,
+    /// Neither a file nor a folder.
+    NotAFile,
+    /// Not inside a session folder (explicit lists only).
+    NotInSession(String),
+    /// Not below a folder named after the model that files outside a session belong to (explicit lists only).
+    NotInObject(String),
+    /// A dataset by its name, but in a folder that Alyx cannot store. The folder must be renamed.
+    BadFolder(DatasetPathError),
+    /// A link whose target does not exist or cannot be reached. The disk must be mounted or the link fixed.
+    LeadsNowhere(String),
+    /// It leads to one of this program's own files. The link must be removed.
+    Private,
+    /// It cannot be read. The permissions must be changed.
+    Unreadable(String),
+}
+
+impl LeftOutReason {
+    /// Whether the file is a dataset that cannot be registered as it is, so that the session is not complete.
+    pub fn is_problem(&self) -> bool {
+        self.class() == LeftOutClass::Problem
+    }
+
+    /// Whether the file is, or probably should be, a dataset: a problem or a near miss.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.class(), LeftOutClass::Problem | LeftOutClass::NearMiss)
+    }
+
+    /// The class in which it is reported.
+    pub fn class(&self) -> LeftOutClass {
+        match self {
+            Self::Hidden | Self::Accessory | Self::Excluded | Self::NotInFlag | Self::NotAFile => {
+                LeftOutClass::Noise
+            }
+            Self::NotAlf
+            | Self::RawRecording
+            | Self::LinkToFolder
+            | Self::NotInSession(_)
+            | Self::NotInObject(_) => LeftOutClass::NotADataset,
+            Self::NoType(_) => LeftOutClass::NoType,
+            Self::NearMiss(_) => LeftOutClass::NearMiss,
+            Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_) => {
+                LeftOutClass::Problem
+            }
+        }
+    }
+
+    /// The group in which it is counted.
+    pub(crate) fn group(&self) -> &'static str {
+        match self {
+            Self::Hidden => "hidden",
+            Self::NotAlf => "no ALF name",
+            Self::NoType(NoDatasetType::UnknownExtension(_)) => "unknown extension",
+            Self::NoType(NoDatasetType::None) => "no dataset type",
+            Self::NoType(NoDatasetType::Several(_)) => "several dataset types",
+            Self::NearMiss(_) => "almost a dataset",
+            Self::RawRecording => "raw recording",
+            Self::Accessory => "log, marker or checksum",
+            Self::Excluded => "excluded by the configuration",
+            Self::NotInFlag => "not listed in the flag",
+            Self::LinkToFolder => "link to a folder, not followed",
+            Self::NotAFile => "not a regular file",
+            Self::NotInSession(_) => "not in a session folder",
+            Self::NotInObject(_) => "not in a folder of the content type",
+            Self::BadFolder(_) => "in a folder that Alyx cannot store",
+            Self::LeadsNowhere(_) => "broken link",
+            Self::Private => "this program's own file",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for LeftOutReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoType(reason) => reason.fmt(f),
+            Self::BadFolder(reason) => reason.fmt(f),
+            Self::NearMiss(rename) => {
+                write!(f, "would be a dataset under another name: rename it to {rename:?}")
+            }
+            Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
+            Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
+            Self::LeadsNowhere(reason) => {
+                write!(f, "a broken link ({reason}); mount the disk it leads to, or remove it")
+            }
+            Self::Private => f.write_str(IS_PRIVATE),
+            Self::Unreadable(reason) => {
+                write!(f, "cannot be read ({reason}); check that the user who runs this may read it")
+            }
+            other => f.write_str(other.group()),
+        }
+    }
+}
+
+/// How a left-out file is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOutClass {
+    /// Exactly one dataset type would take it under a slightly different name: a gap.
+    NearMiss,
+    /// A dataset that cannot be registered as it is on disk.
+    Problem,
+    /// An ALF name that no dataset type takes: reported the first time, then counted.
+    NoType,
+    /// Not an ALF name. Raw recordings are normal: counted by pattern.
+    NotADataset,
+    /// Hidden, excluded, a log, a marker: only counted.
+    Noise,
+}

@@ -1,0 +1,11 @@
+//! What lies in a session folder: which files are datasets, which are left out, and whether anything still arrives.
+
+pub(crate) mod completeness;
+pub(crate) mod copy_signs;
+pub(crate) mod discover;
+pub(crate) mod gap;
+pub(crate) mod left_out;
+pub(crate) mod name_patterns;
+pub(crate) mod other_software;
+pub(crate) mod quiet;
+pub(crate) mod summary;

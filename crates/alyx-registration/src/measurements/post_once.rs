@@ -1,0 +1,130 @@
+//! A post that Alyx does not make unique: searched for after a lost answer, and posted once more at most.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// When Alyx is asked for the record after a lost answer: at once, and again when a slow request has had its time.
+const CHECK_DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
+
+/// Whether a request may have been carried out although it failed. A proxy may answer 502 or 504 after the server
+/// behind it has done the work.
+fn maybe_done(error: &alyx_client::Error) -> bool {
+    match error {
+        alyx_client::Error::Unreachable { maybe_done, .. } => *maybe_done,
+        alyx_client::Error::Busy { status, .. } => *status != 429,
+        alyx_client::Error::Server { .. } | alyx_client::Error::NotAlyx { .. } => true,
+        _ => false,
+    }
+}
+
+/// Posts a record. If the answer is lost, searches for the record, and posts it once more only if it is missing.
+pub(super) async fn post_once<T>(
+    what: &str,
+    post: impl AsyncFn() -> Result<T, alyx_client::Error>,
+    find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
+) -> Result<T, Error> {
+    let mut last = None;
+    for _ in 0..2 {
+        let lost = match post().await {
+            Ok(record) => return Ok(record),
+            Err(error) if maybe_done(&error) => error,
+            Err(error) => return Err(error.into()),
+        };
+        for wait in CHECK_DELAYS {
+            tokio::time::sleep(wait).await;
+            match find().await {
+                Ok(Some(record)) => return Ok(record),
+                Ok(None) => {}
+                // It may have been recorded, so it is not posted again.
+                Err(_) => return Err(Error::Unsure { what: what.to_owned(), source: lost }),
+            }
+        }
+        last = Some(lost);
+    }
+    match last {
+        Some(source) => Err(Error::Unsure { what: what.to_owned(), source }),
+        None => Err(Error::Internal("nothing was posted".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn lost() -> alyx_client::Error {
+        alyx_client::Error::Unreachable {
+            url: "http://x".into(),
+            reason: "cut".into(),
+            maybe_done: true,
+            connected: true,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_whose_answer_was_lost_is_found_and_not_posted_again() {
+        let posts = Cell::new(0);
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        assert_eq!(post_once("x", post, async || Ok(Some(7))).await.unwrap(), 7);
+        assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_request_is_given_time_before_it_is_posted_again() {
+        let (posts, searches) = (Cell::new(0), Cell::new(0));
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        let find = async || {
+            searches.set(searches.get() + 1);
+            Ok((searches.get() == 2).then_some(7))
+        };
+        assert_eq!(post_once("x", post, find).await.unwrap(), 7);
+        assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_record_is_posted_once_more_and_only_once() {
+        let posts = Cell::new(0);
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        let error = post_once("x", post, async || Ok(None)).await.unwrap_err();
+        assert!(matches!(error, Error::Unsure { .. }));
+        assert_eq!(posts.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_posted_again_if_the_search_fails() {
+        let posts = Cell::new(0);
+        let post = async || {
+            posts.set(posts.get() + 1);
+            Err::<i32, _>(lost())
+        };
+        let error = post_once("x", post, async || Err(lost())).await.unwrap_err();
+        assert!(matches!(error, Error::Unsure { .. }));
+        assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_final() {
+        let refusal = async || {
+            Err::<i32, _>(alyx_client::Error::Refused {
+                what: "POST".into(),
+                status: 400,
+                detail: "no".into(),
+            })
+        };
+        let find = async || panic!("searched");
+        assert!(matches!(
+            post_once("x", refusal, find).await,
+            Err(Error::Alyx(alyx_client::Error::Refused { .. }))
+        ));
+    }
+}

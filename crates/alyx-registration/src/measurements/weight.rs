@@ -1,0 +1,97 @@
+//! Weighings.
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::measurements::planned::{
+    PlannedMeasurement, RecordedMeasurement, Repeats, nth_at, planned, record_once,
+};
+use crate::measurements::plausible::{Earlier, Quantity};
+use crate::measurements::{four_figures, plausible};
+use crate::options::WeightOptions;
+use alf::timestamp::DateInput;
+use alyx_client::{WeighingRecord, WeighingRequest};
+
+pub(super) fn weights(records: &[WeighingRecord]) -> Earlier<'_> {
+    records.iter().filter_map(|record| Some((record.date_time.as_str(), record.weight?))).collect()
+}
+
+/// The weighings that differ from a request in their time at most.
+fn like_weight<'a>(
+    records: &'a [WeighingRecord],
+    request: &WeighingRequest,
+) -> Vec<(&'a str, &'a WeighingRecord)> {
+    let is_like = |record: &&WeighingRecord| {
+        record.weight == Some(request.weight) && record.user.as_deref() == Some(request.user.as_str())
+    };
+    records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+}
+
+impl RegistrationClient {
+    /// Records the weight of a subject (Python: `register_weight`).
+    ///
+    /// `weight` is in grams and is rounded to four significant figures. What Alyx has already is not recorded again, as
+    /// for [`register_water_administration`](Self::register_water_administration).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[doc = include_str!("../example_setup.txt")]
+    /// use alyx_registration::WeightOptions;
+    ///
+    /// let options = WeightOptions { date_time: Some("2024-05-01T10:00:00".into()), ..Default::default() };
+    /// let record = client.register_weight("KS014", 21.23456, &options).await?.record;
+    /// assert_eq!((record.weight, record.date_time.as_str()), (Some(21.23), "2024-05-01T10:00:00"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`register_water_administration`](Self::register_water_administration).
+    pub async fn register_weight(
+        &self,
+        subject: &str,
+        weight: f64,
+        options: &WeightOptions<'_>,
+    ) -> Result<RecordedMeasurement<WeighingRecord>, Error> {
+        self.record_weight(self.plan_weight(subject, weight, options).await?).await
+    }
+
+    /// Records a weight that was planned.
+    ///
+    /// # Errors
+    /// As [`record_water`](Self::record_water).
+    pub async fn record_weight(
+        &self,
+        planned: PlannedMeasurement<WeighingRequest, WeighingRecord>,
+    ) -> Result<RecordedMeasurement<WeighingRecord>, Error> {
+        let request = &planned.request;
+        let find = async || {
+            let records = self.alyx().weighings_of(&request.subject).await?;
+            Ok(nth_at(&like_weight(&records, request), &request.date_time, planned.n_equal))
+        };
+        let post = async || self.alyx().create_weighing(request).await;
+        let what = format!("the weight of {}", request.subject);
+        record_once(planned.recorded, planned.notes, &what, post, find).await
+    }
+
+    /// What [`register_weight`](Self::register_weight) would do. Everything is checked, nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`register_weight`](Self::register_weight), up to the first post.
+    pub async fn plan_weight(
+        &self,
+        subject: &str,
+        weight: f64,
+        options: &WeightOptions<'_>,
+    ) -> Result<PlannedMeasurement<WeighingRequest, WeighingRecord>, Error> {
+        let weight = four_figures("a weight", weight)?;
+        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let user = self.subject_and_user(subject, options.user.as_deref()).await?;
+        let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };
+        let records = self.alyx().weighings_of(subject).await?;
+        let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
+        let (like, time) = (like_weight(&records, &request), request.date_time.clone());
+        let earlier = weights(&records);
+        let doubts = plausible::wrong_unit(Quantity::Weight, subject, weight, &earlier);
+        let incomparable = plausible::nothing_to_compare(Quantity::Weight, subject, &earlier);
+        planned(request, &time, &like, repeats).judged(doubts, incomparable, options.strict)
+    }
+}
