@@ -1,32 +1,17 @@
 //! The command line: parses the arguments and runs the commands.
 
-mod acknowledge;
 pub mod args;
-mod check;
-mod core_dumps;
-#[cfg(feature = "sandbox")]
-mod demo;
 pub mod exit;
-mod history;
-mod init;
 pub mod logging;
-mod monitoring;
-mod moves;
-mod orphans;
+mod monitor;
 mod output;
-mod passwd;
-mod progress;
-mod reload;
-mod retry;
-mod run;
 #[cfg(feature = "sandbox")]
-mod sandbox;
+mod practice;
+mod progress;
 mod scan;
-mod scan_roots;
-mod state;
-mod status;
+mod service;
+mod setup;
 mod verbs;
-mod wiring;
 
 use std::process::ExitCode;
 
@@ -38,7 +23,7 @@ use crate::cli::output::report_error;
 
 /// The entry point of the program: parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    core_dumps::forbid();
+    service::core_dumps::forbid();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -50,11 +35,11 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             #[cfg(feature = "sandbox")]
-            Command::Run(args) if args.sandbox => sandbox::run(&args.config).await,
-            Command::Run(args) => run::run(&args).await,
-            Command::Init(args) => init::init(&args).await,
-            Command::Check(args) => check::check(&args).await,
-            Command::Scan(args) if args.orphans => orphans::orphans(&args).await,
+            Command::Run(args) if args.sandbox => practice::sandbox::run(&args.config).await,
+            Command::Run(args) => service::run::run(&args).await,
+            Command::Init(args) => setup::init::init(&args).await,
+            Command::Check(args) => setup::check::check(&args).await,
+            Command::Scan(args) if args.orphans => scan::orphans::orphans(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
@@ -68,15 +53,15 @@ pub fn main() -> ExitCode {
             Command::Weight(args) => verbs::weight(&args).await,
             Command::Completions(args) => verbs::completions(&args),
             Command::Man(args) => verbs::man(&args),
-            Command::Status(args) => status::status(&args).await,
-            Command::History(args) => history::history(&args).await,
-            Command::Retry(args) => retry::retry(&args).await,
-            Command::Forget(args) => retry::forget(&args).await,
-            Command::Acknowledge(args) => acknowledge::acknowledge(&args).await,
+            Command::Status(args) => monitor::status::status(&args).await,
+            Command::History(args) => monitor::history::history(&args).await,
+            Command::Retry(args) => monitor::retry::retry(&args).await,
+            Command::Forget(args) => monitor::retry::forget(&args).await,
+            Command::Acknowledge(args) => monitor::acknowledge::acknowledge(&args).await,
             #[cfg(feature = "sandbox")]
-            Command::Sandbox(args) => sandbox::sandbox(&args).await,
+            Command::Sandbox(args) => practice::sandbox::sandbox(&args).await,
             #[cfg(feature = "sandbox")]
-            Command::Demo(args) => demo::demo(&args).await,
+            Command::Demo(args) => practice::demo::demo(&args).await,
         }
     });
     // A thread that hangs in a dead network drive must not keep the program alive.

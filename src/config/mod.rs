@@ -23,22 +23,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-mod credentials;
 mod document;
 mod error;
 mod findings;
 mod keys;
 mod locate;
-mod monitoring;
 mod names;
-mod roots;
 mod sample;
-mod server;
+mod sections;
 mod unit;
 mod validate;
 mod values;
-mod watch;
-mod webhook;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -48,14 +43,16 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use reqwest::Url;
 
-pub use crate::config::credentials::{CredentialSource, CredentialsError, LoadedCredentials, SecretKind};
 pub use crate::config::document::known_keys;
 pub use crate::config::error::{ConfigError, ConfigErrors};
 pub use crate::config::names::Names;
 pub use crate::config::sample::{Answers, SAMPLE, SecretPlace};
+pub use crate::config::sections::credentials::{
+    CredentialSource, CredentialsError, LoadedCredentials, SecretKind,
+};
+pub use crate::config::sections::webhook::{LoadedWebhook, WebhookSource};
 pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
-pub use crate::config::webhook::{LoadedWebhook, WebhookSource};
 
 use alyx_client::backoff::Backoff;
 use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};

@@ -11,9 +11,10 @@ use crate::config::findings::{DAY, Findings, HOUR, MS, SECOND};
 use crate::config::keys::Keys;
 use crate::config::locate;
 use crate::config::locate::{KeyPath, quoted};
+use crate::config::sections::roots;
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{
-    Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig, roots,
+    Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
 };
 use alyx_client::backoff::{Backoff, InvalidBackoff};
 use alyx_registration::{ProtectedPolicy, SessionDetails};

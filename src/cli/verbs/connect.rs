@@ -113,7 +113,7 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
     for warning in config.warnings.iter().chain(&loaded.warnings) {
         tracing::warn!("{warning}");
     }
-    crate::cli::wiring::client(&config, loaded.credentials)
+    crate::cli::service::wiring::client(&config, loaded.credentials)
         .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))
 }
 
@@ -156,7 +156,7 @@ fn client(
     options.max_requests_per_minute = Some(REQUESTS_PER_MINUTE);
     let alyx = alyx_client::Client::new(options)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
-    let private = crate::cli::wiring::private_paths(typed_settings.into_iter().collect());
+    let private = crate::cli::service::wiring::private_paths(typed_settings.into_iter().collect());
     let options = RegistrationOptions { zone: TimeZone::system(), private, ..RegistrationOptions::default() };
     Ok(RegistrationClient::new(alyx, options))
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
-use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
+use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{
     Answer, Failure, absolute_path, absolute_paths, datasets, left_out_json, left_out_lines, left_out_suffix,

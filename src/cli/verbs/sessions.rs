@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs};
 use crate::cli::exit::Exit;
-use crate::cli::moves::{moved_json, moved_lines};
 use crate::cli::progress;
+use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::files::{
     planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,

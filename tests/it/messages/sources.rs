@@ -59,12 +59,13 @@ const REASON_PARAMETERS: [(&[&str], usize); 7] = [
 ];
 
 /// Files in which every sentence is a reason.
-const REASON_FILES: [&str; 3] = ["src/cli/logging.rs", "src/cli/scan_roots.rs", "src/ledger/problem.rs"];
+const REASON_FILES: [&str; 3] = ["src/cli/logging.rs", "src/cli/scan/scan_roots.rs", "src/ledger/problem.rs"];
 
 /// Reasons of other kinds: errors of the configuration name file, line and key, and what to write; the sandbox uses
 /// Alyx's words; errors of the command line are printed with the usage.
 const EXCLUDED_REASONS: [&str; 3] = ["src/config/", "crates/alyx-sandbox/", "src/cli/args/"];
-const INCLUDED_NEVERTHELESS: [&str; 2] = ["src/config/credentials.rs", "src/config/webhook.rs"];
+const INCLUDED_NEVERTHELESS: [&str; 2] =
+    ["src/config/sections/credentials.rs", "src/config/sections/webhook.rs"];
 
 /// The messages of the program and its crates, by file.
 pub fn all() -> BTreeMap<String, Vec<Said>> {

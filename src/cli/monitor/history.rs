@@ -1,0 +1,75 @@
+//! `history`: the outcomes of earlier attempts.
+
+use jiff::tz::TimeZone;
+
+use crate::cli::args::HistoryArgs;
+use crate::cli::exit::Exit;
+use crate::cli::monitor::state::{State, blocking};
+use crate::cli::output::say;
+use crate::daemon::status::outcome_json;
+use crate::humanize;
+use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use alyx_client::text::printable;
+
+/// Shows earlier outcomes, the latest first.
+pub(crate) async fn history(args: &HistoryArgs) -> Exit {
+    match history_with(args).await {
+        Ok(()) => Exit::Success,
+        Err(exit) => exit,
+    }
+}
+
+async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
+    let state = State::find(&args.state)?;
+    let zone = state.zone();
+    let filter = HistoryFilter {
+        subject: args.subject.clone(),
+        date: args.date.map(|date| date.to_string()),
+        outcome: args.outcome.map(|outcome| outcome.word().to_owned()),
+        session: None,
+        left_out: args.left_out,
+        limit: args.limit,
+    };
+    let rows = blocking(move || {
+        let ledger = Ledger::open_existing(&state.folder, Access::Read)?;
+        Ok(ledger.map(|ledger| ledger.history(&filter)).unwrap_or_default())
+    })
+    .await?;
+    if rows.is_empty() && !args.json {
+        say!("No outcome matches.");
+    }
+    for row in &rows {
+        if args.json {
+            say!("{}", outcome_json(row));
+        } else {
+            say!("{}", outcome_line(row, &zone));
+            for file in row.files.iter().filter(|_| args.left_out) {
+                say!("    {}: {}", printable(&file.path), file.reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One line of text for an outcome.
+pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
+    let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    let mut line = format!("{at}  {:<15}  {}", row.outcome, row.session);
+    if row.is_registered() {
+        line += &format!(
+            "  {}, {}, {:.1} s",
+            humanize::count(row.n_files, "dataset"),
+            humanize::bytes(row.bytes),
+            row.took.as_secs_f64()
+        );
+        if !row.left_out.is_empty() {
+            line += &format!("; left out: {}", row.left_out);
+        }
+    } else {
+        line += &format!("  attempt {}", row.attempt);
+    }
+    if let Some(error) = &row.error {
+        line += &format!(": {error}");
+    }
+    line
+}

@@ -1,0 +1,7 @@
+//! Commands that show or change what the daemon and its ledger remember.
+
+pub(crate) mod acknowledge;
+pub(crate) mod history;
+pub(crate) mod retry;
+pub(crate) mod state;
+pub(crate) mod status;

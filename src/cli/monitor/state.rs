@@ -1,0 +1,74 @@
+//! Shared by `status`, `history`, `retry` and `forget`: finds the state folder and the name of a session.
+
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use crate::cli::args::StateArgs;
+use crate::cli::exit::Exit;
+use crate::cli::output::{report_config_errors, report_error};
+use crate::config::{Config, Environment, Overrides};
+use crate::daemon::run_loop::worker::session_name;
+
+/// The state folder, and the configuration if it was read to find the folder.
+pub(crate) struct State {
+    pub(crate) folder: PathBuf,
+    pub(crate) config: Option<Config>,
+}
+
+impl State {
+    /// Reads no configuration if `--state-dir` is given.
+    pub(crate) fn find(args: &StateArgs) -> Result<Self, Exit> {
+        if let Some(folder) = &args.state_dir {
+            return Ok(Self { folder: folder.clone(), config: None });
+        }
+        let path = args.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH));
+        let config = Config::load_with(path, &Overrides::default(), &Environment::from_process());
+        let config = config.map_err(|errors| report_config_errors(&errors))?;
+        Ok(Self { folder: config.state_dir.clone(), config: Some(config) })
+    }
+
+    /// The time zone of the output.
+    pub(crate) fn zone(&self) -> TimeZone {
+        let configured = self.config.as_ref().and_then(|config| config.timezone.clone());
+        configured.unwrap_or_else(TimeZone::system)
+    }
+}
+
+/// Runs blocking work, and prints the error that it returns.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Exit> {
+    let outcome = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
+    outcome.map_err(|error| {
+        report_error(error);
+        Exit::Io
+    })
+}
+
+/// The name of a session in the ledger, from an argument: `subject/date/number` or its folder.
+pub(crate) fn session_typed(typed: &Path) -> String {
+    let absolute = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
+    match alf::SessionPath::parse(typed) {
+        Ok(session) => session.to_string(),
+        Err(_) => session_name(&absolute),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_given_by_its_name_or_its_folder() {
+        assert_eq!(session_typed(Path::new("KS014/2024-05-01/001")), "KS014/2024-05-01/001");
+        assert_eq!(
+            session_typed(Path::new("/data/lab/Subjects/KS014/2024-05-01/001/")),
+            "KS014/2024-05-01/001"
+        );
+        assert_eq!(
+            session_typed(Path::new("/data/my mouse/2024-05-01/001")),
+            "/data/my mouse/2024-05-01/001"
+        );
+    }
+}

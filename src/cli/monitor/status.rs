@@ -1,0 +1,324 @@
+//! `status`: which sessions wait, run, or need attention, from the running daemon or from disk.
+
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::cli::args::StatusArgs;
+use crate::cli::exit::Exit;
+use crate::cli::monitor::history::outcome_line;
+use crate::cli::monitor::state::{State, blocking};
+use crate::cli::output::say;
+use crate::cli::service::wiring;
+use crate::config::{Config, DEFAULT_PATH, unit_of};
+use crate::daemon::messages::{Answer, Request};
+use crate::daemon::outside::control::ask;
+use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
+use crate::daemon::run_loop::worker::session_name;
+use crate::daemon::status::{
+    GapStatus, LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
+};
+use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::tree::scan::scan;
+use crate::daemon::watch::WatchProblem;
+use crate::humanize::elapsed;
+use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use alyx_registration::flag::FlagFile;
+
+/// Sessions of each kind that are shown; `--json` shows all.
+const MAX_SHOWN: usize = 20;
+
+/// Shows the status.
+pub(crate) async fn status(args: &StatusArgs) -> Exit {
+    match status_with(args).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
+    let state = State::find(&args.state)?;
+    let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
+    let start = start_command(args.state.config.as_deref());
+    let (status, last) = blocking(move || {
+        let ledger = Ledger::open_existing(&folder, Access::Read);
+        let last = ledger.as_ref().ok().and_then(Option::as_ref).map(|ledger| {
+            ledger.history(&HistoryFilter { limit: LAST_OUTCOMES, ..HistoryFilter::default() })
+        });
+        let status = match ask(&folder, &Request::Status)? {
+            Some(Answer::Status(status)) => *status,
+            Some(Answer::Refused(reason)) => return Err(reason),
+            Some(Answer::Done(_)) => {
+                return Err("the daemon sent an unexpected answer (different version?)".into());
+            }
+            None => status_from_disk(ledger?.as_ref(), config.as_ref(), Timestamp::now()),
+        };
+        Ok((status, last.unwrap_or_default()))
+    })
+    .await?;
+    if args.json {
+        say!("{}", status.json(&last));
+    } else {
+        say!("{}", text(&status, &last, Timestamp::now(), &zone, &start).trim_end_matches('\n'));
+    }
+    Ok(exit_code(&status))
+}
+
+/// The exit code. Pure.
+fn exit_code(status: &Status) -> Exit {
+    let Some(daemon) = &status.daemon else { return Exit::Unavailable };
+    if daemon.login_refused_since.is_some() {
+        return Exit::Refused;
+    }
+    let needs_attention = status.sessions.iter().any(|s| s.stale || s.state == SessionState::NeedsAttention);
+    if needs_attention || !status.obstacles.is_empty() || !status.gaps.is_empty() {
+        Exit::Incomplete
+    } else {
+        Exit::Success
+    }
+}
+
+/// The status without a daemon: the flags on disk, and their entries in the ledger.
+fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
+    let (mut sessions, mut obstacles): (Vec<SessionStatus>, Vec<ObstacleStatus>) = Default::default();
+    let roots = config.map(|config| wiring::daemon(config).roots).unwrap_or_default();
+    for row in ledger.map(Ledger::waiting).unwrap_or_default() {
+        let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
+        if !root_is_there || row.flag.exists() {
+            let flag = FlagFile::load(&row.flag).ok().flatten();
+            let flagged_at = flag.map(|flag| flagged_since(&flag.stamp, now));
+            sessions.push(SessionStatus { flagged_at, ..row.into() });
+        }
+    }
+    for root in &roots {
+        let flags = config.map(|config| config.flags.clone()).unwrap_or_default();
+        let layout = Layout { root: root.path.clone(), flags, max_depth: DEFAULT_MAX_DEPTH };
+        let found = scan(layout, &|| false);
+        let problems: Vec<WatchProblem> = match root.identify() {
+            Ok(_) => found.problems.into_iter().map(WatchProblem::from).collect(),
+            Err(problem) => vec![problem],
+        };
+        obstacles.extend(problems.iter().filter(|problem| problem.is_obstacle()).map(|problem| {
+            ObstacleStatus {
+                root: root.path.to_string_lossy().into_owned(),
+                since: now,
+                text: problem.to_string(),
+            }
+        }));
+        for flag in found.flags {
+            let shown = flag.path.to_string_lossy().into_owned();
+            if sessions.iter().any(|session| session.flag == shown) {
+                continue;
+            }
+            sessions.push(SessionStatus {
+                session: session_name(flag.path.parent().unwrap_or(Path::new(""))),
+                flag: shown,
+                state: SessionState::Waiting,
+                since: i64::try_from(flag.stamp.ctime_ns / 1_000_000)
+                    .ok()
+                    .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+                    .unwrap_or(now),
+                flagged_at: Some(flagged_since(&flag.stamp, now)),
+                stale: false,
+                failures: 0,
+                next: None,
+                error: None,
+                next_step: None,
+                progress: None,
+            });
+        }
+    }
+    let warn_after = config.and_then(|config| config.watch.warn_after);
+    for session in &mut sessions {
+        session.stale = session.flagged_at.is_some_and(|at| is_stale(at, now, warn_after));
+    }
+    sessions.sort_by(SessionStatus::in_order);
+    let gaps = ledger.map(Ledger::gap_book).unwrap_or_default();
+    Status { daemon: None, sessions, obstacles, gaps: gaps.open().map(GapStatus::from).collect() }
+}
+
+/// The command that starts the daemon of a configuration; `None` for the default one.
+fn start_command(config: Option<&Path>) -> String {
+    let absolute = config.map_or_else(|| Ok(DEFAULT_PATH.into()), std::path::absolute);
+    match (config, absolute.ok().and_then(|path| unit_of(&path))) {
+        (_, Some(unit)) => format!("sudo systemctl start {unit}"),
+        (Some(config), None) => format!("alyx-registrar run --config {}", config.display()),
+        (None, None) => "alyx-registrar run".to_owned(),
+    }
+}
+
+/// The status as text. `start` is the command that starts the daemon. Pure.
+fn text(
+    status: &Status,
+    last: &[OutcomeRow],
+    now: Timestamp,
+    zone: &jiff::tz::TimeZone,
+    start: &str,
+) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let mut line = |text: String| {
+        let _ = writeln!(out, "{text}");
+    };
+    match &status.daemon {
+        Some(daemon) => {
+            line(format!(
+                "The daemon has been running for {} (process {}, version {}) and registers on {}.",
+                elapsed(daemon.since, now),
+                daemon.pid,
+                daemon.version,
+                daemon.alyx
+            ));
+        }
+        None => line(format!("The daemon is not running. To start it: {start}")),
+    }
+    // Obstacles, gaps, and sessions that need attention, are listed below.
+    let of_lists = |sentence: &Sentence| {
+        matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_) | Sentence::Gaps(_))
+    };
+    for sentence in sentences(status).into_iter().filter(|sentence| !of_lists(sentence)) {
+        line(sentence.text("", now));
+    }
+    if !status.obstacles.is_empty() {
+        line(format!("\nproblems on disk ({})", status.obstacles.len()));
+        for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
+            line(format!("  for {}: {}", elapsed(obstacle.since, now), obstacle.text));
+        }
+        if status.obstacles.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", status.obstacles.len() - MAX_SHOWN));
+        }
+    }
+    for state in
+        [SessionState::NeedsAttention, SessionState::Running, SessionState::Retrying, SessionState::Waiting]
+    {
+        let of_state: Vec<&SessionStatus> = status.sessions.iter().filter(|s| s.state == state).collect();
+        if of_state.is_empty() {
+            continue;
+        }
+        line(format!("\n{} ({})", state.text(), of_state.len()));
+        for session in of_state.iter().take(MAX_SHOWN) {
+            let about = match &session.progress {
+                Some(progress) => progress.text(),
+                None => session.about(now).join(", "),
+            };
+            line(format!("  {}  {about}", session.session));
+            if let Some(error) = &session.error {
+                line(format!("      {error}"));
+            }
+            if let Some(next_step) = &session.next_step {
+                line(format!("      What to do: {next_step}."));
+            }
+        }
+        if of_state.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", of_state.len() - MAX_SHOWN));
+        }
+    }
+    if !status.gaps.is_empty() {
+        line(format!("\nregistered with gaps ({})", status.gaps.len()));
+        for gap in status.gaps.iter().take(MAX_SHOWN) {
+            line(format!("  {}  {} ago", gap.session, elapsed(gap.at, now)));
+            line(format!("      {}", gap.text));
+            line(format!("      To end this: {}", gap.acknowledge()));
+        }
+        if status.gaps.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", status.gaps.len() - MAX_SHOWN));
+        }
+    }
+    if status.sessions.is_empty() {
+        line("\nNo sessions are waiting.".to_owned());
+    }
+    if !last.is_empty() {
+        line("\nlast outcomes".to_owned());
+        for row in last {
+            line(format!("  {}", outcome_line(row, zone)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::DaemonStatus;
+    use crate::daemon::status::examples::{at, daemon, session};
+
+    #[test]
+    fn an_obstacle_on_disk_needs_attention() {
+        let text = "the data root \"/data\" is missing".to_owned();
+        let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+        let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 21], ..Status::default() };
+        let text = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        for wanted in ["problems on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
+            assert!(text.contains(wanted), "{wanted}:\n{text}");
+        }
+        assert_eq!(exit_code(&status), Exit::Incomplete);
+    }
+
+    #[test]
+    fn each_session_is_shown_with_age_error_and_advice() {
+        let sessions = [SessionState::NeedsAttention, SessionState::Running].map(session).to_vec();
+        let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
+        let text = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        for wanted in [
+            "running for 1 h 0 min (process 7",
+            "needs attention (1)",
+            "for 1 h 0 min, 3 failures, next attempt in 1 h 1 min",
+            "Alyx does not know subject \"KS014\"",
+            "What to do: create it on Alyx.",
+            "12 of 300 files read, 5.0 MB of 200.0 GB",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_old_flag_is_shown_with_its_age_and_before_the_younger_ones() {
+        let waiting = session(SessionState::Waiting);
+        let stale = SessionStatus {
+            stale: true,
+            since: at(90),
+            flagged_at: Some(at(-3 * 86_400)),
+            ..waiting.clone()
+        };
+        let mut sessions = vec![waiting, stale];
+        sessions.sort_by(SessionStatus::in_order);
+        assert!(sessions[0].stale);
+        let text = text(
+            &Status { daemon: None, sessions, ..Status::default() },
+            &[],
+            at(3600),
+            &jiff::tz::TimeZone::UTC,
+            "sudo systemctl start x",
+        );
+        for wanted in ["One flag has waited for longer than watch.warn_after.", "flagged 3 d 1 h ago"] {
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
+        }
+        assert_eq!(text.matches("flagged ").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn the_exit_code_tells_attention_login_and_no_daemon_apart() {
+        let of = |daemon, sessions| exit_code(&Status { daemon, sessions, ..Status::default() });
+        assert_eq!(of(None, Vec::new()), Exit::Unavailable);
+        assert_eq!(of(Some(daemon()), vec![session(SessionState::Retrying)]), Exit::Success);
+        assert_eq!(of(Some(daemon()), vec![session(SessionState::NeedsAttention)]), Exit::Incomplete);
+        let stale = SessionStatus { stale: true, ..session(SessionState::Waiting) };
+        assert_eq!(of(Some(daemon()), vec![stale]), Exit::Incomplete);
+        let refused = DaemonStatus { login_refused_since: Some(at(0)), ..daemon() };
+        assert_eq!(of(Some(refused), Vec::new()), Exit::Refused);
+    }
+
+    #[test]
+    fn of_a_thousand_sessions_the_first_are_shown_and_the_rest_counted() {
+        let status = Status {
+            daemon: None,
+            sessions: vec![session(SessionState::Waiting); 1000],
+            ..Status::default()
+        };
+        let text = text(&status, &[], at(0), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        assert!(text.contains("waiting (1000)") && text.contains("and 980 more"), "{text}");
+        assert!(text.contains("not running. To start it: sudo systemctl start x"), "{text}");
+    }
+}

@@ -1,0 +1,435 @@
+//! `scan`: registers the sessions flagged now, then exits.
+
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
+pub(crate) mod moves;
+pub(crate) mod orphans;
+pub(crate) mod scan_roots;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::args::ScanArgs;
+use crate::cli::exit::Exit;
+use crate::cli::output::say;
+use crate::cli::progress;
+use crate::cli::scan::moves::{moved_json, moved_lines};
+use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
+use crate::cli::service::wiring;
+use crate::config::Config;
+use crate::daemon::outside::clean_stop::CleanStop;
+use crate::daemon::outside::signals;
+use crate::daemon::queue::session_name;
+use crate::daemon::tree::lock::StateLock;
+use crate::humanize::{bytes, count};
+use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
+use alf::SessionPath;
+use alf::session_path::SessionPathError;
+use alyx_client::NextStep;
+use alyx_registration::flag::FlagFile;
+use alyx_registration::flagged::Registered;
+use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
+
+/// Attempts at a session whose files are still changing.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How long a stopped scan waits for a creation in flight.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// The result of one flag.
+struct FlagResult {
+    session: Result<SessionPath, SessionPathError>,
+    folder: PathBuf,
+    eid: Option<String>,
+    files: usize,
+    bytes: u64,
+    took: Duration,
+    /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
+    moved: Vec<(PathBuf, PathBuf)>,
+    outcome: ScanOutcome,
+    /// What the session lacks, or would lack.
+    gap: Option<String>,
+    /// Files that were left out, by name.
+    left_out: Vec<NamedFile>,
+}
+
+enum ScanOutcome {
+    Registered {
+        left_out: String,
+    },
+    Planned {
+        left_out: String,
+    },
+    /// Another program has removed the flag since it was found.
+    Gone,
+    Failed(Error),
+}
+
+/// Registers every flagged session once.
+pub(crate) async fn scan(args: &ScanArgs) -> Exit {
+    match scan_with(args).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
+    let started = Instant::now();
+    let mut config = wiring::configuration(&args.config)?;
+    if args.no_files {
+        config.datasets.register = false;
+    }
+    let credentials = wiring::credentials(&config)?;
+    // In a folder that does not exist yet, nothing has run.
+    let is_new = !tokio::fs::try_exists(&config.state_dir).await.unwrap_or(true);
+    let client = match args.dry_run {
+        true => wiring::read_only_client(&config, credentials)?,
+        false => wiring::client(&config, credentials)?,
+    };
+    // A dry run needs no lock: it may run next to the daemon.
+    let _locks = if args.dry_run { Vec::new() } else { wiring::lock(&config)? };
+    let shutdown = CancellationToken::new();
+    signals::listen(shutdown.clone()).map_err(|error| {
+        tracing::error!("signals cannot be received: {error}");
+        Exit::Io
+    })?;
+
+    wiring::check_login(&client).await?;
+    let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &shutdown).await;
+    flags.sort_by(|a, b| a.path.cmp(&b.path));
+
+    let options = wiring::flagged(&config);
+    let ledger = if args.dry_run { None } else { ledger(&config) };
+    // A daemon that runs on other roots keeps the mark.
+    let state = if args.dry_run {
+        None
+    } else {
+        StateLock::acquire(&config.state_dir, &wiring::lock_folders(&config)).ok()
+    };
+    let mark = (!args.dry_run).then(|| CleanStop::take(&config.state_dir));
+    let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
+    let remembering = ledger.clone().map(RunContext::remembering).unwrap_or_default();
+    let client = client.in_context(RunContext { creations, ..remembering });
+    let ledger = ledger.as_ref();
+    if !args.dry_run {
+        client.finish_last_looks(&options).await;
+    }
+    let (client, options, dry) = (&client, &options, args.dry_run);
+    let gaps = &Gaps::of(&config, ledger);
+    let mut results = futures_util::stream::iter(flags)
+        .map(|flag| async move {
+            let path = flag.path.clone();
+            let result = process_flag(client, options, flag, dry, gaps).await;
+            if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
+                // The ledger logs its own errors.
+                let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
+            }
+            result
+        })
+        .buffer_unordered(config.workers.max(1));
+    let (mut failed, mut done, mut with_gaps) = (Vec::new(), 0, 0);
+    let work = async {
+        while let Some(result) = results.next().await {
+            progress::above(|| if args.json { say!("{}", result.to_json()) } else { result.print() });
+            with_gaps += usize::from(result.gap.is_some());
+            match result.outcome {
+                ScanOutcome::Failed(error) => failed.push(error),
+                ScanOutcome::Gone => {}
+                ScanOutcome::Registered { .. } | ScanOutcome::Planned { .. } => done += 1,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            // Alyx would still execute a creation that is cut off here, and its result would be lost.
+            let finished = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
+            end(state, mark.filter(|_| finished.is_ok()), client);
+            return Ok(Exit::Interrupted);
+        }
+        () = progress::shown(&client.context().progress, work) => {}
+    }
+    end(state, mark, client);
+    if !args.json {
+        let verb = if dry { "would be registered" } else { "registered" };
+        let problems = if missed == 0 {
+            String::new()
+        } else {
+            format!("; {}, see above", count(missed as u64, "other problem"))
+        };
+        let gaps = if with_gaps == 0 { String::new() } else { format!(" ({with_gaps} with gaps)") };
+        say!(
+            "{done} {verb}{gaps}, {} failed, {} in total{problems}",
+            failed.len(),
+            count((done + failed.len()) as u64, "flag")
+        );
+    }
+    Ok(exit_code(&failed, done, missed + with_gaps))
+}
+
+/// Marks a clean stop, unless a daemon holds the state folder or a creation may still be on its way.
+fn end(state: Option<StateLock>, mark: Option<CleanStop>, client: &RegistrationClient) {
+    if let (Some(_locked), Some(mark)) = (state, mark)
+        && client.has_settled()
+    {
+        mark.put();
+    }
+}
+
+/// The daemon's ledger, if it exists and this user may write to it. Never creates one: it would not belong to the
+/// service user.
+fn ledger(config: &Config) -> Option<Arc<Ledger>> {
+    match Ledger::open_existing(&config.state_dir, Access::Change) {
+        Ok(ledger) => ledger.map(Arc::new),
+        Err(reason) => {
+            tracing::debug!("the outcomes of this scan are not recorded: {reason}");
+            None
+        }
+    }
+}
+
+fn remember(ledger: &Ledger, row: &OutcomeRow) {
+    let waits = if row.is_registered() { WaitingChange::Remove(&row.flag) } else { WaitingChange::Keep };
+    ledger.record(row, waits);
+}
+
+/// What was known of gaps, and where it is remembered.
+struct Gaps {
+    book: Mutex<GapBook>,
+    ledger: Option<Arc<Ledger>>,
+    roots: Vec<PathBuf>,
+}
+
+impl Gaps {
+    fn of(config: &Config, ledger: Option<&Arc<Ledger>>) -> Self {
+        let book = ledger.map(|ledger| ledger.gap_book()).unwrap_or_default();
+        let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
+        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots }
+    }
+
+    /// What a registered session lacks; remembers it.
+    async fn judge(&self, session: String, folder: &Path, registered: &Registered) -> Option<GapRow> {
+        // Without a ledger, files without a dataset type would be reported each time.
+        let root = self.roots.iter().find(|root| self.ledger.is_some() && folder.starts_with(root));
+        let (gap, changes) = {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.judge(&session, folder, registered, root.map(PathBuf::as_path), jiff::Timestamp::now())
+        };
+        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
+            // The ledger logs its own errors.
+            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
+        }
+        gap
+    }
+}
+
+/// The exit code. Pure.
+fn exit_code(failed: &[Error], done: usize, missed: usize) -> Exit {
+    if failed.iter().any(|e| e.next_step() == NextStep::NeedsCredentials) {
+        return Exit::Refused;
+    }
+    if done == 0 && !failed.is_empty() && failed.iter().all(Error::is_outage) {
+        return Exit::Unavailable;
+    }
+    if failed.is_empty() && missed == 0 { Exit::Success } else { Exit::Incomplete }
+}
+
+/// Plans or registers one flag.
+async fn process_flag(
+    client: &RegistrationClient,
+    options: &FlaggedOptions,
+    flag: FlagFile,
+    dry: bool,
+    gaps: &Gaps,
+) -> FlagResult {
+    let started = Instant::now();
+    let (folder, flag_path) = (flag.session_folder().to_owned(), flag.path.clone());
+    let mut result = FlagResult {
+        session: SessionPath::parse(&folder),
+        folder,
+        eid: None,
+        files: 0,
+        bytes: 0,
+        took: Duration::ZERO,
+        moved: Vec::new(),
+        outcome: ScanOutcome::Planned { left_out: String::new() },
+        gap: None,
+        left_out: Vec::new(),
+    };
+    result.outcome = match &result.session {
+        Err(error) => ScanOutcome::Failed(error.clone().into()),
+        Ok(session) if dry => match client.plan_flagged(&flag, session, options).await {
+            Ok(planned) => {
+                result.eid = planned.eid;
+                result.files = planned.files.len();
+                result.bytes = planned.files.iter().map(|f| f.size).sum();
+                result.moved = planned.moved;
+                result.gap = planned.gap.map(|gap| gap.to_string());
+                let left_out = LeftOutSummary::of(&planned.left_out);
+                result.left_out = left_out.named().iter().map(NamedFile::from).collect();
+                ScanOutcome::Planned { left_out: left_out.to_string() }
+            }
+            Err(error) => ScanOutcome::Failed(error),
+        },
+        Ok(session) => match register(client, options, flag, session).await {
+            Ok(registered) => {
+                result.eid = Some(registered.eid.clone());
+                result.files = registered.n_files;
+                result.bytes = registered.bytes;
+                let gap = gaps.judge(session.to_string(), &result.folder, &registered).await;
+                result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
+                result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
+                result.moved = registered.moved;
+                ScanOutcome::Registered { left_out: registered.left_out.to_string() }
+            }
+            Err(Error::Vanished { path }) if path == flag_path => ScanOutcome::Gone,
+            Err(error) => ScanOutcome::Failed(error),
+        },
+    };
+    result.took = started.elapsed();
+    result
+}
+
+/// Registers a flagged session, and waits a while if its files are still changing.
+async fn register(
+    client: &RegistrationClient,
+    options: &FlaggedOptions,
+    flag: FlagFile,
+    session: &SessionPath,
+) -> Result<Registered, Error> {
+    for _ in 1..MAX_ATTEMPTS {
+        match client.register_flagged(flag.clone(), session, options).await {
+            Err(error) if error.wait_to_settle().is_some() => {
+                tokio::time::sleep(error.wait_to_settle().unwrap_or_default()).await;
+            }
+            other => return other,
+        }
+    }
+    client.register_flagged(flag, session, options).await
+}
+
+impl FlagResult {
+    fn name(&self) -> String {
+        session_name(&self.session, &self.folder)
+    }
+
+    fn print(&self) {
+        let name = self.name();
+        let (files, size) = (count(self.files as u64, "dataset"), bytes(self.bytes));
+        let eid = self.eid.as_deref().unwrap_or("-");
+        match &self.outcome {
+            ScanOutcome::Registered { left_out } => {
+                let took = self.took.as_secs_f64();
+                let sign = if self.gap.is_some() { "gaps    " } else { "ok      " };
+                say!("{sign}{name}  {eid}  {files}, {size}, {took:.2} s{}", left_out_suffix(left_out));
+            }
+            ScanOutcome::Planned { left_out } => {
+                let state = if self.eid.is_some() { eid } else { "new on Alyx" };
+                say!("plan    {name}  {state}  {files}, {size}{}", left_out_suffix(left_out));
+            }
+            ScanOutcome::Gone => say!("gone    {name}  another program has removed its flag"),
+            ScanOutcome::Failed(error) => say!("failed  {name}  {error}"),
+        }
+        let verb = if matches!(self.outcome, ScanOutcome::Planned { .. }) { "would move" } else { "moved" };
+        for line in moved_lines(&self.moved, verb) {
+            say!("{line}");
+        }
+        if let Some(gap) = &self.gap {
+            say!("      {gap}");
+        }
+    }
+
+    /// The row for the ledger; `None` for a dry run, while the files are still changing, and for the session of another
+    /// program.
+    fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
+        let (outcome, left_out, error) = match &self.outcome {
+            ScanOutcome::Planned { .. }
+            | ScanOutcome::Gone
+            | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
+            ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
+            ScanOutcome::Registered { left_out, .. } => (self.registered_word(), left_out.clone(), None),
+            ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
+                ("needs_attention", String::new(), Some(error))
+            }
+            ScanOutcome::Failed(error) => ("retry", String::new(), Some(error)),
+        };
+        let session = self.session.as_ref().ok();
+        Some(OutcomeRow {
+            at: jiff::Timestamp::now(),
+            session: self.name(),
+            subject: session.map(|s| s.subject().to_owned()),
+            date: session.map(|s| s.date().to_string()),
+            flag: flag.to_owned(),
+            attempt: 1,
+            outcome: outcome.to_owned(),
+            eid: self.eid.clone(),
+            n_files: self.files as u64,
+            bytes: self.bytes,
+            took: self.took,
+            left_out,
+            files: match error {
+                Some(Error::Gaps(gap)) => NamedFile::of(gap),
+                _ => self.left_out.clone(),
+            },
+            error: error.map(ToString::to_string),
+            next_step: error.map(|error| error.kind().next_step().to_owned()),
+            next: None,
+        })
+    }
+
+    fn registered_word(&self) -> &'static str {
+        if self.gap.is_some() { "gaps" } else { "registered" }
+    }
+
+    fn to_json(&self) -> Value {
+        let (outcome, left_out, error) = match &self.outcome {
+            ScanOutcome::Registered { left_out } => (self.registered_word(), Some(left_out), None),
+            ScanOutcome::Planned { left_out } => ("planned", Some(left_out), None),
+            ScanOutcome::Gone => ("gone", None, None),
+            ScanOutcome::Failed(error) => ("failed", None, Some(error.to_string())),
+        };
+        json!({
+            "session": self.name(),
+            "folder": self.folder.to_string_lossy(),
+            "outcome": outcome,
+            "eid": self.eid,
+            "datasets": self.files,
+            "bytes": self.bytes,
+            "took": self.took.as_secs_f64(),
+            "left_out": left_out,
+            "left_out_files": self.left_out,
+            "gaps": self.gap,
+            "moved": moved_json(&self.moved),
+            "error": error,
+        })
+    }
+}
+
+fn left_out_suffix(left_out: &str) -> String {
+    if left_out.is_empty() { String::new() } else { format!("; left out: {left_out}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> Error {
+        let (url, reason) = ("http://x".into(), "refused".into());
+        alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false }.into()
+    }
+
+    #[test]
+    fn the_exit_code_tells_incomplete_outage_and_login_apart() {
+        assert_eq!(exit_code(&[], 3, 0), Exit::Success);
+        assert_eq!(exit_code(&[], 3, 1), Exit::Incomplete);
+        assert_eq!(exit_code(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);
+        assert_eq!(exit_code(&[away()], 0, 0), Exit::Unavailable);
+        assert_eq!(exit_code(&[away()], 1, 0), Exit::Incomplete);
+        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        assert_eq!(exit_code(&[away(), login.into()], 0, 0), Exit::Refused);
+    }
+}

@@ -1,0 +1,20 @@
+//! The output of commands about protected files that move into a revision folder.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+/// A line for each move; `verb` is `moved` or `would move`.
+pub(crate) fn moved_lines(moved: &[(PathBuf, PathBuf)], verb: &'static str) -> impl Iterator<Item = String> {
+    moved.iter().map(move |(from, to)| {
+        format!("{verb} {} to {}: its dataset is protected", from.display(), to.display())
+    })
+}
+
+/// The moves as JSON.
+pub(crate) fn moved_json(moved: &[(PathBuf, PathBuf)]) -> Value {
+    moved
+        .iter()
+        .map(|(from, to)| json!({"from": from.to_string_lossy(), "to": to.to_string_lossy()}))
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! One scan of all data roots, for one-shot commands.
+
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, DataRoot};
+use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::tree::root::has_marker;
+use crate::daemon::tree::scan::{Scan, Scanner};
+use crate::daemon::watch::WatchProblem;
+use alyx_registration::flag::FlagFile;
+
+/// The result of scanning all roots.
+#[derive(Debug, Default)]
+pub(crate) struct ScannedRoots {
+    pub(crate) flags: Vec<FlagFile>,
+    /// The session folders without a flag.
+    pub(crate) unflagged: Vec<PathBuf>,
+    /// Roots, folders and flags that could not be used. Each has been logged.
+    pub(crate) missed: usize,
+}
+
+/// Scans all data roots.
+pub(crate) async fn scan_roots(config: &Config, shutdown: &CancellationToken) -> ScannedRoots {
+    let mut found = ScannedRoots::default();
+    for root in &config.data_roots {
+        let Some(scan) = scan_root(config, root, shutdown).await else {
+            found.missed += 1;
+            continue;
+        };
+        found.missed += scan.problems.len();
+        for problem in &scan.problems {
+            tracing::warn!("{problem}");
+        }
+        found.flags.extend(scan.flags);
+        found.unflagged.extend(scan.unflagged);
+    }
+    found
+}
+
+/// Scans one root for flags, including misplaced ones. `None` if the root cannot be used, which is logged.
+async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
+    let path = root.path.clone();
+    let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
+    let (stop, marker) = (shutdown.clone(), root.require_marker.clone());
+    let task = tokio::task::spawn_blocking(move || {
+        is_there(&path, marker.as_deref())?;
+        let (mut scanner, stop) = (Scanner::new(layout), || stop.is_cancelled());
+        let mut scan = scanner.scan_parallel(&stop);
+        let today = jiff::Zoned::now().date();
+        scan.problems.extend(scanner.find_too_deep(scan.unflagged.clone(), today, &stop));
+        Ok(scan)
+    });
+    let scan =
+        task.await.unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")));
+    scan.map_err(|reason| tracing::error!("{reason}")).ok()
+}
+
+/// Checks that a root is mounted: an empty mount point must not count as a root without flags.
+fn is_there(root: &Path, marker: Option<&str>) -> Result<(), String> {
+    let unreadable = |error| {
+        format!("the data root {root:?} cannot be read ({error}); mount the disk, or correct data_roots")
+    };
+    std::fs::read_dir(root).map_err(unreadable)?;
+    match marker.map(|marker| (marker, has_marker(root, marker))) {
+        None | Some((_, Ok(true))) => Ok(()),
+        Some((marker, Ok(false))) => {
+            Err(WatchProblem::MarkerMissing { root: root.to_owned(), marker: marker.to_owned() }.to_string())
+        }
+        Some((_, Err(error))) => Err(unreadable(error)),
+    }
+}

@@ -1,0 +1,292 @@
+//! `init`: writes a rig's configuration, from arguments, answers, and the rig's ONE settings.
+
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
+mod answers;
+mod files;
+mod terminal;
+
+use std::io;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use crate::cli::args::{InitArgs, absolute};
+use crate::cli::exit::Exit;
+use crate::cli::output::{report_error, say};
+use crate::cli::setup::init::answers::{Draft, FoundSettings};
+use crate::cli::setup::init::files::NewFile;
+use crate::cli::setup::init::terminal::Terminal;
+use crate::cli::setup::passwd::UnixUser;
+use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
+use alyx_client::OneSettingsError;
+
+/// The folder to which the packaged service may write without a drop-in.
+const WRITABLE_BY_SERVICE: &str = "/data";
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    /// The file exists, and is not the package's sample.
+    #[error("{0:?} exists already and is unchanged; --force replaces it")]
+    Exists(PathBuf),
+    /// The system does not allow writing.
+    #[error("{path:?} cannot be written ({source}); use sudo, or choose another place")]
+    Unwritable { path: PathBuf, source: io::Error },
+    /// A system call failed.
+    #[error("{doing} cannot be used ({source})")]
+    System { doing: &'static str, source: io::Error },
+    /// Ctrl-C, or the end of input.
+    #[error("stopped; nothing was written")]
+    Stopped,
+    /// The configuration would be invalid; one error per line.
+    #[error("{0}")]
+    Answers(String),
+    /// The given ONE settings cannot be used.
+    #[error("--one-settings: {0}")]
+    OneSettings(#[from] OneSettingsError),
+    /// A configuration can only hold text.
+    #[error("{0:?} is not UTF-8 text and cannot be written to the configuration; choose another name")]
+    NotText(PathBuf),
+    /// An option is missing, and there is no terminal to ask on.
+    #[error("required and without a default: {0}; add it to the command line, or run init on a terminal")]
+    Missing(String),
+    /// `--password-stdin` without input.
+    #[error("standard input holds no password; pipe it in, or leave --password-stdin out")]
+    NoPassword,
+}
+
+impl InitError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Exists(_) | Self::Unwritable { .. } | Self::System { .. } => Exit::Io,
+            Self::Stopped => Exit::Interrupted,
+            Self::Answers(_)
+            | Self::OneSettings(_)
+            | Self::NotText(_)
+            | Self::Missing(_)
+            | Self::NoPassword => Exit::Usage,
+        }
+    }
+}
+
+/// Asks, writes, and prints the next steps.
+pub(crate) async fn init(args: &InitArgs) -> Exit {
+    match init_with(args).await {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            report_error(&error);
+            error.exit()
+        }
+    }
+}
+
+async fn init_with(args: &InitArgs) -> Result<(), InitError> {
+    let here = std::env::current_dir()
+        .map_err(|source| InitError::System { doing: "the working folder", source })?;
+    let target = absolute(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
+    files::refuse_existing(&target, args.force)?;
+    let found = FoundSettings::load(args, &here)?;
+    let mut draft = Draft::typed(args, &found, &target, &here)?;
+    let password = if args.yes || !io::stdin().is_terminal() {
+        let typed = args.password_stdin.then(terminal::password_from_pipe).transpose()?;
+        draft.apply_defaults(&found);
+        typed
+    } else {
+        draft.ask(&found, &mut Terminal::new()?, args).await?
+    };
+    let answers = draft.finish()?;
+    write(args, &target, &answers, password)
+}
+
+/// Writes both files or none.
+fn write(
+    args: &InitArgs,
+    target: &Path,
+    answers: &Answers,
+    password: Option<SecretString>,
+) -> Result<(), InitError> {
+    let service = UnixUser::named(&args.service_user);
+    let place = match &answers.secret {
+        SecretPlace::PasswordFile(file) => Some(PathBuf::from(file)),
+        _ => None,
+    };
+    let mut written = Vec::new();
+    if let (Some(file), Some(password)) = (&place, &password) {
+        let owner = service.as_ref().filter(|_| UnixUser::myself().is_root());
+        files::write_password(file, password, owner, args.force)?;
+        written.push(file.clone());
+    }
+    let config = NewFile { path: target, mode: 0o644, owner: None, replace: args.force };
+    if let Err(error) = config.write(answers.to_yaml().as_bytes()) {
+        // Without a configuration, a new password file is useless; a replaced one cannot be restored.
+        for file in written.iter().filter(|_| !args.force) {
+            let _ = std::fs::remove_file(file);
+        }
+        return Err(error);
+    }
+    written.push(target.to_owned());
+    for file in &written {
+        say!("Written: {}", file.display());
+    }
+    let next = NextSteps {
+        target,
+        password_file: place.as_deref(),
+        password_is_there: place.as_deref().is_some_and(files::is_user_file),
+        service: &args.service_user,
+        service_is_there: service.is_some(),
+        is_root: UnixUser::myself().is_root(),
+    };
+    for line in next.lines(&answers.data_roots, Path::is_dir) {
+        say!("{line}");
+    }
+    Ok(())
+}
+
+/// The state that determines the user's next steps.
+struct NextSteps<'a> {
+    target: &'a Path,
+    password_file: Option<&'a Path>,
+    password_is_there: bool,
+    service: &'a str,
+    service_is_there: bool,
+    is_root: bool,
+}
+
+impl NextSteps<'_> {
+    /// The next steps. `is_dir` checks whether a folder exists.
+    fn lines(&self, data_roots: &[String], is_dir: impl Fn(&Path) -> bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        let unit = unit_of(self.target);
+        let service = self.service;
+        for root in data_roots.iter().filter(|root| !is_dir(Path::new(root))) {
+            lines.push(format!("There is no folder {root} yet; the daemon waits for it."));
+        }
+        let is_roots_own = self.is_root && self.password_is_there && self.password_file.is_some();
+        if !self.service_is_there && (unit.is_some() || is_roots_own) {
+            lines.push(format!(
+                "There is no user {service} here. Create it, or name another with --service-user:"
+            ));
+            lines.push(format!("  sudo useradd --system --user-group --no-create-home {service}"));
+        }
+        if let Some(file) = self.password_file {
+            let file = file.display();
+            if !self.password_is_there {
+                lines.push(format!(
+                    "Write the password, and nothing else, to {file}, readable by its owner only:"
+                ));
+                lines.push(format!("  sudo install -m 600 /dev/null {file} && sudo nano {file}"));
+            }
+            let is_to_be_given = !self.password_is_there || !self.service_is_there;
+            if is_to_be_given && (unit.is_some() || is_roots_own) {
+                lines.push("Let the service read the password:".to_owned());
+                lines.push(format!("  sudo chown {service} {file}"));
+            }
+        }
+        let closed = data_roots.iter().filter(|root| !Path::new(root).starts_with(WRITABLE_BY_SERVICE));
+        let quoted = |root: &String| match root.contains(char::is_whitespace) {
+            true => format!("\"{root}\""),
+            false => root.clone(),
+        };
+        let closed: Vec<String> = closed.map(quoted).collect();
+        if let Some(unit) = unit.as_ref().filter(|_| !closed.is_empty()) {
+            lines.push(format!(
+                "Let the service write to the data roots: sudo systemctl edit {unit}, with the lines"
+            ));
+            lines.push("  [Service]".to_owned());
+            lines.push(format!("  ReadWritePaths={}", closed.join(" ")));
+        }
+        lines.push("Check the setup:".to_owned());
+        let named = match self.target == Path::new(DEFAULT_PATH) {
+            true => String::new(),
+            false => format!(" --config {}", self.target.display()),
+        };
+        match unit {
+            Some(unit) => {
+                lines.push(format!("  sudo -u {service} alyx-registrar check{named}"));
+                lines.push("Then start it:".to_owned());
+                lines.push(format!("  sudo systemctl enable --now {unit}"));
+            }
+            None => lines.push(format!("  alyx-registrar check{named}")),
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next<'a>(target: &'a str, there: bool) -> NextSteps<'a> {
+        NextSteps {
+            target: Path::new(target),
+            password_file: Some(Path::new("/etc/alyx-registrar/password")),
+            password_is_there: there,
+            service: "alyx-registrar",
+            service_is_there: there,
+            is_root: true,
+        }
+    }
+
+    #[test]
+    fn if_nothing_is_missing_two_steps_are_left() {
+        let lines = next(DEFAULT_PATH, true).lines(&["/data/subjects".into()], |_| true);
+        assert_eq!(
+            lines,
+            [
+                "Check the setup:",
+                "  sudo -u alyx-registrar alyx-registrar check",
+                "Then start it:",
+                "  sudo systemctl enable --now alyx-registrar"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_missing_item_is_named_with_the_command_that_creates_it() {
+        let text = next(DEFAULT_PATH, false).lines(&["/mnt/a".into(), "/data".into()], |_| false).join("\n");
+        for wanted in [
+            "no folder /mnt/a yet",
+            "useradd --system",
+            "nano /etc/alyx-registrar/password",
+            "chown alyx-registrar /etc/alyx-registrar/password",
+            "ReadWritePaths=/mnt/a\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_second_configuration_has_its_own_unit() {
+        let lines = next("/etc/alyx-registrar/rig2.yaml", true).lines(&["/mnt/a".into()], |_| true);
+        assert_eq!(
+            lines,
+            [
+                "Let the service write to the data roots: sudo systemctl edit alyx-registrar@rig2, with the lines",
+                "  [Service]",
+                "  ReadWritePaths=/mnt/a",
+                "Check the setup:",
+                "  sudo -u alyx-registrar alyx-registrar check --config /etc/alyx-registrar/rig2.yaml",
+                "Then start it:",
+                "  sudo systemctl enable --now alyx-registrar@rig2"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_root_owned_password_for_a_missing_user_is_reported() {
+        let nosuch = NextSteps { service: "nosuch", service_is_there: false, ..next("/tmp/try.yaml", true) };
+        let text = nosuch.lines(&[], |_| true).join("\n");
+        assert!(text.contains("There is no user nosuch here"), "{text}");
+        assert!(text.contains("sudo chown nosuch /etc/alyx-registrar/password"), "{text}");
+        let own = NextSteps { is_root: false, ..nosuch };
+        assert!(!own.lines(&[], |_| true).join("\n").contains("nosuch"), "the file is its user's own");
+    }
+
+    #[test]
+    fn a_configuration_elsewhere_is_not_that_of_the_service() {
+        let lines = next("/tmp/try.yaml", true).lines(&["/mnt/a".into()], |_| true);
+        assert_eq!(lines, ["Check the setup:", "  alyx-registrar check --config /tmp/try.yaml"]);
+    }
+}
