@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+mod checksums;
 mod gaps;
 mod memory;
 mod problem;
@@ -18,12 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+pub use crate::ledger::checksums::FileKey;
+use crate::ledger::checksums::Unwritten;
 pub use crate::ledger::gaps::{Acknowledged, GapBook, GapChange, GapRow};
 use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{
-    FileKey, HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
+    HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
 };
 
 /// Name of the ledger in the state folder.
@@ -45,6 +48,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
 pub struct Ledger {
     path: PathBuf,
     state: Mutex<State>,
+    unwritten: Mutex<Unwritten>,
+    /// Whether this process may replace a damaged file.
+    is_owner: bool,
 }
 
 #[derive(Debug, Default)]
@@ -87,7 +93,12 @@ impl State {
 impl Ledger {
     /// Opens the ledger of a state folder; creates folder and file if they are missing.
     pub fn open(folder: &Path) -> Self {
-        let ledger = Self { path: folder.join(FILE_NAME), state: Mutex::default() };
+        let ledger = Self {
+            path: folder.join(FILE_NAME),
+            state: Mutex::default(),
+            unwritten: Mutex::default(),
+            is_owner: true,
+        };
         // Report a problem at the start, not at the first session.
         ledger.with(|_| Ok(()));
         ledger
@@ -106,7 +117,7 @@ impl Ledger {
         }
         let open = schema::open_existing(&path, access == Access::Change).map_err(|e| e.advice(&path))?;
         let state = State { open: Some(open), pruned: Some(Instant::now()), ..State::default() };
-        Ok(Some(Self { path, state: Mutex::new(state) }))
+        Ok(Some(Self { path, state: Mutex::new(state), unwritten: Mutex::default(), is_owner: false }))
     }
 
     /// Checks whether the ledger of a state folder can be used. Returns its size in bytes; `None`: there is none yet.
@@ -143,7 +154,7 @@ impl Ledger {
         let open = state.open.as_mut()?;
         match work(&mut open.connection) {
             Ok(value) => {
-                if matches!(state.failed, Some((_, Problem::Full))) {
+                if matches!(state.failed, Some((_, Problem::Full | Problem::Locked))) {
                     state.failed = None;
                 }
                 Some(value)
@@ -171,6 +182,18 @@ impl Ledger {
         self.with(work)
     }
 
+    /// Runs `work` in a transaction, which is on disk on return, with the checksums that are not written yet.
+    fn transact<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+        let checksums = self.unwritten().take();
+        self.write(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            checksums::insert(&transaction, &checksums)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
+    }
+
     fn ensure_open(&self, state: &mut State) {
         if let Some(open) = &state.open {
             let there = fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()));
@@ -196,7 +219,7 @@ impl Ledger {
     fn on_failure(&self, state: &mut State, problem: Problem) {
         self.log(state, &problem);
         match problem {
-            Problem::Corrupt(_) => {
+            Problem::Corrupt(_) if self.is_owner => {
                 state.open = None;
                 match schema::set_aside(&self.path).and_then(|()| schema::open(&self.path)) {
                     Ok(open) => state.open = Some(open),
@@ -206,7 +229,7 @@ impl Ledger {
             // The disk may have room again at any time, and reads still work.
             Problem::Full | Problem::Locked => state.failed = Some((Instant::now(), problem)),
             Problem::Deleted => {}
-            Problem::Newer(_) | Problem::Unusable(_) => {
+            Problem::Newer(_) | Problem::Unusable(_) | Problem::Corrupt(_) => {
                 state.open = None;
                 state.failed = Some((Instant::now(), problem));
             }
@@ -217,6 +240,12 @@ impl Ledger {
         if state.should_log(problem.kind()) {
             tracing::warn!("{}", problem.advice(&self.path));
         }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.write_checksums();
     }
 }
 

@@ -24,11 +24,14 @@ pub(super) enum Problem {
 impl Problem {
     pub(super) fn of(error: &rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            // `Unknown` is a missing table: not our file, or one that was cut short.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+                Self::Corrupt(error.to_string())
+            }
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
             Some(_) => Self::Unusable(error.to_string()),
-            // A missing table or a value of another type: not our file.
+            // A value of another type: not our file.
             None => Self::Corrupt(error.to_string()),
         }
     }

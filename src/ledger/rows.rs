@@ -1,4 +1,4 @@
-//! The rows of the ledger: waiting flags, outcomes of attempts, and checksums.
+//! The rows of the ledger: waiting flags, outcomes of attempts, and facts.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,40 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, checksums};
 use alyx_registration::{Gap, LeftOut};
 
-/// How long an unused checksum is kept.
-const KEEP_CHECKSUMS: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 /// How long an outcome is kept.
 const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
-/// The maximum number of rows of each kind, about 100 bytes each.
-const MAX_CHECKSUMS: u32 = 500_000;
+/// The maximum number of outcomes.
 const MAX_OUTCOMES: u32 = 100_000;
 /// Files of one outcome that are kept by name.
 const MAX_NAMED: usize = 20;
-/// The last use of a checksum is recorded to the day, in milliseconds.
-const USE_RESOLUTION_MS: i64 = 24 * 3600 * 1000;
-
-/// Identifies one state of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileKey {
-    /// Device of the file system.
-    pub device: u64,
-    /// Inode of the file on that device.
-    pub inode: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// Time of the last write, in nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// Time of the last change of any kind, in nanoseconds since 1970.
-    pub ctime_ns: i64,
-}
-
 /// A flag whose session waits after a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitingRow {
@@ -175,7 +153,7 @@ pub struct HistoryFilter {
 }
 
 /// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
-fn to_i64(value: u64) -> i64 {
+pub(super) fn to_i64(value: u64) -> i64 {
     i64::from_ne_bytes(value.to_ne_bytes())
 }
 
@@ -196,51 +174,10 @@ fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
     Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
-/// A check digest that a damaged or edited row fails: a wrong MD5 on Alyx is worse than none.
-fn proof(key: &FileKey, md5: &str) -> String {
-    let text = format!("{} {} {} {} {} {md5}", key.device, key.inode, key.size, key.mtime_ns, key.ctime_ns);
-    Md5::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Ledger {
-    /// The MD5 of a file in exactly this state, if known.
-    pub fn checksum(&self, key: &FileKey, now: Timestamp) -> Option<String> {
-        let found = self.with(|connection| find_checksum(connection, key))??;
-        let (md5, stored_proof, used) = found;
-        if stored_proof != proof(key, &md5) {
-            return None;
-        }
-        if now.as_millisecond().saturating_sub(used) > USE_RESOLUTION_MS {
-            self.write(|connection| {
-                connection
-                    .prepare_cached("UPDATE checksum SET used = ?3 WHERE device = ?1 AND inode = ?2")?
-                    .execute(params![to_i64(key.device), to_i64(key.inode), now.as_millisecond()])
-            });
-        }
-        Some(md5)
-    }
-
-    /// Remembers the MD5 of a file in this state, and forgets that of earlier states.
-    pub fn set_checksum(&self, key: &FileKey, md5: &str, now: Timestamp) {
-        self.write(|connection| {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO checksum VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-                .execute(params![
-                    to_i64(key.device),
-                    to_i64(key.inode),
-                    to_i64(key.size),
-                    key.mtime_ns,
-                    key.ctime_ns,
-                    md5,
-                    proof(key, md5),
-                    now.as_millisecond()
-                ])
-        });
-    }
-
     /// Records the outcome of an attempt, and whether its flag waits now. On disk on return.
     pub fn record(&self, outcome: &OutcomeRow, change: WaitingChange<'_>) {
-        self.write_durably(|transaction| {
+        self.transact(|transaction| {
             insert_outcome(transaction, outcome)?;
             apply_change(transaction, change)
         });
@@ -248,20 +185,7 @@ impl Ledger {
 
     /// Records whether a flag waits. On disk on return.
     pub fn update_waiting(&self, change: WaitingChange<'_>) {
-        self.write_durably(|transaction| apply_change(transaction, change));
-    }
-
-    fn write_durably(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Option<()> {
-        self.write(|connection| {
-            connection.execute_batch("PRAGMA synchronous = FULL")?;
-            let outcome = (|| {
-                let transaction = connection.transaction()?;
-                work(&transaction)?;
-                transaction.commit()
-            })();
-            connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-            outcome
-        })
+        self.transact(|transaction| apply_change(transaction, change));
     }
 
     /// The waiting flags as last written, by next attempt.
@@ -365,27 +289,20 @@ impl Ledger {
     }
 
     /// Remembers a fact. On disk on return.
-    pub(super) fn set_fact_durably(&self, name: &str, value: &str) {
-        self.write_durably(|transaction| {
-            transaction.execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2)", [name, value]).map(drop)
-        });
-    }
-
-    /// Remembers a fact.
     pub fn set_fact(&self, name: &str, value: &str) {
-        self.write(|connection| {
-            connection.execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2)", [name, value])
+        self.transact(|transaction| {
+            transaction.execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2)", [name, value]).map(drop)
         });
     }
 
     /// Deletes old rows, and rows beyond the maximum. Also done by writes from time to time.
     pub fn prune(&self, now: Timestamp) {
-        self.prune_to(now, MAX_CHECKSUMS, MAX_OUTCOMES);
+        self.prune_to(now, checksums::MAX_ROWS, MAX_OUTCOMES);
     }
 
     pub(super) fn prune_to(&self, now: Timestamp, checksums: u32, outcomes: u32) {
         let before = |age| now.checked_sub(age).map_or(0, |time: Timestamp| time.as_millisecond());
-        let (used, ended) = (before(KEEP_CHECKSUMS), before(KEEP_OUTCOMES));
+        let (used, ended) = (before(checksums::KEEP), before(KEEP_OUTCOMES));
         self.with(|connection| {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
@@ -406,19 +323,6 @@ impl Ledger {
             transaction.commit()
         });
     }
-}
-
-fn find_checksum(connection: &Connection, key: &FileKey) -> rusqlite::Result<Option<(String, String, i64)>> {
-    connection
-        .prepare_cached(
-            "SELECT md5, proof, used FROM checksum
-             WHERE device = ?1 AND inode = ?2 AND size = ?3 AND mtime = ?4 AND ctime = ?5",
-        )?
-        .query_row(
-            params![to_i64(key.device), to_i64(key.inode), to_i64(key.size), key.mtime_ns, key.ctime_ns],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )
-        .optional()
 }
 
 fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result<()> {

@@ -96,14 +96,19 @@ pub(super) fn open(path: &Path) -> Result<Open, Problem> {
     let work = || {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
-        // Checksums need not survive a power cut; what must is written with FULL.
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;",
-        )?;
-        Ok::<_, rusqlite::Error>(connection)
+        // Not a write-ahead log: its index is a file mapped into memory, and another process that cuts it short ends this
+        // one with SIGBUS. A ledger of 0.1.0 that someone reads at this moment is converted at the next start.
+        match connection.pragma_update_and_check(None, "journal_mode", "TRUNCATE", |_| Ok(())) {
+            Err(error) if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(connection)
     };
     let mut connection = work().map_err(|e| Problem::of(&e))?;
-    let version = migrate(&mut connection).map_err(|e| not_migrated(&e))?;
+    let version = migrate(&mut connection).map_err(|e| Problem::of(&e))?;
     if version > VERSION {
         return Err(Problem::Newer(version));
     }
@@ -121,9 +126,9 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Problem> 
     };
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let first = work(Connection::open_with_flags(path, flags));
-    // A user who may read the file but not write in its folder cannot create the shared index that a reader needs.
-    // Without a log there is no writer, so the file can be opened as immutable.
-    let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
+    // To read a ledger of 0.1.0, a user needs a shared index and may not be able to create it. Without a log there is no
+    // writer, so the file can be opened as immutable.
+    let log = beside(path, "-wal");
     let outcome = match (first, path.to_str()) {
         (Err(_), Some(text)) if !change && !log.exists() => work(open_immutable(text)),
         (outcome, _) => outcome,
@@ -131,22 +136,27 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Problem> 
     let (version, mut connection) = outcome.map_err(|e| Problem::of(&e))?;
     usable(version)?;
     if change {
-        migrate(&mut connection).map_err(|e| not_migrated(&e))?;
+        migrate(&mut connection).map_err(|e| Problem::of(&e))?;
     }
     opened(path, connection)
 }
 
 /// Checks whether a ledger can be used, without creating even the files that SQLite creates for a reader. A ledger
-/// with a log is in use, or was when its daemon was killed; it is not checked.
+/// with a log or a journal is being written, or was when its daemon was killed; it is not checked.
 pub(super) fn check(path: &Path) -> Result<(), Problem> {
-    let log = path.with_file_name(format!("{}-wal", crate::ledger::FILE_NAME));
-    let Some(text) = path.to_str().filter(|_| !log.exists()) else { return Ok(()) };
+    let has = |end: &str| fs::metadata(beside(path, end)).is_ok_and(|metadata| metadata.len() > 0);
+    let Some(text) = path.to_str().filter(|_| !has("-wal") && !has("-journal")) else { return Ok(()) };
     let work = || open_immutable(text)?.pragma_query_value(None, "user_version", |row| row.get(0));
     match work().map_err(|e| Problem::of(&e))? {
         // The next start migrates it.
         version if version <= VERSION => Ok(()),
         newer => Err(Problem::Newer(newer)),
     }
+}
+
+/// A file that SQLite creates beside the ledger.
+fn beside(path: &Path, end: &str) -> std::path::PathBuf {
+    path.with_file_name(format!("{}{end}", crate::ledger::FILE_NAME))
 }
 
 /// Opens a file that has no writer.
@@ -184,21 +194,13 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<u32> {
     Ok(version.max(VERSION))
 }
 
-/// A table that a step changes is missing: not our file.
-fn not_migrated(error: &rusqlite::Error) -> Problem {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::Unknown) => Problem::Corrupt(error.to_string()),
-        _ => Problem::of(error),
-    }
-}
-
 /// Moves a damaged ledger aside, replacing an earlier damaged one.
 pub(super) fn set_aside(path: &Path) -> Result<(), Problem> {
     let unusable = |e: std::io::Error| Problem::Unusable(e.to_string());
     fs::rename(path, path.with_file_name(format!("{}.damaged", crate::ledger::FILE_NAME)))
         .map_err(unusable)?;
-    for end in ["-wal", "-shm"] {
-        match fs::remove_file(path.with_file_name(format!("{}{end}", crate::ledger::FILE_NAME))) {
+    for end in ["-wal", "-shm", "-journal"] {
+        match fs::remove_file(beside(path, end)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error)),
             _ => {}
         }

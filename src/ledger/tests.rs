@@ -212,6 +212,52 @@ fn a_ledger_that_is_deleted_while_in_use_is_created_again() {
 }
 
 #[test]
+fn files_of_the_state_folder_that_are_cut_short_while_in_use_stop_nothing() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    ledger.record(&outcome("a/b/c", at(0), "registered"), WaitingChange::Keep);
+    assert!(works(&ledger));
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    for name in names() {
+        std::fs::File::options().write(true).open(folder.path().join(name)).unwrap().set_len(0).unwrap();
+        ledger.record(&outcome("a/b/c", at(1), "registered"), WaitingChange::Keep);
+        ledger.record(&outcome("a/b/c", at(2), "registered"), WaitingChange::Keep);
+        assert!(works(&ledger));
+        assert_eq!(ledger.history(&HistoryFilter::default()).first().map(|row| row.at), Some(at(2)));
+    }
+    assert!(names().iter().all(|name| !name.ends_with("-shm")), "a mapped file: {:?}", names());
+}
+
+#[test]
+fn a_reader_does_not_replace_a_damaged_ledger() {
+    let folder = folder();
+    drop(Ledger::open(folder.path()));
+    let reader = Ledger::open_existing(folder.path(), Access::Read).unwrap().unwrap();
+    std::fs::File::options().write(true).open(folder.path().join(FILE_NAME)).unwrap().set_len(0).unwrap();
+    assert_eq!(reader.history(&HistoryFilter::default()), []);
+    assert!(!folder.path().join("ledger.sqlite.damaged").exists());
+}
+
+#[test]
+fn checksums_are_written_together_and_known_before() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let daemon_writes = || Ledger::open_existing(folder.path(), Access::Read).unwrap().unwrap();
+    for inode in 0..50 {
+        ledger.set_checksum(&key(inode), "md5", at(0));
+        assert_eq!(ledger.checksum(&key(inode), at(0)).as_deref(), Some("md5"));
+    }
+    ledger.record(&outcome("a/b/c", at(0), "registered"), WaitingChange::Keep);
+    assert_eq!(daemon_writes().checksum(&key(49), at(0)).as_deref(), Some("md5"));
+    ledger.set_checksum(&key(50), "md5", at(0));
+    drop(ledger);
+    assert_eq!(daemon_writes().checksum(&key(50), at(0)).as_deref(), Some("md5"));
+}
+
+#[test]
 fn a_damaged_ledger_is_set_aside_and_replaced_by_a_new_one() {
     let folder = folder();
     std::fs::write(folder.path().join(FILE_NAME), vec![b'x'; 10_000]).unwrap();
