@@ -14,7 +14,7 @@
 //! | 4 | [`cli`] | what the operator types |
 //! | 3 | [`config`], [`web`], [`alerts`] | YAML to the validated options of every layer; the status page; messages when something is wrong |
 //! | 2 | [`daemon`] | time, tasks, signals: when |
-//! | 1 | [`ledger`], [`humanize`] | what is remembered; numbers and times in words |
+//! | 1 | [`ledger`], [`json`], [`humanize`] | what is remembered; the shape of `--json`; numbers and times in words |
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
 
@@ -23,5 +23,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod humanize;
+pub mod json;
 pub mod ledger;
 pub mod web;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::alerts::decision::{Alert, Event};
-use crate::daemon::status::{Sentence, SessionStatus, Status, host};
+use crate::daemon::status::{Sentence, SessionStatus, SessionStatusJson, Status, host};
 use crate::humanize::{elapsed, length};
 use alyx_client::text::printable;
 
@@ -179,8 +179,12 @@ fn event(event: &Event) -> Value {
         Event::LoginAccepted => json!({"event": "login_accepted"}),
         Event::Away(since) => json!({"event": "alyx_away", "since": since}),
         Event::Back(since, until) => json!({"event": "alyx_back", "since": since, "until": until}),
-        Event::NeedsAttention(session) => json!({"event": "needs_attention", "session": session}),
-        Event::StaleFlag(session) => json!({"event": "old_flag", "session": session}),
+        Event::NeedsAttention(session) => {
+            json!({"event": "needs_attention", "session": SessionStatusJson::from(session)})
+        }
+        Event::StaleFlag(session) => {
+            json!({"event": "old_flag", "session": SessionStatusJson::from(session)})
+        }
         Event::Gap(gap) => json!({"event": "gaps", "gap": gap}),
         Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
@@ -204,6 +208,7 @@ mod tests {
             failures: 1,
             next: None,
             error: Some("Alyx does not know subject \"KS014\"".into()),
+            kind: None,
             next_step: Some("create it on Alyx".into()),
             progress: None,
             flagged_at: None,

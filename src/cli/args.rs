@@ -1,8 +1,9 @@
 //! The definition of the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod config;
 mod connection;
@@ -15,8 +16,8 @@ mod sessions;
 mod setup;
 mod values;
 
-pub(super) use crate::cli::args::config::absolute;
 pub use crate::cli::args::config::{ConfigArgs, StateArgs};
+pub(super) use crate::cli::args::config::{absolute, paths};
 pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
@@ -38,6 +39,30 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The definition of the command line. Every option is also accepted as Python spells it, with underscores.
+    pub fn definition() -> clap::Command {
+        let underscores = |arg: Arg| {
+            let names = arg.get_long().into_iter().chain(arg.get_all_aliases().into_iter().flatten());
+            let names = names.filter(|name| name.contains('-'));
+            let in_python: Vec<String> = names.map(|name| name.replace('-', "_")).collect();
+            arg.aliases(in_python)
+        };
+        Cli::command().mut_subcommands(move |command| command.mut_args(underscores))
+    }
+
+    /// Parses the words of a command line, the first of which is the program.
+    ///
+    /// # Errors
+    /// For a command line that is not valid, and for `--help` and `--version`.
+    pub fn parse_words(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Cli, clap::Error> {
+        let mut matches = Cli::definition().try_get_matches_from(words)?;
+        Cli::from_arg_matches_mut(&mut matches)
+    }
 }
 
 const EXIT_HELP: &str = "\
@@ -153,7 +178,7 @@ pub struct ScanArgs {
     pub config: ConfigArgs,
 
     /// Show what would be registered; change nothing on Alyx or on disk
-    #[arg(long)]
+    #[arg(long, alias = "dry")]
     pub dry_run: bool,
 
     /// Create the sessions only, without their files
@@ -212,7 +237,7 @@ pub struct HistoryArgs {
     pub subject: Option<String>,
 
     /// Only sessions of this day, as in their path
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "DATE")]
     pub date: Option<jiff::civil::Date>,
 
     /// Only attempts with this outcome
@@ -280,6 +305,10 @@ pub struct RetryArgs {
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 const FORGET_HELP: &str = "\
@@ -300,6 +329,10 @@ pub struct ForgetArgs {
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 const ACKNOWLEDGE_HELP: &str = "\
@@ -326,12 +359,14 @@ pub struct AcknowledgeArgs {
     /// Where the state is.
     #[command(flatten)]
     pub state: StateArgs,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use std::path::Path;
 
     use super::*;
@@ -340,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        Cli::definition().debug_assert();
     }
 
     #[test]
@@ -355,8 +390,7 @@ mod tests {
         assert!(commands.len() >= 14);
         for name in commands {
             // As printed: `--help` is the long form only if a command has one.
-            let printed =
-                |flag| Cli::try_parse_from(["alyx-registrar", &name, flag]).unwrap_err().to_string();
+            let printed = |flag| Cli::parse_words(["alyx-registrar", &name, flag]).unwrap_err().to_string();
             let help = printed("--help");
             assert!(help.contains(&format!("alyx-registrar {name}")) && help.contains("Examples:"), "{help}");
             assert!(help.lines().count() <= 50, "{name}: {} lines", help.lines().count());
@@ -400,5 +434,104 @@ mod tests {
             let failure = Cli::try_parse_from(typed).unwrap_err();
             assert_eq!(failure.exit_code(), i32::from(Exit::Usage.code()));
         }
+    }
+
+    /// The arguments of a command, as they are after parsing.
+    fn parsed(words: &[&str]) -> String {
+        let parsed = Cli::parse_words([&["alyx-registrar"], words].concat());
+        format!("{:?}", parsed.unwrap_or_else(|error| panic!("{words:?}: {error}")).command)
+    }
+
+    #[test]
+    fn a_list_is_repeated_or_has_commas_and_every_name_of_an_option_means_the_same() {
+        let commands: [(&[&str], &[&[&str]]); 6] = [
+            (&["create-session", "x"], &[&["--users"], &["--projects"], &["--procedures"]]),
+            (&["register-session", "x"], &[&["--users"], &["--projects", "--project"]]),
+            (&["new-session", "s", "x"], &[&["--users"], &["--projects", "--project"], &["--procedures"]]),
+            (&["register-files", "x"], &[&["--versions"], &["--labs", "--lab"]]),
+            (&["init"], &[&["--projects", "--project"]]),
+            (&["exists", "labs"], &[&[""]]),
+        ];
+        for (command, options) in commands {
+            for names in options {
+                let first = names[0];
+                let with_commas = if first.is_empty() {
+                    [command, &["a,b"]].concat()
+                } else {
+                    [command, &[first, "a,b"]].concat()
+                };
+                let expected = parsed(&with_commas);
+                for name in *names {
+                    let repeated = match *name {
+                        "" => [command, &["a", "b"]].concat(),
+                        name => [command, &[name, "a", name, "b"]].concat(),
+                    };
+                    assert_eq!(parsed(&repeated), expected, "{repeated:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_names_of_python_and_of_earlier_versions_mean_the_same_as_the_option() {
+        for (command, option, aliases, value) in [
+            (&["register-files", "x"][..], "--by", &["--created-by", "--created_by"][..], Some("ana")),
+            (&["check-protected", "x"], "--by", &["--created-by", "--created_by"], Some("ana")),
+            (&["water", "s", "1"], "--by", &["--created-by", "--created_by"], Some("ana")),
+            (&["weight", "s", "1"], "--by", &["--created-by"], Some("ana")),
+            (&["water", "s", "1"], "--date-time", &["--date_time"], Some("2024-05-01")),
+            (&["create-session", "x"], "--task-protocol", &["--task_protocol"], Some("p")),
+            (&["create-session", "x"], "--n-trials", &["--n_trials"], Some("1")),
+            (&["register-session", "x"], "--file", &["--file-list", "--file_list", "--files"], Some("a.b.c")),
+            (&["create-sessions", "x"], "--glob-pattern", &["--glob_pattern"], Some("*")),
+            (&["create-sessions", "x"], "--register-files", &["--register_files"], None),
+            (&["register-files", "x"], "--max-md5-size", &["--max_md5_size"], Some("1")),
+            (&["scan"], "--data-root", &["--data-roots", "--data_root"], Some("/x")),
+            (&["init"], "--data-root", &["--data-roots"], Some("/x")),
+            (&["scan"], "--dry-run", &["--dry", "--dry_run"], None),
+            (&["create-session", "x"], "--dry-run", &["--dry"], None),
+            (&["register-session", "x"], "--dry-run", &["--dry"], None),
+            (&["create-sessions", "x"], "--dry-run", &["--dry"], None),
+            (&["new-session", "s", "x"], "--dry-run", &["--dry"], None),
+            (&["register-files", "x"], "--dry-run", &["--dry"], None),
+            (&["water", "s", "1"], "--dry-run", &["--dry"], None),
+            (&["weight", "s", "1"], "--dry-run", &["--dry"], None),
+        ] {
+            let with = |name| {
+                let typed: Vec<&str> = [name].into_iter().chain(value).collect();
+                parsed(&[command, &typed].concat())
+            };
+            for alias in aliases {
+                assert_eq!(with(alias), with(option), "{command:?} {alias}");
+            }
+        }
+    }
+
+    /// Options of the same name mean the same on every command, so they have the same value.
+    #[test]
+    fn the_same_thing_has_the_same_option_on_every_command() {
+        let definition = Cli::definition();
+        let mut options = std::collections::BTreeMap::new();
+        for command in definition.get_subcommands() {
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long() else { continue };
+                let value = arg.get_value_names().map(|names| format!("{names:?}"));
+                let shape = (value, format!("{:?}", arg.get_action()), arg.get_value_delimiter());
+                let earlier = options.entry(long.to_owned()).or_insert_with(|| shape.clone());
+                assert_eq!(*earlier, shape, "--{long} of {} differs from other commands", command.get_name());
+            }
+        }
+        for hidden in ["project", "procedure", "created-by", "dry", "data-roots", "files"] {
+            assert!(!options.contains_key(hidden), "--{hidden} is only another name");
+        }
+    }
+
+    #[test]
+    fn a_folder_whose_name_has_a_comma_is_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().join("a,b");
+        std::fs::create_dir(&whole).unwrap();
+        assert_eq!(paths(std::slice::from_ref(&whole)), [whole]);
+        assert_eq!(paths(&["/none,/such".into()]), [Path::new("/none"), Path::new("/such")]);
     }
 }

@@ -11,11 +11,10 @@ mod progress;
 mod scan;
 mod service;
 mod setup;
+mod usage;
 mod verbs;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use crate::cli::args::{Cli, Command};
 use crate::cli::exit::Exit;
@@ -24,7 +23,10 @@ use crate::cli::output::report_error;
 /// The entry point of the program: parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     service::core_dumps::forbid();
-    let cli = Cli::parse();
+    let cli = match Cli::parse_words(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return usage::end(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -3,7 +3,12 @@
 use std::io::Write;
 
 use crate::cli::exit::Exit;
-use crate::config::ConfigErrors;
+use crate::config::{ConfigError, ConfigErrors};
+use crate::json::document::Document;
+use crate::json::error_report::{CommandKind, ErrorReport};
+use alyx_client::NextStep;
+use alyx_registration::Error;
+use alyx_registration::advice::Kind;
 
 /// Prints a line on standard output. A closed pipe (`| head`) does not stop the work, unlike with `println!`.
 macro_rules! say {
@@ -19,8 +24,125 @@ pub(super) fn report_error(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "alyx-registrar: {what}");
 }
 
-/// Prints the errors of a configuration, one per line, and returns their exit code.
-pub(super) fn report_config_errors(errors: &ConfigErrors) -> Exit {
-    let _ = writeln!(std::io::stderr(), "{errors}");
-    Exit::Config
+/// Why a command failed as a whole.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    errors: Vec<ErrorReport>,
+    /// Whether it was logged or printed where it occurred.
+    is_logged: bool,
+}
+
+impl Failure {
+    /// A failure that has this exit code; the kind of its error follows from the code.
+    pub(super) fn new(exit: Exit, error: impl ToString) -> Self {
+        let report = match exit {
+            Exit::Usage => ErrorReport::command(CommandKind::Usage, error),
+            Exit::Config => ErrorReport::command(CommandKind::Configuration, error),
+            Exit::Io => ErrorReport::command(CommandKind::Program, error),
+            Exit::Interrupted => ErrorReport::command(CommandKind::Interrupted, error),
+            Exit::Unavailable => ErrorReport::of_kind(Kind::Unreachable, error),
+            Exit::Refused => ErrorReport::of_kind(Kind::Login, error),
+            Exit::Success | Exit::Incomplete => ErrorReport::of_kind(Kind::Invalid, error),
+        };
+        Self::reported(exit, report)
+    }
+
+    /// A failure with this error.
+    pub(super) fn reported(exit: Exit, report: ErrorReport) -> Self {
+        Self { exit, errors: vec![report], is_logged: false }
+    }
+
+    /// An invalid configuration. Prints its errors, one per line.
+    pub(super) fn of_config(errors: &ConfigErrors) -> Self {
+        let _ = writeln!(std::io::stderr(), "{errors}");
+        let report =
+            |error: &ConfigError| ErrorReport::command(CommandKind::Configuration, error).at(&error.file);
+        Self { exit: Exit::Config, errors: errors.iter().map(report).collect(), is_logged: true }
+    }
+
+    /// The command was stopped by a signal.
+    pub(super) fn interrupted() -> Self {
+        Failure::new(Exit::Interrupted, "stopped before it was done; run it again")
+    }
+
+    /// Signals cannot be received.
+    pub(super) fn no_signals(error: &std::io::Error) -> Self {
+        Failure::new(Exit::Io, format!("signals cannot be received: {error}"))
+    }
+
+    /// The same failure, which is not printed again.
+    pub(super) fn logged(self) -> Self {
+        Self { is_logged: true, ..self }
+    }
+
+    /// Logs the failure as an error.
+    pub(super) fn log(self) -> Self {
+        self.errors.iter().for_each(|error| tracing::error!("{}", error.message));
+        self.logged()
+    }
+
+    /// Prints the failure, on standard output as JSON or else on standard error, and returns its exit code.
+    pub(super) fn end(self, command: &str, json: bool) -> Exit {
+        if json {
+            say!("{}", Document::failed(command, self.errors).line());
+        } else if !self.is_logged {
+            self.errors.iter().for_each(|error| report_error(&error.message));
+        }
+        self.exit
+    }
+}
+
+/// For commands without `--json`: the failure was logged.
+impl From<Failure> for Exit {
+    fn from(failure: Failure) -> Self {
+        if !failure.is_logged {
+            failure.errors.iter().for_each(|error| report_error(&error.message));
+        }
+        failure.exit
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let mut report = ErrorReport::from(&error);
+        if matches!(&error, Error::Alyx(alyx_client::Error::Options(_))) {
+            report.message += "; on the command line that is --user";
+        }
+        Self::reported(exit_of(&error), report)
+    }
+}
+
+impl From<alyx_client::Error> for Failure {
+    fn from(error: alyx_client::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// The exit code for an error. Pure.
+pub(super) fn exit_of(error: &Error) -> Exit {
+    if error.next_step() == NextStep::NeedsCredentials {
+        return Exit::Refused;
+    }
+    match error {
+        error if error.is_outage() => Exit::Unavailable,
+        Error::Alyx(alyx_client::Error::Options(_)) => Exit::Config,
+        _ => Exit::Incomplete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_login_outage_and_configuration_apart() {
+        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        assert_eq!(exit_of(&login.into()), Exit::Refused);
+        let (url, reason) = ("http://x".into(), "refused".into());
+        let away = alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false };
+        assert_eq!(exit_of(&away.into()), Exit::Unavailable);
+        assert_eq!(exit_of(&Error::Invalid("x".into())), Exit::Incomplete);
+        assert_eq!(exit_of(&alyx_client::Error::Options("x".into()).into()), Exit::Config);
+    }
 }

@@ -4,10 +4,12 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::humanize::{bytes, count, elapsed, until};
-use crate::ledger::{GapRow, OutcomeRow, WaitingRow};
+use crate::json::document::Document;
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::PathText;
+use crate::ledger::{GapRow, NamedFile, OutcomeRow, WaitingRow};
 
 /// The number of past outcomes that a status shows.
 pub const LAST_OUTCOMES: usize = 10;
@@ -28,16 +30,127 @@ pub struct Status {
 }
 
 impl Status {
-    /// As JSON, with the last outcomes.
-    pub fn json(&self, last: &[OutcomeRow]) -> Value {
-        let last: Vec<Value> = last.iter().map(outcome_json).collect();
-        json!({
-            "daemon": self.daemon,
-            "sessions": self.sessions,
-            "obstacles": self.obstacles,
-            "gaps": self.gaps,
-            "last": last,
-        })
+    /// As a document, with the last outcomes: what `status --json` and the page print.
+    pub fn document(&self, last: &[OutcomeRow]) -> String {
+        let fields = StatusJson {
+            daemon: self.daemon.as_ref(),
+            sessions: self.sessions.iter().map(SessionStatusJson::from).collect(),
+            obstacles: &self.obstacles,
+            gaps: &self.gaps,
+            last: last.iter().map(LastOutcomeJson::from).collect(),
+        };
+        Document::new("status", "done", fields, Vec::new()).line()
+    }
+}
+
+/// The fields of the status.
+#[derive(Debug, Serialize)]
+struct StatusJson<'a> {
+    daemon: Option<&'a DaemonStatus>,
+    sessions: Vec<SessionStatusJson<'a>>,
+    obstacles: &'a [ObstacleStatus],
+    gaps: &'a [GapStatus],
+    last: Vec<LastOutcomeJson<'a>>,
+}
+
+/// A session of the status, as JSON.
+#[derive(Debug, Serialize)]
+pub struct SessionStatusJson<'a> {
+    session: &'a str,
+    flag: &'a str,
+    state: SessionState,
+    since: Timestamp,
+    put: Option<Timestamp>,
+    old: bool,
+    failures: u32,
+    next: Option<Timestamp>,
+    error: Option<ErrorReport>,
+    next_step: Option<&'a str>,
+    progress: Option<ProgressStatus>,
+}
+
+impl<'a> From<&'a SessionStatus> for SessionStatusJson<'a> {
+    fn from(status: &'a SessionStatus) -> Self {
+        let (kind, next_step) = (status.kind.as_deref(), status.next_step.as_deref());
+        let error = status
+            .error
+            .as_ref()
+            .map(|error| ErrorReport::stored(kind, error, next_step).of_session(&status.session));
+        Self {
+            session: &status.session,
+            flag: &status.flag,
+            state: status.state,
+            since: status.since,
+            put: status.flagged_at,
+            old: status.stale,
+            failures: status.failures,
+            next: status.next,
+            error,
+            next_step,
+            progress: status.progress,
+        }
+    }
+}
+
+/// An outcome in a list.
+#[derive(Debug, Serialize)]
+struct LastOutcomeJson<'a> {
+    outcome: &'a str,
+    #[serde(flatten)]
+    fields: OutcomeJson<'a>,
+}
+
+impl<'a> From<&'a OutcomeRow> for LastOutcomeJson<'a> {
+    fn from(row: &'a OutcomeRow) -> Self {
+        Self { outcome: &row.outcome, fields: row.into() }
+    }
+}
+
+/// The fields of an outcome, without its word.
+#[derive(Debug, Serialize)]
+pub struct OutcomeJson<'a> {
+    at: Timestamp,
+    session: &'a str,
+    subject: Option<&'a str>,
+    date: Option<&'a str>,
+    flag: PathText,
+    attempt: u32,
+    eid: Option<&'a str>,
+    datasets: u64,
+    bytes: u64,
+    /// In seconds.
+    took: f64,
+    left_out: &'a str,
+    left_out_files: &'a [NamedFile],
+    error: Option<ErrorReport>,
+    next_step: Option<&'a str>,
+    next: Option<Timestamp>,
+}
+
+impl<'a> From<&'a OutcomeRow> for OutcomeJson<'a> {
+    fn from(row: &'a OutcomeRow) -> Self {
+        let next_step = row.next_step.as_deref();
+        let error = row
+            .error
+            .as_ref()
+            .map(|error| ErrorReport::stored(row.kind.as_deref(), error, next_step).of_session(&row.session));
+        Self {
+            at: row.at,
+            session: &row.session,
+            subject: row.subject.as_deref(),
+            date: row.date.as_deref(),
+            flag: (&row.flag).into(),
+            attempt: row.attempt,
+            eid: row.eid.as_deref(),
+            datasets: row.n_files,
+            bytes: row.bytes,
+            took: row.took.as_secs_f64(),
+            left_out: &row.left_out,
+            left_out_files: &row.files,
+            error,
+            next_step,
+            next: row.next,
+        }
     }
 }
 
@@ -118,28 +231,6 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
     all.into_iter().flatten().collect()
-}
-
-/// An outcome as JSON.
-pub fn outcome_json(row: &OutcomeRow) -> Value {
-    json!({
-        "at": row.at,
-        "session": row.session,
-        "subject": row.subject,
-        "date": row.date,
-        "flag": row.flag.to_string_lossy(),
-        "attempt": row.attempt,
-        "outcome": row.outcome,
-        "eid": row.eid,
-        "datasets": row.n_files,
-        "bytes": row.bytes,
-        "took": row.took.as_secs_f64(),
-        "left_out": row.left_out,
-        "left_out_files": row.files,
-        "error": row.error,
-        "next_step": row.next_step,
-        "next": row.next,
-    })
 }
 
 /// A running daemon.
@@ -270,6 +361,9 @@ pub struct SessionStatus {
     pub failures: u32,
     /// When the next attempt starts.
     pub next: Option<Timestamp>,
+    /// The kind of the last error.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// The last error.
     pub error: Option<String>,
     /// What to do about it.
@@ -351,6 +445,7 @@ impl From<WaitingRow> for SessionStatus {
             stale: false,
             failures: row.failures,
             next: Some(row.next),
+            kind: row.kind,
             error: Some(row.error),
             next_step: Some(row.next_step),
             progress: None,
@@ -392,6 +487,7 @@ pub(crate) mod examples {
             stale: false,
             failures: if failed { 3 } else { 0 },
             next: (state != SessionState::Running).then(|| at(7260)),
+            kind: failed.then(|| "Missing".into()),
             error: failed.then(|| "Alyx does not know subject \"KS014\"".into()),
             next_step: failed.then(|| "create it on Alyx".into()),
             progress: (state == SessionState::Running).then_some(progress),

@@ -35,6 +35,8 @@ pub struct WaitingRow {
     pub next: Timestamp,
     /// Whether it needs attention.
     pub needs_attention: bool,
+    /// The kind of the last error; `None` in an entry of an earlier version.
+    pub kind: Option<String>,
     /// The last error.
     pub error: String,
     /// What to do about it.
@@ -98,6 +100,8 @@ pub struct OutcomeRow {
     pub left_out: String,
     /// The first of them by name, without those that are only counted.
     pub files: Vec<NamedFile>,
+    /// The kind of the error; `None` also in an entry of an earlier version.
+    pub kind: Option<String>,
     /// The error, if it failed.
     pub error: Option<String>,
     /// What to do about it.
@@ -328,7 +332,7 @@ impl Ledger {
 fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             row.at.as_millisecond(),
@@ -347,6 +351,7 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             row.next_step,
             row.next.map(Timestamp::as_millisecond),
             serde_json::to_string(&row.files).unwrap_or_else(|_| "[]".to_owned()),
+            row.kind,
         ])
         .map(drop)
 }
@@ -360,7 +365,7 @@ fn apply_change(connection: &Connection, change: WaitingChange<'_>) -> rusqlite:
             .map(drop),
         WaitingChange::Set(row) => connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO waiting VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT OR REPLACE INTO waiting VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 row.flag.as_os_str().as_bytes(),
@@ -373,6 +378,7 @@ fn apply_change(connection: &Connection, change: WaitingChange<'_>) -> rusqlite:
                 row.error,
                 row.next_step,
                 serde_json::to_string(&row.missing).unwrap_or_default(),
+                row.kind,
             ])
             .map(drop),
     }
@@ -388,6 +394,8 @@ fn waiting_row(row: &Row<'_>) -> rusqlite::Result<WaitingRow> {
         failures: row.get("failures")?,
         next: time(row, "next")?,
         needs_attention: row.get("needs_person")?,
+        // An older ledger, opened to be read, has no such column.
+        kind: row.get("kind").unwrap_or_default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         missing: serde_json::from_str(&missing).unwrap_or_default(),
@@ -421,6 +429,8 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         left_out: row.get("left_out")?,
         // A ledger of 0.1.0 has no such column.
         files: serde_json::from_str(&row.get::<_, String>("files").unwrap_or_default()).unwrap_or_default(),
+        // An older ledger, opened to be read, has no such column.
+        kind: row.get("kind").unwrap_or_default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         next: row.get::<_, Option<i64>>("next")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),

@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -78,6 +78,10 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         kind TEXT NOT NULL,
         PRIMARY KEY (root, kind)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    ALTER TABLE waiting ADD COLUMN kind TEXT;
+    ALTER TABLE outcome ADD COLUMN kind TEXT;
 ",
 ];
 

@@ -19,12 +19,13 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use prometheus_client::encoding::prometheus_text::CONTENT_TYPE as METRICS;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::status::{LAST_OUTCOMES, host};
+use crate::json::document::Document;
+use crate::json::error_report::{CommandKind, ErrorReport};
 use crate::web::host_names::HostNames;
 use crate::web::page;
 use crate::web::page::View;
@@ -180,10 +181,12 @@ async fn status(State(cache): State<Arc<SnapshotCache>>) -> Response {
     match present.status {
         Some(status) => {
             let last = history.last.get(..LAST_OUTCOMES).unwrap_or(&history.last);
-            text(JSON, format!("{}\n", status.json(last)))
+            text(JSON, format!("{}\n", status.document(last)))
         }
         None => {
-            let body = json!({"error": present.fault}).to_string();
+            let fault = present.fault.unwrap_or_default();
+            let report = ErrorReport::command(CommandKind::Program, format!("the daemon is stuck: {fault}"));
+            let body = Document::failed("status", vec![report]).line();
             (StatusCode::SERVICE_UNAVAILABLE, text(JSON, body)).into_response()
         }
     }

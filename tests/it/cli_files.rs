@@ -105,7 +105,7 @@ async fn files_of_a_subject_are_registered_with_it() {
         "--json",
     ];
     let said = verb(&alyx, &rig, &words).ends(0).json();
-    assert_eq!(said["records"][0]["record"]["subject"], "KS014");
+    assert_eq!(said["records"][0]["record"]["name"], file.file_name().unwrap().to_str().unwrap());
     let words = ["check-protected", word(&file), "--content-type", "subject", "--object-id", id];
     assert!(verb(&alyx, &rig, &words).ends(0).out.contains("free"));
     let lone = ["register-files", word(&file), "--content-type", "subject"];

@@ -159,9 +159,9 @@ async fn a_cage_that_was_recorded_in_part_is_completed_by_the_same_command() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let at = ["--date-time", "2024-05-01T10:00", "--json"];
     let words = [&["weight", "KS014,SWC_001,ZM_1085", "21.3"], &at[..]].concat();
-    let states = |said: &serde_json::Value| -> Vec<String> {
+    let outcomes = |said: &serde_json::Value| -> Vec<String> {
         let list = said["measurements"].as_array().unwrap();
-        list.iter().map(|one| one["state"].as_str().unwrap().to_owned()).collect()
+        list.iter().map(|one| one["outcome"].as_str().unwrap().to_owned()).collect()
     };
     verb(&alyx, &rig, &[&["weight", "KS014", "21.3"], &at[..]].concat()).ends(0);
     let fault = Fault::Status {
@@ -173,8 +173,8 @@ async fn a_cage_that_was_recorded_in_part_is_completed_by_the_same_command() {
     let path_prefix = "/weighings".to_owned();
     alyx.control().add_fault(FaultRule { method: Some("POST".into()), path_prefix, times: 1, fault });
     let said = verb(&alyx, &rig, &words).ends(1).json();
-    assert_eq!(states(&said), ["already_recorded", "failed", "not_recorded"]);
-    assert!(said["measurements"][1]["error"].as_str().unwrap().contains("not today"), "{said}");
+    assert_eq!(outcomes(&said), ["unchanged", "failed", "not_recorded"]);
+    assert!(said["measurements"][1]["error"]["message"].as_str().unwrap().contains("not today"), "{said}");
     let said = verb(&alyx, &rig, &words).ends(0).json();
-    assert_eq!(states(&said), ["already_recorded", "recorded", "recorded"]);
+    assert_eq!(outcomes(&said), ["unchanged", "created", "created"]);
 }

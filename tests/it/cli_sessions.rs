@@ -191,7 +191,7 @@ async fn every_flag_below_a_folder_is_registered_and_a_bad_one_does_not_stop_the
         all.iter().find(|s| s["folder"] == word(folder)).unwrap().clone()
     };
     assert_eq!(of(&good.folder)["outcome"], "registered");
-    assert!(of(&bad.folder)["error"].as_str().unwrap().contains("nobody"));
+    assert!(of(&bad.folder)["error"]["message"].as_str().unwrap().contains("nobody"));
     assert!(!good.is_flagged() && bad.is_flagged());
     assert_eq!(alyx.dataset_paths(&good).await, ["alf/spikes.times.npy"]);
 }
@@ -258,7 +258,10 @@ async fn a_failure_is_one_json_object_too() {
     let session = rig.session("cortexlab", "nobody");
     let said = verb(&alyx, &rig, &["create-session", word(&session.folder), "--json"]).ends(1);
     assert_eq!(said.json()["outcome"], "failed");
-    assert!(said.json()["error"].as_str().unwrap().contains("nobody") && said.err.is_empty(), "{said:?}");
+    assert!(
+        said.json()["errors"][0]["message"].as_str().unwrap().contains("nobody") && said.err.is_empty(),
+        "{said:?}"
+    );
     let rule = FaultRule {
         method: None,
         path_prefix: "/subjects".into(),
@@ -267,7 +270,7 @@ async fn a_failure_is_one_json_object_too() {
     };
     alyx.control().add_fault(rule);
     let said = verb(&alyx, &rig, &["exists", "subjects", "KS014", "--json"]).ends(69).json();
-    assert!(said["error"].as_str().unwrap().contains("503"), "{said}");
+    assert!(said["errors"][0]["message"].as_str().unwrap().contains("503"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// The rooms of the program, the lowest first. A room knows only those before it.
-const ROOMS: [&str; 7] = ["humanize", "ledger", "daemon", "config", "web", "alerts", "cli"];
+const ROOMS: [&str; 8] = ["humanize", "json", "ledger", "daemon", "config", "web", "alerts", "cli"];
 
 /// Rooms that lie side by side: neither knows the other, although one comes before the other above.
 const APART: [(&str, &str); 5] =

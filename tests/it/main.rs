@@ -37,6 +37,7 @@ mod docs;
 mod event_loss;
 mod gaps;
 mod init;
+mod json_schema;
 mod layers;
 mod memory;
 mod messages;

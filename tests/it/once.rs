@@ -173,7 +173,7 @@ async fn two_programs_over_one_folder_create_each_session_once() {
         let mut registered = 0;
         while sessions.iter().any(Session::is_flagged) {
             for created in client.create_sessions(&root, &options).await.unwrap() {
-                match created.record {
+                match created.session {
                     Ok(_) => registered += 1,
                     Err(Error::RegisteredElsewhere { holder, .. }) => {
                         assert!(holder.is_none_or(|pid| pid == std::process::id()));
@@ -209,7 +209,7 @@ async fn a_flag_that_another_program_holds_waits_without_failures_and_delays_no_
     assert_eq!(output.status.code(), Some(1), "{status}");
     let session = &status["sessions"][0];
     assert_eq!((session["failures"].as_u64(), session["old"].as_bool()), (Some(0), Some(true)), "{status}");
-    assert!(session["error"].as_str().unwrap().contains("another program"), "{status}");
+    assert!(session["error"]["message"].as_str().unwrap().contains("another program"), "{status}");
     assert!(alyx.sessions(&held).await.is_empty());
     drop(lock);
     daemon.wait_for("outcome=\"registered\"");

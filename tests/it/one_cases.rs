@@ -84,12 +84,16 @@ fn write(path: &Path, content: &str) -> PathBuf {
 
 /// Ids of the records, in order.
 fn ids(registered: &RegisteredFiles) -> Vec<String> {
-    registered.records.iter().map(|r| r.as_ref().expect("a record").id.clone()).collect()
+    registered.records.iter().map(|r| r.as_ref().expect("a record").record.id.clone()).collect()
 }
 
 /// Revisions of the records, in order.
 fn revisions(registered: &RegisteredFiles) -> Vec<String> {
-    registered.records.iter().map(|r| r.as_ref().expect("a record").revision.clone().unwrap()).collect()
+    registered
+        .records
+        .iter()
+        .map(|r| r.as_ref().expect("a record").record.revision.clone().unwrap())
+        .collect()
 }
 
 fn today() -> String {
@@ -293,9 +297,10 @@ async fn a_session_is_registered_with_its_files_and_changed_where_asked() {
         procedures: vec!["Behavior training/tasks".into()],
         ..Default::default()
     };
-    let (record, registered) =
+    let (session_on_alyx, registered) =
         world.client.register_session(&session, &details, &FilesToRegister::All, &options).await.unwrap();
     assert_eq!(registered.unwrap().records.iter().flatten().count(), 2);
+    let record = session_on_alyx.record;
     assert_eq!(record.other["procedures"], json!(["Behavior training/tasks"]));
     assert_eq!(record.other["end_time"], "2020-01-02T00:00:00");
     assert_eq!(record.lab.as_deref(), Some("mainenlab"));
@@ -306,7 +311,7 @@ async fn a_session_is_registered_with_its_files_and_changed_where_asked() {
     assert!(matches!(error, Error::Invalid(_)), "{error}");
 
     let start = SessionDetails { start_time: Some("2020-01-01T10:36:10".into()), ..Default::default() };
-    let (record, _) = world.client.register_session(&session, &start, &none, &options).await.unwrap();
+    let record = world.client.register_session(&session, &start, &none, &options).await.unwrap().0.record;
     assert_eq!(record.start_time, "2020-01-01T10:36:10");
     // What was not given is unchanged.
     assert_eq!(record.other["procedures"], json!(["Behavior training/tasks"]));
@@ -321,12 +326,12 @@ async fn flags_are_listed_then_become_sessions() {
     let dry = CreateSessionsOptions { dry: true, ..Default::default() };
     let listed = world.client.create_sessions(&world.root(), &dry).await.unwrap();
     assert_eq!(listed.len(), 1);
-    assert!(matches!(listed[0].record, Ok(None)));
+    assert!(matches!(listed[0].session, Ok(None)));
     assert!(flag.exists());
 
     let done = world.client.create_sessions(&world.root(), &CreateSessionsOptions::default()).await.unwrap();
     assert_eq!((done.len(), &done[0].folder), (1, &session));
-    assert_eq!(done[0].record.as_ref().unwrap().as_ref().unwrap().number, Some(2));
+    assert_eq!(done[0].session.as_ref().unwrap().as_ref().unwrap().record.number, Some(2));
     assert!(!flag.exists());
 }
 
@@ -424,7 +429,7 @@ async fn changed_files_of_protected_datasets_move_through_the_revisions() {
     let in_own = write(&session.join(format!("#{own}#/wheel.position.npy")), "2");
     let second = world.register(std::slice::from_ref(&in_own)).await;
     assert_eq!(revisions(&second)[0], own);
-    let record = second.records[0].as_ref().unwrap();
+    let record = &second.records[0].as_ref().unwrap().record;
     assert_eq!((record.collection.as_deref(), &record.other["default"]), (Some(""), &json!(true)));
 
     // If protected, it gets a letter; the original goes into today's revision; the third is free.

@@ -129,13 +129,13 @@ async fn a_file_of_a_subject_is_registered_once() {
     let (file, options) = of_subject(&alyx, &rig).await;
     let files = [file.clone()];
     let registered = alyx.client().register_files(&files, &options).await.unwrap();
-    let record = registered.records[0].as_ref().unwrap();
+    let record = &registered.records[0].as_ref().unwrap().record;
     let collection = file.parent().unwrap().strip_prefix(rig.root()).unwrap().to_str().unwrap().to_owned();
     assert_eq!(record.collection.as_deref(), Some(collection.as_str()));
     assert_eq!(record.other["subject"], "KS014");
     let again = alyx.client().register_files(&files, &options).await.unwrap();
     assert_eq!(again.n_unchanged, 1);
-    assert_eq!(again.records[0].as_ref().unwrap().id, record.id);
+    assert_eq!(again.records[0].as_ref().unwrap().record.id, record.id);
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_protected_file_of_a_subject_moves_like_any_other() {
     let files = [file.clone()];
     let client = alyx.client();
     let registered = client.register_files(&files, &options).await.unwrap();
-    assert!(alyx.control().protect_dataset(&registered.records[0].as_ref().unwrap().id));
+    assert!(alyx.control().protect_dataset(&registered.records[0].as_ref().unwrap().record.id));
     let (status, _) = client.check_protected_files(&files, &options).await.unwrap();
     assert!(status[0].is_protected());
     assert_eq!(client.register_files(&files, &options).await.unwrap().n_unchanged, 1);
@@ -166,7 +166,10 @@ async fn a_protected_file_of_a_subject_moves_like_any_other() {
     let today = jiff::Zoned::now().date();
     let to = file.parent().unwrap().join(format!("#{today}#/wheel.position.npy"));
     assert_eq!(moved.moved, [(file, to.clone())]);
-    assert_eq!(moved.records[0].as_ref().unwrap().revision.as_deref(), Some(today.to_string().as_str()));
+    assert_eq!(
+        moved.records[0].as_ref().unwrap().record.revision.as_deref(),
+        Some(today.to_string().as_str())
+    );
     assert_eq!(std::fs::read_to_string(to).unwrap(), "abc");
 }
 

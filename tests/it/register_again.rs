@@ -99,7 +99,7 @@ async fn datasets_already_on_alyx_are_returned_as_records() {
     assert_eq!((first.n_unchanged, again.n_unchanged), (0, 1));
     let records = |r: &alyx_registration::RegisteredFiles| {
         assert!(r.records[0].is_none());
-        serde_json::to_value(r.records[1].as_ref().unwrap()).unwrap()
+        serde_json::to_value(&r.records[1].as_ref().unwrap().record).unwrap()
     };
     let (posted, read) = (records(&first), records(&again));
     for field in [
@@ -335,7 +335,7 @@ async fn records_keep_the_order_of_the_files_across_batches_moves_and_gaps() {
     let client = alyx_registration::RegistrationClient::new(alyx.alyx(), options);
     let registered = client.register_files(&files, &RegisterFilesOptions::default()).await.unwrap();
     let paths: Vec<Option<String>> =
-        registered.records.iter().map(|r| r.as_ref().map(|r| r.relative_path())).collect();
+        registered.records.iter().map(|r| r.as_ref().map(|r| r.record.relative_path())).collect();
     let some = |name: &str| Some(name.to_owned());
     assert_eq!(paths, [some(OTHER), None, Some(revised()), some("alf/spikes.depths.npy")]);
     assert_eq!((registered.n_unchanged, registered.moved.len()), (1, 1));
@@ -406,7 +406,7 @@ async fn an_explicit_list_of_revisions_in_any_order_comes_back_in_that_order_wit
     let names = [LATEST, ORIGINAL, "alf/#2024-06-01#/spikes.times.npy", "alf/#2024-03-01#/spikes.times.npy"];
     let files: Vec<PathBuf> = names.iter().map(|name| session.folder.join(name)).collect();
     let done = client.register_files(&files, &RegisterFilesOptions::default()).await.unwrap();
-    let paths: Vec<String> = done.records.iter().flatten().map(|r| r.relative_path()).collect();
+    let paths: Vec<String> = done.records.iter().flatten().map(|r| r.record.relative_path()).collect();
     assert_eq!(paths, names);
     assert_eq!(defaults(&alyx, &session).await, [LATEST]);
 }
@@ -508,6 +508,6 @@ async fn python_s_defaults_revise_in_every_verb_of_the_library() {
     session.file(ORIGINAL, "abc");
     let options = CreateSessionsOptions { flagged: with_files(), ..Default::default() };
     let created = client.create_sessions(&session.folder, &options).await.unwrap();
-    assert!(created[0].record.is_ok(), "{created:?}");
+    assert!(created[0].session.is_ok(), "{created:?}");
     assert!(session.folder.join(revised()).exists());
 }

@@ -179,7 +179,9 @@ async fn files_go_in_batches_and_come_back_in_order_with_gaps() {
     assert_eq!(done.records.len(), paths.len());
     for (path, record) in paths.iter().zip(&done.records) {
         match record {
-            Some(record) => assert!(path.ends_with(record.relative_path()), "{path:?} {record:?}"),
+            Some(file) => {
+                assert!(path.ends_with(file.record.relative_path()), "{path:?} {file:?}")
+            }
             None => assert!(path.ends_with("nobody.knows.npy") || path.starts_with("/not"), "{path:?}"),
         }
     }
@@ -303,12 +305,12 @@ async fn one_bad_session_does_not_stop_create_sessions() {
         .await
         .unwrap();
     for planned in listed {
-        assert_eq!(planned.record.is_err(), planned.folder == bad.folder, "{planned:?}");
+        assert_eq!(planned.session.is_err(), planned.folder == bad.folder, "{planned:?}");
     }
     assert!(bad.is_flagged() && good.iter().all(common::Session::is_flagged));
     let done = alyx.client().create_sessions(&rig.root(), &options).await.unwrap();
     for created in done {
-        assert_eq!(created.record.is_err(), created.folder == bad.folder, "{created:?}");
+        assert_eq!(created.session.is_err(), created.folder == bad.folder, "{created:?}");
     }
     assert!(bad.is_flagged() && !good.iter().any(common::Session::is_flagged));
 }
@@ -340,12 +342,12 @@ async fn explicit_files_are_registered_with_their_session() {
     session.file("alf/spikes.times.npy", "a").file("alf/spikes.depths.npy", "a");
     let files = FilesToRegister::These(vec![session.folder.join("alf/spikes.times.npy")]);
     let details = SessionDetails { n_trials: Some(12), ..Default::default() };
-    let (record, registered) = alyx
+    let (session_on_alyx, registered) = alyx
         .client()
         .register_session(&session.folder, &details, &files, &RegisterFilesOptions::default())
         .await
         .unwrap();
-    assert_eq!(record.other["n_trials"], 12);
+    assert_eq!(session_on_alyx.record.other["n_trials"], 12);
     assert_eq!(registered.unwrap().records.iter().flatten().count(), 1);
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
 }

@@ -54,9 +54,9 @@ async fn the_same_measurement_is_recorded_once_however_often_it_is_entered() {
         let (timed, of_now) = ([words, &at].concat(), words);
         for words in [&timed[..], of_now] {
             let first = verb(&alyx, &rig, &[words, &["--json"]].concat()).ends(0).json();
-            assert_eq!(first["measurements"][0]["state"], "recorded", "{words:?}");
+            assert_eq!(first["measurements"][0]["outcome"], "created", "{words:?}");
             let again = verb(&alyx, &rig, &[words, &["--json"]].concat()).ends(0).json();
-            assert_eq!(again["measurements"][0]["state"], "already_recorded", "{words:?}");
+            assert_eq!(again["measurements"][0]["outcome"], "unchanged", "{words:?}");
             assert_eq!(again["measurements"][0]["record"], first["measurements"][0]["record"]);
             for dry in [&[][..], &["--dry-run"]] {
                 let text = verb(&alyx, &rig, &[words, dry].concat()).ends(0).out;
@@ -64,13 +64,13 @@ async fn the_same_measurement_is_recorded_once_however_often_it_is_entered() {
                 assert!(text.contains("for KS014 at 20") && text.contains("--force"), "{text}");
             }
             let forced = verb(&alyx, &rig, &[words, &["--force", "--json"]].concat()).ends(0).json();
-            assert_eq!(forced["measurements"][0]["state"], "recorded", "{words:?}");
+            assert_eq!(forced["measurements"][0]["outcome"], "created", "{words:?}");
             assert_ne!(forced["measurements"][0]["record"]["url"], first["measurements"][0]["record"]["url"]);
         }
         // A value, user, time or kind of its own is a measurement of its own.
         for other in [&["--by", "rig_user"][..], &["--date-time", "2024-05-01T10:01:00"]] {
             let said = verb(&alyx, &rig, &[words, other, &["--json"]].concat()).ends(0).json();
-            assert_eq!(said["measurements"][0]["state"], "recorded", "{words:?} {other:?}");
+            assert_eq!(said["measurements"][0]["outcome"], "created", "{words:?} {other:?}");
         }
     }
     let hydrogel = ["water", "KS014", "0.5", "--water-type", "Hydrogel"];
@@ -207,7 +207,7 @@ async fn a_session_of_a_wrong_clock_needs_attention() {
             let said =
                 verb(&alyx, &rig, &[&["create-sessions", word(&root), "--json"], dry].concat()).ends(1);
             let failed = &said.json()["sessions"][0];
-            assert!(failed["error"].as_str().unwrap().contains("clock right?"), "{failed}");
+            assert!(failed["error"]["message"].as_str().unwrap().contains("clock right?"), "{failed}");
         }
         assert!(flag.exists());
         std::fs::remove_dir_all(root).unwrap();

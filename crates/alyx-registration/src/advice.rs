@@ -55,6 +55,11 @@ macro_rules! kinds {
                 match self { $(Self::$kind => stringify!($kind),)* }
             }
 
+            /// The kind of this name.
+            pub fn named(name: &str) -> Option<Kind> {
+                Self::ALL.iter().copied().find(|kind| kind.name() == name)
+            }
+
             /// What it means.
             pub fn means(self) -> &'static str {
                 match self { $(Self::$kind => $means,)* }

@@ -262,6 +262,34 @@ impl Error {
         Some(Self::NeverQuiet { path: path.clone(), exclude: glob::Pattern::escape(&relative), since })
     }
 
+    /// The file or folder that it concerns.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable { path, .. }
+            | Self::Vanished { path }
+            | Self::StillChanging { path, .. }
+            | Self::CopyInProgress { path, .. }
+            | Self::NeverQuiet { path, .. }
+            | Self::CannotMove { from: path, .. }
+            | Self::CannotMake { path, .. }
+            | Self::NewSession { folder: path, .. }
+            | Self::RegisteredElsewhere { path, .. }
+            | Self::Flag { path, .. }
+            | Self::FlagStays { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The session that it names, `subject/date/number`.
+    pub fn session(&self) -> Option<&str> {
+        match self {
+            Self::Ambiguous { session, .. }
+            | Self::CreatedTwice { session, .. }
+            | Self::Clock { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
     /// Whether the server cannot be reached, so that other sessions would fail as well.
     pub fn is_outage(&self) -> bool {
         match self {

@@ -36,13 +36,14 @@ mod hashing;
 mod listing;
 mod measurements;
 mod options;
+mod record_outcome;
 mod session;
 
 pub use crate::client::RegistrationClient;
 pub use crate::context::RunContext;
 pub use crate::error::{Error, MissingName};
 pub use crate::files::check_protected::ProtectedStatus;
-pub use crate::files::register::{PlannedFiles, RegisteredFiles};
+pub use crate::files::register::{PlannedFiles, RegisteredFile, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
 pub use crate::flag::{LastLook, LastLooks};
 pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
@@ -63,6 +64,7 @@ pub use crate::options::{
     ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
     WeightOptions,
 };
+pub use crate::record_outcome::RecordOutcome;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;
@@ -70,3 +72,4 @@ pub use crate::session::new_session::NewSession;
 pub use crate::session::orphans::SubjectFolders;
 pub use crate::session::planned::PlannedSession;
 pub use crate::session::reference::SessionReference;
+pub use crate::session::register::RegisteredSession;

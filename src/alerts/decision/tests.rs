@@ -17,6 +17,7 @@ fn session(name: &str, state: SessionState, failures: u32) -> SessionStatus {
         failures,
         next: None,
         error: None,
+        kind: None,
         next_step: None,
         progress: None,
         flagged_at: None,

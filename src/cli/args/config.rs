@@ -15,8 +15,8 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Folder with sessions, instead of the configured data_roots; may be repeated
-    #[arg(long = "data-root", value_name = "DIR")]
+    /// Folder with sessions, instead of the configured data_roots; several repeated or with commas
+    #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
     pub data_roots: Vec<PathBuf>,
 
     /// Log level, instead of log.level
@@ -37,12 +37,21 @@ impl ConfigArgs {
     /// The arguments that override the file. Paths are made absolute with `working_folder`.
     pub fn overrides(&self, working_folder: &Path) -> Overrides {
         Overrides {
-            data_roots: self.data_roots.iter().map(|typed| absolute(typed, working_folder)).collect(),
+            data_roots: paths(&self.data_roots).iter().map(|typed| absolute(typed, working_folder)).collect(),
             log_level: self.log_level,
             log_format: self.log_format,
             ..Overrides::default()
         }
     }
+}
+
+/// The paths of an option that is repeated or has commas. A path that exists with its comma is one.
+pub(in crate::cli) fn paths(typed: &[PathBuf]) -> Vec<PathBuf> {
+    let split = |path: &PathBuf| match path.to_str() {
+        Some(text) if text.contains(',') && !path.exists() => text.split(',').map(PathBuf::from).collect(),
+        _ => vec![path.clone()],
+    };
+    typed.iter().flat_map(split).collect()
 }
 
 /// Makes a path absolute. `..` is resolved on disk if the folder exists, so that a link means the same as to `cd`.

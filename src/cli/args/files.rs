@@ -23,8 +23,8 @@ pub struct RegisterFilesArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Version tag; several tags are assigned to the files in turn
-    #[arg(long = "versions", value_name = "TAG")]
+    /// Version tag; several, repeated or with commas, are assigned to the files in turn
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
     pub versions: Vec<String>,
 
     /// Do not make the files the default revision
@@ -32,7 +32,7 @@ pub struct RegisterFilesArgs {
     pub no_default: bool,
 
     /// User who registers [default: the logged-in user]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long = "by", value_name = "NAME", visible_alias = "created-by")]
     pub created_by: Option<String>,
 
     /// The files are on the server only, not in a repository of the lab
@@ -51,9 +51,9 @@ pub struct RegisterFilesArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_md5_size: Option<u64>,
 
-    /// Labs, comma-separated [default: the one in the path]
-    #[arg(long, value_name = "NAMES")]
-    pub labs: Option<String>,
+    /// Lab of the files; several repeated or with commas [default: the one in the path]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "lab")]
+    pub labs: Vec<String>,
 
     /// QC outcome: CRITICAL, FAIL, WARNING, NOT_SET or PASS
     #[arg(long, value_parser = qc(), ignore_case = true, hide_possible_values = true)]
@@ -72,7 +72,7 @@ pub struct RegisterFilesArgs {
     pub force: bool,
 
     /// Show what would be sent; change nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The output format and the connection.
@@ -118,7 +118,7 @@ impl RegisterFilesArgs {
             repository: self.repository.clone(),
             exists: !self.no_exists,
             max_md5_size: self.max_md5_size,
-            labs: self.labs.clone(),
+            labs: (!self.labs.is_empty()).then(|| self.labs.join(",")),
             qc: self.qc.as_ref().map(|qc| qc.to_uppercase()),
             relation: self.relation.relation(),
             protected: self.protected,
@@ -160,7 +160,7 @@ pub struct CheckProtectedArgs {
     pub files: Vec<PathBuf>,
 
     /// User to check for [default: the logged-in user]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long = "by", value_name = "NAME", visible_alias = "created-by")]
     pub created_by: Option<String>,
 
     /// The owner of the files.

@@ -23,8 +23,8 @@ pub struct ExistsArgs {
     #[arg(value_parser = endpoint(), hide_possible_values = true)]
     pub endpoint: Endpoint,
 
-    /// Names to look for
-    #[arg(required = true, value_name = "NAME")]
+    /// Names to look for; several with spaces or commas between them
+    #[arg(required = true, value_name = "NAME", value_delimiter = ',')]
     pub names: Vec<String>,
 
     /// The output format and the connection.
@@ -92,7 +92,7 @@ pub struct WaterArgs {
     pub water_type: Option<String>,
 
     /// User who gave it [default: the logged-in user]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "created-by")]
     pub by: Option<String>,
 
     /// Session of that subject and day in which it was given: its folder, eid or address
@@ -108,7 +108,7 @@ pub struct WaterArgs {
     pub force: bool,
 
     /// Show what would be recorded; change nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The output format and the connection.
@@ -141,7 +141,7 @@ pub struct WeightArgs {
     pub date_time: Option<String>,
 
     /// User who weighed [default: the logged-in user]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "created-by")]
     pub by: Option<String>,
 
     /// Record it although the same is on Alyx already, or the value seems to be in another unit
@@ -149,7 +149,7 @@ pub struct WeightArgs {
     pub force: bool,
 
     /// Show what would be recorded; change nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The output format and the connection.

@@ -15,8 +15,8 @@ use alyx_registration::{ProtectedPolicy, SessionDetails};
 /// The fields of a session on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SessionDetailsArgs {
-    /// Experimenter, an Alyx user; may be repeated [default for a new session: the logged-in user]
-    #[arg(long = "users", value_name = "NAME")]
+    /// Experimenter, an Alyx user; several repeated or with commas [default for a new session: the logged-in user]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub users: Vec<String>,
 
     /// Lab [default: the one in the path, else the subject's]
@@ -27,12 +27,12 @@ pub struct SessionDetailsArgs {
     #[arg(long, value_name = "NAME")]
     pub location: Option<String>,
 
-    /// Procedure; may be repeated
-    #[arg(long = "procedures", value_name = "NAME")]
+    /// Procedure; several repeated or with commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "procedure")]
     pub procedures: Vec<String>,
 
-    /// Project; may be repeated
-    #[arg(long = "projects", value_name = "NAME")]
+    /// Project; several repeated or with commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "project")]
     pub projects: Vec<String>,
 
     /// Kind of session [default for a new session: Experiment]
@@ -140,7 +140,7 @@ pub struct CreateSessionArgs {
     pub details: SessionDetailsArgs,
 
     /// Show what would be sent; change nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The output format and the connection.
@@ -159,8 +159,14 @@ pub struct RegisterSessionArgs {
     /// Session folder
     pub folder: PathBuf,
 
-    /// File to register; may be repeated [default: every dataset in the folder]
-    #[arg(long = "file", value_name = "FILE", conflicts_with = "no_files")]
+    /// File to register; several repeated or with commas [default: every dataset in the folder]
+    #[arg(
+        long = "file",
+        value_name = "FILE",
+        conflicts_with = "no_files",
+        visible_alias = "file-list",
+        alias = "files"
+    )]
     pub files: Vec<PathBuf>,
 
     /// Register the session without files
@@ -180,7 +186,7 @@ pub struct RegisterSessionArgs {
     pub details: SessionDetailsArgs,
 
     /// Show what would be sent; change nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The output format and the connection.
@@ -215,7 +221,7 @@ pub struct CreateSessionsArgs {
     pub protected: ProtectedPolicy,
 
     /// Show what would be done with each flag; change nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The output format and the connection.
@@ -250,7 +256,7 @@ pub struct NewSessionArgs {
     pub no_register: bool,
 
     /// Show which folder would be created; create nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
 
     /// The fields of the session.

@@ -55,8 +55,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Folder with sessions; may be repeated
-    #[arg(long = "data-root", value_name = "DIR")]
+    /// Folder with sessions; several repeated or with commas
+    #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
     pub data_roots: Vec<PathBuf>,
 
     /// Address of Alyx [default: from the ONE settings, if any]
@@ -91,8 +91,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME")]
     pub location: Option<String>,
 
-    /// Project of the sessions; may be repeated
-    #[arg(long = "project", value_name = "NAME")]
+    /// Project of the sessions; several repeated or with commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "project")]
     pub projects: Vec<String>,
 
     /// Alyx data repository that holds the files

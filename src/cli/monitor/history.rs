@@ -5,9 +5,10 @@ use jiff::tz::TimeZone;
 use crate::cli::args::HistoryArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::state::{State, blocking};
-use crate::cli::output::say;
-use crate::daemon::status::outcome_json;
+use crate::cli::output::{Failure, say};
+use crate::daemon::status::OutcomeJson;
 use crate::humanize;
+use crate::json::document::Document;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_client::text::printable;
 
@@ -15,11 +16,11 @@ use alyx_client::text::printable;
 pub(crate) async fn history(args: &HistoryArgs) -> Exit {
     match history_with(args).await {
         Ok(()) => Exit::Success,
-        Err(exit) => exit,
+        Err(failure) => failure.end("history", args.json),
     }
 }
 
-async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
+async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
     let state = State::find(&args.state)?;
     let zone = state.zone();
     let filter = HistoryFilter {
@@ -40,7 +41,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
     }
     for row in &rows {
         if args.json {
-            say!("{}", outcome_json(row));
+            say!("{}", Document::new("history", &row.outcome, OutcomeJson::from(row), Vec::new()).line());
         } else {
             say!("{}", outcome_line(row, &zone));
             for file in row.files.iter().filter(|_| args.left_out) {

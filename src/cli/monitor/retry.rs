@@ -3,13 +3,16 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::cli::args::{ForgetArgs, RetryArgs};
 use crate::cli::exit::Exit;
 use crate::cli::monitor::state::{State, blocking, session_typed};
-use crate::cli::output::{report_error, say};
+use crate::cli::output::{Failure, say};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
+use crate::json::document::Document;
+use crate::json::error_report::{CommandKind, ErrorReport};
 use crate::ledger::{Access, Ledger};
 
 /// How many entries were changed, and where.
@@ -20,8 +23,65 @@ pub(crate) enum Done {
     NoState,
 }
 
+impl Done {
+    /// How many, and by whom.
+    fn count(&self) -> (usize, &'static str) {
+        match self {
+            Self::ByDaemon(n) => (*n, "daemon"),
+            Self::InLedger(n) => (*n, "ledger"),
+            Self::NoState => (0, "ledger"),
+        }
+    }
+
+    /// Prints what was done, and returns the exit code.
+    pub(crate) fn end(&self, command: &str, json: bool, what: Changed<'_>, text: &str) -> Exit {
+        let (count, by) = self.count();
+        if json {
+            let fields = ChangeJson { session: what.session, pattern: what.pattern, count, by };
+            say!("{}", Document::new(command, "done", fields, Vec::new()).line());
+        } else {
+            say!("{text}.");
+        }
+        Exit::Success
+    }
+}
+
+/// What was to be changed; neither: all sessions.
+#[derive(Clone, Copy)]
+pub(crate) struct Changed<'a> {
+    pub(crate) session: Option<&'a str>,
+    pub(crate) pattern: Option<&'a str>,
+}
+
+/// The fields of `retry`, `forget` and `acknowledge`.
+#[derive(Serialize)]
+struct ChangeJson<'a> {
+    session: Option<&'a str>,
+    pattern: Option<&'a str>,
+    count: usize,
+    /// `daemon`, or `ledger` if none is running.
+    by: &'static str,
+}
+
+/// The failure of a command that finds nothing to change.
+pub(crate) fn nothing_to_do(session: Option<&str>, text: impl std::fmt::Display) -> Failure {
+    let report = ErrorReport::command(CommandKind::NothingToDo, text);
+    let report = match session {
+        Some(session) => report.of_session(session),
+        None => report,
+    };
+    Failure::reported(Exit::Incomplete, report)
+}
+
 /// Makes sessions due now.
 pub(crate) async fn retry(args: &RetryArgs) -> Exit {
+    match retry_with(args).await {
+        Ok(exit) => exit,
+        Err(failure) => failure.end("retry", args.json),
+    }
+}
+
+async fn retry_with(args: &RetryArgs) -> Result<Exit, Failure> {
     let session = args.session.as_deref().map(session_typed);
     let request = Request::Retry { session: session.clone() };
     let in_ledger = {
@@ -30,48 +90,54 @@ pub(crate) async fn retry(args: &RetryArgs) -> Exit {
     };
     let of_it =
         |all: &str, one: &str| session.as_ref().map_or(all.to_owned(), |name| format!("{name} {one}"));
-    match change(&args.state, request, in_ledger).await {
-        Ok(Done::ByDaemon(0)) => {
-            nothing_to_do(&format!("{}; see `status`", of_it("no session is waiting", "is not waiting")))
+    let done = change(&args.state, request, in_ledger).await?;
+    let what = Changed { session: session.as_deref(), pattern: None };
+    match done {
+        Done::ByDaemon(0) => {
+            let text = format!("{}; see `status`", of_it("no session is waiting", "is not waiting"));
+            Err(nothing_to_do(session.as_deref(), text))
         }
-        Ok(Done::ByDaemon(n)) => succeed(&format!("{n} tried now; see `status`")),
-        Ok(Done::InLedger(0) | Done::NoState) => nothing_to_do(&format!(
-            "{}; the next start of the daemon tries every flag",
-            of_it("no retry is pending", "has no pending retry")
-        )),
-        Ok(Done::InLedger(n)) => succeed(&format!("no daemon is running; {n} tried as soon as it starts")),
-        Err(exit) => exit,
+        Done::ByDaemon(n) => Ok(done.end("retry", args.json, what, &format!("{n} tried now; see `status`"))),
+        Done::InLedger(0) | Done::NoState => {
+            let none = of_it("no retry is pending", "has no pending retry");
+            Err(nothing_to_do(
+                session.as_deref(),
+                format_args!("{none}; the next start of the daemon tries every flag"),
+            ))
+        }
+        Done::InLedger(n) => {
+            let text = format!("no daemon is running; {n} tried as soon as it starts");
+            Ok(done.end("retry", args.json, what, &text))
+        }
     }
 }
 
 /// Deletes the history of a session.
 pub(crate) async fn forget(args: &ForgetArgs) -> Exit {
+    match forget_with(args).await {
+        Ok(exit) => exit,
+        Err(failure) => failure.end("forget", args.json),
+    }
+}
+
+async fn forget_with(args: &ForgetArgs) -> Result<Exit, Failure> {
     let session = session_typed(&args.session);
     let request = Request::Forget { session: session.clone() };
     let in_ledger = {
         let session = session.clone();
         move |ledger: &Ledger| ledger.forget(&session)
     };
-    match change(&args.state, request, in_ledger).await {
-        Ok(Done::ByDaemon(0) | Done::InLedger(0) | Done::NoState) => {
-            nothing_to_do(&format!("the ledger has no entry for {session}"))
+    let done = change(&args.state, request, in_ledger).await?;
+    match done.count() {
+        (0, _) => Err(nothing_to_do(Some(&session), format_args!("the ledger has no entry for {session}"))),
+        (n, _) => {
+            let text = format!(
+                "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
+                 registered. To prevent that, remove the flag"
+            );
+            Ok(done.end("forget", args.json, Changed { session: Some(&session), pattern: None }, &text))
         }
-        Ok(Done::ByDaemon(n) | Done::InLedger(n)) => succeed(&format!(
-            "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
-             registered. To prevent that, remove the flag"
-        )),
-        Err(exit) => exit,
     }
-}
-
-fn succeed(text: &str) -> Exit {
-    say!("{text}.");
-    Exit::Success
-}
-
-fn nothing_to_do(text: &str) -> Exit {
-    report_error(text);
-    Exit::Incomplete
 }
 
 /// Sends a request to the daemon; without a daemon, changes the ledger.
@@ -79,7 +145,7 @@ pub(crate) async fn change(
     args: &crate::cli::args::StateArgs,
     request: Request,
     in_ledger: impl FnOnce(&Ledger) -> Option<usize> + Send + 'static,
-) -> Result<Done, Exit> {
+) -> Result<Done, Failure> {
     let state = State::find(args)?;
     blocking(move || match ask(&state.folder, &request)? {
         Some(Answer::Done(n)) => Ok(Done::ByDaemon(n)),

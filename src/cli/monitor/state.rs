@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::StateArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::{report_config_errors, report_error};
+use crate::cli::output::Failure;
 use crate::config::{Config, Environment, Overrides};
 use crate::daemon::run_loop::worker::session_name;
 
@@ -18,13 +18,13 @@ pub(crate) struct State {
 
 impl State {
     /// Reads no configuration if `--state-dir` is given.
-    pub(crate) fn find(args: &StateArgs) -> Result<Self, Exit> {
+    pub(crate) fn find(args: &StateArgs) -> Result<Self, Failure> {
         if let Some(folder) = &args.state_dir {
             return Ok(Self { folder: folder.clone(), config: None });
         }
         let path = args.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH));
         let config = Config::load_with(path, &Overrides::default(), &Environment::from_process());
-        let config = config.map_err(|errors| report_config_errors(&errors))?;
+        let config = config.map_err(|errors| Failure::of_config(&errors))?;
         Ok(Self { folder: config.state_dir.clone(), config: Some(config) })
     }
 
@@ -35,15 +35,12 @@ impl State {
     }
 }
 
-/// Runs blocking work, and prints the error that it returns.
+/// Runs blocking work, whose errors concern the state folder.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, Exit> {
+) -> Result<T, Failure> {
     let outcome = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
-    outcome.map_err(|error| {
-        report_error(error);
-        Exit::Io
-    })
+    outcome.map_err(|error| Failure::new(Exit::Io, error))
 }
 
 /// The name of a session in the ledger, from an argument: `subject/date/number` or its folder.

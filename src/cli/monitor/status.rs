@@ -11,7 +11,7 @@ use crate::cli::args::StatusArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::history::outcome_line;
 use crate::cli::monitor::state::{State, blocking};
-use crate::cli::output::say;
+use crate::cli::output::{Failure, say};
 use crate::cli::service::wiring;
 use crate::config::{Config, DEFAULT_PATH, unit_of};
 use crate::daemon::messages::{Answer, Request};
@@ -34,11 +34,12 @@ const MAX_SHOWN: usize = 20;
 /// Shows the status.
 pub(crate) async fn status(args: &StatusArgs) -> Exit {
     match status_with(args).await {
-        Ok(exit) | Err(exit) => exit,
+        Ok(exit) => exit,
+        Err(failure) => failure.end("status", args.json),
     }
 }
 
-async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
+async fn status_with(args: &StatusArgs) -> Result<Exit, Failure> {
     let state = State::find(&args.state)?;
     let (folder, config, zone) = (state.folder.clone(), state.config.clone(), state.zone());
     let start = start_command(args.state.config.as_deref());
@@ -59,7 +60,7 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Exit> {
     })
     .await?;
     if args.json {
-        say!("{}", status.json(&last));
+        say!("{}", status.document(&last));
     } else {
         say!("{}", text(&status, &last, Timestamp::now(), &zone, &start).trim_end_matches('\n'));
     }
@@ -124,6 +125,7 @@ fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Times
                 stale: false,
                 failures: 0,
                 next: None,
+                kind: None,
                 error: None,
                 next_step: None,
                 progress: None,

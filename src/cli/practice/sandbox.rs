@@ -12,7 +12,7 @@ use crate::cli::args::{ConfigArgs, SandboxArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::{report_config_errors, report_error, say};
+use crate::cli::output::{Failure, report_error, say};
 use crate::cli::service::run::{self, Signals};
 use crate::cli::service::wiring;
 use crate::config::{Config, Environment, SandboxSetup};
@@ -152,7 +152,7 @@ fn own_folders(args: &ConfigArgs, url: &str, scratch: &Path) -> Result<Config, E
     let overrides = crate::config::Overrides { state_dir: Some(setup.state_dir.clone()), ..overrides };
     let name = Path::new("sandbox configuration");
     let config = Config::parse_with(&setup.to_yaml(), name, &overrides, &Environment::default());
-    let config = config.map_err(|errors| report_config_errors(&errors))?;
+    let config = config.map_err(|errors| Failure::of_config(&errors))?;
     wiring::start_log(&config)?;
     Ok(config)
 }

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::say;
+use crate::cli::output::{Failure, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
@@ -27,6 +27,9 @@ use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::StateLock;
 use crate::humanize::{bytes, count};
+use crate::json::document::Document;
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::{MovedPath, PathText};
 use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
@@ -73,11 +76,12 @@ enum ScanOutcome {
 /// Registers every flagged session once.
 pub(crate) async fn scan(args: &ScanArgs) -> Exit {
     match scan_with(args).await {
-        Ok(exit) | Err(exit) => exit,
+        Ok(exit) => exit,
+        Err(failure) => failure.end("scan", args.json),
     }
 }
 
-async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
+async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let mut config = wiring::configuration(&args.config)?;
     if args.no_files {
@@ -93,13 +97,14 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     // A dry run needs no lock: it may run next to the daemon.
     let _locks = if args.dry_run { Vec::new() } else { wiring::lock(&config)? };
     let shutdown = CancellationToken::new();
-    signals::listen(shutdown.clone()).map_err(|error| {
-        tracing::error!("signals cannot be received: {error}");
-        Exit::Io
-    })?;
+    signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
 
     wiring::check_login(&client).await?;
     let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &shutdown).await;
+    if args.json && !missed.is_empty() {
+        say!("{}", Document::failed("scan", missed.clone()).line());
+    }
+    let missed = missed.len();
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
     let options = wiring::flagged(&config);
@@ -134,7 +139,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let (mut failed, mut done, mut with_gaps) = (Vec::new(), 0, 0);
     let work = async {
         while let Some(result) = results.next().await {
-            progress::above(|| if args.json { say!("{}", result.to_json()) } else { result.print() });
+            progress::above(|| if args.json { say!("{}", result.document()) } else { result.print() });
             with_gaps += usize::from(result.gap.is_some());
             match result.outcome {
                 ScanOutcome::Failed(error) => failed.push(error),
@@ -149,7 +154,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             // Alyx would still execute a creation that is cut off here, and its result would be lost.
             let finished = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
             end(state, mark.filter(|_| finished.is_ok()), client);
-            return Ok(Exit::Interrupted);
+            return Err(Failure::interrupted().logged());
         }
         () = progress::shown(&client.context().progress, work) => {}
     }
@@ -375,6 +380,7 @@ impl FlagResult {
                 Some(Error::Gaps(gap)) => NamedFile::of(gap),
                 _ => self.left_out.clone(),
             },
+            kind: error.map(|error| error.kind().name().to_owned()),
             error: error.map(ToString::to_string),
             next_step: error.map(|error| error.kind().next_step().to_owned()),
             next: None,
@@ -385,28 +391,47 @@ impl FlagResult {
         if self.gap.is_some() { "gaps" } else { "registered" }
     }
 
-    fn to_json(&self) -> Value {
+    fn document(&self) -> String {
         let (outcome, left_out, error) = match &self.outcome {
             ScanOutcome::Registered { left_out } => (self.registered_word(), Some(left_out), None),
             ScanOutcome::Planned { left_out } => ("planned", Some(left_out), None),
             ScanOutcome::Gone => ("gone", None, None),
-            ScanOutcome::Failed(error) => ("failed", None, Some(error.to_string())),
+            ScanOutcome::Failed(error) => ("failed", None, Some(error)),
         };
-        json!({
-            "session": self.name(),
-            "folder": self.folder.to_string_lossy(),
-            "outcome": outcome,
-            "eid": self.eid,
-            "datasets": self.files,
-            "bytes": self.bytes,
-            "took": self.took.as_secs_f64(),
-            "left_out": left_out,
-            "left_out_files": self.left_out,
-            "gaps": self.gap,
-            "moved": moved_json(&self.moved),
-            "error": error,
-        })
+        let error = error.map(|error| ErrorReport::from(error).of_session(self.name()));
+        let errors = error.clone().into_iter().collect();
+        let fields = FlagJson {
+            session: self.name(),
+            folder: (&self.folder).into(),
+            eid: self.eid.as_deref(),
+            datasets: self.files,
+            bytes: self.bytes,
+            took: self.took.as_secs_f64(),
+            left_out: left_out.map(String::as_str),
+            left_out_files: &self.left_out,
+            gaps: self.gap.as_deref(),
+            moved: moved_json(&self.moved),
+            error,
+        };
+        Document::new("scan", outcome, fields, errors).line()
     }
+}
+
+/// The fields of `scan`, for one flag.
+#[derive(Serialize)]
+struct FlagJson<'a> {
+    session: String,
+    folder: PathText,
+    eid: Option<&'a str>,
+    datasets: usize,
+    bytes: u64,
+    /// In seconds.
+    took: f64,
+    left_out: Option<&'a str>,
+    left_out_files: &'a [NamedFile],
+    gaps: Option<&'a str>,
+    moved: Vec<MovedPath>,
+    error: Option<ErrorReport>,
 }
 
 fn left_out_suffix(left_out: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use crate::json::path_text::MovedPath;
 
 /// A line for each move; `verb` is `moved` or `would move`.
 pub(crate) fn moved_lines(moved: &[(PathBuf, PathBuf)], verb: &'static str) -> impl Iterator<Item = String> {
@@ -12,9 +12,6 @@ pub(crate) fn moved_lines(moved: &[(PathBuf, PathBuf)], verb: &'static str) -> i
 }
 
 /// The moves as JSON.
-pub(crate) fn moved_json(moved: &[(PathBuf, PathBuf)]) -> Value {
-    moved
-        .iter()
-        .map(|(from, to)| json!({"from": from.to_string_lossy(), "to": to.to_string_lossy()}))
-        .collect()
+pub(crate) fn moved_json(moved: &[(PathBuf, PathBuf)]) -> Vec<MovedPath> {
+    moved.iter().map(MovedPath::from).collect()
 }

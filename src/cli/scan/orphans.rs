@@ -4,21 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::say;
+use crate::cli::output::{Failure, say};
 use crate::cli::progress;
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
 use crate::daemon::outside::signals;
 use crate::humanize;
+use crate::json::document::Document;
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::PathText;
 use alf::SessionPath;
+use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
 use alyx_client::text::printable;
-use alyx_registration::{RegistrationClient, SubjectFolders};
+use alyx_registration::{Error, RegistrationClient, SubjectFolders};
 
 /// The result in numbers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -45,32 +49,33 @@ enum CutOff {
 /// Lists the orphans.
 pub(crate) async fn orphans(args: &ScanArgs) -> Exit {
     match orphans_with(args).await {
-        Ok(exit) | Err(exit) => exit,
+        Ok(exit) => exit,
+        Err(failure) => failure.end("scan", args.json),
     }
 }
 
-async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
+async fn orphans_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let config = wiring::configuration(&args.config)?;
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
-    signals::listen(shutdown.clone()).map_err(|error| {
-        tracing::error!("signals cannot be received: {error}");
-        Exit::Io
-    })?;
+    signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
     wiring::check_login(&client).await?;
     let ScannedRoots { unflagged, missed, .. } = scan_roots(&config, &shutdown).await;
-    let mut found = Found { folders: unflagged.len(), missed, ..Found::default() };
+    if args.json && !missed.is_empty() {
+        say!("{}", Document::failed("scan", missed.clone()).line());
+    }
+    let mut found = Found { folders: unflagged.len(), missed: missed.len(), ..Found::default() };
     let (subjects, misnamed) = sort(unflagged);
     (found.subjects, found.misnamed) = (subjects.len(), misnamed.len());
     found.not_compared = found.folders - found.misnamed;
     for (folder, why) in misnamed {
-        tell(args.json, None, &folder, Some(&why));
+        tell(args.json, None, &folder, Some(why));
     }
     let (count, asked) = (subjects.len() as u64, AtomicU64::new(0));
     let asking = ask(&client, subjects, config.workers, args.json, &asked, &mut found);
     let cut_off = tokio::select! {
         biased;
-        () = shutdown.cancelled() => return Ok(Exit::Interrupted),
+        () = shutdown.cancelled() => return Err(Failure::interrupted().logged()),
         cut_off = progress::counted("asking Alyx", "subjects", (&asked, count), asking) => cut_off,
     };
     if !args.json {
@@ -80,13 +85,13 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Exit> {
 }
 
 /// The folders by subject, and those whose names are not valid for a session, with the reason. Pure.
-fn sort(mut folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, String)>) {
+fn sort(mut folders: Vec<PathBuf>) -> (Vec<SubjectFolders>, Vec<(PathBuf, SessionPathError)>) {
     let (mut sessions, mut misnamed) = (Vec::new(), Vec::new());
     folders.sort();
     for folder in folders {
         match SessionPath::parse(&folder) {
             Ok(session) => sessions.push(session),
-            Err(why) => misnamed.push((folder, why.to_string())),
+            Err(why) => misnamed.push((folder, why)),
         }
     }
     (SubjectFolders::of(sessions), misnamed)
@@ -118,6 +123,10 @@ async fn ask(
                 found.missed += 1;
                 let (subject, sessions) = (folders.subject(), folders.sessions().len());
                 tracing::error!("the {sessions} sessions of {subject} cannot be compared: {error}");
+                if as_json {
+                    let document = Document::failed("scan", vec![ErrorReport::from(&error)]).line();
+                    progress::above(|| say!("{document}"));
+                }
                 // The other subjects would fail too, each after its own time-out.
                 if error.is_outage() {
                     return Some(CutOff::Away);
@@ -131,25 +140,32 @@ async fn ask(
     None
 }
 
-fn tell(as_json: bool, session: Option<&SessionPath>, folder: &Path, why: Option<&str>) {
+fn tell(as_json: bool, session: Option<&SessionPath>, folder: &Path, why: Option<SessionPathError>) {
     progress::above(|| {
         if as_json {
-            say!("{}", to_json(session, folder, why));
+            say!("{}", document(session, folder, why));
         } else if let Some(session) = session {
             say!("orphan    {session}  {}", printable(&folder.to_string_lossy()));
         } else {
-            say!("misnamed  {}", why.unwrap_or_default());
+            say!("misnamed  {}", why.map(|why| why.to_string()).unwrap_or_default());
         }
     });
 }
 
-fn to_json(session: Option<&SessionPath>, folder: &Path, why: Option<&str>) -> Value {
-    json!({
-        "outcome": if session.is_some() { "orphan" } else { "misnamed" },
-        "session": session.map(ToString::to_string),
-        "folder": folder.to_string_lossy(),
-        "error": why,
-    })
+/// The fields of `scan --orphans`, for one folder.
+#[derive(Serialize)]
+struct OrphanJson {
+    session: Option<String>,
+    folder: PathText,
+    error: Option<ErrorReport>,
+}
+
+fn document(session: Option<&SessionPath>, folder: &Path, why: Option<SessionPathError>) -> String {
+    let outcome = if session.is_some() { "orphan" } else { "misnamed" };
+    let error = why.map(|why| ErrorReport::from(&Error::from(why)).at(folder));
+    let errors = error.clone().into_iter().collect();
+    let fields = OrphanJson { session: session.map(ToString::to_string), folder: folder.into(), error };
+    Document::new("scan", outcome, fields, errors).line()
 }
 
 impl Found {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::root::has_marker;
 use crate::daemon::tree::scan::{Scan, Scanner};
 use crate::daemon::watch::WatchProblem;
+use crate::json::error_report::{CommandKind, ErrorReport};
 use alyx_registration::flag::FlagFile;
 
 /// The result of scanning all roots.
@@ -20,20 +22,25 @@ pub(crate) struct ScannedRoots {
     /// The session folders without a flag.
     pub(crate) unflagged: Vec<PathBuf>,
     /// Roots, folders and flags that could not be used. Each has been logged.
-    pub(crate) missed: usize,
+    pub(crate) missed: Vec<ErrorReport>,
 }
 
 /// Scans all data roots.
 pub(crate) async fn scan_roots(config: &Config, shutdown: &CancellationToken) -> ScannedRoots {
     let mut found = ScannedRoots::default();
     for root in &config.data_roots {
-        let Some(scan) = scan_root(config, root, shutdown).await else {
-            found.missed += 1;
-            continue;
+        let report = |problem: &dyn Display| ErrorReport::command(CommandKind::Disk, problem).at(&root.path);
+        let scan = match scan_root(config, root, shutdown).await {
+            Ok(scan) => scan,
+            Err(reason) => {
+                tracing::error!("{reason}");
+                found.missed.push(report(&reason));
+                continue;
+            }
         };
-        found.missed += scan.problems.len();
         for problem in &scan.problems {
             tracing::warn!("{problem}");
+            found.missed.push(report(problem));
         }
         found.flags.extend(scan.flags);
         found.unflagged.extend(scan.unflagged);
@@ -41,8 +48,8 @@ pub(crate) async fn scan_roots(config: &Config, shutdown: &CancellationToken) ->
     found
 }
 
-/// Scans one root for flags, including misplaced ones. `None` if the root cannot be used, which is logged.
-async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Option<Scan> {
+/// Scans one root for flags, including misplaced ones. Fails if the root cannot be used.
+async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Result<Scan, String> {
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let (stop, marker) = (shutdown.clone(), root.require_marker.clone());
@@ -54,9 +61,7 @@ async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
         scan.problems.extend(scanner.find_too_deep(scan.unflagged.clone(), today, &stop));
         Ok(scan)
     });
-    let scan =
-        task.await.unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")));
-    scan.map_err(|reason| tracing::error!("{reason}")).ok()
+    task.await.unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")))
 }
 
 /// Checks that a root is mounted: an empty mount point must not count as a root without flags.

@@ -13,7 +13,7 @@ use crate::cli::args::ConfigArgs;
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::{report_config_errors, report_error};
+use crate::cli::output::Failure;
 use crate::config::{
     Config, ConfigErrors, CredentialSource as ConfiguredSource, Environment, Overrides, WatchMode,
 };
@@ -24,9 +24,10 @@ use crate::daemon::tree::layout;
 use crate::daemon::tree::lock::LockFolders;
 use crate::daemon::watch;
 use crate::humanize::length;
+use crate::json::error_report::ErrorReport;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    FlaggedOptions, InFlightCreations, PrivatePaths, RegisterFilesOptions, RegistrationClient,
+    Error, FlaggedOptions, InFlightCreations, PrivatePaths, RegisterFilesOptions, RegistrationClient,
     RegistrationOptions, Versions,
 };
 
@@ -55,28 +56,24 @@ impl Origin {
 }
 
 /// Reads the configuration, and starts logging with its settings.
-pub(crate) fn configuration(args: &ConfigArgs) -> Result<Config, Exit> {
+pub(crate) fn configuration(args: &ConfigArgs) -> Result<Config, Failure> {
     configuration_and_origin(args).map(|(config, _)| config)
 }
 
 /// As [`configuration`], with the origin, from which a reload reads it again.
-pub(crate) fn configuration_and_origin(args: &ConfigArgs) -> Result<(Config, Origin), Exit> {
-    let here = std::env::current_dir().map_err(|error| {
-        report_error(format_args!("the working folder cannot be found: {error}"));
-        Exit::Io
-    })?;
+pub(crate) fn configuration_and_origin(args: &ConfigArgs) -> Result<(Config, Origin), Failure> {
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
     let origin = Origin::of(args, &here);
-    let config = origin.load().map_err(|errors| report_config_errors(&errors))?;
+    let config = origin.load().map_err(|errors| Failure::of_config(&errors))?;
     start_log(&config)?;
     Ok((config, origin))
 }
 
 /// Starts logging with the configured level and format, and logs the configuration's warnings.
-pub(crate) fn start_log(config: &Config) -> Result<(), Exit> {
-    logging::init(&LogOptions { level: config.log.level, format: config.log.format }).map_err(|error| {
-        report_error(error);
-        Exit::Config
-    })?;
+pub(crate) fn start_log(config: &Config) -> Result<(), Failure> {
+    logging::init(&LogOptions { level: config.log.level, format: config.log.format })
+        .map_err(|error| Failure::new(Exit::Config, error))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -84,7 +81,7 @@ pub(crate) fn start_log(config: &Config) -> Result<(), Exit> {
 }
 
 /// Reads the password or token.
-pub(crate) fn credentials(config: &Config) -> Result<Credentials, Exit> {
+pub(crate) fn credentials(config: &Config) -> Result<Credentials, Failure> {
     match config.alyx.credentials.load(config.alyx.username.as_deref()) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
@@ -92,15 +89,12 @@ pub(crate) fn credentials(config: &Config) -> Result<Credentials, Exit> {
             }
             Ok(loaded.credentials)
         }
-        Err(error) => {
-            tracing::error!("{error}");
-            Err(Exit::Refused)
-        }
+        Err(error) => Err(Failure::new(Exit::Refused, error).log()),
     }
 }
 
 /// The registration client of a configuration. Sends nothing; stores its token in the state folder.
-pub(crate) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Exit> {
+pub(crate) fn client(config: &Config, credentials: Credentials) -> Result<RegistrationClient, Failure> {
     observed_client(config, credentials, None)
 }
 
@@ -109,7 +103,7 @@ pub(crate) fn observed_client(
     config: &Config,
     credentials: Credentials,
     observer: Option<Arc<dyn alyx_client::Observer>>,
-) -> Result<RegistrationClient, Exit> {
+) -> Result<RegistrationClient, Failure> {
     client_with(config, credentials, token_folder(&config.state_dir), observer)
 }
 
@@ -117,7 +111,7 @@ pub(crate) fn observed_client(
 pub(crate) fn read_only_client(
     config: &Config,
     credentials: Credentials,
-) -> Result<RegistrationClient, Exit> {
+) -> Result<RegistrationClient, Failure> {
     client_with(config, credentials, None, None)
 }
 
@@ -126,22 +120,22 @@ fn client_with(
     credentials: Credentials,
     token_folder: Option<PathBuf>,
     observer: Option<Arc<dyn alyx_client::Observer>>,
-) -> Result<RegistrationClient, Exit> {
+) -> Result<RegistrationClient, Failure> {
     registration_client(config, credentials, token_folder, observer).map_err(|error| {
-        tracing::error!("{error}");
-        Exit::Config
+        let report = ErrorReport::from(&Error::from(error));
+        Failure::reported(Exit::Config, report).log()
     })
 }
 
 /// Checks that Alyx answers and accepts the login. Without this, a scan without flags would hide a wrong configuration.
-pub(crate) async fn check_login(client: &RegistrationClient) -> Result<(), Exit> {
+pub(crate) async fn check_login(client: &RegistrationClient) -> Result<(), Failure> {
     client.alyx().ping().await.map_err(|error| {
-        tracing::error!("{error}");
-        match error.next_step() {
+        let exit = match error.next_step() {
             NextStep::NeedsCredentials => Exit::Refused,
             NextStep::TryAgain { .. } => Exit::Unavailable,
             NextStep::NeedsAttention => Exit::Incomplete,
-        }
+        };
+        Failure::reported(exit, ErrorReport::from(&Error::from(error))).log()
     })
 }
 
@@ -285,7 +279,10 @@ fn fingerprint(config: &Config) -> String {
 
 /// Reads the password or token for the daemon. A missing or invalid file is not an error, because the daemon waits for it;
 /// a missing variable is one, because only a restart can set it.
-pub(crate) fn credentials_or_absent(config: &Config, source: &CredentialSource) -> Result<Credentials, Exit> {
+pub(crate) fn credentials_or_absent(
+    config: &Config,
+    source: &CredentialSource,
+) -> Result<Credentials, Failure> {
     match config.alyx.credentials.load(config.alyx.username.as_deref()) {
         Err(error) if source.is_watched() => {
             Ok(Credentials::Absent { username: config.alyx.username.clone(), reason: error.to_string() })
@@ -343,20 +340,16 @@ pub(crate) fn lock_folders(config: &Config) -> LockFolders {
 }
 
 /// Locks the state folder against other daemons.
-pub(crate) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLock, Exit> {
+pub(crate) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLock, Failure> {
     // Created first: the real path of a missing folder is not known.
     let _ = std::fs::create_dir_all(&config.state_dir);
-    daemon::tree::lock::StateLock::acquire(&config.state_dir, &lock_folders(config)).map_err(|error| {
-        tracing::error!("{error}");
-        Exit::Io
-    })
+    daemon::tree::lock::StateLock::acquire(&config.state_dir, &lock_folders(config))
+        .map_err(|error| Failure::new(Exit::Io, error).log())
 }
 
 /// Locks the data roots against other registrars.
-pub(crate) fn lock(config: &Config) -> Result<Vec<daemon::tree::lock::RootLock>, Exit> {
+pub(crate) fn lock(config: &Config) -> Result<Vec<daemon::tree::lock::RootLock>, Failure> {
     let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-    daemon::tree::lock::RootLock::acquire_all(roots, &lock_folders(config)).map_err(|error| {
-        tracing::error!("{error}");
-        Exit::Io
-    })
+    daemon::tree::lock::RootLock::acquire_all(roots, &lock_folders(config))
+        .map_err(|error| Failure::new(Exit::Io, error).log())
 }

@@ -16,7 +16,7 @@ use crate::cli::args::CheckArgs;
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::report_error;
+use crate::cli::output::Failure;
 use crate::cli::service::wiring;
 use crate::cli::setup::check::row::{Row, Table};
 use crate::cli::setup::passwd::UnixUser;
@@ -35,8 +35,7 @@ pub(crate) async fn check(args: &CheckArgs) -> Exit {
     let level = args.config.log_level.unwrap_or(LogLevel::Warn);
     let log = LogOptions { level, format: args.config.log_format.unwrap_or_default() };
     if let Err(error) = logging::init(&log) {
-        report_error(error);
-        return Exit::Config;
+        return Failure::new(Exit::Config, error).end("check", args.json);
     }
     let mut table = Table::new(args.json);
     run_checks(args, &mut table).await;

@@ -10,7 +10,7 @@ use crate::cli::args::ConnectionArgs;
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::verbs::output::Failure;
+use crate::cli::output::Failure;
 use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
 use alyx_client::{self, Credentials, OneSettings};
 use alyx_registration::{RegistrationClient, RegistrationOptions};
@@ -114,7 +114,6 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
         tracing::warn!("{warning}");
     }
     crate::cli::service::wiring::client(&config, loaded.credentials)
-        .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))
 }
 
 /// The secret for an address: from the given folder, or else the environment, or else `~/.one`.

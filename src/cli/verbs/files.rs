@@ -5,23 +5,28 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
+use crate::cli::output::Failure;
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{
-    Answer, Failure, absolute_path, absolute_paths, datasets, left_out_json, left_out_lines, left_out_suffix,
-    run_verb, to_value,
+    Answer, LeftOutJson, absolute_path, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb,
 };
 use crate::humanize;
-use alyx_registration::{PlannedFiles, RegisterFilesOptions, RegisteredFiles};
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::{MovedPath, PathText};
+use crate::json::record::DatasetJson;
+use alyx_client::{ProtectedFile, RegisterFileRequest};
+use alyx_registration::advice::Kind;
+use alyx_registration::{FoundFile, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles};
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("register-files", args.verb.json, async {
         let files = absolute_paths(&args.files)?;
         let options = args.options();
         let bytes = sizes(&files, &options)?;
@@ -32,13 +37,13 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
             if args.dry_run {
                 let planned = client.plan_files(&files, &options).await?;
                 planned.check_sessions()?;
-                let answer = Answer::new(planned_lines(&planned), planned_json(&planned)?);
-                return Ok(answer.planned().incomplete_if(!planned.left_out.is_empty()));
+                let answer = Answer::new(planned_lines(&planned), PlannedJson::from(&planned))?;
+                return Ok(answer.planned_if(true).incomplete_if(!planned.left_out.is_empty()));
             }
             let registered = client.register_files(&files, &options).await?;
             let incomplete = registered.records.iter().any(Option::is_none);
-            let json = registered_json(&files, &registered)?;
-            Ok(Answer::new(registered_lines(&files, &registered), json.into()).incomplete_if(incomplete))
+            let json = RegisteredJson::of(&files, &registered);
+            Ok(Answer::new(registered_lines(&files, &registered), json)?.incomplete_if(incomplete))
         };
         progress::shown(progress, work).await
     })
@@ -52,14 +57,17 @@ pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result
         match std::fs::metadata(file) {
             Ok(metadata) if metadata.is_dir() => {
                 let advice = "name its files, or register a session folder with register-session";
-                return Err(Failure::new(Exit::Incomplete, format!("{file:?} is a folder; {advice}")));
+                let report = ErrorReport::of_kind(Kind::Invalid, format!("{file:?} is a folder; {advice}"));
+                return Err(Failure::reported(Exit::Incomplete, report.at(file)));
             }
             Ok(metadata) if options.max_md5_size.is_none_or(|limit| metadata.len() < limit) => {
                 bytes += metadata.len();
             }
             Ok(_) => {}
             Err(error) => {
-                return Err(Failure::new(Exit::Incomplete, format!("{file:?} cannot be read: {error}")));
+                let report =
+                    ErrorReport::of_kind(Kind::Unreadable, format!("{file:?} cannot be read: {error}"));
+                return Err(Failure::reported(Exit::Incomplete, report.at(file)));
             }
         }
     }
@@ -71,7 +79,7 @@ pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) 
     let mut lines: Vec<String> = Vec::new();
     for (file, record) in files.iter().zip(&registered.records) {
         if let Some(record) = record {
-            lines.push(format!("ok    {}  {}", file.display(), record.id));
+            lines.push(format!("ok    {}  {}", file.display(), record.record.id));
         }
     }
     lines.extend(moved_lines(&registered.moved, "moved"));
@@ -86,29 +94,53 @@ pub(super) fn registered_lines(files: &[PathBuf], registered: &RegisteredFiles) 
 }
 
 /// The registered files in order, as JSON.
-pub(super) fn registered_json(
-    files: &[PathBuf],
-    registered: &RegisteredFiles,
-) -> Result<Map<String, Value>, Failure> {
-    let mut records = Vec::with_capacity(files.len());
-    for (file, record) in files.iter().zip(&registered.records) {
-        records.push(json!({"file": file.to_string_lossy(), "record": to_value(record)?}));
+#[derive(Debug, Serialize)]
+pub(super) struct RegisteredJson {
+    records: Vec<FileJson>,
+    unchanged: usize,
+    moved: Vec<MovedPath>,
+    left_out: Vec<LeftOutJson>,
+}
+
+/// A file, and its record on Alyx; null if it was left out.
+#[derive(Debug, Serialize)]
+struct FileJson {
+    file: PathText,
+    record: Option<DatasetJson>,
+}
+
+impl RegisteredJson {
+    pub(super) fn of(files: &[PathBuf], registered: &RegisteredFiles) -> Self {
+        let records = files.iter().zip(&registered.records);
+        let record = |(file, record): (&PathBuf, &Option<_>)| FileJson {
+            file: file.into(),
+            record: record.as_ref().map(DatasetJson::from),
+        };
+        Self {
+            records: records.map(record).collect(),
+            unchanged: registered.n_unchanged,
+            moved: moved_json(&registered.moved),
+            left_out: LeftOutJson::list(&registered.left_out),
+        }
     }
-    Ok(Map::from_iter([
-        ("records".to_owned(), records.into()),
-        ("unchanged".to_owned(), registered.n_unchanged.into()),
-        ("moved".to_owned(), moved_json(&registered.moved)),
-        ("left_out".to_owned(), left_out_json(&registered.left_out)),
-    ]))
 }
 
 /// The planned requests as JSON.
-pub(super) fn planned_json(planned: &PlannedFiles) -> Result<Value, Failure> {
-    Ok(json!({
-        "requests": to_value(&planned.requests)?,
-        "moved": moved_json(&planned.moved),
-        "left_out": left_out_json(&planned.left_out),
-    }))
+#[derive(Debug, Serialize)]
+pub(super) struct PlannedJson {
+    requests: Vec<RegisterFileRequest>,
+    moved: Vec<MovedPath>,
+    left_out: Vec<LeftOutJson>,
+}
+
+impl From<&PlannedFiles> for PlannedJson {
+    fn from(planned: &PlannedFiles) -> Self {
+        Self {
+            requests: planned.requests.clone(),
+            moved: moved_json(&planned.moved),
+            left_out: LeftOutJson::list(&planned.left_out),
+        }
+    }
 }
 
 /// The planned requests as text.
@@ -130,9 +162,24 @@ pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
     lines
 }
 
+/// The fields of `find-files`.
+#[derive(Debug, Serialize)]
+struct FoundFilesJson {
+    folder: PathText,
+    files: Vec<FoundFileJson>,
+    left_out: Vec<LeftOutJson>,
+}
+
+/// A dataset on disk: its path in the session, and its size in bytes.
+#[derive(Debug, Serialize)]
+struct FoundFileJson {
+    path: String,
+    size: u64,
+}
+
 /// Lists the datasets of a session folder.
 pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("find-files", args.verb.json, async {
         let folder = absolute_path(&args.folder)?;
         let found = connect(&args.verb.connection)?.find_files(&folder).await?;
         let mut text: Vec<String> = found
@@ -144,25 +191,77 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
         let bytes = found.files.iter().map(|file| file.size).sum();
         let aside = left_out_suffix(&found.left_out);
         text.push(format!("{}, {}{aside}", datasets(found.files.len()), humanize::bytes(bytes)));
-        let files: Vec<Value> = found
-            .files
-            .iter()
-            .map(|file| json!({"path": file.dataset.as_str(), "size": file.size}))
-            .collect();
-        let json = json!({
-            "folder": folder.to_string_lossy(),
-            "files": files,
-            "left_out": left_out_json(&found.left_out),
-        });
+        let file =
+            |file: &FoundFile| FoundFileJson { path: file.dataset.as_str().to_owned(), size: file.size };
+        let json = FoundFilesJson {
+            folder: (&folder).into(),
+            files: found.files.iter().map(file).collect(),
+            left_out: LeftOutJson::list(&found.left_out),
+        };
         let problem = found.left_out.iter().any(|file| file.reason.is_missing());
-        Ok(Answer::new(text, json).incomplete_if(problem))
+        Ok(Answer::new(text, json)?.incomplete_if(problem))
     })
     .await
 }
 
+/// The fields of `check-protected`.
+#[derive(Debug, Serialize)]
+struct ProtectedJson {
+    sessions: Vec<ProtectedStatusJson>,
+    left_out: Vec<LeftOutJson>,
+}
+
+/// The protection of the files of one session.
+#[derive(Debug, Serialize)]
+struct ProtectedStatusJson {
+    folder: PathText,
+    path: String,
+    files: Vec<PathText>,
+    protected: bool,
+    details: Vec<ProtectedFileJson>,
+}
+
+/// A file with its revisions, the latest first.
+#[derive(Debug, Serialize)]
+struct ProtectedFileJson {
+    file: String,
+    revisions: Vec<RevisionJson>,
+}
+
+/// A revision; empty for the original.
+#[derive(Debug, Serialize)]
+struct RevisionJson {
+    revision: String,
+    protected: bool,
+}
+
+impl From<&ProtectedStatus> for ProtectedStatusJson {
+    fn from(status: &ProtectedStatus) -> Self {
+        let detail = |detail: &ProtectedFile| ProtectedFileJson {
+            file: detail.file.clone(),
+            revisions: detail
+                .revisions
+                .iter()
+                .map(|(revision, protected)| RevisionJson {
+                    revision: revision.clone(),
+                    protected: *protected,
+                })
+                .collect(),
+        };
+        let below = |file: &PathBuf| file.strip_prefix(&status.folder).unwrap_or(file).into();
+        Self {
+            folder: (&status.folder).into(),
+            path: status.path.clone(),
+            files: status.files.iter().map(below).collect(),
+            protected: status.is_protected(),
+            details: status.details.iter().map(detail).collect(),
+        }
+    }
+}
+
 /// Checks whether files are protected.
 pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("check-protected", args.verb.json, async {
         let files = absolute_paths(&args.files)?;
         let client = connect(&args.verb.connection)?;
         let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;
@@ -185,29 +284,11 @@ pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
                     some => format!("protected {}: {}", file.display(), some.join(", ")),
                 });
             }
-            let details: Vec<Value> = status
-                .details
-                .iter()
-                .map(|detail| {
-                    let revisions: Vec<Value> = detail
-                        .revisions
-                        .iter()
-                        .map(|(revision, protected)| json!({"revision": revision, "protected": protected}))
-                        .collect();
-                    json!({"file": detail.file, "revisions": revisions})
-                })
-                .collect();
-            sessions.push(json!({
-                "folder": status.folder.to_string_lossy(),
-                "path": status.path,
-                "files": status.files.iter().map(|file| relative(file, &status.folder)).collect::<Vec<_>>(),
-                "protected": status.is_protected(),
-                "details": details,
-            }));
+            sessions.push(ProtectedStatusJson::from(status));
         }
         text.extend(left_out_lines(&left_out));
-        let json = json!({"sessions": sessions, "left_out": left_out_json(&left_out)});
-        Ok(Answer::new(text, json).incomplete_if(any || !left_out.is_empty()))
+        let json = ProtectedJson { sessions, left_out: LeftOutJson::list(&left_out) };
+        Ok(Answer::new(text, json)?.incomplete_if(any || !left_out.is_empty()))
     })
     .await
 }

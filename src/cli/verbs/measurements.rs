@@ -5,12 +5,14 @@
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::json;
 
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
+use crate::cli::output::{Failure, exit_of};
 use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, Failure, absolute_path, exit_of, run_verb, to_value};
+use crate::cli::verbs::output::{Answer, absolute_path, run_verb};
+use crate::json::error_report::ErrorReport;
+use crate::json::record::{WaterJson, WeighingJson};
 use alf::timestamp::DateInput;
 use alyx_client::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use alyx_registration::{
@@ -19,7 +21,7 @@ use alyx_registration::{
 
 /// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("water", args.verb.json, async {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -40,7 +42,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("weight", args.verb.json, async {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
@@ -67,44 +69,75 @@ async fn measure<Request: Measured, Record: Measured>(
     for subject in subjects {
         planned.push(plan(subject).await?);
     }
-    let (mut text, mut list, mut failure) = (Vec::new(), Vec::new(), None);
+    let (mut text, mut measurements, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut exit = Exit::Success;
     for (planned, subject) in planned.into_iter().zip(subjects) {
-        if failure.is_some() {
+        let mut row = MeasurementJson::of(subject);
+        if !errors.is_empty() {
             text.push(format!("not recorded for {subject}"));
-            list.push(json!({"subject": subject, "state": "not_recorded"}));
-            continue;
+        } else if let Some(record) = &planned.recorded {
+            text.push(recorded_already(record));
+            (row.outcome, row.record, row.notes) = ("unchanged", Some(record.json()), planned.notes);
+        } else if dry_run {
+            text.push(format!("would record {}", planned.request.text()));
+            (row.outcome, row.request, row.notes) = ("planned", Some(planned.request.json()), planned.notes);
+        } else {
+            match record(planned).await {
+                Ok(recorded) => {
+                    text.push(format!("recorded {}", recorded.record.text()));
+                    let outcome = if recorded.is_new { "created" } else { "unchanged" };
+                    (row.outcome, row.record, row.notes) =
+                        (outcome, Some(recorded.record.json()), recorded.notes);
+                }
+                Err(error) if measurements.is_empty() => return Err(error.into()),
+                Err(error) => {
+                    text.push(format!("not recorded for {subject}: {error}"));
+                    let report = ErrorReport::from(&error);
+                    (row.outcome, row.error) = ("failed", Some(report.clone()));
+                    errors.push(report);
+                    exit = exit_of(&error);
+                }
+            }
         }
-        let (line, notes, fields) = match (&planned.recorded, dry_run) {
-            (Some(record), _) => {
-                let fields = json!({"subject": subject, "state": "already_recorded", "record": to_value(record)?, "notes": planned.notes});
-                (recorded_already(record), planned.notes, fields)
-            }
-            (None, true) => {
-                let fields = json!({"subject": subject, "state": "planned", "request": to_value(&planned.request)?, "notes": planned.notes});
-                (format!("would record {}", planned.request.text()), planned.notes, fields)
-            }
-            (None, false) => {
-                let recorded = match record(planned).await {
-                    Ok(recorded) => recorded,
-                    Err(error) if list.is_empty() => return Err(error.into()),
-                    Err(error) => {
-                        text.push(format!("not recorded for {subject}: {error}"));
-                        list.push(json!({"subject": subject, "state": "failed", "error": error.to_string()}));
-                        failure = Some(exit_of(&error));
-                        continue;
-                    }
-                };
-                let fields = json!({"subject": subject, "state": "recorded", "record": to_value(&recorded.record)?, "notes": recorded.notes});
-                (format!("recorded {}", recorded.record.text()), recorded.notes, fields)
-            }
-        };
-        text.push(line);
-        text.extend(notes.iter().map(|note| format!("note: {note}")));
-        list.push(fields);
+        text.extend(row.notes.iter().map(|note| format!("note: {note}")));
+        measurements.push(row);
     }
-    let answer = Answer::new(text, json!({"measurements": list}));
-    let answer = Answer { exit: failure.unwrap_or(answer.exit), ..answer };
-    Ok(if dry_run { answer.planned() } else { answer })
+    let answer = Answer::new(text, MeasurementsJson { measurements })?;
+    Ok(Answer { exit, errors, ..answer }.planned_if(dry_run))
+}
+
+/// The fields of `water` and `weight`.
+#[derive(Debug, Serialize)]
+struct MeasurementsJson<Request, Record> {
+    measurements: Vec<MeasurementJson<Request, Record>>,
+}
+
+/// The measurement of one subject.
+#[derive(Debug, Serialize)]
+struct MeasurementJson<Request, Record> {
+    subject: String,
+    /// `created`, `unchanged`, `planned`, `failed` or `not_recorded`.
+    outcome: &'static str,
+    record: Option<Record>,
+    /// What a dry run would send.
+    request: Option<Request>,
+    notes: Vec<String>,
+    error: Option<ErrorReport>,
+}
+
+impl<Request, Record> MeasurementJson<Request, Record> {
+    /// One that is not recorded.
+    fn of(subject: &str) -> Self {
+        let outcome = "not_recorded";
+        Self {
+            subject: subject.to_owned(),
+            outcome,
+            record: None,
+            request: None,
+            notes: Vec::new(),
+            error: None,
+        }
+    }
 }
 
 fn recorded_already(record: &impl Measured) -> String {
@@ -112,8 +145,12 @@ fn recorded_already(record: &impl Measured) -> String {
     format!("recorded already: {}{user}; --force records it again", record.text())
 }
 
-/// A request or a record in words.
-trait Measured: Serialize {
+/// A request or a record in words and as JSON.
+trait Measured {
+    /// As JSON.
+    type Json: Serialize;
+    /// As JSON.
+    fn json(&self) -> Self::Json;
     /// Amount, subject and time.
     fn text(&self) -> String;
     /// The user who measured.
@@ -129,6 +166,12 @@ fn water_text(volume: Option<f64>, kind: &str, adlib: bool) -> String {
 }
 
 impl Measured for WaterRequest {
+    type Json = Self;
+
+    fn json(&self) -> Self::Json {
+        self.clone()
+    }
+
     fn text(&self) -> String {
         water_text(self.water_administered, &self.water_type, self.adlib)
             + &format!(" for {} at {}", self.subject, self.date_time)
@@ -140,6 +183,12 @@ impl Measured for WaterRequest {
 }
 
 impl Measured for WaterRecord {
+    type Json = WaterJson;
+
+    fn json(&self) -> Self::Json {
+        self.into()
+    }
+
     fn text(&self) -> String {
         let kind = self.water_type.as_deref().unwrap_or("water");
         water_text(self.water_administered, kind, self.adlib)
@@ -152,6 +201,12 @@ impl Measured for WaterRecord {
 }
 
 impl Measured for WeighingRequest {
+    type Json = Self;
+
+    fn json(&self) -> Self::Json {
+        self.clone()
+    }
+
     fn text(&self) -> String {
         format!("{} g for {} at {}", self.weight, self.subject, self.date_time)
     }
@@ -162,6 +217,12 @@ impl Measured for WeighingRequest {
 }
 
 impl Measured for WeighingRecord {
+    type Json = WeighingJson;
+
+    fn json(&self) -> Self::Json {
+        self.into()
+    }
+
     fn text(&self) -> String {
         format!("{} g for {} at {}", self.weight.unwrap_or_default(), self.subject, self.date_time)
     }

@@ -1,15 +1,32 @@
 //! `exists`: whether names are on Alyx.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::args::ExistsArgs;
 use crate::cli::exit::Exit;
 use crate::cli::verbs::connect::connect;
 use crate::cli::verbs::output::{Answer, run_verb};
 
+/// The fields of `exists`.
+#[derive(Debug, Serialize)]
+struct ExistsJson<'a> {
+    endpoint: &'a str,
+    members: Vec<MemberJson<'a>>,
+}
+
+/// A name, and its record as Alyx sends it.
+#[derive(Debug, Serialize)]
+struct MemberJson<'a> {
+    name: &'a str,
+    exists: bool,
+    record: Option<Value>,
+    near: Vec<String>,
+}
+
 /// Looks up each name.
 pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("exists", args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let endpoint = args.endpoint;
         let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
@@ -28,10 +45,10 @@ pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
                 format!("; did you mean {}?", quoted.join(", "))
             };
             text.push(format!("{} {name:?} {state}{hint}", endpoint.member()));
-            members.push(json!({"name": name, "exists": record.is_some(), "record": record, "near": near}));
+            members.push(MemberJson { name, exists: record.is_some(), record, near });
         }
-        let json = json!({"endpoint": endpoint.path().trim_start_matches('/'), "members": members});
-        Ok(Answer::new(text, json).incomplete_if(missing))
+        let json = ExistsJson { endpoint: endpoint.path().trim_start_matches('/'), members };
+        Ok(Answer::new(text, json)?.incomplete_if(missing))
     })
     .await
 }

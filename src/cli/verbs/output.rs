@@ -3,16 +3,19 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args;
 use crate::cli::exit::Exit;
-use crate::cli::output::report_error;
+use crate::cli::output::Failure;
 use crate::daemon::outside::signals;
 use crate::humanize;
-use alyx_client::{self, NextStep};
-use alyx_registration::{Error, LeftOut, LeftOutSummary};
+use crate::json::document::Document;
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::PathText;
+use alyx_registration::{LeftOut, LeftOutSummary};
 
 /// The result of a command.
 #[derive(Debug)]
@@ -20,113 +23,66 @@ pub(super) struct Answer {
     pub(super) exit: Exit,
     /// The lines to print.
     pub(super) text: Vec<String>,
-    /// The object of `--json`, without its first field `outcome`.
-    pub(super) json: Map<String, Value>,
+    /// The command's own fields of `--json`.
+    pub(super) fields: Value,
+    /// What failed although the command as a whole did not.
+    pub(super) errors: Vec<ErrorReport>,
     /// Whether this was a dry run.
     pub(super) planned: bool,
 }
 
 impl Answer {
     /// A success.
-    pub(super) fn new(text: Vec<String>, json: Value) -> Self {
-        let json = match json {
-            Value::Object(fields) => fields,
-            other => Map::from_iter([("answer".to_owned(), other)]),
-        };
-        Self { exit: Exit::Success, text, json, planned: false }
+    pub(super) fn new(text: Vec<String>, fields: impl Serialize) -> Result<Self, Failure> {
+        let fields = serde_json::to_value(fields).map_err(|error| Failure::new(Exit::Incomplete, error))?;
+        Ok(Self { exit: Exit::Success, text, fields, errors: Vec::new(), planned: false })
     }
 
     /// Marks a dry run.
-    pub(super) fn planned(self) -> Self {
-        Self { planned: true, ..self }
+    pub(super) fn planned_if(self, planned: bool) -> Self {
+        Self { planned, ..self }
     }
 
     /// Exits with [`Exit::Incomplete`] if something was not done, or the answer is no.
     pub(super) fn incomplete_if(self, incomplete: bool) -> Self {
         if incomplete { Self { exit: Exit::Incomplete, ..self } } else { self }
     }
-}
 
-/// Why a command failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) exit: Exit,
-    pub(super) error: String,
-}
-
-impl Failure {
-    pub(super) fn new(exit: Exit, error: impl ToString) -> Self {
-        Self { exit, error: error.to_string() }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let exit = exit_of(&error);
-        let mut text = error.to_string();
-        if matches!(&error, Error::Alyx(alyx_client::Error::Options(_))) {
-            text += "; on the command line that is --user";
+    fn outcome(&self) -> &'static str {
+        match (self.planned, self.exit) {
+            (true, _) => "planned",
+            (false, Exit::Success) => "done",
+            (false, _) => "incomplete",
         }
-        Self { exit, error: text }
-    }
-}
-
-impl From<alyx_client::Error> for Failure {
-    fn from(error: alyx_client::Error) -> Self {
-        Error::from(error).into()
-    }
-}
-
-/// The exit code for an error. Pure.
-pub(super) fn exit_of(error: &Error) -> Exit {
-    if error.next_step() == NextStep::NeedsCredentials {
-        return Exit::Refused;
-    }
-    match error {
-        error if error.is_outage() => Exit::Unavailable,
-        Error::Alyx(alyx_client::Error::Options(_)) => Exit::Config,
-        _ => Exit::Incomplete,
     }
 }
 
 /// Runs a command until it ends or a signal stops it, and prints the result.
-pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answer, Failure>>) -> Exit {
+pub(super) async fn run_verb(
+    command: &str,
+    json: bool,
+    work: impl Future<Output = Result<Answer, Failure>>,
+) -> Exit {
     let shutdown = CancellationToken::new();
     if let Err(error) = signals::listen(shutdown.clone()) {
-        report_error(format_args!("signals cannot be received: {error}"));
-        return Exit::Io;
+        return Failure::no_signals(&error).end(command, json);
     }
     let outcome = tokio::select! {
         biased;
-        () = shutdown.cancelled() => Err(Failure::new(Exit::Interrupted, "stopped before it was done; run it again")),
+        () = shutdown.cancelled() => Err(Failure::interrupted()),
         outcome = work => outcome,
     };
-    let exit = match &outcome {
-        Ok(answer) => answer.exit,
-        Err(failure) => failure.exit,
-    };
     match outcome {
-        outcome if json => print(&[to_json(outcome).to_string()]),
-        Ok(answer) => print(&answer.text),
-        Err(failure) => report_error(failure.error),
-    }
-    exit
-}
-
-/// The object of `--json`.
-fn to_json(outcome: Result<Answer, Failure>) -> Value {
-    match outcome {
-        Ok(answer) => {
-            let word = match (answer.planned, answer.exit) {
-                (true, _) => "planned",
-                (false, Exit::Success) => "done",
-                (false, _) => "incomplete",
-            };
-            let mut all = Map::from_iter([("outcome".to_owned(), Value::from(word))]);
-            all.extend(answer.json);
-            Value::Object(all)
+        Ok(answer) if json => {
+            let outcome = answer.outcome();
+            print(&[Document::new(command, outcome, answer.fields, answer.errors).line()]);
+            answer.exit
         }
-        Err(failure) => json!({"outcome": "failed", "error": failure.error}),
+        Ok(answer) => {
+            print(&answer.text);
+            answer.exit
+        }
+        Err(failure) => failure.end(command, json),
     }
 }
 
@@ -151,12 +107,20 @@ pub(super) fn absolute_path(typed: &Path) -> Result<PathBuf, Failure> {
     Ok(absolute_paths(&[typed.to_owned()])?.pop().unwrap_or_default())
 }
 
-/// Files that were left out, as JSON.
-pub(super) fn left_out_json(left_out: &[LeftOut]) -> Value {
-    left_out
-        .iter()
-        .map(|file| json!({"path": file.path.to_string_lossy(), "reason": file.reason.to_string()}))
-        .collect()
+/// A file that was left out, as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct LeftOutJson {
+    path: PathText,
+    reason: String,
+}
+
+impl LeftOutJson {
+    pub(super) fn list(left_out: &[LeftOut]) -> Vec<Self> {
+        left_out
+            .iter()
+            .map(|file| Self { path: (&file.path).into(), reason: file.reason.to_string() })
+            .collect()
+    }
 }
 
 /// Files that were left out, one per line.
@@ -172,38 +136,7 @@ pub(super) fn left_out_suffix(left_out: &[LeftOut]) -> String {
     }
 }
 
-/// A record or a request of Alyx as JSON.
-pub(super) fn to_value(record: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(record).map_err(|error| Failure::new(Exit::Incomplete, error))
-}
-
 /// `1 dataset`, `2 datasets`.
 pub(super) fn datasets(n: usize) -> String {
     humanize::count(n as u64, "dataset")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_tells_login_outage_and_configuration_apart() {
-        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
-        assert_eq!(exit_of(&login.into()), Exit::Refused);
-        let (url, reason) = ("http://x".into(), "refused".into());
-        let away = alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false };
-        assert_eq!(exit_of(&away.into()), Exit::Unavailable);
-        assert_eq!(exit_of(&Error::Invalid("x".into())), Exit::Incomplete);
-        assert_eq!(exit_of(&alyx_client::Error::Options("x".into()).into()), Exit::Config);
-    }
-
-    #[test]
-    fn the_outcome_comes_first_in_json() {
-        let answer = Answer::new(Vec::new(), json!({"eid": 1}));
-        assert_eq!(to_json(Ok(answer)).to_string(), r#"{"outcome":"done","eid":1}"#);
-        let answer = Answer::new(Vec::new(), json!({})).incomplete_if(true);
-        assert_eq!(to_json(Ok(answer)), json!({"outcome": "incomplete"}));
-        let failure = Failure::new(Exit::Config, "no");
-        assert_eq!(to_json(Err(failure)), json!({"outcome": "failed", "error": "no"}));
-    }
 }

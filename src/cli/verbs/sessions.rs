@@ -3,45 +3,76 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
-use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs};
+use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, paths};
 use crate::cli::exit::Exit;
+use crate::cli::output::{Failure, exit_of};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::files::{
-    planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
-};
-use crate::cli::verbs::output::{
-    Answer, Failure, absolute_path, absolute_paths, exit_of, run_verb, to_value,
-};
+use crate::cli::verbs::files::{PlannedJson, RegisteredJson, planned_lines, registered_lines, sizes};
+use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, run_verb};
+use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::{MovedPath, PathText};
+use crate::json::record::SessionJson;
+use alf::SessionPath;
 use alf::timestamp::DateInput;
-use alyx_client::SessionRecord;
+use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, LeftOut, NewSessionOptions, PlannedSession,
-    RegisterFilesOptions, RegistrationClient, SessionDetails,
+    RegisterFilesOptions, RegisteredSession, RegistrationClient, SessionDetails,
 };
+
+/// The fields of a command about one session.
+#[derive(Debug, Serialize)]
+struct SessionFields<Files = ()> {
+    folder: PathText,
+    /// Its UUID on Alyx; null if it is not there.
+    eid: Option<String>,
+    /// Its record; null if it is not there, and in a dry run.
+    session: Option<SessionJson>,
+    /// What a dry run would send; empty if nothing.
+    request: Option<SessionRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Files>,
+}
+
+impl<Files> SessionFields<Files> {
+    fn registered(folder: &Path, session: &RegisteredSession) -> Self {
+        let (eid, session) = (Some(session.record.eid().to_owned()), Some(session.into()));
+        Self { folder: folder.into(), eid, session, request: None, files: None }
+    }
+
+    fn planned(folder: &Path, planned: PlannedSession) -> Self {
+        let (eid, request) = (planned.eid, Some(planned.request));
+        Self { folder: folder.into(), eid, session: None, request, files: None }
+    }
+}
 
 /// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("create-session", args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
-            return Ok(Answer::new(vec![planned_line(&planned)], planned_json(&folder, &planned)?).planned());
+            let text = vec![planned_line(&planned)];
+            return Ok(Answer::new(text, SessionFields::<()>::planned(&folder, planned))?.planned_if(true));
         }
-        let record = client.create_session(&folder, &details).await?;
-        Ok(Answer::new(vec![session_line(&record)], session_json(&folder, &record)?.into()))
+        let options = RegisterFilesOptions::default();
+        let registering = client.register_session(&folder, &details, &FilesToRegister::None, &options);
+        let (session, _) = registering.await?;
+        Answer::new(vec![session_line(&session.record)], SessionFields::<()>::registered(&folder, &session))
     })
     .await
 }
 
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("register-session", args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
@@ -73,7 +104,7 @@ async fn files_of(
         return Ok((Vec::new(), Vec::new()));
     }
     if !args.files.is_empty() {
-        return Ok((absolute_paths(&args.files)?, Vec::new()));
+        return Ok((absolute_paths(&paths(&args.files))?, Vec::new()));
     }
     let found = client.find_files(folder).await?;
     Ok((found.files.into_iter().map(|file| file.path).collect(), found.left_out))
@@ -93,12 +124,10 @@ async fn plan(
     files.left_out.extend(others);
     let mut text = vec![planned_line(&planned)];
     text.extend(planned_lines(&files));
-    let mut json = planned_json(folder, &planned)?;
-    if let Value::Object(all) = &mut json {
-        all.insert("files".into(), planned_files_json(&files)?);
-    }
     let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_missing());
-    Ok(Answer::new(text, json).planned().incomplete_if(problem))
+    let json =
+        SessionFields { files: Some(PlannedJson::from(&files)), ..SessionFields::planned(folder, planned) };
+    Ok(Answer::new(text, json)?.planned_if(true).incomplete_if(problem))
 }
 
 async fn register(
@@ -111,21 +140,21 @@ async fn register(
     no_files: bool,
 ) -> Result<Answer, Failure> {
     let wanted = if no_files { FilesToRegister::None } else { FilesToRegister::These(files.clone()) };
-    let (record, registered) = client.register_session(folder, details, &wanted, options).await?;
-    let mut text = vec![session_line(&record)];
-    let mut json = session_json(folder, &record)?;
-    let Some(mut registered) = registered else { return Ok(Answer::new(text, json.into())) };
+    let (session, registered) = client.register_session(folder, details, &wanted, options).await?;
+    let mut text = vec![session_line(&session.record)];
+    let mut json = SessionFields::registered(folder, &session);
+    let Some(mut registered) = registered else { return Answer::new(text, json) };
     let incomplete = registered.records.iter().any(Option::is_none);
     registered.left_out.extend(others);
     text.extend(registered_lines(&files, &registered));
-    json.insert("files".into(), registered_json(&files, &registered)?.into());
+    json.files = Some(RegisteredJson::of(&files, &registered));
     let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
-    Ok(Answer::new(text, json.into()).incomplete_if(incomplete || problem))
+    Ok(Answer::new(text, json)?.incomplete_if(incomplete || problem))
 }
 
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("create-sessions", args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let root = absolute_path(&args.root)?;
         // Without the lock, a daemon on the same root could create the same sessions.
@@ -146,56 +175,78 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         let with_gaps = sessions.iter().any(|session| session.gap.is_some());
         for session in sessions {
             let folder = session.folder.to_string_lossy().into_owned();
-            let moved = moved_json(&session.moved);
             let gap = session.gap.map(|gap| gap.to_string());
-            let gap_line = gap.iter().map(|gap| format!("      {gap}"));
-            match session.record {
-                Ok(Some(record)) => {
-                    let sign = if gap.is_some() { "gaps    " } else { "ok      " };
-                    text.push(format!("{sign}{folder}  {}", record.eid()));
+            let mut row = CreatedJson {
+                folder: (&session.folder).into(),
+                outcome: "planned",
+                eid: None,
+                session: None,
+                moved: moved_json(&session.moved),
+                gaps: gap.clone(),
+                error: None,
+            };
+            match session.session {
+                Ok(Some(registered)) => {
+                    let eid = registered.record.eid().to_owned();
+                    let (sign, outcome) =
+                        if gap.is_some() { ("gaps    ", "gaps") } else { ("ok      ", "registered") };
+                    text.push(format!("{sign}{folder}  {eid}"));
                     text.extend(moved_lines(&session.moved, "moved"));
-                    text.extend(gap_line);
-                    list.push(json!({
-                        "folder": folder,
-                        "outcome": if gap.is_some() { "gaps" } else { "registered" },
-                        "eid": record.eid(),
-                        "session": to_value(&record)?,
-                        "moved": moved,
-                        "gaps": gap,
-                    }));
+                    (row.outcome, row.eid, row.session) = (outcome, Some(eid), Some((&registered).into()));
                 }
                 Ok(None) => {
                     text.push(format!("plan    {folder}"));
                     text.extend(moved_lines(&session.moved, "would move"));
-                    text.extend(gap_line);
-                    list.push(json!({"folder": folder, "outcome": "planned", "moved": moved, "gaps": gap}));
                 }
                 Err(error) => {
                     text.push(format!("failed  {folder}  {error}"));
-                    list.push(json!({"folder": folder, "outcome": "failed", "error": error.to_string()}));
+                    let name = session_name(&SessionPath::parse(&session.folder), &session.folder);
+                    (row.outcome, row.error) = ("failed", Some(ErrorReport::from(&error).of_session(name)));
                     failed.push(error);
                 }
             }
+            text.extend(gap.map(|gap| format!("      {gap}")));
+            list.push(row);
         }
         let n = list.len() - failed.len();
         let verb = if args.dry_run { "would be registered" } else { "registered" };
         text.push(format!("{n} {verb}, {} failed", failed.len()));
-        let answer = Answer::new(text, json!({"root": root.to_string_lossy(), "sessions": list}));
+        let errors = list.iter().filter_map(|row| row.error.clone()).collect();
+        let answer = Answer::new(text, CreateSessionsJson { root: (&root).into(), sessions: list })?;
         let answer = answer.incomplete_if(!failed.is_empty() || with_gaps);
         // If every session failed for the same reason, such as an outage, its exit code applies.
         let exit = match failed.first().map(exit_of) {
             Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
             _ => answer.exit,
         };
-        let answer = Answer { exit, ..answer };
-        Ok(if args.dry_run { answer.planned() } else { answer })
+        Ok(Answer { exit, errors, ..answer }.planned_if(args.dry_run))
     })
     .await
 }
 
+/// The fields of `create-sessions`.
+#[derive(Debug, Serialize)]
+struct CreateSessionsJson {
+    root: PathText,
+    sessions: Vec<CreatedJson>,
+}
+
+/// The session of one flag.
+#[derive(Debug, Serialize)]
+struct CreatedJson {
+    folder: PathText,
+    /// `registered`, `gaps`, `planned` or `failed`.
+    outcome: &'static str,
+    eid: Option<String>,
+    session: Option<SessionJson>,
+    moved: Vec<MovedPath>,
+    gaps: Option<String>,
+    error: Option<ErrorReport>,
+}
+
 /// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_verb("new-session", args.verb.json, async {
         let client = connect(&args.verb.connection)?;
         let root = absolute_path(&args.root)?;
         let options = NewSessionOptions {
@@ -206,32 +257,36 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
         };
         if args.dry_run {
             let folder = client.plan_new_session(&args.subject, &root, &options).await?;
-            let folder = folder.to_string_lossy().into_owned();
-            let line = format!("would create {folder}");
-            return Ok(Answer::new(vec![line], json!({"folder": folder, "eid": null})).planned());
+            let text = vec![format!("would create {}", folder.display())];
+            let json = SessionFields::<()> {
+                folder: (&folder).into(),
+                eid: None,
+                session: None,
+                request: None,
+                files: None,
+            };
+            return Ok(Answer::new(text, json)?.planned_if(true));
         }
         let made = client.create_new_session(&args.subject, &root, &options).await?;
-        let folder = made.folder.to_string_lossy().into_owned();
-        let eid = made.eid.map(|eid| eid.to_string());
-        let line = match &eid {
+        let folder = made.folder.display();
+        let text = match &made.eid {
             Some(eid) => format!("{folder}  {eid}"),
-            None => folder.clone(),
+            None => folder.to_string(),
         };
-        Ok(Answer::new(vec![line], json!({"folder": folder, "eid": eid})))
+        let json = SessionFields::<()> {
+            folder: (&made.folder).into(),
+            eid: made.eid.map(|eid| eid.to_string()),
+            session: made.session.as_ref().map(SessionJson::from),
+            request: None,
+            files: None,
+        };
+        Answer::new(vec![text], json)
     })
     .await
 }
 
 fn session_line(record: &SessionRecord) -> String {
     format!("session {}  {}", record.eid(), record.url)
-}
-
-fn session_json(folder: &Path, record: &SessionRecord) -> Result<Map<String, Value>, Failure> {
-    Ok(Map::from_iter([
-        ("folder".to_owned(), folder.to_string_lossy().into()),
-        ("eid".to_owned(), record.eid().into()),
-        ("session".to_owned(), to_value(record)?),
-    ]))
 }
 
 fn planned_line(planned: &PlannedSession) -> String {
@@ -242,12 +297,4 @@ fn planned_line(planned: &PlannedSession) -> String {
         }
         Some(eid) => format!("would change session {}  {eid}", planned.session),
     }
-}
-
-fn planned_json(folder: &Path, planned: &PlannedSession) -> Result<Value, Failure> {
-    Ok(json!({
-        "folder": folder.to_string_lossy(),
-        "eid": planned.eid,
-        "request": to_value(&planned.request)?,
-    }))
 }

@@ -1,8 +1,8 @@
 //! Commands in the manuals can be typed as printed.
 
 use alyx_registrar::cli::args::Cli;
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 
 use super::{lines, manuals, quoted};
 
@@ -68,7 +68,7 @@ fn every_command_in_the_manuals_can_be_typed() {
                 Some(_) => vec![],
             };
             for call in in_line.into_iter().flat_map(calls) {
-                if let Err(error) = Cli::try_parse_from(&call) {
+                if let Err(error) = Cli::parse_words(&call) {
                     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
                     assert!(asked, "{}: {line}\n{error}", manual.display());
                 }

@@ -14,21 +14,18 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 16] = [
+const FORWARDING_FILES: [&str; 13] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error.rs",
-    "src/cli/monitor/retry.rs",
-    "src/cli/monitor/state.rs",
+    "src/cli/output.rs",
     "src/cli/practice/sandbox.rs",
     "src/cli/scan/scan_roots.rs",
     "src/cli/service/monitoring.rs",
     "src/cli/service/reload.rs",
     // Including the errors of the configuration, which are not searched.
     "src/cli/service/wiring.rs",
-    "src/cli/setup/check.rs",
     "src/cli/setup/init.rs",
     "src/cli/verbs/connect.rs",
-    "src/cli/verbs/output.rs",
     "src/config/sections/credentials.rs",
     "src/daemon/run_loop/dispatcher/mod.rs",
     "src/ledger/mod.rs",

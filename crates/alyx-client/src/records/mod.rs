@@ -306,6 +306,11 @@ impl DatasetRecord {
         }
     }
 
+    /// The dataset's UUID, as text; empty if the server sent no address.
+    pub fn id(&self) -> &str {
+        self.url.as_deref().map(eid_of).unwrap_or_default()
+    }
+
     /// The same dataset in the form of `/register-file`'s answer.
     pub fn as_registered(&self) -> RegisteredFileRecord {
         let mut other = Map::new();
@@ -319,7 +324,7 @@ impl DatasetRecord {
         other.insert("qc".into(), self.qc_number().into());
         other.insert("file_records".into(), serde_json::to_value(&self.file_records).unwrap_or_default());
         RegisteredFileRecord {
-            id: self.url.as_deref().map(eid_of).unwrap_or_default().to_owned(),
+            id: self.id().to_owned(),
             name: self.name.clone(),
             file_size: self.file_size,
             collection: Some(self.collection.clone().unwrap_or_default()),

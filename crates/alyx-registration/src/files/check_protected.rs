@@ -52,7 +52,7 @@ impl RegistrationClient {
     /// let (status, _) = client.check_protected_files(&[file.clone()], &options).await?;
     /// assert!(!status[0].is_protected());
     ///
-    /// sandbox.control().protect_dataset(&registered.records[0].as_ref().unwrap().id);
+    /// sandbox.control().protect_dataset(&registered.records[0].as_ref().unwrap().record.id);
     /// let (status, _) = client.check_protected_files(&[file], &options).await?;
     /// assert!(status[0].is_protected());
     /// # Ok(()) }

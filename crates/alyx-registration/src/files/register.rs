@@ -1,5 +1,6 @@
 //! Registering files: from paths to records on Alyx, in batches, in the given order.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,21 +12,31 @@ use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, HashContext, checksums};
 use crate::listing::left_out::LeftOut;
 use crate::options::RegisterFilesOptions;
+use crate::record_outcome::RecordOutcome;
 use crate::session::handle::SessionHandle;
 use alf::SessionPath;
-use alyx_client::{self, RegisterFileRequest, RegisteredFileRecord};
+use alyx_client::{self, DatasetRecord, RegisterFileRequest, RegisteredFileRecord};
 
 /// The result of registering files.
 #[derive(Debug, Clone, Default)]
 pub struct RegisteredFiles {
-    /// The record of each file, in the order of the files; `None` for a file that was left out.
-    pub records: Vec<Option<RegisteredFileRecord>>,
+    /// Each file in the caller's order; `None` for a file that was left out.
+    pub records: Vec<Option<RegisteredFile>>,
     /// The files that were left out, each with the reason.
     pub left_out: Vec<LeftOut>,
     /// Protected files that had changed and were moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
     /// How many files were up to date on Alyx and not posted. Their records are among the others.
     pub n_unchanged: usize,
+}
+
+/// A file whose dataset is on Alyx.
+#[derive(Debug, Clone)]
+pub struct RegisteredFile {
+    /// What registering did to the record.
+    pub outcome: RecordOutcome,
+    /// The record of the dataset.
+    pub record: RegisteredFileRecord,
 }
 
 /// What registering files would do.
@@ -76,7 +87,7 @@ impl RegistrationClient {
     /// let files = [session.join("notes.txt"), session.join("alf/spikes.times.npy")];
     /// let registered = client.register_files(&files, &RegisterFilesOptions::default()).await?;
     /// assert!(registered.records[0].is_none());
-    /// let record = registered.records[1].as_ref().unwrap();
+    /// let record = registered.records[1].as_ref().map(|file| &file.record).unwrap();
     /// assert_eq!((record.relative_path().as_str(), record.file_size), ("alf/spikes.times.npy", Some(7)));
     /// assert_eq!(registered.left_out[0].path, files[0]);
     /// # Ok(()) }
@@ -136,9 +147,13 @@ impl RegistrationClient {
                 let details = protected.clone();
                 return Err(alyx_client::Error::Protected { details, files: protected }.into());
             }
+            let before: HashSet<&str> = sent.remote.iter().map(DatasetRecord::id).collect();
             for upload in &sent.uploads {
                 if let Some(place) = registered.records.get_mut(upload.file.index) {
-                    *place = upload.record().cloned();
+                    *place = upload.record().map(|record| RegisteredFile {
+                        outcome: RecordOutcome::of(!before.contains(record.id.as_str()), upload.is_posted()),
+                        record: record.clone(),
+                    });
                 }
             }
             registered.moved.extend(sent.moved());

@@ -59,7 +59,7 @@ impl Sent {
 
     /// Whether anything was posted.
     pub(crate) fn has_posted(&self) -> bool {
-        self.uploads.iter().any(|upload| matches!(upload.state, UploadState::Posted(_)))
+        self.uploads.iter().any(Upload::is_posted)
     }
 
     /// Changed files of protected datasets that were not moved, with their revisions.

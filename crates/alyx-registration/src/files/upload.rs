@@ -60,6 +60,11 @@ impl Upload {
         }
     }
 
+    /// Whether this run has sent it.
+    pub(crate) fn is_posted(&self) -> bool {
+        matches!(self.state, UploadState::Posted(_))
+    }
+
     /// Its protection, with its path in the session.
     pub(crate) fn protected(&self, protection: &ProtectedFile) -> ProtectedFile {
         ProtectedFile { file: self.file.dataset.as_str().to_owned(), ..protection.clone() }

@@ -7,16 +7,17 @@ use crate::error::Error;
 use crate::flag::FlagFile;
 use crate::listing::gap::Gap;
 use crate::options::{CreateSessionsOptions, FlaggedOptions};
+use crate::record_outcome::RecordOutcome;
+use crate::session::register::RegisteredSession;
 use alf::SessionPath;
-use alyx_client::SessionRecord;
 
 /// The result of one flag.
 #[derive(Debug)]
 pub struct CreatedSession {
     /// The session folder.
     pub folder: PathBuf,
-    /// The session's record; `None` in a dry run.
-    pub record: Result<Option<SessionRecord>, Error>,
+    /// The session on Alyx; `None` in a dry run.
+    pub session: Result<Option<RegisteredSession>, Error>,
     /// Protected files that had changed and were, or in a dry run would be, moved into a revision folder: from where,
     /// to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
@@ -24,8 +25,8 @@ pub struct CreatedSession {
     pub gap: Option<Gap>,
 }
 
-/// A session's record, if it was created, the moves, and what it lacks.
-type Created = (Option<SessionRecord>, Vec<(PathBuf, PathBuf)>, Option<Gap>);
+/// A session, if it is on Alyx, the moves, and what it lacks.
+type Created = (Option<RegisteredSession>, Vec<(PathBuf, PathBuf)>, Option<Gap>);
 
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
@@ -44,7 +45,7 @@ impl RegistrationClient {
     /// std::fs::write(session.join("create_me.flag"), "")?;
     /// let created = client.create_sessions(&root, &CreateSessionsOptions::default()).await?;
     /// assert_eq!(created[0].folder, session);
-    /// assert_eq!(created[0].record.as_ref().unwrap().as_ref().unwrap().subject, "KS014");
+    /// assert_eq!(created[0].session.as_ref().unwrap().as_ref().unwrap().record.subject, "KS014");
     /// assert!(!session.join("create_me.flag").exists());
     /// # Ok(()) }
     /// ```
@@ -79,9 +80,9 @@ impl RegistrationClient {
             if matches!(&created, Err(Error::Vanished { path: gone }) if *gone == path) {
                 continue;
             }
-            let (record, moved, gap) =
+            let (session, moved, gap) =
                 created.map_or_else(|e| (Err(e), Vec::new(), None), |(r, m, gap)| (Ok(r), m, gap));
-            sessions.push(CreatedSession { folder, record, moved, gap });
+            sessions.push(CreatedSession { folder, session, moved, gap });
         }
         Ok(sessions)
     }
@@ -94,11 +95,12 @@ impl RegistrationClient {
     async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
         let (flag, session) = load(path)?;
         let registered = self.register_flagged(flag, &session, options).await?;
+        let outcome = RecordOutcome::of(registered.created, registered.record.is_some());
         let record = match registered.record {
             Some(record) => record,
             None => self.alyx().session(&registered.eid).await?,
         };
-        Ok((Some(record), registered.moved, registered.gap))
+        Ok((Some(RegisteredSession { outcome, record }), registered.moved, registered.gap))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::record_outcome::RecordOutcome;
 use alyx_client::SessionRecord;
 
 /// A session that is on Alyx.
@@ -12,4 +13,11 @@ pub(crate) struct SessionHandle {
     pub(crate) created: Option<Instant>,
     /// The record, if a request has returned it.
     pub(crate) record: Option<SessionRecord>,
+}
+
+impl SessionHandle {
+    /// What was done to the record.
+    pub(crate) fn outcome(&self) -> RecordOutcome {
+        RecordOutcome::of(self.created.is_some(), self.record.is_some())
+    }
 }

@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::options::NewSessionOptions;
+use crate::options::{FilesToRegister, NewSessionOptions, RegisterFilesOptions};
 use crate::session::details::SessionDetails;
 use crate::session::names;
+use crate::session::register::RegisteredSession;
 use alf::session_path::parse_number_folder;
 use alf::timestamp::DateInput;
 use alf::{SessionPath, SessionTime};
@@ -21,12 +22,14 @@ use alyx_client::Endpoint;
 const MAX_NUMBER: u16 = 999;
 
 /// A session that was created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct NewSession {
     /// Its folder.
     pub folder: PathBuf,
     /// Its eid, if it was registered.
     pub eid: Option<Uuid>,
+    /// The session on Alyx, if it was registered.
+    pub session: Option<RegisteredSession>,
 }
 
 /// The number after the largest existing one (ONE: `next_num_folder`). Pure.
@@ -121,14 +124,19 @@ impl RegistrationClient {
             .await
             .map_err(|e| Error::Internal(format!("making a folder: {e}")))??;
         if !options.register {
-            return Ok(NewSession { folder, eid: None });
+            return Ok(NewSession { folder, eid: None, session: None });
         }
         let registered = async {
-            let record = self.create_session(&folder, &options.details).await?;
-            Uuid::try_parse(record.eid()).map_err(|_| Error::Internal(format!("the eid {:?}", record.eid())))
+            let files = RegisterFilesOptions::default();
+            let registering =
+                self.register_session(&folder, &options.details, &FilesToRegister::None, &files);
+            let (session, _) = registering.await?;
+            let eid = session.record.eid();
+            let eid = Uuid::try_parse(eid).map_err(|_| Error::Internal(format!("the eid {eid:?}")))?;
+            Ok((eid, session))
         };
         match registered.await {
-            Ok(eid) => Ok(NewSession { folder, eid: Some(eid) }),
+            Ok((eid, session)) => Ok(NewSession { folder, eid: Some(eid), session: Some(session) }),
             Err(source) => Err(Error::NewSession { folder, source: Box::new(source) }),
         }
     }

@@ -12,12 +12,22 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
 use crate::options::{FilesToRegister, RegisterFilesOptions};
+use crate::record_outcome::RecordOutcome;
 use crate::session::details::{SessionDetails, check_against, check_day, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
+
+/// A session that is on Alyx.
+#[derive(Debug, Clone)]
+pub struct RegisteredSession {
+    /// What registering did to the record.
+    pub outcome: RecordOutcome,
+    /// The record.
+    pub record: SessionRecord,
+}
 
 /// The `json` field with the caller's keys added. Pure.
 ///
@@ -190,7 +200,7 @@ impl RegistrationClient {
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[doc = include_str!("../example_setup.txt")]
-    /// use alyx_registration::{FilesToRegister, RegisterFilesOptions, SessionDetails};
+    /// use alyx_registration::{FilesToRegister, RecordOutcome, RegisterFilesOptions, SessionDetails};
     ///
     /// let session = root.join("KS014/2024-05-01/001");
     /// std::fs::create_dir_all(&session)?;
@@ -201,12 +211,16 @@ impl RegistrationClient {
     ///     ..Default::default()
     /// };
     /// let options = RegisterFilesOptions::default();
-    /// let (record, files) = client.register_session(&session, &details, &FilesToRegister::All, &options).await?;
+    /// let (created, files) = client.register_session(&session, &details, &FilesToRegister::All, &options).await?;
+    /// assert_eq!(created.outcome, RecordOutcome::Created);
+    /// let record = created.record;
     /// assert_eq!((record.number, record.start_time.as_str()), (Some(1), "2024-05-01T10:36:10"));
     /// assert_eq!(files.unwrap().records.len(), 1);
     ///
     /// let more = SessionDetails { n_trials: Some(512), ..Default::default() };
-    /// let (record, _) = client.register_session(&session, &more, &FilesToRegister::None, &options).await?;
+    /// let (updated, _) = client.register_session(&session, &more, &FilesToRegister::None, &options).await?;
+    /// assert_eq!(updated.outcome, RecordOutcome::Updated);
+    /// let record = updated.record;
     /// assert_eq!((&record.other["n_trials"], record.start_time.as_str()), (&512.into(), "2024-05-01T10:36:10"));
     /// # Ok(()) }
     /// ```
@@ -221,7 +235,7 @@ impl RegistrationClient {
         details: &SessionDetails,
         files: &FilesToRegister,
         options: &RegisterFilesOptions,
-    ) -> Result<(SessionRecord, Option<RegisteredFiles>), Error> {
+    ) -> Result<(RegisteredSession, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
         let handle = self
             .get_or_create_session(&path, details, &SessionDetails::default(), Vec::new(), &mut None)
@@ -244,7 +258,7 @@ impl RegistrationClient {
                 Some(self.register_files_of(paths, options, Some((&path, &handle))).await?)
             }
         };
-        Ok((record, registered))
+        Ok((RegisteredSession { outcome: handle.outcome(), record }, registered))
     }
 
     /// Creates a session on Alyx, or changes the existing one, without files (Python: `create_session`).
@@ -268,7 +282,7 @@ impl RegistrationClient {
         details: &SessionDetails,
     ) -> Result<SessionRecord, Error> {
         let options = RegisterFilesOptions::default();
-        Ok(self.register_session(folder, details, &FilesToRegister::None, &options).await?.0)
+        Ok(self.register_session(folder, details, &FilesToRegister::None, &options).await?.0.record)
     }
 }
 

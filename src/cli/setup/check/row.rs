@@ -3,12 +3,15 @@
 use std::io;
 use std::io::{IsTerminal, Write};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::cli::output::say;
 use crate::humanize::count;
+use crate::json::document::Document;
+use crate::json::error_report::{CommandKind, ErrorReport};
 use alyx_client::text::printable;
+use alyx_registration::advice::Kind;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +95,46 @@ impl Row {
         format!("{word}{padding} {:<13}  {}", self.check, printable(&format!("{}{advice}", self.found)))
     }
 
-    fn json(&self) -> Value {
-        let advice = Some(&self.advice).filter(|advice| !advice.is_empty());
-        json!({"check": self.check, "state": self.state.word(), "found": self.found, "what_to_do": advice})
+    fn advice(&self) -> Option<&str> {
+        Some(self.advice.as_str()).filter(|advice| !advice.is_empty())
     }
+
+    fn json(&self) -> RowJson<'_> {
+        RowJson { check: self.check, state: self.state.word(), found: &self.found, what_to_do: self.advice() }
+    }
+
+    /// The error of a problem.
+    fn error(&self) -> Option<ErrorReport> {
+        let State::Problem(exit) = self.state else { return None };
+        let report = match exit {
+            Exit::Config => ErrorReport::command(CommandKind::Configuration, &self.found),
+            Exit::Refused => ErrorReport::of_kind(Kind::Login, &self.found),
+            Exit::Unavailable => ErrorReport::of_kind(Kind::Unreachable, &self.found),
+            Exit::Io => ErrorReport::command(CommandKind::Program, &self.found),
+            _ => ErrorReport::command(CommandKind::Setup, &self.found),
+        };
+        Some(match self.advice() {
+            Some(advice) => ErrorReport { next_step: advice.to_owned(), ..report },
+            None => report,
+        })
+    }
+}
+
+/// A row as JSON.
+#[derive(Debug, Serialize)]
+struct RowJson<'a> {
+    check: &'a str,
+    state: &'a str,
+    found: &'a str,
+    what_to_do: Option<&'a str>,
+}
+
+/// The fields of `check`.
+#[derive(Debug, Serialize)]
+struct CheckJson<'a> {
+    problems: usize,
+    warnings: usize,
+    checks: Vec<RowJson<'a>>,
 }
 
 /// The rows so far. As text, each is printed immediately.
@@ -135,8 +174,9 @@ impl Table {
                 (0, _) => State::Warning.word(),
                 _ => "problem",
             };
-            let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
-            say!("{}", json!({"outcome": worst, "problems": problems, "warnings": warnings, "checks": rows}));
+            let fields = CheckJson { problems, warnings, checks: self.rows.iter().map(Row::json).collect() };
+            let errors = self.rows.iter().filter_map(Row::error).collect();
+            say!("{}", Document::new("check", worst, fields, errors).line());
         } else {
             say!("{}, {}", count(problems as u64, "problem"), count(warnings as u64, "warning"));
         }

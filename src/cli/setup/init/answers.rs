@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use crate::cli::args::paths;
 use crate::cli::setup::init::files::is_user_file;
 use crate::cli::setup::init::terminal::Terminal;
 use crate::cli::setup::init::{InitArgs, InitError, UnixUser, absolute};
@@ -85,7 +86,7 @@ impl Draft {
         };
         let of_settings = |value: Option<String>| value.filter(|_| args.one_settings.is_some());
         let draft = Self {
-            data_roots: args.data_roots.iter().map(path).collect::<Result<_, _>>()?,
+            data_roots: paths(&args.data_roots).iter().map(path).collect::<Result<_, _>>()?,
             url: args.url.clone().or_else(|| of_settings(found.url())),
             username: args.user.clone().or_else(|| of_settings(found.user())),
             secret,

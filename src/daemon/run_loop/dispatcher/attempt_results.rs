@@ -14,6 +14,7 @@ use crate::daemon::run_loop::dispatcher::flags::Elsewhere;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
+use crate::json::error_report::ErrorReport;
 use crate::ledger::{GapRow, OutcomeRow};
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
@@ -194,8 +195,7 @@ impl Dispatcher {
                     tracing::info!(session = attempt.session, "waiting: {error}");
                 }
                 let times = earlier.map_or(1, |earlier| earlier.times.saturating_add(1));
-                let (error, next_step) = (error.to_string(), error.kind().next_step());
-                state.elsewhere = Some(Elsewhere { error, next_step, times });
+                state.elsewhere = Some(Elsewhere { error: ErrorReport::from(error), times });
                 return (Outcome::PutOff { at: now.instant + self.config.retry_delay(times) }, None);
             }
         }
@@ -203,7 +203,7 @@ impl Dispatcher {
             return self.not_quiet(attempt, error, wait, now);
         }
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
-            state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
+            state.failure = Some(ErrorReport::from(error));
             state.missing = match error {
                 Error::Missing(names) => names.clone(),
                 _ => Vec::new(),
@@ -283,7 +283,7 @@ impl Dispatcher {
             None => (Outcome::RunAgain { at }, None),
             Some(error) => {
                 if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
-                    state.failure = Some((error.to_string(), error.kind().next_step().to_owned()));
+                    state.failure = Some(ErrorReport::from(&error));
                 }
                 self.log_failure(attempt, &error, "needs_attention", false, at, now);
                 (Outcome::NeedsAttention { at }, Some("needs_attention"))

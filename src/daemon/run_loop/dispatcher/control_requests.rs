@@ -48,8 +48,7 @@ impl Dispatcher {
                     _ => SessionState::Retrying,
                 };
                 let failed = state_of.failure.is_some();
-                let (error, next_step) =
-                    state_of.hindrance().map(|(e, n)| (e.to_owned(), n.to_owned())).unzip();
+                let hindrance = state_of.hindrance().cloned();
                 let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
                 let progress = ProgressStatus {
                     files: load(&state_of.progress.files),
@@ -70,8 +69,9 @@ impl Dispatcher {
                     },
                     failures: job.failures,
                     next: job.due.map(|due| now.wall_of(due)),
-                    error,
-                    next_step,
+                    kind: hindrance.as_ref().map(|error| error.kind.clone()),
+                    error: hindrance.as_ref().map(|error| error.message.clone()),
+                    next_step: hindrance.map(|error| error.next_step),
                     progress: (state == SessionState::Running).then_some(progress),
                 }
             })

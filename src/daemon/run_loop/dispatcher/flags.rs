@@ -11,6 +11,7 @@ use crate::daemon::clock::Moment;
 use crate::daemon::queue::Queue;
 use crate::daemon::queue::stale_flags::{StaleFlags, WaitingFlag};
 use crate::daemon::tree::root::FolderStamp;
+use crate::json::error_report::ErrorReport;
 use crate::ledger::WaitingRow;
 use alyx_registration::{MissingName, Progress};
 
@@ -26,8 +27,8 @@ pub(crate) struct FlagState {
     pub(crate) seen: Timestamp,
     /// The flag's own time.
     pub(crate) flagged_at: Timestamp,
-    /// The error and next step of the last failure.
-    pub(crate) failure: Option<(String, String)>,
+    /// The last failure.
+    pub(crate) failure: Option<ErrorReport>,
     /// The session folder at the end of a run that ended with a need for attention.
     pub(crate) folder: Option<FolderStamp>,
     /// Names that Alyx did not know.
@@ -44,9 +45,7 @@ pub(crate) struct FlagState {
 #[derive(Debug, Clone)]
 pub(crate) struct Elsewhere {
     /// That this is so, and by which process.
-    pub(crate) error: String,
-    /// What to do about it.
-    pub(crate) next_step: &'static str,
+    pub(crate) error: ErrorReport,
     /// How many times in a row that was found.
     pub(crate) times: u32,
 }
@@ -61,10 +60,9 @@ pub(crate) struct Arriving {
 }
 
 impl FlagState {
-    /// What holds the session up, and the next step: another program, or the last failure.
-    pub(crate) fn hindrance(&self) -> Option<(&str, &str)> {
-        let elsewhere = self.elsewhere.as_ref().map(|held| (held.error.as_str(), held.next_step));
-        elsewhere.or_else(|| self.failure.as_ref().map(|(error, step)| (error.as_str(), step.as_str())))
+    /// What holds the session up: another program, or the last failure.
+    pub(crate) fn hindrance(&self) -> Option<&ErrorReport> {
+        self.elsewhere.as_ref().map(|held| &held.error).or(self.failure.as_ref())
     }
 
     /// The state of a new flag.

@@ -7,6 +7,7 @@ use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::ledger::{NamedFile, OutcomeRow, WaitingRow};
 use alyx_client::Endpoint;
 use alyx_client::text::some_of;
+use alyx_registration::advice::Kind;
 use alyx_registration::flag::FlagStamp;
 use alyx_registration::{Error, MissingName};
 
@@ -29,7 +30,7 @@ pub(crate) fn stamp_text(stamp: &FlagStamp) -> String {
 /// The row of a flag that waits after a failure.
 pub(crate) fn waiting_row(job: &JobStatus<'_, FlagState>, now: Moment) -> Option<Box<WaitingRow>> {
     let state = job.data;
-    let (error, next_step) = state.failure.clone()?;
+    let failure = state.failure.clone()?;
     let name = |missing: &MissingName| (missing.endpoint.member().to_owned(), missing.name.clone());
     Some(Box::new(WaitingRow {
         flag: job.path.to_owned(),
@@ -39,8 +40,9 @@ pub(crate) fn waiting_row(job: &JobStatus<'_, FlagState>, now: Moment) -> Option
         failures: job.failures,
         next: now.wall_of(job.due?),
         needs_attention: job.needs_attention,
-        error,
-        next_step,
+        kind: Some(failure.kind),
+        error: failure.message,
+        next_step: failure.next_step,
         missing: state.missing.iter().map(name).collect(),
     }))
 }
@@ -67,6 +69,7 @@ pub(crate) fn outcome_row(
         took: attempt.took,
         left_out: String::new(),
         files: Vec::new(),
+        kind: None,
         error: None,
         next_step: None,
         next: None,
@@ -78,6 +81,7 @@ pub(crate) fn outcome_row(
             row.left_out = done.left_out.to_string();
             row.files = done.left_out.named().iter().map(NamedFile::from).collect();
             row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
+            row.kind = row.error.is_some().then(|| Kind::FilesRefused.name().to_owned());
         }
         AttemptResult::Failed(error) => {
             row.eid = job.data.progress.eid.get().cloned();
@@ -87,6 +91,7 @@ pub(crate) fn outcome_row(
             if let Error::Gaps(gap) = error {
                 row.files = NamedFile::of(gap);
             }
+            row.kind = Some(error.kind().name().to_owned());
             row.error = Some(error.to_string());
             row.next_step = Some(error.kind().next_step().to_owned());
         }

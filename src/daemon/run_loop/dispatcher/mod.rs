@@ -48,6 +48,7 @@ use crate::daemon::run_loop::dispatcher::runs::Runs;
 use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
 use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
+use crate::json::error_report::ErrorReport;
 use crate::ledger::{GapBook, WaitingRow};
 use alyx_registration::{MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
@@ -355,7 +356,8 @@ impl Dispatcher {
                 if let Some(state) = self.flags.queue.data_mut(path) {
                     state.since = row.since.min(now.wall);
                     state.missing = missing;
-                    state.failure = Some((row.error, row.next_step));
+                    state.failure =
+                        Some(ErrorReport::stored(row.kind.as_deref(), &row.error, Some(&row.next_step)));
                 }
             } else {
                 self.write(LedgerEntry::NotWaiting(path.to_owned()));
@@ -421,7 +423,7 @@ impl Dispatcher {
     }
 
     fn why_it_waits(&self, path: &Path, state: &FlagState) -> String {
-        if let Some((error, next_step)) = state.hindrance() {
+        if let Some(ErrorReport { message: error, next_step, .. }) = state.hindrance() {
             return format!("{error}. What to do: {next_step}");
         }
         let reason = if self.pauses.login_refused.is_some() {
