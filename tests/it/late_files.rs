@@ -280,27 +280,37 @@ async fn with_register_a_late_file_is_registered_and_no_flag_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_register_a_session_whose_files_still_arrive_waits() {
-    let world = World::new("1 s", "  late: register\n").await;
-    let session = world.session();
-    let mut daemon = world.daemon();
-    daemon.wait_for("registered session");
-    late_file(&session);
-    // A copy of another dataset is in progress.
-    session.file("alf/spikes.depths.npy.part", "ab");
-    let looked = |requests: Vec<String>| requests.iter().filter(|r| r.contains("/datasets?")).count() > 2;
-    until("looked twice", || looked(requests(&world.alyx)));
-    assert_eq!(world.alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
-    let folder = session.folder.join("alf");
-    std::fs::rename(folder.join("spikes.depths.npy.part"), folder.join("spikes.depths.npy")).unwrap();
-    daemon.wait_for("late files registered");
-    let all = ["alf/clusters.depths.npy", "alf/spikes.depths.npy", "alf/spikes.times.npy"];
-    assert_eq!(world.alyx.dataset_paths(&session).await, all);
-    daemon.stop();
+async fn late_files_are_registered_only_when_nothing_in_the_session_arrives_any_more() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc");
+    let looks = Looks::after_registration(&alyx, &session, "").await;
+    session.file("alf/clusters.depths.npy", "ab").file("alf/spikes.depths.npy.part", "ab");
+    let late = looks.look(false, &[]).await.unwrap().unwrap().late.unwrap();
+    let path = session.path();
+    let register = async || looks.client.register_late(&path, &late, &with_files()).await;
+    assert!(matches!(register().await, Err(Error::CopyInProgress { .. })));
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+    std::fs::remove_file(session.folder.join("alf/spikes.depths.npy.part")).unwrap();
+    let before = common::snapshot(&session.folder);
+    assert_eq!(register().await.unwrap().n_files, 1);
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/clusters.depths.npy", "alf/spikes.times.npy"]);
+    assert_eq!(common::snapshot(&session.folder), before, "something was written to the session");
 }
 
-fn requests(alyx: &Alyx) -> Vec<String> {
-    alyx.control().requests().iter().map(|request| format!("{request:?}")).collect()
+#[tokio::test(flavor = "multi_thread")]
+async fn late_files_of_a_session_that_alyx_no_longer_has_do_not_create_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc");
+    let looks = Looks::after_registration(&alyx, &session, "").await;
+    session.file("alf/clusters.depths.npy", "ab");
+    let late = looks.look(false, &[]).await.unwrap().unwrap().late.unwrap();
+    // Another Alyx, without the session.
+    let other = Alyx::sandbox().await;
+    let refused = other.client().register_late(&session.path(), &late, &with_files()).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))));
+    assert!(other.sessions(&session).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

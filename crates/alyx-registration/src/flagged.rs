@@ -141,6 +141,9 @@ impl RegistrationClient {
                 "session {session} is no longer on Alyx; flag it again to create it"
             )));
         }
+        // Over the whole session: a copy of a file that is not late yet holds up the others.
+        let found = self.find_flagged_files(None, session, &FlagContent::Everything, options).await?;
+        self.judge_quiet(session, &found, options)?;
         let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
         let content = FlagContent::parse(paths.join("\n").as_bytes());
         let content = content.map_err(|error| Error::Internal(format!("late files: {error}")))?;
@@ -157,10 +160,8 @@ impl RegistrationClient {
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
         let found = self.find_flagged_files(flag, session, content, options).await?;
-        if options.register_files {
-            let now = (Instant::now(), SystemTime::now());
-            let looks = &self.context().looks;
-            looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)?;
+        if flag.is_some() && options.register_files {
+            self.judge_quiet(session, &found, options)?;
         }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
@@ -233,6 +234,18 @@ impl RegistrationClient {
             snapshot,
             record: handle.record,
         })
+    }
+
+    /// Whether a session is quiet.
+    fn judge_quiet(
+        &self,
+        session: &SessionPath,
+        found: &FoundFiles,
+        options: &FlaggedOptions,
+    ) -> Result<(), Error> {
+        let now = (Instant::now(), SystemTime::now());
+        let looks = &self.context().looks;
+        looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)
     }
 
     /// What [`register_flagged`](Self::register_flagged) would do. Changes nothing, neither on Alyx nor on disk.
