@@ -91,6 +91,11 @@ impl Condition {
     }
 }
 
+/// A session with gaps, and their kind.
+fn key(gap: &GapStatus) -> (String, String) {
+    (gap.folder.clone(), gap.kind.clone())
+}
+
 /// Decides from each status which alert is due, and remembers what was reported.
 #[derive(Debug)]
 pub(super) struct AlertDecision {
@@ -103,8 +108,8 @@ pub(super) struct AlertDecision {
     attention: BTreeSet<String>,
     /// Stale flags, as reported.
     stale: BTreeSet<String>,
-    /// Folders of sessions with gaps, as reported, and when gaps of each kind were reported last.
-    gaps: BTreeSet<String>,
+    /// Sessions with gaps, by folder and kind, as reported, and when gaps of each kind were reported last.
+    gaps: BTreeSet<(String, String)>,
     gaps_reported: BTreeMap<String, Timestamp>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
@@ -149,7 +154,7 @@ impl AlertDecision {
             self.away.update(daemon.away_since, now);
         }
         if let Some(Status { sessions, obstacles, gaps, .. }) = status {
-            self.gaps.retain(|folder| gaps.iter().any(|gap| gap.folder == *folder));
+            self.gaps.retain(|known| gaps.iter().any(|gap| key(gap) == *known));
             let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
             self.obstacles.retain(|text| lasting.contains(text.as_str()));
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
@@ -192,8 +197,7 @@ impl AlertDecision {
         events.extend(stale.cloned().map(Event::StaleFlag));
         let gaps = status.into_iter().flat_map(|status| &status.gaps).filter(|gap| {
             let last = self.gaps_reported.get(&gap.kind);
-            !self.gaps.contains(&gap.folder)
-                && last.is_none_or(|last| now.duration_since(*last) >= GAPS_EVERY)
+            !self.gaps.contains(&key(gap)) && last.is_none_or(|last| now.duration_since(*last) >= GAPS_EVERY)
         });
         events.extend(gaps.cloned().map(Event::Gap));
         events
@@ -228,7 +232,7 @@ impl AlertDecision {
                 Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
                 Event::StaleFlag(session) => _ = self.stale.insert(session.flag.clone()),
                 Event::Gap(gap) => {
-                    self.gaps.insert(gap.folder.clone());
+                    self.gaps.insert(key(gap));
                     self.gaps_reported.insert(gap.kind.clone(), alert.at);
                 }
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),

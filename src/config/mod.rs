@@ -55,7 +55,7 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 
 use alyx_client::backoff::Backoff;
-use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
+use alyx_registration::{OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -170,6 +170,10 @@ pub struct DatasetsConfig {
     pub on_refused: OnRefused,
     /// What to do with a session with gaps. Default [`OnLeftOut::Warn`].
     pub on_left_out: OnLeftOut,
+    /// What to do with late files. Default [`OnLate::Report`].
+    pub late: OnLate,
+    /// Derived data, which is never late: patterns for the path relative to the session. Default empty.
+    pub late_exclude: Vec<glob::Pattern>,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
 }
@@ -185,6 +189,10 @@ pub struct WatchConfig {
     pub quiet: QuietRules,
     /// An older flag is reported once a day. Default 1 d; `None` (0 in the YAML): never.
     pub warn_after: Option<Duration>,
+    /// For how long a registered session is looked at again. Default 7 d; 0: never.
+    pub late_files: Duration,
+    /// At most this many `stat` calls a second for these looks, 1 to 100000. Default 200.
+    pub late_rate: u32,
 }
 
 /// When a failed session is retried.

@@ -202,9 +202,10 @@ impl Findings {
         }
     }
 
-    fn datasets(&mut self, from: DatasetsDocument) -> DatasetsConfig {
-        let exclude = KeyPath::of("datasets.exclude");
-        let patterns = self.take(&exclude, from.exclude).unwrap_or_default();
+    /// Patterns for paths relative to the session.
+    fn patterns(&mut self, key: &str, given: Given<Vec<Text>>) -> Vec<glob::Pattern> {
+        let key = KeyPath::of(key);
+        let patterns = self.take(&key, given).unwrap_or_default();
         let patterns = patterns.into_iter().enumerate().filter_map(|(i, Text(pattern))| {
             let why = if pattern.starts_with('/') {
                 "a pattern is relative to the session folder; leave out the first slash".to_owned()
@@ -214,11 +215,17 @@ impl Findings {
                     Err(err) => format!("{} is not a pattern: {}", quoted(&pattern), err.msg),
                 }
             };
-            self.refuse(exclude.index(i), why);
+            self.refuse(key.index(i), why);
             None
         });
+        patterns.collect()
+    }
+
+    fn datasets(&mut self, from: DatasetsDocument) -> DatasetsConfig {
         DatasetsConfig {
-            exclude: patterns.collect(),
+            exclude: self.patterns("datasets.exclude", from.exclude),
+            late: self.take(&KeyPath::of("datasets.late"), from.late).unwrap_or_default(),
+            late_exclude: self.patterns("datasets.late_exclude", from.late_exclude),
             protected: self
                 .take(&KeyPath::of("datasets.protected"), from.protected)
                 .unwrap_or(ProtectedPolicy::Refuse),

@@ -189,7 +189,7 @@ pub struct GapStatus {
     pub folder: String,
     /// Its UUID on Alyx.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file` or `no_type`.
+    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`.
     pub kind: String,
     /// What it lacks, and what to do.
     pub text: String,

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Ledger;
-use alyx_registration::Gap;
+use crate::ledger::{Ledger, LookRow};
 use alyx_registration::flagged::Registered;
+use alyx_registration::{Gap, LATE_FILES};
 
 /// The maximum number of files that a row names.
 const MAX_FILES: usize = 1000;
@@ -28,7 +28,7 @@ pub struct GapRow {
     pub folder: PathBuf,
     /// Its UUID on Alyx.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file` or `no_type`.
+    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`.
     pub kind: String,
     /// What it lacks, and what to do.
     pub text: String,
@@ -48,13 +48,16 @@ pub enum Acknowledged {
     Pattern(String),
 }
 
+/// Whether a row is about late files. A session may have such a row beside that of its registration.
+pub type IsLate = bool;
+
 /// A change of the book, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapChange {
     /// Insert or replace the row of a session.
     Set(GapRow),
-    /// The session in this folder has no gaps any more.
-    Remove(PathBuf),
+    /// The session in this folder has no gaps any more, or, if so, no late files.
+    Remove(PathBuf, IsLate),
     /// A pattern was acknowledged.
     Pattern(String),
     /// In this root, files of this kind have no dataset type, which was reported.
@@ -62,6 +65,10 @@ pub enum GapChange {
 }
 
 impl GapRow {
+    fn is_late(&self) -> IsLate {
+        self.kind == LATE_FILES
+    }
+
     /// Whether it names all files.
     fn is_whole(&self) -> bool {
         self.files.len() < MAX_FILES
@@ -76,7 +83,7 @@ fn names(gap: &Gap) -> Vec<String> {
 /// What is known of gaps.
 #[derive(Debug, Clone, Default)]
 pub struct GapBook {
-    rows: BTreeMap<PathBuf, GapRow>,
+    rows: BTreeMap<(PathBuf, IsLate), GapRow>,
     patterns: Vec<Pattern>,
     untyped: HashSet<(PathBuf, String)>,
 }
@@ -98,6 +105,8 @@ impl GapBook {
         at: Timestamp,
     ) -> (Option<GapRow>, Vec<GapChange>) {
         let mut changes = Vec::new();
+        // The late files were registered too.
+        self.remove(folder, true, &mut changes);
         let mut gap = registered.gap.clone();
         let is_settled = gap.as_ref().is_none_or(|gap| self.covers(&names(gap)));
         // What was acknowledged must not hide a kind of file that was never reported.
@@ -110,23 +119,60 @@ impl GapBook {
             }
             gap = Gap::without_type(new.into_iter()).or(gap);
         }
-        let earlier = self.rows.get(folder);
+        let earlier = self.rows.get(&(folder.to_owned(), false));
         let Some(gap) = gap else {
             // Files without a dataset type stay open until they are acknowledged, or gone.
             let stays = earlier.is_some_and(|row| row.kind == "no_type") && !registered.untyped.is_empty();
-            if earlier.is_some() && !stays {
-                self.rows.remove(folder);
-                changes.push(GapChange::Remove(folder.to_owned()));
+            if !stays {
+                self.remove(folder, false, &mut changes);
             }
             return (None, changes);
         };
-        let files = names(&gap);
+        (Some(self.set(session, folder, &registered.eid, &gap, at, &mut changes)), changes)
+    }
+
+    /// The late files that a look at a registered session found, and the changes to remember. `None`: there are none any
+    /// more.
+    pub fn judge_late(
+        &mut self,
+        look: &LookRow,
+        late: Option<&Gap>,
+        at: Timestamp,
+    ) -> (Option<GapRow>, Vec<GapChange>) {
+        let mut changes = Vec::new();
+        let row = match late {
+            Some(late) => Some(self.set(&look.session, &look.folder, &look.eid, late, at, &mut changes)),
+            None => {
+                self.remove(&look.folder, true, &mut changes);
+                None
+            }
+        };
+        (row, changes)
+    }
+
+    fn remove(&mut self, folder: &Path, is_late: IsLate, changes: &mut Vec<GapChange>) {
+        if self.rows.remove(&(folder.to_owned(), is_late)).is_some() {
+            changes.push(GapChange::Remove(folder.to_owned(), is_late));
+        }
+    }
+
+    /// Adds or replaces a row. It stays acknowledged if it says the same as before.
+    fn set(
+        &mut self,
+        session: &str,
+        folder: &Path,
+        eid: &str,
+        gap: &Gap,
+        at: Timestamp,
+        changes: &mut Vec<GapChange>,
+    ) -> GapRow {
+        let files = names(gap);
         let is_covered = self.covers(&files);
         let mut row = GapRow {
             session: session.to_owned(),
             at,
             folder: folder.to_owned(),
-            eid: registered.eid.clone(),
+            eid: eid.to_owned(),
             kind: gap.kind().to_owned(),
             text: gap.to_string(),
             files: files.into_iter().take(MAX_FILES).collect(),
@@ -134,11 +180,13 @@ impl GapBook {
         };
         let is_same =
             |earlier: &GapRow| row.is_whole() && (&earlier.kind, &earlier.files) == (&row.kind, &row.files);
+        let key = (folder.to_owned(), row.is_late());
+        let earlier = self.rows.get(&key);
         let was_acknowledged = earlier.is_some_and(|earlier| earlier.acknowledged && is_same(earlier));
         row.acknowledged |= was_acknowledged;
-        self.rows.insert(folder.to_owned(), row.clone());
+        self.rows.insert(key, row.clone());
         changes.push(GapChange::Set(row.clone()));
-        (Some(row), changes)
+        row
     }
 
     /// Whether all files of a gap match acknowledged patterns.
@@ -157,22 +205,23 @@ impl GapBook {
             self.patterns.push(pattern);
             changes.push(GapChange::Pattern(text.clone()));
         }
-        let concerned: Vec<PathBuf> = self
+        let concerned: Vec<(PathBuf, IsLate)> = self
             .open()
             .filter(|row| match what {
                 Acknowledged::Session(session) => row.session == *session,
                 // Of a row that is cut off, the other files are not known.
                 Acknowledged::Pattern(_) => row.is_whole() && self.covers(&row.files),
             })
-            .map(|row| row.folder.clone())
+            .map(|row| (row.folder.clone(), row.is_late()))
             .collect();
-        for folder in &concerned {
-            if let Some(row) = self.rows.get_mut(folder) {
+        for key in &concerned {
+            if let Some(row) = self.rows.get_mut(key) {
                 row.acknowledged = true;
                 changes.push(GapChange::Set(row.clone()));
             }
         }
-        (concerned.len(), changes)
+        let sessions: HashSet<&Path> = concerned.iter().map(|(folder, _)| folder.as_path()).collect();
+        (sessions.len(), changes)
     }
 
     /// Forgets a session.
@@ -198,7 +247,7 @@ impl Ledger {
             let kind = |row: &Row<'_>| Ok((path(row, "root")?, row.get("kind")?));
             let untyped = query.query_map([], kind)?.collect::<rusqlite::Result<HashSet<_>>>()?;
             Ok(GapBook {
-                rows: rows.into_iter().map(|row| (row.folder.clone(), row)).collect(),
+                rows: rows.into_iter().map(|row| ((row.folder.clone(), row.is_late()), row)).collect(),
                 patterns: patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
                 untyped,
             })
@@ -220,22 +269,23 @@ impl Ledger {
 
 fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
     match change {
-        GapChange::Set(row) => connection.execute(
-            "INSERT OR REPLACE INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                row.folder.as_os_str().as_bytes(),
-                row.session,
-                row.at.as_millisecond(),
-                row.eid,
-                row.kind,
-                row.text,
-                serde_json::to_string(&row.files).unwrap_or_default(),
-                row.acknowledged,
-            ],
-        ),
-        GapChange::Remove(folder) => {
-            connection.execute("DELETE FROM gap WHERE folder = ?1", [folder.as_os_str().as_bytes()])
+        GapChange::Set(row) => {
+            remove(connection, &row.folder, row.is_late())?;
+            connection.execute(
+                "INSERT INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    row.folder.as_os_str().as_bytes(),
+                    row.session,
+                    row.at.as_millisecond(),
+                    row.eid,
+                    row.kind,
+                    row.text,
+                    serde_json::to_string(&row.files).unwrap_or_default(),
+                    row.acknowledged,
+                ],
+            )
         }
+        GapChange::Remove(folder, is_late) => remove(connection, folder, *is_late),
         GapChange::Pattern(pattern) => {
             connection.execute("INSERT OR IGNORE INTO acknowledged VALUES (?1)", [pattern])
         }
@@ -245,6 +295,14 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
         ),
     }
     .map(drop)
+}
+
+/// Removes the rows of a folder about late files, or the others.
+fn remove(connection: &Connection, folder: &Path, is_late: IsLate) -> rusqlite::Result<usize> {
+    connection.execute(
+        "DELETE FROM gap WHERE folder = ?1 AND (kind = ?2) = ?3",
+        params![folder.as_os_str().as_bytes(), LATE_FILES, is_late],
+    )
 }
 
 fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {

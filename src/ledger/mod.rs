@@ -7,6 +7,7 @@
 
 mod checksums;
 mod gaps;
+mod looks;
 mod memory;
 mod problem;
 mod rows;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 pub use crate::ledger::checksums::FileKey;
 use crate::ledger::checksums::Unwritten;
 pub use crate::ledger::gaps::{Acknowledged, GapBook, GapChange, GapRow};
+pub use crate::ledger::looks::{LookChange, LookRow};
 use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{
     HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,

@@ -262,8 +262,9 @@ impl Ledger {
             let waiting = transaction.execute("DELETE FROM waiting WHERE session = ?1", [session])?;
             let outcomes = transaction.execute("DELETE FROM outcome WHERE session = ?1", [session])?;
             let gaps = transaction.execute("DELETE FROM gap WHERE session = ?1", [session])?;
+            let looks = transaction.execute("DELETE FROM look WHERE session = ?1", [session])?;
             transaction.commit()?;
-            Ok(waiting + outcomes + gaps)
+            Ok(waiting + outcomes + gaps + looks)
         })
     }
 
@@ -308,6 +309,8 @@ impl Ledger {
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
             transaction.execute("DELETE FROM gap WHERE at < ?1 AND acknowledged", [ended])?;
+            // Of a data root that is watched no longer, or while looks are switched off.
+            transaction.execute("DELETE FROM look WHERE due < ?1", [used])?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // A waiting flag is tried at least hourly: a row of that age belongs to a removed flag.

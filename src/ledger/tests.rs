@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::*;
+use alyx_registration::SessionSnapshot;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -320,7 +321,7 @@ fn a_ledger_of_0_1_0_is_read_as_it_is_and_migrated_when_it_is_written() {
     assert_eq!((reader.gap_book().open().count(), version()), (0, 1));
     let writer = Ledger::open_existing(folder.path(), Access::Change).unwrap().unwrap();
     writer.record(&outcome("a/b/c", at(0), "gaps"), WaitingChange::Keep);
-    assert_eq!(version(), 2);
+    assert_eq!(version(), 3);
     assert_eq!((writer.history(&HistoryFilter::default()).len(), writer.history(&left_out).len()), (2, 1));
     assert!(!folder.path().join("ledger.sqlite.damaged").exists());
 }
@@ -450,4 +451,40 @@ fn a_link_in_place_of_the_ledger_is_not_followed() {
     std::os::unix::fs::symlink(&precious, folder.path().join(FILE_NAME)).unwrap();
     let _ = works(&Ledger::open(folder.path()));
     assert_eq!(std::fs::read(&precious).unwrap(), b"");
+}
+
+#[test]
+fn late_files_stand_beside_the_gaps_of_the_registration() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let late = GapRow { kind: "late_files".into(), ..gap("a", &["alf/a.npy"]) };
+    ledger.change_gaps(&[GapChange::Set(gap("a", &["x.nwb"])), GapChange::Set(late)]).unwrap();
+    let kinds = || -> Vec<String> { ledger.gap_book().open().map(|row| row.kind.clone()).collect() };
+    assert_eq!(kinds(), ["no_dataset", "late_files"]);
+    // Another kind of gap replaces the one of the registration.
+    let near = GapRow { kind: "near_miss".into(), ..gap("a", &["x.NPY"]) };
+    ledger.change_gaps(&[GapChange::Set(near)]).unwrap();
+    assert_eq!(kinds(), ["near_miss", "late_files"]);
+    let (count, changes) = ledger.gap_book().acknowledge(&Acknowledged::Session("a".into()));
+    ledger.change_gaps(&changes).unwrap();
+    assert_eq!((count, kinds().len()), (1, 0));
+    ledger.change_gaps(&[GapChange::Remove("/data/a".into(), true)]).unwrap();
+    assert_eq!(ledger.forget("a"), Some(1));
+}
+
+#[test]
+fn looks_are_remembered_with_their_snapshot_until_they_are_removed() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let row =
+        LookRow { folder: "/data/a".into(), session: "a".into(), eid: "e".into(), done: 0, due: at(600) };
+    let later = LookRow { done: 1, due: at(3600), ..row.clone() };
+    ledger.change_look(&LookChange::Set(row.clone(), Some(SessionSnapshot::default()))).unwrap();
+    assert_eq!(ledger.looks(), [row]);
+    // A look that is postponed keeps what it compares with.
+    ledger.change_look(&LookChange::Set(later.clone(), None)).unwrap();
+    assert_eq!(ledger.looks(), [later]);
+    assert_eq!(ledger.snapshot(Path::new("/data/a")), Some(SessionSnapshot::default()));
+    ledger.change_look(&LookChange::Remove("/data/a".into())).unwrap();
+    assert_eq!((ledger.looks(), ledger.snapshot(Path::new("/data/a"))), (Vec::new(), None));
 }

@@ -37,6 +37,7 @@ mod docs;
 mod event_loss;
 mod gaps;
 mod init;
+mod late_files;
 mod layers;
 mod memory;
 mod messages;

@@ -23,6 +23,7 @@ use crate::listing::completeness::{self, HashedFiles, Unregistered};
 use crate::listing::discover::{FoundFile, FoundFiles, refuse_twin};
 use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::snapshot::SessionSnapshot;
 use crate::listing::summary::LeftOutSummary;
 use crate::options::{FlaggedOptions, OnLeftOut, OnRefused};
 use crate::session::details::SessionDetails;
@@ -60,6 +61,8 @@ pub struct Registered {
     pub unmatched: Vec<String>,
     /// What happened to the flag.
     pub flag: Removal,
+    /// What later looks for late files compare the session with.
+    pub snapshot: SessionSnapshot,
     /// The session's record, if a request has returned it.
     pub record: Option<SessionRecord>,
 }
@@ -119,16 +122,53 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let (flag, held, content) = self.hold_flag(flag).await?;
-        let found = self.find_flagged_files(&flag, session, &content, options).await?;
-        if options.register_files {
-            let now = (Instant::now(), SystemTime::now());
-            let looks = &self.context().looks;
-            looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)?;
+        self.register_content(Some((&flag, held)), session, &content, options).await
+    }
+
+    /// Registers [late files](crate::Gap::LateFiles) of a session that is on Alyx, as a flag that lists them would, and
+    /// writes nothing to its folder.
+    ///
+    /// # Errors
+    /// Those of [`register_flagged`](Self::register_flagged); [`Error::Invalid`] if Alyx no longer has the session.
+    pub async fn register_late(
+        &self,
+        session: &SessionPath,
+        late: &Gap,
+        options: &FlaggedOptions,
+    ) -> Result<Registered, Error> {
+        if self.find_session(session, session.lab()).await?.is_none() {
+            return Err(Error::Invalid(format!(
+                "session {session} is no longer on Alyx; flag it again to create it"
+            )));
+        }
+        // Over the whole session: a copy of a file that is not late yet holds up the others.
+        let found = self.find_flagged_files(None, session, &FlagContent::Everything, options).await?;
+        self.judge_quiet(session, &found, options)?;
+        let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
+        let content = FlagContent::parse(paths.join("\n").as_bytes());
+        let content = content.map_err(|error| Error::Internal(format!("late files: {error}")))?;
+        self.register_content(None, session, &content, options).await
+    }
+
+    /// Registers what `content` lists, and removes the flag if there is one.
+    async fn register_content(
+        &self,
+        flag: Option<(&FlagFile, HeldFlag)>,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &FlaggedOptions,
+    ) -> Result<Registered, Error> {
+        let (flag, held) = flag.unzip();
+        let found = self.find_flagged_files(flag, session, content, options).await?;
+        if flag.is_some() && options.register_files {
+            self.judge_quiet(session, &found, options)?;
         }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
-        check_flag_matches(&flag, &content, &found)?;
+        if let Some(flag) = flag {
+            check_flag_matches(flag, content, &found)?;
+        }
         let progress = &self.context().progress;
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
@@ -153,10 +193,11 @@ impl RegistrationClient {
         }
         drop(at_alyx);
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
-        let last = match options.register_files {
-            true => self.find_flagged_datasets(&flag, session, &content, options).await?,
-            false => FoundFiles::default(),
+        let look = async || match options.register_files {
+            true => self.find_flagged_datasets(flag, session, content, options).await,
+            false => Ok(FoundFiles::default()),
         };
+        let last = look().await?;
         check_unchanged(&found, &last, &sent, options.quiet.settle.max(Duration::from_secs(1)))?;
         // What came during the run and cannot be registered is judged as if it had been there from the start.
         let unregistered =
@@ -168,11 +209,14 @@ impl RegistrationClient {
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
-        let look = async || match options.register_files {
-            true => self.find_flagged_datasets(&flag, session, &content, options).await,
-            false => Ok(FoundFiles::default()),
+        let removal = match held {
+            Some(held) => self.remove_flag(held, &last, look).await?,
+            None => Removal::AlreadyGone,
         };
-        let removal = self.remove_flag(held, &last, look).await?;
+        let mut snapshot = last.snapshot;
+        for upload in sent.uploads.iter().filter(|upload| upload.record().is_none()) {
+            snapshot.add_unregistered(upload.file.dataset.as_str(), upload.sum.size);
+        }
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -187,8 +231,21 @@ impl RegistrationClient {
             refused,
             unmatched,
             flag: removal,
+            snapshot,
             record: handle.record,
         })
+    }
+
+    /// Whether a session is quiet.
+    fn judge_quiet(
+        &self,
+        session: &SessionPath,
+        found: &FoundFiles,
+        options: &FlaggedOptions,
+    ) -> Result<(), Error> {
+        let now = (Instant::now(), SystemTime::now());
+        let looks = &self.context().looks;
+        looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)
     }
 
     /// What [`register_flagged`](Self::register_flagged) would do. Changes nothing, neither on Alyx nor on disk.
@@ -203,7 +260,7 @@ impl RegistrationClient {
     ) -> Result<Planned, Error> {
         self.check_day(session)?;
         let content = self.flag_content(flag)?;
-        let found = self.find_flagged_files(flag, session, &content, options).await?;
+        let found = self.find_flagged_files(Some(flag), session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         check_flag_matches(flag, &content, &found)?;
         let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
@@ -319,7 +376,7 @@ impl RegistrationClient {
     /// The datasets of a flagged session, if they are to be registered.
     async fn find_flagged_files(
         &self,
-        flag: &FlagFile,
+        flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
@@ -336,15 +393,15 @@ impl RegistrationClient {
 
     async fn find_flagged_datasets(
         &self,
-        flag: &FlagFile,
+        flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
     ) -> Result<FoundFiles, Error> {
         let exclude = exclusion(content, options);
-        let mut found = self.find_datasets(session, Some(flag), &options.quiet.copy_signs, exclude).await?;
+        let mut found = self.find_datasets(session, flag, &options.quiet.copy_signs, exclude).await?;
         // That the flag itself is left out need not be reported.
-        found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
+        found.left_out.retain(|file| flag.is_none_or(|flag| session.folder().join(&file.path) != flag.path));
         Ok(found)
     }
 

@@ -33,6 +33,7 @@ mod files;
 pub mod flag;
 pub mod flagged;
 mod hashing;
+mod late;
 mod listing;
 mod measurements;
 mod options;
@@ -51,17 +52,21 @@ pub use crate::hashing::private_paths::PrivatePaths;
 pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
+pub use crate::late::look::{LateLook, LookRules};
+pub use crate::late::pace::{Pace, StatRate};
+pub use crate::late::plan::LookPlan;
 pub use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 pub use crate::listing::discover::{FoundFile, FoundFiles};
-pub use crate::listing::gap::{Gap, Untyped};
+pub use crate::listing::gap::{Gap, LATE_FILES, LateFile, Untyped};
 pub use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
 pub use crate::listing::quiet::{Activity, SessionLooks};
+pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
 pub use crate::options::{
-    CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnLeftOut, OnRefused,
-    ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
-    WeightOptions,
+    CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
+    OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
+    Versions, WaterOptions, WeightOptions,
 };
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;

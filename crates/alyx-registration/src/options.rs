@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::hashing::private_paths::PrivatePaths;
+use crate::late::plan::LookPlan;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
@@ -193,6 +194,37 @@ pub enum OnLeftOut {
     KeepFlag,
     /// It is registered like any other.
     Ignore,
+}
+
+/// What happens to late files: datasets that appear or change in a session after it was registered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnLate {
+    /// They are reported.
+    #[default]
+    Report,
+    /// They are registered, when nothing in the session changes any more.
+    Register,
+}
+
+/// How registered sessions are looked at again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LateOptions {
+    /// When.
+    pub plan: LookPlan,
+    /// At most this many `stat` calls a second.
+    pub rate: u32,
+    /// What happens to late files.
+    pub on_late: OnLate,
+    /// Derived data, which is never late: patterns on the path relative to the session.
+    pub exclude: Vec<glob::Pattern>,
+}
+
+impl Default for LateOptions {
+    /// Late files are reported for a week.
+    fn default() -> Self {
+        let plan = LookPlan::within(Duration::from_secs(7 * 24 * 3600));
+        Self { plan, rate: 200, on_late: OnLate::default(), exclude: Vec::new() }
+    }
 }
 
 /// When a flagged session counts as complete.

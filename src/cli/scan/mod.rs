@@ -27,13 +27,15 @@ use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::StateLock;
 use crate::humanize::{bytes, count};
-use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
+use crate::ledger::{
+    Access, GapBook, GapRow, Ledger, LookChange, LookRow, NamedFile, OutcomeRow, WaitingChange,
+};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
-use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
+use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, LookPlan, RegistrationClient, RunContext};
 
 /// Attempts at a session whose files are still changing.
 const MAX_ATTEMPTS: u32 = 5;
@@ -202,13 +204,16 @@ struct Gaps {
     book: Mutex<GapBook>,
     ledger: Option<Arc<Ledger>>,
     roots: Vec<PathBuf>,
+    looks: LookPlan,
 }
 
 impl Gaps {
     fn of(config: &Config, ledger: Option<&Arc<Ledger>>) -> Self {
         let book = ledger.map(|ledger| ledger.gap_book()).unwrap_or_default();
         let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
-        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots }
+        let late_files = if config.datasets.register { config.watch.late_files } else { Duration::ZERO };
+        let looks = LookPlan::within(late_files);
+        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots, looks }
     }
 
     /// What a registered session lacks; remembers it.
@@ -224,6 +229,28 @@ impl Gaps {
             let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
         }
         gap
+    }
+}
+
+impl Gaps {
+    /// Remembers when the daemon looks for late files.
+    async fn plan_look(&self, session: &SessionPath, registered: &Registered) {
+        let (Some(ledger), Some(wait)) = (self.ledger.clone(), self.looks.wait(0, alyx_client::jitter()))
+        else {
+            return;
+        };
+        let due = jiff::SignedDuration::try_from(wait).ok();
+        let due = due.and_then(|wait| jiff::Timestamp::now().checked_add(wait).ok());
+        let row = LookRow {
+            folder: session.folder().to_owned(),
+            session: session.to_string(),
+            eid: registered.eid.clone(),
+            done: 0,
+            due: due.unwrap_or(jiff::Timestamp::MAX),
+        };
+        let change = LookChange::Set(row, Some(registered.snapshot.clone()));
+        // The ledger logs its own errors.
+        let _ = tokio::task::spawn_blocking(move || ledger.change_look(&change)).await;
     }
 }
 
@@ -281,6 +308,7 @@ async fn process_flag(
                 result.files = registered.n_files;
                 result.bytes = registered.bytes;
                 let gap = gaps.judge(session.to_string(), &result.folder, &registered).await;
+                gaps.plan_look(session, &registered).await;
                 result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
                 result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
                 result.moved = registered.moved;

@@ -26,8 +26,8 @@ use crate::daemon::watch;
 use crate::humanize::length;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    FlaggedOptions, InFlightCreations, PrivatePaths, RegisterFilesOptions, RegistrationClient,
-    RegistrationOptions, Versions,
+    FlaggedOptions, InFlightCreations, LateOptions, LookPlan, PrivatePaths, RegisterFilesOptions,
+    RegistrationClient, RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -262,6 +262,12 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),
+        late: LateOptions {
+            plan: LookPlan::within(config.watch.late_files),
+            rate: config.watch.late_rate,
+            on_late: config.datasets.late,
+            exclude: config.datasets.late_exclude.clone(),
+        },
         configuration: fingerprint(config),
         warn_after: config.watch.warn_after,
         ..daemon::Options::default()

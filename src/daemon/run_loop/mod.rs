@@ -5,6 +5,7 @@
 
 pub mod credentials;
 mod dispatcher;
+mod late_look;
 mod shell;
 mod watcher_handle;
 pub mod worker;

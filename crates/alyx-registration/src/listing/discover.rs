@@ -18,6 +18,7 @@ use crate::listing::copy_signs::CopySign;
 use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::listing::other_software::{is_accessory, is_raw_recording};
 use crate::listing::quiet::Activity;
+use crate::listing::snapshot::SessionSnapshot;
 use alf::dataset_type::NoDatasetType;
 use alf::session_path::parse_number_folder;
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -46,6 +47,8 @@ pub struct FoundFiles {
     pub activity: Activity,
     /// Whether it is on a network file system, whose times cannot be trusted.
     pub is_remote: bool,
+    /// What later looks compare it with.
+    pub snapshot: SessionSnapshot,
 }
 
 /// Files that come and go without a copy: desktops and network file systems make them.
@@ -83,6 +86,9 @@ pub(crate) fn discover(
     }
     // A folder's times are read before it is listed: what comes into it meanwhile is seen the next time.
     activity.folder(folder);
+    if let Ok(metadata) = std::fs::metadata(folder) {
+        found.snapshot.add_folder(Path::new(""), &FileStamp::of(&metadata));
+    }
     // WalkDir yields nothing for a folder that is gone, and the session would be registered without its files.
     std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
     // The depth of the hidden folder that the walk is in.
@@ -122,6 +128,9 @@ pub(crate) fn discover(
             continue;
         }
         if is_folder {
+            if let Ok(metadata) = std::fs::symlink_metadata(entry.path()) {
+                found.snapshot.add_folder(&path, &FileStamp::of(&metadata));
+            }
             continue;
         }
         let dataset = classify(&path, rules.types, &exclude);
@@ -137,13 +146,22 @@ pub(crate) fn discover(
             Ok(_) if rules.private.find_by_path(entry.path(), &metadata).is_some() => {
                 found.left_out.push(LeftOut { path, reason: LeftOutReason::Private });
             }
-            Ok(dataset) => found.files.push(FoundFile {
-                path: entry.path().to_owned(),
-                dataset,
-                stamp,
-                size: metadata.len(),
-            }),
-            Err(reason) => found.left_out.push(LeftOut { path, reason }),
+            Ok(dataset) => {
+                found.snapshot.add_dataset(dataset.as_str(), metadata.len());
+                found.files.push(FoundFile {
+                    path: entry.path().to_owned(),
+                    dataset,
+                    stamp,
+                    size: metadata.len(),
+                });
+            }
+            Err(reason) => {
+                if let (LeftOutReason::NotInFlag, Some(path)) = (&reason, path.to_str()) {
+                    found.snapshot.add_dataset(path, metadata.len());
+                    found.snapshot.add_unregistered(path, metadata.len());
+                }
+                found.left_out.push(LeftOut { path, reason });
+            }
         }
     }
     found.activity = activity.finish();
@@ -268,7 +286,7 @@ fn relative(path: &Path, folder: &Path) -> PathBuf {
 }
 
 /// Whether a file of a session is a dataset to register. Pure.
-fn classify(
+pub(crate) fn classify(
     relative: &Path,
     types: &DatasetTypes,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,

@@ -8,6 +8,9 @@ use crate::listing::name_patterns::{MAX_EXCLUDES, exclude_line, exclude_lines, i
 use alf::DatasetTypes;
 use alyx_client::text::some_of;
 
+/// The kind of [`Gap::LateFiles`].
+pub const LATE_FILES: &str = "late_files";
+
 /// An ALF name that no dataset type takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Untyped {
@@ -32,6 +35,15 @@ impl Untyped {
         };
         kinds.into_iter().map(untyped).collect()
     }
+}
+
+/// A dataset that appeared or changed after its session was registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateFile {
+    /// Relative to the session.
+    pub path: PathBuf,
+    /// Whether Alyx has a dataset of that path, of another size.
+    pub is_changed: bool,
 }
 
 /// What a registered session lacks, as far as the names of its files tell.
@@ -72,6 +84,17 @@ pub enum Gap {
         /// The lines of `datasets.exclude` that leave them out.
         exclude: Vec<String>,
     },
+    /// Datasets that appeared or changed after the session was registered.
+    #[error(
+        "files that arrived or changed after it was registered: {}; flag the session again to register them. If they are \
+         not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), .exclude.join(", ")
+    )]
+    LateFiles {
+        /// The files.
+        files: Vec<LateFile>,
+        /// The lines of `datasets.late_exclude` that leave them out.
+        exclude: Vec<String>,
+    },
     /// No file at all, apart from hidden ones, logs and markers.
     #[error(
         "it has no file; copy its files into the folder, then flag the session again, or acknowledge that it has none"
@@ -109,6 +132,12 @@ impl Gap {
         (!is_there(|file| file.reason == LeftOutReason::Excluded)).then_some(Self::NoFile)
     }
 
+    /// Late files; `None` if there are none.
+    pub(crate) fn late(files: Vec<LateFile>, types: &DatasetTypes) -> Option<Self> {
+        let exclude = exclude_lines(files.iter().map(|file| file.path.as_path()), types);
+        (!files.is_empty()).then_some(Self::LateFiles { files, exclude })
+    }
+
     /// Kinds of files without a dataset type that were not reported before; `None` if there are none.
     pub fn without_type<'a>(untyped: impl Iterator<Item = &'a Untyped>) -> Option<Self> {
         let (files, lines): (Vec<PathBuf>, BTreeSet<String>) =
@@ -137,6 +166,7 @@ impl Gap {
             Self::NearMiss { .. } => "near_miss",
             Self::NoDataset { .. } => "no_dataset",
             Self::NoType { .. } => "no_type",
+            Self::LateFiles { .. } => LATE_FILES,
             Self::NoFile => "no_file",
         }
     }
@@ -148,9 +178,15 @@ impl Gap {
             Self::NoDataset { files, .. } | Self::NoType { files, .. } => {
                 files.iter().map(PathBuf::as_path).collect()
             }
+            Self::LateFiles { files, .. } => files.iter().map(|file| file.path.as_path()).collect(),
             Self::NoFile => Vec::new(),
         }
     }
+}
+
+fn late(files: &[LateFile]) -> impl Iterator<Item = String> {
+    let changed = |file: &LateFile| if file.is_changed { " (changed)" } else { "" };
+    files.iter().map(move |file| format!("{}{}", file.path.display(), changed(file)))
 }
 
 fn renames(files: &[(PathBuf, String)]) -> impl Iterator<Item = String> {

@@ -8,4 +8,5 @@ pub(crate) mod left_out;
 pub(crate) mod name_patterns;
 pub(crate) mod other_software;
 pub(crate) mod quiet;
+pub(crate) mod snapshot;
 pub(crate) mod summary;

@@ -39,6 +39,7 @@ impl Dispatcher {
                     self.pauses.answered(now);
                 }
                 gap = self.judge_gaps(&attempt, registered, now);
+                self.plan_looks(&attempt, registered, now);
                 let word = if gap.is_some() { "gaps" } else { "registered" };
                 (self.on_registered(&attempt, registered, gap.as_ref(), now), Some(word))
             }
@@ -100,8 +101,7 @@ impl Dispatcher {
     /// What a registered session lacks; remembers it.
     fn judge_gaps(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Option<GapRow> {
         let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
-        let roots = self.config.options.roots.iter().map(|root| root.path.as_path());
-        let root = roots.into_iter().find(|root| attempt.flag.starts_with(root));
+        let root = self.config.root_of(&attempt.flag);
         let (gap, changes) = self.gaps.judge(&attempt.session, folder, registered, root, now.wall);
         if !changes.is_empty() {
             self.effects.push(Effect::Write(LedgerEntry::Gaps(changes)));

@@ -133,6 +133,7 @@ impl Dispatcher {
             self.flags.queue.forget_failures(&path);
         }
         self.gaps.forget(&session);
+        self.looks.retain(|_, planned| planned != session);
         self.flags.restored.retain(|_, row| row.session != session);
         self.effects.push(if self.reporting.has_ledger {
             Effect::Forget(id, session)

@@ -6,6 +6,7 @@ use crate::daemon::messages::{Answer, Command, Report, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::late_look::{EndedLook, Look};
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::WatchEvent;
@@ -47,6 +48,8 @@ pub(crate) enum TaskResult {
     NamesFound(Vec<MissingName>),
     /// [`Effect::CheckFolders`] ended: the session folders of these flags have changed.
     FoldersChanged(Vec<PathBuf>),
+    /// [`Effect::Look`] ended.
+    Looked(Box<EndedLook>),
 }
 
 /// Something for the shell of the run loop to do. Effects are carried out in order.
@@ -63,6 +66,8 @@ pub(crate) enum Effect {
     Query(u64, Query),
     /// Look on a task of its own whether these folders, given by flag, have changed.
     CheckFolders(u64, Vec<(PathBuf, FolderStamp)>),
+    /// Look for late files on a task of its own.
+    Look(u64, Look),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.

@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in six parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in seven parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -11,6 +11,7 @@
 //! | [`Flags`] | the queue with what is known of each flag |
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
 //! | [`GapBook`] | the sessions that were registered with gaps |
+//! | [`LateLooks`] | when registered sessions are looked at again |
 //! | [`Config`] | the configuration in use, and its generation |
 
 mod attempt_results;
@@ -18,6 +19,7 @@ mod config;
 mod control_requests;
 pub(crate) mod events;
 mod flags;
+mod late_looks;
 mod ledger_rows;
 mod pauses;
 mod reload;
@@ -41,6 +43,7 @@ use crate::daemon::queue::stale_flags::flagged_since;
 pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
+use crate::daemon::run_loop::dispatcher::late_looks::LateLooks;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text};
 use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
@@ -48,7 +51,7 @@ use crate::daemon::run_loop::dispatcher::runs::Runs;
 use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
 use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
-use crate::ledger::{GapBook, WaitingRow};
+use crate::ledger::{GapBook, LookRow, WaitingRow};
 use alyx_registration::{MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
 
@@ -69,6 +72,7 @@ pub(crate) struct Dispatcher {
     flags: Flags,
     reporting: Reporting,
     gaps: GapBook,
+    looks: LateLooks,
     /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
@@ -83,6 +87,8 @@ pub(crate) struct Restored {
     pub(crate) stale_reported: Option<Timestamp>,
     /// The sessions with gaps.
     pub(crate) gaps: GapBook,
+    /// The looks for late files that are due.
+    pub(crate) looks: Vec<LookRow>,
 }
 
 impl Dispatcher {
@@ -100,6 +106,7 @@ impl Dispatcher {
             flags,
             reporting: Reporting::new(now),
             gaps: GapBook::default(),
+            looks: LateLooks::default(),
             effects: Vec::new(),
         }
     }
@@ -118,6 +125,7 @@ impl Dispatcher {
         }
         self.gaps = restored.gaps;
         self.reporting.has_ledger = has_ledger;
+        self.restore_looks(restored.looks, now);
         let configuration = self.config.options.configuration.clone();
         self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
     }
@@ -138,6 +146,7 @@ impl Dispatcher {
     /// Starts nothing from now on; results of running tasks are still handled.
     pub(crate) fn stop(&mut self) {
         self.runs.stopping = true;
+        self.looks.stop_in(|_| true);
     }
 
     /// Handles an event, then starts, queries and reports what is due.
@@ -154,6 +163,7 @@ impl Dispatcher {
         }
         if !self.runs.stopping {
             self.start_due(now);
+            self.start_looks(now);
             self.query_due(now);
             self.check_folders(now);
             self.report_stale_flags(now);
@@ -167,7 +177,9 @@ impl Dispatcher {
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let next_due = if self.pauses.is_active() { None } else { self.flags.queue.next_due() };
         let runs = self.runs.next_wake(next_due, self.config.options.workers);
-        let times = [runs, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
+        let looks = self.next_look();
+        let times =
+            [runs, looks, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
         times.into_iter().flatten().min()
     }
 
@@ -180,6 +192,7 @@ impl Dispatcher {
             && let Some(job) = self.flags.queue.take_due(now.instant)
         {
             self.runs.run_begins();
+            self.looks.stop_in(|root| job.flag.path.starts_with(root));
             self.reporting.mark_status_dirty();
             let progress: Arc<Progress> = Arc::default();
             if let Some(state) = self.flags.queue.data_mut(&job.flag.path) {
@@ -234,12 +247,13 @@ impl Dispatcher {
 
     fn on_task_done(&mut self, Completed { generation, result }: Completed, now: Moment) {
         let is_current = generation == self.config.generation;
-        if !matches!(result, TaskResult::Attempt(_) | TaskResult::FoldersChanged(_)) {
+        if !matches!(result, TaskResult::Attempt(_) | TaskResult::FoldersChanged(_) | TaskResult::Looked(_)) {
             self.runs.query_ended();
         }
         let throttle = &mut self.reporting.throttle;
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
+            TaskResult::Looked(ended) => self.on_look_ended(*ended, is_current, now),
             TaskResult::FoldersChanged(changed) => self.on_folders_checked(&changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}

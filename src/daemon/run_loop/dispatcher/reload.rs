@@ -52,6 +52,8 @@ impl Dispatcher {
         }
         if self.config.options.roots != earlier.roots || self.config.options.watch != earlier.watch {
             self.remove_what_is_not_watched();
+            let roots = &self.config.options.roots;
+            self.looks.retain(|root, _| roots.iter().any(|watched| watched.path == root));
             let known = self.flags.queue.jobs().map(|job| job.path.to_owned()).collect();
             self.effects.push(Effect::Rewatch(known));
             self.reporting.obstacles.clear();
