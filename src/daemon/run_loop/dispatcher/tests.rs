@@ -13,9 +13,10 @@ use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::{RootOptions, WatchMode};
+use crate::ledger::Acknowledged;
 use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
 use alyx_registration::flag::{FlagFile, FlagStamp};
-use alyx_registration::{Error, FlaggedOptions, QuietRules, RegistrationOptions};
+use alyx_registration::{Error, FlaggedOptions, Gap, QuietRules, RegistrationOptions};
 
 const SETTLE: Duration = Duration::from_secs(2);
 const ONE: &str = "KS014/2024-05-01/001";
@@ -48,7 +49,7 @@ fn unreachable(connected: bool) -> alyx_client::Error {
 
 fn login_refused() -> Error {
     let (url, reason) = ("http://127.0.0.1:9".to_owned(), "no".to_owned());
-    Error::Alyx(alyx_client::Error::Login { url, username: None, reason })
+    Error::Alyx(alyx_client::Error::Login { url, username: None, reason, advice: "" })
 }
 
 fn subject_missing() -> Error {
@@ -566,4 +567,25 @@ fn a_session_that_needs_attention_is_tried_again_when_its_folder_changes() {
     assert!(started(&world.done(TaskResult::FoldersChanged(Vec::new()))).is_empty());
     let effects = world.done(TaskResult::FoldersChanged(vec![job.flag.path.clone()]));
     assert_eq!(names(&effects), [ONE]);
+}
+
+#[test]
+fn gaps_that_keep_a_flag_can_be_acknowledged_and_it_is_tried_at_once() {
+    let mut world = World::new();
+    world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
+    let job = world.start(ONE);
+    world.fail(&job, Error::Gaps(Gap::NoFile));
+    let line = |Dispatcher { flags, gaps, pauses, config, reporting, .. }: &Dispatcher| {
+        reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+    };
+    let with_gaps = "0 waiting, 0 running, 1 needs attention; 1 session registered with gaps";
+    assert_eq!(line(&world.dispatcher), with_gaps);
+    let request = Request::Acknowledge(Acknowledged::Session(ONE.to_owned()));
+    let effects = world.handle(Event::Request(1, request));
+    let accepted = effects.iter().find_map(|effect| match effect {
+        Effect::Start { accepted_gaps, .. } => Some(accepted_gaps.clone()),
+        _ => None,
+    });
+    assert!(accepted.expect("it is tried at once").accept(&Gap::NoFile));
+    assert_eq!(line(&world.dispatcher), "0 waiting, 1 running, 0 need attention");
 }
