@@ -40,6 +40,7 @@ mod init;
 mod layers;
 mod memory;
 mod messages;
+mod next_steps;
 mod obstacles;
 mod once;
 mod one_cases;

@@ -156,10 +156,16 @@ fn version(interface: Option<Interface>) -> Row {
     match interface {
         None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
         Some(Interface { version, missing }) if missing.is_empty() => {
-            let version = version.unwrap_or_else(|| "3.2.2 or newer (the server does not state it)".to_owned());
+            let version =
+                version.unwrap_or_else(|| "3.2.2 or newer (the server does not state it)".to_owned());
             Row::ok(CHECK, format!("version {version}, with all required endpoints"))
-            }
         }
+        Some(Interface { missing, .. }) => Row::problem(
+            CHECK,
+            Exit::Incomplete,
+            format!("this server has no {}", missing.join(", ")),
+            "is it an Alyx? Ask its administrator",
+        ),
     }
 }
 
