@@ -27,6 +27,7 @@ pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
 pub use crate::cli::args::setup::{CheckArgs, InitArgs};
+pub(super) use crate::cli::args::values::endpoint_word;
 
 /// Registers finished experiments on Alyx, with their files.
 ///
@@ -287,7 +288,7 @@ Examples:
   alyx-registrar forget KS014/2024-05-01/001
 
 Deletes the attempts and outcomes of the session from the ledger. Nothing changes on Alyx or below the data roots: a
-flag stays, and its session is still registered. Exits with 0, or with 1 if the ledger has no entry.";
+flag that is there stays, and its session will be registered again. Exits with 0, or with 1 if the ledger has no entry.";
 
 /// `forget`.
 #[derive(Args, Clone, Debug)]
@@ -306,14 +307,17 @@ const ACKNOWLEDGE_HELP: &str = "\
 Examples:
   alyx-registrar acknowledge KS014/2024-05-01/001
   alyx-registrar acknowledge --pattern '*.nwb'
+  alyx-registrar acknowledge --list
+  alyx-registrar acknowledge --withdraw '*.nwb'
 
 A session that was registered with gaps stays in `status`, on the page and in the alerts until it is acknowledged. A
 pattern, as in datasets.exclude, acknowledges all sessions whose files match it, now and later. The ledger remembers it.
-Exits with 0, or with 1 if the session has no open gaps.";
+A flag that was kept because of its gaps is tried at once.
+Exits with 0, or with 1 if the session has no open gaps, or the withdrawn pattern was not acknowledged.";
 
 /// `acknowledge`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern"]).required(true))]
+#[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern", "list", "withdraw"]).required(true))]
 pub struct AcknowledgeArgs {
     /// The session, as subject/date/number or as its folder
     #[arg(value_name = "SESSION")]
@@ -322,6 +326,14 @@ pub struct AcknowledgeArgs {
     /// All sessions whose files match a pattern for the path within the session
     #[arg(long, value_name = "PATTERN")]
     pub pattern: Option<glob::Pattern>,
+
+    /// List what is acknowledged
+    #[arg(long)]
+    pub list: bool,
+
+    /// Acknowledge this pattern no longer: the sessions that only it matches are reported again
+    #[arg(long, value_name = "PATTERN")]
+    pub withdraw: Option<String>,
 
     /// Where the state is.
     #[command(flatten)]

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::cli::exit::Exit;
 use crate::config::ConfigErrors;
+use alyx_client::text::printable;
 
 /// Prints a line on standard output. A closed pipe (`| head`) does not stop the work, unlike with `println!`.
 macro_rules! say {
@@ -16,7 +17,9 @@ pub(super) use say;
 
 /// Prints an error on standard error. A full disk or a closed pipe does not change the exit code.
 pub(super) fn report_error(what: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "alyx-registrar: {what}");
+    // A file name may control the terminal.
+    let text: Vec<String> = what.to_string().lines().map(printable).collect();
+    let _ = writeln!(std::io::stderr(), "alyx-registrar: {}", text.join("\n"));
 }
 
 /// Prints the errors of a configuration, one per line, and returns their exit code.

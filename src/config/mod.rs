@@ -21,7 +21,7 @@
 //! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the five credential keys is there |
 //! | `RUST_LOG` | a filter for the log, wins over `log.level` |
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+#![expect(clippy::disallowed_methods, reason = "works on the disk, and reads the clock")]
 
 mod document;
 mod error;
@@ -159,7 +159,7 @@ pub struct DatasetsConfig {
     pub default_revision: bool,
     /// Software versions; a list is cycled over the files. Default empty.
     pub versions: Vec<String>,
-    /// Files larger than this many bytes are registered without MD5. `None`: every file is hashed.
+    /// Files of this many bytes or more are registered without MD5. `None`: every file is hashed.
     pub max_md5_size: Option<u64>,
     /// Files to exclude: patterns for the path relative to the session. Default empty.
     pub exclude: Vec<glob::Pattern>,
@@ -291,17 +291,19 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
 }
 
-/// The environment variables that the configuration uses.
+/// The environment variables that the configuration uses, and the day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `STATE_DIRECTORY`: the first folder of systemd's list.
     pub state_directory: Option<PathBuf>,
     /// `CREDENTIALS_DIRECTORY`: where systemd puts the files of `LoadCredential=`.
     pub credentials_directory: Option<PathBuf>,
+    /// Today; `None`: no day is in the future.
+    pub today: Option<jiff::civil::Date>,
 }
 
 impl Environment {
-    /// Reads the variables of this process. An empty or relative one counts as absent.
+    /// Reads the variables of this process, and the clock. An empty or relative one counts as absent.
     pub fn from_process() -> Environment {
         let folder = |name: &str| {
             let value = std::env::var_os(name)?;
@@ -312,6 +314,7 @@ impl Environment {
         Environment {
             state_directory: folder("STATE_DIRECTORY"),
             credentials_directory: folder("CREDENTIALS_DIRECTORY"),
+            today: Some(jiff::Zoned::now().date()),
         }
     }
 }

@@ -117,6 +117,12 @@ impl Findings {
         let alyx = self.alyx(from.alyx.unwrap_or_default(), overrides, environment);
         let mut session = from.session.unwrap_or_default();
         let earliest = self.take(&KeyPath::of("session.earliest"), std::mem::take(&mut session.earliest));
+        if let Some(future) = earliest.filter(|day| environment.today.is_some_and(|today| *day > today)) {
+            let why = format!(
+                "{future} is in the future, so no session would be registered; write a day in the past"
+            );
+            self.refuse(KeyPath::of("session.earliest"), why);
+        }
         let session = self.session(session);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
         let retry = self.retry(from.retry.unwrap_or_default());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Ledger, LookRow};
 use alyx_registration::flagged::Registered;
-use alyx_registration::{Gap, LATE_FILES};
+use alyx_registration::{AcceptedGaps, Gap, LATE_FILES};
 
 /// The maximum number of files that a row names.
 const MAX_FILES: usize = 1000;
@@ -46,6 +46,8 @@ pub enum Acknowledged {
     Session(String),
     /// The gaps of all sessions, now and later, whose files all match this pattern or an earlier one.
     Pattern(String),
+    /// This pattern no longer: what it acknowledged alone is open again.
+    Withdrawn(String),
 }
 
 /// Whether a row is about late files. A session may have such a row beside that of its registration.
@@ -60,13 +62,29 @@ pub enum GapChange {
     Remove(PathBuf, IsLate),
     /// A pattern was acknowledged.
     Pattern(String),
+    /// A pattern was withdrawn.
+    Withdrawn(String),
     /// In this root, files of this kind have no dataset type, which was reported.
     Untyped(PathBuf, String),
+}
+
+impl GapChange {
+    /// The session whose gaps are acknowledged by it.
+    pub fn acknowledged_session(&self) -> Option<&str> {
+        match self {
+            Self::Set(row) if row.acknowledged => Some(&row.session),
+            _ => None,
+        }
+    }
 }
 
 impl GapRow {
     fn is_late(&self) -> IsLate {
         self.kind == LATE_FILES
+    }
+
+    fn key(&self) -> (PathBuf, IsLate) {
+        (self.folder.clone(), self.is_late())
     }
 
     /// Whether it names all files.
@@ -75,16 +93,12 @@ impl GapRow {
     }
 }
 
-/// The files of a gap, by name.
-fn names(gap: &Gap) -> Vec<String> {
-    gap.files().into_iter().map(|file| file.to_string_lossy().into_owned()).collect()
-}
-
 /// What is known of gaps.
 #[derive(Debug, Clone, Default)]
 pub struct GapBook {
     rows: BTreeMap<(PathBuf, IsLate), GapRow>,
-    patterns: Vec<Pattern>,
+    /// The patterns that were acknowledged.
+    accepted: AcceptedGaps,
     untyped: HashSet<(PathBuf, String)>,
 }
 
@@ -92,6 +106,44 @@ impl GapBook {
     /// The gaps that are not acknowledged, by folder.
     pub fn open(&self) -> impl Iterator<Item = &GapRow> {
         self.rows.values().filter(|row| !row.acknowledged)
+    }
+
+    /// The gaps that are acknowledged, by folder.
+    pub fn acknowledged(&self) -> impl Iterator<Item = &GapRow> {
+        self.rows.values().filter(|row| row.acknowledged)
+    }
+
+    /// The patterns that were acknowledged.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.accepted.patterns
+    }
+
+    /// What was acknowledged of the session in this folder.
+    pub fn accepted(&self, folder: &Path) -> AcceptedGaps {
+        self.accepted_in(&(folder.to_owned(), false))
+    }
+
+    fn accepted_in(&self, key: &(PathBuf, IsLate)) -> AcceptedGaps {
+        let row = self.rows.get(key).filter(|row| row.acknowledged && row.is_whole());
+        AcceptedGaps { gap: row.map(|row| (row.kind.clone(), row.files.clone())), ..self.accepted.clone() }
+    }
+
+    /// Adds or replaces what a session lacks, and returns the change to remember: it can be acknowledged. It stays
+    /// acknowledged if it says the same as before.
+    pub fn keep(&mut self, session: &str, folder: &Path, eid: &str, gap: &Gap, at: Timestamp) -> GapChange {
+        let mut row = GapRow {
+            session: session.to_owned(),
+            at,
+            folder: folder.to_owned(),
+            eid: eid.to_owned(),
+            kind: gap.kind().to_owned(),
+            text: gap.to_string(),
+            files: gap.names().into_iter().take(MAX_FILES).collect(),
+            acknowledged: false,
+        };
+        row.acknowledged = self.accepted_in(&row.key()).accept(gap);
+        self.rows.insert(row.key(), row.clone());
+        GapChange::Set(row)
     }
 
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file
@@ -108,7 +160,7 @@ impl GapBook {
         // The late files were registered too.
         self.remove(folder, true, &mut changes);
         let mut gap = registered.gap.clone();
-        let is_settled = gap.as_ref().is_none_or(|gap| self.covers(&names(gap)));
+        let is_settled = gap.as_ref().is_none_or(|gap| self.accepted.cover(&gap.names()));
         // What was acknowledged must not hide a kind of file that was never reported.
         if let Some(root) = root.filter(|_| is_settled) {
             let is_new = |kind: &str| !self.untyped.contains(&(root.to_owned(), kind.to_owned()));
@@ -128,7 +180,8 @@ impl GapBook {
             }
             return (None, changes);
         };
-        (Some(self.set(session, folder, &registered.eid, &gap, at, &mut changes)), changes)
+        changes.push(self.keep(session, folder, &registered.eid, &gap, at));
+        (self.rows.get(&(folder.to_owned(), false)).cloned(), changes)
     }
 
     /// The late files that a look at a registered session found, and the changes to remember. `None`: there are none any
@@ -140,14 +193,11 @@ impl GapBook {
         at: Timestamp,
     ) -> (Option<GapRow>, Vec<GapChange>) {
         let mut changes = Vec::new();
-        let row = match late {
-            Some(late) => Some(self.set(&look.session, &look.folder, &look.eid, late, at, &mut changes)),
-            None => {
-                self.remove(&look.folder, true, &mut changes);
-                None
-            }
-        };
-        (row, changes)
+        match late {
+            Some(late) => changes.push(self.keep(&look.session, &look.folder, &look.eid, late, at)),
+            None => self.remove(&look.folder, true, &mut changes),
+        }
+        (self.rows.get(&(look.folder.clone(), true)).cloned(), changes)
     }
 
     fn remove(&mut self, folder: &Path, is_late: IsLate, changes: &mut Vec<GapChange>) {
@@ -156,67 +206,41 @@ impl GapBook {
         }
     }
 
-    /// Adds or replaces a row. It stays acknowledged if it says the same as before.
-    fn set(
-        &mut self,
-        session: &str,
-        folder: &Path,
-        eid: &str,
-        gap: &Gap,
-        at: Timestamp,
-        changes: &mut Vec<GapChange>,
-    ) -> GapRow {
-        let files = names(gap);
-        let is_covered = self.covers(&files);
-        let mut row = GapRow {
-            session: session.to_owned(),
-            at,
-            folder: folder.to_owned(),
-            eid: eid.to_owned(),
-            kind: gap.kind().to_owned(),
-            text: gap.to_string(),
-            files: files.into_iter().take(MAX_FILES).collect(),
-            acknowledged: is_covered,
-        };
-        let is_same =
-            |earlier: &GapRow| row.is_whole() && (&earlier.kind, &earlier.files) == (&row.kind, &row.files);
-        let key = (folder.to_owned(), row.is_late());
-        let earlier = self.rows.get(&key);
-        let was_acknowledged = earlier.is_some_and(|earlier| earlier.acknowledged && is_same(earlier));
-        row.acknowledged |= was_acknowledged;
-        self.rows.insert(key, row.clone());
-        changes.push(GapChange::Set(row.clone()));
-        row
-    }
-
-    /// Whether all files of a gap match acknowledged patterns.
-    fn covers(&self, files: &[String]) -> bool {
-        let matches = |file: &String| self.patterns.iter().any(|pattern| pattern.matches(file));
-        !files.is_empty() && files.iter().all(matches)
-    }
-
-    /// Acknowledges gaps. Returns the number of sessions that are open no longer, and the changes to remember.
+    /// Acknowledges gaps, or withdraws that. Returns the number of sessions that it concerns, and the changes to
+    /// remember.
     pub fn acknowledge(&mut self, what: &Acknowledged) -> (usize, Vec<GapChange>) {
         let mut changes = Vec::new();
         if let Acknowledged::Pattern(text) = what
             && let Ok(pattern) = Pattern::new(text)
-            && !self.patterns.contains(&pattern)
+            && !self.patterns().contains(&pattern)
         {
-            self.patterns.push(pattern);
+            self.accepted.patterns.push(pattern);
             changes.push(GapChange::Pattern(text.clone()));
         }
+        // Of a row that is cut off, the other files are not known.
+        let is_covered = |row: &GapRow| row.is_whole() && self.accepted.cover(&row.files);
+        let covered: HashSet<(PathBuf, IsLate)> =
+            self.rows.values().filter(|row| is_covered(row)).map(GapRow::key).collect();
+        if let Acknowledged::Withdrawn(text) = what {
+            self.accepted.patterns.retain(|pattern| pattern.as_str() != text);
+            changes.push(GapChange::Withdrawn(text.clone()));
+        }
         let concerned: Vec<(PathBuf, IsLate)> = self
-            .open()
+            .rows
+            .values()
+            .filter(|row| row.acknowledged == matches!(what, Acknowledged::Withdrawn(_)))
             .filter(|row| match what {
                 Acknowledged::Session(session) => row.session == *session,
-                // Of a row that is cut off, the other files are not known.
-                Acknowledged::Pattern(_) => row.is_whole() && self.covers(&row.files),
+                Acknowledged::Pattern(_) => covered.contains(&row.key()),
+                Acknowledged::Withdrawn(_) => {
+                    covered.contains(&row.key()) && !self.accepted.cover(&row.files)
+                }
             })
-            .map(|row| (row.folder.clone(), row.is_late()))
+            .map(GapRow::key)
             .collect();
         for key in &concerned {
             if let Some(row) = self.rows.get_mut(key) {
-                row.acknowledged = true;
+                row.acknowledged = !row.acknowledged;
                 changes.push(GapChange::Set(row.clone()));
             }
         }
@@ -247,8 +271,11 @@ impl Ledger {
             let kind = |row: &Row<'_>| Ok((path(row, "root")?, row.get("kind")?));
             let untyped = query.query_map([], kind)?.collect::<rusqlite::Result<HashSet<_>>>()?;
             Ok(GapBook {
-                rows: rows.into_iter().map(|row| ((row.folder.clone(), row.is_late()), row)).collect(),
-                patterns: patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
+                rows: rows.into_iter().map(|row| (row.key(), row)).collect(),
+                accepted: AcceptedGaps {
+                    patterns: patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
+                    gap: None,
+                },
                 untyped,
             })
         });
@@ -288,6 +315,9 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
         GapChange::Remove(folder, is_late) => remove(connection, folder, *is_late),
         GapChange::Pattern(pattern) => {
             connection.execute("INSERT OR IGNORE INTO acknowledged VALUES (?1)", [pattern])
+        }
+        GapChange::Withdrawn(pattern) => {
+            connection.execute("DELETE FROM acknowledged WHERE pattern = ?1", [pattern])
         }
         GapChange::Untyped(root, kind) => connection.execute(
             "INSERT OR IGNORE INTO untyped VALUES (?1, ?2)",

@@ -18,7 +18,7 @@ use crate::web::page::gaps::gaps;
 use crate::web::page::history::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
-use alyx_client::text::printable;
+use alyx_client::text::{printable, session_page};
 
 /// The length in characters at which a server message is cut.
 const MAX_TEXT: usize = 600;
@@ -78,6 +78,16 @@ fn shown(text: &str) -> String {
         cut.push('…');
     }
     printable(&cut)
+}
+
+/// The name of a session, with a link to it on Alyx.
+fn on_alyx(view: &View<'_>, eid: Option<&str>, session: &str) -> Markup {
+    let daemon = view.status.and_then(|status| status.daemon.as_ref());
+    let name = html! { bdi { (shown(session)) } };
+    match (daemon, eid.filter(|eid| !eid.is_empty())) {
+        (Some(daemon), Some(eid)) => html! { a href=(shown(&session_page(&daemon.alyx, eid))) { (name) } },
+        _ => name,
+    }
 }
 
 /// The whole page.

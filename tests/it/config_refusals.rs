@@ -327,6 +327,7 @@ fn the_command_line_overrides_the_file_and_the_file_the_environment() {
     let environment = Environment {
         state_directory: Some("/from/systemd".into()),
         credentials_directory: Some("/run/credentials/x".into()),
+        ..Environment::default()
     };
     let nothing = Overrides::default();
     let state =
@@ -435,4 +436,40 @@ fn the_sandbox_is_configured_by_the_same_rules_as_a_file() {
 
     let inside = SandboxSetup { data_roots: vec!["/tmp".into()], ..setup };
     assert!(load(&inside).unwrap_err().to_string().contains("inside the data root"));
+}
+
+#[test]
+fn a_name_of_the_page_is_the_name_of_a_computer() {
+    for (name, wanted) in [
+        ("https://rig/", "write rig"),
+        ("rig:80", "write rig"),
+        ("http://me:pw@rig.lab.org:8080/page?x#y", "write rig.lab.org"),
+        ("[fe80::1]:80", "write fe80::1"),
+        ("*", "such as rig1.lab.org"),
+        ("", "this is empty"),
+        ("*.lab.org", "such as rig1.lab.org"),
+        ("my rig", "such as rig1.lab.org"),
+    ] {
+        let found = errors(&format!("{GOOD}http:\n  names: [ok.org, {name:?}]\n"));
+        assert!(
+            found.len() == 1 && found[0].contains("http.names") && found[0].contains(wanted),
+            "{name}: {found:?}"
+        );
+    }
+    good("http:\n  names: [rig1, rig1.lab.org, Rig-1_a., \"fe80::1\", 10.0.0.1]\n");
+}
+
+#[test]
+fn an_earliest_day_in_the_future_is_refused() {
+    let today = "2026-05-01".parse().ok();
+    let environment = Environment { today, ..Environment::default() };
+    let parse = |day: &str| {
+        let text = format!("{GOOD}session:\n  earliest: {day}\n");
+        Config::parse_with(&text, Path::new("c.yaml"), &Overrides::default(), &environment)
+    };
+    for day in ["9999-12-31", "2026-05-02"] {
+        let refused = parse(day).unwrap_err().to_string();
+        assert!(refused.contains(":6: session.earliest: ") && refused.contains("in the future"), "{refused}");
+    }
+    assert!(parse("2026-05-01").is_ok());
 }

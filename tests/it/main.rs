@@ -41,6 +41,7 @@ mod late_files;
 mod layers;
 mod memory;
 mod messages;
+mod next_steps;
 mod obstacles;
 mod once;
 mod one_cases;

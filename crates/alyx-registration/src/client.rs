@@ -230,11 +230,12 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if
-    /// it cannot be listed.
+    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Invalid`] if it does not exist, or
+    /// [`Error::Unreadable`] if it cannot be listed.
     pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;
-        self.find_datasets(&session, None, &[].into(), |_| None).await
+        let found = self.find_datasets(&session, None, &[].into(), |_| None).await;
+        found.map_err(|error| error.or_no_folder(folder))
     }
 
     /// The datasets of a session, on a blocking thread. `exclude` gives the reason to leave out a file, by its path

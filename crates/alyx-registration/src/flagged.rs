@@ -143,7 +143,7 @@ impl RegistrationClient {
         }
         // Over the whole session: a copy of a file that is not late yet holds up the others.
         let found = self.find_flagged_files(None, session, &FlagContent::Everything, options).await?;
-        self.judge_quiet(session, &found, options)?;
+        self.check_quiet(session, &found, options)?;
         let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
         let content = FlagContent::parse(paths.join("\n").as_bytes());
         let content = content.map_err(|error| Error::Internal(format!("late files: {error}")))?;
@@ -160,8 +160,8 @@ impl RegistrationClient {
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
         let found = self.find_flagged_files(flag, session, content, options).await?;
-        if flag.is_some() && options.register_files {
-            self.judge_quiet(session, &found, options)?;
+        if flag.is_some() {
+            self.check_quiet(session, &found, options)?;
         }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
@@ -203,8 +203,10 @@ impl RegistrationClient {
         let unregistered =
             Unregistered::of(unreadable, &last.left_out, sent.not_accepted(), sent.protected());
         let refused = unregistered.accept(n_files, options.on_refused)?;
-        let known_as = handle.created.is_none().then_some(handle.eid.as_str());
-        let gap = self.find_gap(&last, known_as, options).await?;
+        let gap = match self.find_gap(&last, options).await? {
+            Some(gap) => judge_gap(gap, &sent.remote, options)?,
+            None => None,
+        };
         let untyped = self.find_untyped(&last, options).await?;
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
@@ -236,18 +238,6 @@ impl RegistrationClient {
         })
     }
 
-    /// Whether a session is quiet.
-    fn judge_quiet(
-        &self,
-        session: &SessionPath,
-        found: &FoundFiles,
-        options: &FlaggedOptions,
-    ) -> Result<(), Error> {
-        let now = (Instant::now(), SystemTime::now());
-        let looks = &self.context().looks;
-        looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)
-    }
-
     /// What [`register_flagged`](Self::register_flagged) would do. Changes nothing, neither on Alyx nor on disk.
     ///
     /// # Errors
@@ -262,13 +252,18 @@ impl RegistrationClient {
         let content = self.flag_content(flag)?;
         let found = self.find_flagged_files(Some(flag), session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
+        self.check_quiet(session, &found, options)?;
         check_flag_matches(flag, &content, &found)?;
         let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         unregistered.accept(readable, options.on_refused)?;
-        let gap = self.find_gap(&found, eid.as_deref(), options).await?;
+        let scope = eid.clone().map_or(RemoteScope::Nothing, RemoteScope::Session);
+        let gap = match self.find_gap(&found, options).await? {
+            Some(gap) => judge_gap(gap, &self.remote_datasets(&scope).await?, options)?,
+            None => None,
+        };
         check_removable(session)?;
         let mut planned = Planned {
             session: session.clone(),
@@ -284,34 +279,26 @@ impl RegistrationClient {
         Ok(planned)
     }
 
-    /// What a session lacks. `known_as`: its id, if it was on Alyx before; datasets that Alyx holds are elsewhere, not
-    /// missing.
-    ///
-    /// # Errors
-    /// [`Error::Gaps`] with [`OnLeftOut::KeepFlag`], and those of the requests.
-    async fn find_gap(
-        &self,
-        found: &FoundFiles,
-        known_as: Option<&str>,
-        options: &FlaggedOptions,
-    ) -> Result<Option<Gap>, Error> {
+    /// What a session lacks, by its folder.
+    async fn find_gap(&self, found: &FoundFiles, options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
         if !options.register_files || options.on_left_out == OnLeftOut::Ignore {
             return Ok(None);
         }
-        let types = self.dataset_types().await?;
-        let gap = Gap::of(&found.left_out, !found.files.is_empty(), &types);
-        let gap = match (gap, known_as) {
-            (Some(gap), Some(eid)) => {
-                let records = self.alyx().datasets_of_session(eid).await?;
-                let at_alyx = records.iter().map(DatasetRecord::relative_path).collect();
-                gap.without_datasets_at_alyx(&at_alyx)
-            }
-            (gap, _) => gap,
-        };
-        match gap {
-            Some(gap) if options.on_left_out == OnLeftOut::KeepFlag => Err(Error::Gaps(gap)),
-            gap => Ok(gap),
+        Ok(Gap::of(&found.left_out, !found.files.is_empty(), self.dataset_types().await?.as_ref()))
+    }
+
+    /// Refuses a session whose files still arrive, if they are to be registered.
+    fn check_quiet(
+        &self,
+        session: &SessionPath,
+        found: &FoundFiles,
+        options: &FlaggedOptions,
+    ) -> Result<(), Error> {
+        if !options.register_files {
+            return Ok(());
         }
+        let now = (Instant::now(), SystemTime::now());
+        self.context().looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)
     }
 
     /// The kinds of files that no dataset type takes.
@@ -423,6 +410,20 @@ impl RegistrationClient {
                 Ok(None)
             }
         }
+    }
+}
+
+/// What a session lacks in spite of its datasets that Alyx had before: they are elsewhere, not missing. Pure.
+///
+/// # Errors
+/// [`Error::Gaps`] with [`OnLeftOut::KeepFlag`], unless the gap was acknowledged.
+fn judge_gap(gap: Gap, remote: &[DatasetRecord], options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
+    let at_alyx = remote.iter().map(DatasetRecord::relative_path).collect();
+    match gap.without_datasets_at_alyx(&at_alyx) {
+        Some(gap) if options.on_left_out == OnLeftOut::KeepFlag && !options.accepted_gaps.accept(&gap) => {
+            Err(Error::Gaps(gap))
+        }
+        gap => Ok(gap),
     }
 }
 

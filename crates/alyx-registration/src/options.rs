@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use crate::error::Error;
 use crate::hashing::private_paths::PrivatePaths;
 use crate::late::plan::LookPlan;
+use crate::listing::accepted_gaps::AcceptedGaps;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
@@ -268,6 +269,8 @@ pub struct FlaggedOptions {
     pub on_refused: OnRefused,
     /// What happens to a session with gaps.
     pub on_left_out: OnLeftOut,
+    /// Gaps that do not keep the flag, because a person has acknowledged them.
+    pub accepted_gaps: AcceptedGaps,
 }
 
 /// Which files to register with a session (Python: `file_list`).

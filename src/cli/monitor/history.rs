@@ -9,7 +9,7 @@ use crate::cli::output::say;
 use crate::daemon::status::outcome_json;
 use crate::humanize;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
-use alyx_client::text::printable;
+use alyx_client::text::{printable, session_page};
 
 /// Shows earlier outcomes, the latest first.
 pub(crate) async fn history(args: &HistoryArgs) -> Exit {
@@ -21,7 +21,7 @@ pub(crate) async fn history(args: &HistoryArgs) -> Exit {
 
 async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
     let state = State::find(&args.state)?;
-    let zone = state.zone();
+    let (zone, alyx) = (state.zone(), state.alyx());
     let filter = HistoryFilter {
         subject: args.subject.clone(),
         date: args.date.map(|date| date.to_string()),
@@ -42,7 +42,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
         if args.json {
             say!("{}", outcome_json(row));
         } else {
-            say!("{}", outcome_line(row, &zone));
+            say!("{}", outcome_line(row, &zone, alyx.as_deref()));
             for file in row.files.iter().filter(|_| args.left_out) {
                 say!("    {}: {}", printable(&file.path), file.reason);
             }
@@ -51,8 +51,8 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-/// One line of text for an outcome.
-pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
+/// One line of text for an outcome, with the session's page if the address of Alyx is known.
+pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone, alyx: Option<&str>) -> String {
     let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     let mut line = format!("{at}  {:<15}  {}", row.outcome, row.session);
     if row.is_registered() {
@@ -70,6 +70,9 @@ pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
     }
     if let Some(error) = &row.error {
         line += &format!(": {error}");
+    }
+    if let (Some(alyx), Some(eid)) = (alyx, &row.eid) {
+        line += &format!("  {}", session_page(alyx, eid));
     }
     line
 }

@@ -57,8 +57,8 @@ pub(crate) async fn forget(args: &ForgetArgs) -> Exit {
             nothing_to_do(&format!("the ledger has no entry for {session}"))
         }
         Ok(Done::ByDaemon(n) | Done::InLedger(n)) => succeed(&format!(
-            "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
-             registered. To prevent that, remove the flag"
+            "{n} entries of {session} deleted. If its flag is still there, the session will be registered again; to \
+             prevent that, remove the flag"
         )),
         Err(exit) => exit,
     }

@@ -26,6 +26,7 @@ use crate::daemon::tree::scan::scan;
 use crate::daemon::watch::WatchProblem;
 use crate::humanize::elapsed;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use alyx_client::text::session_page;
 use alyx_registration::flag::FlagFile;
 
 /// Sessions of each kind that are shown; `--json` shows all.
@@ -158,6 +159,7 @@ fn text(
     start: &str,
 ) -> String {
     let mut out = String::new();
+    let alyx = status.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
     // Writing to a String cannot fail.
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
@@ -184,7 +186,9 @@ fn text(
     if !status.obstacles.is_empty() {
         line(format!("\nproblems on disk ({})", status.obstacles.len()));
         for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
-            line(format!("  for {}: {}", elapsed(obstacle.since, now), obstacle.text));
+            // Without a daemon, it is not known since when.
+            let since = status.daemon.as_ref().map(|_| format!("for {}: ", elapsed(obstacle.since, now)));
+            line(format!("  {}{}", since.unwrap_or_default(), obstacle.text));
         }
         if status.obstacles.len() > MAX_SHOWN {
             line(format!("  and {} more; --json shows all", status.obstacles.len() - MAX_SHOWN));
@@ -220,6 +224,9 @@ fn text(
         for gap in status.gaps.iter().take(MAX_SHOWN) {
             line(format!("  {}  {} ago", gap.session, elapsed(gap.at, now)));
             line(format!("      {}", gap.text));
+            if let Some(alyx) = alyx.filter(|_| !gap.eid.is_empty()) {
+                line(format!("      On Alyx: {}", session_page(alyx, &gap.eid)));
+            }
             line(format!("      To end this: {}", gap.acknowledge()));
         }
         if status.gaps.len() > MAX_SHOWN {
@@ -232,7 +239,7 @@ fn text(
     if !last.is_empty() {
         line("\nlast outcomes".to_owned());
         for row in last {
-            line(format!("  {}", outcome_line(row, zone)));
+            line(format!("  {}", outcome_line(row, zone, alyx)));
         }
     }
     out

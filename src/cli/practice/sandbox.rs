@@ -127,6 +127,14 @@ async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
         "registering on a built-in Alyx at {}, not on a real one; its records are lost when the daemon stops",
         sandbox.url()
     );
+    say!(
+        "Its user is {USER}, with the password {PASSWORD}. In another terminal, while it runs:\n\
+         \x20 alyx-registrar status --state-dir {state}\n\
+         \x20 alyx-registrar history --left-out --state-dir {state}\n\
+         \x20 ALYX_PASSWORD={PASSWORD} alyx-registrar find-files SESSION --url {url} --user {USER}",
+        state = config.state_dir.display(),
+        url = sandbox.url()
+    );
     let watched = run::watch(config, credentials, None, signals).await;
     sandbox.stop().await;
     watched

@@ -26,8 +26,8 @@ use crate::daemon::watch;
 use crate::humanize::length;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    FlaggedOptions, InFlightCreations, LateOptions, LookPlan, PrivatePaths, RegisterFilesOptions,
-    RegistrationClient, RegistrationOptions, Versions,
+    AcceptedGaps, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, PrivatePaths,
+    RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -174,6 +174,10 @@ pub(crate) fn client_options(
         retry: alyx_client::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
         token_folder,
+        login_advice: match config.alyx.credentials {
+            ConfiguredSource::OneSettings { .. } => alyx_client::LOG_IN_WITH_ONE,
+            _ => "correct the password or token that the configuration names",
+        },
         observer,
     }
 }
@@ -216,6 +220,7 @@ pub(crate) fn token_folder(state: &Path) -> Option<PathBuf> {
 pub(crate) fn flagged(config: &Config) -> FlaggedOptions {
     let datasets = &config.datasets;
     FlaggedOptions {
+        accepted_gaps: AcceptedGaps::default(),
         register_files: datasets.register,
         defaults: config.session.clone(),
         files: RegisterFilesOptions {

@@ -12,7 +12,7 @@ use crate::cli::logging;
 use crate::cli::logging::LogOptions;
 use crate::cli::verbs::output::Failure;
 use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
-use alyx_client::{self, Credentials, OneSettings};
+use alyx_client::{self, Credentials, LOG_IN_WITH_ONE, OneSettings};
 use alyx_registration::{RegistrationClient, RegistrationOptions};
 
 /// Requests per minute without a configuration; the same as the configuration's default.
@@ -85,14 +85,15 @@ pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failu
         ConnectionSource::Config(path) => configured(&path),
         ConnectionSource::Address { url, user, one_settings } => {
             start_log(&LogOptions::default())?;
-            let credentials = secret(&url, user.as_deref(), one_settings.clone(), defaults.home_settings)?;
-            client(url, credentials, one_settings)
+            let (credentials, login_advice) =
+                secret(&url, user.as_deref(), one_settings.clone(), defaults.home_settings)?;
+            client(url, credentials, login_advice, one_settings)
         }
         ConnectionSource::OneSettings { folder, user } => {
             start_log(&LogOptions::default())?;
             let settings = OneSettings::load(&folder, None, user.as_deref())
                 .map_err(|error| Failure::new(Exit::Refused, error))?;
-            client(settings.url, settings.credentials, Some(folder))
+            client(settings.url, settings.credentials, LOG_IN_WITH_ONE, Some(folder))
         }
     }
 }
@@ -107,7 +108,7 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
         .map_err(|errors| Failure::new(Exit::Config, errors))?;
     start_log(&config.log)?;
     let loaded = config.alyx.credentials.load(config.alyx.username.as_deref()).map_err(|error| {
-        let hint = "to log in as another user, give --url and --user";
+        let hint = "in a terminal, use sudo, or log in with --one-settings ~/.one or with --url and --user";
         Failure::new(Exit::Refused, format!("{error}; {hint}"))
     })?;
     for warning in config.warnings.iter().chain(&loaded.warnings) {
@@ -123,9 +124,11 @@ fn secret(
     user: Option<&str>,
     typed: Option<PathBuf>,
     usual: Option<PathBuf>,
-) -> Result<Credentials, Failure> {
+) -> Result<(Credentials, &'static str), Failure> {
     let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error);
-    let of_settings = |folder: &Path| OneSettings::load(folder, Some(url), user).map(|s| s.credentials);
+    let of_settings = |folder: &Path| {
+        OneSettings::load(folder, Some(url), user).map(|settings| (settings.credentials, LOG_IN_WITH_ONE))
+    };
     if let Some(folder) = typed {
         return of_settings(&folder).map_err(|error| refused(&error));
     }
@@ -137,11 +140,12 @@ fn secret(
                 "the password in ALYX_PASSWORD needs its user: give --user NAME",
             ));
         }
-        return CredentialSource::DefaultEnv.load(user).map(|l| l.credentials).map_err(|e| refused(&e));
+        let loaded = CredentialSource::DefaultEnv.load(user).map_err(|error| refused(&error))?;
+        return Ok((loaded.credentials, "correct ALYX_PASSWORD or ALYX_TOKEN, and --user"));
     }
     let none = "no password or token for Alyx: set ALYX_PASSWORD or ALYX_TOKEN";
     match usual.as_deref().map(of_settings) {
-        Some(Ok(credentials)) => Ok(credentials),
+        Some(Ok(found)) => Ok(found),
         Some(Err(error)) => Err(Failure::new(Exit::Refused, format!("{none} ({error})"))),
         None => Err(Failure::new(Exit::Refused, none)),
     }
@@ -150,10 +154,12 @@ fn secret(
 fn client(
     url: String,
     credentials: Credentials,
+    login_advice: &'static str,
     typed_settings: Option<PathBuf>,
 ) -> Result<RegistrationClient, Failure> {
     let mut options = alyx_client::ClientOptions::new(url, credentials);
     options.max_requests_per_minute = Some(REQUESTS_PER_MINUTE);
+    options.login_advice = login_advice;
     let alyx = alyx_client::Client::new(options)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
     let private = crate::cli::service::wiring::private_paths(typed_settings.into_iter().collect());

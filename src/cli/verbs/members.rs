@@ -1,4 +1,4 @@
-//! `exists`: whether names are on Alyx.
+//! `exists`: whether names are on Alyx, or which ones are.
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,12 @@ pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
         let client = connect(&args.verb.connection)?;
         let endpoint = args.endpoint;
         let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
+        if args.names.is_empty() {
+            for name in client.alyx().member_names(endpoint).await? {
+                members.push(json!({"name": name, "exists": true}));
+                text.push(name);
+            }
+        }
         for name in &args.names {
             let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;
             missing |= record.is_none();

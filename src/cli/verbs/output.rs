@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::args;
+use crate::cli::args::{self, endpoint_word};
 use crate::cli::exit::Exit;
 use crate::cli::output::report_error;
 use crate::daemon::outside::signals;
 use crate::humanize;
-use alyx_client::{self, NextStep};
-use alyx_registration::{Error, LeftOut, LeftOutSummary};
+use alyx_client::text::printable;
+use alyx_client::{self, Endpoint, NextStep};
+use alyx_registration::{Error, LeftOut, LeftOutSummary, MissingName};
 
 /// The result of a command.
 #[derive(Debug)]
@@ -64,11 +65,39 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = exit_of(&error);
         let mut text = error.to_string();
+        if let Error::Missing(names) = &error {
+            text = text.replace("in the folder or the configuration", &format!("in {}", places(names)));
+            text += &format!("; {} lists those on Alyx", lists(names));
+        }
         if matches!(&error, Error::Alyx(alyx_client::Error::Options(_))) {
             text += "; on the command line that is --user";
         }
         Self { exit, error: text }
     }
+}
+
+/// Where the names of a command are written.
+fn places(names: &[MissingName]) -> String {
+    let place = |name: &MissingName| match name.endpoint {
+        Endpoint::Subjects => "the subject or its folder",
+        Endpoint::Labs => "--lab or the folder",
+        Endpoint::Users => "--users or --by",
+        Endpoint::Projects => "--projects",
+        Endpoint::Procedures => "--procedures",
+        Endpoint::Locations => "--location",
+        Endpoint::Repositories => "--repository",
+    };
+    let mut places: Vec<&str> = names.iter().map(place).collect();
+    places.dedup();
+    places.join(" and ")
+}
+
+/// The commands that list the names on Alyx.
+fn lists(names: &[MissingName]) -> String {
+    let list = |name: &MissingName| format!("`alyx-registrar exists {}`", endpoint_word(name.endpoint));
+    let mut lists: Vec<String> = names.iter().map(list).collect();
+    lists.dedup();
+    lists.join(" or ")
 }
 
 impl From<alyx_client::Error> for Failure {
@@ -107,7 +136,8 @@ pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answe
     };
     match outcome {
         outcome if json => print(&[to_json(outcome).to_string()]),
-        Ok(answer) => print(&answer.text),
+        // A file name may hold a line break, or control the terminal.
+        Ok(answer) => print(&answer.text.iter().map(|line| printable(line)).collect::<Vec<_>>()),
         Err(failure) => report_error(failure.error),
     }
     exit
@@ -188,7 +218,12 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_login_outage_and_configuration_apart() {
-        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        let login = alyx_client::Error::Login {
+            url: "http://x".into(),
+            username: None,
+            reason: "no".into(),
+            advice: "",
+        };
         assert_eq!(exit_of(&login.into()), Exit::Refused);
         let (url, reason) = ("http://x".into(), "refused".into());
         let away = alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false };

@@ -100,7 +100,10 @@ impl Shell {
     pub(crate) fn carry_out(&mut self, effects: Vec<Effect>, config: &Config) {
         for effect in effects {
             match effect {
-                Effect::Start { generation, job, progress } => self.start(generation, job, progress, config),
+                Effect::Start { generation, job, progress, accepted_gaps } => {
+                    let options = FlaggedOptions { accepted_gaps, ..self.flagged.clone() };
+                    self.start(generation, job, progress, options, config);
+                }
                 Effect::Query(generation, query) => self.ask(generation, query, config),
                 Effect::CheckFolders(generation, folders) => self.check_folders(generation, folders),
                 Effect::Look(generation, look) => self.look(generation, look, config),
@@ -130,12 +133,19 @@ impl Shell {
     }
 
     /// Runs a job on a task of its own.
-    fn start(&self, generation: u64, job: Job, progress: Arc<Progress>, config: &Config) {
+    fn start(
+        &self,
+        generation: u64,
+        job: Job,
+        progress: Arc<Progress>,
+        options: FlaggedOptions,
+        config: &Config,
+    ) {
         let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
         let at_alyx = Some(Arc::clone(&self.at_alyx));
         let client = &config.client;
         let client = client.in_context(RunContext { progress, at_alyx, ..client.context().clone() });
-        let (options, folders) = (self.flagged.clone(), Arc::clone(&self.folders));
+        let folders = Arc::clone(&self.folders);
         let locks = Arc::clone(&config.options.locks);
         self.tasks.spawn(async move {
             let attempt = worker::run(client, job, options, folders, shutdown).await;

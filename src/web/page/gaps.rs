@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::humanize::elapsed;
-use crate::web::page::{View, shown};
+use crate::web::page::{View, on_alyx, shown};
 
 /// The maximum number of sessions shown; the others are counted.
 const MAX_SHOWN: usize = 50;
@@ -17,7 +17,7 @@ pub(super) fn gaps(view: &View<'_>) -> Markup {
             ul.sessions {
                 @for gap in all.iter().take(MAX_SHOWN) {
                     li {
-                        h3 title=(shown(&gap.folder)) { bdi { (shown(&gap.session)) } }
+                        h3 title=(shown(&gap.folder)) { (on_alyx(view, Some(&gap.eid), &gap.session)) }
                         p.about { "registered " (elapsed(gap.at, view.now)) " ago" }
                         p.error { bdi { (shown(&gap.text)) } }
                         p.step { b { "To end this: " } code { (shown(&gap.acknowledge())) } }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::hashing::checksum::Checksum;
-use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
@@ -218,6 +218,7 @@ pub(crate) fn group(
             Err(reason) => left_out.push(LeftOut { path: path.clone(), reason }),
         }
     }
+    withdraw_renames(&mut left_out, |target| paths.iter().any(|path| path == target));
     (groups, left_out)
 }
 

@@ -15,7 +15,7 @@ use crate::file_system::{self, is_network};
 use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::copy_signs::CopySign;
-use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use crate::listing::other_software::{is_accessory, is_raw_recording};
 use crate::listing::quiet::Activity;
 use crate::listing::snapshot::SessionSnapshot;
@@ -164,8 +164,9 @@ pub(crate) fn discover(
             }
         }
     }
+    let folders = activity.folders.iter().map(|(path, _)| relative(path, folder)).collect();
     found.activity = activity.finish();
-    find_near_misses(&mut found, rules.types, &exclude);
+    find_near_misses(&mut found, &folders, rules.types, &exclude);
     Ok(found)
 }
 
@@ -238,8 +239,11 @@ impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
             } else {
                 self.activity.add_file(relative, path, &stamp);
             }
-            let complete = self.rules.copy_signs.iter().filter_map(|sign| sign.complete(relative));
-            if complete.into_iter().any(|path| classify(&path, self.rules.types, self.exclude).is_ok()) {
+            let is_copy = |sign: &CopySign| match sign.complete(relative) {
+                Some(path) => classify(&path, self.rules.types, self.exclude).is_ok(),
+                None => sign.hides_name(relative),
+            };
+            if self.rules.copy_signs.iter().any(is_copy) {
                 self.activity.add_copy(path);
             }
         }
@@ -252,8 +256,12 @@ impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
 
     fn finish(mut self) -> Activity {
         for (path, stamp) in &self.folders {
-            if self.ignored.get(path).is_none_or(|ignored| *ignored < stamp.latest_change()) {
-                self.activity.add_folder(&relative(path, self.session), path, stamp);
+            let folder = relative(path, self.session);
+            // `folder/**` excludes the folder, too: a name of which no other pattern knows.
+            let is_ignored = self.ignored.get(path).is_some_and(|ignored| *ignored >= stamp.latest_change())
+                || self.is_excluded(&folder.join("*"));
+            if !is_ignored {
+                self.activity.add_folder(&folder, path, stamp);
             }
         }
         self.activity
@@ -313,6 +321,7 @@ pub(crate) fn classify(
 /// Finds the files that would be datasets under a slightly different name, which no other file has.
 fn find_near_misses(
     found: &mut FoundFiles,
+    folders: &HashSet<PathBuf>,
     types: &DatasetTypes,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
 ) {
@@ -346,4 +355,5 @@ fn find_near_misses(
             file.reason = LeftOutReason::NearMiss(name.to_string_lossy().into_owned());
         }
     }
+    withdraw_renames(&mut found.left_out, |path| folders.contains(path));
 }

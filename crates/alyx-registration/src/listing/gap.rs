@@ -46,6 +46,15 @@ pub struct LateFile {
     pub is_changed: bool,
 }
 
+/// The name under which a file would be a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// The file name.
+    pub to: String,
+    /// Whether a rename overwrites nothing.
+    pub is_free: bool,
+}
+
 /// What a registered session lacks, as far as the names of its files tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Gap {
@@ -55,8 +64,8 @@ pub enum Gap {
          to be registered, add to datasets.exclude: {}", some_of(renames(.files), ", "), .exclude.join(", ")
     )]
     NearMiss {
-        /// Each file, relative to the session, and the file name to give to it.
-        files: Vec<(PathBuf, String)>,
+        /// Each file, relative to the session, and what is to be done with its name.
+        files: Vec<(PathBuf, Rename)>,
         /// The lines of `datasets.exclude` that leave them out.
         exclude: Vec<String>,
     },
@@ -106,10 +115,15 @@ impl Gap {
     /// What a session lacks whose files were left out, and which has datasets or not.
     pub(crate) fn of(left_out: &[LeftOut], has_datasets: bool, types: &DatasetTypes) -> Option<Self> {
         let near = left_out.iter().filter_map(|file| match &file.reason {
-            LeftOutReason::NearMiss(rename) => Some((file.path.clone(), rename.clone())),
+            LeftOutReason::NearMiss(to) => {
+                Some((file.path.clone(), Rename { to: to.clone(), is_free: true }))
+            }
+            LeftOutReason::NearMissTaken(to) => {
+                Some((file.path.clone(), Rename { to: to.clone(), is_free: false }))
+            }
             _ => None,
         });
-        let files: Vec<(PathBuf, String)> = near.collect();
+        let files: Vec<(PathBuf, Rename)> = near.collect();
         if !files.is_empty() {
             let exclude = exclude_lines(files.iter().map(|(path, _)| path.as_path()), types);
             return Some(Self::NearMiss { files, exclude });
@@ -150,8 +164,8 @@ impl Gap {
     pub(crate) fn without_datasets_at_alyx(self, at_alyx: &HashSet<String>) -> Option<Self> {
         match self {
             Self::NearMiss { mut files, exclude } => {
-                let is_there = |(path, rename): &(PathBuf, String)| {
-                    path.with_file_name(rename).to_str().is_some_and(|path| at_alyx.contains(path))
+                let is_there = |(path, rename): &(PathBuf, Rename)| {
+                    path.with_file_name(&rename.to).to_str().is_some_and(|path| at_alyx.contains(path))
                 };
                 files.retain(|file| !is_there(file));
                 (!files.is_empty()).then_some(Self::NearMiss { files, exclude })
@@ -169,6 +183,11 @@ impl Gap {
             Self::LateFiles { .. } => LATE_FILES,
             Self::NoFile => "no_file",
         }
+    }
+
+    /// The files that it names, as text.
+    pub fn names(&self) -> Vec<String> {
+        self.files().into_iter().map(|file| file.to_string_lossy().into_owned()).collect()
     }
 
     /// The files that it names, relative to the session.
@@ -189,8 +208,16 @@ fn late(files: &[LateFile]) -> impl Iterator<Item = String> {
     files.iter().map(move |file| format!("{}{}", file.path.display(), changed(file)))
 }
 
-fn renames(files: &[(PathBuf, String)]) -> impl Iterator<Item = String> {
-    files.iter().map(|(path, rename)| format!("{} (rename it to {rename})", path.display()))
+fn renames(files: &[(PathBuf, Rename)]) -> impl Iterator<Item = String> {
+    files.iter().map(|(path, Rename { to, is_free })| match is_free {
+        true => format!("{} (rename it to {to})", path.display()),
+        false => {
+            format!(
+                "{} (it would be {to}, but there is, or would be, another of that name: keep one)",
+                path.display()
+            )
+        }
+    })
 }
 
 #[cfg(test)]

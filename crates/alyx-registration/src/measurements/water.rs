@@ -9,7 +9,7 @@ use crate::measurements::planned::{
 };
 use crate::measurements::plausible::{Earlier, Quantity};
 use crate::measurements::weight::weights;
-use crate::measurements::{four_figures, plausible};
+use crate::measurements::{four_figures, plausible, until};
 use crate::options::WaterOptions;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
@@ -105,6 +105,7 @@ impl RegistrationClient {
             ));
         }
         let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
+        self.check_measured_on(time.date())?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let water_type = self.water_type(options.water_type.as_deref().unwrap_or("Water")).await?;
         let session = match &options.session {
@@ -125,10 +126,15 @@ impl RegistrationClient {
         let (like, time) = (like_water(&records, &request), request.date_time.clone());
         let planned = planned(request, &time, &like, repeats);
         let Some(volume) = water_administered else { return Ok(planned) };
-        let earlier = waters(&records);
+        let last = self.last_day()?;
+        let earlier = until(waters(&records), last);
         let doubts = [
             plausible::wrong_unit(Quantity::Water, subject, volume, &earlier),
-            plausible::more_than_weight(subject, volume, &weights(&self.alyx().weighings_of(subject).await?)),
+            plausible::more_than_weight(
+                subject,
+                volume,
+                &until(weights(&self.alyx().weighings_of(subject).await?), last),
+            ),
         ];
         let incomparable = plausible::nothing_to_compare(Quantity::Water, subject, &earlier);
         planned.judged(doubts.into_iter().flatten(), incomparable, options.strict)

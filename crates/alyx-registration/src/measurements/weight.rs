@@ -6,7 +6,7 @@ use crate::measurements::planned::{
     PlannedMeasurement, RecordedMeasurement, Repeats, nth_at, planned, record_once,
 };
 use crate::measurements::plausible::{Earlier, Quantity};
-use crate::measurements::{four_figures, plausible};
+use crate::measurements::{four_figures, plausible, until};
 use crate::options::WeightOptions;
 use alf::timestamp::DateInput;
 use alyx_client::{WeighingRecord, WeighingRequest};
@@ -83,13 +83,15 @@ impl RegistrationClient {
         options: &WeightOptions<'_>,
     ) -> Result<PlannedMeasurement<WeighingRequest, WeighingRecord>, Error> {
         let weight = four_figures("a weight", weight)?;
-        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
+        self.check_measured_on(time.date())?;
+        let date_time = time.to_iso();
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };
         let records = self.alyx().weighings_of(subject).await?;
         let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
         let (like, time) = (like_weight(&records, &request), request.date_time.clone());
-        let earlier = weights(&records);
+        let earlier = until(weights(&records), self.last_day()?);
         let doubts = plausible::wrong_unit(Quantity::Weight, subject, weight, &earlier);
         let incomparable = plausible::nothing_to_compare(Quantity::Weight, subject, &earlier);
         planned(request, &time, &like, repeats).judged(doubts, incomparable, options.strict)

@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 use crate::cli::setup::check::row::{Row, Table};
 use crate::config::Config;
 use crate::humanize;
-use alyx_client::{self, Endpoint, Interface, NextStep, ServerProbe};
+use alyx_client::{self, Endpoint, Interface, NextStep, Proxy, ServerProbe};
 use alyx_registration::RegistrationClient;
 
 /// A certificate that expires sooner is a warning.
@@ -30,7 +30,10 @@ pub(super) fn skip(checks: &[&'static str], why: &str, table: &mut Table) {
 pub(super) async fn before_login(alyx: &alyx_client::Client, table: &mut Table) -> bool {
     match alyx.probe().await {
         Ok(probe) => {
-            table.add(Row::ok("server", format!("{} answers", alyx.url())));
+            let way = alyx.proxy().map(|Proxy { address, variable }| {
+                format!(", through the proxy {address} that the environment variable {variable} names")
+            });
+            table.add(Row::ok("server", format!("{} answers{}", alyx.url(), way.unwrap_or_default())));
             table.add(certificate(&probe, alyx.url().starts_with("https://"), Timestamp::now()));
             table.add(clock(probe.clock_ahead));
             true
@@ -153,8 +156,66 @@ fn version(interface: Option<Interface>) -> Row {
     match interface {
         None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
         Some(Interface { version, missing }) if missing.is_empty() => {
-            let version = version.unwrap_or_else(|| "3.2.2 or newer".to_owned());
+            let version =
+                version.unwrap_or_else(|| "3.2.2 or newer (the server does not state it)".to_owned());
             Row::ok(CHECK, format!("version {version}, with all required endpoints"))
+        }
+        Some(Interface { missing, .. }) => Row::problem(
+            CHECK,
+            Exit::Incomplete,
+            format!("this server has no {}", missing.join(", ")),
+            "is it an Alyx? Ask its administrator",
+        ),
+    }
+}
+
+fn clock(ahead: Option<SignedDuration>) -> Row {
+    const CHECK: &str = "clock";
+    let Some(ahead) = ahead else { return Row::skipped(CHECK, "the server does not send its time") };
+    if ahead.abs() <= CLOCK_TOLERANCE {
+        return Row::ok(CHECK, "agrees with the server's");
+    }
+    let side = if ahead.is_positive() { "behind" } else { "ahead of" };
+    Row::warning(
+        CHECK,
+        format!("this computer's clock is {} {side} the server's", humanize::length(ahead.abs())),
+        "turn on time synchronisation: timedatectl set-ntp true",
+    )
+}
+
+async fn login(alyx: &alyx_client::Client) -> Result<Row, alyx_client::Error> {
+    alyx.ping().await?;
+    // A token does not name its user, and not every server has /me; registration then needs alyx.username.
+    Ok(match alyx.username().await {
+        Ok(user) => match alyx.find_member(Endpoint::Users, user).await? {
+            Some(_) => Row::ok("login", format!("accepted, as {user}")),
+            None => Row::problem(
+                "login",
+                Exit::Incomplete,
+                format!("accepted, but Alyx knows no user {user:?} (alyx.username)"),
+                "write the name of the token's user",
+            ),
+        },
+        Err(alyx_client::Error::Options(why)) => {
+            Row::problem("login", Exit::Incomplete, format!("accepted, but {why}"), "")
+        }
+        Err(other) => return Err(other),
+    })
+}
+
+fn version(interface: Option<Interface>) -> Row {
+    const CHECK: &str = "Alyx";
+    match interface {
+        None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
+        Some(Interface { version, missing }) if missing.is_empty() => {
+            let found = version.map_or_else(
+                || {
+                    "it has all required endpoints; its version is at least 3.2.2, and is not stated"
+                        .to_owned()
+                },
+                |version| format!("version {version}, with all required endpoints"),
+            );
+            Row::ok(CHECK, found)
         }
         Some(Interface { missing, .. }) => Row::problem(
             CHECK,

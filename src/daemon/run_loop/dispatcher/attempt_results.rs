@@ -63,7 +63,10 @@ impl Dispatcher {
                 );
                 (Outcome::Gone, None)
             }
-            AttemptResult::Failed(error) => self.on_failed(&attempt, error, now),
+            AttemptResult::Failed(error) => {
+                self.keep_gaps(&attempt, error, now);
+                self.on_failed(&attempt, error, now)
+            }
         };
         // Its root, or its flag's name, may no longer be watched.
         let outcome =
@@ -107,6 +110,16 @@ impl Dispatcher {
             self.effects.push(Effect::Write(LedgerEntry::Gaps(changes)));
         }
         gap
+    }
+
+    /// Remembers gaps that keep a flag, so that they can be acknowledged.
+    fn keep_gaps(&mut self, attempt: &Attempt, error: &Error, now: Moment) {
+        let Error::Gaps(gap) = error else { return };
+        let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
+        let job = self.flags.queue.job(&attempt.flag);
+        let eid = job.and_then(|job| job.data.progress.eid.get().cloned()).unwrap_or_default();
+        let change = self.gaps.keep(&attempt.session, folder, &eid, gap, now.wall);
+        self.effects.push(Effect::Write(LedgerEntry::Gaps(vec![change])));
     }
 
     fn on_registered(
@@ -278,8 +291,7 @@ impl Dispatcher {
         let at = now.instant + patience.max(wait);
         let lasts = now.instant.saturating_duration_since(since);
         let is_too_long = self.config.options.warn_after.is_some_and(|after| lasts >= after);
-        let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
-        match error.never_quiet(folder, lasts).filter(|_| is_too_long) {
+        match error.never_quiet(&attempt.flag, lasts).filter(|_| is_too_long) {
             None => (Outcome::RunAgain { at }, None),
             Some(error) => {
                 if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {

@@ -13,6 +13,7 @@ use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::status::{DaemonStatus, GapStatus, ProgressStatus, SessionState, SessionStatus, Status};
+use crate::ledger::GapChange;
 
 impl Dispatcher {
     pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
@@ -27,6 +28,11 @@ impl Dispatcher {
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
                 tracing::info!(?what, count, "gaps are acknowledged, as requested");
+                // A flag that its gaps have kept goes with them.
+                for session in changes.iter().filter_map(GapChange::acknowledged_session) {
+                    self.retry(Some(session), now);
+                }
+                self.reporting.mark_status_dirty();
                 self.write(LedgerEntry::Gaps(changes));
                 Answer::Done(count)
             }

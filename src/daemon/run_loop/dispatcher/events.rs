@@ -10,7 +10,7 @@ use crate::daemon::run_loop::late_look::{EndedLook, Look};
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::WatchEvent;
-use alyx_registration::{MissingName, Progress};
+use alyx_registration::{AcceptedGaps, MissingName, Progress};
 use std::path::PathBuf;
 
 /// Something that happened to the daemon.
@@ -61,6 +61,7 @@ pub(crate) enum Effect {
         generation: u64,
         job: Job,
         progress: Arc<Progress>,
+        accepted_gaps: AcceptedGaps,
     },
     /// Query Alyx on a task of its own.
     Query(u64, Query),

@@ -198,7 +198,9 @@ impl Dispatcher {
             if let Some(state) = self.flags.queue.data_mut(&job.flag.path) {
                 state.progress = Arc::clone(&progress);
             }
-            self.effects.push(Effect::Start { generation: self.config.generation, job, progress });
+            let accepted_gaps = self.gaps.accepted(job.flag.session_folder());
+            let generation = self.config.generation;
+            self.effects.push(Effect::Start { generation, job, progress, accepted_gaps });
         }
     }
 
@@ -284,6 +286,9 @@ impl Dispatcher {
                 let path = flag.path.clone();
                 let flagged_at = flagged_since(&flag.stamp, now.wall);
                 let due = now.instant + self.config.options.flagged.quiet.settle;
+                let tried = self.flags.queue.job(&path).is_some_and(|job| {
+                    job.failures > 0 || job.data.hindrance().is_some() || job.data.arriving.is_some()
+                });
                 let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(flagged_at, now));
                 let job = self.flags.queue.job(&path);
                 let session = job.map(|job| job.session_name()).unwrap_or_default();
@@ -295,7 +300,10 @@ impl Dispatcher {
                     Enqueued::Touched | Enqueued::RunsAgain => {
                         let runs =
                             if enqueued == Enqueued::RunsAgain { " while its session runs" } else { "" };
-                        tracing::info!(session, "flag touched{runs}: the session is tried again");
+                        // The creation of a flag and the first write to it are two events.
+                        if enqueued == Enqueued::RunsAgain || tried {
+                            tracing::info!(session, "flag touched{runs}: the session is tried again");
+                        }
                         self.reporting.throttle.reset(&cause_prefix(&path));
                         self.pauses.query_at_once(now.instant);
                         if let Some(state) = self.flags.queue.data_mut(&path) {
@@ -453,16 +461,20 @@ impl Dispatcher {
     }
 
     fn notify_status(&mut self, now: Moment) {
-        let Self { flags, pauses, config, reporting, effects, .. } = self;
-        let line = |reporting: &Reporting| reporting.status_line(flags.queue.counts(), pauses, config);
+        let Self { flags, gaps, pauses, config, reporting, effects, .. } = self;
+        let line = |reporting: &Reporting| {
+            reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+        };
         effects.extend(reporting.status_notification(line, now.instant).map(Effect::Notify));
     }
 
     /// Notifies systemd that a reload is over. During the start, the end of the start is notified instead.
     fn notify_reloaded(&mut self) {
-        let Self { flags, pauses, config, reporting, effects, .. } = self;
+        let Self { flags, gaps, pauses, config, reporting, effects, .. } = self;
         if reporting.has_started() {
-            let line = |reporting: &Reporting| reporting.status_line(flags.queue.counts(), pauses, config);
+            let line = |reporting: &Reporting| {
+                reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+            };
             effects.extend(reporting.ready_notification(line, false).map(Effect::Notify));
         }
     }

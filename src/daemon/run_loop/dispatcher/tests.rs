@@ -14,10 +14,10 @@ use crate::daemon::run_loop::late_look::{EndedLook, Look, LookResult};
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::{RootOptions, WatchMode};
-use crate::ledger::LookChange;
+use crate::ledger::{Acknowledged, LookChange};
 use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
 use alyx_registration::flag::{FlagFile, FlagStamp};
-use alyx_registration::{Error, FlaggedOptions, QuietRules, RegistrationOptions, SessionSnapshot};
+use alyx_registration::{Error, FlaggedOptions, Gap, QuietRules, RegistrationOptions, SessionSnapshot};
 
 const SETTLE: Duration = Duration::from_secs(2);
 const ONE: &str = "KS014/2024-05-01/001";
@@ -50,7 +50,7 @@ fn unreachable(connected: bool) -> alyx_client::Error {
 
 fn login_refused() -> Error {
     let (url, reason) = ("http://127.0.0.1:9".to_owned(), "no".to_owned());
-    Error::Alyx(alyx_client::Error::Login { url, username: None, reason })
+    Error::Alyx(alyx_client::Error::Login { url, username: None, reason, advice: "" })
 }
 
 fn subject_missing() -> Error {
@@ -708,4 +708,25 @@ fn a_flagged_session_is_not_looked_at_and_a_forgotten_one_neither() {
     let mut world = with_looks(vec![look_row(ONE, due)]);
     world.handle(Event::Request(1, Request::Forget { session: ONE.to_owned() }));
     assert!(world.wake_until_a_look(24 * HOUR).is_none());
+}
+
+#[test]
+fn gaps_that_keep_a_flag_can_be_acknowledged_and_it_is_tried_at_once() {
+    let mut world = World::new();
+    world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
+    let job = world.start(ONE);
+    world.fail(&job, Error::Gaps(Gap::NoFile));
+    let line = |Dispatcher { flags, gaps, pauses, config, reporting, .. }: &Dispatcher| {
+        reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+    };
+    let with_gaps = "0 waiting, 0 running, 1 needs attention; 1 session registered with gaps";
+    assert_eq!(line(&world.dispatcher), with_gaps);
+    let request = Request::Acknowledge(Acknowledged::Session(ONE.to_owned()));
+    let effects = world.handle(Event::Request(1, request));
+    let accepted = effects.iter().find_map(|effect| match effect {
+        Effect::Start { accepted_gaps, .. } => Some(accepted_gaps.clone()),
+        _ => None,
+    });
+    assert!(accepted.expect("it is tried at once").accept(&Gap::NoFile));
+    assert_eq!(line(&world.dispatcher), "0 waiting, 1 running, 0 need attention");
 }
