@@ -307,7 +307,8 @@ async fn the_sandbox_beside_the_daemon_tells_how_to_reach_it() {
     rig.session("cortexlab", "KS014").file("a.nwb", "x").flag();
     let root = rig.root();
     // Not by the means of the other tests, which refuse the password in an output: here it is no secret.
-    let log = rig.beside("log");
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("log");
     let output = || std::fs::File::options().create(true).append(true).open(&log).unwrap();
     let mut command = program();
     command.args(["run", "--sandbox", "--data-root", word(&root)]).stdout(output()).stderr(output());

@@ -169,63 +169,6 @@ fn version(interface: Option<Interface>) -> Row {
     }
 }
 
-fn clock(ahead: Option<SignedDuration>) -> Row {
-    const CHECK: &str = "clock";
-    let Some(ahead) = ahead else { return Row::skipped(CHECK, "the server does not send its time") };
-    if ahead.abs() <= CLOCK_TOLERANCE {
-        return Row::ok(CHECK, "agrees with the server's");
-    }
-    let side = if ahead.is_positive() { "behind" } else { "ahead of" };
-    Row::warning(
-        CHECK,
-        format!("this computer's clock is {} {side} the server's", humanize::length(ahead.abs())),
-        "turn on time synchronisation: timedatectl set-ntp true",
-    )
-}
-
-async fn login(alyx: &alyx_client::Client) -> Result<Row, alyx_client::Error> {
-    alyx.ping().await?;
-    // A token does not name its user, and not every server has /me; registration then needs alyx.username.
-    Ok(match alyx.username().await {
-        Ok(user) => match alyx.find_member(Endpoint::Users, user).await? {
-            Some(_) => Row::ok("login", format!("accepted, as {user}")),
-            None => Row::problem(
-                "login",
-                Exit::Incomplete,
-                format!("accepted, but Alyx knows no user {user:?} (alyx.username)"),
-                "write the name of the token's user",
-            ),
-        },
-        Err(alyx_client::Error::Options(why)) => {
-            Row::problem("login", Exit::Incomplete, format!("accepted, but {why}"), "")
-        }
-        Err(other) => return Err(other),
-    })
-}
-
-fn version(interface: Option<Interface>) -> Row {
-    const CHECK: &str = "Alyx";
-    match interface {
-        None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
-        Some(Interface { version, missing }) if missing.is_empty() => {
-            let found = version.map_or_else(
-                || {
-                    "it has all required endpoints; its version is at least 3.2.2, and is not stated"
-                        .to_owned()
-                },
-                |version| format!("version {version}, with all required endpoints"),
-            );
-            Row::ok(CHECK, found)
-        }
-        Some(Interface { missing, .. }) => Row::problem(
-            CHECK,
-            Exit::Incomplete,
-            format!("this server has no {}", missing.join(", ")),
-            "is it an Alyx? Ask its administrator",
-        ),
-    }
-}
-
 /// Adds one row per key of the configuration that holds names.
 async fn names(client: &RegistrationClient, config: &Config, table: &mut Table) {
     let keys = config.names();
