@@ -245,6 +245,11 @@ impl Ledger {
     }
 }
 
+/// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
+fn to_i64(value: u64) -> i64 {
+    i64::from_ne_bytes(value.to_ne_bytes())
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.write_checksums();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, checksums};
+use crate::ledger::{Ledger, checksums, to_i64};
 use alyx_registration::{Gap, LeftOut};
 
 /// How long an outcome is kept.
@@ -150,11 +150,6 @@ pub struct HistoryFilter {
     pub left_out: bool,
     /// At most this number, the latest. 0: all.
     pub limit: usize,
-}
-
-/// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
-pub(super) fn to_i64(value: u64) -> i64 {
-    i64::from_ne_bytes(value.to_ne_bytes())
 }
 
 fn get_u64(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
