@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -101,10 +101,10 @@ impl RegistrationClient {
         self.shared.scheduler.bytes_read()
     }
 
-    /// Waits until every creation of a session that was sent is answered. Call this before the program exits: the server
-    /// carries out a request even if its client is gone.
-    pub async fn finish_creations(&self) {
-        self.context.creations.finish().await;
+    /// Waits until every creation of a record that was sent is answered; false: not within this time. Call this before
+    /// the program exits: the server carries out a request even if its client is gone.
+    pub async fn finish_creations(&self, within: Duration) -> bool {
+        tokio::time::timeout(within, self.context.creations.finish()).await.is_ok()
     }
 
     /// Whether no creation of a session is on its way: each was answered, or can no longer arrive.

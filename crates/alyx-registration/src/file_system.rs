@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{Access, access};
+
 /// Whether the file system of a folder is on another machine, which may change it without an event here.
 ///
 /// Decided by the magic number of `statfs`. FUSE has one number for all its file systems; there the type in
@@ -25,6 +27,14 @@ pub fn is_network(folder: &Path) -> io::Result<bool> {
             fuse_is_network(mount_type(&mounts, device))
         }
     })
+}
+
+/// Whether this process can write to a folder, and nobody can but its user and root.
+pub fn is_private_folder(folder: &Path) -> bool {
+    let me = rustix::process::geteuid();
+    let is_ours = std::fs::symlink_metadata(folder)
+        .is_ok_and(|m| m.is_dir() && (me.is_root() || m.uid() == me.as_raw()) && m.mode() & 0o022 == 0);
+    is_ours && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// Makes a network file system ask its server for the size and times of a file, which it may have cached for seconds.

@@ -36,6 +36,7 @@ mod hashing;
 mod listing;
 mod measurements;
 mod options;
+mod request_marks;
 mod session;
 
 pub use crate::client::RegistrationClient;
@@ -63,6 +64,7 @@ pub use crate::options::{
     ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
     WeightOptions,
 };
+pub use crate::request_marks::RequestMarks;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::say;
+use crate::cli::output::{FINISH_WITHIN, UNANSWERED, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
-use crate::daemon::tree::lock::StateLock;
+use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::{bytes, count};
 use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
 use alf::SessionPath;
@@ -37,9 +37,6 @@ use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClien
 
 /// Attempts at a session whose files are still changing.
 const MAX_ATTEMPTS: u32 = 5;
-
-/// How long a stopped scan waits for a creation in flight.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The result of one flag.
 struct FlagResult {
@@ -113,7 +110,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let mark = (!args.dry_run).then(|| CleanStop::take(&config.state_dir));
     let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
     let remembering = ledger.clone().map(RunContext::remembering).unwrap_or_default();
-    let client = client.in_context(RunContext { creations, ..remembering });
+    let client = client.in_context(RunContext {
+        creations,
+        marks: request_marks(Some(&config.state_dir)),
+        ..remembering
+    });
     let ledger = ledger.as_ref();
     if !args.dry_run {
         client.finish_last_looks(&options).await;
@@ -147,8 +148,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         biased;
         () = shutdown.cancelled() => {
             // Alyx would still execute a creation that is cut off here, and its result would be lost.
-            let finished = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
-            end(state, mark.filter(|_| finished.is_ok()), client);
+            let is_answered = client.finish_creations(FINISH_WITHIN).await;
+            if !is_answered {
+                tracing::warn!("{UNANSWERED}");
+            }
+            end(state, mark.filter(|_| is_answered), client);
             return Ok(Exit::Interrupted);
         }
         () = progress::shown(&client.context().progress, work) => {}

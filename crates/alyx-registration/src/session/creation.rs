@@ -15,6 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
+use crate::request_marks::RequestMark;
 use alf::SessionPath;
 use alyx_client::{self, SessionRecord, SessionRequest};
 
@@ -61,6 +62,15 @@ impl InFlightCreations {
         self.held_for(at_most).is_zero() && !claims.values().any(is_open)
     }
 
+    /// Runs what must not be cut off: a request that was sent, to its answer.
+    pub(crate) async fn run_to_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let running = self.requests.spawn(work);
+        running.await.map_err(|e| Error::Internal(format!("creating a record: {e}")))?
+    }
+
     /// Waits until every creation that was sent is answered. Call this before the program exits: the server carries out a
     /// request even if its client is gone.
     pub(crate) async fn finish(&self) {
@@ -83,10 +93,11 @@ impl InFlightCreations {
         claim.lock_owned().await
     }
 
-    /// How long to wait before Alyx is asked again, because an earlier creation may still be on its way.
-    pub(crate) fn still_open(&self, pending: &Pending, at_most: Duration) -> Duration {
+    /// How long to wait before Alyx is asked again, because an earlier creation may still be on its way. `elsewhere`: how
+    /// long one of another program may.
+    pub(crate) fn still_open(&self, pending: &Pending, elsewhere: Duration, at_most: Duration) -> Duration {
         let ours = pending.map_or(Duration::ZERO, |sent| remaining(sent.elapsed(), at_most));
-        ours.max(self.held_for(at_most)).min(RECHECK_INTERVAL)
+        ours.max(elsewhere).max(self.held_for(at_most)).min(RECHECK_INTERVAL)
     }
 
     /// Creates a claimed session. Once sent, the request runs to its answer even if this future is dropped, and the
@@ -96,20 +107,22 @@ impl InFlightCreations {
         alyx: &alyx_client::Client,
         request: SessionRequest,
         mut claim: OwnedMutexGuard<Pending>,
+        mark: RequestMark,
     ) -> Result<SessionRecord, Error> {
         let alyx = alyx.clone();
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
         let slot = alyx.acquire_slot().await?;
-        let creating = self.requests.spawn(async move {
+        self.run_to_end(async move {
+            let mut mark = mark.sending().await?;
             *claim = Some(Instant::now());
             let result = alyx.create_session_in_slot(&request, slot).await;
             if is_resolved(&result) {
                 *claim = None;
+                mark.answered();
             }
-            result
-        });
-        let result = creating.await.map_err(|e| Error::Internal(format!("creating a session: {e}")))?;
-        result.map_err(Error::from)
+            result.map_err(Error::from)
+        })
+        .await
     }
 }
 
@@ -146,11 +159,11 @@ mod tests {
     #[test]
     fn after_an_unclean_stop_nothing_is_created_until_no_earlier_request_can_arrive() {
         let (clean, minute) = (InFlightCreations::default(), Duration::from_secs(60));
-        assert_eq!(clean.still_open(&None, minute), Duration::ZERO);
+        assert_eq!(clean.still_open(&None, Duration::ZERO, minute), Duration::ZERO);
         let unclean = InFlightCreations::after_unclean_stop(Instant::now());
-        assert_eq!(unclean.still_open(&None, minute), RECHECK_INTERVAL);
+        assert_eq!(unclean.still_open(&None, Duration::ZERO, minute), RECHECK_INTERVAL);
         assert!(!unclean.is_settled(minute) && unclean.is_settled(Duration::ZERO));
-        assert_eq!(unclean.still_open(&None, Duration::ZERO), Duration::ZERO);
+        assert_eq!(unclean.still_open(&None, Duration::ZERO, Duration::ZERO), Duration::ZERO);
     }
 
     #[test]
