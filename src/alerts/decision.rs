@@ -48,6 +48,8 @@ pub(super) enum Event {
     StaleFlag(SessionStatus),
     /// A session was registered with gaps.
     Gap(GapStatus),
+    /// A session was created twice.
+    CreatedTwice(GapStatus),
     /// Something on disk keeps flags from being seen or removed.
     Obstacle(ObstacleStatus),
 }
@@ -105,6 +107,8 @@ pub(super) struct AlertDecision {
     stale: BTreeSet<String>,
     /// Folders of sessions with gaps, as reported, and when gaps of each kind were reported last.
     gaps: BTreeSet<String>,
+    /// Sessions that were created twice, as reported, by our id.
+    created_twice: BTreeSet<String>,
     gaps_reported: BTreeMap<String, Timestamp>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
@@ -127,6 +131,7 @@ impl AlertDecision {
             attention: BTreeSet::new(),
             stale: BTreeSet::new(),
             gaps: BTreeSet::new(),
+            created_twice: BTreeSet::new(),
             gaps_reported: BTreeMap::new(),
             obstacles: BTreeSet::new(),
             pending: None,
@@ -148,8 +153,9 @@ impl AlertDecision {
             self.refused.update(daemon.login_refused_since, now);
             self.away.update(daemon.away_since, now);
         }
-        if let Some(Status { sessions, obstacles, gaps, .. }) = status {
+        if let Some(Status { sessions, obstacles, gaps, created_twice, .. }) = status {
             self.gaps.retain(|folder| gaps.iter().any(|gap| gap.folder == *folder));
+            self.created_twice.retain(|eid| created_twice.iter().any(|session| session.eid == *eid));
             let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
             self.obstacles.retain(|text| lasting.contains(text.as_str()));
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
@@ -196,6 +202,9 @@ impl AlertDecision {
                 && last.is_none_or(|last| now.duration_since(*last) >= GAPS_EVERY)
         });
         events.extend(gaps.cloned().map(Event::Gap));
+        let twice = status.into_iter().flat_map(|status| &status.created_twice);
+        let unreported = twice.filter(|session| !self.created_twice.contains(&session.eid));
+        events.extend(unreported.cloned().map(Event::CreatedTwice));
         events
     }
 
@@ -227,6 +236,7 @@ impl AlertDecision {
                 Event::Back(..) => (self.away.reported, self.away.ended) = (None, None),
                 Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
                 Event::StaleFlag(session) => _ = self.stale.insert(session.flag.clone()),
+                Event::CreatedTwice(session) => _ = self.created_twice.insert(session.eid.clone()),
                 Event::Gap(gap) => {
                     self.gaps.insert(gap.folder.clone());
                     self.gaps_reported.insert(gap.kind.clone(), alert.at);

@@ -1,4 +1,5 @@
-//! The gap book: which sessions were registered with gaps, and what of it was acknowledged. Its decisions are pure.
+//! Findings: which sessions were registered with gaps, or created twice, and what of it was acknowledged. The decisions
+//! are pure.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -11,26 +12,29 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
-use alyx_registration::Gap;
 use alyx_registration::flagged::Registered;
+use alyx_registration::{Error, Gap};
 
 /// The maximum number of files that a row names.
 const MAX_FILES: usize = 1000;
 
-/// A session that was registered with gaps.
+/// The kind of a session that another program created at the same time.
+pub const CREATED_TWICE: &str = "created_twice";
+
+/// A session that was registered with gaps, or created twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapRow {
     /// `subject/date/number`.
     pub session: String,
-    /// When it was registered.
+    /// When it was registered or created.
     pub at: Timestamp,
     /// Its folder. A session that is spread over two data roots has two.
     pub folder: PathBuf,
-    /// Its UUID on Alyx.
+    /// Its UUID on Alyx. Of a session that was created twice: that of this program.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file` or `no_type`.
+    /// `near_miss`, `no_dataset`, `no_file` or `no_type`; [`CREATED_TWICE`].
     pub kind: String,
-    /// What it lacks, and what to do.
+    /// What it lacks or which sessions there are, and what to do.
     pub text: String,
     /// The files concerned, relative to the session.
     pub files: Vec<String>,
@@ -42,7 +46,7 @@ pub struct GapRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acknowledged {
-    /// The gaps of one session, `subject/date/number`.
+    /// The findings of one session, `subject/date/number`.
     Session(String),
     /// The gaps of all sessions, now and later, whose files all match this pattern or an earlier one.
     Pattern(String),
@@ -51,7 +55,7 @@ pub enum Acknowledged {
 /// A change of the book, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapChange {
-    /// Insert or replace the row of a session.
+    /// Insert or replace the row of a session: the one with its gaps, or the one that says that it was created twice.
     Set(GapRow),
     /// The session in this folder has no gaps any more.
     Remove(PathBuf),
@@ -73,10 +77,12 @@ fn names(gap: &Gap) -> Vec<String> {
     gap.files().into_iter().map(|file| file.to_string_lossy().into_owned()).collect()
 }
 
-/// What is known of gaps.
+/// What is known of gaps, and of sessions that were created twice.
 #[derive(Debug, Clone, Default)]
 pub struct GapBook {
     rows: BTreeMap<PathBuf, GapRow>,
+    /// Sessions that were created twice. Nothing but a person ends that.
+    twice: BTreeMap<PathBuf, GapRow>,
     patterns: Vec<Pattern>,
     untyped: HashSet<(PathBuf, String)>,
 }
@@ -85,6 +91,29 @@ impl GapBook {
     /// The gaps that are not acknowledged, by folder.
     pub fn open(&self) -> impl Iterator<Item = &GapRow> {
         self.rows.values().filter(|row| !row.acknowledged)
+    }
+
+    /// The sessions that were created twice, and are not acknowledged, by folder.
+    pub fn created_twice(&self) -> impl Iterator<Item = &GapRow> {
+        self.twice.values().filter(|row| !row.acknowledged)
+    }
+
+    /// Remembers an error if it says that the session was created twice. The other computer may remove the flag, and
+    /// nothing else would tell of it. Returns the changes to remember.
+    pub fn add_created_twice(&mut self, folder: &Path, error: &Error, at: Timestamp) -> Vec<GapChange> {
+        let Error::CreatedTwice { session, ours, .. } = error else { return Vec::new() };
+        let row = GapRow {
+            session: session.clone(),
+            at,
+            folder: folder.to_owned(),
+            eid: ours.clone(),
+            kind: CREATED_TWICE.to_owned(),
+            text: error.to_string(),
+            files: Vec::new(),
+            acknowledged: false,
+        };
+        self.twice.insert(folder.to_owned(), row.clone());
+        vec![GapChange::Set(row)]
     }
 
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file
@@ -157,27 +186,32 @@ impl GapBook {
             self.patterns.push(pattern);
             changes.push(GapChange::Pattern(text.clone()));
         }
-        let concerned: Vec<PathBuf> = self
-            .open()
-            .filter(|row| match what {
-                Acknowledged::Session(session) => row.session == *session,
-                // Of a row that is cut off, the other files are not known.
-                Acknowledged::Pattern(_) => row.is_whole() && self.covers(&row.files),
-            })
-            .map(|row| row.folder.clone())
-            .collect();
-        for folder in &concerned {
-            if let Some(row) = self.rows.get_mut(folder) {
-                row.acknowledged = true;
-                changes.push(GapChange::Set(row.clone()));
-            }
+        let is_concerned = |row: &&GapRow| match what {
+            Acknowledged::Session(session) => row.session == *session,
+            // Of a row that is cut off, the other files are not known.
+            Acknowledged::Pattern(_) => row.is_whole() && self.covers(&row.files),
+        };
+        let concerned = self.open().chain(self.created_twice()).filter(is_concerned);
+        let concerned: Vec<GapRow> =
+            concerned.map(|row| GapRow { acknowledged: true, ..row.clone() }).collect();
+        let sessions: HashSet<&Path> = concerned.iter().map(|row| row.folder.as_path()).collect();
+        let count = sessions.len();
+        for row in concerned {
+            self.set(row.clone());
+            changes.push(GapChange::Set(row));
         }
-        (concerned.len(), changes)
+        (count, changes)
+    }
+
+    fn set(&mut self, row: GapRow) {
+        let rows = if row.kind == CREATED_TWICE { &mut self.twice } else { &mut self.rows };
+        rows.insert(row.folder.clone(), row);
     }
 
     /// Forgets a session.
     pub fn forget(&mut self, session: &str) {
         self.rows.retain(|_, row| row.session != session);
+        self.twice.retain(|_, row| row.session != session);
     }
 }
 
@@ -197,11 +231,10 @@ impl Ledger {
             let mut query = connection.prepare_cached("SELECT root, kind FROM untyped")?;
             let kind = |row: &Row<'_>| Ok((path(row, "root")?, row.get("kind")?));
             let untyped = query.query_map([], kind)?.collect::<rusqlite::Result<HashSet<_>>>()?;
-            Ok(GapBook {
-                rows: rows.into_iter().map(|row| (row.folder.clone(), row)).collect(),
-                patterns: patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
-                untyped,
-            })
+            let patterns = patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect();
+            let mut book = GapBook { patterns, untyped, ..GapBook::default() };
+            rows.into_iter().for_each(|row| book.set(row));
+            Ok(book)
         });
         book.unwrap_or_default()
     }
@@ -220,22 +253,25 @@ impl Ledger {
 
 fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
     match change {
-        GapChange::Set(row) => connection.execute(
-            "INSERT OR REPLACE INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                row.folder.as_os_str().as_bytes(),
-                row.session,
-                row.at.as_millisecond(),
-                row.eid,
-                row.kind,
-                row.text,
-                serde_json::to_string(&row.files).unwrap_or_default(),
-                row.acknowledged,
-            ],
-        ),
-        GapChange::Remove(folder) => {
-            connection.execute("DELETE FROM gap WHERE folder = ?1", [folder.as_os_str().as_bytes()])
+        GapChange::Set(row) => {
+            if row.kind != CREATED_TWICE {
+                remove_gaps(connection, &row.folder)?;
+            }
+            connection.execute(
+                "INSERT OR REPLACE INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    row.folder.as_os_str().as_bytes(),
+                    row.session,
+                    row.at.as_millisecond(),
+                    row.eid,
+                    row.kind,
+                    row.text,
+                    serde_json::to_string(&row.files).unwrap_or_default(),
+                    row.acknowledged,
+                ],
+            )
         }
+        GapChange::Remove(folder) => remove_gaps(connection, folder),
         GapChange::Pattern(pattern) => {
             connection.execute("INSERT OR IGNORE INTO acknowledged VALUES (?1)", [pattern])
         }
@@ -245,6 +281,11 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
         ),
     }
     .map(drop)
+}
+
+fn remove_gaps(connection: &Connection, folder: &Path) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM gap WHERE folder = ?1 AND kind != ?2";
+    connection.execute(delete, params![folder.as_os_str().as_bytes(), CREATED_TWICE])
 }
 
 fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {

@@ -23,7 +23,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use crate::ledger::checksums::FileKey;
 use crate::ledger::checksums::Unwritten;
-pub use crate::ledger::gaps::{Acknowledged, GapBook, GapChange, GapRow};
+pub use crate::ledger::gaps::{Acknowledged, CREATED_TWICE, GapBook, GapChange, GapRow};
 use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{
     HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,

@@ -63,14 +63,15 @@ pub(super) const MIGRATIONS: [&str; 2] = [
     "
     ALTER TABLE outcome ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
     CREATE TABLE gap (
-        folder BLOB PRIMARY KEY,
+        folder BLOB NOT NULL,
         session TEXT NOT NULL,
         at INTEGER NOT NULL,
         eid TEXT NOT NULL,
         kind TEXT NOT NULL,
         text TEXT NOT NULL,
         files TEXT NOT NULL,
-        acknowledged INTEGER NOT NULL
+        acknowledged INTEGER NOT NULL,
+        PRIMARY KEY (folder, kind)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE acknowledged (pattern TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
     CREATE TABLE untyped (

@@ -95,6 +95,7 @@ struct Gauges {
     oldest: Gauge<f64, AtomicU64>,
     stale: Gauge,
     gaps: Gauge,
+    created_twice: Gauge,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -183,6 +184,11 @@ impl Metrics {
             "Sessions registered with gaps that are not acknowledged",
             gauges.gaps.clone(),
         );
+        registry.register(
+            "created_twice",
+            "Sessions that another program created at the same time, and that are not acknowledged",
+            gauges.created_twice.clone(),
+        );
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -268,6 +274,7 @@ impl Gauges {
         let stale = status.sessions.iter().filter(|session| session.stale).count();
         self.obstacles.set(i64::try_from(status.obstacles.len()).unwrap_or(i64::MAX));
         self.gaps.set(i64::try_from(status.gaps.len()).unwrap_or(i64::MAX));
+        self.created_twice.set(i64::try_from(status.created_twice.len()).unwrap_or(i64::MAX));
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

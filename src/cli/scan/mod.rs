@@ -27,7 +27,7 @@ use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::{bytes, count};
-use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
+use crate::ledger::{Access, GapBook, GapChange, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
@@ -215,6 +215,22 @@ impl Gaps {
         Self { book: Mutex::new(book), ledger: ledger.cloned(), roots }
     }
 
+    /// Remembers that a session was created twice, if that is the error.
+    async fn note(&self, folder: &Path, error: &Error) {
+        let changes = {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.add_created_twice(folder, error, jiff::Timestamp::now())
+        };
+        self.remember(changes).await;
+    }
+
+    async fn remember(&self, changes: Vec<GapChange>) {
+        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
+            // The ledger logs its own errors.
+            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
+        }
+    }
+
     /// What a registered session lacks; remembers it.
     async fn judge(&self, session: String, folder: &Path, registered: &Registered) -> Option<GapRow> {
         // Without a ledger, files without a dataset type would be reported each time.
@@ -223,10 +239,7 @@ impl Gaps {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
             book.judge(&session, folder, registered, root.map(PathBuf::as_path), jiff::Timestamp::now())
         };
-        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
-            // The ledger logs its own errors.
-            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
-        }
+        self.remember(changes).await;
         gap
     }
 }
@@ -291,7 +304,10 @@ async fn process_flag(
                 ScanOutcome::Registered { left_out: registered.left_out.to_string() }
             }
             Err(Error::Vanished { path }) if path == flag_path => ScanOutcome::Gone,
-            Err(error) => ScanOutcome::Failed(error),
+            Err(error) => {
+                gaps.note(&result.folder, &error).await;
+                ScanOutcome::Failed(error)
+            }
         },
     };
     result.took = started.elapsed();

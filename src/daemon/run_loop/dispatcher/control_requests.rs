@@ -26,7 +26,7 @@ impl Dispatcher {
             Request::Forget { session } => return self.forget(id, session),
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
-                tracing::info!(?what, count, "gaps are acknowledged, as requested");
+                tracing::info!(?what, count, "findings are acknowledged, as requested");
                 self.write(LedgerEntry::Gaps(changes));
                 Answer::Done(count)
             }
@@ -92,6 +92,7 @@ impl Dispatcher {
             sessions,
             obstacles: self.reporting.obstacles.status(),
             gaps: self.gaps.open().map(GapStatus::from).collect(),
+            created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
         }
     }
 
