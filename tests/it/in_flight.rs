@@ -4,9 +4,10 @@ use crate::common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use alyx_registration::flag::{FlagError, FlagFile};
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::program::{Configuration, Program, program, stopped_cleanly};
-use common::verbs::{logged_in, run, word};
+use common::verbs::{logged_in, run, verb, word};
 use common::{Alyx, Rig};
 
 /// How long a request may take, in seconds.
@@ -22,7 +23,8 @@ fn hold(alyx: &Alyx, path: &str) -> Gate {
 fn configuration(alyx: &Alyx, rig: &Rig, folder: &str) -> PathBuf {
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
     let folder = rig.beside(folder);
-    let path = Configuration { roots: vec![rig.root()], url, user, password, more: String::new() }.write(&folder);
+    let path =
+        Configuration { roots: vec![rig.root()], url, user, password, more: String::new() }.write(&folder);
     let text = std::fs::read_to_string(&path).unwrap();
     let text = text.replace("alyx:\n", &format!("alyx:\n  timeouts: {{request: {AT_MOST}}}\n"));
     std::fs::write(&path, text).unwrap();
@@ -167,4 +169,103 @@ async fn two_commands_that_create_one_session_in_the_same_instant_make_one_recor
         assert!(command.wait().success(), "{}", command.text());
     }
     assert_eq!(alyx.sessions(&session).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_leaves_a_session_alone_whose_flag_another_program_holds() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let flag = || FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
+    let held = flag().hold().unwrap();
+    for word_ in ["register-session", "create-session"] {
+        let said = verb(&alyx, &rig, &[word_, word(&session.folder)]).ends(1);
+        let holder = format!("process {}", std::process::id());
+        said.complains(&holder);
+    }
+    assert!(alyx.sessions(&session).await.is_empty());
+    drop(held);
+    verb(&alyx, &rig, &["register-session", word(&session.folder)]).ends(0);
+    assert!(session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_holds_the_flag_of_the_session_that_it_registers() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").file("done.flag", "");
+    let config = configuration(&alyx, &rig, "etc");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "flags: [create_me.flag, done.flag]\n").unwrap();
+    let gate = hold(&alyx, "/sessions");
+    let mut command = Program::start(&mut with_config(&["register-session", word(&session.folder)], &config));
+    gate.reached().await;
+    let flag = || FlagFile::load(session.folder.join("done.flag")).unwrap().unwrap();
+    let Err(FlagError::Elsewhere { holder, .. }) = flag().hold() else { panic!("it is free") };
+    assert_eq!(holder, Some(command.id()));
+    gate.open();
+    assert!(command.wait().success(), "{}", command.text());
+    assert!(flag().hold().is_ok());
+}
+
+async fn drinks(alyx: &Alyx) -> usize {
+    alyx.alyx().waters_of("KS014").await.unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_identical_commands_in_the_same_instant_record_one_drink() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let gate = hold(&alyx, "/water-administrations");
+    let water = |volume| Program::start(&mut logged_in(&alyx, &rig, &["water", "KS014", volume]));
+    let mut first = water("0.5");
+    gate.reached().await;
+    let mut second = water("0.5");
+    let looks = || {
+        let requests = alyx.control().requests();
+        requests.iter().filter(|r| r.method == "GET" && r.path == "/water-administrations").count()
+    };
+    // Each plans, and looks again.
+    common::until("the second command looks again", || looks() >= 4);
+    // Another drink is not held up.
+    assert!(water("0.7").wait().success());
+    gate.open();
+    assert!(first.wait().success() && second.wait().success(), "{} {}", first.text(), second.text());
+    assert!(second.text().contains("recorded already"), "{}", second.text());
+    assert_eq!(drinks(&alyx).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drink_that_was_on_its_way_when_its_command_was_killed_is_recorded_once() {
+    for signal in ["KILL", "TERM"] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let gate = hold(&alyx, "/water-administrations");
+        let config = configuration(&alyx, &rig, "etc");
+        let water = || Program::start(&mut with_config(&["water", "KS014", "0.5"], &config));
+        let mut first = water();
+        gate.reached().await;
+        first.signal(signal);
+        first.wait();
+        if signal == "TERM" {
+            assert!(first.text().contains("may still appear"), "{}", first.text());
+        }
+        let mut again = water();
+        again.wait_for("an earlier request may still arrive");
+        gate.open();
+        assert!(again.wait().success(), "{}", again.text());
+        assert_eq!(drinks(&alyx).await, 1, "{signal}: {}", again.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drink_that_another_computer_records_at_the_same_time_is_reported() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let gate = hold(&alyx, "/water-administrations");
+    let mut here = Program::start(&mut logged_in(&alyx, &rig, &["water", "KS014", "0.5"]));
+    gate.reached().await;
+    // The library alone marks nothing.
+    let options = alyx_registration::WaterOptions::default();
+    alyx.client().register_water_administration("KS014", 0.5, &options).await.unwrap();
+    gate.open();
+    assert!(here.wait().success(), "{}", here.text());
+    assert!(here.text().contains("2 equal records"), "{}", here.text());
 }

@@ -18,6 +18,7 @@ use crate::listing::copy_signs::CopySign;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
 use crate::listing::left_out::LeftOutReason;
 use crate::options::RegistrationOptions;
+use crate::request_marks::{Elsewhere, RequestMark};
 use crate::session::names::KnownNames;
 use alf::{DatasetType, DatasetTypes, SessionPath};
 use alyx_client::Endpoint;
@@ -110,6 +111,12 @@ impl RegistrationClient {
     /// Whether no creation of a session is on its way: each was answered, or can no longer arrive.
     pub fn has_settled(&self) -> bool {
         self.context.creations.is_settled(self.alyx().request_timeout())
+    }
+
+    /// Marks a request of this client that must not be sent twice; see [`RequestMarks`](crate::RequestMarks).
+    pub(crate) async fn claim_request(&self, what: &str) -> Result<Result<RequestMark, Elsewhere>, Error> {
+        let request = format!("{what} on {}", self.alyx().url());
+        self.context.marks.claim(request, self.alyx().request_timeout()).await
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {

@@ -12,6 +12,8 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
@@ -26,6 +28,8 @@ use crate::file_system::is_private_folder;
 const LATEST_REPEAT: Duration = Duration::from_secs(300);
 /// How often a file that another process removes at the moment of locking is opened again.
 const MAX_REMOVED: usize = 10;
+/// How often Alyx is asked again while a request may still be on its way.
+pub(crate) const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a mark that another program holds is tried.
 pub(crate) const ELSEWHERE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -38,6 +42,7 @@ struct Places {
     state: Option<PathBuf>,
     shared: Vec<PathBuf>,
     started: Instant,
+    unanswered: Arc<AtomicUsize>,
 }
 
 /// Another program on this computer is sending the same request.
@@ -48,7 +53,12 @@ impl RequestMarks {
     /// Marks in the state folder, if there is one, and in the first of the shared folders that this user alone can
     /// write to, which is created if it is missing.
     pub fn new(state: Option<PathBuf>, shared: Vec<PathBuf>) -> Self {
-        Self(Some(Places { state, shared, started: Instant::now() }))
+        Self(Some(Places { state, shared, started: Instant::now(), unanswered: Arc::default() }))
+    }
+
+    /// Whether every request that was marked and sent by this process is answered.
+    pub fn are_all_answered(&self) -> bool {
+        self.0.as_ref().is_none_or(|places| places.unanswered.load(Ordering::Relaxed) == 0)
     }
 
     /// Marks a request, unless another program holds its mark. Does not block.
@@ -76,6 +86,7 @@ impl Places {
         let shared = self.shared.iter().find(usable);
         let mut mark = RequestMark::default();
         mark.at_most = at_most;
+        mark.unanswered = Arc::clone(&self.unanswered);
         for folder in self.state.iter().filter(|folder| is_private_folder(folder)).chain(shared) {
             match MarkFile::lock(&folder.join(name(request))) {
                 Ok(Some(file)) => {
@@ -113,6 +124,8 @@ pub(crate) struct RequestMark {
     /// Until when a request that an earlier program left behind may arrive.
     earlier: Option<Instant>,
     is_unanswered: bool,
+    /// How many requests of this process are not answered.
+    unanswered: Arc<AtomicUsize>,
 }
 
 impl RequestMark {
@@ -123,7 +136,9 @@ impl RequestMark {
 
     /// The request is about to be sent. On disk on return, if that is possible.
     pub(crate) async fn sending(mut self) -> Result<Self, Error> {
-        self.is_unanswered = true;
+        if !std::mem::replace(&mut self.is_unanswered, true) {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
         let write = move || {
             let sent = Sent { boot: boot_id(), at: since_boot(), at_most: self.at_most };
             for file in &mut self.files {
@@ -141,7 +156,10 @@ impl RequestMark {
 
     /// No request is on its way any more.
     pub(crate) fn answered(&mut self) {
-        (self.is_unanswered, self.earlier) = (false, None);
+        self.earlier = None;
+        if std::mem::take(&mut self.is_unanswered) {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -250,6 +268,17 @@ impl Sent {
     }
 }
 
+/// Whether a request may have been carried out although it failed. A proxy may answer 502 or 504 after the server
+/// behind it has done the work.
+pub(crate) fn maybe_done(error: &alyx_client::Error) -> bool {
+    match error {
+        alyx_client::Error::Unreachable { maybe_done, .. } => *maybe_done,
+        alyx_client::Error::Busy { status, .. } => *status != 429,
+        alyx_client::Error::Server { .. } | alyx_client::Error::NotAlyx { .. } => true,
+        _ => false,
+    }
+}
+
 fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
@@ -349,5 +378,21 @@ mod tests {
         // Sent before the computer was started.
         assert_eq!(sent.remaining_at("b", 20 * second), 10 * second);
         assert_eq!(sent.remaining_at("b", 2000 * second), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_answer_that_may_come_from_a_proxy_resolves_nothing() {
+        let busy = |status| {
+            let (what, body) = (String::new(), String::new());
+            alyx_client::Error::Busy { what, status, retry_after: None, body }
+        };
+        assert!(maybe_done(&busy(504)));
+        assert!(!maybe_done(&busy(429)));
+        let lost = |maybe_done| {
+            let (url, reason) = (String::new(), String::new());
+            alyx_client::Error::Unreachable { url, reason, maybe_done, connected: true }
+        };
+        assert!(maybe_done(&lost(true)));
+        assert!(!maybe_done(&lost(false)));
     }
 }

@@ -86,7 +86,9 @@ pub(super) async fn run_creating(
         work(client.get_or_init(|| connected)).await
     };
     run(args.json, connected, async || match client.get() {
-        Some(client) => client.finish_creations(FINISH_WITHIN).await,
+        Some(client) => {
+            client.finish_creations(FINISH_WITHIN).await && client.context().marks.are_all_answered()
+        }
         None => true,
     })
     .await

@@ -15,12 +15,10 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
-use crate::request_marks::RequestMark;
+use crate::request_marks::{RECHECK_INTERVAL, RequestMark, maybe_done};
 use alf::SessionPath;
 use alyx_client::{self, SessionRecord, SessionRequest};
 
-/// How often Alyx is asked again while a creation may still be on its way.
-const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many sessions are kept before those that are resolved are dropped.
 const MAX_RESOLVED: usize = 1000;
 
@@ -116,7 +114,7 @@ impl InFlightCreations {
             let mut mark = mark.sending().await?;
             *claim = Some(Instant::now());
             let result = alyx.create_session_in_slot(&request, slot).await;
-            if is_resolved(&result) {
+            if result.as_ref().err().is_none_or(|error| !maybe_done(error)) {
                 *claim = None;
                 mark.answered();
             }
@@ -131,17 +129,6 @@ impl InFlightCreations {
 /// The server works on a request no longer than its client would wait for it.
 fn remaining(passed: Duration, at_most: Duration) -> Duration {
     at_most.saturating_sub(passed)
-}
-
-/// Whether Alyx has reported that it created the session, or that it did not.
-fn is_resolved(result: &Result<SessionRecord, alyx_client::Error>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(alyx_client::Error::Unreachable { maybe_done, .. }) => !maybe_done,
-        Err(alyx_client::Error::Busy { status, .. }) => *status == 429,
-        Err(alyx_client::Error::Server { .. } | alyx_client::Error::NotAlyx { .. }) => false,
-        Err(_) => true,
-    }
 }
 
 #[cfg(test)]
@@ -164,21 +151,5 @@ mod tests {
         assert_eq!(unclean.still_open(&None, Duration::ZERO, minute), RECHECK_INTERVAL);
         assert!(!unclean.is_settled(minute) && unclean.is_settled(Duration::ZERO));
         assert_eq!(unclean.still_open(&None, Duration::ZERO, Duration::ZERO), Duration::ZERO);
-    }
-
-    #[test]
-    fn an_answer_that_may_come_from_a_proxy_resolves_nothing() {
-        let busy = |status| {
-            let (what, body) = (String::new(), String::new());
-            Err(alyx_client::Error::Busy { what, status, retry_after: None, body })
-        };
-        assert!(!is_resolved(&busy(504)));
-        assert!(is_resolved(&busy(429)));
-        let lost = |maybe_done| {
-            let (url, reason) = (String::new(), String::new());
-            Err(alyx_client::Error::Unreachable { url, reason, maybe_done, connected: true })
-        };
-        assert!(!is_resolved(&lost(true)));
-        assert!(is_resolved(&lost(false)));
     }
 }

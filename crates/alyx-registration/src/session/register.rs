@@ -81,11 +81,10 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let request = format!("session {path} on {}", self.alyx().url());
         let (mut mark, mut is_logged, since) = (Err(Elsewhere), false, Instant::now());
         let found = loop {
             if mark.is_err() {
-                mark = self.context().marks.claim(request.clone(), at_most).await?;
+                mark = self.claim_request(&format!("session {path}")).await?;
             }
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
@@ -228,7 +227,8 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
-    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`], and those of
+    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`],
+    /// [`Error::RegisteredElsewhere`] if the session has a flag that another program holds, and those of
     /// [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
@@ -238,6 +238,7 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(SessionRecord, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
+        let _held = self.hold_flags(&path).await?;
         let handle = self
             .get_or_create_session(&path, details, &SessionDetails::default(), Vec::new(), &mut None)
             .await?;
