@@ -25,6 +25,9 @@ pub struct Status {
     /// Sessions that were registered with gaps, until they are acknowledged.
     #[serde(default)]
     pub gaps: Vec<GapStatus>,
+    /// Sessions that this and another program created at the same time, until they are acknowledged.
+    #[serde(default)]
+    pub created_twice: Vec<GapStatus>,
 }
 
 impl Status {
@@ -36,6 +39,7 @@ impl Status {
             "sessions": self.sessions,
             "obstacles": self.obstacles,
             "gaps": self.gaps,
+            "created_twice": self.created_twice,
             "last": last,
         })
     }
@@ -54,6 +58,8 @@ pub enum Sentence<'a> {
     NeedAttention(usize),
     /// N sessions were registered with gaps.
     Gaps(usize),
+    /// N sessions were created twice.
+    CreatedTwice(usize),
     /// N flags have waited for longer than `watch.warn_after`.
     StaleFlags(usize),
     /// Alyx has not answered since then.
@@ -85,6 +91,8 @@ impl Sentence<'_> {
             Self::NeedAttention(n) => format!("{n} sessions need attention."),
             Self::Gaps(1) => "1 session is registered with gaps.".to_owned(),
             Self::Gaps(n) => format!("{n} sessions are registered with gaps."),
+            Self::CreatedTwice(1) => "1 session was created twice.".to_owned(),
+            Self::CreatedTwice(n) => format!("{n} sessions were created twice."),
             Self::StaleFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
             Self::StaleFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
             Self::Away(since) => {
@@ -111,6 +119,7 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
+        some(status.created_twice.len()).map(Sentence::CreatedTwice),
         some(number(|s| s.stale)).map(Sentence::StaleFlags),
         some(status.gaps.len()).map(Sentence::Gaps),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
@@ -178,20 +187,20 @@ pub struct ObstacleStatus {
     pub text: String,
 }
 
-/// A session that was registered with gaps.
+/// A session that was registered with gaps, or created twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapStatus {
     /// `subject/date/number`.
     pub session: String,
-    /// When it was registered.
+    /// When it was registered or created.
     pub at: Timestamp,
     /// Its folder.
     pub folder: String,
     /// Its UUID on Alyx.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`.
+    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`; `created_twice`.
     pub kind: String,
-    /// What it lacks, and what to do.
+    /// What it lacks or which sessions there are, and what to do.
     pub text: String,
     /// The files concerned, relative to the session.
     pub files: Vec<String>,

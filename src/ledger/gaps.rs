@@ -1,4 +1,5 @@
-//! The gap book: which sessions were registered with gaps, and what of it was acknowledged. Its decisions are pure.
+//! Findings: which sessions were registered with gaps, or created twice, and what of it was acknowledged. The decisions
+//! are pure.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -12,25 +13,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Ledger, LookRow};
 use alyx_registration::flagged::Registered;
-use alyx_registration::{AcceptedGaps, Gap, LATE_FILES};
+use alyx_registration::{AcceptedGaps, Error, Gap, LATE_FILES};
 
 /// The maximum number of files that a row names.
 const MAX_FILES: usize = 1000;
 
-/// A session that was registered with gaps.
+/// The kind of a session that another program created at the same time.
+pub const CREATED_TWICE: &str = "created_twice";
+
+/// A session that was registered with gaps, or created twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapRow {
     /// `subject/date/number`.
     pub session: String,
-    /// When it was registered.
+    /// When it was registered or created.
     pub at: Timestamp,
     /// Its folder. A session that is spread over two data roots has two.
     pub folder: PathBuf,
-    /// Its UUID on Alyx.
+    /// Its UUID on Alyx. Of a session that was created twice: that of this program.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`.
+    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`; [`CREATED_TWICE`].
     pub kind: String,
-    /// What it lacks, and what to do.
+    /// What it lacks or which sessions there are, and what to do.
     pub text: String,
     /// The files concerned, relative to the session.
     pub files: Vec<String>,
@@ -42,7 +46,7 @@ pub struct GapRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acknowledged {
-    /// The gaps of one session, `subject/date/number`.
+    /// The findings of one session, `subject/date/number`.
     Session(String),
     /// The gaps of all sessions, now and later, whose files all match this pattern or an earlier one.
     Pattern(String),
@@ -50,16 +54,24 @@ pub enum Acknowledged {
     Withdrawn(String),
 }
 
-/// Whether a row is about late files. A session may have such a row beside that of its registration.
-pub type IsLate = bool;
+/// What a row is about. A session may have one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum About {
+    /// What it lacked when it was registered.
+    Registration,
+    /// Files that came later.
+    LateFiles,
+    /// Its two records on Alyx.
+    TwoRecords,
+}
 
 /// A change of the book, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapChange {
-    /// Insert or replace the row of a session.
+    /// Insert or replace the row of a session: the one with its gaps, or the one that says that it was created twice.
     Set(GapRow),
     /// The session in this folder has no gaps any more, or, if so, no late files.
-    Remove(PathBuf, IsLate),
+    Remove(PathBuf, About),
     /// A pattern was acknowledged.
     Pattern(String),
     /// A pattern was withdrawn.
@@ -79,12 +91,16 @@ impl GapChange {
 }
 
 impl GapRow {
-    fn is_late(&self) -> IsLate {
-        self.kind == LATE_FILES
+    fn about(&self) -> About {
+        match self.kind.as_str() {
+            LATE_FILES => About::LateFiles,
+            CREATED_TWICE => About::TwoRecords,
+            _ => About::Registration,
+        }
     }
 
-    fn key(&self) -> (PathBuf, IsLate) {
-        (self.folder.clone(), self.is_late())
+    fn key(&self) -> (PathBuf, About) {
+        (self.folder.clone(), self.about())
     }
 
     /// Whether it names all files.
@@ -93,10 +109,10 @@ impl GapRow {
     }
 }
 
-/// What is known of gaps.
+/// What is known of gaps, and of sessions that were created twice.
 #[derive(Debug, Clone, Default)]
 pub struct GapBook {
-    rows: BTreeMap<(PathBuf, IsLate), GapRow>,
+    rows: BTreeMap<(PathBuf, About), GapRow>,
     /// The patterns that were acknowledged.
     accepted: AcceptedGaps,
     untyped: HashSet<(PathBuf, String)>,
@@ -105,7 +121,12 @@ pub struct GapBook {
 impl GapBook {
     /// The gaps that are not acknowledged, by folder.
     pub fn open(&self) -> impl Iterator<Item = &GapRow> {
-        self.rows.values().filter(|row| !row.acknowledged)
+        self.rows.values().filter(|row| !row.acknowledged && row.about() != About::TwoRecords)
+    }
+
+    /// The sessions that were created twice, and are not acknowledged, by folder. Nothing but a person ends that.
+    pub fn created_twice(&self) -> impl Iterator<Item = &GapRow> {
+        self.rows.values().filter(|row| !row.acknowledged && row.about() == About::TwoRecords)
     }
 
     /// The gaps that are acknowledged, by folder.
@@ -120,10 +141,10 @@ impl GapBook {
 
     /// What was acknowledged of the session in this folder.
     pub fn accepted(&self, folder: &Path) -> AcceptedGaps {
-        self.accepted_in(&(folder.to_owned(), false))
+        self.accepted_in(&(folder.to_owned(), About::Registration))
     }
 
-    fn accepted_in(&self, key: &(PathBuf, IsLate)) -> AcceptedGaps {
+    fn accepted_in(&self, key: &(PathBuf, About)) -> AcceptedGaps {
         let row = self.rows.get(key).filter(|row| row.acknowledged && row.is_whole());
         AcceptedGaps { gap: row.map(|row| (row.kind.clone(), row.files.clone())), ..self.accepted.clone() }
     }
@@ -146,6 +167,24 @@ impl GapBook {
         GapChange::Set(row)
     }
 
+    /// Remembers an error if it says that the session was created twice. The other computer may remove the flag, and
+    /// nothing else would tell of it. Returns the changes to remember.
+    pub fn add_created_twice(&mut self, folder: &Path, error: &Error, at: Timestamp) -> Vec<GapChange> {
+        let Error::CreatedTwice { session, ours, .. } = error else { return Vec::new() };
+        let row = GapRow {
+            session: session.clone(),
+            at,
+            folder: folder.to_owned(),
+            eid: ours.clone(),
+            kind: CREATED_TWICE.to_owned(),
+            text: error.to_string(),
+            files: Vec::new(),
+            acknowledged: false,
+        };
+        self.rows.insert(row.key(), row.clone());
+        vec![GapChange::Set(row)]
+    }
+
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file
     /// without a dataset type is reported once; `None`: such files are not reported.
     pub fn judge(
@@ -158,7 +197,7 @@ impl GapBook {
     ) -> (Option<GapRow>, Vec<GapChange>) {
         let mut changes = Vec::new();
         // The late files were registered too.
-        self.remove(folder, true, &mut changes);
+        self.remove(folder, About::LateFiles, &mut changes);
         let mut gap = registered.gap.clone();
         let is_settled = gap.as_ref().is_none_or(|gap| self.accepted.cover(&gap.names()));
         // What was acknowledged must not hide a kind of file that was never reported.
@@ -171,17 +210,17 @@ impl GapBook {
             }
             gap = Gap::without_type(new.into_iter()).or(gap);
         }
-        let earlier = self.rows.get(&(folder.to_owned(), false));
+        let earlier = self.rows.get(&(folder.to_owned(), About::Registration));
         let Some(gap) = gap else {
             // Files without a dataset type stay open until they are acknowledged, or gone.
             let stays = earlier.is_some_and(|row| row.kind == "no_type") && !registered.untyped.is_empty();
             if !stays {
-                self.remove(folder, false, &mut changes);
+                self.remove(folder, About::Registration, &mut changes);
             }
             return (None, changes);
         };
         changes.push(self.keep(session, folder, &registered.eid, &gap, at));
-        (self.rows.get(&(folder.to_owned(), false)).cloned(), changes)
+        (self.rows.get(&(folder.to_owned(), About::Registration)).cloned(), changes)
     }
 
     /// The late files that a look at a registered session found, and the changes to remember. `None`: there are none any
@@ -195,14 +234,14 @@ impl GapBook {
         let mut changes = Vec::new();
         match late {
             Some(late) => changes.push(self.keep(&look.session, &look.folder, &look.eid, late, at)),
-            None => self.remove(&look.folder, true, &mut changes),
+            None => self.remove(&look.folder, About::LateFiles, &mut changes),
         }
-        (self.rows.get(&(look.folder.clone(), true)).cloned(), changes)
+        (self.rows.get(&(look.folder.clone(), About::LateFiles)).cloned(), changes)
     }
 
-    fn remove(&mut self, folder: &Path, is_late: IsLate, changes: &mut Vec<GapChange>) {
-        if self.rows.remove(&(folder.to_owned(), is_late)).is_some() {
-            changes.push(GapChange::Remove(folder.to_owned(), is_late));
+    fn remove(&mut self, folder: &Path, about: About, changes: &mut Vec<GapChange>) {
+        if self.rows.remove(&(folder.to_owned(), about)).is_some() {
+            changes.push(GapChange::Remove(folder.to_owned(), about));
         }
     }
 
@@ -219,13 +258,13 @@ impl GapBook {
         }
         // Of a row that is cut off, the other files are not known.
         let is_covered = |row: &GapRow| row.is_whole() && self.accepted.cover(&row.files);
-        let covered: HashSet<(PathBuf, IsLate)> =
+        let covered: HashSet<(PathBuf, About)> =
             self.rows.values().filter(|row| is_covered(row)).map(GapRow::key).collect();
         if let Acknowledged::Withdrawn(text) = what {
             self.accepted.patterns.retain(|pattern| pattern.as_str() != text);
             changes.push(GapChange::Withdrawn(text.clone()));
         }
-        let concerned: Vec<(PathBuf, IsLate)> = self
+        let concerned: Vec<(PathBuf, About)> = self
             .rows
             .values()
             .filter(|row| row.acknowledged == matches!(what, Acknowledged::Withdrawn(_)))
@@ -297,7 +336,7 @@ impl Ledger {
 fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
     match change {
         GapChange::Set(row) => {
-            remove(connection, &row.folder, row.is_late())?;
+            remove(connection, &row.folder, row.about())?;
             connection.execute(
                 "INSERT INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
@@ -312,7 +351,7 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
                 ],
             )
         }
-        GapChange::Remove(folder, is_late) => remove(connection, folder, *is_late),
+        GapChange::Remove(folder, about) => remove(connection, folder, *about),
         GapChange::Pattern(pattern) => {
             connection.execute("INSERT OR IGNORE INTO acknowledged VALUES (?1)", [pattern])
         }
@@ -327,11 +366,16 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// Removes the rows of a folder about late files, or the others.
-fn remove(connection: &Connection, folder: &Path, is_late: IsLate) -> rusqlite::Result<usize> {
+/// Removes what a folder's row says about this.
+fn remove(connection: &Connection, folder: &Path, about: About) -> rusqlite::Result<usize> {
+    let of_kind = match about {
+        About::Registration => "kind NOT IN (?2, ?3)",
+        About::LateFiles => "kind = ?2",
+        About::TwoRecords => "kind = ?3",
+    };
     connection.execute(
-        "DELETE FROM gap WHERE folder = ?1 AND (kind = ?2) = ?3",
-        params![folder.as_os_str().as_bytes(), LATE_FILES, is_late],
+        &format!("DELETE FROM gap WHERE folder = ?1 AND {of_kind}"),
+        params![folder.as_os_str().as_bytes(), LATE_FILES, CREATED_TWICE],
     )
 }
 

@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use crate::ledger::checksums::FileKey;
 use crate::ledger::checksums::Unwritten;
-pub use crate::ledger::gaps::{Acknowledged, GapBook, GapChange, GapRow};
+pub use crate::ledger::gaps::{About, Acknowledged, CREATED_TWICE, GapBook, GapChange, GapRow};
 pub use crate::ledger::looks::{LookChange, LookRow};
 use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{

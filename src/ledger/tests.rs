@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::*;
-use alyx_registration::SessionSnapshot;
+use alyx_registration::{Error, SessionSnapshot};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -360,6 +360,38 @@ fn gaps_are_open_until_their_session_or_all_their_files_are_acknowledged() {
 }
 
 #[test]
+fn that_a_session_was_created_twice_is_open_until_it_is_acknowledged_whatever_gaps_it_has() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let (session, others) = ("a".to_owned(), vec!["other".to_owned()]);
+    let error = Error::CreatedTwice { session, ours: "ours".into(), others, is_empty: true };
+    let mut book = ledger.gap_book();
+    let twice = book.add_created_twice(Path::new("/data/a"), &error, at(0));
+    assert!(book.add_created_twice(Path::new("/data/a"), &Error::Internal("x".into()), at(0)).is_empty());
+    let row = gap("a", &["x.nwb"]);
+    for changes in [
+        twice,
+        vec![GapChange::Set(row.clone())],
+        vec![GapChange::Remove(row.folder.clone(), About::Registration)],
+    ] {
+        ledger.change_gaps(&changes).unwrap();
+        let book = ledger.gap_book();
+        let open: Vec<&GapRow> = book.created_twice().collect();
+        assert!(matches!(open[..], [row] if row.eid == "ours" && row.text.contains("other")), "{open:?}");
+    }
+    ledger.change_gaps(&[GapChange::Set(row)]).unwrap();
+    let mut book = ledger.gap_book();
+    // No pattern of files concerns it.
+    ledger.change_gaps(&book.acknowledge(&Acknowledged::Pattern("*".into())).1).unwrap();
+    assert_eq!(ledger.gap_book().created_twice().count(), 1);
+    let (count, changes) = book.acknowledge(&Acknowledged::Session("a".into()));
+    assert_eq!(count, 1);
+    ledger.change_gaps(&changes).unwrap();
+    let book = ledger.gap_book();
+    assert_eq!((book.created_twice().count(), book.open().count()), (0, 0));
+}
+
+#[test]
 fn a_ledger_of_a_newer_version_is_left_unchanged() {
     let folder = folder();
     drop(Ledger::open(folder.path()));
@@ -468,7 +500,7 @@ fn late_files_stand_beside_the_gaps_of_the_registration() {
     let (count, changes) = ledger.gap_book().acknowledge(&Acknowledged::Session("a".into()));
     ledger.change_gaps(&changes).unwrap();
     assert_eq!((count, kinds().len()), (1, 0));
-    ledger.change_gaps(&[GapChange::Remove("/data/a".into(), true)]).unwrap();
+    ledger.change_gaps(&[GapChange::Remove("/data/a".into(), About::LateFiles)]).unwrap();
     assert_eq!(ledger.forget("a"), Some(1));
 }
 

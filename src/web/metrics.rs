@@ -97,6 +97,7 @@ struct Gauges {
     stale: Gauge,
     gaps: Gauge,
     late_files: Gauge,
+    created_twice: Gauge,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -190,6 +191,11 @@ impl Metrics {
             "Of these, sessions with files that came after the registration",
             gauges.late_files.clone(),
         );
+        registry.register(
+            "created_twice",
+            "Sessions that another program created at the same time, and that are not acknowledged",
+            gauges.created_twice.clone(),
+        );
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -277,6 +283,7 @@ impl Gauges {
         self.gaps.set(i64::try_from(status.gaps.len()).unwrap_or(i64::MAX));
         let late = status.gaps.iter().filter(|gap| gap.kind == LATE_FILES).count();
         self.late_files.set(i64::try_from(late).unwrap_or(i64::MAX));
+        self.created_twice.set(i64::try_from(status.created_twice.len()).unwrap_or(i64::MAX));
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::daemon::status;
 use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
 use crate::humanize::elapsed;
-use crate::web::page::gaps::gaps;
+use crate::web::page::gaps::{created_twice, gaps};
 use crate::web::page::history::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
@@ -123,6 +123,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                     (counts(view))
                     (obstacles(view))
                     @for kind in KINDS { (sessions(view, kind)) }
+                    (created_twice(view))
                     (gaps(view))
                     (days(&view.history.days))
                     (outcomes(view))

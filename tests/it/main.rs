@@ -36,6 +36,7 @@ mod disks;
 mod docs;
 mod event_loss;
 mod gaps;
+mod in_flight;
 mod init;
 mod late_files;
 mod layers;

@@ -181,7 +181,7 @@ pub enum Error {
     #[error("Alyx does not show what was registered: {}; it is registered again", some_of(.0, "; "))]
     NotConfirmed(Vec<String>),
     /// Another program or computer holds the flag, and registers its session.
-    #[error("another program{} holds {path:?} and registers its session; it is looked at again later",
+    #[error("another program{} holds {path:?} and registers its session; wait until it is done",
         .holder.map_or_else(|| " or computer".to_owned(), |pid| format!(" (process {pid})")))]
     RegisteredElsewhere {
         /// The flag.

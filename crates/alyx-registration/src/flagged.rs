@@ -338,6 +338,23 @@ impl RegistrationClient {
         }
     }
 
+    /// Locks the flags of a session that is registered by name: a daemon, here or on another computer, does not begin with
+    /// it. A flag that cannot be used locks nothing.
+    pub(crate) async fn hold_flags(&self, session: &SessionPath) -> Result<Vec<HeldFlag>, Error> {
+        let mut held = Vec::new();
+        for name in &self.options().flags {
+            let path = session.folder().join(name);
+            let load = tokio::task::spawn_blocking(move || FlagFile::load(path));
+            let Ok(Ok(Some(flag))) = load.await else { continue };
+            match self.hold_flag(flag).await {
+                Ok((_, flag, _)) => held.push(flag),
+                Err(error @ Error::RegisteredElsewhere { .. }) => return Err(error),
+                Err(error) => tracing::debug!("a flag is not locked: {error}"),
+            }
+        }
+        Ok(held)
+    }
+
     /// Locks a flag for this run and reads it, unless it is a hard link to a private file.
     async fn hold_flag(&self, flag: FlagFile) -> Result<(FlagFile, HeldFlag, FlagContent), Error> {
         let private = Arc::clone(&self.options().private);

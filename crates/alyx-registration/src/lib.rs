@@ -37,6 +37,7 @@ mod late;
 mod listing;
 mod measurements;
 mod options;
+mod request_marks;
 mod session;
 
 pub use crate::client::RegistrationClient;
@@ -69,6 +70,7 @@ pub use crate::options::{
     OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
     Versions, WaterOptions, WeightOptions,
 };
+pub use crate::request_marks::RequestMarks;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;

@@ -35,6 +35,8 @@ pub struct RegistrationOptions {
     /// A session that was created longer ago than this is looked up once more before its flag is removed: another
     /// program may have created it too.
     pub look_again_after: Duration,
+    /// File names of flags. A session that is registered by name, and has one, is locked through it.
+    pub flags: Vec<String>,
     /// Files and folders that are never opened as data, such as the program's own secrets and state.
     pub private: Arc<PrivatePaths>,
 }
@@ -48,6 +50,7 @@ impl Default for RegistrationOptions {
             earliest: jiff::civil::date(2000, 1, 1),
             names_kept: Duration::from_secs(3600),
             look_again_after: Duration::from_secs(60),
+            flags: vec!["create_me.flag".to_owned()],
             private: Arc::default(),
         }
     }

@@ -74,7 +74,8 @@ fn exit_code(status: &Status) -> Exit {
         return Exit::Refused;
     }
     let needs_attention = status.sessions.iter().any(|s| s.stale || s.state == SessionState::NeedsAttention);
-    if needs_attention || !status.obstacles.is_empty() || !status.gaps.is_empty() {
+    let has_findings = !status.gaps.is_empty() || !status.created_twice.is_empty();
+    if needs_attention || !status.obstacles.is_empty() || has_findings {
         Exit::Incomplete
     } else {
         Exit::Success
@@ -137,7 +138,14 @@ fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Times
     }
     sessions.sort_by(SessionStatus::in_order);
     let gaps = ledger.map(Ledger::gap_book).unwrap_or_default();
-    Status { daemon: None, sessions, obstacles, gaps: gaps.open().map(GapStatus::from).collect() }
+    let created_twice = gaps.created_twice().map(GapStatus::from).collect();
+    Status {
+        daemon: None,
+        sessions,
+        obstacles,
+        gaps: gaps.open().map(GapStatus::from).collect(),
+        created_twice,
+    }
 }
 
 /// The command that starts the daemon of a configuration; `None` for the default one.
@@ -176,9 +184,10 @@ fn text(
         }
         None => line(format!("The daemon is not running. To start it: {start}")),
     }
-    // Obstacles, gaps, and sessions that need attention, are listed below.
+    // Obstacles, findings, and sessions that need attention, are listed below.
     let of_lists = |sentence: &Sentence| {
-        matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_) | Sentence::Gaps(_))
+        use Sentence::{CreatedTwice, Gaps, NeedAttention, Obstacles};
+        matches!(sentence, Obstacles(_) | NeedAttention(_) | Gaps(_) | CreatedTwice(_))
     };
     for sentence in sentences(status).into_iter().filter(|sentence| !of_lists(sentence)) {
         line(sentence.text("", now));
@@ -219,18 +228,21 @@ fn text(
             line(format!("  and {} more; --json shows all", of_state.len() - MAX_SHOWN));
         }
     }
-    if !status.gaps.is_empty() {
-        line(format!("\nregistered with gaps ({})", status.gaps.len()));
-        for gap in status.gaps.iter().take(MAX_SHOWN) {
-            line(format!("  {}  {} ago", gap.session, elapsed(gap.at, now)));
-            line(format!("      {}", gap.text));
-            if let Some(alyx) = alyx.filter(|_| !gap.eid.is_empty()) {
-                line(format!("      On Alyx: {}", session_page(alyx, &gap.eid)));
-            }
-            line(format!("      To end this: {}", gap.acknowledge()));
+    for (title, found) in [("created twice", &status.created_twice), ("registered with gaps", &status.gaps)] {
+        if found.is_empty() {
+            continue;
         }
-        if status.gaps.len() > MAX_SHOWN {
-            line(format!("  and {} more; --json shows all", status.gaps.len() - MAX_SHOWN));
+        line(format!("\n{title} ({})", found.len()));
+        for session in found.iter().take(MAX_SHOWN) {
+            line(format!("  {}  {} ago", session.session, elapsed(session.at, now)));
+            line(format!("      {}", session.text));
+            if let Some(alyx) = alyx.filter(|_| !session.eid.is_empty()) {
+                line(format!("      On Alyx: {}", session_page(alyx, &session.eid)));
+            }
+            line(format!("      To end this: {}", session.acknowledge()));
+        }
+        if found.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", found.len() - MAX_SHOWN));
         }
     }
     if status.sessions.is_empty() {

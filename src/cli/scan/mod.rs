@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::say;
+use crate::cli::output::{FINISH_WITHIN, UNANSWERED, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
-use crate::daemon::tree::lock::StateLock;
+use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::{bytes, count};
 use crate::ledger::{
     Access, GapBook, GapChange, GapRow, Ledger, LookChange, LookRow, NamedFile, OutcomeRow, WaitingChange,
@@ -41,9 +41,6 @@ use alyx_registration::{
 
 /// Attempts at a session whose files are still changing.
 const MAX_ATTEMPTS: u32 = 5;
-
-/// How long a stopped scan waits for a creation in flight.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The result of one flag.
 struct FlagResult {
@@ -118,7 +115,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
     let written = ledger.as_ref().filter(|_| !args.dry_run);
     let remembering = written.cloned().map(RunContext::remembering).unwrap_or_default();
-    let client = client.in_context(RunContext { creations, ..remembering });
+    let client = client.in_context(RunContext {
+        creations,
+        marks: request_marks(Some(&config.state_dir)),
+        ..remembering
+    });
     let ledger = ledger.as_ref();
     if !args.dry_run {
         client.finish_last_looks(&options).await;
@@ -152,8 +153,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
         biased;
         () = shutdown.cancelled() => {
             // Alyx would still execute a creation that is cut off here, and its result would be lost.
-            let finished = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
-            end(state, mark.filter(|_| finished.is_ok()), client);
+            let is_answered = client.finish_creations(FINISH_WITHIN).await;
+            if !is_answered {
+                tracing::warn!("{UNANSWERED}");
+            }
+            end(state, mark.filter(|_| is_answered), client);
             return Ok(Exit::Interrupted);
         }
         () = progress::shown(&client.context().progress, work) => {}
@@ -234,6 +238,22 @@ impl Gaps {
         self.remember(vec![change]).await;
     }
 
+    /// Remembers that a session was created twice, if that is the error.
+    async fn note(&self, folder: &Path, error: &Error) {
+        let changes = {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.add_created_twice(folder, error, jiff::Timestamp::now())
+        };
+        self.remember(changes).await;
+    }
+
+    async fn remember(&self, changes: Vec<GapChange>) {
+        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
+            // The ledger logs its own errors.
+            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
+        }
+    }
+
     /// What a registered session lacks; remembers it.
     async fn judge(&self, session: String, folder: &Path, registered: &Registered) -> Option<GapRow> {
         // Without a ledger, files without a dataset type would be reported each time.
@@ -244,15 +264,6 @@ impl Gaps {
         gap
     }
 
-    async fn remember(&self, changes: Vec<GapChange>) {
-        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
-            // The ledger logs its own errors.
-            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
-        }
-    }
-}
-
-impl Gaps {
     /// Remembers when the daemon looks for late files.
     async fn plan_look(&self, session: &SessionPath, registered: &Registered) {
         let (Some(ledger), Some(wait)) = (self.ledger.clone(), self.looks.wait(0, alyx_client::jitter()))
@@ -345,6 +356,7 @@ async fn process_flag(
                     if let Error::Gaps(gap) = &error {
                         gaps.keep(session.to_string(), &result.folder, "", gap).await;
                     }
+                    gaps.note(&result.folder, &error).await;
                     ScanOutcome::Failed(error)
                 }
             }

@@ -189,6 +189,7 @@ pub(crate) fn registration_options(config: &Config) -> RegistrationOptions {
         hash_threads: config.hash_threads,
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
         earliest: config.earliest,
+        flags: config.flags.clone(),
         private: private_paths(config.own_files()),
         ..RegistrationOptions::default()
     }

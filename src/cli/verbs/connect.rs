@@ -3,17 +3,20 @@
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use jiff::tz::TimeZone;
 
-use crate::cli::args::ConnectionArgs;
+use crate::cli::args::{ConnectionArgs, VerbArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::verbs::output::Failure;
+use crate::cli::output::FINISH_WITHIN;
+use crate::cli::verbs::output::{Answer, Failure, run};
 use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
+use crate::daemon::tree::lock::request_marks;
 use alyx_client::{self, Credentials, LOG_IN_WITH_ONE, OneSettings};
-use alyx_registration::{RegistrationClient, RegistrationOptions};
+use alyx_registration::{RegistrationClient, RegistrationOptions, RunContext};
 
 /// Requests per minute without a configuration; the same as the configuration's default.
 const REQUESTS_PER_MINUTE: u32 = 300;
@@ -72,6 +75,25 @@ fn select_source(args: &ConnectionArgs, defaults: &DefaultSources) -> Option<Con
     Some(ConnectionSource::OneSettings { folder: folder.clone(), user: args.user.clone() })
 }
 
+/// As [`run_verb`], for a command that creates records: when it is stopped, those that are on their way may be answered.
+pub(super) async fn run_creating(
+    args: &VerbArgs,
+    work: impl AsyncFnOnce(&RegistrationClient) -> Result<Answer, Failure>,
+) -> Exit {
+    let client = OnceLock::new();
+    let connected = async {
+        let connected = connect(&args.connection)?;
+        work(client.get_or_init(|| connected)).await
+    };
+    run(args.json, connected, async || match client.get() {
+        Some(client) => {
+            client.finish_creations(FINISH_WITHIN).await && client.context().marks.are_all_answered()
+        }
+        None => true,
+    })
+    .await
+}
+
 /// Starts logging and builds the client. Sends nothing.
 pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failure> {
     let defaults = DefaultSources::from_process();
@@ -114,8 +136,9 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
     for warning in config.warnings.iter().chain(&loaded.warnings) {
         tracing::warn!("{warning}");
     }
-    crate::cli::service::wiring::client(&config, loaded.credentials)
-        .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))
+    let client = crate::cli::service::wiring::client(&config, loaded.credentials)
+        .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))?;
+    Ok(marking(&client, Some(&config.state_dir)))
 }
 
 /// The secret for an address: from the given folder, or else the environment, or else `~/.one`.
@@ -164,7 +187,12 @@ fn client(
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
     let private = crate::cli::service::wiring::private_paths(typed_settings.into_iter().collect());
     let options = RegistrationOptions { zone: TimeZone::system(), private, ..RegistrationOptions::default() };
-    Ok(RegistrationClient::new(alyx, options))
+    Ok(marking(&RegistrationClient::new(alyx, options), None))
+}
+
+/// The same client, which marks the requests that must not be sent twice.
+fn marking(client: &RegistrationClient, state_dir: Option<&Path>) -> RegistrationClient {
+    client.in_context(RunContext { marks: request_marks(state_dir), ..client.context().clone() })
 }
 
 #[cfg(test)]

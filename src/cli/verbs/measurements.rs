@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
-use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, Failure, absolute_path, exit_of, run_verb, to_value};
+use crate::cli::verbs::connect::run_creating;
+use crate::cli::verbs::output::{Answer, Failure, absolute_path, exit_of, to_value};
 use alf::timestamp::DateInput;
 use alyx_client::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use alyx_registration::{
@@ -19,7 +19,7 @@ use alyx_registration::{
 
 /// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_creating(&args.verb, async |client| {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -29,7 +29,6 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
             repeat: args.force,
             strict: !args.force,
         };
-        let client = connect(&args.verb.connection)?;
         let plan =
             async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
         let record = async |planned| client.record_water(planned).await;
@@ -40,14 +39,13 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    run_verb(args.verb.json, async {
+    run_creating(&args.verb, async |client| {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
             repeat: args.force,
             strict: !args.force,
         };
-        let client = connect(&args.verb.connection)?;
         let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
         let record = async |planned| client.record_weight(planned).await;
         measure(&args.subjects.0, args.dry_run, plan, record).await
@@ -94,8 +92,13 @@ async fn measure<Request: Measured, Record: Measured>(
                         continue;
                     }
                 };
-                let fields = json!({"subject": subject, "state": "recorded", "record": to_value(&recorded.record)?, "notes": recorded.notes});
-                (format!("recorded {}", recorded.record.text()), recorded.notes, fields)
+                // Another program may have recorded it since it was planned.
+                let (state, line) = match recorded.is_new {
+                    true => ("recorded", format!("recorded {}", recorded.record.text())),
+                    false => ("already_recorded", recorded_already(&recorded.record)),
+                };
+                let fields = json!({"subject": subject, "state": state, "record": to_value(&recorded.record)?, "notes": recorded.notes});
+                (line, recorded.notes, fields)
             }
         };
         text.push(line);

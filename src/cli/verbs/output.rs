@@ -8,13 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{self, endpoint_word};
 use crate::cli::exit::Exit;
-use crate::cli::output::report_error;
+use crate::cli::output::{UNANSWERED, report_error};
 use crate::daemon::outside::signals;
 use crate::humanize;
 use alyx_client::text::printable;
 use alyx_client::{self, Endpoint, NextStep};
 use alyx_registration::{Error, LeftOut, LeftOutSummary, MissingName};
 
+/// A command was stopped while nothing was on its way.
+const STOPPED: &str = "stopped before it was done; run it again";
 /// The result of a command.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -120,6 +122,15 @@ pub(super) fn exit_of(error: &Error) -> Exit {
 
 /// Runs a command until it ends or a signal stops it, and prints the result.
 pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answer, Failure>>) -> Exit {
+    run(json, work, async || true).await
+}
+
+/// `finish`: whether everything that was sent is answered, after a while at most.
+pub(super) async fn run(
+    json: bool,
+    work: impl Future<Output = Result<Answer, Failure>>,
+    finish: impl AsyncFnOnce() -> bool,
+) -> Exit {
     let shutdown = CancellationToken::new();
     if let Err(error) = signals::listen(shutdown.clone()) {
         report_error(format_args!("signals cannot be received: {error}"));
@@ -127,8 +138,12 @@ pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answe
     }
     let outcome = tokio::select! {
         biased;
-        () = shutdown.cancelled() => Err(Failure::new(Exit::Interrupted, "stopped before it was done; run it again")),
-        outcome = work => outcome,
+        () = shutdown.cancelled() => None,
+        outcome = work => Some(outcome),
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => Err(Failure::new(Exit::Interrupted, if finish().await { STOPPED } else { UNANSWERED })),
     };
     let exit = match &outcome {
         Ok(answer) => answer.exit,

@@ -9,13 +9,11 @@ use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, Re
 use crate::cli::exit::Exit;
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
-use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     planned_json as planned_files_json, planned_lines, registered_json, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{
-    Answer, Failure, absolute_path, absolute_paths, exit_of, run_verb, to_value,
-};
+use crate::cli::verbs::output::{Answer, Failure, absolute_path, absolute_paths, exit_of, to_value};
 use crate::daemon::tree::lock::{LockFolders, RootLock};
 use alf::timestamp::DateInput;
 use alyx_client::SessionRecord;
@@ -26,8 +24,7 @@ use alyx_registration::{
 
 /// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    run_verb(args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating(&args.verb, async |client| {
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
@@ -41,21 +38,20 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    run_verb(args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating(&args.verb, async |client| {
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
             protected: args.protected,
             force: args.force,
             ..RegisterFilesOptions::default()
         };
-        let (files, others) = files_of(&client, &folder, args).await?;
+        let (files, others) = files_of(client, &folder, args).await?;
         let progress = &client.context().progress;
         progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
         let work = async {
             match args.dry_run {
-                true => plan(&client, &folder, &details, &files, others, &options).await,
-                false => register(&client, &folder, &details, files, others, &options, args.no_files).await,
+                true => plan(client, &folder, &details, &files, others, &options).await,
+                false => register(client, &folder, &details, files, others, &options, args.no_files).await,
             }
         };
         progress::shown(progress, work).await
@@ -125,8 +121,7 @@ async fn register(
 
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_verb(args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating(&args.verb, async |client| {
         let root = absolute_path(&args.root)?;
         // Without the lock, a daemon on the same root could create the same sessions.
         let _lock = match args.dry_run {
@@ -195,8 +190,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
 
 /// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    run_verb(args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating(&args.verb, async |client| {
         let root = absolute_path(&args.root)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),

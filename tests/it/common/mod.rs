@@ -4,6 +4,7 @@
 //! set. It must know the subjects KS014 and SWC_001 (lab cortexlab) and ZM_1085 (lab mainenlab), and the repositories
 //! of those labs.
 pub mod fault_proxy;
+pub mod locking_fs;
 pub mod namespace;
 pub mod notify_socket;
 pub mod program;

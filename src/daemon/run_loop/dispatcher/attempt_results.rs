@@ -14,7 +14,7 @@ use crate::daemon::run_loop::dispatcher::flags::Elsewhere;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
-use crate::ledger::{GapRow, OutcomeRow};
+use crate::ledger::{GapChange, GapRow, OutcomeRow};
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
 use alyx_registration::Error;
@@ -31,6 +31,11 @@ impl Dispatcher {
     pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
         self.runs.run_ended();
         let mut gap = None;
+        if let AttemptResult::Failed(error) = &attempt.result {
+            let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
+            let changes = self.gaps.add_created_twice(folder, error, now.wall);
+            self.remember_gaps(changes);
+        }
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, None),
@@ -106,10 +111,14 @@ impl Dispatcher {
         let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
         let root = self.config.root_of(&attempt.flag);
         let (gap, changes) = self.gaps.judge(&attempt.session, folder, registered, root, now.wall);
+        self.remember_gaps(changes);
+        gap
+    }
+
+    fn remember_gaps(&mut self, changes: Vec<GapChange>) {
         if !changes.is_empty() {
             self.effects.push(Effect::Write(LedgerEntry::Gaps(changes)));
         }
-        gap
     }
 
     /// Remembers gaps that keep a flag, so that they can be acknowledged.

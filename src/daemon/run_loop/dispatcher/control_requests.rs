@@ -27,7 +27,7 @@ impl Dispatcher {
             Request::Forget { session } => return self.forget(id, session),
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
-                tracing::info!(?what, count, "gaps are acknowledged, as requested");
+                tracing::info!(?what, count, "findings are acknowledged, as requested");
                 // A flag that its gaps have kept goes with them.
                 for session in changes.iter().filter_map(GapChange::acknowledged_session) {
                     self.retry(Some(session), now);
@@ -98,6 +98,7 @@ impl Dispatcher {
             sessions,
             obstacles: self.reporting.obstacles.status(),
             gaps: self.gaps.open().map(GapStatus::from).collect(),
+            created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
         }
     }
 
