@@ -9,8 +9,6 @@ use alyx_client::text::printable;
 
 /// How long a stopped command waits for the answers to what it has sent.
 pub(super) const FINISH_WITHIN: Duration = Duration::from_secs(5);
-/// What a command says that was stopped meanwhile: the mark of the request makes the next one wait.
-pub(super) const UNANSWERED: &str = "stopped while Alyx was creating a record, which may still appear there; run it again: that waits until no second one can result";
 
 /// Prints a line on standard output. A closed pipe (`| head`) does not stop the work, unlike with `println!`.
 macro_rules! say {

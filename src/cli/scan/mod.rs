@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::{FINISH_WITHIN, UNANSWERED, say};
+use crate::cli::output::{FINISH_WITHIN, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
@@ -155,7 +155,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
             // Alyx would still execute a creation that is cut off here, and its result would be lost.
             let is_answered = client.finish_creations(FINISH_WITHIN).await;
             if !is_answered {
-                tracing::warn!("{UNANSWERED}");
+                tracing::warn!(
+                    "stopped while Alyx was creating a record, which may still appear there; run it again: that waits until no second one can result"
+                );
             }
             end(state, mark.filter(|_| is_answered), client);
             return Ok(Exit::Interrupted);

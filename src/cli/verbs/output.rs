@@ -8,15 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{self, endpoint_word};
 use crate::cli::exit::Exit;
-use crate::cli::output::{UNANSWERED, report_error};
+use crate::cli::output::report_error;
 use crate::daemon::outside::signals;
 use crate::humanize;
 use alyx_client::text::printable;
 use alyx_client::{self, Endpoint, NextStep};
 use alyx_registration::{Error, LeftOut, LeftOutSummary, MissingName};
 
-/// A command was stopped while nothing was on its way.
-const STOPPED: &str = "stopped before it was done; run it again";
 /// The result of a command.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -143,7 +141,14 @@ pub(super) async fn run(
     };
     let outcome = match outcome {
         Some(outcome) => outcome,
-        None => Err(Failure::new(Exit::Interrupted, if finish().await { STOPPED } else { UNANSWERED })),
+        None if finish().await => {
+            Err(Failure::new(Exit::Interrupted, "stopped before it was done; run it again"))
+        }
+        // The mark of the request makes the next command wait.
+        None => Err(Failure::new(
+            Exit::Interrupted,
+            "stopped while Alyx was creating a record, which may still appear there; run it again: that waits until no second one can result",
+        )),
     };
     let exit = match &outcome {
         Ok(answer) => answer.exit,
