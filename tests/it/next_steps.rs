@@ -166,7 +166,7 @@ fn an_unreadable_password_file_is_answered_for_a_person_and_for_the_service() {
     let file = rig.beside("etc/password");
     std::fs::create_dir_all(rig.beside("etc")).unwrap();
     std::fs::write(&file, "secret").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o0);
     std::fs::set_permissions(&file, mode).unwrap();
     // Root is never refused.
     if std::fs::read(&file).is_ok() {
