@@ -8,6 +8,7 @@ use crate::error::{Error, ProtectedFile};
 use crate::records::measurements::{
     WaterRecord, WaterRequest, WaterTypeRecord, WeighingRecord, WeighingRequest,
 };
+use crate::records::repository::{LabRecord, RepositoryRecord};
 use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
     RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
@@ -133,6 +134,32 @@ impl Client {
     /// Those of any request.
     pub async fn data_formats(&self) -> Result<Vec<DataFormatRecord>, Error> {
         self.list("/data-formats", &[]).await
+    }
+
+    /// All data repositories.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn repositories(&self) -> Result<Vec<RepositoryRecord>, Error> {
+        self.list(Endpoint::Repositories.path(), &[]).await
+    }
+
+    /// All labs.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn labs(&self) -> Result<Vec<LabRecord>, Error> {
+        self.list(Endpoint::Labs.path(), &[]).await
+    }
+
+    /// Says whether the file of a file record exists in its repository. Changes nothing else.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_file_record(&self, id: &str, exists: bool) -> Result<(), Error> {
+        let request = serde_json::json!({"exists": exists});
+        let path = format!("/files/{}", segment(id));
+        self.write::<Value>(Method::PATCH, &path, &request, Idempotency::Idempotent).await.map(drop)
     }
 
     /// The sessions of a subject, day and number.

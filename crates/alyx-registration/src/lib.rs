@@ -36,6 +36,7 @@ mod hashing;
 mod listing;
 mod measurements;
 mod options;
+mod repository;
 mod session;
 
 pub use crate::client::RegistrationClient;
@@ -63,6 +64,8 @@ pub use crate::options::{
     ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
     WeightOptions,
 };
+pub use crate::repository::loadability::NotLoadable;
+pub use crate::repository::placement::Placement;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;

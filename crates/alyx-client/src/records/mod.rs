@@ -2,6 +2,7 @@
 
 pub(crate) mod measurements;
 pub(crate) mod page;
+pub(crate) mod repository;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -273,6 +274,9 @@ pub struct DatasetRecord {
 /// A file of a dataset in one repository.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FileRecord {
+    /// UUID of the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Name of the repository.
     #[serde(default)]
     pub data_repository: Option<String>,
