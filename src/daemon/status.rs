@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::humanize::{bytes, count, elapsed, until};
 use crate::ledger::{GapRow, OutcomeRow, WaitingRow};
+use alyx_registration::NotLoadable;
 
 /// The number of past outcomes that a status shows.
 pub const LAST_OUTCOMES: usize = 10;
@@ -25,6 +26,9 @@ pub struct Status {
     /// Sessions that were registered with gaps, until they are acknowledged.
     #[serde(default)]
     pub gaps: Vec<GapStatus>,
+    /// Why ONE does not load what is registered, or not yet.
+    #[serde(default)]
+    pub not_loadable: Vec<NotLoadableStatus>,
 }
 
 impl Status {
@@ -36,6 +40,7 @@ impl Status {
             "sessions": self.sessions,
             "obstacles": self.obstacles,
             "gaps": self.gaps,
+            "not_loadable": self.not_loadable,
             "last": last,
         })
     }
@@ -60,6 +65,8 @@ pub enum Sentence<'a> {
     Away(Timestamp),
     /// The start did not follow a clean stop, so sessions are created from then on.
     CreationsWait(Timestamp),
+    /// ONE does not load what is registered, for this reason.
+    NotLoadable(&'a NotLoadableStatus),
     /// The ledger cannot be used, for this reason.
     NoLedger(&'a str),
 }
@@ -67,7 +74,10 @@ pub enum Sentence<'a> {
 impl Sentence<'_> {
     /// Whether an operator has to act now. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
-        !matches!(self, Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NoLedger(_))
+        !matches!(
+            self,
+            Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NotLoadable(_) | Self::NoLedger(_)
+        )
     }
 
     /// In words. `alyx` is inserted after "Alyx", such as its address in brackets.
@@ -96,6 +106,9 @@ impl Sentence<'_> {
                  does not have are created {}.",
                 until(from, now)
             ),
+            Self::NotLoadable(why) => {
+                format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
+            }
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
@@ -115,9 +128,15 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         some(status.gaps.len()).map(Sentence::Gaps),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
-        daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
-    all.into_iter().flatten().collect()
+    let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger);
+    let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
+    all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
+}
+
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// An outcome as JSON.
@@ -215,6 +234,23 @@ impl From<&GapRow> for GapStatus {
             text: row.text.clone(),
             files: row.files.clone(),
         }
+    }
+}
+
+/// A reason why ONE does not load what is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotLoadableStatus {
+    /// `no_repository`, `until_copied`, `no_address`, …
+    pub reason: String,
+    /// What it is.
+    pub text: String,
+    /// What to do.
+    pub what_to_do: String,
+}
+
+impl From<&NotLoadable> for NotLoadableStatus {
+    fn from(reason: &NotLoadable) -> Self {
+        Self { reason: reason.kind().to_owned(), text: reason.to_string(), what_to_do: reason.advice() }
     }
 }
 

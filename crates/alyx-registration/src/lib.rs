@@ -65,6 +65,7 @@ pub use crate::options::{
     WeightOptions,
 };
 pub use crate::repository::loadability::NotLoadable;
+pub use crate::repository::mount::Mount;
 pub use crate::repository::placement::Placement;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;

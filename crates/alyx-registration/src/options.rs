@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use crate::error::Error;
 use crate::hashing::private_paths::PrivatePaths;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
+use crate::repository::mount::Mount;
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
@@ -228,6 +229,8 @@ pub struct FlaggedOptions {
     pub defaults: SessionDetails,
     /// How the files are registered.
     pub files: RegisterFilesOptions,
+    /// Folders that are repositories on Alyx. They decide where [`files`](Self::files) names no repository.
+    pub mounts: Vec<Mount>,
     /// Files that are not datasets, as patterns on the path relative to the session.
     pub exclude: Vec<glob::Pattern>,
     /// When the session counts as complete.

@@ -1,6 +1,8 @@
 //! `check`: verifies the setup before anything is registered. Read-only.
 
 mod folders;
+mod labs;
+mod loadable;
 mod row;
 mod runtime;
 mod server;
@@ -53,6 +55,10 @@ async fn run_checks(args: &CheckArgs, table: &mut Table) {
         server::skip(&server::ALL, "not asked", table);
     } else {
         check_server(&config, login, table).await;
+    }
+    // With the answer of Alyx, these rows are there already.
+    if config.datasets.register && !args.before_start && !table.has(loadable::CHECK) {
+        table.extend(loadable::without_alyx(&config));
     }
     data_roots(&config, args.before_start, table).await;
     let state_dir = config.state_dir.clone();

@@ -5,6 +5,7 @@
 
 pub mod credentials;
 mod dispatcher;
+mod loadability;
 mod shell;
 mod watcher_handle;
 pub mod worker;

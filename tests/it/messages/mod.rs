@@ -14,12 +14,13 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 16] = [
+const FORWARDING_FILES: [&str; 18] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error.rs",
     "src/cli/monitor/retry.rs",
     "src/cli/monitor/state.rs",
     "src/cli/practice/sandbox.rs",
+    "src/cli/scan/mod.rs",
     "src/cli/scan/scan_roots.rs",
     "src/cli/service/monitoring.rs",
     "src/cli/service/reload.rs",
@@ -31,6 +32,8 @@ const FORWARDING_FILES: [&str; 16] = [
     "src/cli/verbs/output.rs",
     "src/config/sections/credentials.rs",
     "src/daemon/run_loop/dispatcher/mod.rs",
+    // Including the reasons of `NotLoadable`.
+    "src/daemon/run_loop/loadability.rs",
     "src/ledger/mod.rs",
 ];
 

@@ -280,6 +280,9 @@ pub struct FileRecord {
     /// Name of the repository.
     #[serde(default)]
     pub data_repository: Option<String>,
+    /// Path of the file in the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_path: Option<String>,
     /// Whether the file is there.
     #[serde(default)]
     pub exists: bool,
@@ -338,7 +341,21 @@ impl DatasetRecord {
     }
 }
 
+impl FileRecord {
+    /// Whether it is the copy of a file in a repository. `path`: as it was posted; Alyx keeps the records of other paths.
+    pub fn is_at(&self, repository: &str, path: &str) -> bool {
+        self.data_repository.as_deref() == Some(repository)
+            && self.relative_path.as_deref().is_none_or(|own| own == path)
+    }
+}
+
 impl RegisteredFileRecord {
+    /// The registered copies of the file.
+    pub fn file_records(&self) -> Vec<FileRecord> {
+        let records = self.other.get("file_records").cloned();
+        records.and_then(|records| serde_json::from_value(records).ok()).unwrap_or_default()
+    }
+
     /// The path relative to the session, as it is sent in `filenames`.
     pub fn relative_path(&self) -> String {
         relative_path(self.collection.as_deref(), self.revision.as_deref(), &self.name)

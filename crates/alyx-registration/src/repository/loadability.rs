@@ -4,25 +4,30 @@
 //! repository other than personal as soon as it has any such repository, and gives each the address of that file record,
 //! which begins with the `data_url` of its repository. ONE asks its data server for `<lab>/Subjects/<session>/<dataset>`.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
 use crate::repository::placement::Placement;
 use alyx_client::{LabRecord, RepositoryRecord};
 
 /// A reason why ONE does not load what is registered, or not yet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum NotLoadable {
     /// No repository is named, so every file record says `exists: false`.
+    #[error(
+        "ONE does not find what is registered: without datasets.repository, Alyx records that the files exist nowhere, whatever datasets.exists says"
+    )]
     NoRepository {
         /// Repositories that could be named.
         candidates: Vec<String>,
     },
     /// The files are not in the repository until other software copies them there.
+    #[error("not loadable until copied: ONE finds a session when other software has copied its files to {} and told Alyx", .repository.as_deref().unwrap_or("the lab's server"))]
     UntilCopied {
         /// The repository; `None`: the servers of the lab.
         repository: Option<String>,
     },
     /// Alyx does not have the repository.
+    #[error("Alyx does not know the repository {repository:?}")]
     Unknown {
         /// Its name.
         repository: String,
@@ -30,16 +35,21 @@ pub enum NotLoadable {
         candidates: Vec<String>,
     },
     /// The lab has no repositories.
+    #[error("lab {lab:?} has no repository on Alyx")]
     LabWithoutRepositories {
         /// The lab.
         lab: String,
     },
     /// Only servers count, and the lab has none.
+    #[error(
+        "ONE does not find what is registered: lab {lab:?} has no server among its repositories for datasets.server_only"
+    )]
     LabWithoutServer {
         /// The lab.
         lab: String,
     },
     /// The repository is not one of the lab's.
+    #[error("the repository {repository:?} is not one of lab {lab:?} on Alyx")]
     NotLinked {
         /// Its name.
         repository: String,
@@ -47,6 +57,7 @@ pub enum NotLoadable {
         lab: String,
     },
     /// The repository has no address.
+    #[error("ONE cannot load from the repository {repository:?}: it has no data_url on Alyx")]
     NoAddress {
         /// Its name.
         repository: String,
@@ -54,6 +65,9 @@ pub enum NotLoadable {
         candidates: Vec<String>,
     },
     /// Alyx appends the path of a file to the address, which does not end with a slash.
+    #[error(
+        "ONE cannot load from the repository {repository:?}: its data_url {address} does not end with a slash"
+    )]
     NoSlash {
         /// Its name.
         repository: String,
@@ -61,6 +75,9 @@ pub enum NotLoadable {
         address: String,
     },
     /// ONE looks for files of the lab in another folder of the server.
+    #[error(
+        "ONE cannot load from the repository {repository:?}: its data_url {address} does not end with {lab}/Subjects/, where ONE looks"
+    )]
     OtherFolder {
         /// Its name.
         repository: String,
@@ -70,6 +87,9 @@ pub enum NotLoadable {
         lab: String,
     },
     /// The repository is personal, or does not say, and Alyx has others, which alone count.
+    #[error(
+        "ONE does not list files in the repository {repository:?}: it is personal (globus_is_personal), and this Alyx has others, which alone count"
+    )]
     Personal {
         /// Its name.
         repository: String,
@@ -85,6 +105,12 @@ impl NotLoadable {
             return Some(Self::NoRepository { candidates: Vec::new() });
         }
         (!placement.exists).then(|| Self::UntilCopied { repository: placement.repository.clone() })
+    }
+
+    /// What the options alone say of several placements.
+    pub fn of_placements<'a>(placements: impl IntoIterator<Item = &'a Placement>) -> Vec<Self> {
+        let found: BTreeSet<Self> = placements.into_iter().filter_map(Self::of_options).collect();
+        Vec::from_iter(found)
     }
 
     /// All reasons for files of a lab. `lab`: `None` if it is not known which one it is. `known`: every repository of
@@ -200,47 +226,6 @@ impl NotLoadable {
             Self::Personal { repository, candidates } => format!(
                 "if this disk is served, have globus_is_personal of {repository} set to false on Alyx; {COPIED}{}",
                 listed(candidates)
-            ),
-        }
-    }
-}
-
-impl fmt::Display for NotLoadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRepository { .. } => f.write_str(
-                "ONE does not find what is registered: without datasets.repository, Alyx stores every file as \
-                 exists: false, whatever datasets.exists says",
-            ),
-            Self::UntilCopied { repository: Some(name) } => {
-                write!(f, "not loadable until copied: ONE finds a session once other software has copied its files to {name}")
-            }
-            Self::UntilCopied { repository: None } => f.write_str(
-                "not loadable until copied: ONE finds a session once other software has copied its files to the lab's server",
-            ),
-            Self::Unknown { repository, .. } => write!(f, "Alyx does not know the repository {repository:?}"),
-            Self::LabWithoutRepositories { lab } => write!(f, "lab {lab:?} has no repository on Alyx"),
-            Self::LabWithoutServer { lab } => write!(
-                f,
-                "ONE does not find what is registered: datasets.server_only is set, and lab {lab:?} has no server among its repositories"
-            ),
-            Self::NotLinked { repository, lab } => {
-                write!(f, "the repository {repository:?} is not one of lab {lab:?} on Alyx")
-            }
-            Self::NoAddress { repository, .. } => {
-                write!(f, "ONE cannot load from the repository {repository:?}: it has no data_url on Alyx")
-            }
-            Self::NoSlash { repository, address } => write!(
-                f,
-                "ONE cannot load from the repository {repository:?}: its data_url {address} does not end with a slash"
-            ),
-            Self::OtherFolder { repository, address, lab } => write!(
-                f,
-                "ONE cannot load from the repository {repository:?}: its data_url {address} does not end with {lab}/Subjects/, where ONE looks"
-            ),
-            Self::Personal { repository, .. } => write!(
-                f,
-                "ONE does not list files in the repository {repository:?}: it is personal (globus_is_personal), and this Alyx has servers"
             ),
         }
     }

@@ -12,7 +12,9 @@ use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
-use crate::daemon::status::{DaemonStatus, GapStatus, ProgressStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{
+    DaemonStatus, GapStatus, NotLoadableStatus, ProgressStatus, SessionState, SessionStatus, Status,
+};
 
 impl Dispatcher {
     pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
@@ -92,6 +94,7 @@ impl Dispatcher {
             sessions,
             obstacles: self.reporting.obstacles.status(),
             gaps: self.gaps.open().map(GapStatus::from).collect(),
+            not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
         }
     }
 

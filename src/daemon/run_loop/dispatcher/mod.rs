@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in six parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in seven parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -11,6 +11,7 @@
 //! | [`Flags`] | the queue with what is known of each flag |
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
 //! | [`GapBook`] | the sessions that were registered with gaps |
+//! | [`Loadability`] | why ONE does not load what is registered |
 //! | [`Config`] | the configuration in use, and its generation |
 
 mod attempt_results;
@@ -46,6 +47,7 @@ use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
 use crate::daemon::run_loop::dispatcher::runs::Runs;
 use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
+use crate::daemon::run_loop::loadability::Loadability;
 use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
 use crate::ledger::{GapBook, WaitingRow};
@@ -69,6 +71,7 @@ pub(crate) struct Dispatcher {
     flags: Flags,
     reporting: Reporting,
     gaps: GapBook,
+    loadability: Loadability,
     /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
@@ -93,6 +96,7 @@ impl Dispatcher {
         now: Moment,
     ) -> Self {
         let flags = Flags::new(options.warn_after);
+        let loadability = Loadability::of(&options);
         Self {
             config: Config::new(client, options, random),
             runs: Runs::default(),
@@ -100,6 +104,7 @@ impl Dispatcher {
             flags,
             reporting: Reporting::new(now),
             gaps: GapBook::default(),
+            loadability,
             effects: Vec::new(),
         }
     }
@@ -155,6 +160,7 @@ impl Dispatcher {
         if !self.runs.stopping {
             self.start_due(now);
             self.query_due(now);
+            self.ask_loadability(now);
             self.check_folders(now);
             self.report_stale_flags(now);
             self.notify_status(now);
@@ -167,7 +173,8 @@ impl Dispatcher {
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let next_due = if self.pauses.is_active() { None } else { self.flags.queue.next_due() };
         let runs = self.runs.next_wake(next_due, self.config.options.workers);
-        let times = [runs, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
+        let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
+        let times = [runs, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake(), ask];
         times.into_iter().flatten().min()
     }
 
@@ -206,6 +213,15 @@ impl Dispatcher {
                     self.query(Query::FindNames(missing.into_iter().take(NAMES_PER_ROUND).collect()));
                 }
             }
+        }
+    }
+
+    /// Asks Alyx whether ONE loads what is registered, when that is due.
+    fn ask_loadability(&mut self, now: Moment) {
+        if !self.pauses.is_active()
+            && let Some(places) = self.loadability.take_due(now.instant)
+        {
+            self.query(Query::Loadability(places));
         }
     }
 
@@ -251,6 +267,7 @@ impl Dispatcher {
                 }
                 self.pauses.on_credentials_checked(every, check, throttle, now);
             }
+            TaskResult::Loadability(found) => self.loadability.on_answer(found, now.instant),
             TaskResult::NamesFound(names) => {
                 for path in self.flags.names_found(&names, now.instant) {
                     let known = format!("{}known", cause_prefix(&path));
