@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::humanize::{bytes, count, elapsed, until};
+use crate::humanize::{bytes, capitalized, count, elapsed, until};
 use crate::ledger::{GapRow, OutcomeRow, WaitingRow};
 use alyx_registration::NotLoadable;
 
@@ -132,11 +132,6 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger);
     let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
     all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
-}
-
-fn capitalized(text: &str) -> String {
-    let mut rest = text.chars();
-    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// An outcome as JSON.

@@ -95,9 +95,13 @@ pub struct InitArgs {
     #[arg(long = "project", value_name = "NAME")]
     pub projects: Vec<String>,
 
-    /// Alyx data repository that holds the files
+    /// Alyx data repository that the data roots are in; without one, ONE does not find the sessions
     #[arg(long, value_name = "NAME")]
     pub repository: Option<String>,
+
+    /// The data roots are not in the repository: other software copies the files there
+    #[arg(long, requires = "repository")]
+    pub not_served: bool,
 
     /// Service user, who will own the password file
     #[arg(long, value_name = "NAME", default_value = "alyx-registrar")]

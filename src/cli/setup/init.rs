@@ -15,11 +15,13 @@ use secrecy::SecretString;
 use crate::cli::args::{InitArgs, absolute};
 use crate::cli::exit::Exit;
 use crate::cli::output::{report_error, say};
+use crate::cli::service::wiring;
 use crate::cli::setup::init::answers::{Draft, FoundSettings};
 use crate::cli::setup::init::files::NewFile;
 use crate::cli::setup::init::terminal::Terminal;
 use crate::cli::setup::passwd::UnixUser;
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
+use crate::humanize::capitalized;
 use alyx_client::OneSettingsError;
 
 /// The folder to which the packaged service may write without a drop-in.
@@ -129,6 +131,9 @@ fn write(
     written.push(target.to_owned());
     for file in &written {
         say!("Written: {}", file.display());
+    }
+    for reason in answers.check().iter().flat_map(wiring::not_loadable) {
+        say!("{}. What to do: {}.", capitalized(&reason.to_string()), reason.advice());
     }
     let next = NextSteps {
         target,

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 mod datasets;
+mod files;
 mod login;
 mod measurements;
 mod members;
@@ -61,6 +62,7 @@ pub(super) fn router(server: Shared) -> Router {
         .route("/sessions/{id}", endpoint(DETAIL, Uuid, sessions::one))
         .route("/datasets", endpoint(LIST, Token, datasets::list))
         .route("/datasets/{id}", endpoint(DETAIL, Uuid, datasets::one))
+        .route("/files/{id}", endpoint(DETAIL, Uuid, files::one))
         .route("/register-file", endpoint(POST, Token, register_file::register))
         .route("/check-protected", endpoint(READ, Token, protected::check))
         .route("/weighings", endpoint(LIST, Token, |s, r| measurements::list(s, r, &measurements::WEIGHT)))

@@ -90,6 +90,31 @@ async fn files_exist_only_in_the_named_repository_or_on_servers() {
 }
 
 #[tokio::test]
+async fn a_file_record_is_corrected_alone_where_registering_again_changes_nothing() {
+    let rig = Rig::new().await;
+    let session = rig.session(json!({})).await;
+    let files = json!({"filenames": ["a/spikes.times.npy"], "hashes": ["ab"]});
+    rig.register(files.clone()).await;
+    let mut named = files;
+    named["name"] = "flatiron_cortexlab".into();
+    let (_, again) = rig.register(named).await;
+    let record = &again[0]["file_records"][1];
+    assert_eq!(
+        (&record["data_repository"], &record["exists"]),
+        (&json!("flatiron_cortexlab"), &json!(false))
+    );
+    let path = format!("/files/{}", id(record));
+    assert_eq!(rig.send("PATCH", &path, json!({"exists": true})).await.0, 200);
+    let shown = rig.get(&path).await;
+    assert_eq!((&shown["data_repository"], &shown["exists"]), (&json!("flatiron_cortexlab"), &json!(true)));
+    assert!(shown["dataset"].as_str().unwrap().ends_with(id(&again[0])), "{shown}");
+    let listed = rig.get(&format!("/datasets?session={}", id(&session))).await;
+    let exist = |i: usize| listed["results"][0]["file_records"][i]["exists"].clone();
+    assert_eq!([exist(0), exist(1)], [json!(false), json!(true)]);
+    assert_eq!(rig.send("PATCH", "/files/0000", json!({"exists": true})).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_session_shows_only_datasets_that_a_server_has() {
     let rig = Rig::new().await;
     let session = rig.session(json!({})).await;

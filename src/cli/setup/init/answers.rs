@@ -58,6 +58,7 @@ pub(super) struct Draft {
     location: Option<String>,
     projects: Vec<String>,
     repository: Option<String>,
+    not_served: bool,
 }
 
 /// A path as text, because the configuration can hold no other.
@@ -94,6 +95,7 @@ impl Draft {
             location: args.location.clone(),
             projects: args.projects.clone(),
             repository: args.repository.clone(),
+            not_served: args.not_served,
         };
         draft.validate("")?;
         Ok(draft)
@@ -117,6 +119,7 @@ impl Draft {
             location: self.location.clone(),
             projects: self.projects.clone(),
             repository: self.repository.clone(),
+            not_served: self.not_served,
         }
     }
 
