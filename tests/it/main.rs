@@ -38,6 +38,7 @@ mod event_loss;
 mod gaps;
 mod init;
 mod layers;
+mod loadable;
 mod memory;
 mod messages;
 mod obstacles;

@@ -68,7 +68,7 @@ impl Store {
         self.row(sql, &[t(id)], |row| {
             Ok(json!({
                 "url": format!("{base}/files/{id}"), "dataset": format!("{base}/datasets/{}", row.get::<_, String>(0)?),
-                "data_repository": row.get::<_, String>(1)?, "json": null, "relative_path": row.get::<_, String>(2)?,
+                "data_repository": row.get::<_, String>(1)?, "name": "", "json": null, "relative_path": row.get::<_, String>(2)?,
                 "exists": row.get::<_, bool>(3)?,
             }))
         })
