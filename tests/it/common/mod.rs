@@ -22,7 +22,7 @@ use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, Sessi
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{Error, FlaggedOptions, RegistrationClient, RegistrationOptions};
-use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions};
+use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions, Seed};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -66,7 +66,12 @@ impl Alyx {
 
     /// The sandbox, for tests that inject faults.
     pub async fn sandbox() -> Self {
-        let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+        Self::seeded(Seed::default()).await
+    }
+
+    /// The sandbox with other records.
+    pub async fn seeded(seed: Seed) -> Self {
+        let sandbox = Sandbox::start(SandboxOptions { seed, ..Default::default() }).await.unwrap();
         Self {
             url: sandbox.url().to_owned(),
             user: "test_user".to_owned(),

@@ -274,15 +274,9 @@ pub struct DatasetRecord {
 /// A file of a dataset in one repository.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// UUID of the record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
     /// Name of the repository.
     #[serde(default)]
     pub data_repository: Option<String>,
-    /// Path of the file in the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub relative_path: Option<String>,
     /// Whether the file is there.
     #[serde(default)]
     pub exists: bool,
@@ -342,10 +336,15 @@ impl DatasetRecord {
 }
 
 impl FileRecord {
+    /// The UUID of the record.
+    pub fn id(&self) -> Option<&str> {
+        self.other.get("id").and_then(Value::as_str)
+    }
+
     /// Whether it is the copy of a file in a repository. `path`: as it was posted; Alyx keeps the records of other paths.
     pub fn is_at(&self, repository: &str, path: &str) -> bool {
         self.data_repository.as_deref() == Some(repository)
-            && self.relative_path.as_deref().is_none_or(|own| own == path)
+            && self.other.get("relative_path").is_none_or(|own| own == path)
     }
 }
 

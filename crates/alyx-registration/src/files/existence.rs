@@ -32,7 +32,7 @@ impl RegistrationClient {
             };
             let mut copies = record.file_records();
             for copy in copies.iter_mut().filter(|copy| copy.is_at(repository, &path) && !copy.exists) {
-                if let Some(id) = &copy.id {
+                if let Some(id) = copy.id() {
                     self.alyx().update_file_record(id, true).await?;
                     copy.exists = true;
                 }

@@ -40,6 +40,9 @@ pub(super) async fn with_alyx(
     }
     let reasons = client.why_not_loadable(&places).await?;
     let mut rows = rows(&reasons);
+    if rows.is_empty() && !reasons.is_empty() {
+        rows.push(Row::skipped(CHECK, "Alyx does not know the repository"));
+    }
     if reasons.is_empty() {
         let mut repositories: Vec<&str> =
             places.iter().filter_map(|(_, placement)| placement.repository.as_deref()).collect();
