@@ -233,7 +233,7 @@ impl NotLoadable {
 
 /// Candidates in brackets, as part of a sentence.
 fn listed(candidates: &[String]) -> String {
-    if candidates.is_empty() { String::new() } else { format!(" (there are {})", candidates.join(", ")) }
+    if candidates.is_empty() { String::new() } else { format!(" (on Alyx: {})", candidates.join(", ")) }
 }
 
 /// The repositories from which ONE would load files of a lab, each with its address.
