@@ -37,6 +37,10 @@ pub enum Endpoint {
     Locations,
     /// `/data-repository`
     Repositories,
+    /// `/dataset-types`
+    DatasetTypes,
+    /// `/data-formats`
+    DataFormats,
 }
 
 impl Endpoint {
@@ -50,6 +54,8 @@ impl Endpoint {
             Self::Procedures => "/procedures",
             Self::Locations => "/locations",
             Self::Repositories => "/data-repository",
+            Self::DatasetTypes => "/dataset-types",
+            Self::DataFormats => "/data-formats",
         }
     }
 
@@ -62,6 +68,11 @@ impl Endpoint {
         }
     }
 
+    /// Path of a member below the base URL.
+    pub fn member_path(self, name: &str) -> String {
+        format!("{}/{}", self.path(), segment(name))
+    }
+
     /// The noun for one member.
     pub fn member(self) -> &'static str {
         match self {
@@ -72,6 +83,8 @@ impl Endpoint {
             Self::Procedures => "procedure",
             Self::Locations => "location",
             Self::Repositories => "repository",
+            Self::DatasetTypes => "dataset type",
+            Self::DataFormats => "data format",
         }
     }
 }
@@ -102,7 +115,7 @@ impl Client {
             let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
             return Ok(all.into_iter().find(|m| m.get(endpoint.key()).and_then(Value::as_str) == Some(name)));
         }
-        match self.get::<Value>(&format!("{}/{}", endpoint.path(), segment(name))).await {
+        match self.get::<Value>(&endpoint.member_path(name)).await {
             Ok(record) => Ok(Some(record)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(other) => Err(other),
@@ -114,10 +127,38 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn member_names(&self, endpoint: Endpoint) -> Result<Vec<String>, Error> {
-        let query = [("limit", MAX_PAGE_SIZE.to_string())];
-        let all: Vec<Value> = self.list(endpoint.path(), &query).await?;
+        let all = self.members(endpoint).await?;
         let name = |member: &Value| member.get(endpoint.key()).and_then(Value::as_str).map(str::to_owned);
         Ok(all.iter().filter_map(name).collect())
+    }
+
+    /// The records of all members.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn members(&self, endpoint: Endpoint) -> Result<Vec<Value>, Error> {
+        self.list(endpoint.path(), &[("limit", MAX_PAGE_SIZE.to_string())]).await
+    }
+
+    /// Creates a member. Never repeated after a lost answer.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_member(&self, endpoint: Endpoint, record: &Value) -> Result<Value, Error> {
+        self.write(Method::POST, endpoint.path(), record, Idempotency::NotIdempotent).await
+    }
+
+    /// Updates the given fields of a member and no others.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_member(
+        &self,
+        endpoint: Endpoint,
+        name: &str,
+        fields: &Value,
+    ) -> Result<Value, Error> {
+        self.write(Method::PATCH, &endpoint.member_path(name), fields, Idempotency::Idempotent).await
     }
 
     /// All dataset types.
