@@ -47,6 +47,7 @@ mod one_cases;
 mod orphans;
 mod other_verbs;
 mod permissions;
+mod propose;
 mod refused_files;
 mod register_again;
 mod registration;

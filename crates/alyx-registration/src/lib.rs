@@ -36,6 +36,7 @@ mod hashing;
 mod listing;
 mod measurements;
 mod options;
+mod propose;
 mod repository;
 mod session;
 
@@ -64,6 +65,11 @@ pub use crate::options::{
     ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
     WeightOptions,
 };
+pub use crate::propose::change::{ByHand, Change, RestCall};
+pub use crate::propose::known_records::KnownRecords;
+pub use crate::propose::needs::Needs;
+pub use crate::propose::proposal::Proposal;
+pub use crate::propose::survey::Survey;
 pub use crate::repository::loadability::NotLoadable;
 pub use crate::repository::mount::Mount;
 pub use crate::repository::placement::Placement;

@@ -4,7 +4,6 @@
 
 mod answers;
 mod files;
-mod terminal;
 
 use std::io;
 use std::io::IsTerminal;
@@ -18,8 +17,8 @@ use crate::cli::output::{report_error, say};
 use crate::cli::service::wiring;
 use crate::cli::setup::init::answers::{Draft, FoundSettings};
 use crate::cli::setup::init::files::NewFile;
-use crate::cli::setup::init::terminal::Terminal;
 use crate::cli::setup::passwd::UnixUser;
+use crate::cli::terminal::{Terminal, TerminalError, password_from_pipe};
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
 use crate::humanize::capitalized;
 use alyx_client::OneSettingsError;
@@ -54,9 +53,19 @@ enum InitError {
     /// An option is missing, and there is no terminal to ask on.
     #[error("required and without a default: {0}; add it to the command line, or run init on a terminal")]
     Missing(String),
-    /// `--password-stdin` without input.
-    #[error("standard input holds no password; pipe it in, or leave --password-stdin out")]
-    NoPassword,
+    /// `--password-stdin` without input, or no terminal.
+    #[error(transparent)]
+    Terminal(TerminalError),
+}
+
+impl From<TerminalError> for InitError {
+    fn from(error: TerminalError) -> Self {
+        match error {
+            TerminalError::Stopped => Self::Stopped,
+            TerminalError::System { doing, source } => Self::System { doing, source },
+            other => Self::Terminal(other),
+        }
+    }
 }
 
 impl InitError {
@@ -68,7 +77,7 @@ impl InitError {
             | Self::OneSettings(_)
             | Self::NotText(_)
             | Self::Missing(_)
-            | Self::NoPassword => Exit::Usage,
+            | Self::Terminal(_) => Exit::Usage,
         }
     }
 }
@@ -92,7 +101,7 @@ async fn init_with(args: &InitArgs) -> Result<(), InitError> {
     let found = FoundSettings::load(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
     let password = if args.yes || !io::stdin().is_terminal() {
-        let typed = args.password_stdin.then(terminal::password_from_pipe).transpose()?;
+        let typed = args.password_stdin.then(password_from_pipe).transpose()?;
         draft.apply_defaults(&found);
         typed
     } else {

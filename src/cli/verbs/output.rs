@@ -101,6 +101,11 @@ pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answe
         () = shutdown.cancelled() => Err(Failure::new(Exit::Interrupted, "stopped before it was done; run it again")),
         outcome = work => outcome,
     };
+    finish(json, outcome)
+}
+
+/// Prints the result of a command, and returns its exit code.
+pub(super) fn finish(json: bool, outcome: Result<Answer, Failure>) -> Exit {
     let exit = match &outcome {
         Ok(answer) => answer.exit,
         Err(failure) => failure.exit,

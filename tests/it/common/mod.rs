@@ -69,12 +69,13 @@ impl Alyx {
         Self::seeded(Seed::default()).await
     }
 
-    /// The sandbox with other records.
+    /// A sandbox with other first records; its first user logs in.
     pub async fn seeded(seed: Seed) -> Self {
-        let sandbox = Sandbox::start(SandboxOptions { seed, ..Default::default() }).await.unwrap();
+        let user = seed.users[0].username.clone();
+        let sandbox = Sandbox::start(SandboxOptions { seed, ..SandboxOptions::default() }).await.unwrap();
         Self {
             url: sandbox.url().to_owned(),
-            user: "test_user".to_owned(),
+            user,
             password: secrets::PASSWORD.to_owned(),
             sandbox: Some(sandbox),
         }

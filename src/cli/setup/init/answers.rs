@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::cli::setup::init::files::is_user_file;
-use crate::cli::setup::init::terminal::Terminal;
 use crate::cli::setup::init::{InitArgs, InitError, UnixUser, absolute};
+use crate::cli::terminal::Terminal;
 use crate::config::{Answers, SecretPlace};
 use alyx_client::OneSettings;
 
@@ -219,7 +219,7 @@ impl Draft {
         }
         let user = self.username.clone().unwrap_or_default();
         let question = format!("Password of {user}, not shown (Enter: write it to {file} later):");
-        terminal.ask_password(&question).await
+        Ok(terminal.ask_password(&question).await?)
     }
 
     /// Asks until the answer is valid. Enter accepts the default, if any.
