@@ -268,6 +268,11 @@ async fn the_folder_may_be_a_root_a_subject_or_a_session_and_the_configuration_c
         .await
         .ends(1)
         .complains("no session");
+    for url in ["data.org/lab", "ftp://data.org/", "http://", "http://data.org/?x", "https://me:pw@data.org/"]
+    {
+        let words = ["propose", word(&root), "--data-url", url];
+        verb_in(&alyx, &rig, &words).await.ends(2).complains("--data-url: ");
+    }
     verb_in(&alyx, &rig, &["propose", "/nowhere"]).await.ends(1).complains("cannot be read");
 
     let config = rig.beside("config.yaml");

@@ -179,8 +179,8 @@ impl Seed {
     /// The built-in seed as YAML text.
     pub const SHIPPED: &str = include_str!("seed.yaml");
 
-    /// A new installation of Alyx: the public fixtures and the user `admin`. No lab, subject, project, location or
-    /// repository.
+    /// A new installation of Alyx: the public fixtures, the user `admin`, and the lab `cortexlab`, which Alyx's own
+    /// migrations create. No subject, project, location or repository.
     pub fn empty() -> Seed {
         // The types of the fixtures come first; those of behaviour rigs follow.
         let fixtures = Self::SHIPPED.split("  # Further types").next().unwrap_or_default();
@@ -189,7 +189,11 @@ impl Seed {
         for user in &mut seed.users {
             *user = SeedUser { username: "admin".into(), labs: Vec::new(), ..user.clone() };
         }
-        (seed.labs, seed.repositories, seed.subjects) = Default::default();
+        seed.labs.truncate(1);
+        for lab in &mut seed.labs {
+            lab.repositories.clear();
+        }
+        (seed.repositories, seed.subjects) = Default::default();
         (seed.projects, seed.locations) = Default::default();
         seed
     }
@@ -228,7 +232,9 @@ mod tests {
         let seed = Seed::empty();
         assert_eq!((seed.dataset_types.len(), seed.data_formats.len(), seed.users.len()), (114, 29, 1));
         assert!(!seed.procedures.is_empty() && !seed.water_types.is_empty());
-        assert!(seed.labs.is_empty() && seed.subjects.is_empty() && seed.repositories.is_empty());
+        assert_eq!(seed.labs.iter().map(|lab| lab.name.as_str()).collect::<Vec<_>>(), ["cortexlab"]);
+        assert!(seed.labs[0].repositories.is_empty());
+        assert!(seed.subjects.is_empty() && seed.repositories.is_empty());
         assert!(seed.projects.is_empty() && seed.locations.is_empty() && seed.users[0].labs.is_empty());
     }
 

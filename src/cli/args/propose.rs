@@ -32,7 +32,7 @@ pub struct ProposeArgs {
     pub repository: Option<String>,
 
     /// Address of the files in the repository, if it is new or has none; ends with LAB/Subjects/
-    #[arg(long, value_name = "URL", value_parser = data_url)]
+    #[arg(long, value_name = "URL")]
     pub data_url: Option<String>,
 
     /// Location of the rig
@@ -62,18 +62,4 @@ pub struct ProposeArgs {
     /// The output format and the connection.
     #[command(flatten)]
     pub verb: VerbArgs,
-}
-
-/// Parses an address to which Alyx appends the path of a file.
-fn data_url(text: &str) -> Result<String, String> {
-    match reqwest::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
-        _ => {
-            return Err("write the full address, such as https://data.example.org/mylab/Subjects/".to_owned());
-        }
-    }
-    if text.contains(['?', '#']) || text.contains('@') {
-        return Err("only a plain address can be extended by the path of a file".to_owned());
-    }
-    Ok(if text.ends_with('/') { text.to_owned() } else { format!("{text}/") })
 }

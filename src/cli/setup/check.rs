@@ -1,7 +1,7 @@
 //! `check`: verifies the setup before anything is registered. Read-only.
 
 mod folders;
-mod labs;
+pub(super) mod labs;
 mod loadable;
 mod row;
 mod runtime;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::cli::args::CheckArgs;
+use crate::cli::args::{CheckArgs, ConfigArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
@@ -44,6 +44,12 @@ pub(crate) async fn check(args: &CheckArgs) -> Exit {
     run_checks(args, &mut table).await;
     table.end();
     if args.before_start { Exit::Success } else { table.exit_code() }
+}
+
+/// Checks a configuration that was just written.
+pub(super) async fn check_new(file: &Path, offline: bool) {
+    let config = ConfigArgs { config: Some(file.to_owned()), ..ConfigArgs::default() };
+    check(&CheckArgs { config, offline, before_start: false, json: false }).await;
 }
 
 async fn run_checks(args: &CheckArgs, table: &mut Table) {

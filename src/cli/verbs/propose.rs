@@ -57,6 +57,7 @@ pub(crate) async fn propose(args: &ProposeArgs) -> Exit {
 async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
     let folder = absolute_path(&args.folder)?;
     let (client, config) = connect_with_config(&args.verb.connection)?;
+    let needs = needs(args, config.as_ref())?;
     let sessions = session_folders(&folder, config.as_ref()).await?;
     if sessions.is_empty() {
         let advice = "name a data root, the folder of a subject, or a session, such as KS014/2024-05-01/001";
@@ -64,7 +65,6 @@ async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
     }
     let exclude = config.as_ref().map(|config| config.datasets.exclude.clone()).unwrap_or_default();
     let survey = client.survey(&sessions, &exclude).await?;
-    let needs = needs(args, config.as_ref());
     let known = client.known_records(&survey, &needs).await?;
     let proposal = Proposal::new(&survey, &needs, &known);
     Ok(Proposed { client, proposal, sessions: sessions.len(), folder })
@@ -87,8 +87,22 @@ async fn session_folders(folder: &Path, config: Option<&Config>) -> Result<Vec<P
     Ok(folders)
 }
 
+/// Reads an address to which Alyx appends the path of a file.
+fn data_url(text: &str) -> Result<String, Failure> {
+    let is_full = reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    });
+    if !is_full || text.contains(['?', '#', ' ']) {
+        let example = "https://data.example.org/mylab/Subjects/";
+        let error =
+            format!("--data-url: {text:?} is not an address that ends with a path, such as {example}");
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    Ok(if text.ends_with('/') { text.to_owned() } else { format!("{text}/") })
+}
+
 /// What the sessions need: the arguments, else the configuration.
-fn needs(args: &ProposeArgs, config: Option<&Config>) -> Needs {
+fn needs(args: &ProposeArgs, config: Option<&Config>) -> Result<Needs, Failure> {
     let typed = [
         (Endpoint::Users, args.users.clone()),
         (Endpoint::Projects, args.projects.clone()),
@@ -112,13 +126,13 @@ fn needs(args: &ProposeArgs, config: Option<&Config>) -> Needs {
         names.partition(|(endpoint, _)| matches!(endpoint, Endpoint::Labs | Endpoint::Repositories));
     let only = |wanted| single.iter().find(|(endpoint, _)| *endpoint == wanted).map(|(_, name)| name.clone());
     let zone = config.and_then(|config| config.timezone.clone()).unwrap_or_else(jiff::tz::TimeZone::system);
-    Needs {
+    Ok(Needs {
         lab: only(Endpoint::Labs),
         repository: only(Endpoint::Repositories),
-        data_url: args.data_url.clone(),
+        data_url: args.data_url.as_deref().map(data_url).transpose()?,
         timezone: zone.iana_name().map(str::to_owned),
         names,
-    }
+    })
 }
 
 impl Proposed {
@@ -315,7 +329,10 @@ fn report(
     }
     let mut undo = Vec::new();
     if !made.is_empty() {
-        lines.push("To undo this, in this order:".to_owned());
+        lines.push(
+            "To undo this, in this order, and before sessions are registered: with a record Alyx deletes what refers to it, with a lab its subjects and sessions:"
+                .to_owned(),
+        );
     }
     for (change, record) in made.iter().rev() {
         let id = record.get("id").and_then(Value::as_str);

@@ -37,6 +37,9 @@ fn create(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Er
         return Err(not_allowed("POST"));
     }
     let mut given = checked(store, request, kind, None)?;
+    if kind.endpoint == "projects" && !given.contains_key("users") {
+        return Err(Error::internal("'LabMember' object is not iterable"));
+    }
     if kind.endpoint == "dataset-types" {
         given.entry("created_by").or_insert_with(|| request.user.as_str().into());
     }

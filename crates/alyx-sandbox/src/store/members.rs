@@ -60,8 +60,8 @@ impl Store {
         self.run("DELETE FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)])?;
         if kind == "data-repository" {
             self.run(
-                "UPDATE member SET record = json_set(record, '$.repositories', (SELECT json_group_array(r.value) \
-                 FROM json_each(record, '$.repositories') r WHERE r.value <> ?)) WHERE kind = 'labs'",
+                "UPDATE member SET record = json_set(record, '$.repositories', json((SELECT json_group_array(r.value) \
+                 FROM json_each(record, '$.repositories') r WHERE r.value <> ?))) WHERE kind = 'labs'",
                 &[t(name)],
             )?;
         }

@@ -431,7 +431,7 @@ async fn an_empty_alyx_is_filled_over_rest() {
     let body = client.post(format!("{}/auth-token", sandbox.url())).form(&login).send().await.unwrap();
     let token = body.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
     let rig = Rig { sandbox, client, token };
-    for empty in ["labs", "subjects", "projects", "locations", "data-repository"] {
+    for empty in ["subjects", "projects", "locations", "data-repository"] {
         assert_eq!(rig.get(&format!("/{empty}")).await["count"], 0, "{empty}");
     }
     let disk = json!({"name": "disk", "data_url": "http://127.0.0.1:9/", "repository_type": "Fileserver"});
@@ -487,6 +487,9 @@ async fn a_plain_record_is_checked_changed_and_deleted_as_on_alyx() {
         let (status, body) = rig.send("POST", path, record).await;
         assert_eq!((status, body[field][0].as_str()), (400, Some(message)), "{path}: {body}");
     }
+    // The default of the field is the user, not a list of users.
+    let (status, body) = rig.send("POST", "/projects", json!({"name": "without_users"})).await;
+    assert_eq!((status, &body["detail"]), (500, &json!("'LabMember' object is not iterable")));
     // A location can be changed over REST, and neither created nor deleted.
     assert_eq!(rig.send("POST", "/locations", json!({"name": "rig9", "lab": "cortexlab"})).await.0, 405);
     assert_eq!(rig.send("DELETE", "/locations/rig1", Value::Null).await.0, 405);

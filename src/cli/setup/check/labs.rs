@@ -9,16 +9,16 @@ const MAX_SUBJECTS: usize = 20;
 
 /// What the folders of a data root say.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct RootFolders {
+pub(in crate::cli::setup) struct RootFolders {
     /// Labs, each with its folder: the root is `<lab>/Subjects`, `<lab>`, or holds such folders.
-    pub(super) labs: Vec<(String, PathBuf)>,
+    pub(in crate::cli::setup) labs: Vec<(String, PathBuf)>,
     /// Folders that may be subjects, if there are no labs.
-    pub(super) subjects: Vec<String>,
+    pub(in crate::cli::setup) subjects: Vec<String>,
 }
 
 impl RootFolders {
     /// Looks at the root and at its folders. Blocks.
-    pub(super) fn load(root: &Path) -> Self {
+    pub(in crate::cli::setup) fn load(root: &Path) -> Self {
         let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
         let of_root = if root.ends_with("Subjects") { root.parent() } else { Some(root) };
         let is_lab = |folder: &Path| folder.join("Subjects").is_dir();
