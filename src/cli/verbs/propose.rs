@@ -266,7 +266,8 @@ async fn apply(
         let Err(error) = proposed.client.apply_change(change).await.map(|record| made.push((change, record)))
         else {
             if !args.verb.json {
-                say!("created  {} {}", change.endpoint.member(), change.name);
+                let done = if change.before.is_some() { "changed" } else { "created" };
+                say!("{done}  {} {}", change.endpoint.member(), change.name);
             }
             continue;
         };

@@ -49,7 +49,8 @@ impl LabChanges {
                     self.changes.push(Change::create(Endpoint::Labs, name, body, why).near(near(name)));
                 }
                 Some(_) if lab.repositories != before => {
-                    let why = format!("a repository of lab {name}, in addition to those that it has");
+                    let new = needs.repository.as_deref().unwrap_or_default();
+                    let why = format!("links the repository {new}; those that it has stay");
                     let (old, new) =
                         (json!({"repositories": before}), json!({"repositories": lab.repositories}));
                     self.changes.push(Change::update(Endpoint::Labs, name, old, new, why));
