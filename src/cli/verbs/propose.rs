@@ -1,7 +1,5 @@
 //! `propose`: what Alyx lacks to register sessions, as text, as REST requests, or created one record at a time.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::io;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 18] = [
+const FORWARDING_FILES: [&str; 19] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error.rs",
     "src/cli/monitor/retry.rs",
@@ -30,6 +30,7 @@ const FORWARDING_FILES: [&str; 18] = [
     "src/cli/setup/init.rs",
     "src/cli/verbs/connect.rs",
     "src/cli/verbs/output.rs",
+    "src/cli/verbs/propose.rs",
     "src/config/sections/credentials.rs",
     "src/daemon/run_loop/dispatcher/mod.rs",
     // Including the reasons of `NotLoadable`.

@@ -209,6 +209,15 @@ impl Draft {
     }
 }
 
+/// The folders of an answer: one, or several with commas between them.
+pub(super) fn separate_roots(answer: &str) -> Vec<String> {
+    let parts: Vec<&str> = answer.split([',', ';']).map(str::trim).collect();
+    match parts.iter().all(|part| part.starts_with('/')) && !Path::new(answer).exists() {
+        true => parts.into_iter().map(str::to_owned).collect(),
+        false => vec![answer.to_owned()],
+    }
+}
+
 /// Why a data root is probably not what was meant. One that is not there yet is fine: its disk may not be mounted.
 fn root_problem(root: &str) -> Option<String> {
     let path = Path::new(root);

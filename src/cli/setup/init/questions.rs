@@ -1,12 +1,10 @@
 //! The questions of `init`. A wrong answer is asked again; names are those that Alyx has.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::path::Path;
 
 use secrecy::SecretString;
 
-use crate::cli::setup::init::answers::{Draft, FoundSettings, plain, text};
+use crate::cli::setup::init::answers::{Draft, FoundSettings, plain, separate_roots, text};
 use crate::cli::setup::init::files::is_user_file;
 use crate::cli::setup::init::known_alyx::{KnownAlyx, probe};
 use crate::cli::setup::init::repository::{self, Chosen};
@@ -78,12 +76,7 @@ fn has_secret(args: &InitArgs) -> bool {
 async fn ask_for_roots(draft: &mut Draft, terminal: &mut Terminal) -> Result<(), InitError> {
     let question = "Which folder holds the sessions, as <lab>/Subjects/<subject>/<date>/<number>?";
     ask_until_valid(draft, terminal, question, Some("/data".to_owned()), "data_roots", |draft, answer| {
-        draft.data_roots = match answer.split([',', ';']).map(str::trim).collect::<Vec<_>>() {
-            parts if !Path::new(&answer).exists() && parts.iter().all(|part| part.starts_with('/')) => {
-                parts.into_iter().map(str::to_owned).collect()
-            }
-            _ => vec![answer],
-        };
+        draft.data_roots = separate_roots(&answer);
     })
     .await
 }
