@@ -235,8 +235,10 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
 #[test]
 fn an_interrupt_at_the_password_restores_echo_and_writes_no_file() {
     let rig = Rig::new();
-    let words = ["--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig", "--offline"];
+    let words = ["--data-root", "/data", "--user", "rig", "--offline"];
     let mut terminal = Terminal::start(&mut command(&rig, &words));
+    terminal.wait_for("address of Alyx?");
+    terminal.answer("https://alyx.example.org");
     terminal.wait_for("Password of rig");
     assert!(!terminal.echoes());
     terminal.interrupt();

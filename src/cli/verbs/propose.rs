@@ -3,6 +3,7 @@
 use std::io;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::ProposeArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::{report_error, say};
+use crate::cli::progress;
 use crate::cli::terminal::{Terminal, TerminalError};
 use crate::cli::verbs::connect::connect_with_config;
 use crate::cli::verbs::output::{Answer, Failure, absolute_path, finish, run_verb};
@@ -19,7 +21,7 @@ use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
 use crate::humanize::count;
 use alyx_client::Endpoint;
-use alyx_registration::{ByHand, Change, Needs, Proposal, RegistrationClient, RestCall};
+use alyx_registration::{ByHand, Change, Needs, Proposal, RegistrationClient, RestCall, Survey};
 
 /// A proposal, and what it is for.
 struct Proposed {
@@ -62,7 +64,15 @@ async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
         return Err(Failure::new(Exit::Incomplete, format!("there is no session in {folder:?}; {advice}")));
     }
     let exclude = config.as_ref().map(|config| config.datasets.exclude.clone()).unwrap_or_default();
-    let survey = client.survey(&sessions, &exclude).await?;
+    let (mut survey, listed) = (Survey::default(), AtomicU64::new(0));
+    let listing = async {
+        for session in &sessions {
+            client.survey(&mut survey, session, &exclude).await?;
+            listed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok::<(), Failure>(())
+    };
+    progress::counted("listing", "sessions", (&listed, sessions.len() as u64), listing).await?;
     let known = client.known_records(&survey, &needs).await?;
     let proposal = Proposal::new(&survey, &needs, &known);
     Ok(Proposed { client, proposal, sessions: sessions.len(), folder })

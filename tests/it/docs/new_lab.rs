@@ -89,3 +89,18 @@ async fn the_python_lines_load_what_the_commands_have_registered() {
     let said = tokio::task::block_in_place(|| follow(&rig, &alyx, &last));
     assert!(said.contains("'alf/lickBouts.table.csv'") && said.contains("amplitude"), "{said}");
 }
+
+#[test]
+fn the_practice_server_of_the_manual_begins_empty_and_says_who_can_log_in() {
+    let mut server = crate::program::program()
+        .args(["sandbox", "--empty", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = std::io::BufReader::new(server.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(line.contains("(user admin, password "), "{line}");
+}

@@ -1,7 +1,7 @@
 //! The records on Alyx that decide what sessions lack.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -38,23 +38,25 @@ pub struct KnownRecords {
 }
 
 impl RegistrationClient {
-    /// Lists the files of session folders. Reads none of them. `exclude` gives files that are no datasets.
+    /// Adds a session folder to a survey. Lists its files and reads none of them. `exclude`: files that are no datasets.
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if
-    /// one cannot be listed; those of the requests for the dataset types.
-    pub async fn survey(&self, folders: &[PathBuf], exclude: &[glob::Pattern]) -> Result<Survey, Error> {
-        let mut survey = Survey::default();
-        for folder in folders {
-            let session = SessionPath::parse(folder)?;
-            let exclude = exclude.to_vec();
-            let excluded = move |path: &str| {
-                exclude.iter().any(|pattern| pattern.matches(path)).then_some(LeftOutReason::Excluded)
-            };
-            let found = self.find_datasets(&session, None, &[].into(), excluded).await?;
-            survey.add(&session, &found);
-        }
-        Ok(survey)
+    /// it cannot be listed; those of the requests for the dataset types.
+    pub async fn survey(
+        &self,
+        survey: &mut Survey,
+        folder: &Path,
+        exclude: &[glob::Pattern],
+    ) -> Result<(), Error> {
+        let session = SessionPath::parse(folder)?;
+        let exclude = exclude.to_vec();
+        let excluded = move |path: &str| {
+            exclude.iter().any(|pattern| pattern.matches(path)).then_some(LeftOutReason::Excluded)
+        };
+        let found = self.find_datasets(&session, None, &[].into(), excluded).await?;
+        survey.add(&session, &found);
+        Ok(())
     }
 
     /// Asks Alyx for everything that these sessions need. Changes nothing.

@@ -27,7 +27,7 @@ pub(super) async fn ask(
     if draft.data_roots.is_empty() {
         ask_for_roots(draft, terminal).await?;
     }
-    let is_away = args.offline || !ask_for_address(draft, found, terminal).await?;
+    let is_away = !ask_for_address(draft, found, terminal, args.offline).await?;
     let (password, known) = loop {
         if draft.username.is_none() {
             let question = "Which Alyx user registers the sessions?";
@@ -81,11 +81,13 @@ async fn ask_for_roots(draft: &mut Draft, terminal: &mut Terminal) -> Result<(),
     .await
 }
 
-/// Asks for the address until an Alyx answers there. False: the user goes on without one that answers.
+/// Asks for the address until an Alyx answers there. False: Alyx is not to be asked, or the user goes on without one
+/// that answers.
 async fn ask_for_address(
     draft: &mut Draft,
     found: &FoundSettings,
     terminal: &mut Terminal,
+    offline: bool,
 ) -> Result<bool, InitError> {
     loop {
         if draft.url.is_none() {
@@ -94,6 +96,9 @@ async fn ask_for_address(
                 draft.url = Some(answer);
             })
             .await?;
+        }
+        if offline {
+            return Ok(false);
         }
         let Err(error) = probe(draft.url.as_deref().unwrap_or_default()).await else { return Ok(true) };
         terminal.print(&error.to_string());
