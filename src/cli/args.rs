@@ -11,6 +11,7 @@ mod manual;
 mod members;
 #[cfg(feature = "sandbox")]
 mod practice;
+mod propose;
 mod sessions;
 mod setup;
 mod values;
@@ -23,6 +24,7 @@ pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
+pub use crate::cli::args::propose::ProposeArgs;
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
@@ -77,6 +79,8 @@ pub enum Command {
     FindFiles(FindFilesArgs),
     /// Check which files are protected on Alyx
     CheckProtected(CheckProtectedArgs),
+    /// Show what Alyx lacks to register sessions, and create it
+    Propose(ProposeArgs),
     /// Check whether subjects, users, labs … are on Alyx
     Exists(ExistsArgs),
     /// Record the water that a subject was given

@@ -11,7 +11,7 @@ use serde_yaml::Value;
 use crate::config::keys::Keys;
 use crate::config::values::{ByteSize, FromYaml, Json, Text};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
+use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
 
 /// A value that may be absent or invalid. An invalid value does not hide other invalid ones.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ pub(super) struct Document {
     pub(super) flags: Given<Vec<Text>>,
     pub(super) alyx: Option<AlyxDocument>,
     pub(super) session: Option<SessionDocument>,
+    pub(super) repositories: Given<Vec<Mount>>,
     pub(super) datasets: Option<DatasetsDocument>,
     pub(super) watch: Option<WatchDocument>,
     pub(super) retry: Option<RetryDocument>,

@@ -55,7 +55,7 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 
 use alyx_client::backoff::Backoff;
-use alyx_registration::{OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
+use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -80,6 +80,8 @@ pub struct Config {
     pub earliest: jiff::civil::Date,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
+    /// Folders of this computer that are repositories on Alyx. Default none.
+    pub repositories: Vec<Mount>,
     /// How flags are found.
     pub watch: WatchConfig,
     /// When a failed session is retried.
@@ -149,11 +151,11 @@ pub struct AlyxConfig {
 pub struct DatasetsConfig {
     /// `false`: sessions are created without their files. Default `true`.
     pub register: bool,
-    /// Name of the Alyx data repository that holds the files. Default: the repositories of the lab.
+    /// Name of the Alyx data repository that the files are in. Default: that of `repositories`, or none.
     pub repository: Option<String>,
-    /// The files are on the server only, not on a local repository. Default `false`.
+    /// The files get records in the servers of the lab only, and are in all of them. Default `false`.
     pub server_only: bool,
-    /// The files exist in the repository. Default `true`.
+    /// The files are in the repository already. Default `true`.
     pub exists: bool,
     /// A registered file becomes the default revision (`default` in the YAML). Default `true`.
     pub default_revision: bool,

@@ -125,6 +125,7 @@ impl Findings {
         }
         let session = self.session(session);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
+        let repositories = self.repositories(from.repositories);
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
@@ -155,6 +156,7 @@ impl Findings {
             session,
             earliest: earliest.unwrap_or(EARLIEST),
             datasets,
+            repositories,
             watch,
             retry,
             workers,

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::humanize::{bytes, count, elapsed, until};
+use crate::humanize::{bytes, capitalized, count, elapsed, until};
 use crate::ledger::{GapRow, OutcomeRow, WaitingRow};
+use alyx_registration::NotLoadable;
 
 /// The number of past outcomes that a status shows.
 pub const LAST_OUTCOMES: usize = 10;
@@ -28,6 +29,9 @@ pub struct Status {
     /// Sessions that this and another program created at the same time, until they are acknowledged.
     #[serde(default)]
     pub created_twice: Vec<GapStatus>,
+    /// Why ONE does not load what is registered, or not yet.
+    #[serde(default)]
+    pub not_loadable: Vec<NotLoadableStatus>,
 }
 
 impl Status {
@@ -40,6 +44,7 @@ impl Status {
             "obstacles": self.obstacles,
             "gaps": self.gaps,
             "created_twice": self.created_twice,
+            "not_loadable": self.not_loadable,
             "last": last,
         })
     }
@@ -66,6 +71,8 @@ pub enum Sentence<'a> {
     Away(Timestamp),
     /// The start did not follow a clean stop, so sessions are created from then on.
     CreationsWait(Timestamp),
+    /// ONE does not load what is registered, for this reason.
+    NotLoadable(&'a NotLoadableStatus),
     /// The ledger cannot be used, for this reason.
     NoLedger(&'a str),
 }
@@ -73,7 +80,10 @@ pub enum Sentence<'a> {
 impl Sentence<'_> {
     /// Whether an operator has to act now. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
-        !matches!(self, Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NoLedger(_))
+        !matches!(
+            self,
+            Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NotLoadable(_) | Self::NoLedger(_)
+        )
     }
 
     /// In words. `alyx` is inserted after "Alyx", such as its address in brackets.
@@ -104,6 +114,9 @@ impl Sentence<'_> {
                  does not have are created {}.",
                 until(from, now)
             ),
+            Self::NotLoadable(why) => {
+                format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
+            }
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
@@ -124,9 +137,10 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         some(status.gaps.len()).map(Sentence::Gaps),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
-        daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
-    all.into_iter().flatten().collect()
+    let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger);
+    let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
+    all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
 }
 
 /// An outcome as JSON.
@@ -224,6 +238,23 @@ impl From<&GapRow> for GapStatus {
             text: row.text.clone(),
             files: row.files.clone(),
         }
+    }
+}
+
+/// A reason why ONE does not load what is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotLoadableStatus {
+    /// `no_repository`, `until_copied`, `no_address`, …
+    pub reason: String,
+    /// What it is.
+    pub text: String,
+    /// What to do.
+    pub what_to_do: String,
+}
+
+impl From<&NotLoadable> for NotLoadableStatus {
+    fn from(reason: &NotLoadable) -> Self {
+        Self { reason: reason.kind().to_owned(), text: reason.to_string(), what_to_do: reason.advice() }
     }
 }
 

@@ -146,6 +146,8 @@ fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
     if !found.iter().any(|sentence| matches!(sentence, Sentence::NoLedger(_))) {
         found.extend(view.history.problem.as_deref().map(Sentence::NoLedger));
     }
+    let notes = found.extract_if(.., |sentence| matches!(sentence, Sentence::NotLoadable(_)));
+    let notes: Vec<String> = notes.map(|note| note.text("", view.now)).collect();
     let health = match found.as_slice() {
         [] => Health::Well,
         some if some.iter().any(|sentence| sentence.needs_attention()) => Health::Bad,
@@ -168,6 +170,7 @@ fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
             n => format!("All is well: {n} sessions are in progress."),
         });
     }
+    sentences.extend(notes);
     (health, sentences)
 }
 

@@ -31,6 +31,8 @@ async fn run(config: &PathBuf, words: &[&str]) -> (i32, String) {
 
 async fn json(config: &PathBuf, words: &[&str]) -> Vec<Value> {
     let (_, text) = run(config, &[words, &["--json"]].concat()).await;
+    // Not the log.
+    let text = text.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join("\n");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}"))).collect()
 }
 

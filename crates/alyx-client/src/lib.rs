@@ -24,6 +24,7 @@ pub use crate::login::one_settings::{OneSettings, OneSettingsError, one_key};
 pub use crate::login::token_store;
 pub use crate::options::{ClientOptions, LOG_IN_WITH_ONE, Timeouts};
 pub use crate::records::measurements::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+pub use crate::records::repository::{LabRecord, RepositoryRecord};
 pub use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,

@@ -121,6 +121,7 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
+        let options = &*options.for_folder(session.folder());
         let (flag, held, content) = self.hold_flag(flag).await?;
         self.register_content(Some((&flag, held)), session, &content, options).await
     }
@@ -186,7 +187,7 @@ impl RegistrationClient {
         let at_alyx = self.context().enter_alyx().await;
         self.check_created_once(session, session.lab(), &handle, true).await?;
         let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
-        self.confirm(&RemoteScope::Session(handle.eid.clone()), &sent).await?;
+        self.confirm(&owner, &RemoteScope::Session(handle.eid.clone()), &sent, &options.files).await?;
         let n_files = sent.registered().count();
         if handle.created.is_some_and(|at| at.elapsed() >= self.options().look_again_after) {
             self.check_created_once(session, session.lab(), &handle, n_files == 0).await?;
@@ -248,6 +249,7 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Planned, Error> {
+        let options = &*options.for_folder(session.folder());
         self.check_day(session)?;
         let content = self.flag_content(flag)?;
         let found = self.find_flagged_files(Some(flag), session, &content, options).await?;

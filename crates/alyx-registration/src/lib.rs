@@ -37,6 +37,8 @@ mod late;
 mod listing;
 mod measurements;
 mod options;
+mod propose;
+mod repository;
 mod request_marks;
 mod session;
 
@@ -70,6 +72,14 @@ pub use crate::options::{
     OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
     Versions, WaterOptions, WeightOptions,
 };
+pub use crate::propose::change::{ByHand, Change, RestCall};
+pub use crate::propose::known_records::KnownRecords;
+pub use crate::propose::needs::Needs;
+pub use crate::propose::proposal::Proposal;
+pub use crate::propose::survey::Survey;
+pub use crate::repository::loadability::NotLoadable;
+pub use crate::repository::mount::Mount;
+pub use crate::repository::placement::Placement;
 pub use crate::request_marks::RequestMarks;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;

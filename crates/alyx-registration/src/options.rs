@@ -13,6 +13,7 @@ use crate::hashing::private_paths::PrivatePaths;
 use crate::late::plan::LookPlan;
 use crate::listing::accepted_gaps::AcceptedGaps;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
+use crate::repository::mount::Mount;
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
@@ -264,6 +265,8 @@ pub struct FlaggedOptions {
     pub defaults: SessionDetails,
     /// How the files are registered.
     pub files: RegisterFilesOptions,
+    /// Folders that are repositories on Alyx. They decide where [`files`](Self::files) names no repository.
+    pub mounts: Vec<Mount>,
     /// Files that are not datasets, as patterns on the path relative to the session.
     pub exclude: Vec<glob::Pattern>,
     /// When the session counts as complete.

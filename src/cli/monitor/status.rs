@@ -19,7 +19,8 @@ use crate::daemon::outside::control::ask;
 use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
 use crate::daemon::run_loop::worker::session_name;
 use crate::daemon::status::{
-    GapStatus, LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
+    GapStatus, LAST_OUTCOMES, NotLoadableStatus, ObstacleStatus, Sentence, SessionState, SessionStatus,
+    Status, sentences,
 };
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
@@ -139,12 +140,14 @@ fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Times
     sessions.sort_by(SessionStatus::in_order);
     let gaps = ledger.map(Ledger::gap_book).unwrap_or_default();
     let created_twice = gaps.created_twice().map(GapStatus::from).collect();
+    let not_loadable = config.map(wiring::not_loadable).unwrap_or_default();
     Status {
         daemon: None,
         sessions,
         obstacles,
         gaps: gaps.open().map(GapStatus::from).collect(),
         created_twice,
+        not_loadable: not_loadable.iter().map(NotLoadableStatus::from).collect(),
     }
 }
 

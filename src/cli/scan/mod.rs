@@ -100,6 +100,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Exit> {
     })?;
 
     wiring::check_login(&client).await?;
+    for reason in wiring::not_loadable(&config) {
+        tracing::warn!("{reason}; {}", reason.advice());
+    }
     let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &shutdown).await;
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 

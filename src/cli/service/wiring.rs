@@ -26,7 +26,7 @@ use crate::daemon::watch;
 use crate::humanize::length;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    AcceptedGaps, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, PrivatePaths,
+    AcceptedGaps, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, NotLoadable, PrivatePaths,
     RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
 };
 
@@ -238,11 +238,18 @@ pub(crate) fn flagged(config: &Config) -> FlaggedOptions {
             protected: datasets.protected,
             ..RegisterFilesOptions::default()
         },
+        mounts: config.repositories.clone(),
         exclude: datasets.exclude.clone(),
         on_refused: datasets.on_refused,
         on_left_out: datasets.on_left_out,
         quiet: config.watch.quiet.clone(),
     }
+}
+
+/// Why ONE does not load what this configuration registers, as far as it can be said without Alyx.
+pub(crate) fn not_loadable(config: &Config) -> Vec<NotLoadable> {
+    let roots = config.data_roots.iter().map(|root| root.path.as_path());
+    NotLoadable::of_placements(&flagged(config).placements(roots))
 }
 
 /// The options of the daemon.
@@ -283,12 +290,13 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
 /// A digest of the settings that affect whether a session can be registered.
 fn fingerprint(config: &Config) -> String {
     let text = format!(
-        "{} {:?} {:?} {} {:?} {:?} {}",
+        "{} {:?} {:?} {} {:?} {:?} {:?} {}",
         config.alyx.url,
         config.alyx.username,
         config.session,
         config.earliest,
         config.datasets,
+        config.repositories,
         config.timezone,
         env!("CARGO_PKG_VERSION")
     );

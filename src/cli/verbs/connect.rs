@@ -96,6 +96,13 @@ pub(super) async fn run_creating(
 
 /// Starts logging and builds the client. Sends nothing.
 pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failure> {
+    connect_with_config(args).map(|(client, _)| client)
+}
+
+/// As [`connect`], with the configuration if that is where the connection comes from.
+pub(super) fn connect_with_config(
+    args: &ConnectionArgs,
+) -> Result<(RegistrationClient, Option<Config>), Failure> {
     let defaults = DefaultSources::from_process();
     let source = select_source(args, &defaults).ok_or_else(|| {
         Failure::new(
@@ -104,18 +111,19 @@ pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failu
         )
     })?;
     match source {
-        ConnectionSource::Config(path) => configured(&path),
+        ConnectionSource::Config(path) => configured(&path).map(|(client, config)| (client, Some(config))),
         ConnectionSource::Address { url, user, one_settings } => {
             start_log(&LogOptions::default())?;
             let (credentials, login_advice) =
                 secret(&url, user.as_deref(), one_settings.clone(), defaults.home_settings)?;
-            client(url, credentials, login_advice, one_settings)
+            client(url, credentials, login_advice, one_settings).map(|client| (client, None))
         }
         ConnectionSource::OneSettings { folder, user } => {
             start_log(&LogOptions::default())?;
             let settings = OneSettings::load(&folder, None, user.as_deref())
                 .map_err(|error| Failure::new(Exit::Refused, error))?;
             client(settings.url, settings.credentials, LOG_IN_WITH_ONE, Some(folder))
+                .map(|client| (client, None))
         }
     }
 }
@@ -125,7 +133,7 @@ fn start_log(options: &LogOptions) -> Result<(), Failure> {
 }
 
 /// The client of a configuration.
-fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
+fn configured(path: &Path) -> Result<(RegistrationClient, Config), Failure> {
     let config = Config::load_with(path, &Overrides::default(), &Environment::from_process())
         .map_err(|errors| Failure::new(Exit::Config, errors))?;
     start_log(&config.log)?;
@@ -138,7 +146,7 @@ fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
     }
     let client = crate::cli::service::wiring::client(&config, loaded.credentials)
         .map_err(|exit| Failure::new(exit, "the configuration cannot be used"))?;
-    Ok(marking(&client, Some(&config.state_dir)))
+    Ok((marking(&client, Some(&config.state_dir)), config))
 }
 
 /// The secret for an address: from the given folder, or else the environment, or else `~/.one`.

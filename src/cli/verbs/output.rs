@@ -86,6 +86,7 @@ fn places(names: &[MissingName]) -> String {
         Endpoint::Procedures => "--procedures",
         Endpoint::Locations => "--location",
         Endpoint::Repositories => "--repository",
+        Endpoint::DatasetTypes | Endpoint::DataFormats => "the configuration",
     };
     let mut places: Vec<&str> = names.iter().map(place).collect();
     places.dedup();
@@ -123,11 +124,11 @@ pub(super) async fn run_verb(json: bool, work: impl Future<Output = Result<Answe
     run(json, work, async || true).await
 }
 
-/// `finish`: whether everything that was sent is answered, after a while at most.
+/// `all_answered`: whether everything that was sent is answered, after a while at most.
 pub(super) async fn run(
     json: bool,
     work: impl Future<Output = Result<Answer, Failure>>,
-    finish: impl AsyncFnOnce() -> bool,
+    all_answered: impl AsyncFnOnce() -> bool,
 ) -> Exit {
     let shutdown = CancellationToken::new();
     if let Err(error) = signals::listen(shutdown.clone()) {
@@ -141,7 +142,7 @@ pub(super) async fn run(
     };
     let outcome = match outcome {
         Some(outcome) => outcome,
-        None if finish().await => {
+        None if all_answered().await => {
             Err(Failure::new(Exit::Interrupted, "stopped before it was done; run it again"))
         }
         // The mark of the request makes the next command wait.
@@ -150,6 +151,11 @@ pub(super) async fn run(
             "stopped while Alyx was creating a record, which may still appear there; run it again: that waits until no second one can result",
         )),
     };
+    finish(json, outcome)
+}
+
+/// Prints the result of a command, and returns its exit code.
+pub(super) fn finish(json: bool, outcome: Result<Answer, Failure>) -> Exit {
     let exit = match &outcome {
         Ok(answer) => answer.exit,
         Err(failure) => failure.exit,

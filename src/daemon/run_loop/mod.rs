@@ -6,6 +6,7 @@
 pub mod credentials;
 mod dispatcher;
 mod late_look;
+mod loadability;
 mod shell;
 mod watcher_handle;
 pub mod worker;

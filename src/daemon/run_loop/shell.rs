@@ -158,13 +158,20 @@ impl Shell {
     /// Asks Alyx on a task of its own.
     fn ask(&self, generation: u64, query: Query, config: &Config) {
         let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
-        let (alyx, source) = (config.client.alyx().clone(), config.options.credentials.clone());
+        let (client, source) = (config.client.clone(), config.options.credentials.clone());
+        let alyx = client.alyx().clone();
         let answer = async move {
             match query {
                 Query::Probe => TaskResult::Probed(alyx.ping().await),
                 Query::CheckCredentials { force } => {
                     let (source, check) = check_credentials(alyx, source, force).await;
                     TaskResult::CredentialsChecked(Box::new(source), check)
+                }
+                Query::Loadability(places) => {
+                    let found = client.why_not_loadable(&places).await;
+                    let found =
+                        found.inspect_err(|error| tracing::debug!("asking for repositories: {error}"));
+                    TaskResult::Loadability(found.ok())
                 }
                 Query::FindNames(names) => TaskResult::NamesFound(find_names(&alyx, names).await),
             }

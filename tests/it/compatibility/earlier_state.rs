@@ -181,6 +181,7 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "late_exclude",
         "late_files",
         "late_rate",
+        "repositories",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

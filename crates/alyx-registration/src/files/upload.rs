@@ -116,6 +116,14 @@ impl Owner {
         }
     }
 
+    /// The path of a file in a repository, as Alyx derives it from [`request`](Self::request).
+    pub(crate) fn repository_path(&self, dataset: &DatasetPath) -> String {
+        match self {
+            Self::Session(session) => format!("{}/{}", session.relative(), dataset.as_str()),
+            Self::Object { .. } => dataset.as_str().to_owned(),
+        }
+    }
+
     fn content_type(&self) -> Option<String> {
         match self {
             Self::Session(_) => None,

@@ -5,6 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::exit::Exit;
+use crate::cli::setup::check::loadable;
 use crate::cli::setup::check::row::{Row, Table};
 use crate::config::Config;
 use crate::humanize;
@@ -61,6 +62,10 @@ pub(super) async fn after_login(client: &RegistrationClient, config: &Config, ta
         Err(error) => failed("Alyx", &error),
     });
     names(client, config, table).await;
+    match loadable::with_alyx(client, config).await {
+        Ok(rows) => table.extend(rows),
+        Err(error) => table.add(failed(loadable::CHECK, &error)),
+    }
     if config.datasets.register {
         table.add(match client.dataset_types().await {
             Ok(types) => dataset_types(types.len(), types.problems()),

@@ -12,7 +12,9 @@ use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
-use crate::daemon::status::{DaemonStatus, GapStatus, ProgressStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{
+    DaemonStatus, GapStatus, NotLoadableStatus, ProgressStatus, SessionState, SessionStatus, Status,
+};
 use crate::ledger::GapChange;
 
 impl Dispatcher {
@@ -99,6 +101,7 @@ impl Dispatcher {
             obstacles: self.reporting.obstacles.status(),
             gaps: self.gaps.open().map(GapStatus::from).collect(),
             created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
+            not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
         }
     }
 

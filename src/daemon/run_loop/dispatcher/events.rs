@@ -7,10 +7,11 @@ use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::late_look::{EndedLook, Look};
+use crate::daemon::run_loop::loadability::Place;
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::WatchEvent;
-use alyx_registration::{AcceptedGaps, MissingName, Progress};
+use alyx_registration::{AcceptedGaps, MissingName, NotLoadable, Progress};
 use std::path::PathBuf;
 
 /// Something that happened to the daemon.
@@ -46,6 +47,8 @@ pub(crate) enum TaskResult {
     CredentialsChecked(Box<CredentialSource>, CredentialCheck),
     /// [`Query::FindNames`] was answered: Alyx now knows these.
     NamesFound(Vec<MissingName>),
+    /// [`Query::Loadability`] was answered, or not.
+    Loadability(Option<Vec<NotLoadable>>),
     /// [`Effect::CheckFolders`] ended: the session folders of these flags have changed.
     FoldersChanged(Vec<PathBuf>),
     /// [`Effect::Look`] ended.
@@ -102,6 +105,8 @@ pub(crate) enum Query {
     },
     /// Which of these names does Alyx know?
     FindNames(Vec<MissingName>),
+    /// Why does ONE not load files of these labs, each in its place?
+    Loadability(Vec<Place>),
 }
 
 /// A notification for systemd.

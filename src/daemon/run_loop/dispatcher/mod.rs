@@ -12,6 +12,7 @@
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
 //! | [`GapBook`] | the sessions that were registered with gaps |
 //! | [`LateLooks`] | when registered sessions are looked at again |
+//! | [`Loadability`] | why ONE does not load what is registered |
 //! | [`Config`] | the configuration in use, and its generation |
 
 mod attempt_results;
@@ -49,6 +50,7 @@ use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
 use crate::daemon::run_loop::dispatcher::runs::Runs;
 use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
+use crate::daemon::run_loop::loadability::Loadability;
 use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
 use crate::ledger::{GapBook, LookRow, WaitingRow};
@@ -73,6 +75,7 @@ pub(crate) struct Dispatcher {
     reporting: Reporting,
     gaps: GapBook,
     looks: LateLooks,
+    loadability: Loadability,
     /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
@@ -99,6 +102,7 @@ impl Dispatcher {
         now: Moment,
     ) -> Self {
         let flags = Flags::new(options.warn_after);
+        let loadability = Loadability::of(&options);
         Self {
             config: Config::new(client, options, random),
             runs: Runs::default(),
@@ -107,6 +111,7 @@ impl Dispatcher {
             reporting: Reporting::new(now),
             gaps: GapBook::default(),
             looks: LateLooks::default(),
+            loadability,
             effects: Vec::new(),
         }
     }
@@ -165,6 +170,7 @@ impl Dispatcher {
             self.start_due(now);
             self.start_looks(now);
             self.query_due(now);
+            self.ask_loadability(now);
             self.check_folders(now);
             self.report_stale_flags(now);
             self.notify_status(now);
@@ -178,8 +184,9 @@ impl Dispatcher {
         let next_due = if self.pauses.is_active() { None } else { self.flags.queue.next_due() };
         let runs = self.runs.next_wake(next_due, self.config.options.workers);
         let looks = self.next_look();
+        let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
         let times =
-            [runs, looks, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
+            [runs, looks, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake(), ask];
         times.into_iter().flatten().min()
     }
 
@@ -221,6 +228,15 @@ impl Dispatcher {
                     self.query(Query::FindNames(missing.into_iter().take(NAMES_PER_ROUND).collect()));
                 }
             }
+        }
+    }
+
+    /// Asks Alyx whether ONE loads what is registered, when that is due.
+    fn ask_loadability(&mut self, now: Moment) {
+        if !self.pauses.is_active()
+            && let Some(places) = self.loadability.take_due(now.instant)
+        {
+            self.query(Query::Loadability(places));
         }
     }
 
@@ -267,6 +283,7 @@ impl Dispatcher {
                 }
                 self.pauses.on_credentials_checked(every, check, throttle, now);
             }
+            TaskResult::Loadability(found) => self.loadability.on_answer(found, now.instant),
             TaskResult::NamesFound(names) => {
                 for path in self.flags.names_found(&names, now.instant) {
                     let known = format!("{}known", cause_prefix(&path));
