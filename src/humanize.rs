@@ -54,6 +54,12 @@ pub fn until(then: Timestamp, now: Timestamp) -> String {
     if then <= now { "now".to_owned() } else { format!("in {}", length(then.duration_since(now))) }
 }
 
+/// A text that begins a sentence.
+pub fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,6 +48,8 @@ pub(super) enum Event {
     StaleFlag(SessionStatus),
     /// A session was registered with gaps.
     Gap(GapStatus),
+    /// A session was created twice.
+    CreatedTwice(GapStatus),
     /// Something on disk keeps flags from being seen or removed.
     Obstacle(ObstacleStatus),
 }
@@ -91,6 +93,11 @@ impl Condition {
     }
 }
 
+/// A session with gaps, and their kind.
+fn key(gap: &GapStatus) -> (String, String) {
+    (gap.folder.clone(), gap.kind.clone())
+}
+
 /// Decides from each status which alert is due, and remembers what was reported.
 #[derive(Debug)]
 pub(super) struct AlertDecision {
@@ -103,8 +110,10 @@ pub(super) struct AlertDecision {
     attention: BTreeSet<String>,
     /// Stale flags, as reported.
     stale: BTreeSet<String>,
-    /// Folders of sessions with gaps, as reported, and when gaps of each kind were reported last.
-    gaps: BTreeSet<String>,
+    /// Sessions with gaps, by folder and kind, as reported, and when gaps of each kind were reported last.
+    gaps: BTreeSet<(String, String)>,
+    /// Sessions that were created twice, as reported, by our id.
+    created_twice: BTreeSet<String>,
     gaps_reported: BTreeMap<String, Timestamp>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
@@ -127,6 +136,7 @@ impl AlertDecision {
             attention: BTreeSet::new(),
             stale: BTreeSet::new(),
             gaps: BTreeSet::new(),
+            created_twice: BTreeSet::new(),
             gaps_reported: BTreeMap::new(),
             obstacles: BTreeSet::new(),
             pending: None,
@@ -148,8 +158,9 @@ impl AlertDecision {
             self.refused.update(daemon.login_refused_since, now);
             self.away.update(daemon.away_since, now);
         }
-        if let Some(Status { sessions, obstacles, gaps, .. }) = status {
-            self.gaps.retain(|folder| gaps.iter().any(|gap| gap.folder == *folder));
+        if let Some(Status { sessions, obstacles, gaps, created_twice, .. }) = status {
+            self.gaps.retain(|known| gaps.iter().any(|gap| key(gap) == *known));
+            self.created_twice.retain(|eid| created_twice.iter().any(|session| session.eid == *eid));
             let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
             self.obstacles.retain(|text| lasting.contains(text.as_str()));
             let with = |is_it: fn(&SessionStatus) -> bool| -> BTreeSet<&str> {
@@ -192,10 +203,12 @@ impl AlertDecision {
         events.extend(stale.cloned().map(Event::StaleFlag));
         let gaps = status.into_iter().flat_map(|status| &status.gaps).filter(|gap| {
             let last = self.gaps_reported.get(&gap.kind);
-            !self.gaps.contains(&gap.folder)
-                && last.is_none_or(|last| now.duration_since(*last) >= GAPS_EVERY)
+            !self.gaps.contains(&key(gap)) && last.is_none_or(|last| now.duration_since(*last) >= GAPS_EVERY)
         });
         events.extend(gaps.cloned().map(Event::Gap));
+        let twice = status.into_iter().flat_map(|status| &status.created_twice);
+        let unreported = twice.filter(|session| !self.created_twice.contains(&session.eid));
+        events.extend(unreported.cloned().map(Event::CreatedTwice));
         events
     }
 
@@ -227,8 +240,9 @@ impl AlertDecision {
                 Event::Back(..) => (self.away.reported, self.away.ended) = (None, None),
                 Event::NeedsAttention(session) => _ = self.attention.insert(session.flag.clone()),
                 Event::StaleFlag(session) => _ = self.stale.insert(session.flag.clone()),
+                Event::CreatedTwice(session) => _ = self.created_twice.insert(session.eid.clone()),
                 Event::Gap(gap) => {
-                    self.gaps.insert(gap.folder.clone());
+                    self.gaps.insert(key(gap));
                     self.gaps_reported.insert(gap.kind.clone(), alert.at);
                 }
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::alerts::decision::{Alert, Event};
-use crate::daemon::status::{Sentence, SessionStatus, SessionStatusJson, Status, host};
+use crate::daemon::status::{GapStatus, Sentence, SessionStatus, SessionStatusJson, Status, host};
 use crate::humanize::{elapsed, length};
 use alyx_client::text::printable;
 
@@ -109,9 +109,11 @@ impl<'a> Message<'a> {
                     "Alyx{alyx} is back after {}. All sessions continue.",
                     length(at.duration_since(*since))
                 ),
-                Event::Obstacle(_) | Event::NeedsAttention(_) | Event::StaleFlag(_) | Event::Gap(_) => {
-                    continue;
-                }
+                Event::Obstacle(_)
+                | Event::NeedsAttention(_)
+                | Event::StaleFlag(_)
+                | Event::Gap(_)
+                | Event::CreatedTwice(_) => continue,
             });
         }
         let obstacles = self.alert.events.iter().filter_map(|event| match event {
@@ -129,8 +131,14 @@ impl<'a> Message<'a> {
             _ => None,
         });
         list(&mut lines, stale.collect(), Sentence::StaleFlags, now);
+        let found = |gap: &GapStatus| format!("• {}: {}", shown(&gap.session), shown(&gap.text));
+        let twice = self.alert.events.iter().filter_map(|event| match event {
+            Event::CreatedTwice(session) => Some(found(session)),
+            _ => None,
+        });
+        list(&mut lines, twice.collect(), Sentence::CreatedTwice, now);
         let gaps = self.alert.events.iter().filter_map(|event| match event {
-            Event::Gap(gap) => Some(format!("• {}: {}", shown(&gap.session), shown(&gap.text))),
+            Event::Gap(gap) => Some(found(gap)),
             _ => None,
         });
         list(&mut lines, gaps.collect(), Sentence::Gaps, now);
@@ -186,6 +194,7 @@ fn event(event: &Event) -> Value {
             json!({"event": "old_flag", "session": SessionStatusJson::from(session)})
         }
         Event::Gap(gap) => json!({"event": "gaps", "gap": gap}),
+        Event::CreatedTwice(session) => json!({"event": "created_twice", "session": session}),
         Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
 }

@@ -12,6 +12,7 @@ mod manual;
 mod members;
 #[cfg(feature = "sandbox")]
 mod practice;
+mod propose;
 mod sessions;
 mod setup;
 mod values;
@@ -24,10 +25,12 @@ pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
+pub use crate::cli::args::propose::ProposeArgs;
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
 pub use crate::cli::args::setup::{CheckArgs, InitArgs};
+pub(super) use crate::cli::args::values::endpoint_word;
 
 /// Registers finished experiments on Alyx, with their files.
 ///
@@ -101,6 +104,8 @@ pub enum Command {
     FindFiles(FindFilesArgs),
     /// Check which files are protected on Alyx
     CheckProtected(CheckProtectedArgs),
+    /// Show what Alyx lacks to register sessions, and create it
+    Propose(ProposeArgs),
     /// Check whether subjects, users, labs … are on Alyx
     Exists(ExistsArgs),
     /// Record the water that a subject was given
@@ -316,7 +321,7 @@ Examples:
   alyx-registrar forget KS014/2024-05-01/001
 
 Deletes the attempts and outcomes of the session from the ledger. Nothing changes on Alyx or below the data roots: a
-flag stays, and its session is still registered. Exits with 0, or with 1 if the ledger has no entry.";
+flag that is there stays, and its session will be registered again. Exits with 0, or with 1 if the ledger has no entry.";
 
 /// `forget`.
 #[derive(Args, Clone, Debug)]
@@ -339,14 +344,17 @@ const ACKNOWLEDGE_HELP: &str = "\
 Examples:
   alyx-registrar acknowledge KS014/2024-05-01/001
   alyx-registrar acknowledge --pattern '*.nwb'
+  alyx-registrar acknowledge --list
+  alyx-registrar acknowledge --withdraw '*.nwb'
 
 A session that was registered with gaps stays in `status`, on the page and in the alerts until it is acknowledged. A
 pattern, as in datasets.exclude, acknowledges all sessions whose files match it, now and later. The ledger remembers it.
-Exits with 0, or with 1 if the session has no open gaps.";
+A flag that was kept because of its gaps is tried at once.
+Exits with 0, or with 1 if the session has no open gaps, or the withdrawn pattern was not acknowledged.";
 
 /// `acknowledge`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern"]).required(true))]
+#[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern", "list", "withdraw"]).required(true))]
 pub struct AcknowledgeArgs {
     /// The session, as subject/date/number or as its folder
     #[arg(value_name = "SESSION")]
@@ -355,6 +363,14 @@ pub struct AcknowledgeArgs {
     /// All sessions whose files match a pattern for the path within the session
     #[arg(long, value_name = "PATTERN")]
     pub pattern: Option<glob::Pattern>,
+
+    /// List what is acknowledged
+    #[arg(long)]
+    pub list: bool,
+
+    /// Acknowledge this pattern no longer: the sessions that only it matches are reported again
+    #[arg(long, value_name = "PATTERN")]
+    pub withdraw: Option<String>,
 
     /// Where the state is.
     #[command(flatten)]
@@ -444,11 +460,12 @@ mod tests {
 
     #[test]
     fn a_list_is_repeated_or_has_commas_and_every_name_of_an_option_means_the_same() {
-        let commands: [(&[&str], &[&[&str]]); 6] = [
+        let commands: [(&[&str], &[&[&str]]); 7] = [
             (&["create-session", "x"], &[&["--users"], &["--projects"], &["--procedures"]]),
             (&["register-session", "x"], &[&["--users"], &["--projects", "--project"]]),
             (&["new-session", "s", "x"], &[&["--users"], &["--projects", "--project"], &["--procedures"]]),
             (&["register-files", "x"], &[&["--versions"], &["--labs", "--lab"]]),
+            (&["propose", "x"], &[&["--users"], &["--projects", "--project"]]),
             (&["init"], &[&["--projects", "--project"]]),
             (&["exists", "labs"], &[&[""]]),
         ];

@@ -11,6 +11,7 @@ mod progress;
 mod scan;
 mod service;
 mod setup;
+mod terminal;
 mod usage;
 mod verbs;
 
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
             Command::RegisterFiles(args) => verbs::register_files(&args).await,
             Command::FindFiles(args) => verbs::find_files(&args).await,
             Command::CheckProtected(args) => verbs::check_protected(&args).await,
+            Command::Propose(args) => verbs::propose(&args).await,
             Command::Exists(args) => verbs::exists(&args).await,
             Command::Water(args) => verbs::water(&args).await,
             Command::Weight(args) => verbs::weight(&args).await,

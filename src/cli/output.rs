@@ -1,14 +1,20 @@
 //! What the program prints: lines on standard output, and errors on standard error before there is a log.
 
 use std::io::Write;
+use std::time::Duration;
 
+use crate::cli::args::endpoint_word;
 use crate::cli::exit::Exit;
 use crate::config::{ConfigError, ConfigErrors};
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
-use alyx_client::NextStep;
-use alyx_registration::Error;
+use alyx_client::text::printable;
+use alyx_client::{Endpoint, NextStep};
 use alyx_registration::advice::Kind;
+use alyx_registration::{Error, MissingName};
+
+/// How long a stopped command waits for the answers to what it has sent.
+pub(super) const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Prints a line on standard output. A closed pipe (`| head`) does not stop the work, unlike with `println!`.
 macro_rules! say {
@@ -21,14 +27,16 @@ pub(super) use say;
 
 /// Prints an error on standard error. A full disk or a closed pipe does not change the exit code.
 pub(super) fn report_error(what: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "alyx-registrar: {what}");
+    // A file name may control the terminal.
+    let text: Vec<String> = what.to_string().lines().map(printable).collect();
+    let _ = writeln!(std::io::stderr(), "alyx-registrar: {}", text.join("\n"));
 }
 
 /// Why a command failed as a whole.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
-    errors: Vec<ErrorReport>,
+    pub(super) errors: Vec<ErrorReport>,
     /// Whether it was logged or printed where it occurred.
     is_logged: bool,
 }
@@ -64,6 +72,22 @@ impl Failure {
     /// The command was stopped by a signal.
     pub(super) fn interrupted() -> Self {
         Failure::new(Exit::Interrupted, "stopped before it was done; run it again")
+    }
+
+    /// The command was stopped by a signal while a record was being created. The mark of the request makes the next
+    /// command wait.
+    pub(super) fn unanswered() -> Self {
+        let report = ErrorReport::command(
+            CommandKind::Unanswered,
+            "stopped while Alyx was creating a record, which may still appear there; run it again: that waits until no second one can result",
+        );
+        Self::reported(Exit::Interrupted, report)
+    }
+
+    /// The same failure, of this record.
+    pub(super) fn of_record(mut self, record: impl std::fmt::Display) -> Self {
+        self.errors.iter_mut().for_each(|error| error.message = format!("{record}: {}", error.message));
+        self
     }
 
     /// Signals cannot be received.
@@ -106,11 +130,41 @@ impl From<Failure> for Exit {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let mut report = ErrorReport::from(&error);
+        if let Error::Missing(names) = &error {
+            let place = format!("in {}", places(names));
+            report.message = report.message.replace("in the folder or the configuration", &place);
+            report.message += &format!("; {} lists those on Alyx", lists(names));
+        }
         if matches!(&error, Error::Alyx(alyx_client::Error::Options(_))) {
             report.message += "; on the command line that is --user";
         }
         Self::reported(exit_of(&error), report)
     }
+}
+
+/// Where the names of a command are written.
+fn places(names: &[MissingName]) -> String {
+    let place = |name: &MissingName| match name.endpoint {
+        Endpoint::Subjects => "the subject or its folder",
+        Endpoint::Labs => "--lab or the folder",
+        Endpoint::Users => "--users or --by",
+        Endpoint::Projects => "--projects",
+        Endpoint::Procedures => "--procedures",
+        Endpoint::Locations => "--location",
+        Endpoint::Repositories => "--repository",
+        Endpoint::DatasetTypes | Endpoint::DataFormats => "the configuration",
+    };
+    let mut places: Vec<&str> = names.iter().map(place).collect();
+    places.dedup();
+    places.join(" and ")
+}
+
+/// The commands that list the names on Alyx.
+fn lists(names: &[MissingName]) -> String {
+    let list = |name: &MissingName| format!("`alyx-registrar exists {}`", endpoint_word(name.endpoint));
+    let mut lists: Vec<String> = names.iter().map(list).collect();
+    lists.dedup();
+    lists.join(" or ")
 }
 
 impl From<alyx_client::Error> for Failure {
@@ -137,7 +191,12 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_login_outage_and_configuration_apart() {
-        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        let login = alyx_client::Error::Login {
+            url: "http://x".into(),
+            username: None,
+            reason: "no".into(),
+            advice: "",
+        };
         assert_eq!(exit_of(&login.into()), Exit::Refused);
         let (url, reason) = ("http://x".into(), "refused".into());
         let away = alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false };

@@ -11,7 +11,7 @@ use serde_yaml::Value;
 use crate::config::keys::Keys;
 use crate::config::values::{ByteSize, FromYaml, Json, Text};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy};
+use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
 
 /// A value that may be absent or invalid. An invalid value does not hide other invalid ones.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ pub(super) struct Document {
     pub(super) flags: Given<Vec<Text>>,
     pub(super) alyx: Option<AlyxDocument>,
     pub(super) session: Option<SessionDocument>,
+    pub(super) repositories: Given<Vec<Mount>>,
     pub(super) datasets: Option<DatasetsDocument>,
     pub(super) watch: Option<WatchDocument>,
     pub(super) retry: Option<RetryDocument>,
@@ -126,6 +127,8 @@ pub(super) struct DatasetsDocument {
     pub(super) protected: Given<ProtectedPolicy>,
     pub(super) on_refused: Given<OnRefused>,
     pub(super) on_left_out: Given<OnLeftOut>,
+    pub(super) late: Given<OnLate>,
+    pub(super) late_exclude: Given<Vec<Text>>,
     pub(super) batch_size: Given<u64>,
 }
 
@@ -141,6 +144,8 @@ pub(super) struct WatchDocument {
     pub(super) empty_grace: GivenTime,
     pub(super) copy_signs: Given<Vec<Text>>,
     pub(super) warn_after: GivenTime,
+    pub(super) late_files: GivenTime,
+    pub(super) late_rate: Given<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,7 +21,7 @@
 //! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the five credential keys is there |
 //! | `RUST_LOG` | a filter for the log, wins over `log.level` |
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+#![expect(clippy::disallowed_methods, reason = "works on the disk, and reads the clock")]
 
 mod document;
 mod error;
@@ -55,7 +55,7 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 
 use alyx_client::backoff::Backoff;
-use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
+use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -80,6 +80,8 @@ pub struct Config {
     pub earliest: jiff::civil::Date,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
+    /// Folders of this computer that are repositories on Alyx. Default none.
+    pub repositories: Vec<Mount>,
     /// How flags are found.
     pub watch: WatchConfig,
     /// When a failed session is retried.
@@ -149,17 +151,17 @@ pub struct AlyxConfig {
 pub struct DatasetsConfig {
     /// `false`: sessions are created without their files. Default `true`.
     pub register: bool,
-    /// Name of the Alyx data repository that holds the files. Default: the repositories of the lab.
+    /// Name of the Alyx data repository that the files are in. Default: that of `repositories`, or none.
     pub repository: Option<String>,
-    /// The files are on the server only, not on a local repository. Default `false`.
+    /// The files get records in the servers of the lab only, and are in all of them. Default `false`.
     pub server_only: bool,
-    /// The files exist in the repository. Default `true`.
+    /// The files are in the repository already. Default `true`.
     pub exists: bool,
     /// A registered file becomes the default revision (`default` in the YAML). Default `true`.
     pub default_revision: bool,
     /// Software versions; a list is cycled over the files. Default empty.
     pub versions: Vec<String>,
-    /// Files larger than this many bytes are registered without MD5. `None`: every file is hashed.
+    /// Files of this many bytes or more are registered without MD5. `None`: every file is hashed.
     pub max_md5_size: Option<u64>,
     /// Files to exclude: patterns for the path relative to the session. Default empty.
     pub exclude: Vec<glob::Pattern>,
@@ -170,6 +172,10 @@ pub struct DatasetsConfig {
     pub on_refused: OnRefused,
     /// What to do with a session with gaps. Default [`OnLeftOut::Warn`].
     pub on_left_out: OnLeftOut,
+    /// What to do with late files. Default [`OnLate::Report`].
+    pub late: OnLate,
+    /// Derived data, which is never late: patterns for the path relative to the session. Default empty.
+    pub late_exclude: Vec<glob::Pattern>,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
 }
@@ -185,6 +191,10 @@ pub struct WatchConfig {
     pub quiet: QuietRules,
     /// An older flag is reported once a day. Default 1 d; `None` (0 in the YAML): never.
     pub warn_after: Option<Duration>,
+    /// For how long a registered session is looked at again. Default 7 d; 0: never.
+    pub late_files: Duration,
+    /// At most this many `stat` calls a second for these looks, 1 to 100000. Default 200.
+    pub late_rate: u32,
 }
 
 /// When a failed session is retried.
@@ -283,17 +293,19 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
 }
 
-/// The environment variables that the configuration uses.
+/// The environment variables that the configuration uses, and the day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `STATE_DIRECTORY`: the first folder of systemd's list.
     pub state_directory: Option<PathBuf>,
     /// `CREDENTIALS_DIRECTORY`: where systemd puts the files of `LoadCredential=`.
     pub credentials_directory: Option<PathBuf>,
+    /// Today; `None`: no day is in the future.
+    pub today: Option<jiff::civil::Date>,
 }
 
 impl Environment {
-    /// Reads the variables of this process. An empty or relative one counts as absent.
+    /// Reads the variables of this process, and the clock. An empty or relative one counts as absent.
     pub fn from_process() -> Environment {
         let folder = |name: &str| {
             let value = std::env::var_os(name)?;
@@ -304,6 +316,7 @@ impl Environment {
         Environment {
             state_directory: folder("STATE_DIRECTORY"),
             credentials_directory: folder("CREDENTIALS_DIRECTORY"),
+            today: Some(jiff::Zoned::now().date()),
         }
     }
 }

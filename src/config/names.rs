@@ -23,6 +23,7 @@ impl Config {
     pub fn names(&self) -> Vec<Names<'_>> {
         let (session, datasets) = (&self.session, &self.datasets);
         let repository = datasets.repository.as_ref().filter(|_| datasets.register);
+        let mounted = self.repositories.iter().map(|mount| mount.repository.as_str()).collect();
         let keys = [
             ("session.users", Endpoint::Users, several(&session.users)),
             ("session.lab", Endpoint::Labs, several(session.lab.as_slice())),
@@ -30,6 +31,7 @@ impl Config {
             ("session.procedures", Endpoint::Procedures, several(&session.procedures)),
             ("session.location", Endpoint::Locations, several(session.location.as_slice())),
             ("datasets.repository", Endpoint::Repositories, Vec::from_iter(repository.map(String::as_str))),
+            ("repositories", Endpoint::Repositories, mounted),
         ];
         let names = keys.into_iter().map(|(key, endpoint, names)| Names { key, endpoint, names });
         names.filter(|names| !names.names.is_empty()).collect()

@@ -25,6 +25,8 @@ pub struct Answers {
     pub projects: Vec<String>,
     /// The Alyx data repository.
     pub repository: Option<String>,
+    /// The files are not in the repository until other software copies them there.
+    pub not_served: bool,
 }
 
 /// The key for the secret, with its value.
@@ -55,6 +57,7 @@ impl Answers {
     ///     location: Some("Room 1: \"the rig\"".into()),
     ///     projects: Vec::new(),
     ///     repository: None,
+    ///     not_served: false,
     /// };
     /// let config = Config::parse(&answers.to_yaml(), "new.yaml".as_ref()).unwrap();
     /// assert_eq!(config.session.location.as_deref(), Some("Room 1: \"the rig\""));
@@ -84,6 +87,7 @@ impl Answers {
         let projects: Vec<String> = self.projects.iter().map(|name| scalar(name)).collect();
         set("session.projects", format!("[{}]", projects.join(", ")));
         set("datasets.repository", text(&self.repository));
+        set("datasets.exists", (!self.not_served).to_string());
         self.set_roots(&mut lines);
         lines.join("\n") + "\n"
     }
@@ -156,6 +160,7 @@ mod tests {
             location: Some("Room \"1\" # left".into()),
             projects: vec!["a, b".into(), "ibl_neuropixel".into()],
             repository: Some("flatiron_lab".into()),
+            not_served: true,
         }
     }
 
@@ -171,6 +176,7 @@ mod tests {
         assert_eq!(config.session.location.as_deref(), Some("Room \"1\" # left"));
         assert_eq!(config.session.projects, ["a, b", "ibl_neuropixel"]);
         assert_eq!(config.datasets.repository.as_deref(), Some("flatiron_lab"));
+        assert!(!config.datasets.exists);
     }
 
     #[test]
@@ -184,6 +190,7 @@ mod tests {
             location: None,
             projects: Vec::new(),
             repository: None,
+            not_served: false,
         };
         let text = shipped.to_yaml();
         assert!(!text.contains("CHANGE") && text.contains("alyx-registrar init"), "{text}");

@@ -117,8 +117,15 @@ impl Findings {
         let alyx = self.alyx(from.alyx.unwrap_or_default(), overrides, environment);
         let mut session = from.session.unwrap_or_default();
         let earliest = self.take(&KeyPath::of("session.earliest"), std::mem::take(&mut session.earliest));
+        if let Some(future) = earliest.filter(|day| environment.today.is_some_and(|today| *day > today)) {
+            let why = format!(
+                "{future} is in the future, so no session would be registered; write a day in the past"
+            );
+            self.refuse(KeyPath::of("session.earliest"), why);
+        }
         let session = self.session(session);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
+        let repositories = self.repositories(from.repositories);
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
@@ -149,6 +156,7 @@ impl Findings {
             session,
             earliest: earliest.unwrap_or(EARLIEST),
             datasets,
+            repositories,
             watch,
             retry,
             workers,
@@ -202,9 +210,10 @@ impl Findings {
         }
     }
 
-    fn datasets(&mut self, from: DatasetsDocument) -> DatasetsConfig {
-        let exclude = KeyPath::of("datasets.exclude");
-        let patterns = self.take(&exclude, from.exclude).unwrap_or_default();
+    /// Patterns for paths relative to the session.
+    fn patterns(&mut self, key: &str, given: Given<Vec<Text>>) -> Vec<glob::Pattern> {
+        let key = KeyPath::of(key);
+        let patterns = self.take(&key, given).unwrap_or_default();
         let patterns = patterns.into_iter().enumerate().filter_map(|(i, Text(pattern))| {
             let why = if pattern.starts_with('/') {
                 "a pattern is relative to the session folder; leave out the first slash".to_owned()
@@ -214,11 +223,17 @@ impl Findings {
                     Err(err) => format!("{} is not a pattern: {}", quoted(&pattern), err.msg),
                 }
             };
-            self.refuse(exclude.index(i), why);
+            self.refuse(key.index(i), why);
             None
         });
+        patterns.collect()
+    }
+
+    fn datasets(&mut self, from: DatasetsDocument) -> DatasetsConfig {
         DatasetsConfig {
-            exclude: patterns.collect(),
+            exclude: self.patterns("datasets.exclude", from.exclude),
+            late: self.take(&KeyPath::of("datasets.late"), from.late).unwrap_or_default(),
+            late_exclude: self.patterns("datasets.late_exclude", from.late_exclude),
             protected: self
                 .take(&KeyPath::of("datasets.protected"), from.protected)
                 .unwrap_or(ProtectedPolicy::Refuse),

@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use crate::config::locate::{printable, quoted};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{OnLeftOut, OnRefused, ProtectedPolicy};
+use alyx_registration::{OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
 
 /// Parses one value, or returns a message that says what it should be.
 pub(super) trait FromYaml: Sized {
@@ -182,6 +182,12 @@ impl FromYaml for OnLeftOut {
         let words =
             [("warn", OnLeftOut::Warn), ("keep_flag", OnLeftOut::KeepFlag), ("ignore", OnLeftOut::Ignore)];
         word(value, &words)
+    }
+}
+
+impl FromYaml for OnLate {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        word(value, &[("report", OnLate::Report), ("register", OnLate::Register)])
     }
 }
 

@@ -9,7 +9,7 @@ use crate::daemon::tree::lock::RootLock;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
-use alyx_registration::{FlaggedOptions, QuietRules};
+use alyx_registration::{FlaggedOptions, LateOptions, QuietRules};
 
 /// The options of the daemon.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub workers: usize,
     /// How sessions are registered.
     pub flagged: FlaggedOptions,
+    /// How registered sessions are looked at again, for late files.
+    pub late: LateOptions,
     /// The ledger: attempts, outcomes and checksums.
     pub ledger: Option<Arc<Ledger>>,
     /// A fingerprint of the configuration: after a restart with another one, sessions that needed attention are tried
@@ -62,6 +64,7 @@ impl Default for Options {
                 quiet: QuietRules { settle: Duration::from_secs(2), ..QuietRules::default() },
                 ..FlaggedOptions::default()
             },
+            late: LateOptions::default(),
             ledger: None,
             configuration: String::new(),
             credentials: None,

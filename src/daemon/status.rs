@@ -5,11 +5,12 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::humanize::{bytes, count, elapsed, until};
+use crate::humanize::{bytes, capitalized, count, elapsed, until};
 use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use crate::ledger::{GapRow, NamedFile, OutcomeRow, WaitingRow};
+use alyx_registration::NotLoadable;
 
 /// The number of past outcomes that a status shows.
 pub const LAST_OUTCOMES: usize = 10;
@@ -27,6 +28,12 @@ pub struct Status {
     /// Sessions that were registered with gaps, until they are acknowledged.
     #[serde(default)]
     pub gaps: Vec<GapStatus>,
+    /// Sessions that this and another program created at the same time, until they are acknowledged.
+    #[serde(default)]
+    pub created_twice: Vec<GapStatus>,
+    /// Why ONE does not load what is registered, or not yet.
+    #[serde(default)]
+    pub not_loadable: Vec<NotLoadableStatus>,
 }
 
 impl Status {
@@ -37,6 +44,8 @@ impl Status {
             sessions: self.sessions.iter().map(SessionStatusJson::from).collect(),
             obstacles: &self.obstacles,
             gaps: &self.gaps,
+            created_twice: &self.created_twice,
+            not_loadable: &self.not_loadable,
             last: last.iter().map(LastOutcomeJson::from).collect(),
         };
         Document::new("status", "done", fields, Vec::new()).line()
@@ -50,6 +59,8 @@ struct StatusJson<'a> {
     sessions: Vec<SessionStatusJson<'a>>,
     obstacles: &'a [ObstacleStatus],
     gaps: &'a [GapStatus],
+    created_twice: &'a [GapStatus],
+    not_loadable: &'a [NotLoadableStatus],
     last: Vec<LastOutcomeJson<'a>>,
 }
 
@@ -167,12 +178,16 @@ pub enum Sentence<'a> {
     NeedAttention(usize),
     /// N sessions were registered with gaps.
     Gaps(usize),
+    /// N sessions were created twice.
+    CreatedTwice(usize),
     /// N flags have waited for longer than `watch.warn_after`.
     StaleFlags(usize),
     /// Alyx has not answered since then.
     Away(Timestamp),
     /// The start did not follow a clean stop, so sessions are created from then on.
     CreationsWait(Timestamp),
+    /// ONE does not load what is registered, for this reason.
+    NotLoadable(&'a NotLoadableStatus),
     /// The ledger cannot be used, for this reason.
     NoLedger(&'a str),
 }
@@ -180,7 +195,10 @@ pub enum Sentence<'a> {
 impl Sentence<'_> {
     /// Whether an operator has to act now. The others end by themselves, or delay no session.
     pub fn needs_attention(self) -> bool {
-        !matches!(self, Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NoLedger(_))
+        !matches!(
+            self,
+            Self::Gaps(_) | Self::Away(_) | Self::CreationsWait(_) | Self::NotLoadable(_) | Self::NoLedger(_)
+        )
     }
 
     /// In words. `alyx` is inserted after "Alyx", such as its address in brackets.
@@ -198,6 +216,8 @@ impl Sentence<'_> {
             Self::NeedAttention(n) => format!("{n} sessions need attention."),
             Self::Gaps(1) => "1 session is registered with gaps.".to_owned(),
             Self::Gaps(n) => format!("{n} sessions are registered with gaps."),
+            Self::CreatedTwice(1) => "1 session was created twice.".to_owned(),
+            Self::CreatedTwice(n) => format!("{n} sessions were created twice."),
             Self::StaleFlags(1) => "One flag has waited for longer than watch.warn_after.".to_owned(),
             Self::StaleFlags(n) => format!("{n} flags have waited for longer than watch.warn_after."),
             Self::Away(since) => {
@@ -209,6 +229,9 @@ impl Sentence<'_> {
                  does not have are created {}.",
                 until(from, now)
             ),
+            Self::NotLoadable(why) => {
+                format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
+            }
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
@@ -224,13 +247,15 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
+        some(status.created_twice.len()).map(Sentence::CreatedTwice),
         some(number(|s| s.stale)).map(Sentence::StaleFlags),
         some(status.gaps.len()).map(Sentence::Gaps),
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
-        daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger),
     ];
-    all.into_iter().flatten().collect()
+    let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger);
+    let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
+    all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
 }
 
 /// A running daemon.
@@ -269,20 +294,20 @@ pub struct ObstacleStatus {
     pub text: String,
 }
 
-/// A session that was registered with gaps.
+/// A session that was registered with gaps, or created twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapStatus {
     /// `subject/date/number`.
     pub session: String,
-    /// When it was registered.
+    /// When it was registered or created.
     pub at: Timestamp,
     /// Its folder.
     pub folder: String,
     /// Its UUID on Alyx.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file` or `no_type`.
+    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`; `created_twice`.
     pub kind: String,
-    /// What it lacks, and what to do.
+    /// What it lacks or which sessions there are, and what to do.
     pub text: String,
     /// The files concerned, relative to the session.
     pub files: Vec<String>,
@@ -306,6 +331,23 @@ impl From<&GapRow> for GapStatus {
             text: row.text.clone(),
             files: row.files.clone(),
         }
+    }
+}
+
+/// A reason why ONE does not load what is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotLoadableStatus {
+    /// `no_repository`, `until_copied`, `no_address`, …
+    pub reason: String,
+    /// What it is.
+    pub text: String,
+    /// What to do.
+    pub what_to_do: String,
+}
+
+impl From<&NotLoadable> for NotLoadableStatus {
+    fn from(reason: &NotLoadable) -> Self {
+        Self { reason: reason.kind().to_owned(), text: reason.to_string(), what_to_do: reason.advice() }
     }
 }
 

@@ -63,6 +63,7 @@ command_kinds! {
     Configuration, false, "the configuration is invalid", "correct the file as the message says";
     Program, false, "a folder or file of this program cannot be used", "do what the message says";
     Interrupted, true, "a signal stopped the command before it was done", "run it again";
+    Unanswered, true, "a signal stopped the command while Alyx had not answered the creation of a record", "run it again: it waits until no second record can result";
     NothingToDo, false, "no session matches", "see `alyx-registrar status`";
     Disk, false, "a data root, folder or flag cannot be used", "do what the message says";
     Setup, false, "`check` found a problem", "do what the message says, then run `alyx-registrar check` again";

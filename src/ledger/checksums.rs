@@ -13,8 +13,7 @@ use jiff::Timestamp;
 use md5::{Digest, Md5};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::ledger::Ledger;
-use crate::ledger::rows::to_i64;
+use crate::ledger::{Ledger, to_i64};
 
 /// How long an unused checksum is kept.
 pub(super) const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);

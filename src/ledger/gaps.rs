@@ -1,4 +1,5 @@
-//! The gap book: which sessions were registered with gaps, and what of it was acknowledged. Its decisions are pure.
+//! Findings: which sessions were registered with gaps, or created twice, and what of it was acknowledged. The decisions
+//! are pure.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -10,27 +11,30 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Ledger;
-use alyx_registration::Gap;
+use crate::ledger::{Ledger, LookRow};
 use alyx_registration::flagged::Registered;
+use alyx_registration::{AcceptedGaps, Error, Gap, LATE_FILES};
 
 /// The maximum number of files that a row names.
 const MAX_FILES: usize = 1000;
 
-/// A session that was registered with gaps.
+/// The kind of a session that another program created at the same time.
+pub const CREATED_TWICE: &str = "created_twice";
+
+/// A session that was registered with gaps, or created twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapRow {
     /// `subject/date/number`.
     pub session: String,
-    /// When it was registered.
+    /// When it was registered or created.
     pub at: Timestamp,
     /// Its folder. A session that is spread over two data roots has two.
     pub folder: PathBuf,
-    /// Its UUID on Alyx.
+    /// Its UUID on Alyx. Of a session that was created twice: that of this program.
     pub eid: String,
-    /// `near_miss`, `no_dataset`, `no_file` or `no_type`.
+    /// `near_miss`, `no_dataset`, `no_file`, `no_type` or `late_files`; [`CREATED_TWICE`].
     pub kind: String,
-    /// What it lacks, and what to do.
+    /// What it lacks or which sessions there are, and what to do.
     pub text: String,
     /// The files concerned, relative to the session.
     pub files: Vec<String>,
@@ -42,49 +46,143 @@ pub struct GapRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acknowledged {
-    /// The gaps of one session, `subject/date/number`.
+    /// The findings of one session, `subject/date/number`.
     Session(String),
     /// The gaps of all sessions, now and later, whose files all match this pattern or an earlier one.
     Pattern(String),
+    /// This pattern no longer: what it acknowledged alone is open again.
+    Withdrawn(String),
+}
+
+/// What a row is about. A session may have one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum About {
+    /// What it lacked when it was registered.
+    Registration,
+    /// Files that came later.
+    LateFiles,
+    /// Its two records on Alyx.
+    TwoRecords,
 }
 
 /// A change of the book, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapChange {
-    /// Insert or replace the row of a session.
+    /// Insert or replace the row of a session: the one with its gaps, or the one that says that it was created twice.
     Set(GapRow),
-    /// The session in this folder has no gaps any more.
-    Remove(PathBuf),
+    /// The session in this folder has no gaps any more, or, if so, no late files.
+    Remove(PathBuf, About),
     /// A pattern was acknowledged.
     Pattern(String),
+    /// A pattern was withdrawn.
+    Withdrawn(String),
     /// In this root, files of this kind have no dataset type, which was reported.
     Untyped(PathBuf, String),
 }
 
+impl GapChange {
+    /// The session whose gaps are acknowledged by it.
+    pub fn acknowledged_session(&self) -> Option<&str> {
+        match self {
+            Self::Set(row) if row.acknowledged => Some(&row.session),
+            _ => None,
+        }
+    }
+}
+
 impl GapRow {
+    fn about(&self) -> About {
+        match self.kind.as_str() {
+            LATE_FILES => About::LateFiles,
+            CREATED_TWICE => About::TwoRecords,
+            _ => About::Registration,
+        }
+    }
+
+    fn key(&self) -> (PathBuf, About) {
+        (self.folder.clone(), self.about())
+    }
+
     /// Whether it names all files.
     fn is_whole(&self) -> bool {
         self.files.len() < MAX_FILES
     }
 }
 
-/// The files of a gap, by name.
-fn names(gap: &Gap) -> Vec<String> {
-    gap.files().into_iter().map(|file| file.to_string_lossy().into_owned()).collect()
-}
-
-/// What is known of gaps.
+/// What is known of gaps, and of sessions that were created twice.
 #[derive(Debug, Clone, Default)]
 pub struct GapBook {
-    rows: BTreeMap<PathBuf, GapRow>,
-    patterns: Vec<Pattern>,
+    rows: BTreeMap<(PathBuf, About), GapRow>,
+    /// The patterns that were acknowledged.
+    accepted: AcceptedGaps,
     untyped: HashSet<(PathBuf, String)>,
 }
 
 impl GapBook {
     /// The gaps that are not acknowledged, by folder.
     pub fn open(&self) -> impl Iterator<Item = &GapRow> {
-        self.rows.values().filter(|row| !row.acknowledged)
+        self.rows.values().filter(|row| !row.acknowledged && row.about() != About::TwoRecords)
+    }
+
+    /// The sessions that were created twice, and are not acknowledged, by folder. Nothing but a person ends that.
+    pub fn created_twice(&self) -> impl Iterator<Item = &GapRow> {
+        self.rows.values().filter(|row| !row.acknowledged && row.about() == About::TwoRecords)
+    }
+
+    /// The gaps that are acknowledged, by folder.
+    pub fn acknowledged(&self) -> impl Iterator<Item = &GapRow> {
+        self.rows.values().filter(|row| row.acknowledged)
+    }
+
+    /// The patterns that were acknowledged.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.accepted.patterns
+    }
+
+    /// What was acknowledged of the session in this folder.
+    pub fn accepted(&self, folder: &Path) -> AcceptedGaps {
+        self.accepted_in(&(folder.to_owned(), About::Registration))
+    }
+
+    fn accepted_in(&self, key: &(PathBuf, About)) -> AcceptedGaps {
+        let row = self.rows.get(key).filter(|row| row.acknowledged && row.is_whole());
+        AcceptedGaps { gap: row.map(|row| (row.kind.clone(), row.files.clone())), ..self.accepted.clone() }
+    }
+
+    /// Adds or replaces what a session lacks, and returns the change to remember: it can be acknowledged. It stays
+    /// acknowledged if it says the same as before.
+    pub fn keep(&mut self, session: &str, folder: &Path, eid: &str, gap: &Gap, at: Timestamp) -> GapChange {
+        let mut row = GapRow {
+            session: session.to_owned(),
+            at,
+            folder: folder.to_owned(),
+            eid: eid.to_owned(),
+            kind: gap.kind().to_owned(),
+            text: gap.to_string(),
+            files: gap.names().into_iter().take(MAX_FILES).collect(),
+            acknowledged: false,
+        };
+        row.acknowledged = self.accepted_in(&row.key()).accept(gap);
+        self.rows.insert(row.key(), row.clone());
+        GapChange::Set(row)
+    }
+
+    /// Remembers an error if it says that the session was created twice. The other computer may remove the flag, and
+    /// nothing else would tell of it. Returns the changes to remember.
+    pub fn add_created_twice(&mut self, folder: &Path, error: &Error, at: Timestamp) -> Vec<GapChange> {
+        let Error::CreatedTwice { session, ours, .. } = error else { return Vec::new() };
+        let row = GapRow {
+            session: session.clone(),
+            at,
+            folder: folder.to_owned(),
+            eid: ours.clone(),
+            kind: CREATED_TWICE.to_owned(),
+            text: error.to_string(),
+            files: Vec::new(),
+            acknowledged: false,
+        };
+        self.rows.insert(row.key(), row.clone());
+        vec![GapChange::Set(row)]
     }
 
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file
@@ -98,8 +196,10 @@ impl GapBook {
         at: Timestamp,
     ) -> (Option<GapRow>, Vec<GapChange>) {
         let mut changes = Vec::new();
+        // The late files were registered too.
+        self.remove(folder, About::LateFiles, &mut changes);
         let mut gap = registered.gap.clone();
-        let is_settled = gap.as_ref().is_none_or(|gap| self.covers(&names(gap)));
+        let is_settled = gap.as_ref().is_none_or(|gap| self.accepted.cover(&gap.names()));
         // What was acknowledged must not hide a kind of file that was never reported.
         if let Some(root) = root.filter(|_| is_settled) {
             let is_new = |kind: &str| !self.untyped.contains(&(root.to_owned(), kind.to_owned()));
@@ -110,69 +210,81 @@ impl GapBook {
             }
             gap = Gap::without_type(new.into_iter()).or(gap);
         }
-        let earlier = self.rows.get(folder);
+        let earlier = self.rows.get(&(folder.to_owned(), About::Registration));
         let Some(gap) = gap else {
             // Files without a dataset type stay open until they are acknowledged, or gone.
             let stays = earlier.is_some_and(|row| row.kind == "no_type") && !registered.untyped.is_empty();
-            if earlier.is_some() && !stays {
-                self.rows.remove(folder);
-                changes.push(GapChange::Remove(folder.to_owned()));
+            if !stays {
+                self.remove(folder, About::Registration, &mut changes);
             }
             return (None, changes);
         };
-        let files = names(&gap);
-        let is_covered = self.covers(&files);
-        let mut row = GapRow {
-            session: session.to_owned(),
-            at,
-            folder: folder.to_owned(),
-            eid: registered.eid.clone(),
-            kind: gap.kind().to_owned(),
-            text: gap.to_string(),
-            files: files.into_iter().take(MAX_FILES).collect(),
-            acknowledged: is_covered,
-        };
-        let is_same =
-            |earlier: &GapRow| row.is_whole() && (&earlier.kind, &earlier.files) == (&row.kind, &row.files);
-        let was_acknowledged = earlier.is_some_and(|earlier| earlier.acknowledged && is_same(earlier));
-        row.acknowledged |= was_acknowledged;
-        self.rows.insert(folder.to_owned(), row.clone());
-        changes.push(GapChange::Set(row.clone()));
-        (Some(row), changes)
+        changes.push(self.keep(session, folder, &registered.eid, &gap, at));
+        (self.rows.get(&(folder.to_owned(), About::Registration)).cloned(), changes)
     }
 
-    /// Whether all files of a gap match acknowledged patterns.
-    fn covers(&self, files: &[String]) -> bool {
-        let matches = |file: &String| self.patterns.iter().any(|pattern| pattern.matches(file));
-        !files.is_empty() && files.iter().all(matches)
+    /// The late files that a look at a registered session found, and the changes to remember. `None`: there are none any
+    /// more.
+    pub fn judge_late(
+        &mut self,
+        look: &LookRow,
+        late: Option<&Gap>,
+        at: Timestamp,
+    ) -> (Option<GapRow>, Vec<GapChange>) {
+        let mut changes = Vec::new();
+        match late {
+            Some(late) => changes.push(self.keep(&look.session, &look.folder, &look.eid, late, at)),
+            None => self.remove(&look.folder, About::LateFiles, &mut changes),
+        }
+        (self.rows.get(&(look.folder.clone(), About::LateFiles)).cloned(), changes)
     }
 
-    /// Acknowledges gaps. Returns the number of sessions that are open no longer, and the changes to remember.
+    fn remove(&mut self, folder: &Path, about: About, changes: &mut Vec<GapChange>) {
+        if self.rows.remove(&(folder.to_owned(), about)).is_some() {
+            changes.push(GapChange::Remove(folder.to_owned(), about));
+        }
+    }
+
+    /// Acknowledges gaps, or withdraws that. Returns the number of sessions that it concerns, and the changes to
+    /// remember.
     pub fn acknowledge(&mut self, what: &Acknowledged) -> (usize, Vec<GapChange>) {
         let mut changes = Vec::new();
         if let Acknowledged::Pattern(text) = what
             && let Ok(pattern) = Pattern::new(text)
-            && !self.patterns.contains(&pattern)
+            && !self.patterns().contains(&pattern)
         {
-            self.patterns.push(pattern);
+            self.accepted.patterns.push(pattern);
             changes.push(GapChange::Pattern(text.clone()));
         }
-        let concerned: Vec<PathBuf> = self
-            .open()
+        // Of a row that is cut off, the other files are not known.
+        let is_covered = |row: &GapRow| row.is_whole() && self.accepted.cover(&row.files);
+        let covered: HashSet<(PathBuf, About)> =
+            self.rows.values().filter(|row| is_covered(row)).map(GapRow::key).collect();
+        if let Acknowledged::Withdrawn(text) = what {
+            self.accepted.patterns.retain(|pattern| pattern.as_str() != text);
+            changes.push(GapChange::Withdrawn(text.clone()));
+        }
+        let concerned: Vec<(PathBuf, About)> = self
+            .rows
+            .values()
+            .filter(|row| row.acknowledged == matches!(what, Acknowledged::Withdrawn(_)))
             .filter(|row| match what {
                 Acknowledged::Session(session) => row.session == *session,
-                // Of a row that is cut off, the other files are not known.
-                Acknowledged::Pattern(_) => row.is_whole() && self.covers(&row.files),
+                Acknowledged::Pattern(_) => covered.contains(&row.key()),
+                Acknowledged::Withdrawn(_) => {
+                    covered.contains(&row.key()) && !self.accepted.cover(&row.files)
+                }
             })
-            .map(|row| row.folder.clone())
+            .map(GapRow::key)
             .collect();
-        for folder in &concerned {
-            if let Some(row) = self.rows.get_mut(folder) {
-                row.acknowledged = true;
+        for key in &concerned {
+            if let Some(row) = self.rows.get_mut(key) {
+                row.acknowledged = !row.acknowledged;
                 changes.push(GapChange::Set(row.clone()));
             }
         }
-        (concerned.len(), changes)
+        let sessions: HashSet<&Path> = concerned.iter().map(|(folder, _)| folder.as_path()).collect();
+        (sessions.len(), changes)
     }
 
     /// Forgets a session.
@@ -198,8 +310,11 @@ impl Ledger {
             let kind = |row: &Row<'_>| Ok((path(row, "root")?, row.get("kind")?));
             let untyped = query.query_map([], kind)?.collect::<rusqlite::Result<HashSet<_>>>()?;
             Ok(GapBook {
-                rows: rows.into_iter().map(|row| (row.folder.clone(), row)).collect(),
-                patterns: patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
+                rows: rows.into_iter().map(|row| (row.key(), row)).collect(),
+                accepted: AcceptedGaps {
+                    patterns: patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok()).collect(),
+                    gap: None,
+                },
                 untyped,
             })
         });
@@ -220,24 +335,28 @@ impl Ledger {
 
 fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
     match change {
-        GapChange::Set(row) => connection.execute(
-            "INSERT OR REPLACE INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                row.folder.as_os_str().as_bytes(),
-                row.session,
-                row.at.as_millisecond(),
-                row.eid,
-                row.kind,
-                row.text,
-                serde_json::to_string(&row.files).unwrap_or_default(),
-                row.acknowledged,
-            ],
-        ),
-        GapChange::Remove(folder) => {
-            connection.execute("DELETE FROM gap WHERE folder = ?1", [folder.as_os_str().as_bytes()])
+        GapChange::Set(row) => {
+            remove(connection, &row.folder, row.about())?;
+            connection.execute(
+                "INSERT INTO gap VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    row.folder.as_os_str().as_bytes(),
+                    row.session,
+                    row.at.as_millisecond(),
+                    row.eid,
+                    row.kind,
+                    row.text,
+                    serde_json::to_string(&row.files).unwrap_or_default(),
+                    row.acknowledged,
+                ],
+            )
         }
+        GapChange::Remove(folder, about) => remove(connection, folder, *about),
         GapChange::Pattern(pattern) => {
             connection.execute("INSERT OR IGNORE INTO acknowledged VALUES (?1)", [pattern])
+        }
+        GapChange::Withdrawn(pattern) => {
+            connection.execute("DELETE FROM acknowledged WHERE pattern = ?1", [pattern])
         }
         GapChange::Untyped(root, kind) => connection.execute(
             "INSERT OR IGNORE INTO untyped VALUES (?1, ?2)",
@@ -245,6 +364,19 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
         ),
     }
     .map(drop)
+}
+
+/// Removes what a folder's row says about this.
+fn remove(connection: &Connection, folder: &Path, about: About) -> rusqlite::Result<usize> {
+    let of_kind = match about {
+        About::Registration => "kind NOT IN (?2, ?3)",
+        About::LateFiles => "kind = ?2",
+        About::TwoRecords => "kind = ?3",
+    };
+    connection.execute(
+        &format!("DELETE FROM gap WHERE folder = ?1 AND {of_kind}"),
+        params![folder.as_os_str().as_bytes(), LATE_FILES, CREATED_TWICE],
+    )
 }
 
 fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {

@@ -7,6 +7,7 @@
 
 mod checksums;
 mod gaps;
+mod looks;
 mod memory;
 mod problem;
 mod rows;
@@ -23,7 +24,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use crate::ledger::checksums::FileKey;
 use crate::ledger::checksums::Unwritten;
-pub use crate::ledger::gaps::{Acknowledged, GapBook, GapChange, GapRow};
+pub use crate::ledger::gaps::{About, Acknowledged, CREATED_TWICE, GapBook, GapChange, GapRow};
+pub use crate::ledger::looks::{LookChange, LookRow};
 use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{
     HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
@@ -241,6 +243,11 @@ impl Ledger {
             tracing::warn!("{}", problem.advice(&self.path));
         }
     }
+}
+
+/// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
+fn to_i64(value: u64) -> i64 {
+    i64::from_ne_bytes(value.to_ne_bytes())
 }
 
 impl Drop for Ledger {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, checksums};
+use crate::ledger::{Ledger, checksums, to_i64};
 use alyx_registration::{Gap, LeftOut};
 
 /// How long an outcome is kept.
@@ -156,11 +156,6 @@ pub struct HistoryFilter {
     pub limit: usize,
 }
 
-/// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
-pub(super) fn to_i64(value: u64) -> i64 {
-    i64::from_ne_bytes(value.to_ne_bytes())
-}
-
 fn get_u64(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|n| u64::from_ne_bytes(n.to_ne_bytes()))
 }
@@ -266,8 +261,9 @@ impl Ledger {
             let waiting = transaction.execute("DELETE FROM waiting WHERE session = ?1", [session])?;
             let outcomes = transaction.execute("DELETE FROM outcome WHERE session = ?1", [session])?;
             let gaps = transaction.execute("DELETE FROM gap WHERE session = ?1", [session])?;
+            let looks = transaction.execute("DELETE FROM look WHERE session = ?1", [session])?;
             transaction.commit()?;
-            Ok(waiting + outcomes + gaps)
+            Ok(waiting + outcomes + gaps + looks)
         })
     }
 
@@ -312,6 +308,8 @@ impl Ledger {
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
             transaction.execute("DELETE FROM gap WHERE at < ?1 AND acknowledged", [ended])?;
+            // Of a data root that is watched no longer, or while looks are switched off.
+            transaction.execute("DELETE FROM look WHERE due < ?1", [used])?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // A waiting flag is tried at least hourly: a row of that age belongs to a removed flag.

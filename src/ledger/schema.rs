@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -78,6 +78,30 @@ pub(super) const MIGRATIONS: [&str; 3] = [
         kind TEXT NOT NULL,
         PRIMARY KEY (root, kind)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE look (
+        folder BLOB PRIMARY KEY,
+        session TEXT NOT NULL,
+        eid TEXT NOT NULL,
+        done INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        snapshot TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE gap_of_kind (
+        folder BLOB NOT NULL,
+        session TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        eid TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        files TEXT NOT NULL,
+        acknowledged INTEGER NOT NULL,
+        PRIMARY KEY (folder, kind)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO gap_of_kind SELECT * FROM gap;
+    DROP TABLE gap;
+    ALTER TABLE gap_of_kind RENAME TO gap;
 ",
     "
     ALTER TABLE waiting ADD COLUMN kind TEXT;

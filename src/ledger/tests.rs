@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::*;
+use alyx_registration::{Error, SessionSnapshot};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -322,7 +323,7 @@ fn a_ledger_of_0_1_0_is_read_as_it_is_and_migrated_when_it_is_written() {
     assert_eq!((reader.gap_book().open().count(), version()), (0, 1));
     let writer = Ledger::open_existing(folder.path(), Access::Change).unwrap().unwrap();
     writer.record(&outcome("a/b/c", at(0), "gaps"), WaitingChange::Keep);
-    assert_eq!(version(), 3);
+    assert_eq!(version(), 4);
     assert_eq!((writer.history(&HistoryFilter::default()).len(), writer.history(&left_out).len()), (2, 1));
     assert!(!folder.path().join("ledger.sqlite.damaged").exists());
 }
@@ -358,6 +359,38 @@ fn gaps_are_open_until_their_session_or_all_their_files_are_acknowledged() {
     assert_eq!(acknowledge(Acknowledged::Session("a".into())), 0);
     assert_eq!(acknowledge(Acknowledged::Session("c".into())), 1);
     assert_eq!(open(), [] as [&str; 0]);
+}
+
+#[test]
+fn that_a_session_was_created_twice_is_open_until_it_is_acknowledged_whatever_gaps_it_has() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let (session, others) = ("a".to_owned(), vec!["other".to_owned()]);
+    let error = Error::CreatedTwice { session, ours: "ours".into(), others, is_empty: true };
+    let mut book = ledger.gap_book();
+    let twice = book.add_created_twice(Path::new("/data/a"), &error, at(0));
+    assert!(book.add_created_twice(Path::new("/data/a"), &Error::Internal("x".into()), at(0)).is_empty());
+    let row = gap("a", &["x.nwb"]);
+    for changes in [
+        twice,
+        vec![GapChange::Set(row.clone())],
+        vec![GapChange::Remove(row.folder.clone(), About::Registration)],
+    ] {
+        ledger.change_gaps(&changes).unwrap();
+        let book = ledger.gap_book();
+        let open: Vec<&GapRow> = book.created_twice().collect();
+        assert!(matches!(open[..], [row] if row.eid == "ours" && row.text.contains("other")), "{open:?}");
+    }
+    ledger.change_gaps(&[GapChange::Set(row)]).unwrap();
+    let mut book = ledger.gap_book();
+    // No pattern of files concerns it.
+    ledger.change_gaps(&book.acknowledge(&Acknowledged::Pattern("*".into())).1).unwrap();
+    assert_eq!(ledger.gap_book().created_twice().count(), 1);
+    let (count, changes) = book.acknowledge(&Acknowledged::Session("a".into()));
+    assert_eq!(count, 1);
+    ledger.change_gaps(&changes).unwrap();
+    let book = ledger.gap_book();
+    assert_eq!((book.created_twice().count(), book.open().count()), (0, 0));
 }
 
 #[test]
@@ -452,4 +485,40 @@ fn a_link_in_place_of_the_ledger_is_not_followed() {
     std::os::unix::fs::symlink(&precious, folder.path().join(FILE_NAME)).unwrap();
     let _ = works(&Ledger::open(folder.path()));
     assert_eq!(std::fs::read(&precious).unwrap(), b"");
+}
+
+#[test]
+fn late_files_stand_beside_the_gaps_of_the_registration() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let late = GapRow { kind: "late_files".into(), ..gap("a", &["alf/a.npy"]) };
+    ledger.change_gaps(&[GapChange::Set(gap("a", &["x.nwb"])), GapChange::Set(late)]).unwrap();
+    let kinds = || -> Vec<String> { ledger.gap_book().open().map(|row| row.kind.clone()).collect() };
+    assert_eq!(kinds(), ["no_dataset", "late_files"]);
+    // Another kind of gap replaces the one of the registration.
+    let near = GapRow { kind: "near_miss".into(), ..gap("a", &["x.NPY"]) };
+    ledger.change_gaps(&[GapChange::Set(near)]).unwrap();
+    assert_eq!(kinds(), ["near_miss", "late_files"]);
+    let (count, changes) = ledger.gap_book().acknowledge(&Acknowledged::Session("a".into()));
+    ledger.change_gaps(&changes).unwrap();
+    assert_eq!((count, kinds().len()), (1, 0));
+    ledger.change_gaps(&[GapChange::Remove("/data/a".into(), About::LateFiles)]).unwrap();
+    assert_eq!(ledger.forget("a"), Some(1));
+}
+
+#[test]
+fn looks_are_remembered_with_their_snapshot_until_they_are_removed() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let row =
+        LookRow { folder: "/data/a".into(), session: "a".into(), eid: "e".into(), done: 0, due: at(600) };
+    let later = LookRow { done: 1, due: at(3600), ..row.clone() };
+    ledger.change_look(&LookChange::Set(row.clone(), Some(SessionSnapshot::default()))).unwrap();
+    assert_eq!(ledger.looks(), [row]);
+    // A look that is postponed keeps what it compares with.
+    ledger.change_look(&LookChange::Set(later.clone(), None)).unwrap();
+    assert_eq!(ledger.looks(), [later]);
+    assert_eq!(ledger.snapshot(Path::new("/data/a")), Some(SessionSnapshot::default()));
+    ledger.change_look(&LookChange::Remove("/data/a".into())).unwrap();
+    assert_eq!((ledger.looks(), ledger.snapshot(Path::new("/data/a"))), (Vec::new(), None));
 }

@@ -21,6 +21,7 @@ use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::worker::AttemptResult;
 use crate::daemon::status::{SessionState, SessionStatus, Status};
 use alyx_client::{Exchange, Observer};
+use alyx_registration::LATE_FILES;
 
 /// Buckets for the duration of a request, in seconds.
 const REQUEST_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -95,6 +96,8 @@ struct Gauges {
     oldest: Gauge<f64, AtomicU64>,
     stale: Gauge,
     gaps: Gauge,
+    late_files: Gauge,
+    created_twice: Gauge,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -183,6 +186,16 @@ impl Metrics {
             "Sessions registered with gaps that are not acknowledged",
             gauges.gaps.clone(),
         );
+        registry.register(
+            "late_files",
+            "Of these, sessions with files that came after the registration",
+            gauges.late_files.clone(),
+        );
+        registry.register(
+            "created_twice",
+            "Sessions that another program created at the same time, and that are not acknowledged",
+            gauges.created_twice.clone(),
+        );
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -268,6 +281,9 @@ impl Gauges {
         let stale = status.sessions.iter().filter(|session| session.stale).count();
         self.obstacles.set(i64::try_from(status.obstacles.len()).unwrap_or(i64::MAX));
         self.gaps.set(i64::try_from(status.gaps.len()).unwrap_or(i64::MAX));
+        let late = status.gaps.iter().filter(|gap| gap.kind == LATE_FILES).count();
+        self.late_files.set(i64::try_from(late).unwrap_or(i64::MAX));
+        self.created_twice.set(i64::try_from(status.created_twice.len()).unwrap_or(i64::MAX));
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

@@ -14,11 +14,11 @@ use maud::{DOCTYPE, Markup, html};
 use crate::daemon::status;
 use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
 use crate::humanize::elapsed;
-use crate::web::page::gaps::gaps;
+use crate::web::page::gaps::{created_twice, gaps};
 use crate::web::page::history::{days, outcomes};
 use crate::web::page::sessions::{KINDS, sessions};
 use crate::web::snapshot::History;
-use alyx_client::text::printable;
+use alyx_client::text::{printable, session_page};
 
 /// The length in characters at which a server message is cut.
 const MAX_TEXT: usize = 600;
@@ -80,6 +80,16 @@ fn shown(text: &str) -> String {
     printable(&cut)
 }
 
+/// The name of a session, with a link to it on Alyx.
+fn on_alyx(view: &View<'_>, eid: Option<&str>, session: &str) -> Markup {
+    let daemon = view.status.and_then(|status| status.daemon.as_ref());
+    let name = html! { bdi { (shown(session)) } };
+    match (daemon, eid.filter(|eid| !eid.is_empty())) {
+        (Some(daemon), Some(eid)) => html! { a href=(shown(&session_page(&daemon.alyx, eid))) { (name) } },
+        _ => name,
+    }
+}
+
 /// The whole page.
 pub(super) fn page(view: &View<'_>) -> String {
     let (health, sentences) = health_of(view);
@@ -113,6 +123,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                     (counts(view))
                     (obstacles(view))
                     @for kind in KINDS { (sessions(view, kind)) }
+                    (created_twice(view))
                     (gaps(view))
                     (days(&view.history.days))
                     (outcomes(view))
@@ -135,6 +146,8 @@ fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
     if !found.iter().any(|sentence| matches!(sentence, Sentence::NoLedger(_))) {
         found.extend(view.history.problem.as_deref().map(Sentence::NoLedger));
     }
+    let notes = found.extract_if(.., |sentence| matches!(sentence, Sentence::NotLoadable(_)));
+    let notes: Vec<String> = notes.map(|note| note.text("", view.now)).collect();
     let health = match found.as_slice() {
         [] => Health::Well,
         some if some.iter().any(|sentence| sentence.needs_attention()) => Health::Bad,
@@ -157,6 +170,7 @@ fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
             n => format!("All is well: {n} sessions are in progress."),
         });
     }
+    sentences.extend(notes);
     (health, sentences)
 }
 

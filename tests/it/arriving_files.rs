@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use alyx_registration::flag::FlagFile;
 use alyx_registration::{Error, FlaggedOptions, QuietRules};
 use common::{Alyx, Rig, Session, with_files};
 use program::{Configuration, Program, program};
@@ -163,4 +164,67 @@ async fn excluded_files_and_those_of_a_desktop_do_not_hold_a_session_back() {
     let error = session.register(&alyx.client(), &options).await.unwrap_err();
     let Error::StillChanging { path, .. } = &error else { panic!("{error}") };
     assert!(!excluded.iter().any(|name| path.ends_with(name)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_waits_as_the_run_does() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc");
+    let flag = FlagFile::load(session.flag()).unwrap().unwrap();
+    let plan = async |quiet: QuietRules| {
+        let options = FlaggedOptions { quiet, ..with_files() };
+        alyx.client().plan_flagged(&flag, &session.path(), &options).await
+    };
+    let hour = Duration::from_secs(3600);
+    let busy = plan(QuietRules { settle: hour, ..QuietRules::default() }).await.unwrap_err();
+    assert!(matches!(busy, Error::StillChanging { .. }), "{busy}");
+    assert_eq!(plan(QuietRules::default()).await.unwrap().files.len(), 1);
+    for sign in ["alf/spikes.clusters.npy.PART", "alf/.goutputstream-A1B2C3"] {
+        session.file(sign, "12");
+        let busy = plan(QuietRules::default()).await.unwrap_err();
+        assert!(matches!(busy, Error::CopyInProgress { .. }), "{sign}: {busy}");
+        std::fs::remove_file(session.folder.join(sign)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exclude_line_for_a_busy_folder_makes_its_session_quiet() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").file("my [cache]/a", "b");
+    let flag = FlagFile::load(session.flag()).unwrap().unwrap();
+    for file in ["alf/spikes.times.npy", "my [cache]/a", "create_me.flag"] {
+        set_time(&session.folder.join(file), OLD);
+    }
+    std::fs::remove_file(session.folder.join("my [cache]/a")).unwrap();
+    let hour = Duration::from_secs(3600);
+    let busy =
+        alyx_registration::Error::StillChanging { path: session.folder.join("my [cache]/"), wait: hour };
+    let Some(Error::NeverQuiet { exclude: Some(line), .. }) = busy.never_quiet(&flag.path, hour) else {
+        panic!("no line")
+    };
+    let pattern = line.trim_start_matches("- \"").trim_end_matches('"');
+    assert_eq!(pattern, "my [[]cache[]]/**");
+    let text = busy.never_quiet(&flag.path, hour).unwrap().to_string();
+    assert!(text.contains("my [cache]/") && text.ends_with(&line), "{text}");
+    for path in [&flag.path, &session.folder.join("")] {
+        let busy = alyx_registration::Error::StillChanging { path: path.clone(), wait: hour };
+        let text = busy.never_quiet(&flag.path, hour).unwrap().to_string();
+        assert!(!text.contains("datasets.exclude"), "{text}");
+    }
+    // A change in the folder no longer counts.
+    let digest = async |exclude: Vec<glob::Pattern>| {
+        let options = FlaggedOptions { exclude, ..with_files() };
+        let flag = FlagFile::load(&flag.path).unwrap().unwrap();
+        let quiet = QuietRules { settle: Duration::from_millis(400), ..QuietRules::default() };
+        let options = FlaggedOptions { quiet, ..options };
+        session.file("my [cache]/b", "c");
+        std::fs::remove_file(session.folder.join("my [cache]/b")).unwrap();
+        alyx.client().plan_flagged(&flag, &session.path(), &options).await
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(matches!(digest(Vec::new()).await, Err(Error::StillChanging { .. })));
+    let excluded = digest(vec![glob::Pattern::new(pattern).unwrap()]).await;
+    assert!(excluded.is_ok(), "{excluded:?}");
 }

@@ -92,7 +92,9 @@ impl Said {
 async fn without_problems_every_check_prints_one_line() {
     let setup = Setup::new().await;
     setup.rig.session("cortexlab", "KS014").flag();
-    setup.add("session:\n  users: [test_user]\n  lab: cortexlab\ndatasets:\n  repository: cortexlab_local\n");
+    setup.add(
+        "session:\n  users: [test_user]\n  lab: cortexlab\ndatasets:\n  repository: flatiron_cortexlab\n",
+    );
     let said = setup.check(&[]).await.ends(0);
     said.has("ok", "configuration", "config.yaml")
         .has("ok", "credentials", "the password in ")
@@ -102,7 +104,8 @@ async fn without_problems_every_check_prints_one_line() {
         .has("ok", "Alyx", "with all required endpoints")
         .has("ok", "users", "test_user")
         .has("ok", "lab", "cortexlab")
-        .has("ok", "repository", "cortexlab_local")
+        .has("ok", "repository", "flatiron_cortexlab")
+        .has("ok", "loadable", "in flatiron_cortexlab")
         .has("ok", "data root", "1 session, 1 flag")
         .has("ok", "watching", "by events")
         .has("ok", "watches", "6 folders")

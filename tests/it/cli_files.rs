@@ -179,7 +179,9 @@ async fn a_dataset_that_cannot_be_registered_in_its_folder_gives_exit_code_1() {
     session.file("a lf/spikes.times.npy", "abc");
     let said = verb(&alyx, &rig, &["find-files", word(&session.folder), "--json"]).ends(1).json();
     assert_eq!((&said["outcome"], &said["files"]), (&json!("incomplete"), &json!([])));
-    verb(&alyx, &rig, &["find-files", "/nowhere/KS014/2024-05-01/001"]).ends(1).complains("has vanished");
+    verb(&alyx, &rig, &["find-files", "/nowhere/KS014/2024-05-01/001"])
+        .ends(1)
+        .complains("there is no folder");
     verb(&alyx, &rig, &["find-files", word(&rig.root())]).ends(1).complains("not a session folder");
 }
 

@@ -157,7 +157,7 @@ async fn what_is_wrong_is_one_clear_error_and_nothing_is_created() {
         (&["create-session", folder, "--session-json", "[1]"], 2, "not an object"),
         (&["create-session", folder, "--session-json", "{"], 2, "not JSON"),
         (&["create-session"], 2, "<FOLDER>"),
-        (&["register-session", "/nowhere/KS014/2024-05-01/001"], 1, "has vanished"),
+        (&["register-session", "/nowhere/KS014/2024-05-01/001"], 1, "there is no folder"),
         (&["register-session", folder, "--no-files", "--file", "x"], 2, "cannot be used with"),
         (&["register-session", folder, "--file", folder], 1, "is a folder"),
         (&["register-session", folder, "--file", "/nowhere"], 1, "cannot be read"),
@@ -209,7 +209,7 @@ async fn flags_of_another_name_are_found_by_their_pattern() {
     verb(&alyx, &rig, &["create-sessions", word(&root), "--glob-pattern", "**/[x"])
         .ends(1)
         .complains("pattern");
-    verb(&alyx, &rig, &["create-sessions", "/nowhere"]).ends(1).complains("has vanished");
+    verb(&alyx, &rig, &["create-sessions", "/nowhere"]).ends(1).complains("there is no folder");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,14 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("  one_settings: /a\n  token_file: /b\n", &[":5: alyx.one_settings: alyx.token_file is set as well; keep one of the two"]),
         ("  one_settings: [a]\n", &[":5: alyx.one_settings: this must be the path of a folder"]),
         ("datasets:\n  protected: maybe\n", &[r#":6: datasets.protected: "maybe" is not one of: refuse, revise"#]),
+        ("repositories: {path: /a, name: b}\n", &[r#":5: repositories: a section is not a list"#]),
+        ("repositories: [/a]\n", &[r#":5: repositories: item 1: this is not a path and a name (example: {path: /mnt/server/cortexlab/Subjects, name: flatiron_cortexlab})"#]),
+        ("repositories:\n  - {path: /a}\n", &[r#":5: repositories: item 1: the name is missing (example: {path: /mnt/server/cortexlab/Subjects, name: flatiron_cortexlab})"#]),
+        ("repositories:\n  - {name: b}\n", &[r#":5: repositories: item 1: the path is missing (example: {path: /mnt/server/cortexlab/Subjects, name: flatiron_cortexlab})"#]),
+        ("repositories:\n  - {path: a, name: b}\n", &[r#":5: repositories: item 1: "a" is not an absolute path; it must start with a slash"#]),
+        ("repositories:\n  - {path: /a, nme: b}\n", &[r#":5: repositories: item 1: "nme" is not a key here; the keys are path and name (example: {path: /mnt/server/cortexlab/Subjects, name: flatiron_cortexlab})"#]),
+        ("repositories:\n  - {path: /a, name: b}\n  - {path: /a/, name: c}\n", &[r#":7: repositories[1]: "/a" occurs twice; a folder is in one repository"#]),
+        ("repositories:\n  - {path: /a, name: b}\n  - {path: /a/c, name: b}\n", &[r#":7: repositories[1]: "/a" and "/a/c" are both "b", and one is inside the other; keep the one that paths on Alyx are relative to"#]),
         ("workers: 0\n", &[":5: workers: 0 is not between 1 and 64"]),
         ("workers: 1000\n", &[":5: workers: 1000 is not between 1 and 64"]),
         ("workers: two\n", &[r#":5: workers: "two" is not a whole number"#]),
@@ -112,8 +120,8 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("log: *x\n", &[":5: this is not valid YAML: unknown anchor; look in this line and the one before for a wrong indentation, a missing quote or bracket, or a colon without a blank after it"]),
         ("? [a, b]\n: 1\n", &[": a key must be a plain word"]),
         ("watch:\n  require_marker: .\n", &[r#":6: watch.require_marker: "." is not a file name; write the name alone, without a folder"#]),
-        ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log, http, alerts"]),
-        ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log, http, alerts"#]),
+        ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, repositories, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log, http, alerts"]),
+        ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, repositories, datasets, watch, retry, workers, hash_threads, state_dir, timezone, log, http, alerts"#]),
         ("---\nworkers: 3\n", &[":6: a second document begins here (after ---); write one document only"]),
         ("workers: !secret 5\n", &[":5: workers: a tag (the word after !) means nothing here; leave it out"]),
         ("  username: you\n", &[":5: alyx.username: this key occurs twice in its section; keep one of them"]),
@@ -327,6 +335,7 @@ fn the_command_line_overrides_the_file_and_the_file_the_environment() {
     let environment = Environment {
         state_directory: Some("/from/systemd".into()),
         credentials_directory: Some("/run/credentials/x".into()),
+        ..Environment::default()
     };
     let nothing = Overrides::default();
     let state =
@@ -435,4 +444,40 @@ fn the_sandbox_is_configured_by_the_same_rules_as_a_file() {
 
     let inside = SandboxSetup { data_roots: vec!["/tmp".into()], ..setup };
     assert!(load(&inside).unwrap_err().to_string().contains("inside the data root"));
+}
+
+#[test]
+fn a_name_of_the_page_is_the_name_of_a_computer() {
+    for (name, wanted) in [
+        ("https://rig/", "write rig"),
+        ("rig:80", "write rig"),
+        ("http://me:pw@rig.lab.org:8080/page?x#y", "write rig.lab.org"),
+        ("[fe80::1]:80", "write fe80::1"),
+        ("*", "such as rig1.lab.org"),
+        ("", "this is empty"),
+        ("*.lab.org", "such as rig1.lab.org"),
+        ("my rig", "such as rig1.lab.org"),
+    ] {
+        let found = errors(&format!("{GOOD}http:\n  names: [ok.org, {name:?}]\n"));
+        assert!(
+            found.len() == 1 && found[0].contains("http.names") && found[0].contains(wanted),
+            "{name}: {found:?}"
+        );
+    }
+    good("http:\n  names: [rig1, rig1.lab.org, Rig-1_a., \"fe80::1\", 10.0.0.1]\n");
+}
+
+#[test]
+fn an_earliest_day_in_the_future_is_refused() {
+    let today = "2026-05-01".parse().ok();
+    let environment = Environment { today, ..Environment::default() };
+    let parse = |day: &str| {
+        let text = format!("{GOOD}session:\n  earliest: {day}\n");
+        Config::parse_with(&text, Path::new("c.yaml"), &Overrides::default(), &environment)
+    };
+    for day in ["9999-12-31", "2026-05-02"] {
+        let refused = parse(day).unwrap_err().to_string();
+        assert!(refused.contains(":6: session.earliest: ") && refused.contains("in the future"), "{refused}");
+    }
+    assert!(parse("2026-05-01").is_ok());
 }

@@ -5,7 +5,7 @@ use crate::common;
 use crate::program::{Configuration, Program, output, program};
 use std::path::PathBuf;
 
-use alyx_registration::{Error, FlaggedOptions, Gap, OnLeftOut};
+use alyx_registration::{Error, FlaggedOptions, Gap, OnLeftOut, Rename};
 use common::{Alyx, Rig, Session, with_files};
 use serde_json::Value;
 
@@ -31,6 +31,8 @@ async fn run(config: &PathBuf, words: &[&str]) -> (i32, String) {
 
 async fn json(config: &PathBuf, words: &[&str]) -> Vec<Value> {
     let (_, text) = run(config, &[words, &["--json"]].concat()).await;
+    // Not the log.
+    let text = text.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join("\n");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}"))).collect()
 }
 
@@ -57,7 +59,7 @@ async fn a_near_miss_is_a_gap_with_the_exact_rename() {
         assert_eq!(
             gap,
             Gap::NearMiss {
-                files: vec![(name.into(), rename.to_owned())],
+                files: vec![(name.into(), Rename { to: rename.to_owned(), is_free: true })],
                 exclude: match &gap {
                     Gap::NearMiss { exclude, .. } => exclude.clone(),
                     other => panic!("{other:?}"),
@@ -300,7 +302,120 @@ async fn a_session_that_keeps_its_flag_because_of_gaps_needs_attention() {
     let line = running.wait_for("needs attention");
     assert!(line.contains("the session has gaps: none of its files is a dataset: a.nwb"), "{line}");
     assert!(session.is_flagged());
+    // Acknowledged, it is tried at once, and its flag goes.
+    let name = session.name();
+    let (code, text) = run(&config, &["acknowledge", &name]).await;
+    assert_eq!((code, text.as_str()), (0, "1 session acknowledged.\n"));
+    running.wait_for("registered with gaps, which are acknowledged");
+    assert!(!session.is_flagged());
+    // So does a pattern, for later sessions, too.
+    let (code, _) = run(&config, &["acknowledge", "--pattern", "*.bin"]).await;
+    assert_eq!(code, 0);
+    let other = rig.session("cortexlab", "SWC_001");
+    files(&other, &["x.bin"]);
+    other.flag();
+    running.wait_for("registered with gaps, which are acknowledged");
+    assert!(!other.is_flagged());
     running.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_keeps_a_flag_because_of_gaps_removes_it_once_they_are_acknowledged() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "datasets:\n  on_left_out: keep_flag\n");
+    let mut running = daemon(&config);
+    running.wait_for("data root scanned");
+    running.stop();
+    let session = rig.session("cortexlab", "KS014");
+    files(&session, &["a.nwb"]);
+    session.flag();
+    for words in [&["scan", "--dry-run"][..], &["scan"]] {
+        let (code, text) = run(&config, words).await;
+        assert!(code == 1 && text.contains("none of its files is a dataset"), "{text}");
+    }
+    let name = session.name();
+    assert_eq!(run(&config, &["acknowledge", &name]).await.0, 0);
+    for words in [&["scan", "--dry-run"][..], &["scan"]] {
+        let (code, text) = run(&config, words).await;
+        assert!(code == 0 && !text.contains("none of its files"), "{text}");
+    }
+    assert!(!session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_pattern_is_listed_and_can_be_withdrawn() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let mut running = daemon(&config);
+    running.wait_for("data root scanned");
+    let (one, other) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001"));
+    for (session, file) in [(&one, "a.nwb"), (&other, "b.nwb")] {
+        files(session, &[file]);
+        session.flag();
+        running.wait_for("registered with gaps");
+    }
+    let say = async |words: &[&str]| run(&config, words).await;
+    assert_eq!(say(&["acknowledge", "--list"]).await.1, "Nothing is acknowledged.\n");
+    for (pattern, text) in [("*.nwb", "2 sessions acknowledged.\n"), ("b.*", "0 sessions acknowledged.\n")] {
+        assert_eq!(say(&["acknowledge", "--pattern", pattern]).await, (0, text.to_owned()));
+    }
+    let listed = async || say(&["acknowledge", "--list"]).await.1;
+    let is_known = async {
+        while !listed().await.contains("pattern  b.*") {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(common::AT_MOST, is_known).await.unwrap();
+    let text = listed().await;
+    for line in ["pattern  *.nwb".to_owned(), format!("session  {}", one.name())] {
+        assert!(text.lines().any(|known| known == line), "{text}");
+    }
+    // The other session matches a pattern that is left.
+    let withdrawn = say(&["acknowledge", "--withdraw", "*.nwb"]).await;
+    assert_eq!(withdrawn, (0, "Withdrawn; 1 session reported again.\n".to_owned()));
+    let status = json(&config, &["status"]).await.remove(0);
+    let open: Vec<_> = status["gaps"].as_array().unwrap().iter().map(|gap| gap["session"].clone()).collect();
+    assert_eq!(open, [one.name()]);
+    let (code, text) = say(&["acknowledge", "--withdraw", "*.dat"]).await;
+    assert!(code == 1 && text.contains("*.dat is not acknowledged"), "{text}");
+    running.stop();
+    // Without a daemon, too.
+    assert_eq!(say(&["acknowledge", "--withdraw", "b.*"]).await.1, "Withdrawn; 1 session reported again.\n");
+    assert!(!listed().await.contains("pattern"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_that_would_overwrite_a_file_is_not_advised() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    files(
+        &session,
+        &["raw/_iblrig_leftCamera.raw.MP4", "raw/_iblrig_leftCamera.raw.Mp4", "alf/spikes.times.npy"],
+    );
+    session.flag();
+    let gap = session.register(&alyx.client(), &with_files()).await.unwrap().gap.unwrap();
+    assert_eq!(gap.files().len(), 2);
+    assert!(
+        !gap.to_string().contains("rename it to") && gap.to_string().contains("another of that name"),
+        "{gap}"
+    );
+    // The name is that of a folder.
+    let session = rig.session("cortexlab", "KS014");
+    files(
+        &session,
+        &["raw/_iblrig_leftCamera.raw.MP4", "raw/_iblrig_leftCamera.raw.mp4/x", "alf/spikes.times.npy"],
+    );
+    session.flag();
+    let gap = session.register(&alyx.client(), &with_files()).await.unwrap().gap.unwrap();
+    assert!(!gap.to_string().contains("rename it to"), "{gap}");
+    // In an explicit list.
+    let names = ["_iblrig_leftCamera.raw.MP4", "_iblrig_leftCamera.raw.mp4"];
+    let paths: Vec<PathBuf> = names.iter().map(|name| session.folder.join("raw").join(name)).collect();
+    let registered = alyx.client().plan_files(&paths[..1], &Default::default()).await.unwrap();
+    assert!(registered.left_out[0].reason.to_string().contains("rename it to"));
+    let registered = alyx.client().plan_files(&paths, &Default::default()).await;
+    let text = format!("{registered:?}");
+    assert!(text.contains("NearMissTaken") || registered.is_err(), "{text}");
 }
 
 /// A session as iblrig leaves it on a rig.

@@ -124,7 +124,25 @@ fn existing_files_stay_unless_replacement_is_requested() {
 #[test]
 fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
     let rig = Rig::new();
-    let cases: [(&[&str], &str); 7] = [
+    std::fs::write(rig.beside("file"), "").unwrap();
+    let file = rig.beside("file");
+    let cases: [(&[&str], &str); 11] = [
+        (&["--data-root", "/mnt/a,/mnt/b"], "each with its own --data-root"),
+        (&["--data-root", "a;b"], "each with its own --data-root"),
+        (&["--data-root", word(&file)], "is a file"),
+        (
+            &[
+                "--data-root",
+                "/data",
+                "--url",
+                "https://alyx.example.org",
+                "--user",
+                "rig",
+                "--offline",
+                "--not-served",
+            ],
+            "--repository NAME, to which other software copies the files",
+        ),
         (&["--url", "alyx.example.org"], "--url: this is not a full address: the https:// is missing"),
         (&["--url", "https://me:secret@alyx.org"], "--url: no user or password may be in the address"),
         (&["--data-root", "/"], "--data-root: the whole file system is too much"),
@@ -191,13 +209,17 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         terminal.answer("");
         terminal.wait_for("Which Alyx user registers the sessions? [test_user]");
         terminal.answer("");
-        terminal.wait_for("its location");
-        terminal.answer("");
         terminal.wait_for("Log in with the ONE settings in");
         terminal.answer("n");
         terminal.wait_for("Password of test_user, not shown");
         assert!(!terminal.echoes(), "the password is shown");
         terminal.answer(&password);
+        terminal.wait_for("Which lab's sessions are these?");
+        terminal.answer("");
+        terminal.wait_for("its location");
+        terminal.answer("");
+        terminal.wait_for("Which data repository of Alyx is this disk?");
+        terminal.answer("");
         terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
         assert!(terminal.echoes(), "the terminal stays silent");
@@ -213,13 +235,170 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
 #[test]
 fn an_interrupt_at_the_password_restores_echo_and_writes_no_file() {
     let rig = Rig::new();
-    let words =
-        ["--data-root", "/data", "--url", "https://alyx.example.org", "--user", "rig", "--location", "x"];
+    let words = ["--data-root", "/data", "--user", "rig", "--offline"];
     let mut terminal = Terminal::start(&mut command(&rig, &words));
+    terminal.wait_for("address of Alyx?");
+    terminal.answer("https://alyx.example.org");
     terminal.wait_for("Password of rig");
     assert!(!terminal.echoes());
     terminal.interrupt();
     terminal.wait_for("stopped; nothing was written");
     assert_eq!(terminal.end().code(), Some(130));
     assert!(terminal.echoes() && !target(&rig).exists(), "{}", terminal.said);
+}
+
+/// The words of a script, with a data root that holds the lab cortexlab.
+fn script<'a>(root: &'a str, alyx: &'a Alyx, more: &[&'a str]) -> Vec<&'a str> {
+    [&["--yes", "--data-root", root, "--url", &alyx.url, "--user", &alyx.user], more].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_alyx_does_not_have_is_refused_with_the_name_that_was_meant() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let root = rig.root();
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["--lab", "cortexlap"],
+            "--lab: Alyx does not know the lab \"cortexlap\"; did you mean \"cortexlab\"?",
+        ),
+        (
+            &["--location", "RIG1"],
+            "--location: Alyx does not know the location \"RIG1\"; did you mean \"rig1\"?",
+        ),
+        (&["--location", "the moon"], "it has \"rig1\", \"rig2\", \"rig1_mainenlab\""),
+        (&["--project", "practise", "--project", "ibl_trainin"], "did you mean \"ibl_training\"?"),
+        (&["--repository", "flatiron_cortexlap"], "did you mean \"flatiron_cortexlab\"?"),
+    ];
+    for (more, expected) in cases {
+        let words = script(word(&root), &alyx, more);
+        tokio::task::block_in_place(|| init_with_password(&rig, &words, &alyx.password))
+            .ends(2)
+            .complains(expected);
+    }
+    assert!(!target(&rig).exists() && !target(&rig).with_file_name("password").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_address_and_a_refused_login_write_nothing_and_an_absent_alyx_is_reported() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let root = rig.root();
+    let words = script(word(&root), &alyx, &[]);
+    tokio::task::block_in_place(|| init_with_password(&rig, &words, "wrong"))
+        .ends(77)
+        .complains("refuses the login");
+    let elsewhere = format!("{}/sessions", alyx.url);
+    let wrong = ["--yes", "--data-root", word(&root), "--user", &alyx.user, "--url", &elsewhere];
+    tokio::task::block_in_place(|| init_with_password(&rig, &wrong, &alyx.password))
+        .ends(2)
+        .complains("--url: ");
+    assert!(!target(&rig).exists() && !target(&rig).with_file_name("password").exists());
+
+    // A rig without a network can be set up all the same.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = format!("http://{closed}");
+    let words =
+        ["--yes", "--data-root", word(&root), "--user", "rig", "--url", &away, "--location", "the moon"];
+    let said = tokio::task::block_in_place(|| init_with_password(&rig, &words, "pw")).ends(0);
+    assert!(said.err.contains("Alyx is not asked") && said.err.contains("no answer from"), "{said:?}");
+    assert!(Config::load(&target(&rig)).is_ok());
+    let words = [&words[..], &["--force", "--offline"]].concat();
+    let said = tokio::task::block_in_place(|| init_with_password(&rig, &words, "pw")).ends(0);
+    assert_eq!(said.err, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_repository_that_fits_is_taken_and_otherwise_it_says_what_is_open() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let root = rig.root();
+    let run = |more: &[&str]| {
+        let words = script(word(&root), &alyx, &[more, &["--force"]].concat());
+        tokio::task::block_in_place(|| init_with_password(&rig, &words, &alyx.password))
+    };
+    let said = run(&[]).ends(0);
+    assert!(said.out.contains("Open: which repository is this disk?"), "{said:?}");
+    assert_eq!(Config::load(&target(&rig)).unwrap().datasets.repository, None);
+
+    std::fs::create_dir_all(root.join("cortexlab/Subjects/KS014")).unwrap();
+    let said = run(&[]).ends(0);
+    assert!(said.out.contains("The repository is flatiron_cortexlab"), "{said:?}");
+    // It ends with a check.
+    assert!(said.out.contains("accepted, as test_user") && said.out.contains("0 problems"), "{said:?}");
+    let datasets = Config::load(&target(&rig)).unwrap().datasets;
+    assert_eq!((datasets.repository.as_deref(), datasets.exists), (Some("flatiron_cortexlab"), true));
+
+    run(&["--not-served"]).ends(0);
+    let datasets = Config::load(&target(&rig)).unwrap().datasets;
+    assert_eq!((datasets.repository.as_deref(), datasets.exists), (Some("flatiron_cortexlab"), false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_each_wrong_answer_is_asked_again() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let root = rig.root();
+    std::fs::create_dir_all(root.join("cortexlab/Subjects/KS014")).unwrap();
+    let other = rig.beside("other");
+    std::fs::create_dir(&other).unwrap();
+    let (for_command, url, password) = (command(&rig, &[]), alyx.url.clone(), alyx.password.clone());
+    let roots = format!("{}, {}", word(&root), word(&other));
+    tokio::task::spawn_blocking(move || {
+        let mut command = for_command;
+        let mut terminal = Terminal::start(&mut command);
+        terminal.wait_for("Which folder holds the sessions");
+        terminal.answer(&roots);
+        terminal.wait_for("address of Alyx?");
+        terminal.answer(&format!("{url}/sessions"));
+        terminal.wait_for("address of Alyx?");
+        terminal.answer("http://127.0.0.1:1");
+        terminal.wait_for("Go on without asking Alyx?");
+        terminal.answer("n");
+        terminal.wait_for("address of Alyx?");
+        terminal.answer(&url);
+        terminal.wait_for("Which Alyx user");
+        terminal.answer("test_user");
+        terminal.wait_for("Password of test_user");
+        terminal.answer("wrong");
+        terminal.wait_for("Which Alyx user");
+        assert!(terminal.said.contains("refuses the login"), "{}", terminal.said);
+        terminal.answer("test_user");
+        terminal.wait_for("Password of test_user");
+        terminal.answer(&password);
+        terminal.wait_for("its location");
+        assert!(
+            terminal.said.contains("Alyx has the locations rig1, rig2, rig1_mainenlab."),
+            "{}",
+            terminal.said
+        );
+        terminal.answer("Rig2");
+        terminal.wait_for("its location");
+        assert!(terminal.said.contains("did you mean \"rig2\"?"), "{}", terminal.said);
+        terminal.answer("rig2");
+        terminal.wait_for("Number or name [2]");
+        assert!(
+            terminal.said.contains("3  this disk is not served; other software copies it"),
+            "{}",
+            terminal.said
+        );
+        terminal.answer("9");
+        terminal.wait_for("Number or name [2]");
+        assert!(terminal.said.contains("is none of these"), "{}", terminal.said);
+        terminal.answer("1");
+        terminal.wait_for("Take it anyway?");
+        terminal.answer("n");
+        terminal.wait_for("Number or name [2]");
+        terminal.answer("3");
+        terminal.wait_for("To which repository does other software copy the files?");
+        terminal.answer("");
+        terminal.wait_for("Check the setup");
+        assert!(terminal.end().success(), "{}", terminal.said);
+        assert!(!terminal.said.contains(&password), "{}", terminal.said);
+    })
+    .await
+    .unwrap();
+    let config = Config::load(&target(&rig)).unwrap();
+    assert_eq!(config.data_roots.len(), 2);
+    assert_eq!(config.session.location.as_deref(), Some("rig2"));
+    assert_eq!(
+        (config.datasets.repository.as_deref(), config.datasets.exists),
+        (Some("flatiron_cortexlab"), false)
+    );
 }

@@ -198,7 +198,11 @@ async fn a_session_that_is_removed_while_it_runs_is_not_shown_as_waiting() {
     session.file("alf/spikes.times.npy", "abc").flag();
     let gate = Gate::default();
     alyx.control().add_fault(always("POST", "/register-file", Fault::Hold(gate.clone())));
-    let config = configuration(&alyx, &rig, "retry:\n  initial: 1 h\nlog:\n  level: debug\n");
+    let config = configuration(
+        &alyx,
+        &rig,
+        "retry:\n  initial: 1 h\nlog:\n  level: debug\ndatasets:\n  repository: flatiron_cortexlab\n",
+    );
     let mut daemon = start(&config);
     gate.reached().await;
     std::fs::rename(session.folder.parent().unwrap(), rig.beside("away")).unwrap();
@@ -291,7 +295,7 @@ async fn without_a_state_folder_the_daemon_works_and_reports_it_once() {
     for session in &sessions {
         session.file("alf/spikes.times.npy", "abc").flag();
     }
-    let config = configuration(&alyx, &rig, "");
+    let config = configuration(&alyx, &rig, "datasets:\n  repository: flatiron_cortexlab\n");
     // A file in its place: the folder cannot be created.
     std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
     std::fs::write(rig.beside("etc/state"), "").unwrap();

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use alyx_client::SessionRequest;
 use alyx_registrar::ledger::Ledger;
-use alyx_registration::flag::{FlagFile, Removal};
+use alyx_registration::flag::{FlagError, FlagFile, Removal};
 use alyx_registration::{
     CreateSessionsOptions, Error, FilesToRegister, LastLook, LastLooks, RegisterFilesOptions,
     RegistrationClient, RegistrationOptions, RunContext, SessionDetails,
 };
 use alyx_sandbox::{Fault, FaultRule, Gate};
+use common::locking_fs::{Computer, Locks, two_computers};
 use common::program::{Configuration, Program, output, program};
 use common::{Alyx, Rig, Session, with_files};
 
@@ -371,35 +372,52 @@ async fn killed_between_the_removal_of_the_flag_and_the_look_after_it_the_next_d
     assert_eq!(alyx.datasets(&changed).await[0].hash.as_deref(), Some(common::MD5_OF_A));
 }
 
-/// Starts the program as on another computer: it sees the same data, and none of the locks of this one.
-fn elsewhere(config: &Path) -> Command {
+/// The program as on another computer: it sees the same data, and none of the locks and marks of this one.
+fn elsewhere(verb: &str, config: &Path) -> Command {
     let mut command = Command::new("unshare");
     let script = "mkdir -p /run/alyx-registrar && mount -t tmpfs locks /run/alyx-registrar && exec \"$@\"";
     command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
-    command.arg(program().get_program()).args(["scan", "--config"]).arg(config);
+    command.arg(program().get_program()).args([verb, "--config"]).arg(config);
     for (name, _) in program().get_envs() {
         command.env_remove(name);
     }
     command
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_computers_that_scan_one_folder_create_each_session_once() {
-    if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: only root can hide the locks of this computer");
+/// Whether there can be another computer.
+fn can_be_elsewhere() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: only root can hide the locks of this computer");
     }
-    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    is_root
+}
+
+/// The configuration of another computer, which sees the data at this place.
+fn configuration_elsewhere(alyx: &Alyx, rig: &Rig, root: PathBuf) -> PathBuf {
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    Configuration { roots: vec![root], url, user, password, more: String::new() }.write(&rig.beside("there"))
+}
+
+fn flagged_sessions(rig: &Rig, n: usize) -> Vec<Session> {
     let session = |n: usize| rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{n:03}"));
-    let sessions: Vec<Session> = (1..=60).map(session).collect();
+    let sessions: Vec<Session> = (1..=n).map(session).collect();
     for session in &sessions {
         session.file("alf/spikes.times.npy", "abc").flag();
     }
-    let here = configuration(&alyx, &rig, "");
-    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-    let roots = vec![rig.root()];
-    let there = Configuration { roots, url, user, password, more: String::new() }.write(&rig.beside("there"));
+    sessions
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_computers_that_scan_one_folder_create_each_session_once() {
+    if !can_be_elsewhere() {
+        return;
+    }
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let sessions = flagged_sessions(&rig, 60);
+    let (here, there) = (configuration(&alyx, &rig, ""), configuration_elsewhere(&alyx, &rig, rig.root()));
     let mut one = Program::start(program().args(["scan", "--config"]).arg(&here));
-    let mut other = Program::start(&mut elsewhere(&there));
+    let mut other = Program::start(&mut elsewhere("scan", &there));
     let codes = [one.wait().code(), other.wait().code()];
     assert!(other.text().contains("flags in total"), "{}", other.text());
     let text = format!("{}\n{}", one.text(), other.text());
@@ -407,4 +425,126 @@ async fn two_computers_that_scan_one_folder_create_each_session_once() {
     assert!(!sessions.iter().any(Session::is_flagged), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 60, "{text}");
     assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (60, 60), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_daemons_on_two_computers_that_watch_one_folder_create_each_session_once() {
+    if !can_be_elsewhere() {
+        return;
+    }
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let sessions = flagged_sessions(&rig, 60);
+    let (here, there) = (configuration(&alyx, &rig, ""), configuration_elsewhere(&alyx, &rig, rig.root()));
+    let one = Program::start(program().args(["run", "--config"]).arg(&here));
+    let other = Program::start(&mut elsewhere("run", &there));
+    common::until("every flag is removed", || !sessions.iter().any(Session::is_flagged));
+    let text = [one.stop(), other.stop()].concat().join("\n");
+    assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (60, 60), "{text}");
+}
+
+#[test]
+fn a_flag_on_a_drive_is_locked_as_far_as_the_drive_allows() {
+    for locks in [Locks::Remote, Locks::OnlyWritable, Locks::Mandatory, Locks::LocalOnly, Locks::Missing] {
+        let rig = Rig::new();
+        let session = rig.session("cortexlab", "KS014");
+        session.flag_with("alf\n");
+        let Some(computers) = two_computers(&session.folder, locks) else { return };
+        let flag = |computer: &Computer| {
+            FlagFile::load(computer.mount.path().join("create_me.flag")).unwrap().unwrap()
+        };
+        let [here, there] = &computers;
+        let held = flag(here).hold().unwrap();
+        // Through the handle that holds it, also where no other handle can read it.
+        assert!(held.content().unwrap().selects("alf/spikes.times.npy"), "{locks:?}");
+        let reaches = !matches!(locks, Locks::LocalOnly | Locks::Missing);
+        match flag(there).hold() {
+            Err(FlagError::Elsewhere { .. }) => assert!(reaches, "{locks:?}"),
+            other => assert!(other.is_ok() && !reaches, "{locks:?}: {other:?}"),
+        }
+        // On this computer a lock always counts, where there are any.
+        assert_eq!(flag(here).hold().is_err(), locks != Locks::Missing, "{locks:?}");
+        drop(held);
+        let again = flag(there).hold().unwrap();
+        assert_eq!(again.remove_if_unchanged().unwrap(), Removal::Removed, "{locks:?}");
+        assert!(!session.is_flagged() && flag_is_gone(here), "{locks:?}");
+    }
+}
+
+fn flag_is_gone(computer: &Computer) -> bool {
+    FlagFile::load(computer.mount.path().join("create_me.flag")).unwrap().is_none()
+}
+
+/// The first creation is held until the other computer has registered: the worst moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_locks_do_not_reach_the_second_look_keeps_datasets_out_of_a_session_that_exists_twice() {
+    if !can_be_elsewhere() {
+        return;
+    }
+    for locks in [Locks::LocalOnly, Locks::Missing] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc").flag();
+        let Some([here, there]) = two_computers(&rig.root(), locks) else { return };
+        let root = |computer: &Computer| computer.mount.path().to_owned();
+        let config = |root: PathBuf, folder: &str| {
+            let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+            let more = "watch: {settle: 50 ms, settle_remote: 50 ms, empty_grace: 0 s}\n".to_owned();
+            let path =
+                Configuration { roots: vec![root], url, user, password, more }.write(&rig.beside(folder));
+            // The daemon waits for its creation as long as the other computer takes.
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.replace("alyx:\n", "alyx:\n  timeouts: {request: 120 s}\n")).unwrap();
+            path
+        };
+        let (config, there) = (config(root(&here), "etc"), config(root(&there), "there"));
+        let gate = hold(&alyx, "POST", "/sessions");
+        let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
+        gate.reached().await;
+        let mut other = Program::start(&mut elsewhere("scan", &there));
+        assert!(other.wait().success(), "{locks:?}: {}", other.text());
+        // Nothing but the finding tells of it now.
+        assert!(!session.is_flagged());
+        gate.open();
+        let line = daemon.wait_for("was created twice");
+        let ids: Vec<String> =
+            alyx.sessions(&session).await.iter().map(|session| session.eid().to_owned()).collect();
+        assert_eq!(ids.len(), 2, "{ids:?}");
+        assert!(ids.iter().all(|id| line.contains(id)), "{line}");
+        assert_eq!(alyx.control().datasets().len(), 1, "{locks:?}");
+        daemon.stop();
+
+        // It stays until a person acknowledges it, also after a restart.
+        let status = || {
+            let output = output(program().args(["status", "--json", "--config"]).arg(&config));
+            let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            (output.status.code(), status)
+        };
+        for running in [false, true] {
+            let daemon = running.then(|| {
+                let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
+                daemon.wait_for("data root scanned");
+                daemon
+            });
+            let (code, said) = status();
+            let text = said["created_twice"][0]["text"].as_str().unwrap_or_default();
+            assert!(ids.iter().all(|id| text.contains(id)), "{said}");
+            assert_eq!(
+                (code, &said["created_twice"][0]["kind"]),
+                (Some(if running { 1 } else { 69 }), &serde_json::json!("created_twice"))
+            );
+            let output = output(program().args(["status", "--config"]).arg(&config));
+            assert!(String::from_utf8_lossy(&output.stdout).contains("created twice (1)"));
+            if running {
+                let name = session.name();
+                let done =
+                    common::program::output(program().args(["acknowledge", &name, "--config"]).arg(&config));
+                assert_eq!(done.status.code(), Some(0), "{done:?}");
+                assert_eq!((status().0, &status().1["created_twice"]), (Some(0), &serde_json::json!([])));
+            }
+            if let Some(daemon) = daemon {
+                daemon.stop();
+            }
+        }
+        assert_eq!(status().1["created_twice"], serde_json::json!([]));
+    }
 }

@@ -47,7 +47,7 @@ pub enum SessionPathError {
     #[error("{0:?} has a name that is not valid UTF-8: rename it")]
     NotUtf8(PathBuf),
     /// The second to last component is not a day that exists.
-    #[error("{folder:?}: {name:?} is not a date that exists (YYYY-MM-DD)")]
+    #[error("{folder:?}: the date folder {name:?} is {}", date_fault(.name))]
     Date {
         /// The folder as given.
         folder: PathBuf,
@@ -106,6 +106,88 @@ pub fn parse_date_folder(name: &str) -> Option<Date> {
         return None;
     }
     Date::new(year, name[5..7].parse().ok()?, name[8..].parse().ok()?).ok()
+}
+
+/// What is wrong with the name of a date folder, and what to rename it to. Pure.
+///
+/// ```
+/// use alf::session_path::date_fault;
+/// assert_eq!(date_fault("2024-5-2"), "not written as YYYY-MM-DD: rename the folder to 2024-05-02");
+/// assert_eq!(date_fault("2024-02-30"), "not a date that exists (YYYY-MM-DD): correct the name of the folder");
+/// assert_eq!(date_fault("03-05-2024"), "not written as YYYY-MM-DD: rename the folder to 2024-05-03 or 2024-03-05");
+/// assert_eq!(date_fault("notes"), "not a date (YYYY-MM-DD)");
+/// ```
+pub fn date_fault(name: &str) -> String {
+    let meant = dates_meant(name);
+    let is_date_like = name.chars().filter(char::is_ascii_digit).count() >= 5;
+    match meant.as_slice() {
+        [] if is_date_like => {
+            "not a date that exists (YYYY-MM-DD): correct the name of the folder".to_owned()
+        }
+        [] => "not a date (YYYY-MM-DD)".to_owned(),
+        days => {
+            let days: Vec<String> = days.iter().map(ToString::to_string).collect();
+            format!("not written as YYYY-MM-DD: rename the folder to {}", days.join(" or "))
+        }
+    }
+}
+
+/// The days that a name, written in another way than `YYYY-MM-DD`, may mean. Day and month are in either order.
+fn dates_meant(name: &str) -> Vec<Date> {
+    const MONTHS: [&str; 12] =
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let month = |word: &str| {
+        let short = word.get(..3)?.to_ascii_lowercase();
+        MONTHS.iter().position(|known| *known == short).map(|i| format!("{:02}", i + 1))
+    };
+    // Numbers and words, one after the other.
+    let mut parts: Vec<String> = Vec::new();
+    let mut last = None;
+    for c in name.chars() {
+        let kind = if c.is_ascii_digit() {
+            Some(0)
+        } else if c.is_ascii_alphabetic() {
+            Some(1)
+        } else {
+            None
+        };
+        match (kind, parts.last_mut()) {
+            (Some(_), Some(part)) if kind == last => part.push(c),
+            (Some(_), _) => parts.push(c.to_string()),
+            (None, _) => {}
+        }
+        last = kind;
+    }
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter_map(
+            |part| if part.starts_with(|c: char| c.is_ascii_digit()) { Some(part) } else { month(&part) },
+        )
+        .collect();
+    let first = parts.first().map(String::as_str).unwrap_or_default();
+    let groups: Vec<&str> = match (first.len(), first.is_ascii()) {
+        (8 | 14, true) => vec![&first[..4], &first[4..6], &first[6..8]],
+        (6, true) => vec![&first[..2], &first[2..4], &first[4..6]],
+        _ => parts.iter().map(String::as_str).take(3).collect(),
+    };
+    let [a, b, c] = groups.as_slice() else { return Vec::new() };
+    let orders: &[[&str; 3]] = match (a.len(), c.len()) {
+        (4, _) => &[[a, b, c]],
+        (_, 4) => &[[c, b, a], [c, a, b]],
+        _ => &[[a, b, c], [c, b, a]],
+    };
+    // 02052024 is no year 205.
+    let mut orders = orders.to_vec();
+    if first.len() == 8 {
+        orders.extend([[&first[4..], &first[2..4], &first[..2]], [&first[4..], &first[..2], &first[2..4]]]);
+    }
+    let mut days: Vec<Date> = Vec::new();
+    for [year, month, day] in orders {
+        let year = if year.len() == 2 { format!("20{year}") } else { year.to_owned() };
+        let day = parse_date_folder(&format!("{year}-{month:0>2}-{day:0>2}"));
+        days.extend(day.filter(|day| (1900..2100).contains(&day.year()) && !days.contains(day)));
+    }
+    days
 }
 
 /// Parses the name of a session folder: 1 to 3 ASCII digits.
@@ -285,6 +367,40 @@ mod tests {
     }
 
     #[test]
+    fn a_date_that_is_written_in_another_way_is_recognised() {
+        for (name, days) in [
+            ("2024-5-2", &["2024-05-02"][..]),
+            ("2024-05-2", &["2024-05-02"]),
+            ("20240502", &["2024-05-02"]),
+            ("2024_05_02", &["2024-05-02"]),
+            ("2024.05.02", &["2024-05-02"]),
+            ("2024 05 02", &["2024-05-02"]),
+            ("2024-05-02b", &["2024-05-02"]),
+            ("20240502_113000", &["2024-05-02"]),
+            ("2024-05-02_11-30-00", &["2024-05-02"]),
+            ("02-05-2024", &["2024-05-02", "2024-02-05"]),
+            ("22.05.2024", &["2024-05-22"]),
+            ("5-22-2024", &["2024-05-22"]),
+            ("22052024", &["2024-05-22"]),
+            ("240522", &["2024-05-22", "2022-05-24"]),
+            ("24-05-22", &["2024-05-22", "2022-05-24"]),
+            ("2024-May-02", &["2024-05-02"]),
+            ("2May2024", &["2024-05-02"]),
+            ("02 May 2024", &["2024-05-02"]),
+            ("2024-02-30", &[]),
+            ("2024-13-40", &[]),
+            ("notes", &[]),
+            ("", &[]),
+            ("2024", &[]),
+            ("2024-05", &[]),
+            ("é5-é", &[]),
+        ] {
+            let found: Vec<String> = dates_meant(name).iter().map(ToString::to_string).collect();
+            assert_eq!(found, days, "{name}");
+        }
+    }
+
+    #[test]
     fn the_lab_is_the_folder_above_subjects() {
         assert_eq!(parse("/d/lab_1/Subjects/m.1-a/2024-05-01/1").unwrap().lab(), Some("lab_1"));
         assert_eq!(parse("/d/Subjects/m/2024-05-01/1").unwrap().lab(), Some("d"));
@@ -343,6 +459,7 @@ mod tests {
             let path = Path::new(OsStr::from_bytes(&bytes));
             let _ = SessionPath::parse(path);
             let _ = SessionPath::containing(path);
+            date_fault(&path.to_string_lossy());
         }
 
         #[test]

@@ -20,9 +20,11 @@ use crate::login::credentials::{Credentials, TokenState};
 use crate::login::one_settings::is_plain_url;
 use crate::options::{ClientOptions, Timeouts};
 use crate::records::page::Page;
-use crate::transport::ca_file::{certificate_advice, load_ca_file};
+use crate::transport::ca_file::load_ca_file;
 use crate::transport::call::{Call, Query, RequestSlot, parse_record};
+use crate::transport::diagnosis::{advice, explained};
 use crate::transport::observer::{Exchange, Observer};
+use crate::transport::proxy::{self, Proxy};
 use crate::transport::rate_limit::RateLimiter;
 use crate::transport::reply::{Answer, Reply};
 use crate::transport::retry::Decision;
@@ -231,10 +233,12 @@ impl Client {
                 }
                 Decision::Return => {
                     return match reply {
-                        Reply::Answer(answer) if answer.is_success() => answer.into_json(&what),
+                        Reply::Answer(answer) if answer.is_success() => {
+                            answer.into_json(&what).map_err(|error| self.explained(error))
+                        }
                         Reply::Answer(answer) => {
                             let username = shared.options.credentials.username();
-                            Err(answer.into_error(&what, &shared.base, username))
+                            Err(self.explained(answer.into_error(&what, &shared.base, username)))
                         }
                         Reply::Lost { reason, maybe_done } => Err(Error::Unreachable {
                             url: shared.base.clone(),
@@ -322,14 +326,33 @@ impl Client {
 
     /// The reply for a request without an answer.
     pub(super) fn lost(&self, error: reqwest::Error) -> Reply {
+        let is_connect = error.is_connect() || error.is_builder();
         Reply::Lost {
-            maybe_done: !error.is_connect() && !error.is_builder(),
+            maybe_done: !is_connect,
             reason: if error.is_timeout() && !error.is_connect() {
                 format!("no answer within {:?}", self.shared.options.timeouts.request)
             } else {
                 let reason = error_chain(&error.without_url());
-                certificate_advice(&reason).map(|advice| format!("{reason}; {advice}")).unwrap_or(reason)
+                match advice(&self.shared.base, &reason, is_connect, self.proxy()) {
+                    Some(advice) => format!("{reason}; {advice}"),
+                    None => reason,
+                }
             },
+        }
+    }
+
+    /// The proxy that the requests go through; `None`: they go to the server directly.
+    pub fn proxy(&self) -> Option<Proxy> {
+        proxy::proxy_of(&self.shared.base)
+    }
+
+    /// Adds what the address probably should be to the error of an answer that is not Alyx's.
+    pub(super) fn explained(&self, error: Error) -> Error {
+        match explained(&self.shared.base, error) {
+            Error::Login { url, username, reason, .. } => {
+                Error::Login { url, username, reason, advice: self.shared.options.login_advice }
+            }
+            other => other,
         }
     }
 
@@ -406,6 +429,9 @@ pub fn http_client(ca_file: Option<&Path>, timeouts: Timeouts) -> Result<reqwest
         .redirect(reqwest::redirect::Policy::none())
         .pool_idle_timeout(Duration::from_secs(30))
         .tls_info(true);
+    if proxy::is_bypassed() {
+        http = http.no_proxy();
+    }
     if let Some(file) = ca_file {
         http = http.tls_certs_merge(load_ca_file(file).map_err(Error::Options)?);
     }

@@ -8,6 +8,7 @@ use crate::error::{Error, ProtectedFile};
 use crate::records::measurements::{
     WaterRecord, WaterRequest, WaterTypeRecord, WeighingRecord, WeighingRequest,
 };
+use crate::records::repository::{LabRecord, RepositoryRecord};
 use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
     RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
@@ -36,6 +37,10 @@ pub enum Endpoint {
     Locations,
     /// `/data-repository`
     Repositories,
+    /// `/dataset-types`
+    DatasetTypes,
+    /// `/data-formats`
+    DataFormats,
 }
 
 impl Endpoint {
@@ -49,6 +54,8 @@ impl Endpoint {
             Self::Procedures => "/procedures",
             Self::Locations => "/locations",
             Self::Repositories => "/data-repository",
+            Self::DatasetTypes => "/dataset-types",
+            Self::DataFormats => "/data-formats",
         }
     }
 
@@ -61,6 +68,11 @@ impl Endpoint {
         }
     }
 
+    /// Path of a member below the base URL.
+    pub fn member_path(self, name: &str) -> String {
+        format!("{}/{}", self.path(), segment(name))
+    }
+
     /// The noun for one member.
     pub fn member(self) -> &'static str {
         match self {
@@ -71,6 +83,8 @@ impl Endpoint {
             Self::Procedures => "procedure",
             Self::Locations => "location",
             Self::Repositories => "repository",
+            Self::DatasetTypes => "dataset type",
+            Self::DataFormats => "data format",
         }
     }
 }
@@ -101,7 +115,7 @@ impl Client {
             let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
             return Ok(all.into_iter().find(|m| m.get(endpoint.key()).and_then(Value::as_str) == Some(name)));
         }
-        match self.get::<Value>(&format!("{}/{}", endpoint.path(), segment(name))).await {
+        match self.get::<Value>(&endpoint.member_path(name)).await {
             Ok(record) => Ok(Some(record)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(other) => Err(other),
@@ -113,10 +127,38 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn member_names(&self, endpoint: Endpoint) -> Result<Vec<String>, Error> {
-        let query = [("limit", MAX_PAGE_SIZE.to_string())];
-        let all: Vec<Value> = self.list(endpoint.path(), &query).await?;
+        let all = self.members(endpoint).await?;
         let name = |member: &Value| member.get(endpoint.key()).and_then(Value::as_str).map(str::to_owned);
         Ok(all.iter().filter_map(name).collect())
+    }
+
+    /// The records of all members.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn members(&self, endpoint: Endpoint) -> Result<Vec<Value>, Error> {
+        self.list(endpoint.path(), &[("limit", MAX_PAGE_SIZE.to_string())]).await
+    }
+
+    /// Creates a member. Never repeated after a lost answer.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn create_member(&self, endpoint: Endpoint, record: &Value) -> Result<Value, Error> {
+        self.write(Method::POST, endpoint.path(), record, Idempotency::NotIdempotent).await
+    }
+
+    /// Updates the given fields of a member and no others.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_member(
+        &self,
+        endpoint: Endpoint,
+        name: &str,
+        fields: &Value,
+    ) -> Result<Value, Error> {
+        self.write(Method::PATCH, &endpoint.member_path(name), fields, Idempotency::Idempotent).await
     }
 
     /// All dataset types.
@@ -133,6 +175,32 @@ impl Client {
     /// Those of any request.
     pub async fn data_formats(&self) -> Result<Vec<DataFormatRecord>, Error> {
         self.list("/data-formats", &[]).await
+    }
+
+    /// All data repositories.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn repositories(&self) -> Result<Vec<RepositoryRecord>, Error> {
+        self.list(Endpoint::Repositories.path(), &[]).await
+    }
+
+    /// All labs.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn labs(&self) -> Result<Vec<LabRecord>, Error> {
+        self.list(Endpoint::Labs.path(), &[]).await
+    }
+
+    /// Says whether the file of a file record exists in its repository. Changes nothing else.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_file_record(&self, id: &str, exists: bool) -> Result<(), Error> {
+        let request = serde_json::json!({"exists": exists});
+        let path = format!("/files/{}", segment(id));
+        self.write::<Value>(Method::PATCH, &path, &request, Idempotency::Idempotent).await.map(drop)
     }
 
     /// The sessions of a subject, day and number.

@@ -7,6 +7,9 @@ use crate::text::some_of;
 /// The login request, as errors name it.
 pub(super) const LOGIN: &str = "POST /auth-token";
 
+/// What to do about a refused login whose secret is in a file or variable.
+pub(super) const CORRECT_SECRET: &str = "correct the password or token that the configuration names";
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
@@ -37,7 +40,7 @@ pub enum Error {
     #[error("{0}")]
     Options(String),
     /// No answer: no connection, a time-out, or a connection cut in between.
-    #[error("no answer from {url} ({reason}){}", unanswered(*.connected, *.maybe_done))]
+    #[error("no answer from {url} ({reason}){}", if *.maybe_done { "; whether Alyx carried it out is not known" } else { "" })]
     Unreachable {
         /// The base URL.
         url: String,
@@ -63,7 +66,7 @@ pub enum Error {
         body: String,
     },
     /// The server refused the login, or a token that cannot be renewed.
-    #[error("{url} refuses the login of {}: {}; correct the password or token that the configuration names", .username.as_deref().unwrap_or("an unnamed user"), .reason.trim_end_matches('.'))]
+    #[error("{url} refuses the login of {}: {}; {advice}", .username.as_deref().unwrap_or("an unnamed user"), .reason.trim_end_matches('.'))]
     Login {
         /// The base URL.
         url: String,
@@ -71,6 +74,8 @@ pub enum Error {
         username: Option<String>,
         /// What the server said.
         reason: String,
+        /// What to do, which depends on where the login comes from.
+        advice: &'static str,
     },
     /// There is no password or token.
     #[error("{0}")]
@@ -173,14 +178,6 @@ impl Error {
             self,
             Self::Unreachable { maybe_done: true, .. } | Self::Busy { status: 502 | 504 | 524, .. }
         )
-    }
-}
-
-fn unanswered(connected: bool, maybe_done: bool) -> &'static str {
-    match (connected, maybe_done) {
-        (_, true) => "; whether Alyx carried it out is not known",
-        (false, _) => "; check the network, and that alyx.url is right, http or https included",
-        (true, false) => "",
     }
 }
 

@@ -22,13 +22,15 @@ pub use crate::error::{Error, NextStep, ProtectedFile};
 pub use crate::login::credentials::Credentials;
 pub use crate::login::one_settings::{OneSettings, OneSettingsError, one_key};
 pub use crate::login::token_store;
-pub use crate::options::{ClientOptions, Timeouts};
+pub use crate::options::{ClientOptions, LOG_IN_WITH_ONE, Timeouts};
 pub use crate::records::measurements::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
+pub use crate::records::repository::{LabRecord, RepositoryRecord};
 pub use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
 pub use crate::transport::call::RequestSlot;
 pub use crate::transport::observer::{Exchange, Observer};
+pub use crate::transport::proxy::Proxy;
 pub use crate::transport::retry::RetryPolicy;
 pub use crate::transport::server_probe::{Interface, ServerProbe};

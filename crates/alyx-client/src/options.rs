@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::CORRECT_SECRET;
 use crate::login::credentials::Credentials;
 use crate::transport::observer::Observer;
 use crate::transport::retry::RetryPolicy;
@@ -41,9 +42,15 @@ pub struct ClientOptions {
     /// Folder that keeps the token of a login for the next start, readable only by its owner. `None`: each start
     /// logs in.
     pub token_folder: Option<PathBuf>,
+    /// What to do if the login is refused, which depends on where it comes from.
+    pub login_advice: &'static str,
     /// Receives every request.
     pub observer: Option<Arc<dyn Observer>>,
 }
+
+/// What to do about a refused login that ONE has stored.
+pub const LOG_IN_WITH_ONE: &str = "ONE has stored this login on this computer, and it is no longer valid: log in again with ONE \
+     (`one.alyx.authenticate(force=True)` in Python), or give the login another way";
 
 impl ClientOptions {
     /// Options with the default time-outs and retries.
@@ -56,6 +63,7 @@ impl ClientOptions {
             retry: RetryPolicy::default(),
             max_requests_per_minute: None,
             token_folder: None,
+            login_advice: CORRECT_SECRET,
             observer: None,
         }
     }

@@ -16,6 +16,16 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The page of a session on Alyx, for a browser.
+///
+/// ```
+/// use alyx_client::text::session_page;
+/// assert_eq!(session_page("https://x.org/", "a-b"), "https://x.org/admin/actions/session/a-b/change");
+/// ```
+pub fn session_page(alyx: &str, eid: &str) -> String {
+    format!("{}/admin/actions/session/{eid}/change", alyx.trim_end_matches('/'))
+}
+
 /// Limits on the items of a list, and on the characters of one item, in a message.
 const MAX_ITEMS: usize = 20;
 const MAX_CHARACTERS: usize = 300;

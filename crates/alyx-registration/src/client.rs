@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -18,6 +18,7 @@ use crate::listing::copy_signs::CopySign;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
 use crate::listing::left_out::LeftOutReason;
 use crate::options::RegistrationOptions;
+use crate::request_marks::{Elsewhere, RequestMark};
 use crate::session::names::KnownNames;
 use alf::{DatasetType, DatasetTypes, SessionPath};
 use alyx_client::Endpoint;
@@ -101,15 +102,21 @@ impl RegistrationClient {
         self.shared.scheduler.bytes_read()
     }
 
-    /// Waits until every creation of a session that was sent is answered. Call this before the program exits: the server
-    /// carries out a request even if its client is gone.
-    pub async fn finish_creations(&self) {
-        self.context.creations.finish().await;
+    /// Waits until every creation of a record that was sent is answered; false: not within this time. Call this before
+    /// the program exits: the server carries out a request even if its client is gone.
+    pub async fn finish_creations(&self, within: Duration) -> bool {
+        tokio::time::timeout(within, self.context.creations.finish()).await.is_ok()
     }
 
     /// Whether no creation of a session is on its way: each was answered, or can no longer arrive.
     pub fn has_settled(&self) -> bool {
         self.context.creations.is_settled(self.alyx().request_timeout())
+    }
+
+    /// Marks a request of this client that must not be sent twice; see [`RequestMarks`](crate::RequestMarks).
+    pub(crate) async fn claim_request(&self, what: &str) -> Result<Result<RequestMark, Elsewhere>, Error> {
+        let request = format!("{what} on {}", self.alyx().url());
+        self.context.marks.claim(request, self.alyx().request_timeout()).await
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {
@@ -230,11 +237,12 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if
-    /// it cannot be listed.
+    /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Invalid`] if it does not exist, or
+    /// [`Error::Unreadable`] if it cannot be listed.
     pub async fn find_files(&self, folder: &Path) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;
-        self.find_datasets(&session, None, &[].into(), |_| None).await
+        let found = self.find_datasets(&session, None, &[].into(), |_| None).await;
+        found.map_err(|error| error.or_no_folder(folder))
     }
 
     /// The datasets of a session, on a blocking thread. `exclude` gives the reason to leave out a file, by its path

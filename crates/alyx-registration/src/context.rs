@@ -9,6 +9,7 @@ use crate::flag::LastLooks;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::listing::quiet::SessionLooks;
+use crate::request_marks::RequestMarks;
 use crate::session::creation::InFlightCreations;
 
 /// Live state of a [`RegistrationClient`](crate::RegistrationClient): what its runs report to and share.
@@ -29,6 +30,8 @@ pub struct RunContext {
     pub cache: Option<Arc<dyn ChecksumCache>>,
     /// Creations of sessions that are on their way. Clients for one database must share them.
     pub creations: Arc<InFlightCreations>,
+    /// Marks of requests on this computer, for other programs.
+    pub marks: RequestMarks,
     /// Looks at flagged sessions that were not quiet yet.
     pub looks: Arc<SessionLooks>,
     /// Sessions at whose files the server failed.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::listing::gap::Gap;
+use crate::listing::name_patterns::in_yaml;
 use alf::session_path::SessionPathError;
 use alyx_client::text::some_of;
 use alyx_client::{self, Endpoint, NextStep};
@@ -113,14 +114,15 @@ pub enum Error {
     },
     /// The files of a session keep arriving for longer than is normal.
     #[error(
-        "the files of the session have been changing for {} min; the last one was {path:?}. If it does not belong to the \
-         session, add this line to datasets.exclude: - \"{exclude}\"", .since.as_secs() / 60
+        "the files of the session have been changing for {} min; the last change was in {path:?}{}", .since.as_secs() / 60,
+        .exclude.as_ref().map_or_else(String::new, |line| format!(
+            ". If it does not belong to the session, add this line to datasets.exclude: {line}"))
     )]
     NeverQuiet {
         /// The file or folder that changed last, or the one that is being copied.
         path: PathBuf,
-        /// The pattern that would ignore it.
-        exclude: String,
+        /// The line of `datasets.exclude` that would ignore it; none for the flag and the session folder itself.
+        exclude: Option<String>,
         /// For how long.
         since: Duration,
     },
@@ -179,7 +181,7 @@ pub enum Error {
     #[error("Alyx does not show what was registered: {}; it is registered again", some_of(.0, "; "))]
     NotConfirmed(Vec<String>),
     /// Another program or computer holds the flag, and registers its session.
-    #[error("another program{} holds {path:?} and registers its session; it is looked at again later",
+    #[error("another program{} holds {path:?} and registers its session; wait until it is done",
         .holder.map_or_else(|| " or computer".to_owned(), |pid| format!(" (process {pid})")))]
     RegisteredElsewhere {
         /// The flag.
@@ -252,14 +254,20 @@ impl Error {
         }
     }
 
-    /// The error of a session, in this folder, that has not been quiet `since` that long.
+    /// The error of the session of this flag, which has not been quiet `since` that long.
     /// `None`: it only waits for its first file.
-    pub fn never_quiet(&self, session: &Path, since: Duration) -> Option<Self> {
+    pub fn never_quiet(&self, flag: &Path, since: Duration) -> Option<Self> {
         let (Self::StillChanging { path, .. } | Self::CopyInProgress { path, .. }) = self else {
             return None;
         };
-        let relative = path.strip_prefix(session).unwrap_or(path).to_string_lossy();
-        Some(Self::NeverQuiet { path: path.clone(), exclude: glob::Pattern::escape(&relative), since })
+        let relative = flag.parent().and_then(|session| path.strip_prefix(session).ok()).unwrap_or(path);
+        let pattern = glob::Pattern::escape(&relative.to_string_lossy());
+        let exclude = match path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            _ if path == flag || pattern.is_empty() => None,
+            true => Some(in_yaml(&format!("{}/**", pattern.trim_end_matches('/')))),
+            false => Some(in_yaml(&pattern)),
+        };
+        Some(Self::NeverQuiet { path: path.clone(), exclude, since })
     }
 
     /// The file or folder that it concerns.
@@ -296,6 +304,16 @@ impl Error {
             Self::Alyx(error) => error.is_outage(),
             Self::NewSession { source, .. } => source.is_outage(),
             _ => false,
+        }
+    }
+
+    /// The error of a call that names this folder: if it is not there, it has not vanished, but never was.
+    pub(crate) fn or_no_folder(self, folder: &Path) -> Self {
+        match self {
+            Self::Vanished { path } if path == folder => Self::Invalid(format!(
+                "there is no folder {path:?}; check its name, and that its disk is mounted"
+            )),
+            other => other,
         }
     }
 

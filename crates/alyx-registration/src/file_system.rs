@@ -2,9 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::{Access, access};
 
 /// Whether the file system of a folder is on another machine, which may change it without an event here.
 ///
@@ -25,6 +28,29 @@ pub fn is_network(folder: &Path) -> io::Result<bool> {
             fuse_is_network(mount_type(&mounts, device))
         }
     })
+}
+
+/// Whether this process can write to a folder, and nobody can but its user and root.
+pub fn is_private_folder(folder: &Path) -> bool {
+    let me = rustix::process::geteuid();
+    let is_ours = std::fs::symlink_metadata(folder)
+        .is_ok_and(|m| m.is_dir() && (me.is_root() || m.uid() == me.as_raw()) && m.mode() & 0o022 == 0);
+    is_ours && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// Makes stores into mapped pages of a file show in its change time, which they do only in a page that is not dirty yet.
+/// False: on this file system they never do.
+pub(crate) fn sync_mapped_pages(file: &File, may_be_dirty: bool) -> bool {
+    match rustix::fs::fstatfs(file).map(|found| found.f_type as u32) {
+        Ok(0x0102_1994 /* tmpfs */ | 0x8584_58F6 /* ramfs */) => false,
+        // A network drive may take long, and has other computers that write.
+        Ok(magic) if may_be_dirty && FileSystem::of(magic) == FileSystem::Local => {
+            // Where it fails, or a file cannot be synced, the times are as good as they were.
+            let _ = rustix::fs::fsync(file);
+            true
+        }
+        _ => true,
+    }
 }
 
 /// Makes a network file system ask its server for the size and times of a file, which it may have cached for seconds.

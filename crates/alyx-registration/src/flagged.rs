@@ -23,6 +23,7 @@ use crate::listing::completeness::{self, HashedFiles, Unregistered};
 use crate::listing::discover::{FoundFile, FoundFiles, refuse_twin};
 use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::snapshot::SessionSnapshot;
 use crate::listing::summary::LeftOutSummary;
 use crate::options::{FlaggedOptions, OnLeftOut, OnRefused};
 use crate::session::details::SessionDetails;
@@ -60,6 +61,8 @@ pub struct Registered {
     pub unmatched: Vec<String>,
     /// What happened to the flag.
     pub flag: Removal,
+    /// What later looks for late files compare the session with.
+    pub snapshot: SessionSnapshot,
     /// The session's record, if a request has returned it.
     pub record: Option<SessionRecord>,
 }
@@ -118,17 +121,55 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
+        let options = &*options.for_folder(session.folder());
         let (flag, held, content) = self.hold_flag(flag).await?;
-        let found = self.find_flagged_files(&flag, session, &content, options).await?;
-        if options.register_files {
-            let now = (Instant::now(), SystemTime::now());
-            let looks = &self.context().looks;
-            looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)?;
+        self.register_content(Some((&flag, held)), session, &content, options).await
+    }
+
+    /// Registers [late files](crate::Gap::LateFiles) of a session that is on Alyx, as a flag that lists them would, and
+    /// writes nothing to its folder.
+    ///
+    /// # Errors
+    /// Those of [`register_flagged`](Self::register_flagged); [`Error::Invalid`] if Alyx no longer has the session.
+    pub async fn register_late(
+        &self,
+        session: &SessionPath,
+        late: &Gap,
+        options: &FlaggedOptions,
+    ) -> Result<Registered, Error> {
+        if self.find_session(session, session.lab()).await?.is_none() {
+            return Err(Error::Invalid(format!(
+                "session {session} is no longer on Alyx; flag it again to create it"
+            )));
+        }
+        // Over the whole session: a copy of a file that is not late yet holds up the others.
+        let found = self.find_flagged_files(None, session, &FlagContent::Everything, options).await?;
+        self.check_quiet(session, &found, options)?;
+        let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
+        let content = FlagContent::parse(paths.join("\n").as_bytes());
+        let content = content.map_err(|error| Error::Internal(format!("late files: {error}")))?;
+        self.register_content(None, session, &content, options).await
+    }
+
+    /// Registers what `content` lists, and removes the flag if there is one.
+    async fn register_content(
+        &self,
+        flag: Option<(&FlagFile, HeldFlag)>,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &FlaggedOptions,
+    ) -> Result<Registered, Error> {
+        let (flag, held) = flag.unzip();
+        let found = self.find_flagged_files(flag, session, content, options).await?;
+        if flag.is_some() {
+            self.check_quiet(session, &found, options)?;
         }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
-        check_flag_matches(&flag, &content, &found)?;
+        if let Some(flag) = flag {
+            check_flag_matches(flag, content, &found)?;
+        }
         let progress = &self.context().progress;
         progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
@@ -146,33 +187,39 @@ impl RegistrationClient {
         let at_alyx = self.context().enter_alyx().await;
         self.check_created_once(session, session.lab(), &handle, true).await?;
         let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
-        self.confirm(&RemoteScope::Session(handle.eid.clone()), &sent).await?;
+        self.confirm(&owner, &RemoteScope::Session(handle.eid.clone()), &sent, &options.files).await?;
         let n_files = sent.registered().count();
         if handle.created.is_some_and(|at| at.elapsed() >= self.options().look_again_after) {
             self.check_created_once(session, session.lab(), &handle, n_files == 0).await?;
         }
         drop(at_alyx);
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
-        let last = match options.register_files {
-            true => self.find_flagged_datasets(&flag, session, &content, options).await?,
-            false => FoundFiles::default(),
+        let look = async || match options.register_files {
+            true => self.find_flagged_datasets(flag, session, content, options).await,
+            false => Ok(FoundFiles::default()),
         };
+        let last = look().await?;
         check_unchanged(&found, &last, &sent, options.quiet.settle.max(Duration::from_secs(1)))?;
         // What came during the run and cannot be registered is judged as if it had been there from the start.
         let unregistered =
             Unregistered::of(unreadable, &last.left_out, sent.not_accepted(), sent.protected());
         let refused = unregistered.accept(n_files, options.on_refused)?;
-        let known_as = handle.created.is_none().then_some(handle.eid.as_str());
-        let gap = self.find_gap(&last, known_as, options).await?;
+        let gap = match self.find_gap(&last, options).await? {
+            Some(gap) => judge_gap(gap, &sent.remote, options)?,
+            None => None,
+        };
         let untyped = self.find_untyped(&last, options).await?;
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
-        let look = async || match options.register_files {
-            true => self.find_flagged_datasets(&flag, session, &content, options).await,
-            false => Ok(FoundFiles::default()),
+        let removal = match held {
+            Some(held) => self.remove_flag(held, &last, look).await?,
+            None => Removal::AlreadyGone,
         };
-        let removal = self.remove_flag(held, &last, look).await?;
+        let mut snapshot = last.snapshot;
+        for upload in sent.uploads.iter().filter(|upload| upload.record().is_none()) {
+            snapshot.add_unregistered(upload.file.dataset.as_str(), upload.sum.size);
+        }
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -187,6 +234,7 @@ impl RegistrationClient {
             refused,
             unmatched,
             flag: removal,
+            snapshot,
             record: handle.record,
         })
     }
@@ -201,17 +249,23 @@ impl RegistrationClient {
         session: &SessionPath,
         options: &FlaggedOptions,
     ) -> Result<Planned, Error> {
+        let options = &*options.for_folder(session.folder());
         self.check_day(session)?;
         let content = self.flag_content(flag)?;
-        let found = self.find_flagged_files(flag, session, &content, options).await?;
+        let found = self.find_flagged_files(Some(flag), session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
+        self.check_quiet(session, &found, options)?;
         check_flag_matches(flag, &content, &found)?;
         let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         unregistered.accept(readable, options.on_refused)?;
-        let gap = self.find_gap(&found, eid.as_deref(), options).await?;
+        let scope = eid.clone().map_or(RemoteScope::Nothing, RemoteScope::Session);
+        let gap = match self.find_gap(&found, options).await? {
+            Some(gap) => judge_gap(gap, &self.remote_datasets(&scope).await?, options)?,
+            None => None,
+        };
         check_removable(session)?;
         let mut planned = Planned {
             session: session.clone(),
@@ -227,34 +281,26 @@ impl RegistrationClient {
         Ok(planned)
     }
 
-    /// What a session lacks. `known_as`: its id, if it was on Alyx before; datasets that Alyx holds are elsewhere, not
-    /// missing.
-    ///
-    /// # Errors
-    /// [`Error::Gaps`] with [`OnLeftOut::KeepFlag`], and those of the requests.
-    async fn find_gap(
-        &self,
-        found: &FoundFiles,
-        known_as: Option<&str>,
-        options: &FlaggedOptions,
-    ) -> Result<Option<Gap>, Error> {
+    /// What a session lacks, by its folder.
+    async fn find_gap(&self, found: &FoundFiles, options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
         if !options.register_files || options.on_left_out == OnLeftOut::Ignore {
             return Ok(None);
         }
-        let types = self.dataset_types().await?;
-        let gap = Gap::of(&found.left_out, !found.files.is_empty(), &types);
-        let gap = match (gap, known_as) {
-            (Some(gap), Some(eid)) => {
-                let records = self.alyx().datasets_of_session(eid).await?;
-                let at_alyx = records.iter().map(DatasetRecord::relative_path).collect();
-                gap.without_datasets_at_alyx(&at_alyx)
-            }
-            (gap, _) => gap,
-        };
-        match gap {
-            Some(gap) if options.on_left_out == OnLeftOut::KeepFlag => Err(Error::Gaps(gap)),
-            gap => Ok(gap),
+        Ok(Gap::of(&found.left_out, !found.files.is_empty(), self.dataset_types().await?.as_ref()))
+    }
+
+    /// Refuses a session whose files still arrive, if they are to be registered.
+    fn check_quiet(
+        &self,
+        session: &SessionPath,
+        found: &FoundFiles,
+        options: &FlaggedOptions,
+    ) -> Result<(), Error> {
+        if !options.register_files {
+            return Ok(());
         }
+        let now = (Instant::now(), SystemTime::now());
+        self.context().looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)
     }
 
     /// The kinds of files that no dataset type takes.
@@ -294,6 +340,23 @@ impl RegistrationClient {
         }
     }
 
+    /// Locks the flags of a session that is registered by name: a daemon, here or on another computer, does not begin with
+    /// it. A flag that cannot be used locks nothing.
+    pub(crate) async fn hold_flags(&self, session: &SessionPath) -> Result<Vec<HeldFlag>, Error> {
+        let mut held = Vec::new();
+        for name in &self.options().flags {
+            let path = session.folder().join(name);
+            let load = tokio::task::spawn_blocking(move || FlagFile::load(path));
+            let Ok(Ok(Some(flag))) = load.await else { continue };
+            match self.hold_flag(flag).await {
+                Ok((_, flag, _)) => held.push(flag),
+                Err(error @ Error::RegisteredElsewhere { .. }) => return Err(error),
+                Err(error) => tracing::debug!("a flag is not locked: {error}"),
+            }
+        }
+        Ok(held)
+    }
+
     /// Locks a flag for this run and reads it, unless it is a hard link to a private file.
     async fn hold_flag(&self, flag: FlagFile) -> Result<(FlagFile, HeldFlag, FlagContent), Error> {
         let private = Arc::clone(&self.options().private);
@@ -319,7 +382,7 @@ impl RegistrationClient {
     /// The datasets of a flagged session, if they are to be registered.
     async fn find_flagged_files(
         &self,
-        flag: &FlagFile,
+        flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
@@ -336,15 +399,15 @@ impl RegistrationClient {
 
     async fn find_flagged_datasets(
         &self,
-        flag: &FlagFile,
+        flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
     ) -> Result<FoundFiles, Error> {
         let exclude = exclusion(content, options);
-        let mut found = self.find_datasets(session, Some(flag), &options.quiet.copy_signs, exclude).await?;
+        let mut found = self.find_datasets(session, flag, &options.quiet.copy_signs, exclude).await?;
         // That the flag itself is left out need not be reported.
-        found.left_out.retain(|file| session.folder().join(&file.path) != flag.path);
+        found.left_out.retain(|file| flag.is_none_or(|flag| session.folder().join(&file.path) != flag.path));
         Ok(found)
     }
 
@@ -366,6 +429,20 @@ impl RegistrationClient {
                 Ok(None)
             }
         }
+    }
+}
+
+/// What a session lacks in spite of its datasets that Alyx had before: they are elsewhere, not missing. Pure.
+///
+/// # Errors
+/// [`Error::Gaps`] with [`OnLeftOut::KeepFlag`], unless the gap was acknowledged.
+fn judge_gap(gap: Gap, remote: &[DatasetRecord], options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
+    let at_alyx = remote.iter().map(DatasetRecord::relative_path).collect();
+    match gap.without_datasets_at_alyx(&at_alyx) {
+        Some(gap) if options.on_left_out == OnLeftOut::KeepFlag && !options.accepted_gaps.accept(&gap) => {
+            Err(Error::Gaps(gap))
+        }
+        gap => Ok(gap),
     }
 }
 

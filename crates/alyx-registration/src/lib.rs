@@ -33,10 +33,14 @@ mod files;
 pub mod flag;
 pub mod flagged;
 mod hashing;
+mod late;
 mod listing;
 mod measurements;
 mod options;
+mod propose;
 mod record_outcome;
+mod repository;
+mod request_marks;
 mod session;
 
 pub use crate::client::RegistrationClient;
@@ -52,19 +56,33 @@ pub use crate::hashing::private_paths::PrivatePaths;
 pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
+pub use crate::late::look::{LateLook, LookRules};
+pub use crate::late::pace::{Pace, StatRate};
+pub use crate::late::plan::LookPlan;
+pub use crate::listing::accepted_gaps::AcceptedGaps;
 pub use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 pub use crate::listing::discover::{FoundFile, FoundFiles};
-pub use crate::listing::gap::{Gap, Untyped};
+pub use crate::listing::gap::{Gap, LATE_FILES, LateFile, Rename, Untyped};
 pub use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
 pub use crate::listing::quiet::{Activity, SessionLooks};
+pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
 pub use crate::options::{
-    CreateSessionsOptions, FilesToRegister, FlaggedOptions, NewSessionOptions, OnLeftOut, OnRefused,
-    ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation, Versions, WaterOptions,
-    WeightOptions,
+    CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
+    OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
+    Versions, WaterOptions, WeightOptions,
 };
+pub use crate::propose::change::{ByHand, Change, RestCall};
+pub use crate::propose::known_records::KnownRecords;
+pub use crate::propose::needs::Needs;
+pub use crate::propose::proposal::Proposal;
+pub use crate::propose::survey::Survey;
 pub use crate::record_outcome::RecordOutcome;
+pub use crate::repository::loadability::NotLoadable;
+pub use crate::repository::mount::Mount;
+pub use crate::repository::placement::Placement;
+pub use crate::request_marks::RequestMarks;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;

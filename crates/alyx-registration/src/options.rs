@@ -10,7 +10,10 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::hashing::private_paths::PrivatePaths;
+use crate::late::plan::LookPlan;
+use crate::listing::accepted_gaps::AcceptedGaps;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
+use crate::repository::mount::Mount;
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
@@ -33,6 +36,8 @@ pub struct RegistrationOptions {
     /// A session that was created longer ago than this is looked up once more before its flag is removed: another
     /// program may have created it too.
     pub look_again_after: Duration,
+    /// File names of flags. A session that is registered by name, and has one, is locked through it.
+    pub flags: Vec<String>,
     /// Files and folders that are never opened as data, such as the program's own secrets and state.
     pub private: Arc<PrivatePaths>,
 }
@@ -46,6 +51,7 @@ impl Default for RegistrationOptions {
             earliest: jiff::civil::date(2000, 1, 1),
             names_kept: Duration::from_secs(3600),
             look_again_after: Duration::from_secs(60),
+            flags: vec!["create_me.flag".to_owned()],
             private: Arc::default(),
         }
     }
@@ -195,6 +201,37 @@ pub enum OnLeftOut {
     Ignore,
 }
 
+/// What happens to late files: datasets that appear or change in a session after it was registered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnLate {
+    /// They are reported.
+    #[default]
+    Report,
+    /// They are registered, when nothing in the session changes any more.
+    Register,
+}
+
+/// How registered sessions are looked at again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LateOptions {
+    /// When.
+    pub plan: LookPlan,
+    /// At most this many `stat` calls a second.
+    pub rate: u32,
+    /// What happens to late files.
+    pub on_late: OnLate,
+    /// Derived data, which is never late: patterns on the path relative to the session.
+    pub exclude: Vec<glob::Pattern>,
+}
+
+impl Default for LateOptions {
+    /// Late files are reported for a week.
+    fn default() -> Self {
+        let plan = LookPlan::within(Duration::from_secs(7 * 24 * 3600));
+        Self { plan, rate: 200, on_late: OnLate::default(), exclude: Vec::new() }
+    }
+}
+
 /// When a flagged session counts as complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuietRules {
@@ -228,6 +265,8 @@ pub struct FlaggedOptions {
     pub defaults: SessionDetails,
     /// How the files are registered.
     pub files: RegisterFilesOptions,
+    /// Folders that are repositories on Alyx. They decide where [`files`](Self::files) names no repository.
+    pub mounts: Vec<Mount>,
     /// Files that are not datasets, as patterns on the path relative to the session.
     pub exclude: Vec<glob::Pattern>,
     /// When the session counts as complete.
@@ -236,6 +275,8 @@ pub struct FlaggedOptions {
     pub on_refused: OnRefused,
     /// What happens to a session with gaps.
     pub on_left_out: OnLeftOut,
+    /// Gaps that do not keep the flag, because a person has acknowledged them.
+    pub accepted_gaps: AcceptedGaps,
 }
 
 /// Which files to register with a session (Python: `file_list`).

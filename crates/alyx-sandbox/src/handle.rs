@@ -153,6 +153,7 @@ impl SandboxHandle {
             password: password.to_owned(),
             email: String::new(),
             superuser: false,
+            public: false,
             labs: Vec::new(),
         };
         self.write(|store| store.insert_user(&user))

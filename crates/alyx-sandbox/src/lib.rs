@@ -6,11 +6,12 @@
 //!
 //! It differs from Alyx as follows:
 //!
-//! - Of the plain records, only tags and dataset types can be created. Plain records, subjects, weighings and water
-//!   administrations cannot be changed. Datasets come from `/register-file` only.
+//! - Of the plain records, users, procedures, water types and revisions cannot be created or changed, and none can be
+//!   renamed. Subjects, weighings and water administrations can be created, not changed. Datasets come from
+//!   `/register-file` only. Deleting a plain record leaves the records that name it.
 //! - `django=` supports few fields and lookups.
 //! - A subject's name is unique across labs.
-//! - Every user may write.
+//! - The REST API of Alyx lets every user write who is not public, and so does this one.
 //! - Lists in a form (as opposed to JSON) are not supported.
 //! - There is no `/me`, as in 3.6.1, and no cache of tables (404).
 //!

@@ -66,6 +66,9 @@ pub struct SeedUser {
     /// Without effect: Alyx's REST API does not distinguish superusers either.
     #[serde(default)]
     pub superuser: bool,
+    /// A public user may only read.
+    #[serde(default)]
+    pub public: bool,
     /// The labs of which the user is a member.
     #[serde(default)]
     pub labs: Vec<String>,
@@ -176,6 +179,25 @@ impl Seed {
     /// The built-in seed as YAML text.
     pub const SHIPPED: &str = include_str!("seed.yaml");
 
+    /// A new installation of Alyx: the public fixtures, the user `admin`, and the lab `cortexlab`, which Alyx's own
+    /// migrations create. No subject, project, location or repository.
+    pub fn empty() -> Seed {
+        // The types of the fixtures come first; those of behaviour rigs follow.
+        let fixtures = Self::SHIPPED.split("  # Further types").next().unwrap_or_default();
+        let mut seed = Seed::parse(fixtures).expect("the shipped seed is whole");
+        seed.users.truncate(1);
+        for user in &mut seed.users {
+            *user = SeedUser { username: "admin".into(), labs: Vec::new(), ..user.clone() };
+        }
+        seed.labs.truncate(1);
+        for lab in &mut seed.labs {
+            lab.repositories.clear();
+        }
+        (seed.repositories, seed.subjects) = Default::default();
+        (seed.projects, seed.locations) = Default::default();
+        seed
+    }
+
     /// Reads a seed from YAML.
     ///
     /// # Errors
@@ -203,6 +225,17 @@ mod tests {
         assert_eq!(seed.data_formats.len(), 29);
         assert!(seed.dataset_types.len() >= 114);
         assert!(seed.subjects.iter().any(|s| s.nickname == "ZM_1743" && s.lab == "mainenlab"));
+    }
+
+    #[test]
+    fn an_empty_alyx_has_its_fixtures_one_user_and_nothing_else() {
+        let seed = Seed::empty();
+        assert_eq!((seed.dataset_types.len(), seed.data_formats.len(), seed.users.len()), (114, 29, 1));
+        assert!(!seed.procedures.is_empty() && !seed.water_types.is_empty());
+        assert_eq!(seed.labs.iter().map(|lab| lab.name.as_str()).collect::<Vec<_>>(), ["cortexlab"]);
+        assert!(seed.labs[0].repositories.is_empty());
+        assert!(seed.subjects.is_empty() && seed.repositories.is_empty());
+        assert!(seed.projects.is_empty() && seed.locations.is_empty() && seed.users[0].labs.is_empty());
     }
 
     #[test]

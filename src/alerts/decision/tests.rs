@@ -232,6 +232,26 @@ fn a_refused_login_is_reported_at_once_and_a_stale_flag_once() {
 }
 
 #[test]
+fn a_session_that_was_created_twice_causes_one_message_until_it_is_acknowledged() {
+    let mut world = World::new();
+    let twice = |n: u64| GapStatus {
+        session: format!("mouse/2024-05-01/{n}"),
+        at: at(0),
+        folder: format!("/data/{n}"),
+        eid: n.to_string(),
+        kind: "created_twice".into(),
+        text: String::new(),
+        files: Vec::new(),
+    };
+    world.pass(0, 3 * HOUR, |second| {
+        let created_twice = (0..=second / HOUR).map(twice).collect();
+        Some(Status { created_twice, ..status(Vec::new()) })
+    });
+    let got: Vec<Vec<Event>> = world.got.into_iter().map(|(_, events)| events).take(3).collect();
+    assert_eq!(got, [0, 1, 2].map(|n| vec![Event::CreatedTwice(twice(n))]));
+}
+
+#[test]
 fn gaps_of_one_kind_cause_one_message_a_day() {
     let mut world = World::new();
     let gap = |session: u64, kind: &str| GapStatus {

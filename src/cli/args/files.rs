@@ -47,7 +47,7 @@ pub struct RegisterFilesArgs {
     #[arg(long)]
     pub no_exists: bool,
 
-    /// Files of this size or more get no checksum, such as 4GiB
+    /// Files of this size or larger get no checksum, such as 4GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_md5_size: Option<u64>,
 

@@ -11,6 +11,7 @@ use alyx_client::Endpoint;
 const EXISTS_HELP: &str = "\
 Examples:
   alyx-registrar exists subjects KS014 KS015
+  alyx-registrar exists projects
   alyx-registrar exists repositories flatiron_cortexlab --json
 
 Exits with 0 if all are on Alyx, with 1 if one is not.";
@@ -23,8 +24,8 @@ pub struct ExistsArgs {
     #[arg(value_parser = endpoint(), hide_possible_values = true)]
     pub endpoint: Endpoint,
 
-    /// Names to look for; several with spaces or commas between them
-    #[arg(required = true, value_name = "NAME", value_delimiter = ',')]
+    /// Names to look for; several with spaces or commas between them [default: list all that are there]
+    #[arg(value_name = "NAME", value_delimiter = ',')]
     pub names: Vec<String>,
 
     /// The output format and the connection.

@@ -30,6 +30,10 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
 
+    /// Begin as a new Alyx does: with its dataset types, data formats and the user admin, and nothing else
+    #[arg(long, conflicts_with = "seed")]
+    pub empty: bool,
+
     /// Print the built-in seed, as a template for your own, and exit
     #[arg(long)]
     pub print_seed: bool,

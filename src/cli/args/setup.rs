@@ -43,9 +43,10 @@ Examples:
   sudo alyx-registrar init --yes --data-root /data --url https://alyx.example.org --user rig --password-stdin < FILE
   alyx-registrar init --config try.yaml --one-settings ~/.one --data-root ~/data
 
-On a terminal it asks for missing options, and offers the values of a rig's ONE settings. There is no option for a
-secret. Nothing is overwritten without --force. Exits with 0 if the configuration is written, with 2 if an answer is
-invalid or missing, with 74 if a file exists already or cannot be written.";
+On a terminal it asks for missing options, and offers the values of a rig's ONE settings and of Alyx. There is no option
+for a secret. Nothing is overwritten without --force. At the end it runs check. Exits with 0 if the configuration is
+written, with 2 if an answer is invalid, missing or not on Alyx, with 77 if Alyx refuses the login, with 74 if a file
+exists already or cannot be written.";
 
 /// `init`.
 #[derive(Args, Clone, Debug)]
@@ -95,9 +96,17 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "project")]
     pub projects: Vec<String>,
 
-    /// Alyx data repository that holds the files
+    /// Alyx data repository that the data roots are in; without one, ONE does not find the sessions
     #[arg(long, value_name = "NAME")]
     pub repository: Option<String>,
+
+    /// The data roots are not in the repository: other software copies the files there
+    #[arg(long)]
+    pub not_served: bool,
+
+    /// Do not contact Alyx: its address, the login and the names are not checked
+    #[arg(long)]
+    pub offline: bool,
 
     /// Service user, who will own the password file
     #[arg(long, value_name = "NAME", default_value = "alyx-registrar")]

@@ -29,6 +29,11 @@ pub(super) fn endpoint() -> impl TypedValueParser<Value = Endpoint> {
     })
 }
 
+/// The word for an endpoint.
+pub(crate) fn endpoint_word(endpoint: Endpoint) -> &'static str {
+    ENDPOINTS.iter().find(|(.., known)| *known == endpoint).map_or("", |(word, ..)| word)
+}
+
 /// Parses a QC outcome that Alyx knows.
 pub(super) fn qc() -> PossibleValuesParser {
     PossibleValuesParser::new(["CRITICAL", "FAIL", "WARNING", "NOT_SET", "PASS"])

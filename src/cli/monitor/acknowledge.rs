@@ -1,15 +1,20 @@
 //! `acknowledge`: takes gaps out of the status, the page and the alerts, in the daemon or in its ledger.
 
+use serde::Serialize;
+
 use crate::cli::args::AcknowledgeArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::retry::{Changed, Done, change, nothing_to_do};
-use crate::cli::monitor::state::session_typed;
-use crate::cli::output::Failure;
+use crate::cli::monitor::state::{State, blocking, session_typed};
+use crate::cli::output::{Failure, say};
 use crate::daemon::messages::Request;
+use crate::daemon::status::GapStatus;
 use crate::humanize::count;
-use crate::ledger::{Acknowledged, Ledger};
+use crate::json::document::Document;
+use crate::ledger::{Access, Acknowledged, GapBook, Ledger};
+use alyx_client::text::printable;
 
-/// Acknowledges the gaps of a session, or of all sessions that concern a pattern.
+/// Acknowledges the gaps of a session, or of all sessions that concern a pattern; or withdraws that, or lists it.
 pub(crate) async fn acknowledge(args: &AcknowledgeArgs) -> Exit {
     match acknowledge_with(args).await {
         Ok(exit) => exit,
@@ -18,10 +23,21 @@ pub(crate) async fn acknowledge(args: &AcknowledgeArgs) -> Exit {
 }
 
 async fn acknowledge_with(args: &AcknowledgeArgs) -> Result<Exit, Failure> {
-    let what = match (&args.session, &args.pattern) {
-        (Some(session), _) => Acknowledged::Session(session_typed(session)),
-        (None, pattern) => Acknowledged::Pattern(pattern.clone().unwrap_or_default().to_string()),
+    let what = match (&args.session, &args.pattern, &args.withdraw) {
+        (Some(session), ..) => Acknowledged::Session(session_typed(session)),
+        (_, Some(pattern), _) => Acknowledged::Pattern(pattern.to_string()),
+        (_, _, Some(pattern)) => Acknowledged::Withdrawn(pattern.clone()),
+        (None, None, None) => {
+            list(&known(args).await?, args.json);
+            return Ok(Exit::Success);
+        }
     };
+    if let Acknowledged::Withdrawn(pattern) = &what
+        && !known(args).await?.patterns().iter().any(|known| known.as_str() == pattern)
+    {
+        let text = format_args!("{pattern} is not acknowledged; `acknowledge --list` shows what is");
+        return Err(nothing_to_do(None, text));
+    }
     let request = Request::Acknowledge(what.clone());
     let in_ledger = {
         let what = what.clone();
@@ -30,22 +46,65 @@ async fn acknowledge_with(args: &AcknowledgeArgs) -> Result<Exit, Failure> {
             ledger.change_gaps(&changes).map(|()| count)
         }
     };
+    let done = change(&args.state, request, in_ledger).await?;
     let changed = match &what {
         Acknowledged::Session(session) => Changed { session: Some(session), pattern: None },
-        Acknowledged::Pattern(pattern) => Changed { session: None, pattern: Some(pattern) },
-    };
-    let done = change(&args.state, request, in_ledger).await?;
-    match (&done, changed.session) {
-        (Done::NoState, session) => {
-            Err(nothing_to_do(session, "there is no ledger yet, so nothing can be acknowledged"))
+        Acknowledged::Pattern(pattern) | Acknowledged::Withdrawn(pattern) => {
+            Changed { session: None, pattern: Some(pattern) }
         }
-        (Done::ByDaemon(0) | Done::InLedger(0), Some(session)) => Err(nothing_to_do(
+    };
+    match (&done, &what) {
+        (Done::NoState, _) => {
+            Err(nothing_to_do(changed.session, "there is no ledger yet, so nothing can be acknowledged"))
+        }
+        (Done::ByDaemon(0) | Done::InLedger(0), Acknowledged::Session(session)) => Err(nothing_to_do(
             Some(session),
             format_args!("{session} has no open gaps; `status` lists the sessions that have some"),
         )),
-        (Done::ByDaemon(n) | Done::InLedger(n), _) => {
-            let text = format!("{} acknowledged", count(*n as u64, "session"));
+        (Done::ByDaemon(n) | Done::InLedger(n), what) => {
+            let sessions = count(*n as u64, "session");
+            let text = match what {
+                Acknowledged::Withdrawn(_) => format!("Withdrawn; {sessions} reported again"),
+                Acknowledged::Session(_) | Acknowledged::Pattern(_) => format!("{sessions} acknowledged"),
+            };
             Ok(done.end("acknowledge", args.json, changed, &text))
         }
+    }
+}
+
+/// What the ledger knows of gaps.
+async fn known(args: &AcknowledgeArgs) -> Result<GapBook, Failure> {
+    let state = State::find(&args.state)?;
+    blocking(move || {
+        let ledger = Ledger::open_existing(&state.folder, Access::Read)?;
+        Ok(ledger.map(|ledger| ledger.gap_book()).unwrap_or_default())
+    })
+    .await
+}
+
+/// The fields of `acknowledge --list`.
+#[derive(Serialize)]
+struct AcknowledgedJson<'a> {
+    patterns: Vec<&'a str>,
+    gaps: Vec<GapStatus>,
+}
+
+fn list(book: &GapBook, json: bool) {
+    if json {
+        let fields = AcknowledgedJson {
+            patterns: book.patterns().iter().map(|pattern| pattern.as_str()).collect(),
+            gaps: book.acknowledged().map(GapStatus::from).collect(),
+        };
+        say!("{}", Document::new("acknowledge", "done", fields, Vec::new()).line());
+        return;
+    }
+    for pattern in book.patterns() {
+        say!("pattern  {}", printable(pattern.as_str()));
+    }
+    for row in book.acknowledged() {
+        say!("session  {}", printable(&row.session));
+    }
+    if book.patterns().is_empty() && book.acknowledged().next().is_none() {
+        say!("Nothing is acknowledged.");
     }
 }

@@ -10,7 +10,7 @@ use crate::daemon::status::OutcomeJson;
 use crate::humanize;
 use crate::json::document::Document;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
-use alyx_client::text::printable;
+use alyx_client::text::{printable, session_page};
 
 /// Shows earlier outcomes, the latest first.
 pub(crate) async fn history(args: &HistoryArgs) -> Exit {
@@ -22,7 +22,7 @@ pub(crate) async fn history(args: &HistoryArgs) -> Exit {
 
 async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
     let state = State::find(&args.state)?;
-    let zone = state.zone();
+    let (zone, alyx) = (state.zone(), state.alyx());
     let filter = HistoryFilter {
         subject: args.subject.clone(),
         date: args.date.map(|date| date.to_string()),
@@ -43,7 +43,7 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
         if args.json {
             say!("{}", Document::new("history", &row.outcome, OutcomeJson::from(row), Vec::new()).line());
         } else {
-            say!("{}", outcome_line(row, &zone));
+            say!("{}", outcome_line(row, &zone, alyx.as_deref()));
             for file in row.files.iter().filter(|_| args.left_out) {
                 say!("    {}: {}", printable(&file.path), file.reason);
             }
@@ -52,8 +52,8 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One line of text for an outcome.
-pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
+/// One line of text for an outcome, with the session's page if the address of Alyx is known.
+pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone, alyx: Option<&str>) -> String {
     let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     let mut line = format!("{at}  {:<15}  {}", row.outcome, row.session);
     if row.is_registered() {
@@ -71,6 +71,9 @@ pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone) -> String {
     }
     if let Some(error) = &row.error {
         line += &format!(": {error}");
+    }
+    if let (Some(alyx), Some(eid)) = (alyx, &row.eid) {
+        line += &format!("  {}", session_page(alyx, eid));
     }
     line
 }

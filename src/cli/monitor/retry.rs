@@ -132,8 +132,8 @@ async fn forget_with(args: &ForgetArgs) -> Result<Exit, Failure> {
         (0, _) => Err(nothing_to_do(Some(&session), format_args!("the ledger has no entry for {session}"))),
         (n, _) => {
             let text = format!(
-                "{n} entries of {session} deleted. Its flag, if any, is unchanged, so the session will still be \
-                 registered. To prevent that, remove the flag"
+                "{n} entries of {session} deleted. If its flag is still there, the session will be registered again; to \
+                 prevent that, remove the flag"
             );
             Ok(done.end("forget", args.json, Changed { session: Some(&session), pattern: None }, &text))
         }

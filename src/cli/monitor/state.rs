@@ -28,6 +28,11 @@ impl State {
         Ok(Self { folder: config.state_dir.clone(), config: Some(config) })
     }
 
+    /// The address of Alyx, if the configuration was read.
+    pub(crate) fn alyx(&self) -> Option<String> {
+        self.config.as_ref().map(|config| config.alyx.url.to_string())
+    }
+
     /// The time zone of the output.
     pub(crate) fn zone(&self) -> TimeZone {
         let configured = self.config.as_ref().and_then(|config| config.timezone.clone());

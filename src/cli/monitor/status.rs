@@ -19,13 +19,15 @@ use crate::daemon::outside::control::ask;
 use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
 use crate::daemon::run_loop::worker::session_name;
 use crate::daemon::status::{
-    GapStatus, LAST_OUTCOMES, ObstacleStatus, Sentence, SessionState, SessionStatus, Status, sentences,
+    GapStatus, LAST_OUTCOMES, NotLoadableStatus, ObstacleStatus, Sentence, SessionState, SessionStatus,
+    Status, sentences,
 };
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
 use crate::daemon::watch::WatchProblem;
 use crate::humanize::elapsed;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
+use alyx_client::text::session_page;
 use alyx_registration::flag::FlagFile;
 
 /// Sessions of each kind that are shown; `--json` shows all.
@@ -74,7 +76,8 @@ fn exit_code(status: &Status) -> Exit {
         return Exit::Refused;
     }
     let needs_attention = status.sessions.iter().any(|s| s.stale || s.state == SessionState::NeedsAttention);
-    if needs_attention || !status.obstacles.is_empty() || !status.gaps.is_empty() {
+    let has_findings = !status.gaps.is_empty() || !status.created_twice.is_empty();
+    if needs_attention || !status.obstacles.is_empty() || has_findings {
         Exit::Incomplete
     } else {
         Exit::Success
@@ -138,7 +141,16 @@ fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Times
     }
     sessions.sort_by(SessionStatus::in_order);
     let gaps = ledger.map(Ledger::gap_book).unwrap_or_default();
-    Status { daemon: None, sessions, obstacles, gaps: gaps.open().map(GapStatus::from).collect() }
+    let created_twice = gaps.created_twice().map(GapStatus::from).collect();
+    let not_loadable = config.map(wiring::not_loadable).unwrap_or_default();
+    Status {
+        daemon: None,
+        sessions,
+        obstacles,
+        gaps: gaps.open().map(GapStatus::from).collect(),
+        created_twice,
+        not_loadable: not_loadable.iter().map(NotLoadableStatus::from).collect(),
+    }
 }
 
 /// The command that starts the daemon of a configuration; `None` for the default one.
@@ -160,6 +172,7 @@ fn text(
     start: &str,
 ) -> String {
     let mut out = String::new();
+    let alyx = status.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
     // Writing to a String cannot fail.
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
@@ -176,9 +189,10 @@ fn text(
         }
         None => line(format!("The daemon is not running. To start it: {start}")),
     }
-    // Obstacles, gaps, and sessions that need attention, are listed below.
+    // Obstacles, findings, and sessions that need attention, are listed below.
     let of_lists = |sentence: &Sentence| {
-        matches!(sentence, Sentence::Obstacles(_) | Sentence::NeedAttention(_) | Sentence::Gaps(_))
+        use Sentence::{CreatedTwice, Gaps, NeedAttention, Obstacles};
+        matches!(sentence, Obstacles(_) | NeedAttention(_) | Gaps(_) | CreatedTwice(_))
     };
     for sentence in sentences(status).into_iter().filter(|sentence| !of_lists(sentence)) {
         line(sentence.text("", now));
@@ -186,7 +200,9 @@ fn text(
     if !status.obstacles.is_empty() {
         line(format!("\nproblems on disk ({})", status.obstacles.len()));
         for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
-            line(format!("  for {}: {}", elapsed(obstacle.since, now), obstacle.text));
+            // Without a daemon, it is not known since when.
+            let since = status.daemon.as_ref().map(|_| format!("for {}: ", elapsed(obstacle.since, now)));
+            line(format!("  {}{}", since.unwrap_or_default(), obstacle.text));
         }
         if status.obstacles.len() > MAX_SHOWN {
             line(format!("  and {} more; --json shows all", status.obstacles.len() - MAX_SHOWN));
@@ -217,15 +233,21 @@ fn text(
             line(format!("  and {} more; --json shows all", of_state.len() - MAX_SHOWN));
         }
     }
-    if !status.gaps.is_empty() {
-        line(format!("\nregistered with gaps ({})", status.gaps.len()));
-        for gap in status.gaps.iter().take(MAX_SHOWN) {
-            line(format!("  {}  {} ago", gap.session, elapsed(gap.at, now)));
-            line(format!("      {}", gap.text));
-            line(format!("      To end this: {}", gap.acknowledge()));
+    for (title, found) in [("created twice", &status.created_twice), ("registered with gaps", &status.gaps)] {
+        if found.is_empty() {
+            continue;
         }
-        if status.gaps.len() > MAX_SHOWN {
-            line(format!("  and {} more; --json shows all", status.gaps.len() - MAX_SHOWN));
+        line(format!("\n{title} ({})", found.len()));
+        for session in found.iter().take(MAX_SHOWN) {
+            line(format!("  {}  {} ago", session.session, elapsed(session.at, now)));
+            line(format!("      {}", session.text));
+            if let Some(alyx) = alyx.filter(|_| !session.eid.is_empty()) {
+                line(format!("      On Alyx: {}", session_page(alyx, &session.eid)));
+            }
+            line(format!("      To end this: {}", session.acknowledge()));
+        }
+        if found.len() > MAX_SHOWN {
+            line(format!("  and {} more; --json shows all", found.len() - MAX_SHOWN));
         }
     }
     if status.sessions.is_empty() {
@@ -234,7 +256,7 @@ fn text(
     if !last.is_empty() {
         line("\nlast outcomes".to_owned());
         for row in last {
-            line(format!("  {}", outcome_line(row, zone)));
+            line(format!("  {}", outcome_line(row, zone, alyx)));
         }
     }
     out

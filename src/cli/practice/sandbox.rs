@@ -22,7 +22,9 @@ use alyx_sandbox::{Database, Sandbox, SandboxOptions, Seed};
 
 /// The user of the built-in seed.
 pub(crate) const USER: &str = "test_user";
-/// The password of [`USER`]. Not a secret: the sandbox protects nothing.
+/// The only user of an empty sandbox.
+const EMPTY_USER: &str = "admin";
+/// The password of both. Not a secret: the sandbox protects nothing.
 pub(crate) const PASSWORD: &str = "TapetesBloc18";
 
 /// Serves until a signal stops it.
@@ -44,9 +46,10 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
         report_error(error);
         Exit::Config
     })?;
-    let seed = match &args.seed {
-        None => Seed::default(),
-        Some(path) => seed(path)?,
+    let (seed, user) = match &args.seed {
+        None if args.empty => (Seed::empty(), EMPTY_USER),
+        None => (Seed::default(), USER),
+        Some(path) => (seed(path)?, USER),
     };
     let database = args.db.clone().map_or(Database::Memory, Database::File);
     let sandbox =
@@ -63,7 +66,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|_| Exit::Io)?;
     say!(
-        "A built-in Alyx for practice: http://{address} (user {USER}, password {PASSWORD}). Ctrl-C stops it."
+        "A built-in Alyx for practice: http://{address} (user {user}, password {PASSWORD}). Ctrl-C stops it."
     );
     sandbox.serve(listener, shutdown).await.map_err(|error| {
         tracing::error!("the sandbox failed: {error}");
@@ -126,6 +129,14 @@ async fn run_with(args: &ConfigArgs, signals: Signals) -> Result<(), Exit> {
     tracing::info!(
         "registering on a built-in Alyx at {}, not on a real one; its records are lost when the daemon stops",
         sandbox.url()
+    );
+    say!(
+        "Its user is {USER}, with the password {PASSWORD}. In another terminal, while it runs:\n\
+         \x20 alyx-registrar status --state-dir {state}\n\
+         \x20 alyx-registrar history --left-out --state-dir {state}\n\
+         \x20 ALYX_PASSWORD={PASSWORD} alyx-registrar find-files SESSION --url {url} --user {USER}",
+        state = config.state_dir.display(),
+        url = sandbox.url()
     );
     let watched = run::watch(config, credentials, None, signals).await;
     sandbox.stop().await;

@@ -7,7 +7,7 @@ pub(crate) mod orphans;
 pub(crate) mod scan_roots;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
-use crate::cli::output::{Failure, say};
+use crate::cli::output::{FINISH_WITHIN, Failure, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
@@ -25,24 +25,25 @@ use crate::config::Config;
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
-use crate::daemon::tree::lock::StateLock;
+use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::{bytes, count};
 use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::{MovedPath, PathText};
-use crate::ledger::{Access, GapBook, GapRow, Ledger, NamedFile, OutcomeRow, WaitingChange};
+use crate::ledger::{
+    Access, GapBook, GapChange, GapRow, Ledger, LookChange, LookRow, NamedFile, OutcomeRow, WaitingChange,
+};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
-use alyx_registration::{Error, FlaggedOptions, LeftOutSummary, RegistrationClient, RunContext};
+use alyx_registration::{
+    AcceptedGaps, Error, FlaggedOptions, Gap, LeftOutSummary, LookPlan, RegistrationClient, RunContext,
+};
 
 /// Attempts at a session whose files are still changing.
 const MAX_ATTEMPTS: u32 = 5;
-
-/// How long a stopped scan waits for a creation in flight.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The result of one flag.
 struct FlagResult {
@@ -100,6 +101,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
 
     wiring::check_login(&client).await?;
+    for reason in wiring::not_loadable(&config) {
+        tracing::warn!("{reason}; {}", reason.advice());
+    }
     let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &shutdown).await;
     if args.json && !missed.is_empty() {
         say!("{}", Document::failed("scan", missed.clone()).line());
@@ -108,7 +112,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     flags.sort_by(|a, b| a.path.cmp(&b.path));
 
     let options = wiring::flagged(&config);
-    let ledger = if args.dry_run { None } else { ledger(&config) };
+    let ledger = ledger(&config, if args.dry_run { Access::Read } else { Access::Change });
     // A daemon that runs on other roots keeps the mark.
     let state = if args.dry_run {
         None
@@ -117,8 +121,13 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     };
     let mark = (!args.dry_run).then(|| CleanStop::take(&config.state_dir));
     let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
-    let remembering = ledger.clone().map(RunContext::remembering).unwrap_or_default();
-    let client = client.in_context(RunContext { creations, ..remembering });
+    let written = ledger.as_ref().filter(|_| !args.dry_run);
+    let remembering = written.cloned().map(RunContext::remembering).unwrap_or_default();
+    let client = client.in_context(RunContext {
+        creations,
+        marks: request_marks(Some(&config.state_dir)),
+        ..remembering
+    });
     let ledger = ledger.as_ref();
     if !args.dry_run {
         client.finish_last_looks(&options).await;
@@ -152,9 +161,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         biased;
         () = shutdown.cancelled() => {
             // Alyx would still execute a creation that is cut off here, and its result would be lost.
-            let finished = tokio::time::timeout(FINISH_WITHIN, client.finish_creations()).await;
-            end(state, mark.filter(|_| finished.is_ok()), client);
-            return Err(Failure::interrupted().logged());
+            let is_answered = client.finish_creations(FINISH_WITHIN).await;
+            end(state, mark.filter(|_| is_answered), client);
+            return Err(if is_answered { Failure::interrupted().logged() } else { Failure::unanswered().log() });
         }
         () = progress::shown(&client.context().progress, work) => {}
     }
@@ -187,8 +196,8 @@ fn end(state: Option<StateLock>, mark: Option<CleanStop>, client: &RegistrationC
 
 /// The daemon's ledger, if it exists and this user may write to it. Never creates one: it would not belong to the
 /// service user.
-fn ledger(config: &Config) -> Option<Arc<Ledger>> {
-    match Ledger::open_existing(&config.state_dir, Access::Change) {
+fn ledger(config: &Config, access: Access) -> Option<Arc<Ledger>> {
+    match Ledger::open_existing(&config.state_dir, access) {
         Ok(ledger) => ledger.map(Arc::new),
         Err(reason) => {
             tracing::debug!("the outcomes of this scan are not recorded: {reason}");
@@ -207,28 +216,77 @@ struct Gaps {
     book: Mutex<GapBook>,
     ledger: Option<Arc<Ledger>>,
     roots: Vec<PathBuf>,
+    looks: LookPlan,
 }
 
 impl Gaps {
     fn of(config: &Config, ledger: Option<&Arc<Ledger>>) -> Self {
         let book = ledger.map(|ledger| ledger.gap_book()).unwrap_or_default();
         let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
-        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots }
+        let late_files = if config.datasets.register { config.watch.late_files } else { Duration::ZERO };
+        let looks = LookPlan::within(late_files);
+        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots, looks }
+    }
+
+    /// What was acknowledged of the session in this folder.
+    fn accepted(&self, folder: &Path) -> AcceptedGaps {
+        self.book().accepted(folder)
+    }
+
+    fn book(&self) -> MutexGuard<'_, GapBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers gaps that keep a flag, so that they can be acknowledged.
+    async fn keep(&self, session: String, folder: &Path, eid: &str, gap: &Gap) {
+        let change = self.book().keep(&session, folder, eid, gap, jiff::Timestamp::now());
+        self.remember(vec![change]).await;
+    }
+
+    /// Remembers that a session was created twice, if that is the error.
+    async fn note(&self, folder: &Path, error: &Error) {
+        let changes = {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.add_created_twice(folder, error, jiff::Timestamp::now())
+        };
+        self.remember(changes).await;
+    }
+
+    async fn remember(&self, changes: Vec<GapChange>) {
+        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
+            // The ledger logs its own errors.
+            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
+        }
     }
 
     /// What a registered session lacks; remembers it.
     async fn judge(&self, session: String, folder: &Path, registered: &Registered) -> Option<GapRow> {
         // Without a ledger, files without a dataset type would be reported each time.
         let root = self.roots.iter().find(|root| self.ledger.is_some() && folder.starts_with(root));
-        let (gap, changes) = {
-            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-            book.judge(&session, folder, registered, root.map(PathBuf::as_path), jiff::Timestamp::now())
-        };
-        if let Some(ledger) = self.ledger.clone().filter(|_| !changes.is_empty()) {
-            // The ledger logs its own errors.
-            let _ = tokio::task::spawn_blocking(move || ledger.change_gaps(&changes)).await;
-        }
+        let root = root.map(PathBuf::as_path);
+        let (gap, changes) = self.book().judge(&session, folder, registered, root, jiff::Timestamp::now());
+        self.remember(changes).await;
         gap
+    }
+
+    /// Remembers when the daemon looks for late files.
+    async fn plan_look(&self, session: &SessionPath, registered: &Registered) {
+        let (Some(ledger), Some(wait)) = (self.ledger.clone(), self.looks.wait(0, alyx_client::jitter()))
+        else {
+            return;
+        };
+        let due = jiff::SignedDuration::try_from(wait).ok();
+        let due = due.and_then(|wait| jiff::Timestamp::now().checked_add(wait).ok());
+        let row = LookRow {
+            folder: session.folder().to_owned(),
+            session: session.to_string(),
+            eid: registered.eid.clone(),
+            done: 0,
+            due: due.unwrap_or(jiff::Timestamp::MAX),
+        };
+        let change = LookChange::Set(row, Some(registered.snapshot.clone()));
+        // The ledger logs its own errors.
+        let _ = tokio::task::spawn_blocking(move || ledger.change_look(&change)).await;
     }
 }
 
@@ -252,7 +310,7 @@ async fn process_flag(
     gaps: &Gaps,
 ) -> FlagResult {
     let started = Instant::now();
-    let (folder, flag_path) = (flag.session_folder().to_owned(), flag.path.clone());
+    let folder = flag.session_folder().to_owned();
     let mut result = FlagResult {
         session: SessionPath::parse(&folder),
         folder,
@@ -265,56 +323,65 @@ async fn process_flag(
         gap: None,
         left_out: Vec::new(),
     };
+    let accepted_gaps = gaps.accepted(&result.folder);
+    let options = &FlaggedOptions { accepted_gaps, ..options.clone() };
     result.outcome = match &result.session {
         Err(error) => ScanOutcome::Failed(error.clone().into()),
-        Ok(session) if dry => match client.plan_flagged(&flag, session, options).await {
-            Ok(planned) => {
-                result.eid = planned.eid;
-                result.files = planned.files.len();
-                result.bytes = planned.files.iter().map(|f| f.size).sum();
-                result.moved = planned.moved;
-                result.gap = planned.gap.map(|gap| gap.to_string());
-                let left_out = LeftOutSummary::of(&planned.left_out);
-                result.left_out = left_out.named().iter().map(NamedFile::from).collect();
-                ScanOutcome::Planned { left_out: left_out.to_string() }
+        Ok(session) if dry => {
+            match until_quiet(async || client.plan_flagged(&flag, session, options).await).await {
+                Ok(planned) => {
+                    result.eid = planned.eid;
+                    result.files = planned.files.len();
+                    result.bytes = planned.files.iter().map(|f| f.size).sum();
+                    result.moved = planned.moved;
+                    let gap = planned.gap.filter(|gap| !options.accepted_gaps.accept(gap));
+                    result.gap = gap.map(|gap| gap.to_string());
+                    let left_out = LeftOutSummary::of(&planned.left_out);
+                    result.left_out = left_out.named().iter().map(NamedFile::from).collect();
+                    ScanOutcome::Planned { left_out: left_out.to_string() }
+                }
+                Err(error) => ScanOutcome::Failed(error),
             }
-            Err(error) => ScanOutcome::Failed(error),
-        },
-        Ok(session) => match register(client, options, flag, session).await {
-            Ok(registered) => {
-                result.eid = Some(registered.eid.clone());
-                result.files = registered.n_files;
-                result.bytes = registered.bytes;
-                let gap = gaps.judge(session.to_string(), &result.folder, &registered).await;
-                result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
-                result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
-                result.moved = registered.moved;
-                ScanOutcome::Registered { left_out: registered.left_out.to_string() }
+        }
+        Ok(session) => {
+            match until_quiet(async || client.register_flagged(flag.clone(), session, options).await).await {
+                Ok(registered) => {
+                    result.eid = Some(registered.eid.clone());
+                    result.files = registered.n_files;
+                    result.bytes = registered.bytes;
+                    let gap = gaps.judge(session.to_string(), &result.folder, &registered).await;
+                    gaps.plan_look(session, &registered).await;
+                    result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
+                    result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
+                    result.moved = registered.moved;
+                    ScanOutcome::Registered { left_out: registered.left_out.to_string() }
+                }
+                Err(Error::Vanished { path }) if path == flag.path => ScanOutcome::Gone,
+                Err(error) => {
+                    if let Error::Gaps(gap) = &error {
+                        gaps.keep(session.to_string(), &result.folder, "", gap).await;
+                    }
+                    gaps.note(&result.folder, &error).await;
+                    ScanOutcome::Failed(error)
+                }
             }
-            Err(Error::Vanished { path }) if path == flag_path => ScanOutcome::Gone,
-            Err(error) => ScanOutcome::Failed(error),
-        },
+        }
     };
     result.took = started.elapsed();
     result
 }
 
-/// Registers a flagged session, and waits a while if its files are still changing.
-async fn register(
-    client: &RegistrationClient,
-    options: &FlaggedOptions,
-    flag: FlagFile,
-    session: &SessionPath,
-) -> Result<Registered, Error> {
+/// Plans or registers a flagged session, and waits a while if its files are still changing.
+async fn until_quiet<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     for _ in 1..MAX_ATTEMPTS {
-        match client.register_flagged(flag.clone(), session, options).await {
+        match attempt().await {
             Err(error) if error.wait_to_settle().is_some() => {
                 tokio::time::sleep(error.wait_to_settle().unwrap_or_default()).await;
             }
             other => return other,
         }
     }
-    client.register_flagged(flag, session, options).await
+    attempt().await
 }
 
 impl FlagResult {
@@ -454,7 +521,12 @@ mod tests {
         assert_eq!(exit_code(&[Error::Invalid("x".into())], 3, 0), Exit::Incomplete);
         assert_eq!(exit_code(&[away()], 0, 0), Exit::Unavailable);
         assert_eq!(exit_code(&[away()], 1, 0), Exit::Incomplete);
-        let login = alyx_client::Error::Login { url: "http://x".into(), username: None, reason: "no".into() };
+        let login = alyx_client::Error::Login {
+            url: "http://x".into(),
+            username: None,
+            reason: "no".into(),
+            advice: "",
+        };
         assert_eq!(exit_code(&[away(), login.into()], 0, 0), Exit::Refused);
     }
 }

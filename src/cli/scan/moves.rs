@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use crate::json::path_text::MovedPath;
+use alyx_client::text::printable;
 
 /// A line for each move; `verb` is `moved` or `would move`.
 pub(crate) fn moved_lines(moved: &[(PathBuf, PathBuf)], verb: &'static str) -> impl Iterator<Item = String> {
     moved.iter().map(move |(from, to)| {
-        format!("{verb} {} to {}: its dataset is protected", from.display(), to.display())
+        let [from, to] = [from, to].map(|path| printable(&path.to_string_lossy()));
+        format!("{verb} {from} to {to}: its dataset is protected")
     })
 }
 

@@ -23,6 +23,7 @@ use crate::daemon::outside::signals;
 use crate::daemon::outside::signals::SignalRequest;
 use crate::daemon::outside::systemd::Systemd;
 use crate::daemon::run_loop::credentials::CredentialSource;
+use crate::daemon::tree::lock::request_marks;
 use crate::daemon::{DaemonIo, Requests};
 use crate::ledger::Ledger;
 use alyx_client::Credentials;
@@ -93,6 +94,7 @@ pub(crate) async fn watch(
     let mark = origin.is_some().then(|| CleanStop::take(&config.state_dir));
     let client = client.in_context(RunContext {
         creations: wiring::creations(mark.as_ref(), started, &config),
+        marks: request_marks(Some(&config.state_dir)),
         ..RunContext::remembering(Arc::clone(&ledger))
     });
     let options = daemon::Options {

@@ -27,8 +27,8 @@ use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    Error, FlaggedOptions, InFlightCreations, PrivatePaths, RegisterFilesOptions, RegistrationClient,
-    RegistrationOptions, Versions,
+    AcceptedGaps, Error, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, NotLoadable, PrivatePaths,
+    RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -168,6 +168,10 @@ pub(crate) fn client_options(
         retry: alyx_client::RetryPolicy::default(),
         max_requests_per_minute: Some(config.alyx.max_requests_per_minute),
         token_folder,
+        login_advice: match config.alyx.credentials {
+            ConfiguredSource::OneSettings { .. } => alyx_client::LOG_IN_WITH_ONE,
+            _ => "correct the password or token that the configuration names",
+        },
         observer,
     }
 }
@@ -179,6 +183,7 @@ pub(crate) fn registration_options(config: &Config) -> RegistrationOptions {
         hash_threads: config.hash_threads,
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
         earliest: config.earliest,
+        flags: config.flags.clone(),
         private: private_paths(config.own_files()),
         ..RegistrationOptions::default()
     }
@@ -210,6 +215,7 @@ pub(crate) fn token_folder(state: &Path) -> Option<PathBuf> {
 pub(crate) fn flagged(config: &Config) -> FlaggedOptions {
     let datasets = &config.datasets;
     FlaggedOptions {
+        accepted_gaps: AcceptedGaps::default(),
         register_files: datasets.register,
         defaults: config.session.clone(),
         files: RegisterFilesOptions {
@@ -226,11 +232,18 @@ pub(crate) fn flagged(config: &Config) -> FlaggedOptions {
             protected: datasets.protected,
             ..RegisterFilesOptions::default()
         },
+        mounts: config.repositories.clone(),
         exclude: datasets.exclude.clone(),
         on_refused: datasets.on_refused,
         on_left_out: datasets.on_left_out,
         quiet: config.watch.quiet.clone(),
     }
+}
+
+/// Why ONE does not load what this configuration registers, as far as it can be said without Alyx.
+pub(crate) fn not_loadable(config: &Config) -> Vec<NotLoadable> {
+    let roots = config.data_roots.iter().map(|root| root.path.as_path());
+    NotLoadable::of_placements(&flagged(config).placements(roots))
 }
 
 /// The options of the daemon.
@@ -256,6 +269,12 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),
+        late: LateOptions {
+            plan: LookPlan::within(config.watch.late_files),
+            rate: config.watch.late_rate,
+            on_late: config.datasets.late,
+            exclude: config.datasets.late_exclude.clone(),
+        },
         configuration: fingerprint(config),
         warn_after: config.watch.warn_after,
         ..daemon::Options::default()
@@ -265,12 +284,13 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
 /// A digest of the settings that affect whether a session can be registered.
 fn fingerprint(config: &Config) -> String {
     let text = format!(
-        "{} {:?} {:?} {} {:?} {:?} {}",
+        "{} {:?} {:?} {} {:?} {:?} {:?} {}",
         config.alyx.url,
         config.alyx.username,
         config.session,
         config.earliest,
         config.datasets,
+        config.repositories,
         config.timezone,
         env!("CARGO_PKG_VERSION")
     );

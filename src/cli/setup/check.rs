@@ -1,6 +1,8 @@
 //! `check`: verifies the setup before anything is registered. Read-only.
 
 mod folders;
+pub(super) mod labs;
+mod loadable;
 mod row;
 mod runtime;
 mod server;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::cli::args::CheckArgs;
+use crate::cli::args::{CheckArgs, ConfigArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
@@ -43,6 +45,12 @@ pub(crate) async fn check(args: &CheckArgs) -> Exit {
     if args.before_start { Exit::Success } else { table.exit_code() }
 }
 
+/// Checks a configuration that was just written.
+pub(super) async fn check_new(file: &Path, offline: bool) {
+    let config = ConfigArgs { config: Some(file.to_owned()), ..ConfigArgs::default() };
+    check(&CheckArgs { config, offline, before_start: false, json: false }).await;
+}
+
 async fn run_checks(args: &CheckArgs, table: &mut Table) {
     let Some(config) = configuration(args, table) else { return };
     table.add(user(&UnixUser::myself(), args.config.config.as_deref()));
@@ -52,6 +60,10 @@ async fn run_checks(args: &CheckArgs, table: &mut Table) {
         server::skip(&server::ALL, "not asked", table);
     } else {
         check_server(&config, login, table).await;
+    }
+    // With the answer of Alyx, these rows are there already.
+    if config.datasets.register && !args.before_start && !table.has(loadable::CHECK) {
+        table.extend(loadable::without_alyx(&config));
     }
     data_roots(&config, args.before_start, table).await;
     let state_dir = config.state_dir.clone();

@@ -4,7 +4,9 @@
 
 mod answers;
 mod files;
-mod terminal;
+mod known_alyx;
+mod questions;
+mod repository;
 
 use std::io;
 use std::io::IsTerminal;
@@ -15,12 +17,17 @@ use secrecy::SecretString;
 use crate::cli::args::{InitArgs, absolute};
 use crate::cli::exit::Exit;
 use crate::cli::output::{report_error, say};
+use crate::cli::service::wiring;
+use crate::cli::setup::check::check_new;
 use crate::cli::setup::init::answers::{Draft, FoundSettings};
 use crate::cli::setup::init::files::NewFile;
-use crate::cli::setup::init::terminal::Terminal;
+use crate::cli::setup::init::known_alyx::{KnownAlyx, probe};
 use crate::cli::setup::passwd::UnixUser;
+use crate::cli::terminal::{Terminal, TerminalError, password_from_pipe};
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
-use alyx_client::OneSettingsError;
+use crate::humanize::capitalized;
+use alyx_client::text::some_of;
+use alyx_client::{NextStep, OneSettingsError};
 
 /// The folder to which the packaged service may write without a drop-in.
 const WRITABLE_BY_SERVICE: &str = "/data";
@@ -52,9 +59,22 @@ enum InitError {
     /// An option is missing, and there is no terminal to ask on.
     #[error("required and without a default: {0}; add it to the command line, or run init on a terminal")]
     Missing(String),
-    /// `--password-stdin` without input.
-    #[error("standard input holds no password; pipe it in, or leave --password-stdin out")]
-    NoPassword,
+    /// Alyx refuses the login, or fails.
+    #[error(transparent)]
+    Alyx(#[from] alyx_client::Error),
+    /// `--password-stdin` without input, or no terminal.
+    #[error(transparent)]
+    Terminal(TerminalError),
+}
+
+impl From<TerminalError> for InitError {
+    fn from(error: TerminalError) -> Self {
+        match error {
+            TerminalError::Stopped => Self::Stopped,
+            TerminalError::System { doing, source } => Self::System { doing, source },
+            other => Self::Terminal(other),
+        }
+    }
 }
 
 impl InitError {
@@ -62,11 +82,14 @@ impl InitError {
         match self {
             Self::Exists(_) | Self::Unwritable { .. } | Self::System { .. } => Exit::Io,
             Self::Stopped => Exit::Interrupted,
+            Self::Alyx(error) if error.next_step() == NextStep::NeedsCredentials => Exit::Refused,
+            Self::Alyx(error) if error.is_outage() => Exit::Unavailable,
+            Self::Alyx(_) => Exit::Incomplete,
             Self::Answers(_)
             | Self::OneSettings(_)
             | Self::NotText(_)
             | Self::Missing(_)
-            | Self::NoPassword => Exit::Usage,
+            | Self::Terminal(_) => Exit::Usage,
         }
     }
 }
@@ -89,15 +112,84 @@ async fn init_with(args: &InitArgs) -> Result<(), InitError> {
     files::refuse_existing(&target, args.force)?;
     let found = FoundSettings::load(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
-    let password = if args.yes || !io::stdin().is_terminal() {
-        let typed = args.password_stdin.then(terminal::password_from_pipe).transpose()?;
+    let (password, known) = if args.yes || !io::stdin().is_terminal() {
+        let typed = args.password_stdin.then(password_from_pipe).transpose()?;
         draft.apply_defaults(&found);
-        typed
+        let known = ask_alyx(&mut draft, typed.as_ref(), args).await?;
+        (typed, known)
     } else {
-        draft.ask(&found, &mut Terminal::new()?, args).await?
+        questions::ask(&mut draft, &found, &mut Terminal::new()?, args).await?
     };
     let answers = draft.finish()?;
-    write(args, &target, &answers, password)
+    write(args, &target, &answers, password)?;
+    check_new(&target, known.is_none()).await;
+    Ok(())
+}
+
+/// Without a terminal: checks the answers against Alyx, and takes the repository if there is only one that fits. `None`:
+/// Alyx cannot be asked, which is said and keeps no rig from being set up.
+async fn ask_alyx(
+    draft: &mut Draft,
+    password: Option<&SecretString>,
+    args: &InitArgs,
+) -> Result<Option<KnownAlyx>, InitError> {
+    let Some(url) = draft.url.clone().filter(|_| !args.offline) else { return Ok(None) };
+    let not_asked = |why: &dyn std::fmt::Display| {
+        report_error(format_args!("Alyx is not asked whether it has these names: {why}"));
+        Ok(None)
+    };
+    match probe(&url).await {
+        Ok(()) => {}
+        Err(error @ alyx_client::Error::NotAlyx { .. }) => {
+            return Err(InitError::Answers(format!("--url: {error}")));
+        }
+        Err(error) => return not_asked(&error),
+    }
+    let Some(credentials) = draft.credentials(password) else {
+        return not_asked(&"there is no password yet");
+    };
+    let known = match KnownAlyx::log_in(&url, credentials).await {
+        Ok(known) => known,
+        Err(error) if error.is_outage() => return not_asked(&error),
+        Err(error) => return Err(InitError::Alyx(error)),
+    };
+    let mut unknown = Vec::new();
+    for (option, endpoint, name) in draft.names() {
+        unknown.extend(known.why_unknown(endpoint, name).await?.map(|why| format!("{option}: {why}")));
+    }
+    if !unknown.is_empty() {
+        return Err(InitError::Answers(unknown.join("\n")));
+    }
+    if draft.repository.is_none() {
+        take_repository(draft, &known).await?;
+    }
+    Ok(Some(known))
+}
+
+/// Takes the only repository from which ONE would load the files, if there is exactly one.
+async fn take_repository(draft: &mut Draft, known: &KnownAlyx) -> Result<(), InitError> {
+    let of_folders = draft.labs_of_folders().await;
+    let labs = known.labs_named(&draft.labs(known, &of_folders));
+    let choices = repository::choices(&labs, &known.repositories);
+    let listed = || some_of(choices.iter().map(repository::Choice::line), "; ");
+    match repository::fitting(&choices) {
+        Some(fit) => {
+            say!("The repository is {}, the only one that fits; --repository names another", fit.line());
+            draft.repository = Some(fit.repository.name.clone());
+        }
+        None if draft.not_served => {
+            let why = "name the repository to which other software copies the files, with --repository NAME";
+            return Err(InitError::Answers(format!("--not-served: {why} ({})", listed())));
+        }
+        None if choices.is_empty() => {
+            say!("Open: the lab has no data repository; alyx-registrar propose shows what Alyx lacks");
+        }
+        None => say!(
+            "Open: which repository is this disk? Name it with --repository NAME ({}); if other software copies the files to a server, add --not-served",
+            listed()
+        ),
+    }
+    Ok(())
 }
 
 /// Writes both files or none.
@@ -129,6 +221,9 @@ fn write(
     written.push(target.to_owned());
     for file in &written {
         say!("Written: {}", file.display());
+    }
+    for reason in answers.check().iter().flat_map(wiring::not_loadable) {
+        say!("{}. What to do: {}.", capitalized(&reason.to_string()), reason.advice());
     }
     let next = NextSteps {
         target,

@@ -3,17 +3,20 @@
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use jiff::tz::TimeZone;
 
-use crate::cli::args::ConnectionArgs;
+use crate::cli::args::{ConnectionArgs, VerbArgs};
 use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::cli::logging::LogOptions;
-use crate::cli::output::Failure;
+use crate::cli::output::{FINISH_WITHIN, Failure};
+use crate::cli::verbs::output::{Answer, run};
 use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
-use alyx_client::{self, Credentials, OneSettings};
-use alyx_registration::{RegistrationClient, RegistrationOptions};
+use crate::daemon::tree::lock::request_marks;
+use alyx_client::{self, Credentials, LOG_IN_WITH_ONE, OneSettings};
+use alyx_registration::{RegistrationClient, RegistrationOptions, RunContext};
 
 /// Requests per minute without a configuration; the same as the configuration's default.
 const REQUESTS_PER_MINUTE: u32 = 300;
@@ -72,8 +75,35 @@ fn select_source(args: &ConnectionArgs, defaults: &DefaultSources) -> Option<Con
     Some(ConnectionSource::OneSettings { folder: folder.clone(), user: args.user.clone() })
 }
 
+/// As [`run_verb`], for a command that creates records: when it is stopped, those that are on their way may be answered.
+pub(super) async fn run_creating(
+    command: &str,
+    args: &VerbArgs,
+    work: impl AsyncFnOnce(&RegistrationClient) -> Result<Answer, Failure>,
+) -> Exit {
+    let client = OnceLock::new();
+    let connected = async {
+        let connected = connect(&args.connection)?;
+        work(client.get_or_init(|| connected)).await
+    };
+    run(command, args.json, connected, async || match client.get() {
+        Some(client) => {
+            client.finish_creations(FINISH_WITHIN).await && client.context().marks.are_all_answered()
+        }
+        None => true,
+    })
+    .await
+}
+
 /// Starts logging and builds the client. Sends nothing.
 pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failure> {
+    connect_with_config(args).map(|(client, _)| client)
+}
+
+/// As [`connect`], with the configuration if that is where the connection comes from.
+pub(super) fn connect_with_config(
+    args: &ConnectionArgs,
+) -> Result<(RegistrationClient, Option<Config>), Failure> {
     let defaults = DefaultSources::from_process();
     let source = select_source(args, &defaults).ok_or_else(|| {
         Failure::new(
@@ -82,17 +112,19 @@ pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failu
         )
     })?;
     match source {
-        ConnectionSource::Config(path) => configured(&path),
+        ConnectionSource::Config(path) => configured(&path).map(|(client, config)| (client, Some(config))),
         ConnectionSource::Address { url, user, one_settings } => {
             start_log(&LogOptions::default())?;
-            let credentials = secret(&url, user.as_deref(), one_settings.clone(), defaults.home_settings)?;
-            client(url, credentials, one_settings)
+            let (credentials, login_advice) =
+                secret(&url, user.as_deref(), one_settings.clone(), defaults.home_settings)?;
+            client(url, credentials, login_advice, one_settings).map(|client| (client, None))
         }
         ConnectionSource::OneSettings { folder, user } => {
             start_log(&LogOptions::default())?;
             let settings = OneSettings::load(&folder, None, user.as_deref())
                 .map_err(|error| Failure::new(Exit::Refused, error))?;
-            client(settings.url, settings.credentials, Some(folder))
+            client(settings.url, settings.credentials, LOG_IN_WITH_ONE, Some(folder))
+                .map(|client| (client, None))
         }
     }
 }
@@ -102,18 +134,19 @@ fn start_log(options: &LogOptions) -> Result<(), Failure> {
 }
 
 /// The client of a configuration.
-fn configured(path: &Path) -> Result<RegistrationClient, Failure> {
+fn configured(path: &Path) -> Result<(RegistrationClient, Config), Failure> {
     let config = Config::load_with(path, &Overrides::default(), &Environment::from_process())
         .map_err(|errors| Failure::new(Exit::Config, errors))?;
     start_log(&config.log)?;
     let loaded = config.alyx.credentials.load(config.alyx.username.as_deref()).map_err(|error| {
-        let hint = "to log in as another user, give --url and --user";
+        let hint = "in a terminal, use sudo, or log in with --one-settings ~/.one or with --url and --user";
         Failure::new(Exit::Refused, format!("{error}; {hint}"))
     })?;
     for warning in config.warnings.iter().chain(&loaded.warnings) {
         tracing::warn!("{warning}");
     }
-    crate::cli::service::wiring::client(&config, loaded.credentials)
+    let client = crate::cli::service::wiring::client(&config, loaded.credentials)?;
+    Ok((marking(&client, Some(&config.state_dir)), config))
 }
 
 /// The secret for an address: from the given folder, or else the environment, or else `~/.one`.
@@ -122,9 +155,11 @@ fn secret(
     user: Option<&str>,
     typed: Option<PathBuf>,
     usual: Option<PathBuf>,
-) -> Result<Credentials, Failure> {
+) -> Result<(Credentials, &'static str), Failure> {
     let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error);
-    let of_settings = |folder: &Path| OneSettings::load(folder, Some(url), user).map(|s| s.credentials);
+    let of_settings = |folder: &Path| {
+        OneSettings::load(folder, Some(url), user).map(|settings| (settings.credentials, LOG_IN_WITH_ONE))
+    };
     if let Some(folder) = typed {
         return of_settings(&folder).map_err(|error| refused(&error));
     }
@@ -136,11 +171,12 @@ fn secret(
                 "the password in ALYX_PASSWORD needs its user: give --user NAME",
             ));
         }
-        return CredentialSource::DefaultEnv.load(user).map(|l| l.credentials).map_err(|e| refused(&e));
+        let loaded = CredentialSource::DefaultEnv.load(user).map_err(|error| refused(&error))?;
+        return Ok((loaded.credentials, "correct ALYX_PASSWORD or ALYX_TOKEN, and --user"));
     }
     let none = "no password or token for Alyx: set ALYX_PASSWORD or ALYX_TOKEN";
     match usual.as_deref().map(of_settings) {
-        Some(Ok(credentials)) => Ok(credentials),
+        Some(Ok(found)) => Ok(found),
         Some(Err(error)) => Err(Failure::new(Exit::Refused, format!("{none} ({error})"))),
         None => Err(Failure::new(Exit::Refused, none)),
     }
@@ -149,15 +185,22 @@ fn secret(
 fn client(
     url: String,
     credentials: Credentials,
+    login_advice: &'static str,
     typed_settings: Option<PathBuf>,
 ) -> Result<RegistrationClient, Failure> {
     let mut options = alyx_client::ClientOptions::new(url, credentials);
     options.max_requests_per_minute = Some(REQUESTS_PER_MINUTE);
+    options.login_advice = login_advice;
     let alyx = alyx_client::Client::new(options)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
     let private = crate::cli::service::wiring::private_paths(typed_settings.into_iter().collect());
     let options = RegistrationOptions { zone: TimeZone::system(), private, ..RegistrationOptions::default() };
-    Ok(RegistrationClient::new(alyx, options))
+    Ok(marking(&RegistrationClient::new(alyx, options), None))
+}
+
+/// The same client, which marks the requests that must not be sent twice.
+fn marking(client: &RegistrationClient, state_dir: Option<&Path>) -> RegistrationClient {
+    client.in_context(RunContext { marks: request_marks(state_dir), ..client.context().clone() })
 }
 
 #[cfg(test)]

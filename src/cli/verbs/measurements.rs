@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
-use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, absolute_path, run_verb};
+use crate::cli::verbs::connect::run_creating;
+use crate::cli::verbs::output::{Answer, absolute_path};
 use crate::json::error_report::ErrorReport;
 use crate::json::record::{WaterJson, WeighingJson};
 use alf::timestamp::DateInput;
@@ -21,7 +21,7 @@ use alyx_registration::{
 
 /// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    run_verb("water", args.verb.json, async {
+    run_creating("water", &args.verb, async |client| {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -31,7 +31,6 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
             repeat: args.force,
             strict: !args.force,
         };
-        let client = connect(&args.verb.connection)?;
         let plan =
             async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
         let record = async |planned| client.record_water(planned).await;
@@ -42,14 +41,13 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    run_verb("weight", args.verb.json, async {
+    run_creating("weight", &args.verb, async |client| {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
             repeat: args.force,
             strict: !args.force,
         };
-        let client = connect(&args.verb.connection)?;
         let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
         let record = async |planned| client.record_weight(planned).await;
         measure(&args.subjects.0, args.dry_run, plan, record).await
@@ -84,8 +82,12 @@ async fn measure<Request: Measured, Record: Measured>(
         } else {
             match record(planned).await {
                 Ok(recorded) => {
-                    text.push(format!("recorded {}", recorded.record.text()));
-                    let outcome = if recorded.is_new { "created" } else { "unchanged" };
+                    // Another program may have recorded it since it was planned.
+                    let (outcome, line) = match recorded.is_new {
+                        true => ("created", format!("recorded {}", recorded.record.text())),
+                        false => ("unchanged", recorded_already(&recorded.record)),
+                    };
+                    text.push(line);
                     (row.outcome, row.record, row.notes) =
                         (outcome, Some(recorded.record.json()), recorded.notes);
                 }

@@ -1,4 +1,4 @@
-//! `exists`: whether names are on Alyx.
+//! `exists`: whether names are on Alyx, or which ones are.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,13 +12,13 @@ use crate::cli::verbs::output::{Answer, run_verb};
 #[derive(Debug, Serialize)]
 struct ExistsJson<'a> {
     endpoint: &'a str,
-    members: Vec<MemberJson<'a>>,
+    members: Vec<MemberJson>,
 }
 
 /// A name, and its record as Alyx sends it.
 #[derive(Debug, Serialize)]
-struct MemberJson<'a> {
-    name: &'a str,
+struct MemberJson {
+    name: String,
     exists: bool,
     record: Option<Value>,
     near: Vec<String>,
@@ -30,6 +30,12 @@ pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
         let client = connect(&args.verb.connection)?;
         let endpoint = args.endpoint;
         let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
+        if args.names.is_empty() {
+            for name in client.alyx().member_names(endpoint).await? {
+                members.push(MemberJson { name: name.clone(), exists: true, record: None, near: Vec::new() });
+                text.push(name);
+            }
+        }
         for name in &args.names {
             let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;
             missing |= record.is_none();
@@ -45,7 +51,7 @@ pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
                 format!("; did you mean {}?", quoted.join(", "))
             };
             text.push(format!("{} {name:?} {state}{hint}", endpoint.member()));
-            members.push(MemberJson { name, exists: record.is_some(), record, near });
+            members.push(MemberJson { name: name.clone(), exists: record.is_some(), record, near });
         }
         let json = ExistsJson { endpoint: endpoint.path().trim_start_matches('/'), members };
         Ok(Answer::new(text, json)?.incomplete_if(missing))

@@ -1,4 +1,4 @@
-//! The one-shot commands, one for each method of the registration client.
+//! The one-shot commands, one for each method of the registration client, and `propose`.
 //!
 //! A command connects, calls the library once, and returns an [`Answer`](output::Answer) with text and JSON, of which
 //! one is printed.
@@ -9,12 +9,14 @@ mod manual;
 mod measurements;
 mod members;
 mod output;
+mod propose;
 mod sessions;
 
 pub(super) use crate::cli::verbs::files::{check_protected, find_files, register_files};
 pub(super) use crate::cli::verbs::manual::{completions, man};
 pub(super) use crate::cli::verbs::measurements::{water, weight};
 pub(super) use crate::cli::verbs::members::exists;
+pub(super) use crate::cli::verbs::propose::propose;
 pub(super) use crate::cli::verbs::sessions::{
     create_session, create_sessions, new_session, register_session,
 };

@@ -15,6 +15,7 @@ use crate::humanize;
 use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
+use alyx_client::text::printable;
 use alyx_registration::{LeftOut, LeftOutSummary};
 
 /// The result of a command.
@@ -63,15 +64,35 @@ pub(super) async fn run_verb(
     json: bool,
     work: impl Future<Output = Result<Answer, Failure>>,
 ) -> Exit {
+    run(command, json, work, async || true).await
+}
+
+/// `all_answered`: whether everything that was sent is answered, after a while at most.
+pub(super) async fn run(
+    command: &str,
+    json: bool,
+    work: impl Future<Output = Result<Answer, Failure>>,
+    all_answered: impl AsyncFnOnce() -> bool,
+) -> Exit {
     let shutdown = CancellationToken::new();
     if let Err(error) = signals::listen(shutdown.clone()) {
         return Failure::no_signals(&error).end(command, json);
     }
     let outcome = tokio::select! {
         biased;
-        () = shutdown.cancelled() => Err(Failure::interrupted()),
-        outcome = work => outcome,
+        () = shutdown.cancelled() => None,
+        outcome = work => Some(outcome),
     };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None if all_answered().await => Err(Failure::interrupted()),
+        None => Err(Failure::unanswered()),
+    };
+    finish(command, json, outcome)
+}
+
+/// Prints the result of a command, and returns its exit code.
+pub(super) fn finish(command: &str, json: bool, outcome: Result<Answer, Failure>) -> Exit {
     match outcome {
         Ok(answer) if json => {
             let outcome = answer.outcome();
@@ -79,7 +100,8 @@ pub(super) async fn run_verb(
             answer.exit
         }
         Ok(answer) => {
-            print(&answer.text);
+            // A file name may hold a line break, or control the terminal.
+            print(&answer.text.iter().map(|line| printable(line)).collect::<Vec<_>>());
             answer.exit
         }
         Err(failure) => failure.end(command, json),

@@ -10,9 +10,9 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
-use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{PlannedJson, RegisteredJson, planned_lines, registered_lines, sizes};
-use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, run_verb};
+use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths};
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
 use crate::json::error_report::ErrorReport;
@@ -54,8 +54,7 @@ impl<Files> SessionFields<Files> {
 
 /// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    run_verb("create-session", args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating("create-session", &args.verb, async |client| {
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
@@ -72,21 +71,20 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    run_verb("register-session", args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating("register-session", &args.verb, async |client| {
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
         let options = RegisterFilesOptions {
             protected: args.protected,
             force: args.force,
             ..RegisterFilesOptions::default()
         };
-        let (files, others) = files_of(&client, &folder, args).await?;
+        let (files, others) = files_of(client, &folder, args).await?;
         let progress = &client.context().progress;
         progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
         let work = async {
             match args.dry_run {
-                true => plan(&client, &folder, &details, &files, others, &options).await,
-                false => register(&client, &folder, &details, files, others, &options, args.no_files).await,
+                true => plan(client, &folder, &details, &files, others, &options).await,
+                false => register(client, &folder, &details, files, others, &options, args.no_files).await,
             }
         };
         progress::shown(progress, work).await
@@ -154,8 +152,7 @@ async fn register(
 
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_verb("create-sessions", args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating("create-sessions", &args.verb, async |client| {
         let root = absolute_path(&args.root)?;
         // Without the lock, a daemon on the same root could create the same sessions.
         let _lock = match args.dry_run {
@@ -246,8 +243,7 @@ struct CreatedJson {
 
 /// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    run_verb("new-session", args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
+    run_creating("new-session", &args.verb, async |client| {
         let root = absolute_path(&args.root)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),

@@ -191,7 +191,9 @@ pub(crate) fn read_secret(
             std::io::ErrorKind::NotFound => {
                 format!("{place} does not exist; write the {kind} into it and {own}")
             }
-            std::io::ErrorKind::PermissionDenied => format!("{place} may not be read by this user; {own}"),
+            std::io::ErrorKind::PermissionDenied => {
+                format!("{place} may not be read by this user; if the service runs as this user, {own}")
+            }
             _ => format!("{place} cannot be read: {err}"),
         })
     };

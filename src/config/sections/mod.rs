@@ -2,6 +2,7 @@
 
 pub(crate) mod credentials;
 pub(crate) mod monitoring;
+pub(crate) mod repositories;
 pub(crate) mod roots;
 pub(crate) mod server;
 pub(crate) mod watch;

@@ -2,8 +2,27 @@
 
 use crate::config::document::{AlertsDocument, HttpDocument};
 use crate::config::findings::{DAY, Findings, HOUR, MINUTE, SECOND};
-use crate::config::locate::KeyPath;
+use crate::config::locate::{KeyPath, quoted};
 use crate::config::{AlertsConfig, Environment, HttpConfig, WebhookSource};
+
+/// What is wrong with the name of a computer, and how to write it; `None` if it is right. Pure.
+fn host_name_fault(text: &str) -> Option<String> {
+    let is_host = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+    };
+    if is_host(text.trim_end_matches('.')) || text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return None;
+    }
+    let bare = text.trim();
+    let bare = bare.split_once("://").map_or(bare, |(_, rest)| rest);
+    let bare = bare.split(['/', '?', '#']).next().unwrap_or_default();
+    let bare = bare.rsplit_once('@').map_or(bare, |(_, host)| host);
+    let bare = bare.rsplit_once(':').map_or(bare, |(host, _)| host).trim_matches(['[', ']']);
+    Some(match is_host(bare) || bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        true => format!("{} is not the name of a computer; write {bare}", quoted(text)),
+        false => format!("{} is not the name of a computer; write one such as rig1.lab.org", quoted(text)),
+    })
+}
 
 impl Findings {
     pub(crate) fn http(&mut self, from: HttpDocument) -> HttpConfig {
@@ -14,7 +33,13 @@ impl Findings {
                  files; listen on 127.0.0.1, behind a web server that asks for a password"
             ));
         }
-        HttpConfig { listen, names: self.texts("http.names", from.names) }
+        let names = self.texts("http.names", from.names);
+        for (i, name) in names.iter().enumerate() {
+            if let Some(why) = host_name_fault(name) {
+                self.refuse(KeyPath::of("http.names").index(i), why);
+            }
+        }
+        HttpConfig { listen, names }
     }
 
     pub(crate) fn alerts(&mut self, from: AlertsDocument, environment: &Environment) -> AlertsConfig {

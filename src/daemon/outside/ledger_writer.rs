@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{GapChange, Ledger, OutcomeRow, WaitingChange, WaitingRow};
+use crate::ledger::{GapChange, Ledger, LookChange, OutcomeRow, WaitingChange, WaitingRow};
 
 /// How long the last entries may take when the daemon stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -26,6 +26,8 @@ pub(crate) enum LedgerEntry {
     Forget(String, oneshot::Sender<Option<usize>>),
     /// Changes of the gap book.
     Gaps(Vec<GapChange>),
+    /// A change of the looks for late files.
+    Look(LookChange),
     /// A fact, by name and value.
     Fact(&'static str, String),
 }
@@ -82,6 +84,7 @@ fn write(ledger: &Ledger, lines: &Receiver<LedgerEntry>) {
             LedgerEntry::NotWaiting(flag) => ledger.update_waiting(WaitingChange::Remove(&flag)),
             LedgerEntry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
             LedgerEntry::Gaps(changes) => drop(ledger.change_gaps(&changes)),
+            LedgerEntry::Look(change) => drop(ledger.change_look(&change)),
             LedgerEntry::Fact(name, value) => ledger.set_fact(name, &value),
         }
     }

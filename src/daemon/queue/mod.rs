@@ -339,6 +339,11 @@ impl<T> Queue<T> {
         self.jobs.iter().map(|(path, entry)| status(path, entry))
     }
 
+    /// The session folders of running jobs.
+    pub fn busy_folders(&self) -> impl Iterator<Item = &Path> {
+        self.busy.iter().map(PathBuf::as_path)
+    }
+
     /// One job.
     pub fn job(&self, path: &Path) -> Option<JobStatus<'_, T>> {
         let (path, entry) = self.jobs.get_key_value(path)?;

@@ -5,6 +5,8 @@
 
 pub mod credentials;
 mod dispatcher;
+mod late_look;
+mod loadability;
 mod shell;
 mod watcher_handle;
 pub mod worker;
@@ -70,8 +72,8 @@ pub async fn run(
     shell.tasks.close();
     // Wait for a creation that has been sent: if cut off, Alyx would create the session and its answer would be lost.
     let remaining_work =
-        async { tokio::join!(shell.tasks.wait(), dispatcher.config.client.finish_creations()) };
-    let ended = tokio::time::timeout(STOP_WITHIN, remaining_work).await.is_ok();
+        async { tokio::join!(shell.tasks.wait(), dispatcher.config.client.finish_creations(STOP_WITHIN)) };
+    let ended = matches!(tokio::time::timeout(STOP_WITHIN, remaining_work).await, Ok(((), true)));
     let is_clean = ended && dispatcher.config.client.has_settled();
     if !ended {
         tracing::warn!("a session did not stop in time and is left as it is; it continues at the next start");

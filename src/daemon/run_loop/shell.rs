@@ -17,11 +17,12 @@ use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notification, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
+use crate::daemon::run_loop::late_look::{Look, LookContext};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
 use crate::daemon::tree::root::FolderStamp;
 use alyx_client::NextStep;
-use alyx_registration::{FlaggedOptions, MissingName, Progress, RunContext};
+use alyx_registration::{FlaggedOptions, MissingName, Progress, RunContext, StatRate};
 
 /// The tasks, channels and connections that carry out effects.
 pub(crate) struct Shell {
@@ -32,6 +33,7 @@ pub(crate) struct Shell {
     flagged: FlaggedOptions,
     at_alyx: Arc<Semaphore>,
     folders: Arc<FolderLocks>,
+    stat_rate: Arc<StatRate>,
     ledger_writer: Option<LedgerWriter>,
     reports: Option<mpsc::UnboundedSender<Report>>,
     results: mpsc::UnboundedSender<Completed>,
@@ -50,6 +52,7 @@ pub(crate) async fn restore(options: &Options) -> Option<Restored> {
         same_configuration: ledger.fact(CONFIGURATION).as_deref() == Some(&configuration),
         stale_reported: ledger.fact(STALE_REPORTED).and_then(|at| at.parse().ok()),
         gaps: ledger.gap_book(),
+        looks: ledger.looks(),
     });
     Some(read.await.unwrap_or_default())
 }
@@ -71,6 +74,7 @@ impl Shell {
             flagged: options.flagged.clone(),
             at_alyx,
             folders: Arc::default(),
+            stat_rate: Arc::new(StatRate::new(options.late.rate)),
             ledger_writer: options.ledger.clone().and_then(LedgerWriter::open),
             reports,
             results,
@@ -96,9 +100,13 @@ impl Shell {
     pub(crate) fn carry_out(&mut self, effects: Vec<Effect>, config: &Config) {
         for effect in effects {
             match effect {
-                Effect::Start { generation, job, progress } => self.start(generation, job, progress, config),
+                Effect::Start { generation, job, progress, accepted_gaps } => {
+                    let options = FlaggedOptions { accepted_gaps, ..self.flagged.clone() };
+                    self.start(generation, job, progress, options, config);
+                }
                 Effect::Query(generation, query) => self.ask(generation, query, config),
                 Effect::CheckFolders(generation, folders) => self.check_folders(generation, folders),
+                Effect::Look(generation, look) => self.look(generation, look, config),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
                 Effect::Report(report) => {
@@ -116,6 +124,7 @@ impl Shell {
                     let workers = config.options.workers;
                     set_workers(&self.at_alyx, earlier_workers.max(1), workers.max(1));
                     self.flagged = config.options.flagged.clone();
+                    self.stat_rate = Arc::new(StatRate::new(config.options.late.rate));
                 }
                 Effect::Rewatch(known) => self.watcher.exchange(known, &config.options),
                 Effect::Rescan => self.watcher.rescan(),
@@ -124,12 +133,19 @@ impl Shell {
     }
 
     /// Runs a job on a task of its own.
-    fn start(&self, generation: u64, job: Job, progress: Arc<Progress>, config: &Config) {
+    fn start(
+        &self,
+        generation: u64,
+        job: Job,
+        progress: Arc<Progress>,
+        options: FlaggedOptions,
+        config: &Config,
+    ) {
         let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
         let at_alyx = Some(Arc::clone(&self.at_alyx));
         let client = &config.client;
         let client = client.in_context(RunContext { progress, at_alyx, ..client.context().clone() });
-        let (options, folders) = (self.flagged.clone(), Arc::clone(&self.folders));
+        let folders = Arc::clone(&self.folders);
         let locks = Arc::clone(&config.options.locks);
         self.tasks.spawn(async move {
             let attempt = worker::run(client, job, options, folders, shutdown).await;
@@ -142,13 +158,20 @@ impl Shell {
     /// Asks Alyx on a task of its own.
     fn ask(&self, generation: u64, query: Query, config: &Config) {
         let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
-        let (alyx, source) = (config.client.alyx().clone(), config.options.credentials.clone());
+        let (client, source) = (config.client.clone(), config.options.credentials.clone());
+        let alyx = client.alyx().clone();
         let answer = async move {
             match query {
                 Query::Probe => TaskResult::Probed(alyx.ping().await),
                 Query::CheckCredentials { force } => {
                     let (source, check) = check_credentials(alyx, source, force).await;
                     TaskResult::CredentialsChecked(Box::new(source), check)
+                }
+                Query::Loadability(places) => {
+                    let found = client.why_not_loadable(&places).await;
+                    let found =
+                        found.inspect_err(|error| tracing::debug!("asking for repositories: {error}"));
+                    TaskResult::Loadability(found.ok())
                 }
                 Query::FindNames(names) => TaskResult::NamesFound(find_names(&alyx, names).await),
             }
@@ -171,6 +194,35 @@ impl Shell {
             };
             let changed = folders.into_iter().filter(has_changed).map(|(flag, _)| flag).collect();
             drop(results.send(Completed { generation, result: TaskResult::FoldersChanged(changed) }));
+        });
+    }
+
+    /// Looks for late files.
+    fn look(&self, generation: u64, look: Look, config: &Config) {
+        let Some(ledger) = config.options.ledger.clone() else { return };
+        let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
+        let at_alyx = Some(Arc::clone(&self.at_alyx));
+        let client = &config.client;
+        let client =
+            client.in_context(RunContext { progress: Arc::default(), at_alyx, ..client.context().clone() });
+        let context = LookContext {
+            client,
+            ledger,
+            flagged: self.flagged.clone(),
+            late: config.options.late.clone(),
+            rate: Arc::clone(&self.stat_rate),
+            folders: Arc::clone(&self.folders),
+        };
+        let locks = Arc::clone(&config.options.locks);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => look.stop.cancel(),
+                ended = context.look(look.clone()) => {
+                    let result = TaskResult::Looked(Box::new(ended));
+                    drop(results.send(Completed { generation, result }));
+                }
+            }
+            drop(locks);
         });
     }
 

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use alyx_registration::RequestMarks;
+use alyx_registration::file_system::is_private_folder;
+use rustix::fs::{FlockOperation, flock};
 
 /// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
 const RUN: &str = "/run/alyx-registrar";
@@ -39,16 +41,17 @@ impl LockFolders {
 
     /// Those that there are. Writes nothing.
     pub fn existing(state_dir: Option<&Path>) -> Self {
-        let (run, me) = (Path::new(RUN), rustix::process::geteuid());
-        let is_ours = |folder: &Path| {
-            std::fs::symlink_metadata(folder).is_ok_and(|m| {
-                m.is_dir() && (me.is_root() || m.uid() == me.as_raw()) && m.mode() & 0o022 == 0
-            })
-        };
-        let usable = |folder: &Path| access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-        let folders = [Some(run), state_dir].into_iter().flatten();
-        Self(folders.filter(|folder| is_ours(folder) && usable(folder)).map(Path::to_owned).collect())
+        let folders = [Some(Path::new(RUN)), state_dir].into_iter().flatten();
+        Self(folders.filter(|folder| is_private_folder(folder)).map(Path::to_owned).collect())
     }
+}
+
+/// Where the programs of this computer mark their requests: in the state folder, if there is one, and in
+/// `/run/alyx-registrar` or, for a user who cannot use that, in a folder of this user that outlives a login.
+pub fn request_marks(state_dir: Option<&Path>) -> RequestMarks {
+    let own = format!("alyx-registrar-{}", rustix::process::geteuid().as_raw());
+    let shared = vec![RUN.into(), Path::new("/var/tmp").join(&own), std::env::temp_dir().join(&own)];
+    RequestMarks::new(state_dir.map(Path::to_owned), shared)
 }
 
 /// What is locked.

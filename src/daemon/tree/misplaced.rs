@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::daemon::tree::layout::{Layout, Place};
-use alf::session_path::parse_number_folder;
+use alf::session_path::{date_fault, parse_number_folder};
 
 /// How to fix a misplaced flag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum Advice {
     #[error("move it into the folder of its session, {0:?}")]
     IntoThisSession(PathBuf),
     /// The flag is in what looks like a session, but the date does not exist.
-    #[error("{0:?} is not a day that exists, written as YYYY-MM-DD; rename that folder")]
+    #[error("the date folder {0:?} is {fault}", fault = date_fault(&.0.file_name().unwrap_or_default().to_string_lossy()))]
     RenameDate(PathBuf),
     /// The flag is in a folder inside a date that is not a session.
     #[error("{0:?} is not a session number (1 to 3 digits, such as 001); rename that folder")]

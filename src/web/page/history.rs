@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::humanize::{bytes, count, length};
 use crate::ledger::OutcomeRow;
 use crate::web::days::Day;
-use crate::web::page::{Health, View, shown};
+use crate::web::page::{Health, View, on_alyx, shown};
 use crate::web::plot;
 
 pub(super) fn days(days: &[Day]) -> Markup {
@@ -62,7 +62,7 @@ fn outcome(view: &View<'_>, row: &OutcomeRow) -> Markup {
             (at.strftime("%-d %b %H:%M").to_string())
         }
         span.word { span aria-hidden="true" { (sign) } " " (shown(word)) }
-        span.name title=(shown(&row.flag.to_string_lossy())) { bdi { (shown(&row.session)) } }
+        span.name title=(shown(&row.flag.to_string_lossy())) { (on_alyx(view, row.eid.as_deref(), &row.session)) }
         span.about { bdi { (shown(&result(row))) } }
         @if !row.files.is_empty() {
             details id=(format!("left-out-{}", row.at.as_nanosecond())) {

@@ -77,7 +77,7 @@ fn names_and_errors_cannot_inject_anything_into_the_page() {
     (running.session, running.flag) = (HOSTILE.into(), HOSTILE.into());
     let mut row = outcome("retry");
     (row.session, row.flag, row.outcome) = (HOSTILE.into(), HOSTILE.into(), HOSTILE.into());
-    (row.error, row.left_out) = (Some(HOSTILE.into()), HOSTILE.into());
+    (row.error, row.left_out, row.eid) = (Some(HOSTILE.into()), HOSTILE.into(), Some(HOSTILE.into()));
     let daemon = DaemonStatus { alyx: HOSTILE.into(), ledger: Some(HOSTILE.into()), ..daemon() };
     let status = Status { daemon: Some(daemon), sessions: vec![bad, running], ..Status::default() };
     let history = History { last: vec![row], problem: Some(HOSTILE.into()), ..History::default() };
@@ -148,4 +148,16 @@ fn ten_thousand_sessions_are_counted_but_not_all_shown() {
     long.error = Some("x".repeat(1_000_000));
     let status = Status { daemon: Some(daemon()), sessions: vec![long], ..Status::default() };
     assert!(html(Some(&status), None, &History::default()).len() < 20_000);
+}
+
+#[test]
+fn a_session_links_to_its_page_on_alyx() {
+    let status = Status { daemon: Some(daemon()), ..Status::default() };
+    let row = OutcomeRow { eid: Some("e-1".into()), ..outcome("registered") };
+    let history = History { last: vec![row, outcome("retry")], ..History::default() };
+    let page = html(Some(&status), None, &history);
+    let link = "<a href=\"https://alyx.example.org/admin/actions/session/e-1/change\">";
+    assert_eq!(page.matches("/admin/").count(), 1);
+    assert!(page.contains(link), "{page}");
+    assert!(!html(None, None, &history).contains("/admin/"));
 }

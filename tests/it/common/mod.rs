@@ -4,6 +4,7 @@
 //! set. It must know the subjects KS014 and SWC_001 (lab cortexlab) and ZM_1085 (lab mainenlab), and the repositories
 //! of those labs.
 pub mod fault_proxy;
+pub mod locking_fs;
 pub mod namespace;
 pub mod notify_socket;
 pub mod program;
@@ -22,7 +23,7 @@ use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, Sessi
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{Error, FlaggedOptions, RegistrationClient, RegistrationOptions};
-use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions};
+use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions, Seed};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -66,10 +67,16 @@ impl Alyx {
 
     /// The sandbox, for tests that inject faults.
     pub async fn sandbox() -> Self {
-        let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+        Self::seeded(Seed::default()).await
+    }
+
+    /// A sandbox with other first records; its first user logs in.
+    pub async fn seeded(seed: Seed) -> Self {
+        let user = seed.users[0].username.clone();
+        let sandbox = Sandbox::start(SandboxOptions { seed, ..SandboxOptions::default() }).await.unwrap();
         Self {
             url: sandbox.url().to_owned(),
-            user: "test_user".to_owned(),
+            user,
             password: secrets::PASSWORD.to_owned(),
             sandbox: Some(sandbox),
         }

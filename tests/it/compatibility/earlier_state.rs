@@ -170,7 +170,19 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
     let sample = include_str!("../../../config/alyx-registrar.yaml");
     // One secret of several, one webhook of two.
     let others = ["password_env", "token_file", "token_env", "one_settings", "webhook_env"];
-    let later = ["settle_remote", "empty_grace", "copy_signs", "names", "earliest", "on_left_out"];
+    let later = [
+        "settle_remote",
+        "empty_grace",
+        "copy_signs",
+        "names",
+        "earliest",
+        "on_left_out",
+        "late",
+        "late_exclude",
+        "late_files",
+        "late_rate",
+        "repositories",
+    ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {
         text.lines().filter_map(|line| Some(key.captures(line)?[2].to_owned())).collect()

@@ -4,6 +4,7 @@
 mod commands;
 mod keys;
 mod links;
+mod new_lab;
 
 use std::path::{Path, PathBuf};
 

@@ -14,11 +14,12 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 13] = [
+const FORWARDING_FILES: [&str; 16] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error.rs",
     "src/cli/output.rs",
     "src/cli/practice/sandbox.rs",
+    "src/cli/scan/mod.rs",
     "src/cli/scan/scan_roots.rs",
     "src/cli/service/monitoring.rs",
     "src/cli/service/reload.rs",
@@ -26,8 +27,11 @@ const FORWARDING_FILES: [&str; 13] = [
     "src/cli/service/wiring.rs",
     "src/cli/setup/init.rs",
     "src/cli/verbs/connect.rs",
+    "src/cli/verbs/propose.rs",
     "src/config/sections/credentials.rs",
     "src/daemon/run_loop/dispatcher/mod.rs",
+    // Including the reasons of `NotLoadable`.
+    "src/daemon/run_loop/loadability.rs",
     "src/ledger/mod.rs",
 ];
 

@@ -48,12 +48,13 @@ impl Said {
 
 /// Functions and variants that take a reason: the last names of the path before the parenthesis, and the number of
 /// words from which a literal counts as a reason.
-const REASON_PARAMETERS: [(&[&str], usize); 9] = [
+const REASON_PARAMETERS: [(&[&str], usize); 10] = [
     (&["refuse"], 2),
     (&["warnings", "push"], 2),
     (&["Error", "Invalid"], 2),
     (&["Error", "Options"], 2),
     (&["Failure", "new"], 3),
+    (&["ErrorReport", "command"], 3),
     (&["ErrorReport", "of_kind"], 3),
     (&["nothing_to_do"], 3),
     (&["Refusal", "new"], 3),

@@ -130,6 +130,7 @@ impl Client {
             url: self.shared.base.clone(),
             username: Some(username.to_owned()),
             reason,
+            advice: self.shared.options.login_advice,
         };
         let mut attempt = 0;
         let answer = loop {
@@ -155,21 +156,22 @@ impl Client {
         if !answer.is_success() {
             // Alyx answers wrong credentials with a 400 and a JSON object; an HTML page comes from a proxy.
             let by_alyx = answer.is_object();
-            return Err(match answer.into_error(LOGIN, &self.shared.base, Some(username)) {
+            let error = self.explained(answer.into_error(LOGIN, &self.shared.base, Some(username)));
+            return Err(match error {
                 Error::Refused { status: 400, detail, .. } if by_alyx => refused(detail),
                 Error::Forbidden { detail, .. } => refused(detail),
                 // A login does not depend on the session, so any other error affects all sessions.
                 Error::Refused { what, status, detail } => {
-                    Error::NotAlyx { what, reason: format!("HTTP {status}: {detail}") }
+                    self.explained(Error::NotAlyx { what, reason: format!("HTTP {status}: {detail}") })
                 }
                 Error::NotFound { what, detail } => {
-                    Error::NotAlyx { what, reason: format!("HTTP 404: {detail}") }
+                    self.explained(Error::NotAlyx { what, reason: format!("HTTP 404: {detail}") })
                 }
                 Error::Server { what, status, body } => Error::Busy { what, status, retry_after: None, body },
                 other => other,
             });
         }
-        let body = answer.into_json(LOGIN)?;
+        let body = answer.into_json(LOGIN).map_err(|error| self.explained(error))?;
         match body.get("token").and_then(Value::as_str) {
             Some(token) if TokenState::header(&token.into()).is_some() => Ok(SecretString::from(token)),
             _ => Err(Error::NotAlyx { what: LOGIN.into(), reason: "no usable token in the answer".into() }),

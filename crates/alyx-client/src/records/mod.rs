@@ -2,6 +2,7 @@
 
 pub(crate) mod measurements;
 pub(crate) mod page;
+pub(crate) mod repository;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -339,7 +340,26 @@ impl DatasetRecord {
     }
 }
 
+impl FileRecord {
+    /// The UUID of the record.
+    pub fn id(&self) -> Option<&str> {
+        self.other.get("id").and_then(Value::as_str)
+    }
+
+    /// Whether it is the copy of a file in a repository. `path`: as it was posted; Alyx keeps the records of other paths.
+    pub fn is_at(&self, repository: &str, path: &str) -> bool {
+        self.data_repository.as_deref() == Some(repository)
+            && self.other.get("relative_path").is_none_or(|own| own == path)
+    }
+}
+
 impl RegisteredFileRecord {
+    /// The registered copies of the file.
+    pub fn file_records(&self) -> Vec<FileRecord> {
+        let records = self.other.get("file_records").cloned();
+        records.and_then(|records| serde_json::from_value(records).ok()).unwrap_or_default()
+    }
+
     /// The path relative to the session, as it is sent in `filenames`.
     pub fn relative_path(&self) -> String {
         relative_path(self.collection.as_deref(), self.revision.as_deref(), &self.name)

@@ -2,7 +2,9 @@
 
 pub(crate) mod ca_file;
 pub(crate) mod call;
+pub(crate) mod diagnosis;
 pub(crate) mod observer;
+pub(crate) mod proxy;
 pub(crate) mod rate_limit;
 pub(crate) mod reply;
 pub(crate) mod retry;

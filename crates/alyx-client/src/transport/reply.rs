@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::error::{Error, ProtectedFile};
+use crate::error::{CORRECT_SECRET, Error, ProtectedFile};
+use crate::transport::diagnosis::redirected;
 
 /// The result of sending a request once.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Answer {
 
     /// Turns an answer that is not a success into an error.
     pub(crate) fn into_error(self, what: &str, url: &str, username: Option<&str>) -> Error {
+        let path = what.split_once(' ').map_or(what, |(_, path)| path);
         let what = what.to_owned();
         let body = self.json();
         let detail = body.as_ref().map(reasons).filter(|d| !d.is_empty()).unwrap_or_else(|| self.shown());
@@ -106,18 +108,16 @@ impl Answer {
                 what,
                 reason: match &self.location {
                     // Redirects are not followed: a POST would become a GET, and the token would go to another host.
-                    Some(to) => format!(
-                        "it redirects to {to}; write that address (without the last part) as alyx.url"
-                    ),
+                    Some(to) => redirected(url, path, to),
                     None => format!("HTTP {}", self.status),
                 },
             },
-            401 => {
-                Error::Login { url: url.to_owned(), username: username.map(str::to_owned), reason: detail }
-            }
-            403 if self.is_dead_token() => {
-                Error::Login { url: url.to_owned(), username: username.map(str::to_owned), reason: detail }
-            }
+            401 | 403 if self.is_dead_token() => Error::Login {
+                url: url.to_owned(),
+                username: username.map(str::to_owned),
+                reason: detail,
+                advice: CORRECT_SECRET,
+            },
             403 => match body.as_ref().and_then(protected) {
                 Some(details) => Error::Protected {
                     files: details.iter().filter(|f| f.revisions.iter().any(|(_, p)| *p)).cloned().collect(),

@@ -60,8 +60,10 @@ impl Client {
         };
         match reply {
             Reply::Answer(answer) if is_alyx(&answer) => Ok(probe),
-            Reply::Answer(answer) => Err(match answer.into_error(WHAT, &shared.base, None) {
-                Error::Refused { what, detail, .. } => Error::NotAlyx { what, reason: detail },
+            Reply::Answer(answer) => Err(match self.explained(answer.into_error(WHAT, &shared.base, None)) {
+                Error::Refused { what, detail, .. } => {
+                    self.explained(Error::NotAlyx { what, reason: detail })
+                }
                 // As at the login: the error affects every request.
                 Error::Server { what, status, body } => Error::Busy { what, status, retry_after: None, body },
                 other => other,

@@ -2,47 +2,89 @@
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::files::remote_diff::RemoteDatasets;
+use crate::files::remote_diff::{RemoteDatasets, same_content};
 use crate::files::send::{RemoteScope, Sent};
-use crate::files::upload::Upload;
-use alyx_client::DatasetRecord;
+use crate::files::upload::{Owner, Upload, UploadState};
+use crate::options::RegisterFilesOptions;
+use alyx_client::{DatasetRecord, FileRecord};
 
-/// The differences between what was sent and what Alyx shows. Pure.
-fn differences(uploads: &[&Upload], shown: &[DatasetRecord]) -> Vec<String> {
-    let remote = RemoteDatasets::of(shown);
+/// The differences between what was sent and what Alyx shows. `before`: what it showed before. Pure.
+fn differences(
+    uploads: &[&Upload],
+    before: &[DatasetRecord],
+    shown: &[DatasetRecord],
+    owner: &Owner,
+    options: &RegisterFilesOptions,
+) -> Vec<String> {
+    let (before, remote) = (RemoteDatasets::of(before), RemoteDatasets::of(shown));
     let mut differences = Vec::new();
-    for Upload { file, sum, .. } in uploads {
+    for upload in uploads {
+        let Upload { file, sum, state, .. } = upload;
         let path = file.dataset.as_str();
         match remote.at(path) {
             [] => differences.push(format!("{path}: not there")),
-            [one] => {
-                if one.file_size != Some(sum.size) {
-                    differences.push(format!("{path}: another size"));
-                } else if sum.md5.is_some() && one.hash != sum.md5 {
-                    differences.push(format!("{path}: another MD5"));
-                }
+            [one] if one.file_size != Some(sum.size) => differences.push(format!("{path}: another size")),
+            [one] if sum.md5.is_some() && one.hash != sum.md5 => {
+                differences.push(format!("{path}: another MD5"));
             }
+            [one] if matches!(state, UploadState::Posted(_)) => {
+                let has_changed = !before.at(path).iter().any(|before| same_content(before, sum));
+                let place = owner.repository_path(&file.dataset);
+                differences
+                    .extend(misplaced(one, &place, has_changed, options).map(|why| format!("{path}: {why}")));
+            }
+            [_] => {}
             several => differences.push(format!("{path}: {} records", several.len())),
         }
     }
     differences
 }
 
+/// What is wrong with the file record of a posted file in the named repository. `has_changed`: the content is not what
+/// Alyx had before, so that no other software can have copied it yet. Pure.
+fn misplaced(
+    record: &DatasetRecord,
+    path: &str,
+    has_changed: bool,
+    options: &RegisterFilesOptions,
+) -> Option<String> {
+    let repository = options.repository.as_deref()?;
+    let copies: Vec<&FileRecord> =
+        record.file_records.iter().filter(|copy| copy.is_at(repository, path)).collect();
+    let exists = copies.iter().any(|copy| copy.exists);
+    if copies.is_empty() {
+        Some(format!("no file record in {repository}"))
+    } else if options.exists && !exists {
+        Some(format!("its file record in {repository} says exists: false"))
+    } else if !options.exists && exists && has_changed {
+        Some(format!("its file record in {repository} says exists: true"))
+    } else {
+        None
+    }
+}
+
 impl RegistrationClient {
-    /// Reads the datasets of a session, or of another record, back and compares path, size and MD5 with what was sent, for the files that Alyx
-    /// accepted.
+    /// Reads the datasets of a session, or of another record, back and compares path, size, MD5 and the file record in
+    /// the named repository with what was sent, for the files that Alyx accepted.
     ///
     /// # Errors
     /// [`Error::NotConfirmed`] with the differences.
-    pub(crate) async fn confirm(&self, scope: &RemoteScope, sent: &Sent) -> Result<(), Error> {
+    pub(crate) async fn confirm(
+        &self,
+        owner: &Owner,
+        scope: &RemoteScope,
+        sent: &Sent,
+        options: &RegisterFilesOptions,
+    ) -> Result<(), Error> {
         let uploads: Vec<&Upload> = sent.registered().collect();
         if uploads.is_empty() {
             return Ok(());
         }
+        let compare = |shown: &[DatasetRecord]| differences(&uploads, &sent.remote, shown, owner, options);
         let differences = match sent.has_posted() {
             // Nothing was posted since Alyx was asked.
-            false => differences(&uploads, &sent.remote),
-            true => differences(&uploads, &self.remote_datasets(scope).await?),
+            false => compare(&sent.remote),
+            true => compare(&self.remote_datasets(scope).await?),
         };
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
     }
@@ -53,35 +95,75 @@ mod tests {
     use super::*;
     use crate::files::upload::FileToRegister;
     use crate::{Checksum, FileStamp};
-    use alf::DatasetPath;
-    use serde_json::json;
+    use alf::{DatasetPath, SessionPath};
+    use serde_json::{Value, json};
     use std::path::Path;
 
     fn sent() -> Upload {
         let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
         let file = FileToRegister { index: 0, path: "/x".into(), dataset, version: None };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        Upload::new(file, Checksum { md5: Some("ab".into()), size: 3, stamp })
+        let mut upload = Upload::new(file, Checksum { md5: Some("ab".into()), size: 3, stamp });
+        let record = json!({"id": "1", "name": "spikes.times.npy"});
+        upload.state = UploadState::Posted(serde_json::from_value(record).unwrap());
+        upload
     }
 
-    fn shown(size: u64, hash: Option<&str>) -> DatasetRecord {
-        serde_json::from_value(json!({"name": "spikes.times.npy", "collection": "alf", "revision": "", "file_size": size, "hash": hash}))
-            .unwrap()
+    fn shown(size: u64, hash: &str, file_records: Value) -> DatasetRecord {
+        serde_json::from_value(json!({
+            "name": "spikes.times.npy", "collection": "alf", "revision": "", "file_size": size, "hash": hash,
+            "file_records": file_records,
+        }))
+        .unwrap()
+    }
+
+    fn differ(
+        before: &[DatasetRecord],
+        shown: &[DatasetRecord],
+        repository: Option<&str>,
+        exists: bool,
+    ) -> Vec<String> {
+        let owner = Owner::Session(SessionPath::parse(Path::new("/data/KS014/2024-05-01/1")).unwrap());
+        let repository = repository.map(str::to_owned);
+        let options = RegisterFilesOptions { repository, exists, ..RegisterFilesOptions::default() };
+        differences(&[&sent()], before, shown, &owner, &options)
     }
 
     #[test]
     fn what_was_sent_and_is_shown_is_confirmed() {
-        let sent = sent();
-        assert!(differences(&[&sent], &[shown(3, Some("ab"))]).is_empty());
+        assert!(differ(&[], &[shown(3, "ab", json!([]))], None, true).is_empty());
     }
 
     #[test]
     fn a_missing_a_changed_and_a_duplicate_dataset_are_reported() {
-        let sent = sent();
-        assert_eq!(differences(&[&sent], &[]), ["alf/spikes.times.npy: not there"]);
-        assert_eq!(differences(&[&sent], &[shown(4, Some("ab"))]), ["alf/spikes.times.npy: another size"]);
-        assert_eq!(differences(&[&sent], &[shown(3, Some("cd"))]), ["alf/spikes.times.npy: another MD5"]);
-        let twice = [shown(3, Some("ab")), shown(3, Some("ab"))];
-        assert_eq!(differences(&[&sent], &twice), ["alf/spikes.times.npy: 2 records"]);
+        let differ = |shown: &[DatasetRecord]| differ(&[], shown, None, true);
+        let shown = |size, hash| shown(size, hash, json!([]));
+        assert_eq!(differ(&[]), ["alf/spikes.times.npy: not there"]);
+        assert_eq!(differ(&[shown(4, "ab")]), ["alf/spikes.times.npy: another size"]);
+        assert_eq!(differ(&[shown(3, "cd")]), ["alf/spikes.times.npy: another MD5"]);
+        assert_eq!(differ(&[shown(3, "ab"), shown(3, "ab")]), ["alf/spikes.times.npy: 2 records"]);
+    }
+
+    #[test]
+    fn the_file_record_in_the_named_repository_must_say_what_was_sent() {
+        let copy = |repository: &str, path: &str, exists: bool| {
+            let path = format!("KS014/2024-05-01/{path}/alf/spikes.times.npy");
+            let copy = json!({"data_repository": repository, "relative_path": path, "exists": exists});
+            [shown(3, "ab", json!([copy]))]
+        };
+        let fails = |shown: &[DatasetRecord], exists| differ(&[], shown, Some("server"), exists).pop();
+        let says = |what: &str| Some(format!("alf/spikes.times.npy: {what}"));
+        assert_eq!(fails(&copy("server", "1", true), true), None);
+        assert_eq!(fails(&copy("server", "1", false), false), None);
+        let (no_record, wrong_path) = (copy("elsewhere", "1", true), copy("server", "001", true));
+        assert_eq!(fails(&no_record, true), says("no file record in server"));
+        assert_eq!(fails(&no_record, false), says("no file record in server"));
+        assert_eq!(fails(&wrong_path, true), says("no file record in server"));
+        let record = "its file record in server says exists:";
+        assert_eq!(fails(&copy("server", "1", false), true), says(&format!("{record} false")));
+        let copied = copy("server", "1", true);
+        assert_eq!(fails(&copied, false), says(&format!("{record} true")));
+        // Other software has copied this content since it was first registered.
+        assert!(differ(&copied, &copied, Some("server"), false).is_empty());
     }
 }

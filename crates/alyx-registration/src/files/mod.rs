@@ -4,6 +4,7 @@ pub(crate) mod batch_size;
 pub(crate) mod bisect;
 pub(crate) mod check_protected;
 pub(crate) mod confirm;
+pub(crate) mod existence;
 pub(crate) mod posting_order;
 pub(crate) mod protected;
 pub(crate) mod register;

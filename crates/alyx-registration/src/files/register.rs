@@ -137,7 +137,7 @@ impl RegistrationClient {
                 (RemoteScope::Nothing, Some((_, handle))) => RemoteScope::Session(handle.eid.clone()),
                 (scope, _) => scope,
             };
-            self.confirm(&scope, &sent).await?;
+            self.confirm(&owner, &scope, &sent, options).await?;
             let (not_accepted, protected) = (sent.not_accepted(), sent.protected());
             if !not_accepted.is_empty() {
                 let registered = sent.registered().count();

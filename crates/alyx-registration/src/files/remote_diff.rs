@@ -66,7 +66,7 @@ fn hash(record: &DatasetRecord) -> Option<&str> {
 }
 
 /// Whether the content on disk is the one on Alyx. If neither side has an MD5, the size decides.
-fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
+pub(crate) fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
     record.file_size == Some(sum.size) && hash(record) == sum.md5.as_deref()
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::hashing::checksum::Checksum;
-use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
@@ -121,6 +121,14 @@ impl Owner {
         }
     }
 
+    /// The path of a file in a repository, as Alyx derives it from [`request`](Self::request).
+    pub(crate) fn repository_path(&self, dataset: &DatasetPath) -> String {
+        match self {
+            Self::Session(session) => format!("{}/{}", session.relative(), dataset.as_str()),
+            Self::Object { .. } => dataset.as_str().to_owned(),
+        }
+    }
+
     fn content_type(&self) -> Option<String> {
         match self {
             Self::Session(_) => None,
@@ -223,6 +231,7 @@ pub(crate) fn group(
             Err(reason) => left_out.push(LeftOut { path: path.clone(), reason }),
         }
     }
+    withdraw_renames(&mut left_out, |target| paths.iter().any(|path| path == target));
     (groups, left_out)
 }
 

@@ -3,6 +3,7 @@
 //! Both the list and the session may have tens of thousands of files. So the list is indexed, and a file is looked up
 //! by everything that could select it instead of being compared with each line.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 /// Which of a session's files to register.
@@ -31,7 +32,7 @@ pub struct NotUtf8(pub usize);
 impl FlagContent {
     /// Parses the content of a flag: one entry for each line. Blank lines and duplicates are ignored, as are blanks
     /// around an entry, a leading `./`, and the additions of Windows editors (byte order mark, `\r`, `\` between
-    /// folders).
+    /// folders). With a byte order mark of UTF-16, as PowerShell writes it, it is read as UTF-16.
     ///
     /// ```
     /// use alyx_registration::flag::FlagContent;
@@ -46,13 +47,10 @@ impl FlagContent {
     /// # Errors
     /// The first line that is not UTF-8.
     pub fn parse(bytes: &[u8]) -> Result<Self, NotUtf8> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            NotUtf8(1 + valid.iter().filter(|byte| **byte == b'\n').count())
-        })?;
+        let text = decoded(bytes)?;
         let mut list = FileList::default();
         for line in text.trim_start_matches('\u{feff}').lines() {
-            let entry = line.trim().replace('\\', "/");
+            let entry = line.trim_matches(|c: char| c.is_whitespace() || c == '\0').replace('\\', "/");
             list.add(entry.trim_start_matches("./").trim_end_matches('/'));
         }
         Ok(if list.entries.is_empty() { Self::Everything } else { Self::Only(list) })
@@ -80,6 +78,30 @@ impl FlagContent {
     }
 }
 
+/// The text, by its byte order mark; UTF-8 without one.
+fn decoded(bytes: &[u8]) -> Result<Cow<'_, str>, NotUtf8> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            return std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
+                let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                NotUtf8(1 + valid.iter().filter(|byte| **byte == b'\n').count())
+            });
+        }
+    };
+    // A last byte alone is no character.
+    let units = bytes.chunks(2).map(|pair| match pair {
+        [a, b] => unit([*a, *b]),
+        _ => 0xdc00,
+    });
+    let mut text = String::new();
+    for c in char::decode_utf16(units) {
+        text.push(c.map_err(|_| NotUtf8(1 + text.matches('\n').count()))?);
+    }
+    Ok(Cow::Owned(text))
+}
+
 impl FileList {
     /// The entries.
     pub fn entries(&self) -> impl Iterator<Item = &str> {
@@ -105,5 +127,44 @@ impl FileList {
         });
         let could = folders.chain([relative_path]).chain(parts);
         could.filter_map(|text| self.index.get(text)).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_is_read_by_its_byte_order_mark() {
+        let utf16 = |text: &str, to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            format!("\u{feff}{text}").encode_utf16().flat_map(to_bytes).collect()
+        };
+        for (text, expected) in [
+            ("", None),
+            ("\r\n", None),
+            (" \r\n\r\n", None),
+            ("alf\\é.times.npy\r\nwheel\r\n", Some("alf/é.times.npy")),
+        ] {
+            let utf8 = format!("\u{feff}{text}").into_bytes();
+            for bytes in [utf8, utf16(text, u16::to_le_bytes), utf16(text, u16::to_be_bytes)] {
+                let content = FlagContent::parse(&bytes).unwrap();
+                match expected {
+                    None => assert_eq!(content, FlagContent::Everything, "{bytes:?}"),
+                    Some(file) => {
+                        assert!(content.selects(file) && !content.selects("alf/other.times.npy"), "{bytes:?}")
+                    }
+                }
+            }
+        }
+        assert_eq!(FlagContent::parse(b"\xff\xfe"), Ok(FlagContent::Everything));
+        assert_eq!(FlagContent::parse(b"\xff\xfe\r\0\n\0"), Ok(FlagContent::Everything));
+        assert_eq!(FlagContent::parse(b"\xff\xfe\0\0"), Ok(FlagContent::Everything));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_with_its_line() {
+        assert_eq!(FlagContent::parse(b"a\n\xe9\n"), Err(NotUtf8(2)));
+        assert_eq!(FlagContent::parse(b"\xff\xfea\0\n\0b"), Err(NotUtf8(2)));
+        assert_eq!(FlagContent::parse(b"\xff\xfe\0\xd8a\0"), Err(NotUtf8(1)));
     }
 }

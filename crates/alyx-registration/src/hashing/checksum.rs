@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::file_system::sync_mapped_pages;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::file_handle::FileHandle;
 use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
@@ -25,6 +26,8 @@ use crate::hashing::stamp::FileStamp;
 const BUFFER: usize = 1 << 20;
 /// How much is read with one permit, in bytes.
 const SLICE: u64 = 16 << 20;
+/// For how long after its last change a file may have pages in memory that are not on disk.
+const MAY_BE_DIRTY: Duration = Duration::from_secs(300);
 /// How often a file is read that changes meanwhile, before its session is postponed.
 const MAX_READS: u32 = 3;
 /// How long a session is postponed if one of its files keeps changing.
@@ -67,6 +70,8 @@ struct OpenFile {
     path: PathBuf,
     stamp: FileStamp,
     started: SystemTime,
+    /// Whether every change of the file shows in its stamp.
+    has_times: bool,
     reader: QuietReader,
     hasher: Md5,
 }
@@ -92,6 +97,8 @@ fn start(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Re
         return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
     }
     let file = handle.open(&path).map_err(|e| failed(&e))?;
+    let may_be_dirty = FileStamp::of(&handle.metadata).age(started).is_none_or(|age| age < MAY_BE_DIRTY);
+    let has_times = sync_mapped_pages(&file, may_be_dirty);
     // Read after opening: NFS may return cached attributes before.
     let metadata = file.metadata().map_err(|e| failed(&e))?;
     let (stamp, size) = (FileStamp::of(&metadata), metadata.len());
@@ -99,13 +106,17 @@ fn start(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Re
     if context.max_md5_size.is_some_and(|limit| size >= limit) {
         return Ok(Slice::Last(Checksum { md5: None, size, stamp }, is_unchanged(&path, &stamp)?));
     }
-    if let Some(md5) = context.cache.as_ref().and_then(|cache| cache.find(&stamp)) {
+    if let Some(md5) = context.cache.as_ref().filter(|_| has_times).and_then(|cache| cache.find(&stamp)) {
         context.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
         context.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
         return Ok(Slice::Last(Checksum { md5: Some(md5), size, stamp }, is_unchanged(&path, &stamp)?));
     }
     let reader = QuietReader::new(file);
-    read_slice(Box::new(OpenFile { path, stamp, started, reader, hasher: Md5::new() }), context, cancel)
+    read_slice(
+        Box::new(OpenFile { path, stamp, started, has_times, reader, hasher: Md5::new() }),
+        context,
+        cancel,
+    )
 }
 
 /// Reads the next slice. Blocks; checks `cancel` after each buffer.
@@ -136,10 +147,12 @@ fn read_slice(
 }
 
 fn finish(open: OpenFile, context: &HashContext) -> Result<Slice, Error> {
-    let OpenFile { path, stamp, started, reader, hasher } = open;
+    let OpenFile { path, stamp, started, has_times, reader, hasher } = open;
     let md5: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let unchanged = is_unchanged(&path, &stamp)? && reader.offset() == stamp.size;
-    if let Some(cache) = context.cache.as_ref().filter(|_| unchanged && stamp.is_conclusive(started)) {
+    if let Some(cache) =
+        context.cache.as_ref().filter(|_| unchanged && has_times && stamp.is_conclusive(started))
+    {
         cache.keep(&stamp, &md5);
     }
     Ok(Slice::Last(Checksum { md5: Some(md5), size: stamp.size, stamp }, unchanged))
@@ -430,5 +443,48 @@ mod tests {
         assert!(sums[0].is_ok());
         assert!(large_one.progress.bytes_done.load(Ordering::Relaxed) < 1 << 40);
         reading.abort();
+    }
+
+    /// A file of one byte, mapped into memory.
+    struct Mapped(*mut u8);
+
+    impl Mapped {
+        #[expect(unsafe_code, reason = "there is no safe way to map a file")]
+        fn new(file: &File) -> Self {
+            use std::os::fd::AsRawFd;
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: a new mapping, which nobody else knows; the file is as long as what is stored into it.
+            let page =
+                unsafe { libc::mmap(std::ptr::null_mut(), 1, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+            assert_ne!(page, libc::MAP_FAILED);
+            Self(page.cast())
+        }
+
+        #[expect(unsafe_code, reason = "there is no safe way to store into a mapped file")]
+        fn store(&self, byte: u8) {
+            // SAFETY: the mapping lasts until the end of the process.
+            unsafe { self.0.write_volatile(byte) }
+        }
+    }
+
+    #[test]
+    fn a_store_into_a_mapped_page_that_is_dirty_already_is_noticed() {
+        for folder in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+            let Ok(folder) = tempfile::tempdir_in(&folder) else { continue };
+            let path = folder.path().join("x");
+            std::fs::write(&path, "-").unwrap();
+            let mapped = Mapped::new(&File::options().read(true).write(true).open(&path).unwrap());
+            let memory = Arc::new(Memory::default());
+            let context = HashContext { cache: Some(memory.clone()), ..context(None) };
+            mapped.store(b'b');
+            // A younger change time is not remembered.
+            std::thread::sleep(Duration::from_millis(2100));
+            let md5 = |text: &str| Md5::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
+            assert_eq!(read_as(&path, &context).unwrap().md5, Some(md5("b")));
+            mapped.store(b'a');
+            assert_eq!(read_as(&path, &context).unwrap().md5, Some(md5("a")), "{folder:?}");
+            let is_tmpfs = rustix::fs::statfs(folder.path()).unwrap().f_type as u32 == 0x0102_1994;
+            assert_eq!(memory.0.lock().unwrap().len(), usize::from(!is_tmpfs));
+        }
     }
 }

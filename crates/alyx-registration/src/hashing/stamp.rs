@@ -54,11 +54,15 @@ impl FileStamp {
 
     /// Whether an equal stamp later on proves that the file was not written to since `reading`. Pure.
     pub(crate) fn is_conclusive(&self, reading: SystemTime) -> bool {
-        let Ok(now) = reading.duration_since(SystemTime::UNIX_EPOCH) else { return false };
-        let (seconds, ns) = self.changed;
-        let (Ok(seconds), Ok(ns)) = (u64::try_from(seconds), u32::try_from(ns)) else { return false };
         // A change time in the future comes from another machine's clock and proves nothing.
-        now.checked_sub(Duration::new(seconds, ns)).is_some_and(|age| age >= MIN_AGE)
+        self.age(reading).is_some_and(|age| age >= MIN_AGE)
+    }
+
+    /// How long before this time the file changed last; `None`: later. Pure.
+    pub(crate) fn age(&self, time: SystemTime) -> Option<Duration> {
+        let (seconds, ns) = self.changed;
+        let changed = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(ns).ok()?);
+        time.duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(changed)
     }
 }
 

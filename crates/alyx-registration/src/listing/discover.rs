@@ -15,9 +15,10 @@ use crate::file_system::{self, is_network};
 use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::copy_signs::CopySign;
-use crate::listing::left_out::{LeftOut, LeftOutReason};
+use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use crate::listing::other_software::{is_accessory, is_raw_recording};
 use crate::listing::quiet::Activity;
+use crate::listing::snapshot::SessionSnapshot;
 use alf::dataset_type::NoDatasetType;
 use alf::session_path::parse_number_folder;
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -46,6 +47,8 @@ pub struct FoundFiles {
     pub activity: Activity,
     /// Whether it is on a network file system, whose times cannot be trusted.
     pub is_remote: bool,
+    /// What later looks compare it with.
+    pub snapshot: SessionSnapshot,
 }
 
 /// Files that come and go without a copy: desktops and network file systems make them.
@@ -83,6 +86,9 @@ pub(crate) fn discover(
     }
     // A folder's times are read before it is listed: what comes into it meanwhile is seen the next time.
     activity.folder(folder);
+    if let Ok(metadata) = std::fs::metadata(folder) {
+        found.snapshot.add_folder(Path::new(""), &FileStamp::of(&metadata));
+    }
     // WalkDir yields nothing for a folder that is gone, and the session would be registered without its files.
     std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
     // The depth of the hidden folder that the walk is in.
@@ -122,6 +128,9 @@ pub(crate) fn discover(
             continue;
         }
         if is_folder {
+            if let Ok(metadata) = std::fs::symlink_metadata(entry.path()) {
+                found.snapshot.add_folder(&path, &FileStamp::of(&metadata));
+            }
             continue;
         }
         let dataset = classify(&path, rules.types, &exclude);
@@ -137,17 +146,27 @@ pub(crate) fn discover(
             Ok(_) if rules.private.find_by_path(entry.path(), &metadata).is_some() => {
                 found.left_out.push(LeftOut { path, reason: LeftOutReason::Private });
             }
-            Ok(dataset) => found.files.push(FoundFile {
-                path: entry.path().to_owned(),
-                dataset,
-                stamp,
-                size: metadata.len(),
-            }),
-            Err(reason) => found.left_out.push(LeftOut { path, reason }),
+            Ok(dataset) => {
+                found.snapshot.add_dataset(dataset.as_str(), metadata.len());
+                found.files.push(FoundFile {
+                    path: entry.path().to_owned(),
+                    dataset,
+                    stamp,
+                    size: metadata.len(),
+                });
+            }
+            Err(reason) => {
+                if let (LeftOutReason::NotInFlag, Some(path)) = (&reason, path.to_str()) {
+                    found.snapshot.add_dataset(path, metadata.len());
+                    found.snapshot.add_unregistered(path, metadata.len());
+                }
+                found.left_out.push(LeftOut { path, reason });
+            }
         }
     }
+    let folders = activity.folders.iter().map(|(path, _)| relative(path, folder)).collect();
     found.activity = activity.finish();
-    find_near_misses(&mut found, rules.types, &exclude);
+    find_near_misses(&mut found, &folders, rules.types, &exclude);
     Ok(found)
 }
 
@@ -220,8 +239,11 @@ impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
             } else {
                 self.activity.add_file(relative, path, &stamp);
             }
-            let complete = self.rules.copy_signs.iter().filter_map(|sign| sign.complete(relative));
-            if complete.into_iter().any(|path| classify(&path, self.rules.types, self.exclude).is_ok()) {
+            let is_copy = |sign: &CopySign| match sign.complete(relative) {
+                Some(path) => classify(&path, self.rules.types, self.exclude).is_ok(),
+                None => sign.hides_name(relative),
+            };
+            if self.rules.copy_signs.iter().any(is_copy) {
                 self.activity.add_copy(path);
             }
         }
@@ -234,8 +256,12 @@ impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
 
     fn finish(mut self) -> Activity {
         for (path, stamp) in &self.folders {
-            if self.ignored.get(path).is_none_or(|ignored| *ignored < stamp.latest_change()) {
-                self.activity.add_folder(&relative(path, self.session), path, stamp);
+            let folder = relative(path, self.session);
+            // `folder/**` excludes the folder, too: a name of which no other pattern knows.
+            let is_ignored = self.ignored.get(path).is_some_and(|ignored| *ignored >= stamp.latest_change())
+                || self.is_excluded(&folder.join("*"));
+            if !is_ignored {
+                self.activity.add_folder(&folder, path, stamp);
             }
         }
         self.activity
@@ -268,7 +294,7 @@ fn relative(path: &Path, folder: &Path) -> PathBuf {
 }
 
 /// Whether a file of a session is a dataset to register. Pure.
-fn classify(
+pub(crate) fn classify(
     relative: &Path,
     types: &DatasetTypes,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
@@ -295,6 +321,7 @@ fn classify(
 /// Finds the files that would be datasets under a slightly different name, which no other file has.
 fn find_near_misses(
     found: &mut FoundFiles,
+    folders: &HashSet<PathBuf>,
     types: &DatasetTypes,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
 ) {
@@ -328,4 +355,5 @@ fn find_near_misses(
             file.reason = LeftOutReason::NearMiss(name.to_string_lossy().into_owned());
         }
     }
+    withdraw_renames(&mut found.left_out, |path| folders.contains(path));
 }

@@ -8,6 +8,9 @@ use crate::listing::name_patterns::{MAX_EXCLUDES, exclude_line, exclude_lines, i
 use alf::DatasetTypes;
 use alyx_client::text::some_of;
 
+/// The kind of [`Gap::LateFiles`].
+pub const LATE_FILES: &str = "late_files";
+
 /// An ALF name that no dataset type takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Untyped {
@@ -34,6 +37,24 @@ impl Untyped {
     }
 }
 
+/// A dataset that appeared or changed after its session was registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateFile {
+    /// Relative to the session.
+    pub path: PathBuf,
+    /// Whether Alyx has a dataset of that path, of another size.
+    pub is_changed: bool,
+}
+
+/// The name under which a file would be a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// The file name.
+    pub to: String,
+    /// Whether a rename overwrites nothing.
+    pub is_free: bool,
+}
+
 /// What a registered session lacks, as far as the names of its files tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Gap {
@@ -43,8 +64,8 @@ pub enum Gap {
          to be registered, add to datasets.exclude: {}", some_of(renames(.files), ", "), .exclude.join(", ")
     )]
     NearMiss {
-        /// Each file, relative to the session, and the file name to give to it.
-        files: Vec<(PathBuf, String)>,
+        /// Each file, relative to the session, and what is to be done with its name.
+        files: Vec<(PathBuf, Rename)>,
         /// The lines of `datasets.exclude` that leave them out.
         exclude: Vec<String>,
     },
@@ -72,6 +93,17 @@ pub enum Gap {
         /// The lines of `datasets.exclude` that leave them out.
         exclude: Vec<String>,
     },
+    /// Datasets that appeared or changed after the session was registered.
+    #[error(
+        "files that arrived or changed after it was registered: {}; flag the session again to register them. If they are \
+         not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), .exclude.join(", ")
+    )]
+    LateFiles {
+        /// The files.
+        files: Vec<LateFile>,
+        /// The lines of `datasets.late_exclude` that leave them out.
+        exclude: Vec<String>,
+    },
     /// No file at all, apart from hidden ones, logs and markers.
     #[error(
         "it has no file; copy its files into the folder, then flag the session again, or acknowledge that it has none"
@@ -83,10 +115,15 @@ impl Gap {
     /// What a session lacks whose files were left out, and which has datasets or not.
     pub(crate) fn of(left_out: &[LeftOut], has_datasets: bool, types: &DatasetTypes) -> Option<Self> {
         let near = left_out.iter().filter_map(|file| match &file.reason {
-            LeftOutReason::NearMiss(rename) => Some((file.path.clone(), rename.clone())),
+            LeftOutReason::NearMiss(to) => {
+                Some((file.path.clone(), Rename { to: to.clone(), is_free: true }))
+            }
+            LeftOutReason::NearMissTaken(to) => {
+                Some((file.path.clone(), Rename { to: to.clone(), is_free: false }))
+            }
             _ => None,
         });
-        let files: Vec<(PathBuf, String)> = near.collect();
+        let files: Vec<(PathBuf, Rename)> = near.collect();
         if !files.is_empty() {
             let exclude = exclude_lines(files.iter().map(|(path, _)| path.as_path()), types);
             return Some(Self::NearMiss { files, exclude });
@@ -109,6 +146,12 @@ impl Gap {
         (!is_there(|file| file.reason == LeftOutReason::Excluded)).then_some(Self::NoFile)
     }
 
+    /// Late files; `None` if there are none.
+    pub(crate) fn late(files: Vec<LateFile>, types: &DatasetTypes) -> Option<Self> {
+        let exclude = exclude_lines(files.iter().map(|file| file.path.as_path()), types);
+        (!files.is_empty()).then_some(Self::LateFiles { files, exclude })
+    }
+
     /// Kinds of files without a dataset type that were not reported before; `None` if there are none.
     pub fn without_type<'a>(untyped: impl Iterator<Item = &'a Untyped>) -> Option<Self> {
         let (files, lines): (Vec<PathBuf>, BTreeSet<String>) =
@@ -121,8 +164,8 @@ impl Gap {
     pub(crate) fn without_datasets_at_alyx(self, at_alyx: &HashSet<String>) -> Option<Self> {
         match self {
             Self::NearMiss { mut files, exclude } => {
-                let is_there = |(path, rename): &(PathBuf, String)| {
-                    path.with_file_name(rename).to_str().is_some_and(|path| at_alyx.contains(path))
+                let is_there = |(path, rename): &(PathBuf, Rename)| {
+                    path.with_file_name(&rename.to).to_str().is_some_and(|path| at_alyx.contains(path))
                 };
                 files.retain(|file| !is_there(file));
                 (!files.is_empty()).then_some(Self::NearMiss { files, exclude })
@@ -137,8 +180,14 @@ impl Gap {
             Self::NearMiss { .. } => "near_miss",
             Self::NoDataset { .. } => "no_dataset",
             Self::NoType { .. } => "no_type",
+            Self::LateFiles { .. } => LATE_FILES,
             Self::NoFile => "no_file",
         }
+    }
+
+    /// The files that it names, as text.
+    pub fn names(&self) -> Vec<String> {
+        self.files().into_iter().map(|file| file.to_string_lossy().into_owned()).collect()
     }
 
     /// The files that it names, relative to the session.
@@ -148,13 +197,27 @@ impl Gap {
             Self::NoDataset { files, .. } | Self::NoType { files, .. } => {
                 files.iter().map(PathBuf::as_path).collect()
             }
+            Self::LateFiles { files, .. } => files.iter().map(|file| file.path.as_path()).collect(),
             Self::NoFile => Vec::new(),
         }
     }
 }
 
-fn renames(files: &[(PathBuf, String)]) -> impl Iterator<Item = String> {
-    files.iter().map(|(path, rename)| format!("{} (rename it to {rename})", path.display()))
+fn late(files: &[LateFile]) -> impl Iterator<Item = String> {
+    let changed = |file: &LateFile| if file.is_changed { " (changed)" } else { "" };
+    files.iter().map(move |file| format!("{}{}", file.path.display(), changed(file)))
+}
+
+fn renames(files: &[(PathBuf, Rename)]) -> impl Iterator<Item = String> {
+    files.iter().map(|(path, Rename { to, is_free })| match is_free {
+        true => format!("{} (rename it to {to})", path.display()),
+        false => {
+            format!(
+                "{} (it would be {to}, but there is, or would be, another of that name: keep one)",
+                path.display()
+            )
+        }
+    })
 }
 
 #[cfg(test)]

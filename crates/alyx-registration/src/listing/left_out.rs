@@ -1,7 +1,8 @@
 //! Left-out files: why a file is not registered, in five classes. Pure.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::hashing::private_paths::IS_PRIVATE;
 use alf::dataset_path::DatasetPathError;
@@ -28,6 +29,8 @@ pub enum LeftOutReason {
     NoType(NoDatasetType),
     /// It would be a dataset under this file name: only letter case, Unicode form or the spelling of the extension differ.
     NearMiss(String),
+    /// The same, but another file or folder has that name, or would have it: a rename would overwrite it.
+    NearMissTaken(String),
     /// A raw recording: its name looks like that of a dataset, and other software writes it.
     RawRecording,
     /// A log, a marker or a checksum of other software, or a leftover of a desktop.
@@ -77,7 +80,7 @@ impl LeftOutReason {
             | Self::NotInSession(_)
             | Self::NotInObject(_) => LeftOutClass::NotADataset,
             Self::NoType(_) => LeftOutClass::NoType,
-            Self::NearMiss(_) => LeftOutClass::NearMiss,
+            Self::NearMiss(_) | Self::NearMissTaken(_) => LeftOutClass::NearMiss,
             Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_) => {
                 LeftOutClass::Problem
             }
@@ -92,7 +95,7 @@ impl LeftOutReason {
             Self::NoType(NoDatasetType::UnknownExtension(_)) => "unknown extension",
             Self::NoType(NoDatasetType::None) => "no dataset type",
             Self::NoType(NoDatasetType::Several(_)) => "several dataset types",
-            Self::NearMiss(_) => "almost a dataset",
+            Self::NearMiss(_) | Self::NearMissTaken(_) => "almost a dataset",
             Self::RawRecording => "raw recording",
             Self::Accessory => "log, marker or checksum",
             Self::Excluded => "excluded by the configuration",
@@ -117,6 +120,11 @@ impl fmt::Display for LeftOutReason {
             Self::NearMiss(rename) => {
                 write!(f, "would be a dataset under another name: rename it to {rename:?}")
             }
+            Self::NearMissTaken(name) => write!(
+                f,
+                "would be a dataset under the name {name:?}, but there is, or would be, another of that name: keep \
+                 one of them, and rename only that one"
+            ),
             Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
             Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
             Self::LeadsNowhere(reason) => {
@@ -128,6 +136,25 @@ impl fmt::Display for LeftOutReason {
             }
             other => f.write_str(other.group()),
         }
+    }
+}
+
+/// Takes back the renames that would overwrite each other, or what is there already.
+pub(crate) fn withdraw_renames(left_out: &mut [LeftOut], is_taken: impl Fn(&Path) -> bool) {
+    let target = |file: &LeftOut| match &file.reason {
+        LeftOutReason::NearMiss(name) => Some(file.path.with_file_name(name)),
+        _ => None,
+    };
+    let mut wanted: HashMap<PathBuf, usize> = HashMap::new();
+    for path in left_out.iter().filter_map(target) {
+        *wanted.entry(path).or_default() += 1;
+    }
+    for file in left_out {
+        let Some(path) = target(file).filter(|path| wanted.get(path) != Some(&1) || is_taken(path)) else {
+            continue;
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        file.reason = LeftOutReason::NearMissTaken(name);
     }
 }
 

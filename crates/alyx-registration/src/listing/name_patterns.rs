@@ -10,7 +10,7 @@ use alyx_client::text::printable;
 pub(crate) const MAX_EXCLUDES: usize = 5;
 
 /// A text with a placeholder for each number: files of a series have one pattern.
-fn with_numbers_as(text: &str, placeholder: &str) -> String {
+pub(crate) fn with_numbers_as(text: &str, placeholder: &str) -> String {
     let mut pattern = String::new();
     let mut in_number = false;
     for c in text.chars() {

@@ -59,7 +59,8 @@ impl Activity {
 
     /// Adds a folder. Its times move when files are created, renamed or removed in it.
     pub(crate) fn add_folder(&mut self, relative: &Path, path: &Path, stamp: &FileStamp) {
-        self.add_flag(relative, path, stamp);
+        // With a slash at its end, so that messages show that it is a folder.
+        self.add_flag(relative, &path.join(""), stamp);
     }
 
     /// Adds a file that has the name of a copy in progress, of which a dataset will come.
@@ -238,7 +239,7 @@ mod tests {
             ("a backlog starts at once", &[(0, &[old, ("folder", 0, 9000, 9000)])], "quiet"),
             ("a new file", &[(0, &[("a", 1, 1, 1)])], "changing a 1"),
             ("an old time of a copy that goes on", &[(0, &[("a", 1, 9000, 0)])], "changing a 2"),
-            ("a file renamed to its final name", &[(0, &[old, ("folder", 0, 1, 1)])], "changing folder 1"),
+            ("a file renamed to its final name", &[(0, &[old, ("folder", 0, 1, 1)])], "changing folder/ 1"),
             ("a recorder's clock that is ahead", &[(0, &[("a", 1, -9000, 9000)])], "changing a 2"),
             (
                 "the same, looked at again",
@@ -254,7 +255,7 @@ mod tests {
             (
                 "a folder whose time is ahead",
                 &[(0, &[old, ("folder", 0, -9000, -9000)])],
-                "changing folder 2",
+                "changing folder/ 2",
             ),
             (
                 "a copy, however old",

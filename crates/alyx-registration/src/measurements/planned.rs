@@ -1,8 +1,16 @@
 //! A measurement before and after it is recorded, and which records count as the same one.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::measurements::plausible;
 use crate::measurements::post_once::post_once;
+use crate::request_marks::{ELSEWHERE_INTERVAL, Elsewhere, RECHECK_INTERVAL};
 
 /// A measurement that was checked and is not recorded yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +23,7 @@ pub struct PlannedMeasurement<Request, Record> {
     pub notes: Vec<String>,
     /// How many equal records Alyx has. After a lost answer, one more shows that it was recorded.
     pub(super) n_equal: usize,
+    pub(super) repeats: Repeats,
 }
 
 /// A measurement that is on Alyx.
@@ -29,7 +38,7 @@ pub struct RecordedMeasurement<Record> {
 }
 
 /// Which records count as the same measurement as a new one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Repeats {
     /// Whether the time was not given, so that the same measurement, entered again, has another one.
     pub(super) is_now: bool,
@@ -45,12 +54,19 @@ pub(super) fn planned<Request, Record: Clone>(
     repeats: Repeats,
 ) -> PlannedMeasurement<Request, Record> {
     let n_equal = records.iter().filter(|(at, _)| plausible::is_same_time(at, time)).count();
-    let repeated = records.iter().find(|(at, _)| match repeats.is_now {
-        true => plausible::is_within_minutes(at, time),
-        false => plausible::is_same_time(at, time),
-    });
-    let recorded = repeated.filter(|_| !repeats.allowed).map(|(_, record)| (*record).clone());
-    PlannedMeasurement { request, recorded, notes: Vec::new(), n_equal }
+    let recorded = repeats.of(time, records).next().filter(|_| !repeats.allowed);
+    PlannedMeasurement { request, recorded, notes: Vec::new(), n_equal, repeats }
+}
+
+impl Repeats {
+    /// The records that count as the same measurement. Pure.
+    fn of<Record: Clone>(self, time: &str, records: &[(&str, &Record)]) -> impl Iterator<Item = Record> {
+        let is_same = move |at: &str| match self.is_now {
+            true => plausible::is_within_minutes(at, time),
+            false => plausible::is_same_time(at, time),
+        };
+        records.iter().filter(move |(at, _)| is_same(at)).map(|(_, record)| (*record).clone())
+    }
 }
 
 impl<Request, Record> PlannedMeasurement<Request, Record> {
@@ -74,29 +90,78 @@ impl<Request, Record> PlannedMeasurement<Request, Record> {
 }
 
 /// The record that came after `n_equal` equal ones. Pure.
-pub(super) fn nth_at<Record: Clone>(
-    records: &[(&str, &Record)],
-    time: &str,
-    n_equal: usize,
-) -> Option<Record> {
+fn nth_at<Record: Clone>(records: &[(&str, &Record)], time: &str, n_equal: usize) -> Option<Record> {
     let equal = records.iter().filter(|(at, _)| plausible::is_same_time(at, time));
     equal.map(|(_, record)| (*record).clone()).nth(n_equal)
 }
 
-/// Posts a record, unless it is on Alyx already.
-pub(super) async fn record_once<T>(
-    recorded: Option<T>,
-    notes: Vec<String>,
-    what: &str,
-    post: impl AsyncFn() -> Result<T, alyx_client::Error>,
-    find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
-) -> Result<RecordedMeasurement<T>, Error> {
-    match recorded {
-        Some(record) => Ok(RecordedMeasurement { record, is_new: false, notes }),
-        None => {
-            let record = post_once(what, post, find).await?;
-            Ok(RecordedMeasurement { record, is_new: true, notes })
+/// A kind of measurement on Alyx.
+pub(super) trait Measurement: Serialize {
+    type Record: Clone;
+    /// `the water of KS014`.
+    fn what(&self) -> String;
+    /// When it was made.
+    fn time(&self) -> &str;
+    /// The same, whenever it was made.
+    fn without_time(&self) -> Self;
+    /// The records of Alyx that differ from it in their time at most.
+    fn like<'a>(&self, records: &'a [Self::Record]) -> Vec<(&'a str, &'a Self::Record)>;
+}
+
+impl RegistrationClient {
+    /// Posts a measurement, unless it is on Alyx already.
+    ///
+    /// Two programs that are given the same measurement in the same instant both plan to record it. So Alyx is asked
+    /// again when this one alone on this computer may record it, and once more afterwards.
+    pub(super) async fn record_once<M: Measurement>(
+        &self,
+        planned: PlannedMeasurement<M, M::Record>,
+        post: impl AsyncFn() -> Result<M::Record, alyx_client::Error>,
+        list: impl AsyncFn() -> Result<Vec<M::Record>, alyx_client::Error>,
+    ) -> Result<RecordedMeasurement<M::Record>, Error> {
+        let PlannedMeasurement { request, recorded, mut notes, n_equal, repeats } = planned;
+        if let Some(record) = recorded {
+            return Ok(RecordedMeasurement { record, is_new: false, notes });
         }
+        let (what, time) = (request.what(), request.time());
+        let same = |records: &[M::Record]| repeats.of(time, &request.like(records)).collect::<Vec<_>>();
+        let key = serde_json::to_string(&request.without_time())
+            .map_err(|e| Error::Internal(format!("{what}: {e}")))?;
+        let since = Instant::now();
+        let mark = loop {
+            let claim = self.claim_request(&format!("{what}: {key}")).await?;
+            let known = if repeats.allowed { Vec::new() } else { same(&list().await?) };
+            if let Some(record) = known.into_iter().next() {
+                claim.into_iter().for_each(|mut mark| mark.answered());
+                return Ok(RecordedMeasurement { record, is_new: false, notes });
+            }
+            match claim {
+                Ok(mark) if repeats.allowed || mark.remaining().is_zero() => break mark,
+                Ok(mark) => {
+                    tracing::info!(
+                        "{what}: an earlier request may still arrive; waiting for it for at most {} s",
+                        mark.remaining().as_secs()
+                    );
+                    tokio::time::sleep(mark.remaining().min(RECHECK_INTERVAL)).await;
+                }
+                Err(Elsewhere) if since.elapsed() > 2 * self.alyx().request_timeout() => {
+                    return Err(Error::Invalid(format!(
+                        "another program on this computer is recording {what}; wait until it is done"
+                    )));
+                }
+                Err(Elsewhere) => tokio::time::sleep(ELSEWHERE_INTERVAL).await,
+            }
+        };
+        let find = async || Ok(nth_at(&request.like(&list().await?), time, n_equal));
+        let record = post_once(&what, mark, post, find).await?;
+        // What is recorded stays recorded, whether Alyx can be asked or not.
+        let n = if repeats.allowed { 1 } else { list().await.map_or(1, |records| same(&records).len()) };
+        if n > 1 {
+            notes.push(format!(
+"Alyx has {n} equal records of {what}: another computer has recorded it too; delete the others on Alyx"
+            ));
+        }
+        Ok(RecordedMeasurement { record, is_new: true, notes })
     }
 }
 

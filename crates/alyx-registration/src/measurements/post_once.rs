@@ -3,38 +3,35 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::request_marks::{RequestMark, maybe_done};
 
 /// When Alyx is asked for the record after a lost answer: at once, and again when a slow request has had its time.
 const CHECK_DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
 
-/// Whether a request may have been carried out although it failed. A proxy may answer 502 or 504 after the server
-/// behind it has done the work.
-fn maybe_done(error: &alyx_client::Error) -> bool {
-    match error {
-        alyx_client::Error::Unreachable { maybe_done, .. } => *maybe_done,
-        alyx_client::Error::Busy { status, .. } => *status != 429,
-        alyx_client::Error::Server { .. } | alyx_client::Error::NotAlyx { .. } => true,
-        _ => false,
-    }
-}
-
 /// Posts a record. If the answer is lost, searches for the record, and posts it once more only if it is missing.
 pub(super) async fn post_once<T>(
     what: &str,
+    mut mark: RequestMark,
     post: impl AsyncFn() -> Result<T, alyx_client::Error>,
     find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
 ) -> Result<T, Error> {
     let mut last = None;
     for _ in 0..2 {
+        mark = mark.sending().await?;
         let lost = match post().await {
-            Ok(record) => return Ok(record),
             Err(error) if maybe_done(&error) => error,
-            Err(error) => return Err(error.into()),
+            answer => {
+                mark.answered();
+                return Ok(answer?);
+            }
         };
         for wait in CHECK_DELAYS {
             tokio::time::sleep(wait).await;
             match find().await {
-                Ok(Some(record)) => return Ok(record),
+                Ok(Some(record)) => {
+                    mark.answered();
+                    return Ok(record);
+                }
                 Ok(None) => {}
                 // It may have been recorded, so it is not posted again.
                 Err(_) => return Err(Error::Unsure { what: what.to_owned(), source: lost }),
@@ -69,7 +66,7 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        assert_eq!(post_once("x", post, async || Ok(Some(7))).await.unwrap(), 7);
+        assert_eq!(post_once("x", RequestMark::default(), post, async || Ok(Some(7))).await.unwrap(), 7);
         assert_eq!(posts.get(), 1);
     }
 
@@ -84,7 +81,7 @@ mod tests {
             searches.set(searches.get() + 1);
             Ok((searches.get() == 2).then_some(7))
         };
-        assert_eq!(post_once("x", post, find).await.unwrap(), 7);
+        assert_eq!(post_once("x", RequestMark::default(), post, find).await.unwrap(), 7);
         assert_eq!(posts.get(), 1);
     }
 
@@ -95,7 +92,7 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let error = post_once("x", post, async || Ok(None)).await.unwrap_err();
+        let error = post_once("x", RequestMark::default(), post, async || Ok(None)).await.unwrap_err();
         assert!(matches!(error, Error::Unsure { .. }));
         assert_eq!(posts.get(), 2);
     }
@@ -107,7 +104,7 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let error = post_once("x", post, async || Err(lost())).await.unwrap_err();
+        let error = post_once("x", RequestMark::default(), post, async || Err(lost())).await.unwrap_err();
         assert!(matches!(error, Error::Unsure { .. }));
         assert_eq!(posts.get(), 1);
     }
@@ -123,7 +120,7 @@ mod tests {
         };
         let find = async || panic!("searched");
         assert!(matches!(
-            post_once("x", refusal, find).await,
+            post_once("x", RequestMark::default(), refusal, find).await,
             Err(Error::Alyx(alyx_client::Error::Refused { .. }))
         ));
     }

@@ -4,12 +4,10 @@ use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::measurements::planned::{
-    PlannedMeasurement, RecordedMeasurement, Repeats, nth_at, planned, record_once,
-};
+use crate::measurements::planned::{Measurement, PlannedMeasurement, RecordedMeasurement, Repeats, planned};
 use crate::measurements::plausible::{Earlier, Quantity};
 use crate::measurements::weight::weights;
-use crate::measurements::{four_figures, plausible};
+use crate::measurements::{four_figures, plausible, until};
 use crate::options::WaterOptions;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
@@ -23,16 +21,31 @@ fn waters(records: &[WaterRecord]) -> Earlier<'_> {
         .collect()
 }
 
-/// The water administrations that differ from a request in their time at most.
-fn like_water<'a>(records: &'a [WaterRecord], request: &WaterRequest) -> Vec<(&'a str, &'a WaterRecord)> {
-    let is_like = |record: &&WaterRecord| {
-        record.water_administered == request.water_administered
-            && record.user.as_deref() == Some(request.user.as_str())
-            && record.water_type.as_deref() == Some(request.water_type.as_str())
-            && record.adlib == request.adlib
-            && record.session == request.session
-    };
-    records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+impl Measurement for WaterRequest {
+    type Record = WaterRecord;
+
+    fn what(&self) -> String {
+        format!("the water of {}", self.subject)
+    }
+
+    fn time(&self) -> &str {
+        &self.date_time
+    }
+
+    fn without_time(&self) -> Self {
+        Self { date_time: String::new(), ..self.clone() }
+    }
+
+    fn like<'a>(&self, records: &'a [WaterRecord]) -> Vec<(&'a str, &'a WaterRecord)> {
+        let is_like = |record: &&WaterRecord| {
+            record.water_administered == self.water_administered
+                && record.user.as_deref() == Some(self.user.as_str())
+                && record.water_type.as_deref() == Some(self.water_type.as_str())
+                && record.adlib == self.adlib
+                && record.session == self.session
+        };
+        records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+    }
 }
 
 impl RegistrationClient {
@@ -76,14 +89,9 @@ impl RegistrationClient {
         &self,
         planned: PlannedMeasurement<WaterRequest, WaterRecord>,
     ) -> Result<RecordedMeasurement<WaterRecord>, Error> {
-        let request = &planned.request;
-        let find = async || {
-            let records = self.alyx().waters_of(&request.subject).await?;
-            Ok(nth_at(&like_water(&records, request), &request.date_time, planned.n_equal))
-        };
-        let post = async || self.alyx().create_water(request).await;
-        let what = format!("the water of {}", request.subject);
-        record_once(planned.recorded, planned.notes, &what, post, find).await
+        let request = planned.request.clone();
+        let list = async || self.alyx().waters_of(&request.subject).await;
+        self.record_once(planned, async || self.alyx().create_water(&request).await, list).await
     }
 
     /// What [`register_water_administration`](Self::register_water_administration) would do. Everything is checked,
@@ -105,6 +113,7 @@ impl RegistrationClient {
             ));
         }
         let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
+        self.check_measured_on(time.date())?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let water_type = self.water_type(options.water_type.as_deref().unwrap_or("Water")).await?;
         let session = match &options.session {
@@ -122,13 +131,18 @@ impl RegistrationClient {
         };
         let records = self.alyx().waters_of(subject).await?;
         let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
-        let (like, time) = (like_water(&records, &request), request.date_time.clone());
+        let (like, time) = (request.like(&records), request.date_time.clone());
         let planned = planned(request, &time, &like, repeats);
         let Some(volume) = water_administered else { return Ok(planned) };
-        let earlier = waters(&records);
+        let last = self.last_day()?;
+        let earlier = until(waters(&records), last);
         let doubts = [
             plausible::wrong_unit(Quantity::Water, subject, volume, &earlier),
-            plausible::more_than_weight(subject, volume, &weights(&self.alyx().weighings_of(subject).await?)),
+            plausible::more_than_weight(
+                subject,
+                volume,
+                &until(weights(&self.alyx().weighings_of(subject).await?), last),
+            ),
         ];
         let incomparable = plausible::nothing_to_compare(Quantity::Water, subject, &earlier);
         planned.judged(doubts.into_iter().flatten(), incomparable, options.strict)

@@ -2,11 +2,9 @@
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::measurements::planned::{
-    PlannedMeasurement, RecordedMeasurement, Repeats, nth_at, planned, record_once,
-};
+use crate::measurements::planned::{Measurement, PlannedMeasurement, RecordedMeasurement, Repeats, planned};
 use crate::measurements::plausible::{Earlier, Quantity};
-use crate::measurements::{four_figures, plausible};
+use crate::measurements::{four_figures, plausible, until};
 use crate::options::WeightOptions;
 use alf::timestamp::DateInput;
 use alyx_client::{WeighingRecord, WeighingRequest};
@@ -15,15 +13,27 @@ pub(super) fn weights(records: &[WeighingRecord]) -> Earlier<'_> {
     records.iter().filter_map(|record| Some((record.date_time.as_str(), record.weight?))).collect()
 }
 
-/// The weighings that differ from a request in their time at most.
-fn like_weight<'a>(
-    records: &'a [WeighingRecord],
-    request: &WeighingRequest,
-) -> Vec<(&'a str, &'a WeighingRecord)> {
-    let is_like = |record: &&WeighingRecord| {
-        record.weight == Some(request.weight) && record.user.as_deref() == Some(request.user.as_str())
-    };
-    records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+impl Measurement for WeighingRequest {
+    type Record = WeighingRecord;
+
+    fn what(&self) -> String {
+        format!("the weight of {}", self.subject)
+    }
+
+    fn time(&self) -> &str {
+        &self.date_time
+    }
+
+    fn without_time(&self) -> Self {
+        Self { date_time: String::new(), ..self.clone() }
+    }
+
+    fn like<'a>(&self, records: &'a [WeighingRecord]) -> Vec<(&'a str, &'a WeighingRecord)> {
+        let is_like = |record: &&WeighingRecord| {
+            record.weight == Some(self.weight) && record.user.as_deref() == Some(self.user.as_str())
+        };
+        records.iter().filter(is_like).map(|record| (record.date_time.as_str(), record)).collect()
+    }
 }
 
 impl RegistrationClient {
@@ -62,14 +72,9 @@ impl RegistrationClient {
         &self,
         planned: PlannedMeasurement<WeighingRequest, WeighingRecord>,
     ) -> Result<RecordedMeasurement<WeighingRecord>, Error> {
-        let request = &planned.request;
-        let find = async || {
-            let records = self.alyx().weighings_of(&request.subject).await?;
-            Ok(nth_at(&like_weight(&records, request), &request.date_time, planned.n_equal))
-        };
-        let post = async || self.alyx().create_weighing(request).await;
-        let what = format!("the weight of {}", request.subject);
-        record_once(planned.recorded, planned.notes, &what, post, find).await
+        let request = planned.request.clone();
+        let list = async || self.alyx().weighings_of(&request.subject).await;
+        self.record_once(planned, async || self.alyx().create_weighing(&request).await, list).await
     }
 
     /// What [`register_weight`](Self::register_weight) would do. Everything is checked, nothing is recorded.
@@ -83,13 +88,15 @@ impl RegistrationClient {
         options: &WeightOptions<'_>,
     ) -> Result<PlannedMeasurement<WeighingRequest, WeighingRecord>, Error> {
         let weight = four_figures("a weight", weight)?;
-        let date_time = self.ensure_iso8601(options.date_time.unwrap_or(DateInput::Now))?;
+        let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
+        self.check_measured_on(time.date())?;
+        let date_time = time.to_iso();
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };
         let records = self.alyx().weighings_of(subject).await?;
         let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
-        let (like, time) = (like_weight(&records, &request), request.date_time.clone());
-        let earlier = weights(&records);
+        let (like, time) = (request.like(&records), request.date_time.clone());
+        let earlier = until(weights(&records), self.last_day()?);
         let doubts = plausible::wrong_unit(Quantity::Weight, subject, weight, &earlier);
         let incomparable = plausible::nothing_to_compare(Quantity::Weight, subject, &earlier);
         planned(request, &time, &like, repeats).judged(doubts, incomparable, options.strict)

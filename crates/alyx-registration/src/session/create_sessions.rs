@@ -51,13 +51,13 @@ impl RegistrationClient {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an invalid pattern, [`Error::Unreadable`] or [`Error::Vanished`] for the folder.
+    /// [`Error::Invalid`] for an invalid pattern or a missing folder, [`Error::Unreadable`] for the folder.
     pub async fn create_sessions(
         &self,
         root: &Path,
         options: &CreateSessionsOptions,
     ) -> Result<Vec<CreatedSession>, Error> {
-        drop(tokio::fs::read_dir(root).await.map_err(|e| Error::reading(root, &e))?);
+        drop(tokio::fs::read_dir(root).await.map_err(|e| Error::reading(root, &e).or_no_folder(root))?);
         let escaped = root.to_str().map(glob::Pattern::escape);
         let pattern = escaped
             .map(|root| format!("{root}/{}", options.glob_pattern))

@@ -15,11 +15,10 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
+use crate::request_marks::{RECHECK_INTERVAL, RequestMark, maybe_done};
 use alf::SessionPath;
 use alyx_client::{self, SessionRecord, SessionRequest};
 
-/// How often Alyx is asked again while a creation may still be on its way.
-const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many sessions are kept before those that are resolved are dropped.
 const MAX_RESOLVED: usize = 1000;
 
@@ -61,6 +60,15 @@ impl InFlightCreations {
         self.held_for(at_most).is_zero() && !claims.values().any(is_open)
     }
 
+    /// Runs what must not be cut off: a request that was sent, to its answer.
+    pub(crate) async fn run_to_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let running = self.requests.spawn(work);
+        running.await.map_err(|e| Error::Internal(format!("creating a record: {e}")))?
+    }
+
     /// Waits until every creation that was sent is answered. Call this before the program exits: the server carries out a
     /// request even if its client is gone.
     pub(crate) async fn finish(&self) {
@@ -83,10 +91,11 @@ impl InFlightCreations {
         claim.lock_owned().await
     }
 
-    /// How long to wait before Alyx is asked again, because an earlier creation may still be on its way.
-    pub(crate) fn still_open(&self, pending: &Pending, at_most: Duration) -> Duration {
+    /// How long to wait before Alyx is asked again, because an earlier creation may still be on its way. `elsewhere`: how
+    /// long one of another program may.
+    pub(crate) fn still_open(&self, pending: &Pending, elsewhere: Duration, at_most: Duration) -> Duration {
         let ours = pending.map_or(Duration::ZERO, |sent| remaining(sent.elapsed(), at_most));
-        ours.max(self.held_for(at_most)).min(RECHECK_INTERVAL)
+        ours.max(elsewhere).max(self.held_for(at_most)).min(RECHECK_INTERVAL)
     }
 
     /// Creates a claimed session. Once sent, the request runs to its answer even if this future is dropped, and the
@@ -96,20 +105,22 @@ impl InFlightCreations {
         alyx: &alyx_client::Client,
         request: SessionRequest,
         mut claim: OwnedMutexGuard<Pending>,
+        mark: RequestMark,
     ) -> Result<SessionRecord, Error> {
         let alyx = alyx.clone();
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
         let slot = alyx.acquire_slot().await?;
-        let creating = self.requests.spawn(async move {
+        self.run_to_end(async move {
+            let mut mark = mark.sending().await?;
             *claim = Some(Instant::now());
             let result = alyx.create_session_in_slot(&request, slot).await;
-            if is_resolved(&result) {
+            if result.as_ref().err().is_none_or(|error| !maybe_done(error)) {
                 *claim = None;
+                mark.answered();
             }
-            result
-        });
-        let result = creating.await.map_err(|e| Error::Internal(format!("creating a session: {e}")))?;
-        result.map_err(Error::from)
+            result.map_err(Error::from)
+        })
+        .await
     }
 }
 
@@ -118,17 +129,6 @@ impl InFlightCreations {
 /// The server works on a request no longer than its client would wait for it.
 fn remaining(passed: Duration, at_most: Duration) -> Duration {
     at_most.saturating_sub(passed)
-}
-
-/// Whether Alyx has reported that it created the session, or that it did not.
-fn is_resolved(result: &Result<SessionRecord, alyx_client::Error>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(alyx_client::Error::Unreachable { maybe_done, .. }) => !maybe_done,
-        Err(alyx_client::Error::Busy { status, .. }) => *status == 429,
-        Err(alyx_client::Error::Server { .. } | alyx_client::Error::NotAlyx { .. }) => false,
-        Err(_) => true,
-    }
 }
 
 #[cfg(test)]
@@ -146,26 +146,10 @@ mod tests {
     #[test]
     fn after_an_unclean_stop_nothing_is_created_until_no_earlier_request_can_arrive() {
         let (clean, minute) = (InFlightCreations::default(), Duration::from_secs(60));
-        assert_eq!(clean.still_open(&None, minute), Duration::ZERO);
+        assert_eq!(clean.still_open(&None, Duration::ZERO, minute), Duration::ZERO);
         let unclean = InFlightCreations::after_unclean_stop(Instant::now());
-        assert_eq!(unclean.still_open(&None, minute), RECHECK_INTERVAL);
+        assert_eq!(unclean.still_open(&None, Duration::ZERO, minute), RECHECK_INTERVAL);
         assert!(!unclean.is_settled(minute) && unclean.is_settled(Duration::ZERO));
-        assert_eq!(unclean.still_open(&None, Duration::ZERO), Duration::ZERO);
-    }
-
-    #[test]
-    fn an_answer_that_may_come_from_a_proxy_resolves_nothing() {
-        let busy = |status| {
-            let (what, body) = (String::new(), String::new());
-            Err(alyx_client::Error::Busy { what, status, retry_after: None, body })
-        };
-        assert!(!is_resolved(&busy(504)));
-        assert!(is_resolved(&busy(429)));
-        let lost = |maybe_done| {
-            let (url, reason) = (String::new(), String::new());
-            Err(alyx_client::Error::Unreachable { url, reason, maybe_done, connected: true })
-        };
-        assert!(!is_resolved(&lost(true)));
-        assert!(is_resolved(&lost(false)));
+        assert_eq!(unclean.still_open(&None, Duration::ZERO, Duration::ZERO), Duration::ZERO);
     }
 }

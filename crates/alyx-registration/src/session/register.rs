@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::files::register::RegisteredFiles;
 use crate::options::{FilesToRegister, RegisterFilesOptions};
 use crate::record_outcome::RecordOutcome;
+use crate::request_marks::{ELSEWHERE_INTERVAL, Elsewhere};
 use crate::session::details::{SessionDetails, check_against, check_day, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
@@ -90,10 +91,17 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let mut is_logged = false;
+        let (mut mark, mut is_logged, since) = (Err(Elsewhere), false, Instant::now());
         let found = loop {
+            if mark.is_err() {
+                mark = self.claim_request(&format!("session {path}")).await?;
+            }
             // In this order: a creation that arrives in between is found the next time.
-            let open = creations.still_open(&claim, at_most);
+            let open = match &mark {
+                Ok(mark) => creations.still_open(&claim, mark.remaining(), at_most),
+                Err(Elsewhere) if since.elapsed() > 2 * at_most => Duration::ZERO,
+                Err(Elsewhere) => ELSEWHERE_INTERVAL,
+            };
             let found = self.find_session(path, lab).await?;
             if found.is_some() || open.is_zero() {
                 break found;
@@ -112,10 +120,13 @@ impl RegistrationClient {
                 *at_alyx = self.context().enter_alyx().await;
             }
         };
-        match found {
-            None => {
+        match (found, mark) {
+            (None, Err(Elsewhere)) => {
+                Err(Error::RegisteredElsewhere { path: path.folder().to_owned(), holder: None })
+            }
+            (None, Ok(mark)) => {
                 self.check_names([names::mentioned(&creation), extra].concat()).await?;
-                let created = creations.create(self.alyx(), creation, claim).await;
+                let created = creations.create(self.alyx(), creation, claim, mark).await;
                 let record = created.inspect_err(|e| {
                     if let Error::Alyx(e) = e {
                         self.doubt_names(e);
@@ -127,10 +138,13 @@ impl RegistrationClient {
                     record: Some(record),
                 })
             }
-            Some(summary) => {
+            (Some(summary), mark) => {
                 let eid = summary.eid().to_owned();
                 // Nothing is pending any more.
                 *claim = None;
+                if let Ok(mut mark) = mark {
+                    mark.answered();
+                }
                 self.check_names([names::mentioned(&change), extra].concat()).await?;
                 let change = self.whole_change(path, &eid, change).await?;
                 let record = self.change_session(&eid, change).await?;
@@ -227,7 +241,8 @@ impl RegistrationClient {
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
-    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`], and those of
+    /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`],
+    /// [`Error::RegisteredElsewhere`] if the session has a flag that another program holds, and those of
     /// [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
@@ -237,6 +252,7 @@ impl RegistrationClient {
         options: &RegisterFilesOptions,
     ) -> Result<(RegisteredSession, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
+        let _held = self.hold_flags(&path).await?;
         let handle = self
             .get_or_create_session(&path, details, &SessionDetails::default(), Vec::new(), &mut None)
             .await?;

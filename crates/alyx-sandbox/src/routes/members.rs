@@ -1,28 +1,13 @@
-//! Lists and records of the plain kinds. Only tags and dataset types can be created.
+//! Lists and records of the plain kinds.
 
 use serde_json::{Map, Value};
 
 use crate::http::message::{Error, Reply, Request};
 use crate::http::pagination::paginate;
 use crate::routes::not_allowed;
-use crate::rules::fields::{Field, Rule, TEXT, check, field, required};
+use crate::rules::fields::check;
 use crate::rules::kinds::Kind;
 use crate::store::{Store, Where, path_segment};
-
-const TAG: &[Field] = &[
-    field("json", Rule::Json, "null"),
-    required("name", Rule::Text { max: 255, blank: false }),
-    field("description", TEXT, "\"\""),
-    field("protected", Rule::Bool, "false"),
-    field("public", Rule::Bool, "false"),
-    field("hash", Rule::Text { max: 64, blank: true }, "null"),
-];
-const DATASET_TYPE: &[Field] = &[
-    required("name", Rule::Text { max: 255, blank: false }),
-    field("created_by", Rule::Slug { of: "users", by: "username" }, "null"),
-    field("description", TEXT, "\"\""),
-    field("filename_pattern", Rule::Text { max: 255, blank: true }, "null"),
-];
 
 pub(super) fn list(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Error> {
     if request.method == "POST" {
@@ -48,41 +33,79 @@ pub(super) fn list(store: &mut Store, request: &Request, kind: &Kind) -> Result<
 }
 
 fn create(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Error> {
-    let (fields, label) = match kind.endpoint {
-        "tags" => (TAG, "tag"),
-        "dataset-types" => (DATASET_TYPE, "dataset type"),
-        _ => return Err(not_allowed("POST")),
-    };
-    let mut given = check(store, fields, request, false)?;
-    let name = given.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if store.exists(kind.endpoint, &name)? {
-        return Err(Reply::field("name", format!("{label} with this name already exists.")).into());
+    if kind.written.is_empty() {
+        return Err(not_allowed("POST"));
+    }
+    let mut given = checked(store, request, kind, None)?;
+    if kind.endpoint == "projects" && !given.contains_key("users") {
+        return Err(Error::internal("'LabMember' object is not iterable"));
     }
     if kind.endpoint == "dataset-types" {
         given.entry("created_by").or_insert_with(|| request.user.as_str().into());
-        let pattern = given.get("filename_pattern").and_then(Value::as_str).unwrap_or_default();
-        let pattern = pattern.to_lowercase();
-        given.insert("filename_pattern".into(), pattern.into());
     }
     let record = kind.new_record(&given, &request.now);
-    store.put_member(kind.endpoint, &name, &record)?;
+    store.put_member(kind.endpoint, name_of(&record, kind), &record)?;
     Ok(Reply::json(201, view(store, kind, record, request)?))
 }
 
+/// The values that a client writes; `old` is the record that they change.
+fn checked(
+    store: &mut Store,
+    request: &Request,
+    kind: &Kind,
+    old: Option<&Map<String, Value>>,
+) -> Result<Map<String, Value>, Error> {
+    let mut given = check(store, kind.written, request, request.method == "PATCH")?;
+    if let Some(Value::String(pattern)) = given.get_mut("filename_pattern") {
+        *pattern = pattern.to_lowercase();
+    }
+    for field in ["name", "filename_pattern"] {
+        let value = given.get(field).and_then(Value::as_str).filter(|value| !value.is_empty());
+        let is_new = old.and_then(|old| old.get(field)).and_then(Value::as_str) != value;
+        if let Some(value) = value.filter(|_| is_new)
+            && store.has_member_with(kind.endpoint, field, value)?
+        {
+            let (noun, field_noun) = (kind.noun(), field.replace('_', " "));
+            return Err(Reply::field(field, format!("{noun} with this {field_noun} already exists.")).into());
+        }
+    }
+    Ok(given)
+}
+
+fn name_of<'a>(record: &'a Map<String, Value>, kind: &Kind) -> &'a str {
+    record.get(kind.slug).and_then(Value::as_str).unwrap_or_default()
+}
+
 pub(super) fn one(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Error> {
-    if request.method != "GET" {
+    if request.method != "GET" && kind.written.is_empty() {
         return Err(not_allowed(&request.method));
     }
     if store.auto_create && kind.endpoint == "labs" {
         store.insert_member(kind.endpoint, &request.name, Value::Object(Map::new()))?;
     }
-    let record = store.member(kind.endpoint, &request.name)?.ok_or_else(|| Reply::not_found(kind.model))?;
+    let mut record =
+        store.member(kind.endpoint, &request.name)?.ok_or_else(|| Reply::not_found(kind.model))?;
+    match request.method.as_str() {
+        "GET" => {}
+        "DELETE" => {
+            store.delete_member(kind.endpoint, &request.name)?;
+            return Ok(Reply { status: 204, ..Reply::empty() });
+        }
+        _ => {
+            let given = checked(store, request, kind, Some(&record))?;
+            if given.get("name").is_some_and(|name| name.as_str() != Some(&request.name)) {
+                return Err(Reply::field("name", "The sandbox does not rename records.").into());
+            }
+            record.extend(given);
+            store.put_member(kind.endpoint, &request.name, &record)?;
+        }
+    }
     Ok(Reply::json(200, view(store, kind, record, request)?))
 }
 
 /// A record as clients see it, with its URL and the fields computed from other records.
 fn view(store: &Store, kind: &Kind, record: Map<String, Value>, request: &Request) -> Result<Value, Error> {
-    let name = record.get(kind.slug).and_then(Value::as_str).unwrap_or_default();
+    let name = name_of(&record, kind);
     let mut out = Map::new();
     for (field, default) in kind.fields() {
         let value = match default.as_str() {

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 mod datasets;
+mod files;
 mod login;
 mod measurements;
 mod members;
@@ -23,12 +24,9 @@ use crate::http::message::{Error, Reply, Request};
 use crate::http::pagination::paginate;
 use crate::http::server::{Server, lock};
 use crate::rules::fields::is_uuid;
-use crate::rules::kinds::KINDS;
+use crate::rules::kinds::{DETAIL, KINDS, LIST, READ};
 use crate::store::Store;
 
-const LIST: &str = "GET, POST, HEAD, OPTIONS";
-const DETAIL: &str = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
-const READ: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 
 /// Lists that are always empty, so that searches find nothing instead of failing.
@@ -61,6 +59,7 @@ pub(super) fn router(server: Shared) -> Router {
         .route("/sessions/{id}", endpoint(DETAIL, Uuid, sessions::one))
         .route("/datasets", endpoint(LIST, Token, datasets::list))
         .route("/datasets/{id}", endpoint(DETAIL, Uuid, datasets::one))
+        .route("/files/{id}", endpoint(DETAIL, Uuid, files::one))
         .route("/register-file", endpoint(POST, Token, register_file::register))
         .route("/check-protected", endpoint(READ, Token, protected::check))
         .route("/weighings", endpoint(LIST, Token, |s, r| measurements::list(s, r, &measurements::WEIGHT)))
@@ -74,11 +73,11 @@ pub(super) fn router(server: Shared) -> Router {
     }
     for kind in &KINDS {
         let path = format!("/{}", kind.endpoint);
-        let list = endpoint(LIST, Token, move |s, r| members::list(s, r, kind));
+        let list = endpoint(kind.list_allows, Token, move |s, r| members::list(s, r, kind));
         router = if kind.detail {
             router.route(
                 &format!("{path}/{{name}}"),
-                endpoint(DETAIL, Token, move |s, r| members::one(s, r, kind)),
+                endpoint(kind.one_allows, Token, move |s, r| members::one(s, r, kind)),
             )
         } else if kind.endpoint == "water-type" {
             // A water type's own URL returns the whole list.
@@ -122,6 +121,11 @@ fn reply(
     let outcome = server.store.work(|store| {
         if access != Access::Public {
             request.user = authenticate(store, request)?;
+            // Also before HEAD and OPTIONS: only GET is exempt.
+            if request.method != "GET" && store.is_public_user(&request.user)? {
+                let text = "You do not have permission to perform this action.";
+                return Err(Reply::detail(403, text).into());
+            }
             if let Some(Err(wait)) = throttle.as_mut().map(|t| t.admit(&request.user, Instant::now())) {
                 return Err(throttled(wait).into());
             }

@@ -19,6 +19,12 @@ pub(crate) enum Rule {
         max: usize,
         blank: bool,
     },
+    /// Text of a certain form; an optional field may be blank.
+    Checked {
+        max: usize,
+        is_valid: fn(&str) -> bool,
+        message: &'static str,
+    },
     /// The name of a subject.
     Nickname,
     Integer,
@@ -89,6 +95,9 @@ pub(crate) fn check(
             None => continue,
             Some(Value::Null) if field.null => Ok(Value::Null),
             Some(Value::Null) => Err(NOT_NULL.into()),
+            Some(Value::String(blank)) if field.required && blank.trim().is_empty() => {
+                Err("This field may not be blank.".into())
+            }
             Some(value) => accept(store, &field.rule, value)?,
         };
         match outcome {
@@ -102,6 +111,9 @@ pub(crate) fn check(
 fn accept(store: &Store, rule: &Rule, value: &Value) -> rusqlite::Result<Result<Value, String>> {
     Ok(match rule {
         Rule::Text { max, blank } => text(value, *max, *blank).map(Value::from),
+        Rule::Checked { max, is_valid, message } => text(value, *max, true).and_then(|text| {
+            if text.is_empty() || is_valid(&text) { Ok(text.into()) } else { Err((*message).into()) }
+        }),
         Rule::Nickname => text(value, 255, false).and_then(|name| {
             if name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
                 return Ok(name.into());

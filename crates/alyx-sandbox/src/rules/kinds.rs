@@ -2,6 +2,16 @@
 
 use serde_json::{Map, Value};
 
+use crate::rules::fields::Field;
+use crate::rules::member_fields as written;
+
+/// What Alyx allows on most lists.
+pub(crate) const LIST: &str = "GET, POST, HEAD, OPTIONS";
+/// What Alyx allows on most records.
+pub(crate) const DETAIL: &str = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
+/// What Alyx allows where a client can only read.
+pub(crate) const READ: &str = "GET, HEAD, OPTIONS";
+
 /// One kind of plain record.
 pub(crate) struct Kind {
     pub endpoint: &'static str,
@@ -13,6 +23,11 @@ pub(crate) struct Kind {
     pub by_name: bool,
     /// Whether a record has its own URL.
     pub detail: bool,
+    /// The methods of its list, and of a record.
+    pub list_allows: &'static str,
+    pub one_allows: &'static str,
+    /// The fields that a client can write; none if the sandbox does not let clients write such records.
+    pub written: &'static [Field],
     /// Fields that a list can be filtered by, exactly.
     pub filters: &'static [&'static str],
     /// Every field with its default, as JSON, in the order in which a record shows them. `<id>` is a new id, `<now>` the
@@ -20,8 +35,18 @@ pub(crate) struct Kind {
     fields: &'static str,
 }
 
-const PLAIN: Kind =
-    Kind { endpoint: "", model: "", slug: "name", by_name: false, detail: true, filters: &[], fields: "{}" };
+const PLAIN: Kind = Kind {
+    endpoint: "",
+    model: "",
+    slug: "name",
+    by_name: false,
+    detail: true,
+    list_allows: LIST,
+    one_allows: DETAIL,
+    written: &[],
+    filters: &[],
+    fields: "{}",
+};
 
 /// Every kind of plain record.
 pub(crate) static KINDS: [Kind; 12] = [
@@ -38,6 +63,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "labs",
         model: "Lab",
+        written: written::LAB,
         filters: &["name", "institution", "address", "timezone"],
         fields: r#"{"name": null, "institution": "", "address": "", "timezone": "UTC", "repositories": [],
             "reference_weight_pct": 0.0, "zscore_weight_pct": 0.0, "json": null}"#,
@@ -46,6 +72,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "data-repository-type",
         model: "DataRepositoryType",
+        written: written::REPOSITORY_TYPE,
         by_name: true,
         fields: r#"{"url": "<url>", "json": null, "name": null}"#,
         ..PLAIN
@@ -53,6 +80,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "data-repository",
         model: "DataRepository",
+        written: written::REPOSITORY,
         by_name: true,
         filters: &["name", "globus_is_personal", "globus_endpoint_id"],
         fields: r#"{"name": null, "timezone": "UTC", "globus_path": "", "hostname": "", "data_url": null,
@@ -63,6 +91,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "projects",
         model: "Project",
+        written: written::PROJECT,
         fields: r#"{"name": null, "description": "", "users": []}"#,
         ..PLAIN
     },
@@ -76,6 +105,9 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "locations",
         model: "LabLocation",
+        list_allows: READ,
+        one_allows: "GET, PUT, PATCH, HEAD, OPTIONS",
+        written: written::LOCATION,
         fields: r#"{"name": null, "lab": null, "json": null}"#,
         ..PLAIN
     },
@@ -90,6 +122,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "tags",
         model: "Tag",
+        written: written::TAG,
         by_name: true,
         filters: &["name"],
         fields: r#"{"id": "<id>", "json": null, "name": "", "description": "", "protected": false,
@@ -107,6 +140,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "data-formats",
         model: "DataFormat",
+        written: written::DATA_FORMAT,
         by_name: true,
         fields: r#"{"id": "<id>", "json": null, "name": null, "description": "", "file_extension": null,
             "matlab_loader_function": "", "python_loader_function": ""}"#,
@@ -115,6 +149,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "dataset-types",
         model: "DatasetType",
+        written: written::DATASET_TYPE,
         by_name: true,
         fields: r#"{"id": "<id>", "name": null, "created_by": null, "description": "",
             "filename_pattern": null}"#,
@@ -128,6 +163,18 @@ pub(crate) fn kind(endpoint: &str) -> Option<&'static Kind> {
 }
 
 impl Kind {
+    /// The noun for a record in messages: `dataset type`.
+    pub fn noun(&self) -> String {
+        let mut noun = String::new();
+        for letter in self.model.chars() {
+            if letter.is_uppercase() && !noun.is_empty() {
+                noun.push(' ');
+            }
+            noun.extend(letter.to_lowercase());
+        }
+        noun
+    }
+
     /// Every field with its default.
     pub fn fields(&self) -> Map<String, Value> {
         serde_json::from_str(self.fields).unwrap_or_default()

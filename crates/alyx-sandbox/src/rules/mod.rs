@@ -3,6 +3,7 @@
 pub(crate) mod fields;
 pub(crate) mod filters;
 pub(crate) mod kinds;
+mod member_fields;
 pub(crate) mod names;
 pub(crate) mod qc;
 pub(crate) mod time;

@@ -62,6 +62,29 @@ impl Store {
         })
     }
 
+    /// One file record in the form of its own URL.
+    pub fn file(&self, id: &str, base: &str) -> rusqlite::Result<Option<Value>> {
+        let sql = "SELECT dataset, repository, relative_path, present FROM file_record WHERE id = ?";
+        self.row(sql, &[t(id)], |row| {
+            Ok(json!({
+                "url": format!("{base}/files/{id}"), "dataset": format!("{base}/datasets/{}", row.get::<_, String>(0)?),
+                "data_repository": row.get::<_, String>(1)?, "name": "", "json": null, "relative_path": row.get::<_, String>(2)?,
+                "exists": row.get::<_, bool>(3)?,
+            }))
+        })
+    }
+
+    /// Whether a file is in its repository. Its dataset counts as updated.
+    pub fn set_present(&self, id: &str, present: bool, now: &str) -> rusqlite::Result<()> {
+        self.run(
+            "UPDATE file_record SET present = ? WHERE id = ?",
+            &[Sql::Integer(i64::from(present)), t(id)],
+        )?;
+        let sql =
+            "UPDATE dataset SET auto_datetime = ? WHERE id = (SELECT dataset FROM file_record WHERE id = ?)";
+        self.run(sql, &[t(now), t(id)]).map(drop)
+    }
+
     /// Finds or creates a file record. `Ok(None)` if the path belongs to another dataset.
     ///
     /// `present` is set on a new record, and on one whose file has changed.

@@ -48,6 +48,33 @@ impl Store {
         .map(drop)
     }
 
+    /// Whether a record of a kind has this value in a field. The field's name is a constant, never a client's text.
+    pub fn has_member_with(&self, kind: &str, field: &str, value: &str) -> rusqlite::Result<bool> {
+        let sql = format!("SELECT 1 FROM member WHERE kind = ? AND json_extract(record, '$.{field}') = ?");
+        self.conn.prepare_cached(&sql)?.exists([kind, value])
+    }
+
+    /// Deletes a record, and its name from the labs that link it.
+    pub fn delete_member(&mut self, kind: &str, name: &str) -> rusqlite::Result<()> {
+        (self.types, self.formats) = (None, None);
+        self.run("DELETE FROM member WHERE kind = ? AND name = ?", &[t(kind), t(name)])?;
+        if kind == "data-repository" {
+            self.run(
+                "UPDATE member SET record = json_set(record, '$.repositories', json((SELECT json_group_array(r.value) \
+                 FROM json_each(record, '$.repositories') r WHERE r.value <> ?))) WHERE kind = 'labs'",
+                &[t(name)],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Whether a user may only read.
+    pub fn is_public_user(&self, user: &str) -> rusqlite::Result<bool> {
+        let sql = "SELECT 1 FROM member WHERE kind = 'users' AND name = ? \
+                   AND json_extract(record, '$.is_public_user')";
+        self.conn.prepare_cached(sql)?.exists([user])
+    }
+
     /// The names of the subjects for which a user is responsible.
     pub fn subjects_of(&self, user: &str) -> rusqlite::Result<Vec<Value>> {
         let sql = "SELECT nickname FROM subject WHERE responsible_user = ? ORDER BY seq";

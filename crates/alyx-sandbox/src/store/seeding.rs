@@ -13,9 +13,9 @@ impl Store {
         for user in &seed.users {
             self.insert_user(user)?;
         }
-        let mut kinds_of_repository: Vec<&str> = seed.repositories.iter().map(|r| r.kind.as_str()).collect();
-        kinds_of_repository.dedup();
-        for name in kinds_of_repository {
+        // Those of the public fixtures, then others.
+        let kinds_of_repository = seed.repositories.iter().map(|r| r.kind.as_str());
+        for name in ["Cardboard box", "Fileserver"].into_iter().chain(kinds_of_repository) {
             self.insert_member("data-repository-type", name, json!({}))?;
         }
         for r in &seed.repositories {
@@ -59,7 +59,13 @@ impl Store {
     /// Adds a user, or changes the password of an existing one.
     pub fn insert_user(&mut self, user: &SeedUser) -> rusqlite::Result<()> {
         self.put_login(&user.username, &user.password)?;
-        self.insert_member("users", &user.username, json!({"email": user.email, "lab": user.labs}))
+        self.insert_member("users", &user.username, json!({"email": user.email, "lab": user.labs}))?;
+        // Alyx does not show this field over REST.
+        self.run(
+            "UPDATE member SET record = json_set(record, '$.is_public_user', json(?)) WHERE kind = 'users' AND name = ?",
+            &[t(if user.public { "true" } else { "false" }), t(&user.username)],
+        )
+        .map(drop)
     }
 
     /// Adds a subject, unless the name exists.

@@ -90,6 +90,31 @@ async fn files_exist_only_in_the_named_repository_or_on_servers() {
 }
 
 #[tokio::test]
+async fn a_file_record_is_corrected_alone_where_registering_again_changes_nothing() {
+    let rig = Rig::new().await;
+    let session = rig.session(json!({})).await;
+    let files = json!({"filenames": ["a/spikes.times.npy"], "hashes": ["ab"]});
+    rig.register(files.clone()).await;
+    let mut named = files;
+    named["name"] = "flatiron_cortexlab".into();
+    let (_, again) = rig.register(named).await;
+    let record = &again[0]["file_records"][1];
+    assert_eq!(
+        (&record["data_repository"], &record["exists"]),
+        (&json!("flatiron_cortexlab"), &json!(false))
+    );
+    let path = format!("/files/{}", id(record));
+    assert_eq!(rig.send("PATCH", &path, json!({"exists": true})).await.0, 200);
+    let shown = rig.get(&path).await;
+    assert_eq!((&shown["data_repository"], &shown["exists"]), (&json!("flatiron_cortexlab"), &json!(true)));
+    assert!(shown["dataset"].as_str().unwrap().ends_with(id(&again[0])), "{shown}");
+    let listed = rig.get(&format!("/datasets?session={}", id(&session))).await;
+    let exist = |i: usize| listed["results"][0]["file_records"][i]["exists"].clone();
+    assert_eq!([exist(0), exist(1)], [json!(false), json!(true)]);
+    assert_eq!(rig.send("PATCH", "/files/0000", json!({"exists": true})).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_session_shows_only_datasets_that_a_server_has() {
     let rig = Rig::new().await;
     let session = rig.session(json!({})).await;
@@ -394,4 +419,107 @@ async fn a_database_file_survives_a_restart_and_is_private() {
     assert_eq!(rig.sandbox.control().datasets().len(), 1);
     assert_eq!(rig.get("/subjects/M1").await["lab"], "mainenlab");
     assert_eq!(rig.get("/subjects").await["count"], 5, "the seed is not planted twice");
+}
+
+#[tokio::test]
+async fn an_empty_alyx_is_filled_over_rest() {
+    let seed = alyx_sandbox::Seed::empty();
+    assert_eq!(seed.users[0].username, "admin");
+    let sandbox = Sandbox::start(SandboxOptions { seed, ..SandboxOptions::default() }).await.unwrap();
+    let client = crate::http();
+    let login = [("username", "admin"), ("password", "TapetesBloc18")];
+    let body = client.post(format!("{}/auth-token", sandbox.url())).form(&login).send().await.unwrap();
+    let token = body.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    let rig = Rig { sandbox, client, token };
+    for empty in ["subjects", "projects", "locations", "data-repository"] {
+        assert_eq!(rig.get(&format!("/{empty}")).await["count"], 0, "{empty}");
+    }
+    let disk = json!({"name": "disk", "data_url": "http://127.0.0.1:9/", "repository_type": "Fileserver"});
+    for (path, record) in [
+        ("/data-repository", disk),
+        ("/labs", json!({"name": "newlab", "repositories": ["disk"]})),
+        ("/projects", json!({"name": "pilot", "users": []})),
+        ("/data-formats", json!({"name": "h5", "file_extension": ".h5"})),
+        ("/dataset-types", json!({"name": "licks.raw", "filename_pattern": "Licks.raw.*"})),
+        ("/subjects", json!({"nickname": "M1", "lab": "newlab"})),
+    ] {
+        let (status, body) = rig.send("POST", path, record).await;
+        assert_eq!(status, 201, "{path}: {body}");
+    }
+    assert_eq!(rig.get("/dataset-types/licks.raw").await["filename_pattern"], "licks.raw.*");
+    assert_eq!(rig.get("/subjects/M1").await["responsible_user"], "admin");
+}
+
+#[tokio::test]
+async fn a_plain_record_is_checked_changed_and_deleted_as_on_alyx() {
+    let rig = Rig::new().await;
+    for (path, record, field, message) in [
+        (
+            "/labs",
+            json!({"name": "my lab"}),
+            "name",
+            "Lab name must only contain letters, numbers, and underscores.",
+        ),
+        ("/labs", json!({"name": "cortexlab"}), "name", "lab with this name already exists."),
+        (
+            "/labs",
+            json!({"name": "l", "repositories": ["x"]}),
+            "repositories",
+            "Object with name=x does not exist.",
+        ),
+        ("/projects", json!({}), "name", "This field is required."),
+        ("/projects", json!({"name": " "}), "name", "This field may not be blank."),
+        (
+            "/data-formats",
+            json!({"name": "x", "file_extension": "x"}),
+            "file_extension",
+            "Invalid file extension, should start with a dot",
+        ),
+        ("/data-repository", json!({"name": "x", "data_url": "nowhere"}), "data_url", "Enter a valid URL."),
+        ("/data-repository", json!({"name": "x", "hostname": "a b"}), "hostname", "Invalid hostname"),
+        (
+            "/dataset-types",
+            json!({"name": "x", "filename_pattern": "*spikes.times*.npy"}),
+            "filename_pattern",
+            "dataset type with this filename pattern already exists.",
+        ),
+    ] {
+        let (status, body) = rig.send("POST", path, record).await;
+        assert_eq!((status, body[field][0].as_str()), (400, Some(message)), "{path}: {body}");
+    }
+    // The default of the field is the user, not a list of users.
+    let (status, body) = rig.send("POST", "/projects", json!({"name": "without_users"})).await;
+    assert_eq!((status, &body["detail"]), (500, &json!("'LabMember' object is not iterable")));
+    // A location can be changed over REST, and neither created nor deleted.
+    assert_eq!(rig.send("POST", "/locations", json!({"name": "rig9", "lab": "cortexlab"})).await.0, 405);
+    assert_eq!(rig.send("DELETE", "/locations/rig1", Value::Null).await.0, 405);
+    assert_eq!(rig.send("PATCH", "/locations/rig1", json!({"json": {"a": 1}})).await.0, 200);
+
+    let linked = json!({"repositories": ["flatiron_cortexlab"]});
+    let (status, lab) = rig.send("PATCH", "/labs/cortexlab", linked.clone()).await;
+    assert_eq!(
+        (status, &lab["repositories"], &lab["timezone"]),
+        (200, &linked["repositories"], &json!("Europe/London"))
+    );
+    assert_eq!(rig.send("DELETE", "/data-repository/flatiron_cortexlab", Value::Null).await.0, 204);
+    assert_eq!(rig.get("/labs/cortexlab").await["repositories"], json!([]));
+    assert_eq!(rig.send("GET", "/data-repository/flatiron_cortexlab", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_public_user_may_only_read() {
+    let mut seed = alyx_sandbox::Seed::default();
+    seed.users[0].public = true;
+    let rig = Rig::with(SandboxOptions { seed, ..SandboxOptions::default() }).await;
+    assert_eq!(rig.get("/labs").await["count"], 2);
+    for (method, path) in
+        [("POST", "/projects"), ("PATCH", "/labs/cortexlab"), ("DELETE", "/tags/x"), ("POST", "/sessions")]
+    {
+        let (status, body) = rig.send(method, path, json!({"name": "x"})).await;
+        assert_eq!(
+            (status, body["detail"].as_str()),
+            (403, Some("You do not have permission to perform this action.")),
+            "{method} {path}"
+        );
+    }
 }

@@ -163,6 +163,11 @@ impl Table {
         rows.into_iter().for_each(|row| self.add(row));
     }
 
+    /// Whether there is a row of this check.
+    pub(super) fn has(&self, check: &str) -> bool {
+        self.rows.iter().any(|row| row.check == check)
+    }
+
     /// Prints the summary, or the object of `--json`.
     pub(super) fn end(&self) {
         let number = |wanted: fn(&State) -> bool| self.rows.iter().filter(|row| wanted(&row.state)).count();

@@ -5,10 +5,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::exit::Exit;
+use crate::cli::setup::check::loadable;
 use crate::cli::setup::check::row::{Row, Table};
 use crate::config::Config;
 use crate::humanize;
-use alyx_client::{self, Endpoint, Interface, NextStep, ServerProbe};
+use alyx_client::{self, Endpoint, Interface, NextStep, Proxy, ServerProbe};
 use alyx_registration::RegistrationClient;
 
 /// A certificate that expires sooner is a warning.
@@ -30,7 +31,10 @@ pub(super) fn skip(checks: &[&'static str], why: &str, table: &mut Table) {
 pub(super) async fn before_login(alyx: &alyx_client::Client, table: &mut Table) -> bool {
     match alyx.probe().await {
         Ok(probe) => {
-            table.add(Row::ok("server", format!("{} answers", alyx.url())));
+            let way = alyx.proxy().map(|Proxy { address, variable }| {
+                format!(", through the proxy {address} that the environment variable {variable} names")
+            });
+            table.add(Row::ok("server", format!("{} answers{}", alyx.url(), way.unwrap_or_default())));
             table.add(certificate(&probe, alyx.url().starts_with("https://"), Timestamp::now()));
             table.add(clock(probe.clock_ahead));
             true
@@ -58,6 +62,10 @@ pub(super) async fn after_login(client: &RegistrationClient, config: &Config, ta
         Err(error) => failed("Alyx", &error),
     });
     names(client, config, table).await;
+    match loadable::with_alyx(client, config).await {
+        Ok(rows) => table.extend(rows),
+        Err(error) => table.add(failed(loadable::CHECK, &error)),
+    }
     if config.datasets.register {
         table.add(match client.dataset_types().await {
             Ok(types) => dataset_types(types.len(), types.problems()),
@@ -153,7 +161,8 @@ fn version(interface: Option<Interface>) -> Row {
     match interface {
         None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
         Some(Interface { version, missing }) if missing.is_empty() => {
-            let version = version.unwrap_or_else(|| "3.2.2 or newer".to_owned());
+            let version =
+                version.unwrap_or_else(|| "3.2.2 or newer (the server does not state it)".to_owned());
             Row::ok(CHECK, format!("version {version}, with all required endpoints"))
         }
         Some(Interface { missing, .. }) => Row::problem(

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::cli::args::paths;
-use crate::cli::setup::init::files::is_user_file;
-use crate::cli::setup::init::terminal::Terminal;
+use crate::cli::setup::check::labs::RootFolders;
+use crate::cli::setup::init::known_alyx::KnownAlyx;
 use crate::cli::setup::init::{InitArgs, InitError, UnixUser, absolute};
 use crate::config::{Answers, SecretPlace};
-use alyx_client::OneSettings;
+use alyx_client::{Credentials, Endpoint, OneSettings};
 
 /// A rig's own ONE settings, if any.
 pub(super) struct FoundSettings {
-    folder: Option<PathBuf>,
+    pub(super) folder: Option<PathBuf>,
     settings: Option<OneSettings>,
 }
 
@@ -38,31 +38,32 @@ impl FoundSettings {
         Ok(Self { folder, settings })
     }
 
-    fn url(&self) -> Option<String> {
+    pub(super) fn url(&self) -> Option<String> {
         self.settings.as_ref().map(|settings| settings.url.clone())
     }
 
-    fn user(&self) -> Option<String> {
+    pub(super) fn user(&self) -> Option<String> {
         self.settings.as_ref().and_then(|settings| settings.credentials.username()).map(str::to_owned)
     }
 }
 
 /// The answers so far.
 pub(super) struct Draft {
-    data_roots: Vec<String>,
-    url: Option<String>,
-    username: Option<String>,
-    secret: Option<SecretPlace>,
+    pub(super) data_roots: Vec<String>,
+    pub(super) url: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) secret: Option<SecretPlace>,
     /// The default password file.
     password_file: String,
-    lab: Option<String>,
-    location: Option<String>,
-    projects: Vec<String>,
-    repository: Option<String>,
+    pub(super) lab: Option<String>,
+    pub(super) location: Option<String>,
+    pub(super) projects: Vec<String>,
+    pub(super) repository: Option<String>,
+    pub(super) not_served: bool,
 }
 
 /// A path as text, because the configuration can hold no other.
-fn text(path: &Path) -> Result<String, InitError> {
+pub(super) fn text(path: &Path) -> Result<String, InitError> {
     path.to_str().map(str::to_owned).ok_or_else(|| InitError::NotText(path.to_owned()))
 }
 
@@ -95,13 +96,14 @@ impl Draft {
             location: args.location.clone(),
             projects: args.projects.clone(),
             repository: args.repository.clone(),
+            not_served: args.not_served,
         };
         draft.validate("")?;
         Ok(draft)
     }
 
     /// The answers, with valid placeholders for missing ones.
-    fn filled(&self) -> Answers {
+    pub(super) fn filled(&self) -> Answers {
         let or = |value: &Option<String>, example: &str| value.clone().unwrap_or_else(|| example.to_owned());
         Answers {
             data_roots: match self.data_roots.as_slice() {
@@ -118,17 +120,23 @@ impl Draft {
             location: self.location.clone(),
             projects: self.projects.clone(),
             repository: self.repository.clone(),
+            not_served: self.not_served,
         }
     }
 
     /// Validates the answers to the keys with a prefix.
-    fn validate(&self, key: &str) -> Result<(), InitError> {
-        let Err(errors) = self.filled().check() else { return Ok(()) };
-        let messages: Vec<String> = errors
-            .iter()
-            .filter(|error| error.key.starts_with(key))
-            .map(|error| format!("{}: {}", option_of(&error.key), error.message))
-            .collect();
+    pub(super) fn validate(&self, key: &str) -> Result<(), InitError> {
+        let roots = self.data_roots.iter().filter(|_| "data_roots".starts_with(key));
+        let mut messages: Vec<String> =
+            roots.filter_map(|root| root_problem(root)).map(|why| format!("--data-root: {why}")).collect();
+        let errors = self.filled().check().err();
+        messages.extend(
+            errors
+                .iter()
+                .flat_map(|errors| errors.iter())
+                .filter(|error| error.key.starts_with(key))
+                .map(|error| format!("{}: {}", option_of(&error.key), error.message)),
+        );
         if messages.is_empty() { Ok(()) } else { Err(InitError::Answers(messages.join("\n"))) }
     }
 
@@ -138,112 +146,43 @@ impl Draft {
         self.username = self.username.take().or_else(|| found.user());
     }
 
-    /// Asks for missing answers, and for a password if one is needed.
-    pub(super) async fn ask(
-        &mut self,
-        found: &FoundSettings,
-        terminal: &mut Terminal,
-        args: &InitArgs,
-    ) -> Result<Option<SecretString>, InitError> {
-        if let (Some(folder), None) = (&found.folder, &args.one_settings) {
-            terminal.print(&format!("ONE is set up here, in {}.", folder.display()));
+    /// The credentials to ask Alyx with: a typed password, or what the configuration would use. `None` if they are not
+    /// there yet.
+    pub(super) fn credentials(&self, password: Option<&SecretString>) -> Option<Credentials> {
+        if let Some(password) = password {
+            return Some(Credentials::Password {
+                username: self.username.clone()?,
+                password: password.clone(),
+            });
         }
-        if self.data_roots.is_empty() {
-            self.data_roots.push(String::new());
-            let question = "Which folder holds the sessions, as <lab>/Subjects/<subject>/<date>/<number>?";
-            self.ask_until_valid(
-                terminal,
-                question,
-                Some("/data".to_owned()),
-                "data_roots",
-                |draft, answer| {
-                    if let Some(last) = draft.data_roots.last_mut() {
-                        *last = answer;
-                    }
-                },
-            )
-            .await?;
-        }
-        if self.url.is_none() {
-            let question = "What is the address of Alyx?";
-            self.ask_until_valid(terminal, question, found.url(), "alyx.url", |draft, answer| {
-                draft.url = Some(answer);
-            })
-            .await?;
-        }
-        if self.username.is_none() {
-            let question = "Which Alyx user registers the sessions?";
-            self.ask_until_valid(terminal, question, found.user(), "alyx.username", |draft, answer| {
-                draft.username = Some(answer);
-            })
-            .await?;
-        }
-        if self.location.is_none() {
-            // The key may stay empty.
-            let question = "What is this rig called on Alyx (its location)? Enter for none";
-            self.ask_until_valid(
-                terminal,
-                question,
-                Some(String::new()),
-                "session.location",
-                |draft, answer| {
-                    draft.location = Some(answer).filter(|answer| !answer.is_empty());
-                },
-            )
-            .await?;
-        }
-        self.ask_for_login(found, terminal, args).await
+        let config = self.filled().check().ok()?;
+        config.alyx.credentials.load(self.username.as_deref()).ok().map(|loaded| loaded.credentials)
     }
 
-    async fn ask_for_login(
-        &mut self,
-        found: &FoundSettings,
-        terminal: &mut Terminal,
-        args: &InitArgs,
-    ) -> Result<Option<SecretString>, InitError> {
-        let of_this_user = found.url().as_deref().map(plain) == self.url.as_deref().map(plain)
-            && found.user() == self.username
-            && !args.password_stdin;
-        if let (None, Some(folder), true) = (&self.secret, &found.folder, of_this_user) {
-            let question = format!("Log in with the ONE settings in {}? [y/N]", folder.display());
-            if matches!(terminal.ask(&question).await?.to_lowercase().as_str(), "y" | "yes") {
-                self.secret = Some(SecretPlace::OneSettings(text(folder)?));
-            }
-        }
-        let SecretPlace::PasswordFile(file) = self.filled().secret else { return Ok(None) };
-        if is_user_file(Path::new(&file)) && !args.force {
-            terminal.print(&format!("{file} exists already and is unchanged."));
-            return Ok(None);
-        }
-        let user = self.username.clone().unwrap_or_default();
-        let question = format!("Password of {user}, not shown (Enter: write it to {file} later):");
-        terminal.ask_password(&question).await
+    /// The labs that the folders below the data roots name.
+    pub(super) async fn labs_of_folders(&self) -> Vec<String> {
+        let roots = self.data_roots.clone();
+        let labs = |root: &String| RootFolders::load(Path::new(root)).labs.into_iter().map(|(lab, _)| lab);
+        let load = move || roots.iter().flat_map(labs).collect();
+        tokio::task::spawn_blocking(load).await.unwrap_or_default()
     }
 
-    /// Asks until the answer is valid. Enter accepts the default, if any.
-    async fn ask_until_valid(
-        &mut self,
-        terminal: &mut Terminal,
-        question: &str,
-        default: Option<String>,
-        key: &str,
-        take: impl Fn(&mut Self, String),
-    ) -> Result<(), InitError> {
-        let shown = default.as_ref().filter(|default| !default.is_empty());
-        let shown = shown.map(|default| format!(" [{default}]")).unwrap_or_default();
-        loop {
-            let answer = terminal.ask(&format!("{question}{shown}")).await?;
-            let answer = match (&default, answer.is_empty()) {
-                (Some(default), true) => default.clone(),
-                (None, true) => continue,
-                _ => answer,
-            };
-            take(self, answer);
-            match self.validate(key) {
-                Ok(()) => return Ok(()),
-                Err(error) => terminal.print(&error.to_string()),
-            }
+    /// The labs of the sessions: of the folders, else the default, else the only one on Alyx.
+    pub(super) fn labs(&self, known: &KnownAlyx, of_folders: &[String]) -> Vec<String> {
+        match (of_folders, &self.lab, known.labs.as_slice()) {
+            ([], Some(lab), _) => vec![lab.clone()],
+            ([], None, [only]) => vec![only.name.clone()],
+            _ => of_folders.to_vec(),
         }
+    }
+
+    /// The names that must be on Alyx, each with its option.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&'static str, Endpoint, &String)> {
+        let lab = self.lab.iter().map(|name| ("--lab", Endpoint::Labs, name));
+        let location = self.location.iter().map(|name| ("--location", Endpoint::Locations, name));
+        let projects = self.projects.iter().map(|name| ("--projects", Endpoint::Projects, name));
+        let repository = self.repository.iter().map(|name| ("--repository", Endpoint::Repositories, name));
+        lab.chain(location).chain(projects).chain(repository)
     }
 
     /// The answers, unless one without a default is missing.
@@ -259,6 +198,9 @@ impl Draft {
         if self.username.is_none() && needs_user {
             missing.push("--user NAME");
         }
+        if self.not_served && self.repository.is_none() {
+            missing.push("--repository NAME, to which other software copies the files");
+        }
         if !missing.is_empty() {
             return Err(InitError::Missing(missing.join(", ")));
         }
@@ -268,8 +210,28 @@ impl Draft {
     }
 }
 
+/// The folders of an answer: one, or several with commas between them.
+pub(super) fn separate_roots(answer: &str) -> Vec<String> {
+    let parts: Vec<&str> = answer.split([',', ';']).map(str::trim).collect();
+    match parts.iter().all(|part| part.starts_with('/')) && !Path::new(answer).exists() {
+        true => parts.into_iter().map(str::to_owned).collect(),
+        false => vec![answer.to_owned()],
+    }
+}
+
+/// Why a data root is probably not what was meant. One that is not there yet is fine: its disk may not be mounted.
+fn root_problem(root: &str) -> Option<String> {
+    let path = Path::new(root);
+    if path.is_file() {
+        return Some(format!("{root} is a file; name the folder"));
+    }
+    let is_list = root.contains([',', ';']) || root.contains(":/");
+    let advice = "there is no such folder; name each folder separately, on the command line each with its own --data-root";
+    (is_list && !path.exists()).then(|| format!("{root}: {advice}"))
+}
+
 /// An address without its trailing slash, for comparison.
-fn plain(url: &str) -> &str {
+pub(super) fn plain(url: &str) -> &str {
     url.trim_end_matches('/')
 }
 
@@ -283,7 +245,7 @@ fn option_of(key: &str) -> &str {
         "alyx.one_settings" => "--one-settings",
         "session.lab" => "--lab",
         "session.location" => "--location",
-        "session.projects" => "--project",
+        "session.projects" => "--projects",
         "datasets.repository" => "--repository",
         key if key.starts_with("data_roots") => "--data-root",
         other => other,

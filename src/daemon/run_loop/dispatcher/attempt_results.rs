@@ -15,7 +15,7 @@ use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row}
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::json::error_report::ErrorReport;
-use crate::ledger::{GapRow, OutcomeRow};
+use crate::ledger::{GapChange, GapRow, OutcomeRow};
 use alyx_client::text::some_of;
 use alyx_client::{self, NextStep};
 use alyx_registration::Error;
@@ -32,6 +32,11 @@ impl Dispatcher {
     pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
         self.runs.run_ended();
         let mut gap = None;
+        if let AttemptResult::Failed(error) = &attempt.result {
+            let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
+            let changes = self.gaps.add_created_twice(folder, error, now.wall);
+            self.remember_gaps(changes);
+        }
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, None),
@@ -40,6 +45,7 @@ impl Dispatcher {
                     self.pauses.answered(now);
                 }
                 gap = self.judge_gaps(&attempt, registered, now);
+                self.plan_looks(&attempt, registered, now);
                 let word = if gap.is_some() { "gaps" } else { "registered" };
                 (self.on_registered(&attempt, registered, gap.as_ref(), now), Some(word))
             }
@@ -63,7 +69,10 @@ impl Dispatcher {
                 );
                 (Outcome::Gone, None)
             }
-            AttemptResult::Failed(error) => self.on_failed(&attempt, error, now),
+            AttemptResult::Failed(error) => {
+                self.keep_gaps(&attempt, error, now);
+                self.on_failed(&attempt, error, now)
+            }
         };
         // Its root, or its flag's name, may no longer be watched.
         let outcome =
@@ -101,13 +110,26 @@ impl Dispatcher {
     /// What a registered session lacks; remembers it.
     fn judge_gaps(&mut self, attempt: &Attempt, registered: &Registered, now: Moment) -> Option<GapRow> {
         let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
-        let roots = self.config.options.roots.iter().map(|root| root.path.as_path());
-        let root = roots.into_iter().find(|root| attempt.flag.starts_with(root));
+        let root = self.config.root_of(&attempt.flag);
         let (gap, changes) = self.gaps.judge(&attempt.session, folder, registered, root, now.wall);
+        self.remember_gaps(changes);
+        gap
+    }
+
+    fn remember_gaps(&mut self, changes: Vec<GapChange>) {
         if !changes.is_empty() {
             self.effects.push(Effect::Write(LedgerEntry::Gaps(changes)));
         }
-        gap
+    }
+
+    /// Remembers gaps that keep a flag, so that they can be acknowledged.
+    fn keep_gaps(&mut self, attempt: &Attempt, error: &Error, now: Moment) {
+        let Error::Gaps(gap) = error else { return };
+        let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
+        let job = self.flags.queue.job(&attempt.flag);
+        let eid = job.and_then(|job| job.data.progress.eid.get().cloned()).unwrap_or_default();
+        let change = self.gaps.keep(&attempt.session, folder, &eid, gap, now.wall);
+        self.effects.push(Effect::Write(LedgerEntry::Gaps(vec![change])));
     }
 
     fn on_registered(
@@ -119,6 +141,12 @@ impl Dispatcher {
     ) -> Outcome {
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
             state.clear();
+        }
+        if registered.n_files > 0 {
+            let lab = registered.record.as_ref().and_then(|record| record.lab.clone());
+            let lab = registered.session.lab().map(str::to_owned).or(lab);
+            let placement = self.config.options.flagged.placement_in(registered.session.folder());
+            self.loadability.registered((lab, placement), now.instant);
         }
         let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
         let (session, eid, n) = (&attempt.session, &registered.eid, attempt.attempt);
@@ -278,8 +306,7 @@ impl Dispatcher {
         let at = now.instant + patience.max(wait);
         let lasts = now.instant.saturating_duration_since(since);
         let is_too_long = self.config.options.warn_after.is_some_and(|after| lasts >= after);
-        let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
-        match error.never_quiet(folder, lasts).filter(|_| is_too_long) {
+        match error.never_quiet(&attempt.flag, lasts).filter(|_| is_too_long) {
             None => (Outcome::RunAgain { at }, None),
             Some(error) => {
                 if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {

@@ -44,6 +44,11 @@ impl Config {
             && roots.iter().any(|root| flag.starts_with(root.absolute_path()))
     }
 
+    /// The data root of a flag or a session.
+    pub(crate) fn root_of(&self, path: &Path) -> Option<&Path> {
+        self.options.roots.iter().map(|root| root.path.as_path()).find(|root| path.starts_with(root))
+    }
+
     /// The wait before the next attempt.
     pub(crate) fn retry_delay(&self, attempt: u32) -> Duration {
         self.options.retry.delay(attempt, (self.random)())

@@ -12,7 +12,10 @@ use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Effect;
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, waiting};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
-use crate::daemon::status::{DaemonStatus, GapStatus, ProgressStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{
+    DaemonStatus, GapStatus, NotLoadableStatus, ProgressStatus, SessionState, SessionStatus, Status,
+};
+use crate::ledger::GapChange;
 
 impl Dispatcher {
     pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
@@ -26,7 +29,12 @@ impl Dispatcher {
             Request::Forget { session } => return self.forget(id, session),
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
-                tracing::info!(?what, count, "gaps are acknowledged, as requested");
+                tracing::info!(?what, count, "findings are acknowledged, as requested");
+                // A flag that its gaps have kept goes with them.
+                for session in changes.iter().filter_map(GapChange::acknowledged_session) {
+                    self.retry(Some(session), now);
+                }
+                self.reporting.mark_status_dirty();
                 self.write(LedgerEntry::Gaps(changes));
                 Answer::Done(count)
             }
@@ -92,6 +100,8 @@ impl Dispatcher {
             sessions,
             obstacles: self.reporting.obstacles.status(),
             gaps: self.gaps.open().map(GapStatus::from).collect(),
+            created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
+            not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
         }
     }
 
@@ -133,6 +143,7 @@ impl Dispatcher {
             self.flags.queue.forget_failures(&path);
         }
         self.gaps.forget(&session);
+        self.looks.retain(|_, planned| planned != session);
         self.flags.restored.retain(|_, row| row.session != session);
         self.effects.push(if self.reporting.has_ledger {
             Effect::Forget(id, session)

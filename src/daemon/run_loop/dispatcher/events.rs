@@ -6,10 +6,12 @@ use crate::daemon::messages::{Answer, Command, Report, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::late_look::{EndedLook, Look};
+use crate::daemon::run_loop::loadability::Place;
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::WatchEvent;
-use alyx_registration::{MissingName, Progress};
+use alyx_registration::{AcceptedGaps, MissingName, NotLoadable, Progress};
 use std::path::PathBuf;
 
 /// Something that happened to the daemon.
@@ -45,8 +47,12 @@ pub(crate) enum TaskResult {
     CredentialsChecked(Box<CredentialSource>, CredentialCheck),
     /// [`Query::FindNames`] was answered: Alyx now knows these.
     NamesFound(Vec<MissingName>),
+    /// [`Query::Loadability`] was answered, or not.
+    Loadability(Option<Vec<NotLoadable>>),
     /// [`Effect::CheckFolders`] ended: the session folders of these flags have changed.
     FoldersChanged(Vec<PathBuf>),
+    /// [`Effect::Look`] ended.
+    Looked(Box<EndedLook>),
 }
 
 /// Something for the shell of the run loop to do. Effects are carried out in order.
@@ -58,11 +64,14 @@ pub(crate) enum Effect {
         generation: u64,
         job: Job,
         progress: Arc<Progress>,
+        accepted_gaps: AcceptedGaps,
     },
     /// Query Alyx on a task of its own.
     Query(u64, Query),
     /// Look on a task of its own whether these folders, given by flag, have changed.
     CheckFolders(u64, Vec<(PathBuf, FolderStamp)>),
+    /// Look for late files on a task of its own.
+    Look(u64, Look),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.
@@ -96,6 +105,8 @@ pub(crate) enum Query {
     },
     /// Which of these names does Alyx know?
     FindNames(Vec<MissingName>),
+    /// Why does ONE not load files of these labs, each in its place?
+    Loadability(Vec<Place>),
 }
 
 /// A notification for systemd.

@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in six parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in seven parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -11,6 +11,8 @@
 //! | [`Flags`] | the queue with what is known of each flag |
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
 //! | [`GapBook`] | the sessions that were registered with gaps |
+//! | [`LateLooks`] | when registered sessions are looked at again |
+//! | [`Loadability`] | why ONE does not load what is registered |
 //! | [`Config`] | the configuration in use, and its generation |
 
 mod attempt_results;
@@ -18,6 +20,7 @@ mod config;
 mod control_requests;
 pub(crate) mod events;
 mod flags;
+mod late_looks;
 mod ledger_rows;
 mod pauses;
 mod reload;
@@ -41,15 +44,17 @@ use crate::daemon::queue::stale_flags::flagged_since;
 pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
+use crate::daemon::run_loop::dispatcher::late_looks::LateLooks;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text};
 use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
 use crate::daemon::run_loop::dispatcher::runs::Runs;
 use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
+use crate::daemon::run_loop::loadability::Loadability;
 use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
-use crate::ledger::{GapBook, WaitingRow};
+use crate::ledger::{GapBook, LookRow, WaitingRow};
 use alyx_registration::{MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
 
@@ -70,6 +75,8 @@ pub(crate) struct Dispatcher {
     flags: Flags,
     reporting: Reporting,
     gaps: GapBook,
+    looks: LateLooks,
+    loadability: Loadability,
     /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
@@ -84,6 +91,8 @@ pub(crate) struct Restored {
     pub(crate) stale_reported: Option<Timestamp>,
     /// The sessions with gaps.
     pub(crate) gaps: GapBook,
+    /// The looks for late files that are due.
+    pub(crate) looks: Vec<LookRow>,
 }
 
 impl Dispatcher {
@@ -94,6 +103,7 @@ impl Dispatcher {
         now: Moment,
     ) -> Self {
         let flags = Flags::new(options.warn_after);
+        let loadability = Loadability::of(&options);
         Self {
             config: Config::new(client, options, random),
             runs: Runs::default(),
@@ -101,6 +111,8 @@ impl Dispatcher {
             flags,
             reporting: Reporting::new(now),
             gaps: GapBook::default(),
+            looks: LateLooks::default(),
+            loadability,
             effects: Vec::new(),
         }
     }
@@ -119,6 +131,7 @@ impl Dispatcher {
         }
         self.gaps = restored.gaps;
         self.reporting.has_ledger = has_ledger;
+        self.restore_looks(restored.looks, now);
         let configuration = self.config.options.configuration.clone();
         self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
     }
@@ -139,6 +152,7 @@ impl Dispatcher {
     /// Starts nothing from now on; results of running tasks are still handled.
     pub(crate) fn stop(&mut self) {
         self.runs.stopping = true;
+        self.looks.stop_in(|_| true);
     }
 
     /// Handles an event, then starts, queries and reports what is due.
@@ -155,7 +169,9 @@ impl Dispatcher {
         }
         if !self.runs.stopping {
             self.start_due(now);
+            self.start_looks(now);
             self.query_due(now);
+            self.ask_loadability(now);
             self.check_folders(now);
             self.report_stale_flags(now);
             self.notify_status(now);
@@ -168,7 +184,10 @@ impl Dispatcher {
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let next_due = if self.pauses.is_active() { None } else { self.flags.queue.next_due() };
         let runs = self.runs.next_wake(next_due, self.config.options.workers);
-        let times = [runs, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake()];
+        let looks = self.next_look();
+        let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
+        let times =
+            [runs, looks, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake(), ask];
         times.into_iter().flatten().min()
     }
 
@@ -181,12 +200,15 @@ impl Dispatcher {
             && let Some(job) = self.flags.queue.take_due(now.instant)
         {
             self.runs.run_begins();
+            self.looks.stop_in(|root| job.flag.path.starts_with(root));
             self.reporting.mark_status_dirty();
             let progress: Arc<Progress> = Arc::default();
             if let Some(state) = self.flags.queue.data_mut(&job.flag.path) {
                 state.progress = Arc::clone(&progress);
             }
-            self.effects.push(Effect::Start { generation: self.config.generation, job, progress });
+            let accepted_gaps = self.gaps.accepted(job.flag.session_folder());
+            let generation = self.config.generation;
+            self.effects.push(Effect::Start { generation, job, progress, accepted_gaps });
         }
     }
 
@@ -207,6 +229,15 @@ impl Dispatcher {
                     self.query(Query::FindNames(missing.into_iter().take(NAMES_PER_ROUND).collect()));
                 }
             }
+        }
+    }
+
+    /// Asks Alyx whether ONE loads what is registered, when that is due.
+    fn ask_loadability(&mut self, now: Moment) {
+        if !self.pauses.is_active()
+            && let Some(places) = self.loadability.take_due(now.instant)
+        {
+            self.query(Query::Loadability(places));
         }
     }
 
@@ -235,12 +266,13 @@ impl Dispatcher {
 
     fn on_task_done(&mut self, Completed { generation, result }: Completed, now: Moment) {
         let is_current = generation == self.config.generation;
-        if !matches!(result, TaskResult::Attempt(_) | TaskResult::FoldersChanged(_)) {
+        if !matches!(result, TaskResult::Attempt(_) | TaskResult::FoldersChanged(_) | TaskResult::Looked(_)) {
             self.runs.query_ended();
         }
         let throttle = &mut self.reporting.throttle;
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
+            TaskResult::Looked(ended) => self.on_look_ended(*ended, is_current, now),
             TaskResult::FoldersChanged(changed) => self.on_folders_checked(&changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}
@@ -252,6 +284,7 @@ impl Dispatcher {
                 }
                 self.pauses.on_credentials_checked(every, check, throttle, now);
             }
+            TaskResult::Loadability(found) => self.loadability.on_answer(found, now.instant),
             TaskResult::NamesFound(names) => {
                 for path in self.flags.names_found(&names, now.instant) {
                     let known = format!("{}known", cause_prefix(&path));
@@ -271,6 +304,9 @@ impl Dispatcher {
                 let path = flag.path.clone();
                 let flagged_at = flagged_since(&flag.stamp, now.wall);
                 let due = now.instant + self.config.options.flagged.quiet.settle;
+                let tried = self.flags.queue.job(&path).is_some_and(|job| {
+                    job.failures > 0 || job.data.hindrance().is_some() || job.data.arriving.is_some()
+                });
                 let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(flagged_at, now));
                 let job = self.flags.queue.job(&path);
                 let session = job.map(|job| job.session_name()).unwrap_or_default();
@@ -282,7 +318,10 @@ impl Dispatcher {
                     Enqueued::Touched | Enqueued::RunsAgain => {
                         let runs =
                             if enqueued == Enqueued::RunsAgain { " while its session runs" } else { "" };
-                        tracing::info!(session, "flag touched{runs}: the session is tried again");
+                        // The creation of a flag and the first write to it are two events.
+                        if enqueued == Enqueued::RunsAgain || tried {
+                            tracing::info!(session, "flag touched{runs}: the session is tried again");
+                        }
                         self.reporting.throttle.reset(&cause_prefix(&path));
                         self.pauses.query_at_once(now.instant);
                         if let Some(state) = self.flags.queue.data_mut(&path) {
@@ -441,16 +480,20 @@ impl Dispatcher {
     }
 
     fn notify_status(&mut self, now: Moment) {
-        let Self { flags, pauses, config, reporting, effects, .. } = self;
-        let line = |reporting: &Reporting| reporting.status_line(flags.queue.counts(), pauses, config);
+        let Self { flags, gaps, pauses, config, reporting, effects, .. } = self;
+        let line = |reporting: &Reporting| {
+            reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+        };
         effects.extend(reporting.status_notification(line, now.instant).map(Effect::Notify));
     }
 
     /// Notifies systemd that a reload is over. During the start, the end of the start is notified instead.
     fn notify_reloaded(&mut self) {
-        let Self { flags, pauses, config, reporting, effects, .. } = self;
+        let Self { flags, gaps, pauses, config, reporting, effects, .. } = self;
         if reporting.has_started() {
-            let line = |reporting: &Reporting| reporting.status_line(flags.queue.counts(), pauses, config);
+            let line = |reporting: &Reporting| {
+                reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+            };
             effects.extend(reporting.ready_notification(line, false).map(Effect::Notify));
         }
     }

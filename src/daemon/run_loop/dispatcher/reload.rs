@@ -9,6 +9,7 @@ use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::run_loop::dispatcher::events::{Effect, Notification};
 use crate::daemon::run_loop::dispatcher::reporting::REPORT_AGAIN;
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Dispatcher};
+use crate::daemon::run_loop::loadability::Loadability;
 
 impl Dispatcher {
     pub(super) fn on_command(&mut self, command: Command, now: Moment) {
@@ -50,8 +51,15 @@ impl Dispatcher {
             let configuration = self.config.options.configuration.clone();
             self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
         }
+        if self.config.options.configuration != earlier.configuration
+            || self.config.options.roots != earlier.roots
+        {
+            self.loadability = Loadability::of(&self.config.options);
+        }
         if self.config.options.roots != earlier.roots || self.config.options.watch != earlier.watch {
             self.remove_what_is_not_watched();
+            let roots = &self.config.options.roots;
+            self.looks.retain(|root, _| roots.iter().any(|watched| watched.path == root));
             let known = self.flags.queue.jobs().map(|job| job.path.to_owned()).collect();
             self.effects.push(Effect::Rewatch(known));
             self.reporting.obstacles.clear();

@@ -16,6 +16,7 @@ use crate::daemon::run_loop::dispatcher::events::Notification;
 use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::watchdog::{ProgressSample, ProgressWatchdog, Stuck};
 use crate::daemon::watch::RootOptions;
+use crate::humanize::count;
 
 /// How soon a line with the same cause is logged again.
 pub(crate) const REPORT_AGAIN: Duration = Duration::from_secs(3600);
@@ -208,7 +209,13 @@ impl Reporting {
     }
 
     /// The line of `systemctl status`.
-    pub(crate) fn status_line(&self, counts: Counts, pauses: &Pauses, config: &Config) -> String {
+    pub(crate) fn status_line(
+        &self,
+        counts: Counts,
+        gaps: usize,
+        pauses: &Pauses,
+        config: &Config,
+    ) -> String {
         let local = |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%F %H:%M").to_string();
         let mut line = in_words(counts);
         match (pauses.login_refused, pauses.away_since) {
@@ -219,6 +226,9 @@ impl Reporting {
             }
             (None, Some(since)) => line += &format!("; all wait: Alyx is away since {}", local(since)),
             (None, None) => {}
+        }
+        if gaps > 0 {
+            line += &format!("; {} registered with gaps", count(gaps as u64, "session"));
         }
         match self.obstacles.count() {
             0 => {}

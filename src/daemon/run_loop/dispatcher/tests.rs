@@ -10,12 +10,14 @@ use super::*;
 use crate::daemon::messages::{Answer, Change, Command, Request};
 use crate::daemon::queue::{Job, Outcome};
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::late_look::{EndedLook, Look, LookResult};
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::{RootOptions, WatchMode};
+use crate::ledger::{Acknowledged, LookChange};
 use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
 use alyx_registration::flag::{FlagFile, FlagStamp};
-use alyx_registration::{Error, FlaggedOptions, QuietRules, RegistrationOptions};
+use alyx_registration::{Error, FlaggedOptions, Gap, QuietRules, RegistrationOptions, SessionSnapshot};
 
 const SETTLE: Duration = Duration::from_secs(2);
 const ONE: &str = "KS014/2024-05-01/001";
@@ -48,7 +50,7 @@ fn unreachable(connected: bool) -> alyx_client::Error {
 
 fn login_refused() -> Error {
     let (url, reason) = ("http://127.0.0.1:9".to_owned(), "no".to_owned());
-    Error::Alyx(alyx_client::Error::Login { url, username: None, reason })
+    Error::Alyx(alyx_client::Error::Login { url, username: None, reason, advice: "" })
 }
 
 fn subject_missing() -> Error {
@@ -566,4 +568,165 @@ fn a_session_that_needs_attention_is_tried_again_when_its_folder_changes() {
     assert!(started(&world.done(TaskResult::FoldersChanged(Vec::new()))).is_empty());
     let effects = world.done(TaskResult::FoldersChanged(vec![job.flag.path.clone()]));
     assert_eq!(names(&effects), [ONE]);
+}
+
+// ---- looks for late files
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn look_row(session: &str, due: Timestamp) -> LookRow {
+    let folder = PathBuf::from("/data").join(session);
+    LookRow { folder, session: session.to_owned(), eid: "e".to_owned(), done: 0, due }
+}
+
+/// A world in which looks at these sessions are due at these times.
+fn with_looks(rows: Vec<LookRow>) -> World {
+    let mut world = World::new();
+    let now = world.now;
+    world.dispatcher.config.options.flagged.register_files = true;
+    world.dispatcher.restore(Restored { looks: rows, ..Restored::default() }, true, now);
+    world
+}
+
+fn looks(effects: &[Effect]) -> Vec<Look> {
+    let look = |effect: &Effect| match effect {
+        Effect::Look(_, look) => Some(look.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(look).collect()
+}
+
+impl World {
+    /// Advances until a look begins, for at most this long.
+    fn wake_until_a_look(&mut self, at_most: Duration) -> Option<Look> {
+        let end = self.now.instant + at_most;
+        while self.now.instant <= end {
+            if let Some(look) = looks(&self.wake()).pop() {
+                return Some(look);
+            }
+        }
+        None
+    }
+
+    fn seen(&mut self, look: Look) -> Vec<Effect> {
+        let result = LookResult::Seen { snapshot: SessionSnapshot::default(), late: None, registered: None };
+        self.look_ended(look, result)
+    }
+
+    fn look_ended(&mut self, look: Look, result: LookResult) -> Vec<Effect> {
+        let Look { row, is_last, .. } = look;
+        self.done(TaskResult::Looked(Box::new(EndedLook { row, is_last, result })))
+    }
+}
+
+#[test]
+fn a_session_is_looked_at_six_times_within_about_a_week() {
+    let mut world = with_looks(vec![look_row(ONE, Timestamp::from_second(1_700_000_600).unwrap())]);
+    let begin = world.now.instant;
+    let mut lasts = Vec::new();
+    while let Some(look) = world.wake_until_a_look(24 * 7 * HOUR) {
+        lasts.push(look.is_last);
+        world.seen(look);
+        if lasts.last() == Some(&true) {
+            break;
+        }
+    }
+    assert_eq!(lasts, [false, false, false, false, false, true]);
+    let took = world.now.instant - begin;
+    assert!(took >= 24 * 7 * HOUR && took < 24 * 9 * HOUR, "{took:?}");
+    assert!(world.wake_until_a_look(24 * HOUR).is_none());
+}
+
+#[test]
+fn a_data_root_has_one_look_at_a_time_and_none_while_its_sessions_run() {
+    let due = Timestamp::from_second(1_700_000_000).unwrap();
+    let mut world =
+        with_looks(vec![look_row("KS014/2024-05-01/003", due), look_row("KS014/2024-05-01/004", due)]);
+    let first = world.wake_until_a_look(HOUR).unwrap();
+    assert!(world.wake_until_a_look(HOUR).is_none(), "two looks at once");
+    // A session begins: the look ends, and is repeated when the session has ended.
+    let job = world.start(ONE);
+    assert!(first.stop.is_cancelled());
+    assert_eq!(looks(&world.look_ended(first, LookResult::Stopped)).len(), 0);
+    assert!(world.wake_until_a_look(HOUR).is_none(), "a look while a session runs");
+    let effects = world.end(&job, AttemptResult::Gone);
+    let [look] = &looks(&effects)[..] else { panic!("{effects:?}") };
+    assert_eq!(looks(&world.seen(look.clone())).len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_set_makes_looks_neither_never_nor_all_at_once() {
+    // The clock was a year ahead when they were planned.
+    let mut world = with_looks(vec![look_row(ONE, Timestamp::from_second(1_731_536_000).unwrap())]);
+    assert!(world.wake_until_a_look(HOUR).is_some(), "never");
+    // It is a year ahead now.
+    let due = Timestamp::from_second(1_668_464_000).unwrap();
+    let rows: Vec<LookRow> = (1..100).map(|n| look_row(&format!("KS014/2024-05-01/{n:03}"), due)).collect();
+    let mut world = with_looks(rows);
+    let look = world.wake_until_a_look(HOUR).unwrap();
+    // The next looks at it keep their distance, and are planned from now on.
+    let folder = look.row.folder.clone();
+    let effects = world.seen(look);
+    let next = effects.iter().find_map(|effect| match effect {
+        Effect::Write(LedgerEntry::Look(LookChange::Set(row, _))) if row.folder == folder => {
+            Some(row.clone())
+        }
+        _ => None,
+    });
+    let next = next.unwrap();
+    assert_eq!(next.done, 1);
+    assert!(next.due.duration_since(world.now.wall) >= jiff::SignedDuration::from_mins(50), "{next:?}");
+}
+
+#[test]
+fn a_look_waits_for_alyx_and_counts_when_its_folder_is_gone() {
+    let due = Timestamp::from_second(1_700_000_000).unwrap();
+    let mut world = with_looks(vec![look_row(ONE, due)]);
+    let look = world.wake_until_a_look(HOUR).unwrap();
+    world.look_ended(look, LookResult::Failed(unreachable(false).into()));
+    let look = world.wake_until_a_look(2 * HOUR).unwrap();
+    assert_eq!(look.row.done, 0, "it counts although Alyx was not asked");
+    let gone = Error::Vanished { path: look.row.folder.clone() };
+    let mut look = look;
+    look.is_last = true;
+    let effects = world.look_ended(look, LookResult::Failed(gone));
+    let is_removed =
+        |effect: &Effect| matches!(effect, Effect::Write(LedgerEntry::Look(LookChange::Remove(_))));
+    assert!(effects.iter().any(is_removed), "{effects:?}");
+    assert!(world.wake_until_a_look(24 * HOUR).is_none());
+}
+
+#[test]
+fn a_flagged_session_is_not_looked_at_and_a_forgotten_one_neither() {
+    let due = Timestamp::from_second(1_700_000_000).unwrap();
+    let mut world = with_looks(vec![look_row(ONE, due)]);
+    let job = world.start(ONE);
+    world.end(&job, AttemptResult::Failed(subject_missing()));
+    assert!(world.wake_until_a_look(HOUR / 2).is_none());
+    world.handle(Event::Watch(WatchEvent::Gone(job.flag.path)));
+    assert!(world.wake_until_a_look(HOUR).is_some());
+    let mut world = with_looks(vec![look_row(ONE, due)]);
+    world.handle(Event::Request(1, Request::Forget { session: ONE.to_owned() }));
+    assert!(world.wake_until_a_look(24 * HOUR).is_none());
+}
+
+#[test]
+fn gaps_that_keep_a_flag_can_be_acknowledged_and_it_is_tried_at_once() {
+    let mut world = World::new();
+    world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
+    let job = world.start(ONE);
+    world.fail(&job, Error::Gaps(Gap::NoFile));
+    let line = |Dispatcher { flags, gaps, pauses, config, reporting, .. }: &Dispatcher| {
+        reporting.status_line(flags.queue.counts(), gaps.open().count(), pauses, config)
+    };
+    let with_gaps = "0 waiting, 0 running, 1 needs attention; 1 session registered with gaps";
+    assert_eq!(line(&world.dispatcher), with_gaps);
+    let request = Request::Acknowledge(Acknowledged::Session(ONE.to_owned()));
+    let effects = world.handle(Event::Request(1, request));
+    let accepted = effects.iter().find_map(|effect| match effect {
+        Effect::Start { accepted_gaps, .. } => Some(accepted_gaps.clone()),
+        _ => None,
+    });
+    assert!(accepted.expect("it is tried at once").accept(&Gap::NoFile));
+    assert_eq!(line(&world.dispatcher), "0 waiting, 1 running, 0 need attention");
 }

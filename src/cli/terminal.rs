@@ -7,7 +7,19 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::setup::init::InitError;
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TerminalError {
+    /// Ctrl-C, or the end of input.
+    #[error("stopped")]
+    Stopped,
+    /// A system call failed.
+    #[error("{doing} cannot be used ({source})")]
+    System { doing: &'static str, source: io::Error },
+    /// The standard input that should hold a password is empty.
+    #[error("standard input holds no password; pipe it in, or leave --password-stdin out")]
+    NoPassword,
+}
 
 /// The terminal of this process.
 pub(super) struct Terminal {
@@ -16,9 +28,9 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    pub(super) fn new() -> Result<Self, InitError> {
+    pub(super) fn new() -> Result<Self, TerminalError> {
         let interrupts = signal(SignalKind::interrupt())
-            .map_err(|source| InitError::System { doing: "signals", source })?;
+            .map_err(|source| TerminalError::System { doing: "signals", source })?;
         Ok(Self { interrupts })
     }
 
@@ -28,12 +40,15 @@ impl Terminal {
     }
 
     /// Asks a question and returns the trimmed answer, which may be empty.
-    pub(super) async fn ask(&mut self, question: &str) -> Result<String, InitError> {
+    pub(super) async fn ask(&mut self, question: &str) -> Result<String, TerminalError> {
         Ok(self.line(question).await?.trim().to_owned())
     }
 
     /// Asks for a password; `None` for an empty answer.
-    pub(super) async fn ask_password(&mut self, question: &str) -> Result<Option<SecretString>, InitError> {
+    pub(super) async fn ask_password(
+        &mut self,
+        question: &str,
+    ) -> Result<Option<SecretString>, TerminalError> {
         let hidden = EchoOff::begin();
         let line = self.line(question).await;
         drop(hidden);
@@ -44,7 +59,7 @@ impl Terminal {
         Ok(Some(password).filter(|password| !password.expose_secret().is_empty()))
     }
 
-    async fn line(&mut self, question: &str) -> Result<String, InitError> {
+    async fn line(&mut self, question: &str) -> Result<String, TerminalError> {
         let _ = write!(io::stderr(), "{question} ");
         let _ = io::stderr().flush();
         let reading = tokio::task::spawn_blocking(|| {
@@ -53,12 +68,12 @@ impl Terminal {
         });
         let line = tokio::select! {
             line = reading => line,
-            _ = self.interrupts.recv() => return Err(InitError::Stopped),
+            _ = self.interrupts.recv() => return Err(TerminalError::Stopped),
         };
         match line {
             Ok(Ok(line)) if !line.is_empty() => Ok(line),
             // Ctrl-D, or the terminal was closed.
-            _ => Err(InitError::Stopped),
+            _ => Err(TerminalError::Stopped),
         }
     }
 }
@@ -86,13 +101,13 @@ impl Drop for EchoOff {
 }
 
 /// The password on the first line of standard input.
-pub(super) fn password_from_pipe() -> Result<SecretString, InitError> {
+pub(super) fn password_from_pipe() -> Result<SecretString, TerminalError> {
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     let line = line.trim_end_matches(['\r', '\n']);
     match read {
         Ok(_) if !line.trim().is_empty() => Ok(SecretString::from(line)),
-        Ok(_) => Err(InitError::NoPassword),
-        Err(source) => Err(InitError::System { doing: "standard input", source }),
+        Ok(_) => Err(TerminalError::NoPassword),
+        Err(source) => Err(TerminalError::System { doing: "standard input", source }),
     }
 }

@@ -1,0 +1,200 @@
+//! A look at a registered session: which of its datasets are late.
+
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::file_system::{self, is_network};
+use crate::files::remote_diff::RemoteDatasets;
+use crate::flag::FlagContent;
+use crate::flagged::exclusion;
+use crate::hashing::private_paths::PrivatePaths;
+use crate::hashing::stamp::FileStamp;
+use crate::late::pace::Pace;
+use crate::listing::discover::classify;
+use crate::listing::gap::{Gap, LateFile};
+use crate::listing::left_out::LeftOutReason;
+use crate::listing::snapshot::{FolderDigest, SessionSnapshot};
+use crate::options::FlaggedOptions;
+use alf::{DatasetTypes, SessionPath};
+
+/// What a look found.
+#[derive(Debug, Clone, Default)]
+pub struct LateLook {
+    /// What the next look compares the session with.
+    pub snapshot: SessionSnapshot,
+    /// The datasets that Alyx does not hold with their present size: [`Gap::LateFiles`].
+    pub late: Option<Gap>,
+}
+
+/// How a session is looked at.
+#[derive(Debug, Clone)]
+pub struct LookRules<'a> {
+    /// Whether every file counts, or only those of folders whose times have moved.
+    pub every_file: bool,
+    /// How it was registered.
+    pub flagged: &'a FlaggedOptions,
+    /// Derived data, which is never late.
+    pub late_exclude: &'a [glob::Pattern],
+}
+
+impl RegistrationClient {
+    /// Looks for datasets that appeared or changed since a session was registered. No file is opened. Alyx is asked only
+    /// if there are any: what it holds with that size was registered by another program, and is not late. `None`: the
+    /// look was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Vanished`] or [`Error::Unreadable`] for the session folder itself, and those of the requests.
+    pub async fn find_late_files(
+        &self,
+        session: &SessionPath,
+        eid: &str,
+        before: &SessionSnapshot,
+        rules: &LookRules<'_>,
+        pace: Pace,
+    ) -> Result<Option<LateLook>, Error> {
+        let types = self.dataset_types().await?;
+        let listing = Listing {
+            types: Arc::clone(&types),
+            private: Arc::clone(&self.options().private),
+            every_file: rules.every_file,
+            pace,
+            runtime: Handle::current(),
+        };
+        let (folder, before) = (session.folder().to_owned(), before.clone());
+        let exclude = exclusion(&FlagContent::Everything, rules.flagged);
+        let listed = tokio::task::spawn_blocking(move || listing.list(&folder, &before, exclude))
+            .await
+            .map_err(|e| Error::Internal(format!("looking for late files: {e}")))??;
+        let Some((mut snapshot, mut changed)) = listed else { return Ok(None) };
+        changed.retain(|(path, size)| {
+            !snapshot.is_unregistered(path, *size)
+                && !rules.late_exclude.iter().any(|pattern| pattern.matches(path))
+        });
+        if changed.is_empty() {
+            return Ok(Some(LateLook { snapshot, ..LateLook::default() }));
+        }
+        let records = self.alyx().datasets_of_session(eid).await?;
+        let at_alyx = RemoteDatasets::of(&records);
+        let mut late = Vec::new();
+        for (path, size) in changed {
+            let known = at_alyx.at(&path);
+            // A record without a size proves nothing.
+            if !known.iter().any(|record| record.file_size.is_none_or(|held| held == size)) {
+                snapshot.list_again(&path);
+                late.push(LateFile { path: path.into(), is_changed: !known.is_empty() });
+            }
+        }
+        late.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Some(LateLook { snapshot, late: Gap::late(late, &types) }))
+    }
+}
+
+/// Lists what may have changed in a session.
+struct Listing {
+    types: Arc<DatasetTypes>,
+    private: Arc<PrivatePaths>,
+    every_file: bool,
+    pace: Pace,
+    runtime: Handle,
+}
+
+/// The snapshot after a look, and the datasets with sizes of the folders that differ from the one before.
+type Listed = (SessionSnapshot, Vec<(String, u64)>);
+
+impl Listing {
+    /// Blocks. Hidden folders and links to folders hold no datasets. `None`: the look was stopped.
+    fn list(
+        &self,
+        session: &Path,
+        before: &SessionSnapshot,
+        exclude: impl Fn(&str) -> Option<LeftOutReason>,
+    ) -> Result<Option<Listed>, Error> {
+        let is_remote = is_network(session).map_err(|e| Error::reading(session, &e))?;
+        let (mut after, mut changed) = (before.without_folders(), Vec::new());
+        let mut waiting: Vec<String> = before.folders().rev().map(str::to_owned).collect();
+        waiting.push(String::new());
+        let mut seen = BTreeSet::new();
+        while let Some(relative) = waiting.pop() {
+            if !seen.insert(relative.clone()) {
+                continue;
+            }
+            let path = session.join(&relative);
+            if !self.may_look(&path, is_remote) {
+                return Ok(None);
+            }
+            let known = before.folder(&relative);
+            // The session folder itself may be a link.
+            let metadata = match relative.is_empty() {
+                true => std::fs::metadata(&path),
+                false => std::fs::symlink_metadata(&path),
+            };
+            // The times first: what comes while the folder is listed moves them, and is seen at the next look.
+            let entries = metadata.and_then(|metadata| {
+                let digest = FolderDigest::of(&FileStamp::of(&metadata));
+                if !metadata.is_dir() {
+                    return Ok(None);
+                }
+                let has_moved = known.is_none_or(|known| known.times != digest.times);
+                let list = self.every_file || has_moved;
+                Ok(Some((digest, list.then(|| std::fs::read_dir(&path)).transpose()?)))
+            });
+            match entries {
+                Err(error) if relative.is_empty() => return Err(Error::reading(session, &error)),
+                Ok(None) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // Not readable now: as it was before.
+                Err(_) => known.into_iter().for_each(|known| after.set_folder(&relative, known)),
+                Ok(Some((_, None))) => {
+                    known.into_iter().for_each(|known| after.set_folder(&relative, known));
+                }
+                Ok(Some((mut digest, Some(entries)))) => {
+                    let mut datasets = Vec::new();
+                    for entry in entries.flatten() {
+                        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+                        if name.starts_with('.') {
+                            continue;
+                        }
+                        let inner = if relative.is_empty() { name } else { format!("{relative}/{name}") };
+                        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                            waiting.push(inner);
+                            continue;
+                        }
+                        if classify(Path::new(&inner), &self.types, &exclude).is_err() {
+                            continue;
+                        }
+                        if !self.may_look(&entry.path(), is_remote) {
+                            return Ok(None);
+                        }
+                        let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+                        if metadata.is_file() && self.private.find_by_path(&entry.path(), &metadata).is_none()
+                        {
+                            digest.add(&inner, metadata.len());
+                            datasets.push((inner, metadata.len()));
+                        }
+                    }
+                    if known.is_none_or(|known| known.datasets != digest.datasets) {
+                        changed.extend(datasets);
+                    }
+                    after.set_folder(&relative, digest);
+                }
+            }
+        }
+        Ok(Some((after, changed)))
+    }
+
+    /// Waits for its turn. `false`: the look is to stop.
+    fn may_look(&self, path: &Path, is_remote: bool) -> bool {
+        let may_look = self.pace.wait(&self.runtime);
+        if may_look && is_remote {
+            file_system::refresh(path);
+        }
+        may_look
+    }
+}

@@ -1,0 +1,63 @@
+//! Creates or changes one proposed record, and reads it back.
+
+use serde_json::Value;
+
+use crate::client::RegistrationClient;
+use crate::error::Error;
+use crate::propose::change::Change;
+
+impl RegistrationClient {
+    /// Makes one change and reads it back. Returns the record.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the record on Alyx is no longer what the proposal was made for; [`Error::NotConfirmed`] if
+    /// it is not what was sent; those of the requests.
+    pub async fn apply_change(&self, change: &Change) -> Result<Value, Error> {
+        let alyx = self.alyx();
+        let now = alyx.find_member(change.endpoint, &change.name).await?;
+        let is_unchanged = match (&now, &change.before) {
+            (None, None) => true,
+            (Some(now), Some(before)) => has_fields(now, before),
+            _ => false,
+        };
+        if !is_unchanged {
+            let (noun, name) = (change.endpoint.member(), &change.name);
+            return Err(Error::Invalid(format!(
+                "the {noun} {name} was changed on Alyx meanwhile; run it again"
+            )));
+        }
+        match change.before {
+            None => alyx.create_member(change.endpoint, &change.body).await?,
+            Some(_) => alyx.update_member(change.endpoint, &change.name, &change.body).await?,
+        };
+        match self.find_applied(change).await? {
+            Some(record) => Ok(record),
+            None => Err(Error::NotConfirmed(vec![format!("{} {}", change.endpoint.member(), change.name)])),
+        }
+    }
+
+    /// The record, if it is as the change makes it: also after an error, when the change may have been made.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub async fn find_applied(&self, change: &Change) -> Result<Option<Value>, Error> {
+        let record = self.alyx().find_member(change.endpoint, &change.name).await?;
+        Ok(record.filter(|record| has_fields(record, &change.body)))
+    }
+}
+
+/// Whether a record has these values. Alyx stores a pattern in lower case and a list in its own order.
+fn has_fields(record: &Value, fields: &Value) -> bool {
+    let plain = |value: &Value| match value {
+        Value::String(text) => Value::from(text.to_lowercase()),
+        Value::Null => Value::from(""),
+        Value::Array(items) => {
+            let mut items: Vec<String> = items.iter().map(Value::to_string).collect();
+            items.sort();
+            items.into()
+        }
+        other => other.clone(),
+    };
+    let fields = fields.as_object().into_iter().flatten();
+    fields.into_iter().all(|(key, value)| record.get(key).map(plain) == Some(plain(value)))
+}

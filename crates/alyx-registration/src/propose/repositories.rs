@@ -1,0 +1,153 @@
+//! The labs and repositories that sessions lack, and the links between them. Pure.
+
+use serde_json::{Value, json};
+
+use crate::propose::change::Change;
+use crate::propose::known_records::KnownRecords;
+use crate::propose::needs::Needs;
+use crate::repository::loadability::NotLoadable;
+use crate::repository::placement::Placement;
+use alyx_client::{Endpoint, LabRecord, RepositoryRecord};
+
+/// What the labs of sessions lack.
+#[derive(Debug, Default)]
+pub(super) struct LabChanges {
+    pub(super) changes: Vec<Change>,
+    /// What must be decided first.
+    pub(super) open: Vec<String>,
+}
+
+impl LabChanges {
+    /// Decides what the labs lack, and the repository that holds their files.
+    pub(super) fn of(labs: &[String], needs: &Needs, known: &KnownRecords) -> Self {
+        let mut found = Self::default();
+        found.add_labs(labs, needs, known);
+        found
+    }
+
+    fn add_labs(&mut self, labs: &[String], needs: &Needs, known: &KnownRecords) {
+        let near = |name: &str| known.near.get(name).cloned().unwrap_or_default();
+        let repository = self.add_repository(needs, known, &near);
+        let mut after = Vec::new();
+        for name in labs {
+            let old = known.labs.iter().find(|lab| lab.name == *name);
+            let mut lab = old.cloned().unwrap_or_else(|| LabRecord {
+                name: name.clone(),
+                repositories: Vec::new(),
+                other: serde_json::Map::new(),
+            });
+            let before = lab.repositories.clone();
+            lab.repositories
+                .extend(repository.iter().map(|r| r.name.clone()).filter(|name| !before.contains(name)));
+            match old {
+                None => {
+                    let mut body = json!({"name": name, "repositories": lab.repositories});
+                    if let (Some(zone), Some(body)) = (&needs.timezone, body.as_object_mut()) {
+                        body.insert("timezone".to_owned(), zone.as_str().into());
+                    }
+                    let why = "the lab of these sessions".to_owned();
+                    self.changes.push(Change::create(Endpoint::Labs, name, body, why).near(near(name)));
+                }
+                Some(_) if lab.repositories != before => {
+                    let new = needs.repository.as_deref().unwrap_or_default();
+                    let why = format!("links the repository {new}; those that it has stay");
+                    let (old, new) =
+                        (json!({"repositories": before}), json!({"repositories": lab.repositories}));
+                    self.changes.push(Change::update(Endpoint::Labs, name, old, new, why));
+                }
+                Some(_) => {}
+            }
+            if lab.repositories.is_empty() && needs.repository.is_none() {
+                self.open.push(format!(
+                "lab {name} has no repository, and ONE would not find its files: name one with --repository NAME and, if it is new, --data-url URL, which ends with {name}/Subjects/"
+            ));
+            }
+            after.push(lab);
+        }
+        if let Some(repository) = &repository {
+            self.judge(repository, &after, known);
+        }
+    }
+
+    /// Adds what the named repository lacks. Returns it as it will be.
+    fn add_repository(
+        &mut self,
+        needs: &Needs,
+        known: &KnownRecords,
+        near: &impl Fn(&str) -> Vec<String>,
+    ) -> Option<RepositoryRecord> {
+        let name = needs.repository.as_ref()?;
+        let old = known.repositories.iter().find(|repository| repository.name == *name);
+        let with_address =
+            |old: &RepositoryRecord| RepositoryRecord { data_url: needs.data_url.clone(), ..old.clone() };
+        match (old, &needs.data_url) {
+            (None, None) => {
+                let meant = match near(name).as_slice() {
+                    [] => String::new(),
+                    near => format!(" (did you mean {}?)", near.join(", ")),
+                };
+                self.open.push(format!(
+                "Alyx has no repository {name}{meant}: if it is to be created, give the address of its files with --data-url URL, which ends with <lab>/Subjects/"
+            ));
+                None
+            }
+            (None, Some(url)) => {
+                let host = url
+                    .split("://")
+                    .nth(1)
+                    .and_then(|rest| rest.split(['/', ':']).next())
+                    .unwrap_or_default();
+                let mut body =
+                    json!({"name": name, "data_url": url, "hostname": host, "globus_is_personal": false});
+                if let (Some(zone), Some(body)) = (&needs.timezone, body.as_object_mut()) {
+                    body.insert("timezone".to_owned(), zone.as_str().into());
+                }
+                let why = format!("files at {url}");
+                self.changes.push(Change::create(Endpoint::Repositories, name, body, why).near(near(name)));
+                Some(RepositoryRecord {
+                    name: name.clone(),
+                    data_url: Some(url.clone()),
+                    globus_is_personal: Some(false),
+                    globus_path: None,
+                    hostname: None,
+                    other: serde_json::Map::new(),
+                })
+            }
+            (Some(old), Some(url)) if old.address().is_none() => {
+                let before: Value = json!({"data_url": old.data_url});
+                let why = format!("files at {url}");
+                let new = json!({"data_url": url});
+                self.changes.push(Change::update(Endpoint::Repositories, name, before, new, why));
+                Some(with_address(old))
+            }
+            (Some(old), Some(url)) if old.address() != Some(url) => {
+                self.open.push(format!(
+                    "the repository {name} has the data_url {}, not {url}: change it on Alyx if it is wrong",
+                    old.address().unwrap_or_default()
+                ));
+                Some(old.clone())
+            }
+            (Some(old), _) => Some(old.clone()),
+        }
+    }
+
+    /// Adds why ONE would not load the files of these labs from the repository, as far as the proposal does not change it.
+    fn judge(&mut self, repository: &RepositoryRecord, labs: &[LabRecord], known: &KnownRecords) {
+        let placement =
+            Placement { repository: Some(repository.name.clone()), server_only: false, exists: true };
+        let others = known.repositories.iter().filter(|other| other.name != repository.name).cloned();
+        let all: Vec<RepositoryRecord> = others.chain([repository.clone()]).collect();
+        for lab in labs {
+            for problem in NotLoadable::judge(&placement, Some(lab), &all) {
+                let advice = match &problem {
+                    NotLoadable::NoAddress { .. } => "give it with --data-url URL".to_owned(),
+                    other => other.advice(),
+                };
+                let line = format!("{problem}: {advice}");
+                if !self.open.contains(&line) {
+                    self.open.push(line);
+                }
+            }
+        }
+    }
+}

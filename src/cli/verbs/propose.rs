@@ -1,0 +1,442 @@
+//! `propose`: what Alyx lacks to register sessions, as text, as REST requests, or created one record at a time.
+
+use std::io;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::args::ProposeArgs;
+use crate::cli::exit::Exit;
+use crate::cli::output::{Failure, report_error, say};
+use crate::cli::progress;
+use crate::cli::terminal::{Terminal, TerminalError};
+use crate::cli::verbs::connect::connect_with_config;
+use crate::cli::verbs::output::{Answer, absolute_path, finish, run_verb};
+use crate::config::Config;
+use crate::daemon::outside::signals;
+use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
+use crate::daemon::tree::scan::scan;
+use crate::humanize::count;
+use crate::json::path_text::PathText;
+use alyx_client::Endpoint;
+use alyx_registration::{
+    ByHand, Change, Needs, Proposal, RecordOutcome, RegistrationClient, RestCall, Survey,
+};
+
+/// A proposal, and what it is for.
+struct Proposed {
+    client: RegistrationClient,
+    proposal: Proposal,
+    sessions: usize,
+    folder: PathBuf,
+}
+
+/// Shows or creates what Alyx lacks.
+pub(crate) async fn propose(args: &ProposeArgs) -> Exit {
+    let json = args.verb.json;
+    if !args.apply {
+        return run_verb("propose", json, async { find(args).await?.answer(args.rest) }).await;
+    }
+    if !args.yes && !io::stdin().is_terminal() {
+        let error = "--apply asks before it creates a record: run it on a terminal, or add --yes";
+        return Failure::new(Exit::Usage, error).end("propose", json);
+    }
+    // Not `run_verb`: after a signal the undo list must still be printed.
+    let shutdown = CancellationToken::new();
+    if let Err(error) = signals::listen(shutdown.clone()) {
+        return Failure::no_signals(&error).end("propose", json);
+    }
+    let outcome = match find(args).await {
+        Ok(proposed) => apply(&proposed, args, &shutdown).await,
+        Err(failure) => Err(failure),
+    };
+    finish("propose", json, outcome)
+}
+
+/// Lists the sessions, asks Alyx, and decides.
+async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
+    let folder = absolute_path(&args.folder)?;
+    let (client, config) = connect_with_config(&args.verb.connection)?;
+    let needs = needs(args, config.as_ref())?;
+    let sessions = session_folders(&folder, config.as_ref()).await?;
+    if sessions.is_empty() {
+        let advice = "name a data root, the folder of a subject, or a session, such as KS014/2024-05-01/001";
+        return Err(Failure::new(Exit::Incomplete, format!("there is no session in {folder:?}; {advice}")));
+    }
+    let exclude = config.as_ref().map(|config| config.datasets.exclude.clone()).unwrap_or_default();
+    let (mut survey, listed) = (Survey::default(), AtomicU64::new(0));
+    let listing = async {
+        for session in &sessions {
+            client.survey(&mut survey, session, &exclude).await?;
+            listed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok::<(), Failure>(())
+    };
+    progress::counted("listing", "sessions", (&listed, sessions.len() as u64), listing).await?;
+    let known = client.known_records(&survey, &needs).await?;
+    let proposal = Proposal::new(&survey, &needs, &known);
+    Ok(Proposed { client, proposal, sessions: sessions.len(), folder })
+}
+
+/// The session folders in a folder.
+async fn session_folders(folder: &Path, config: Option<&Config>) -> Result<Vec<PathBuf>, Failure> {
+    if let Err(error) = tokio::fs::read_dir(folder).await {
+        return Err(Failure::new(Exit::Incomplete, format!("{folder:?} cannot be read: {error}")));
+    }
+    let flags = config.map_or_else(|| vec!["create_me.flag".to_owned()], |config| config.flags.clone());
+    let layout = Layout { root: folder.to_owned(), flags, max_depth: DEFAULT_MAX_DEPTH };
+    let found = tokio::task::spawn_blocking(move || scan(layout, &|| false)).await;
+    let found =
+        found.map_err(|error| Failure::new(Exit::Io, format!("the folder cannot be listed: {error}")))?;
+    let flagged = found.flags.iter().filter_map(|flag| flag.path.parent().map(Path::to_owned));
+    let mut folders: Vec<PathBuf> = flagged.chain(found.unflagged).collect();
+    folders.sort();
+    folders.dedup();
+    Ok(folders)
+}
+
+/// Reads an address to which Alyx appends the path of a file.
+fn data_url(text: &str) -> Result<String, Failure> {
+    let is_full = reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    });
+    if !is_full || text.contains(['?', '#', ' ']) {
+        let example = "https://data.example.org/mylab/Subjects/";
+        let error =
+            format!("--data-url: {text:?} is not an address that ends with a path, such as {example}");
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    Ok(if text.ends_with('/') { text.to_owned() } else { format!("{text}/") })
+}
+
+/// What the sessions need: the arguments, else the configuration.
+fn needs(args: &ProposeArgs, config: Option<&Config>) -> Result<Needs, Failure> {
+    let typed = [
+        (Endpoint::Users, args.users.clone()),
+        (Endpoint::Projects, args.projects.clone()),
+        (Endpoint::Locations, Vec::from_iter(args.location.clone())),
+        (Endpoint::Procedures, Vec::new()),
+        (Endpoint::Labs, Vec::from_iter(args.lab.clone())),
+        (Endpoint::Repositories, Vec::from_iter(args.repository.clone())),
+    ];
+    let configured = config.map(Config::names).unwrap_or_default();
+    let names = typed.into_iter().flat_map(|(endpoint, names)| {
+        let names = match names.is_empty() {
+            false => names,
+            true => {
+                let of_key = configured.iter().filter(|key| key.endpoint == endpoint);
+                of_key.flat_map(|key| key.names.iter().map(ToString::to_string)).collect()
+            }
+        };
+        names.into_iter().map(move |name| (endpoint, name))
+    });
+    let (single, names): (Vec<_>, Vec<_>) =
+        names.partition(|(endpoint, _)| matches!(endpoint, Endpoint::Labs | Endpoint::Repositories));
+    let only = |wanted| single.iter().find(|(endpoint, _)| *endpoint == wanted).map(|(_, name)| name.clone());
+    let zone = config.and_then(|config| config.timezone.clone()).unwrap_or_else(jiff::tz::TimeZone::system);
+    Ok(Needs {
+        lab: only(Endpoint::Labs),
+        repository: only(Endpoint::Repositories),
+        data_url: args.data_url.as_deref().map(data_url).transpose()?,
+        timezone: zone.iana_name().map(str::to_owned),
+        names,
+    })
+}
+
+impl Proposed {
+    fn answer(&self, as_rest: bool) -> Result<Answer, Failure> {
+        let lines = if as_rest { self.rest_lines() } else { self.lines() };
+        Ok(Answer::new(lines, self.json(None))?.incomplete_if(!self.proposal.is_empty()))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let (proposal, sessions) = (&self.proposal, count(self.sessions as u64, "session"));
+        let mut lines = Vec::new();
+        if proposal.is_empty() {
+            lines.push(format!("Alyx has everything for {sessions} in {}", self.folder.display()));
+        } else {
+            lines.push(format!("For {sessions} in {}, Alyx lacks:", self.folder.display()));
+        }
+        lines.extend(proposal.changes.iter().map(|change| format!("  {}", described(change))));
+        if !proposal.by_hand.is_empty() {
+            lines.push("An admin creates or changes these on Alyx's pages:".to_owned());
+        }
+        lines.extend(proposal.by_hand.iter().map(|record| format!("  {}", self.by_hand(record))));
+        if !proposal.open.is_empty() {
+            lines.push("To decide:".to_owned());
+        }
+        lines.extend(proposal.open.iter().map(|open| format!("  {open}")));
+        if !proposal.notes.is_empty() {
+            lines.push("Not a matter of Alyx:".to_owned());
+        }
+        lines.extend(proposal.notes.iter().map(|note| format!("  {note}")));
+        if !proposal.changes.is_empty() {
+            lines.push(
+                "To create the first list, run this again with --apply; to see the requests, with --rest"
+                    .to_owned(),
+            );
+        }
+        lines
+    }
+
+    fn by_hand(&self, record: &ByHand) -> String {
+        let ByHand { what, name, page, reason, near } = record;
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        format!("{what} {name}{reason}{}  {}{page}", did_you_mean(near), self.client.alyx().url())
+    }
+
+    /// The requests as curl commands; what cannot be requested, as comments.
+    fn rest_lines(&self) -> Vec<String> {
+        let calls = self.proposal.changes.iter().map(|change| curl(self.client.alyx().url(), &change.call()));
+        let by_hand = self.proposal.by_hand.iter().map(|record| format!("# {}", self.by_hand(record)));
+        let open = self.proposal.open.iter().map(|open| format!("# {open}"));
+        calls.chain(by_hand).chain(open).collect()
+    }
+
+    fn json<'a>(&'a self, applied: Option<AppliedJson<'a>>) -> ProposalJson<'a> {
+        let base = self.client.alyx().url();
+        let change = |change: &'a Change| ChangeJson {
+            kind: change.endpoint.member(),
+            name: &change.name,
+            reason: &change.reason,
+            near: &change.near,
+            call: change.call().into(),
+            undo: change.undo().into(),
+        };
+        let by_hand = |record: &'a ByHand| ByHandJson {
+            kind: record.what,
+            name: &record.name,
+            page: format!("{base}{}", record.page),
+            reason: &record.reason,
+            near: &record.near,
+        };
+        ProposalJson {
+            folder: (&self.folder).into(),
+            sessions: self.sessions,
+            changes: self.proposal.changes.iter().map(change).collect(),
+            by_hand: self.proposal.by_hand.iter().map(by_hand).collect(),
+            open: &self.proposal.open,
+            notes: &self.proposal.notes,
+            applied,
+        }
+    }
+}
+
+/// The fields of `propose`.
+#[derive(Serialize)]
+struct ProposalJson<'a> {
+    folder: PathText,
+    sessions: usize,
+    changes: Vec<ChangeJson<'a>>,
+    by_hand: Vec<ByHandJson<'a>>,
+    open: &'a [String],
+    notes: &'a [String],
+    /// Only with `--apply`.
+    #[serde(flatten)]
+    applied: Option<AppliedJson<'a>>,
+}
+
+/// A record to create or change over REST.
+#[derive(Serialize)]
+struct ChangeJson<'a> {
+    kind: &'static str,
+    name: &'a str,
+    reason: &'a str,
+    near: &'a [String],
+    call: CallJson,
+    undo: CallJson,
+}
+
+/// A record that an admin creates on this page of Alyx.
+#[derive(Serialize)]
+struct ByHandJson<'a> {
+    kind: &'static str,
+    name: &'a str,
+    page: String,
+    reason: &'a str,
+    near: &'a [String],
+}
+
+/// A REST request, below the address of Alyx.
+#[derive(Serialize)]
+struct CallJson {
+    method: &'static str,
+    path: String,
+    body: Option<Value>,
+}
+
+impl From<RestCall> for CallJson {
+    fn from(RestCall { method, path, body }: RestCall) -> Self {
+        Self { method, path, body }
+    }
+}
+
+/// What was made, and the requests that undo it, in this order.
+#[derive(Serialize)]
+struct AppliedJson<'a> {
+    made: Vec<MadeJson<'a>>,
+    undo: Vec<UndoJson<'a>>,
+}
+
+/// A record that was created or changed, as Alyx sends it.
+#[derive(Serialize)]
+struct MadeJson<'a> {
+    kind: &'static str,
+    name: &'a str,
+    outcome: RecordOutcome,
+    record: &'a Value,
+}
+
+/// A request that undoes a change of the record with this UUID.
+#[derive(Serialize)]
+struct UndoJson<'a> {
+    #[serde(flatten)]
+    call: CallJson,
+    id: Option<&'a str>,
+}
+
+fn described(change: &Change) -> String {
+    let verb = if change.before.is_some() { "change of " } else { "" };
+    let Change { endpoint, name, reason, near, .. } = change;
+    format!("{verb}{} {name}: {reason}{}", endpoint.member(), did_you_mean(near))
+}
+
+fn did_you_mean(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!(" (Alyx has {}: is that meant?)", near.join(", ")) }
+}
+
+/// A request as a command line. The token comes from the environment and is piped in: it must not appear in the list of
+/// processes.
+fn curl(base: &str, call: &RestCall) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let address = quoted(&format!("{}{}", base.trim_end_matches('/'), call.path));
+    let body = call
+        .body
+        .as_ref()
+        .map(|body| format!(" -H 'Content-Type: application/json' -d {}", quoted(&body.to_string())));
+    let body = body.unwrap_or_default();
+    format!("echo \"Authorization: Token $ALYX_TOKEN\" | curl -fsS -H @- -X {} {address}{body}", call.method)
+}
+
+/// Makes the changes, each after a question, until one fails. The answer ends with the requests that undo them.
+async fn apply(
+    proposed: &Proposed,
+    args: &ProposeArgs,
+    shutdown: &CancellationToken,
+) -> Result<Answer, Failure> {
+    let (mut made, mut skipped, mut failure) = (Vec::new(), 0, None);
+    let mut terminal = match args.yes {
+        true => None,
+        false => Some(Terminal::new().map_err(|error| Failure::new(Exit::Io, error))?),
+    };
+    for change in &proposed.proposal.changes {
+        if shutdown.is_cancelled() {
+            failure = Some(Failure::interrupted());
+            break;
+        }
+        match is_wanted(change, terminal.as_mut(), args).await {
+            Ok(true) => {}
+            Ok(false) => {
+                skipped += 1;
+                continue;
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+        let Err(error) = proposed.client.apply_change(change).await.map(|record| made.push((change, record)))
+        else {
+            if !args.verb.json {
+                let done = if change.before.is_some() { "changed" } else { "created" };
+                say!("{done}  {} {}", change.endpoint.member(), change.name);
+            }
+            continue;
+        };
+        // An answer may have been lost, or the record may differ from what was sent.
+        if let Ok(Some(record)) = proposed.client.find_applied(change).await {
+            made.push((change, record));
+        }
+        let record = format_args!("{} {}", change.endpoint.member(), change.name);
+        failure = Some(Failure::from(error).of_record(record));
+        break;
+    }
+    report(proposed, &made, skipped, failure, args.verb.json)
+}
+
+/// Whether a change is to be made.
+async fn is_wanted(
+    change: &Change,
+    terminal: Option<&mut Terminal>,
+    args: &ProposeArgs,
+) -> Result<bool, Failure> {
+    let verb = if change.before.is_some() { "Make the" } else { "Create" };
+    let Some(terminal) = terminal else {
+        if !change.near.is_empty() && !args.verb.json {
+            say!("skipped  {}; create it without --yes", described(change));
+        }
+        return Ok(change.near.is_empty());
+    };
+    match terminal.ask(&format!("{verb} {}? [y/N]", described(change))).await {
+        Ok(answer) => Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes")),
+        Err(TerminalError::Stopped) => Err(Failure::interrupted()),
+        Err(error) => Err(Failure::new(Exit::Io, error)),
+    }
+}
+
+/// What was made, what is left, and how to undo it, the last change first.
+fn report(
+    proposed: &Proposed,
+    made: &[(&Change, Value)],
+    skipped: usize,
+    failure: Option<Failure>,
+    json: bool,
+) -> Result<Answer, Failure> {
+    let base = proposed.client.alyx().url();
+    let mut lines = Vec::new();
+    let proposal = &proposed.proposal;
+    let left = [
+        (skipped, "not created"),
+        (proposal.by_hand.len(), "for an admin to create on Alyx's pages"),
+        (proposal.open.len(), "to decide"),
+    ];
+    let left: Vec<String> =
+        left.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    lines.push(format!("{} of {} made", made.len(), count(proposal.changes.len() as u64, "change")));
+    if !left.is_empty() {
+        lines.push(format!("left: {}; to see them, run this again without --apply", left.join(", ")));
+    }
+    let mut undo = Vec::new();
+    if !made.is_empty() {
+        lines.push(
+            "To undo this, in this order, and before sessions are registered: with a record Alyx deletes what refers to it, with a lab its subjects and sessions:"
+                .to_owned(),
+        );
+    }
+    for (change, record) in made.iter().rev() {
+        let id = record.get("id").and_then(Value::as_str);
+        let id_text = id.map(|id| format!("  # id {id}")).unwrap_or_default();
+        lines.push(format!("  {}{id_text}", curl(base, &change.undo())));
+        undo.push(UndoJson { call: change.undo().into(), id });
+    }
+    let made = made.iter().map(|(change, record)| MadeJson {
+        kind: change.endpoint.member(),
+        name: &change.name,
+        outcome: if change.before.is_some() { RecordOutcome::Updated } else { RecordOutcome::Created },
+        record,
+    });
+    let applied = AppliedJson { made: made.collect(), undo };
+    let is_left = skipped > 0 || !proposal.by_hand.is_empty() || !proposal.open.is_empty();
+    let mut answer = Answer::new(lines, proposed.json(Some(applied)))?.incomplete_if(is_left);
+    if let Some(failure) = failure {
+        if !json {
+            failure.errors.iter().for_each(|error| report_error(&error.message));
+        }
+        (answer.exit, answer.errors) = (failure.exit, failure.errors);
+    }
+    Ok(answer)
+}

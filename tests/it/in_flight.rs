@@ -1,0 +1,271 @@
+//! A creation that is on its way when its program ends: the next program waits for it, and creates no second record.
+
+use crate::common;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use alyx_registration::flag::{FlagError, FlagFile};
+use alyx_sandbox::{Fault, FaultRule, Gate};
+use common::program::{Configuration, Program, program, stopped_cleanly};
+use common::verbs::{logged_in, run, verb, word};
+use common::{Alyx, Rig};
+
+/// How long a request may take, in seconds.
+const AT_MOST: &str = "3 s";
+
+fn hold(alyx: &Alyx, path: &str) -> Gate {
+    let gate = Gate::default();
+    let (method, path_prefix) = (Some("POST".to_owned()), path.to_owned());
+    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
+    gate
+}
+
+fn configuration(alyx: &Alyx, rig: &Rig, folder: &str) -> PathBuf {
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let folder = rig.beside(folder);
+    let path =
+        Configuration { roots: vec![rig.root()], url, user, password, more: String::new() }.write(&folder);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("alyx:\n", &format!("alyx:\n  timeouts: {{request: {AT_MOST}}}\n"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn with_config(words: &[&str], config: &Path) -> Command {
+    let mut command = program();
+    command.args(words).arg("--config").arg(config);
+    command
+}
+
+/// The ways in which a person, a script or a timer creates the session of a folder.
+fn ways<'a>(session: &'a str, root: &'a str) -> [Vec<&'a str>; 4] {
+    [
+        vec!["create-session", session],
+        vec!["register-session", session],
+        vec!["create-sessions", root],
+        vec!["scan"],
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_killed_while_it_creates_a_session_and_repeated_at_once_makes_one_record() {
+    for n in 0..4 {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc").flag();
+        let root = rig.root();
+        let words = &ways(word(&session.folder), word(&root))[n];
+        let config = configuration(&alyx, &rig, "etc");
+        let gate = hold(&alyx, "/sessions");
+        let killed = Program::start(&mut with_config(words, &config));
+        gate.reached().await;
+        drop(killed);
+        // The mark of a clean stop belongs to a state folder. Here it is not what keeps the next program waiting.
+        stopped_cleanly(&rig.beside("etc/state"));
+        let mut again = Program::start(&mut with_config(words, &config));
+        again.wait_for("an earlier creation may still arrive");
+        gate.open();
+        assert!(again.wait().success(), "{words:?}: {}", again.text());
+        assert_eq!(alyx.sessions(&session).await.len(), 1, "{words:?}: {}", again.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_with_its_own_state_folder_waits_for_the_creation_of_a_daemon_that_was_killed() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let (config, other) = (configuration(&alyx, &rig, "etc"), configuration(&alyx, &rig, "other"));
+    let gate = hold(&alyx, "/sessions");
+    let killed = Program::start(program().args(["run", "--config"]).arg(&config));
+    gate.reached().await;
+    drop(killed);
+    let mut scan = Program::start(&mut with_config(&["scan"], &other));
+    scan.wait_for("an earlier creation may still arrive");
+    gate.open();
+    assert!(scan.wait().success(), "{}", scan.text());
+    assert_eq!(alyx.sessions(&session).await.len(), 1);
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_never_arrives_is_repeated_when_it_no_longer_can() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let config = configuration(&alyx, &rig, "etc");
+    let gate = hold(&alyx, "/sessions");
+    let create = || with_config(&["create-session", word(&session.folder)], &config);
+    let killed = Program::start(&mut create());
+    gate.reached().await;
+    drop(killed);
+    run(&mut create()).ends(0);
+    assert_eq!(alyx.sessions(&session).await.len(), 1);
+    // It exists now, so nothing waits any more.
+    let said = run(&mut create()).ends(0);
+    assert!(!said.err.contains("may still arrive"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_stopped_while_it_creates_a_session_says_that_it_may_still_appear() {
+    for (words, flag) in [(["create-session"], false), (["scan"], true)] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = rig.session("cortexlab", "KS014");
+        let mut words = words.to_vec();
+        if flag {
+            session.file("alf/spikes.times.npy", "abc").flag();
+        } else {
+            words.push(word(&session.folder));
+        }
+        let config = configuration(&alyx, &rig, "etc");
+        // Longer than a stopped command waits.
+        let text = std::fs::read_to_string(&config).unwrap().replace("request: 3 s", "request: 15 s");
+        std::fs::write(&config, text).unwrap();
+        let gate = hold(&alyx, "/sessions");
+        let mut stopped = Program::start(&mut with_config(&words, &config));
+        gate.reached().await;
+        stopped.signal("TERM");
+        assert_eq!(stopped.wait().code(), Some(130), "{}", stopped.text());
+        assert!(stopped.text().contains("may still appear"), "{}", stopped.text());
+        let mut again = Program::start(&mut with_config(&words, &config));
+        again.wait_for("an earlier creation may still arrive");
+        gate.open();
+        assert!(again.wait().success(), "{}", again.text());
+        assert_eq!(alyx.sessions(&session).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_stopped_waits_for_the_answer_of_its_creation() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let gate = hold(&alyx, "/sessions");
+    let create = || logged_in(&alyx, &rig, &["create-session", word(&session.folder)]);
+    let mut stopped = Program::start(&mut create());
+    gate.reached().await;
+    stopped.signal("TERM");
+    stopped.wait_for("stopping");
+    gate.open();
+    assert_eq!(stopped.wait().code(), Some(130));
+    assert!(stopped.text().contains("stopped before it was done"), "{}", stopped.text());
+    let said = run(&mut create()).ends(0);
+    assert!(!said.err.contains("may still arrive"), "{said:?}");
+    assert_eq!(alyx.sessions(&session).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_commands_that_create_one_session_in_the_same_instant_make_one_record() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    let gate = hold(&alyx, "/sessions");
+    let create = || Program::start(&mut logged_in(&alyx, &rig, &["create-session", word(&session.folder)]));
+    let mut first = create();
+    gate.reached().await;
+    alyx.control().clear_requests();
+    let mut second = create();
+    let looks = || alyx.control().requests().iter().filter(|r| r.path == "/sessions").count();
+    common::until("the second command looks for the session", || looks() > 0);
+    gate.open();
+    for command in [&mut first, &mut second] {
+        assert!(command.wait().success(), "{}", command.text());
+    }
+    assert_eq!(alyx.sessions(&session).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_leaves_a_session_alone_whose_flag_another_program_holds() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let flag = || FlagFile::load(session.folder.join("create_me.flag")).unwrap().unwrap();
+    let held = flag().hold().unwrap();
+    for word_ in ["register-session", "create-session"] {
+        let said = verb(&alyx, &rig, &[word_, word(&session.folder)]).ends(1);
+        let holder = format!("process {}", std::process::id());
+        said.complains(&holder);
+    }
+    assert!(alyx.sessions(&session).await.is_empty());
+    drop(held);
+    verb(&alyx, &rig, &["register-session", word(&session.folder)]).ends(0);
+    assert!(session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_holds_the_flag_of_the_session_that_it_registers() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").file("done.flag", "");
+    let config = configuration(&alyx, &rig, "etc");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "flags: [create_me.flag, done.flag]\n").unwrap();
+    let gate = hold(&alyx, "/sessions");
+    let mut command = Program::start(&mut with_config(&["register-session", word(&session.folder)], &config));
+    gate.reached().await;
+    let flag = || FlagFile::load(session.folder.join("done.flag")).unwrap().unwrap();
+    let Err(FlagError::Elsewhere { holder, .. }) = flag().hold() else { panic!("it is free") };
+    assert_eq!(holder, Some(command.id()));
+    gate.open();
+    assert!(command.wait().success(), "{}", command.text());
+    assert!(flag().hold().is_ok());
+}
+
+async fn drinks(alyx: &Alyx) -> usize {
+    alyx.alyx().waters_of("KS014").await.unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_identical_commands_in_the_same_instant_record_one_drink() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let gate = hold(&alyx, "/water-administrations");
+    let water = |volume| Program::start(&mut logged_in(&alyx, &rig, &["water", "KS014", volume]));
+    let mut first = water("0.5");
+    gate.reached().await;
+    let mut second = water("0.5");
+    let looks = || {
+        let requests = alyx.control().requests();
+        requests.iter().filter(|r| r.method == "GET" && r.path == "/water-administrations").count()
+    };
+    // Each plans, and looks again.
+    common::until("the second command looks again", || looks() >= 4);
+    // Another drink is not held up.
+    assert!(water("0.7").wait().success());
+    gate.open();
+    assert!(first.wait().success() && second.wait().success(), "{} {}", first.text(), second.text());
+    assert!(second.text().contains("recorded already"), "{}", second.text());
+    assert_eq!(drinks(&alyx).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drink_that_was_on_its_way_when_its_command_was_killed_is_recorded_once() {
+    for signal in ["KILL", "TERM"] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let gate = hold(&alyx, "/water-administrations");
+        let config = configuration(&alyx, &rig, "etc");
+        let water = || Program::start(&mut with_config(&["water", "KS014", "0.5"], &config));
+        let mut first = water();
+        gate.reached().await;
+        first.signal(signal);
+        first.wait();
+        if signal == "TERM" {
+            assert!(first.text().contains("may still appear"), "{}", first.text());
+        }
+        let mut again = water();
+        again.wait_for("an earlier request may still arrive");
+        gate.open();
+        assert!(again.wait().success(), "{}", again.text());
+        assert_eq!(drinks(&alyx).await, 1, "{signal}: {}", again.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drink_that_another_computer_records_at_the_same_time_is_reported() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let gate = hold(&alyx, "/water-administrations");
+    let mut here = Program::start(&mut logged_in(&alyx, &rig, &["water", "KS014", "0.5"]));
+    gate.reached().await;
+    // The library alone marks nothing.
+    let options = alyx_registration::WaterOptions::default();
+    alyx.client().register_water_administration("KS014", 0.5, &options).await.unwrap();
+    gate.open();
+    assert!(here.wait().success(), "{}", here.text());
+    assert!(here.text().contains("2 equal records"), "{}", here.text());
+}
