@@ -113,7 +113,7 @@ pub fn parse_date_folder(name: &str) -> Option<Date> {
 /// ```
 /// use alf::session_path::date_fault;
 /// assert_eq!(date_fault("2024-5-2"), "not written as YYYY-MM-DD: rename the folder to 2024-05-02");
-/// assert_eq!(date_fault("2024-02-30"), "not a date that exists (YYYY-MM-DD): correct the name of the folder");
+/// assert_eq!(date_fault("2024-02-30"), "not a date that exists (YYYY-MM-DD): rename the folder to the right day");
 /// assert_eq!(date_fault("03-05-2024"), "not written as YYYY-MM-DD: rename the folder to 2024-05-03 or 2024-03-05");
 /// assert_eq!(date_fault("notes"), "not a date (YYYY-MM-DD)");
 /// ```
@@ -122,7 +122,7 @@ pub fn date_fault(name: &str) -> String {
     let is_date_like = name.chars().filter(char::is_ascii_digit).count() >= 5;
     match meant.as_slice() {
         [] if is_date_like => {
-            "not a date that exists (YYYY-MM-DD): correct the name of the folder".to_owned()
+            "not a date that exists (YYYY-MM-DD): rename the folder to the right day".to_owned()
         }
         [] => "not a date (YYYY-MM-DD)".to_owned(),
         days => {
