@@ -1,7 +1,5 @@
 //! The cost of scanning and watching a large data root, compared with `find` and Python's `Path.glob`.
 //!
-//! Looks for late files are measured with a sandbox, and without a limit on their rate.
-//!
 //! The tree has 12,000 sessions of 3 collections of 12 files, in 100 subjects. The program watches it as a separate
 //! process, without a server: there is no flag, so it sends no request.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
@@ -14,20 +12,13 @@ use std::fs;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use alf::SessionPath;
-use alyx_client::{ClientOptions, Credentials};
 use alyx_registrar::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use alyx_registrar::daemon::tree::scan::{Scanner, scan};
-use alyx_registrar::ledger::{Ledger, LookChange, LookRow};
-use alyx_registration::{FlaggedOptions, LookRules, Pace, RegistrationClient, RegistrationOptions, StatRate};
-use alyx_sandbox::{Sandbox, SandboxOptions};
 use clap::Parser;
 use common::registrar::{Registrar, Settings};
 use common::{Error, Required, Series, Table, is_there, median, proc_field, seconds, shown};
-use tokio_util::sync::CancellationToken;
 
 /// Start-up scan and watches of a large data root
 #[derive(Parser)]
@@ -100,12 +91,6 @@ fn main() -> Result<(), Error> {
     ));
     measure_scans(&options, &root, &mut table)?;
     measure_watching(&options, &root, scratch.path(), &mut table)?;
-    tokio::runtime::Runtime::new()?.block_on(measure_late_files(
-        &options,
-        &root,
-        scratch.path(),
-        &mut table,
-    ))?;
     table.print();
     Ok(())
 }
@@ -287,85 +272,6 @@ fn measure_watching(options: &Options, root: &Path, scratch: &Path, table: &mut 
     // One timer may fire in this time: the check of the root, once a minute.
     table.limit(what, rate, "", Required::AtMost(0.5));
     Ok(())
-}
-
-// ---- looks for late files
-
-/// Looks at every session once as at an early look, and once as at the last; and what a daemon remembers of all of them.
-async fn measure_late_files(
-    options: &Options,
-    root: &Path,
-    scratch: &Path,
-    table: &mut Table,
-) -> Result<(), Error> {
-    let sandbox = Sandbox::start(SandboxOptions::default()).await?;
-    let login =
-        Credentials::Password { username: "test_user".into(), password: "TapetesBloc18".to_owned().into() };
-    let alyx = alyx_client::Client::new(ClientOptions::new(sandbox.url(), login))?;
-    let client = RegistrationClient::new(alyx, RegistrationOptions::default());
-    let folder = scratch.join("late");
-    fs::create_dir_all(&folder)?;
-    let config = Settings { root, folder: &folder, url: sandbox.url(), settle: "2 s", more: "" }.write()?;
-    let idle = resident(&config)?;
-    let ledger = Ledger::open(&folder.join("state"));
-    let size = |ledger: &Ledger| -> Result<f64, Error> {
-        let log = ledger.path().with_extension("sqlite-wal");
-        Ok((fs::metadata(ledger.path())?.len() + fs::metadata(log).map_or(0, |log| log.len())) as f64 / 1e6)
-    };
-    let empty = size(&ledger)?;
-    let flagged = FlaggedOptions { register_files: true, ..FlaggedOptions::default() };
-    let rate = Arc::new(StatRate::new(u32::MAX));
-    let [mut early, mut last] = [0.0, 0.0];
-    for number in 0..options.sessions {
-        let path = SessionPath::parse(&session(root, number))?;
-        let before = client.find_files(path.folder()).await?.snapshot;
-        for (every_file, took) in [(false, &mut early), (true, &mut last)] {
-            let rules = LookRules { every_file, flagged: &flagged, late_exclude: &[] };
-            let pace = Pace { rate: Arc::clone(&rate), stop: CancellationToken::default() };
-            let began = Instant::now();
-            let look = client.find_late_files(&path, "", &before, &rules, pace).await?;
-            *took += began.elapsed().as_secs_f64();
-            if look.is_none_or(|look| look.late.is_some()) {
-                return Err("a look found what is not there".into());
-            }
-        }
-        let due = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
-        let row = LookRow {
-            folder: path.folder().to_owned(),
-            session: path.to_string(),
-            eid: "0".repeat(36),
-            done: 0,
-            due,
-        };
-        ledger.change_look(&LookChange::Set(row, Some(before))).ok_or("the ledger cannot be written")?;
-    }
-    let grown = size(&ledger)? - empty;
-    drop(ledger);
-    let each = 1e3 / options.sessions as f64;
-    table.limit("look for late files, a session", early * each, "ms", Required::AtMost(1.0));
-    table.limit("  the last one, with every file", last * each, "ms", Required::AtMost(2.0));
-    let folders = COLLECTIONS.len() + 1;
-    table.note("  stat calls of a look", folders);
-    table.note(
-        "  at 200 stat calls a second, all sessions, in minutes",
-        options.sessions * folders / 200 / 60,
-    );
-    table.limit("growth of the ledger by the looks", grown, "MB", Required::AtMost(15.0));
-    table.limit(
-        "growth of resident memory by the looks",
-        resident(&config)? - idle,
-        "MB",
-        Required::AtMost(15.0),
-    );
-    Ok(())
-}
-
-/// The resident memory of a daemon that has started, in MB.
-fn resident(config: &Path) -> Result<f64, Error> {
-    let registrar = Registrar::run(config)?;
-    registrar.wait_for("data root scanned", Duration::from_secs(60))?;
-    let status = registrar.child.proc().join("status");
-    Ok(proc_field(&status, "VmRSS").ok_or("no VmRSS")? as f64 * 1024.0 / 1e6)
 }
 
 /// The kernel's slab memory, in MiB. It is that of the whole machine: other programs affect it.

@@ -368,14 +368,14 @@ fn apply(connection: &Connection, change: &GapChange) -> rusqlite::Result<()> {
 
 /// Removes what a folder's row says about this.
 fn remove(connection: &Connection, folder: &Path, about: About) -> rusqlite::Result<usize> {
-    let of_kind = match about {
-        About::Registration => "kind NOT IN (?2, ?3)",
-        About::LateFiles => "kind = ?2",
-        About::TwoRecords => "kind = ?3",
+    let kind = match about {
+        About::Registration => "",
+        About::LateFiles => LATE_FILES,
+        About::TwoRecords => CREATED_TWICE,
     };
     connection.execute(
-        &format!("DELETE FROM gap WHERE folder = ?1 AND {of_kind}"),
-        params![folder.as_os_str().as_bytes(), LATE_FILES, CREATED_TWICE],
+        "DELETE FROM gap WHERE folder = ?1 AND (CASE WHEN kind IN (?2, ?3) THEN kind ELSE '' END) = ?4",
+        params![folder.as_os_str().as_bytes(), LATE_FILES, CREATED_TWICE, kind],
     )
 }
 

@@ -196,10 +196,14 @@ impl Ledger {
         })
     }
 
+    /// Device and inode of the file that is there now.
+    fn identity(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()))
+    }
+
     fn ensure_open(&self, state: &mut State) {
         if let Some(open) = &state.open {
-            let there = fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()));
-            if there == Some(open.identity) {
+            if self.identity() == Some(open.identity) {
                 return;
             }
             state.open = None;
@@ -219,6 +223,9 @@ impl Ledger {
     }
 
     fn on_failure(&self, state: &mut State, problem: Problem) {
+        // Without its folder, no journal can be created; that is not what a person has to know.
+        let is_deleted = state.open.as_ref().is_some_and(|open| self.identity() != Some(open.identity));
+        let problem = if is_deleted { Problem::Deleted } else { problem };
         self.log(state, &problem);
         match problem {
             Problem::Corrupt(_) if self.is_owner => {
@@ -230,7 +237,7 @@ impl Ledger {
             }
             // The disk may have room again at any time, and reads still work.
             Problem::Full | Problem::Locked => state.failed = Some((Instant::now(), problem)),
-            Problem::Deleted => {}
+            Problem::Deleted => state.open = None,
             Problem::Newer(_) | Problem::Unusable(_) | Problem::Corrupt(_) => {
                 state.open = None;
                 state.failed = Some((Instant::now(), problem));

@@ -113,7 +113,7 @@ pub fn parse_date_folder(name: &str) -> Option<Date> {
 /// ```
 /// use alf::session_path::date_fault;
 /// assert_eq!(date_fault("2024-5-2"), "not written as YYYY-MM-DD: rename the folder to 2024-05-02");
-/// assert_eq!(date_fault("2024-02-30"), "not a date that exists (YYYY-MM-DD): correct the name of the folder");
+/// assert_eq!(date_fault("2024-02-30"), "not a date that exists (YYYY-MM-DD): rename the folder to the right day");
 /// assert_eq!(date_fault("03-05-2024"), "not written as YYYY-MM-DD: rename the folder to 2024-05-03 or 2024-03-05");
 /// assert_eq!(date_fault("notes"), "not a date (YYYY-MM-DD)");
 /// ```
@@ -122,7 +122,7 @@ pub fn date_fault(name: &str) -> String {
     let is_date_like = name.chars().filter(char::is_ascii_digit).count() >= 5;
     match meant.as_slice() {
         [] if is_date_like => {
-            "not a date that exists (YYYY-MM-DD): correct the name of the folder".to_owned()
+            "not a date that exists (YYYY-MM-DD): rename the folder to the right day".to_owned()
         }
         [] => "not a date (YYYY-MM-DD)".to_owned(),
         days => {
@@ -158,12 +158,11 @@ fn dates_meant(name: &str) -> Vec<Date> {
         }
         last = kind;
     }
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter_map(
-            |part| if part.starts_with(|c: char| c.is_ascii_digit()) { Some(part) } else { month(&part) },
-        )
-        .collect();
+    // Of a word, only the name of a month counts: then it is clear which part is the month.
+    let is_number = |part: &String| part.starts_with(|c: char| c.is_ascii_digit());
+    parts.retain(|part| is_number(part) || month(part).is_some());
+    let word = parts.iter().position(|part| !is_number(part));
+    let parts: Vec<String> = parts.into_iter().map(|part| month(&part).unwrap_or(part)).collect();
     let first = parts.first().map(String::as_str).unwrap_or_default();
     let groups: Vec<&str> = match (first.len(), first.is_ascii()) {
         (8 | 14, true) => vec![&first[..4], &first[4..6], &first[6..8]],
@@ -180,6 +179,9 @@ fn dates_meant(name: &str) -> Vec<Date> {
     let mut orders = orders.to_vec();
     if first.len() == 8 {
         orders.extend([[&first[4..], &first[2..4], &first[..2]], [&first[4..], &first[..2], &first[2..4]]]);
+    }
+    if let Some(month) = word.and_then(|at| groups.get(at)) {
+        orders.retain(|[_, other, _]| std::ptr::eq(*other, *month));
     }
     let mut days: Vec<Date> = Vec::new();
     for [year, month, day] in orders {

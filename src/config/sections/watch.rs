@@ -45,7 +45,7 @@ impl Findings {
             },
             warn_after: Some(warn_after).filter(|after| !after.is_zero()),
             late_files: self.time("watch.late_files", from.late_files, 7 * DAY, [Duration::ZERO, 365 * DAY]),
-            late_rate: self.count("watch.late_rate", from.late_rate, 200, 100_000) as u32,
+            late_rate: self.count("watch.late_rate", from.late_rate, 200, 100_000),
         };
         let for_all_roots = ForAllRoots {
             mode: self.take(&KeyPath::of("watch.mode"), from.mode).unwrap_or_default(),

@@ -141,11 +141,13 @@ pub(crate) fn discover(
                 continue;
             }
         };
+        // Before its times count: this program writes to its own files all the time.
+        if dataset.is_ok() && rules.private.find_by_path(entry.path(), &metadata).is_some() {
+            found.left_out.push(LeftOut { path, reason: LeftOutReason::Private });
+            continue;
+        }
         let stamp = activity.file(&path, entry.path(), &metadata);
         match dataset {
-            Ok(_) if rules.private.find_by_path(entry.path(), &metadata).is_some() => {
-                found.left_out.push(LeftOut { path, reason: LeftOutReason::Private });
-            }
             Ok(dataset) => {
                 found.snapshot.add_dataset(dataset.as_str(), metadata.len());
                 found.files.push(FoundFile {
