@@ -127,7 +127,7 @@ fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
     std::fs::write(rig.beside("file"), "").unwrap();
     let file = rig.beside("file");
     let cases: [(&[&str], &str); 11] = [
-        (&["--data-root", "/mnt/a,/mnt/b"], "each with its own --data-root"),
+        (&["--data-root", "/mnt/a,/mnt/a/b"], "is inside the data root"),
         (&["--data-root", "a;b"], "each with its own --data-root"),
         (&["--data-root", word(&file)], "is a file"),
         (

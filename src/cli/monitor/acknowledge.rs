@@ -35,8 +35,10 @@ async fn acknowledge_with(args: &AcknowledgeArgs) -> Result<Exit, Failure> {
     if let Acknowledged::Withdrawn(pattern) = &what
         && !known(args).await?.patterns().iter().any(|known| known.as_str() == pattern)
     {
-        let text = format_args!("{pattern} is not acknowledged; `acknowledge --list` shows what is");
-        return Err(nothing_to_do(None, text));
+        return Err(nothing_to_do(
+            None,
+            format_args!("{pattern} is not acknowledged; `acknowledge --list` shows what is"),
+        ));
     }
     let request = Request::Acknowledge(what.clone());
     let in_ledger = {

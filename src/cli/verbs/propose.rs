@@ -42,8 +42,11 @@ pub(crate) async fn propose(args: &ProposeArgs) -> Exit {
         return run_verb("propose", json, async { find(args).await?.answer(args.rest) }).await;
     }
     if !args.yes && !io::stdin().is_terminal() {
-        let error = "--apply asks before it creates a record: run it on a terminal, or add --yes";
-        return Failure::new(Exit::Usage, error).end("propose", json);
+        let failure = Failure::new(
+            Exit::Usage,
+            "--apply asks before it creates a record: run it on a terminal, or add --yes",
+        );
+        return failure.end("propose", json);
     }
     // Not `run_verb`: after a signal the undo list must still be printed.
     let shutdown = CancellationToken::new();
