@@ -118,7 +118,10 @@ impl Ledger {
             Err(error) => return Err(Problem::Unusable(error.to_string()).advice(&path)),
         }
         let open = schema::open_existing(&path, access == Access::Change).map_err(|e| e.advice(&path))?;
-        let state = State { open: Some(open), pruned: Some(Instant::now()), ..State::default() };
+        if open.is_none() {
+            return Ok(None);
+        }
+        let state = State { open, pruned: Some(Instant::now()), ..State::default() };
         Ok(Some(Self { path, state: Mutex::new(state), unwritten: Mutex::default(), is_owner: false }))
     }
 

@@ -143,8 +143,8 @@ pub(super) fn open(path: &Path) -> Result<Open, Problem> {
     opened(path, connection)
 }
 
-/// Opens an existing ledger, to read it or to change rows.
-pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Problem> {
+/// Opens an existing ledger, to read it or to change rows. `None`: its daemon creates it at this moment.
+pub(super) fn open_existing(path: &Path, change: bool) -> Result<Option<Open>, Problem> {
     let access = if change { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let work = |connection: rusqlite::Result<Connection>| {
         let connection = connection?;
@@ -162,11 +162,16 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Open, Problem> 
         (outcome, _) => outcome,
     };
     let (version, mut connection) = outcome.map_err(|e| Problem::of(&e))?;
-    usable(version)?;
+    match version {
+        0 => return Ok(None),
+        newer if newer > VERSION => return Err(Problem::Newer(newer)),
+        // An older one is read as it is, and migrated before it is changed.
+        _ => {}
+    }
     if change {
         migrate(&mut connection).map_err(|e| Problem::of(&e))?;
     }
-    opened(path, connection)
+    opened(path, connection).map(Some)
 }
 
 /// Checks whether a ledger can be used, without creating even the files that SQLite creates for a reader. A ledger
@@ -193,16 +198,6 @@ fn open_immutable(path: &str) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
-}
-
-fn usable(version: u32) -> Result<(), Problem> {
-    match version {
-        // Created, but not written yet.
-        0 => Err(Problem::Unusable("it is still empty".to_owned())),
-        newer if newer > VERSION => Err(Problem::Newer(newer)),
-        // An older one is read as it is, and migrated before it is changed.
-        _ => Ok(()),
-    }
 }
 
 fn opened(path: &Path, connection: Connection) -> Result<Open, Problem> {

@@ -54,7 +54,7 @@ async fn a_file_with_a_temporary_name_holds_the_session_back_until_it_has_its_fi
     std::fs::rename(session.folder.join(temporary), session.folder.join("alf/spikes.clusters.npy")).unwrap();
     // So that the test need not wait for the next look.
     session.flag();
-    daemon.wait_for("registered");
+    daemon.wait_for("registered session");
     let expected = [("spikes.clusters.npy".to_owned(), Some(6)), ("spikes.times.npy".to_owned(), Some(3))];
     assert_eq!(datasets(&alyx, &session).await, expected);
     daemon.stop();
@@ -83,7 +83,7 @@ async fn a_growing_file_with_an_old_time_is_registered_with_its_final_size() {
     ends.store(true, Ordering::Relaxed);
     copying.join().unwrap();
     let size = std::fs::metadata(&path).unwrap().len();
-    daemon.wait_for("registered");
+    daemon.wait_for("registered session");
     assert_eq!(datasets(&alyx, &session).await, [("spikes.times.npy".to_owned(), Some(size))]);
     daemon.stop();
 }
@@ -97,7 +97,7 @@ async fn a_session_without_files_waits_for_its_first_one() {
     daemon.wait_for("the session has no file yet");
     assert!(alyx.sessions(&session).await.is_empty());
     session.file("alf/spikes.times.npy", "abc").flag();
-    daemon.wait_for("registered");
+    daemon.wait_for("registered session");
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
     daemon.stop();
 }

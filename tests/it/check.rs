@@ -409,7 +409,7 @@ async fn check_writes_nothing_on_disk_or_on_alyx() {
     // A rig after a run: with a state folder, a token in it, and a ledger, both closed and left open by a killed
     // daemon.
     let mut daemon = Program::start(program().args(["run", "--config"]).arg(&setup.config));
-    daemon.wait_for("registered");
+    daemon.wait_for("registered session");
     daemon.stop();
     let state = setup.config.with_file_name("state");
     assert!(state.join("ledger.sqlite").exists());

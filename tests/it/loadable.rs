@@ -147,7 +147,7 @@ async fn the_daemon_says_at_its_start_and_in_its_status_that_one_finds_nothing()
         assert!(daemon.wait_for(text).contains("WARN"), "{}", daemon.text());
         for _ in 0..2 {
             rig.session("cortexlab", "KS014").file(FILE, "a").flag();
-            daemon.wait_for("registered");
+            daemon.wait_for("registered session");
         }
         for running in [true, false] {
             if !running {
@@ -181,7 +181,7 @@ async fn the_daemon_asks_alyx_once_whether_one_loads_from_the_repository() {
         json["not_loadable"].as_array().unwrap().iter().map(|r| r["reason"].clone()).collect();
     assert_eq!(reasons, ["no_address", "personal"], "{json}");
     rig.session("cortexlab", "KS014").file(FILE, "a").flag();
-    daemon.wait_for("registered");
+    daemon.wait_for("registered session");
     let asked = alyx.control().requests().into_iter().filter(|r| r.path == "/labs").count();
     assert_eq!(asked, 1);
     daemon.stop();

@@ -259,7 +259,7 @@ async fn forgetting_says_that_a_flag_that_is_there_runs_again() {
     session.flag();
     let config = word(&config);
     let mut daemon = Program::start(program().args(["run", "--config", config]));
-    daemon.wait_for("registered");
+    daemon.wait_for("registered with gaps");
     daemon.stop();
     let said = run(&mut at_home(&rig, &["forget", &session.name(), "--config", config])).ends(0);
     assert!(
