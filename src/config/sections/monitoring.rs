@@ -2,8 +2,8 @@
 
 use crate::config::document::{AlertsDocument, HttpDocument};
 use crate::config::findings::{DAY, Findings, HOUR, MINUTE, SECOND};
-use crate::config::locate::KeyPath;
 use crate::config::{AlertsConfig, Environment, HttpConfig, WebhookSource};
+use session_metadata::text::locate::KeyPath;
 
 impl Findings {
     pub(crate) fn http(&mut self, from: HttpDocument) -> HttpConfig {
