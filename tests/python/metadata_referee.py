@@ -35,14 +35,15 @@ SUBJECT_PROJECTS, RESPONSIBLE = ['projects of the subject'], 'responsible_user'
 FAILS = 'ibllib fails'
 DELIBERATE = {
     ('session_training_lt5', FAILS): 'the trials are a part of a session: their number is unknown, the rest is known',
-    ('session_ephys', FAILS): 'the trials are a part of a session: their number is unknown, the rest is known',
-    ('session_biased_lt5', FAILS): 'the trials are a part of a session: their number is unknown, the rest is known',
+    ('cut off', 'users'): 'as in version 8',
     ('version 8', 'users'): 'ibllib drops ALYX_USER, because it has no id, and names the responsible user',
     ('version 8 without device_sound', FAILS): 'the sound device has no place on Alyx',
     ('versions that differ', FAILS): 'IBLRIG_VERSION counts',
     ('offset in the time', FAILS): 'a time with an offset is converted to local time',
     ('blank in the time', FAILS): 'a blank in place of T is read',
-    ('no users', 'users'): 'ibllib fails on a null creator when it registers water',
+    ('no users', FAILS): 'it looks for the name of nobody when it registers water',
+    ('chained protocols', 'users'): 'a user is named once',
+    ('no task in the description', FAILS): 'the session must be on Alyx; whoever registers checks that',
     ('null lists in the description', FAILS): 'a list that is null is empty',
 }
 
@@ -170,6 +171,9 @@ COPIES = {
     'empty lists in the description': [write('_ibl_experiment.description.yaml', DESCRIBED % ('[]', '[]'))],
     'null lists in the description': [write('_ibl_experiment.description.yaml', DESCRIBED % ('', ''))],
     'old description': [write('_ibl_experiment.description.yaml', 'version: 0.0.1\ntasks: {a: {collection: raw_behavior_data}}\n')],
+    'no task in the description': [write('_ibl_experiment.description.yaml', 'version: 1.0.0\ntasks: []\n')],
+    'cut off': [change(RIG, **{**EIGHT, 'SESSION_END_TIME': None}), trials(lambda lines: [])],
+    'trials cut off': [trials(lambda lines: lines[:3])],
     'chained protocols': [chain],
     'habituation': [change(RIG, PYBPOD_PROTOCOL='_iblrig_tasks_habituationChoiceWorld')],
 }

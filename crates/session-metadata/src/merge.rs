@@ -1,6 +1,9 @@
 //! Merges what all sources say of a session: the strongest source wins, key by key.
 
 use alf::{SessionPath, SessionTime};
+use jiff::ToSpan;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::completeness;
@@ -60,7 +63,11 @@ pub fn describe(input: &Input<'_>, options: &Options) -> SessionMetadata {
     let mut layers = stronger;
     for reader in READERS.iter().filter(|reader| options.readers.iter().any(|name| name == reader.name)) {
         let reading = (reader.read)(subject);
-        layers.push(reading.layer);
+        let mut layer = reading.layer;
+        if accept.iter().any(|accepted| accepted == "date") {
+            move_to_day(&mut layer, input.session.date());
+        }
+        layers.push(layer);
         metadata.problems.extend(reading.problems);
         metadata.missing.extend(reading.missing);
         metadata.notes.extend(reading.notes);
@@ -103,11 +110,9 @@ pub fn merge(layers: &[Layer]) -> Layer {
         merged.passive = merged.passive.or_else(|| layer.passive.clone());
     }
     for field in [Field::Projects, Field::Procedures] {
-        let configured = layers.iter().filter_map(|layer| layer.fields.get(&field));
-        let Some(configured) = configured.filter(|found| found.source.origin == Origin::Configuration).last()
-        else {
-            continue;
-        };
+        let given = layers.iter().filter_map(|layer| layer.fields.get(&field));
+        let configured = given.rev().find(|found| found.source.origin == Origin::Configuration);
+        let Some(configured) = configured else { continue };
         if let Some(found) = merged.fields.get_mut(&field)
             && found.source.origin == Origin::RigFile
             && let (Value::Array(names), Value::Array(more)) = (&mut found.value, &configured.value)
@@ -121,6 +126,33 @@ pub fn merge(layers: &[Layer]) -> Layer {
     }
     merged.from_subject.retain(|field, _| !merged.fields.contains_key(field));
     merged
+}
+
+/// Moves the times of a layer by whole days, so that it begins on the day of a folder that was renamed: the rig's clock
+/// was wrong.
+fn move_to_day(layer: &mut Layer, day: Date) {
+    let parsed = |value: &Value| SessionTime::parse(value.as_str()?, &TimeZone::UTC).ok();
+    let Some(start) = layer.fields.get(&Field::StartTime).and_then(|found| parsed(&found.value)) else {
+        return;
+    };
+    let days = start.date().until(day).map_or(0, |span| span.get_days());
+    let moved = |time: SessionTime| {
+        let civil = time.to_iso().parse::<DateTime>().ok();
+        civil.and_then(|civil| civil.checked_add(days.days()).ok()).map_or(time, SessionTime::from_civil)
+    };
+    for field in [Field::StartTime, Field::EndTime] {
+        if let Some(found) = layer.fields.get_mut(&field)
+            && let Some(time) = parsed(&found.value)
+        {
+            found.value = moved(time).to_iso().into();
+        }
+    }
+    if let Some(found) = &mut layer.weight {
+        found.value.at = found.value.at.map(moved);
+    }
+    for found in layer.water.iter_mut().flatten() {
+        found.value.at = found.value.at.map(moved);
+    }
 }
 
 /// Translates the rig's names of users into Alyx's. A layer whose names are all dropped names nobody.
@@ -156,8 +188,13 @@ fn contradictions(metadata: &SessionMetadata, session: &SessionPath) -> Vec<Prob
     // The rig's own date has been compared already, with a better message.
     let is_told = metadata.problems.iter().any(|problem| problem.kind == ProblemKind::Date);
     if let Some(start) = start.filter(|start| start.date() != session.date() && !is_told) {
+        let is_rigs =
+            fields.get(&Field::StartTime).is_some_and(|found| found.source.origin == Origin::RigFile);
+        let confirm = ", or, if the folder is right, confirm it with the line `accept: [date]` in its alyx-session.yaml";
         let message = format!(
-            "the start {start} is not on the day of the folder {session}; correct it, or move the files to the right folder"
+            "the start {start} is not on the day of the folder {session}; correct it, or move the files to the right \
+             folder{}",
+            if is_rigs { confirm } else { "" }
         );
         found.push(problem(ProblemKind::Time, Field::StartTime, message));
     }

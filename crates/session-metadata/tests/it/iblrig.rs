@@ -147,6 +147,44 @@ fn wrong_animals_days_and_numbers_are_named_with_both_values_and_can_be_confirme
 }
 
 #[test]
+fn all_times_of_a_session_move_to_the_day_that_is_confirmed() {
+    let tasks = "tasks:\n- a: {collection: raw_task_data_00}\n- b: {collection: raw_task_data_01}\n";
+    let first =
+        json!({"SESSION_START_TIME": "2023-12-31T23:00:00", "SESSION_END_TIME": "2023-12-31T23:30:00"});
+    let second =
+        json!({"SESSION_START_TIME": "2023-12-31T23:40:00", "SESSION_END_TIME": "2024-01-01T00:30:00"});
+    let world = World::default()
+        .file(DESCRIPTION, tasks)
+        .file("raw_task_data_00/_iblrig_taskSettings.raw.json", changed(version_8(), first))
+        .file("raw_task_data_01/_iblrig_taskSettings.raw.json", changed(version_8(), second))
+        .sidecar("accept: [date]\n");
+    let metadata = world.describe();
+    assert_eq!(metadata.problems, []);
+    assert_eq!(metadata.text(Field::StartTime), Some("2024-05-01T23:00:00"));
+    assert_eq!(metadata.text(Field::EndTime), Some("2024-05-02T00:30:00"));
+    assert_eq!(
+        serde_json::to_value(&metadata).unwrap()["measurements"][0]["date_time"],
+        json!("2024-05-01T23:00:00")
+    );
+}
+
+#[test]
+fn a_task_of_another_day_in_the_folder_is_named() {
+    let tasks = "tasks:\n- a: {collection: raw_task_data_00}\n- b: {collection: raw_task_data_01}\n";
+    let second =
+        json!({"SESSION_START_TIME": "2024-05-03T23:40:00", "SESSION_END_TIME": "2024-05-04T00:30:00"});
+    let problem = World::default()
+        .file(DESCRIPTION, tasks)
+        .file("raw_task_data_00/_iblrig_taskSettings.raw.json", version_8().to_string())
+        .file("raw_task_data_01/_iblrig_taskSettings.raw.json", changed(version_8(), second))
+        .problem();
+    assert!(
+        problem.starts_with("raw_task_data_01/_iblrig_taskSettings.raw.json:1: SESSION_START_TIME: "),
+        "{problem}"
+    );
+}
+
+#[test]
 fn a_time_with_an_offset_becomes_the_rigs_local_time() {
     let mut world = World::default().file(TRIALS, trials(1..=2)).file(
         SETTINGS,

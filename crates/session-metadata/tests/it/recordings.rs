@@ -33,6 +33,16 @@ fn spikeglx_gives_the_earliest_start_and_the_latest_end() {
 }
 
 #[test]
+fn a_recording_of_another_day_is_named_and_can_be_confirmed() {
+    let world = World::default().file("x.nidq.meta", meta("2024-05-03T10:00:00", "60"));
+    let problem = world.problem();
+    assert!(problem.contains("2024-05-03T10:00:00") && problem.contains("`accept: [date]`"), "{problem}");
+    let metadata = world.sidecar("accept: [date]\n").describe();
+    assert_eq!(metadata.problems, []);
+    assert_eq!(metadata.text(Field::EndTime), Some("2024-05-01T10:01:00"));
+}
+
+#[test]
 fn a_meta_file_with_a_strange_time_is_named() {
     let problem = World::default().file("x.nidq.meta", meta("yesterday", "1")).problem();
     assert!(problem.starts_with("x.nidq.meta: fileCreateTime: \"yesterday\" is not a time"), "{problem}");

@@ -49,7 +49,7 @@ pub fn version_8() -> Value {
 pub fn trials(numbers: std::ops::RangeInclusive<u32>) -> String {
     let trial = |n: u32| {
         let data = json!({"Bpod start timestamp": 1.0, "Trial end timestamp": 1.0 + 10.0 * f64::from(n)});
-        json!({"trial_num": n, "trial_correct": n % 2 == 0, "reward_amount": 3.0, "behavior_data": data})
+        json!({"trial_num": n, "trial_correct": n.is_multiple_of(2), "reward_amount": 3.0, "behavior_data": data})
             .to_string()
             + "\n"
     };

@@ -7,8 +7,6 @@ pub mod trials;
 use std::borrow::Cow;
 
 use alf::SessionTime;
-use jiff::ToSpan;
-use jiff::civil::DateTime;
 
 use crate::files::{SessionFiles, named, read_text};
 use crate::layer::{Field, Water, Weight};
@@ -111,35 +109,21 @@ fn task(
 ) -> Result<Option<Task>, Problem> {
     let Some(settings) = settings::load(subject.files, collection)? else { return Ok(None) };
     let key = settings.start_key();
-    let written = settings.time(key, subject.zone)?;
-    compare(&settings, subject, written.filter(|_| is_first), reading)?;
-    // A folder that was renamed keeps its day: the rig's clock, or whoever typed the date, was wrong.
-    let days = match written {
-        Some(start) if accepts(subject, "date") && is_first => {
-            start.date().until(subject.session.date()).map_or(0, |span| span.get_days())
-        }
-        _ => 0,
-    };
-    let shifted = |time: SessionTime| shift(time, days);
-    let start = written.map(shifted);
+    let start = settings.time(key, subject.zone)?;
+    compare(&settings, subject, start, is_first, reading)?;
     let trials = match named(subject.files, collection, "_iblrig_taskData.raw", ".jsonable").next() {
         Some(path) => Some((trials::load(subject.files, path)?, path.to_owned())),
         None => None,
     };
     let set = settings.time("SESSION_END_TIME", subject.zone)?;
     let end = match (set, &trials) {
-        (Some(end), _) => Some((shifted(end), Source::rig(&settings.path, "SESSION_END_TIME"))),
+        (Some(end), _) => Some((end, Source::rig(&settings.path, "SESSION_END_TIME"))),
         (None, Some((trials, path))) => start.zip(trials.seconds).and_then(|(start, seconds)| {
             Some((later(start, seconds)?, Source::rig(path, format!("{key} + Trial end timestamp"))))
         }),
         (None, None) => None,
     };
     Ok(Some(Task { settings, trials, start, end }))
-}
-
-fn shift(time: SessionTime, days: i32) -> SessionTime {
-    let civil = time.to_iso().parse::<DateTime>().ok();
-    civil.and_then(|civil| civil.checked_add(days.days()).ok()).map_or(time, SessionTime::from_civil)
 }
 
 fn accepts(subject: Subject<'_>, what: &str) -> bool {
@@ -151,6 +135,7 @@ fn compare(
     settings: &Settings,
     subject: Subject<'_>,
     start: Option<SessionTime>,
+    is_first: bool,
     reading: &mut Reading,
 ) -> Result<(), Problem> {
     let session = subject.session;
@@ -182,7 +167,9 @@ fn compare(
             None => return Ok(()),
         },
     };
-    if day != session.date() {
+    // A later task may begin past midnight.
+    let is_next = !is_first && session.date().tomorrow().ok() == Some(day);
+    if day != session.date() && !is_next {
         differs("date", ProblemKind::Date, key, day.to_string(), session.date().to_string());
     }
     Ok(())
