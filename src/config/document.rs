@@ -12,6 +12,7 @@ use crate::config::keys::Keys;
 use crate::config::values::{ByteSize, FromYaml, Json, Text};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
+use session_metadata::text::has_tag;
 
 /// A value that may be absent or invalid. An invalid value does not hide other invalid ones.
 #[derive(Debug)]
@@ -32,16 +33,6 @@ impl<'de, T: FromYaml> Deserialize<'de> for Given<T> {
             }
             value => T::from_yaml(&value).map(Some),
         }))
-    }
-}
-
-/// Whether a value has a YAML tag, which deserialization would ignore.
-fn has_tag(value: &Value) -> bool {
-    match value {
-        Value::Tagged(_) => true,
-        Value::Sequence(items) => items.iter().any(has_tag),
-        Value::Mapping(mapping) => mapping.iter().any(|(key, value)| has_tag(key) || has_tag(value)),
-        _ => false,
     }
 }
 

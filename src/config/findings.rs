@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::document::{Given, GivenTime};
-use crate::config::locate;
-use crate::config::locate::KeyPath;
 use crate::config::values::{Text, show_duration};
 use crate::config::{ConfigError, ConfigErrors};
+use session_metadata::text::locate::{KeyPath, Syntax, line_of};
 
 /// Limit on the errors that are listed; the rest are counted.
 const MAX_LISTED: usize = 50;
@@ -46,7 +45,7 @@ impl Findings {
         let unlisted = self.in_file.len().saturating_sub(MAX_LISTED);
         let in_file = self.in_file.into_iter().take(MAX_LISTED).map(|(path, message)| ConfigError {
             file: file.to_owned(),
-            line: locate::line_of(text, &path),
+            line: line_of(text, Syntax::Yaml, &path),
             key: path.to_string(),
             message,
         });

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde::de::value::Error as Stop;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Value;
-
-use crate::config::locate::KeyPath;
+use session_metadata::text::locate::KeyPath;
 
 /// The keys that a value can have.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,6 @@ mod document;
 mod error;
 mod findings;
 mod keys;
-mod locate;
 mod names;
 mod sample;
 mod sections;

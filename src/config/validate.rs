@@ -9,8 +9,6 @@ use crate::config::document::{
 };
 use crate::config::findings::{DAY, Findings, HOUR, MS, SECOND};
 use crate::config::keys::Keys;
-use crate::config::locate;
-use crate::config::locate::{KeyPath, quoted};
 use crate::config::sections::roots;
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{
@@ -18,11 +16,11 @@ use crate::config::{
 };
 use alyx_client::backoff::{Backoff, InvalidBackoff};
 use alyx_registration::{ProtectedPolicy, SessionDetails};
+use session_metadata::text::locate::{KeyPath, quoted};
+use session_metadata::text::parse_yaml;
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
-/// Limit on open brackets.
-const MAX_BRACKETS: usize = 2000;
 
 /// The default of `session.earliest`. A recorder without a clock starts in 1970 or 1980.
 const EARLIEST: jiff::civil::Date = jiff::civil::date(2000, 1, 1);
@@ -43,28 +41,9 @@ pub(super) fn config(
             "this is larger than 1 MiB; is it the right file?".to_owned(),
         ));
     }
-    if let Some(line) = endless_brackets(text) {
-        let message = "too many brackets are open here; is it the right file?".to_owned();
-        return Err(whole(Some(line), String::new(), message));
-    }
     // The parser treats a byte order mark as a separate document.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some((path, line)) = locate::duplicate_key(text) {
-        let message = "this key occurs twice in its section; keep one of them".to_owned();
-        return Err(whole(line, path.to_string(), message));
-    }
-    if let Some((path, line)) = locate::wide_number(text) {
-        let message = "this number does not fit into 64 bits and would be rounded; put it in quotes, as text";
-        return Err(whole(line, path.to_string(), message.to_owned()));
-    }
-    let mut value = locate::value_of(text).map_err(|failure| {
-        let (line, message) = locate::syntax_error(text, &failure);
-        whole(line, String::new(), message)
-    })?;
-    if let Some(line) = locate::second_document(text) {
-        let message = "a second document begins here (after ---); write one document only".to_owned();
-        return Err(whole(Some(line), String::new(), message));
-    }
+    let mut value = parse_yaml(text).map_err(|fault| whole(fault.line, fault.key, fault.message))?;
 
     let mut findings = Findings::default();
     roots::spell_out(&mut value);
@@ -82,21 +61,6 @@ pub(super) fn config(
         (Some(errors), _) => Err(errors),
         (None, None) => Err(whole(None, "alyx.url".to_owned(), "this key is missing".to_owned())),
     }
-}
-
-/// The line on which too many brackets are open, which would take the parser quadratic time. Brackets in strings and
-/// comments count as well; the limit is high enough for them.
-fn endless_brackets(text: &str) -> Option<usize> {
-    let mut open = 0usize;
-    let at = text.bytes().position(|byte| {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        open > MAX_BRACKETS
-    })?;
-    Some(1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count())
 }
 
 impl Findings {

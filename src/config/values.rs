@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde_yaml::Value;
 
-use crate::config::locate::{printable, quoted};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
 use alyx_registration::{OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
+use session_metadata::text::locate::{printable, quoted};
 
 /// Parses one value, or returns a message that says what it should be.
 pub(super) trait FromYaml: Sized {

@@ -2,8 +2,8 @@
 
 use crate::config::document::{AlertsDocument, HttpDocument};
 use crate::config::findings::{DAY, Findings, HOUR, MINUTE, SECOND};
-use crate::config::locate::{KeyPath, quoted};
 use crate::config::{AlertsConfig, Environment, HttpConfig, WebhookSource};
+use session_metadata::text::locate::{KeyPath, quoted};
 
 /// What is wrong with the name of a computer, and how to write it; `None` if it is right. Pure.
 fn host_name_fault(text: &str) -> Option<String> {

@@ -6,10 +6,10 @@ use serde_yaml::Value;
 
 use crate::config::document::Given;
 use crate::config::findings::Findings;
-use crate::config::locate::{KeyPath, quoted};
 use crate::config::sections::roots::absolute_path;
 use crate::config::values::{FromYaml, Text};
 use alyx_registration::Mount;
+use session_metadata::text::locate::{KeyPath, quoted};
 
 impl FromYaml for Mount {
     /// `{path: /mnt/server/cortexlab/Subjects, name: flatiron_cortexlab}`.

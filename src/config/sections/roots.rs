@@ -7,8 +7,8 @@ use serde_yaml::{Mapping, Value};
 use crate::config::DataRoot;
 use crate::config::document::RootDocument;
 use crate::config::findings::Findings;
-use crate::config::locate::{KeyPath, quoted};
 use crate::config::sections::watch::{ForAllRoots, marker};
+use session_metadata::text::locate::{KeyPath, quoted};
 
 /// Rewrites `- /data` as `- path: /data`, so that the rest handles only one form.
 pub(crate) fn spell_out(document: &mut Value) {

@@ -6,10 +6,10 @@ use reqwest::Url;
 
 use crate::config::document::{AlyxDocument, Given};
 use crate::config::findings::{Findings, HOUR, MINUTE, MS, SECOND};
-use crate::config::locate::KeyPath;
 use crate::config::sections::roots;
 use crate::config::values::Text;
 use crate::config::{AlyxConfig, CredentialSource, Environment, Overrides, SecretKind};
+use session_metadata::text::locate::KeyPath;
 
 impl Findings {
     pub(crate) fn alyx(

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::config::document::{Given, WatchDocument};
 use crate::config::findings::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
-use crate::config::locate::{KeyPath, quoted};
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{WatchConfig, WatchMode};
 use alyx_registration::{CopySign, QuietRules};
+use session_metadata::text::locate::{KeyPath, quoted};
 
 /// The defaults for data roots.
 #[derive(Debug, Default)]

@@ -1,40 +1,43 @@
-//! Finds the line of a key.
+//! The line of a key in a YAML or JSON text.
 //!
 //! A parsed YAML value has no position, but a deserialization error has one. To locate a key, the text is therefore
 //! parsed again with a visitor that fails at this key, so that anchors, flow style and quotes are read as the parser
 //! reads them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
 /// One step from a value to a nested value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
+    /// Of a mapping.
     Key(String),
+    /// Of a list, counted from 0.
     Index(usize),
 }
 
 /// The path of a value in the document; prints as `alyx.timeouts.request` or `data_roots[1].path`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct KeyPath(pub(super) Vec<Step>);
+pub struct KeyPath(pub Vec<Step>);
 
 impl KeyPath {
-    /// Parses a dotted path from this crate's source.
-    pub(super) fn of(dotted: &str) -> KeyPath {
+    /// Parses a dotted path from the source code.
+    pub fn of(dotted: &str) -> KeyPath {
         KeyPath(dotted.split('.').map(|key| Step::Key(key.to_owned())).collect())
     }
 
-    pub(super) fn key(&self, key: &str) -> KeyPath {
+    /// The value of a key below.
+    pub fn key(&self, key: &str) -> KeyPath {
         self.then(Step::Key(key.to_owned()))
     }
 
-    pub(super) fn index(&self, index: usize) -> KeyPath {
+    /// An item below.
+    pub fn index(&self, index: usize) -> KeyPath {
         self.then(Step::Index(index))
     }
 
@@ -63,13 +66,13 @@ impl fmt::Display for KeyPath {
 }
 
 /// A text from the file in a form for messages: on one line, shortened, quoted if it is unusual.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let plain = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     if plain && text.len() <= 60 { text.to_owned() } else { quoted(text) }
 }
 
 /// As [`printable`], but always quoted.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     if text.chars().count() <= 60 {
         return format!("{text:?}");
     }
@@ -77,43 +80,82 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", start + "...")
 }
 
+/// How a text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+impl Syntax {
+    /// Lets a visitor read the text; its error, and the line of it.
+    fn visit<'de, S: DeserializeSeed<'de>>(
+        self,
+        text: &'de str,
+        seed: S,
+    ) -> Result<S::Value, (String, Option<usize>)> {
+        match self {
+            Self::Yaml => seed
+                .deserialize(serde_yaml::Deserializer::from_str(text))
+                .map_err(|failure| (failure.to_string(), failure.location().map(|at| at.line()))),
+            Self::Json => seed
+                .deserialize(&mut serde_json::Deserializer::from_str(text))
+                .map_err(|failure| (failure.to_string(), Some(failure.line()).filter(|line| *line > 0))),
+        }
+    }
+}
+
 /// The line of the value at `path`, counted from 1; for an absent value, that of its nearest ancestor.
-pub(super) fn line_of(text: &str, path: &KeyPath) -> Option<usize> {
+pub fn line_of(text: &str, syntax: Syntax, path: &KeyPath) -> Option<usize> {
     (1..=path.0.len()).rev().find_map(|n| {
-        let failure = Probe(path.0.get(..n)?).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-        failure.to_string().contains(FOUND).then(|| failure.location().map(|at| at.line()))?
+        let (failure, line) = syntax.visit(text, Probe(path.0.get(..n)?)).err()?;
+        failure.contains(FOUND).then_some(line)?
     })
 }
 
 /// The line on which a second document begins.
-pub(super) fn second_document(text: &str) -> Option<usize> {
+pub fn second_document(text: &str) -> Option<usize> {
     let second = serde_yaml::Deserializer::from_str(text).nth(1)?;
     let failure = Land.deserialize(second).err()?;
     Some(failure.location().map_or(1, |at| at.line()))
 }
 
-/// The first duplicate key in a mapping, with its second line.
-pub(super) fn duplicate_key(text: &str) -> Option<(KeyPath, Option<usize>)> {
-    let trail = Trail::default();
-    let failure = Unique(&trail).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-    let line = failure.location().map(|at| at.line());
-    failure.to_string().contains(FOUND).then(|| (KeyPath(trail.steps.take()), line))
+/// What the parser does not complain of, but no file should hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// A key that occurs twice in its mapping.
+    Duplicate(KeyPath),
+    /// A whole number beyond 64 bits. The parser refuses some and rounds others.
+    WideNumber(KeyPath),
+    /// More than [`MAX_VALUES`] values, those behind an anchor counted each time that they are used.
+    TooMany,
 }
 
-/// The first whole number beyond 64 bits, with its line. The parser refuses some and rounds others.
-pub(super) fn wide_number(text: &str) -> Option<(KeyPath, Option<usize>)> {
+/// Limit on the values of a text: few files have a thousand, and those that an alias repeats take memory each time.
+pub const MAX_VALUES: usize = 1_000_000;
+
+/// The first oddity of a text, with its line. Needs little memory, whatever the text expands to.
+pub fn oddity(text: &str, syntax: Syntax) -> Option<(Oddity, Option<usize>)> {
     let trail = Trail::default();
     // A syntax error is reported elsewhere.
-    let _ = Unique(&trail).deserialize(serde_yaml::Deserializer::from_str(text));
+    if let Err((failure, line)) = syntax.visit(text, Unique(&trail))
+        && failure.contains(FOUND)
+    {
+        let is_full = trail.values.get() > MAX_VALUES;
+        let oddity = if is_full { Oddity::TooMany } else { Oddity::Duplicate(KeyPath(trail.steps.take())) };
+        return Some((oddity, line));
+    }
     trail.wide.take().into_iter().find_map(|(path, float)| {
-        let line = line_of(text, &path);
+        let line = line_of(text, syntax, &path);
         // A float may have been written as one, such as 1e30.
         let written = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
         let is_whole = |float: f64| {
             let mut digits = written.split(|c: char| !c.is_ascii_digit());
             digits.any(|digits| digits.len() >= MIN_WIDE_DIGITS && digits.parse() == Ok(float.abs()))
         };
-        float.is_none_or(is_whole).then_some((path, line))
+        float.is_none_or(is_whole).then_some((Oddity::WideNumber(path), line))
     })
 }
 
@@ -124,12 +166,16 @@ const MIN_WIDE_DIGITS: usize = 20;
 #[derive(Default)]
 struct Trail {
     steps: RefCell<Vec<Step>>,
+    values: Cell<usize>,
     wide: RefCell<Vec<(KeyPath, Option<f64>)>>,
 }
 
 impl Trail {
     fn note_wide(&self, float: Option<f64>) {
-        self.wide.borrow_mut().push((KeyPath(self.steps.borrow().clone()), float));
+        // The first that turns out to be a whole number is reported.
+        if self.wide.borrow().len() < 100 {
+            self.wide.borrow_mut().push((KeyPath(self.steps.borrow().clone()), float));
+        }
     }
 }
 
@@ -141,6 +187,11 @@ macro_rules! ignore_scalars {
     ($value:expr) => {
         ignore_narrow_scalars!($value);
 
+        fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+            let (_, value) = tagged.variant::<IgnoredAny>()?;
+            value.newtype_variant::<IgnoredAny>()?;
+            Ok($value)
+        }
         fn visit_i128<E>(self, _: i128) -> Result<Self::Value, E> {
             Ok($value)
         }
@@ -172,11 +223,6 @@ macro_rules! ignore_narrow_scalars {
             Ok($value)
         }
         fn visit_none<E>(self) -> Result<Self::Value, E> {
-            Ok($value)
-        }
-        fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
-            let (_, value) = tagged.variant::<IgnoredAny>()?;
-            value.newtype_variant::<IgnoredAny>()?;
             Ok($value)
         }
     };
@@ -327,7 +373,7 @@ impl<'de, F: FnOnce(&str) -> bool> Visitor<'de> for KeyText<F> {
     }
 }
 
-/// Fails on the first duplicate key; the trail then holds its path. Notes wide numbers.
+/// Fails on the first duplicate key; the trail then holds its path. Counts values, and notes wide numbers.
 #[derive(Clone, Copy)]
 struct Unique<'a>(&'a Trail);
 
@@ -335,6 +381,11 @@ impl<'de> DeserializeSeed<'de> for Unique<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        let values = &self.0.values;
+        values.set(values.get() + 1);
+        if values.get() > MAX_VALUES {
+            return Err(serde::de::Error::custom(FOUND));
+        }
         from.deserialize_any(self)
     }
 }
@@ -369,6 +420,11 @@ impl<'de> Visitor<'de> for Unique<'_> {
     }
 
     ignore_narrow_scalars!(());
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
+        let (_, value) = tagged.variant::<IgnoredAny>()?;
+        value.newtype_variant_seed(self)
+    }
 
     fn visit_i128<E>(self, _: i128) -> Result<(), E> {
         self.0.note_wide(None);
@@ -408,37 +464,6 @@ impl<'de> DeserializeSeed<'de> for UniqueKey<'_> {
     }
 }
 
-/// The parser's message for invalid YAML, with its line.
-pub(super) fn syntax_error(text: &str, failure: &serde_yaml::Error) -> (Option<usize>, String) {
-    let line = failure.location().map(|at| at.line());
-    let typed = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
-    let indent = typed.split(|c: char| c != ' ' && c != '\t').next().unwrap_or_default();
-    let hint = match indent.contains('\t') {
-        true => "indent with spaces, not with a tab",
-        false => {
-            "look in this line and the one before for a wrong indentation, a missing quote or bracket, or a colon \
-             without a blank after it"
-        }
-    };
-    let mut why = failure.to_string();
-    if let Some(at) = failure.location() {
-        // The line is printed before the message.
-        why = why.replacen(&format!(" at line {} column {}", at.line(), at.column()), "", 1);
-    }
-    (line, format!("this is not valid YAML: {why}; {hint}"))
-}
-
-/// Reads the text as one value.
-pub(super) fn value_of(text: &str) -> Result<serde_yaml::Value, serde_yaml::Error> {
-    let Some(first) = serde_yaml::Deserializer::from_str(text).next() else {
-        return Ok(serde_yaml::Value::Null);
-    };
-    match serde_yaml::Value::deserialize(first) {
-        Err(failure) if failure.to_string().starts_with("EOF while parsing") => Ok(serde_yaml::Value::Null),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -459,7 +484,7 @@ again: *f
 ";
 
     fn line(path: KeyPath) -> Option<usize> {
-        line_of(TEXT, &path)
+        line_of(TEXT, Syntax::Yaml, &path)
     }
 
     #[test]
@@ -483,9 +508,27 @@ again: *f
     #[test]
     fn the_second_of_two_equal_keys_is_the_duplicate() {
         let text = "a:\n  - x: 1\n  - y: 1\n    z: 2\n    y: 3\n";
-        let (path, line) = duplicate_key(text).unwrap();
-        assert_eq!((path.to_string().as_str(), line), ("a[1].y", Some(5)));
-        assert_eq!(duplicate_key(TEXT), None);
+        let (found, line) = oddity(text, Syntax::Yaml).unwrap();
+        let path = KeyPath::of("a").index(1).key("y");
+        assert_eq!((found, line), (Oddity::Duplicate(path), Some(5)));
+        assert_eq!(oddity(TEXT, Syntax::Yaml), None);
+    }
+
+    #[test]
+    fn json_has_lines_too() {
+        let text = "{\n\t\"a\": [1,\n {\"b\": \"\\ud83d\\ude00\"}],\n \"c\": 1}";
+        let path = KeyPath::of("a").index(1).key("b");
+        assert_eq!(line_of(text, Syntax::Json, &path), Some(3));
+        let twice = "{\"a\": 1,\n\n\"a\": 2}";
+        assert_eq!(oddity(twice, Syntax::Json), Some((Oddity::Duplicate(KeyPath::of("a")), Some(3))));
+        assert_eq!(oddity(text, Syntax::Json), None);
+    }
+
+    #[test]
+    fn anchors_that_multiply_are_counted_not_expanded() {
+        // The parser itself refuses only what grows in several steps.
+        let text = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(2000), "*a, ".repeat(1000));
+        assert!(matches!(oddity(&text, Syntax::Yaml), Some((Oddity::TooMany, _))));
     }
 
     #[test]

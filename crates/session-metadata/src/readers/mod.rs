@@ -1,0 +1,54 @@
+//! Readers of the files that a rig writes: one file each, and one line in [`READERS`].
+
+pub mod iblrig;
+pub mod open_ephys;
+pub mod spikeglx;
+
+use alf::SessionPath;
+use jiff::tz::TimeZone;
+
+use crate::files::SessionFiles;
+use crate::layer::Layer;
+use crate::problem::{Missing, Problem};
+
+/// What a reader is given.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The session, by its folder.
+    pub session: &'a SessionPath,
+    /// Its files.
+    pub files: &'a dyn SessionFiles,
+    /// The rig's zone.
+    pub zone: &'a TimeZone,
+    /// What a sidecar confirms although the rig's files say otherwise: `subject`, `date`, `number`.
+    pub accept: &'a [String],
+}
+
+/// What a reader found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// The values.
+    pub layer: Layer,
+    /// What keeps the session from being registered.
+    pub problems: Vec<Problem>,
+    /// What the session still waits for.
+    pub missing: Vec<Missing>,
+    /// What is worth a warning.
+    pub notes: Vec<String>,
+}
+
+/// A reader.
+#[derive(Clone, Copy)]
+pub struct Reader {
+    /// The name, by which the configuration switches it off.
+    pub name: &'static str,
+    /// Reads the files of a session; without files of its kind the result is empty.
+    pub read: fn(Subject<'_>) -> Reading,
+}
+
+/// All readers, the strongest first.
+pub const READERS: [Reader; 3] = [
+    Reader { name: "iblrig", read: iblrig::read },
+    Reader { name: "spikeglx", read: spikeglx::read },
+    Reader { name: "open_ephys", read: open_ephys::read },
+];

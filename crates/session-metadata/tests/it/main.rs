@@ -1,0 +1,11 @@
+//! The tests of session-metadata. They are one executable.
+
+mod completeness;
+mod fuzz;
+mod hostile;
+mod iblrig;
+mod merging;
+mod recordings;
+mod sidecars;
+mod updates;
+mod world;

@@ -1,0 +1,73 @@
+//! SpikeGLX and Open Ephys.
+
+use serde_json::json;
+use session_metadata::Field;
+
+use crate::world::{World, field, version_8};
+
+fn meta(created: &str, seconds: &str) -> String {
+    format!(
+        "appVersion=20190327\nfileCreateTime={created}\nfileName=D:/\u{e9}.bin\nfileSizeBytes=4\nfileTimeSecs={seconds}\n"
+    )
+}
+
+#[test]
+fn spikeglx_gives_the_earliest_start_and_the_latest_end() {
+    let world = World::default()
+        .file("raw_ephys_data/probe00/a_g0_t0.imec0.ap.meta", meta("2024-05-01T10:00:05", "100.5"))
+        .file("raw_ephys_data/a_g0_t0.nidq.meta", meta("2024-05-01T10:00:00", "90"));
+    let metadata = world.describe();
+    assert_eq!(
+        field(&metadata, Field::StartTime),
+        (json!("2024-05-01T10:00:00"), "raw_ephys_data/a_g0_t0.nidq.meta: fileCreateTime".to_owned())
+    );
+    assert_eq!(metadata.text(Field::EndTime), Some("2024-05-01T10:01:45.500000"));
+    let cut_off = world.file("raw_ephys_data/b.imec1.ap.meta", meta("2024-05-01T10:00:00", "")).describe();
+    assert_eq!(cut_off.text(Field::EndTime), None);
+    // Both fill only what nothing above has filled.
+    let metadata = World::default()
+        .file("raw_behavior_data/_iblrig_taskSettings.raw.json", version_8().to_string())
+        .file("x.nidq.meta", meta("2024-05-01T09:00:00", "1"))
+        .describe();
+    assert_eq!(metadata.text(Field::StartTime), Some("2024-05-01T10:00:00"));
+}
+
+#[test]
+fn a_recording_of_another_day_is_named_and_can_be_confirmed() {
+    let world = World::default().file("x.nidq.meta", meta("2024-05-03T10:00:00", "60"));
+    let problem = world.problem();
+    assert!(problem.contains("2024-05-03T10:00:00") && problem.contains("`accept: [date]`"), "{problem}");
+    let metadata = world.sidecar("accept: [date]\n").describe();
+    assert_eq!(metadata.problems, []);
+    assert_eq!(metadata.text(Field::EndTime), Some("2024-05-01T10:01:00"));
+}
+
+#[test]
+fn a_meta_file_with_a_strange_time_is_named() {
+    let problem = World::default().file("x.nidq.meta", meta("yesterday", "1")).problem();
+    assert!(problem.starts_with("x.nidq.meta: fileCreateTime: \"yesterday\" is not a time"), "{problem}");
+}
+
+#[test]
+fn open_ephys_gives_the_start() {
+    let xml = "<?xml version=\"1.0\"?>\n<SETTINGS><INFO><VERSION>0.4.6</VERSION><DATE>1 May 2024 17:30:12</DATE></INFO><SIGNALCHAIN>";
+    let metadata = World::default().file("raw/settings.xml", xml).describe();
+    assert_eq!(
+        field(&metadata, Field::StartTime),
+        (json!("2024-05-01T17:30:12"), "raw/settings.xml: INFO/DATE".to_owned())
+    );
+    for other in [
+        "<OTHER><DATE>1 May 2024 17:30:12</DATE></OTHER>",
+        "no xml",
+        "",
+        "<SETTINGS/>",
+        "<a",
+        "<SETTINGS><INFO><DATE></DATE></INFO></SETTINGS>",
+    ] {
+        assert!(World::default().file("settings.xml", other).describe().values.fields.is_empty(), "{other}");
+    }
+    let problem = World::default().file("settings.xml", xml.replace("May", "Mai")).problem();
+    assert!(problem.contains("is not a time such as 3 Apr 2019"), "{problem}");
+    let problem = World::default().file("settings.xml", "<SETTINGS><INFO></OTHER>").problem();
+    assert!(problem.contains("not the settings of Open Ephys"), "{problem}");
+}
