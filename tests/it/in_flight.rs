@@ -107,7 +107,7 @@ async fn a_creation_that_never_arrives_is_repeated_when_it_no_longer_can() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_is_stopped_while_it_creates_a_session_says_that_it_may_still_appear() {
-    for (words, flag) in [(["create-session"], false), (["scan"], true)] {
+    for (words, flag) in [(["create-session", "--json"], false), (["scan", "--json"], true)] {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
         let session = rig.session("cortexlab", "KS014");
         let mut words = words.to_vec();
@@ -126,6 +126,7 @@ async fn a_command_that_is_stopped_while_it_creates_a_session_says_that_it_may_s
         stopped.signal("TERM");
         assert_eq!(stopped.wait().code(), Some(130), "{}", stopped.text());
         assert!(stopped.text().contains("may still appear"), "{}", stopped.text());
+        assert!(stopped.text().contains("\"kind\":\"Unanswered\""), "{}", stopped.text());
         let mut again = Program::start(&mut with_config(&words, &config));
         again.wait_for("an earlier creation may still arrive");
         gate.open();

@@ -215,6 +215,14 @@ async fn a_user_who_may_not_write_creates_nothing() {
     propose(&alyx, &rig, &[]).await.ends(1);
     let said = propose(&alyx, &rig, &["--apply", "--yes"]).await.ends(1);
     assert!(said.err.contains("not allowed") && said.out.contains("0 of 6 changes made"), "{said:?}");
+    let said = propose(&alyx, &rig, &["--apply", "--yes", "--json"]).await.ends(1).json();
+    assert_eq!(
+        (&said["outcome"], &said["made"], &said["undo"]),
+        (&json!("incomplete"), &json!([]), &json!([]))
+    );
+    let error = &said["errors"][0];
+    assert_eq!((&error["kind"], &error["retryable"]), (&json!("Forbidden"), &json!(false)), "{said}");
+    assert!(error["message"].as_str().unwrap().starts_with("data format h5x: "), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,6 +237,8 @@ async fn a_repository_is_linked_to_the_lab_and_the_links_that_it_has_stay() {
     let mut command = logged_in(&alyx, &rig, &apply.each_ref().map(String::as_str));
     let said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap().ends(0).json();
     assert_eq!(kinds(&said, "made"), ["repository new", "lab cortexlab"]);
+    let outcomes = json_list(&said, "made").into_iter().map(|record| record["outcome"].clone());
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["created", "updated"]);
     let (_, lab) = send(&alyx, "GET", "/labs/cortexlab", &Value::Null).await;
     assert_eq!(lab["repositories"], json!(["cortexlab_local", "flatiron_cortexlab", "new"]));
     assert_eq!(said["undo"][0]["body"], json!({"repositories": ["cortexlab_local", "flatiron_cortexlab"]}));
