@@ -64,9 +64,10 @@ const REASON_PARAMETERS: [(&[&str], usize); 10] = [
 /// Files in which every sentence is a reason.
 const REASON_FILES: [&str; 3] = ["src/cli/logging.rs", "src/cli/scan/scan_roots.rs", "src/ledger/problem.rs"];
 
-/// Reasons of other kinds: errors of the configuration name file, line and key, and what to write; the sandbox uses
-/// Alyx's words; errors of the command line are printed with the usage.
-const EXCLUDED_REASONS: [&str; 3] = ["src/config/", "crates/alyx-sandbox/", "src/cli/args/"];
+/// Reasons of other kinds: errors of the configuration and of sidecars name file, line and key, and what to write; the
+/// sandbox uses Alyx's words; errors of the command line are printed with the usage.
+const EXCLUDED_REASONS: [&str; 4] =
+    ["src/config/", "crates/session-metadata/", "crates/alyx-sandbox/", "src/cli/args/"];
 const INCLUDED_NEVERTHELESS: [&str; 2] =
     ["src/config/sections/credentials.rs", "src/config/sections/webhook.rs"];
 
