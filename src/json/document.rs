@@ -45,3 +45,19 @@ impl<'a> Document<'a, NoFields> {
         Self::new(command, "failed", NoFields {}, errors)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn version_command_and_outcome_come_first() {
+        let document = Document::new("exists", "done", json!({"eid": 1}), Vec::new());
+        let line = r#"{"version":1,"command":"exists","outcome":"done","eid":1,"errors":[]}"#;
+        assert_eq!(document.line(), line);
+        let failed = Document::failed("exists", Vec::new()).line();
+        assert_eq!(failed, r#"{"version":1,"command":"exists","outcome":"failed","errors":[]}"#);
+    }
+}

@@ -24,65 +24,58 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
 
-pub mod advice;
 mod client;
-mod context;
 mod error;
-pub mod file_system;
 mod files;
 pub mod flag;
 pub mod flagged;
 mod hashing;
-mod late;
 mod listing;
 mod measurements;
-mod options;
 mod propose;
-mod record_outcome;
 mod repository;
-mod request_marks;
 mod session;
 
 pub use crate::client::RegistrationClient;
-pub use crate::context::RunContext;
-pub use crate::error::{Error, MissingName};
+pub use crate::client::context::RunContext;
+pub use crate::client::options::{
+    CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
+    OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
+    Versions, WaterOptions, WeightOptions,
+};
+pub use crate::client::record_outcome::RecordOutcome;
+pub use crate::error::{Error, MissingName, advice};
 pub use crate::files::check_protected::ProtectedStatus;
 pub use crate::files::register::{PlannedFiles, RegisteredFile, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
 pub use crate::flag::{LastLook, LastLooks};
+pub use crate::flagged::late::look::{LateLook, LookRules};
+pub use crate::flagged::late::pace::{Pace, StatRate};
+pub use crate::flagged::late::plan::LookPlan;
 pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
 pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::private_paths::PrivatePaths;
 pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;
-pub use crate::late::look::{LateLook, LookRules};
-pub use crate::late::pace::{Pace, StatRate};
-pub use crate::late::plan::LookPlan;
 pub use crate::listing::accepted_gaps::AcceptedGaps;
 pub use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 pub use crate::listing::discover::{FoundFile, FoundFiles};
+pub use crate::listing::file_system;
 pub use crate::listing::gap::{Gap, LATE_FILES, LateFile, Rename, Untyped};
 pub use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
 pub use crate::listing::quiet::{Activity, SessionLooks};
 pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
-pub use crate::options::{
-    CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
-    OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
-    Versions, WaterOptions, WeightOptions,
-};
 pub use crate::propose::change::{ByHand, Change, RestCall};
 pub use crate::propose::known_records::KnownRecords;
 pub use crate::propose::needs::Needs;
 pub use crate::propose::proposal::Proposal;
 pub use crate::propose::survey::Survey;
-pub use crate::record_outcome::RecordOutcome;
 pub use crate::repository::loadability::NotLoadable;
 pub use crate::repository::mount::Mount;
 pub use crate::repository::placement::Placement;
-pub use crate::request_marks::RequestMarks;
 pub use crate::session::create_sessions::CreatedSession;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;
@@ -91,3 +84,4 @@ pub use crate::session::orphans::SubjectFolders;
 pub use crate::session::planned::PlannedSession;
 pub use crate::session::reference::SessionReference;
 pub use crate::session::register::RegisteredSession;
+pub use crate::session::request_marks::RequestMarks;

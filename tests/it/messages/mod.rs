@@ -16,7 +16,7 @@ use sources::{Kind, Said, of_file};
 /// wording; it finds `#[error("…")]`.
 const FORWARDING_FILES: [&str; 16] = [
     "crates/alyx-client/src/error.rs",
-    "crates/alyx-registration/src/error.rs",
+    "crates/alyx-registration/src/error/mod.rs",
     "src/cli/output.rs",
     "src/cli/practice/sandbox.rs",
     "src/cli/scan/mod.rs",

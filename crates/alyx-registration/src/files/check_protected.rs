@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::client::RegistrationClient;
+use crate::client::options::RegisterFilesOptions;
 use crate::error::Error;
 use crate::files::upload::group;
 use crate::listing::left_out::LeftOut;
-use crate::options::RegisterFilesOptions;
 use alyx_client::{Endpoint, ProtectedFile};
 
 /// The protection of the files of one session.

@@ -1,11 +1,11 @@
 //! Read-back: compares what Alyx shows afterwards with what was sent.
 
 use crate::client::RegistrationClient;
+use crate::client::options::RegisterFilesOptions;
 use crate::error::Error;
 use crate::files::remote_diff::{RemoteDatasets, same_content};
 use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::{Owner, Upload, UploadState};
-use crate::options::RegisterFilesOptions;
 use alyx_client::{DatasetRecord, FileRecord};
 
 /// The differences between what was sent and what Alyx shows. `before`: what it showed before. Pure.

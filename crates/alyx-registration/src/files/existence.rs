@@ -6,9 +6,9 @@
 use serde_json::Value;
 
 use crate::client::RegistrationClient;
+use crate::client::options::RegisterFilesOptions;
 use crate::error::Error;
 use crate::files::upload::{Owner, Upload, UploadState};
-use crate::options::RegisterFilesOptions;
 
 impl RegistrationClient {
     /// Sets `exists` of the file records in the named repository. Never resets it: other software may have copied the

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
+use crate::client::options::RegisterFilesOptions;
+use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, HashContext, checksums};
 use crate::listing::left_out::LeftOut;
-use crate::options::RegisterFilesOptions;
-use crate::record_outcome::RecordOutcome;
 use crate::session::handle::SessionHandle;
 use alf::SessionPath;
 use alyx_client::{self, DatasetRecord, RegisterFileRequest, RegisteredFileRecord};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::client::options::RegisterFilesOptions;
 use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
-use crate::options::RegisterFilesOptions;
 use alyx_client::{DatasetRecord, qc_number};
 
 /// How a file differs from its record on Alyx.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
+use crate::client::options::{ProtectedPolicy, RegisterFilesOptions};
 use crate::error::Error;
 use crate::files::bisect::BatchBisector;
 use crate::files::posting_order::{PostingOrder, find_siblings, latest_last};
@@ -15,7 +16,6 @@ use crate::files::protected::{Move, plan, planned_move, revise};
 use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
 use crate::files::upload::{FileToRegister, Owner, Upload, UploadState};
 use crate::hashing::checksum::checksums;
-use crate::options::{ProtectedPolicy, RegisterFilesOptions};
 use crate::session::handle::SessionHandle;
 use alf::RevisionPlan;
 use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};

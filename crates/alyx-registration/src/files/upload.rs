@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
+use crate::client::options::{RegisterFilesOptions, Relation};
 use crate::hashing::checksum::Checksum;
 use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
-use crate::options::{RegisterFilesOptions, Relation};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
+use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
 use crate::flagged::exclusion;
 use crate::hashing::private_paths::PrivatePaths;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
-use crate::options::FlaggedOptions;
 use alf::{DatasetTypes, SessionPath};
 
 /// Whether a session looks the same. What cannot be registered counts: it would have kept the flag.

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::file_system::sync_mapped_pages;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::file_handle::FileHandle;
 use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
@@ -21,6 +20,7 @@ use crate::hashing::progress::Progress;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::reader::QuietReader;
 use crate::hashing::stamp::FileStamp;
+use crate::listing::file_system::sync_mapped_pages;
 
 /// How much is read between two checks for cancellation, in bytes.
 const BUFFER: usize = 1 << 20;

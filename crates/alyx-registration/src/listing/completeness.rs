@@ -1,11 +1,11 @@
 //! Completeness: the datasets of a session that cannot be registered, and whether the session is complete without them.
 //! One decision, for a run and for its plan. Pure.
 
+use crate::client::options::OnRefused;
 use crate::error::Error;
 use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
 use crate::listing::left_out::{LeftOut, LeftOutReason};
-use crate::options::OnRefused;
 use alf::DatasetPath;
 use alyx_client::{self, ProtectedFile};
 

@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use walkdir::WalkDir;
 
 use crate::error::Error;
-use crate::file_system::{self, is_network};
 use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::copy_signs::CopySign;
+use crate::listing::file_system::{self, is_network};
 use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use crate::listing::other_software::{is_accessory, is_raw_recording};
 use crate::listing::quiet::Activity;

@@ -4,6 +4,7 @@ pub(crate) mod accepted_gaps;
 pub(crate) mod completeness;
 pub(crate) mod copy_signs;
 pub(crate) mod discover;
+pub mod file_system;
 pub(crate) mod gap;
 pub(crate) mod left_out;
 pub(crate) mod name_patterns;

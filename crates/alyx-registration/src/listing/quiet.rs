@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::client::options::QuietRules;
 use crate::error::Error;
 use crate::hashing::stamp::FileStamp;
-use crate::options::QuietRules;
 
 /// A tick of the kernel's clock, and a little: the next look is not slightly too early.
 const TICK: Duration = Duration::from_millis(5);

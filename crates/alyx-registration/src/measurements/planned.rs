@@ -10,7 +10,7 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::measurements::plausible;
 use crate::measurements::post_once::post_once;
-use crate::request_marks::{ELSEWHERE_INTERVAL, Elsewhere, RECHECK_INTERVAL};
+use crate::session::request_marks::{ELSEWHERE_INTERVAL, Elsewhere, RECHECK_INTERVAL};
 
 /// A measurement that was checked and is not recorded yet.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::request_marks::{RequestMark, maybe_done};
+use crate::session::request_marks::{RequestMark, maybe_done};
 
 /// When Alyx is asked for the record after a lost answer: at once, and again when a slow request has had its time.
 const CHECK_DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];

@@ -3,12 +3,12 @@
 use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
+use crate::client::options::WaterOptions;
 use crate::error::Error;
 use crate::measurements::planned::{Measurement, PlannedMeasurement, RecordedMeasurement, Repeats, planned};
 use crate::measurements::plausible::{Earlier, Quantity};
 use crate::measurements::weight::weights;
 use crate::measurements::{four_figures, plausible, until};
-use crate::options::WaterOptions;
 use crate::session::reference::SessionReference;
 use alf::timestamp::DateInput;
 use alyx_client::text::some_of;

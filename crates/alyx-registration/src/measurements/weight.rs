@@ -1,11 +1,11 @@
 //! Weighings.
 
 use crate::client::RegistrationClient;
+use crate::client::options::WeightOptions;
 use crate::error::Error;
 use crate::measurements::planned::{Measurement, PlannedMeasurement, RecordedMeasurement, Repeats, planned};
 use crate::measurements::plausible::{Earlier, Quantity};
 use crate::measurements::{four_figures, plausible, until};
-use crate::options::WeightOptions;
 use alf::timestamp::DateInput;
 use alyx_client::{WeighingRecord, WeighingRequest};
 

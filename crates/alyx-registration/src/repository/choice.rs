@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::options::FlaggedOptions;
+use crate::client::options::FlaggedOptions;
 use crate::repository::mount::Mount;
 use crate::repository::placement::Placement;
 

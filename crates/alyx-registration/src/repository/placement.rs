@@ -1,6 +1,6 @@
 //! The placement of files: which file records Alyx creates for them, and which of these say that the file exists. Pure.
 
-use crate::options::RegisterFilesOptions;
+use crate::client::options::RegisterFilesOptions;
 use alyx_client::{LabRecord, RepositoryRecord};
 
 /// Where files are, in the fields of `POST /register-file`.

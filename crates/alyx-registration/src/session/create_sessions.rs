@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::client::RegistrationClient;
+use crate::client::options::{CreateSessionsOptions, FlaggedOptions};
+use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::flag::FlagFile;
 use crate::listing::gap::Gap;
-use crate::options::{CreateSessionsOptions, FlaggedOptions};
-use crate::record_outcome::RecordOutcome;
 use crate::session::register::RegisteredSession;
 use alf::SessionPath;
 

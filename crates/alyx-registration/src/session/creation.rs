@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
-use crate::request_marks::{RECHECK_INTERVAL, RequestMark, maybe_done};
+use crate::session::request_marks::{RECHECK_INTERVAL, RequestMark, maybe_done};
 use alf::SessionPath;
 use alyx_client::{self, SessionRecord, SessionRequest};
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::record_outcome::RecordOutcome;
+use crate::client::record_outcome::RecordOutcome;
 use alyx_client::SessionRecord;
 
 /// A session that is on Alyx.

@@ -11,3 +11,4 @@ pub(crate) mod orphans;
 pub(crate) mod planned;
 pub(crate) mod reference;
 pub(crate) mod register;
+pub(crate) mod request_marks;

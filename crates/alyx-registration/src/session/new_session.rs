@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::client::RegistrationClient;
+use crate::client::options::{FilesToRegister, NewSessionOptions, RegisterFilesOptions};
 use crate::error::Error;
-use crate::options::{FilesToRegister, NewSessionOptions, RegisterFilesOptions};
 use crate::session::details::SessionDetails;
 use crate::session::names;
 use crate::session::register::RegisteredSession;

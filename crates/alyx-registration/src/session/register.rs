@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::RegistrationClient;
+use crate::client::options::{FilesToRegister, RegisterFilesOptions};
+use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
-use crate::options::{FilesToRegister, RegisterFilesOptions};
-use crate::record_outcome::RecordOutcome;
-use crate::request_marks::{ELSEWHERE_INTERVAL, Elsewhere};
 use crate::session::details::{SessionDetails, check_against, check_day, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
+use crate::session::request_marks::{ELSEWHERE_INTERVAL, Elsewhere};
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};

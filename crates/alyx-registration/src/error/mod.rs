@@ -1,5 +1,7 @@
 //! Why a session or its files could not be registered, and what to do about it.
 
+pub mod advice;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

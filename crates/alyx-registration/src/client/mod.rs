@@ -2,6 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
+pub(crate) mod context;
+pub(crate) mod options;
+pub(crate) mod record_outcome;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::context::RunContext;
+use crate::client::context::RunContext;
+use crate::client::options::RegistrationOptions;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
@@ -17,9 +22,8 @@ use crate::hashing::read_scheduler::ReadScheduler;
 use crate::listing::copy_signs::CopySign;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
 use crate::listing::left_out::LeftOutReason;
-use crate::options::RegistrationOptions;
-use crate::request_marks::{Elsewhere, RequestMark};
 use crate::session::names::KnownNames;
+use crate::session::request_marks::{Elsewhere, RequestMark};
 use alf::{DatasetType, DatasetTypes, SessionPath};
 use alyx_client::Endpoint;
 
@@ -136,7 +140,7 @@ impl RegistrationClient {
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    #[doc = include_str!("example_setup.txt")]
+    #[doc = include_str!("../example_setup.txt")]
     /// use alyx_client::Endpoint;
     /// use alyx_registration::Error;
     ///
@@ -167,7 +171,7 @@ impl RegistrationClient {
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    #[doc = include_str!("example_setup.txt")]
+    #[doc = include_str!("../example_setup.txt")]
     /// use alyx_client::Endpoint;
     ///
     /// assert_eq!(client.near_names(Endpoint::Subjects, "ks014").await, ["KS014"]);
@@ -220,7 +224,7 @@ impl RegistrationClient {
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    #[doc = include_str!("example_setup.txt")]
+    #[doc = include_str!("../example_setup.txt")]
     /// use alyx_registration::LeftOutReason;
     ///
     /// let session = root.join("KS014/2024-05-01/001");

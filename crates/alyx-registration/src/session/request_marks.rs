@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::Error;
-use crate::file_system::is_private_folder;
+use crate::listing::file_system::is_private_folder;
 
 /// How much later than its first attempt the client may send a request, which Alyx was too busy to accept.
 const LATEST_REPEAT: Duration = Duration::from_secs(300);

@@ -9,8 +9,8 @@ use crate::flag::LastLooks;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::listing::quiet::SessionLooks;
-use crate::request_marks::RequestMarks;
 use crate::session::creation::InFlightCreations;
+use crate::session::request_marks::RequestMarks;
 
 /// Live state of a [`RegistrationClient`](crate::RegistrationClient): what its runs report to and share.
 ///

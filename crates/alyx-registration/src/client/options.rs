@@ -9,8 +9,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::error::Error;
+use crate::flagged::late::plan::LookPlan;
 use crate::hashing::private_paths::PrivatePaths;
-use crate::late::plan::LookPlan;
 use crate::listing::accepted_gaps::AcceptedGaps;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 use crate::repository::mount::Mount;

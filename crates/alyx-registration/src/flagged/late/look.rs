@@ -9,19 +9,19 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::client::RegistrationClient;
+use crate::client::options::FlaggedOptions;
 use crate::error::Error;
-use crate::file_system::{self, is_network};
 use crate::files::remote_diff::RemoteDatasets;
 use crate::flag::FlagContent;
 use crate::flagged::exclusion;
+use crate::flagged::late::pace::Pace;
 use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
-use crate::late::pace::Pace;
 use crate::listing::discover::classify;
+use crate::listing::file_system::{self, is_network};
 use crate::listing::gap::{Gap, LateFile};
 use crate::listing::left_out::LeftOutReason;
 use crate::listing::snapshot::{FolderDigest, SessionSnapshot};
-use crate::options::FlaggedOptions;
 use alf::{DatasetTypes, SessionPath};
 
 /// What a look found.

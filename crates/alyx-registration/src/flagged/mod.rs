@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
+pub(crate) mod late;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::Access;
 
 use crate::client::RegistrationClient;
+use crate::client::options::{FlaggedOptions, OnLeftOut, OnRefused};
 use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
 use crate::files::send::{RemoteScope, Sent};
@@ -25,7 +28,6 @@ use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::listing::snapshot::SessionSnapshot;
 use crate::listing::summary::LeftOutSummary;
-use crate::options::{FlaggedOptions, OnLeftOut, OnRefused};
 use crate::session::details::SessionDetails;
 use crate::session::names;
 use alf::{DatasetPath, SessionPath};
