@@ -377,7 +377,7 @@ async fn an_acknowledged_pattern_is_listed_and_can_be_withdrawn() {
     let open: Vec<_> = status["gaps"].as_array().unwrap().iter().map(|gap| gap["session"].clone()).collect();
     assert_eq!(open, [one.name()]);
     let (code, text) = say(&["acknowledge", "--withdraw", "*.dat"]).await;
-    assert!(code == 1 && text.contains("*.dat is not acknowledged"), "{text}");
+    assert!(code == 1 && text.contains("*.dat is not an acknowledged pattern"), "{text}");
     running.stop();
     // Without a daemon, too.
     assert_eq!(say(&["acknowledge", "--withdraw", "b.*"]).await.1, "Withdrawn; 1 session reported again.\n");

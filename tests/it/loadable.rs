@@ -323,7 +323,7 @@ async fn the_mounts_of_the_configuration_are_checked_and_used() {
     let session = rig.session("cortexlab", "KS014");
     session.file(FILE, "a").flag();
     let mounted = |name: &str| {
-        let path = rig.root().join("cortexlab");
+        let path = rig.root().join("cortexlab/Subjects");
         configuration(
             &alyx,
             &rig,
@@ -334,6 +334,9 @@ async fn the_mounts_of_the_configuration_are_checked_and_used() {
     let [(state, found, _)] = &rows[..] else { panic!("{rows:#?}") };
     assert!(state == "problem" && found.contains("\"moon\" (repositories)"), "{rows:#?}");
     let config = mounted("flatiron_cortexlab");
+    let checked = crate::loadable::rows(&rig, &config, &[]).await;
+    assert!(checked.iter().any(|row| row.1.contains("ONE finds what is registered")), "{checked:#?}");
+    assert!(checked.iter().all(|row| row.0 == "ok"), "{checked:#?}");
     assert_eq!(said(&rig, &config, &["scan"]).await.ends(0).err, "");
     assert!(existence(&alyx, &session).await.contains(&("flatiron_cortexlab".into(), true)));
 }

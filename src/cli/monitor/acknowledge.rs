@@ -37,7 +37,9 @@ async fn acknowledge_with(args: &AcknowledgeArgs) -> Result<Exit, Failure> {
     {
         return Err(nothing_to_do(
             None,
-            format_args!("{pattern} is not acknowledged; `acknowledge --list` shows what is"),
+            format_args!(
+                "{pattern} is not an acknowledged pattern; `acknowledge --list` shows those. A session is reported again when it is flagged again"
+            ),
         ));
     }
     let request = Request::Acknowledge(what.clone());

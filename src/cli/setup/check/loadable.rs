@@ -67,7 +67,9 @@ async fn places_of(
     let folders = with_timeout(QUICK_TIMEOUT, move |_| RootFolders::load(&path)).await.unwrap_or_default();
     if !folders.labs.is_empty() {
         let labs = folders.labs.into_iter();
-        return Ok(labs.map(|(lab, folder)| (Some(lab), options.placement_in(&folder))).collect());
+        return Ok(labs
+            .map(|(lab, folder)| (Some(lab), options.placement_in(&folder.join("Subjects"))))
+            .collect());
     }
     let mut labs = Vec::new();
     for subject in folders.subjects {
