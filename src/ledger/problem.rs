@@ -58,7 +58,7 @@ impl Problem {
                  the file away"
             ),
             Self::Corrupt(why) => format!(
-                "{path} is damaged ({why}); it is renamed to ledger.sqlite.damaged and a new one is created. Only the \
+                "{path} is damaged ({why}); the daemon renames it to ledger.sqlite.damaged and creates a new one. Only the \
                  record of earlier attempts is lost. If it happens again, check the disk"
             ),
             Self::Deleted => format!(
