@@ -155,7 +155,7 @@ fn move_to_day(layer: &mut Layer, day: Date) {
     }
 }
 
-/// Translates the rig's names of users into Alyx's. A layer whose names are all dropped names nobody.
+/// Translates the rig's names of users into Alyx's. A layer whose names are all dropped names no user.
 fn map_users(layer: &mut Layer, options: &Options) {
     let Some(found) = layer.fields.get_mut(&Field::Users) else { return };
     let written = texts(&found.value);

@@ -18,7 +18,7 @@ pub enum ProblemKind {
     TooLarge,
     /// A file that is not what its name says: broken YAML or JSON, another encoding.
     Syntax,
-    /// A key that nobody knows.
+    /// An unknown key.
     UnknownKey,
     /// A value of the wrong type, or out of bounds.
     Value,

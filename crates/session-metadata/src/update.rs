@@ -34,7 +34,7 @@ pub struct Difference {
 /// Plans the update of a session. Pure.
 ///
 /// A field is filled only where Alyx's value is null, empty, `NOT_SET` (qc) or midnight (start). A list with members is
-/// left as it is: a project that somebody removed must not come back. Only the users may be replaced, where they are
+/// left as it is: a project that was removed must not come back. Only the users may be replaced, where they are
 /// `own_login` alone on a session that this registrar created (`created_by_us`). Of `json`, missing keys are added.
 pub fn plan_update(
     known: &SessionMetadata,
@@ -101,7 +101,7 @@ impl UpdatePlan {
         let mut whole = match on_alyx {
             Value::Object(members) => members.clone(),
             Value::Null => Map::new(),
-            // Somebody's text: there is no place in it for a key.
+            // A plain text: there is no place in it for a key.
             other => {
                 if let Some(found) = known.values.json.values().next() {
                     self.differ("json", other, &known.json().into(), &found.source);

@@ -453,7 +453,7 @@ mod tests {
         fn new(file: &File) -> Self {
             use std::os::fd::AsRawFd;
             let access = libc::PROT_READ | libc::PROT_WRITE;
-            // SAFETY: a new mapping, which nobody else knows; the file is as long as what is stored into it.
+            // SAFETY: a new mapping, known only here; the file is as long as what is stored into it.
             let page =
                 unsafe { libc::mmap(std::ptr::null_mut(), 1, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
             assert_ne!(page, libc::MAP_FAILED);

@@ -30,7 +30,7 @@ pub fn is_network(folder: &Path) -> io::Result<bool> {
     })
 }
 
-/// Whether this process can write to a folder, and nobody can but its user and root.
+/// Whether this process can write to a folder, and otherwise only its user and root can.
 pub fn is_private_folder(folder: &Path) -> bool {
     let me = rustix::process::geteuid();
     let is_ours = std::fs::symlink_metadata(folder)

@@ -233,7 +233,7 @@ impl MarkFile {
     }
 }
 
-/// What a mark says: when its request was sent, by a clock that nobody can set.
+/// What a mark says: when its request was sent, by a clock that cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sent {
     /// The kernel's id of the time since the last boot.

@@ -1,4 +1,4 @@
-//! What people write into sidecars, and what they are told.
+//! What people write into sidecars, and the messages that answer it.
 
 use serde_json::json;
 use session_metadata::{Field, Measurement, Water};

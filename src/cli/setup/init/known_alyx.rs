@@ -25,8 +25,8 @@ fn client(url: &str, credentials: Credentials) -> Result<Client, Error> {
 
 /// Checks without a login that an Alyx answers at an address.
 pub(super) async fn probe(url: &str) -> Result<(), Error> {
-    let nobody = Credentials::Absent { username: None, reason: String::new() };
-    client(url, nobody)?.probe().await.map(drop)
+    let anonymous = Credentials::Absent { username: None, reason: String::new() };
+    client(url, anonymous)?.probe().await.map(drop)
 }
 
 impl KnownAlyx {

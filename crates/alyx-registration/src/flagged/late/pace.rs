@@ -1,4 +1,4 @@
-//! The pace of looks: at most so many `stat` calls a second, in all data roots together.
+//! The pace of looks: a limited number of `stat` calls a second, in all data roots together.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
