@@ -2,7 +2,6 @@
 //! are pure.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, LookRow};
+use crate::ledger::{Ledger, LookRow, path};
 use alyx_registration::flagged::Registered;
 use alyx_registration::{AcceptedGaps, Error, Gap, LATE_FILES};
 
@@ -377,11 +376,6 @@ fn remove(connection: &Connection, folder: &Path, about: About) -> rusqlite::Res
         "DELETE FROM gap WHERE folder = ?1 AND (CASE WHEN kind IN (?2, ?3) THEN kind ELSE '' END) = ?4",
         params![folder.as_os_str().as_bytes(), LATE_FILES, CREATED_TWICE, kind],
     )
-}
-
-fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
-    let bytes: Vec<u8> = row.get(column)?;
-    Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
 fn gap_row(row: &Row<'_>) -> rusqlite::Result<GapRow> {

@@ -14,13 +14,15 @@ mod rows;
 mod schema;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 
 pub use crate::ledger::checksums::FileKey;
 use crate::ledger::checksums::Unwritten;
@@ -258,6 +260,12 @@ impl Ledger {
 /// Numbers beyond `i64` do not occur on disk; if one did, the row would be useless, not wrong.
 fn to_i64(value: u64) -> i64 {
     i64::from_ne_bytes(value.to_ne_bytes())
+}
+
+/// A path, which is stored as bytes.
+fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
+    let bytes: Vec<u8> = row.get(column)?;
+    Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
 impl Drop for Ledger {

@@ -1,6 +1,5 @@
 //! The rows of the ledger: waiting flags, outcomes of attempts, and facts.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, checksums, to_i64};
+use crate::ledger::{Ledger, checksums, path, to_i64};
 use alyx_registration::{Gap, LeftOut};
 
 /// How long an outcome is kept.
@@ -166,11 +165,6 @@ fn millis(duration: Duration) -> i64 {
 
 fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_millisecond(row.get(column)?).unwrap_or(Timestamp::UNIX_EPOCH))
-}
-
-fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
-    let bytes: Vec<u8> = row.get(column)?;
-    Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
 impl Ledger {
