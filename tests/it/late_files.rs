@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{
-    Error, Gap, LateLook, LookRules, Pace, RegistrationClient, SessionSnapshot, StatRate,
+    Error, Gap, LateLook, LookRules, Mount, Pace, RegistrationClient, SessionSnapshot, StatRate,
 };
 use alyx_sandbox::{Fault, FaultRule};
 use serde_json::Value;
@@ -296,6 +297,31 @@ async fn late_files_are_registered_only_when_nothing_in_the_session_arrives_any_
     assert_eq!(register().await.unwrap().n_files, 1);
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/clusters.depths.npy", "alf/spikes.times.npy"]);
     assert_eq!(common::snapshot(&session.folder), before, "something was written to the session");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_files_are_registered_in_the_repository_of_their_mount_and_not_beside_a_program_that_holds_the_flag()
+ {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc");
+    let looks = Looks::after_registration(&alyx, &session, "").await;
+    let late = late_file(&session).to_owned();
+    let late = looks.look(false, &[]).await.unwrap().unwrap().late.unwrap_or_else(|| panic!("{late:?}"));
+    let mounts = vec![Mount { path: rig.root(), repository: "flatiron_cortexlab".into() }];
+    let options = alyx_registration::FlaggedOptions { mounts, ..with_files() };
+    let path = session.path();
+    let held = FlagFile::load(session.flag()).unwrap().unwrap().hold().unwrap();
+    let refused = looks.client.register_late(&path, &late, &options).await;
+    assert!(matches!(refused, Err(Error::RegisteredElsewhere { .. })), "{refused:?}");
+    drop(held);
+    looks.client.register_late(&path, &late, &options).await.unwrap();
+    let datasets = alyx.datasets(&session).await;
+    let dataset = datasets.iter().find(|dataset| dataset.name == "clusters.depths.npy").unwrap();
+    let is_there = |copy: &&alyx_client::FileRecord| copy.exists;
+    let there: Vec<_> =
+        dataset.file_records.iter().filter(is_there).map(|copy| &copy.data_repository).collect();
+    assert_eq!(there, [&Some("flatiron_cortexlab".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

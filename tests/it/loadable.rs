@@ -227,11 +227,35 @@ fn in_repository(name: &str, exists: bool) -> FlaggedOptions {
     options
 }
 
+/// An Alyx that accepts the correction of a file record and forgets it.
+fn forgotten_correction() -> FaultRule {
+    let (body, content_type) = ("{}".into(), "application/json".into());
+    let fault = Fault::Status { code: 200, body, content_type, retry_after: None };
+    FaultRule { method: Some("PATCH".into()), path_prefix: "/files".into(), times: 1, fault }
+}
+
 /// What the file records of the only dataset of a session say.
 async fn existence(alyx: &Alyx, session: &common::Session) -> Vec<(String, bool)> {
     let [dataset] = &alyx.datasets(session).await[..] else { panic!("not one dataset") };
     let copies = dataset.file_records.iter();
     copies.map(|copy| (copy.data_repository.clone().unwrap(), copy.exists)).collect()
+}
+
+#[tokio::test]
+async fn with_server_only_the_records_of_the_servers_are_corrected_and_demanded() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file(FILE, "a").flag();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    let mut servers = with_files();
+    servers.files.server_only = true;
+    session.flag();
+    alyx.control().add_fault(forgotten_correction());
+    let error = session.register(&alyx.client(), &servers).await.unwrap_err();
+    assert!(matches!(&error, Error::NotConfirmed(why) if why[0].contains("flatiron_cortexlab")), "{error}");
+    session.register(&alyx.client(), &servers).await.unwrap();
+    let copies = [("cortexlab_local".into(), false), ("flatiron_cortexlab".into(), true)];
+    assert_eq!(existence(&alyx, &session).await, copies);
 }
 
 #[tokio::test]
@@ -270,18 +294,7 @@ async fn a_session_whose_files_alyx_does_not_show_in_the_repository_keeps_its_fl
     session.file(FILE, "a").flag();
     session.register(&alyx.client(), &with_files()).await.unwrap();
     session.flag();
-    // An Alyx that accepts the correction and forgets it.
-    alyx.control().add_fault(FaultRule {
-        method: Some("PATCH".into()),
-        path_prefix: "/files".into(),
-        times: 1,
-        fault: Fault::Status {
-            code: 200,
-            body: "{}".into(),
-            content_type: "application/json".into(),
-            retry_after: None,
-        },
-    });
+    alyx.control().add_fault(forgotten_correction());
     let options = in_repository("flatiron_cortexlab", true);
     let error = session.register(&alyx.client(), &options).await.unwrap_err();
     let Error::NotConfirmed(differences) = &error else { panic!("{error}") };

@@ -348,8 +348,12 @@ impl FileRecord {
 
     /// Whether it is the copy of a file in a repository. `path`: as it was posted; Alyx keeps the records of other paths.
     pub fn is_at(&self, repository: &str, path: &str) -> bool {
-        self.data_repository.as_deref() == Some(repository)
-            && self.other.get("relative_path").is_none_or(|own| own == path)
+        self.data_repository.as_deref() == Some(repository) && self.has_path(path)
+    }
+
+    /// Whether it is the copy of a file that was posted with this path.
+    pub fn has_path(&self, path: &str) -> bool {
+        self.other.get("relative_path").is_none_or(|own| own == path)
     }
 }
 

@@ -40,7 +40,7 @@ fn differences(
     differences
 }
 
-/// What is wrong with the file record of a posted file in the named repository. `has_changed`: the content is not what
+/// What is wrong with the file record of a posted file in the named repository, or in those of the lab's servers. `has_changed`: the content is not what
 /// Alyx had before, so that no other software can have copied it yet. Pure.
 fn misplaced(
     record: &DatasetRecord,
@@ -48,6 +48,13 @@ fn misplaced(
     has_changed: bool,
     options: &RegisterFilesOptions,
 ) -> Option<String> {
+    let on_servers = options.server_only && options.exists;
+    // Only servers have an address.
+    let is_missing = |copy: &&FileRecord| copy.data_url.is_some() && copy.has_path(path) && !copy.exists;
+    if let Some(copy) = record.file_records.iter().filter(|_| on_servers).find(is_missing) {
+        let repository = copy.data_repository.as_deref().unwrap_or("a server");
+        return Some(format!("its file record in {repository} says exists: false"));
+    }
     let repository = options.repository.as_deref()?;
     let copies: Vec<&FileRecord> =
         record.file_records.iter().filter(|copy| copy.is_at(repository, path)).collect();

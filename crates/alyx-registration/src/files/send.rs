@@ -245,7 +245,7 @@ impl RegistrationClient {
         moved.extend(self.post_all(current, &context, options).await?);
         latest_last(&mut moved);
         self.post_all(moved, &context, options).await?;
-        self.correct_existence(owner, &mut uploads, options).await?;
+        self.correct_existence(owner, &mut uploads, &remote, options).await?;
         Ok(Sent { uploads, remote })
     }
 

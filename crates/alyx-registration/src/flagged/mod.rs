@@ -129,7 +129,7 @@ impl RegistrationClient {
     }
 
     /// Registers [late files](crate::Gap::LateFiles) of a session that is on Alyx, as a flag that lists them would, and
-    /// writes nothing to its folder.
+    /// writes nothing to its folder. A flag that the session has is locked meanwhile, as for a command.
     ///
     /// # Errors
     /// Those of [`register_flagged`](Self::register_flagged); [`Error::Invalid`] if Alyx no longer has the session.
@@ -139,6 +139,8 @@ impl RegistrationClient {
         late: &Gap,
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
+        let options = &*options.for_folder(session.folder());
+        let _held = self.hold_flags(session).await?;
         if self.find_session(session, session.lab()).await?.is_none() {
             return Err(Error::Invalid(format!(
                 "session {session} is no longer on Alyx; flag it again to create it"

@@ -81,7 +81,9 @@ impl Dispatcher {
                 self.next_look_of(row, is_last, None, now);
             }
             LookResult::Seen { registered: Some(Err(error)), .. }
-                if error.wait_to_settle().is_some() || error.is_outage() =>
+                if error.wait_to_settle().is_some()
+                    || error.is_outage()
+                    || matches!(error, Error::RegisteredElsewhere { .. }) =>
             {
                 tracing::debug!(session, "late files are not registered yet: {error}");
                 let settle = error.wait_to_settle().map(|wait| wait.max(self.config.retry_delay(1)));
