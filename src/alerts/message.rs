@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::alerts::decision::{Alert, Event};
-use crate::daemon::status::{GapStatus, Sentence, SessionStatus, SessionStatusJson, Status, host};
+use crate::daemon::status::json::SessionStatusJson;
+use crate::daemon::status::sentence::Sentence;
+use crate::daemon::status::{GapStatus, SessionStatus, Status, host};
 use crate::humanize::{elapsed, length};
 use alyx_client::text::printable;
 

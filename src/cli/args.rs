@@ -1,18 +1,19 @@
 //! The definition of the command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod config;
 mod connection;
 mod files;
 mod manual;
 mod members;
+mod monitor;
 #[cfg(feature = "sandbox")]
 mod practice;
 mod propose;
+mod service;
 mod sessions;
 mod setup;
 mod values;
@@ -23,9 +24,13 @@ pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
+pub use crate::cli::args::monitor::{
+    AcknowledgeArgs, ForgetArgs, HistoryArgs, OutcomeWord, RetryArgs, StatusArgs,
+};
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::propose::ProposeArgs;
+pub use crate::cli::args::service::{RunArgs, ScanArgs};
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
 };
@@ -132,253 +137,6 @@ pub enum Command {
     /// Run an example, without an Alyx and without your data
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
-}
-
-#[cfg(not(feature = "sandbox"))]
-const RUN_HELP: &str = "\
-Examples:
-  alyx-registrar run --config /etc/alyx-registrar/config.yaml
-
-SIGTERM or Ctrl-C stops it within seconds; nothing is lost. SIGHUP reads the configuration again, SIGUSR1 scans.";
-
-#[cfg(feature = "sandbox")]
-const RUN_HELP: &str = "\
-Examples:
-  alyx-registrar run --config /etc/alyx-registrar/config.yaml
-  alyx-registrar run --sandbox --data-root ~/mydata
-
-With --sandbox nothing reaches a real Alyx: a built-in Alyx takes its place, and no configuration is needed. A
-configuration named by --config or ALYX_REGISTRAR_CONFIG applies, except for its address, credentials and state folder.
-Flags are removed as usual.
-
-SIGTERM or Ctrl-C stops it within seconds; nothing is lost. SIGHUP reads the configuration again, SIGUSR1 scans.";
-
-/// `run`: the daemon.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = RUN_HELP)]
-pub struct RunArgs {
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-
-    /// Register on a built-in Alyx, not on a real one
-    #[cfg(feature = "sandbox")]
-    #[arg(long)]
-    pub sandbox: bool,
-}
-
-const SCAN_HELP: &str = "\
-Examples:
-  alyx-registrar scan --dry-run
-  alyx-registrar scan --orphans --data-root /data/subjects
-
-Exits with 0; 1 if a session was not registered, has gaps, or (--orphans) is not on Alyx; 69 no connection; 77 login refused.";
-
-/// `scan`: registers once and exits.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = SCAN_HELP)]
-pub struct ScanArgs {
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-
-    /// Show what would be registered; change nothing on Alyx or on disk
-    #[arg(long, alias = "dry")]
-    pub dry_run: bool,
-
-    /// Create the sessions only, without their files
-    #[arg(long)]
-    pub no_files: bool,
-
-    /// Register nothing; list the session folders without a flag that are not on Alyx
-    #[arg(long, conflicts_with = "no_files")]
-    pub orphans: bool,
-
-    /// Print one JSON object per session on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-const STATUS_HELP: &str = "\
-Examples:
-  alyx-registrar status
-  alyx-registrar status --json
-
-Asks the running daemon; without one, reads the flags on disk and the ledger.
-Exits with 0 if the daemon runs and nothing needs attention, 1 if something does, a session was registered with gaps
-that are not acknowledged, or a flag is older than watch.warn_after, 69 if no daemon runs, 77 if Alyx refuses the login.";
-
-/// `status`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = STATUS_HELP)]
-pub struct StatusArgs {
-    /// Where the state is.
-    #[command(flatten)]
-    pub state: StateArgs,
-
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-const HISTORY_HELP: &str = "\
-Examples:
-  alyx-registrar history --subject KS014
-  alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
-  alyx-registrar history --left-out
-
-Outcomes are kept for 180 days. Exits with 0, even if there are none.";
-
-/// `history`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = HISTORY_HELP)]
-pub struct HistoryArgs {
-    /// Where the state is.
-    #[command(flatten)]
-    pub state: StateArgs,
-
-    /// Only sessions of this subject
-    #[arg(long, value_name = "NAME")]
-    pub subject: Option<String>,
-
-    /// Only sessions of this day, as in their path
-    #[arg(long, value_name = "DATE")]
-    pub date: Option<jiff::civil::Date>,
-
-    /// Only attempts with this outcome
-    #[arg(long, value_enum, value_name = "OUTCOME")]
-    pub outcome: Option<OutcomeWord>,
-
-    /// Only sessions of which files were left out; also list these files
-    #[arg(long)]
-    pub left_out: bool,
-
-    /// Show the latest N outcomes; 0 for all
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub limit: usize,
-
-    /// Print one JSON object per line on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// The outcome of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum OutcomeWord {
-    /// Everything was confirmed
-    Registered,
-    /// It was registered, but files are missing or have names that no dataset type takes
-    Gaps,
-    /// It failed and was tried again
-    Retry,
-    /// It failed, and needs attention before it can succeed
-    #[value(aliases = ["needs_attention", "needs-person", "needs_person"])]
-    NeedsAttention,
-}
-
-impl OutcomeWord {
-    /// The word in the ledger.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Gaps => "gaps",
-            Self::Retry => "retry",
-            Self::NeedsAttention => "needs_attention",
-        }
-    }
-}
-
-const RETRY_HELP: &str = "\
-Examples:
-  alyx-registrar retry KS014/2024-05-01/001
-  alyx-registrar retry --all
-
-Without a running daemon, the sessions are tried when it starts. Exits with 0, or with 1 if no session is waiting.";
-
-/// `retry`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = RETRY_HELP, group = ArgGroup::new("which").args(["session", "all"]).required(true))]
-pub struct RetryArgs {
-    /// The session, as subject/date/number or as its folder
-    #[arg(value_name = "SESSION")]
-    pub session: Option<PathBuf>,
-
-    /// All waiting sessions
-    #[arg(long)]
-    pub all: bool,
-
-    /// Where the state is.
-    #[command(flatten)]
-    pub state: StateArgs,
-
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-const FORGET_HELP: &str = "\
-Examples:
-  alyx-registrar forget KS014/2024-05-01/001
-
-Deletes the attempts and outcomes of the session from the ledger. Nothing changes on Alyx or below the data roots: a
-flag that is there stays, and its session will be registered again. Exits with 0, or with 1 if the ledger has no entry.";
-
-/// `forget`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = FORGET_HELP)]
-pub struct ForgetArgs {
-    /// The session, as subject/date/number or as its folder
-    #[arg(value_name = "SESSION")]
-    pub session: PathBuf,
-
-    /// Where the state is.
-    #[command(flatten)]
-    pub state: StateArgs,
-
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-const ACKNOWLEDGE_HELP: &str = "\
-Examples:
-  alyx-registrar acknowledge KS014/2024-05-01/001
-  alyx-registrar acknowledge --pattern '*.nwb'
-  alyx-registrar acknowledge --list
-  alyx-registrar acknowledge --withdraw '*.nwb'
-
-A session that was registered with gaps stays in `status`, on the page and in the alerts until it is acknowledged. A
-pattern, as in datasets.exclude, acknowledges all sessions whose files match it, now and later. The ledger remembers it.
-A flag that was kept because of its gaps is tried at once.
-Exits with 0, or with 1 if the session has no open gaps, or the withdrawn pattern was not acknowledged.";
-
-/// `acknowledge`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern", "list", "withdraw"]).required(true))]
-pub struct AcknowledgeArgs {
-    /// The session, as subject/date/number or as its folder
-    #[arg(value_name = "SESSION")]
-    pub session: Option<PathBuf>,
-
-    /// All sessions whose files match a pattern for the path within the session
-    #[arg(long, value_name = "PATTERN")]
-    pub pattern: Option<glob::Pattern>,
-
-    /// List what is acknowledged
-    #[arg(long)]
-    pub list: bool,
-
-    /// Acknowledge this pattern no longer: the sessions that only it matches are reported again
-    #[arg(long, value_name = "PATTERN")]
-    pub withdraw: Option<String>,
-
-    /// Where the state is.
-    #[command(flatten)]
-    pub state: StateArgs,
-
-    /// Print one JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
-use crate::daemon::status;
-use crate::daemon::status::{Sentence, SessionState, SessionStatus, Status};
+use crate::daemon::status::sentence::{Sentence, sentences};
+use crate::daemon::status::{SessionState, SessionStatus, Status};
 use crate::humanize::elapsed;
 use crate::web::page::gaps::{created_twice, gaps};
 use crate::web::page::history::{days, outcomes};
@@ -137,7 +137,7 @@ pub(super) fn page(view: &View<'_>) -> String {
 
 /// The health in a few sentences, the most important first.
 fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
-    let mut found: Vec<Sentence<'_>> = view.status.map(status::sentences).unwrap_or_default();
+    let mut found: Vec<Sentence<'_>> = view.status.map(sentences).unwrap_or_default();
     // Only the page can detect a daemon that does not answer, or a ledger that it cannot read.
     found.retain(|sentence| !matches!(sentence, Sentence::Stuck(_)));
     if let Some(fault) = view.fault {

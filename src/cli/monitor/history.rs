@@ -6,7 +6,7 @@ use crate::cli::args::HistoryArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::state::{State, blocking};
 use crate::cli::output::{Failure, say};
-use crate::daemon::status::OutcomeJson;
+use crate::daemon::status::json::OutcomeJson;
 use crate::humanize;
 use crate::json::document::Document;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};

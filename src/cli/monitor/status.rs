@@ -18,9 +18,9 @@ use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
 use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
 use crate::daemon::run_loop::worker::session_name;
+use crate::daemon::status::sentence::{Sentence, sentences};
 use crate::daemon::status::{
-    GapStatus, LAST_OUTCOMES, NotLoadableStatus, ObstacleStatus, Sentence, SessionState, SessionStatus,
-    Status, sentences,
+    GapStatus, LAST_OUTCOMES, NotLoadableStatus, ObstacleStatus, SessionState, SessionStatus, Status,
 };
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;

@@ -1,0 +1,142 @@
+//! The status and past outcomes as JSON: what `status --json`, `history --json` and the page print.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::daemon::status::{
+    DaemonStatus, GapStatus, NotLoadableStatus, ObstacleStatus, ProgressStatus, SessionState, SessionStatus,
+    Status,
+};
+use crate::json::document::Document;
+use crate::json::error_report::ErrorReport;
+use crate::json::path_text::PathText;
+use crate::ledger::{NamedFile, OutcomeRow};
+
+impl Status {
+    /// As a document, with the last outcomes: what `status --json` and the page print.
+    pub fn document(&self, last: &[OutcomeRow]) -> String {
+        let fields = StatusJson {
+            daemon: self.daemon.as_ref(),
+            sessions: self.sessions.iter().map(SessionStatusJson::from).collect(),
+            obstacles: &self.obstacles,
+            gaps: &self.gaps,
+            created_twice: &self.created_twice,
+            not_loadable: &self.not_loadable,
+            last: last.iter().map(LastOutcomeJson::from).collect(),
+        };
+        Document::new("status", "done", fields, Vec::new()).line()
+    }
+}
+
+/// The fields of the status.
+#[derive(Debug, Serialize)]
+struct StatusJson<'a> {
+    daemon: Option<&'a DaemonStatus>,
+    sessions: Vec<SessionStatusJson<'a>>,
+    obstacles: &'a [ObstacleStatus],
+    gaps: &'a [GapStatus],
+    created_twice: &'a [GapStatus],
+    not_loadable: &'a [NotLoadableStatus],
+    last: Vec<LastOutcomeJson<'a>>,
+}
+
+/// A session of the status, as JSON.
+#[derive(Debug, Serialize)]
+pub struct SessionStatusJson<'a> {
+    session: &'a str,
+    flag: &'a str,
+    state: SessionState,
+    since: Timestamp,
+    put: Option<Timestamp>,
+    old: bool,
+    failures: u32,
+    next: Option<Timestamp>,
+    error: Option<ErrorReport>,
+    next_step: Option<&'a str>,
+    progress: Option<ProgressStatus>,
+}
+
+impl<'a> From<&'a SessionStatus> for SessionStatusJson<'a> {
+    fn from(status: &'a SessionStatus) -> Self {
+        let (kind, next_step) = (status.kind.as_deref(), status.next_step.as_deref());
+        let error = status
+            .error
+            .as_ref()
+            .map(|error| ErrorReport::stored(kind, error, next_step).of_session(&status.session));
+        Self {
+            session: &status.session,
+            flag: &status.flag,
+            state: status.state,
+            since: status.since,
+            put: status.flagged_at,
+            old: status.stale,
+            failures: status.failures,
+            next: status.next,
+            error,
+            next_step,
+            progress: status.progress,
+        }
+    }
+}
+
+/// An outcome in a list.
+#[derive(Debug, Serialize)]
+struct LastOutcomeJson<'a> {
+    outcome: &'a str,
+    #[serde(flatten)]
+    fields: OutcomeJson<'a>,
+}
+
+impl<'a> From<&'a OutcomeRow> for LastOutcomeJson<'a> {
+    fn from(row: &'a OutcomeRow) -> Self {
+        Self { outcome: &row.outcome, fields: row.into() }
+    }
+}
+
+/// The fields of an outcome, without its word.
+#[derive(Debug, Serialize)]
+pub struct OutcomeJson<'a> {
+    at: Timestamp,
+    session: &'a str,
+    subject: Option<&'a str>,
+    date: Option<&'a str>,
+    flag: PathText,
+    attempt: u32,
+    eid: Option<&'a str>,
+    datasets: u64,
+    bytes: u64,
+    /// In seconds.
+    took: f64,
+    left_out: &'a str,
+    left_out_files: &'a [NamedFile],
+    error: Option<ErrorReport>,
+    next_step: Option<&'a str>,
+    next: Option<Timestamp>,
+}
+
+impl<'a> From<&'a OutcomeRow> for OutcomeJson<'a> {
+    fn from(row: &'a OutcomeRow) -> Self {
+        let next_step = row.next_step.as_deref();
+        let error = row
+            .error
+            .as_ref()
+            .map(|error| ErrorReport::stored(row.kind.as_deref(), error, next_step).of_session(&row.session));
+        Self {
+            at: row.at,
+            session: &row.session,
+            subject: row.subject.as_deref(),
+            date: row.date.as_deref(),
+            flag: (&row.flag).into(),
+            attempt: row.attempt,
+            eid: row.eid.as_deref(),
+            datasets: row.n_files,
+            bytes: row.bytes,
+            took: row.took.as_secs_f64(),
+            left_out: &row.left_out,
+            left_out_files: &row.files,
+            error,
+            next_step,
+            next: row.next,
+        }
+    }
+}
