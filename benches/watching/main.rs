@@ -1,10 +1,13 @@
-//! The cost of scanning and watching a large data root, compared with `find` and Python's `Path.glob`.
+//! The cost of scanning and watching a large data root and of looking for late files in it, compared with `find` and
+//! Python's `pathlib`.
 //!
 //! The tree has 12,000 sessions of 3 collections of 12 files, in 100 subjects. The program watches it as a separate
 //! process, without a server: there is no flag, so it sends no request.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod late_files;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -20,7 +23,7 @@ use clap::Parser;
 use common::registrar::{Registrar, Settings};
 use common::{Error, Required, Series, Table, is_there, median, proc_field, seconds, shown};
 
-/// Start-up scan and watches of a large data root
+/// Start-up scan, watches and late files of a large data root
 #[derive(Parser)]
 struct Options {
     /// Session folders; each has 3 collections of 12 files
@@ -90,6 +93,7 @@ fn main() -> Result<(), Error> {
         options.starts,
     ));
     measure_scans(&options, &root, &mut table)?;
+    late_files::measure(&options, &root, &mut table)?;
     measure_watching(&options, &root, scratch.path(), &mut table)?;
     table.print();
     Ok(())
@@ -97,7 +101,7 @@ fn main() -> Result<(), Error> {
 
 // ---- the tree
 
-fn session(root: &Path, number: usize) -> PathBuf {
+pub(crate) fn session(root: &Path, number: usize) -> PathBuf {
     let (date, in_date) = (number / SESSIONS_OF_A_DATE, number % SESSIONS_OF_A_DATE);
     let (subject, date) = (date / DATES_OF_A_SUBJECT, date % DATES_OF_A_SUBJECT);
     let (month, day) = (1 + date / 28, 1 + date % 28);
@@ -157,7 +161,7 @@ fn measure_scans(options: &Options, root: &Path, table: &mut Table) -> Result<()
             add(&mut find, run_find(root)?)?;
         }
         if has_python {
-            add(&mut python, run_python(&options.python, root)?)?;
+            add(&mut python, run_python(&options.python, GLOB, root)?)?;
         }
     }
     for flag in &flags {
@@ -204,8 +208,9 @@ fn run_find(root: &Path) -> Result<(usize, f64), Error> {
     Ok((output?.stdout.split(|byte| *byte == b'\n').count() - 1, took))
 }
 
-fn run_python(python: &str, root: &Path) -> Result<(usize, f64), Error> {
-    let output = Command::new(python).arg("-c").arg(GLOB).arg(root).stderr(Stdio::inherit()).output()?;
+/// Runs a program that prints a number and its own time.
+fn run_python(python: &str, script: &str, root: &Path) -> Result<(usize, f64), Error> {
+    let output = Command::new(python).arg("-c").arg(script).arg(root).stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8(output.stdout)?;
     let (found, took) = text.trim().split_once(' ').ok_or("Python printed nothing")?;
     Ok((found.parse()?, took.parse()?))
