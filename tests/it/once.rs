@@ -15,6 +15,7 @@ use alyx_registration::{
 };
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::locking_fs::{Computer, Locks, two_computers};
+use common::network::Network;
 use common::program::{Configuration, Program, output, program};
 use common::{Alyx, Rig, Session, with_files};
 
@@ -421,6 +422,41 @@ async fn two_computers_that_scan_one_folder_create_each_session_once() {
     let codes = [one.wait().code(), other.wait().code()];
     assert!(other.text().contains("flags in total"), "{}", other.text());
     let text = format!("{}\n{}", one.text(), other.text());
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 1))), "{codes:?}: {text}");
+    assert!(!sessions.iter().any(Session::is_flagged), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 60, "{text}");
+    assert_eq!((alyx.control().sessions().len(), alyx.control().datasets().len()), (60, 60), "{text}");
+}
+
+/// The same in containers or on computers of their own: no address, socket, lock or mark of one is seen by the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_computers_with_networks_of_their_own_create_each_session_once() {
+    if !can_be_elsewhere() {
+        return;
+    }
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let sessions = flagged_sessions(&rig, 60);
+    let networks = match [Network::reaching(&alyx.url), Network::reaching(&alyx.url)] {
+        [Ok(here), Ok(there)] => [here, there],
+        [here, there] => {
+            eprintln!("skipped: no networks here ({:?}, {:?})", here.err(), there.err());
+            return;
+        }
+    };
+    let mut scans = [("here", "etc"), ("there", "there")].map(|(name, folder)| {
+        let network = &networks[usize::from(name == "there")];
+        let (url, user, password) = (network.url.clone(), alyx.user.clone(), alyx.password.clone());
+        let config = Configuration { roots: vec![rig.root()], url, user, password, more: String::new() };
+        let scan = elsewhere("scan", &config.write(&rig.beside(folder)));
+        let mut command = network.command();
+        command.arg(scan.get_program()).args(scan.get_args());
+        for (name, _) in program().get_envs() {
+            command.env_remove(name);
+        }
+        Program::start(&mut command)
+    });
+    let codes = scans.each_mut().map(|scan| scan.wait().code());
+    let text = scans.iter().map(Program::text).collect::<Vec<_>>().join("\n");
     assert!(codes.iter().all(|code| matches!(code, Some(0 | 1))), "{codes:?}: {text}");
     assert!(!sessions.iter().any(Session::is_flagged), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 60, "{text}");

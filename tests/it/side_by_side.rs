@@ -32,3 +32,10 @@ fn one_lists_and_loads_every_dataset_or_the_program_says_that_it_does_not() {
     let Some(said) = script("one_loads.py") else { return };
     assert!(said.contains("6 datasets of 2 sessions loaded"), "{said}");
 }
+
+#[test]
+#[ignore = "needs a Python with ONE-api 3.6.1: `bash .ci/run` makes one, or set ONE_PYTHON to it; run with --ignored"]
+fn a_session_that_the_python_client_creates_in_the_same_instant_is_noticed_in_either_order() {
+    let Some(said) = script("same_instant.py") else { return };
+    assert!(said.contains("2 races, each noticed"), "{said}");
+}

@@ -6,6 +6,7 @@
 pub mod fault_proxy;
 pub mod locking_fs;
 pub mod namespace;
+pub mod network;
 pub mod notify_socket;
 pub mod program;
 pub mod rng;
