@@ -72,7 +72,7 @@ pub enum Gap {
     /// Files, but no dataset among them.
     #[error(
         "none of its files is a dataset: {}; correct the names, or have the dataset types added to Alyx, then flag the \
-         session again. If that is right, add to datasets.exclude: {}",
+         session again. If none is to be registered, add to datasets.exclude: {}",
         some_of(.files.iter().map(|file| file.to_string_lossy()), ", "), .exclude.join(", ")
     )]
     NoDataset {
@@ -84,7 +84,7 @@ pub enum Gap {
     /// Files with an ALF name that no dataset type takes, for the first time in a data root.
     #[error(
         "no dataset type of Alyx matches {}; correct the names, or ask your Alyx admin to add the types, then flag the \
-         session again. Such files are only counted from now on. If they are not to be registered, add to \
+         session again. This message appears once for each kind of file and data root. If they are not to be registered, add to \
          datasets.exclude: {}", some_of(.files.iter().map(|file| file.to_string_lossy()), ", "), .exclude.join(", ")
     )]
     NoType {
@@ -95,7 +95,7 @@ pub enum Gap {
     },
     /// Datasets that appeared or changed after the session was registered.
     #[error(
-        "files that arrived or changed after it was registered: {}; flag the session again to register them. If they are \
+        "files that arrived or changed after the session was registered: {}; flag the session again to register them. If they are \
          not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), .exclude.join(", ")
     )]
     LateFiles {
@@ -106,7 +106,7 @@ pub enum Gap {
     },
     /// No file at all, apart from hidden ones, logs and markers.
     #[error(
-        "it has no file; copy its files into the folder, then flag the session again, or acknowledge that it has none"
+        "the session has no file; copy its files into the folder and flag the session again, or run `alyx-registrar acknowledge`"
     )]
     NoFile,
 }
