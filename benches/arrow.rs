@@ -102,10 +102,10 @@ fn report(options: &Options, ours: &Figures, python: &Figures, table: &mut Table
     let median = |series: &Series| series.median().ok_or("nothing was measured");
     let all =
         format!("all {} sessions, from the start of the program to the last flag removed", options.sessions);
-    table.limit(all, median(&ours.seconds)?, "s", Required::AtMost(2.0));
+    table.limit(all, median(&ours.seconds)?, "s", Required::AtMost(3.0));
     let once = median(&ours.requests_once)?;
     let later = median(&ours.requests)? - once / options.sessions as f64;
-    table.limit("requests per session, once names are known", later, "", Required::AtMost(4.0));
+    table.limit("requests per session, once names are known", later, "", Required::AtMost(5.0));
     table.note("  requests for the login and the names, in all", once);
     table.limit("peak resident memory", median(&ours.memory)?, "MB", Required::AtMost(40.0));
     table.note("  CPU time of the program", shown(&ours.processor, "s"));
