@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const SAMPLE: &str = include_str!("../../config/alyx-registrar.yaml");
 
 /// Fragments with a meaning in YAML or in the configuration, to get past the first character.
-const PIECES: [&str; 32] = [
+const PIECES: [&str; 34] = [
     "data_roots",
     "alyx",
     "url",
@@ -21,6 +21,8 @@ const PIECES: [&str; 32] = [
     "\n",
     "\n  ",
     "\n    ",
+    "\r",
+    "\u{2028}",
     "- ",
     "[",
     "]",

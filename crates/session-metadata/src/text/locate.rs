@@ -99,12 +99,19 @@ impl Syntax {
         match self {
             Self::Yaml => seed
                 .deserialize(serde_yaml::Deserializer::from_str(text))
-                .map_err(|failure| (failure.to_string(), failure.location().map(|at| at.line()))),
+                .map_err(|failure| (failure.to_string(), line_in(text, &failure))),
             Self::Json => seed
                 .deserialize(&mut serde_json::Deserializer::from_str(text))
                 .map_err(|failure| (failure.to_string(), Some(failure.line()).filter(|line| *line > 0))),
         }
     }
+}
+
+/// The line of an error, counted from 1 as editors count. YAML also begins one at a lone carriage return and at the line
+/// separators of Unicode.
+pub(super) fn line_in(text: &str, failure: &serde_yaml::Error) -> Option<usize> {
+    let at = failure.location()?;
+    Some(1 + text.chars().take(at.index()).filter(|c| *c == '\n').count())
 }
 
 /// The line of the value at `path`, counted from 1; for an absent value, that of its nearest ancestor.
@@ -119,7 +126,7 @@ pub fn line_of(text: &str, syntax: Syntax, path: &KeyPath) -> Option<usize> {
 pub fn second_document(text: &str) -> Option<usize> {
     let second = serde_yaml::Deserializer::from_str(text).nth(1)?;
     let failure = Land.deserialize(second).err()?;
-    Some(failure.location().map_or(1, |at| at.line()))
+    Some(line_in(text, &failure).unwrap_or(1))
 }
 
 /// What the parser does not complain of, but no file should hold.
@@ -543,5 +550,15 @@ again: *f
         let printed = path.to_string();
         assert!(printed.starts_with(r#""a\nb"."xxx"#), "{printed}");
         assert!(printed.len() < 80, "{printed}");
+    }
+
+    #[test]
+    fn a_line_is_counted_as_an_editor_counts_it() {
+        for (text, line) in
+            [("a: 1\nb: [", 2), ("a: 1\r\nb: [", 2), ("(:\r.", 1), ("a: 'x\u{2028}y'\nb: [\n", 3)]
+        {
+            let failure = serde_yaml::from_str::<serde_yaml::Value>(text).unwrap_err();
+            assert_eq!(line_in(text, &failure), Some(line), "{text:?}: {failure}");
+        }
     }
 }

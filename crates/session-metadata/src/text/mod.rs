@@ -95,7 +95,7 @@ fn check(text: &str, syntax: Syntax) -> Result<(), Fault> {
 
 /// The parser's message for invalid YAML, with its line.
 fn syntax_error(text: &str, failure: &serde_yaml::Error) -> Fault {
-    let line = failure.location().map(|at| at.line());
+    let line = locate::line_in(text, failure);
     let typed = line.and_then(|line| text.lines().nth(line.saturating_sub(1))).unwrap_or_default();
     let indent = typed.split(|c: char| c != ' ' && c != '\t').next().unwrap_or_default();
     let hint = match indent.contains('\t') {
