@@ -381,6 +381,7 @@ fn elsewhere(verb: &str, config: &Path) -> Command {
     for (name, _) in program().get_envs() {
         command.env_remove(name);
     }
+    command.env("ALYX_REGISTRAR_MARKS", "/run/alyx-registrar");
     command
 }
 

@@ -84,4 +84,4 @@ pub use crate::session::orphans::SubjectFolders;
 pub use crate::session::planned::PlannedSession;
 pub use crate::session::reference::SessionReference;
 pub use crate::session::register::RegisteredSession;
-pub use crate::session::request_marks::RequestMarks;
+pub use crate::session::request_marks::{MarkFolders, RequestMarks};

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alyx_registration::RequestMarks;
 use alyx_registration::file_system::is_private_folder;
+use alyx_registration::{MarkFolders, RequestMarks};
 use rustix::fs::{FlockOperation, flock};
 
 /// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
@@ -46,12 +46,22 @@ impl LockFolders {
     }
 }
 
-/// Where the programs of this computer mark their requests: in the state folder, if there is one, and in
-/// `/run/alyx-registrar` or, for a user who cannot use that, in a folder of this user that outlives a login.
+/// Names the folder for marks of requests, in place of the usual ones.
+const MARKS_VARIABLE: &str = "ALYX_REGISTRAR_MARKS";
+
+/// Where the programs of this computer mark their requests: in the state folder, if there is one; in
+/// `/run/alyx-registrar` or, for a user who cannot use that, in a folder of this user that outlives a login; and in
+/// folders for all users. A service has its own `/var/tmp`, and a logout may empty `/dev/shm`.
 pub fn request_marks(state_dir: Option<&Path>) -> RequestMarks {
-    let own = format!("alyx-registrar-{}", rustix::process::geteuid().as_raw());
-    let shared = vec![RUN.into(), Path::new("/var/tmp").join(&own), std::env::temp_dir().join(&own)];
-    RequestMarks::new(state_dir.map(Path::to_owned), shared)
+    let name = format!("alyx-registrar-{}", rustix::process::geteuid().as_raw());
+    let (own, public) = match std::env::var_os(MARKS_VARIABLE).filter(|folder| !folder.is_empty()) {
+        Some(folder) => (vec![folder.clone().into()], vec![folder.into()]),
+        None => (
+            vec![RUN.into(), Path::new("/var/tmp").join(&name), std::env::temp_dir().join(&name)],
+            vec!["/var/tmp".into(), "/dev/shm".into()],
+        ),
+    };
+    RequestMarks::new(MarkFolders { state: state_dir.map(Path::to_owned), own, public })
 }
 
 /// What is locked.

@@ -94,7 +94,7 @@ impl RegistrationClient {
         let (mut mark, mut is_logged, since) = (Err(Elsewhere), false, Instant::now());
         let found = loop {
             if mark.is_err() {
-                mark = self.claim_request(&format!("session {path}")).await?;
+                mark = self.claim_request(format!("session {path}"), since).await?;
             }
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
