@@ -68,6 +68,7 @@ pub use crate::listing::quiet::{Activity, SessionLooks};
 pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
+pub use crate::propose::apply::Applied;
 pub use crate::propose::change::{ByHand, Change, RestCall};
 pub use crate::propose::known_records::KnownRecords;
 pub use crate::propose::needs::Needs;
