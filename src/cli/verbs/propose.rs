@@ -129,10 +129,13 @@ async fn session_folders(
     folders.dedup();
     let unreadable = found.problems.into_iter().filter_map(|problem| match problem {
         ScanProblem::Unreadable { folder, source } => {
-            let text = format!(
-                "{folder:?} cannot be listed ({source}): sessions in it are left out; make it readable for this user"
+            let report = ErrorReport::of_kind(
+                Kind::Unreadable,
+                format!(
+                    "{folder:?} cannot be listed ({source}): sessions in it are left out; make it readable for this user"
+                ),
             );
-            Some(ErrorReport::of_kind(Kind::Unreadable, text).at(&folder))
+            Some(report.at(&folder))
         }
         _ => None,
     });
@@ -416,8 +419,11 @@ async fn apply(
                 continue;
             }
             Ok(Applied::Changed) => {
-                let text = format!("the {name} was changed on Alyx meanwhile; run it again");
-                let report = ErrorReport::of_kind(Kind::Invalid, text);
+                let (noun, name) = (change.endpoint.member(), &change.name);
+                let report = ErrorReport::of_kind(
+                    Kind::Invalid,
+                    format!("the {noun} {name} was changed on Alyx meanwhile; run it again"),
+                );
                 let next_step = "run it again".to_owned();
                 let report = ErrorReport { retryable: true, next_step, ..report };
                 failure = Some(Failure::reported(Exit::Incomplete, report));

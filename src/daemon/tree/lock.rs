@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alyx_registration::file_system::is_private_folder;
 use alyx_registration::{MarkFolders, RequestMarks};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
 const RUN: &str = "/run/alyx-registrar";
@@ -224,7 +224,9 @@ fn holder(folder: &Path, claim: &Claim, ours: &[&Path], clean: bool) -> Option<H
         if path.extension().is_none_or(|end| end != EXTENSION) || ours.contains(&path.as_path()) {
             continue;
         }
-        let Ok(mut file) = File::open(&path) else { continue };
+        // A pipe would be waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let Ok(mut file) = File::options().read(true).custom_flags(flags).open(&path) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             if clean {
                 let _ = std::fs::remove_file(&path);

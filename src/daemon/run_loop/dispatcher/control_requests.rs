@@ -102,6 +102,7 @@ impl Dispatcher {
             gaps: self.gaps.open().map(GapStatus::from).collect(),
             created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
             not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
+            ..Status::default()
         }
     }
 
