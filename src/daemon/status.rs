@@ -263,11 +263,20 @@ pub struct ProgressStatus {
     pub bytes: u64,
     /// Bytes read.
     pub bytes_done: u64,
+    /// Until when the session is not created, because an earlier request may still arrive.
+    #[serde(default)]
+    pub creation_waits_until: Option<Timestamp>,
 }
 
 impl ProgressStatus {
     /// In words.
-    pub fn text(&self) -> String {
+    pub fn text(&self, now: Timestamp) -> String {
+        if let Some(then) = self.creation_waits_until {
+            return format!(
+                "waits for an earlier creation, which may still arrive; creates the session {} at the latest",
+                until(then, now)
+            );
+        }
         match self.files {
             0 => "listing its files".to_owned(),
             files if self.files_done >= files => {
@@ -323,8 +332,13 @@ pub(crate) mod examples {
     /// A session that failed because its subject is missing, or one whose files are being read.
     pub(crate) fn session(state: SessionState) -> SessionStatus {
         let failed = matches!(state, SessionState::NeedsAttention | SessionState::Retrying);
-        let progress =
-            ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
+        let progress = ProgressStatus {
+            files: 300,
+            files_done: 12,
+            bytes: 200_000_000_000,
+            bytes_done: 5_000_000,
+            creation_waits_until: None,
+        };
         SessionStatus {
             session: "KS014/2024-05-01/001".into(),
             flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),

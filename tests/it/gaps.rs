@@ -361,7 +361,8 @@ async fn an_acknowledged_pattern_is_listed_and_can_be_withdrawn() {
     let say = async |words: &[&str]| run(&config, words).await;
     assert_eq!(say(&["acknowledge", "--list"]).await.1, "Nothing is acknowledged.\n");
     for (pattern, text) in [("*.nwb", "2 sessions acknowledged.\n"), ("b.*", "0 sessions acknowledged.\n")] {
-        assert_eq!(say(&["acknowledge", "--pattern", pattern]).await, (0, text.to_owned()));
+        let (code, said) = say(&["acknowledge", "--pattern", pattern]).await;
+        assert!(code == 0 && said.starts_with(text), "{said}");
     }
     let listed = async || say(&["acknowledge", "--list"]).await.1;
     let is_known = async {

@@ -233,6 +233,23 @@ async fn a_creation_is_waited_for_however_the_address_of_its_server_is_written()
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_that_a_session_waits_for_an_earlier_creation_and_until_when() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "etc");
+    let text = std::fs::read_to_string(&config).unwrap().replace("request: 3 s", "request: 1 h");
+    std::fs::write(&config, text).unwrap();
+    std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
+    let mut daemon = Program::start(&mut with_config(&["run"], &config));
+    daemon.wait_for("looking for its session");
+    let said = run(&mut with_config(&["status"], &config));
+    assert!(said.out.contains("creates the session in 59 min") && !said.out.contains("listing"), "{said:?}");
+    let json = run(&mut with_config(&["status", "--json"], &config)).json();
+    assert!(json["sessions"][0]["progress"]["creation_waits_until"].is_string(), "{json}");
+    daemon.stop();
+}
+
 /// The same command, run by another user. `None`: only root can.
 fn as_another_user(alyx: &Alyx, rig: &Rig, words: &[&str]) -> Option<Command> {
     use std::os::unix::fs::PermissionsExt;

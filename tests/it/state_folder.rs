@@ -138,6 +138,39 @@ async fn whatever_is_in_the_ledgers_place_the_flags_on_disk_are_shown() {
     daemon.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_does_not_exist_is_an_error_and_an_empty_one_has_no_history_yet() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let nowhere = rig.beside("nowhere");
+    for words in [&["history"][..], &["status"], &["retry", "--all"], &["acknowledge", "--list"]] {
+        run(program().args(words).arg("--state-dir").arg(&nowhere)).ends(74).complains("no state folder");
+    }
+    let config = configuration(&alyx, &rig, vec![rig.root()]);
+    std::fs::remove_dir_all(state(&config)).unwrap();
+    let said = say(&["history"], &config).ends(0);
+    assert!(said.out.contains("Nothing is recorded yet"), "{said:?}");
+    assert_eq!(say(&["history", "--json"], &config).ends(0).out, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_matches_all_or_nothing_is_pointed_out() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("recording.nwb", "2").flag();
+    let config = configuration(&alyx, &rig, vec![rig.root()]);
+    let mut daemon = Program::start(&mut with_config(&["run"], &config));
+    daemon.wait_for("registered with gaps");
+    for empty in ["", " "] {
+        let said = say(&["acknowledge", "--pattern", empty], &config).ends(2);
+        assert!(said.err.contains("empty pattern"), "{said:?}");
+    }
+    let said = say(&["acknowledge", "--pattern", "record*.dat"], &config).ends(0);
+    assert!(said.err.contains("'**/record*.dat'"), "{said:?}");
+    let said = say(&["acknowledge", "--pattern", "*"], &config).ends(0);
+    assert!(said.err.contains("every file") && said.out.contains("1 session acknowledged"), "{said:?}");
+    daemon.stop();
+}
+
 #[test]
 fn two_roots_that_are_one_folder_through_a_bind_mount_register_each_session_once() {
     namespace::run_inside(

@@ -1,5 +1,7 @@
 //! Shared by `status`, `history`, `retry` and `forget`: finds the state folder and the name of a session.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -21,6 +23,11 @@ impl State {
     /// Reads no configuration if `--state-dir` is given.
     pub(crate) fn find(args: &StateArgs) -> Result<Self, Failure> {
         if let Some(folder) = &args.state_dir {
+            if matches!(folder.try_exists(), Ok(false)) {
+                let text =
+                    format!("there is no state folder {folder:?}; name the state_dir of the configuration");
+                return Err(Failure::new(Exit::Io, text));
+            }
             return Ok(Self { folder: folder.clone(), config: None });
         }
         let path = args.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH));

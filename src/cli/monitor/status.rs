@@ -223,7 +223,7 @@ fn text(
         line(format!("\n{} ({})", state.text(), of_state.len()));
         for session in of_state.iter().take(MAX_SHOWN) {
             let about = match &session.progress {
-                Some(progress) => progress.text(),
+                Some(progress) => progress.text(now),
                 None => session.about(now).join(", "),
             };
             line(format!("  {}  {about}", session.session));

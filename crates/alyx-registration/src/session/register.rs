@@ -113,6 +113,8 @@ impl RegistrationClient {
                     at_most.as_secs()
                 );
             }
+            let longest = if mark.is_ok() { at_most } else { 2 * at_most };
+            let _waiting = creations.wait(path, since + longest);
             // Others talk to Alyx meanwhile.
             let waits_for_turn = at_alyx.take().is_some();
             tokio::time::sleep(open).await;
