@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::daemon::status::{GapStatus, ObstacleStatus, SessionState, SessionStatus, Status};
+use crate::daemon::status::{
+    GapStatus, NotLoadableStatus, ObstacleStatus, SessionState, SessionStatus, Status,
+};
 
 /// How long the daemon must be stuck, or not answer, before an alert.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(1);
@@ -50,6 +52,8 @@ pub(super) enum Event {
     Gap(GapStatus),
     /// A session was created twice.
     CreatedTwice(GapStatus),
+    /// ONE does not load what is registered.
+    NotLoadable(NotLoadableStatus),
     /// Something on disk keeps flags from being seen or removed.
     Obstacle(ObstacleStatus),
 }
@@ -115,6 +119,8 @@ pub(super) struct AlertDecision {
     /// Sessions that were created twice, as reported, by our id.
     created_twice: BTreeSet<String>,
     gaps_reported: BTreeMap<String, Timestamp>,
+    /// Reasons why ONE does not load what is registered, by their text, as reported.
+    not_loadable: BTreeSet<String>,
     /// Obstacles by their text, as reported.
     obstacles: BTreeSet<String>,
     /// The next message.
@@ -138,6 +144,7 @@ impl AlertDecision {
             gaps: BTreeSet::new(),
             created_twice: BTreeSet::new(),
             gaps_reported: BTreeMap::new(),
+            not_loadable: BTreeSet::new(),
             obstacles: BTreeSet::new(),
             pending: None,
             pending_since: None,
@@ -158,7 +165,8 @@ impl AlertDecision {
             self.refused.update(daemon.login_refused_since, now);
             self.away.update(daemon.away_since, now);
         }
-        if let Some(Status { sessions, obstacles, gaps, created_twice, .. }) = status {
+        if let Some(Status { sessions, obstacles, gaps, created_twice, not_loadable, .. }) = status {
+            self.not_loadable.retain(|text| not_loadable.iter().any(|reason| reason.text == *text));
             self.gaps.retain(|known| gaps.iter().any(|gap| key(gap) == *known));
             self.created_twice.retain(|eid| created_twice.iter().any(|session| session.eid == *eid));
             let lasting: BTreeSet<&str> = obstacles.iter().map(|obstacle| obstacle.text.as_str()).collect();
@@ -209,6 +217,10 @@ impl AlertDecision {
         let twice = status.into_iter().flat_map(|status| &status.created_twice);
         let unreported = twice.filter(|session| !self.created_twice.contains(&session.eid));
         events.extend(unreported.cloned().map(Event::CreatedTwice));
+        let reasons = status.into_iter().flat_map(|status| &status.not_loadable);
+        let unreported =
+            reasons.filter(|reason| !reason.is_intended() && !self.not_loadable.contains(&reason.text));
+        events.extend(unreported.cloned().map(Event::NotLoadable));
         events
     }
 
@@ -245,6 +257,7 @@ impl AlertDecision {
                     self.gaps.insert(key(gap));
                     self.gaps_reported.insert(gap.kind.clone(), alert.at);
                 }
+                Event::NotLoadable(reason) => _ = self.not_loadable.insert(reason.text.clone()),
                 Event::Obstacle(obstacle) => _ = self.obstacles.insert(obstacle.text.clone()),
             }
         }

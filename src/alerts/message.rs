@@ -111,6 +111,7 @@ impl<'a> Message<'a> {
                     "Alyx{alyx} is back after {}. All sessions continue.",
                     length(at.duration_since(*since))
                 ),
+                Event::NotLoadable(reason) => shown(&Sentence::NotLoadable(reason).text(&alyx, now)),
                 Event::Obstacle(_)
                 | Event::NeedsAttention(_)
                 | Event::StaleFlag(_)
@@ -197,6 +198,7 @@ fn event(event: &Event) -> Value {
         }
         Event::Gap(gap) => json!({"event": "gaps", "gap": gap}),
         Event::CreatedTwice(session) => json!({"event": "created_twice", "session": session}),
+        Event::NotLoadable(reason) => json!({"event": "not_loadable", "not_loadable": reason}),
         Event::Obstacle(obstacle) => json!({"event": "obstacle", "obstacle": obstacle}),
     }
 }

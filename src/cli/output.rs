@@ -61,6 +61,11 @@ impl Failure {
         Self { exit, errors: vec![report], is_logged: false }
     }
 
+    /// A failure with these errors.
+    pub(super) fn of_errors(exit: Exit, errors: Vec<ErrorReport>) -> Self {
+        Self { exit, errors, is_logged: false }
+    }
+
     /// An invalid configuration. Prints its errors, one per line.
     pub(super) fn of_config(errors: &ConfigErrors) -> Self {
         let _ = writeln!(std::io::stderr(), "{errors}");

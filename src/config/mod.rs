@@ -19,6 +19,7 @@
 //! | `STATE_DIRECTORY` | the state folder, when `state_dir` is absent; set by systemd. Without it, the folder of the unit that runs the file |
 //! | `CREDENTIALS_DIRECTORY` | where a relative `password_file` or `token_file` is looked for; set by systemd |
 //! | `ALYX_TOKEN`, `ALYX_PASSWORD` | the secret, when none of the five credential keys is there |
+//! | `ALYX_REGISTRAR_MARKS` | a folder for the marks of requests, in place of the usual ones; the same for all programs on the computer |
 //! | `RUST_LOG` | a filter for the log, wins over `log.level` |
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk, and reads the clock")]

@@ -20,6 +20,12 @@ pub const LAST_OUTCOMES: usize = 10;
 pub struct Status {
     /// The daemon; `None` if none is running.
     pub daemon: Option<DaemonStatus>,
+    /// Who uses the state folder, if that process cannot be asked.
+    #[serde(default)]
+    pub unreachable: Option<String>,
+    /// Without a daemon: why the ledger cannot be read, and what to do.
+    #[serde(default)]
+    pub unreadable_ledger: Option<String>,
     /// Every flag that is known, those that need attention first.
     pub sessions: Vec<SessionStatus>,
     /// What keeps flags from being seen or removed.
@@ -34,6 +40,20 @@ pub struct Status {
     /// Why ONE does not load what is registered, or not yet.
     #[serde(default)]
     pub not_loadable: Vec<NotLoadableStatus>,
+}
+
+impl Status {
+    /// Whether a daemon runs, and an operator has nothing to do.
+    pub fn is_well(&self) -> bool {
+        let is_left_alone =
+            |session: &SessionStatus| !session.stale && session.state != SessionState::NeedsAttention;
+        self.daemon.as_ref().is_some_and(|daemon| daemon.login_refused_since.is_none())
+            && self.sessions.iter().all(is_left_alone)
+            && self.obstacles.is_empty()
+            && self.gaps.is_empty()
+            && self.created_twice.is_empty()
+            && self.not_loadable.iter().all(NotLoadableStatus::is_intended)
+    }
 }
 
 /// A running daemon.
@@ -121,6 +141,13 @@ pub struct NotLoadableStatus {
     pub text: String,
     /// What to do.
     pub what_to_do: String,
+}
+
+impl NotLoadableStatus {
+    /// Whether the configuration wants it so: other software copies the files later.
+    pub fn is_intended(&self) -> bool {
+        self.reason == "until_copied"
+    }
 }
 
 impl From<&NotLoadable> for NotLoadableStatus {
@@ -236,11 +263,20 @@ pub struct ProgressStatus {
     pub bytes: u64,
     /// Bytes read.
     pub bytes_done: u64,
+    /// Until when the session is not created, because an earlier request may still arrive.
+    #[serde(default)]
+    pub creation_waits_until: Option<Timestamp>,
 }
 
 impl ProgressStatus {
     /// In words.
-    pub fn text(&self) -> String {
+    pub fn text(&self, now: Timestamp) -> String {
+        if let Some(then) = self.creation_waits_until {
+            return format!(
+                "waits for an earlier creation, which may still arrive; creates the session {} at the latest",
+                until(then, now)
+            );
+        }
         match self.files {
             0 => "listing its files".to_owned(),
             files if self.files_done >= files => {
@@ -296,8 +332,13 @@ pub(crate) mod examples {
     /// A session that failed because its subject is missing, or one whose files are being read.
     pub(crate) fn session(state: SessionState) -> SessionStatus {
         let failed = matches!(state, SessionState::NeedsAttention | SessionState::Retrying);
-        let progress =
-            ProgressStatus { files: 300, files_done: 12, bytes: 200_000_000_000, bytes_done: 5_000_000 };
+        let progress = ProgressStatus {
+            files: 300,
+            files_done: 12,
+            bytes: 200_000_000_000,
+            bytes_done: 5_000_000,
+            creation_waits_until: None,
+        };
         SessionStatus {
             session: "KS014/2024-05-01/001".into(),
             flag: "/data/KS014/2024-05-01/001/create_me.flag".into(),

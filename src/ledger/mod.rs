@@ -243,7 +243,7 @@ impl Ledger {
             // The disk may have room again at any time, and reads still work.
             Problem::Full | Problem::Locked => state.failed = Some((Instant::now(), problem)),
             Problem::Deleted => state.open = None,
-            Problem::Newer(_) | Problem::Unusable(_) | Problem::Corrupt(_) => {
+            Problem::Newer(_) | Problem::Unusable(_) | Problem::NotAFile(_) | Problem::Corrupt(_) => {
                 state.open = None;
                 state.failed = Some((Instant::now(), problem));
             }

@@ -1,6 +1,6 @@
 //! Why the ledger cannot be used, and the fix.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -11,6 +11,8 @@ pub(super) enum Problem {
     Newer(u32),
     /// Damaged, or not a ledger.
     Corrupt(String),
+    /// A folder, a pipe or another entry that is not a file, at this path.
+    NotAFile(PathBuf),
     /// Deleted while in use.
     Deleted,
     /// The disk is full.
@@ -41,6 +43,7 @@ impl Problem {
         match self {
             Self::Newer(_) => "newer",
             Self::Corrupt(_) => "corrupt",
+            Self::NotAFile(_) => "not_a_file",
             Self::Deleted => "deleted",
             Self::Full => "full",
             Self::Locked => "locked",
@@ -60,6 +63,10 @@ impl Problem {
             Self::Corrupt(why) => format!(
                 "{path} is damaged ({why}); the daemon renames it to ledger.sqlite.damaged and creates a new one. Only the \
                  record of earlier attempts is lost. If it happens again, check the disk"
+            ),
+            Self::NotAFile(at) => format!(
+                "{} is not a file; sessions are still registered, but outcomes are not recorded. Remove it, or rename it",
+                at.display()
             ),
             Self::Deleted => format!(
                 "{path} was deleted while in use; a new one is created. Only the record of earlier attempts is lost"

@@ -112,11 +112,22 @@ pub(super) const MIGRATIONS: [&str; 4] = [
 /// The version that this program writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
+/// Refuses what SQLite would wait for, or take for its own: a pipe, a device, a folder.
+fn check_files(path: &Path) -> Result<(), Problem> {
+    for file in ["", "-journal", "-wal", "-shm"].map(|end| beside(path, end)) {
+        if fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Problem::NotAFile(file));
+        }
+    }
+    Ok(())
+}
+
 /// Opens the ledger; creates it if it is missing, and migrates an older one.
 pub(super) fn open(path: &Path) -> Result<Open, Problem> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|e| Problem::Unusable(e.to_string()))?;
     }
+    check_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -145,6 +156,7 @@ pub(super) fn open(path: &Path) -> Result<Open, Problem> {
 
 /// Opens an existing ledger, to read it or to change rows. `None`: its daemon creates it at this moment.
 pub(super) fn open_existing(path: &Path, change: bool) -> Result<Option<Open>, Problem> {
+    check_files(path)?;
     let access = if change { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let work = |connection: rusqlite::Result<Connection>| {
         let connection = connection?;
@@ -177,6 +189,7 @@ pub(super) fn open_existing(path: &Path, change: bool) -> Result<Option<Open>, P
 /// Checks whether a ledger can be used, without creating even the files that SQLite creates for a reader. A ledger
 /// with a log or a journal is being written, or was when its daemon was killed; it is not checked.
 pub(super) fn check(path: &Path) -> Result<(), Problem> {
+    check_files(path)?;
     let has = |end: &str| fs::metadata(beside(path, end)).is_ok_and(|metadata| metadata.len() > 0);
     let Some(text) = path.to_str().filter(|_| !has("-wal") && !has("-journal")) else { return Ok(()) };
     let work = || open_immutable(text)?.pragma_query_value(None, "user_version", |row| row.get(0));

@@ -98,6 +98,7 @@ struct Gauges {
     gaps: Gauge,
     late_files: Gauge,
     created_twice: Gauge,
+    not_loadable: Gauge,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -196,6 +197,11 @@ impl Metrics {
             "Sessions that another program created at the same time, and that are not acknowledged",
             gauges.created_twice.clone(),
         );
+        registry.register(
+            "not_loadable",
+            "Reasons why ONE does not load what is registered, other than that it is copied later",
+            gauges.not_loadable.clone(),
+        );
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -284,6 +290,8 @@ impl Gauges {
         let late = status.gaps.iter().filter(|gap| gap.kind == LATE_FILES).count();
         self.late_files.set(i64::try_from(late).unwrap_or(i64::MAX));
         self.created_twice.set(i64::try_from(status.created_twice.len()).unwrap_or(i64::MAX));
+        let not_loadable = status.not_loadable.iter().filter(|reason| !reason.is_intended()).count();
+        self.not_loadable.set(i64::try_from(not_loadable).unwrap_or(i64::MAX));
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

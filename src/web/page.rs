@@ -94,6 +94,7 @@ fn on_alyx(view: &View<'_>, eid: Option<&str>, session: &str) -> Markup {
 pub(super) fn page(view: &View<'_>) -> String {
     let (health, sentences) = health_of(view);
     let headline = sentences.first().map(String::as_str).unwrap_or_default();
+    let headline = headline.split_once(". What to do").map_or(headline, |(what, _)| what);
     let time = view.now.to_zoned(view.zone.clone()).strftime("%H:%M:%S %Z").to_string();
     let page = html! {
         (DOCTYPE)
@@ -146,7 +147,8 @@ fn health_of(view: &View<'_>) -> (Health, Vec<String>) {
     if !found.iter().any(|sentence| matches!(sentence, Sentence::NoLedger(_))) {
         found.extend(view.history.problem.as_deref().map(Sentence::NoLedger));
     }
-    let notes = found.extract_if(.., |sentence| matches!(sentence, Sentence::NotLoadable(_)));
+    let notes =
+        found.extract_if(.., |sentence| matches!(sentence, Sentence::NotLoadable(why) if why.is_intended()));
     let notes: Vec<String> = notes.map(|note| note.text("", view.now)).collect();
     let health = match found.as_slice() {
         [] => Health::Well,

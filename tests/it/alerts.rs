@@ -117,7 +117,7 @@ fn daemon_with_password(alyx: &str, rig: &Rig, address: &str, password: &str) ->
         user: "test_user".into(),
         password: password.into(),
         more: format!(
-            "alerts:\n  webhook_file: {}\n  kind: json\n  every: 1 s\n  away_after: 1 s\nlog:\n  level: debug\n",
+            "datasets: {{repository: flatiron_cortexlab, exists: false}}\nalerts:\n  webhook_file: {}\n  kind: json\n  every: 1 s\n  away_after: 1 s\nlog:\n  level: debug\n",
             hook.display()
         ),
     }

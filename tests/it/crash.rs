@@ -49,6 +49,7 @@ impl Daemon {
         let mut child = Command::new(env!("CARGO_BIN_EXE_alyx-registrar"))
             .args(["run", "--config"])
             .arg(config)
+            .env("ALYX_REGISTRAR_MARKS", config.with_file_name("marks"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

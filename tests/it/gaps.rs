@@ -12,7 +12,11 @@ use serde_json::Value;
 /// A configuration with more sections; the page is at a free port only where a test asks for it.
 fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-    let more = more.to_owned();
+    // Otherwise ONE finds nothing, which is a finding of its own.
+    let more = match more.contains("datasets:") {
+        true => more.replace("datasets:\n", "datasets:\n  repository: flatiron_cortexlab\n  exists: false\n"),
+        false => format!("{more}datasets: {{repository: flatiron_cortexlab, exists: false}}\n"),
+    };
     Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"))
 }
 
@@ -357,7 +361,8 @@ async fn an_acknowledged_pattern_is_listed_and_can_be_withdrawn() {
     let say = async |words: &[&str]| run(&config, words).await;
     assert_eq!(say(&["acknowledge", "--list"]).await.1, "Nothing is acknowledged.\n");
     for (pattern, text) in [("*.nwb", "2 sessions acknowledged.\n"), ("b.*", "0 sessions acknowledged.\n")] {
-        assert_eq!(say(&["acknowledge", "--pattern", pattern]).await, (0, text.to_owned()));
+        let (code, said) = say(&["acknowledge", "--pattern", pattern]).await;
+        assert!(code == 0 && said.starts_with(text), "{said}");
     }
     let listed = async || say(&["acknowledge", "--list"]).await.1;
     let is_known = async {

@@ -7,7 +7,7 @@ use std::process::Command;
 use alyx_registration::flag::{FlagError, FlagFile};
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::program::{Configuration, Program, program, stopped_cleanly};
-use common::verbs::{logged_in, run, verb, word};
+use common::verbs::{at_home, logged_in, run, verb, word};
 use common::{Alyx, Rig};
 
 /// How long a request may take, in seconds.
@@ -207,6 +207,158 @@ async fn a_command_holds_the_flag_of_the_session_that_it_registers() {
     gate.open();
     assert!(command.wait().success(), "{}", command.text());
     assert!(flag().hold().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_is_waited_for_however_the_address_of_its_server_is_written() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let port = alyx.url.rsplit(':').next().unwrap().to_owned();
+    for address in [
+        format!("http://localhost:{port}"),
+        format!("http://127.0.0.1:{port}/"),
+        format!("HTTP://LocalHost:{port}//"),
+    ] {
+        let session = rig.session("cortexlab", "KS014");
+        let gate = hold(&alyx, "/sessions");
+        let killed = Program::start(&mut logged_in(&alyx, &rig, &["create-session", word(&session.folder)]));
+        gate.reached().await;
+        drop(killed);
+        let mut again = at_home(&rig, &["create-session", word(&session.folder), "--url", &address]);
+        let mut again =
+            Program::start(again.env("ALYX_PASSWORD", &alyx.password).args(["--user", &alyx.user]));
+        again.wait_for("an earlier creation may still arrive");
+        gate.open();
+        assert!(again.wait().success(), "{address}: {}", again.text());
+        assert_eq!(alyx.sessions(&session).await.len(), 1, "{address}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_that_a_session_waits_for_an_earlier_creation_and_until_when() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "etc");
+    let text = std::fs::read_to_string(&config).unwrap().replace("request: 3 s", "request: 1 h");
+    std::fs::write(&config, text).unwrap();
+    std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
+    let mut daemon = Program::start(&mut with_config(&["run"], &config));
+    daemon.wait_for("looking for its session");
+    let said = run(&mut with_config(&["status"], &config));
+    assert!(said.out.contains("creates the session in 59 min") && !said.out.contains("listing"), "{said:?}");
+    let json = run(&mut with_config(&["status", "--json"], &config)).json();
+    assert!(json["sessions"][0]["progress"]["creation_waits_until"].is_string(), "{json}");
+    daemon.stop();
+}
+
+/// The same command, run by another user. `None`: only root can.
+fn as_another_user(alyx: &Alyx, rig: &Rig, words: &[&str]) -> Option<Command> {
+    use std::os::unix::fs::PermissionsExt;
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let can = Command::new("setpriv").args(nobody).arg("true").status().is_ok_and(|status| status.success());
+    if !rustix::process::geteuid().is_root() || !can {
+        eprintln!("skipped: only root can run a command as another user");
+        return None;
+    }
+    let (home, copy) = (rig.beside("home of nobody"), rig.beside("alyx-registrar"));
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::set_permissions(rig.beside(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
+    if !copy.exists() {
+        std::fs::copy(program().get_program(), &copy).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(nobody).arg(copy).args(words).args(["--url", &alyx.url, "--user", &alyx.user]);
+    for (name, _) in program().get_envs() {
+        command.env_remove(name);
+    }
+    command.env("HOME", home).env("ALYX_PASSWORD", &alyx.password);
+    Some(command)
+}
+
+/// A folder for the marks of all users.
+fn for_all_users(rig: &Rig) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let marks = rig.beside("marks");
+    std::fs::create_dir_all(&marks).unwrap();
+    std::fs::set_permissions(&marks, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    marks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_users_who_make_one_record_in_the_same_instant_make_it_once() {
+    for verb in ["create-session", "water", "weight"] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let (session, marks) = (rig.session("cortexlab", "KS014"), for_all_users(&rig));
+        let (words, path): (&[&str], _) = match verb {
+            "water" => (&[verb, "KS014", "0.5"], "/water-administrations"),
+            "weight" => (&[verb, "KS014", "25"], "/weighings"),
+            _ => (&[verb, word(&session.folder)], "/sessions"),
+        };
+        let Some(mut theirs) = as_another_user(&alyx, &rig, words) else { return };
+        let gate = hold(&alyx, path);
+        let mut ours = Program::start(logged_in(&alyx, &rig, words).env("ALYX_REGISTRAR_MARKS", &marks));
+        gate.reached().await;
+        alyx.control().clear_requests();
+        let mut theirs = Program::start(theirs.env("ALYX_REGISTRAR_MARKS", &marks));
+        let n = if verb == "create-session" { 1 } else { 2 };
+        let looks = || {
+            let requests = alyx.control().requests();
+            requests.iter().filter(|r| r.method == "GET" && r.path == path).count()
+        };
+        common::until("the second command looks for the record", || looks() >= n);
+        gate.open();
+        for command in [&mut ours, &mut theirs] {
+            assert!(command.wait().success(), "{verb}: {}", command.text());
+            assert!(!command.text().contains("equal records"), "{verb}: {}", command.text());
+        }
+        let n = match verb {
+            "water" => drinks(&alyx).await,
+            "weight" => alyx.alyx().weighings_of("KS014").await.unwrap().len(),
+            _ => alyx.sessions(&session).await.len(),
+        };
+        assert_eq!(n, 1, "{verb}");
+        assert_eq!(std::fs::read_dir(&marks).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_the_creation_of_another_users_command_that_was_killed() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (session, marks) = (rig.session("cortexlab", "KS014"), for_all_users(&rig));
+    let words = ["create-session", word(&session.folder)];
+    let Some(mut theirs) = as_another_user(&alyx, &rig, &words) else { return };
+    let gate = hold(&alyx, "/sessions");
+    let killed = Program::start(theirs.env("ALYX_REGISTRAR_MARKS", &marks));
+    gate.reached().await;
+    drop(killed);
+    let mut ours = Program::start(logged_in(&alyx, &rig, &words).env("ALYX_REGISTRAR_MARKS", &marks));
+    ours.wait_for("an earlier creation may still arrive");
+    gate.open();
+    assert!(ours.wait().success(), "{}", ours.text());
+    assert_eq!(alyx.sessions(&session).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_another_user_keeps_locked_delays_a_creation_and_does_not_prevent_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (session, marks) = (rig.session("cortexlab", "KS014"), for_all_users(&rig));
+    let config = configuration(&alyx, &rig, "etc");
+    let create = || {
+        let mut command = with_config(&["create-session", word(&session.folder)], &config);
+        command.env("ALYX_REGISTRAR_MARKS", &marks);
+        command
+    };
+    let gate = hold(&alyx, "/sessions");
+    let killed = Program::start(&mut create());
+    gate.reached().await;
+    let mark = std::fs::read_dir(&marks).unwrap().next().unwrap().unwrap().path();
+    drop(killed);
+    // Whoever can read it can lock it.
+    let file = std::fs::File::open(&mark).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::fs::write(&mark, "x 99999999999999 99999999999999\n").unwrap();
+    run(&mut create()).ends(0);
+    assert_eq!(alyx.sessions(&session).await.len(), 1);
 }
 
 async fn drinks(alyx: &Alyx) -> usize {

@@ -281,6 +281,27 @@ async fn with_register_a_late_file_is_registered_and_no_flag_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_link_to_a_secret_is_reported_and_neither_registered_nor_late() {
+    for datasets in ["", "  late: register\n"] {
+        let world = World::new("2 s", datasets).await;
+        let session = world.session();
+        let mut daemon = world.daemon();
+        daemon.wait_for("registered session");
+        let link = session.folder.join("alf/clusters.depths.npy");
+        std::os::unix::fs::symlink(world.rig.beside("etc/password"), link).unwrap();
+        session.file("alf/spikes.depths.npy", "abc");
+        let line = daemon.wait_for("a late file is left out");
+        assert!(line.contains(&session.name()) && line.contains("alf/clusters.depths.npy"), "{line}");
+        assert!(line.contains("remove the link"), "{line}");
+        daemon.wait_for("late files");
+        assert!(!world.gaps().await.iter().any(|gap| gap.to_string().contains("clusters")));
+        daemon.stop();
+        let paths = world.alyx.dataset_paths(&session).await;
+        assert!(!paths.iter().any(|path| path.contains("clusters")), "{paths:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn late_files_are_registered_only_when_nothing_in_the_session_arrives_any_more() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

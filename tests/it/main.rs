@@ -62,6 +62,7 @@ mod secrets;
 mod secure_connection;
 mod side_by_side;
 mod soak;
+mod state_folder;
 mod systemd;
 mod units;
 mod watch_settings;

@@ -21,7 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-    Configuration { roots: vec![rig.root()], url, user, password, more: more.into() }
+    let loadable = match more.contains("datasets:") {
+        true => "",
+        false => "datasets: {repository: flatiron_cortexlab, exists: false}\n",
+    };
+    Configuration { roots: vec![rig.root()], url, user, password, more: format!("{more}{loadable}") }
         .write(&rig.beside("etc"))
 }
 

@@ -9,7 +9,9 @@ use program::{Configuration, Program, output, program};
 
 fn configuration(alyx: &Alyx, rig: &Rig, roots: Vec<PathBuf>) -> PathBuf {
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-    let more = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 100 ms\n".to_owned();
+    let more = "watch:\n  settle: 50 ms\n  empty_grace: 0 s\n  poll_interval: 100 ms\n\
+                datasets: {repository: flatiron_cortexlab, exists: false}\n"
+        .to_owned();
     Configuration { roots, url, user, password, more }.write(&rig.beside("etc"))
 }
 

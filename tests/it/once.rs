@@ -382,6 +382,7 @@ fn elsewhere(verb: &str, config: &Path) -> Command {
     for (name, _) in program().get_envs() {
         command.env_remove(name);
     }
+    command.env("ALYX_REGISTRAR_MARKS", "/run/alyx-registrar");
     command
 }
 
@@ -524,7 +525,9 @@ async fn where_locks_do_not_reach_the_second_look_keeps_datasets_out_of_a_sessio
         let root = |computer: &Computer| computer.mount.path().to_owned();
         let config = |root: PathBuf, folder: &str| {
             let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
-            let more = "watch: {settle: 50 ms, settle_remote: 50 ms, empty_grace: 0 s}\n".to_owned();
+            let more = "watch: {settle: 50 ms, settle_remote: 50 ms, empty_grace: 0 s}\n\
+                        datasets: {repository: flatiron_cortexlab, exists: false}\n"
+                .to_owned();
             let path =
                 Configuration { roots: vec![root], url, user, password, more }.write(&rig.beside(folder));
             // The daemon waits for its creation as long as the other computer takes.

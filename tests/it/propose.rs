@@ -139,7 +139,7 @@ async fn the_rest_requests_run_as_they_are_printed() {
     let (rig, alyx) = (new_rig(), empty().await);
     let said = propose(&alyx, &rig, &["--rest"]).await.ends(1);
     let mut shell = Command::new("sh");
-    shell.args(["-e", "-c", &said.out]).env("ALYX_TOKEN", token(&alyx).await);
+    shell.args(["-c", &said.out]).env("ALYX_TOKEN", token(&alyx).await);
     let ran = tokio::task::spawn_blocking(move || run(&mut shell)).await.unwrap().ends(0);
     assert!(ran.out.contains("licks.raw"), "{ran:?}");
     assert_eq!(said_json(&alyx, &rig).await["changes"], json!([]));
@@ -304,4 +304,64 @@ async fn the_folder_may_be_a_root_a_subject_or_a_session_and_the_configuration_c
 
 async fn verb_in(alyx: &Alyx, rig: &Rig, words: &[&str]) -> Said {
     tokio::task::block_in_place(|| verb(alyx, rig, words))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_stops_the_script() {
+    let (rig, alyx) = (new_rig(), empty().await);
+    let said = propose(&alyx, &rig, &["--rest"]).await.ends(1);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &said.out]).env("ALYX_TOKEN", "wrong");
+    let before = alyx.control().requests().len();
+    let ran = tokio::task::spawn_blocking(move || run(&mut shell)).await.unwrap();
+    assert_ne!(ran.code, 0);
+    assert_eq!(alyx.control().requests().len(), before + 1, "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_a_session_is_reported_and_holds_no_other_up() {
+    use std::os::unix::ffi::OsStrExt;
+    let (rig, alyx) = (new_rig(), empty().await);
+    let latin = std::ffi::OsStr::from_bytes(b"newlab/Subjects/M\xe9");
+    std::fs::create_dir_all(rig.root().join(latin).join("2024-05-01/001")).unwrap();
+    for bad in ["M 1/2024-05-01/001", "M1/2024-02-30/001", "M1/2024-05-01/0003"] {
+        rig.session_at(&format!("newlab/Subjects/{bad}"));
+    }
+    for more in [&[][..], &["--rest"], &["--apply", "--yes"]] {
+        let said = propose(&alyx, &rig, more).await.ends(1);
+        for wanted in ["M 1", "2024-02-30", "0003", r"M\xE9"] {
+            assert!(said.err.contains(wanted) && !said.out.contains(wanted), "{wanted} {said:?}");
+        }
+        assert!(said.out.contains("licks.raw"), "{said:?}");
+    }
+    let said = propose(&alyx, &rig, &["--json"]).await.ends(1).json();
+    assert_eq!((&said["sessions"], said["errors"].as_array().unwrap().len()), (&json!(2), 4), "{said}");
+    let kinds: Vec<&Value> = said["errors"].as_array().unwrap().iter().map(|e| &e["kind"]).collect();
+    assert_eq!(kinds, ["NotASession"; 4]);
+    // With nothing else in it.
+    let only = rig.root().join("newlab/Subjects/M 1");
+    verb_in(&alyx, &rig, &["propose", word(&only)]).await.ends(1).complains("M 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_at_once_each_record_is_made_by_one_and_on_the_undo_list_of_that_one() {
+    let (rig, alyx) = (new_rig(), empty().await);
+    let gate = alyx_sandbox::Gate::default();
+    alyx.control().add_fault(FaultRule {
+        method: Some("POST".into()),
+        path_prefix: "/data-formats".into(),
+        times: 1,
+        fault: Fault::Hold(gate.clone()),
+    });
+    let root = rig.root();
+    let command = || logged_in(&alyx, &rig, &words(word(&root), &["--apply", "--yes", "--json"]));
+    let mut slow = command();
+    let slow = tokio::task::spawn_blocking(move || run(&mut slow));
+    gate.reached().await;
+    let mut fast = command();
+    let fast = tokio::task::spawn_blocking(move || run(&mut fast)).await.unwrap().ends(1).json();
+    gate.open();
+    let slow = slow.await.unwrap().ends(1).json();
+    assert_eq!((kinds(&fast, "made").len(), kinds(&slow, "made").len()), (6, 0), "{slow}");
+    assert_eq!((&slow["undo"], &slow["errors"]), (&json!([]), &json!([])));
 }

@@ -15,6 +15,9 @@ use serde_json::Value;
 const NOWHERE: &str = "http://127.0.0.1:9";
 const ANYWHERE: &str = "http:\n  listen: 127.0.0.1:0\n";
 
+/// Otherwise the page says that ONE finds nothing.
+const LOADABLE: &str = "datasets: {repository: flatiron_cortexlab, exists: false}\n";
+
 fn configuration(rig: &Rig, url: &str, more: &str) -> std::path::PathBuf {
     let (user, password) = ("test_user".to_owned(), common::secrets::PASSWORD.to_owned());
     Configuration { roots: vec![rig.root()], url: url.into(), user, password, more: more.into() }
@@ -23,7 +26,7 @@ fn configuration(rig: &Rig, url: &str, more: &str) -> std::path::PathBuf {
 
 /// A running daemon, and the address of its page.
 fn daemon(rig: &Rig, url: &str, more: &str) -> (Program, String) {
-    let config = configuration(rig, url, &format!("{ANYWHERE}{more}"));
+    let config = configuration(rig, url, &format!("{ANYWHERE}{LOADABLE}{more}"));
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(config));
     let line = daemon.wait_for("the status page is at http");
     let page = line.split_whitespace().last().unwrap().to_owned();

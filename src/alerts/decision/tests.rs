@@ -280,3 +280,16 @@ fn gaps_of_one_kind_cause_one_message_a_day() {
     let expected = [(0, 1, "near_miss"), (12, 1, "no_dataset"), (24, 24, "near_miss"), (48, 24, "near_miss")];
     assert_eq!(kinds, expected.map(|(hour, n, kind)| (hour, n, kind.to_owned())));
 }
+
+#[test]
+fn what_one_cannot_load_causes_one_message_unless_it_is_copied_later() {
+    let mut world = World::new();
+    let because = |reason: &str| {
+        let not_loadable =
+            NotLoadableStatus { reason: reason.into(), text: reason.into(), what_to_do: "set it".into() };
+        Some(Status { not_loadable: vec![not_loadable], ..status(Vec::new()) })
+    };
+    world.pass(0, HOUR, |_| because("until_copied"));
+    world.pass(HOUR, 3 * HOUR, |_| because("no_address"));
+    assert_eq!(world.times(), [HOUR + 30]);
+}

@@ -13,7 +13,8 @@ Examples:
 
 Asks the running daemon; without one, reads the flags on disk and the ledger.
 Exits with 0 if the daemon runs and nothing needs attention, 1 if something does, a session was registered with gaps
-that are not acknowledged, or a flag is older than watch.warn_after, 69 if no daemon runs, 77 if Alyx refuses the login.";
+that are not acknowledged, a flag is older than watch.warn_after, or ONE cannot load what is registered, 69 if no daemon
+runs or it cannot be asked, 77 if Alyx refuses the login.";
 
 /// `status`.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +35,8 @@ Examples:
   alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
   alyx-registrar history --left-out
 
-Outcomes are kept for 180 days. Exits with 0, even if there are none.";
+Outcomes are kept for 180 days. Exits with 0, even if there are none, with 74 if the folder given with --state-dir does
+not exist or the ledger cannot be read.";
 
 /// `history`.
 #[derive(Args, Clone, Debug)]
@@ -159,6 +161,14 @@ pattern, as in datasets.exclude, acknowledges all sessions whose files match it,
 A flag that was kept because of its gaps is tried at once.
 Exits with 0, or with 1 if the session has no open gaps, or the withdrawn pattern was not acknowledged.";
 
+/// A pattern that can match a file.
+fn file_pattern(text: &str) -> Result<glob::Pattern, String> {
+    if text.trim().is_empty() {
+        return Err("an empty pattern matches no file; write one such as '*.nwb'".to_owned());
+    }
+    glob::Pattern::new(text).map_err(|error| error.to_string())
+}
+
 /// `acknowledge`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = ACKNOWLEDGE_HELP, group = ArgGroup::new("what").args(["session", "pattern", "list", "withdraw"]).required(true))]
@@ -168,7 +178,7 @@ pub struct AcknowledgeArgs {
     pub session: Option<PathBuf>,
 
     /// All sessions whose files match a pattern for the path within the session
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = file_pattern)]
     pub pattern: Option<glob::Pattern>,
 
     /// List what is acknowledged

@@ -45,8 +45,8 @@ Examples:
 
 On a terminal it asks for missing options, and offers the values of a rig's ONE settings and of Alyx. There is no option
 for a secret. Nothing is overwritten without --force. At the end it runs check. Exits with 0 if the configuration is
-written, with 2 if an answer is invalid, missing or not on Alyx, with 77 if Alyx refuses the login, with 74 if a file
-exists already or cannot be written.";
+written, with 69 if it is written but Alyx could not be asked (not with --offline), with 2 if an answer is invalid,
+missing or not on Alyx, with 77 if Alyx refuses the login, with 74 if a file exists already or cannot be written.";
 
 /// `init`.
 #[derive(Args, Clone, Debug)]

@@ -1,12 +1,14 @@
 //! `acknowledge`: takes gaps out of the status, the page and the alerts, in the daemon or in its ledger.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::cli::args::AcknowledgeArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::retry::{Changed, Done, change, nothing_to_do};
 use crate::cli::monitor::state::{State, blocking, session_typed};
-use crate::cli::output::{Failure, say};
+use crate::cli::output::{Failure, report_error, say};
 use crate::daemon::messages::Request;
 use crate::daemon::status::GapStatus;
 use crate::humanize::count;
@@ -71,9 +73,37 @@ async fn acknowledge_with(args: &AcknowledgeArgs) -> Result<Exit, Failure> {
                 Acknowledged::Withdrawn(_) => format!("Withdrawn; {sessions} reported again"),
                 Acknowledged::Session(_) | Acknowledged::Pattern(_) => format!("{sessions} acknowledged"),
             };
+            if let Acknowledged::Pattern(pattern) = what {
+                point_out(pattern, *n);
+            }
             Ok(done.end("acknowledge", args.json, changed, &text))
         }
     }
+}
+
+/// Says that a pattern may not do what was meant.
+fn point_out(pattern: &str, n_sessions: usize) {
+    if matches_every_file(pattern) {
+        report_error(format_args!(
+            "the pattern {pattern} matches every file: gaps of all sessions are acknowledged, now and later; to undo that: \
+             alyx-registrar acknowledge --withdraw '{pattern}'"
+        ));
+    } else if n_sessions == 0 {
+        report_error(format_args!(
+            "the pattern {pattern} matches no session with open gaps now. It applies to the path within the session, such as \
+             alf/licks.times.npy: {} matches a name in every folder",
+            in_every_folder(pattern)
+        ));
+    }
+}
+
+fn matches_every_file(pattern: &str) -> bool {
+    pattern.chars().all(|c| matches!(c, '*' | '/'))
+}
+
+/// The pattern for the same name in every folder.
+fn in_every_folder(pattern: &str) -> String {
+    format!("'**/{}'", pattern.rsplit('/').next().unwrap_or(pattern))
 }
 
 /// What the ledger knows of gaps.
@@ -105,10 +135,28 @@ fn list(book: &GapBook, json: bool) {
     for pattern in book.patterns() {
         say!("pattern  {}", printable(pattern.as_str()));
     }
-    for row in book.acknowledged() {
-        say!("session  {}", printable(&row.session));
+    // A session may have more than one finding.
+    let sessions: BTreeSet<&str> = book.acknowledged().map(|row| row.session.as_str()).collect();
+    for session in sessions {
+        say!("session  {}", printable(session));
     }
     if book.patterns().is_empty() && book.acknowledged().next().is_none() {
         say!("Nothing is acknowledged.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_for_every_file_is_told_from_one_for_some() {
+        for (pattern, expected) in
+            [("*", true), ("**", true), ("**/*", true), ("*.nwb", false), ("licks*", false)]
+        {
+            assert_eq!(matches_every_file(pattern), expected, "{pattern}");
+        }
+        assert_eq!(in_every_folder("licks*"), "'**/licks*'");
+        assert_eq!(in_every_folder("alf/licks*"), "'**/licks*'");
     }
 }

@@ -33,13 +33,16 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
     };
     let rows = blocking(move || {
         let ledger = Ledger::open_existing(&state.folder, Access::Read)?;
-        Ok(ledger.map(|ledger| ledger.history(&filter)).unwrap_or_default())
+        Ok(ledger.map(|ledger| ledger.history(&filter)))
     })
     .await?;
-    if rows.is_empty() && !args.json {
-        say!("No outcome matches.");
+    match &rows {
+        _ if args.json => {}
+        None => say!("Nothing is recorded yet: the daemon has not run with this state folder."),
+        Some(rows) if rows.is_empty() => say!("No outcome matches."),
+        Some(_) => {}
     }
-    for row in &rows {
+    for row in rows.iter().flatten() {
         if args.json {
             say!("{}", Document::new("history", &row.outcome, OutcomeJson::from(row), Vec::new()).line());
         } else {

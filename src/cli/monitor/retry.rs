@@ -2,12 +2,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::args::{ForgetArgs, RetryArgs};
 use crate::cli::exit::Exit;
-use crate::cli::monitor::state::{State, blocking, session_typed};
+use crate::cli::monitor::state::{State, blocking, session_typed, without_socket};
 use crate::cli::output::{Failure, say};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
@@ -147,21 +149,26 @@ pub(crate) async fn change(
     in_ledger: impl FnOnce(&Ledger) -> Option<usize> + Send + 'static,
 ) -> Result<Done, Failure> {
     let state = State::find(args)?;
+    let in_folder = move |folder: &Path| {
+        // A daemon that cannot be asked would not see what is changed in its ledger.
+        without_socket(folder).map_or(Ok(()), Err)?;
+        let Some(ledger) = Ledger::open_existing(folder, Access::Change)? else { return Ok(Done::NoState) };
+        in_ledger(&ledger).map(Done::InLedger).ok_or_else(|| {
+            format!(
+                "this user cannot write to {}; use sudo, or run this as the service user",
+                ledger.path().display()
+            )
+        })
+    };
     blocking(move || match ask(&state.folder, &request)? {
         Some(Answer::Done(n)) => Ok(Done::ByDaemon(n)),
         Some(Answer::Refused(reason)) => Err(reason),
         Some(Answer::Status(_)) => {
             Err("the daemon sent an unexpected answer (different version?)".to_owned())
         }
-        None => match Ledger::open_existing(&state.folder, Access::Change)? {
-            None => Ok(Done::NoState),
-            Some(ledger) => in_ledger(&ledger).map(Done::InLedger).ok_or_else(|| {
-                format!(
-                    "this user cannot write to {}; use sudo, or run this as the service user",
-                    ledger.path().display()
-                )
-            }),
-        },
+        // It would not see what is changed in its ledger.
+        None if let Some(problem) = without_socket(&state.folder) => Err(problem),
+        None => in_folder(&state.folder),
     })
     .await
 }

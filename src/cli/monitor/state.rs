@@ -1,5 +1,7 @@
 //! Shared by `status`, `history`, `retry` and `forget`: finds the state folder and the name of a session.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -9,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
 use crate::config::{Config, Environment, Overrides};
 use crate::daemon::run_loop::worker::session_name;
+use crate::daemon::tree::lock::{LockFolders, state_in_use};
 
 /// The state folder, and the configuration if it was read to find the folder.
 pub(crate) struct State {
@@ -20,6 +23,11 @@ impl State {
     /// Reads no configuration if `--state-dir` is given.
     pub(crate) fn find(args: &StateArgs) -> Result<Self, Failure> {
         if let Some(folder) = &args.state_dir {
+            if matches!(folder.try_exists(), Ok(false)) {
+                let text =
+                    format!("there is no state folder {folder:?}; name the state_dir of the configuration");
+                return Err(Failure::new(Exit::Io, text));
+            }
             return Ok(Self { folder: folder.clone(), config: None });
         }
         let path = args.config.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_PATH));
@@ -38,6 +46,16 @@ impl State {
         let configured = self.config.as_ref().and_then(|config| config.timezone.clone());
         configured.unwrap_or_else(TimeZone::system)
     }
+}
+
+/// Who uses a state folder, if there is no socket in it by which to ask. Blocks.
+pub(crate) fn without_socket(folder: &Path) -> Option<String> {
+    let holder = state_in_use(folder, &LockFolders::existing(Some(folder)))?;
+    Some(format!(
+        "Another alyx-registrar ({holder}) uses the state folder {}, but has no socket there by which to ask it. A daemon \
+         makes a new one within seconds, so run this again; if that does not help, look at its log. A `scan` has none",
+        folder.display()
+    ))
 }
 
 /// Runs blocking work, whose errors concern the state folder.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::cli::args::StatusArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::history::outcome_line;
-use crate::cli::monitor::state::{State, blocking};
+use crate::cli::monitor::state::{State, blocking, without_socket};
 use crate::cli::output::{Failure, say};
 use crate::cli::service::wiring;
 use crate::config::{Config, DEFAULT_PATH, unit_of};
@@ -56,7 +56,14 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Failure> {
             Some(Answer::Done(_)) => {
                 return Err("the daemon sent an unexpected answer (different version?)".into());
             }
-            None => status_from_disk(ledger?.as_ref(), config.as_ref(), Timestamp::now()),
+            None => {
+                let (ledger, unreadable_ledger) = match ledger {
+                    Ok(ledger) => (ledger, None),
+                    Err(problem) => (None, Some(problem)),
+                };
+                let status = status_from_disk(ledger.as_ref(), config.as_ref(), Timestamp::now());
+                Status { unreachable: without_socket(&folder), unreadable_ledger, ..status }
+            }
         };
         Ok((status, last.unwrap_or_default()))
     })
@@ -72,15 +79,10 @@ async fn status_with(args: &StatusArgs) -> Result<Exit, Failure> {
 /// The exit code. Pure.
 fn exit_code(status: &Status) -> Exit {
     let Some(daemon) = &status.daemon else { return Exit::Unavailable };
-    if daemon.login_refused_since.is_some() {
-        return Exit::Refused;
-    }
-    let needs_attention = status.sessions.iter().any(|s| s.stale || s.state == SessionState::NeedsAttention);
-    let has_findings = !status.gaps.is_empty() || !status.created_twice.is_empty();
-    if needs_attention || !status.obstacles.is_empty() || has_findings {
-        Exit::Incomplete
-    } else {
-        Exit::Success
+    match daemon.login_refused_since {
+        Some(_) => Exit::Refused,
+        None if status.is_well() => Exit::Success,
+        None => Exit::Incomplete,
     }
 }
 
@@ -144,12 +146,12 @@ fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Times
     let created_twice = gaps.created_twice().map(GapStatus::from).collect();
     let not_loadable = config.map(wiring::not_loadable).unwrap_or_default();
     Status {
-        daemon: None,
         sessions,
         obstacles,
         gaps: gaps.open().map(GapStatus::from).collect(),
         created_twice,
         not_loadable: not_loadable.iter().map(NotLoadableStatus::from).collect(),
+        ..Status::default()
     }
 }
 
@@ -187,7 +189,10 @@ fn text(
                 daemon.alyx
             ));
         }
-        None => line(format!("The daemon is not running. To start it: {start}")),
+        None => line(match &status.unreachable {
+            Some(text) => format!("{text}."),
+            None => format!("The daemon is not running. To start it: {start}"),
+        }),
     }
     // Obstacles, findings, and sessions that need attention, are listed below.
     let of_lists = |sentence: &Sentence| {
@@ -218,7 +223,7 @@ fn text(
         line(format!("\n{} ({})", state.text(), of_state.len()));
         for session in of_state.iter().take(MAX_SHOWN) {
             let about = match &session.progress {
-                Some(progress) => progress.text(),
+                Some(progress) => progress.text(now),
                 None => session.about(now).join(", "),
             };
             line(format!("  {}  {about}", session.session));

@@ -97,7 +97,7 @@ impl InitError {
 /// Asks, writes, and prints the next steps.
 pub(crate) async fn init(args: &InitArgs) -> Exit {
     match init_with(args).await {
-        Ok(()) => Exit::Success,
+        Ok(exit) => exit,
         Err(error) => {
             report_error(&error);
             error.exit()
@@ -105,52 +105,70 @@ pub(crate) async fn init(args: &InitArgs) -> Exit {
     }
 }
 
-async fn init_with(args: &InitArgs) -> Result<(), InitError> {
+async fn init_with(args: &InitArgs) -> Result<Exit, InitError> {
     let here = std::env::current_dir()
         .map_err(|source| InitError::System { doing: "the working folder", source })?;
     let target = absolute(args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)), &here);
     files::refuse_existing(&target, args.force)?;
     let found = FoundSettings::load(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
+    let mut is_unreachable = false;
     let (password, known) = if args.yes || !io::stdin().is_terminal() {
         let typed = args.password_stdin.then(password_from_pipe).transpose()?;
         draft.apply_defaults(&found);
-        let known = ask_alyx(&mut draft, typed.as_ref(), args).await?;
-        (typed, known)
+        let asked = ask_alyx(&mut draft, typed.as_ref(), args).await?;
+        is_unreachable = matches!(asked, Asked::Unreachable);
+        (typed, if let Asked::Known(known) = asked { Some(*known) } else { None })
     } else {
         questions::ask(&mut draft, &found, &mut Terminal::new()?, args).await?
     };
     let answers = draft.finish()?;
     write(args, &target, &answers, password)?;
     check_new(&target, known.is_none()).await;
-    Ok(())
+    // It is written all the same, and was not checked.
+    Ok(if is_unreachable { Exit::Unavailable } else { Exit::Success })
 }
 
-/// Without a terminal: checks the answers against Alyx, and takes the repository if there is only one that fits. `None`:
-/// Alyx cannot be asked, which is said and keeps no rig from being set up.
+/// Whether Alyx was asked.
+enum Asked {
+    Known(Box<KnownAlyx>),
+    /// It was not to be, or there is no password yet.
+    Not,
+    /// There is no answer.
+    Unreachable,
+}
+
+/// Without a terminal: checks the answers against Alyx, and takes the repository if there is only one that fits. That
+/// Alyx cannot be asked is said, and keeps no rig from being set up.
 async fn ask_alyx(
     draft: &mut Draft,
     password: Option<&SecretString>,
     args: &InitArgs,
-) -> Result<Option<KnownAlyx>, InitError> {
-    let Some(url) = draft.url.clone().filter(|_| !args.offline) else { return Ok(None) };
+) -> Result<Asked, InitError> {
+    let Some(url) = draft.url.clone().filter(|_| !args.offline) else { return Ok(Asked::Not) };
     let not_asked = |why: &dyn std::fmt::Display| {
         report_error(format_args!("Alyx is not asked whether it has these names: {why}"));
-        Ok(None)
     };
     match probe(&url).await {
         Ok(()) => {}
         Err(error @ alyx_client::Error::NotAlyx { .. }) => {
             return Err(InitError::Answers(format!("--url: {error}")));
         }
-        Err(error) => return not_asked(&error),
+        Err(error) => {
+            not_asked(&error);
+            return Ok(Asked::Unreachable);
+        }
     }
     let Some(credentials) = draft.credentials(password) else {
-        return not_asked(&"there is no password yet");
+        not_asked(&"there is no password yet");
+        return Ok(Asked::Not);
     };
     let known = match KnownAlyx::log_in(&url, credentials).await {
         Ok(known) => known,
-        Err(error) if error.is_outage() => return not_asked(&error),
+        Err(error) if error.is_outage() => {
+            not_asked(&error);
+            return Ok(Asked::Unreachable);
+        }
         Err(error) => return Err(InitError::Alyx(error)),
     };
     let mut unknown = Vec::new();
@@ -163,7 +181,7 @@ async fn ask_alyx(
     if draft.repository.is_none() {
         take_repository(draft, &known).await?;
     }
-    Ok(Some(known))
+    Ok(Asked::Known(Box::new(known)))
 }
 
 /// Takes the only repository from which ONE would load the files, if there is exactly one.

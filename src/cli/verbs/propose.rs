@@ -19,12 +19,14 @@ use crate::cli::verbs::output::{Answer, absolute_path, finish, run_verb};
 use crate::config::Config;
 use crate::daemon::outside::signals;
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
-use crate::daemon::tree::scan::scan;
+use crate::daemon::tree::scan::{ScanProblem, scan};
 use crate::humanize::count;
+use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use alyx_client::Endpoint;
+use alyx_registration::advice::Kind;
 use alyx_registration::{
-    ByHand, Change, Needs, Proposal, RecordOutcome, RegistrationClient, RestCall, Survey,
+    Applied, ByHand, Change, Error, Needs, Proposal, RecordOutcome, RegistrationClient, RestCall, Survey,
 };
 
 /// A proposal, and what it is for.
@@ -33,13 +35,20 @@ struct Proposed {
     proposal: Proposal,
     sessions: usize,
     folder: PathBuf,
+    /// Folders that could not be taken into account.
+    left_out: Vec<ErrorReport>,
 }
 
 /// Shows or creates what Alyx lacks.
 pub(crate) async fn propose(args: &ProposeArgs) -> Exit {
     let json = args.verb.json;
     if !args.apply {
-        return run_verb("propose", json, async { find(args).await?.answer(args.rest) }).await;
+        let work = async {
+            let proposed = find(args).await?;
+            proposed.report_left_out(json);
+            proposed.answer(args.rest)
+        };
+        return run_verb("propose", json, work).await;
     }
     if !args.yes && !io::stdin().is_terminal() {
         let failure = Failure::new(
@@ -54,7 +63,10 @@ pub(crate) async fn propose(args: &ProposeArgs) -> Exit {
         return Failure::no_signals(&error).end("propose", json);
     }
     let outcome = match find(args).await {
-        Ok(proposed) => apply(&proposed, args, &shutdown).await,
+        Ok(proposed) => {
+            proposed.report_left_out(json);
+            apply(&proposed, args, &shutdown).await
+        }
         Err(failure) => Err(failure),
     };
     finish("propose", json, outcome)
@@ -65,8 +77,8 @@ async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
     let folder = absolute_path(&args.folder)?;
     let (client, config) = connect_with_config(&args.verb.connection)?;
     let needs = needs(args, config.as_ref())?;
-    let sessions = session_folders(&folder, config.as_ref()).await?;
-    if sessions.is_empty() {
+    let (sessions, mut left_out) = session_folders(&folder, config.as_ref()).await?;
+    if sessions.is_empty() && left_out.is_empty() {
         let advice = "name a data root, the folder of a subject, or a session, such as KS014/2024-05-01/001";
         return Err(Failure::new(Exit::Incomplete, format!("there is no session in {folder:?}; {advice}")));
     }
@@ -74,19 +86,35 @@ async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
     let (mut survey, listed) = (Survey::default(), AtomicU64::new(0));
     let listing = async {
         for session in &sessions {
-            client.survey(&mut survey, session, &exclude).await?;
+            // One badly named or unreadable folder does not hold up the others.
+            if let Err(error) = client.survey(&mut survey, session, &exclude).await {
+                left_out.push(ErrorReport { path: Some(session.into()), ..ErrorReport::from(&error) });
+            }
             listed.fetch_add(1, Ordering::Relaxed);
         }
-        Ok::<(), Failure>(())
     };
-    progress::counted("listing", "sessions", (&listed, sessions.len() as u64), listing).await?;
+    progress::counted("listing", "sessions", (&listed, sessions.len() as u64), listing).await;
+    let n_sessions =
+        sessions.len() - sessions.iter().filter(|session| is_left_out(session, &left_out)).count();
+    if n_sessions == 0 {
+        return Err(Failure::of_errors(Exit::Incomplete, left_out));
+    }
     let known = client.known_records(&survey, &needs).await?;
     let proposal = Proposal::new(&survey, &needs, &known);
-    Ok(Proposed { client, proposal, sessions: sessions.len(), folder })
+    Ok(Proposed { client, proposal, sessions: n_sessions, folder, left_out })
 }
 
-/// The session folders in a folder.
-async fn session_folders(folder: &Path, config: Option<&Config>) -> Result<Vec<PathBuf>, Failure> {
+/// Whether a session could not be taken into account.
+fn is_left_out(session: &Path, left_out: &[ErrorReport]) -> bool {
+    let path = PathText::from(session);
+    left_out.iter().any(|error| error.path.as_ref() == Some(&path))
+}
+
+/// The session folders in a folder, with those that are badly named, and the folders that cannot be listed.
+async fn session_folders(
+    folder: &Path,
+    config: Option<&Config>,
+) -> Result<(Vec<PathBuf>, Vec<ErrorReport>), Failure> {
     if let Err(error) = tokio::fs::read_dir(folder).await {
         return Err(Failure::new(Exit::Incomplete, format!("{folder:?} cannot be read: {error}")));
     }
@@ -96,10 +124,22 @@ async fn session_folders(folder: &Path, config: Option<&Config>) -> Result<Vec<P
     let found =
         found.map_err(|error| Failure::new(Exit::Io, format!("the folder cannot be listed: {error}")))?;
     let flagged = found.flags.iter().filter_map(|flag| flag.path.parent().map(Path::to_owned));
-    let mut folders: Vec<PathBuf> = flagged.chain(found.unflagged).collect();
+    let mut folders: Vec<PathBuf> = flagged.chain(found.unflagged).chain(found.misnamed).collect();
     folders.sort();
     folders.dedup();
-    Ok(folders)
+    let unreadable = found.problems.into_iter().filter_map(|problem| match problem {
+        ScanProblem::Unreadable { folder, source } => {
+            let report = ErrorReport::of_kind(
+                Kind::Unreadable,
+                format!(
+                    "{folder:?} cannot be listed ({source}): sessions in it are left out; make it readable for this user"
+                ),
+            );
+            Some(report.at(&folder))
+        }
+        _ => None,
+    });
+    Ok((folders, unreadable.collect()))
 }
 
 /// Reads an address to which Alyx appends the path of a file.
@@ -151,9 +191,17 @@ fn needs(args: &ProposeArgs, config: Option<&Config>) -> Result<Needs, Failure> 
 }
 
 impl Proposed {
+    /// Prints which folders were left out, on standard error: with `--rest`, standard output is a script.
+    fn report_left_out(&self, json: bool) {
+        self.left_out.iter().filter(|_| !json).for_each(|error| report_error(&error.message));
+    }
+
     fn answer(&self, as_rest: bool) -> Result<Answer, Failure> {
         let lines = if as_rest { self.rest_lines() } else { self.lines() };
-        Ok(Answer::new(lines, self.json(None))?.incomplete_if(!self.proposal.is_empty()))
+        let is_incomplete = !self.proposal.is_empty() || !self.left_out.is_empty();
+        let mut answer = Answer::new(lines, self.json(None))?.incomplete_if(is_incomplete);
+        answer.errors.clone_from(&self.left_out);
+        Ok(answer)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -197,7 +245,8 @@ impl Proposed {
         let calls = self.proposal.changes.iter().map(|change| curl(self.client.alyx().url(), &change.call()));
         let by_hand = self.proposal.by_hand.iter().map(|record| format!("# {}", self.by_hand(record)));
         let open = self.proposal.open.iter().map(|open| format!("# {open}"));
-        calls.chain(by_hand).chain(open).collect()
+        // The requests build on one another.
+        std::iter::once("set -e".to_owned()).chain(calls).chain(by_hand).chain(open).collect()
     }
 
     fn json<'a>(&'a self, applied: Option<AppliedJson<'a>>) -> ProposalJson<'a> {
@@ -331,7 +380,7 @@ async fn apply(
     args: &ProposeArgs,
     shutdown: &CancellationToken,
 ) -> Result<Answer, Failure> {
-    let (mut made, mut skipped, mut failure) = (Vec::new(), 0, None);
+    let (mut made, mut skipped, mut existing, mut failure) = (Vec::new(), 0, 0, None);
     let mut terminal = match args.yes {
         true => None,
         false => Some(Terminal::new().map_err(|error| Failure::new(Exit::Io, error))?),
@@ -352,23 +401,46 @@ async fn apply(
                 break;
             }
         }
-        let Err(error) = proposed.client.apply_change(change).await.map(|record| made.push((change, record)))
-        else {
-            if !args.verb.json {
-                let done = if change.before.is_some() { "changed" } else { "created" };
-                say!("{done}  {} {}", change.endpoint.member(), change.name);
+        let name = format!("{} {}", change.endpoint.member(), change.name);
+        let error = match proposed.client.apply_change(change).await {
+            Ok(Applied::Made(record)) => {
+                made.push((change, record));
+                if !args.verb.json {
+                    say!("{}  {name}", if change.before.is_some() { "changed" } else { "created" });
+                }
+                continue;
             }
-            continue;
+            // Not on the undo list: somebody else made it, and needs it.
+            Ok(Applied::Existing) => {
+                existing += 1;
+                if !args.verb.json {
+                    say!("exists already  {name}");
+                }
+                continue;
+            }
+            Ok(Applied::Changed) => {
+                let (noun, name) = (change.endpoint.member(), &change.name);
+                let report = ErrorReport::of_kind(
+                    Kind::Invalid,
+                    format!("the {noun} {name} was changed on Alyx meanwhile; run it again"),
+                );
+                let next_step = "run it again".to_owned();
+                let report = ErrorReport { retryable: true, next_step, ..report };
+                failure = Some(Failure::reported(Exit::Incomplete, report));
+                break;
+            }
+            Err(error) => error,
         };
-        // An answer may have been lost, or the record may differ from what was sent.
-        if let Ok(Some(record)) = proposed.client.find_applied(change).await {
+        // The answer may have been lost. What Alyx refused is not made, whatever is there.
+        if !matches!(error, Error::Alyx(alyx_client::Error::Refused { .. }))
+            && let Ok(Some(record)) = proposed.client.find_applied(change).await
+        {
             made.push((change, record));
         }
-        let record = format_args!("{} {}", change.endpoint.member(), change.name);
-        failure = Some(Failure::from(error).of_record(record));
+        failure = Some(Failure::from(error).of_record(name));
         break;
     }
-    report(proposed, &made, skipped, failure, args.verb.json)
+    report(proposed, &made, (skipped, existing), failure, args.verb.json)
 }
 
 /// Whether a change is to be made.
@@ -395,7 +467,7 @@ async fn is_wanted(
 fn report(
     proposed: &Proposed,
     made: &[(&Change, Value)],
-    skipped: usize,
+    (skipped, existing): (usize, usize),
     failure: Option<Failure>,
     json: bool,
 ) -> Result<Answer, Failure> {
@@ -410,6 +482,9 @@ fn report(
     let left: Vec<String> =
         left.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     lines.push(format!("{} of {} made", made.len(), count(proposal.changes.len() as u64, "change")));
+    if existing > 0 {
+        lines.push(format!("{existing} on Alyx already, made by another program"));
+    }
     if !left.is_empty() {
         lines.push(format!("left: {}; to see them, run this again without --apply", left.join(", ")));
     }
@@ -433,7 +508,10 @@ fn report(
         record,
     });
     let applied = AppliedJson { made: made.collect(), undo };
-    let is_left = skipped > 0 || !proposal.by_hand.is_empty() || !proposal.open.is_empty();
+    let is_left = skipped > 0
+        || !proposal.by_hand.is_empty()
+        || !proposal.open.is_empty()
+        || !proposed.left_out.is_empty();
     let mut answer = Answer::new(lines, proposed.json(Some(applied)))?.incomplete_if(is_left);
     if let Some(failure) = failure {
         if !json {
@@ -441,5 +519,6 @@ fn report(
         }
         (answer.exit, answer.errors) = (failure.exit, failure.errors);
     }
+    answer.errors.extend(proposed.left_out.iter().cloned());
     Ok(answer)
 }

@@ -2,15 +2,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
+use std::collections::VecDeque;
 use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::messages::{Answer, Request, StatusClient};
@@ -21,13 +24,20 @@ const NAME: &str = "daemon.sock";
 const MAX_REQUEST: u64 = 64 * 1024;
 /// How long one exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How many clients are served at the same time; others wait.
+/// How many clients are answered at the same time; others wait.
 const MAX_CLIENTS: usize = 8;
+/// How many connections may be open without a request. Of more, the oldest is closed.
+const MAX_SILENT: usize = 32;
+/// How often the socket is looked for on disk: it may be deleted, alone or with its folder.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// The socket of a running daemon.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
+    state_dir: PathBuf,
+    /// The permissions of the state folder.
+    folder_mode: u32,
 }
 
 /// The socket's address through the open folder: the path of the state folder may exceed the limit of an address.
@@ -47,27 +57,59 @@ impl Control {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let folder = std::fs::File::open(state_dir)?;
-        let listener = UnixListener::bind(address(&folder))?;
-        std::fs::set_permissions(state_dir.join(NAME), std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self { listener })
+        let folder_mode = std::fs::metadata(state_dir)?.permissions().mode() & 0o7777;
+        Ok(Self { listener: bind(state_dir)?, state_dir: state_dir.to_owned(), folder_mode })
+    }
+
+    /// Makes the socket again if it was deleted. Blocks.
+    fn restored(self) -> Self {
+        match std::fs::symlink_metadata(self.state_dir.join(NAME)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => return self,
+        }
+        // Fails if only the socket is gone.
+        let _ = std::fs::DirBuilder::new().mode(self.folder_mode).create(&self.state_dir);
+        match bind(&self.state_dir) {
+            Ok(listener) => {
+                tracing::info!("the socket in {} was deleted; there is a new one", self.state_dir.display());
+                Self { listener, ..self }
+            }
+            Err(error) => {
+                tracing::debug!("no new socket in {}: {error}", self.state_dir.display());
+                self
+            }
+        }
     }
 
     /// Serves requests until `shutdown`. Each goes to the run loop.
-    pub(crate) async fn serve(self, client: StatusClient, shutdown: CancellationToken) {
-        let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
+    pub(crate) async fn serve(mut self, client: StatusClient, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let mut silent: VecDeque<CancellationToken> = VecDeque::new();
+        let mut check = tokio::time::interval(CHECK_EVERY);
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
+                _ = check.tick() => match tokio::task::spawn_blocking(|| self.restored()).await {
+                    Ok(control) => {
+                        self = control;
+                        continue;
+                    }
+                    Err(_) => return,
+                },
             };
-            let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
             match accepted {
                 Ok((stream, _)) => {
-                    let client = client.clone();
+                    let (client, slots, close) =
+                        (client.clone(), Arc::clone(&slots), CancellationToken::new());
+                    silent.push_back(close.clone());
+                    if silent.len() > MAX_SILENT
+                        && let Some(oldest) = silent.pop_front()
+                    {
+                        oldest.cancel();
+                    }
                     tokio::spawn(async move {
-                        let _slot = slot;
-                        let _ = tokio::time::timeout(TIMEOUT, exchange(stream, client)).await;
+                        let _ = tokio::time::timeout(TIMEOUT, exchange(stream, client, slots, close)).await;
                     });
                 }
                 Err(error) => {
@@ -80,10 +122,29 @@ impl Control {
     }
 }
 
-async fn exchange(mut stream: UnixStream, client: StatusClient) -> io::Result<()> {
+/// A socket in a state folder, usable by user and group.
+fn bind(state_dir: &Path) -> io::Result<UnixListener> {
+    let folder = std::fs::File::open(state_dir)?;
+    let listener = UnixListener::bind(address(&folder))?;
+    std::fs::set_permissions(state_dir.join(NAME), std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// `close` ends a connection on which nothing was asked yet.
+async fn exchange(
+    mut stream: UnixStream,
+    client: StatusClient,
+    slots: Arc<Semaphore>,
+    close: CancellationToken,
+) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line).await?;
+    let mut read = tokio::io::BufReader::new(read.take(MAX_REQUEST));
+    tokio::select! {
+        () = close.cancelled() => return Ok(()),
+        read = read.read_line(&mut line) => read?,
+    };
+    let Ok(_slot) = slots.acquire().await else { return Ok(()) };
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
             let answer = client.ask(request).await;

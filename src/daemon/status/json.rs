@@ -8,7 +8,7 @@ use crate::daemon::status::{
     Status,
 };
 use crate::json::document::Document;
-use crate::json::error_report::ErrorReport;
+use crate::json::error_report::{CommandKind, ErrorReport};
 use crate::json::path_text::PathText;
 use crate::ledger::{NamedFile, OutcomeRow};
 
@@ -24,7 +24,10 @@ impl Status {
             not_loadable: &self.not_loadable,
             last: last.iter().map(LastOutcomeJson::from).collect(),
         };
-        Document::new("status", "done", fields, Vec::new()).line()
+        let errors = self.unreachable.iter().chain(&self.unreadable_ledger);
+        let errors = errors.map(|error| ErrorReport::command(CommandKind::Program, error)).collect();
+        let outcome = if self.is_well() { "done" } else { "incomplete" };
+        Document::new("status", outcome, fields, errors).line()
     }
 }
 

@@ -93,7 +93,8 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
     ];
-    let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref()).map(Sentence::NoLedger);
+    let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref());
+    let ledger = ledger.or(status.unreadable_ledger.as_deref()).map(Sentence::NoLedger);
     let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
     all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
 }

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alyx_registration::RequestMarks;
 use alyx_registration::file_system::is_private_folder;
-use rustix::fs::{FlockOperation, flock};
+use alyx_registration::{MarkFolders, RequestMarks};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
 const RUN: &str = "/run/alyx-registrar";
@@ -46,12 +46,22 @@ impl LockFolders {
     }
 }
 
-/// Where the programs of this computer mark their requests: in the state folder, if there is one, and in
-/// `/run/alyx-registrar` or, for a user who cannot use that, in a folder of this user that outlives a login.
+/// Names the folder for marks of requests, in place of the usual ones.
+const MARKS_VARIABLE: &str = "ALYX_REGISTRAR_MARKS";
+
+/// Where the programs of this computer mark their requests: in the state folder, if there is one; in
+/// `/run/alyx-registrar` or, for a user who cannot use that, in a folder of this user that outlives a login; and in
+/// folders for all users. A service has its own `/var/tmp`, and a logout may empty `/dev/shm`.
 pub fn request_marks(state_dir: Option<&Path>) -> RequestMarks {
-    let own = format!("alyx-registrar-{}", rustix::process::geteuid().as_raw());
-    let shared = vec![RUN.into(), Path::new("/var/tmp").join(&own), std::env::temp_dir().join(&own)];
-    RequestMarks::new(state_dir.map(Path::to_owned), shared)
+    let name = format!("alyx-registrar-{}", rustix::process::geteuid().as_raw());
+    let (own, public) = match std::env::var_os(MARKS_VARIABLE).filter(|folder| !folder.is_empty()) {
+        Some(folder) => (vec![folder.clone().into()], vec![folder.into()]),
+        None => (
+            vec![RUN.into(), Path::new("/var/tmp").join(&name), std::env::temp_dir().join(&name)],
+            vec!["/var/tmp".into(), "/dev/shm".into()],
+        ),
+    };
+    RequestMarks::new(MarkFolders { state: state_dir.map(Path::to_owned), own, public })
 }
 
 /// What is locked.
@@ -214,7 +224,9 @@ fn holder(folder: &Path, claim: &Claim, ours: &[&Path], clean: bool) -> Option<H
         if path.extension().is_none_or(|end| end != EXTENSION) || ours.contains(&path.as_path()) {
             continue;
         }
-        let Ok(mut file) = File::open(&path) else { continue };
+        // A pipe would be waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let Ok(mut file) = File::options().read(true).custom_flags(flags).open(&path) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             if clean {
                 let _ = std::fs::remove_file(&path);

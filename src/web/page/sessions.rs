@@ -1,5 +1,6 @@
 //! The sessions on the page: what needs attention, runs and waits. Pure.
 
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::daemon::status::{ProgressStatus, SessionState, SessionStatus};
@@ -42,7 +43,7 @@ fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
     html! {
         h3 title=(shown(&session.flag)) { bdi { (shown(&session.session)) } }
         @if let Some(progress) = &session.progress {
-            (self::progress(progress, &session.session))
+            (self::progress(progress, &session.session, view.now))
         } @else {
             p.about { (about(view, session)) }
         }
@@ -70,7 +71,7 @@ fn about(view: &View<'_>, session: &SessionStatus) -> String {
     about.join(" · ")
 }
 
-fn progress(progress: &ProgressStatus, session: &str) -> Markup {
+fn progress(progress: &ProgressStatus, session: &str, now: Timestamp) -> Markup {
     let (done, of) = if progress.bytes > 0 {
         (progress.bytes_done.min(progress.bytes), progress.bytes)
     } else {
@@ -78,6 +79,6 @@ fn progress(progress: &ProgressStatus, session: &str) -> Markup {
     };
     html! {
         @if of > 0 { progress value=(done) max=(of) aria-label=(format!("Files of {} read", shown(session))) {} }
-        p.about { (progress.text()) }
+        p.about { (progress.text(now)) }
     }
 }

@@ -1,5 +1,5 @@
 use crate::daemon::status::examples::{at, daemon, session};
-use crate::daemon::status::{DaemonStatus, ObstacleStatus};
+use crate::daemon::status::{DaemonStatus, NotLoadableStatus, ObstacleStatus};
 use crate::ledger::OutcomeRow;
 use crate::web::page::*;
 
@@ -160,4 +160,24 @@ fn a_session_links_to_its_page_on_alyx() {
     assert_eq!(page.matches("/admin/").count(), 1);
     assert!(page.contains(link), "{page}");
     assert!(!html(None, None, &history).contains("/admin/"));
+}
+
+#[test]
+fn what_one_cannot_load_is_not_well_unless_it_is_copied_later() {
+    let not_loadable = |reason: &str| NotLoadableStatus {
+        reason: reason.into(),
+        text: "the repository has no address".into(),
+        what_to_do: "set it".into(),
+    };
+    let of = |reason: &str| {
+        let status =
+            Status { daemon: Some(daemon()), not_loadable: vec![not_loadable(reason)], ..Status::default() };
+        (status.is_well(), html(Some(&status), None, &History::default()))
+    };
+    let (is_well, page) = of("no_address");
+    assert!(!is_well && page.contains("class=\"waits\"") && !page.contains("All is well"), "{page}");
+    assert!(page.contains("<title>… The repository has no address – rig-3</title>"), "{page}");
+    let (is_well, page) = of("until_copied");
+    assert!(is_well && page.contains("class=\"well\"") && page.contains("All is well"), "{page}");
+    assert!(page.contains("The repository has no address. What to do: set it."), "{page}");
 }

@@ -15,6 +15,11 @@ pub struct Program {
     pub output_lines: Vec<String>,
 }
 
+thread_local! {
+    /// The marks of requests. Tests run at the same time, each in its thread, and some use the same session.
+    static MARKS: tempfile::TempDir = tempfile::tempdir().unwrap();
+}
+
 /// The program as it was built for this test.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alyx-registrar"));
@@ -37,6 +42,7 @@ pub fn program() -> Command {
     ] {
         command.env_remove(name);
     }
+    MARKS.with(|marks| command.env("ALYX_REGISTRAR_MARKS", marks.path()));
     command
 }
 

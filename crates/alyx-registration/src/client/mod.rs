@@ -118,9 +118,14 @@ impl RegistrationClient {
     }
 
     /// Marks a request of this client that must not be sent twice; see [`RequestMarks`](crate::RequestMarks).
-    pub(crate) async fn claim_request(&self, what: &str) -> Result<Result<RequestMark, Elsewhere>, Error> {
-        let request = format!("{what} on {}", self.alyx().url());
-        self.context.marks.claim(request, self.alyx().request_timeout()).await
+    ///
+    /// `since`: when the caller began to claim it.
+    pub(crate) async fn claim_request(
+        &self,
+        what: String,
+        since: Instant,
+    ) -> Result<Result<RequestMark, Elsewhere>, Error> {
+        self.context.marks.claim(what, self.alyx().request_timeout(), since).await
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {

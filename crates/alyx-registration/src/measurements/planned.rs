@@ -129,7 +129,7 @@ impl RegistrationClient {
             .map_err(|e| Error::Internal(format!("{what}: {e}")))?;
         let since = Instant::now();
         let mark = loop {
-            let claim = self.claim_request(&format!("{what}: {key}")).await?;
+            let claim = self.claim_request(format!("{what}: {key}"), since).await?;
             let known = if repeats.allowed { Vec::new() } else { same(&list().await?) };
             if let Some(record) = known.into_iter().next() {
                 claim.into_iter().for_each(|mut mark| mark.answered());

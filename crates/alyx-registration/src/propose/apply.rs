@@ -6,13 +6,23 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::propose::change::Change;
 
+/// What became of a proposed change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Applied {
+    /// It was made by this call: the record as Alyx has it now.
+    Made(Value),
+    /// Another program made it since the proposal.
+    Existing,
+    /// Nothing was done: the record is no longer what the proposal was made for.
+    Changed,
+}
+
 impl RegistrationClient {
-    /// Makes one change and reads it back. Returns the record.
+    /// Makes one change and reads it back.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the record on Alyx is no longer what the proposal was made for; [`Error::NotConfirmed`] if
-    /// it is not what was sent; those of the requests.
-    pub async fn apply_change(&self, change: &Change) -> Result<Value, Error> {
+    /// [`Error::NotConfirmed`] if the record is not what was sent; those of the requests.
+    pub async fn apply_change(&self, change: &Change) -> Result<Applied, Error> {
         let alyx = self.alyx();
         let now = alyx.find_member(change.endpoint, &change.name).await?;
         let is_unchanged = match (&now, &change.before) {
@@ -20,18 +30,28 @@ impl RegistrationClient {
             (Some(now), Some(before)) => has_fields(now, before),
             _ => false,
         };
-        if !is_unchanged {
-            let (noun, name) = (change.endpoint.member(), &change.name);
-            return Err(Error::Invalid(format!(
-                "the {noun} {name} was changed on Alyx meanwhile; run it again"
-            )));
+        if now.as_ref().is_some_and(|now| has_fields(now, &change.body)) {
+            return Ok(Applied::Existing);
         }
-        match change.before {
-            None => alyx.create_member(change.endpoint, &change.body).await?,
-            Some(_) => alyx.update_member(change.endpoint, &change.name, &change.body).await?,
+        if !is_unchanged {
+            return Ok(Applied::Changed);
+        }
+        let sent = match change.before {
+            None => alyx.create_member(change.endpoint, &change.body).await.map(drop),
+            Some(_) => alyx.update_member(change.endpoint, &change.name, &change.body).await.map(drop),
         };
+        match sent {
+            // Alyx refuses a name that another program created in between.
+            Err(error @ alyx_client::Error::Refused { .. }) => {
+                return match self.find_applied(change).await {
+                    Ok(Some(_)) => Ok(Applied::Existing),
+                    _ => Err(error.into()),
+                };
+            }
+            sent => sent?,
+        }
         match self.find_applied(change).await? {
-            Some(record) => Ok(record),
+            Some(record) => Ok(Applied::Made(record)),
             None => Err(Error::NotConfirmed(vec![format!("{} {}", change.endpoint.member(), change.name)])),
         }
     }

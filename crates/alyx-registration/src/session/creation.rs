@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
@@ -32,6 +32,21 @@ pub struct InFlightCreations {
     /// When this process started, if an earlier one may have sent creations that have not arrived yet.
     unclean_start: Option<Instant>,
     requests: TaskTracker,
+    /// Until when a session is not created, by its name, because an earlier request may still arrive.
+    waiting: Mutex<HashMap<String, Instant>>,
+}
+
+/// A session that waits for an earlier creation, as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a> {
+    creations: &'a InFlightCreations,
+    session: String,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.creations.waiting().remove(&self.session);
+    }
 }
 
 impl InFlightCreations {
@@ -47,6 +62,23 @@ impl InFlightCreations {
     /// How long no session is created because of an earlier process. `at_most`: how long a request may take.
     pub fn held_for(&self, at_most: Duration) -> Duration {
         self.unclean_start.map_or(Duration::ZERO, |started| remaining(started.elapsed(), at_most))
+    }
+
+    /// Until when a session (`subject/date/number`) is not created at the latest, because an earlier request may still
+    /// arrive. `None`: it does not wait.
+    pub fn waits_until(&self, session: &str) -> Option<Instant> {
+        self.waiting().get(session).copied()
+    }
+
+    /// Makes known that a session waits.
+    pub(crate) fn wait(&self, session: &SessionPath, until: Instant) -> Waiting<'_> {
+        let session = session.to_string();
+        self.waiting().insert(session.clone(), until);
+        Waiting { creations: self, session }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether no creation is on its way: each was answered, or can no longer arrive.

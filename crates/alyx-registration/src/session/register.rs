@@ -94,7 +94,7 @@ impl RegistrationClient {
         let (mut mark, mut is_logged, since) = (Err(Elsewhere), false, Instant::now());
         let found = loop {
             if mark.is_err() {
-                mark = self.claim_request(&format!("session {path}")).await?;
+                mark = self.claim_request(format!("session {path}"), since).await?;
             }
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
@@ -113,6 +113,8 @@ impl RegistrationClient {
                     at_most.as_secs()
                 );
             }
+            let longest = if mark.is_ok() { at_most } else { 2 * at_most };
+            let _waiting = creations.wait(path, since + longest);
             // Others talk to Alyx meanwhile.
             let waits_for_turn = at_alyx.take().is_some();
             tokio::time::sleep(open).await;

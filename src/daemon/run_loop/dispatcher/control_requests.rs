@@ -43,6 +43,7 @@ impl Dispatcher {
     }
 
     fn status(&self, now: Moment) -> Status {
+        let creations = &self.config.client.context().creations;
         let mut sessions: Vec<SessionStatus> = self
             .flags
             .queue
@@ -63,6 +64,9 @@ impl Dispatcher {
                     files_done: load(&state_of.progress.files_done),
                     bytes: load(&state_of.progress.bytes),
                     bytes_done: load(&state_of.progress.bytes_done),
+                    creation_waits_until: creations
+                        .waits_until(&job.session_name())
+                        .map(|until| now.wall_of(until)),
                 };
                 SessionStatus {
                     session: job.session_name(),
@@ -102,6 +106,7 @@ impl Dispatcher {
             gaps: self.gaps.open().map(GapStatus::from).collect(),
             created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
             not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
+            ..Status::default()
         }
     }
 

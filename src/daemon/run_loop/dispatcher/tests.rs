@@ -684,6 +684,8 @@ fn a_look_waits_for_alyx_and_counts_when_its_folder_is_gone() {
     let mut world = with_looks(vec![look_row(ONE, due)]);
     let look = world.wake_until_a_look(HOUR).unwrap();
     world.look_ended(look, LookResult::Failed(unreachable(false).into()));
+    assert!(world.dispatcher.pauses.away_since.is_some(), "it would not be in the log");
+    world.done(TaskResult::Probed(Ok(())));
     let look = world.wake_until_a_look(2 * HOUR).unwrap();
     assert_eq!(look.row.done, 0, "it counts although Alyx was not asked");
     let gone = Error::Vanished { path: look.row.folder.clone() };

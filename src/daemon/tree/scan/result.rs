@@ -13,6 +13,8 @@ pub struct Scan {
     pub flags: Vec<FlagFile>,
     /// The session folders without a flag.
     pub unflagged: Vec<PathBuf>,
+    /// Folders in the place of a session, whose date does not exist or whose number is too long.
+    pub misnamed: Vec<PathBuf>,
     /// Problems; everything else was scanned nevertheless.
     pub problems: Vec<ScanProblem>,
     /// How many session folders there are.
@@ -28,6 +30,7 @@ impl Scan {
     pub(crate) fn join(&mut self, part: Self) {
         self.flags.extend(part.flags);
         self.unflagged.extend(part.unflagged);
+        self.misnamed.extend(part.misnamed);
         self.problems.extend(part.problems);
         self.sessions += part.sessions;
         self.folders += part.folders;

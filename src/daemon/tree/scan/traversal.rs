@@ -105,6 +105,9 @@ impl Traversal {
                 }
                 None if kind.is_dir() && visit.place == Place::Date => {
                     self.record_misplaced(&entry.path(), &Advice::RenameSession(entry.path()), layout);
+                    if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+                        self.scan.misnamed.push(entry.path());
+                    }
                 }
                 _ => {}
             }
@@ -127,6 +130,7 @@ impl Traversal {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if layout.child(Place::Date, &entry.file_name()) == Some(Place::Session) {
                 self.record_misplaced(&entry.path(), &advice, layout);
+                self.scan.misnamed.push(entry.path());
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::files::remote_diff::RemoteDatasets;
 use crate::flag::FlagContent;
 use crate::flagged::exclusion;
 use crate::flagged::late::pace::Pace;
-use crate::hashing::private_paths::PrivatePaths;
+use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
 use crate::hashing::stamp::FileStamp;
 use crate::listing::discover::classify;
 use crate::listing::file_system::{self, is_network};
@@ -72,7 +72,10 @@ impl RegistrationClient {
         let listed = tokio::task::spawn_blocking(move || listing.list(&folder, &before, exclude))
             .await
             .map_err(|e| Error::Internal(format!("looking for late files: {e}")))??;
-        let Some((mut snapshot, mut changed)) = listed else { return Ok(None) };
+        let Some((mut snapshot, mut changed, links)) = listed else { return Ok(None) };
+        for link in links {
+            tracing::warn!(%session, "a late file is left out: {link} {IS_PRIVATE}");
+        }
         changed.retain(|(path, size)| {
             !snapshot.is_unregistered(path, *size)
                 && !rules.late_exclude.iter().any(|pattern| pattern.matches(path))
@@ -105,8 +108,9 @@ struct Listing {
     runtime: Handle,
 }
 
-/// The snapshot after a look, and the datasets with sizes of the folders that differ from the one before.
-type Listed = (SessionSnapshot, Vec<(String, u64)>);
+/// The snapshot after a look, and of the folders that differ from the one before: the datasets with sizes, and the links
+/// to private files.
+type Listed = (SessionSnapshot, Vec<(String, u64)>, Vec<String>);
 
 impl Listing {
     /// Blocks. Hidden folders and links to folders hold no datasets. `None`: the look was stopped.
@@ -117,7 +121,7 @@ impl Listing {
         exclude: impl Fn(&str) -> Option<LeftOutReason>,
     ) -> Result<Option<Listed>, Error> {
         let is_remote = is_network(session).map_err(|e| Error::reading(session, &e))?;
-        let (mut after, mut changed) = (before.without_folders(), Vec::new());
+        let (mut after, mut changed, mut links) = (before.without_folders(), Vec::new(), Vec::new());
         let mut waiting: Vec<String> = before.folders().rev().map(str::to_owned).collect();
         waiting.push(String::new());
         let mut seen = BTreeSet::new();
@@ -155,7 +159,7 @@ impl Listing {
                     known.into_iter().for_each(|known| after.set_folder(&relative, known));
                 }
                 Ok(Some((mut digest, Some(entries)))) => {
-                    let mut datasets = Vec::new();
+                    let (mut datasets, mut private) = (Vec::new(), Vec::new());
                     for entry in entries.flatten() {
                         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
                         if name.starts_with('.') {
@@ -173,20 +177,24 @@ impl Listing {
                             return Ok(None);
                         }
                         let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-                        if metadata.is_file() && self.private.find_by_path(&entry.path(), &metadata).is_none()
-                        {
-                            digest.add(&inner, metadata.len());
-                            datasets.push((inner, metadata.len()));
+                        if !metadata.is_file() {
+                            continue;
+                        }
+                        digest.add(&inner, metadata.len());
+                        match self.private.find_by_path(&entry.path(), &metadata) {
+                            None => datasets.push((inner, metadata.len())),
+                            Some(_) => private.push(inner),
                         }
                     }
                     if known.is_none_or(|known| known.datasets != digest.datasets) {
                         changed.extend(datasets);
+                        links.extend(private);
                     }
                     after.set_folder(&relative, digest);
                 }
             }
         }
-        Ok(Some((after, changed)))
+        Ok(Some((after, changed, links)))
     }
 
     /// Waits for its turn. `false`: the look is to stop.

@@ -74,6 +74,7 @@ impl Dispatcher {
             _ if !is_current => self.postpone_look(row, Duration::ZERO, now),
             LookResult::Failed(error @ Error::Alyx(_)) => {
                 tracing::debug!(session, "looked for late files in vain, trying again: {error}");
+                self.note_outage(&error, now);
                 self.postpone_look(row, self.config.options.retry.max(), now);
             }
             LookResult::Failed(error) => {
@@ -86,6 +87,7 @@ impl Dispatcher {
                     || matches!(error, Error::RegisteredElsewhere { .. }) =>
             {
                 tracing::debug!(session, "late files are not registered yet: {error}");
+                self.note_outage(&error, now);
                 let settle = error.wait_to_settle().map(|wait| wait.max(self.config.retry_delay(1)));
                 let wait = settle.unwrap_or_else(|| self.config.options.retry.max());
                 self.postpone_look(row, wait, now);
@@ -94,6 +96,13 @@ impl Dispatcher {
                 self.judge_look(&row, late.as_ref(), registered, now);
                 self.next_look_of(row, is_last, Some(snapshot), now);
             }
+        }
+    }
+
+    /// An outage that a look meets is one of all sessions: nothing else may be due that would notice it.
+    fn note_outage(&mut self, error: &Error, now: Moment) {
+        if error.is_outage() {
+            self.pauses.session_failed(error, &self.config, &mut self.reporting.throttle, now);
         }
     }
 

@@ -7,27 +7,27 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+mod own;
+mod public;
+mod sent;
+
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
-use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::Error;
 use crate::listing::file_system::is_private_folder;
+use crate::session::request_marks::own::MarkFile;
+use crate::session::request_marks::public::{PublicMark, is_public_folder};
+use crate::session::request_marks::sent::Sent;
 
-/// How much later than its first attempt the client may send a request, which Alyx was too busy to accept.
-const LATEST_REPEAT: Duration = Duration::from_secs(300);
-/// How often a file that another process removes at the moment of locking is opened again.
-const MAX_REMOVED: usize = 10;
 /// How often Alyx is asked again while a request may still be on its way.
 pub(crate) const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a mark that another program holds is tried.
@@ -37,10 +37,21 @@ pub(crate) const ELSEWHERE_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Default)]
 pub struct RequestMarks(Option<Places>);
 
+/// The folders that hold marks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MarkFolders {
+    /// The state folder, if there is one.
+    pub state: Option<PathBuf>,
+    /// For the programs of this user: the first is used that this user alone can write to. It is created if it is
+    /// missing.
+    pub own: Vec<PathBuf>,
+    /// For the programs of all users: each is used in which every user can create files, and remove only his own.
+    pub public: Vec<PathBuf>,
+}
+
 #[derive(Debug, Clone)]
 struct Places {
-    state: Option<PathBuf>,
-    shared: Vec<PathBuf>,
+    folders: MarkFolders,
     started: Instant,
     unanswered: Arc<AtomicUsize>,
 }
@@ -50,10 +61,9 @@ struct Places {
 pub(crate) struct Elsewhere;
 
 impl RequestMarks {
-    /// Marks in the state folder, if there is one, and in the first of the shared folders that this user alone can
-    /// write to, which is created if it is missing.
-    pub fn new(state: Option<PathBuf>, shared: Vec<PathBuf>) -> Self {
-        Self(Some(Places { state, shared, started: Instant::now(), unanswered: Arc::default() }))
+    /// Marks in these folders, as far as they can be used.
+    pub fn new(folders: MarkFolders) -> Self {
+        Self(Some(Places { folders, started: Instant::now(), unanswered: Arc::default() }))
     }
 
     /// Whether every request that was marked and sent by this process is answered.
@@ -63,14 +73,16 @@ impl RequestMarks {
 
     /// Marks a request, unless another program holds its mark. Does not block.
     ///
-    /// `request` names what is made, and on which server; `at_most`: how long the request may take.
+    /// `request` names what is made. Its server is no part of the name: it has many addresses. `at_most`: how long the
+    /// request may take; `since`: when its caller began to claim it.
     pub(crate) async fn claim(
         &self,
         request: String,
         at_most: Duration,
+        since: Instant,
     ) -> Result<Result<RequestMark, Elsewhere>, Error> {
         let Some(places) = self.0.clone() else { return Ok(Ok(RequestMark::default())) };
-        let claim = move || places.claim(&request, at_most);
+        let claim = move || places.claim(&request, at_most, since);
         tokio::task::spawn_blocking(claim)
             .await
             .map_err(|e| Error::Internal(format!("marking a request: {e}")))
@@ -78,17 +90,19 @@ impl RequestMarks {
 }
 
 impl Places {
-    fn claim(&self, request: &str, at_most: Duration) -> Result<RequestMark, Elsewhere> {
+    fn claim(&self, request: &str, at_most: Duration, since: Instant) -> Result<RequestMark, Elsewhere> {
         let usable = |folder: &&PathBuf| {
             let _ = DirBuilder::new().mode(0o700).create(folder);
             is_private_folder(folder)
         };
-        let shared = self.shared.iter().find(usable);
+        let own = self.folders.own.iter().find(usable);
+        let state = self.folders.state.iter().filter(|folder| is_private_folder(folder));
         let mut mark = RequestMark::default();
         mark.at_most = at_most;
         mark.unanswered = Arc::clone(&self.unanswered);
-        for folder in self.state.iter().filter(|folder| is_private_folder(folder)).chain(shared) {
-            match MarkFile::lock(&folder.join(name(request))) {
+        let name = name(request);
+        for folder in state.chain(own) {
+            match MarkFile::lock(&folder.join(&name)) {
                 Ok(Some(file)) => {
                     let left_behind = || file.read().map_or(at_most, |sent| sent.remaining());
                     let until = (!file.is_new).then(|| Instant::now() + left_behind());
@@ -99,7 +113,23 @@ impl Places {
                 Err(error) => tracing::debug!("no mark in {}: {error}", folder.display()),
             }
         }
-        if mark.files.is_empty() {
+        let (now, deadline) = (Instant::now(), since + at_most);
+        for folder in self.folders.public.iter().filter(|folder| is_public_folder(folder)) {
+            match PublicMark::create(folder, &name, at_most) {
+                Ok(file) => mark.public.push(file),
+                Err(error) => tracing::debug!("no mark in {}: {error}", folder.display()),
+            }
+        }
+        // After all are created: of two programs at least one sees the other.
+        let others: Vec<_> = mark.public.iter_mut().map(|file| file.others(&name)).collect();
+        for other in others.into_iter().filter(|_| now < deadline) {
+            if other.is_held {
+                return Err(Elsewhere);
+            }
+            let until = (!other.remaining.is_zero()).then(|| deadline.min(now + other.remaining));
+            mark.earlier = mark.earlier.max(until);
+        }
+        if mark.files.is_empty() && mark.public.is_empty() {
             // Any earlier program may have left a request.
             mark.earlier = Some(self.started + at_most);
         }
@@ -120,6 +150,7 @@ fn name(request: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct RequestMark {
     files: Vec<MarkFile>,
+    public: Vec<PublicMark>,
     at_most: Duration,
     /// Until when a request that an earlier program left behind may arrive.
     earlier: Option<Instant>,
@@ -140,12 +171,15 @@ impl RequestMark {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
         let write = move || {
-            let sent = Sent { boot: boot_id(), at: since_boot(), at_most: self.at_most };
+            let sent = Sent::now(self.at_most);
             for file in &mut self.files {
                 if let Err(error) = file.write(&sent) {
                     // Without content it holds the next program up for the whole time.
                     tracing::debug!("the mark {} cannot be written: {error}", file.path.display());
                 }
+            }
+            for error in self.public.iter().filter_map(|file| file.write(&sent).err()) {
+                tracing::debug!("a mark for other users cannot be written: {error}");
             }
             self
         };
@@ -165,106 +199,15 @@ impl RequestMark {
 
 impl Drop for RequestMark {
     fn drop(&mut self) {
+        let are_all_over = !self.is_unanswered && self.remaining().is_zero();
+        self.public.iter().for_each(|file| file.release(!self.is_unanswered, are_all_over));
         for file in &self.files {
-            if !self.is_unanswered && self.remaining().is_zero() {
+            if are_all_over {
                 let _ = std::fs::remove_file(&file.path);
             }
             // A process that another thread is just starting holds a copy.
             let _ = flock(&file.file, FlockOperation::Unlock);
         }
-    }
-}
-
-/// A locked file that marks a request.
-#[derive(Debug)]
-struct MarkFile {
-    path: PathBuf,
-    file: File,
-    /// Whether no earlier program has left it behind.
-    is_new: bool,
-}
-
-impl MarkFile {
-    /// Opens the file, or creates it. `None`: another program holds it.
-    fn lock(path: &Path) -> io::Result<Option<Self>> {
-        let mut options = File::options();
-        options.read(true).write(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        for _ in 0..MAX_REMOVED {
-            let (file, is_new) = match options.create_new(true).open(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    match options.create_new(false).open(path) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                        opened => (opened?, false),
-                    }
-                }
-                opened => (opened?, true),
-            };
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-            let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-            // Its holder may have removed it between opening and locking.
-            if std::fs::symlink_metadata(path).ok().map(identity) == file.metadata().ok().map(identity) {
-                // Root marks in the folder of the service user, who must be able to open it.
-                let owner = path.parent().and_then(|folder| std::fs::metadata(folder).ok());
-                if let Some(owner) = owner.filter(|_| is_new) {
-                    let _ = rustix::fs::fchown(&file, Some(rustix::fs::Uid::from_raw(owner.uid())), None);
-                }
-                return Ok(Some(Self { path: path.to_owned(), file, is_new }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn read(&self) -> Option<Sent> {
-        let mut text = String::new();
-        (&self.file).take(1024).read_to_string(&mut text).ok()?;
-        Sent::parse(&text)
-    }
-
-    fn write(&mut self, sent: &Sent) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        self.file.write_all(sent.to_text().as_bytes())?;
-        self.file.sync_all()?;
-        if self.is_new { File::open(self.path.parent().unwrap_or(&self.path))?.sync_all() } else { Ok(()) }
-    }
-}
-
-/// What a mark says: when its request was sent, by a clock that cannot be set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Sent {
-    /// The kernel's id of the time since the last boot.
-    boot: String,
-    /// Since that boot.
-    at: Duration,
-    /// How long the request may take.
-    at_most: Duration,
-}
-
-impl Sent {
-    fn to_text(&self) -> String {
-        format!("{} {} {}\n", self.boot, self.at.as_millis(), self.at_most.as_millis())
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut words = text.strip_suffix('\n')?.split(' ');
-        let boot = words.next()?.to_owned();
-        let mut time = || Some(Duration::from_millis(words.next()?.parse().ok()?));
-        Some(Self { boot, at: time()?, at_most: time()? })
-    }
-
-    fn remaining(&self) -> Duration {
-        self.remaining_at(&boot_id(), since_boot())
-    }
-
-    /// How long it may still take to arrive; its program is gone. Pure.
-    fn remaining_at(&self, boot: &str, now: Duration) -> Duration {
-        // The computer was up longer than that since, or else it takes that long from now.
-        let sent = if self.boot == boot { self.at + LATEST_REPEAT } else { Duration::ZERO };
-        (sent + self.at_most).saturating_sub(now).min(self.at_most)
     }
 }
 
@@ -279,16 +222,6 @@ pub(crate) fn maybe_done(error: &alyx_client::Error) -> bool {
     }
 }
 
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
-fn since_boot() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,7 +230,15 @@ mod tests {
     const AT_MOST: Duration = Duration::from_secs(30);
 
     fn claim(marks: &RequestMarks) -> Result<RequestMark, Elsewhere> {
-        marks.0.as_ref().unwrap().claim("a session", AT_MOST)
+        claim_since(marks, Instant::now())
+    }
+
+    fn claim_since(marks: &RequestMarks, since: Instant) -> Result<RequestMark, Elsewhere> {
+        marks.0.as_ref().unwrap().claim("a session", AT_MOST, since)
+    }
+
+    fn own(state: Option<PathBuf>, own: Vec<PathBuf>) -> RequestMarks {
+        RequestMarks::new(MarkFolders { state, own, public: Vec::new() })
     }
 
     /// As a process that is killed: the kernel releases its locks, and nothing else happens.
@@ -305,6 +246,15 @@ mod tests {
         for file in std::mem::take(&mut mark.files) {
             flock(&file.file, FlockOperation::Unlock).unwrap();
         }
+        std::mem::take(&mut mark.public).into_iter().for_each(PublicMark::kill);
+    }
+
+    /// A folder as `/dev/shm`.
+    fn public() -> (tempfile::TempDir, RequestMarks) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let public = vec![folder.path().to_owned()];
+        (folder, RequestMarks::new(MarkFolders { public, ..MarkFolders::default() }))
     }
 
     async fn sending(mark: RequestMark) -> RequestMark {
@@ -314,8 +264,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_without_an_answer_holds_the_next_program_up_for_as_long_as_it_may_take() {
         let (state, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let [both, other] = [Some(state.path().to_owned()), None]
-            .map(|state| RequestMarks::new(state, vec![run.path().join("registrar")]));
+        let [both, other] =
+            [Some(state.path().to_owned()), None].map(|state| own(state, vec![run.path().join("registrar")]));
         let mark = sending(claim(&both).unwrap()).await;
         assert_eq!(claim(&other).unwrap_err(), Elsewhere);
         kill(mark);
@@ -335,7 +285,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_whose_client_gave_up_is_marked_until_it_is_answered() {
         let run = tempfile::tempdir().unwrap();
-        let marks = RequestMarks::new(None, vec![run.path().to_owned()]);
+        let marks = own(None, vec![run.path().to_owned()]);
         drop(claim(&marks).unwrap());
         assert!(claim(&marks).unwrap().remaining().is_zero(), "nothing was sent");
         drop(sending(claim(&marks).unwrap()).await);
@@ -349,7 +299,7 @@ mod tests {
     #[test]
     fn a_mark_that_says_nothing_holds_the_next_program_up() {
         let run = tempfile::tempdir().unwrap();
-        let marks = RequestMarks::new(None, vec![run.path().to_owned()]);
+        let marks = own(None, vec![run.path().to_owned()]);
         for text in ["", "nonsense", "a b c\n", "x 1 2"] {
             std::fs::write(run.path().join(name("a session")), text).unwrap();
             assert!(!claim(&marks).unwrap().remaining().is_zero(), "{text:?}");
@@ -361,23 +311,9 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         std::fs::set_permissions(run.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let shared = vec![run.path().to_owned(), run.path().join("none/none")];
-        assert!(!claim(&RequestMarks::new(None, shared)).unwrap().remaining().is_zero());
+        assert!(!claim(&own(None, shared)).unwrap().remaining().is_zero());
         let nothing = RequestMark::default();
         assert!(nothing.remaining().is_zero());
-    }
-
-    #[test]
-    fn how_long_a_request_may_take_needs_no_clock_that_can_be_set() {
-        let second = Duration::from_secs(1);
-        let sent = Sent { boot: "a".into(), at: 1000 * second, at_most: AT_MOST };
-        assert_eq!(Sent::parse(&sent.to_text()), Some(sent.clone()));
-        // It may have been sent again, just before its program was killed.
-        assert_eq!(sent.remaining_at("a", 1001 * second), AT_MOST);
-        assert_eq!(sent.remaining_at("a", 1320 * second), 10 * second);
-        assert_eq!(sent.remaining_at("a", 2000 * second), Duration::ZERO);
-        // Sent before the computer was started.
-        assert_eq!(sent.remaining_at("b", 20 * second), 10 * second);
-        assert_eq!(sent.remaining_at("b", 2000 * second), Duration::ZERO);
     }
 
     #[test]
@@ -394,5 +330,73 @@ mod tests {
         };
         assert!(maybe_done(&lost(true)));
         assert!(!maybe_done(&lost(false)));
+    }
+
+    #[tokio::test]
+    async fn a_mark_for_all_users_holds_a_request_up_and_never_prevents_it() {
+        let (_folder, marks) = public();
+        let long_ago = Instant::now() - AT_MOST;
+        let mark = sending(claim(&marks).unwrap()).await;
+        assert_eq!(claim(&marks).unwrap_err(), Elsewhere);
+        assert!(claim_since(&marks, long_ago).unwrap().remaining().is_zero());
+        kill(mark);
+        let mut next = claim(&marks).unwrap();
+        assert!(next.remaining() > AT_MOST / 2);
+        let half = claim_since(&marks, Instant::now() - AT_MOST / 2);
+        assert_eq!(half.unwrap_err(), Elsewhere);
+        next.answered();
+        drop(next);
+        assert!(claim(&marks).unwrap().remaining().is_zero());
+    }
+
+    #[tokio::test]
+    async fn an_answered_request_leaves_nothing_for_all_users() {
+        let (folder, marks) = public();
+        kill(sending(claim(&marks).unwrap()).await);
+        drop(claim(&marks).unwrap());
+        let left = || std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left(), 1, "it may still arrive");
+        let mut mark = claim(&marks).unwrap();
+        mark.answered();
+        drop(mark);
+        assert_eq!(left(), 0);
+    }
+
+    #[test]
+    fn what_a_hostile_user_puts_into_the_folder_for_all_users_is_not_followed_and_does_not_hang() {
+        let (folder, marks) = public();
+        let at = |end: &str| folder.path().join(format!("alyx-registrar-{}-{end}", name("a session")));
+        let elsewhere = tempfile::tempdir().unwrap();
+        let target = elsewhere.path().join("target");
+        std::fs::write(&target, Sent::now(AT_MOST).to_text()).unwrap();
+        std::os::unix::fs::symlink(&target, at("link")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        std::fs::write(at("nonsense"), [0xff; 5000]).unwrap();
+        assert!(claim(&marks).unwrap().remaining().is_zero());
+        // The future, and for ever.
+        std::fs::write(at("lie"), format!("x {} {}\n", u64::MAX, u64::MAX)).unwrap();
+        let left = claim(&marks).unwrap().remaining();
+        assert!(left > AT_MOST / 2 && left <= AT_MOST, "{left:?}");
+        assert!(target.exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_sticky_or_a_link_is_not_for_all_users() {
+        let (folder, _) = public();
+        assert!(is_public_folder(folder.path()));
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        assert!(!is_public_folder(&link));
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(!is_public_folder(folder.path()));
     }
 }

@@ -1,0 +1,130 @@
+//! Marks in a folder in which every user can create files, such as `/dev/shm`: a new file for each attempt, which all
+//! users can read.
+//!
+//! Nothing there is trusted but to wait a little: a hostile user can write any mark, and lock any file that he can
+//! read. So a mark of another program delays a request for no longer than a request may take, and never prevents it.
+
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::session::request_marks::sent::Sent;
+
+/// How many marks of one request are read.
+const MAX_MARKS: usize = 64;
+
+/// Whether every user can create files in a folder, and remove only his own.
+pub(super) fn is_public_folder(folder: &Path) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    std::fs::symlink_metadata(folder)
+        .is_ok_and(|m| m.is_dir() && m.mode() & 0o1002 == 0o1002 && [0, me].contains(&m.uid()))
+}
+
+/// A locked file of this attempt.
+#[derive(Debug)]
+pub(super) struct PublicMark {
+    path: PathBuf,
+    file: File,
+    /// Files of programs that are gone.
+    left_behind: Vec<PathBuf>,
+}
+
+/// What the other marks of a request say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Others {
+    /// A program holds one.
+    pub(super) is_held: bool,
+    /// How long a request of a program that is gone may still take to arrive.
+    pub(super) remaining: Duration,
+}
+
+impl PublicMark {
+    /// Creates a mark, locked before the others can see it.
+    pub(super) fn create(folder: &Path, name: &str, at_most: Duration) -> io::Result<Self> {
+        let id = uuid::Uuid::new_v4();
+        let hidden = folder.join(format!("alyx-registrar-new-{id}"));
+        let path = folder.join(format!("alyx-registrar-{name}-{id}"));
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&hidden)?;
+        let publish = || {
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            write(&file, &Sent::now(at_most))?;
+            std::fs::rename(&hidden, &path)
+        };
+        publish().inspect_err(|_| drop(std::fs::remove_file(&hidden)))?;
+        Ok(Self { path, file, left_behind: Vec::new() })
+    }
+
+    /// Looks at the other marks of the same request.
+    pub(super) fn others(&mut self, name: &str) -> Others {
+        let prefix = format!("alyx-registrar-{name}-");
+        let entries = self.path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        let names = entries.into_iter().flatten().filter_map(Result::ok);
+        let same = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        let mut others = Others::default();
+        for path in same.map(|entry| entry.path()).filter(|path| *path != self.path).take(MAX_MARKS) {
+            match read(&path) {
+                Ok(None) => others.is_held = true,
+                Ok(Some(sent)) => {
+                    others.remaining =
+                        others.remaining.max(sent.map_or(Duration::ZERO, |sent| sent.remaining()));
+                    self.left_behind.push(path);
+                }
+                // Removed since, or no mark.
+                Err(_) => {}
+            }
+        }
+        others
+    }
+
+    /// The request is about to be sent.
+    pub(super) fn write(&self, sent: &Sent) -> io::Result<()> {
+        write(&self.file, sent)?;
+        self.file.sync_all()
+    }
+
+    /// Releases it. `is_over`: its request cannot arrive any more, and neither can those of earlier programs if
+    /// `are_all_over`.
+    pub(super) fn release(&self, is_over: bool, are_all_over: bool) {
+        if is_over {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        // Those of other users stay: the folder is sticky.
+        self.left_behind.iter().filter(|_| are_all_over).for_each(|path| drop(std::fs::remove_file(path)));
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+
+    /// As if the process were killed.
+    #[cfg(test)]
+    pub(super) fn kill(self) {
+        flock(&self.file, FlockOperation::Unlock).unwrap();
+    }
+}
+
+/// Written over, so that a program that is killed meanwhile leaves a mark that says something.
+fn write(file: &File, sent: &Sent) -> io::Result<()> {
+    let text = sent.to_text();
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
+}
+
+/// What a mark says, if it says anything. `None`: its program lives. Never follows a link, and never blocks.
+fn read(path: &Path) -> io::Result<Option<Option<Sent>>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    let text = file.take(1024).read_to_string(&mut text).map(|_| text);
+    Ok(Some(text.ok().and_then(|text| Sent::parse(&text))))
+}
