@@ -41,6 +41,7 @@ mod init;
 mod json_schema;
 mod late_files;
 mod layers;
+mod links;
 mod loadable;
 mod memory;
 mod messages;

@@ -259,15 +259,11 @@ impl RegistrationClient {
         exclude: impl Fn(&str) -> Option<LeftOutReason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
         let types = self.dataset_types().await?;
-        let (folder, private) = (session.folder().to_owned(), Arc::clone(&self.options().private));
+        let (folder, data) = (session.folder().to_owned(), Arc::clone(&self.options().data));
         let (flag, copy_signs) = (flag.map(|flag| flag.path.clone()), Arc::clone(copy_signs));
         tokio::task::spawn_blocking(move || {
-            let rules = DiscoverRules {
-                types: &types,
-                private: &private,
-                copy_signs: &copy_signs,
-                flag: flag.as_deref(),
-            };
+            let rules =
+                DiscoverRules { types: &types, data: &data, copy_signs: &copy_signs, flag: flag.as_deref() };
             discover(&folder, &rules, exclude)
         })
         .await

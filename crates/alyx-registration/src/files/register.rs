@@ -240,7 +240,7 @@ impl RegistrationClient {
             scheduler: Arc::clone(self.scheduler()),
             progress: Arc::clone(&self.context().progress),
             cache: self.context().cache.clone(),
-            private: Arc::clone(&self.options().private),
+            data: Arc::clone(&self.options().data),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
 use crate::flagged::exclusion;
-use crate::hashing::private_paths::PrivatePaths;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
+use crate::opener::data_folders::DataFolders;
 use alf::{DatasetTypes, SessionPath};
 
 /// Whether a session looks the same. What cannot be registered counts: it would have kept the flag.
@@ -79,10 +79,10 @@ impl RegistrationClient {
     /// Those that cannot be looked at stay pending.
     pub async fn finish_last_looks(&self, options: &FlaggedOptions) {
         let Some(memory) = self.context().last_looks.clone() else { return };
-        let (private, options) = (self.options().private.clone(), options.clone());
+        let (data, options) = (self.options().data.clone(), options.clone());
         let finish = move || {
             for pending in memory.pending() {
-                match finish(&pending, &private, &options) {
+                match finish(&pending, &data, &options) {
                     Ok(()) => memory.end(pending.flag()),
                     Err(error) => {
                         tracing::debug!(flag = ?pending.flag(), "its last look stays pending: {error}");
@@ -95,7 +95,7 @@ impl RegistrationClient {
 }
 
 /// Looks at one session, and puts its flag back if it has changed. Blocks.
-fn finish(pending: &LastLook, private: &PrivatePaths, options: &FlaggedOptions) -> Result<(), Error> {
+fn finish(pending: &LastLook, data: &DataFolders, options: &FlaggedOptions) -> Result<(), Error> {
     if FlagFile::load(pending.flag())?.is_some() {
         return Ok(());
     }
@@ -104,7 +104,7 @@ fn finish(pending: &LastLook, private: &PrivatePaths, options: &FlaggedOptions) 
     // Which files are datasets does not matter, so Alyx is not asked.
     let types = DatasetTypes::default();
     let (copy_signs, flag) = (&options.quiet.copy_signs, Some(pending.flag()));
-    let rules = DiscoverRules { types: &types, private, copy_signs, flag };
+    let rules = DiscoverRules { types: &types, data, copy_signs, flag };
     let found = discover(session.folder(), &rules, exclusion(&content, options))?;
     if found.activity.digest_of_files() != pending.files {
         put_back(pending)?;

@@ -8,6 +8,7 @@
 pub(crate) mod late;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -363,10 +364,10 @@ impl RegistrationClient {
 
     /// Locks a flag for this run and reads it, unless it is a hard link to a private file.
     async fn hold_flag(&self, flag: FlagFile) -> Result<(FlagFile, HeldFlag, FlagContent), Error> {
-        let private = Arc::clone(&self.options().private);
+        let data = Arc::clone(&self.options().data);
         let hold = move || {
-            let held =
-                flag.clone().hold_with(|file, metadata| private.find_open(file, metadata).is_some(), lock)?;
+            let is_private = |file: &File, metadata: &_| data.private.find_open(file, metadata).is_some();
+            let held = flag.clone().hold_with(is_private, lock)?;
             let content = held.content()?;
             Ok((flag, held, content))
         };
@@ -379,7 +380,7 @@ impl RegistrationClient {
 
     /// The content of a flag, unless it is a hard link to a private file.
     fn flag_content(&self, flag: &FlagFile) -> Result<FlagContent, FlagError> {
-        let private = &self.options().private;
+        let private = &self.options().data.private;
         flag.content_unless(|file, metadata| private.find_open(file, metadata).is_some())
     }
 

@@ -2,8 +2,6 @@
 
 pub(crate) mod checksum;
 pub(crate) mod checksum_cache;
-pub(crate) mod file_handle;
-pub(crate) mod private_paths;
 pub(crate) mod progress;
 pub(crate) mod read_scheduler;
 pub(crate) mod reader;

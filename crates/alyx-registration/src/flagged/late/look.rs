@@ -15,13 +15,13 @@ use crate::files::remote_diff::RemoteDatasets;
 use crate::flag::FlagContent;
 use crate::flagged::exclusion;
 use crate::flagged::late::pace::Pace;
-use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::discover::classify;
 use crate::listing::file_system::{self, is_network};
 use crate::listing::gap::{Gap, LateFile};
 use crate::listing::left_out::LeftOutReason;
 use crate::listing::snapshot::{FolderDigest, SessionSnapshot};
+use crate::opener::data_folders::DataFolders;
 use alf::{DatasetTypes, SessionPath};
 
 /// What a look found.
@@ -62,7 +62,7 @@ impl RegistrationClient {
         let types = self.dataset_types().await?;
         let listing = Listing {
             types: Arc::clone(&types),
-            private: Arc::clone(&self.options().private),
+            data: Arc::clone(&self.options().data),
             every_file: rules.every_file,
             pace,
             runtime: Handle::current(),
@@ -99,7 +99,7 @@ impl RegistrationClient {
 /// Lists what may have changed in a session.
 struct Listing {
     types: Arc<DatasetTypes>,
-    private: Arc<PrivatePaths>,
+    data: Arc<DataFolders>,
     every_file: bool,
     pace: Pace,
     runtime: Handle,
@@ -173,8 +173,7 @@ impl Listing {
                             return Ok(None);
                         }
                         let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-                        if metadata.is_file() && self.private.find_by_path(&entry.path(), &metadata).is_none()
-                        {
+                        if metadata.is_file() && self.data.refusal(&entry.path(), &metadata).is_none() {
                             digest.add(&inner, metadata.len());
                             datasets.push((inner, metadata.len()));
                         }
