@@ -36,6 +36,7 @@ mod disks;
 mod docs;
 mod event_loss;
 mod gaps;
+mod hanging_disks;
 mod in_flight;
 mod init;
 mod json_schema;

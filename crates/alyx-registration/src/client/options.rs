@@ -25,7 +25,7 @@ pub struct RegistrationOptions {
     /// Most files in one request. A request with many files exceeds the server's time limit: about 29 ms a file, 30 s
     /// in all by default.
     pub batch_size: usize,
-    /// Files that are read at the same time.
+    /// Files that are read at the same time in each data root.
     pub hash_threads: usize,
     /// Time zone to which times with an offset are converted.
     pub zone: TimeZone,

@@ -179,6 +179,7 @@ async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken
             let (path, context, cancel) = (path.to_owned(), context.clone(), cancel.clone());
             let slice = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
+                let _step = context.progress.steps.begin("reading", &path);
                 match next {
                     None => start(path, &context, &cancel),
                     Some(open) => read_slice(open, &context, &cancel),

@@ -15,6 +15,7 @@ use crate::files::remote_diff::RemoteDatasets;
 use crate::flag::FlagContent;
 use crate::flagged::exclusion;
 use crate::flagged::late::pace::Pace;
+use crate::hashing::disk_steps::DiskStep;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::discover::classify;
 use crate::listing::file_system::{self, is_network};
@@ -66,6 +67,7 @@ impl RegistrationClient {
             every_file: rules.every_file,
             pace,
             runtime: Handle::current(),
+            step: self.context().progress.steps.begin("looking for late files in", session.folder()),
         };
         let (folder, before) = (session.folder().to_owned(), before.clone());
         let exclude = exclusion(&FlagContent::Everything, rules.flagged);
@@ -103,6 +105,7 @@ struct Listing {
     every_file: bool,
     pace: Pace,
     runtime: Handle,
+    step: DiskStep,
 }
 
 /// The snapshot after a look, and the datasets with sizes of the folders that differ from the one before.
@@ -191,6 +194,7 @@ impl Listing {
     /// Waits for its turn. `false`: the look is to stop.
     fn may_look(&self, path: &Path, is_remote: bool) -> bool {
         let may_look = self.pace.wait(&self.runtime);
+        self.step.touch();
         if may_look && is_remote {
             file_system::refresh(path);
         }
