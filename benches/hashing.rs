@@ -168,7 +168,7 @@ fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, St
         scheduler: ReadScheduler::new(threads),
         progress: Arc::default(),
         cache: None,
-        private: Arc::default(),
+        data: Arc::default(),
     };
     let reading = checksums(files.to_vec(), &context);
     let (took, results) = seconds(|| runtime.block_on(reading));

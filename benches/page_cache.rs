@@ -175,7 +175,7 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
                 scheduler: ReadScheduler::new(1),
                 progress: Arc::default(),
                 cache: None,
-                private: Arc::default(),
+                data: Arc::default(),
             };
             let read = runtime.block_on(checksums(vec![then.to_owned()], &context));
             read.into_iter().collect::<Result<Vec<_>, _>>()?;

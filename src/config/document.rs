@@ -48,6 +48,7 @@ pub(super) struct Document {
     pub(super) session: Option<SessionDocument>,
     pub(super) repositories: Given<Vec<Mount>>,
     pub(super) datasets: Option<DatasetsDocument>,
+    pub(super) links: Option<LinksDocument>,
     pub(super) watch: Option<WatchDocument>,
     pub(super) retry: Option<RetryDocument>,
     pub(super) workers: Given<u64>,
@@ -80,6 +81,12 @@ pub(super) struct AlyxDocument {
     pub(super) ca_file: Given<Text>,
     pub(super) timeouts: Option<TimeoutsDocument>,
     pub(super) max_requests_per_minute: Given<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LinksDocument {
+    pub(super) allow: Given<Vec<Text>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

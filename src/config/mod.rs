@@ -82,6 +82,8 @@ pub struct Config {
     pub datasets: DatasetsConfig,
     /// Folders of this computer that are repositories on Alyx. Default none.
     pub repositories: Vec<Mount>,
+    /// Folders outside the data roots into which links of a session may lead. Default empty.
+    pub links_allow: Vec<PathBuf>,
     /// How flags are found.
     pub watch: WatchConfig,
     /// When a failed session is retried.

@@ -90,6 +90,7 @@ impl Findings {
         let session = self.session(session);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
         let repositories = self.repositories(from.repositories);
+        let links_allow = roots::allowed(self, from.links.unwrap_or_default().allow);
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
@@ -121,6 +122,7 @@ impl Findings {
             earliest: earliest.unwrap_or(EARLIEST),
             datasets,
             repositories,
+            links_allow,
             watch,
             retry,
             workers,

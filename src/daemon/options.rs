@@ -41,6 +41,8 @@ pub struct Options {
     pub names_interval: Duration,
     /// A flag that waits longer is reported once a day. `None`: never.
     pub warn_after: Option<Duration>,
+    /// For how long a call to the file system may make no progress before its data root is reported.
+    pub hangs_after: Duration,
 }
 
 const RETRY: Backoff = Backoff::constant(Duration::from_secs(30), 2.0, Duration::from_secs(3600));
@@ -71,6 +73,7 @@ impl Default for Options {
             locks: Arc::default(),
             names_interval: 5 * minute,
             warn_after: Some(24 * hour),
+            hangs_after: minute,
         }
     }
 }

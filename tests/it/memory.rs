@@ -11,7 +11,7 @@ use alyx_registrar::daemon::run_loop::worker::AttemptResult;
 use alyx_registrar::daemon::watch::{RootOptions, WatchMode, WatchOptions};
 use alyx_registrar::daemon::{DaemonIo, Report};
 use alyx_registrar::ledger::{FILE_NAME, HistoryFilter, Ledger};
-use alyx_registration::{Error, RunContext};
+use alyx_registration::{DataFolders, Error, RegistrationClient, RegistrationOptions, RunContext};
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig, Session, until, with_files};
 use program::{Configuration, Program, output, program};
@@ -75,7 +75,11 @@ async fn neither_a_retry_nor_a_restart_reads_an_unchanged_file_again() {
     for attempt in 1..=3 {
         // A new value each time, as after a restart.
         let ledger = Arc::new(Ledger::open(&rig.beside("state")));
-        let client = alyx.client().in_context(RunContext::remembering(ledger));
+        let data =
+            Arc::new(DataFolders { allow: vec!["/usr".into(), "/bin".into()], ..DataFolders::default() });
+        let options = RegistrationOptions { data, ..RegistrationOptions::default() };
+        let client =
+            RegistrationClient::new(alyx.alyx(), options).in_context(RunContext::remembering(ledger));
         let done = session.register(&client, &with_files()).await;
         let progress = &client.context().progress;
         assert_eq!(done.is_ok(), attempt == 3, "{done:?}");

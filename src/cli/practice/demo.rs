@@ -153,7 +153,7 @@ async fn outcomes(
                         continue;
                     }
                     AttemptResult::Failed(error) => error.to_string(),
-                    AttemptResult::Gone | AttemptResult::Stopped => continue,
+                    AttemptResult::Gone | AttemptResult::Stopped | AttemptResult::TooLarge => continue,
                 };
                 say!("  {:<24} {outcome}", attempt.session);
                 shown.insert(attempt.flag, Shown { took: attempt.took, outcome });

@@ -6,12 +6,14 @@ pub(crate) mod moves;
 pub(crate) mod orphans;
 pub(crate) mod scan_roots;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
@@ -19,9 +21,9 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
-use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
+use crate::cli::scan::scan_roots::{HANGS_AFTER, LOOK_EVERY, ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
-use crate::config::Config;
+use crate::config::{Config, DataRoot};
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::queue::session_name;
@@ -39,7 +41,8 @@ use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{
-    AcceptedGaps, Error, FlaggedOptions, Gap, LeftOutSummary, LookPlan, RegistrationClient, RunContext,
+    AcceptedGaps, DiskSteps, Error, FlaggedOptions, Gap, LeftOutSummary, LookPlan, RegistrationClient,
+    RunContext,
 };
 
 /// Attempts at a session whose files are still changing.
@@ -126,36 +129,48 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let client = client.in_context(RunContext {
         creations,
         marks: request_marks(Some(&config.state_dir)),
+        at_alyx: Some(Arc::new(Semaphore::new(config.workers.max(1)))),
         ..remembering
     });
     let ledger = ledger.as_ref();
-    if !args.dry_run {
-        client.finish_last_looks(&options).await;
-    }
     let (client, options, dry) = (&client, &options, args.dry_run);
     let gaps = &Gaps::of(&config, ledger);
-    let mut results = futures_util::stream::iter(flags)
-        .map(|flag| async move {
-            let path = flag.path.clone();
-            let result = process_flag(client, options, flag, dry, gaps).await;
-            if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
-                // The ledger logs its own errors.
-                let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
-            }
-            result
-        })
-        .buffer_unordered(config.workers.max(1));
+    let process = async |flag: FlagFile| {
+        let path = flag.path.clone();
+        let result = process_flag(client, options, flag, dry, gaps).await;
+        if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
+            // The ledger logs its own errors.
+            let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
+        }
+        result
+    };
+    let process = &process;
+    // Each data root for itself: one that hangs must not delay the others.
+    let of_root = |root: &DataRoot| {
+        let own: Vec<_> = flags.iter().filter(|flag| flag.path.starts_with(&root.path)).cloned().collect();
+        let sessions = futures_util::stream::iter(own).map(async move |flag| process(flag).await);
+        sessions.buffer_unordered(config.workers.max(1)).boxed_local()
+    };
+    let mut results = futures_util::stream::select_all(config.data_roots.iter().map(of_root));
     let (mut failed, mut done, mut with_gaps) = (Vec::new(), 0, 0);
     let work = async {
-        while let Some(result) = results.next().await {
-            progress::above(|| if args.json { say!("{}", result.document()) } else { result.print() });
-            with_gaps += usize::from(result.gap.is_some());
-            match result.outcome {
-                ScanOutcome::Failed(error) => failed.push(error),
-                ScanOutcome::Gone => {}
-                ScanOutcome::Registered { .. } | ScanOutcome::Planned { .. } => done += 1,
+        let last_looks = async {
+            if !dry {
+                client.finish_last_looks(options).await;
             }
-        }
+        };
+        let sessions = async {
+            while let Some(result) = results.next().await {
+                progress::above(|| if args.json { say!("{}", result.document()) } else { result.print() });
+                with_gaps += usize::from(result.gap.is_some());
+                match result.outcome {
+                    ScanOutcome::Failed(error) => failed.push(error),
+                    ScanOutcome::Gone => {}
+                    ScanOutcome::Registered { .. } | ScanOutcome::Planned { .. } => done += 1,
+                }
+            }
+        };
+        tokio::join!(last_looks, sessions);
     };
     tokio::select! {
         biased;
@@ -165,6 +180,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
             end(state, mark.filter(|_| is_answered), client);
             return Err(if is_answered { Failure::interrupted().logged() } else { Failure::unanswered().log() });
         }
+        () = name_hangs(&client.context().progress.steps) => {}
         () = progress::shown(&client.context().progress, work) => {}
     }
     end(state, mark, client);
@@ -183,6 +199,19 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         );
     }
     Ok(exit_code(&failed, done, missed + with_gaps))
+}
+
+/// Never returns; logs each file and folder that does not answer.
+async fn name_hangs(steps: &DiskSteps) {
+    let mut named = HashSet::new();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for step in steps.without_progress(HANGS_AFTER, Instant::now()) {
+            if named.insert(step.path.clone()) {
+                tracing::warn!("{step}");
+            }
+        }
+    }
 }
 
 /// Marks a clean stop, unless a daemon holds the state folder or a creation may still be on its way.

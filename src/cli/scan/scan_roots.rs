@@ -4,6 +4,8 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +15,13 @@ use crate::daemon::tree::root::has_marker;
 use crate::daemon::tree::scan::{Scan, Scanner};
 use crate::daemon::watch::WatchProblem;
 use crate::json::error_report::{CommandKind, ErrorReport};
+use alyx_registration::DiskSteps;
 use alyx_registration::flag::FlagFile;
+
+/// For how long a scan may make no progress. The other data roots are registered then.
+pub(super) const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The result of scanning all roots.
 #[derive(Debug, Default)]
@@ -25,12 +33,14 @@ pub(crate) struct ScannedRoots {
     pub(crate) missed: Vec<ErrorReport>,
 }
 
-/// Scans all data roots.
+/// Scans all data roots at once.
 pub(crate) async fn scan_roots(config: &Config, shutdown: &CancellationToken) -> ScannedRoots {
     let mut found = ScannedRoots::default();
-    for root in &config.data_roots {
+    let scans = config.data_roots.iter().map(|root| scan_root(config, root, shutdown));
+    let scans = futures_util::future::join_all(scans).await;
+    for (root, scan) in config.data_roots.iter().zip(scans) {
         let report = |problem: &dyn Display| ErrorReport::command(CommandKind::Disk, problem).at(&root.path);
-        let scan = match scan_root(config, root, shutdown).await {
+        let scan = match scan {
             Ok(scan) => scan,
             Err(reason) => {
                 tracing::error!("{reason}");
@@ -53,15 +63,31 @@ async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let (stop, marker) = (shutdown.clone(), root.require_marker.clone());
-    let task = tokio::task::spawn_blocking(move || {
+    let steps: Arc<DiskSteps> = Arc::default();
+    let step = steps.begin("scanning", &root.path);
+    let mut task = tokio::task::spawn_blocking(move || {
         is_there(&path, marker.as_deref())?;
-        let (mut scanner, stop) = (Scanner::new(layout), || stop.is_cancelled());
+        let stop = || {
+            step.touch();
+            stop.is_cancelled()
+        };
+        let mut scanner = Scanner::new(layout);
         let mut scan = scanner.scan_parallel(&stop);
         let today = jiff::Zoned::now().date();
         scan.problems.extend(scanner.find_too_deep(scan.unflagged.clone(), today, &stop));
         Ok(scan)
     });
-    task.await.unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")))
+    loop {
+        if let Ok(scan) = tokio::time::timeout(LOOK_EVERY, &mut task).await {
+            return scan
+                .unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")));
+        }
+        let hangs = !steps.without_progress(HANGS_AFTER, Instant::now()).is_empty();
+        if hangs || shutdown.is_cancelled() {
+            let path = &root.path;
+            return Err(format!("the data root {path:?} does not answer; check the disk or network drive"));
+        }
+    }
 }
 
 /// Checks that a root is mounted: an empty mount point must not count as a root without flags.

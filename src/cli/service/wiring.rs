@@ -27,8 +27,8 @@ use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    AcceptedGaps, Error, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, NotLoadable, PrivatePaths,
-    RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
+    AcceptedGaps, DataFolders, Error, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, NotLoadable,
+    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
 };
 
 /// Where the configuration comes from.
@@ -184,17 +184,26 @@ pub(crate) fn registration_options(config: &Config) -> RegistrationOptions {
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
         earliest: config.earliest,
         flags: config.flags.clone(),
-        private: private_paths(config.own_files()),
+        data: Arc::new(data_folders(config)),
         ..RegistrationOptions::default()
     }
 }
 
+/// Where files are opened as data.
+pub(crate) fn data_folders(config: &Config) -> DataFolders {
+    DataFolders {
+        roots: config.data_roots.iter().map(|root| root.path.clone()).collect(),
+        allow: config.links_allow.clone(),
+        private: private_paths(config.own_files()),
+    }
+}
+
 /// Paths that are never opened as data: the given ones, and the usual places of secrets.
-pub(crate) fn private_paths(own: Vec<PathBuf>) -> Arc<PrivatePaths> {
+pub(crate) fn private_paths(own: Vec<PathBuf>) -> PrivatePaths {
     let usual_folder = Path::new(crate::config::DEFAULT_PATH).parent().map(Path::to_owned);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let one_settings = std::env::var_os("HOME").map(|home| Path::new(&home).join(".one"));
-    Arc::new(own.into_iter().chain(usual_folder).chain(credentials).chain(one_settings).collect())
+    own.into_iter().chain(usual_folder).chain(credentials).chain(one_settings).collect()
 }
 
 /// The state folder, if tokens can be stored there; creates it if missing. Otherwise each start logs in.

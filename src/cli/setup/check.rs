@@ -2,6 +2,7 @@
 
 mod folders;
 pub(super) mod labs;
+mod links;
 mod loadable;
 mod row;
 mod runtime;
@@ -29,6 +30,8 @@ use alyx_client::Credentials;
 
 /// Time-out for a data root: a dead network drive never responds.
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time-out for the search for links in the sessions of a data root, of which there may be millions of files.
+const LINKS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time-out for quick checks, and for all checks before the daemon starts.
 const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -207,6 +210,7 @@ async fn check_server(config: &Config, login: Option<Credentials>, table: &mut T
 async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
     let options = wiring::daemon(config);
     let (mut folders, mut all_seen) = (0, true);
+    let data = Arc::new(wiring::data_folders(config));
     for root in options.roots {
         let (for_thread, watch) = (root.clone(), options.watch.clone());
         let time = if glance { QUICK_TIMEOUT } else { PREFLIGHT_TIMEOUT };
@@ -221,7 +225,15 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
                 all_seen &= !found.stopped;
                 match glance {
                     true => table.add(folders::glance(&root, &found)),
-                    false => table.extend(folders::root(&root, &options.watch, &found)),
+                    false => {
+                        table.extend(folders::root(&root, &options.watch, &found));
+                        let (data, sessions) = (Arc::clone(&data), found.session_folders);
+                        let search = move |stop: &AtomicBool| {
+                            links::find(&data, &sessions, &|| stop.load(Ordering::Relaxed))
+                        };
+                        let refused = with_timeout(LINKS_TIMEOUT, search).await;
+                        table.extend(links::rows(&root.path, refused.unwrap_or_default()));
+                    }
                 }
             }
             Some(Err(problem)) => {

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jiff::tz::TimeZone;
 
@@ -16,7 +16,7 @@ use crate::cli::verbs::output::{Answer, run};
 use crate::config::{Config, CredentialSource, DEFAULT_PATH, Environment, Overrides};
 use crate::daemon::tree::lock::request_marks;
 use alyx_client::{self, Credentials, LOG_IN_WITH_ONE, OneSettings};
-use alyx_registration::{RegistrationClient, RegistrationOptions, RunContext};
+use alyx_registration::{DataFolders, RegistrationClient, RegistrationOptions, RunContext};
 
 /// Requests per minute without a configuration; the same as the configuration's default.
 const REQUESTS_PER_MINUTE: u32 = 300;
@@ -194,7 +194,8 @@ fn client(
     let alyx = alyx_client::Client::new(options)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().replace("alyx.url", "the address")))?;
     let private = crate::cli::service::wiring::private_paths(typed_settings.into_iter().collect());
-    let options = RegistrationOptions { zone: TimeZone::system(), private, ..RegistrationOptions::default() };
+    let data = Arc::new(DataFolders { private, ..DataFolders::default() });
+    let options = RegistrationOptions { zone: TimeZone::system(), data, ..RegistrationOptions::default() };
     Ok(marking(&RegistrationClient::new(alyx, options), None))
 }
 

@@ -5,9 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use serde_yaml::{Mapping, Value};
 
 use crate::config::DataRoot;
-use crate::config::document::RootDocument;
+use crate::config::document::{Given, RootDocument};
 use crate::config::findings::Findings;
 use crate::config::sections::watch::{ForAllRoots, marker};
+use crate::config::values::Text;
 use session_metadata::text::locate::{KeyPath, quoted};
 
 /// Rewrites `- /data` as `- path: /data`, so that the rest handles only one form.
@@ -75,6 +76,20 @@ pub(crate) fn on_command_line(
                 good.push(DataRoot { path, watch: all.mode, require_marker });
             }
             Err(why) => findings.refuse_argument("--data-root", why),
+        }
+    }
+    good
+}
+
+/// The folders into which links may lead. Errors go to `findings`.
+pub(crate) fn allowed(findings: &mut Findings, given: Given<Vec<Text>>) -> Vec<PathBuf> {
+    let list = KeyPath::of("links.allow");
+    let typed = findings.take(&list, given).unwrap_or_default();
+    let mut good = Vec::new();
+    for (i, typed) in typed.iter().enumerate() {
+        match absolute_path(Path::new(&typed.0)) {
+            Ok(path) => good.push(path),
+            Err(why) => findings.refuse(list.index(i), why),
         }
     }
     good

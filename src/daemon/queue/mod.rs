@@ -25,12 +25,14 @@ use alyx_registration::flag::{FlagFile, FlagStamp};
 /// - A job leaves only as [`Outcome::Done`] or [`Outcome::Gone`], or because its flag is removed.
 /// - Seeing a known flag again changes nothing. A flag whose stamp has changed starts over: its failures are
 ///   forgotten, and if it is running it runs again.
-/// - The earliest due runs first; of those due at the same time, the one that came first.
+/// - In a data root that has room, the earliest due runs first; of those due at the same time, the one that came first.
 #[derive(Debug)]
 pub struct Queue<T> {
     jobs: HashMap<PathBuf, Entry<T>>,
-    /// Waiting jobs by due time, then by order of arrival.
-    order: BTreeMap<(Instant, u64), PathBuf>,
+    /// The data roots. A flag below none of them counts as in the root of the empty path.
+    roots: Vec<PathBuf>,
+    /// Waiting jobs by data root, then by due time, then by order of arrival.
+    order: BTreeMap<PathBuf, BTreeMap<(Instant, u64), PathBuf>>,
     /// Session folders of running jobs.
     busy: HashSet<PathBuf>,
     arrivals: u64,
@@ -44,8 +46,21 @@ struct Entry<T> {
     failures: u32,
     /// The last run ended with [`Outcome::NeedsAttention`].
     needs_attention: bool,
+    /// Its session is too large for the place that is kept for small ones.
+    is_large: bool,
     state: State,
     data: T,
+}
+
+/// Which sessions of a data root may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// None.
+    Full,
+    /// Those that are not known to be large.
+    ForSmall,
+    /// All.
+    Free,
 }
 
 #[derive(Debug)]
@@ -175,11 +190,30 @@ impl<T> JobStatus<'_, T> {
 impl<T> Default for Queue<T> {
     /// An empty queue.
     fn default() -> Self {
-        Self { jobs: HashMap::new(), order: BTreeMap::new(), busy: HashSet::new(), arrivals: 0 }
+        Self {
+            jobs: HashMap::new(),
+            roots: Vec::new(),
+            order: BTreeMap::new(),
+            busy: HashSet::new(),
+            arrivals: 0,
+        }
     }
 }
 
 impl<T> Queue<T> {
+    /// Sets the data roots, in which jobs start independently of each other.
+    pub fn set_roots(&mut self, roots: Vec<PathBuf>) {
+        self.roots = roots;
+        for (key, path) in std::mem::take(&mut self.order).into_values().flatten() {
+            self.order.entry(self.root_of(&path).to_owned()).or_default().insert(key, path);
+        }
+    }
+
+    /// The data root of a flag.
+    pub fn root_of(&self, path: &Path) -> &Path {
+        self.roots.iter().find(|root| path.starts_with(root)).map_or(Path::new(""), PathBuf::as_path)
+    }
+
     /// Adds a flag that was seen on disk, or updates it. `due` is when it may run if it is new or changed: usually now
     /// plus the settle time. `data` makes the owner's data for a new flag.
     pub fn enqueue(&mut self, flag: FlagFile, due: Instant, data: impl FnOnce() -> T) -> Enqueued {
@@ -206,7 +240,7 @@ impl<T> Queue<T> {
             }
             State::Waiting(..) if entry.stamp == stamp => Enqueued::Known,
             State::Waiting(..) => {
-                (entry.stamp, entry.failures, entry.needs_attention) = (stamp, 0, false);
+                entry.start_over(stamp);
                 self.make_due(&path, due);
                 Enqueued::Touched
             }
@@ -223,7 +257,8 @@ impl<T> Queue<T> {
                 None
             }
             State::Waiting(due, arrival) => {
-                self.order.remove(&(*due, *arrival));
+                let key = (*due, *arrival);
+                self.leave(path, key);
                 self.jobs.remove(path).map(|entry| entry.data)
             }
         }
@@ -236,15 +271,16 @@ impl<T> Queue<T> {
     }
 
     /// When the next job is due, possibly in the past: then take it. `None` if nothing waits, or if what waits cannot
-    /// run before a running job ends.
-    pub fn next_due(&self) -> Option<Instant> {
-        self.first_free().map(|(due, _)| due)
+    /// run before a running job ends. `room`: which sessions of a data root may start.
+    pub fn next_due(&self, room: impl Fn(&Path) -> Room) -> Option<Instant> {
+        self.first_free(room).map(|((due, _), _)| due)
     }
 
     /// Takes the next job that is due. It runs until [`Queue::finish`].
-    pub fn take_due(&mut self, now: Instant) -> Option<Job> {
-        let key = self.first_free().filter(|(due, _)| *due <= now)?;
-        let path = self.order.remove(&key)?;
+    pub fn take_due(&mut self, room: impl Fn(&Path) -> Room, now: Instant) -> Option<Job> {
+        let (key, root) = self.first_free(room).filter(|((due, _), _)| *due <= now)?;
+        let root = root.to_owned();
+        let path = self.order.get_mut(&root)?.remove(&key)?;
         let entry = self.jobs.get_mut(&path)?;
         entry.state = State::Running(DuringRun::Nothing);
         let job = Job {
@@ -264,7 +300,7 @@ impl<T> Queue<T> {
         self.busy.remove(path.parent().unwrap_or(Path::new("")));
         let due = match (during, outcome) {
             (DuringRun::Touched(stamp, due), _) => {
-                (entry.stamp, entry.failures, entry.needs_attention) = (stamp, 0, false);
+                entry.start_over(stamp);
                 due
             }
             (DuringRun::Removed, _) | (DuringRun::Nothing, Outcome::Done | Outcome::Gone) => {
@@ -290,7 +326,10 @@ impl<T> Queue<T> {
 
     /// Makes every job that waits after a failure due now: the cause may have been fixed. Its failures still count.
     pub fn retry_now(&mut self, now: Instant) {
-        let mut waiting: Vec<_> = self.order.iter().map(|(key, path)| (*key, path.clone())).collect();
+        let of_all_roots = self.order.values().flatten();
+        let mut waiting: Vec<_> = of_all_roots.map(|(key, path)| (*key, path.clone())).collect();
+        // In the order of the queue, which the new arrivals keep.
+        waiting.sort_unstable_by_key(|(key, _)| *key);
         waiting.retain(|((due, _), path)| {
             *due > now && self.jobs.get(path).is_some_and(|entry| entry.failures > 0)
         });
@@ -367,21 +406,48 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The first waiting job whose session folder is not busy. Skips at most as many as are running.
-    fn first_free(&self) -> Option<(Instant, u64)> {
+    /// The session of a job is too large for the place that is kept for small ones, until its flag is touched.
+    pub fn set_large(&mut self, path: &Path) {
+        if let Some(entry) = self.jobs.get_mut(path) {
+            entry.is_large = true;
+        }
+    }
+
+    /// The first waiting job that may start and whose session folder is not busy, and its data root. In a root with free
+    /// room, skips at most as many as are running.
+    fn first_free(&self, room: impl Fn(&Path) -> Room) -> Option<((Instant, u64), &Path)> {
+        let is_large = |path: &Path| self.jobs.get(path).is_some_and(|entry| entry.is_large);
         let free = |path: &Path| path.parent().is_none_or(|folder| !self.busy.contains(folder));
-        self.order.iter().find(|(_, path)| free(path)).map(|(key, _)| *key)
+        let first = |(root, waiting): (&PathBuf, &BTreeMap<_, PathBuf>)| match room(root) {
+            Room::Full => None,
+            Room::Free => waiting.iter().find(|(_, path)| free(path)).map(|(key, _)| *key),
+            Room::ForSmall => {
+                waiting.iter().find(|(_, path)| free(path) && !is_large(path)).map(|(key, _)| *key)
+            }
+        };
+        let firsts = self.order.iter().filter_map(|lane| Some((first(lane)?, lane.0.as_path())));
+        firsts.min_by_key(|(key, _)| *key)
+    }
+
+    /// Takes a job out of the order.
+    fn leave(&mut self, path: &Path, key: (Instant, u64)) {
+        let root = self.root_of(path).to_owned();
+        if let Some(waiting) = self.order.get_mut(&root) {
+            waiting.remove(&key);
+        }
     }
 
     /// Schedules a job at `due`, behind those of the same time.
     fn make_due(&mut self, path: &Path, due: Instant) {
         let Some(entry) = self.jobs.get_mut(path) else { return };
-        if let State::Waiting(old_due, old_arrival) = entry.state {
-            self.order.remove(&(old_due, old_arrival));
-        }
         self.arrivals += 1;
-        entry.state = State::Waiting(due, self.arrivals);
-        self.order.insert((due, self.arrivals), path.to_owned());
+        let key = (due, self.arrivals);
+        let earlier = std::mem::replace(&mut entry.state, State::Waiting(key.0, key.1));
+        if let State::Waiting(due, arrival) = earlier {
+            self.leave(path, (due, arrival));
+        }
+        let root = self.root_of(path).to_owned();
+        self.order.entry(root).or_default().insert(key, path.to_owned());
     }
 }
 
@@ -408,9 +474,16 @@ impl<T> Entry<T> {
             session,
             failures: 0,
             needs_attention: false,
+            is_large: false,
             state: State::Running(DuringRun::Nothing),
             data,
         }
+    }
+
+    /// Its flag was touched.
+    fn start_over(&mut self, stamp: FlagStamp) {
+        (self.stamp, self.failures) = (stamp, 0);
+        (self.needs_attention, self.is_large) = (false, false);
     }
 }
 

@@ -15,6 +15,11 @@ fn path(session: &str) -> PathBuf {
     flag(session, 0).path
 }
 
+/// Every data root has room.
+fn all(_: &Path) -> Room {
+    Room::Free
+}
+
 /// A queue, and a clock set by hand, in seconds.
 struct World {
     queue: Queue<()>,
@@ -33,7 +38,7 @@ impl World {
         self.queue.enqueue(flag(session, number), at, || ())
     }
     fn take(&mut self, second: u64) -> Option<(String, u32)> {
-        let job = self.queue.take_due(self.at(second))?;
+        let job = self.queue.take_due(all, self.at(second))?;
         let session = job.flag.session_folder().strip_prefix("/data").unwrap();
         Some((session.to_str().unwrap().to_owned(), job.attempt))
     }
@@ -67,11 +72,11 @@ fn the_earliest_due_runs_first_and_ties_run_in_order_of_arrival() {
     for session in ["c", "a", "b"] {
         world.see(session, 1, 1);
     }
-    assert_eq!(world.queue.next_due(), Some(world.at(1)));
+    assert_eq!(world.queue.next_due(all), Some(world.at(1)));
     assert_eq!(world.take(0), None);
     let order: Vec<_> = std::iter::from_fn(|| world.take(9)).map(|(session, _)| session).collect();
     assert_eq!(order, ["c", "a", "b", "late"]);
-    assert_eq!(world.queue.next_due(), None);
+    assert_eq!(world.queue.next_due(all), None);
 }
 
 #[test]
@@ -81,7 +86,7 @@ fn a_rescan_does_not_shorten_a_back_off() {
     world.take(0);
     world.fail("a", 100);
     assert_eq!(world.see("a", 1, 10), Enqueued::Known);
-    assert_eq!(world.queue.next_due(), Some(world.at(100)));
+    assert_eq!(world.queue.next_due(all), Some(world.at(100)));
     assert_eq!(world.take(100), is("a", 2));
 }
 
@@ -146,7 +151,7 @@ fn a_removed_flag_does_not_run() {
     world.see("a", 1, 0);
     assert!(world.queue.remove(&path("a")).is_some());
     assert!(world.queue.remove(&path("a")).is_none());
-    assert_eq!((world.take(9), world.queue.next_due()), (None, None));
+    assert_eq!((world.take(9), world.queue.next_due(all)), (None, None));
 }
 
 #[test]
@@ -244,9 +249,9 @@ fn two_flags_of_one_session_do_not_run_at_the_same_time() {
     world.see("b", 1, 0);
     assert_eq!(world.take(0), is("a", 1));
     assert_eq!(world.take(0), is("b", 1));
-    assert_eq!((world.take(0), world.queue.next_due()), (None, None));
+    assert_eq!((world.take(0), world.queue.next_due(all)), (None, None));
     world.queue.finish(&path("a"), Outcome::Done);
-    assert_eq!(world.queue.take_due(now).map(|job| job.flag), Some(other));
+    assert_eq!(world.queue.take_due(all, now).map(|job| job.flag), Some(other));
 }
 
 #[derive(Debug, Clone)]
@@ -301,7 +306,7 @@ proptest! {
                     None => _ = world.queue.remove(&path(names[n])),
                 },
                 Step::Take => {
-                    if let Some(job) = world.queue.take_due(world.at(clock)) {
+                    if let Some(job) = world.queue.take_due(all, world.at(clock)) {
                         let loaded = disk.get(&job.flag.path).copied();
                         prop_assert!(running.insert(job.flag.path, loaded).is_none(), "twice at once");
                     }
@@ -316,7 +321,7 @@ proptest! {
             }
             let counts = world.queue.counts();
             prop_assert_eq!(counts.running, running.len());
-            prop_assert_eq!(counts.waiting, world.queue.order.len());
+            prop_assert_eq!(counts.waiting, world.queue.order.values().map(BTreeMap::len).sum::<usize>());
             prop_assert_eq!(counts.running + counts.waiting, world.queue.jobs().count());
         }
 
@@ -327,8 +332,8 @@ proptest! {
             let at = world.at(clock);
             world.queue.enqueue(FlagFile { path, stamp: crate::daemon::queue::tests::stamp(stamp) }, at, || ());
         }
-        while let Some(due) = world.queue.next_due() {
-            let job = world.queue.take_due(due).expect("a job that is due can be taken");
+        while let Some(due) = world.queue.next_due(all) {
+            let job = world.queue.take_due(all, due).expect("a job that is due can be taken");
             let loaded = disk.get(&job.flag.path).copied();
             finish(&mut world, &mut disk, &job.flag.path, loaded, 0, clock);
         }
@@ -359,4 +364,28 @@ fn finish(
         }
     };
     world.queue.finish(path, outcome);
+}
+
+#[test]
+fn each_data_root_has_an_order_of_its_own_and_a_full_one_holds_up_no_other() {
+    let mut world = World::new();
+    for (session, second) in [("a/one", 0), ("b/one", 1), ("a/two", 2)] {
+        world.see(session, 1, second);
+    }
+    world.queue.set_roots(vec!["/data/a".into(), "/data/b".into()]);
+    assert_eq!(world.queue.root_of(&path("a/one")), Path::new("/data/a"));
+    let full =
+        |full: &'static str| move |root: &Path| if root == Path::new(full) { Room::Full } else { Room::Free };
+    let take = |world: &mut World, room: &dyn Fn(&Path) -> Room| {
+        world.queue.take_due(room, world.at(9)).map(|job| job.flag.path)
+    };
+    assert_eq!(world.queue.next_due(full("/data/a")), Some(world.at(1)));
+    assert_eq!(take(&mut world, &full("/data/a")), Some(path("b/one")));
+    assert_eq!(take(&mut world, &full("/data/a")), None);
+    // A large session does not take the place of a small one; once its flag is touched, it may be small.
+    world.queue.set_large(&path("a/one"));
+    assert_eq!(take(&mut world, &|_| Room::ForSmall), Some(path("a/two")));
+    assert_eq!(world.queue.next_due(|_| Room::ForSmall), None);
+    world.see("a/one", 2, 3);
+    assert_eq!(take(&mut world, &|_| Room::ForSmall), Some(path("a/one")));
 }

@@ -75,8 +75,12 @@ impl LookContext {
         let Some(before) = blocking(move || ledger.snapshot(&folder)).await? else {
             return Ok(LookResult::Unknown);
         };
-        let folder = look.row.folder.clone();
-        let identity = blocking(move || identity(&folder)).await??;
+        let (folder, steps) = (look.row.folder.clone(), Arc::clone(&self.client.context().progress.steps));
+        let identify = move || {
+            let _step = steps.begin("looking at", &folder);
+            identity(&folder)
+        };
+        let identity = blocking(identify).await??;
         let _inside = self.folders.lock(identity).await;
         let session = SessionPath::parse(&look.row.folder)?;
         let rules =

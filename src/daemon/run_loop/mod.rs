@@ -11,6 +11,7 @@ mod shell;
 mod watcher_handle;
 pub mod worker;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use crate::daemon::options::Options;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Event;
 use crate::daemon::run_loop::shell::{Shell, restore};
-use alyx_registration::RegistrationClient;
+use alyx_registration::{Progress, RegistrationClient, RunContext};
 
 /// How long the workers may take to stop. A worker notices after each chunk of a file, and drops a request at once.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -39,7 +40,9 @@ pub async fn run(
     let DaemonIo { reports, mut commands, control, mut requests, systemd } = io;
     let restored = restore(&options).await;
     let mut dispatcher = Dispatcher::new(client, options, alyx_client::jitter, Moment::read());
-    let (mut shell, mut results) = Shell::new(&dispatcher.config.options, reports, systemd, shutdown.clone());
+    let steps = dispatcher.steps();
+    let (mut shell, mut results) =
+        Shell::new(&dispatcher.config.options, Arc::clone(&steps), reports, systemd, shutdown.clone());
     if let Some(restored) = restored {
         dispatcher.restore(restored, shell.has_ledger(), Moment::read());
     }
@@ -51,6 +54,8 @@ pub async fn run(
         shell.tasks.spawn(control.serve(requests.client(), shutdown.clone()));
     }
     let (client, flagged) = (dispatcher.config.client.clone(), dispatcher.config.options.flagged.clone());
+    let progress = Arc::new(Progress::with_steps(steps));
+    let client = client.in_context(RunContext { progress, ..client.context().clone() });
     // On a task of its own: a dead share must not hold up the others.
     shell.tasks.spawn(async move { client.finish_last_looks(&flagged).await });
     let mut event = Event::Tick;

@@ -22,7 +22,7 @@ use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
 use crate::daemon::tree::root::FolderStamp;
 use alyx_client::NextStep;
-use alyx_registration::{FlaggedOptions, MissingName, Progress, RunContext, StatRate};
+use alyx_registration::{DiskSteps, FlaggedOptions, MissingName, Progress, RunContext, StatRate};
 
 /// The tasks, channels and connections that carry out effects.
 pub(crate) struct Shell {
@@ -34,6 +34,8 @@ pub(crate) struct Shell {
     at_alyx: Arc<Semaphore>,
     folders: Arc<FolderLocks>,
     stat_rate: Arc<StatRate>,
+    /// The calls to the file system of all tasks.
+    steps: Arc<DiskSteps>,
     ledger_writer: Option<LedgerWriter>,
     reports: Option<mpsc::UnboundedSender<Report>>,
     results: mpsc::UnboundedSender<Completed>,
@@ -61,6 +63,7 @@ impl Shell {
     /// Starts the watcher. The returned channel receives the results of tasks.
     pub(crate) fn new(
         options: &Options,
+        steps: Arc<DiskSteps>,
         reports: Option<mpsc::UnboundedSender<Report>>,
         systemd: Option<Systemd>,
         shutdown: CancellationToken,
@@ -68,13 +71,14 @@ impl Shell {
         let (results, receiver) = mpsc::unbounded_channel();
         let at_alyx = Arc::new(Semaphore::new(options.workers.max(1)));
         let shell = Self {
-            watcher: WatcherHandle::start(options, &shutdown),
+            watcher: WatcherHandle::start(options, &steps, &shutdown),
             tasks: TaskTracker::new(),
             systemd,
             flagged: options.flagged.clone(),
             at_alyx,
             folders: Arc::default(),
             stat_rate: Arc::new(StatRate::new(options.late.rate)),
+            steps,
             ledger_writer: options.ledger.clone().and_then(LedgerWriter::open),
             reports,
             results,
@@ -100,12 +104,14 @@ impl Shell {
     pub(crate) fn carry_out(&mut self, effects: Vec<Effect>, config: &Config) {
         for effect in effects {
             match effect {
-                Effect::Start { generation, job, progress, accepted_gaps } => {
+                Effect::Start { generation, job, progress, accepted_gaps, at_most } => {
                     let options = FlaggedOptions { accepted_gaps, ..self.flagged.clone() };
-                    self.start(generation, job, progress, options, config);
+                    self.start(generation, job, (progress, at_most), options, config);
                 }
                 Effect::Query(generation, query) => self.ask(generation, query, config),
-                Effect::CheckFolders(generation, folders) => self.check_folders(generation, folders),
+                Effect::CheckFolders(generation, root, folders) => {
+                    self.check_folders(generation, root, folders)
+                }
                 Effect::Look(generation, look) => self.look(generation, look, config),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
@@ -137,7 +143,7 @@ impl Shell {
         &self,
         generation: u64,
         job: Job,
-        progress: Arc<Progress>,
+        (progress, at_most): (Arc<Progress>, Option<u64>),
         options: FlaggedOptions,
         config: &Config,
     ) {
@@ -148,7 +154,7 @@ impl Shell {
         let folders = Arc::clone(&self.folders);
         let locks = Arc::clone(&config.options.locks);
         self.tasks.spawn(async move {
-            let attempt = worker::run(client, job, options, folders, shutdown).await;
+            let attempt = worker::run(client, job, options, folders, at_most, shutdown).await;
             drop(locks);
             let result = TaskResult::Attempt(Box::new(attempt));
             let _ = results.send(Completed { generation, result });
@@ -184,16 +190,18 @@ impl Shell {
         });
     }
 
-    /// Looks at session folders on a thread of its own: they may be on a dead share.
-    fn check_folders(&self, generation: u64, folders: Vec<(PathBuf, FolderStamp)>) {
-        let results = self.results.clone();
+    /// Looks at the session folders of a data root on a thread of its own: they may be on a dead share.
+    fn check_folders(&self, generation: u64, root: PathBuf, folders: Vec<(PathBuf, FolderStamp)>) {
+        let (results, steps) = (self.results.clone(), Arc::clone(&self.steps));
         // Not tracked: shutdown does not wait for it.
         tokio::task::spawn_blocking(move || {
             let has_changed = |(flag, stamp): &(PathBuf, FolderStamp)| {
+                let _step = steps.begin("looking at", flag);
                 flag.parent().and_then(FolderStamp::load).is_some_and(|now| now != *stamp)
             };
             let changed = folders.into_iter().filter(has_changed).map(|(flag, _)| flag).collect();
-            drop(results.send(Completed { generation, result: TaskResult::FoldersChanged(changed) }));
+            let result = TaskResult::FoldersChanged(root, changed);
+            drop(results.send(Completed { generation, result }));
         });
     }
 
@@ -203,8 +211,8 @@ impl Shell {
         let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
         let at_alyx = Some(Arc::clone(&self.at_alyx));
         let client = &config.client;
-        let client =
-            client.in_context(RunContext { progress: Arc::default(), at_alyx, ..client.context().clone() });
+        let progress = Arc::new(Progress::with_steps(Arc::clone(&self.steps)));
+        let client = client.in_context(RunContext { progress, at_alyx, ..client.context().clone() });
         let context = LookContext {
             client,
             ledger,

@@ -1,6 +1,7 @@
 //! The watcher's handle in the run loop: receives its events, and replaces it by another one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::options::Options;
 use crate::daemon::watch::{WatchEvent, resume_watch};
+use alyx_registration::DiskSteps;
 
 pub(crate) struct WatcherHandle {
     events: mpsc::UnboundedReceiver<WatchEvent>,
@@ -15,12 +17,13 @@ pub(crate) struct WatcherHandle {
     stop: CancellationToken,
     task: JoinHandle<()>,
     shutdown: CancellationToken,
+    steps: Arc<DiskSteps>,
 }
 
 impl WatcherHandle {
     /// Watches the configured roots until `shutdown`.
-    pub(crate) fn start(options: &Options, shutdown: &CancellationToken) -> Self {
-        Self::start_after(None, Vec::new(), options, shutdown)
+    pub(crate) fn start(options: &Options, steps: &Arc<DiskSteps>, shutdown: &CancellationToken) -> Self {
+        Self::start_after(None, Vec::new(), options, steps, shutdown)
     }
 
     /// Replaces the watcher by one with these options. `known`: the flags reported so far.
@@ -28,27 +31,29 @@ impl WatcherHandle {
         self.stop.cancel();
         let earlier = std::mem::replace(&mut self.task, tokio::spawn(std::future::ready(())));
         // Later events of the earlier watcher are void: its channel is dropped.
-        *self = Self::start_after(Some(earlier), known, options, &self.shutdown);
+        *self = Self::start_after(Some(earlier), known, options, &self.steps, &self.shutdown);
     }
 
     fn start_after(
         earlier: Option<JoinHandle<()>>,
         known: Vec<PathBuf>,
         options: &Options,
+        steps: &Arc<DiskSteps>,
         shutdown: &CancellationToken,
     ) -> Self {
         let (events_in, events) = mpsc::unbounded_channel();
         let (rescan, rescans) = mpsc::unbounded_channel();
         let stop = shutdown.child_token();
         let (roots, watch, stopped) = (options.roots.clone(), options.watch.clone(), stop.clone());
+        let for_watcher = Arc::clone(steps);
         let task = tokio::spawn(async move {
             // Its watches count towards the kernel's limit.
             if let Some(earlier) = earlier {
                 let _ = earlier.await;
             }
-            resume_watch(known, roots, watch, events_in, rescans, stopped).await;
+            resume_watch(known, roots, watch, for_watcher, events_in, rescans, stopped).await;
         });
-        Self { events, rescan, stop, task, shutdown: shutdown.clone() }
+        Self { events, rescan, stop, task, shutdown: shutdown.clone(), steps: Arc::clone(steps) }
     }
 
     /// The next event.

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -51,21 +51,24 @@ pub enum AttemptResult {
     Gone,
     /// The daemon is stopping.
     Stopped,
+    /// The session is larger than the place in which it ran allows. Nothing was done.
+    TooLarge,
     /// The run failed; the flag still exists.
     Failed(Error),
 }
 
 /// The name of a session in logs.
-pub fn session_name(folder: &std::path::Path) -> String {
+pub fn session_name(folder: &Path) -> String {
     SessionPath::parse(folder).map_or_else(|_| printable(&folder.to_string_lossy()), |s| s.to_string())
 }
 
-/// Runs a job once. A panic counts as a failure of this job alone.
+/// Runs a job once. A panic counts as a failure of this job alone. A session of `at_most` bytes or more is not registered.
 pub async fn run(
     client: RegistrationClient,
     job: Job,
     options: FlaggedOptions,
     folders: Arc<FolderLocks>,
+    at_most: Option<u64>,
     shutdown: CancellationToken,
 ) -> Attempt {
     let started = Instant::now();
@@ -78,6 +81,7 @@ pub async fn run(
             biased;
             () = shutdown.cancelled() => {}
             () = log_progress(&session, &progress) => {}
+            () = is_too_large(&progress, at_most) => return AttemptResult::TooLarge,
             result = &mut once => return result,
         }
         // A session whose flag is removed has an outcome, and is looked at once more.
@@ -93,7 +97,7 @@ pub async fn run(
             let folder = job.flag.session_folder().to_owned();
             tokio::select! {
                 () = shutdown.cancelled() => None,
-                stamp = blocking(move || FolderStamp::load(&folder)) => stamp.ok().flatten(),
+                stamp = blocking(&progress, &folder, FolderStamp::load) => stamp.ok().flatten(),
             }
         }
         _ => None,
@@ -101,9 +105,26 @@ pub async fn run(
     Attempt { flag, session, attempt: job.attempt, took: started.elapsed(), folder, result }
 }
 
-/// Runs what may hang on a dead share on a thread of its own.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("looking at a flag: {e}")))
+/// Returns once the session turns out to have `at_most` bytes or more.
+async fn is_too_large(progress: &Progress, at_most: Option<u64>) {
+    match at_most {
+        Some(at_most) if progress.listed().await >= at_most => {}
+        _ => std::future::pending().await,
+    }
+}
+
+/// Looks at a path on a thread of its own: on a dead share that may hang.
+async fn blocking<T: Send + 'static>(
+    progress: &Progress,
+    path: &Path,
+    look: impl FnOnce(&Path) -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (steps, path) = (Arc::clone(&progress.steps), path.to_owned());
+    let look = move || {
+        let _step = steps.begin("looking at", &path);
+        look(&path)
+    };
+    tokio::task::spawn_blocking(look).await.map_err(|e| Error::Internal(format!("looking at a flag: {e}")))
 }
 
 async fn once(
@@ -113,14 +134,13 @@ async fn once(
     folders: &FolderLocks,
 ) -> AttemptResult {
     // The folder may have another path in another root; an unreadable folder fails below.
-    let folder = job.flag.session_folder().to_owned();
-    let _inside = match blocking(move || FolderIdentity::load(&folder)).await {
+    let progress = &client.context().progress;
+    let _inside = match blocking(progress, job.flag.session_folder(), FolderIdentity::load).await {
         Ok(Ok(identity)) => Some(folders.lock(identity).await),
         Ok(Err(_)) | Err(_) => None,
     };
     // Loaded again: the stamp that removal compares must not be older than the run.
-    let path = job.flag.path.clone();
-    let flag = match blocking(move || FlagFile::load(&path)).await {
+    let flag = match blocking(progress, &job.flag.path, |path| FlagFile::load(path)).await {
         Ok(Ok(Some(flag))) => flag,
         Ok(Ok(None)) => return AttemptResult::Gone,
         Ok(Err(error)) => return AttemptResult::Failed(error.into()),

@@ -32,6 +32,7 @@ pub use crate::daemon::watch::options::{RootOptions, WatchMode, WatchOptions};
 pub use crate::daemon::watch::problem::{WatchProblem, suggested_limit, watch_limit};
 use crate::daemon::watch::root_watch::{Message, RootWatch};
 use crate::daemon::watch::source::MakeWatches;
+use alyx_registration::DiskSteps;
 
 /// Watches the roots until `shutdown`. Each message on `rescan` scans all roots at once.
 ///
@@ -43,7 +44,7 @@ pub async fn watch(
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    resume_watch(Vec::new(), roots, options, events, rescan, shutdown).await;
+    resume_watch(Vec::new(), roots, options, Arc::default(), events, rescan, shutdown).await;
 }
 
 /// Like [`watch`], after an earlier watcher that reported the flags `known`. Those that no longer exist are reported
@@ -52,18 +53,20 @@ pub(crate) async fn resume_watch(
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
+    steps: Arc<DiskSteps>,
     events: mpsc::UnboundedSender<WatchEvent>,
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    watch_with(Arc::new(source::inotify), known, roots, options, events, rescan, shutdown).await;
+    let make = (Arc::new(source::inotify) as MakeWatches, steps);
+    watch_with(make, known, roots, options, events, rescan, shutdown).await;
 }
 
 /// How long the thread of a root may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 async fn watch_with(
-    make: MakeWatches,
+    (make, steps): (MakeWatches, Arc<DiskSteps>),
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
@@ -73,7 +76,10 @@ async fn watch_with(
 ) {
     let threads: Vec<RootThread> = roots
         .into_iter()
-        .map(|root| RootThread::spawn(root, &known, &options, &make, events.clone(), shutdown.clone()))
+        .map(|root| {
+            let make = (make.clone(), Arc::clone(&steps));
+            RootThread::spawn(root, &known, &options, make, events.clone(), shutdown.clone())
+        })
         .collect();
     loop {
         tokio::select! {
@@ -110,7 +116,7 @@ impl RootThread {
         root: RootOptions,
         known: &[PathBuf],
         options: &WatchOptions,
-        make: &MakeWatches,
+        make: (MakeWatches, Arc<DiskSteps>),
         events: mpsc::UnboundedSender<WatchEvent>,
         shutdown: CancellationToken,
     ) -> Self {
@@ -130,7 +136,7 @@ impl RootThread {
             layout,
             root,
             options,
-            make.clone(),
+            make,
             (inbox.clone(), messages),
             EventEmitter::new(events, known),
             shutdown,

@@ -36,6 +36,8 @@ pub struct RootPreflight {
     pub folders: usize,
     /// Session folders among them.
     pub sessions: usize,
+    /// Their paths.
+    pub session_folders: Vec<PathBuf>,
     /// Flags in them.
     pub flags: usize,
     /// Session folders in which this user cannot read the files or remove the flag.
@@ -68,10 +70,13 @@ pub fn preflight_root(
 ) -> Result<RootPreflight, WatchProblem> {
     root.identify()?;
     let (mut closed, mut reason) = (BTreeSet::new(), None);
+    let mut session_folders = Vec::new();
     let mut on_folder = |folder: &Path, place: Place, _inode: u64| {
-        if place == Place::Session
-            && let Some(why) = why_closed(folder)
-        {
+        if place != Place::Session {
+            return;
+        }
+        session_folders.push(folder.to_owned());
+        if let Some(why) = why_closed(folder) {
             closed.insert(folder.to_owned());
             reason.get_or_insert(why);
         }
@@ -94,6 +99,7 @@ pub fn preflight_root(
         read_only: is_read_only(&root.path).unwrap_or(false),
         folders: scan.folders,
         sessions: scan.sessions,
+        session_folders,
         flags: scan.flags.len(),
         closed_with_flag: closed.iter().filter(|f| flagged.contains(f.as_path())).cloned().collect(),
         closed,

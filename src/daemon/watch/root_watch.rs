@@ -30,6 +30,7 @@ use crate::daemon::watch::problem::{suggested_limit, watch_limit};
 use crate::daemon::watch::source::{EventSink, MakeWatches, Watches};
 use crate::daemon::watch::watch_set::WatchSet;
 use alyx_registration::flag::{FlagError, FlagFile};
+use alyx_registration::{DiskStep, DiskSteps};
 
 /// A message to the thread of a root.
 #[derive(Debug)]
@@ -57,6 +58,9 @@ pub(crate) struct RootWatch {
     messages: Receiver<Message>,
     emitter: EventEmitter,
     shutdown: CancellationToken,
+    steps: Arc<DiskSteps>,
+    /// What this thread does with the file system now.
+    step: Option<Arc<DiskStep>>,
 
     /// The identity of the root when it was last present.
     identity: Option<FolderIdentity>,
@@ -88,7 +92,7 @@ impl RootWatch {
         layout: Layout,
         root: RootOptions,
         options: &WatchOptions,
-        make: MakeWatches,
+        (make, steps): (MakeWatches, Arc<DiskSteps>),
         (inbox, messages): (Sender<Message>, Receiver<Message>),
         emitter: EventEmitter,
         shutdown: CancellationToken,
@@ -104,6 +108,8 @@ impl RootWatch {
             messages,
             emitter,
             shutdown,
+            steps,
+            step: None,
             identity: None,
             watch_set: WatchSet::default(),
             source: 0,
@@ -118,18 +124,35 @@ impl RootWatch {
     }
 
     pub(crate) fn run(mut self) {
+        self.begin_step();
         self.check_root(ScanReason::Start, false);
         while !self.is_stopped() {
             self.emitter.emit_obstacles(&self.root.path);
             let next =
                 [Some(self.next_check), Some(self.next_scan), self.restart_at].into_iter().flatten().min();
             let wait = next.map_or(self.poll_interval, |next| next.saturating_duration_since(Instant::now()));
-            match self.messages.recv_timeout(wait) {
+            self.step = None;
+            let message = self.messages.recv_timeout(wait);
+            self.begin_step();
+            match message {
                 Ok(first) => self.handle_batch(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.handle_timers();
+        }
+    }
+
+    fn begin_step(&mut self) {
+        self.step = Some(Arc::new(self.steps.begin("scanning", &self.scanner.layout().root)));
+    }
+
+    /// Polled before each folder of a scan: whether to stop.
+    fn stop(&self) -> impl Fn() -> bool + Sync + use<> {
+        let (shutdown, step) = (self.shutdown.clone(), self.step.clone());
+        move || {
+            step.iter().for_each(|step| step.touch());
+            shutdown.is_cancelled()
         }
     }
 
@@ -243,11 +266,11 @@ impl RootWatch {
             return;
         }
         self.watch_set.begin_scan(false);
-        let shutdown = self.shutdown.clone();
+        let stop = self.stop();
         let scan = self.scanner.scan_below(
             folder,
             &mut |folder, place, inode| self.watch_set.ensure_watched(folder, place, inode),
-            &|| shutdown.is_cancelled(),
+            &stop,
         );
         if !scan.stopped {
             self.emitter.resolve_after_scan(&scan, folder);
@@ -362,8 +385,7 @@ impl RootWatch {
             return;
         }
         self.watch_set.begin_scan(true);
-        let shutdown = self.shutdown.clone();
-        let stop = || shutdown.is_cancelled();
+        let stop = self.stop();
         let mut scan = self.scan_whole_root(&stop);
         if scan.stopped {
             return;

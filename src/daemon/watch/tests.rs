@@ -140,7 +140,7 @@ impl World {
             max_depth: DEFAULT_MAX_DEPTH,
         };
         tokio::spawn(watch_with(
-            make,
+            (make, Arc::default()),
             Vec::new(),
             vec![root],
             options,
@@ -421,7 +421,15 @@ async fn a_watcher_that_replaces_another_reports_flags_removed_in_between() {
     let (_rescan, commands) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    tokio::spawn(resume_watch(known.clone(), roots.to_vec(), options, events_in, commands, shutdown));
+    tokio::spawn(resume_watch(
+        known.clone(),
+        roots.to_vec(),
+        options,
+        Arc::default(),
+        events_in,
+        commands,
+        shutdown,
+    ));
     let (mut gone, mut there, mut scanned) = (BTreeSet::new(), BTreeSet::new(), false);
     while gone.len() < 2 || !scanned {
         match tokio::time::timeout(TOO_LONG, events.recv()).await.unwrap().unwrap() {

@@ -1,11 +1,12 @@
-//! A file system of the tests' own: a folder, mounted once more through FUSE, with the locks of a network drive.
+//! A file system of the tests' own: a folder, mounted once more through FUSE, with the locks of a network drive, or one that
+//! ceases to answer.
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -42,23 +43,97 @@ pub struct Computer {
     pub mount: tempfile::TempDir,
 }
 
+/// What a share no longer answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Silent {
+    #[default]
+    Nothing,
+    /// Reads of files that are not empty: flags are.
+    Reads,
+    Everything,
+}
+
+/// What a share does not answer now, and how many calls wait for it.
+#[derive(Debug, Default)]
+struct Silence {
+    now: Mutex<(Silent, usize)>,
+    changed: Condvar,
+}
+
+impl Silence {
+    fn set(&self, silent: Silent) {
+        self.now.lock().unwrap().0 = silent;
+        self.changed.notify_all();
+    }
+
+    /// Waits until this is answered.
+    fn wait(&self, is_silent: impl Fn(Silent) -> bool) {
+        let mut now = self.now.lock().unwrap();
+        now.1 += 1;
+        while is_silent(now.0) {
+            now = self.changed.wait(now).unwrap();
+        }
+        now.1 -= 1;
+    }
+}
+
+/// A mounted share that can cease to answer. Dropping it answers everything.
+pub struct Share {
+    silence: Arc<Silence>,
+    computer: Computer,
+}
+
+impl Share {
+    /// A share of this folder. `None`, with a line that says why, where that is not possible.
+    pub fn of(folder: &Path) -> Option<Self> {
+        let silence = Arc::new(Silence::default());
+        let computer = or_skipped(mount(folder, Locks::Remote, Arc::default(), Arc::clone(&silence)))?;
+        Some(Self { silence, computer })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.computer.mount.path()
+    }
+
+    pub fn set(&self, silent: Silent) {
+        self.silence.set(silent);
+    }
+
+    /// How many calls wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.silence.now.lock().unwrap().1
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.silence.set(Silent::Nothing);
+    }
+}
+
+fn mount(
+    folder: &Path,
+    locks: Locks,
+    server: Arc<Mutex<Server>>,
+    silence: Arc<Silence>,
+) -> io::Result<Computer> {
+    let mount = tempfile::tempdir()?;
+    let paths = HashMap::from([(fuser::FUSE_ROOT_ID, folder.to_owned())]);
+    let drive = Drive { locks, server, silence, paths, open: HashMap::new() };
+    let options = [MountOption::FSName("locks".into()), MountOption::Subtype("testdrive".into())];
+    Ok(Computer { _session: fuser::spawn_mount2(drive, mount.path(), &options)?, mount })
+}
+
+fn or_skipped<T>(mounted: io::Result<T>) -> Option<T> {
+    let skipped = |error| eprintln!("skipped: this system does not allow a FUSE file system ({error})");
+    mounted.map_err(skipped).ok()
+}
+
 /// Two computers that mount one folder. `None`, with a line that says why, where that is not possible.
 pub fn two_computers(folder: &Path, locks: Locks) -> Option<[Computer; 2]> {
     let server = Arc::new(Mutex::new(Server::default()));
-    let mount = || -> io::Result<Computer> {
-        let mount = tempfile::tempdir()?;
-        let paths = HashMap::from([(fuser::FUSE_ROOT_ID, folder.to_owned())]);
-        let drive = Drive { locks, server: Arc::clone(&server), paths, open: HashMap::new() };
-        let options = [MountOption::FSName("locks".into()), MountOption::Subtype("testdrive".into())];
-        Ok(Computer { _session: fuser::spawn_mount2(drive, mount.path(), &options)?, mount })
-    };
-    match mount().and_then(|one| Ok([one, mount()?])) {
-        Ok(computers) => Some(computers),
-        Err(error) => {
-            eprintln!("skipped: this system does not allow a FUSE file system ({error})");
-            None
-        }
-    }
+    let mount = || mount(folder, locks, Arc::clone(&server), Arc::default());
+    or_skipped(mount().and_then(|one| Ok([one, mount()?])))
 }
 
 /// How long the kernel may remember what it was told: it asks each time.
@@ -67,6 +142,7 @@ const TTL: Duration = Duration::ZERO;
 struct Drive {
     locks: Locks,
     server: Arc<Mutex<Server>>,
+    silence: Arc<Silence>,
     /// By inode.
     paths: HashMap<u64, PathBuf>,
     /// By handle: the file, and whether it is open to write.
@@ -108,7 +184,9 @@ fn attr(metadata: &Metadata, inode: u64) -> FileAttr {
 }
 
 impl Drive {
+    /// Every call but reading begins here.
     fn path(&self, inode: u64) -> io::Result<PathBuf> {
+        self.silence.wait(|silent| silent == Silent::Everything);
         self.paths.get(&inode).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -236,11 +314,18 @@ impl Filesystem for Drive {
         if self.locks == Locks::Mandatory && holder.is_some_and(|holder| holder != handle) {
             return reply.error(libc::EACCES);
         }
-        let mut buffer = vec![0; size as usize];
-        match self.open[&handle].0.read_at(&mut buffer, offset as u64) {
-            Ok(n) => reply.data(&buffer[..n]),
-            Err(error) => reply.error(code(&error)),
-        }
+        let (file, silence) = (self.open[&handle].0.try_clone().unwrap(), Arc::clone(&self.silence));
+        let answer = move || {
+            let is_empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+            silence.wait(|silent| silent == Silent::Everything || silent == Silent::Reads && !is_empty);
+            let mut buffer = vec![0; size as usize];
+            match file.read_at(&mut buffer, offset as u64) {
+                Ok(n) => reply.data(&buffer[..n]),
+                Err(error) => reply.error(code(&error)),
+            }
+        };
+        // Of its own, so that everything else is answered.
+        std::thread::spawn(answer);
     }
 
     fn write(

@@ -182,6 +182,8 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "late_files",
         "late_rate",
         "repositories",
+        "links",
+        "allow",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

@@ -14,7 +14,7 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 16] = [
+const FORWARDING_FILES: [&str; 17] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error/mod.rs",
     "src/cli/output.rs",
@@ -29,6 +29,7 @@ const FORWARDING_FILES: [&str; 16] = [
     "src/cli/verbs/connect.rs",
     "src/cli/verbs/propose.rs",
     "src/config/sections/credentials.rs",
+    "src/daemon/run_loop/dispatcher/hangs.rs",
     "src/daemon/run_loop/dispatcher/mod.rs",
     // Including the reasons of `NotLoadable`.
     "src/daemon/run_loop/loadability.rs",

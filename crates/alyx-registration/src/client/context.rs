@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::files::server_errors::ServerErrors;
 use crate::flag::LastLooks;
@@ -48,9 +48,51 @@ impl RunContext {
         Self { cache: Some(memory.clone()), last_looks: Some(memory), ..Self::default() }
     }
 
+    /// Waits until the run may talk to Alyx, and gives its turn back while it uses the disk.
+    pub(crate) async fn begin_turn(&self) -> AlyxTurn<'_> {
+        AlyxTurn { context: self, permit: Mutex::new(self.enter_alyx().await) }
+    }
+
     /// Waits until the run may talk to Alyx.
     pub(crate) async fn enter_alyx(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
         Arc::clone(self.at_alyx.as_ref()?).acquire_owned().await.ok()
+    }
+}
+
+/// The turn of a run to talk to Alyx. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct AlyxTurn<'a> {
+    context: &'a RunContext,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl AlyxTurn<'_> {
+    /// Does work on the disk, which may hang, without keeping other runs from Alyx meanwhile.
+    pub(crate) async fn outside<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut permit = self.permit.lock().await;
+        let had_turn = permit.take().is_some();
+        let done = work.await;
+        if had_turn {
+            *permit = self.context.enter_alyx().await;
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_on_the_disk_keeps_no_other_run_from_alyx() {
+        let at_alyx = Arc::new(Semaphore::new(1));
+        let context = RunContext { at_alyx: Some(Arc::clone(&at_alyx)), ..RunContext::default() };
+        let turn = context.begin_turn().await;
+        assert_eq!(at_alyx.available_permits(), 0);
+        turn.outside(async { drop(context.begin_turn().await) }).await;
+        assert_eq!(at_alyx.available_permits(), 0);
+        drop(turn);
+        assert_eq!(at_alyx.available_permits(), 1);
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod context;
 pub(crate) mod options;
 pub(crate) mod record_outcome;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
 use crate::hashing::read_scheduler::ReadScheduler;
+use crate::hashing::root_schedulers::RootSchedulers;
 use crate::listing::copy_signs::CopySign;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
 use crate::listing::left_out::LeftOutReason;
@@ -53,24 +54,24 @@ struct Shared {
     options: RegistrationOptions,
     names: KnownNames,
     types: Mutex<Option<(Instant, Arc<DatasetTypes>)>>,
-    scheduler: Arc<ReadScheduler>,
+    schedulers: Arc<RootSchedulers>,
     batch: std::sync::Mutex<BatchSize>,
 }
 
 impl RegistrationClient {
     /// A client for one database and user. It remembers nothing from an earlier start of the program.
     pub fn new(alyx: alyx_client::Client, options: RegistrationOptions) -> Self {
-        let scheduler = ReadScheduler::new(options.hash_threads);
-        Self::build(alyx, options, RunContext::default(), scheduler)
+        let schedulers = Arc::new(RootSchedulers::new(options.hash_threads));
+        Self::build(alyx, options, RunContext::default(), schedulers)
     }
 
     /// A client with other options, or for another database or user, that replaces an earlier one whose runs may not
     /// have ended: they share the context, so that they never create the same session, and the threads that read files.
     #[must_use]
     pub fn in_place_of(alyx: alyx_client::Client, options: RegistrationOptions, earlier: &Self) -> Self {
-        let scheduler = Arc::clone(&earlier.shared.scheduler);
-        scheduler.set_count(options.hash_threads);
-        Self::build(alyx, options, earlier.context.clone(), scheduler)
+        let schedulers = Arc::clone(&earlier.shared.schedulers);
+        schedulers.set_count(options.hash_threads);
+        Self::build(alyx, options, earlier.context.clone(), schedulers)
     }
 
     /// The same client with another context.
@@ -83,11 +84,11 @@ impl RegistrationClient {
         alyx: alyx_client::Client,
         options: RegistrationOptions,
         context: RunContext,
-        scheduler: Arc<ReadScheduler>,
+        schedulers: Arc<RootSchedulers>,
     ) -> Self {
         let names = KnownNames::new(options.names_kept);
         let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
-        let shared = Shared { alyx, options, names, types: Mutex::default(), scheduler, batch };
+        let shared = Shared { alyx, options, names, types: Mutex::default(), schedulers, batch };
         Self { shared: Arc::new(shared), context }
     }
 
@@ -103,7 +104,7 @@ impl RegistrationClient {
 
     /// How many bytes of files have been read, by all clones. A file whose checksum is cached is not read.
     pub fn bytes_read(&self) -> u64 {
-        self.shared.scheduler.bytes_read()
+        self.shared.schedulers.bytes_read()
     }
 
     /// Waits until every creation of a record that was sent is answered; false: not within this time. Call this before
@@ -132,8 +133,10 @@ impl RegistrationClient {
         &self.shared.options
     }
 
-    pub(crate) fn scheduler(&self) -> &Arc<ReadScheduler> {
-        &self.shared.scheduler
+    /// The scheduler of the data root of a file. Files below none of the configured ones share one.
+    pub(crate) fn scheduler(&self, file: &Path) -> Arc<ReadScheduler> {
+        let root = self.options().data.roots.iter().find(|root| file.starts_with(root));
+        self.shared.schedulers.of(root.map_or(Path::new(""), PathBuf::as_path))
     }
 
     /// Reads or updates the batch size.
@@ -264,15 +267,18 @@ impl RegistrationClient {
         exclude: impl Fn(&str) -> Option<LeftOutReason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
         let types = self.dataset_types().await?;
-        let (folder, private) = (session.folder().to_owned(), Arc::clone(&self.options().private));
+        let (folder, data) = (session.folder().to_owned(), Arc::clone(&self.options().data));
         let (flag, copy_signs) = (flag.map(|flag| flag.path.clone()), Arc::clone(copy_signs));
+        let steps = Arc::clone(&self.context.progress.steps);
         tokio::task::spawn_blocking(move || {
-            let rules = DiscoverRules {
-                types: &types,
-                private: &private,
-                copy_signs: &copy_signs,
-                flag: flag.as_deref(),
+            let step = steps.begin("listing", &folder);
+            // Called for each file.
+            let exclude = |path: &str| {
+                step.touch();
+                exclude(path)
             };
+            let rules =
+                DiscoverRules { types: &types, data: &data, copy_signs: &copy_signs, flag: flag.as_deref() };
             discover(&folder, &rules, exclude)
         })
         .await

@@ -10,9 +10,9 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::flagged::late::plan::LookPlan;
-use crate::hashing::private_paths::PrivatePaths;
 use crate::listing::accepted_gaps::AcceptedGaps;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
+use crate::opener::data_folders::DataFolders;
 use crate::repository::mount::Mount;
 use crate::session::details::SessionDetails;
 use crate::session::reference::SessionReference;
@@ -25,7 +25,7 @@ pub struct RegistrationOptions {
     /// Most files in one request. A request with many files exceeds the server's time limit: about 29 ms a file, 30 s
     /// in all by default.
     pub batch_size: usize,
-    /// Files that are read at the same time.
+    /// Files that are read at the same time in each data root.
     pub hash_threads: usize,
     /// Time zone to which times with an offset are converted.
     pub zone: TimeZone,
@@ -38,8 +38,8 @@ pub struct RegistrationOptions {
     pub look_again_after: Duration,
     /// File names of flags. A session that is registered by name, and has one, is locked through it.
     pub flags: Vec<String>,
-    /// Files and folders that are never opened as data, such as the program's own secrets and state.
-    pub private: Arc<PrivatePaths>,
+    /// Where files are opened as data. Without roots, each session has an assumed one.
+    pub data: Arc<DataFolders>,
 }
 
 impl Default for RegistrationOptions {
@@ -52,7 +52,7 @@ impl Default for RegistrationOptions {
             names_kept: Duration::from_secs(3600),
             look_again_after: Duration::from_secs(60),
             flags: vec!["create_me.flag".to_owned()],
-            private: Arc::default(),
+            data: Arc::default(),
         }
     }
 }

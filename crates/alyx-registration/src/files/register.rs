@@ -1,7 +1,7 @@
 //! Registering files: from paths to records on Alyx, in batches, in the given order.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -132,7 +132,8 @@ impl RegistrationClient {
                 _ => self.remote_scope(&owner).await?.ok_or_else(|| owner_missing(&owner))?,
             };
             let uploads = self.hash_all(files, options).await?;
-            let sent = self.send_files(&owner, &scope, uploads, options).await?;
+            let turn = self.context().begin_turn().await;
+            let sent = self.send_files(&owner, &scope, uploads, options, &turn).await?;
             let scope = match (scope, handle) {
                 (RemoteScope::Nothing, Some((_, handle))) => RemoteScope::Session(handle.eid.clone()),
                 (scope, _) => scope,
@@ -220,7 +221,8 @@ impl RegistrationClient {
     ) -> Vec<Result<Checksum, Error>> {
         let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
         self.context().progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
-        checksums(paths, &self.hash_context(options.max_md5_size)).await
+        let first = paths.first().cloned().unwrap_or_default();
+        checksums(paths, &self.hash_context(&first, options.max_md5_size)).await
     }
 
     /// Hashes files of one session; fails at the first that cannot be read.
@@ -233,14 +235,14 @@ impl RegistrationClient {
         files.into_iter().zip(sums).map(|(file, sum)| Ok(Upload::new(file, sum?))).collect()
     }
 
-    /// How files are read and hashed.
-    pub(crate) fn hash_context(&self, max_md5_size: Option<u64>) -> HashContext {
+    /// How the files of one data root are read and hashed.
+    pub(crate) fn hash_context(&self, file: &Path, max_md5_size: Option<u64>) -> HashContext {
         HashContext {
             max_md5_size,
-            scheduler: Arc::clone(self.scheduler()),
+            scheduler: self.scheduler(file),
             progress: Arc::clone(&self.context().progress),
             cache: self.context().cache.clone(),
-            private: Arc::clone(&self.options().private),
+            data: Arc::clone(&self.options().data),
         }
     }
 }

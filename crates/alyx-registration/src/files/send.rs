@@ -3,11 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
+use crate::client::context::AlyxTurn;
 use crate::client::options::{ProtectedPolicy, RegisterFilesOptions};
 use crate::error::Error;
 use crate::files::bisect::BatchBisector;
@@ -16,6 +18,7 @@ use crate::files::protected::{Move, plan, planned_move, revise};
 use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
 use crate::files::upload::{FileToRegister, Owner, Upload, UploadState};
 use crate::hashing::checksum::checksums;
+use crate::hashing::disk_steps::DiskSteps;
 use crate::session::handle::SessionHandle;
 use alf::RevisionPlan;
 use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
@@ -99,6 +102,7 @@ struct SendContext<'a> {
     /// The same, for files with a later revision that is the default on Alyx.
     no_default: RegisterFilesOptions,
     today: Date,
+    turn: &'a AlyxTurn<'a>,
 }
 
 /// What to do with the files of a request that was refused because of protected datasets.
@@ -139,12 +143,13 @@ impl RegistrationClient {
         owner: &'a Owner,
         remote: &'a [DatasetRecord],
         options: &'a RegisterFilesOptions,
+        turn: &'a AlyxTurn<'a>,
     ) -> SendContext<'a> {
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let isolate = self.context().server_errors.contains(owner.folder());
         let (remote, accepted) = (RemoteDatasets::of(remote), AtomicBool::new(false));
-        SendContext { owner, remote, options, isolate, accepted, no_default, today }
+        SendContext { owner, remote, options, isolate, accepted, no_default, today, turn }
     }
 
     /// What [`send_files`](Self::send_files) would do: its first requests, and the moves before the next ones. Changes
@@ -161,7 +166,8 @@ impl RegistrationClient {
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
         let remote = self.remote_datasets(scope).await?;
-        let context = self.send_context(owner, &remote, options);
+        let turn = self.context().begin_turn().await;
+        let context = self.send_context(owner, &remote, options, &turn);
         let is_new = |upload: &&Upload| {
             options.force || !matches!(context.remote.diff(upload, options), DatasetDiff::UpToDate(_))
         };
@@ -210,8 +216,9 @@ impl RegistrationClient {
         scope: &RemoteScope,
         uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
+        turn: &AlyxTurn<'_>,
     ) -> Result<Sent, Error> {
-        let sent = self.send_new_files(owner, scope, uploads, options).await;
+        let sent = self.send_new_files(owner, scope, uploads, options, turn).await;
         let failed = matches!(&sent, Err(Error::Alyx(alyx_client::Error::Server { .. })));
         self.context().server_errors.remember(owner.folder(), failed);
         sent
@@ -223,9 +230,10 @@ impl RegistrationClient {
         scope: &RemoteScope,
         mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
+        turn: &AlyxTurn<'_>,
     ) -> Result<Sent, Error> {
         let remote = self.remote_datasets(scope).await?;
-        let context = self.send_context(owner, &remote, options);
+        let context = self.send_context(owner, &remote, options, turn);
         find_siblings(&mut uploads);
         let mut to_post = Vec::new();
         for upload in &mut uploads {
@@ -358,7 +366,8 @@ impl RegistrationClient {
                     upload.state = UploadState::Protected(upload.protected(protection))
                 }
                 ProtectedAction::Move => {
-                    move_to_revision(upload, protection, context).await?;
+                    let steps = Arc::clone(&self.context().progress.steps);
+                    context.turn.outside(move_to_revision(upload, protection, context, steps)).await?;
                     if upload.has_other_revision { &mut moved_last } else { &mut to_post }.push(upload);
                 }
             }
@@ -376,7 +385,8 @@ impl RegistrationClient {
         let mut upload = Cow::Borrowed(upload);
         if context.remote.undecided(&upload) {
             // Above the size limit for an MD5. Hashing it now avoids a new revision of an unchanged file.
-            let read = checksums(vec![file.path.clone()], &self.hash_context(None)).await;
+            let hash_context = self.hash_context(&file.path, None);
+            let read = context.turn.outside(checksums(vec![file.path.clone()], &hash_context)).await;
             for sum in read {
                 upload.to_mut().sum = sum?;
             }
@@ -406,10 +416,14 @@ async fn move_to_revision(
     upload: &mut Upload,
     protection: &ProtectedFile,
     context: &SendContext<'_>,
+    steps: Arc<DiskSteps>,
 ) -> Result<(), Error> {
     let (folder, today) = (context.owner.folder().to_owned(), context.today);
     let (file, sum, protection) = (upload.file.clone(), upload.sum.clone(), protection.clone());
-    let moving = tokio::task::spawn_blocking(move || revise(&folder, &file, &sum, &protection, today));
+    let moving = tokio::task::spawn_blocking(move || {
+        let _step = steps.begin("moving", &file.path);
+        revise(&folder, &file, &sum, &protection, today)
+    });
     let moved = moving.await.map_err(|e| Error::Internal(format!("moving a file: {e}")))??;
     if let Some((file, sum)) = moved {
         let before = std::mem::replace(&mut upload.file, file);

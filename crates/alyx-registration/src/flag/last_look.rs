@@ -4,7 +4,9 @@
 //! registered. So a removed flag is put back if the session then differs. What is needed for that is remembered before
 //! the removal, so that a program that is killed in between looks at its next start.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::client::RegistrationClient;
@@ -12,8 +14,8 @@ use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
 use crate::flagged::exclusion;
-use crate::hashing::private_paths::PrivatePaths;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
+use crate::opener::data_folders::DataFolders;
 use alf::{DatasetTypes, SessionPath};
 
 /// Whether a session looks the same. What cannot be registered counts: it would have kept the flag.
@@ -37,8 +39,10 @@ impl RegistrationClient {
     ) -> Result<Removal, Error> {
         self.context().progress.is_ending.store(true, Ordering::Relaxed);
         let (memory, files) = (self.context().last_looks.clone(), before.activity.digest_of_files());
+        let steps = Arc::clone(&self.context().progress.steps);
         let remove = move || -> Result<_, FlagError> {
             let flag = held.copy()?;
+            let _step = steps.begin("removing", &flag.path);
             let pending = LastLook { flag, files };
             if let Some(memory) = &memory {
                 memory.begin(&pending);
@@ -79,23 +83,36 @@ impl RegistrationClient {
     /// Those that cannot be looked at stay pending.
     pub async fn finish_last_looks(&self, options: &FlaggedOptions) {
         let Some(memory) = self.context().last_looks.clone() else { return };
-        let (private, options) = (self.options().private.clone(), options.clone());
-        let finish = move || {
-            for pending in memory.pending() {
-                match finish(&pending, &private, &options) {
-                    Ok(()) => memory.end(pending.flag()),
-                    Err(error) => {
-                        tracing::debug!(flag = ?pending.flag(), "its last look stays pending: {error}");
+        let read = Arc::clone(&memory);
+        let Ok(pending) = blocking("last looks", move || read.pending()).await else { return };
+        let mut by_root: BTreeMap<Option<PathBuf>, Vec<LastLook>> = BTreeMap::new();
+        for look in pending {
+            let roots = &self.options().data.roots;
+            let root = roots.iter().find(|root| look.flag().starts_with(root)).cloned();
+            by_root.entry(root).or_default().push(look);
+        }
+        // Each data root on a thread of its own: one that hangs must not delay the others.
+        let looks = by_root.into_values().map(|pending| {
+            let (memory, data, options) = (Arc::clone(&memory), self.options().data.clone(), options.clone());
+            let steps = Arc::clone(&self.context().progress.steps);
+            blocking("last looks", move || {
+                for look in pending {
+                    let _step = steps.begin("looking at the session of", look.flag());
+                    match finish(&look, &data, &options) {
+                        Ok(()) => memory.end(look.flag()),
+                        Err(error) => {
+                            tracing::debug!(flag = ?look.flag(), "its last look stays pending: {error}");
+                        }
                     }
                 }
-            }
-        };
-        let _ = blocking("last looks", finish).await;
+            })
+        });
+        futures_util::future::join_all(looks).await;
     }
 }
 
 /// Looks at one session, and puts its flag back if it has changed. Blocks.
-fn finish(pending: &LastLook, private: &PrivatePaths, options: &FlaggedOptions) -> Result<(), Error> {
+fn finish(pending: &LastLook, data: &DataFolders, options: &FlaggedOptions) -> Result<(), Error> {
     if FlagFile::load(pending.flag())?.is_some() {
         return Ok(());
     }
@@ -104,7 +121,7 @@ fn finish(pending: &LastLook, private: &PrivatePaths, options: &FlaggedOptions) 
     // Which files are datasets does not matter, so Alyx is not asked.
     let types = DatasetTypes::default();
     let (copy_signs, flag) = (&options.quiet.copy_signs, Some(pending.flag()));
-    let rules = DiscoverRules { types: &types, private, copy_signs, flag };
+    let rules = DiscoverRules { types: &types, data, copy_signs, flag };
     let found = discover(session.folder(), &rules, exclusion(&content, options))?;
     if found.activity.digest_of_files() != pending.files {
         put_back(pending)?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use crate::hashing::file_handle::FileHandle;
+use crate::opener::file_handle::FileHandle;
 
 mod content;
 mod held;

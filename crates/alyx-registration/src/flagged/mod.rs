@@ -8,9 +8,9 @@
 pub(crate) mod late;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Access;
@@ -175,7 +175,9 @@ impl RegistrationClient {
             check_flag_matches(flag, content, &found)?;
         }
         let progress = &self.context().progress;
-        progress.bytes.fetch_add(found.files.iter().map(|f| f.size).sum(), Ordering::Relaxed);
+        progress.set_listed(found.files.iter().map(|f| f.size).sum());
+        // A caller that does not want a session of this size drops this future here.
+        tokio::task::yield_now().await;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         let mut at_alyx = self.context().enter_alyx().await;
         let none = SessionDetails::default();
@@ -188,15 +190,15 @@ impl RegistrationClient {
         let sums = self.hash_each(&files_to_register, &options.files).await;
         let HashedFiles { uploads, unreadable } = HashedFiles::of(files_to_register, sums)?;
         let owner = Owner::Session(session.clone());
-        let at_alyx = self.context().enter_alyx().await;
+        let turn = self.context().begin_turn().await;
         self.check_created_once(session, session.lab(), &handle, true).await?;
-        let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files).await?;
+        let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files, &turn).await?;
         self.confirm(&owner, &RemoteScope::Session(handle.eid.clone()), &sent, &options.files).await?;
         let n_files = sent.registered().count();
         if handle.created.is_some_and(|at| at.elapsed() >= self.options().look_again_after) {
             self.check_created_once(session, session.lab(), &handle, n_files == 0).await?;
         }
-        drop(at_alyx);
+        drop(turn);
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         let look = async || match options.register_files {
             true => self.find_flagged_datasets(flag, session, content, options).await,
@@ -363,10 +365,12 @@ impl RegistrationClient {
 
     /// Locks a flag for this run and reads it, unless it is a hard link to a private file.
     async fn hold_flag(&self, flag: FlagFile) -> Result<(FlagFile, HeldFlag, FlagContent), Error> {
-        let private = Arc::clone(&self.options().private);
+        let data = Arc::clone(&self.options().data);
+        let steps = Arc::clone(&self.context().progress.steps);
         let hold = move || {
-            let held =
-                flag.clone().hold_with(|file, metadata| private.find_open(file, metadata).is_some(), lock)?;
+            let _step = steps.begin("opening", &flag.path);
+            let is_private = |file: &File, metadata: &_| data.private.find_open(file, metadata).is_some();
+            let held = flag.clone().hold_with(is_private, lock)?;
             let content = held.content()?;
             Ok((flag, held, content))
         };
@@ -379,7 +383,7 @@ impl RegistrationClient {
 
     /// The content of a flag, unless it is a hard link to a private file.
     fn flag_content(&self, flag: &FlagFile) -> Result<FlagContent, FlagError> {
-        let private = &self.options().private;
+        let private = &self.options().data.private;
         flag.content_unless(|file, metadata| private.find_open(file, metadata).is_some())
     }
 
@@ -391,8 +395,12 @@ impl RegistrationClient {
         content: &FlagContent,
         options: &FlaggedOptions,
     ) -> Result<FoundFiles, Error> {
-        let twin = session.clone();
-        tokio::task::spawn_blocking(move || refuse_twin(&twin))
+        let (twin, steps) = (session.clone(), Arc::clone(&self.context().progress.steps));
+        let refuse_twin = move || {
+            let _step = steps.begin("listing", twin.folder().parent().unwrap_or(twin.folder()));
+            refuse_twin(&twin)
+        };
+        tokio::task::spawn_blocking(refuse_twin)
             .await
             .map_err(|e| Error::Internal(format!("checking for a twin: {e}")))??;
         if !options.register_files {

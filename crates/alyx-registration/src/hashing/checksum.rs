@@ -14,13 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::hashing::checksum_cache::ChecksumCache;
-use crate::hashing::file_handle::FileHandle;
-use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
 use crate::hashing::progress::Progress;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::reader::QuietReader;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::file_system::sync_mapped_pages;
+use crate::opener::data_folders::{DataFolders, OpenError};
 
 /// How much is read between two checks for cancellation, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -55,8 +54,8 @@ pub struct HashContext {
     pub progress: Arc<Progress>,
     /// Checksums of earlier runs.
     pub cache: Option<Arc<dyn ChecksumCache>>,
-    /// Files that are never opened as data.
-    pub private: Arc<PrivatePaths>,
+    /// Where files are opened.
+    pub data: Arc<DataFolders>,
 }
 
 /// Why there is no checksum.
@@ -88,16 +87,13 @@ enum Slice {
 fn start(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Result<Slice, Stopped> {
     let started = SystemTime::now();
     let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
-    let handle = FileHandle::of(&path).map_err(|e| failed(&e))?;
-    if !handle.metadata.is_file() {
-        let reason = "not a regular file".to_owned();
-        return Err(Stopped::Failed(Error::Unreadable { path, reason }));
-    }
-    if context.private.find_open(&handle.file, &handle.metadata).is_some() {
-        return Err(Stopped::Failed(Error::Unreadable { path, reason: IS_PRIVATE.to_owned() }));
-    }
-    let file = handle.open(&path).map_err(|e| failed(&e))?;
-    let may_be_dirty = FileStamp::of(&handle.metadata).age(started).is_none_or(|age| age < MAY_BE_DIRTY);
+    let (file, before) = context.data.open(&path).map_err(|error| match error {
+        OpenError::Refused(refusal) => unreadable(&path, refusal.to_string()),
+        OpenError::NotAFile => unreadable(&path, "not a regular file".to_owned()),
+        OpenError::Changing => Error::StillChanging { path: path.clone(), wait: CHANGING_RETRY },
+        OpenError::Io(error) => Error::reading(&path, &error),
+    })?;
+    let may_be_dirty = FileStamp::of(&before).age(started).is_none_or(|age| age < MAY_BE_DIRTY);
     let has_times = sync_mapped_pages(&file, may_be_dirty);
     // Read after opening: NFS may return cached attributes before.
     let metadata = file.metadata().map_err(|e| failed(&e))?;
@@ -117,6 +113,10 @@ fn start(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Re
         context,
         cancel,
     )
+}
+
+fn unreadable(path: &Path, reason: String) -> Error {
+    Error::Unreadable { path: path.to_owned(), reason }
 }
 
 /// Reads the next slice. Blocks; checks `cancel` after each buffer.
@@ -179,6 +179,7 @@ async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken
             let (path, context, cancel) = (path.to_owned(), context.clone(), cancel.clone());
             let slice = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
+                let _step = context.progress.steps.begin("reading", &path);
                 match next {
                     None => start(path, &context, &cancel),
                     Some(open) => read_slice(open, &context, &cancel),
@@ -230,7 +231,7 @@ mod tests {
             scheduler: ReadScheduler::new(1),
             progress: Arc::default(),
             cache: None,
-            private: Arc::default(),
+            data: Arc::default(),
         }
     }
 
@@ -293,9 +294,10 @@ mod tests {
         };
         assert!(is_locked());
         std::os::unix::fs::symlink(&ledger, &link).unwrap();
-        let private = Arc::new([ledger].into_iter().collect());
-        let error = read_as(&link, &HashContext { private, ..context(None) }).unwrap_err();
-        assert!(error.to_string().contains(IS_PRIVATE), "{error}");
+        let private = [ledger].into_iter().collect();
+        let data = Arc::new(DataFolders { private, ..DataFolders::default() });
+        let error = read_as(&link, &HashContext { data, ..context(None) }).unwrap_err();
+        assert!(error.to_string().contains("own configuration, secrets or state"), "{error}");
         assert!(is_locked());
     }
 

@@ -2,9 +2,9 @@
 
 pub(crate) mod checksum;
 pub(crate) mod checksum_cache;
-pub(crate) mod file_handle;
-pub(crate) mod private_paths;
+pub(crate) mod disk_steps;
 pub(crate) mod progress;
 pub(crate) mod read_scheduler;
 pub(crate) mod reader;
+pub(crate) mod root_schedulers;
 pub(crate) mod stamp;

@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use walkdir::WalkDir;
 
 use crate::error::Error;
-use crate::hashing::private_paths::PrivatePaths;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::copy_signs::CopySign;
 use crate::listing::file_system::{self, is_network};
@@ -19,6 +18,7 @@ use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use crate::listing::other_software::{is_accessory, is_raw_recording};
 use crate::listing::quiet::Activity;
 use crate::listing::snapshot::SessionSnapshot;
+use crate::opener::data_folders::DataFolders;
 use alf::dataset_type::NoDatasetType;
 use alf::session_path::parse_number_folder;
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -58,8 +58,8 @@ const LEFTOVERS: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 pub(crate) struct DiscoverRules<'a> {
     /// The dataset types of the database.
     pub(crate) types: &'a DatasetTypes,
-    /// The program's own files.
-    pub(crate) private: &'a PrivatePaths,
+    /// Where files are opened as data.
+    pub(crate) data: &'a DataFolders,
     /// Signs of a copy in progress.
     pub(crate) copy_signs: &'a [CopySign],
     /// The flag, which is no file of the session.
@@ -142,8 +142,10 @@ pub(crate) fn discover(
             }
         };
         // Before its times count: this program writes to its own files all the time.
-        if dataset.is_ok() && rules.private.find_by_path(entry.path(), &metadata).is_some() {
-            found.left_out.push(LeftOut { path, reason: LeftOutReason::Private });
+        if dataset.is_ok()
+            && let Some(refusal) = rules.data.refusal(entry.path(), &metadata)
+        {
+            found.left_out.push(LeftOut { path, reason: refusal.into() });
             continue;
         }
         let stamp = activity.file(&path, entry.path(), &metadata);

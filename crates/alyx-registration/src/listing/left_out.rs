@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::hashing::private_paths::IS_PRIVATE;
+use crate::opener::private_paths::IS_PRIVATE;
+use crate::opener::refusal::Refusal;
 use alf::dataset_path::DatasetPathError;
 use alf::dataset_type::NoDatasetType;
 
@@ -53,6 +54,9 @@ pub enum LeftOutReason {
     LeadsNowhere(String),
     /// It leads to one of this program's own files. The link must be removed.
     Private,
+    /// A link that leads out of the data roots, or into a view of the kernel. The link must be removed, or its target
+    /// allowed.
+    LeadsOut(Refusal),
     /// It cannot be read. The permissions must be changed.
     Unreadable(String),
 }
@@ -81,9 +85,11 @@ impl LeftOutReason {
             | Self::NotInObject(_) => LeftOutClass::NotADataset,
             Self::NoType(_) => LeftOutClass::NoType,
             Self::NearMiss(_) | Self::NearMissTaken(_) => LeftOutClass::NearMiss,
-            Self::BadFolder(_) | Self::LeadsNowhere(_) | Self::Private | Self::Unreadable(_) => {
-                LeftOutClass::Problem
-            }
+            Self::BadFolder(_)
+            | Self::LeadsNowhere(_)
+            | Self::Private
+            | Self::LeadsOut(_)
+            | Self::Unreadable(_) => LeftOutClass::Problem,
         }
     }
 
@@ -107,6 +113,7 @@ impl LeftOutReason {
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
             Self::LeadsNowhere(_) => "broken link",
             Self::Private => "this program's own file",
+            Self::LeadsOut(_) => "link out of the data roots",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -131,10 +138,20 @@ impl fmt::Display for LeftOutReason {
                 write!(f, "a broken link ({reason}); mount the disk it leads to, or remove it")
             }
             Self::Private => f.write_str(IS_PRIVATE),
+            Self::LeadsOut(refusal) => refusal.fmt(f),
             Self::Unreadable(reason) => {
                 write!(f, "cannot be read ({reason}); check that the user who runs this may read it")
             }
             other => f.write_str(other.group()),
+        }
+    }
+}
+
+impl From<Refusal> for LeftOutReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Private => Self::Private,
+            other => Self::LeadsOut(other),
         }
     }
 }

@@ -234,6 +234,7 @@ mod tests {
             read_only: false,
             folders: 20,
             sessions: 10,
+            session_folders: Vec::new(),
             flags: 1,
             closed: Default::default(),
             closed_with_flag: Vec::new(),

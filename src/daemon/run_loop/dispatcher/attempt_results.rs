@@ -30,7 +30,7 @@ fn seconds(wait: Duration) -> Duration {
 impl Dispatcher {
     /// `is_current`: the attempt began under the current configuration.
     pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
-        self.runs.run_ended();
+        self.runs.run_ended(&attempt.flag);
         let mut gap = None;
         if let AttemptResult::Failed(error) = &attempt.result {
             let folder = attempt.flag.parent().unwrap_or(&attempt.flag);
@@ -40,6 +40,11 @@ impl Dispatcher {
         let (outcome, word) = match &attempt.result {
             AttemptResult::Stopped => return,
             AttemptResult::Gone => (Outcome::Gone, None),
+            AttemptResult::TooLarge => {
+                tracing::debug!(session = attempt.session, "waits for a place for large sessions");
+                self.flags.queue.set_large(&attempt.flag);
+                (Outcome::PutOff { at: now.instant }, None)
+            }
             AttemptResult::Registered(registered) => {
                 if is_current {
                     self.pauses.answered(now);

@@ -49,8 +49,8 @@ pub(crate) enum TaskResult {
     NamesFound(Vec<MissingName>),
     /// [`Query::Loadability`] was answered, or not.
     Loadability(Option<Vec<NotLoadable>>),
-    /// [`Effect::CheckFolders`] ended: the session folders of these flags have changed.
-    FoldersChanged(Vec<PathBuf>),
+    /// [`Effect::CheckFolders`] ended in this data root: the session folders of these flags have changed.
+    FoldersChanged(PathBuf, Vec<PathBuf>),
     /// [`Effect::Look`] ended.
     Looked(Box<EndedLook>),
 }
@@ -65,11 +65,13 @@ pub(crate) enum Effect {
         job: Job,
         progress: Arc<Progress>,
         accepted_gaps: AcceptedGaps,
+        /// The size in bytes from which the session is to wait for another place.
+        at_most: Option<u64>,
     },
     /// Query Alyx on a task of its own.
     Query(u64, Query),
-    /// Look on a task of its own whether these folders, given by flag, have changed.
-    CheckFolders(u64, Vec<(PathBuf, FolderStamp)>),
+    /// Look on a task of its own whether these folders of a data root, given by flag, have changed.
+    CheckFolders(u64, PathBuf, Vec<(PathBuf, FolderStamp)>),
     /// Look for late files on a task of its own.
     Look(u64, Look),
     /// Write to the ledger.

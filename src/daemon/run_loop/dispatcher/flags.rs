@@ -1,6 +1,6 @@
 //! The known flags: the queue with the state of each flag, those restored from the ledger, and stale ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,9 +97,10 @@ pub(crate) struct Flags {
     pub(crate) stale_flags: StaleFlags,
     /// When the next flag becomes stale, or a stale one is reported again.
     pub(crate) stale_at: Option<Instant>,
-    /// When to look whether the folders of sessions that need attention have changed; `None`: there are none, or they
-    /// are being looked at.
+    /// When to look whether the folders of sessions that need attention have changed; `None`: not planned.
     folders_at: Option<Instant>,
+    /// The data roots whose folders are being looked at.
+    looking_in: HashSet<PathBuf>,
 }
 
 impl Flags {
@@ -111,6 +112,7 @@ impl Flags {
             stale_flags: StaleFlags::new(warn_after),
             stale_at: None,
             folders_at: None,
+            looking_in: HashSet::new(),
         }
     }
 
@@ -121,11 +123,26 @@ impl Flags {
         }
     }
 
-    /// The flags of sessions that need attention, with their folder as it was, if it is time to look at them.
-    pub(crate) fn take_folders(&mut self, now: Instant) -> Option<Vec<(PathBuf, FolderStamp)>> {
-        self.folders_at.take_if(|at| *at <= now)?;
-        let waiting = self.queue.jobs().filter(|job| job.needs_attention && !job.is_running());
-        Some(waiting.filter_map(|job| Some((job.path.to_owned(), job.data.folder?))).collect())
+    /// By data root, the flags of sessions that need attention, with their folder as it was, if it is time to look at
+    /// them. A root whose folders are still being looked at, because its disk hangs, has none.
+    pub(crate) fn take_folders(&mut self, now: Instant) -> BTreeMap<PathBuf, Vec<(PathBuf, FolderStamp)>> {
+        let mut by_root: BTreeMap<PathBuf, Vec<_>> = BTreeMap::new();
+        if self.folders_at.take_if(|at| *at <= now).is_none() {
+            return by_root;
+        }
+        for job in self.queue.jobs().filter(|job| job.needs_attention && !job.is_running()) {
+            let root = self.queue.root_of(job.path);
+            if let Some(folder) = job.data.folder.filter(|_| !self.looking_in.contains(root)) {
+                by_root.entry(root.to_owned()).or_default().push((job.path.to_owned(), folder));
+            }
+        }
+        self.looking_in.extend(by_root.keys().cloned());
+        by_root
+    }
+
+    /// The folders of a data root have been looked at.
+    pub(crate) fn folders_checked(&mut self, root: &Path) {
+        self.looking_in.remove(root);
     }
 
     pub(crate) fn is_running(&self, path: &Path) -> bool {

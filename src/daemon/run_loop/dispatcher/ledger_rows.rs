@@ -95,7 +95,7 @@ pub(crate) fn outcome_row(
             row.error = Some(error.to_string());
             row.next_step = Some(error.kind().next_step().to_owned());
         }
-        AttemptResult::Gone | AttemptResult::Stopped => return None,
+        AttemptResult::Gone | AttemptResult::Stopped | AttemptResult::TooLarge => return None,
     }
     Some(row)
 }

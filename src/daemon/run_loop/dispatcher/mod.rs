@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in seven parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in eight parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -13,6 +13,7 @@
 //! | [`GapBook`] | the sessions that were registered with gaps |
 //! | [`LateLooks`] | when registered sessions are looked at again |
 //! | [`Loadability`] | why ONE does not load what is registered |
+//! | [`Hangs`] | the data roots whose disks do not answer |
 //! | [`Config`] | the configuration in use, and its generation |
 
 mod attempt_results;
@@ -20,6 +21,7 @@ mod config;
 mod control_requests;
 pub(crate) mod events;
 mod flags;
+mod hangs;
 mod late_looks;
 mod ledger_rows;
 mod pauses;
@@ -32,30 +34,29 @@ mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::daemon::clock::Moment;
 use crate::daemon::messages::Report;
 use crate::daemon::options::Options;
 use crate::daemon::outside::ledger_writer::LedgerEntry;
-use crate::daemon::queue::Enqueued;
 use crate::daemon::queue::stale_flags::flagged_since;
+use crate::daemon::queue::{Enqueued, Room};
 pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
+use crate::daemon::run_loop::dispatcher::hangs::Hangs;
 use crate::daemon::run_loop::dispatcher::late_looks::LateLooks;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text};
 use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
-use crate::daemon::run_loop::dispatcher::runs::Runs;
-use crate::daemon::run_loop::dispatcher::watchdog::ProgressSample;
+use crate::daemon::run_loop::dispatcher::runs::{Runs, SMALL};
 use crate::daemon::run_loop::loadability::Loadability;
-use crate::daemon::watch::{ScanReason, ScanSummary, WatchEvent};
+use crate::daemon::watch::{RootOptions, ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
 use crate::ledger::{GapBook, LookRow, WaitingRow};
-use alyx_registration::{MissingName, Progress, RegistrationClient};
+use alyx_registration::{DiskSteps, MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
 
 /// The fact that holds the previous daemon's configuration.
@@ -77,6 +78,7 @@ pub(crate) struct Dispatcher {
     gaps: GapBook,
     looks: LateLooks,
     loadability: Loadability,
+    hangs: Hangs,
     /// The effects of the event being handled.
     effects: Vec<Effect>,
 }
@@ -102,7 +104,8 @@ impl Dispatcher {
         random: fn() -> f64,
         now: Moment,
     ) -> Self {
-        let flags = Flags::new(options.warn_after);
+        let mut flags = Flags::new(options.warn_after);
+        flags.queue.set_roots(root_paths(&options));
         let loadability = Loadability::of(&options);
         Self {
             config: Config::new(client, options, random),
@@ -113,6 +116,7 @@ impl Dispatcher {
             gaps: GapBook::default(),
             looks: LateLooks::default(),
             loadability,
+            hangs: Hangs::new(),
             effects: Vec::new(),
         }
     }
@@ -160,6 +164,7 @@ impl Dispatcher {
         if !matches!(event, Event::Tick) {
             self.reporting.mark_status_dirty();
         }
+        self.check_hangs(now);
         match event {
             Event::Watch(event) => self.on_watch_event(event, now),
             Event::TaskDone(completed) => self.on_task_done(completed, now),
@@ -175,40 +180,45 @@ impl Dispatcher {
             self.check_folders(now);
             self.report_stale_flags(now);
             self.notify_status(now);
-            self.check_progress(now);
+            self.ping(now);
         }
         std::mem::take(&mut self.effects)
     }
 
     /// When to handle an [`Event::Tick`] if nothing happens before.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let next_due = if self.pauses.is_active() { None } else { self.flags.queue.next_due() };
-        let runs = self.runs.next_wake(next_due, self.config.options.workers);
+        let runs = if self.pauses.is_active() { None } else { self.next_due() };
         let looks = self.next_look();
         let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
-        let times =
-            [runs, looks, self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake(), ask];
+        let hangs = self.hangs.next_wake();
+        let (pauses, flags, reporting) =
+            (self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake());
+        let times = [runs, looks, pauses, flags, reporting, ask, hangs];
         times.into_iter().flatten().min()
     }
 
-    fn may_start(&self) -> bool {
-        self.runs.has_room(self.config.options.workers) && !self.pauses.is_active()
+    /// When the next session may start.
+    fn next_due(&self) -> Option<Instant> {
+        self.flags.queue.next_due(|root| self.runs.room(root, self.config.options.workers))
     }
 
     fn start_due(&mut self, now: Moment) {
-        while self.may_start()
-            && let Some(job) = self.flags.queue.take_due(now.instant)
+        let workers = self.config.options.workers;
+        while !self.pauses.is_active()
+            && let Some(job) = self.flags.queue.take_due(|root| self.runs.room(root, workers), now.instant)
         {
-            self.runs.run_begins();
+            let root = self.flags.queue.root_of(&job.flag.path);
+            let at_most = (self.runs.room(root, workers) == Room::ForSmall).then_some(SMALL);
+            self.runs.run_begins(&job.flag.path, root);
             self.looks.stop_in(|root| job.flag.path.starts_with(root));
             self.reporting.mark_status_dirty();
-            let progress: Arc<Progress> = Arc::default();
+            let progress = Arc::new(Progress::with_steps(self.hangs.steps()));
             if let Some(state) = self.flags.queue.data_mut(&job.flag.path) {
                 state.progress = Arc::clone(&progress);
             }
             let accepted_gaps = self.gaps.accepted(job.flag.session_folder());
             let generation = self.config.generation;
-            self.effects.push(Effect::Start { generation, job, progress, accepted_gaps });
+            self.effects.push(Effect::Start { generation, job, progress, accepted_gaps, at_most });
         }
     }
 
@@ -243,12 +253,13 @@ impl Dispatcher {
 
     /// Looks whether the folders of sessions that need attention have changed: the cause may have been removed.
     fn check_folders(&mut self, now: Moment) {
-        if let Some(folders) = self.flags.take_folders(now.instant).filter(|folders| !folders.is_empty()) {
-            self.effects.push(Effect::CheckFolders(self.config.generation, folders));
+        for (root, folders) in self.flags.take_folders(now.instant) {
+            self.effects.push(Effect::CheckFolders(self.config.generation, root, folders));
         }
     }
 
-    fn on_folders_checked(&mut self, changed: &[PathBuf], now: Moment) {
+    fn on_folders_checked(&mut self, root: &Path, changed: &[PathBuf], now: Moment) {
+        self.flags.folders_checked(root);
         for path in changed {
             if self.flags.queue.make_due_now(path, now.instant) {
                 self.reporting.throttle.reset(&cause_prefix(path));
@@ -266,14 +277,18 @@ impl Dispatcher {
 
     fn on_task_done(&mut self, Completed { generation, result }: Completed, now: Moment) {
         let is_current = generation == self.config.generation;
-        if !matches!(result, TaskResult::Attempt(_) | TaskResult::FoldersChanged(_) | TaskResult::Looked(_)) {
+        let is_query = !matches!(
+            result,
+            TaskResult::Attempt(_) | TaskResult::FoldersChanged(..) | TaskResult::Looked(_)
+        );
+        if is_query {
             self.runs.query_ended();
         }
         let throttle = &mut self.reporting.throttle;
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
             TaskResult::Looked(ended) => self.on_look_ended(*ended, is_current, now),
-            TaskResult::FoldersChanged(changed) => self.on_folders_checked(&changed, now),
+            TaskResult::FoldersChanged(root, changed) => self.on_folders_checked(&root, &changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}
             TaskResult::Probed(answer) => self.pauses.on_probe(answer, &self.config, throttle, now),
@@ -498,32 +513,43 @@ impl Dispatcher {
         }
     }
 
-    /// Checks the progress when that is due. Must be the last step, because it checks what has not started.
-    fn check_progress(&mut self, now: Moment) {
+    /// Logs which disks do not answer, and which answer again.
+    fn check_hangs(&mut self, now: Moment) {
+        let root_of = |path: &Path| self.flags.queue.root_of(path).to_owned();
+        let changed = self.hangs.check(root_of, self.config.options.hangs_after, now.instant);
+        if changed {
+            self.reporting.mark_status_dirty();
+        }
+        self.reporting.hanging = self.hangs.status(now).len();
+    }
+
+    /// Notifies systemd that the loop turns, when that is due. Must be the last step, because it checks what has not
+    /// started.
+    fn ping(&mut self, now: Moment) {
         if self.reporting.is_check_due(now.instant) {
-            let sample = self.progress_sample(now.instant);
-            let timeout = self.config.client.alyx().request_timeout();
-            let ping = self.reporting.check_progress(sample, timeout, now.instant);
+            let is_stuck = self.is_due_but_not_started(now.instant);
+            let ping = self.reporting.check_progress(is_stuck, now.instant);
             self.effects.extend(ping.map(Effect::Notify));
         }
     }
 
-    /// The progress right after everything that is due was started.
-    fn progress_sample(&self, now: Instant) -> ProgressSample {
-        let (mut bytes, mut files) = (0, 0);
-        for job in self.flags.queue.jobs().filter(|job| job.is_running()) {
-            bytes += job.data.progress.bytes_done.load(Ordering::Relaxed);
-            files += job.data.progress.files_done.load(Ordering::Relaxed);
-        }
+    /// Whether something should have started in this turn of the loop and has not.
+    fn is_due_but_not_started(&self, now: Instant) -> bool {
         let pauses = &self.pauses;
         let nothing_queried = self.runs.queries == 0
             && (pauses.outage.is_active() && pauses.probe_at.is_none()
                 || pauses.login_refused.is_some_and(|refused| refused.check_at.is_none()));
-        let due = self.may_start() && self.flags.queue.next_due().is_some_and(|due| due <= now);
-        ProgressSample {
-            done: [bytes, files, self.config.client.alyx().requests_ended(), self.runs.transitions],
-            has_running_tasks: self.runs.running > 0 || self.runs.queries > 0,
-            due_but_not_started: due || nothing_queried,
-        }
+        let due = !pauses.is_active() && self.next_due().is_some_and(|due| due <= now);
+        due || nothing_queried
     }
+
+    /// The calls to the file system of all tasks.
+    pub(crate) fn steps(&self) -> Arc<DiskSteps> {
+        self.hangs.steps()
+    }
+}
+
+/// The data roots as flags are found below them.
+fn root_paths(options: &Options) -> Vec<PathBuf> {
+    options.roots.iter().map(RootOptions::absolute_path).collect()
 }

@@ -8,7 +8,7 @@ use crate::daemon::messages::{Change, Command};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::run_loop::dispatcher::events::{Effect, Notification};
 use crate::daemon::run_loop::dispatcher::reporting::REPORT_AGAIN;
-use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Dispatcher};
+use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Dispatcher, root_paths};
 use crate::daemon::run_loop::loadability::Loadability;
 
 impl Dispatcher {
@@ -57,6 +57,7 @@ impl Dispatcher {
             self.loadability = Loadability::of(&self.config.options);
         }
         if self.config.options.roots != earlier.roots || self.config.options.watch != earlier.watch {
+            self.flags.queue.set_roots(root_paths(&self.config.options));
             self.remove_what_is_not_watched();
             let roots = &self.config.options.roots;
             self.looks.retain(|root, _| roots.iter().any(|watched| watched.path == root));

@@ -14,7 +14,7 @@ use crate::daemon::queue::Counts;
 use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::Notification;
 use crate::daemon::run_loop::dispatcher::pauses::Pauses;
-use crate::daemon::run_loop::dispatcher::watchdog::{ProgressSample, ProgressWatchdog, Stuck};
+use crate::daemon::run_loop::dispatcher::watchdog::Watchdog;
 use crate::daemon::watch::RootOptions;
 use crate::humanize::count;
 
@@ -22,8 +22,6 @@ use crate::humanize::count;
 pub(crate) const REPORT_AGAIN: Duration = Duration::from_secs(3600);
 /// The watchdog interval when systemd wants no pings.
 const PING_WITHIN: Duration = Duration::from_secs(120);
-/// The longest step without visible progress, apart from a request: listing a huge folder on a slow drive.
-const LONGEST_STEP: Duration = Duration::from_secs(15 * 60);
 /// How long the start waits for the first scan of every root; a network drive may never answer.
 const SCANNED_WITHIN: Duration = Duration::from_secs(60);
 /// The shortest time between two changes of the status line.
@@ -36,10 +34,12 @@ pub(crate) struct Reporting {
     pub(crate) has_ledger: bool,
     pub(crate) throttle: LogThrottle,
     pub(crate) obstacles: Obstacles,
+    /// The number of data roots whose disks do not answer.
+    pub(crate) hanging: usize,
     pub(crate) started: Timestamp,
     /// Why the queue makes no progress.
-    pub(crate) stuck: Option<Stuck>,
-    watchdog: ProgressWatchdog,
+    pub(crate) stuck: Option<&'static str>,
+    watchdog: Watchdog,
     /// `None` without systemd.
     status: Option<StatusLine>,
     /// Whether systemd expects pings.
@@ -71,9 +71,10 @@ impl Reporting {
             has_ledger: false,
             throttle: LogThrottle::new(REPORT_AGAIN),
             obstacles: Obstacles::default(),
+            hanging: 0,
             started: now.wall,
             stuck: None,
-            watchdog: ProgressWatchdog::new(PING_WITHIN, now.instant),
+            watchdog: Watchdog::new(PING_WITHIN, now.instant),
             status: None,
             wants_pings: false,
         }
@@ -88,7 +89,7 @@ impl Reporting {
     ) {
         self.wants_pings = watchdog.is_some();
         if let Some(within) = watchdog {
-            self.watchdog = ProgressWatchdog::new(within, now);
+            self.watchdog = Watchdog::new(within, now);
         }
         self.status = Some(StatusLine {
             starting: Some(Starting { roots: roots.into_iter().collect(), until: now + SCANNED_WITHIN }),
@@ -182,30 +183,22 @@ impl Reporting {
         self.watchdog.next() <= now
     }
 
-    /// Checks the progress of the queue. Returns a ping if there is progress.
-    pub(crate) fn check_progress(
-        &mut self,
-        sample: ProgressSample,
-        request_timeout: Duration,
-        now: Instant,
-    ) -> Option<Notification> {
-        let patience = LONGEST_STEP + 2 * request_timeout;
-        let progress = self.watchdog.check(sample, patience, now);
-        if let Err(stuck) = progress
-            && self.stuck.is_none()
-            && self.throttle.should_log("stuck", now)
-        {
-            let why = stuck.text();
+    /// Checks that what is due starts. Returns a ping if it does.
+    pub(crate) fn check_progress(&mut self, due_but_not_started: bool, now: Instant) -> Option<Notification> {
+        let turns = self.watchdog.check(due_but_not_started, now);
+        if !turns && self.stuck.is_none() && self.throttle.should_log("stuck", now) {
             if self.wants_pings {
                 tracing::error!(
-                    "the queue is stuck: {why}. systemd will restart this program; nothing is lost"
+                    "the queue is stuck: due work does not start. systemd will restart this program; nothing is lost"
                 );
             } else {
-                tracing::error!("the queue is stuck: {why}. Restart this program; nothing is lost");
+                tracing::error!(
+                    "the queue is stuck: due work does not start. Restart this program; nothing is lost"
+                );
             }
         }
-        self.stuck = progress.err();
-        (progress.is_ok() && self.wants_pings).then_some(Notification::Alive)
+        self.stuck = (!turns).then_some("due work does not start");
+        (turns && self.wants_pings).then_some(Notification::Alive)
     }
 
     /// The line of `systemctl status`.
@@ -230,7 +223,7 @@ impl Reporting {
         if gaps > 0 {
             line += &format!("; {} registered with gaps", count(gaps as u64, "session"));
         }
-        match self.obstacles.count() {
+        match self.obstacles.count() + self.hanging {
             0 => {}
             1 => line += "; 1 obstacle on disk, see alyx-registrar status",
             n => line += &format!("; {n} obstacles on disk, see alyx-registrar status"),

@@ -1,44 +1,49 @@
-//! Running tasks: sessions, and queries to Alyx.
+//! Running tasks: sessions, counted by data root, and queries to Alyx.
 
-use std::time::Instant;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-/// How many sessions beyond `workers` may run: those that read files, and then wait for Alyx.
+use crate::daemon::queue::Room;
+
+/// How many sessions of a data root may run beyond `workers`: those that read files, and then wait for Alyx.
 const MAX_READ_AHEAD: usize = 16;
+/// Sessions below this size in bytes have a place of their own in each data root.
+pub(crate) const SMALL: u64 = 1_000_000_000;
 
 /// The running tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    pub(crate) running: usize,
+    /// The flags of the running sessions, each with its data root.
+    running: HashMap<PathBuf, PathBuf>,
     /// Queries to Alyx without an answer so far.
     pub(crate) queries: usize,
-    /// The number of attempts that began plus those that ended.
-    pub(crate) transitions: u64,
     /// Nothing new starts.
     pub(crate) stopping: bool,
 }
 
 impl Runs {
-    /// Whether one more session may run.
-    pub(crate) fn has_room(&self, workers: usize) -> bool {
-        !self.stopping && self.running < workers.max(1) + MAX_READ_AHEAD
+    /// Which sessions of a data root may start. Each root has places of its own, so that a disk that hangs holds up its
+    /// own sessions only. The last place is kept for a small session.
+    pub(crate) fn room(&self, root: &Path, workers: usize) -> Room {
+        let places = workers.max(1) + MAX_READ_AHEAD;
+        let free = places.saturating_sub(self.running.values().filter(|other| *other == root).count());
+        match free {
+            _ if self.stopping => Room::Full,
+            0 => Room::Full,
+            1 => Room::ForSmall,
+            _ => Room::Free,
+        }
     }
 
-    pub(crate) fn run_begins(&mut self) {
-        self.running += 1;
-        self.transitions += 1;
+    pub(crate) fn run_begins(&mut self, flag: &Path, root: &Path) {
+        self.running.insert(flag.to_owned(), root.to_owned());
     }
 
-    pub(crate) fn run_ended(&mut self) {
-        self.running = self.running.saturating_sub(1);
-        self.transitions += 1;
+    pub(crate) fn run_ended(&mut self, flag: &Path) {
+        self.running.remove(flag);
     }
 
     pub(crate) fn query_ended(&mut self) {
         self.queries = self.queries.saturating_sub(1);
-    }
-
-    /// When the next job can start, if there is room.
-    pub(crate) fn next_wake(&self, next_due: Option<Instant>, workers: usize) -> Option<Instant> {
-        next_due.filter(|_| self.has_room(workers))
     }
 }

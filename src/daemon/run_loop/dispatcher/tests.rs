@@ -15,6 +15,7 @@ use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::watch::{RootOptions, WatchMode};
 use crate::ledger::{Acknowledged, LookChange};
+use alf::SessionPath;
 use alyx_client::{Client, ClientOptions, Credentials, Endpoint};
 use alyx_registration::flag::{FlagFile, FlagStamp};
 use alyx_registration::{Error, FlaggedOptions, Gap, QuietRules, RegistrationOptions, SessionSnapshot};
@@ -148,8 +149,18 @@ impl World {
         self.handle(Event::Command(Command::Change(Box::new(change))))
     }
 
-    fn sample(&self) -> ProgressSample {
-        self.dispatcher.progress_sample(self.now.instant)
+    fn is_stuck(&self) -> bool {
+        self.dispatcher.is_due_but_not_started(self.now.instant)
+    }
+
+    /// The problems on disk that the status shows.
+    fn obstacles(&mut self) -> Vec<crate::daemon::status::ObstacleStatus> {
+        let effects = self.handle(Event::Request(1, Request::Status));
+        let answer = effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer(1, Answer::Status(status)) => Some(status.obstacles),
+            _ => None,
+        });
+        answer.expect("a status")
     }
 }
 
@@ -458,7 +469,7 @@ fn nothing_starts_after_the_stop_and_results_are_still_recorded() {
 }
 
 #[test]
-fn systemd_is_notified_after_the_first_scan_and_pinged_while_there_is_progress() {
+fn systemd_is_notified_after_the_first_scan_and_pinged_while_the_loop_turns() {
     let mut world = World::new();
     world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
     let is_ready = |effect: &Effect| matches!(effect, Effect::Notify(Notification::Ready(_)));
@@ -484,32 +495,29 @@ fn systemd_is_notified_after_the_first_scan_and_pinged_while_there_is_progress()
     while world.now.instant < start + Duration::from_secs(3600) {
         sent += pings(&world.wake());
     }
-    assert!((90..120).contains(&sent), "{sent} pings");
+    assert!((355..365).contains(&sent), "{sent} pings");
 }
 
 #[test]
 fn a_session_that_is_due_and_not_started_is_noticed() {
     let mut world = World::new();
-    assert!(!world.sample().due_but_not_started);
+    assert!(!world.is_stuck());
     world.see(flag(ONE, 1));
     world.wait(SETTLE);
-    assert!(world.sample().due_but_not_started);
-    let before = world.sample().done;
-    world.handle(Event::Tick);
-    let sample = world.sample();
-    assert!(!sample.due_but_not_started && sample.has_running_tasks && sample.done != before, "{sample:?}");
+    assert!(world.is_stuck());
+    assert_eq!(names(&world.handle(Event::Tick)), [ONE]);
+    assert!(!world.is_stuck());
 }
 
 #[test]
 fn an_outage_without_a_probe_is_noticed() {
     let mut world = World::new();
     world.dispatcher.pauses.outage.failed(world.now.instant, true, None, 0.5);
-    assert!(world.sample().due_but_not_started);
+    assert!(world.is_stuck());
     world.dispatcher.pauses.probe_at = Some(world.now.instant);
-    assert!(!world.sample().due_but_not_started);
-    world.handle(Event::Tick);
-    let sample = world.sample();
-    assert!(!sample.due_but_not_started && sample.has_running_tasks, "{sample:?}");
+    assert!(!world.is_stuck());
+    assert_eq!(queries(&world.handle(Event::Tick)), [Query::Probe]);
+    assert!(!world.is_stuck());
 }
 
 #[test]
@@ -557,17 +565,162 @@ fn a_session_that_needs_attention_is_tried_again_when_its_folder_changes() {
     for _ in 0..10 {
         let effects = world.wake();
         checked = effects.into_iter().find_map(|effect| match effect {
-            Effect::CheckFolders(_, folders) => Some(folders),
+            Effect::CheckFolders(_, root, folders) => Some((root, folders)),
             _ => None,
         });
         if checked.is_some() {
             break;
         }
     }
-    assert_eq!(checked, Some(vec![(job.flag.path.clone(), stamp.unwrap())]));
-    assert!(started(&world.done(TaskResult::FoldersChanged(Vec::new()))).is_empty());
-    let effects = world.done(TaskResult::FoldersChanged(vec![job.flag.path.clone()]));
+    let root = PathBuf::from("/data");
+    assert_eq!(checked, Some((root.clone(), vec![(job.flag.path.clone(), stamp.unwrap())])));
+    assert!(started(&world.done(TaskResult::FoldersChanged(root.clone(), Vec::new()))).is_empty());
+    let effects = world.done(TaskResult::FoldersChanged(root, vec![job.flag.path.clone()]));
     assert_eq!(names(&effects), [ONE]);
+}
+
+// ---- one data root beside another
+
+/// A dispatcher for the data roots `/a` and `/b`.
+fn two_roots() -> World {
+    let root = |path: &str| RootOptions { path: path.into(), mode: WatchMode::Poll, require_marker: None };
+    let mut world = World::new();
+    world.change(Options { roots: vec![root("/a"), root("/b")], ..options() });
+    world
+}
+
+/// The flag of the session of this number in a data root.
+fn flag_in(root: &str, number: u64) -> FlagFile {
+    let path = PathBuf::from(format!("{root}/KS014/2024-05-01/{number:03}/create_me.flag"));
+    FlagFile { path, ..flag(ONE, number) }
+}
+
+/// The started flags, each with the size from which it does not run.
+fn places(effects: &[Effect]) -> Vec<(PathBuf, Option<u64>)> {
+    let place = |effect: &Effect| match effect {
+        Effect::Start { job, at_most, .. } => Some((job.flag.path.clone(), *at_most)),
+        _ => None,
+    };
+    effects.iter().filter_map(place).collect()
+}
+
+#[test]
+fn sessions_that_hang_in_one_data_root_leave_the_places_of_the_others_free() {
+    let mut world = two_roots();
+    for number in 1..=40 {
+        world.see(flag_in("/a", number));
+    }
+    world.wait(SETTLE);
+    let hanging = places(&world.handle(Event::Tick));
+    assert_eq!(hanging.len(), 18, "{hanging:?}");
+    assert!(started(&world.see(flag_in("/b", 1))).is_empty());
+    world.see(flag_in("/b", 2));
+    world.wait(SETTLE);
+    let begun = places(&world.handle(Event::Tick));
+    assert_eq!(begun, [(flag_in("/b", 1).path, None), (flag_in("/b", 2).path, None)]);
+    assert!(!world.is_stuck());
+}
+
+#[test]
+fn the_last_place_of_a_data_root_is_kept_for_a_small_session() {
+    let mut world = two_roots();
+    for number in 1..=20 {
+        world.see(flag_in("/a", number));
+    }
+    world.wait(SETTLE);
+    let begun = places(&world.handle(Event::Tick));
+    assert_eq!(begun.len(), 18);
+    assert!(begun[..17].iter().all(|(_, at_most)| at_most.is_none()));
+    assert_eq!(begun[17], (flag_in("/a", 18).path, Some(1_000_000_000)));
+    // Each turns out to be large, and makes way for the next.
+    let job = |number| Job {
+        flag: flag_in("/a", number),
+        session: SessionPath::parse(flag_in("/a", number).session_folder()),
+        attempt: 1,
+    };
+    for (large, next) in [(18, Some(19)), (19, Some(20)), (20, None)] {
+        let begun = places(&world.end(&job(large), AttemptResult::TooLarge));
+        assert_eq!(begun.first().map(|(path, _)| path.clone()), next.map(|next| flag_in("/a", next).path));
+        assert!(!world.is_stuck());
+    }
+    // A small one has the place at once, and a large one waits for one of the others.
+    world.see(flag_in("/a", 21));
+    world.wait(SETTLE);
+    let begun = places(&world.handle(Event::Tick));
+    assert_eq!(begun, [(flag_in("/a", 21).path, Some(1_000_000_000))]);
+    assert!(started(&world.end(&job(21), AttemptResult::Gone)).is_empty());
+    let begun = places(&world.end(&job(1), AttemptResult::Gone));
+    assert_eq!(begun, [(flag_in("/a", 18).path, None)]);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_shown_with_what_hangs_and_since_when_and_stops_no_ping() {
+    let mut world = two_roots();
+    world.dispatcher.notify_systemd(Some(Duration::from_secs(30)), world.now);
+    let steps = world.dispatcher.steps();
+    let (reading, listing) =
+        (steps.begin("reading", "/a/KS014/x.npy".as_ref()), steps.begin("listing", "/b/KS014".as_ref()));
+    // The steps have read the clock later than the world.
+    world.wait(Duration::from_secs(59));
+    world.handle(Event::Tick);
+    assert!(world.obstacles().is_empty());
+    drop(listing);
+    let wake = world.dispatcher.next_wake().expect("a wake-up");
+    assert!(wake <= world.now.instant + Duration::from_secs(10), "pings come every 10 s");
+    world.wait(Duration::from_secs(3600));
+    let effects = world.handle(Event::Tick);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Notify(Notification::Alive))));
+    let obstacles = world.obstacles();
+    assert_eq!(obstacles.len(), 1, "{obstacles:?}");
+    assert_eq!(obstacles[0].root, "/a");
+    assert!(obstacles[0].text.contains("reading \"/a/KS014/x.npy\" hangs"), "{}", obstacles[0].text);
+    let since = world.now.wall.duration_since(obstacles[0].since).as_secs();
+    assert!((3655..3660).contains(&since), "{since}");
+    drop(reading);
+    assert!(world.obstacles().is_empty());
+}
+
+#[test]
+fn folders_are_looked_at_by_data_root_and_one_that_hangs_does_not_delay_the_other() {
+    let mut world = two_roots();
+    let folder = tempfile::tempdir().unwrap();
+    let stamp = FolderStamp::load(folder.path());
+    for root in ["/a", "/b"] {
+        world.see(flag_in(root, 1));
+    }
+    world.wait(SETTLE);
+    for job in started(&world.handle(Event::Tick)) {
+        let attempt = Attempt {
+            flag: job.flag.path.clone(),
+            session: job.session_name(),
+            attempt: 1,
+            took: Duration::ZERO,
+            folder: stamp,
+            result: AttemptResult::Failed(Error::Invalid("twins".into())),
+        };
+        world.done(TaskResult::Attempt(Box::new(attempt)));
+    }
+    let mut next = |answered: &[&str]| -> Vec<PathBuf> {
+        for root in answered {
+            world.done(TaskResult::FoldersChanged(root.into(), Vec::new()));
+        }
+        for _ in 0..10 {
+            let effects = world.wake();
+            let roots = effects.into_iter().filter_map(|effect| match effect {
+                Effect::CheckFolders(_, root, _) => Some(root),
+                _ => None,
+            });
+            let roots: Vec<PathBuf> = roots.collect();
+            if !roots.is_empty() {
+                return roots;
+            }
+        }
+        Vec::new()
+    };
+    assert_eq!(next(&[]), [PathBuf::from("/a"), "/b".into()]);
+    assert_eq!(next(&["/b"]), [PathBuf::from("/b")]);
+    assert_eq!(next(&["/b"]), [PathBuf::from("/b")]);
+    assert_eq!(next(&["/a", "/b"]), [PathBuf::from("/a"), "/b".into()]);
 }
 
 // ---- looks for late files

@@ -15,13 +15,14 @@ use crate::files::remote_diff::RemoteDatasets;
 use crate::flag::FlagContent;
 use crate::flagged::exclusion;
 use crate::flagged::late::pace::Pace;
-use crate::hashing::private_paths::{IS_PRIVATE, PrivatePaths};
+use crate::hashing::disk_steps::DiskStep;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::discover::classify;
 use crate::listing::file_system::{self, is_network};
 use crate::listing::gap::{Gap, LateFile};
 use crate::listing::left_out::LeftOutReason;
 use crate::listing::snapshot::{FolderDigest, SessionSnapshot};
+use crate::opener::data_folders::DataFolders;
 use alf::{DatasetTypes, SessionPath};
 
 /// What a look found.
@@ -62,19 +63,20 @@ impl RegistrationClient {
         let types = self.dataset_types().await?;
         let listing = Listing {
             types: Arc::clone(&types),
-            private: Arc::clone(&self.options().private),
+            data: Arc::clone(&self.options().data),
             every_file: rules.every_file,
             pace,
             runtime: Handle::current(),
+            step: self.context().progress.steps.begin("looking for late files in", session.folder()),
         };
         let (folder, before) = (session.folder().to_owned(), before.clone());
         let exclude = exclusion(&FlagContent::Everything, rules.flagged);
         let listed = tokio::task::spawn_blocking(move || listing.list(&folder, &before, exclude))
             .await
             .map_err(|e| Error::Internal(format!("looking for late files: {e}")))??;
-        let Some((mut snapshot, mut changed, links)) = listed else { return Ok(None) };
-        for link in links {
-            tracing::warn!(%session, "a late file is left out: {link} {IS_PRIVATE}");
+        let Some((mut snapshot, mut changed, refused)) = listed else { return Ok(None) };
+        for link in refused {
+            tracing::warn!(%session, "a late file is left out: {link}");
         }
         changed.retain(|(path, size)| {
             !snapshot.is_unregistered(path, *size)
@@ -102,14 +104,15 @@ impl RegistrationClient {
 /// Lists what may have changed in a session.
 struct Listing {
     types: Arc<DatasetTypes>,
-    private: Arc<PrivatePaths>,
+    data: Arc<DataFolders>,
     every_file: bool,
     pace: Pace,
     runtime: Handle,
+    step: DiskStep,
 }
 
 /// The snapshot after a look, and of the folders that differ from the one before: the datasets with sizes, and the links
-/// to private files.
+/// that are refused, with the reasons.
 type Listed = (SessionSnapshot, Vec<(String, u64)>, Vec<String>);
 
 impl Listing {
@@ -121,7 +124,7 @@ impl Listing {
         exclude: impl Fn(&str) -> Option<LeftOutReason>,
     ) -> Result<Option<Listed>, Error> {
         let is_remote = is_network(session).map_err(|e| Error::reading(session, &e))?;
-        let (mut after, mut changed, mut links) = (before.without_folders(), Vec::new(), Vec::new());
+        let (mut after, mut changed, mut refused_links) = (before.without_folders(), Vec::new(), Vec::new());
         let mut waiting: Vec<String> = before.folders().rev().map(str::to_owned).collect();
         waiting.push(String::new());
         let mut seen = BTreeSet::new();
@@ -159,7 +162,7 @@ impl Listing {
                     known.into_iter().for_each(|known| after.set_folder(&relative, known));
                 }
                 Ok(Some((mut digest, Some(entries)))) => {
-                    let (mut datasets, mut private) = (Vec::new(), Vec::new());
+                    let (mut datasets, mut refused) = (Vec::new(), Vec::new());
                     for entry in entries.flatten() {
                         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
                         if name.starts_with('.') {
@@ -181,25 +184,26 @@ impl Listing {
                             continue;
                         }
                         digest.add(&inner, metadata.len());
-                        match self.private.find_by_path(&entry.path(), &metadata) {
+                        match self.data.refusal(&entry.path(), &metadata) {
                             None => datasets.push((inner, metadata.len())),
-                            Some(_) => private.push(inner),
+                            Some(refusal) => refused.push(format!("{inner} {refusal}")),
                         }
                     }
                     if known.is_none_or(|known| known.datasets != digest.datasets) {
                         changed.extend(datasets);
-                        links.extend(private);
+                        refused_links.extend(refused);
                     }
                     after.set_folder(&relative, digest);
                 }
             }
         }
-        Ok(Some((after, changed, links)))
+        Ok(Some((after, changed, refused_links)))
     }
 
     /// Waits for its turn. `false`: the look is to stop.
     fn may_look(&self, path: &Path, is_remote: bool) -> bool {
         let may_look = self.pace.wait(&self.runtime);
+        self.step.touch();
         if may_look && is_remote {
             file_system::refresh(path);
         }

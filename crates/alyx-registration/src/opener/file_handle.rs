@@ -23,7 +23,7 @@ pub(crate) struct FileHandle {
 }
 
 impl FileHandle {
-    /// Holds the file that a path leads to.
+    /// Holds the file to which a path leads.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Self::with(path, OFlags::empty())
     }
@@ -35,7 +35,11 @@ impl FileHandle {
 
     fn with(path: &Path, flags: OFlags) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
-        let file = File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?);
+        Self::holding(File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?))
+    }
+
+    /// Of a file that was opened with `O_PATH`.
+    pub(crate) fn holding(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self { file, metadata })
     }

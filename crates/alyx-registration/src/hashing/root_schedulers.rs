@@ -1,0 +1,71 @@
+//! Read schedulers by data root: what hangs on one disk takes no permits from the others.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::hashing::read_scheduler::ReadScheduler;
+
+/// A read scheduler for each data root. Each has the same number of permits, which no other root can use up.
+#[derive(Debug)]
+pub(crate) struct RootSchedulers(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    count: usize,
+    by_root: BTreeMap<PathBuf, Arc<ReadScheduler>>,
+}
+
+impl RootSchedulers {
+    /// Schedulers with this number of permits each.
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Mutex::new(State { count, by_root: BTreeMap::new() }))
+    }
+
+    /// The scheduler of a data root.
+    pub(crate) fn of(&self, root: &Path) -> Arc<ReadScheduler> {
+        let mut state = self.state();
+        let count = state.count;
+        let scheduler = state.by_root.entry(root.to_owned()).or_insert_with(|| ReadScheduler::new(count));
+        Arc::clone(scheduler)
+    }
+
+    /// Changes the number of permits of each.
+    pub(crate) fn set_count(&self, count: usize) {
+        let mut state = self.state();
+        state.count = count;
+        state.by_root.values().for_each(|scheduler| scheduler.set_count(count));
+    }
+
+    /// How many bytes have been read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.state().by_root.values().map(|scheduler| scheduler.bytes_read()).sum()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn the_permits_of_a_root_are_its_own() {
+        let schedulers = RootSchedulers::new(2);
+        let (a, b) = (schedulers.of(Path::new("/a")), schedulers.of(Path::new("/b")));
+        let hanging = [a.take(0).now_or_never().unwrap(), a.take(0).now_or_never().unwrap()];
+        assert!(schedulers.of(Path::new("/a")).take(0).now_or_never().is_none());
+        let other = b.take(0).now_or_never();
+        assert!(other.is_some() && b.take(0).now_or_never().is_some());
+        schedulers.set_count(3);
+        assert!(a.take(0).now_or_never().is_some());
+        assert_eq!(schedulers.of(Path::new("/c")).count(), 3);
+        a.count_read(2);
+        b.count_read(3);
+        assert_eq!(schedulers.bytes_read(), 5);
+        drop(hanging);
+    }
+}
