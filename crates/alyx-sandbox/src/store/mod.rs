@@ -37,6 +37,8 @@ pub(super) struct Store {
     formats: Option<Vec<(String, String)>>,
     /// See [`crate::SandboxOptions::auto_create`].
     pub auto_create: bool,
+    /// See [`crate::SandboxHandle::shuffle_datasets`].
+    pub shuffled: bool,
 }
 
 impl Store {
@@ -56,7 +58,7 @@ impl Store {
         // Otherwise SQLite replans a cached statement whenever a parameter of a comparison changes.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
-        let mut store = Store { conn, types: None, formats: None, auto_create: false };
+        let mut store = Store { conn, types: None, formats: None, auto_create: false, shuffled: false };
         store.set_up(seed).map_err(SandboxError::Store)?;
         Ok(store)
     }
