@@ -41,6 +41,7 @@ mod init;
 mod json_schema;
 mod late_files;
 mod layers;
+mod lists;
 mod loadable;
 mod memory;
 mod messages;
