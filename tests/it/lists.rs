@@ -8,8 +8,8 @@ use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig};
 use serde_json::json;
 
-/// Files of one session, so many that its datasets fill more than two pages.
-const FILES: usize = 2500;
+/// Files of one session, so many that its datasets do not fit into one page.
+const FILES: usize = 1100;
 
 fn always(path: &str, body: String) -> FaultRule {
     let fault = Fault::Status { code: 200, body, content_type: "application/json".into(), retry_after: None };

@@ -43,6 +43,7 @@ mod late_files;
 mod layers;
 mod lists;
 mod loadable;
+mod many_files;
 mod memory;
 mod messages;
 mod next_steps;

@@ -356,8 +356,10 @@ impl Client {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > at_most => {
-                    let reason = format!("{what} answers with more than {} MB", at_most >> 20);
-                    return Reply::Lost { reason, maybe_done: true };
+                    return Reply::Lost {
+                        reason: format!("{what} answers with more than {} MB", at_most >> 20),
+                        maybe_done: true,
+                    };
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,

@@ -55,7 +55,7 @@ impl Client {
                 return Ok(());
             }
         }
-        Err(does_not_add_up(path, &list))
+        does_not_add_up(path, &list)
     }
 
     /// As [`for_each`](Self::for_each), for datasets, which Alyx does not sort. If its pages do not add up, the list is read
@@ -85,7 +85,7 @@ impl Client {
             }
             count = sum;
         }
-        if list.adds_up(count) { Ok(()) } else { Err(does_not_add_up(path, &list)) }
+        if list.adds_up(count) { Ok(()) } else { does_not_add_up(path, &list) }
     }
 
     /// Reads all pages once; returns the `count` of the last one.
@@ -131,9 +131,11 @@ impl ListReader {
     }
 }
 
-fn does_not_add_up(path: &str, list: &ListReader) -> Error {
-    let reason = format!("the pages of its list do not add up: {} different records", list.seen.len());
-    Error::NotAlyx { what: format!("GET {path}"), reason }
+fn does_not_add_up(path: &str, list: &ListReader) -> Result<(), Error> {
+    Err(Error::NotAlyx {
+        what: format!("GET {path}"),
+        reason: format!("the pages of its list do not add up: {} different records", list.seen.len()),
+    })
 }
 
 /// Conditions that divide datasets by the first digits of their ids, which are random, into parts of half a page.

@@ -226,21 +226,28 @@ impl RegistrationClient {
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
+        let unregistered_files: Vec<(String, u64)> = sent
+            .uploads
+            .iter()
+            .filter(|upload| !upload.is_registered())
+            .map(|upload| (upload.file.dataset.as_str().to_owned(), upload.sum.size))
+            .collect();
+        let (n_unchanged, moved) = (sent.n_unchanged(), sent.moved());
+        // The last look at the folder may take long, and needs none of it.
+        drop(sent);
         let removal = match held {
             Some(held) => self.remove_flag(held, &last, look).await?,
             None => Removal::AlreadyGone,
         };
         let mut snapshot = last.snapshot;
-        for upload in sent.uploads.iter().filter(|upload| !upload.is_registered()) {
-            snapshot.add_unregistered(upload.file.dataset.as_str(), upload.sum.size);
-        }
+        unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
             created: handle.created.is_some(),
             n_files,
-            n_unchanged: sent.n_unchanged(),
-            moved: sent.moved(),
+            n_unchanged,
+            moved,
             bytes,
             left_out: LeftOutSummary::of(&last.left_out),
             gap,
