@@ -65,6 +65,9 @@ impl Registrar {
             .env_remove("RUST_LOG")
             .env_remove("ALYX_TOKEN")
             .env("ALYX_PASSWORD", "TapetesBloc18")
+            // As the unit sets them.
+            .envs([("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072")])
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

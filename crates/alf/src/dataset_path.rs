@@ -38,11 +38,12 @@ const LONGEST_COLLECTION: usize = 255;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DatasetPath {
-    path: String,
+    // One allocation and two numbers: a session may have 100,000 of them.
+    path: Box<str>,
     /// Length of the collection at the start of `path`, in bytes; 0 without a collection.
-    collection: usize,
-    revision: Option<String>,
-    name: Option<DatasetName>,
+    collection: u32,
+    /// Length of the revision's name, in bytes; 0 without a revision.
+    revision: u32,
 }
 
 /// Why a relative path cannot be sent to Alyx.
@@ -135,22 +136,24 @@ impl DatasetPath {
                 name: (*file_name).to_owned(),
             });
         }
-        Ok(Self::from_parts(&collection, revision.map(str::to_owned), file_name))
+        Ok(Self::from_parts(&collection, revision, file_name))
     }
 
-    fn from_parts(collection: &str, revision: Option<String>, file_name: &str) -> Self {
+    fn from_parts(collection: &str, revision: Option<&str>, file_name: &str) -> Self {
         let mut path = String::new();
         if !collection.is_empty() {
             path.push_str(collection);
             path.push('/');
         }
-        if let Some(revision) = &revision {
+        if let Some(revision) = revision {
             path.push('#');
             path.push_str(revision);
             path.push_str("#/");
         }
         path.push_str(file_name);
-        Self { path, collection: collection.len(), revision, name: DatasetName::parse(file_name).ok() }
+        let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let (collection, revision) = (length(collection), revision.map_or(0, length));
+        Self { path: path.into(), collection, revision }
     }
 
     /// As sent in `filenames`: relative to the session, with `/`.
@@ -165,17 +168,18 @@ impl DatasetPath {
 
     /// The collection, if any.
     pub fn collection(&self) -> Option<&str> {
-        self.path.get(..self.collection).filter(|collection| !collection.is_empty())
+        self.path.get(..self.collection as usize).filter(|collection| !collection.is_empty())
     }
 
     /// The revision, if any, without `#`.
     pub fn revision(&self) -> Option<&str> {
-        self.revision.as_deref()
+        let folder = self.path.rsplit('/').nth(1)?;
+        folder.get(1..=self.revision as usize).filter(|revision| !revision.is_empty())
     }
 
     /// The parsed ALF name, or `None` if the file name is not ALF.
-    pub fn name(&self) -> Option<&DatasetName> {
-        self.name.as_ref()
+    pub fn name(&self) -> Option<DatasetName> {
+        DatasetName::parse(self.file_name()).ok()
     }
 
     /// Whether the file or a folder above it begins with `.`, as macOS leftovers (`._spikes.times.npy`) do.
@@ -199,12 +203,12 @@ impl DatasetPath {
     pub fn with_revision(&self, revision: &str) -> Result<Self, DatasetPathError> {
         if !is_label(revision) {
             return Err(DatasetPathError::Revision {
-                path: (&self.path).into(),
+                path: (&*self.path).into(),
                 name: format!("#{revision}#"),
             });
         }
         let collection = self.collection().unwrap_or_default();
-        Ok(Self::from_parts(collection, Some(revision.to_owned()), self.file_name()))
+        Ok(Self::from_parts(collection, Some(revision), self.file_name()))
     }
 }
 
@@ -216,7 +220,7 @@ impl fmt::Display for DatasetPath {
 
 impl AsRef<Path> for DatasetPath {
     fn as_ref(&self) -> &Path {
-        Path::new(&self.path)
+        Path::new(&*self.path)
     }
 }
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
@@ -19,9 +18,8 @@ use crate::error::Error;
 use crate::login::credentials::{Credentials, TokenState};
 use crate::login::one_settings::is_plain_url;
 use crate::options::{ClientOptions, Timeouts};
-use crate::records::page::Page;
 use crate::transport::ca_file::load_ca_file;
-use crate::transport::call::{Call, Query, RequestSlot, parse_record};
+use crate::transport::call::{Call, MAX_ANSWER, Query, RequestSlot};
 use crate::transport::diagnosis::{advice, explained};
 use crate::transport::observer::{Exchange, Observer};
 use crate::transport::proxy::{self, Proxy};
@@ -29,14 +27,10 @@ use crate::transport::rate_limit::RateLimiter;
 use crate::transport::reply::{Answer, Reply};
 use crate::transport::retry::Decision;
 
-/// The largest answer that is read, in bytes. A page of 250 full records is a few MB; more is not Alyx.
-const MAX_ANSWER: usize = 64 << 20;
 /// Limit on the distinct server notices that are logged: a server may send a different text each time.
 const MAX_NOTICES: usize = 20;
 /// A larger `Retry-After` is cut to a year, so that adding it to an instant cannot overflow.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 86_400);
-/// Limit on the pages of one list.
-const MAX_PAGES: usize = 10_000;
 
 /// A connection to one Alyx database as one user. Cheap to clone: clones share token and connections.
 #[derive(Clone)]
@@ -166,43 +160,24 @@ impl Client {
     /// Those of any request.
     pub async fn ping(&self) -> Result<(), Error> {
         let query = [("limit", "1".to_owned())];
-        self.send(Call { query: Query::Pairs(&query), ..Call::get("/data-formats") }).await.map(drop)
+        self.sent::<IgnoredAny>(Call { query: Query::Pairs(&query), ..Call::get("/data-formats") })
+            .await
+            .map(drop)
     }
 
     /// Reads a record.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let call = Call::get(path);
+        self.sent(Call::get(path)).await
+    }
+
+    /// Sends a request and parses its answer.
+    pub(super) async fn sent<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let what = call.what();
-        parse_record(self.send(call).await?, &what)
+        self.send(call).await?.parse(&what).map_err(|error| self.explained(error))
     }
 
-    /// Reads a list, page by page.
-    pub(super) async fn list<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        query: &[(&str, String)],
-    ) -> Result<Vec<T>, Error> {
-        let what = format!("GET {path}");
-        let not_a_list = || Error::NotAlyx { what: what.clone(), reason: "no list".to_owned() };
-        let mut page = Page::parse(self.send(Call { query: Query::Pairs(query), ..Call::get(path) }).await?)
-            .ok_or_else(not_a_list)?;
-        let (mut items, mut seen) = (Vec::new(), HashSet::new());
-        while seen.len() < MAX_PAGES {
-            for item in page.items {
-                items.push(parse_record(item, &what)?);
-            }
-            let Some(next) = page.next else { return Ok(items) };
-            if !seen.insert(next.clone()) {
-                break;
-            }
-            let body = self.send(Call { query: Query::Raw(&next), ..Call::get(path) }).await?;
-            page = Page::parse(body).ok_or_else(not_a_list)?;
-        }
-        Err(Error::NotAlyx { what, reason: "the list does not end".to_owned() })
-    }
-
-    /// Sends a request, repeats it where that is safe, and returns the JSON of a success.
-    pub(super) async fn send(&self, mut call: Call<'_>) -> Result<Value, Error> {
+    /// Sends a request, repeats it where that is safe, and returns the answer of a success.
+    pub(super) async fn send(&self, mut call: Call<'_>) -> Result<Answer, Error> {
         let shared = &*self.shared;
         let what = call.what();
         let mut attempt = 0;
@@ -233,9 +208,7 @@ impl Client {
                 }
                 Decision::Return => {
                     return match reply {
-                        Reply::Answer(answer) if answer.is_success() => {
-                            answer.into_json(&what).map_err(|error| self.explained(error))
-                        }
+                        Reply::Answer(answer) if answer.is_success() => Ok(answer),
                         Reply::Answer(answer) => {
                             let username = shared.options.credentials.username();
                             Err(self.explained(answer.into_error(&what, &shared.base, username)))
@@ -306,14 +279,19 @@ impl Client {
         if let Some(body) = call.body {
             request = request.json(body);
         }
-        self.read(request.header(reqwest::header::ACCEPT, "application/json"), &call.what()).await
+        let request = request.header(reqwest::header::ACCEPT, "application/json");
+        self.read_at_most(call.at_most, request, &call.what()).await
     }
 
     /// Sends a request once and reads the whole answer.
     pub(super) async fn read(&self, request: reqwest::RequestBuilder, what: &str) -> Reply {
+        self.read_at_most(MAX_ANSWER, request, what).await
+    }
+
+    async fn read_at_most(&self, at_most: usize, request: reqwest::RequestBuilder, what: &str) -> Reply {
         let sent = Instant::now();
         let reply = match request.send().await {
-            Ok(response) => self.read_answer(response, what).await,
+            Ok(response) => self.read_answer(response, what, at_most).await,
             Err(error) => self.lost(error),
         };
         self.shared.ended.fetch_add(1, Ordering::Relaxed);
@@ -356,7 +334,12 @@ impl Client {
         }
     }
 
-    pub(super) async fn read_answer(&self, mut response: reqwest::Response, what: &str) -> Reply {
+    pub(super) async fn read_answer(
+        &self,
+        mut response: reqwest::Response,
+        what: &str,
+        at_most: usize,
+    ) -> Reply {
         self.log_notices(response.headers(), what).await;
         let text =
             |name| response.headers().get(name).and_then(|v: &reqwest::header::HeaderValue| v.to_str().ok());
@@ -372,8 +355,11 @@ impl Client {
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER => {
-                    return Reply::Lost { reason: "the answer is too large".into(), maybe_done: true };
+                Ok(Some(chunk)) if body.len() + chunk.len() > at_most => {
+                    return Reply::Lost {
+                        reason: format!("{what} answers with more than {} MB", at_most >> 20),
+                        maybe_done: true,
+                    };
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,

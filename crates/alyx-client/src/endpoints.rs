@@ -1,10 +1,11 @@
 //! The endpoints that the registrar uses, one method each.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::client::Client;
 use crate::error::{Error, ProtectedFile};
+use crate::lists::MAX_PAGE_SIZE;
 use crate::records::measurements::{
     WaterRecord, WaterRequest, WaterTypeRecord, WeighingRecord, WeighingRequest,
 };
@@ -13,12 +14,9 @@ use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
     RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
 };
-use crate::transport::call::{Call, RequestSlot, parse_record, segment};
+use crate::transport::call::{Call, MAX_SESSION, RequestSlot, segment};
 use crate::transport::reply::protected;
 use crate::transport::retry::Idempotency;
-
-/// The largest page that Alyx returns, whatever `limit` asks for.
-const MAX_PAGE_SIZE: usize = 1000;
 
 /// An endpoint whose members have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,8 +110,13 @@ impl Client {
         }
         // A name with a slash has no URL: web servers decode the path before Django sees it.
         if endpoint == Endpoint::Procedures || name.contains('/') {
-            let all: Vec<Value> = self.list(endpoint.path(), &[]).await?;
-            return Ok(all.into_iter().find(|m| m.get(endpoint.key()).and_then(Value::as_str) == Some(name)));
+            let mut found = None;
+            let is_it = |m: &Value| m.get(endpoint.key()).and_then(Value::as_str) == Some(name);
+            self.for_each_member(endpoint, |member| {
+                found = found.take().or(Some(Value::Object(member)).filter(is_it));
+            })
+            .await?;
+            return Ok(found);
         }
         match self.get::<Value>(&endpoint.member_path(name)).await {
             Ok(record) => Ok(Some(record)),
@@ -127,9 +130,14 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn member_names(&self, endpoint: Endpoint) -> Result<Vec<String>, Error> {
-        let all = self.members(endpoint).await?;
-        let name = |member: &Value| member.get(endpoint.key()).and_then(Value::as_str).map(str::to_owned);
-        Ok(all.iter().filter_map(name).collect())
+        let mut names = Vec::new();
+        self.for_each_member(endpoint, |mut member| {
+            if let Some(Value::String(name)) = member.remove(endpoint.key()) {
+                names.push(name);
+            }
+        })
+        .await?;
+        Ok(names)
     }
 
     /// The records of all members.
@@ -137,7 +145,17 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn members(&self, endpoint: Endpoint) -> Result<Vec<Value>, Error> {
-        self.list(endpoint.path(), &[("limit", MAX_PAGE_SIZE.to_string())]).await
+        let mut members = Vec::new();
+        self.for_each_member(endpoint, |member| members.push(Value::Object(member))).await?;
+        Ok(members)
+    }
+
+    async fn for_each_member(
+        &self,
+        endpoint: Endpoint,
+        take: impl FnMut(Map<String, Value>),
+    ) -> Result<(), Error> {
+        self.for_each(endpoint.path(), &[("limit", MAX_PAGE_SIZE.to_string())], take).await
     }
 
     /// Creates a member. Never repeated after a lost answer.
@@ -230,7 +248,8 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn session(&self, eid: &str) -> Result<SessionRecord, Error> {
-        self.get(&format!("/sessions/{}", segment(eid))).await
+        let path = format!("/sessions/{}", segment(eid));
+        self.sent(Call { at_most: MAX_SESSION, ..Call::get(&path) }).await
     }
 
     /// Creates a session. Never repeated after a lost answer: a second post would make a second session.
@@ -250,10 +269,9 @@ impl Client {
         request: &SessionRequest,
         slot: RequestSlot,
     ) -> Result<SessionRecord, Error> {
-        let (what, body) = serialize(&Method::POST, "/sessions", request)?;
+        let body = serialize(&Method::POST, "/sessions", request)?;
         let (body, idempotency, slot) = (Some(&body), Idempotency::NotIdempotent, Some(slot));
-        let call = Call { method: Method::POST, body, idempotency, slot, ..Call::get("/sessions") };
-        parse_record(self.send(call).await?, &what)
+        self.sent(Call { method: Method::POST, body, idempotency, slot, ..Call::get("/sessions") }).await
     }
 
     /// Updates the given fields of a session and no others.
@@ -261,8 +279,10 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn update_session(&self, eid: &str, request: &SessionRequest) -> Result<SessionRecord, Error> {
-        self.write(Method::PATCH, &format!("/sessions/{}", segment(eid)), request, Idempotency::Idempotent)
-            .await
+        let path = format!("/sessions/{}", segment(eid));
+        let body = serialize(&Method::PATCH, &path, request)?;
+        let (body, at_most) = (Some(&body), MAX_SESSION);
+        self.sent(Call { method: Method::PATCH, body, at_most, ..Call::get(&path) }).await
     }
 
     /// Registers files of one session: creates or updates each. Not atomic: the files before a refused one stay
@@ -288,12 +308,29 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn datasets_of_session(&self, eid: &str) -> Result<Vec<DatasetRecord>, Error> {
-        let found: Vec<DatasetRecord> = self.list("/datasets", &[("session", eid.to_owned())]).await?;
+        let mut found = Vec::new();
+        self.for_each_dataset_of_session(eid, |record| found.push(record)).await?;
+        Ok(found)
+    }
+
+    /// Hands on the datasets of a session, each once, as they are read: a session may have 100,000.
+    ///
+    /// # Errors
+    /// Those of any request; records may have been handed on before.
+    pub async fn for_each_dataset_of_session(
+        &self,
+        eid: &str,
+        mut take: impl FnMut(DatasetRecord),
+    ) -> Result<(), Error> {
         // A server that does not know the filter returns everything.
-        Ok(found
-            .into_iter()
-            .filter(|d| d.session.as_deref().is_none_or(|s| s.trim_end_matches('/').ends_with(eid)))
-            .collect())
+        let is_of_session =
+            |d: &DatasetRecord| d.session.as_deref().is_none_or(|s| s.trim_end_matches('/').ends_with(eid));
+        let take = |record: DatasetRecord| {
+            if is_of_session(&record) {
+                take(record);
+            }
+        };
+        self.for_each_dataset(&[("session", eid.to_owned())], take).await
     }
 
     /// The datasets of an object other than a session, such as a subject.
@@ -301,14 +338,28 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn datasets_of_object(&self, object_id: &str) -> Result<Vec<DatasetRecord>, Error> {
-        let found: Vec<DatasetRecord> =
-            self.list("/datasets", &[("object_id", object_id.to_owned())]).await?;
+        let mut found = Vec::new();
+        self.for_each_dataset_of_object(object_id, |record| found.push(record)).await?;
+        Ok(found)
+    }
+
+    /// Hands on the datasets of an object other than a session, each once, as they are read.
+    ///
+    /// # Errors
+    /// Those of any request; records may have been handed on before.
+    pub async fn for_each_dataset_of_object(
+        &self,
+        object_id: &str,
+        mut take: impl FnMut(DatasetRecord),
+    ) -> Result<(), Error> {
         // A server that does not know the filter returns the datasets of sessions too.
         let others = |d: &DatasetRecord| d.other.get("object_id").and_then(Value::as_str) != Some(object_id);
-        Ok(found
-            .into_iter()
-            .filter(|d| d.session.is_none() && !(d.other.contains_key("object_id") && others(d)))
-            .collect())
+        let take = |record: DatasetRecord| {
+            if record.session.is_none() && !(record.other.contains_key("object_id") && others(&record)) {
+                take(record);
+            }
+        };
+        self.for_each_dataset(&[("object_id", object_id.to_owned())], take).await
     }
 
     /// Which of several files are protected: every requested file with its revisions, in order; empty if none is
@@ -418,15 +469,12 @@ impl Client {
         request: &impl serde::Serialize,
         idempotency: Idempotency,
     ) -> Result<T, Error> {
-        let (what, body) = serialize(&method, path, request)?;
-        let answer = self.send(Call { method, body: Some(&body), idempotency, ..Call::get(path) }).await?;
-        parse_record(answer, &what)
+        let body = serialize(&method, path, request)?;
+        self.sent(Call { method, body: Some(&body), idempotency, ..Call::get(path) }).await
     }
 }
 
-/// The name of a request in errors, and its body.
-fn serialize(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<(String, Value), Error> {
-    let what = format!("{method} {path}");
-    let body = serde_json::to_value(request).map_err(|e| Error::Options(format!("{what}: {e}")))?;
-    Ok((what, body))
+/// The body of a request.
+fn serialize(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<Value, Error> {
+    serde_json::to_value(request).map_err(|e| Error::Options(format!("{method} {path}: {e}")))
 }

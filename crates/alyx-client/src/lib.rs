@@ -9,6 +9,7 @@ pub mod backoff;
 mod client;
 mod endpoints;
 mod error;
+mod lists;
 mod login;
 mod options;
 mod records;

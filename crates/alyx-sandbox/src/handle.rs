@@ -130,6 +130,15 @@ impl SandboxHandle {
         lock(&self.shared.faults).take(method, path)
     }
 
+    /// From now on each page of a list of datasets has another order: Alyx does not sort datasets, and PostgreSQL may return
+    /// them in a different order for each page, so that some come twice and others not at all.
+    pub fn shuffle_datasets(&self) -> bool {
+        self.write(|store| {
+            store.shuffled = true;
+            Ok(())
+        })
+    }
+
     /// Invalidates every token, as if they had expired. The next login makes new ones.
     pub fn invalidate_tokens(&self) -> bool {
         self.write(|store| store.forget_tokens())

@@ -6,14 +6,15 @@
 //!
 //! It differs from Alyx as follows:
 //!
-//! - Of the plain records, users, procedures, water types and revisions cannot be created or changed, and none can be
-//!   renamed. Subjects, weighings and water administrations can be created, not changed. Datasets come from
-//!   `/register-file` only. Deleting a plain record leaves the records that name it.
-//! - `django=` supports few fields and lookups.
+//! - Of the plain records, users, procedures and water types cannot be created or changed, and none can be renamed, nor
+//!   can a subject. Datasets and file records come from `/register-file` only. Deleting a plain record leaves the
+//!   records that name it.
+//! - `django=` knows the fields and lookups that clients use, not all of the models'. The error about an unknown one
+//!   does not list the others. Filters by brain region are ignored.
 //! - A subject's name is unique across labs.
 //! - The REST API of Alyx lets every user write who is not public, and so does this one.
 //! - Lists in a form (as opposed to JSON) are not supported.
-//! - There is no `/me`, as in 3.6.1, and no cache of tables (404).
+//! - There is no `/me`, as in 3.6.1, and no cache of tables, for which an Alyx that has made none answers 500.
 //!
 //! For practice data only: it stores passwords in clear text and speaks plain HTTP.
 //!

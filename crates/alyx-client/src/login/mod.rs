@@ -13,7 +13,6 @@ use crate::client::{Client, jitter};
 use crate::error::{Error, LOGIN};
 use crate::login::credentials::{Credentials, TokenState};
 use crate::login::token_store::TokenStore;
-use crate::transport::call::Call;
 use crate::transport::reply::Reply;
 use crate::transport::retry::{Decision, Idempotency};
 
@@ -31,7 +30,7 @@ impl Client {
             if let Some(name) = self.credentials().username() {
                 return Ok(name.to_owned());
             }
-            match self.send(Call::get("/me")).await {
+            match self.get::<Value>("/me").await {
                 Ok(me) => match me.get("username").and_then(Value::as_str) {
                     Some(name) => Ok(name.to_owned()),
                     None => Err(Error::Options(
@@ -171,7 +170,7 @@ impl Client {
                 other => other,
             });
         }
-        let body = answer.into_json(LOGIN).map_err(|error| self.explained(error))?;
+        let body: Value = answer.parse(LOGIN).map_err(|error| self.explained(error))?;
         match body.get("token").and_then(Value::as_str) {
             Some(token) if TokenState::header(&token.into()).is_some() => Ok(SecretString::from(token)),
             _ => Err(Error::NotAlyx { what: LOGIN.into(), reason: "no usable token in the answer".into() }),

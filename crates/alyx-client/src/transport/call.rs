@@ -1,10 +1,8 @@
 //! One request before it is sent, and the parsing of its answer.
 
 use reqwest::Method;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::Error;
 use crate::transport::retry::Idempotency;
 
 /// One request. It may be sent several times.
@@ -15,9 +13,17 @@ pub(crate) struct Call<'a> {
     pub(crate) query: Query<'a>,
     pub(crate) body: Option<&'a Value>,
     pub(crate) idempotency: Idempotency,
+    /// The largest answer that is read, in bytes.
+    pub(crate) at_most: usize,
     /// A slot of the rate limit that was acquired in advance; the first send uses it.
     pub(crate) slot: Option<RequestSlot>,
 }
+
+/// The largest answer that is read, in bytes. The record of a dataset has 1.2 KB with two repositories and 2.5 KB with
+/// five; a page holds 1000 at most. More is not Alyx.
+pub(crate) const MAX_ANSWER: usize = 8 << 20;
+/// The same for the record of a session, which repeats those of its datasets.
+pub(crate) const MAX_SESSION: usize = 64 << 20;
 
 /// A slot of the rate limit, acquired in advance: its request is sent without waiting.
 #[derive(Debug)]
@@ -38,6 +44,7 @@ impl<'a> Call<'a> {
             query: Query::Pairs(&[]),
             body: None,
             idempotency: Idempotency::Idempotent,
+            at_most: MAX_ANSWER,
             slot: None,
         }
     }
@@ -63,31 +70,9 @@ pub(crate) fn segment(name: &str) -> String {
     encoded
 }
 
-/// Deserializes a record.
-pub(crate) fn parse_record<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Error> {
-    serde_json::from_value(value).map_err(|error| {
-        // From the first quotation mark on, the message quotes the server's text, which may repeat a secret.
-        let message = error.to_string();
-        let reason =
-            format!("unexpected record: {}", message.split('"').next().unwrap_or_default().trim_end());
-        Error::NotAlyx { what: what.to_owned(), reason }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_unexpected_record_is_reported_without_its_content() {
-        let message = |value: Value| parse_record::<u32>(value, "GET /x").unwrap_err().to_string();
-        assert!(message("secret".into()).contains("invalid type: string)"), "{}", message("secret".into()));
-        assert!(
-            message(Value::Null).contains("invalid type: null, expected u32"),
-            "{}",
-            message(Value::Null)
-        );
-    }
 
     #[test]
     fn a_name_cannot_leave_its_segment_of_the_path() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{CORRECT_SECRET, Error, ProtectedFile};
@@ -75,15 +76,18 @@ impl Answer {
             })
     }
 
-    /// The JSON of a success.
-    pub(crate) fn into_json(self, what: &str) -> Result<Value, Error> {
-        if self.body.is_empty() {
-            return Ok(Value::Null);
+    /// Parses the JSON of a success.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, Error> {
+        let body = if self.body.is_empty() { b"null" } else { self.body.as_slice() };
+        serde_json::from_slice(body).map_err(|error| self.unparsed(&error, what))
+    }
+
+    /// The error of a body that cannot be parsed.
+    pub(crate) fn unparsed(&self, error: &serde_json::Error, what: &str) -> Error {
+        if error.is_data() {
+            return unexpected(error, what);
         }
-        serde_json::from_slice(&self.body).map_err(|_| Error::NotAlyx {
-            what: what.to_owned(),
-            reason: format!("no JSON: {}", self.shown()),
-        })
+        Error::NotAlyx { what: what.to_owned(), reason: format!("no JSON: {}", self.shown()) }
     }
 
     /// The body in readable form: without HTML tags, white space folded, shortened.
@@ -151,6 +155,14 @@ impl Answer {
             status => Error::Refused { what, status, detail },
         }
     }
+}
+
+/// The error about a text that is JSON, but not the record that is expected.
+fn unexpected(error: &serde_json::Error, what: &str) -> Error {
+    // From the first quotation mark on, the message quotes the server's text, which may repeat a secret.
+    let message = error.to_string();
+    let reason = format!("unexpected record: {}", message.split('"').next().unwrap_or_default().trim_end());
+    Error::NotAlyx { what: what.to_owned(), reason }
 }
 
 /// All reasons of an error body in one line: `detail`, `error`, `non_field_errors`, and one entry per field.
@@ -302,6 +314,16 @@ mod tests {
     fn stripping_tags_survives_broken_pages() {
         for page in ["<", "<script", "<script>", "a<b", "<é>é<", "<style></style"] {
             answer(500, page).shown();
+        }
+    }
+
+    #[test]
+    fn an_unexpected_record_is_reported_without_its_content() {
+        for (text, expected) in
+            [("\"secret\"", "invalid type: string)"), ("null", "invalid type: null, expected u32")]
+        {
+            let error = unexpected(&serde_json::from_str::<u32>(text).unwrap_err(), "GET /x").to_string();
+            assert!(error.contains(expected) && !error.contains("secret"), "{error}");
         }
     }
 }

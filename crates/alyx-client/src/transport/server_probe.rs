@@ -9,6 +9,7 @@ use x509_cert::der::Decode;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::transport::call::MAX_ANSWER;
 use crate::transport::reply::{Answer, Reply};
 
 /// The endpoints that the registrar needs; `{}` is a path parameter of any name.
@@ -54,7 +55,7 @@ impl Client {
         let (reply, probe) = match request.header(reqwest::header::ACCEPT, "application/json").send().await {
             Ok(response) => {
                 let probe = ServerProbe::of(&response, sent, Timestamp::now());
-                (self.read_answer(response, WHAT).await, probe)
+                (self.read_answer(response, WHAT, MAX_ANSWER).await, probe)
             }
             Err(error) => (self.lost(error), ServerProbe { clock_ahead: None, certificate_ends: None }),
         };

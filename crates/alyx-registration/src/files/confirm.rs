@@ -1,43 +1,77 @@
 //! Read-back: compares what Alyx shows afterwards with what was sent.
 
+use std::collections::BTreeMap;
+
 use crate::client::RegistrationClient;
 use crate::client::options::RegisterFilesOptions;
 use crate::error::Error;
-use crate::files::remote_diff::{RemoteDatasets, same_content};
+use crate::files::comparison::PathIndex;
 use crate::files::send::{RemoteScope, Sent};
 use crate::files::upload::{Owner, Upload, UploadState};
 use alyx_client::{DatasetRecord, FileRecord};
 
-/// The differences between what was sent and what Alyx shows. `before`: what it showed before. Pure.
-fn differences(
-    uploads: &[&Upload],
-    before: &[DatasetRecord],
-    shown: &[DatasetRecord],
-    owner: &Owner,
-    options: &RegisterFilesOptions,
-) -> Vec<String> {
-    let (before, remote) = (RemoteDatasets::of(before), RemoteDatasets::of(shown));
-    let mut differences = Vec::new();
-    for upload in uploads {
-        let Upload { file, sum, state, .. } = upload;
-        let path = file.dataset.as_str();
-        match remote.at(path) {
-            [] => differences.push(format!("{path}: not there")),
-            [one] if one.file_size != Some(sum.size) => differences.push(format!("{path}: another size")),
-            [one] if sum.md5.is_some() && one.hash != sum.md5 => {
-                differences.push(format!("{path}: another MD5"));
+/// Compares what was sent with what Alyx shows, record by record.
+struct ReadBack<'a> {
+    uploads: &'a [Upload],
+    by_path: PathIndex,
+    owner: &'a Owner,
+    options: &'a RegisterFilesOptions,
+    /// How many records each upload has.
+    records: Vec<u32>,
+    /// By the place of the upload, so that they are reported in order.
+    differences: BTreeMap<usize, String>,
+}
+
+impl<'a> ReadBack<'a> {
+    fn of(uploads: &'a [Upload], owner: &'a Owner, options: &'a RegisterFilesOptions) -> Self {
+        let by_path = PathIndex::of(uploads, |upload| upload.file.dataset.as_str());
+        let (records, differences) = (vec![0; uploads.len()], BTreeMap::new());
+        Self { uploads, by_path, owner, options, records, differences }
+    }
+
+    /// Takes a record that Alyx shows in.
+    fn add(&mut self, record: &DatasetRecord) {
+        let path = record.relative_path();
+        for place in self.by_path.at(&path, self.uploads, |upload| upload.file.dataset.as_str()) {
+            let place = *place as usize;
+            let Some(upload) = self.uploads.get(place).filter(|upload| upload.is_registered()) else {
+                continue;
+            };
+            if let Some(records) = self.records.get_mut(place) {
+                *records += 1;
             }
-            [one] if matches!(state, UploadState::Posted(_)) => {
-                let has_changed = !before.at(path).iter().any(|before| same_content(before, sum));
-                let place = owner.repository_path(&file.dataset);
-                differences
-                    .extend(misplaced(one, &place, has_changed, options).map(|why| format!("{path}: {why}")));
+            if let Some(why) = self.difference(upload, record) {
+                self.differences.insert(place, format!("{path}: {why}"));
             }
-            [_] => {}
-            several => differences.push(format!("{path}: {} records", several.len())),
         }
     }
-    differences
+
+    fn difference(&self, upload: &Upload, record: &DatasetRecord) -> Option<String> {
+        let Upload { file, sum, state, .. } = upload;
+        if record.file_size != Some(sum.size) {
+            Some("another size".to_owned())
+        } else if sum.md5.is_some() && record.hash != sum.md5 {
+            Some("another MD5".to_owned())
+        } else if matches!(state, UploadState::Posted(_)) {
+            let place = self.owner.repository_path(&file.dataset);
+            misplaced(record, &place, !upload.remote.same_content, self.options)
+        } else {
+            None
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        for (place, (upload, records)) in self.uploads.iter().zip(&self.records).enumerate() {
+            let path = upload.file.dataset.as_str();
+            match records {
+                1 => {}
+                _ if !upload.is_registered() => {}
+                0 => drop(self.differences.insert(place, format!("{path}: not there"))),
+                several => drop(self.differences.insert(place, format!("{path}: {several} records"))),
+            }
+        }
+        self.differences.into_values().collect()
+    }
 }
 
 /// What is wrong with the file record of a posted file in the named repository, or in those of the lab's servers. `has_changed`: the content is not what
@@ -83,16 +117,13 @@ impl RegistrationClient {
         sent: &Sent,
         options: &RegisterFilesOptions,
     ) -> Result<(), Error> {
-        let uploads: Vec<&Upload> = sent.registered().collect();
-        if uploads.is_empty() {
+        // What is unchanged was compared when it was read, and nothing was posted since.
+        if !sent.has_posted() {
             return Ok(());
         }
-        let compare = |shown: &[DatasetRecord]| differences(&uploads, &sent.remote, shown, owner, options);
-        let differences = match sent.has_posted() {
-            // Nothing was posted since Alyx was asked.
-            false => compare(&sent.remote),
-            true => compare(&self.remote_datasets(scope).await?),
-        };
+        let mut read_back = ReadBack::of(&sent.uploads, owner, options);
+        self.for_each_remote(scope, |record| read_back.add(&record)).await?;
+        let differences = read_back.finish();
         if differences.is_empty() { Ok(()) } else { Err(Error::NotConfirmed(differences)) }
     }
 }
@@ -100,6 +131,7 @@ impl RegistrationClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::comparison::Comparison;
     use crate::files::upload::FileToRegister;
     use crate::{Checksum, FileStamp};
     use alf::{DatasetPath, SessionPath};
@@ -111,8 +143,7 @@ mod tests {
         let file = FileToRegister { index: 0, path: "/x".into(), dataset, version: None };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
         let mut upload = Upload::new(file, Checksum { md5: Some("ab".into()), size: 3, stamp });
-        let record = json!({"id": "1", "name": "spikes.times.npy"});
-        upload.state = UploadState::Posted(serde_json::from_value(record).unwrap());
+        upload.state = UploadState::Posted(None);
         upload
     }
 
@@ -133,7 +164,13 @@ mod tests {
         let owner = Owner::Session(SessionPath::parse(Path::new("/data/KS014/2024-05-01/1")).unwrap());
         let repository = repository.map(str::to_owned);
         let options = RegisterFilesOptions { repository, exists, ..RegisterFilesOptions::default() };
-        differences(&[&sent()], before, shown, &owner, &options)
+        let mut uploads = [sent()];
+        let mut comparison = Comparison::of(&mut uploads, &owner, &options, false);
+        before.iter().for_each(|record| comparison.add(record.clone()));
+        comparison.finish();
+        let mut read_back = ReadBack::of(&uploads, &owner, &options);
+        shown.iter().for_each(|record| read_back.add(record));
+        read_back.finish()
     }
 
     #[test]

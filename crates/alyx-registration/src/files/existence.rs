@@ -3,54 +3,57 @@
 //! Alyx sets `exists` only on a new file record, and on one of a file whose content has changed. A session that was
 //! registered without a repository, and again with one, would keep its old file records.
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use crate::client::RegistrationClient;
 use crate::client::options::RegisterFilesOptions;
 use crate::error::Error;
-use crate::files::upload::{Owner, Upload, UploadState};
-use alyx_client::{DatasetRecord, FileRecord};
+use crate::files::upload::{Owner, Upload};
+use alf::DatasetPath;
+use alyx_client::{FileRecord, RegisteredFileRecord};
+
+/// The file records in the answer to a post that say that the file does not exist in the named repository, or in one of
+/// the lab's `servers`, which only Alyx knows. Pure.
+pub(crate) fn absent_copies<'a>(
+    record: &RegisteredFileRecord,
+    owner: &Owner,
+    dataset: &DatasetPath,
+    options: &'a RegisterFilesOptions,
+    servers: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<String> {
+    if !options.exists {
+        return Vec::new();
+    }
+    let path = owner.repository_path(dataset);
+    let copies = record.file_records();
+    let is_there = |copy: &&FileRecord| {
+        let mut repositories = servers.clone().chain(options.repository.as_deref());
+        !copy.exists && repositories.any(|name| copy.is_at(name, &path))
+    };
+    copies.iter().filter(is_there).filter_map(|copy| copy.id().map(str::to_owned)).collect()
+}
 
 impl RegistrationClient {
-    /// Sets `exists` of the file records in the named repository, and in those of the lab's servers if
-    /// [`server_only`](RegisterFilesOptions::server_only) asks for them. Never resets it: other software may have copied
-    /// the file. `remote`: what Alyx showed before.
+    /// Sets `exists` of these file records, each with the index of its file. Never resets it: other software may have copied
+    /// the file.
     ///
     /// # Errors
     /// Those of any request.
     pub(crate) async fn correct_existence(
         &self,
-        owner: &Owner,
         uploads: &mut [Upload],
-        remote: &[DatasetRecord],
-        options: &RegisterFilesOptions,
+        absent: &[(usize, String)],
     ) -> Result<(), Error> {
-        if !options.exists {
-            return Ok(());
-        }
-        // Only servers have an address, which the answer to a post does not contain.
-        let copies = remote.iter().filter(|_| options.server_only).flat_map(|record| &record.file_records);
-        let servers = copies.filter(|copy| copy.data_url.is_some());
-        let named = options.repository.as_deref();
-        let repositories: HashSet<&str> =
-            servers.filter_map(|copy| copy.data_repository.as_deref()).chain(named).collect();
-        for upload in uploads {
-            let path = owner.repository_path(&upload.file.dataset);
-            let (UploadState::Posted(record) | UploadState::Unchanged(record)) = &mut upload.state else {
-                continue;
-            };
-            let mut copies = record.file_records();
-            let is_there = |copy: &FileRecord| repositories.iter().any(|name| copy.is_at(name, &path));
-            for copy in copies.iter_mut().filter(|copy| is_there(copy) && !copy.exists) {
-                if let Some(id) = copy.id() {
-                    self.alyx().update_file_record(id, true).await?;
-                    copy.exists = true;
+        for (index, id) in absent {
+            // Files are in the order of their indices.
+            let place = uploads.binary_search_by_key(index, |upload| upload.file.index);
+            let Some(upload) = place.ok().and_then(|place| uploads.get_mut(place)) else { continue };
+            self.alyx().update_file_record(id, true).await?;
+            let copies = upload.record_mut().and_then(|record| record.other.get_mut("file_records"));
+            for copy in copies.and_then(Value::as_array_mut).into_iter().flatten() {
+                if copy.get("id").and_then(Value::as_str) == Some(id) {
+                    copy["exists"] = true.into();
                 }
-            }
-            if let Ok(copies) = serde_json::to_value(copies) {
-                record.other.entry("file_records").and_modify(|shown: &mut Value| *shown = copies);
             }
         }
         Ok(())

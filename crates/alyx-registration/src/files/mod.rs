@@ -3,6 +3,7 @@
 pub(crate) mod batch_size;
 pub(crate) mod bisect;
 pub(crate) mod check_protected;
+pub(crate) mod comparison;
 pub(crate) mod confirm;
 pub(crate) mod existence;
 pub(crate) mod posting_order;

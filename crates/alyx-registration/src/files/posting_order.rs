@@ -1,10 +1,9 @@
 //! The posting order: Alyx makes the revision that it receives last the default. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::files::upload::Upload;
 use alf::DatasetPath;
-use alyx_client::DatasetRecord;
 
 /// The files of one session to post, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,17 +15,13 @@ pub(crate) struct PostingOrder<T> {
 }
 
 impl<T: AsRef<DatasetPath>> PostingOrder<T> {
-    /// Orders the files in `to_post`. `remote`: the datasets on Alyx.
-    pub(crate) fn of(to_post: Vec<T>, remote: &[DatasetRecord]) -> Self {
-        let mut latest_default: HashMap<(&str, &str), &str> = HashMap::new();
-        for record in remote.iter().filter(|record| record.default_dataset != Some(false)) {
-            let key = (record.collection.as_deref().unwrap_or_default(), record.name.as_str());
-            let latest = latest_default.entry(key).or_default();
-            *latest = record.revision.as_deref().unwrap_or_default().max(latest);
-        }
+    /// Orders the files in `to_post`. `latest_default`: the latest revision that is the default on Alyx, by collection and
+    /// file name.
+    pub(crate) fn of(to_post: Vec<T>, latest_default: &HashMap<(String, String), String>) -> Self {
         let is_superseded = |file: &T| {
             let path = file.as_ref();
-            latest_default.get(&dataset(path)).is_some_and(|default| *default > revision(path))
+            !latest_default.is_empty()
+                && latest_default.get(&key(path)).is_some_and(|default| default.as_str() > revision(path))
         };
         let (superseded, mut current): (Vec<T>, Vec<T>) = to_post.into_iter().partition(is_superseded);
         latest_last(&mut current);
@@ -44,6 +39,11 @@ fn dataset(path: &DatasetPath) -> (&str, &str) {
     (path.collection().unwrap_or_default(), path.file_name())
 }
 
+fn key(path: &DatasetPath) -> (String, String) {
+    let (collection, name) = dataset(path);
+    (collection.to_owned(), name.to_owned())
+}
+
 /// The original counts as the earliest revision.
 fn revision(path: &DatasetPath) -> &str {
     path.revision().unwrap_or_default()
@@ -51,23 +51,33 @@ fn revision(path: &DatasetPath) -> &str {
 
 /// Marks files if another revision of their dataset is among the files.
 pub(crate) fn find_siblings(uploads: &mut [Upload]) {
+    // Only a dataset with a revision among the files can have another one there.
+    let revised: HashSet<(String, String)> = uploads
+        .iter()
+        .filter(|upload| upload.file.dataset.revision().is_some())
+        .map(|upload| key(&upload.file.dataset))
+        .collect();
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
-    let key = |upload: &Upload| {
-        let (collection, name) = dataset(&upload.file.dataset);
-        (collection.to_owned(), name.to_owned())
-    };
-    for upload in uploads.iter() {
-        *counts.entry(key(upload)).or_default() += 1;
+    for upload in uploads.iter().filter(|_| !revised.is_empty()) {
+        let key = key(&upload.file.dataset);
+        if revised.contains(&key) {
+            *counts.entry(key).or_default() += 1;
+        }
     }
     for upload in uploads {
-        upload.has_other_revision = counts.get(&key(upload)).is_some_and(|n| *n > 1);
+        upload.has_other_revision =
+            !counts.is_empty() && counts.get(&key(&upload.file.dataset)).is_some_and(|n| *n > 1);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::upload::FileToRegister;
+    use crate::client::options::RegisterFilesOptions;
+    use crate::files::comparison::Comparison;
+    use crate::files::upload::{FileToRegister, Owner};
+    use alf::SessionPath;
+    use alyx_client::DatasetRecord;
     use std::path::Path;
 
     fn paths(paths: &[&str]) -> Vec<DatasetPath> {
@@ -85,7 +95,12 @@ mod tests {
     }
 
     fn order(paths: &[DatasetPath], to_post: Vec<usize>, remote: &[DatasetRecord]) -> PostingOrder<usize> {
-        let order = PostingOrder::of(to_post.iter().map(|i| At(*i, &paths[*i])).collect(), remote);
+        let owner = Owner::Session(SessionPath::parse(Path::new("/data/KS014/2024-05-01/1")).unwrap());
+        let options = RegisterFilesOptions::default();
+        let mut comparison = Comparison::of(&mut [], &owner, &options, false);
+        remote.iter().for_each(|record| comparison.add(record.clone()));
+        let to_post = to_post.iter().map(|i| At(*i, &paths[*i])).collect();
+        let order = PostingOrder::of(to_post, &comparison.finish().latest_default);
         let indices = |files: Vec<At>| files.into_iter().map(|At(index, _)| index).collect();
         PostingOrder { superseded: indices(order.superseded), current: indices(order.current) }
     }

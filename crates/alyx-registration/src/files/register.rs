@@ -1,9 +1,11 @@
 //! Registering files: from paths to records on Alyx, in batches, in the given order.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::RegistrationClient;
 use crate::client::options::RegisterFilesOptions;
@@ -11,11 +13,11 @@ use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
-use crate::hashing::checksum::{Checksum, HashContext, checksums};
+use crate::hashing::checksum::{Checksum, HashContext, with_checksums};
 use crate::listing::left_out::LeftOut;
 use crate::session::handle::SessionHandle;
 use alf::SessionPath;
-use alyx_client::{self, DatasetRecord, RegisterFileRequest, RegisteredFileRecord};
+use alyx_client::{self, RegisterFileRequest, RegisteredFileRecord};
 
 /// The result of registering files.
 #[derive(Debug, Clone, Default)]
@@ -133,7 +135,7 @@ impl RegistrationClient {
             };
             let uploads = self.hash_all(files, options).await?;
             let turn = self.context().begin_turn().await;
-            let sent = self.send_files(&owner, &scope, uploads, options, &turn).await?;
+            let mut sent = self.send_files(&owner, &scope, uploads, options, true, &turn).await?;
             let scope = match (scope, handle) {
                 (RemoteScope::Nothing, Some((_, handle))) => RemoteScope::Session(handle.eid.clone()),
                 (scope, _) => scope,
@@ -148,13 +150,11 @@ impl RegistrationClient {
                 let details = protected.clone();
                 return Err(alyx_client::Error::Protected { details, files: protected }.into());
             }
-            let before: HashSet<&str> = sent.remote.iter().map(DatasetRecord::id).collect();
-            for upload in &sent.uploads {
+            for upload in &mut sent.uploads {
+                let outcome = RecordOutcome::of(upload.remote.records == 0, upload.is_posted());
                 if let Some(place) = registered.records.get_mut(upload.file.index) {
-                    *place = upload.record().map(|record| RegisteredFile {
-                        outcome: RecordOutcome::of(!before.contains(record.id.as_str()), upload.is_posted()),
-                        record: record.clone(),
-                    });
+                    *place =
+                        upload.record_mut().map(|record| RegisteredFile { outcome, record: record.clone() });
                 }
             }
             registered.moved.extend(sent.moved());
@@ -206,23 +206,34 @@ impl RegistrationClient {
             }
             let scope = scope.unwrap_or(RemoteScope::Nothing);
             let uploads = self.hash_all(files, options).await?;
-            let (requests, moved) = self.plan_sending(&owner, &scope, &uploads, options).await?;
+            let (requests, moved) = self.plan_sending(&owner, &scope, uploads, options).await?;
             planned.requests.extend(requests);
             planned.moved.extend(moved);
         }
         Ok(planned)
     }
 
-    /// Hashes files of one session, with a result for each.
+    /// Hashes files of one session; hands each on with its result, in order.
     pub(crate) async fn hash_each(
         &self,
-        files: &[FileToRegister],
+        files: impl ExactSizeIterator<Item = FileToRegister>,
         options: &RegisterFilesOptions,
-    ) -> Vec<Result<Checksum, Error>> {
-        let paths: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
-        self.context().progress.files.fetch_add(paths.len() as u64, Ordering::Relaxed);
-        let first = paths.first().cloned().unwrap_or_default();
-        checksums(paths, &self.hash_context(&first, options.max_md5_size)).await
+        mut take: impl FnMut(FileToRegister, Result<Checksum, Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.context().progress.files.fetch_add(files.len() as u64, Ordering::Relaxed);
+        let mut files = files.peekable();
+        let first = files.peek().map(|file| file.path.clone()).unwrap_or_default();
+        let (context, cancel) = (self.hash_context(&first, options.max_md5_size), CancellationToken::new());
+        let _stop_when_dropped = cancel.clone().drop_guard();
+        let mut first_error = None;
+        let mut sums = std::pin::pin!(with_checksums(files, &context, &cancel));
+        while let Some((file, sum)) = sums.next().await {
+            // All files are tried: a cache remembers those that could be read.
+            if let Err(error) = take(file, sum) {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
     }
 
     /// Hashes files of one session; fails at the first that cannot be read.
@@ -231,8 +242,13 @@ impl RegistrationClient {
         files: Vec<FileToRegister>,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<Upload>, Error> {
-        let sums = self.hash_each(&files, options).await;
-        files.into_iter().zip(sums).map(|(file, sum)| Ok(Upload::new(file, sum?))).collect()
+        let mut uploads = Vec::with_capacity(files.len());
+        let take = |file, sum: Result<_, _>| {
+            uploads.push(Upload::new(file, sum?));
+            Ok(())
+        };
+        self.hash_each(files.into_iter(), options, take).await?;
+        Ok(uploads)
     }
 
     /// How the files of one data root are read and hashed.

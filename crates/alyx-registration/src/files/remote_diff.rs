@@ -1,63 +1,59 @@
 //! The remote diff: compares a local file with its record on Alyx. Pure.
 
-use std::collections::HashMap;
-
 use crate::client::options::RegisterFilesOptions;
-use crate::files::upload::{FileToRegister, Upload};
 use crate::hashing::checksum::Checksum;
 use alyx_client::{DatasetRecord, qc_number};
 
 /// How a file differs from its record on Alyx.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum DatasetDiff<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DatasetDiff {
     /// There is no record, or one of other content. The file is posted.
     Changed,
     /// The content is the same, but posting the file would change something that the caller asked for.
-    MetadataOnly(&'a DatasetRecord),
+    MetadataOnly,
     /// Posting the file would change nothing.
-    UpToDate(&'a DatasetRecord),
+    UpToDate,
 }
 
-/// The datasets on Alyx, by path.
-#[derive(Debug, Default)]
-pub(crate) struct RemoteDatasets<'a> {
-    by_path: HashMap<String, Vec<&'a DatasetRecord>>,
+/// What Alyx held of a file before this run: the outcome of the comparison, as a session may have 100,000 files.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RemoteState {
+    /// How many records: none, one, or, by mistake, several.
+    pub(crate) records: usize,
+    /// Whether one of them has this content.
+    pub(crate) same_content: bool,
+    /// Whether posting the file would change nothing that the caller asked for.
+    is_complete: bool,
+    /// Whether only the MD5 can decide: the sizes are the same, and only Alyx has an MD5.
+    pub(crate) undecided: bool,
+    /// The record, where a caller needs it.
+    pub(crate) record: Option<Box<DatasetRecord>>,
 }
 
-impl<'a> RemoteDatasets<'a> {
-    pub(crate) fn of(records: &'a [DatasetRecord]) -> Self {
-        let mut by_path: HashMap<String, Vec<&DatasetRecord>> = HashMap::new();
-        for record in records {
-            by_path.entry(record.relative_path()).or_default().push(record);
-        }
-        Self { by_path }
+impl RemoteState {
+    /// Compares the file, of which version and content are given, with one of its records.
+    pub(crate) fn add(
+        &mut self,
+        record: DatasetRecord,
+        (version, sum): (Option<&str>, &Checksum),
+        options: &RegisterFilesOptions,
+        keep: bool,
+    ) {
+        let is_first = self.records == 0;
+        self.records += 1;
+        self.same_content |= same_content(&record, sum);
+        self.is_complete = is_complete(&record, version, options);
+        self.undecided =
+            is_first && sum.md5.is_none() && hash(&record).is_some() && record.file_size == Some(sum.size);
+        self.record = (is_first && (keep || self.undecided)).then(|| Box::new(record));
     }
 
-    /// The records of a path: none, one, or, by mistake, several.
-    pub(crate) fn at(&self, path: &str) -> &[&'a DatasetRecord] {
-        self.by_path.get(path).map_or(&[], Vec::as_slice)
-    }
-
-    /// Compares a file.
-    pub(crate) fn diff(&self, upload: &Upload, options: &RegisterFilesOptions) -> DatasetDiff<'a> {
-        let Upload { file, sum, .. } = upload;
-        match self.at(file.dataset.as_str()) {
-            [one] if same_content(one, sum) => {
-                if is_complete(one, file, options) {
-                    DatasetDiff::UpToDate(one)
-                } else {
-                    DatasetDiff::MetadataOnly(one)
-                }
-            }
+    pub(crate) fn diff(&self) -> DatasetDiff {
+        match (self.records, self.same_content, self.is_complete) {
+            (1, true, true) => DatasetDiff::UpToDate,
+            (1, true, false) => DatasetDiff::MetadataOnly,
             _ => DatasetDiff::Changed,
         }
-    }
-
-    /// Whether only the MD5 can decide: the sizes are the same, and only Alyx has an MD5.
-    pub(crate) fn undecided(&self, upload: &Upload) -> bool {
-        let Upload { file, sum, .. } = upload;
-        let [one] = self.at(file.dataset.as_str()) else { return false };
-        sum.md5.is_none() && hash(one).is_some() && one.file_size == Some(sum.size)
     }
 }
 
@@ -75,9 +71,8 @@ pub(crate) fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
 /// What the caller did not ask for does not count: posting a file resets its QC outcome, and `default: true` would
 /// displace a newer revision, just because a flag was touched. Only `labs` cannot be compared: a record does not
 /// contain the repositories of a lab.
-fn is_complete(record: &DatasetRecord, file: &FileToRegister, options: &RegisterFilesOptions) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let version = file.version.is_none() || text(&file.version) == text(&record.version);
+fn is_complete(record: &DatasetRecord, version: Option<&str>, options: &RegisterFilesOptions) -> bool {
+    let version = version.is_none_or(|version| version == record.version.as_deref().unwrap_or_default());
     let user = options.created_by.is_none() || options.created_by == record.created_by;
     let default = options.default || record.default_dataset != Some(true);
     let qc =
@@ -102,9 +97,7 @@ fn has_file_records(record: &DatasetRecord, options: &RegisterFilesOptions) -> b
 mod tests {
     use super::*;
     use crate::FileStamp;
-    use alf::DatasetPath;
     use serde_json::{Value, json};
-    use std::path::Path;
 
     fn record(changes: Value) -> DatasetRecord {
         let mut record = json!({
@@ -119,14 +112,20 @@ mod tests {
         serde_json::from_value(record).unwrap()
     }
 
-    fn file(version: Option<&str>) -> FileToRegister {
-        let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
-        FileToRegister { index: 0, path: "/x".into(), dataset, version: version.map(str::to_owned) }
-    }
-
     fn sum(size: u64, md5: Option<&str>) -> Checksum {
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
         Checksum { md5: md5.map(str::to_owned), size, stamp }
+    }
+
+    /// What a comparison with these records finds.
+    fn compared(
+        records: Vec<DatasetRecord>,
+        file: (Option<&str>, &Checksum),
+        options: &RegisterFilesOptions,
+    ) -> RemoteState {
+        let mut state = RemoteState::default();
+        records.into_iter().for_each(|record| state.add(record, file, options, false));
+        state
     }
 
     fn diff_of(
@@ -135,10 +134,10 @@ mod tests {
         options: &RegisterFilesOptions,
         version: Option<&str>,
     ) -> &'static str {
-        match RemoteDatasets::of(&[record]).diff(&Upload::new(file(version), sum.clone()), options) {
+        match compared(vec![record], (version, sum), options).diff() {
             DatasetDiff::Changed => "differs",
-            DatasetDiff::MetadataOnly(_) => "incomplete",
-            DatasetDiff::UpToDate(_) => "same",
+            DatasetDiff::MetadataOnly => "incomplete",
+            DatasetDiff::UpToDate => "same",
         }
     }
 
@@ -155,16 +154,13 @@ mod tests {
         assert_eq!(diff(json!({"hash": ""}), 3, None), "same");
         assert_eq!(diff(json!({"hash": null}), 3, None), "same");
         assert_eq!(diff(json!({"hash": ""}), 3, Some("ab")), "differs");
-        assert_eq!(diff(json!({"collection": "alf/probe00"}), 3, Some("ab")), "differs");
-        assert_eq!(diff(json!({"revision": "a"}), 3, Some("ab")), "differs");
     }
 
     #[test]
     fn a_file_with_two_records_is_not_skipped() {
-        let two = [record(json!({})), record(json!({}))];
-        let upload = Upload::new(file(None), sum(3, Some("ab")));
-        let diff = RemoteDatasets::of(&two).diff(&upload, &RegisterFilesOptions::default());
-        assert!(matches!(diff, DatasetDiff::Changed));
+        let two = vec![record(json!({})), record(json!({}))];
+        let file = (None, &sum(3, Some("ab")));
+        assert_eq!(compared(two, file, &RegisterFilesOptions::default()).diff(), DatasetDiff::Changed);
     }
 
     #[test]
@@ -224,9 +220,10 @@ mod tests {
 
     #[test]
     fn a_file_without_md5_is_undecided_if_alyx_has_one() {
-        let records = [record(json!({}))];
-        let remote = RemoteDatasets::of(&records);
-        let undecided = |sum: Checksum| remote.undecided(&Upload::new(file(None), sum));
+        let undecided = |sum: Checksum| {
+            let options = RegisterFilesOptions::default();
+            compared(vec![record(json!({}))], (None, &sum), &options).undecided
+        };
         assert!(undecided(sum(3, None)));
         assert!(!undecided(sum(4, None)));
         assert!(!undecided(sum(3, Some("ab"))));

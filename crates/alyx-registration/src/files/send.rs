@@ -2,9 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::civil::Date;
 
@@ -13,15 +14,17 @@ use crate::client::context::AlyxTurn;
 use crate::client::options::{ProtectedPolicy, RegisterFilesOptions};
 use crate::error::Error;
 use crate::files::bisect::BatchBisector;
+use crate::files::comparison::{Comparison, RemoteDatasets};
+use crate::files::existence::absent_copies;
 use crate::files::posting_order::{PostingOrder, find_siblings, latest_last};
 use crate::files::protected::{Move, plan, planned_move, revise};
-use crate::files::remote_diff::{DatasetDiff, RemoteDatasets};
+use crate::files::remote_diff::{DatasetDiff, RemoteState};
 use crate::files::upload::{FileToRegister, Owner, Upload, UploadState};
 use crate::hashing::checksum::checksums;
 use crate::hashing::disk_steps::DiskSteps;
 use crate::session::handle::SessionHandle;
 use alf::RevisionPlan;
-use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
+use alyx_client::{self, DatasetRecord, ProtectedFile, RegisterFileRequest};
 
 /// Which existing datasets to compare with.
 #[derive(Debug, Clone)]
@@ -45,14 +48,14 @@ impl RemoteScope {
 pub(crate) struct Sent {
     /// The files as they are now, in order, each with its state.
     pub(crate) uploads: Vec<Upload>,
-    /// The datasets on Alyx before anything was posted.
-    pub(crate) remote: Vec<DatasetRecord>,
+    /// The paths of the other datasets that were on Alyx before anything was posted.
+    pub(crate) elsewhere: HashSet<String>,
 }
 
 impl Sent {
     /// The files whose record is on Alyx.
     pub(crate) fn registered(&self) -> impl Iterator<Item = &Upload> {
-        self.uploads.iter().filter(|upload| upload.record().is_some())
+        self.uploads.iter().filter(|upload| upload.is_registered())
     }
 
     /// How many files were up to date on Alyx.
@@ -65,10 +68,17 @@ impl Sent {
         self.uploads.iter().any(Upload::is_posted)
     }
 
+    /// The paths of the datasets that were on Alyx before.
+    pub(crate) fn at_alyx(&self) -> HashSet<String> {
+        let known = self.uploads.iter().filter(|upload| upload.remote.records > 0);
+        let paths = known.map(|upload| upload.file.dataset.as_str().to_owned());
+        paths.chain(self.elsewhere.iter().cloned()).collect()
+    }
+
     /// Changed files of protected datasets that were not moved, with their revisions.
     pub(crate) fn protected(&self) -> Vec<ProtectedFile> {
         let protected = self.uploads.iter().filter_map(|upload| match &upload.state {
-            UploadState::Protected(file) => Some(file.clone()),
+            UploadState::Protected(file) => Some(ProtectedFile::clone(file)),
             _ => None,
         });
         protected.collect()
@@ -93,7 +103,7 @@ impl Sent {
 /// What sending needs besides the files.
 struct SendContext<'a> {
     owner: &'a Owner,
-    remote: RemoteDatasets<'a>,
+    servers: &'a BTreeSet<String>,
     options: &'a RegisterFilesOptions,
     /// Whether the server failed at these files before: then the one that it fails at is searched for.
     isolate: bool,
@@ -103,6 +113,10 @@ struct SendContext<'a> {
     no_default: RegisterFilesOptions,
     today: Date,
     turn: &'a AlyxTurn<'a>,
+    /// Whether the records of the files are kept for the caller.
+    keep: bool,
+    /// File records that say that a posted file does not exist where it should: index of the file, and id.
+    absent: Mutex<Vec<(usize, String)>>,
 }
 
 /// What to do with the files of a request that was refused because of protected datasets.
@@ -110,7 +124,7 @@ enum ProtectedAction {
     /// Post it from its present path.
     Post,
     /// It is on Alyx, protected and unchanged.
-    Same(Box<RegisteredFileRecord>),
+    Same,
     /// Leave it where it is and report it.
     Refuse,
     /// Move it, then post it.
@@ -129,27 +143,54 @@ impl RegistrationClient {
         }
     }
 
-    /// The datasets on Alyx now.
-    pub(crate) async fn remote_datasets(&self, scope: &RemoteScope) -> Result<Vec<DatasetRecord>, Error> {
-        Ok(match scope {
-            RemoteScope::Nothing => Vec::new(),
-            RemoteScope::Session(eid) => self.alyx().datasets_of_session(eid).await?,
-            RemoteScope::Object(id) => self.alyx().datasets_of_object(id).await?,
-        })
+    /// Hands on the datasets on Alyx now, as they are read.
+    pub(crate) async fn for_each_remote(
+        &self,
+        scope: &RemoteScope,
+        take: impl FnMut(DatasetRecord),
+    ) -> Result<(), Error> {
+        match scope {
+            RemoteScope::Nothing => {}
+            RemoteScope::Session(eid) => self.alyx().for_each_dataset_of_session(eid, take).await?,
+            RemoteScope::Object(id) => self.alyx().for_each_dataset_of_object(id, take).await?,
+        }
+        Ok(())
+    }
+
+    /// The paths of the datasets on Alyx now.
+    pub(crate) async fn remote_paths(&self, scope: &RemoteScope) -> Result<HashSet<String>, Error> {
+        let mut paths = HashSet::new();
+        self.for_each_remote(scope, |record| paths.extend([record.relative_path()])).await?;
+        Ok(paths)
+    }
+
+    /// Compares files with the datasets on Alyx.
+    async fn compare(
+        &self,
+        owner: &Owner,
+        scope: &RemoteScope,
+        uploads: &mut [Upload],
+        options: &RegisterFilesOptions,
+        keep: bool,
+    ) -> Result<RemoteDatasets, Error> {
+        let mut comparison = Comparison::of(uploads, owner, options, keep);
+        self.for_each_remote(scope, |record| comparison.add(record)).await?;
+        Ok(comparison.finish())
     }
 
     fn send_context<'a>(
         &self,
         owner: &'a Owner,
-        remote: &'a [DatasetRecord],
+        servers: &'a BTreeSet<String>,
         options: &'a RegisterFilesOptions,
+        keep: bool,
         turn: &'a AlyxTurn<'a>,
     ) -> SendContext<'a> {
         let no_default = RegisterFilesOptions { default: false, ..options.clone() };
         let today = jiff::Timestamp::now().to_zoned(self.options().zone.clone()).date();
         let isolate = self.context().server_errors.contains(owner.folder());
-        let (remote, accepted) = (RemoteDatasets::of(remote), AtomicBool::new(false));
-        SendContext { owner, remote, options, isolate, accepted, no_default, today, turn }
+        let (accepted, absent) = (AtomicBool::new(false), Mutex::default());
+        SendContext { owner, servers, options, isolate, accepted, no_default, today, keep, absent, turn }
     }
 
     /// What [`send_files`](Self::send_files) would do: its first requests, and the moves before the next ones. Changes
@@ -161,17 +202,15 @@ impl RegistrationClient {
         &self,
         owner: &Owner,
         scope: &RemoteScope,
-        uploads: &[Upload],
+        mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
     ) -> Result<(Vec<RegisterFileRequest>, Vec<Move>), Error> {
         let username = self.alyx().username().await?;
-        let remote = self.remote_datasets(scope).await?;
+        let remote = self.compare(owner, scope, &mut uploads, options, false).await?;
         let turn = self.context().begin_turn().await;
-        let context = self.send_context(owner, &remote, options, &turn);
-        let is_new = |upload: &&Upload| {
-            options.force || !matches!(context.remote.diff(upload, options), DatasetDiff::UpToDate(_))
-        };
-        let order = PostingOrder::of(uploads.iter().filter(is_new).collect(), &remote);
+        let context = self.send_context(owner, &remote.servers, options, false, &turn);
+        let is_new = |upload: &&Upload| options.force || upload.remote.diff() != DatasetDiff::UpToDate;
+        let order = PostingOrder::of(uploads.iter().filter(is_new).collect(), &remote.latest_default);
         let size = self.batch_size(|size| size.now());
         let (mut requests, mut moves) = (Vec::new(), Vec::new());
         if !matches!(scope, RemoteScope::Nothing) {
@@ -195,7 +234,7 @@ impl RegistrationClient {
         let (mut moves, mut refused) = (Vec::new(), Vec::new());
         for (upload, protection) in batch.iter().copied().zip(&details) {
             match self.protected_action(upload, protection, context).await? {
-                ProtectedAction::Post | ProtectedAction::Same(_) => {}
+                ProtectedAction::Post | ProtectedAction::Same => {}
                 ProtectedAction::Refuse => refused.push(upload.protected(protection)),
                 ProtectedAction::Move => {
                     let folder = context.owner.folder();
@@ -209,16 +248,18 @@ impl RegistrationClient {
         }
     }
 
-    /// Sends files of one session, batch by batch, except those that are up to date on Alyx.
+    /// Sends files of one session, batch by batch, except those that are up to date on Alyx. `keep`: the caller wants the
+    /// records.
     pub(crate) async fn send_files(
         &self,
         owner: &Owner,
         scope: &RemoteScope,
         uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
+        keep: bool,
         turn: &AlyxTurn<'_>,
     ) -> Result<Sent, Error> {
-        let sent = self.send_new_files(owner, scope, uploads, options, turn).await;
+        let sent = self.send_new_files(owner, scope, uploads, options, keep, turn).await;
         let failed = matches!(&sent, Err(Error::Alyx(alyx_client::Error::Server { .. })));
         self.context().server_errors.remember(owner.folder(), failed);
         sent
@@ -230,31 +271,37 @@ impl RegistrationClient {
         scope: &RemoteScope,
         mut uploads: Vec<Upload>,
         options: &RegisterFilesOptions,
+        keep: bool,
         turn: &AlyxTurn<'_>,
     ) -> Result<Sent, Error> {
-        let remote = self.remote_datasets(scope).await?;
-        let context = self.send_context(owner, &remote, options, turn);
+        let mut remote = self.compare(owner, scope, &mut uploads, options, keep).await?;
+        let context = self.send_context(owner, &remote.servers, options, keep, turn);
         find_siblings(&mut uploads);
         let mut to_post = Vec::new();
         for upload in &mut uploads {
-            match context.remote.diff(upload, options) {
-                DatasetDiff::UpToDate(record) if !options.force => {
-                    upload.state = UploadState::Unchanged(record.as_registered());
-                }
-                DatasetDiff::UpToDate(_) | DatasetDiff::MetadataOnly(_) | DatasetDiff::Changed => {
+            match upload.remote.diff() {
+                DatasetDiff::UpToDate if !options.force => upload.state = unchanged(&upload.remote),
+                DatasetDiff::UpToDate | DatasetDiff::MetadataOnly | DatasetDiff::Changed => {
                     to_post.push(upload);
                 }
             }
         }
-        let PostingOrder { mut superseded, current } = PostingOrder::of(to_post, &remote);
+        let PostingOrder { mut superseded, current } = PostingOrder::of(to_post, &remote.latest_default);
         superseded.iter_mut().for_each(|upload| upload.has_other_revision = true);
         // Moved files are the latest revision of their dataset: they are posted after its other revisions.
         let mut moved = self.post_all(superseded, &context, &context.no_default).await?;
         moved.extend(self.post_all(current, &context, options).await?);
         latest_last(&mut moved);
         self.post_all(moved, &context, options).await?;
-        self.correct_existence(owner, &mut uploads, &remote, options).await?;
-        Ok(Sent { uploads, remote })
+        // What was posted has new file records.
+        remote.absent.retain(|(index, _)| {
+            let place = uploads.binary_search_by_key(index, |upload| upload.file.index);
+            let upload = place.ok().and_then(|place| uploads.get(place));
+            upload.is_some_and(|upload| matches!(upload.state, UploadState::Unchanged(_)))
+        });
+        let posted = context.absent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.correct_existence(&mut uploads, &[remote.absent, posted].concat()).await?;
+        Ok(Sent { uploads, elsewhere: remote.elsewhere })
     }
 
     /// Posts files in this order, batch by batch. Returns those that were moved and must be posted last.
@@ -342,7 +389,12 @@ impl RegistrationClient {
             Err(_) => {}
         }
         for (upload, record) in batch.iter_mut().zip(answer?) {
-            upload.state = UploadState::Posted(record);
+            let servers = context.servers.iter().map(String::as_str);
+            let absent =
+                absent_copies(&record, context.owner, &upload.file.dataset, context.options, servers);
+            let absent = absent.into_iter().map(|id| (upload.file.index, id));
+            context.absent.lock().unwrap_or_else(PoisonError::into_inner).extend(absent);
+            upload.state = UploadState::Posted(context.keep.then(|| Box::new(record)));
         }
         Ok(())
     }
@@ -361,9 +413,9 @@ impl RegistrationClient {
         for (upload, protection) in batch.into_iter().zip(details) {
             match self.protected_action(upload, protection, context).await? {
                 ProtectedAction::Post => to_post.push(upload),
-                ProtectedAction::Same(record) => upload.state = UploadState::Unchanged(*record),
+                ProtectedAction::Same => upload.state = unchanged(&upload.remote),
                 ProtectedAction::Refuse => {
-                    upload.state = UploadState::Protected(upload.protected(protection))
+                    upload.state = UploadState::Protected(Box::new(upload.protected(protection)));
                 }
                 ProtectedAction::Move => {
                     let steps = Arc::clone(&self.context().progress.steps);
@@ -382,26 +434,23 @@ impl RegistrationClient {
         context: &SendContext<'_>,
     ) -> Result<ProtectedAction, Error> {
         let (file, options) = (&upload.file, context.options);
-        let mut upload = Cow::Borrowed(upload);
-        if context.remote.undecided(&upload) {
+        let mut diff = upload.remote.diff();
+        if let (true, Some(record)) = (upload.remote.undecided, &upload.remote.record) {
             // Above the size limit for an MD5. Hashing it now avoids a new revision of an unchanged file.
             let hash_context = self.hash_context(&file.path, None);
             let read = context.turn.outside(checksums(vec![file.path.clone()], &hash_context)).await;
             for sum in read {
-                upload.to_mut().sum = sum?;
+                let mut remote = RemoteState::default();
+                let file = (file.version.as_deref(), &sum?);
+                remote.add(DatasetRecord::clone(record), file, options, false);
+                diff = remote.diff();
             }
         }
-        if let DatasetDiff::UpToDate(record) | DatasetDiff::MetadataOnly(record) =
-            context.remote.diff(&upload, options)
-        {
+        if matches!(diff, DatasetDiff::UpToDate | DatasetDiff::MetadataOnly) {
             let own = file.dataset.revision().unwrap_or_default();
             let is_protected = protection.revisions.iter().any(|(name, protected)| *protected && name == own);
             // Alyx refuses any change of a protected record.
-            return Ok(if is_protected {
-                ProtectedAction::Same(Box::new(record.as_registered()))
-            } else {
-                ProtectedAction::Post
-            });
+            return Ok(if is_protected { ProtectedAction::Same } else { ProtectedAction::Post });
         }
         Ok(match (plan(&file.dataset, &protection.revisions, context.today)?, options.protected) {
             (RevisionPlan::Keep, _) => ProtectedAction::Post,
@@ -409,6 +458,11 @@ impl RegistrationClient {
             (RevisionPlan::MoveTo(_), ProtectedPolicy::Revise) => ProtectedAction::Move,
         })
     }
+}
+
+/// The state of a file that is not posted because of its record.
+fn unchanged(remote: &RemoteState) -> UploadState {
+    UploadState::Unchanged(remote.record.as_ref().map(|record| Box::new(record.as_registered())))
 }
 
 /// Moves one file into its revision folder.
@@ -428,6 +482,7 @@ async fn move_to_revision(
     if let Some((file, sum)) = moved {
         let before = std::mem::replace(&mut upload.file, file);
         upload.sum = sum;
+        upload.remote = RemoteState::default();
         upload.moved_from = Some(before.path);
     }
     Ok(())

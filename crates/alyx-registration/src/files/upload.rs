@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::client::options::{RegisterFilesOptions, Relation};
+use crate::files::remote_diff::RemoteState;
 use crate::hashing::checksum::Checksum;
 use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
@@ -27,6 +28,8 @@ pub(crate) struct Upload {
     pub(crate) file: FileToRegister,
     pub(crate) sum: Checksum,
     pub(crate) state: UploadState,
+    /// What Alyx held of it before.
+    pub(crate) remote: RemoteState,
     /// Its path before it was moved into a revision folder.
     pub(crate) moved_from: Option<PathBuf>,
     /// Whether another revision of its dataset is posted as well, or a later one is on Alyx.
@@ -38,24 +41,31 @@ pub(crate) struct Upload {
 pub(crate) enum UploadState {
     /// Not posted yet.
     Pending,
-    /// It was up to date.
-    Unchanged(RegisteredFileRecord),
-    Posted(RegisteredFileRecord),
+    /// It was up to date. The record is kept only for a caller who wants it: a session may have 100,000.
+    Unchanged(Option<Box<RegisteredFileRecord>>),
+    /// The same.
+    Posted(Option<Box<RegisteredFileRecord>>),
     /// It has changed, its dataset is protected, and it was not moved.
-    Protected(ProtectedFile),
+    Protected(Box<ProtectedFile>),
     /// Alyx does not accept it, for this reason.
     NotAccepted(String),
 }
 
 impl Upload {
     pub(crate) fn new(file: FileToRegister, sum: Checksum) -> Self {
-        Self { file, sum, state: UploadState::Pending, moved_from: None, has_other_revision: false }
+        let remote = RemoteState::default();
+        Self { file, sum, state: UploadState::Pending, remote, moved_from: None, has_other_revision: false }
     }
 
-    /// Its record on Alyx.
-    pub(crate) fn record(&self) -> Option<&RegisteredFileRecord> {
-        match &self.state {
-            UploadState::Unchanged(record) | UploadState::Posted(record) => Some(record),
+    /// Whether its record is on Alyx.
+    pub(crate) fn is_registered(&self) -> bool {
+        matches!(self.state, UploadState::Unchanged(_) | UploadState::Posted(_))
+    }
+
+    /// Its record on Alyx, if it was kept.
+    pub(crate) fn record_mut(&mut self) -> Option<&mut RegisteredFileRecord> {
+        match &mut self.state {
+            UploadState::Unchanged(record) | UploadState::Posted(record) => record.as_deref_mut(),
             UploadState::Pending | UploadState::Protected(_) | UploadState::NotAccepted(_) => None,
         }
     }
@@ -68,6 +78,12 @@ impl Upload {
     /// Its protection, with its path in the session.
     pub(crate) fn protected(&self, protection: &ProtectedFile) -> ProtectedFile {
         ProtectedFile { file: self.file.dataset.as_str().to_owned(), ..protection.clone() }
+    }
+}
+
+impl AsRef<Path> for FileToRegister {
+    fn as_ref(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -6,8 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 pub(crate) mod late;
+mod second_look;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use crate::client::RegistrationClient;
 use crate::client::options::{FlaggedOptions, OnLeftOut, OnRefused};
 use crate::error::Error;
 use crate::files::check_protected::ProtectedStatus;
-use crate::files::send::{RemoteScope, Sent};
-use crate::files::upload::{FileToRegister, Owner, Upload};
+use crate::files::send::RemoteScope;
+use crate::files::upload::{FileToRegister, Owner};
 use crate::flag::{FlagContent, FlagError, FlagFile, HeldFlag, Removal, lock};
+use crate::flagged::second_look::SecondLook;
 use crate::listing::completeness::{self, HashedFiles, Unregistered};
 use crate::listing::discover::{FoundFile, FoundFiles, refuse_twin};
 use crate::listing::gap::{Gap, Untyped};
@@ -32,7 +34,7 @@ use crate::session::details::SessionDetails;
 use crate::session::names;
 use alf::{DatasetPath, SessionPath};
 use alyx_client::text::some_of;
-use alyx_client::{self, DatasetRecord, SessionRecord};
+use alyx_client::{self, SessionRecord};
 
 /// A session that is registered and confirmed.
 #[derive(Debug, Clone)]
@@ -164,7 +166,7 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
-        let found = self.find_flagged_files(flag, session, content, options).await?;
+        let mut found = self.find_flagged_files(flag, session, content, options).await?;
         if flag.is_some() {
             self.check_quiet(session, &found, options)?;
         }
@@ -186,13 +188,16 @@ impl RegistrationClient {
         drop(at_alyx);
         let _ = progress.eid.set(handle.eid.clone());
 
-        let files_to_register = files_to_register(&found, options);
-        let sums = self.hash_each(&files_to_register, &options.files).await;
-        let HashedFiles { uploads, unreadable } = HashedFiles::of(files_to_register, sums)?;
+        let mut hashed = HashedFiles::default();
+        let files = files_to_register(std::mem::take(&mut found.files), options);
+        hashed.uploads.reserve_exact(files.len());
+        self.hash_each(files, &options.files, |file, sum| hashed.add(file, sum)).await?;
+        let HashedFiles { uploads, unreadable, unread } = hashed;
         let owner = Owner::Session(session.clone());
         let turn = self.context().begin_turn().await;
         self.check_created_once(session, session.lab(), &handle, true).await?;
-        let sent = self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files, &turn).await?;
+        let sent =
+            self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files, false, &turn).await?;
         self.confirm(&owner, &RemoteScope::Session(handle.eid.clone()), &sent, &options.files).await?;
         let n_files = sent.registered().count();
         if handle.created.is_some_and(|at| at.elapsed() >= self.options().look_again_after) {
@@ -200,39 +205,52 @@ impl RegistrationClient {
         }
         drop(turn);
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
+        let wait = options.quiet.settle.max(Duration::from_secs(1));
+        let mut second = SecondLook::of(sent, unread);
+        let mut last = FoundFiles::default();
+        if options.register_files {
+            (last, second) =
+                self.visit_flagged(flag, session, content, options, second, SecondLook::take).await?;
+        }
+        let sent = second.finish(&found, &last, wait)?;
         let look = async || match options.register_files {
-            true => self.find_flagged_datasets(flag, session, content, options).await,
+            true => Ok(self.visit_flagged(flag, session, content, options, (), |(), _| {}).await?.0),
             false => Ok(FoundFiles::default()),
         };
-        let last = look().await?;
-        check_unchanged(&found, &last, &sent, options.quiet.settle.max(Duration::from_secs(1)))?;
         // What came during the run and cannot be registered is judged as if it had been there from the start.
         let unregistered =
             Unregistered::of(unreadable, &last.left_out, sent.not_accepted(), sent.protected());
         let refused = unregistered.accept(n_files, options.on_refused)?;
-        let gap = match self.find_gap(&last, options).await? {
-            Some(gap) => judge_gap(gap, &sent.remote, options)?,
+        let gap = match self.find_gap(&last, !sent.uploads.is_empty(), options).await? {
+            Some(gap) => judge_gap(gap, &sent.at_alyx(), options)?,
             None => None,
         };
         let untyped = self.find_untyped(&last, options).await?;
         let entries = content
             .without_match(sent.uploads.iter().flat_map(|u| names_and_original(u.file.dataset.as_str())));
         let unmatched = entries.into_iter().map(str::to_owned).collect();
+        let unregistered_files: Vec<(String, u64)> = sent
+            .uploads
+            .iter()
+            .filter(|upload| !upload.is_registered())
+            .map(|upload| (upload.file.dataset.as_str().to_owned(), upload.sum.size))
+            .collect();
+        let (n_unchanged, moved) = (sent.n_unchanged(), sent.moved());
+        // The last look at the folder may take long, and needs none of it.
+        drop(sent);
         let removal = match held {
             Some(held) => self.remove_flag(held, &last, look).await?,
             None => Removal::AlreadyGone,
         };
         let mut snapshot = last.snapshot;
-        for upload in sent.uploads.iter().filter(|upload| upload.record().is_none()) {
-            snapshot.add_unregistered(upload.file.dataset.as_str(), upload.sum.size);
-        }
+        unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
             created: handle.created.is_some(),
             n_files,
-            n_unchanged: sent.n_unchanged(),
-            moved: sent.moved(),
+            n_unchanged,
+            moved,
             bytes,
             left_out: LeftOutSummary::of(&last.left_out),
             gap,
@@ -268,8 +286,8 @@ impl RegistrationClient {
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         unregistered.accept(readable, options.on_refused)?;
         let scope = eid.clone().map_or(RemoteScope::Nothing, RemoteScope::Session);
-        let gap = match self.find_gap(&found, options).await? {
-            Some(gap) => judge_gap(gap, &self.remote_datasets(&scope).await?, options)?,
+        let gap = match self.find_gap(&found, !found.files.is_empty(), options).await? {
+            Some(gap) => judge_gap(gap, &self.remote_paths(&scope).await?, options)?,
             None => None,
         };
         check_removable(session)?;
@@ -288,11 +306,16 @@ impl RegistrationClient {
     }
 
     /// What a session lacks, by its folder.
-    async fn find_gap(&self, found: &FoundFiles, options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
+    async fn find_gap(
+        &self,
+        found: &FoundFiles,
+        has_datasets: bool,
+        options: &FlaggedOptions,
+    ) -> Result<Option<Gap>, Error> {
         if !options.register_files || options.on_left_out == OnLeftOut::Ignore {
             return Ok(None);
         }
-        Ok(Gap::of(&found.left_out, !found.files.is_empty(), self.dataset_types().await?.as_ref()))
+        Ok(Gap::of(&found.left_out, has_datasets, self.dataset_types().await?.as_ref()))
     }
 
     /// Refuses a session whose files still arrive, if they are to be registered.
@@ -406,21 +429,26 @@ impl RegistrationClient {
         if !options.register_files {
             return Ok(FoundFiles::default());
         }
-        self.find_flagged_datasets(flag, session, content, options).await
+        let (found, files) =
+            self.visit_flagged(flag, session, content, options, Vec::new(), Vec::push).await?;
+        Ok(FoundFiles { files, ..found })
     }
 
-    async fn find_flagged_datasets(
+    /// Lists a flagged session; its datasets go to `take` one by one.
+    async fn visit_flagged<T: Send + 'static>(
         &self,
         flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
-    ) -> Result<FoundFiles, Error> {
-        let exclude = exclusion(content, options);
-        let mut found = self.find_datasets(session, flag, &options.quiet.copy_signs, exclude).await?;
+        state: T,
+        take: fn(&mut T, FoundFile),
+    ) -> Result<(FoundFiles, T), Error> {
+        let (exclude, copy_signs) = (exclusion(content, options), &options.quiet.copy_signs);
+        let (mut found, state) = self.visit_datasets(session, flag, copy_signs, exclude, state, take).await?;
         // That the flag itself is left out need not be reported.
         found.left_out.retain(|file| flag.is_none_or(|flag| session.folder().join(&file.path) != flag.path));
-        Ok(found)
+        Ok((found, state))
     }
 
     /// The eid of a session that is on Alyx; `None` if it is absent and can be created.
@@ -448,9 +476,8 @@ impl RegistrationClient {
 ///
 /// # Errors
 /// [`Error::Gaps`] with [`OnLeftOut::KeepFlag`], unless the gap was acknowledged.
-fn judge_gap(gap: Gap, remote: &[DatasetRecord], options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
-    let at_alyx = remote.iter().map(DatasetRecord::relative_path).collect();
-    match gap.without_datasets_at_alyx(&at_alyx) {
+fn judge_gap(gap: Gap, at_alyx: &HashSet<String>, options: &FlaggedOptions) -> Result<Option<Gap>, Error> {
+    match gap.without_datasets_at_alyx(at_alyx) {
         Some(gap) if options.on_left_out == OnLeftOut::KeepFlag && !options.accepted_gaps.accept(&gap) => {
             Err(Error::Gaps(gap))
         }
@@ -525,38 +552,14 @@ fn names_and_original(relative: &str) -> Vec<String> {
     names
 }
 
-fn files_to_register(found: &FoundFiles, options: &FlaggedOptions) -> Vec<FileToRegister> {
-    let file = |(index, file): (usize, &FoundFile)| FileToRegister {
-        index,
-        path: file.path.clone(),
-        dataset: file.dataset.clone(),
-        version: options.files.versions.of(index),
-    };
-    found.files.iter().enumerate().map(file).collect()
-}
-
-/// Refuses a folder that holds anything other than what was hashed, after the moves. Pure.
-fn check_unchanged(first: &FoundFiles, last: &FoundFiles, sent: &Sent, wait: Duration) -> Result<(), Error> {
-    let changed = |path: &Path| Error::StillChanging { path: path.to_owned(), wait };
-    let mut left: HashMap<&Path, &FoundFile> = last.files.iter().map(|f| (f.path.as_path(), f)).collect();
-    for Upload { file, sum, .. } in &sent.uploads {
-        match left.remove(file.path.as_path()) {
-            Some(found) if found.stamp == sum.stamp => {}
-            _ => return Err(changed(&file.path)),
-        }
-    }
-    // Those that could not be read are no uploads.
-    let first_paths: HashSet<&Path> = first.files.iter().map(|file| file.path.as_path()).collect();
-    let known = |file: &FoundFile| first_paths.contains(file.path.as_path());
-    if let Some(new) = left.into_values().filter(|file| !known(file)).min_by_key(|file| &file.path) {
-        return Err(changed(&new.path));
-    }
-    // A file that is no dataset, or not yet: a recording or a copy goes on.
-    let moved = sent.uploads.iter().any(|upload| upload.moved_from.is_some());
-    match last.activity.newest() {
-        Some(newest) if !moved && !last.activity.has_same_files(&first.activity) => Err(changed(newest)),
-        _ => Ok(()),
-    }
+fn files_to_register(
+    found: Vec<FoundFile>,
+    options: &FlaggedOptions,
+) -> impl ExactSizeIterator<Item = FileToRegister> {
+    found.into_iter().enumerate().map(|(index, FoundFile { path, dataset, .. })| {
+        let version = options.files.versions.of(index);
+        FileToRegister { index, path, dataset, version }
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use md5::{Digest, Md5};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
@@ -211,12 +211,21 @@ async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken
 pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
     let cancel = CancellationToken::new();
     let _stop_when_dropped = cancel.clone().drop_guard();
-    let cancel = &cancel;
-    futures_util::stream::iter(paths)
-        .map(|path| async move { checksum(&path, context, cancel).await })
+    with_checksums(paths.into_iter(), context, &cancel).map(|(_, sum)| sum).collect().await
+}
+
+/// As [`checksums`], each with its file, as they are read. Cancelling stops each thread within one buffer.
+pub(crate) fn with_checksums<'a, T: AsRef<Path> + 'a>(
+    files: impl Iterator<Item = T> + 'a,
+    context: &'a HashContext,
+    cancel: &'a CancellationToken,
+) -> impl Stream<Item = (T, Result<Checksum, Error>)> + 'a {
+    futures_util::stream::iter(files)
+        .map(move |file| async move {
+            let sum = checksum(file.as_ref(), context, cancel).await;
+            (file, sum)
+        })
         .buffered(context.scheduler.count())
-        .collect()
-        .await
 }
 
 #[cfg(test)]

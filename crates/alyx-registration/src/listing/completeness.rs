@@ -1,6 +1,9 @@
 //! Completeness: the datasets of a session that cannot be registered, and whether the session is complete without them.
 //! One decision, for a run and for its plan. Pure.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use crate::client::options::OnRefused;
 use crate::error::Error;
 use crate::files::upload::{FileToRegister, Upload};
@@ -15,25 +18,25 @@ pub(crate) struct HashedFiles {
     pub(crate) uploads: Vec<Upload>,
     /// A line for each file that could not be read.
     pub(crate) unreadable: Vec<String>,
+    /// The paths of these files.
+    pub(crate) unread: HashSet<PathBuf>,
 }
 
 impl HashedFiles {
-    /// Sorts the results of reading.
+    /// Takes the result of reading a file in.
     ///
     /// # Errors
     /// A file that is still changing or has vanished postpones the whole session: the recording is not finished.
-    pub(crate) fn of(files: Vec<FileToRegister>, sums: Vec<Result<Checksum, Error>>) -> Result<Self, Error> {
-        let mut read = Self::default();
-        for (file, sum) in files.into_iter().zip(sums) {
-            match sum {
-                Ok(sum) => read.uploads.push(Upload::new(file, sum)),
-                Err(Error::Unreadable { reason, .. }) => {
-                    read.unreadable.push(unreadable(&file.dataset, reason));
-                }
-                Err(other) => return Err(other),
+    pub(crate) fn add(&mut self, file: FileToRegister, sum: Result<Checksum, Error>) -> Result<(), Error> {
+        match sum {
+            Ok(sum) => self.uploads.push(Upload::new(file, sum)),
+            Err(Error::Unreadable { reason, .. }) => {
+                self.unreadable.push(unreadable(&file.dataset, reason));
+                self.unread.insert(file.path);
             }
+            Err(other) => return Err(other),
         }
-        Ok(read)
+        Ok(())
     }
 }
 

@@ -79,6 +79,21 @@ pub(crate) fn discover(
     rules: &DiscoverRules<'_>,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
 ) -> Result<FoundFiles, Error> {
+    let mut files = Vec::new();
+    let found = visit(folder, rules, exclude, &mut |file| files.push(file))?;
+    Ok(FoundFiles { files, ..found })
+}
+
+/// As [`discover`], but the datasets go to `take` one by one, sorted by path.
+///
+/// # Errors
+/// Those of [`discover`].
+pub(crate) fn visit(
+    folder: &Path,
+    rules: &DiscoverRules<'_>,
+    exclude: impl Fn(&str) -> Option<LeftOutReason>,
+    take: &mut dyn FnMut(FoundFile),
+) -> Result<FoundFiles, Error> {
     let mut found = FoundFiles { is_remote: is_network(folder).unwrap_or(true), ..FoundFiles::default() };
     let mut activity = ActivityLog::new(folder, rules, &exclude);
     if found.is_remote {
@@ -152,12 +167,7 @@ pub(crate) fn discover(
         match dataset {
             Ok(dataset) => {
                 found.snapshot.add_dataset(dataset.as_str(), metadata.len());
-                found.files.push(FoundFile {
-                    path: entry.path().to_owned(),
-                    dataset,
-                    stamp,
-                    size: metadata.len(),
-                });
+                take(FoundFile { path: entry.path().to_owned(), dataset, stamp, size: metadata.len() });
             }
             Err(reason) => {
                 if let (LeftOutReason::NotInFlag, Some(path)) = (&reason, path.to_str()) {
@@ -170,7 +180,7 @@ pub(crate) fn discover(
     }
     let folders = activity.folders.iter().map(|(path, _)| relative(path, folder)).collect();
     found.activity = activity.finish();
-    find_near_misses(&mut found, &folders, rules.types, &exclude);
+    find_near_misses(folder, &mut found, &folders, rules.types, &exclude);
     Ok(found)
 }
 
@@ -324,6 +334,7 @@ pub(crate) fn classify(
 
 /// Finds the files that would be datasets under a slightly different name, which no other file has.
 fn find_near_misses(
+    folder: &Path,
     found: &mut FoundFiles,
     folders: &HashSet<PathBuf>,
     types: &DatasetTypes,
@@ -351,10 +362,9 @@ fn find_near_misses(
     if renames.is_empty() {
         return;
     }
-    let folder = |file: &FoundFile| PathBuf::from(file.dataset.as_str());
-    let others = found.left_out.iter().map(|file| file.path.clone());
-    let present: HashSet<PathBuf> = found.files.iter().map(folder).chain(others).collect();
-    for (index, renamed) in renames.into_iter().filter(|(_, renamed)| !present.contains(renamed)) {
+    let is_present =
+        |path: &Path| std::fs::symlink_metadata(folder.join(path)).is_ok_and(|metadata| !metadata.is_dir());
+    for (index, renamed) in renames.into_iter().filter(|(_, renamed)| !is_present(renamed)) {
         if let (Some(file), Some(name)) = (found.left_out.get_mut(index), renamed.file_name()) {
             file.reason = LeftOutReason::NearMiss(name.to_string_lossy().into_owned());
         }

@@ -71,16 +71,30 @@ pub(crate) struct Reply {
     pub kind: String,
     pub body: String,
     pub allow: Option<&'static str>,
+    /// The `Location` of a new record or of another address.
+    pub location: Option<String>,
     pub retry_after: Option<u64>,
 }
 
 impl Reply {
     pub fn new(status: u16, kind: &str, body: String) -> Reply {
-        Reply { status, kind: kind.to_owned(), body, allow: None, retry_after: None }
+        Reply { status, kind: kind.to_owned(), body, allow: None, location: None, retry_after: None }
     }
 
     pub fn json(status: u16, value: Value) -> Reply {
         Reply::new(status, "application/json", value.to_string())
+    }
+
+    /// 201 with the new record, whose address, if it has one, is also the `Location`.
+    pub fn created(record: Value) -> Reply {
+        let location = record.get("url").and_then(Value::as_str).map(str::to_owned);
+        Reply { location, ..Reply::json(201, record) }
+    }
+
+    /// A redirection.
+    pub fn moved(status: u16, location: &str) -> Reply {
+        let kind = "text/html; charset=utf-8";
+        Reply { location: Some(location.to_owned()), ..Reply::new(status, kind, String::new()) }
     }
 
     /// `{"detail": …, "status_code": …}`: the REST framework's own refusals.
@@ -126,6 +140,9 @@ impl IntoResponse for Reply {
         let mut builder = Response::builder().status(self.status);
         if let Some(allow) = self.allow {
             builder = builder.header(header::ALLOW, allow).header(header::VARY, "Accept, Cookie");
+        }
+        if let Some(location) = self.location {
+            builder = builder.header(header::LOCATION, location);
         }
         if let Some(seconds) = self.retry_after {
             builder = builder.header(header::RETRY_AFTER, seconds);

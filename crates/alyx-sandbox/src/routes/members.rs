@@ -44,8 +44,12 @@ fn create(store: &mut Store, request: &Request, kind: &Kind) -> Result<Reply, Er
         given.entry("created_by").or_insert_with(|| request.user.as_str().into());
     }
     let record = kind.new_record(&given, &request.now);
+    // Only an empty name comes this far.
+    if store.member_exists(kind.endpoint, name_of(&record, kind))? {
+        return Err(Error::internal("duplicate key value violates unique constraint"));
+    }
     store.put_member(kind.endpoint, name_of(&record, kind), &record)?;
-    Ok(Reply::json(201, view(store, kind, record, request)?))
+    Ok(Reply::created(view(store, kind, record, request)?))
 }
 
 /// The values that a client writes; `old` is the record that they change.

@@ -23,6 +23,7 @@ use serde_json::json;
 use crate::http::message::{Error, Reply, Request};
 use crate::http::pagination::paginate;
 use crate::http::server::{Server, lock};
+use crate::routes::measurements::{WATER, WEIGHT};
 use crate::rules::fields::is_uuid;
 use crate::rules::kinds::{DETAIL, KINDS, LIST, READ};
 use crate::store::Store;
@@ -32,6 +33,16 @@ const POST: &str = "POST, OPTIONS";
 /// Lists that are always empty, so that searches find nothing instead of failing.
 const EMPTY: &str = "insertions notes data-notices downloads surgeries water-restriction water-restricted-subjects \
                      fields-of-view trajectories tasks";
+
+/// What a client may do with a record that it cannot change.
+const DELETE: &str = "GET, DELETE, HEAD, OPTIONS";
+
+/// Addresses that lead to others.
+const MOVED: [(&str, u16, &str); 3] =
+    [("/", 302, "/admin"), ("/docs", 301, "/docs/"), ("/cache/info", 301, "/cache/info/")];
+
+const DOCS: &str = "<!doctype html>\n<html lang=\"en\">\n<head><title>Redoc</title></head>\n\
+                    <body><p>The endpoints: <a href=\"/api/schema\">/api/schema</a></p></body>\n</html>\n";
 
 /// The shared state of every endpoint.
 type Shared = Arc<Mutex<Server>>;
@@ -59,14 +70,22 @@ pub(super) fn router(server: Shared) -> Router {
         .route("/sessions/{id}", endpoint(DETAIL, Uuid, sessions::one))
         .route("/datasets", endpoint(LIST, Token, datasets::list))
         .route("/datasets/{id}", endpoint(DETAIL, Uuid, datasets::one))
+        .route("/files", endpoint(LIST, Token, files::list))
         .route("/files/{id}", endpoint(DETAIL, Uuid, files::one))
         .route("/register-file", endpoint(POST, Token, register_file::register))
         .route("/check-protected", endpoint(READ, Token, protected::check))
-        .route("/weighings", endpoint(LIST, Token, |s, r| measurements::list(s, r, &measurements::WEIGHT)))
-        .route(
-            "/water-administrations",
-            endpoint(LIST, Token, |s, r| measurements::list(s, r, &measurements::WATER)),
-        );
+        .route("/weighings", endpoint(LIST, Token, |s, r| measurements::list(s, r, &WEIGHT)))
+        .route("/weighings/{id}", endpoint(DELETE, Uuid, |s, r| measurements::one(s, r, &WEIGHT)))
+        .route("/water-administrations", endpoint(LIST, Token, |s, r| measurements::list(s, r, &WATER)))
+        .route("/water-administrations/{id}", endpoint(DETAIL, Uuid, |s, r| measurements::one(s, r, &WATER)))
+        .route("/water-requirement/{name}", endpoint(READ, Token, measurements::requirement))
+        // As an Alyx whose tables have not been made.
+        .route("/cache/info/", endpoint(READ, Token, |_, _| Err(no_table("cache_info.json"))))
+        .route("/cache.zip", endpoint(READ, Token, |_, _| Err(no_table("cache.zip"))))
+        .route("/docs/", endpoint(READ, Public, |_, _| Ok(Reply::html(200, DOCS.into()))));
+    for (path, status, location) in MOVED {
+        router = router.route(path, any(move || async move { Reply::moved(status, location) }));
+    }
     for path in EMPTY.split(' ') {
         let empty = |_: &mut Store, request: &Request| paginate(request, 0, |_, _| Ok(Vec::new()));
         router = router.route(&format!("/{path}"), endpoint(READ, Token, empty));
@@ -143,6 +162,11 @@ fn reply(
 
 fn not_allowed(method: &str) -> Error {
     Reply::detail(405, format!("Method \"{method}\" not allowed.")).into()
+}
+
+/// The error of an Alyx that has no tables for ONE to download.
+fn no_table(name: &str) -> Error {
+    Error::internal(format!("[Errno 2] No such file or directory: '{name}'"))
 }
 
 /// The OpenAPI description of the endpoints, their actions, parameters and fields.

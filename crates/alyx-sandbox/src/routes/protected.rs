@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::http::message::{Error, Reply, Request};
 use crate::rules::fields::{is_uuid, python_text};
-use crate::rules::filters::bad_date;
 use crate::rules::names::{BadPlace, FilePlace, aggregate_place, place, session_part};
 use crate::rules::time;
+use crate::rules::time::bad_date;
 use crate::store::{DatasetKey, Store};
 
 /// The owner of a request's files.

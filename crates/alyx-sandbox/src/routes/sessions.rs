@@ -5,8 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::http::message::{Error, Reply, Request};
 use crate::http::pagination::paginate;
+use crate::rules::django::Column;
 use crate::rules::fields::{Field, Rule, TEXT, check, field, required};
-use crate::rules::filters::{By, Column, Parameter, apply, date_range, inside};
+use crate::rules::filters::{By, Parameter, apply, choices, date_range, inside};
+use crate::rules::qc::grade_named;
 use crate::store::{SESSIONS, Store, Where, new_id};
 
 const FIELDS: &[Field] = &[
@@ -33,11 +35,21 @@ const FIELDS: &[Field] = &[
 const PROJECTS: Column = Column::Any("json_each(s.projects) p WHERE 1", "p.value");
 const PROCEDURES: Column = Column::Any("json_each(s.procedures) p WHERE 1", "p.value");
 
-/// A dataset of this name that a server has.
+const DATASETS: &str = "dataset d WHERE d.session = s.id";
+const TAGS: Column =
+    Column::Any("dataset d JOIN dataset_tag t ON t.dataset = d.id WHERE d.session = s.id", "t.tag");
+const SUBJECT_ID: Column = Column::Id("(SELECT a.id FROM subject a WHERE a.nickname = s.subject)");
+const PERFORMANCE: Column = Column::Own("(100 * s.n_correct_trials / s.n_trials)");
+const HISTOLOGY: Column = Column::Own(
+    "EXISTS (SELECT 1 FROM session o, json_each(o.procedures) p \
+     WHERE o.subject = s.subject AND p.value = 'Histology')",
+);
+
+/// A dataset of this name and of at most this grade that a server has.
 const ON_SERVER: &str = "SELECT 1 FROM dataset d JOIN file_record f ON f.dataset = d.id AND f.present \
                          JOIN member m ON m.kind = 'data-repository' AND m.name = f.repository \
                          AND json_extract(m.record, '$.globus_is_personal') = 0 \
-                         WHERE d.session = s.id AND d.name = ? AND d.qc <= 40";
+                         WHERE d.session = s.id AND d.name = ? AND d.qc <= ?";
 
 const PARAMETERS: &[Parameter] = &[
     ("subject", Column::Own("s.subject"), By::IExact),
@@ -51,14 +63,48 @@ const PARAMETERS: &[Parameter] = &[
     ("projects", PROJECTS, By::IContains),
     ("project", PROJECTS, By::IContains),
     ("id", Column::Own("s.id"), By::Uuid),
-    ("parent_session", Column::Own("s.parent_session"), By::Uuid),
+    ("qc", Column::Own("s.qc"), By::Qc),
+    ("tag", TAGS, By::IContains),
+    ("performance_gte", PERFORMANCE, By::AtLeast),
+    ("performance_lte", PERFORMANCE, By::AtMost),
+    ("histology", HISTOLOGY, By::Bool),
+    ("start_time", Column::Own("s.start_time"), By::Time),
+    ("end_time", Column::Own("s.end_time"), By::Time),
+    ("n_trials", Column::Own("s.n_trials"), By::Number),
+    ("n_correct_trials", Column::Own("s.n_correct_trials"), By::Number),
+    ("narrative", Column::Own("s.narrative"), By::Exact),
 ];
 
 const DJANGO: &[(&str, Column)] = &[
-    ("pk", Column::Own("s.id")),
+    ("pk", Column::Id("s.id")),
+    ("id", Column::Id("s.id")),
+    ("subject", SUBJECT_ID),
     ("subject__nickname", Column::Own("s.subject")),
-    ("number", Column::Own("s.number")),
-    ("start_time", Column::Own("s.start_time")),
+    ("subject__lab__name", Column::Own("(SELECT a.lab FROM subject a WHERE a.nickname = s.subject)")),
+    ("users__username", Column::Any("json_each(s.users) u WHERE 1", "u.value")),
+    ("projects__name", PROJECTS),
+    ("procedures__name", PROCEDURES),
+    ("lab__name", Column::Own("s.lab")),
+    ("location__name", Column::Own("s.location")),
+    ("parent_session", Column::Id("s.parent_session")),
+    ("number", Column::Number("s.number")),
+    ("qc", Column::Number("s.qc")),
+    ("n_trials", Column::Number("s.n_trials")),
+    ("n_correct_trials", Column::Number("s.n_correct_trials")),
+    ("start_time", Column::Time("s.start_time")),
+    ("end_time", Column::Time("s.end_time")),
+    ("auto_datetime", Column::Time("s.auto_datetime")),
+    ("type", Column::Own("s.type")),
+    ("task_protocol", Column::Own("s.task_protocol")),
+    ("narrative", Column::Own("s.narrative")),
+    ("json", Column::Json("s.json")),
+    ("extended_qc", Column::Json("s.extended_qc")),
+    ("data_dataset_session_related", Column::Any(DATASETS, "d.id")),
+    ("data_dataset_session_related__name", Column::Any(DATASETS, "d.name")),
+    ("data_dataset_session_related__collection", Column::Any(DATASETS, "d.collection")),
+    ("data_dataset_session_related__dataset_type__name", Column::Any(DATASETS, "d.dataset_type")),
+    ("data_dataset_session_related__qc", Column::Any(DATASETS, "d.qc")),
+    ("data_dataset_session_related__tags__name", TAGS),
 ];
 
 pub(super) fn list(store: &mut Store, request: &Request) -> Result<Reply, Error> {
@@ -67,6 +113,7 @@ pub(super) fn list(store: &mut Store, request: &Request) -> Result<Reply, Error>
     }
     let mut filter = Where::default();
     apply(&mut filter, request, PARAMETERS, DJANGO)?;
+    choices(store, &mut filter, request, &[("parent_session", "sessions", "s.parent_session")])?;
     date_range(&mut filter, request, "s.start_time")?;
     inside(&mut filter, request, "json", "s.json")?;
     inside(&mut filter, request, "extended_qc", "s.extended_qc")?;
@@ -77,7 +124,7 @@ pub(super) fn list(store: &mut Store, request: &Request) -> Result<Reply, Error>
         "dataset_types",
         "SELECT 1 FROM dataset d WHERE d.session = s.id AND d.dataset_type = ?",
     );
-    every(&mut filter, request, "datasets", ON_SERVER);
+    by_datasets(&mut filter, request)?;
     let count = store.count(SESSIONS, &filter)?;
     paginate(request, count, |limit, offset| Ok(store.sessions(&filter, (limit, offset), &request.base)?))
 }
@@ -87,6 +134,25 @@ fn every(filter: &mut Where, request: &Request, name: &str, condition: &str) {
     for value in request.param(name).into_iter().flat_map(|v| v.split(',')) {
         filter.and(format!("EXISTS ({condition})"), [Sql::Text(value.to_owned())]);
     }
+}
+
+/// `datasets=`: names that a server has; `dataset_qc_lte=`: the worst grade of these, or of any dataset.
+fn by_datasets(filter: &mut Where, request: &Request) -> Result<(), Error> {
+    let name = request.param("dataset_qc_lte").unwrap_or("FAIL");
+    let grade = grade_named(name).ok_or_else(|| Error::internal(format!("{name} is not a valid QC")))?;
+    match request.param("datasets") {
+        Some(names) => {
+            for name in names.split(',') {
+                filter
+                    .and(format!("EXISTS ({ON_SERVER})"), [Sql::Text(name.to_owned()), Sql::Integer(grade)]);
+            }
+        }
+        None if request.param("dataset_qc_lte").is_some() => {
+            filter.and(format!("EXISTS (SELECT 1 FROM {DATASETS} AND d.qc <= ?)"), [Sql::Integer(grade)]);
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 /// Creates a session. There is no uniqueness: a repeated request creates another.
@@ -111,7 +177,7 @@ fn create(store: &mut Store, request: &Request) -> Result<Reply, Error> {
     columns.insert("id".into(), id.as_str().into());
     columns.insert("auto_datetime".into(), request.now.as_str().into());
     store.insert("session", &columns)?;
-    Ok(Reply::json(201, found(store, request, &id)?))
+    Ok(Reply::created(found(store, request, &id)?))
 }
 
 pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Error> {

@@ -132,6 +132,7 @@ pub(crate) static KINDS: [Kind; 12] = [
     Kind {
         endpoint: "revisions",
         model: "Revision",
+        written: written::REVISION,
         by_name: true,
         filters: &["name"],
         fields: r#"{"id": "<id>", "json": null, "name": "", "description": "", "created_datetime": "<now>"}"#,

@@ -60,11 +60,26 @@ pub(super) const LOCATION: &[Field] = &[NAME, required("lab", Rule::Slug { of: "
 
 pub(super) const TAG: &[Field] = &[
     JSON,
-    NAME,
+    field("name", SHORT, "\"\""),
     field("description", TEXT, "\"\""),
     field("protected", Rule::Bool, "false"),
     field("public", Rule::Bool, "false"),
     field("hash", Rule::Text { max: 64, blank: true }, "null"),
+];
+
+pub(super) const REVISION: &[Field] = &[
+    JSON,
+    field(
+        "name",
+        Rule::Checked {
+            max: 255,
+            is_valid: |name| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '/')),
+            message: "Revisions must only contain letters, numbers, hyphens, underscores and forward slashes.",
+        },
+        "\"\"",
+    ),
+    field("description", TEXT, "\"\""),
+    field("created_datetime", Rule::Time, "null"),
 ];
 
 pub(super) const DATA_FORMAT: &[Field] = &[

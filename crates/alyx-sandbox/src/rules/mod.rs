@@ -1,5 +1,6 @@
 //! Alyx's rules for names, fields, filters and times, apart from any route.
 
+pub(crate) mod django;
 pub(crate) mod fields;
 pub(crate) mod filters;
 pub(crate) mod kinds;

@@ -8,3 +8,8 @@ pub(crate) const QC: [(&str, i64); 5] =
 pub(crate) fn qc_name(grade: i64) -> &'static str {
     QC.iter().find(|(_, g)| *g == grade).map_or("NOT_SET", |(name, _)| name)
 }
+
+/// The grade of a name, in either case.
+pub(crate) fn grade_named(name: &str) -> Option<i64> {
+    QC.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, grade)| *grade)
+}

@@ -6,6 +6,8 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::http::message::Error;
+
 /// Now, in naive UTC with microseconds.
 pub(crate) fn now() -> String {
     format(Timestamp::now().to_zoned(TimeZone::UTC).datetime())
@@ -57,6 +59,21 @@ pub(crate) fn real_date(text: &str) -> Option<Date> {
         return None;
     }
     Date::new(text[..4].parse().ok()?, text[5..7].parse().ok()?, text[8..].parse().ok()?).ok()
+}
+
+/// Django's error for an invalid date: a 500, because Alyx does not catch the exception.
+pub(crate) fn bad_date(date: &str) -> Error {
+    let why = if is_date_shaped(date) {
+        "value has the correct format (YYYY-MM-DD) but it is an invalid date."
+    } else {
+        "value has an invalid date format. It must be in YYYY-MM-DD format."
+    };
+    Error::internal(format!("['“{date}” {why}']"))
+}
+
+/// A step of one day.
+pub(crate) fn daily() -> jiff::Span {
+    jiff::Span::new().days(1)
 }
 
 /// Whole weeks between a date of birth and now, as `age_weeks` counts them.

@@ -41,15 +41,16 @@ impl DatasetKey {
 }
 
 impl Store {
-    /// Datasets in the form of a list, sorted by id.
+    /// Datasets in the form of a list, sorted by id, or not at all.
     pub fn datasets(
         &self,
         filter: &Where,
         (limit, offset): (u64, u64),
         base: &str,
     ) -> rusqlite::Result<Vec<Value>> {
+        let order = if self.shuffled { "random()" } else { "d.id" };
         let sql =
-            format!("SELECT d.id {DATASETS}{} ORDER BY d.id LIMIT {limit} OFFSET {offset}", filter.sql());
+            format!("SELECT d.id {DATASETS}{} ORDER BY {order} LIMIT {limit} OFFSET {offset}", filter.sql());
         let ids: Vec<String> = self.rows(&sql, &filter.values, |r| r.get(0))?;
         let mut out = Vec::with_capacity(ids.len());
         for id in ids {

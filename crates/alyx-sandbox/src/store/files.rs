@@ -3,7 +3,11 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use crate::store::{Store, new_id, t};
+use crate::store::{Store, Where, new_id, plain, structured, t};
+
+/// The tables of a list of file records.
+pub(crate) const FILES: &str = "FROM file_record f JOIN dataset d ON d.id = f.dataset \
+                                LEFT JOIN session s ON s.id = d.session";
 
 /// The fields of a data repository that file records need.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +32,7 @@ impl Store {
     }
 
     /// Whether any repository is a server.
-    pub(super) fn has_servers(&self) -> rusqlite::Result<bool> {
+    pub fn has_servers(&self) -> rusqlite::Result<bool> {
         let sql = "SELECT 1 FROM member WHERE kind = 'data-repository' \
                    AND json_extract(record, '$.globus_is_personal') = 0";
         self.conn.prepare_cached(sql)?.exists([])
@@ -62,27 +66,33 @@ impl Store {
         })
     }
 
-    /// One file record in the form of its own URL.
-    pub fn file(&self, id: &str, base: &str) -> rusqlite::Result<Option<Value>> {
-        let sql = "SELECT dataset, repository, relative_path, present FROM file_record WHERE id = ?";
-        self.row(sql, &[t(id)], |row| {
+    /// File records in the form of a list, and of their own URL, in the order of creation.
+    pub fn files(
+        &self,
+        filter: &Where,
+        (limit, offset): (u64, u64),
+        base: &str,
+    ) -> rusqlite::Result<Vec<Value>> {
+        let sql = format!("SELECT f.* {FILES}{} ORDER BY f.seq LIMIT {limit} OFFSET {offset}", filter.sql());
+        self.rows(&sql, &filter.values, |row| {
+            let (id, dataset): (String, String) = (row.get("id")?, row.get("dataset")?);
             Ok(json!({
-                "url": format!("{base}/files/{id}"), "dataset": format!("{base}/datasets/{}", row.get::<_, String>(0)?),
-                "data_repository": row.get::<_, String>(1)?, "name": "", "json": null, "relative_path": row.get::<_, String>(2)?,
-                "exists": row.get::<_, bool>(3)?,
+                "url": format!("{base}/files/{id}"), "dataset": format!("{base}/datasets/{dataset}"),
+                "data_repository": plain(row, "repository")?, "name": "", "json": structured(row, "json")?,
+                "relative_path": plain(row, "relative_path")?, "exists": row.get::<_, bool>("present")?,
             }))
         })
     }
 
-    /// Whether a file is in its repository. Its dataset counts as updated.
-    pub fn set_present(&self, id: &str, present: bool, now: &str) -> rusqlite::Result<()> {
-        self.run(
-            "UPDATE file_record SET present = ? WHERE id = ?",
-            &[Sql::Integer(i64::from(present)), t(id)],
-        )?;
+    /// A dataset counts as updated when one of its files is.
+    pub fn touch_dataset_of(&self, file: &str, now: &str) -> rusqlite::Result<()> {
         let sql =
             "UPDATE dataset SET auto_datetime = ? WHERE id = (SELECT dataset FROM file_record WHERE id = ?)";
-        self.run(sql, &[t(now), t(id)]).map(drop)
+        self.run(sql, &[t(now), t(file)]).map(drop)
+    }
+
+    pub fn delete_file(&self, id: &str) -> rusqlite::Result<()> {
+        self.run("DELETE FROM file_record WHERE id = ?", &[t(id)]).map(drop)
     }
 
     /// Finds or creates a file record. `Ok(None)` if the path belongs to another dataset.

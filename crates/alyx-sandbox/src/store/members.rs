@@ -48,6 +48,18 @@ impl Store {
         .map(drop)
     }
 
+    /// What the records that refer to a record of this kind and id hold: its id, or the name of a plain record.
+    pub fn by_id(&self, kind: &str, id: &str) -> rusqlite::Result<Option<String>> {
+        match kind {
+            "sessions" | "datasets" => Ok(self.exists(kind, id)?.then(|| id.to_owned())),
+            "subjects" => self.subject_name(id),
+            _ => {
+                let sql = "SELECT name FROM member WHERE kind = ? AND json_extract(record, '$.id') = ?";
+                self.row(sql, &[t(kind), t(id)], |r| r.get(0))
+            }
+        }
+    }
+
     /// Whether a record of a kind has this value in a field. The field's name is a constant, never a client's text.
     pub fn has_member_with(&self, kind: &str, field: &str, value: &str) -> rusqlite::Result<bool> {
         let sql = format!("SELECT 1 FROM member WHERE kind = ? AND json_extract(record, '$.{field}') = ?");

@@ -12,7 +12,7 @@ mod subjects;
 mod r#where;
 
 pub(super) use crate::store::datasets::{DATASETS, DatasetKey};
-pub(super) use crate::store::files::Repository;
+pub(super) use crate::store::files::{FILES, Repository};
 pub(super) use crate::store::sessions::SESSIONS;
 pub(super) use crate::store::r#where::Where;
 
@@ -37,6 +37,8 @@ pub(super) struct Store {
     formats: Option<Vec<(String, String)>>,
     /// See [`crate::SandboxOptions::auto_create`].
     pub auto_create: bool,
+    /// See [`crate::SandboxHandle::shuffle_datasets`].
+    pub shuffled: bool,
 }
 
 impl Store {
@@ -56,7 +58,7 @@ impl Store {
         // Otherwise SQLite replans a cached statement whenever a parameter of a comparison changes.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(SandboxError::Store)?;
         conn.set_prepared_statement_cache_capacity(256);
-        let mut store = Store { conn, types: None, formats: None, auto_create: false };
+        let mut store = Store { conn, types: None, formats: None, auto_create: false, shuffled: false };
         store.set_up(seed).map_err(SandboxError::Store)?;
         Ok(store)
     }
@@ -64,6 +66,11 @@ impl Store {
     fn set_up(&mut self, seed: &Seed) -> rusqlite::Result<()> {
         self.conn.execute_batch("BEGIN")?;
         self.conn.execute_batch(include_str!("schema.sql"))?;
+        let has_json = "SELECT 1 FROM pragma_table_info('file_record') WHERE name = 'json'";
+        if !self.conn.prepare(has_json)?.exists([])? {
+            // A database of an earlier version.
+            self.conn.execute_batch("ALTER TABLE file_record ADD COLUMN json TEXT")?;
+        }
         let seeded: i64 = self.conn.pragma_query_value(None, "user_version", |r| r.get(0))?;
         if seeded == 0 {
             self.seed(seed)?;

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS dataset_tag (dataset TEXT NOT NULL, tag TEXT NOT NULL
 CREATE INDEX IF NOT EXISTS dataset_tag_tag ON dataset_tag (tag);
 CREATE TABLE IF NOT EXISTS file_record (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, dataset TEXT NOT NULL, repository TEXT NOT NULL,
-    relative_path TEXT NOT NULL, present INTEGER NOT NULL, UNIQUE (repository, relative_path));
+    relative_path TEXT NOT NULL, present INTEGER NOT NULL, json TEXT, UNIQUE (repository, relative_path));
 CREATE INDEX IF NOT EXISTS file_record_dataset ON file_record (dataset);
 CREATE TABLE IF NOT EXISTS weighing (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, subject TEXT NOT NULL, date_time TEXT, weight REAL, user TEXT);

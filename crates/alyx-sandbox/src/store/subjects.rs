@@ -4,6 +4,7 @@ use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
 use crate::rules::time;
+use crate::store::measurements::{DAILY_WATER, round};
 use crate::store::{Store, Where, object, path_segment, plain, structured, t};
 
 impl Store {
@@ -50,8 +51,7 @@ impl Store {
             &[t(&nickname)],
             |r| r.get::<_, Option<f64>>(0),
         )?;
-        // Alyx expects 4 % of the last weight per day.
-        let expected = round(weight.flatten().unwrap_or(0.0) * 0.04);
+        let expected = round(weight.flatten().unwrap_or(0.0) * DAILY_WATER);
         let today = now.get(..10).unwrap_or_default();
         let given: Option<f64> = self
             .row(
@@ -78,6 +78,18 @@ impl Store {
             "remaining_water": round(expected - given.unwrap_or(0.0)), "json": of("json"),
         });
         Ok(object(record))
+    }
+
+    /// Deletes a subject with its sessions and measurements: Alyx's cascade.
+    pub fn delete_subject(&self, nickname: &str) -> rusqlite::Result<()> {
+        let sql = "SELECT id FROM session WHERE subject = ?";
+        for session in self.rows(sql, &[t(nickname)], |r| r.get::<_, String>(0))? {
+            self.delete_session(&session)?;
+        }
+        for table in ["weighing", "water"] {
+            self.run(&format!("DELETE FROM {table} WHERE subject = ?"), &[t(nickname)])?;
+        }
+        self.run("DELETE FROM subject WHERE nickname = ?", &[t(nickname)]).map(drop)
     }
 
     pub fn subject_lab(&self, nickname: &str) -> rusqlite::Result<Option<String>> {
@@ -113,9 +125,4 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Map<String, Value>> {
         out.insert(name.into(), structured(row, name)?);
     }
     Ok(out)
-}
-
-/// Rounds to three decimals, so that sums of tenths print as such.
-fn round(x: f64) -> f64 {
-    (x * 1e6).round() / 1e6
 }

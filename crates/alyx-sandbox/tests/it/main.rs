@@ -2,8 +2,10 @@
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "tests print")]
 
 mod behaves_like_alyx;
+mod lists_and_records;
 mod plays_faults;
 mod replays_recorded_exchanges;
+mod rig;
 mod serves_the_python_client;
 
 /// A client for requests of the tests.

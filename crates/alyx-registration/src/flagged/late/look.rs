@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
 use crate::error::Error;
-use crate::files::remote_diff::RemoteDatasets;
+use crate::files::comparison::PathIndex;
 use crate::flag::FlagContent;
 use crate::flagged::exclusion;
 use crate::flagged::late::pace::Pace;
@@ -24,6 +24,7 @@ use crate::listing::left_out::LeftOutReason;
 use crate::listing::snapshot::{FolderDigest, SessionSnapshot};
 use crate::opener::data_folders::DataFolders;
 use alf::{DatasetTypes, SessionPath};
+use alyx_client::DatasetRecord;
 
 /// What a look found.
 #[derive(Debug, Clone, Default)]
@@ -85,16 +86,25 @@ impl RegistrationClient {
         if changed.is_empty() {
             return Ok(Some(LateLook { snapshot, ..LateLook::default() }));
         }
-        let records = self.alyx().datasets_of_session(eid).await?;
-        let at_alyx = RemoteDatasets::of(&records);
-        let mut late = Vec::new();
-        for (path, size) in changed {
-            let known = at_alyx.at(&path);
-            // A record without a size proves nothing.
-            if !known.iter().any(|record| record.file_size.is_none_or(|held| held == size)) {
-                snapshot.list_again(&path);
-                late.push(LateFile { path: path.into(), is_changed: !known.is_empty() });
+        // Whether Alyx has a record of each, and one of this size. A record without a size proves nothing.
+        let mut held = vec![(false, false); changed.len()];
+        let by_path = PathIndex::of(&changed, |(path, _)| path.as_str());
+        let take = |record: DatasetRecord| {
+            for place in by_path.at(&record.relative_path(), &changed, |(path, _)| path.as_str()) {
+                let place = *place as usize;
+                if let (Some((is_there, is_same)), Some((_, size))) =
+                    (held.get_mut(place), changed.get(place))
+                {
+                    *is_there = true;
+                    *is_same |= record.file_size.is_none_or(|held| held == *size);
+                }
             }
+        };
+        self.alyx().for_each_dataset_of_session(eid, take).await?;
+        let mut late = Vec::new();
+        for ((path, _), (is_there, _)) in changed.into_iter().zip(held).filter(|(_, (_, is_same))| !is_same) {
+            snapshot.list_again(&path);
+            late.push(LateFile { path: path.into(), is_changed: is_there });
         }
         late.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Some(LateLook { snapshot, late: Gap::late(late, &types) }))

@@ -1,0 +1,58 @@
+//! A session of many small files needs little memory: only the outcome of each comparison is kept.
+
+use crate::{common, program};
+use std::path::Path;
+
+use common::{Alyx, Rig, Session};
+use program::{Configuration, Program, program};
+
+/// Files of the session, of which Alyx has records of 5 MB.
+const FILES: usize = 4000;
+/// What registering them may need, in bytes. With the records held it was 65 MB, first time, and more again.
+const AT_MOST: u64 = 45 << 20;
+
+fn session_of(rig: &Rig, subject: &str, files: usize) -> Session {
+    let session = rig.session("cortexlab", subject);
+    let folder = session.folder.join("alf");
+    std::fs::create_dir_all(&folder).unwrap();
+    for number in 0..files {
+        std::fs::write(folder.join(format!("spikes.times.part{number:05}.npy")), "x").unwrap();
+    }
+    session
+}
+
+/// `VmHWM` in bytes.
+fn most_resident(process: u32) -> u64 {
+    let status =
+        std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_does_not_grow_with_records_first_time_and_again() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let config = Configuration { roots: vec![rig.root()], url, user, password, more: String::new() }
+        .write(&rig.beside("etc"));
+    // As the unit sets them.
+    let mut daemon = Program::start(
+        program()
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_MMAP_THRESHOLD_", "131072")
+            .env("MALLOC_TRIM_THRESHOLD_", "131072"),
+    );
+    tokio::task::block_in_place(|| daemon.wait_for("data root scanned"));
+    let before = most_resident(daemon.id());
+    let session = session_of(&rig, "KS014", FILES);
+    for what in ["first time", "again"] {
+        session.flag();
+        tokio::task::block_in_place(|| daemon.wait_for("outcome=\"registered\""));
+        let more = most_resident(daemon.id()) - before;
+        assert!(more <= AT_MOST, "{what}: {more} bytes for {FILES} files");
+    }
+    daemon.stop();
+}
