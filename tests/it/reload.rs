@@ -152,7 +152,7 @@ async fn an_invalid_file_is_reported_with_line_and_key_and_the_old_configuration
     session.flag();
     world.wait_registered(&session);
     for (text, what) in
-        [("data_roots: [", "config.yaml:2"), ("", "data_roots"), (&"x".repeat(2 << 20), "larger than 1 MiB")]
+        [("data_roots: [", "config.yaml:1"), ("", "data_roots"), (&"x".repeat(2 << 20), "larger than 1 MiB")]
     {
         let message = world.reload_invalid(text);
         assert!(message.contains(what), "{what}: {message}");

@@ -84,7 +84,8 @@ impl Answer {
 
     /// The error of a body that cannot be parsed.
     pub(crate) fn unparsed(&self, error: &serde_json::Error, what: &str) -> Error {
-        if error.is_data() {
+        // A record is found to be another one before the end of the text, which may be cut off.
+        if error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(&self.body).is_ok() {
             return unexpected(error, what);
         }
         Error::NotAlyx { what: what.to_owned(), reason: format!("no JSON: {}", self.shown()) }

@@ -106,7 +106,7 @@ pub enum Gap {
     },
     /// No file at all, apart from hidden ones, logs and markers.
     #[error(
-        "the session has no file; copy its files into the folder and flag the session again, or run `alyx-registrar acknowledge`"
+        "the session has no file; copy its files into the folder and flag the session again, or acknowledge the gap"
     )]
     NoFile,
 }
