@@ -44,6 +44,7 @@ mod layers;
 mod loadable;
 mod memory;
 mod messages;
+mod metadata;
 mod next_steps;
 mod obstacles;
 mod once;

@@ -32,6 +32,7 @@ pub mod flagged;
 mod hashing;
 mod listing;
 mod measurements;
+mod metadata;
 mod propose;
 mod repository;
 mod session;
@@ -41,7 +42,7 @@ pub use crate::client::context::RunContext;
 pub use crate::client::options::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
     OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
-    Versions, WaterOptions, WeightOptions,
+    RootDatasets, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::client::record_outcome::RecordOutcome;
 pub use crate::error::{Error, MissingName, advice};
@@ -68,6 +69,9 @@ pub use crate::listing::quiet::{Activity, SessionLooks};
 pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
+pub use crate::metadata::known::{Beside, KnownSession};
+pub use crate::metadata::options::{Measured, MetadataOptions, OnMissing, RootMetadata};
+pub use crate::metadata::remarks::Remarks;
 pub use crate::propose::change::{ByHand, Change, RestCall};
 pub use crate::propose::known_records::KnownRecords;
 pub use crate::propose::needs::Needs;

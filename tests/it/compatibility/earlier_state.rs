@@ -182,6 +182,16 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "late_files",
         "late_rate",
         "repositories",
+        "complete",
+        "metadata",
+        "readers",
+        "users_map",
+        "expect",
+        "wait_for",
+        "on_missing",
+        "measurements",
+        "weight",
+        "water",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

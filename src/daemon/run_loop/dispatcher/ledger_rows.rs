@@ -103,7 +103,7 @@ pub(crate) fn outcome_row(
 pub(crate) fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {
     let one = |(member, name): &(String, String)| {
         let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.member() == member)?;
-        Some(MissingName { endpoint, name: name.clone(), near: Vec::new() })
+        Some(MissingName { endpoint, name: name.clone(), near: Vec::new(), from: None })
     };
     rows.iter().filter_map(one).collect()
 }
@@ -118,7 +118,7 @@ mod tests {
             let rows = [(endpoint.member().to_owned(), "x".to_owned())];
             assert_eq!(
                 missing_names(&rows),
-                [MissingName { endpoint, name: "x".to_owned(), near: Vec::new() }]
+                [MissingName { endpoint, name: "x".to_owned(), near: Vec::new(), from: None }]
             );
         }
     }
