@@ -120,6 +120,7 @@ pub(super) struct MetadataDocument {
     pub(super) wait_for: Given<Vec<Text>>,
     pub(super) on_missing: Given<OnMissing>,
     pub(super) measurements: Option<MeasurementsDocument>,
+    pub(super) skip_subjects: Given<Vec<Text>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -82,6 +82,8 @@ pub struct Config {
     pub earliest: jiff::civil::Date,
     /// What is read of a session folder, what a session must have, and what is recorded with it.
     pub metadata: MetadataOptions,
+    /// Subjects whose flags are left alone (`metadata.skip_subjects`). Default empty.
+    pub skip_subjects: Vec<String>,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
     /// Folders of this computer that are repositories on Alyx. Default none.

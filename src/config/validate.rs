@@ -88,7 +88,9 @@ impl Findings {
             self.refuse(KeyPath::of("session.earliest"), why);
         }
         let session = self.session(&KeyPath::of("session"), session);
-        let metadata = self.metadata(from.metadata.unwrap_or_default());
+        let mut metadata = from.metadata.unwrap_or_default();
+        let skip_subjects = self.texts("metadata.skip_subjects", std::mem::take(&mut metadata.skip_subjects));
+        let metadata = self.metadata(metadata);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
         let repositories = self.repositories(from.repositories);
         let retry = self.retry(from.retry.unwrap_or_default());
@@ -120,6 +122,7 @@ impl Findings {
             alyx: alyx?,
             session,
             metadata,
+            skip_subjects,
             earliest: earliest.unwrap_or(EARLIEST),
             datasets,
             repositories,

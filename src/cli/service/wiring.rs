@@ -283,6 +283,7 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),
+        skip_subjects: config.skip_subjects.clone(),
         late: LateOptions {
             plan: LookPlan::within(config.watch.late_files),
             rate: config.watch.late_rate,

@@ -72,6 +72,23 @@ async fn what_a_person_wrote_on_alyx_is_kept_and_only_missing_keys_are_added() {
     assert_eq!(after["n_correct_trials"], 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_difference_is_applied_by_name_and_no_other() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    ibl(&session);
+    let details =
+        SessionDetails { n_trials: Some(9), location: Some("rig2".into()), ..SessionDetails::default() };
+    created_elsewhere(&alyx, &session, details).await;
+    let folder = session.folder.to_str().unwrap();
+    let update = ["register-session", folder, "--no-files", "--update", "n_trials"];
+    crate::verbs::verb(&alyx, &rig, &update).ends(0);
+    let after = record(&alyx, &session).await;
+    assert_eq!((&after["n_trials"], &after["location"]), (&json!(4), &json!("rig2")));
+    let unknown = ["register-session", folder, "--no-files", "--update", "qc"];
+    crate::verbs::verb(&alyx, &rig, &unknown).ends(1).complains("no file of the session says its qc");
+}
+
 #[tokio::test]
 async fn a_session_that_was_registered_before_its_sidecar_came_gets_its_users() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

@@ -1,6 +1,7 @@
 //! What is known of a session, on Alyx: read from its folder once, sent where Alyx has nothing, never erased.
 
 mod command;
+mod daemon;
 mod existing;
 mod measured;
 mod new;

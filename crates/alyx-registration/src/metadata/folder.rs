@@ -36,11 +36,19 @@ impl SessionFolder {
     /// # Errors
     /// Those of the two folders themselves.
     pub(crate) fn list(folder: &Path, root: &Path, private: Arc<PrivatePaths>) -> Result<Self, Error> {
-        let root_path = if folder.starts_with(root) { root } else { folder };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(root_path, flags, Mode::empty())
-            .map_err(|error| Error::reading(root_path, &error.into()))?;
-        let session = folder.strip_prefix(root_path).unwrap_or(Path::new("")).to_owned();
+        let open = |path: &Path| {
+            let opened = rustix::fs::open(path, flags, Mode::empty());
+            opened.map_err(|error| Error::reading(path, &error.into()))
+        };
+        let mut session = folder.strip_prefix(root).unwrap_or(Path::new("")).to_owned();
+        let mut root = open(if folder.starts_with(root) { root } else { folder })?;
+        // A subject's folder may be a link to another disk: then only the session folder itself is read.
+        let inside = rustix::fs::openat2(&root, &session, flags, Mode::empty(), ResolveFlags::BENEATH);
+        if !session.as_os_str().is_empty() && matches!(inside, Err(rustix::io::Errno::XDEV)) {
+            root = open(folder)?;
+            session.clear();
+        }
         let mut entries = Vec::new();
         for entry in WalkDir::new(folder).min_depth(1).into_iter().take(MAX_ENTRIES) {
             // What cannot be listed is reported with the datasets.

@@ -13,7 +13,7 @@ use crate::client::options::{FlaggedOptions, Versions};
 use crate::error::{Error, MissingName};
 use crate::hashing::private_paths::PrivatePaths;
 use crate::metadata::folder::SessionFolder;
-use crate::metadata::layers::{details_of, layer_of};
+use crate::metadata::layers::{details_of, layer_of, set_detail};
 use crate::metadata::options::{MetadataOptions, OnMissing, RootMetadata};
 use crate::session::details::SessionDetails;
 use alf::SessionPath;
@@ -75,7 +75,8 @@ impl KnownSession {
     ) -> Result<Self, Error> {
         let folder = session.folder();
         let root = options.root_of(folder);
-        let files = SessionFolder::list(folder, root.map_or(folder, |root| &root.path), private)?;
+        let root_path = root.map_or_else(|| usual_root(session), |root| &root.path);
+        let files = SessionFolder::list(folder, root_path, private)?;
         let (above, faults) = if options.sidecars { files.sidecars() } else { Default::default() };
         let readers = ReaderOptions {
             zone: zone.clone(),
@@ -128,6 +129,12 @@ impl KnownSession {
             missing if missing.is_empty() || on_missing == OnMissing::Finish => Ok(()),
             missing => Err(Error::Incomplete { missing, wait: settle.max(LOOK_AGAIN) }),
         }
+    }
+
+    /// Sets a field of the details to what is known; false: nothing is.
+    pub fn set(&self, details: &mut SessionDetails, field: Field) -> bool {
+        let found = self.metadata.values.fields.get(&field);
+        found.inspect(|found| set_detail(details, field, &found.value)).is_some()
     }
 
     /// What it lacks, one line each.
@@ -219,6 +226,13 @@ impl KnownSession {
         let is_file = matches!(found.source.origin, Origin::Sidecar | Origin::RigFile);
         (is_named && is_file).then(|| found.source.to_string())
     }
+}
+
+/// The data root of a session that is in none of the configuration, by its path: the folder of the lab, or else the one
+/// that holds the subjects.
+fn usual_root(session: &SessionPath) -> &Path {
+    let above = if session.lab().is_some() { 4 } else { 3 };
+    session.folder().ancestors().nth(above).unwrap_or(session.folder())
 }
 
 /// An error about missing names, with the files in which they were read.

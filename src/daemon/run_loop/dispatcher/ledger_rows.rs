@@ -9,7 +9,7 @@ use alyx_client::Endpoint;
 use alyx_client::text::some_of;
 use alyx_registration::advice::Kind;
 use alyx_registration::flag::FlagStamp;
-use alyx_registration::{Error, MissingName};
+use alyx_registration::{Error, KnownSession, MissingName};
 
 /// The endpoints on which a name may be missing.
 const ENDPOINTS: [Endpoint; 7] = [
@@ -67,6 +67,7 @@ pub(crate) fn outcome_row(
         n_files: 0,
         bytes: 0,
         took: attempt.took,
+        described: None,
         left_out: String::new(),
         files: Vec::new(),
         kind: None,
@@ -79,6 +80,7 @@ pub(crate) fn outcome_row(
             row.eid = Some(done.eid.clone());
             (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
             row.left_out = done.left_out.to_string();
+            row.described = done.known.as_ref().and_then(KnownSession::sources);
             row.files = done.left_out.named().iter().map(NamedFile::from).collect();
             row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
             row.kind = row.error.is_some().then(|| Kind::FilesRefused.name().to_owned());
