@@ -1,7 +1,5 @@
 //! `metadata`: what is known of a session, field by field, with its source; without an Alyx, or compared with it.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::path::Path;
 
 use jiff::tz::TimeZone;

@@ -6,6 +6,7 @@ use crate::config::document::{Given, MetadataDocument};
 use crate::config::findings::Findings;
 use crate::config::values::{FromYaml, Text, shown, word};
 use alyx_registration::{Measured, MetadataOptions, OnMissing};
+use session_metadata::Options as ReaderOptions;
 use session_metadata::READERS;
 use session_metadata::options::Expectation;
 use session_metadata::text::locate::{KeyPath, quoted};
@@ -72,34 +73,32 @@ impl FromYaml for Expectation {
 impl Findings {
     /// The section `metadata`, without the data roots.
     pub(crate) fn metadata(&mut self, from: MetadataDocument) -> MetadataOptions {
-        let readers = self.readers(from.readers);
-        let mut options = MetadataOptions::default();
-        options.sidecars = readers.iter().any(|name| name == SIDECAR);
-        options.readers.readers = readers.into_iter().filter(|name| name != SIDECAR).collect();
-        options.readers.users_map =
+        let mut readers = ReaderOptions { readers: self.readers(from.readers), ..ReaderOptions::default() };
+        let sidecars = readers.readers.iter().any(|name| name == SIDECAR);
+        readers.readers.retain(|name| name != SIDECAR);
+        readers.users_map =
             self.take(&KeyPath::of("metadata.users_map"), from.users_map).unwrap_or_default().0;
-        options.readers.expect = self.take(&KeyPath::of("metadata.expect"), from.expect).unwrap_or_default();
+        readers.expect = self.take(&KeyPath::of("metadata.expect"), from.expect).unwrap_or_default();
         let at = KeyPath::of("metadata.wait_for");
         if let Some(patterns) = self.take(&at, from.wait_for) {
-            options.readers.wait_for.clear();
+            readers.wait_for.clear();
             for (i, Text(text)) in patterns.iter().enumerate() {
                 match path_pattern(text) {
-                    Ok(pattern) => options.readers.wait_for.push(pattern),
+                    Ok(pattern) => readers.wait_for.push(pattern),
                     Err(why) => self.refuse(at.index(i), why),
                 }
             }
-        } else if !options.sidecars && options.readers.readers.is_empty() {
+        } else if !sidecars && readers.readers.is_empty() {
             // Nothing is read, and nothing is waited for.
-            options.readers.wait_for.clear();
+            readers.wait_for.clear();
         }
-        options.on_missing =
-            self.take(&KeyPath::of("metadata.on_missing"), from.on_missing).unwrap_or_default();
+        let on_missing = self.take(&KeyPath::of("metadata.on_missing"), from.on_missing).unwrap_or_default();
         let measured = from.measurements.unwrap_or_default();
-        options.measured = Measured {
+        let measured = Measured {
             weight: self.yes_no("metadata.measurements.weight", measured.weight, false),
             water: self.yes_no("metadata.measurements.water", measured.water, false),
         };
-        options
+        MetadataOptions { sidecars, readers, on_missing, measured, ..MetadataOptions::default() }
     }
 
     fn readers(&mut self, given: Given<Vec<Text>>) -> Vec<String> {

@@ -39,8 +39,7 @@ pub fn settings(other: Value) -> String {
 pub fn trials(n: u32) -> String {
     let trial = |n: u32| {
         let data = json!({"Bpod start timestamp": 1.0, "Trial end timestamp": 1.0 + 10.0 * f64::from(n)});
-        let trial =
-            json!({"trial_num": n, "trial_correct": n % 2 == 0, "reward_amount": 3.0, "behavior_data": data});
+        let trial = json!({"trial_num": n, "trial_correct": n.is_multiple_of(2), "reward_amount": 3.0, "behavior_data": data});
         trial.to_string() + "\n"
     };
     (1..=n).map(trial).collect()

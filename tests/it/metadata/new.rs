@@ -1,9 +1,13 @@
 //! Sessions that are created.
 
+use std::sync::Arc;
+
 use alyx_registration::{
-    FilesToRegister, FlaggedOptions, MetadataOptions, RegisterFilesOptions, RootMetadata, SessionDetails,
+    FilesToRegister, FlaggedOptions, LookRules, MetadataOptions, Pace, RegisterFilesOptions, RootMetadata,
+    SessionDetails, StatRate,
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{client, ibl, record, session, settings};
 use crate::common::{Alyx, Rig, with_files};
@@ -104,6 +108,22 @@ async fn a_flag_may_describe_its_session_and_choose_its_files() {
     assert_eq!(record(&alyx, &session).await["projects"], json!(["practice"]));
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
     assert!(!session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sidecar_excludes_is_not_late() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alf/spikes.times.npy", "a").file("scratch/spikes.clusters.npy", "b");
+    session.file("alyx-session.yaml", "datasets: {exclude: [scratch/**]}\n").flag();
+    let client = client(&alyx, MetadataOptions::default());
+    let registered = session.register(&client, &with_files()).await.unwrap();
+    let flagged = with_files();
+    let rules = LookRules { every_file: true, flagged: &flagged, late_exclude: &[] };
+    let pace = Pace { rate: Arc::new(StatRate::new(100_000)), stop: CancellationToken::new() };
+    let path = session.path();
+    let look = client.find_late_files(&path, &registered.eid, &registered.snapshot, &rules, pace).await;
+    assert!(look.unwrap().unwrap().late.is_none());
 }
 
 #[tokio::test]

@@ -174,8 +174,11 @@ impl RegistrationClient {
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
         let known = self.known_of_flag(flag, session, content, options).await?;
+        let general = options;
         let applied = known.as_ref().map(|known| known.applied_to(options));
         let options = applied.as_ref().unwrap_or(options);
+        // Late files add nothing to what is known of a session, but go where its sidecar says.
+        let known = known.filter(|_| flag.is_some());
         let found = self.find_flagged_files(flag, session, content, options).await?;
         if flag.is_some() {
             self.check_quiet(session, &found, options)?;
@@ -241,6 +244,12 @@ impl RegistrationClient {
         let mut snapshot = last.snapshot;
         for upload in sent.uploads.iter().filter(|upload| upload.record().is_none()) {
             snapshot.add_unregistered(upload.file.dataset.as_str(), upload.sum.size);
+        }
+        // What the sidecar excludes is not late: later looks know the configuration only.
+        for path in excluded_besides(&last.left_out, general) {
+            let size = tokio::fs::metadata(session.folder().join(path)).await.map_or(0, |found| found.len());
+            snapshot.add_dataset(path, size);
+            snapshot.add_unregistered(path, size);
         }
         Ok(Registered {
             session: session.clone(),
@@ -445,7 +454,7 @@ impl RegistrationClient {
         Ok(found)
     }
 
-    /// What is known of a flagged session. Late files of a session that is registered add nothing to it.
+    /// What is known of a session, with what its flag says.
     async fn known_of_flag(
         &self,
         flag: Option<&FlagFile>,
@@ -453,10 +462,9 @@ impl RegistrationClient {
         content: &FlagContent,
         options: &FlaggedOptions,
     ) -> Result<Option<KnownSession>, Error> {
-        let Some(flag) = flag else { return Ok(None) };
-        let sidecar = match content {
-            FlagContent::Sidecar(bytes) => Some(flag_sidecar(&flag.path, bytes)),
-            FlagContent::Everything | FlagContent::Only(_) => None,
+        let sidecar = match (flag, content) {
+            (Some(flag), FlagContent::Sidecar(bytes)) => Some(flag_sidecar(&flag.path, bytes)),
+            _ => None,
         };
         let beside = Beside { flag: sidecar, defaults: options.defaults.clone(), ..Beside::default() };
         self.read_metadata(session, beside).await
@@ -511,6 +519,13 @@ fn judge_gap(gap: Gap, remote: &[DatasetRecord], options: &FlaggedOptions) -> Re
         }
         gap => Ok(gap),
     }
+}
+
+/// The files that other patterns than those of the configuration exclude. Pure.
+fn excluded_besides<'a>(left_out: &'a [LeftOut], general: &FlaggedOptions) -> Vec<&'a str> {
+    let excluded = left_out.iter().filter(|file| file.reason == LeftOutReason::Excluded);
+    let paths = excluded.filter_map(|file| file.path.to_str());
+    paths.filter(|path| !general.exclude.iter().any(|pattern| pattern.matches(path))).collect()
 }
 
 /// Refuses a flag that matches no dataset, probably because of a typing error: its session would be registered without
