@@ -108,7 +108,7 @@ impl SessionFolder {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let file = match rustix::fs::openat2(self.root.as_fd(), relative, flags, Mode::empty(), resolve) {
             Ok(file) => File::from(file),
-            // A kernel before 5.6, or a sandbox that does not know the call: then no link is followed.
+            // A kernel before 5.6, or a sandbox that does not know the call: then a file that is a link is refused.
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
                 let flags = flags | OFlags::NOFOLLOW;
                 File::from(rustix::fs::openat(self.root.as_fd(), relative, flags, Mode::empty())?)
