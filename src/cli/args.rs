@@ -9,6 +9,7 @@ mod connection;
 mod files;
 mod manual;
 mod members;
+mod metadata;
 mod monitor;
 #[cfg(feature = "sandbox")]
 mod practice;
@@ -24,6 +25,7 @@ pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
+pub use crate::cli::args::metadata::MetadataArgs;
 pub use crate::cli::args::monitor::{
     AcknowledgeArgs, ForgetArgs, HistoryArgs, OutcomeWord, RetryArgs, StatusArgs,
 };
@@ -107,6 +109,8 @@ pub enum Command {
     RegisterFiles(RegisterFilesArgs),
     /// List the datasets of a session folder, and why other files are left out
     FindFiles(FindFilesArgs),
+    /// Show what is known of a session, and where it was read
+    Metadata(MetadataArgs),
     /// Check which files are protected on Alyx
     CheckProtected(CheckProtectedArgs),
     /// Show what Alyx lacks to register sessions, and create it

@@ -50,6 +50,7 @@ pub fn main() -> ExitCode {
             Command::RegisterSession(args) => verbs::register_session(&args).await,
             Command::RegisterFiles(args) => verbs::register_files(&args).await,
             Command::FindFiles(args) => verbs::find_files(&args).await,
+            Command::Metadata(args) => verbs::metadata(&args).await,
             Command::CheckProtected(args) => verbs::check_protected(&args).await,
             Command::Propose(args) => verbs::propose(&args).await,
             Command::Exists(args) => verbs::exists(&args).await,

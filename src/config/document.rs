@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer};
 use serde_yaml::Value;
 
 use crate::config::keys::Keys;
-use crate::config::values::{ByteSize, FromYaml, Json, Text};
+use crate::config::values::{AllDevices, ByteSize, FromYaml, Json, Section, Text, UsersMap};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy};
+use alyx_registration::{Mount, OnLate, OnLeftOut, OnMissing, OnRefused, ProtectedPolicy};
+use session_metadata::options::Expectation;
 use session_metadata::text::has_tag;
 
 /// A value that may be absent or invalid. An invalid value does not hide other invalid ones.
@@ -46,6 +47,7 @@ pub(super) struct Document {
     pub(super) flags: Given<Vec<Text>>,
     pub(super) alyx: Option<AlyxDocument>,
     pub(super) session: Option<SessionDocument>,
+    pub(super) metadata: Option<MetadataDocument>,
     pub(super) repositories: Given<Vec<Mount>>,
     pub(super) datasets: Option<DatasetsDocument>,
     pub(super) links: Option<LinksDocument>,
@@ -66,6 +68,11 @@ pub(super) struct RootDocument {
     pub(super) path: Given<Text>,
     pub(super) watch: Given<WatchMode>,
     pub(super) require_marker: Given<Text>,
+    pub(super) complete: Given<AllDevices>,
+    /// A [`SessionDocument`].
+    pub(super) session: Given<Section>,
+    /// A [`RootDatasetsDocument`].
+    pub(super) datasets: Given<Section>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +116,42 @@ pub(super) struct SessionDocument {
     pub(super) kind: Given<Text>,
     pub(super) json: Given<Json>,
     pub(super) earliest: Given<Date>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MetadataDocument {
+    pub(super) readers: Given<Vec<Text>>,
+    pub(super) users_map: Given<UsersMap>,
+    pub(super) expect: Given<Vec<Expectation>>,
+    pub(super) wait_for: Given<Vec<Text>>,
+    pub(super) on_missing: Given<OnMissing>,
+    pub(super) measurements: Option<MeasurementsDocument>,
+    pub(super) skip_subjects: Given<Vec<Text>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MeasurementsDocument {
+    pub(super) weight: Given<bool>,
+    pub(super) water: Given<bool>,
+}
+
+/// The keys of `datasets` that a data root may have of its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RootDatasetsDocument {
+    pub(super) register: Given<bool>,
+    pub(super) repository: Given<Text>,
+    pub(super) server_only: Given<bool>,
+    pub(super) exists: Given<bool>,
+    pub(super) default: Given<bool>,
+    pub(super) versions: Given<Vec<Text>>,
+    pub(super) max_md5_size: Given<ByteSize>,
+    pub(super) exclude: Given<Vec<Text>>,
+    pub(super) protected: Given<ProtectedPolicy>,
+    pub(super) on_refused: Given<OnRefused>,
+    pub(super) on_left_out: Given<OnLeftOut>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -77,7 +77,11 @@ impl Findings {
     }
 
     pub(super) fn texts(&mut self, key: &str, given: Given<Vec<Text>>) -> Vec<String> {
-        self.take(&KeyPath::of(key), given).unwrap_or_default().into_iter().map(|text| text.0).collect()
+        self.texts_at(&KeyPath::of(key), given)
+    }
+
+    pub(super) fn texts_at(&mut self, path: &KeyPath, given: Given<Vec<Text>>) -> Vec<String> {
+        self.take(path, given).unwrap_or_default().into_iter().map(|text| text.0).collect()
     }
 
     pub(super) fn yes_no(&mut self, key: &str, given: Given<bool>, default: bool) -> bool {

@@ -55,7 +55,10 @@ pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
 
 use alyx_client::backoff::Backoff;
-use alyx_registration::{Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, SessionDetails};
+use alyx_registration::{
+    MetadataOptions, Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RootDatasets,
+    SessionDetails,
+};
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/alyx-registrar/config.yaml";
@@ -78,6 +81,10 @@ pub struct Config {
     pub session: SessionDetails,
     /// The earliest day that a session may have. Default 2000-01-01.
     pub earliest: jiff::civil::Date,
+    /// What is read of a session folder, what a session must have, and what is recorded with it.
+    pub metadata: MetadataOptions,
+    /// Subjects whose flags are left alone (`metadata.skip_subjects`). Default empty.
+    pub skip_subjects: Vec<String>,
     /// Which files are registered, and how.
     pub datasets: DatasetsConfig,
     /// Folders of this computer that are repositories on Alyx. Default none.
@@ -107,7 +114,7 @@ pub struct Config {
 }
 
 /// A folder that is watched for flags.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataRoot {
     /// Absolute, without `.`, `..` or a trailing slash.
     pub path: PathBuf,
@@ -115,6 +122,14 @@ pub struct DataRoot {
     pub watch: WatchMode,
     /// The name of a file without which its disk counts as not mounted: its own, or else that of `watch`, or else none.
     pub require_marker: Option<String>,
+    /// Whether it gets the files of all computers of a rig (`complete: all_devices`). Default `false`.
+    pub all_devices: bool,
+    /// Metadata of its sessions, before that of `session`.
+    pub session: SessionDetails,
+    /// The earliest day that its sessions may have, before that of `session`.
+    pub earliest: Option<jiff::civil::Date>,
+    /// How its files are registered, before `datasets`.
+    pub datasets: RootDatasets,
 }
 
 /// How changes below a data root are detected.

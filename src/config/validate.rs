@@ -87,7 +87,10 @@ impl Findings {
             );
             self.refuse(KeyPath::of("session.earliest"), why);
         }
-        let session = self.session(session);
+        let session = self.session(&KeyPath::of("session"), session);
+        let mut metadata = from.metadata.unwrap_or_default();
+        let skip_subjects = self.texts("metadata.skip_subjects", std::mem::take(&mut metadata.skip_subjects));
+        let metadata = self.metadata(metadata);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
         let repositories = self.repositories(from.repositories);
         let links_allow = roots::allowed(self, from.links.unwrap_or_default().allow);
@@ -119,6 +122,8 @@ impl Findings {
             flags,
             alyx: alyx?,
             session,
+            metadata,
+            skip_subjects,
             earliest: earliest.unwrap_or(EARLIEST),
             datasets,
             repositories,
@@ -159,27 +164,24 @@ impl Findings {
         flags
     }
 
-    fn session(&mut self, from: SessionDocument) -> SessionDetails {
+    /// The details of a section `session`.
+    pub(super) fn session(&mut self, at: &KeyPath, from: SessionDocument) -> SessionDetails {
         SessionDetails {
-            users: self.texts("session.users", from.users),
-            lab: self.text("session.lab", from.lab),
-            projects: self.texts("session.projects", from.projects),
-            procedures: self.texts("session.procedures", from.procedures),
-            location: self.text("session.location", from.location),
-            task_protocol: self.text("session.task_protocol", from.task_protocol),
-            kind: self.text("session.type", from.kind),
-            json: self
-                .take(&KeyPath::of("session.json"), from.json)
-                .map(|json| json.0)
-                .filter(|map| !map.is_empty()),
+            users: self.texts_at(&at.key("users"), from.users),
+            lab: self.take(&at.key("lab"), from.lab).map(|text| text.0),
+            projects: self.texts_at(&at.key("projects"), from.projects),
+            procedures: self.texts_at(&at.key("procedures"), from.procedures),
+            location: self.take(&at.key("location"), from.location).map(|text| text.0),
+            task_protocol: self.take(&at.key("task_protocol"), from.task_protocol).map(|text| text.0),
+            kind: self.take(&at.key("type"), from.kind).map(|text| text.0),
+            json: self.take(&at.key("json"), from.json).map(|json| json.0).filter(|map| !map.is_empty()),
             ..SessionDetails::default()
         }
     }
 
     /// Patterns for paths relative to the session.
-    fn patterns(&mut self, key: &str, given: Given<Vec<Text>>) -> Vec<glob::Pattern> {
-        let key = KeyPath::of(key);
-        let patterns = self.take(&key, given).unwrap_or_default();
+    pub(super) fn patterns(&mut self, key: &KeyPath, given: Given<Vec<Text>>) -> Option<Vec<glob::Pattern>> {
+        let patterns = self.take(key, given)?;
         let patterns = patterns.into_iter().enumerate().filter_map(|(i, Text(pattern))| {
             let why = if pattern.starts_with('/') {
                 "a pattern is relative to the session folder; leave out the first slash".to_owned()
@@ -192,14 +194,16 @@ impl Findings {
             self.refuse(key.index(i), why);
             None
         });
-        patterns.collect()
+        Some(patterns.collect())
     }
 
     fn datasets(&mut self, from: DatasetsDocument) -> DatasetsConfig {
         DatasetsConfig {
-            exclude: self.patterns("datasets.exclude", from.exclude),
+            exclude: self.patterns(&KeyPath::of("datasets.exclude"), from.exclude).unwrap_or_default(),
             late: self.take(&KeyPath::of("datasets.late"), from.late).unwrap_or_default(),
-            late_exclude: self.patterns("datasets.late_exclude", from.late_exclude),
+            late_exclude: self
+                .patterns(&KeyPath::of("datasets.late_exclude"), from.late_exclude)
+                .unwrap_or_default(),
             protected: self
                 .take(&KeyPath::of("datasets.protected"), from.protected)
                 .unwrap_or(ProtectedPolicy::Refuse),

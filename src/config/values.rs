@@ -1,5 +1,6 @@
 //! Single values: their parsers and error messages.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,12 +24,57 @@ pub(super) struct Text(pub(super) String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ByteSize(pub(super) u64);
 
+/// A section whose keys are checked where it is used.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Section(pub(super) Value);
+
+impl FromYaml for Section {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        match value.is_mapping() {
+            true => Ok(Self(value.clone())),
+            false => Err("this must be a section of `key: value` lines".to_owned()),
+        }
+    }
+}
+
+/// The word of a data root that gets the files of all computers of a rig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AllDevices;
+
+impl FromYaml for AllDevices {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        word(value, &[("all_devices", Self)])
+    }
+}
+
+/// Users on Alyx by the names that a rig writes.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct UsersMap(pub(super) BTreeMap<String, Option<String>>);
+
+impl FromYaml for UsersMap {
+    /// `{Ana's login: ana, test: }`.
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        let entries = value.as_mapping().ok_or_else(|| {
+            format!("{} is not a section of `name on the rig: user on Alyx` lines", shown(value))
+        })?;
+        let entry = |(from, to): (&Value, &Value)| {
+            let from = Text::from_yaml(from)?.0;
+            let to = match to {
+                Value::Null => None,
+                to => Some(Text::from_yaml(to).map_err(|why| format!("{from}: {why}"))?.0),
+            };
+            Ok((from, to))
+        };
+        entries.iter().map(entry).collect::<Result<_, String>>().map(Self)
+    }
+}
+
 /// A JSON object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Json(pub(super) serde_json::Map<String, serde_json::Value>);
 
 /// A value in a form for messages.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(b) => b.to_string(),
@@ -151,7 +197,7 @@ pub(super) fn file_name_fault(name: &str) -> Option<String> {
 }
 
 /// Parses one of several words.
-fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
     let found = value.as_str().and_then(|typed| words.iter().find(|(word, _)| *word == typed));
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
         let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();

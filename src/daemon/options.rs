@@ -26,6 +26,8 @@ pub struct Options {
     pub workers: usize,
     /// How sessions are registered.
     pub flagged: FlaggedOptions,
+    /// Subjects whose flags are left alone.
+    pub skip_subjects: Vec<String>,
     /// How registered sessions are looked at again, for late files.
     pub late: LateOptions,
     /// The ledger: attempts, outcomes and checksums.
@@ -66,6 +68,7 @@ impl Default for Options {
                 quiet: QuietRules { settle: Duration::from_secs(2), ..QuietRules::default() },
                 ..FlaggedOptions::default()
             },
+            skip_subjects: Vec::new(),
             late: LateOptions::default(),
             ledger: None,
             configuration: String::new(),

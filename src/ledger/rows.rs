@@ -99,6 +99,8 @@ pub struct OutcomeRow {
     pub left_out: String,
     /// The first of them by name, without those that are only counted.
     pub files: Vec<NamedFile>,
+    /// What the session's files say of it, and which say it; `None` also in an entry of an earlier version.
+    pub described: Option<String>,
     /// The kind of the error; `None` also in an entry of an earlier version.
     pub kind: Option<String>,
     /// The error, if it failed.
@@ -324,7 +326,7 @@ impl Ledger {
 fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             row.at.as_millisecond(),
@@ -344,6 +346,7 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             row.next.map(Timestamp::as_millisecond),
             serde_json::to_string(&row.files).unwrap_or_else(|_| "[]".to_owned()),
             row.kind,
+            row.described,
         ])
         .map(drop)
 }
@@ -423,6 +426,7 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         files: serde_json::from_str(&row.get::<_, String>("files").unwrap_or_default()).unwrap_or_default(),
         // An older ledger, opened to be read, has no such column.
         kind: row.get("kind").unwrap_or_default(),
+        described: row.get("described").unwrap_or_default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         next: row.get::<_, Option<i64>>("next")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),

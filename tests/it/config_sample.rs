@@ -27,7 +27,8 @@ fn find<'a>(value: &'a mut Value, key: &str) -> Option<(&'a mut Value, String)> 
 }
 
 /// The keys without a default, and those that need an example value in the sample.
-const NO_DEFAULT: [&str; 4] = ["data_roots[].path", "alyx.url", "alyx.username", "alyx.password_file"];
+const NO_DEFAULT: [&str; 5] =
+    ["data_roots[].path", "alyx.url", "alyx.username", "alyx.password_file", "metadata.skip_subjects"];
 
 #[test]
 fn the_sample_is_accepted_unchanged() {

@@ -476,7 +476,8 @@ const OPEN_EPHYS: &[&str] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn normal_sessions_of_ibl_spikeglx_and_open_ephys_are_green() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let config = configuration(&alyx, &rig, "");
+    // The files have the names of real ones, not their content.
+    let config = configuration(&alyx, &rig, "metadata: {readers: []}\n");
     let mut running = daemon(&config);
     running.wait_for("data root scanned");
     running.stop();

@@ -148,6 +148,8 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("propose {{root}} {c}"),
         format!("acknowledge --list {c}"),
         format!("find-files {s} {c}"),
+        format!("metadata {s} {c}"),
+        format!("metadata {s} --alyx {c}"),
         format!("retry --all {c}"),
         format!("forget KS014/2024-05-01/001 {c}"),
         format!("acknowledge KS014/2024-05-01/001 {c}"),

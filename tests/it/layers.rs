@@ -11,7 +11,7 @@ use regex::Regex;
 const CRATES: [(&str, &[&str]); 6] = [
     ("alf", &[]),
     ("alyx_client", &["alf"]),
-    ("alyx_registration", &["alf", "alyx_client"]),
+    ("alyx_registration", &["alf", "alyx_client", "session_metadata"]),
     ("alyx_sandbox", &[]),
     ("session_metadata", &["alf"]),
     ("alyx_registrar", &["alf", "alyx_client", "alyx_registration", "alyx_sandbox", "session_metadata"]),

@@ -48,6 +48,7 @@ mod loadable;
 mod many_files;
 mod memory;
 mod messages;
+mod metadata;
 mod next_steps;
 mod obstacles;
 mod once;

@@ -32,6 +32,7 @@ pub mod flagged;
 mod hashing;
 mod listing;
 mod measurements;
+mod metadata;
 mod opener;
 mod propose;
 mod repository;
@@ -42,7 +43,7 @@ pub use crate::client::context::RunContext;
 pub use crate::client::options::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
     OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
-    Versions, WaterOptions, WeightOptions,
+    RootDatasets, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::client::record_outcome::RecordOutcome;
 pub use crate::error::{Error, MissingName, advice};
@@ -69,6 +70,9 @@ pub use crate::listing::quiet::{Activity, SessionLooks};
 pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
+pub use crate::metadata::known::{Beside, KnownSession};
+pub use crate::metadata::options::{Measured, MetadataOptions, OnMissing, RootMetadata};
+pub use crate::metadata::remarks::Remarks;
 pub use crate::opener::data_folders::{DataFolders, OpenError};
 pub use crate::opener::private_paths::PrivatePaths;
 pub use crate::opener::refusal::{Refusal, allow_line};

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::readers::READERS;
 
 /// Options of [`describe`](crate::describe) and of [`completeness::missing`](crate::completeness::missing).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The names of the readers in use.
     pub readers: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Options {
 }
 
 /// Files that certain sessions must have.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Expectation {
     /// Patterns of paths relative to the session folder, as in `datasets.exclude`; each must match a file that is not
     /// empty.

@@ -77,7 +77,8 @@ impl fmt::Display for Problem {
             write!(f, ":{line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", on_one_line(&self.key))?;
+            let separator = if self.file.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{}", on_one_line(&self.key))?;
         }
         let separator = if self.file.is_empty() && self.key.is_empty() { "" } else { ": " };
         write!(f, "{separator}{}", on_one_line(&self.message))

@@ -146,7 +146,12 @@ fn is_same(field: Field, on_alyx: &Value, known: &Value) -> bool {
             let times = (as_time(on_alyx), as_time(known));
             times.0.is_some() && times.0 == times.1
         }
-        Field::Users | Field::Projects | Field::Procedures => {
+        // Alyx adds the user who registers files.
+        Field::Users => {
+            let there = texts(on_alyx);
+            !there.is_empty() && texts(known).iter().all(|user| there.contains(user))
+        }
+        Field::Projects | Field::Procedures => {
             let sorted = |value: &Value| {
                 let mut names: Vec<String> = texts(value).into_iter().map(str::to_owned).collect();
                 names.sort();

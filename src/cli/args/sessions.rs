@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cli::args::connection::VerbArgs;
-use crate::cli::args::values::{protected, qc};
+use crate::cli::args::values::{field, protected, qc};
 use alyx_client::text::printable;
 use alyx_registration::{ProtectedPolicy, SessionDetails};
+use session_metadata::Field;
 
 /// The fields of a session on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]
@@ -180,6 +181,10 @@ pub struct RegisterSessionArgs {
     /// Also post files that are already registered
     #[arg(long)]
     pub force: bool,
+
+    /// Field that the session's files say otherwise than Alyx: send it; several repeated or with commas
+    #[arg(long, value_name = "FIELD", value_delimiter = ',', value_parser = field(), hide_possible_values = true)]
+    pub update: Vec<Field>,
 
     /// The fields of the session.
     #[command(flatten)]

@@ -4,6 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use alyx_client::Endpoint;
 use alyx_registration::ProtectedPolicy;
+use session_metadata::Field;
 
 /// The word, the help text and the endpoint of each kind of name.
 const ENDPOINTS: [(&str, &str, Endpoint); 7] = [
@@ -32,6 +33,14 @@ pub(super) fn endpoint() -> impl TypedValueParser<Value = Endpoint> {
 /// The word for an endpoint.
 pub(crate) fn endpoint_word(endpoint: Endpoint) -> &'static str {
     ENDPOINTS.iter().find(|(.., known)| *known == endpoint).map_or("", |(word, ..)| word)
+}
+
+/// Parses the name of a field of a session.
+pub(super) fn field() -> impl TypedValueParser<Value = Field> {
+    PossibleValuesParser::new(Field::ALL.map(Field::name)).map(|name| {
+        let known = Field::ALL.into_iter().find(|field| field.name() == name);
+        known.unwrap_or(Field::Users)
+    })
 }
 
 /// Parses a QC outcome that Alyx knows.

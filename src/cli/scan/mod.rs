@@ -37,12 +37,12 @@ use crate::ledger::{
 };
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
-use alyx_client::NextStep;
+use alyx_client::{NextStep, SessionRequest};
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{
-    AcceptedGaps, DiskSteps, Error, FlaggedOptions, Gap, LeftOutSummary, LookPlan, RegistrationClient,
-    RunContext,
+    AcceptedGaps, DiskSteps, Error, FlaggedOptions, Gap, KnownSession, LeftOutSummary, LookPlan,
+    RegistrationClient, RunContext,
 };
 
 /// Attempts at a session whose files are still changing.
@@ -63,6 +63,10 @@ struct FlagResult {
     gap: Option<String>,
     /// Files that were left out, by name.
     left_out: Vec<NamedFile>,
+    /// What its files say of the session, and which say it.
+    described: Option<String>,
+    /// What a dry run would send for the session, if its files say anything.
+    request: Option<SessionRequest>,
 }
 
 enum ScanOutcome {
@@ -113,6 +117,14 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     }
     let missed = missed.len();
     flags.sort_by(|a, b| a.path.cmp(&b.path));
+    flags.retain(|flag| {
+        let session = SessionPath::parse(flag.session_folder()).ok();
+        let skipped = session.filter(|session| config.skip_subjects.iter().any(|s| s == session.subject()));
+        if let Some(session) = &skipped {
+            tracing::info!(session = %session, "skipped: its subject is in metadata.skip_subjects; the flag stays");
+        }
+        skipped.is_none()
+    });
 
     let options = wiring::flagged(&config);
     let ledger = ledger(&config, if args.dry_run { Access::Read } else { Access::Change });
@@ -351,6 +363,8 @@ async fn process_flag(
         outcome: ScanOutcome::Planned { left_out: String::new() },
         gap: None,
         left_out: Vec::new(),
+        described: None,
+        request: None,
     };
     let accepted_gaps = gaps.accepted(&result.folder);
     let options = &FlaggedOptions { accepted_gaps, ..options.clone() };
@@ -360,6 +374,8 @@ async fn process_flag(
             match until_quiet(async || client.plan_flagged(&flag, session, options).await).await {
                 Ok(planned) => {
                     result.eid = planned.eid;
+                    result.described = planned.known.as_ref().and_then(KnownSession::sources);
+                    result.request = result.described.as_ref().map(|_| planned.request);
                     result.files = planned.files.len();
                     result.bytes = planned.files.iter().map(|f| f.size).sum();
                     result.moved = planned.moved;
@@ -383,6 +399,7 @@ async fn process_flag(
                     result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
                     result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
                     result.moved = registered.moved;
+                    result.described = registered.known.as_ref().and_then(KnownSession::sources);
                     ScanOutcome::Registered { left_out: registered.left_out.to_string() }
                 }
                 Err(Error::Vanished { path }) if path == flag.path => ScanOutcome::Gone,
@@ -404,6 +421,8 @@ async fn process_flag(
 async fn until_quiet<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     for _ in 1..MAX_ATTEMPTS {
         match attempt().await {
+            // What is missing may take hours.
+            Err(error @ Error::Incomplete { .. }) => return Err(error),
             Err(error) if error.wait_to_settle().is_some() => {
                 tokio::time::sleep(error.wait_to_settle().unwrap_or_default()).await;
             }
@@ -439,6 +458,13 @@ impl FlagResult {
         for line in moved_lines(&self.moved, verb) {
             say!("{line}");
         }
+        if let Some(request) = &self.request {
+            let sent = serde_json::to_string(request).unwrap_or_default();
+            say!("      would send {sent}");
+        }
+        if let (Some(described), Some(_)) = (&self.described, &self.request) {
+            say!("      {described}");
+        }
         if let Some(gap) = &self.gap {
             say!("      {gap}");
         }
@@ -472,6 +498,7 @@ impl FlagResult {
             bytes: self.bytes,
             took: self.took,
             left_out,
+            described: self.described.clone(),
             files: match error {
                 Some(Error::Gaps(gap)) => NamedFile::of(gap),
                 _ => self.left_out.clone(),
@@ -507,6 +534,8 @@ impl FlagResult {
             left_out_files: &self.left_out,
             gaps: self.gap.as_deref(),
             moved: moved_json(&self.moved),
+            described: self.described.as_deref(),
+            request: self.request.as_ref(),
             error,
         };
         Document::new("scan", outcome, fields, errors).line()
@@ -527,6 +556,10 @@ struct FlagJson<'a> {
     left_out_files: &'a [NamedFile],
     gaps: Option<&'a str>,
     moved: Vec<MovedPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    described: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a SessionRequest>,
     error: Option<ErrorReport>,
 }
 

@@ -27,8 +27,9 @@ use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    AcceptedGaps, DataFolders, Error, FlaggedOptions, InFlightCreations, LateOptions, LookPlan, NotLoadable,
-    PrivatePaths, RegisterFilesOptions, RegistrationClient, RegistrationOptions, Versions,
+    AcceptedGaps, DataFolders, Error, FlaggedOptions, InFlightCreations, LateOptions, LookPlan,
+    MetadataOptions, NotLoadable, PrivatePaths, RegisterFilesOptions, RegistrationClient,
+    RegistrationOptions, RootMetadata, Versions,
 };
 
 /// Where the configuration comes from.
@@ -185,7 +186,23 @@ pub(crate) fn registration_options(config: &Config) -> RegistrationOptions {
         earliest: config.earliest,
         flags: config.flags.clone(),
         data: Arc::new(data_folders(config)),
+        metadata: metadata(config),
         ..RegistrationOptions::default()
+    }
+}
+
+/// The options of metadata, with those of the data roots.
+pub(crate) fn metadata(config: &Config) -> MetadataOptions {
+    let root = |root: &crate::config::DataRoot| RootMetadata {
+        path: root.path.clone(),
+        defaults: root.session.clone(),
+        earliest: root.earliest,
+        all_devices: root.all_devices,
+    };
+    MetadataOptions {
+        roots: config.data_roots.iter().map(root).collect(),
+        defaults: config.session.clone(),
+        ..config.metadata.clone()
     }
 }
 
@@ -225,14 +242,11 @@ pub(crate) fn flagged(config: &Config) -> FlaggedOptions {
     let datasets = &config.datasets;
     FlaggedOptions {
         accepted_gaps: AcceptedGaps::default(),
+        roots: config.data_roots.iter().map(|root| root.datasets.clone()).collect(),
         register_files: datasets.register,
         defaults: config.session.clone(),
         files: RegisterFilesOptions {
-            versions: match datasets.versions.as_slice() {
-                [] => Versions::None,
-                [one] => Versions::One(one.clone()),
-                several => Versions::Cycle(several.to_vec()),
-            },
+            versions: Versions::of_list(datasets.versions.clone()),
             default: datasets.default_revision,
             server_only: datasets.server_only,
             repository: datasets.repository.clone(),
@@ -278,6 +292,7 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
         permanent: config.retry.permanent,
         workers: config.workers,
         flagged: flagged(config),
+        skip_subjects: config.skip_subjects.clone(),
         late: LateOptions {
             plan: LookPlan::within(config.watch.late_files),
             rate: config.watch.late_rate,
@@ -293,11 +308,12 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
 /// A digest of the settings that affect whether a session can be registered.
 fn fingerprint(config: &Config) -> String {
     let text = format!(
-        "{} {:?} {:?} {} {:?} {:?} {:?} {}",
+        "{} {:?} {:?} {} {:?} {:?} {:?} {:?} {}",
         config.alyx.url,
         config.alyx.username,
         config.session,
         config.earliest,
+        metadata(config),
         config.datasets,
         config.repositories,
         config.timezone,

@@ -100,6 +100,18 @@ pub(super) fn connect(args: &ConnectionArgs) -> Result<RegistrationClient, Failu
     connect_with_config(args).map(|(client, _)| client)
 }
 
+/// The configuration, if that is where a connection would come from. Connects to nothing.
+pub(super) fn config_of(args: &ConnectionArgs) -> Result<Option<Config>, Failure> {
+    match select_source(args, &DefaultSources::from_process()) {
+        Some(ConnectionSource::Config(path)) => {
+            Config::load_with(&path, &Overrides::default(), &Environment::from_process())
+                .map(Some)
+                .map_err(|errors| Failure::of_config(&errors))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// As [`connect`], with the configuration if that is where the connection comes from.
 pub(super) fn connect_with_config(
     args: &ConnectionArgs,

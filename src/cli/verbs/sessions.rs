@@ -22,8 +22,8 @@ use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
-    CreateSessionsOptions, FilesToRegister, FlaggedOptions, LeftOut, NewSessionOptions, PlannedSession,
-    RegisterFilesOptions, RegisteredSession, RegistrationClient, SessionDetails,
+    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, LeftOut, NewSessionOptions,
+    PlannedSession, RegisterFilesOptions, RegisteredSession, RegistrationClient, SessionDetails,
 };
 
 /// The fields of a command about one session.
@@ -72,7 +72,20 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
     run_creating("register-session", &args.verb, async |client| {
-        let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
+        let (folder, mut details) = (absolute_path(&args.folder)?, args.details.details());
+        if !args.update.is_empty() {
+            let beside = Beside { command_line: details.clone(), ..Beside::default() };
+            let session = SessionPath::parse(&folder).map_err(Error::from)?;
+            let known = client.read_metadata(&session, beside).await?;
+            for field in &args.update {
+                if !known.as_ref().is_some_and(|known| known.set(&mut details, *field)) {
+                    let name = field.name();
+                    let message =
+                        format!("no file of the session says its {name}; give it with its own option");
+                    return Err(Error::Invalid(message).into());
+                }
+            }
+        }
         let options = RegisterFilesOptions {
             protected: args.protected,
             force: args.force,

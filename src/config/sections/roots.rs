@@ -2,13 +2,16 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 
 use crate::config::DataRoot;
-use crate::config::document::{Given, RootDocument};
+use crate::config::document::{Given, RootDatasetsDocument, RootDocument, SessionDocument};
 use crate::config::findings::Findings;
+use crate::config::keys::Keys;
 use crate::config::sections::watch::{ForAllRoots, marker};
-use crate::config::values::Text;
+use crate::config::values::{Section, Text};
+use alyx_registration::{RootDatasets, SessionDetails, Versions};
 use session_metadata::text::locate::{KeyPath, quoted};
 
 /// Rewrites `- /data` as `- path: /data`, so that the rest handles only one form.
@@ -40,10 +43,18 @@ pub(crate) fn in_file(
         let watch = findings.take(&at.key("watch"), root.watch).unwrap_or(all.mode);
         let own = marker(findings, &at.key("require_marker"), root.require_marker, &all.flags);
         let require_marker = own.or_else(|| all.require_marker.clone());
+        let all_devices = findings.take(&at.key("complete"), root.complete).is_some();
+        let (session, earliest) = own_session(findings, &at.key("session"), root.session);
+        let datasets = own_datasets(findings, &at.key("datasets"), root.datasets);
         match root.path.0 {
             Ok(None) => findings.missing(at, "the path of this data root is missing"),
             Ok(Some(typed)) => match absolute_path(Path::new(&typed.0)) {
-                Ok(path) => good.push((at, DataRoot { path, watch, require_marker })),
+                Ok(path) => {
+                    let datasets = RootDatasets { path: path.clone(), ..datasets };
+                    let root =
+                        DataRoot { path, watch, require_marker, all_devices, session, earliest, datasets };
+                    good.push((at, root));
+                }
                 Err(why) => findings.refuse(at, why),
             },
             Err(why) => findings.refuse(at, why),
@@ -56,6 +67,51 @@ pub(crate) fn in_file(
         }
     }
     good.into_iter().map(|(_, root)| root).collect()
+}
+
+/// A section with its keys checked.
+fn checked<T: Default + for<'de> Deserialize<'de>>(
+    findings: &mut Findings,
+    at: &KeyPath,
+    given: Given<Section>,
+) -> T {
+    let Some(Section(mut value)) = findings.take(at, given) else { return T::default() };
+    Keys::of::<T>().prune(&mut value, at, &mut |path, why| findings.refuse(path, why));
+    T::deserialize(value).unwrap_or_else(|err| {
+        // Pruning leaves no errors here; if it did, they must not be lost.
+        findings.refuse(at.clone(), err.to_string());
+        T::default()
+    })
+}
+
+fn own_session(
+    findings: &mut Findings,
+    at: &KeyPath,
+    given: Given<Section>,
+) -> (SessionDetails, Option<jiff::civil::Date>) {
+    let mut document: SessionDocument = checked(findings, at, given);
+    let earliest = findings.take(&at.key("earliest"), std::mem::take(&mut document.earliest));
+    (findings.session(at, document), earliest)
+}
+
+fn own_datasets(findings: &mut Findings, at: &KeyPath, given: Given<Section>) -> RootDatasets {
+    let from: RootDatasetsDocument = checked(findings, at, given);
+    RootDatasets {
+        path: PathBuf::new(),
+        register_files: findings.take(&at.key("register"), from.register),
+        repository: findings.take(&at.key("repository"), from.repository).map(|text| text.0),
+        server_only: findings.take(&at.key("server_only"), from.server_only),
+        exists: findings.take(&at.key("exists"), from.exists),
+        default: findings.take(&at.key("default"), from.default),
+        versions: findings
+            .take(&at.key("versions"), from.versions)
+            .map(|versions| Versions::of_list(versions.into_iter().map(|text| text.0).collect())),
+        max_md5_size: findings.take(&at.key("max_md5_size"), from.max_md5_size).map(|size| size.0),
+        protected: findings.take(&at.key("protected"), from.protected),
+        exclude: findings.patterns(&at.key("exclude"), from.exclude),
+        on_refused: findings.take(&at.key("on_refused"), from.on_refused),
+        on_left_out: findings.take(&at.key("on_left_out"), from.on_left_out),
+    }
 }
 
 /// The roots of the command line, which replace those of the file.
@@ -73,7 +129,14 @@ pub(crate) fn on_command_line(
         match checked {
             Ok(path) => {
                 let require_marker = all.require_marker.clone();
-                good.push(DataRoot { path, watch: all.mode, require_marker });
+                let datasets = RootDatasets { path: path.clone(), ..RootDatasets::default() };
+                good.push(DataRoot {
+                    path,
+                    watch: all.mode,
+                    require_marker,
+                    datasets,
+                    ..DataRoot::default()
+                });
             }
             Err(why) => findings.refuse_argument("--data-root", why),
         }

@@ -112,6 +112,8 @@ pub struct OutcomeJson<'a> {
     took: f64,
     left_out: &'a str,
     left_out_files: &'a [NamedFile],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    described: Option<&'a str>,
     error: Option<ErrorReport>,
     next_step: Option<&'a str>,
     next: Option<Timestamp>,
@@ -137,6 +139,7 @@ impl<'a> From<&'a OutcomeRow> for OutcomeJson<'a> {
             took: row.took.as_secs_f64(),
             left_out: &row.left_out,
             left_out_files: &row.files,
+            described: row.described.as_deref(),
             error,
             next_step,
             next: row.next,

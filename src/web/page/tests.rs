@@ -19,6 +19,7 @@ fn outcome(word: &str) -> OutcomeRow {
         left_out: String::new(),
         files: Vec::new(),
         error: (word != "registered").then(|| "no answer".into()),
+        described: None,
         kind: None,
         next_step: None,
         next: None,

@@ -184,6 +184,17 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "repositories",
         "links",
         "allow",
+        "complete",
+        "metadata",
+        "readers",
+        "users_map",
+        "expect",
+        "wait_for",
+        "on_missing",
+        "measurements",
+        "weight",
+        "water",
+        "skip_subjects",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

@@ -9,7 +9,8 @@ use serde_yaml::{Mapping, Value};
 use super::root;
 
 /// The keys without a default, because the sample's value is only an example.
-const NO_DEFAULT: [&str; 4] = ["data_roots[].path", "alyx.url", "alyx.username", "alyx.password_file"];
+const NO_DEFAULT: [&str; 5] =
+    ["data_roots[].path", "alyx.url", "alyx.username", "alyx.password_file", "metadata.skip_subjects"];
 
 /// A minimal configuration.
 const LEAST: &str = "data_roots: [/data]\nalyx: {url: 'https://alyx.example.org', username: rig}\n";

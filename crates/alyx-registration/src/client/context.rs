@@ -9,6 +9,7 @@ use crate::flag::LastLooks;
 use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::listing::quiet::SessionLooks;
+use crate::metadata::remarks::Remarks;
 use crate::session::creation::InFlightCreations;
 use crate::session::request_marks::RequestMarks;
 
@@ -36,6 +37,8 @@ pub struct RunContext {
     pub looks: Arc<SessionLooks>,
     /// Sessions at whose files the server failed.
     pub server_errors: Arc<ServerErrors>,
+    /// Remarks about metadata that were logged already.
+    pub remarks: Arc<Remarks>,
     /// Last looks that are pending, from one start of the program to the next.
     pub last_looks: Option<Arc<dyn LastLooks>>,
     /// Limits how many flagged sessions talk to Alyx at once; the others read their files meanwhile. `None`: no limit.

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::flagged::late::plan::LookPlan;
 use crate::listing::accepted_gaps::AcceptedGaps;
 use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
+use crate::metadata::options::MetadataOptions;
 use crate::opener::data_folders::DataFolders;
 use crate::repository::mount::Mount;
 use crate::session::details::SessionDetails;
@@ -40,6 +41,8 @@ pub struct RegistrationOptions {
     pub flags: Vec<String>,
     /// Where files are opened as data. Without roots, each session has an assumed one.
     pub data: Arc<DataFolders>,
+    /// How the metadata of sessions is found.
+    pub metadata: MetadataOptions,
 }
 
 impl Default for RegistrationOptions {
@@ -53,6 +56,7 @@ impl Default for RegistrationOptions {
             look_again_after: Duration::from_secs(60),
             flags: vec!["create_me.flag".to_owned()],
             data: Arc::default(),
+            metadata: MetadataOptions::default(),
         }
     }
 }
@@ -70,6 +74,15 @@ pub enum Versions {
 }
 
 impl Versions {
+    /// The versions of a list.
+    pub fn of_list(mut versions: Vec<String>) -> Self {
+        match versions.len() {
+            0 => Self::None,
+            1 => Self::One(versions.remove(0)),
+            _ => Self::Cycle(versions),
+        }
+    }
+
     pub(crate) fn of(&self, index: usize) -> Option<String> {
         match self {
             Self::None => None,
@@ -256,6 +269,35 @@ impl Default for QuietRules {
     }
 }
 
+/// How the files of sessions in one data root are registered, where that differs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RootDatasets {
+    /// The data root.
+    pub path: PathBuf,
+    /// As [`FlaggedOptions::register_files`].
+    pub register_files: Option<bool>,
+    /// As [`RegisterFilesOptions::repository`].
+    pub repository: Option<String>,
+    /// As [`RegisterFilesOptions::server_only`].
+    pub server_only: Option<bool>,
+    /// As [`RegisterFilesOptions::exists`].
+    pub exists: Option<bool>,
+    /// As [`RegisterFilesOptions::default`].
+    pub default: Option<bool>,
+    /// As [`RegisterFilesOptions::versions`].
+    pub versions: Option<Versions>,
+    /// As [`RegisterFilesOptions::max_md5_size`].
+    pub max_md5_size: Option<u64>,
+    /// As [`RegisterFilesOptions::protected`].
+    pub protected: Option<ProtectedPolicy>,
+    /// As [`FlaggedOptions::exclude`].
+    pub exclude: Option<Vec<glob::Pattern>>,
+    /// As [`FlaggedOptions::on_refused`].
+    pub on_refused: Option<OnRefused>,
+    /// As [`FlaggedOptions::on_left_out`].
+    pub on_left_out: Option<OnLeftOut>,
+}
+
 /// How a flagged session is registered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FlaggedOptions {
@@ -275,6 +317,8 @@ pub struct FlaggedOptions {
     pub on_refused: OnRefused,
     /// What happens to a session with gaps.
     pub on_left_out: OnLeftOut,
+    /// Data roots whose files are registered in another way.
+    pub roots: Vec<RootDatasets>,
     /// Gaps that do not keep the flag, because a person has acknowledged them.
     pub accepted_gaps: AcceptedGaps,
 }

@@ -107,6 +107,12 @@ kinds! {
         "delete or renumber all but one on Alyx";
     Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",
         "do what the message says";
+    Metadata, NeedsAttention, "a file that describes the session is broken, or contradicts its folder",
+        "correct the file, or move the files to the right folder, as the message says";
+    Incomplete, Settle, "the session lacks files that it should have",
+        "nothing, if they are still to come; otherwise correct `metadata.expect` or `metadata.wait_for`, or set `metadata.on_missing: finish`";
+    NeverComplete, NeedsAttention, "the session has lacked files for longer than `watch.warn_after`",
+        "bring the files, or remove what the message names; `metadata.on_missing: finish` registers such sessions without them";
     Clock, NeedsAttention, "the day of the session is in the future, or before `session.earliest`",
         "check the clocks of the recorder and of this computer, and rename the folder of the day; for older sessions, set `session.earliest`";
     Implausible, NeedsAttention, "a water administration or weighing seems to be in another unit",
@@ -153,6 +159,9 @@ pub fn kind(error: &Error) -> Kind {
         Error::Missing(_) => Kind::Missing,
         Error::Ambiguous { .. } | Error::CreatedTwice { .. } => Kind::Ambiguous,
         Error::Invalid(_) => Kind::Invalid,
+        Error::Metadata(_) => Kind::Metadata,
+        Error::Incomplete { .. } => Kind::Incomplete,
+        Error::NeverComplete { .. } => Kind::NeverComplete,
         Error::Clock { .. } => Kind::Clock,
         Error::Implausible(_) => Kind::Implausible,
         Error::Unreadable { .. } => Kind::Unreadable,
@@ -249,6 +258,9 @@ mod tests {
             Error::Ambiguous { session: what(), eids: Vec::new() },
             Error::CreatedTwice { session: what(), ours: reason(), others: Vec::new(), is_empty: true },
             Error::Invalid(reason()),
+            Error::Metadata(Vec::new()),
+            Error::Incomplete { missing: Vec::new(), wait: Duration::ZERO },
+            Error::NeverComplete { missing: Vec::new(), since: Duration::ZERO },
             Error::Clock { session: what(), reason: reason() },
             Error::Implausible(reason()),
             Error::Unreadable { path: path(), reason: reason() },

@@ -20,6 +20,8 @@ pub struct MissingName {
     pub name: String,
     /// Names on Alyx that were probably meant: they differ in letter case, or else in one letter.
     pub near: Vec<String>,
+    /// The file of the session in which it was read; `None`: the folder, the caller or the configuration.
+    pub from: Option<String>,
 }
 
 /// Why a session or its files could not be registered.
@@ -60,6 +62,25 @@ pub enum Error {
     /// The arguments contradict the path or themselves.
     #[error("{0}")]
     Invalid(String),
+    /// A file that describes the session is broken, or contradicts the folder.
+    #[error("{}", some_of(.0, "; "))]
+    Metadata(Vec<String>),
+    /// The session lacks files that it should have, one line each.
+    #[error("the session waits for {}", some_of(.missing, "; "))]
+    Incomplete {
+        /// What it lacks, and who asks for it.
+        missing: Vec<String>,
+        /// How long until the next look.
+        wait: Duration,
+    },
+    /// A session has lacked files for longer than is normal.
+    #[error("the session has waited {} min for {}", .since.as_secs() / 60, some_of(.missing, "; "))]
+    NeverComplete {
+        /// What it lacks, and who asks for it.
+        missing: Vec<String>,
+        /// For how long.
+        since: Duration,
+    },
     /// The day of a session is in the future, or too long ago.
     #[error(
         "session {session} is {reason}; is the recorder's clock right? Correct it, and rename the folder of the day"
@@ -222,6 +243,7 @@ impl Error {
             Self::NewSession { source, .. } => source.next_step(),
             Self::StillChanging { wait, .. }
             | Self::CopyInProgress { wait, .. }
+            | Self::Incomplete { wait, .. }
             | Self::NoFilesYet { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
             Self::Vanished { .. }
             | Self::RegisteredElsewhere { .. }
@@ -232,6 +254,8 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::CreatedTwice { .. }
             | Self::Invalid(_)
+            | Self::Metadata(_)
+            | Self::NeverComplete { .. }
             | Self::Clock { .. }
             | Self::Implausible(_)
             | Self::Unreadable { .. }
@@ -251,6 +275,7 @@ impl Error {
         match self {
             Self::StillChanging { wait, .. }
             | Self::CopyInProgress { wait, .. }
+            | Self::Incomplete { wait, .. }
             | Self::NoFilesYet { wait, .. } => Some(*wait),
             _ => None,
         }
@@ -259,6 +284,9 @@ impl Error {
     /// The error of the session of this flag, which has not been quiet `since` that long.
     /// `None`: it only waits for its first file.
     pub fn never_quiet(&self, flag: &Path, since: Duration) -> Option<Self> {
+        if let Self::Incomplete { missing, .. } = self {
+            return Some(Self::NeverComplete { missing: missing.clone(), since });
+        }
         let (Self::StillChanging { path, .. } | Self::CopyInProgress { path, .. }) = self else {
             return None;
         };
@@ -335,20 +363,28 @@ impl Error {
 /// The missing names, those that were probably meant, and what to do. Creating a subject whose name was misspelt would
 /// make a second animal of one.
 fn missing(missing: &[MissingName]) -> String {
-    let name = |missing: &MissingName| format!("{} {:?}", missing.endpoint.member(), missing.name);
+    let name = |missing: &MissingName| {
+        let from = missing.from.as_ref().map(|from| format!(" ({from})")).unwrap_or_default();
+        format!("{} {:?}{from}", missing.endpoint.member(), missing.name)
+    };
+    let is_from_file = |missing: &MissingName| missing.from.is_some();
+    let place = match missing.iter().any(is_from_file) {
+        true if missing.iter().any(|m| is_from_file(m) && m.endpoint == Endpoint::Users) => {
+            "in its file, or translate it with metadata.users_map"
+        }
+        true => "in its file",
+        false => "in the folder or the configuration",
+    };
     let all: Vec<String> = missing.iter().map(name).collect();
     let near: Vec<String> =
         missing.iter().flat_map(|missing| &missing.near).map(|near| format!("{near:?}")).collect();
     let (all, it) = (all.join(", "), if missing.len() == 1 { "it" } else { "them" });
     if near.is_empty() {
-        return format!("{all}; create {it} on Alyx, or correct the name in the folder or the configuration");
+        return format!("{all}; create {it} on Alyx, or correct the name {place}");
     }
     let second = match missing.iter().any(|m| m.endpoint == Endpoint::Subjects && !m.near.is_empty()) {
         true => "only if it is another animal: one must not be on Alyx twice",
         false => "only if that is another one",
     };
-    format!(
-        "{all}; did you mean {}? Correct the name in the folder or the configuration; create {it} on Alyx {second}",
-        near.join(", ")
-    )
+    format!("{all}; did you mean {}? Correct the name {place}; create {it} on Alyx {second}", near.join(", "))
 }

@@ -13,6 +13,8 @@ pub enum FlagContent {
     Everything,
     /// Only the files that one of these entries selects.
     Only(FileList),
+    /// A flag that describes its session, as `alyx-session.yaml` does: every dataset.
+    Sidecar(Vec<u8>),
 }
 
 /// The entries of a flag: at least one, without duplicates, in their order.
@@ -34,6 +36,8 @@ impl FlagContent {
     /// around an entry, a leading `./`, and the additions of Windows editors (byte order mark, `\r`, `\` between
     /// folders). With a byte order mark of UTF-16, as PowerShell writes it, it is read as UTF-16.
     ///
+    /// A flag that is a [sidecar](session_metadata::sidecar::is_sidecar) is no list.
+    ///
     /// ```
     /// use alyx_registration::flag::FlagContent;
     ///
@@ -47,6 +51,17 @@ impl FlagContent {
     /// # Errors
     /// The first line that is not UTF-8.
     pub fn parse(bytes: &[u8]) -> Result<Self, NotUtf8> {
+        if session_metadata::sidecar::is_sidecar(bytes) {
+            return Ok(Self::Sidecar(bytes.to_owned()));
+        }
+        Self::parse_list(bytes)
+    }
+
+    /// Parses a list of files.
+    ///
+    /// # Errors
+    /// The first line that is not UTF-8.
+    pub fn parse_list(bytes: &[u8]) -> Result<Self, NotUtf8> {
         let text = decoded(bytes)?;
         let mut list = FileList::default();
         for line in text.trim_start_matches('\u{feff}').lines() {
@@ -56,13 +71,22 @@ impl FlagContent {
         Ok(if list.entries.is_empty() { Self::Everything } else { Self::Only(list) })
     }
 
+    /// The content where no flag is a sidecar: then it is a list.
+    pub(crate) fn without_sidecar(self, is_list_only: bool) -> Self {
+        match self {
+            // What was read as a sidecar is UTF-8.
+            Self::Sidecar(bytes) if is_list_only => Self::parse_list(&bytes).unwrap_or(Self::Everything),
+            other => other,
+        }
+    }
+
     /// Whether the flag selects a file, by its path relative to the session, with `/`.
     ///
     /// An entry selects the file with that relative path, the files below the folder with that relative path, and every
     /// file whose name contains the entry.
     pub fn selects(&self, relative_path: &str) -> bool {
         match self {
-            Self::Everything => true,
+            Self::Everything | Self::Sidecar(_) => true,
             Self::Only(list) => list.selecting(relative_path).next().is_some(),
         }
     }

@@ -25,7 +25,7 @@ fn touch(path: &Path, seconds: u64) {
 
 fn entries(content: &FlagContent) -> Vec<&str> {
     match content {
-        FlagContent::Everything => Vec::new(),
+        FlagContent::Everything | FlagContent::Sidecar(_) => Vec::new(),
         FlagContent::Only(list) => list.entries().collect(),
     }
 }

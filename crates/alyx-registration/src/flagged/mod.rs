@@ -30,11 +30,14 @@ use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::listing::snapshot::SessionSnapshot;
 use crate::listing::summary::LeftOutSummary;
+use crate::metadata::known::{Beside, KnownSession, flag_sidecar, with_sources};
+use crate::metadata::options::OnMissing;
 use crate::session::details::SessionDetails;
 use crate::session::names;
+use crate::session::register::SessionSources;
 use alf::{DatasetPath, SessionPath};
 use alyx_client::text::some_of;
-use alyx_client::{self, SessionRecord};
+use alyx_client::{self, SessionRecord, SessionRequest};
 
 /// A session that is registered and confirmed.
 #[derive(Debug, Clone)]
@@ -63,6 +66,8 @@ pub struct Registered {
     pub refused: Vec<String>,
     /// Entries of the flag that match no dataset of the session.
     pub unmatched: Vec<String>,
+    /// What is known of the session; `None` if no metadata is read.
+    pub known: Option<KnownSession>,
     /// What happened to the flag.
     pub flag: Removal,
     /// What later looks for late files compare the session with.
@@ -82,6 +87,10 @@ pub struct Planned {
     pub files: Vec<FoundFile>,
     /// The other files of the folder.
     pub left_out: Vec<LeftOut>,
+    /// What is known of the session; `None` if no metadata is read.
+    pub known: Option<KnownSession>,
+    /// What would be sent for the session itself. Empty if nothing.
+    pub request: SessionRequest,
     /// What it would lack.
     pub gap: Option<Gap>,
     /// Changed files of protected datasets that would be moved into a revision folder: from where, to where.
@@ -152,7 +161,7 @@ impl RegistrationClient {
         let found = self.find_flagged_files(None, session, &FlagContent::Everything, options).await?;
         self.check_quiet(session, &found, options)?;
         let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
-        let content = FlagContent::parse(paths.join("\n").as_bytes());
+        let content = FlagContent::parse_list(paths.join("\n").as_bytes());
         let content = content.map_err(|error| Error::Internal(format!("late files: {error}")))?;
         self.register_content(None, session, &content, options).await
     }
@@ -166,10 +175,18 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
+        let known = self.known_of_flag(flag, session, content, options).await?;
+        let general = options;
+        let applied = known.as_ref().map(|known| known.applied_to(options));
+        let options = applied.as_ref().unwrap_or(options);
+        // Late files add nothing to what is known of a session, but go where its sidecar says.
+        let known = known.filter(|_| flag.is_some());
         let mut found = self.find_flagged_files(flag, session, content, options).await?;
         if flag.is_some() {
             self.check_quiet(session, &found, options)?;
         }
+        // After the files are quiet: a file that is being written is no broken one.
+        self.check_known(known.as_ref(), options)?;
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
@@ -183,8 +200,9 @@ impl RegistrationClient {
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         let mut at_alyx = self.context().enter_alyx().await;
         let none = SessionDetails::default();
-        let handle =
-            self.get_or_create_session(session, &none, &options.defaults, extra, &mut at_alyx).await?;
+        let defaults = self.defaults_of(session, &options.defaults);
+        let sources = SessionSources { details: &none, defaults: &defaults, known: known.as_ref() };
+        let handle = self.get_or_create_session(session, &sources, extra, &mut at_alyx).await?;
         drop(at_alyx);
         let _ = progress.eid.set(handle.eid.clone());
 
@@ -204,6 +222,9 @@ impl RegistrationClient {
             self.check_created_once(session, session.lab(), &handle, n_files == 0).await?;
         }
         drop(turn);
+        if let Some(known) = &known {
+            self.record_measurements(known, &handle.eid).await?;
+        }
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
         let wait = options.quiet.settle.max(Duration::from_secs(1));
         let mut second = SecondLook::of(sent, unread);
@@ -244,6 +265,12 @@ impl RegistrationClient {
         };
         let mut snapshot = last.snapshot;
         unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
+        // What the sidecar excludes is not late: later looks know the configuration only.
+        for path in excluded_besides(&last.left_out, general) {
+            let size = tokio::fs::metadata(session.folder().join(path)).await.map_or(0, |found| found.len());
+            snapshot.add_dataset(path, size);
+            snapshot.add_unregistered(path, size);
+        }
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -257,6 +284,7 @@ impl RegistrationClient {
             untyped,
             refused,
             unmatched,
+            known,
             flag: removal,
             snapshot,
             record: handle.record,
@@ -274,13 +302,20 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Planned, Error> {
         let options = &*options.for_folder(session.folder());
-        self.check_day(session)?;
         let content = self.flag_content(flag)?;
+        let known = self.known_of_flag(Some(flag), session, &content, options).await?;
+        self.check_day(session, known.as_ref())?;
+        let applied = known.as_ref().map(|known| known.applied_to(options));
+        let options = applied.as_ref().unwrap_or(options);
         let found = self.find_flagged_files(Some(flag), session, &content, options).await?;
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         self.check_quiet(session, &found, options)?;
+        self.check_known(known.as_ref(), options)?;
         check_flag_matches(flag, &content, &found)?;
-        let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
+        let none = SessionDetails::default();
+        let defaults = self.defaults_of(session, &options.defaults);
+        let sources = SessionSources { details: &none, defaults: &defaults, known: known.as_ref() };
+        let (eid, request) = self.plan_flagged_session(session, &sources, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
@@ -296,6 +331,8 @@ impl RegistrationClient {
             eid,
             files: found.files,
             left_out: found.left_out,
+            known,
+            request,
             gap,
             moved: Vec::new(),
         };
@@ -390,11 +427,12 @@ impl RegistrationClient {
     async fn hold_flag(&self, flag: FlagFile) -> Result<(FlagFile, HeldFlag, FlagContent), Error> {
         let data = Arc::clone(&self.options().data);
         let steps = Arc::clone(&self.context().progress.steps);
+        let is_list_only = !self.options().metadata.sidecars;
         let hold = move || {
             let _step = steps.begin("opening", &flag.path);
             let is_private = |file: &File, metadata: &_| data.private.find_open(file, metadata).is_some();
             let held = flag.clone().hold_with(is_private, lock)?;
-            let content = held.content()?;
+            let content = held.content()?.without_sidecar(is_list_only);
             Ok((flag, held, content))
         };
         // A network file system may take its time.
@@ -407,7 +445,8 @@ impl RegistrationClient {
     /// The content of a flag, unless it is a hard link to a private file.
     fn flag_content(&self, flag: &FlagFile) -> Result<FlagContent, FlagError> {
         let private = &self.options().data.private;
-        flag.content_unless(|file, metadata| private.find_open(file, metadata).is_some())
+        let content = flag.content_unless(|file, metadata| private.find_open(file, metadata).is_some())?;
+        Ok(content.without_sidecar(!self.options().metadata.sidecars))
     }
 
     /// The datasets of a flagged session, if they are to be registered.
@@ -451,24 +490,56 @@ impl RegistrationClient {
         Ok((found, state))
     }
 
-    /// The eid of a session that is on Alyx; `None` if it is absent and can be created.
+    /// What is known of a session, with what its flag says.
+    async fn known_of_flag(
+        &self,
+        flag: Option<&FlagFile>,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &FlaggedOptions,
+    ) -> Result<Option<KnownSession>, Error> {
+        let sidecar = match (flag, content) {
+            (Some(flag), FlagContent::Sidecar(bytes)) => Some(flag_sidecar(&flag.path, bytes)),
+            _ => None,
+        };
+        let beside = Beside { flag: sidecar, defaults: options.defaults.clone(), ..Beside::default() };
+        self.read_metadata(session, beside).await
+    }
+
+    /// Refuses what is wrong in the files that describe a session, and waits for files that it lacks.
+    fn check_known(&self, known: Option<&KnownSession>, options: &FlaggedOptions) -> Result<(), Error> {
+        let Some(known) = known else { return Ok(()) };
+        let on_missing = self.options().metadata.on_missing;
+        known.check(on_missing, options.quiet.settle)?;
+        let missing = known.missing();
+        if on_missing == OnMissing::Finish && !missing.is_empty() {
+            let text = some_of(&missing, "; ");
+            if self.context().remarks.is_new(format!("{} {text}", known.session)) {
+                tracing::warn!(session = %known.session, "registered without what it lacks: {text}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The eid of a session that is on Alyx, `None` if it is absent and can be created, and what would be sent.
     async fn plan_flagged_session(
         &self,
         session: &SessionPath,
-        defaults: &SessionDetails,
+        sources: &SessionSources<'_>,
         extra: Vec<(alyx_client::Endpoint, String)>,
-    ) -> Result<Option<String>, Error> {
-        match self.find_session(session, session.lab()).await? {
-            Some(summary) => {
-                self.check_names(extra).await?;
-                Ok(Some(summary.eid().to_owned()))
+    ) -> Result<(Option<String>, SessionRequest), Error> {
+        let found = self.find_session(session, session.lab()).await?;
+        let eid = found.map(|summary| summary.eid().to_owned());
+        let request = match (&eid, sources.known.filter(|known| known.adds_values())) {
+            (Some(eid), Some(known)) => {
+                self.plan_fill(session, eid, known, &SessionRequest::default()).await?.additions()
             }
-            None => {
-                let creation = self.creation_of(session, &SessionDetails::default(), defaults).await?;
-                self.check_names([names::mentioned(&creation), extra].concat()).await?;
-                Ok(None)
-            }
-        }
+            (Some(_), None) => SessionRequest::default(),
+            (None, _) => self.whole_creation(session, sources).await?,
+        };
+        let asked = self.check_names([names::mentioned(&request), extra].concat()).await;
+        asked.map_err(|error| with_sources(sources.known, error))?;
+        Ok((eid, request))
     }
 }
 
@@ -483,6 +554,13 @@ fn judge_gap(gap: Gap, at_alyx: &HashSet<String>, options: &FlaggedOptions) -> R
         }
         gap => Ok(gap),
     }
+}
+
+/// The files that other patterns than those of the configuration exclude. Pure.
+fn excluded_besides<'a>(left_out: &'a [LeftOut], general: &FlaggedOptions) -> Vec<&'a str> {
+    let excluded = left_out.iter().filter(|file| file.reason == LeftOutReason::Excluded);
+    let paths = excluded.filter_map(|file| file.path.to_str());
+    paths.filter(|path| !general.exclude.iter().any(|pattern| pattern.matches(path))).collect()
 }
 
 /// Refuses a flag that matches no dataset, probably because of a typing error: its session would be registered without

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::client::options::FlaggedOptions;
+use crate::client::options::{FlaggedOptions, RegisterFilesOptions, RootDatasets};
 use crate::repository::mount::Mount;
 use crate::repository::placement::Placement;
 
@@ -12,20 +12,47 @@ impl FlaggedOptions {
     /// The options for sessions in a folder: without [`repository`](crate::RegisterFilesOptions::repository), their
     /// files are in the repository of the mount that they are on.
     pub(crate) fn for_folder(&self, folder: &Path) -> Cow<'_, Self> {
-        match Mount::of(folder, &self.mounts).filter(|_| self.files.repository.is_none()) {
+        let around = self.roots.iter().filter(|root| folder.starts_with(&root.path));
+        let options = match around.max_by_key(|root| root.path.components().count()) {
             None => Cow::Borrowed(self),
+            Some(root) => Cow::Owned(self.in_root(root)),
+        };
+        match Mount::of(folder, &self.mounts).filter(|_| options.files.repository.is_none()) {
+            None => options,
             Some(mount) => {
-                let mut options = self.clone();
+                let mut options = options.into_owned();
                 options.files.repository = Some(mount.repository.clone());
                 Cow::Owned(options)
             }
         }
     }
 
+    /// The options with those of a data root before them.
+    fn in_root(&self, root: &RootDatasets) -> Self {
+        let files = RegisterFilesOptions {
+            repository: root.repository.clone().or_else(|| self.files.repository.clone()),
+            server_only: root.server_only.unwrap_or(self.files.server_only),
+            exists: root.exists.unwrap_or(self.files.exists),
+            default: root.default.unwrap_or(self.files.default),
+            versions: root.versions.clone().unwrap_or_else(|| self.files.versions.clone()),
+            max_md5_size: root.max_md5_size.or(self.files.max_md5_size),
+            protected: root.protected.unwrap_or(self.files.protected),
+            ..self.files.clone()
+        };
+        Self {
+            register_files: root.register_files.unwrap_or(self.register_files),
+            files,
+            exclude: root.exclude.clone().unwrap_or_else(|| self.exclude.clone()),
+            on_refused: root.on_refused.unwrap_or(self.on_refused),
+            on_left_out: root.on_left_out.unwrap_or(self.on_left_out),
+            ..self.clone()
+        }
+    }
+
     /// Where the files of sessions in data roots are, one placement for each repository.
     pub fn placements<'a>(&self, roots: impl IntoIterator<Item = &'a Path>) -> BTreeSet<Placement> {
         let mut found = BTreeSet::new();
-        for root in roots.into_iter().filter(|_| self.register_files) {
+        for root in roots.into_iter().filter(|root| self.for_folder(root).register_files) {
             let inside = self.mounts.iter().map(|mount| mount.path.as_path());
             let inside: Vec<&Path> = inside.filter(|path| path.starts_with(root) && *path != root).collect();
             // A root with mounts inside is a folder of repositories, and none itself.

@@ -57,6 +57,10 @@ impl RegistrationClient {
         root: &Path,
         options: &CreateSessionsOptions,
     ) -> Result<Vec<CreatedSession>, Error> {
+        let mut flagged = options.flagged.clone();
+        if !self.options().metadata.is_off() {
+            flagged.defaults = flagged.defaults.or(&self.options().metadata.defaults);
+        }
         drop(tokio::fs::read_dir(root).await.map_err(|e| Error::reading(root, &e).or_no_folder(root))?);
         let escaped = root.to_str().map(glob::Pattern::escape);
         let pattern = escaped
@@ -73,8 +77,8 @@ impl RegistrationClient {
         for path in flags {
             let folder = path.parent().unwrap_or(root).to_owned();
             let created = match options.dry {
-                true => self.plan_creation(path.clone(), &options.flagged).await,
-                false => self.create_flagged(path.clone(), &options.flagged).await,
+                true => self.plan_creation(path.clone(), &flagged).await,
+                false => self.create_flagged(path.clone(), &flagged).await,
             };
             // Another program has registered the session meanwhile.
             if matches!(&created, Err(Error::Vanished { path: gone }) if *gone == path) {

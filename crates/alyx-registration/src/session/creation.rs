@@ -7,7 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub(crate) type Pending = Option<Instant>;
 #[derive(Debug, Default)]
 pub struct InFlightCreations {
     claims: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Pending>>>>,
+    /// The eids of sessions that this process created.
+    created: Mutex<HashSet<String>>,
     /// When this process started, if an earlier one may have sent creations that have not arrived yet.
     unclean_start: Option<Instant>,
     requests: TaskTracker,
@@ -92,6 +94,11 @@ impl InFlightCreations {
         self.held_for(at_most).is_zero() && !claims.values().any(is_open)
     }
 
+    /// Whether this process created the session.
+    pub(crate) fn has_created(&self, eid: &str) -> bool {
+        self.created.lock().is_ok_and(|created| created.contains(eid))
+    }
+
     /// Runs what must not be cut off: a request that was sent, to its answer.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
@@ -142,6 +149,7 @@ impl InFlightCreations {
         let alyx = alyx.clone();
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
         let slot = alyx.acquire_slot().await?;
+        let creations = Arc::clone(self);
         self.run_to_end(async move {
             let mut mark = mark.sending().await?;
             *claim = Some(Instant::now());
@@ -149,6 +157,9 @@ impl InFlightCreations {
             if result.as_ref().err().is_none_or(|error| !maybe_done(error)) {
                 *claim = None;
                 mark.answered();
+            }
+            if let (Ok(record), Ok(mut created)) = (&result, creations.created.lock()) {
+                created.insert(record.eid().to_owned());
             }
             result.map_err(Error::from)
         })

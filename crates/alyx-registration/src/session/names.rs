@@ -75,7 +75,7 @@ impl KnownNames {
             }
             None => {
                 let near = self.near(alyx, endpoint, name).await;
-                Err(Error::Missing(vec![MissingName { endpoint, name: name.to_owned(), near }]))
+                Err(Error::Missing(vec![MissingName { endpoint, name: name.to_owned(), near, from: None }]))
             }
         }
     }

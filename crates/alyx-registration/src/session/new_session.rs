@@ -12,7 +12,7 @@ use crate::client::options::{FilesToRegister, NewSessionOptions, RegisterFilesOp
 use crate::error::Error;
 use crate::session::details::SessionDetails;
 use crate::session::names;
-use crate::session::register::RegisteredSession;
+use crate::session::register::{RegisteredSession, SessionSources};
 use alf::session_path::parse_number_folder;
 use alf::timestamp::DateInput;
 use alf::{SessionPath, SessionTime};
@@ -180,11 +180,16 @@ impl RegistrationClient {
         let day = root.join(subject).join(date.to_string());
         // Refuses a name or root that would be parsed as something else, before anything is created.
         let planned = SessionPath::parse(&day.join("001"))?;
-        self.check_day(&planned)?;
+        self.check_day(&planned, None)?;
         options.details.request(&planned, &self.options().zone)?;
         let mut taken = Vec::new();
         if options.register {
-            let creation = self.creation_of(&planned, &options.details, &SessionDetails::default()).await?;
+            let sources = SessionSources {
+                details: &options.details,
+                defaults: &SessionDetails::default(),
+                known: None,
+            };
+            let creation = self.creation_of(&planned, &sources).await?;
             self.check_names(names::mentioned(&creation)).await?;
             let on_alyx = self.alyx().sessions_of_day(subject, date).await?;
             taken = on_alyx.iter().filter_map(|s| s.number).filter_map(|n| u16::try_from(n).ok()).collect();

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
+use crate::metadata::known::with_sources;
 use crate::session::details::SessionDetails;
 use crate::session::names;
+use crate::session::register::SessionSources;
 use alf::SessionPath;
 use alyx_client::SessionRequest;
+use session_metadata::update::Difference;
 
 /// What [`RegistrationClient::register_session`] would do with the session itself.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct PlannedSession {
     pub eid: Option<String>,
     /// What would be sent. Empty if nothing would be changed.
     pub request: SessionRequest,
+    /// Where Alyx holds another value than is known here, which is kept.
+    pub differences: Vec<Difference>,
 }
 
 impl RegistrationClient {
@@ -44,15 +49,33 @@ impl RegistrationClient {
         details: &SessionDetails,
     ) -> Result<PlannedSession, Error> {
         let session = SessionPath::parse(folder)?;
-        self.check_day(&session)?;
-        let creation = self.creation_of(&session, details, &SessionDetails::default()).await?;
         let change = details.request(&session, &self.options().zone)?;
+        let (known, defaults) = self.known_by_name(&session, details).await?;
+        let known = known.as_ref();
+        let sources = SessionSources { details, defaults: &defaults, known };
+        self.check_day(&session, known)?;
+        self.creation_of(&session, &sources).await?;
         let found = self.find_session(&session, details.lab.as_deref().or(session.lab())).await?;
-        if let Some(found) = &found {
-            self.whole_change(&session, found.eid(), change.clone()).await?;
-        }
-        let request = if found.is_some() { change } else { creation };
-        self.check_names(names::mentioned(&request)).await?;
-        Ok(PlannedSession { session, eid: found.map(|summary| summary.eid().to_owned()), request })
+        let mut differences = Vec::new();
+        let request = match (&found, known.filter(|known| known.adds_values())) {
+            (Some(found), Some(known)) => {
+                let planned = self.plan_fill(&session, found.eid(), known, &change).await?;
+                differences.clone_from(&planned.plan.differences);
+                planned.additions()
+            }
+            (Some(found), None) => {
+                self.whole_change(&session, found.eid(), change.clone()).await?;
+                change
+            }
+            (None, _) => self.whole_creation(&session, &sources).await?,
+        };
+        let asked = self.check_names(names::mentioned(&request)).await;
+        asked.map_err(|error| with_sources(known, error))?;
+        Ok(PlannedSession {
+            session,
+            eid: found.map(|summary| summary.eid().to_owned()),
+            request,
+            differences,
+        })
     }
 }

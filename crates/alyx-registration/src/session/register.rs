@@ -13,6 +13,8 @@ use crate::client::options::{FilesToRegister, RegisterFilesOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
+use crate::metadata::known::{Beside, KnownSession, defaults_in, with_sources};
+use crate::metadata::options::OnMissing;
 use crate::session::details::{SessionDetails, check_against, check_day, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
@@ -35,7 +37,7 @@ pub struct RegisteredSession {
 /// # Errors
 /// [`Error::Invalid`] if another program stored something other than an object, which would be lost, or a number that
 /// cannot be sent back as it is.
-fn merged(
+pub(crate) fn merged(
     current: &Value,
     more: &Map<String, Value>,
     path: &SessionPath,
@@ -60,7 +62,7 @@ fn merged(
 }
 
 /// Whether a value has a number so large that digits may have been lost when it was read.
-fn may_be_rounded(value: &Value) -> bool {
+pub(crate) fn may_be_rounded(value: &Value) -> bool {
     match value {
         Value::Number(number) => {
             number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= u64::MAX as f64)
@@ -71,21 +73,33 @@ fn may_be_rounded(value: &Value) -> bool {
     }
 }
 
+/// Where the details of a session come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionSources<'a> {
+    /// What the caller sets, also on a session that Alyx has.
+    pub(crate) details: &'a SessionDetails,
+    /// What a session that is created has where nothing is read.
+    pub(crate) defaults: &'a SessionDetails,
+    /// What was read, merged with the two others.
+    pub(crate) known: Option<&'a KnownSession>,
+}
+
 impl RegistrationClient {
-    /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and otherwise changes what
-    /// `details` set. `defaults` apply only to a session that is created. `extra` names are checked together with those
+    /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and otherwise changes what the
+    /// caller sets and fills what is known and empty there. `extra` names are checked together with those
     /// in the request, so that one error lists all that are missing. `at_alyx` is given back while a creation of an
     /// earlier process may still arrive.
     pub(crate) async fn get_or_create_session(
         &self,
         path: &SessionPath,
-        details: &SessionDetails,
-        defaults: &SessionDetails,
+        sources: &SessionSources<'_>,
         extra: Vec<(Endpoint, String)>,
         at_alyx: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<SessionHandle, Error> {
-        self.check_day(path)?;
-        let creation = self.creation_of(path, details, defaults).await?;
+        let SessionSources { details, known, .. } = *sources;
+        self.check_day(path, known)?;
+        // What contradicts itself is refused before Alyx is asked.
+        self.creation_of(path, sources).await?;
         let change = details.request(path, &self.options().zone)?;
         let lab = details.lab.as_deref().or(path.lab());
         let creations = &self.context().creations;
@@ -127,13 +141,19 @@ impl RegistrationClient {
                 Err(Error::RegisteredElsewhere { path: path.folder().to_owned(), holder: None })
             }
             (None, Ok(mark)) => {
-                self.check_names([names::mentioned(&creation), extra].concat()).await?;
+                let creation = self.whole_creation(path, sources).await?;
+                let asked = self.check_names([names::mentioned(&creation), extra].concat()).await;
+                asked.map_err(|error| with_sources(known, error))?;
                 let created = creations.create(self.alyx(), creation, claim, mark).await;
                 let record = created.inspect_err(|e| {
                     if let Error::Alyx(e) = e {
                         self.doubt_names(e);
                     }
                 })?;
+                if let Some(sources) = known.and_then(KnownSession::sources) {
+                    tracing::info!(session = %path, "described: {sources}");
+                    known.into_iter().for_each(KnownSession::log_notes);
+                }
                 Ok(SessionHandle {
                     eid: record.eid().to_owned(),
                     created: Some(Instant::now()),
@@ -147,9 +167,14 @@ impl RegistrationClient {
                 if let Ok(mut mark) = mark {
                     mark.answered();
                 }
-                self.check_names([names::mentioned(&change), extra].concat()).await?;
-                let change = self.whole_change(path, &eid, change).await?;
-                let record = self.change_session(&eid, change).await?;
+                let record = match known.filter(|known| known.adds_values()) {
+                    Some(known) => self.fill_session(path, &eid, known, &change, extra).await?,
+                    None => {
+                        self.check_names([names::mentioned(&change), extra].concat()).await?;
+                        let change = self.whole_change(path, &eid, change).await?;
+                        self.change_session(&eid, change).await?
+                    }
+                };
                 Ok(SessionHandle { eid, created: None, record })
             }
         }
@@ -160,9 +185,13 @@ impl RegistrationClient {
     pub(crate) async fn creation_of(
         &self,
         path: &SessionPath,
-        details: &SessionDetails,
-        defaults: &SessionDetails,
+        sources: &SessionSources<'_>,
     ) -> Result<SessionRequest, Error> {
+        let SessionSources { details, defaults, known } = *sources;
+        if let Some(known) = known.filter(|known| known.is_described()) {
+            let username = self.alyx().username().await?;
+            return known.details().creation(path, username, &self.options().zone);
+        }
         let mut all = details.or(defaults);
         if details.lab.is_none() && path.lab().is_some() {
             all.lab = None;
@@ -170,10 +199,58 @@ impl RegistrationClient {
         all.creation(path, self.alyx().username().await?, &self.options().zone)
     }
 
+    /// As [`creation_of`](Self::creation_of), with what only Alyx knows.
+    pub(crate) async fn whole_creation(
+        &self,
+        path: &SessionPath,
+        sources: &SessionSources<'_>,
+    ) -> Result<SessionRequest, Error> {
+        let Some(known) = sources.known else { return self.creation_of(path, sources).await };
+        known.check_passive(None)?;
+        let mut known = known.clone();
+        self.fill_from_subject(&mut known).await?;
+        self.creation_of(path, &SessionSources { known: Some(&known), ..*sources }).await
+    }
+
     /// Refuses the day of a session that a wrong clock made.
-    pub(crate) fn check_day(&self, path: &SessionPath) -> Result<(), Error> {
+    pub(crate) fn check_day(&self, path: &SessionPath, known: Option<&KnownSession>) -> Result<(), Error> {
         let today = self.session_time(DateInput::Now)?.date();
-        check_day(path, today, self.options().earliest)
+        let of_root = || self.options().metadata.root_of(path.folder())?.earliest;
+        let earliest = known.and_then(KnownSession::earliest).or_else(of_root);
+        let earliest = earliest.unwrap_or(self.options().earliest);
+        check_day(path, today, earliest)
+    }
+
+    /// What is known of a session that is registered by name.
+    ///
+    /// # Errors
+    /// Those of its folder; what is wrong in its files.
+    pub(crate) async fn known_by_name(
+        &self,
+        path: &SessionPath,
+        details: &SessionDetails,
+    ) -> Result<(Option<KnownSession>, SessionDetails), Error> {
+        let options = &self.options().metadata;
+        if options.is_off() {
+            return Ok((None, SessionDetails::default()));
+        }
+        let defaults = options.defaults.clone();
+        let beside = Beside { flag: None, command_line: details.clone(), defaults: defaults.clone() };
+        let known = match self.read_metadata(path, beside).await {
+            Ok(known) => known,
+            // A session may be created by the name of a folder that is on another computer.
+            Err(Error::Vanished { path: gone }) if gone == path.folder() => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(known) = &known {
+            known.check(OnMissing::Finish, Duration::ZERO)?;
+        }
+        Ok((known, self.defaults_of(path, &defaults)))
+    }
+
+    /// The details of the configuration for a session; those of its data root come first.
+    pub(crate) fn defaults_of(&self, path: &SessionPath, general: &SessionDetails) -> SessionDetails {
+        defaults_in(self.options().metadata.root_of(path.folder()), general)
     }
 
     /// Refuses a change that contradicts the session's record. Returns the change as it is to be sent: with its `json`
@@ -255,9 +332,10 @@ impl RegistrationClient {
     ) -> Result<(RegisteredSession, Option<RegisteredFiles>), Error> {
         let path = SessionPath::parse(folder)?;
         let _held = self.hold_flags(&path).await?;
-        let handle = self
-            .get_or_create_session(&path, details, &SessionDetails::default(), Vec::new(), &mut None)
-            .await?;
+        details.request(&path, &self.options().zone)?;
+        let (known, defaults) = self.known_by_name(&path, details).await?;
+        let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
+        let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
         self.check_created_once(&path, details.lab.as_deref().or(path.lab()), &handle, true).await?;
         let record = match &handle.record {
             Some(record) => record.clone(),
@@ -276,6 +354,9 @@ impl RegistrationClient {
                 Some(self.register_files_of(paths, options, Some((&path, &handle))).await?)
             }
         };
+        if let Some(known) = &known {
+            self.record_measurements(known, &handle.eid).await?;
+        }
         Ok((RegisteredSession { outcome: handle.outcome(), record }, registered))
     }
 

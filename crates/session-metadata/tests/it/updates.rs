@@ -50,6 +50,14 @@ fn a_value_that_contradicts_its_counterpart_on_alyx_is_not_sent() {
 }
 
 #[test]
+fn the_user_who_registered_the_files_is_no_difference() {
+    let known = World::rig().describe();
+    let plan = plan_update(&known, &object(json!({"users": ["ana", "rig"]})), "rig", true);
+    assert!(!plan.send.contains_key("users"));
+    assert!(plan.differences.iter().all(|difference| difference.field != "users"), "{plan:?}");
+}
+
+#[test]
 fn json_that_is_no_object_is_left() {
     let known = World::rig().describe();
     let plan = plan_update(&known, &object(json!({"json": "{\"a\": 1}"})), "rig", true);

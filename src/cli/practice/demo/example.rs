@@ -32,8 +32,14 @@ pub(super) const UNKNOWN: &str = "new_mouse";
 pub(super) const SESSIONS: [ExampleSession; 5] = [
     ExampleSession {
         folder: "cortexlab/Subjects/KS014/2024-05-01/001",
-        about: "a task session",
+        about: "a task session, described by its rig",
         files: &[
+            File(
+                "raw_behavior_data/_iblrig_taskSettings.raw.json",
+                Content::Text(
+                    r#"{"IBLRIG_VERSION": "8.12.3", "SUBJECT_NAME": "KS014", "SESSION_NUMBER": 1, "ALYX_USER": "test_user", "RIG_NAME": "rig1", "SESSION_START_TIME": "2024-05-01T10:36:10", "SESSION_END_TIME": "2024-05-01T11:24:51", "PYBPOD_PROTOCOL": "trainingChoiceWorld", "NTRIALS": 400, "NTRIALS_CORRECT": 312}"#,
+                ),
+            ),
             File("alf/_ibl_trials.probabilityLeft.npy", Content::Array(400)),
             File("alf/licks.times.npy", Content::Array(2_000)),
             File("alf/_ibl_leftCamera.times.npy", Content::Array(30_000)),
@@ -62,7 +68,7 @@ pub(super) const SESSIONS: [ExampleSession; 5] = [
             File("raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.ap.cbin", Content::Raw(48_000_000)),
             File(
                 "raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec0.ap.meta",
-                Content::Text("imSampRate=30000\n"),
+                Content::Text("imSampRate=30000\nfileCreateTime=2024-05-01T15:20:00\nfileTimeSecs=50.0\n"),
             ),
             File("raw_ephys_data/probe00/_spikeglx_sync.times.probe00.npy", Content::Array(5_000)),
         ],
@@ -75,6 +81,8 @@ pub(super) const SESSIONS: [ExampleSession; 5] = [
             File("alf/._licks.times.npy", Content::Text("left behind by a Mac\n")),
             File("notes.txt", Content::Text("Animal was calm today.\n")),
             File("alf/figure final (2).png", Content::Raw(10_000)),
+            // In the subject's folder: for all its sessions.
+            File("../../alyx-session.yaml", Content::Text("projects: [practice]\n")),
         ],
     },
     ExampleSession {

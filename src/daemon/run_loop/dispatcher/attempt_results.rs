@@ -22,6 +22,9 @@ use alyx_registration::Error;
 use alyx_registration::flag::Removal;
 use alyx_registration::flagged::Registered;
 
+/// The longest time between two looks at a session that lacks files.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+
 /// A wait in whole seconds, for the log.
 fn seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs_f64().ceil() as u64)
@@ -299,7 +302,7 @@ impl Dispatcher {
         }
         let arriving = state.arriving.get_or_insert(Arriving { since: now.instant, times: 0 });
         // Only such a run may have read the files.
-        if matches!(error, Error::StillChanging { .. }) {
+        if matches!(error, Error::StillChanging { .. } | Error::Incomplete { .. }) {
             arriving.times = arriving.times.saturating_add(1);
         }
         let Arriving { since, times } = *arriving;
@@ -308,6 +311,9 @@ impl Dispatcher {
             0..=3 => Duration::ZERO,
             more => self.config.retry_delay(more - 3),
         };
+        // To look for files that are missing is cheap.
+        let is_missing = matches!(error, Error::Incomplete { .. });
+        let patience = if is_missing { patience.min(LONGEST_LOOK) } else { patience };
         let at = now.instant + patience.max(wait);
         let lasts = now.instant.saturating_duration_since(since);
         let is_too_long = self.config.options.warn_after.is_some_and(|after| lasts >= after);

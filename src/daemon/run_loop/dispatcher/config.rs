@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::daemon::options::Options;
+use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::RegistrationClient;
 
@@ -42,6 +43,13 @@ impl Config {
         let Options { roots, watch, .. } = &self.options;
         watch.flags.iter().any(|name| flag.ends_with(name))
             && roots.iter().any(|root| flag.starts_with(root.absolute_path()))
+    }
+
+    /// The session of a flag that is left alone, because of its subject.
+    pub(crate) fn skipped(&self, flag: &Path) -> Option<String> {
+        let session = SessionPath::parse(flag.parent()?).ok()?;
+        let is_skipped = self.options.skip_subjects.iter().any(|subject| subject == session.subject());
+        is_skipped.then(|| session.to_string())
     }
 
     /// The data root of a flag or a session.

@@ -9,7 +9,7 @@ use alyx_client::Endpoint;
 use alyx_client::text::some_of;
 use alyx_registration::advice::Kind;
 use alyx_registration::flag::FlagStamp;
-use alyx_registration::{Error, MissingName};
+use alyx_registration::{Error, KnownSession, MissingName};
 
 /// The endpoints on which a name may be missing.
 const ENDPOINTS: [Endpoint; 7] = [
@@ -67,6 +67,7 @@ pub(crate) fn outcome_row(
         n_files: 0,
         bytes: 0,
         took: attempt.took,
+        described: None,
         left_out: String::new(),
         files: Vec::new(),
         kind: None,
@@ -79,6 +80,7 @@ pub(crate) fn outcome_row(
             row.eid = Some(done.eid.clone());
             (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
             row.left_out = done.left_out.to_string();
+            row.described = done.known.as_ref().and_then(KnownSession::sources);
             row.files = done.left_out.named().iter().map(NamedFile::from).collect();
             row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));
             row.kind = row.error.is_some().then(|| Kind::FilesRefused.name().to_owned());
@@ -103,7 +105,7 @@ pub(crate) fn outcome_row(
 pub(crate) fn missing_names(rows: &[(String, String)]) -> Vec<MissingName> {
     let one = |(member, name): &(String, String)| {
         let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.member() == member)?;
-        Some(MissingName { endpoint, name: name.clone(), near: Vec::new() })
+        Some(MissingName { endpoint, name: name.clone(), near: Vec::new(), from: None })
     };
     rows.iter().filter_map(one).collect()
 }
@@ -118,7 +120,7 @@ mod tests {
             let rows = [(endpoint.member().to_owned(), "x".to_owned())];
             assert_eq!(
                 missing_names(&rows),
-                [MissingName { endpoint, name: "x".to_owned(), near: Vec::new() }]
+                [MissingName { endpoint, name: "x".to_owned(), near: Vec::new(), from: None }]
             );
         }
     }

@@ -316,6 +316,13 @@ impl Dispatcher {
     fn on_watch_event(&mut self, event: WatchEvent, now: Moment) {
         match event {
             WatchEvent::Flag(flag) => {
+                if let Some(session) = self.config.skipped(&flag.path) {
+                    tracing::info!(
+                        session,
+                        "skipped: its subject is in metadata.skip_subjects; the flag stays"
+                    );
+                    return;
+                }
                 let path = flag.path.clone();
                 let flagged_at = flagged_since(&flag.stamp, now.wall);
                 let due = now.instant + self.config.options.flagged.quiet.settle;

@@ -55,7 +55,12 @@ fn login_refused() -> Error {
 }
 
 fn subject_missing() -> Error {
-    Error::Missing(vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into(), near: Vec::new() }])
+    Error::Missing(vec![MissingName {
+        endpoint: Endpoint::Subjects,
+        name: "KS014".into(),
+        near: Vec::new(),
+        from: None,
+    }])
 }
 
 /// A dispatcher, and a clock set by hand.
@@ -361,7 +366,12 @@ fn a_session_that_needs_attention_waits_an_hour_or_until_alyx_knows_the_name() {
     assert_eq!(wait, world.dispatcher.config.options.permanent);
     let is_row = |effect: &Effect| matches!(effect, Effect::Write(LedgerEntry::Outcome(_, Some(_))));
     assert!(effects.iter().any(is_row), "{effects:?}");
-    let missing = vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into(), near: Vec::new() }];
+    let missing = vec![MissingName {
+        endpoint: Endpoint::Subjects,
+        name: "KS014".into(),
+        near: Vec::new(),
+        from: None,
+    }];
     let effects = world.wake_until_something_begins();
     assert_eq!(queries(&effects), [Query::FindNames(missing.clone())]);
     assert!(names(&world.done(TaskResult::NamesFound(Vec::new()))).is_empty());

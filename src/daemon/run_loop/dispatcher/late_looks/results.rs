@@ -162,6 +162,7 @@ impl Dispatcher {
             took: Duration::ZERO,
             left_out: String::new(),
             files: Vec::new(),
+            described: None,
             kind: (!registered.refused.is_empty()).then(|| Kind::FilesRefused.name().to_owned()),
             error: (!registered.refused.is_empty()).then(|| some_of(&registered.refused, "; ")),
             next_step: None,

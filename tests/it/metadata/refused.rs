@@ -1,0 +1,93 @@
+//! Files that are broken or contradict the folder, and names that Alyx does not know: the session needs attention,
+//! nothing is registered, and one line says what to correct.
+
+use alyx_client::NextStep;
+use alyx_registration::MetadataOptions;
+use serde_json::json;
+
+use super::{client, ibl, record, session, settings};
+use crate::common::{Alyx, Rig, Session, with_files};
+
+/// Registers the session, expects a refusal, and returns its message.
+async fn refusal(alyx: &Alyx, session: &Session) -> String {
+    session.flag();
+    let error = session.register(&client(alyx, MetadataOptions::default()), &with_files()).await.unwrap_err();
+    assert_eq!(error.next_step(), NextStep::NeedsAttention, "{error}");
+    assert!(session.is_flagged());
+    let text = error.to_string();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[tokio::test]
+async fn names_that_alyx_does_not_know_are_reported_together_with_their_files() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    ibl(&session);
+    session.file(super::SETTINGS, settings(json!({"ALYX_USER": "bob"})));
+    session.file("alyx-session.yaml", "projects: [no_such_project]\n");
+    let text = refusal(&alyx, &session).await;
+    assert!(
+        text.contains("user \"bob\" (raw_task_data_00/_iblrig_taskSettings.raw.json: ALYX_USER)"),
+        "{text}"
+    );
+    assert!(text.contains("project \"no_such_project\" (alyx-session.yaml:1: projects)"), "{text}");
+    assert!(text.contains("metadata.users_map"), "{text}");
+    assert!(alyx.sessions(&session).await.is_empty());
+}
+
+#[tokio::test]
+async fn another_animal_day_or_number_is_refused_until_the_folder_is_confirmed() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    ibl(&session);
+    let other = json!({"SUBJECT_NAME": "SWC_001", "SESSION_NUMBER": 2, "SESSION_START_TIME": "2024-05-03T10:00:00",
+        "SESSION_END_TIME": "2024-05-03T11:00:00"});
+    session.file(super::SETTINGS, settings(other));
+    let text = refusal(&alyx, &session).await;
+    for part in
+        ["\"SWC_001\"", "\"KS014\"", "2024-05-03", "accept: [subject]", "accept: [date]", "accept: [number]"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(alyx.sessions(&session).await.is_empty());
+    session.file("alyx-session.yaml", "accept: [subject, date, number]\n");
+    session.register(&client(&alyx, MetadataOptions::default()), &with_files()).await.unwrap();
+    assert_eq!(record(&alyx, &session).await["start_time"], "2024-05-01T10:00:00");
+}
+
+#[tokio::test]
+async fn a_broken_or_hostile_file_stops_its_session_alone() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let elsewhere = rig.beside("elsewhere.json");
+    std::fs::write(&elsewhere, settings(json!({}))).unwrap();
+    let big = format!("{{\"a\": \"{}\"}}", "x".repeat(5 * 1024 * 1024));
+    for (n, (name, content, expected)) in [
+        (
+            "alyx-session.yaml",
+            "projcts: [x]\n",
+            "alyx-session.yaml:1: projcts: unknown key \"projcts\"; did you mean projects?",
+        ),
+        ("alyx-session.yaml", "users: {a: 1}\n", "alyx-session.yaml:1: users"),
+        ("_ibl_experiment.description.yaml", "tasks: [\n", "_ibl_experiment.description.yaml"),
+        ("raw_behavior_data/_iblrig_taskSettings.raw.json", "{\"SUBJECT_NAME\": ", "not valid JSON"),
+        ("raw_behavior_data/_iblrig_taskSettings.raw.json", big.as_str(), "larger than"),
+        ("raw_behavior_data/_iblrig_taskSettings.raw.json", "link", "leads out of the data root"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{:03}", n + 1));
+        if content == "link" {
+            let path = session.folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, path).unwrap();
+        } else {
+            session.file(name, content);
+        }
+        let text = refusal(&alyx, &session).await;
+        assert!(text.contains(expected), "{expected}: {text}");
+        assert!(text.len() < 1000, "{text}");
+    }
+    assert!(alyx.control().sessions().is_empty());
+}
