@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::common;
+use crate::once::hold;
 use crate::program::{Configuration, Program, output, program};
 use common::{Alyx, MD5_OF_ABC, Rig, Session, until, with_files};
 
@@ -374,6 +375,57 @@ async fn a_killed_daemon_looks_after_its_restart_and_forgets_the_session_after_t
     daemon.wait_for("late files: ");
     until("the last look is over", || world.looks().is_empty());
     daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_killed_in_the_middle_of_a_check_repeats_it() {
+    let world = World::new("1 s", "").await;
+    let session = world.session();
+    let mut daemon = world.daemon();
+    daemon.wait_for("registered session");
+    // The check asks Alyx what it holds, when it has found the file.
+    let gate = hold(&world.alyx, "GET", "/datasets");
+    late_file(&session);
+    gate.reached().await;
+    daemon.signal("KILL");
+    daemon.wait();
+    gate.open();
+    assert_eq!(world.looks().len(), 1, "the check counts, although it did not end");
+    let mut daemon = world.daemon();
+    daemon.wait_for("late files: ");
+    until("the check is over", || world.looks().is_empty());
+    assert_eq!(world.gaps().await.len(), 1);
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_check_waits_for_a_disk_that_is_not_mounted() {
+    for mount_point_stays in [true, false] {
+        let world = World::new("1 s", "retry:\n  initial: 1 s\n  max: 1 s\n").await;
+        let mut daemon = world.daemon();
+        daemon.wait_for("data root scanned");
+        daemon.stop();
+        let session = world.session();
+        // It plans the check, and does not check.
+        assert_eq!(world.run(&["scan"]).await.0, 0);
+        // As an unmounted disk looks: nothing there, or an empty folder.
+        let (root, elsewhere) = (world.rig.root(), world.rig.beside("unmounted"));
+        std::fs::rename(&root, &elsewhere).unwrap();
+        if mount_point_stays {
+            std::fs::create_dir(&root).unwrap();
+        }
+        let due = world.looks()[0].due;
+        let mut daemon = world.daemon();
+        until("the check was tried", || world.looks().first().is_some_and(|look| look.due > due));
+        assert_eq!(world.gaps().await, [Value::Null; 0]);
+        if mount_point_stays {
+            std::fs::remove_dir(&root).unwrap();
+        }
+        std::fs::rename(&elsewhere, &root).unwrap();
+        late_file(&session);
+        daemon.wait_for("late files: ");
+        daemon.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

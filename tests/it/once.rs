@@ -19,7 +19,8 @@ use common::network::Network;
 use common::program::{Configuration, Program, output, program};
 use common::{Alyx, Rig, Session, with_files};
 
-fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
+/// Holds the next request like this until the gate is opened.
+pub fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
     let gate = Gate::default();
     let (method, path_prefix) = (Some(method.to_owned()), path.to_owned());
     alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });

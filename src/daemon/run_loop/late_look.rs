@@ -1,6 +1,6 @@
 //! One look for late files, on a task of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(crate) enum LookResult {
         /// What became of them, if they were to be registered.
         registered: Option<Result<Box<Registered>, Error>>,
     },
+    /// Its data root is not there, such as a disk that is not mounted.
+    NoRoot(Error),
     /// It was not seen, or Alyx could not be asked.
     Failed(Error),
 }
@@ -61,12 +63,22 @@ pub(crate) struct LookContext {
     pub(crate) late: LateOptions,
     pub(crate) rate: Arc<StatRate>,
     pub(crate) folders: Arc<FolderLocks>,
+    /// The data roots.
+    pub(crate) roots: Vec<PathBuf>,
 }
 
 impl LookContext {
     /// Looks at a session.
     pub(crate) async fn look(self, look: Look) -> EndedLook {
-        let result = self.result(&look).await.unwrap_or_else(LookResult::Failed);
+        let result = match self.result(&look).await {
+            Ok(result) => result,
+            Err(error @ Error::Alyx(_)) => LookResult::Failed(error),
+            Err(error) => {
+                let (folder, roots) = (look.row.folder.clone(), self.roots.clone());
+                let is_there = blocking(move || is_root_there(&folder, &roots)).await.unwrap_or(true);
+                if is_there { LookResult::Failed(error) } else { LookResult::NoRoot(error) }
+            }
+        };
         EndedLook { row: look.row, is_last: look.is_last, result }
     }
 
@@ -96,6 +108,18 @@ impl LookContext {
         };
         Ok(LookResult::Seen { snapshot: found.snapshot, late: found.late, registered })
     }
+}
+
+/// Whether a session's disk is there: its data root holds something, and what can be seen of the session's path is not an
+/// error of the disk. A session that was moved or deleted leaves the others. Blocks.
+fn is_root_there(folder: &Path, roots: &[PathBuf]) -> bool {
+    let Some(root) = roots.iter().find(|root| folder.starts_with(root)) else { return true };
+    let mut entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(_) => return false,
+    };
+    let is_gone = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    entries.next().is_some_and(|first| first.is_ok()) && std::fs::metadata(folder).err().is_none_or(is_gone)
 }
 
 /// Identifies a folder, of which there may be several paths. Blocks.

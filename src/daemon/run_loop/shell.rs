@@ -21,6 +21,7 @@ use crate::daemon::run_loop::late_look::{Look, LookContext};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
 use crate::daemon::tree::root::FolderStamp;
+use crate::daemon::watch::RootOptions;
 use alyx_client::NextStep;
 use alyx_registration::{DiskSteps, FlaggedOptions, MissingName, Progress, RunContext, StatRate};
 
@@ -220,6 +221,7 @@ impl Shell {
             late: config.options.late.clone(),
             rate: Arc::clone(&self.stat_rate),
             folders: Arc::clone(&self.folders),
+            roots: config.options.roots.iter().map(RootOptions::absolute_path).collect(),
         };
         let locks = Arc::clone(&config.options.locks);
         self.tasks.spawn(async move {

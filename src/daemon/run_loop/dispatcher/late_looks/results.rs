@@ -77,6 +77,11 @@ impl Dispatcher {
                 self.note_outage(&error, now);
                 self.postpone_look(row, self.config.options.retry.max(), now);
             }
+            // The disk comes back, with what is late.
+            LookResult::NoRoot(error) => {
+                tracing::debug!(session, "looked for late files in vain, trying again: {error}");
+                self.postpone_look(row, self.config.options.retry.max(), now);
+            }
             LookResult::Failed(error) => {
                 tracing::debug!(session, "looked for late files in vain: {error}");
                 self.next_look_of(row, is_last, None, now);
