@@ -41,7 +41,7 @@ use alyx_client::{NextStep, SessionRequest};
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{
-    AcceptedGaps, DiskSteps, Error, FlaggedOptions, Gap, KnownSession, LeftOutSummary, LookPlan,
+    AcceptedGaps, DiskSteps, Error, FlaggedOptions, Gap, KnownSession, LeftOutSummary, LookPlan, NotLoadable,
     RegistrationClient, RunContext,
 };
 
@@ -127,6 +127,13 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     });
 
     let options = wiring::flagged(&config);
+    let short_number = flags.iter().filter(|_| options.register_files).find_map(|flag| {
+        let session = SessionPath::parse(flag.session_folder()).ok()?;
+        NotLoadable::of_session(&session, &options.placement_in(session.folder()))
+    });
+    if let Some(reason) = short_number {
+        tracing::warn!("{reason}; {}", reason.advice());
+    }
     let ledger = ledger(&config, if args.dry_run { Access::Read } else { Access::Change });
     // A daemon that runs on other roots keeps the mark.
     let state = if args.dry_run {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::daemon::options::Options;
+use alf::SessionPath;
 use alyx_registration::{NotLoadable, Placement};
 
 /// How soon Alyx is asked again while there is something to report.
@@ -21,6 +22,8 @@ pub(crate) struct Loadability {
     places: BTreeSet<Place>,
     of_options: Vec<NotLoadable>,
     of_alyx: Vec<NotLoadable>,
+    /// What the first session says that ONE does not load for its folder's name.
+    of_session: Option<NotLoadable>,
     ask_at: Option<Instant>,
 }
 
@@ -33,8 +36,12 @@ impl Loadability {
         Self { of_options, ..Self::default() }
     }
 
-    /// Files were registered. Alyx has nothing to add where they are nowhere.
-    pub(crate) fn registered(&mut self, place: Place, now: Instant) {
+    /// Files of a session were registered. Alyx has nothing to add where they are nowhere.
+    pub(crate) fn registered(&mut self, session: &SessionPath, place: Place, now: Instant) {
+        if self.of_session.is_none() {
+            self.of_session = NotLoadable::of_session(session, &place.1);
+            log(self.of_session.as_slice());
+        }
         if !place.1.is_nowhere() && self.places.insert(place) {
             self.ask_at = Some(now);
         }
@@ -66,7 +73,7 @@ impl Loadability {
 
     /// Everything that is known.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = &NotLoadable> {
-        self.of_options.iter().chain(&self.of_alyx)
+        self.of_options.iter().chain(&self.of_alyx).chain(&self.of_session)
     }
 }
 
@@ -91,6 +98,23 @@ mod tests {
         options
     }
 
+    fn session(number: &str) -> SessionPath {
+        let folder = format!("/data/lab/Subjects/KS014/2024-05-01/{number}");
+        SessionPath::parse(folder.as_ref()).unwrap()
+    }
+
+    #[test]
+    fn the_first_session_folder_without_three_digits_is_reported_once() {
+        let (now, options) = (Instant::now(), options(Some("server"), true));
+        let mut loadability = Loadability::of(&options);
+        let place = (None, options.flagged.placement_in("/data".as_ref()));
+        for number in ["001", "1", "2"] {
+            loadability.registered(&session(number), place.clone(), now);
+        }
+        assert_eq!(kinds(&loadability), ["short_number"]);
+        assert!(loadability.reasons().next().unwrap().to_string().contains("2024-05-01/1:"));
+    }
+
     fn kinds(loadability: &Loadability) -> Vec<&'static str> {
         loadability.reasons().map(NotLoadable::kind).collect()
     }
@@ -107,11 +131,11 @@ mod tests {
         let (now, options) = (Instant::now(), options(Some("server"), true));
         let mut loadability = Loadability::of(&options);
         let place = (Some("lab".to_owned()), options.flagged.placement_in("/data".as_ref()));
-        loadability.registered(place.clone(), now);
+        loadability.registered(&session("001"), place.clone(), now);
         assert_eq!(loadability.take_due(now), Some(vec![place.clone()]));
         let unlinked = NotLoadable::NotLinked { repository: "server".into(), lab: "lab".into() };
         loadability.on_answer(Some(vec![unlinked]), now);
-        loadability.registered(place, now);
+        loadability.registered(&session("001"), place, now);
         assert_eq!(loadability.take_due(now), None);
         assert_eq!(kinds(&loadability), ["not_linked"]);
         assert!(loadability.take_due(now + ASK_AGAIN).is_some());
@@ -126,7 +150,8 @@ mod tests {
     fn without_a_repository_alyx_is_not_asked() {
         let (now, options) = (Instant::now(), options(None, true));
         let mut loadability = Loadability::of(&options);
-        loadability.registered((None, options.flagged.placement_in("/data".as_ref())), now);
+        let place = (None, options.flagged.placement_in("/data".as_ref()));
+        loadability.registered(&session("001"), place, now);
         assert_eq!(loadability.take_due(now), None);
     }
 }

@@ -5,8 +5,10 @@
 //! which begins with the `data_url` of its repository. ONE asks its data server for `<lab>/Subjects/<session>/<dataset>`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::repository::placement::Placement;
+use alf::SessionPath;
 use alyx_client::{LabRecord, RepositoryRecord};
 
 /// A reason why ONE does not load what is registered, or not yet.
@@ -86,6 +88,12 @@ pub enum NotLoadable {
         /// The lab.
         lab: String,
     },
+    /// ONE makes the folder of a session from its number, with three digits.
+    #[error("ONE does not load the session {session}: it asks for a folder with a number of three digits")]
+    ShortNumber {
+        /// The first such session, by its folder.
+        session: String,
+    },
     /// The repository is personal, or does not say, and Alyx has others, which alone count.
     #[error(
         "ONE does not list files in the repository {repository:?}: it is personal (globus_is_personal), and this Alyx has others, which alone count"
@@ -105,6 +113,14 @@ impl NotLoadable {
             return Some(Self::NoRepository { candidates: Vec::new() });
         }
         (!placement.exists).then(|| Self::UntilCopied { repository: placement.repository.clone() })
+    }
+
+    /// What the folder of a session alone says.
+    pub fn of_session(session: &SessionPath, placement: &Placement) -> Option<Self> {
+        let folder = session.folder();
+        let name = folder.file_name().filter(|name| name.len() != 3 && !placement.is_nowhere())?;
+        let session = Path::new(session.subject()).join(session.date().to_string()).join(name);
+        Some(Self::ShortNumber { session: session.display().to_string() })
     }
 
     /// What the options alone say of several placements.
@@ -181,6 +197,7 @@ impl NotLoadable {
             Self::NoSlash { .. } => "no_slash",
             Self::OtherFolder { .. } => "other_folder",
             Self::Personal { .. } => "personal",
+            Self::ShortNumber { .. } => "short_number",
         }
     }
 
@@ -227,6 +244,11 @@ impl NotLoadable {
                 "if this disk is served, have globus_is_personal of {repository} set to false on Alyx; {COPIED}{}",
                 listed(candidates)
             ),
+            Self::ShortNumber { .. } => {
+                "have the rig name its session folders 001, 002 … from now on; Alyx keeps the paths of registered files, \
+                 so have the file server answer for 001 too"
+                    .to_owned()
+            }
         }
     }
 }
@@ -301,6 +323,18 @@ mod tests {
             repository("private", None, Some(true)),
         ];
         NotLoadable::judge(placement, lab, &known).iter().map(NotLoadable::kind).collect()
+    }
+
+    #[test]
+    fn a_session_folder_without_three_digits_is_listed_and_not_loaded() {
+        let of = |folder: &str, repository| {
+            let session = SessionPath::parse(Path::new(folder)).unwrap();
+            NotLoadable::of_session(&session, &place(repository)).map(|reason| reason.to_string())
+        };
+        let folder = "/data/lab/Subjects/KS014/2024-05-01/1";
+        assert!(of(folder, Some("server")).unwrap().contains("KS014/2024-05-01/1:"));
+        assert_eq!(of(folder, None), None, "nothing is loaded from nowhere");
+        assert_eq!(of("/data/lab/Subjects/KS014/2024-05-01/001", Some("server")), None);
     }
 
     #[test]

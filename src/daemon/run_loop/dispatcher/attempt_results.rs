@@ -154,7 +154,7 @@ impl Dispatcher {
             let lab = registered.record.as_ref().and_then(|record| record.lab.clone());
             let lab = registered.session.lab().map(str::to_owned).or(lab);
             let placement = self.config.options.flagged.placement_in(registered.session.folder());
-            self.loadability.registered((lab, placement), now.instant);
+            self.loadability.registered(&registered.session, (lab, placement), now.instant);
         }
         let left_out = (!registered.left_out.is_empty()).then(|| registered.left_out.to_string());
         let (session, eid, n) = (&attempt.session, &registered.eid, attempt.attempt);
