@@ -1,12 +1,15 @@
 //! Names of files that other software writes: logs, markers, checksums, raw recordings. Pure.
 
 /// Files of which only the number counts: logs, markers of other software, checksums, leftovers of desktops. In any
-/// letter case.
+/// letter case. The sidecars of metadata count as such too.
 const ACCESSORIES: [&str; 2] = ["thumbs.db", "desktop.ini"];
 const ACCESSORY_EXTENSIONS: [&str; 9] = ["log", "flag", "lock", "lck", "pid", "md5", "sha1", "sha256", "bak"];
 
-/// Whether a file is a log, a marker, a checksum or a leftover, by its name.
+/// Whether a file is a log, a marker, a checksum, a sidecar or a leftover, by its name.
 pub(crate) fn is_accessory(name: &str) -> bool {
+    if session_metadata::sidecar::NAMES.contains(&name) {
+        return true;
+    }
     let name = name.to_lowercase();
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     ACCESSORIES.contains(&name.as_str()) || extension.is_some_and(|e| ACCESSORY_EXTENSIONS.contains(&e))
@@ -47,9 +50,14 @@ mod tests {
         for name in ["spikes.times.npy", "run_g0.imec0.ap.bin", "a_g0_t0.b.npy", "x.tif", ""] {
             assert!(!is_raw_recording(name), "{name}");
         }
-        for name in
-            ["Bonsai.LOG", "transferred.flag", "Thumbs.db", "data.bin.md5", "_ibl_log.info-acquisition.log"]
-        {
+        for name in [
+            "Bonsai.LOG",
+            "transferred.flag",
+            "Thumbs.db",
+            "data.bin.md5",
+            "alyx-session.yaml",
+            "_ibl_log.info-acquisition.log",
+        ] {
             assert!(is_accessory(name), "{name}");
         }
         assert!(!is_accessory("log") && !is_accessory("notes.txt"));
