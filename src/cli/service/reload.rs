@@ -1,6 +1,5 @@
 //! Reload: reads the configuration again while the daemon runs (SIGHUP, `systemctl reload`).
 
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::cli::service::wiring::Origin;
 use crate::config::{Config, DataRoot};
 use crate::daemon;
 use crate::daemon::outside::signals::SignalRequest;
-use crate::daemon::tree::lock::RootLock;
+use crate::daemon::tree::root_locks::{Held, RootLocks};
 use crate::daemon::{Change, Command};
 use alyx_registration::RegistrationClient;
 
@@ -26,9 +25,9 @@ pub(crate) struct ActiveConfig {
     pub(crate) origin: Option<Origin>,
     pub(crate) config: Config,
     pub(crate) client: RegistrationClient,
-    pub(crate) locks: Arc<Vec<RootLock>>,
+    pub(crate) locks: Arc<RootLocks>,
     /// The locks of earlier configurations. A session keeps the locks of the configuration under which it began.
-    pub(crate) earlier_locks: Vec<Weak<Vec<RootLock>>>,
+    pub(crate) earlier_locks: Vec<Weak<RootLocks>>,
 }
 
 /// Turns signals into commands for the daemon, until the daemon ends.
@@ -144,9 +143,7 @@ impl ActiveConfig {
             }
             Err(error) => return Err(vec![error.to_string()]),
         };
-        let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-        let locks = RootLock::exchange(&self.held(), roots, &wiring::lock_folders(&config))
-            .map_err(|error| vec![error.to_string()])?;
+        let locks = wiring::lock_roots(&config, &self.held()).map_err(|error| vec![error.to_string()])?;
         let mut what = differences(&self.config, &config);
         if !active.is_same(&credentials) {
             what.push("password or token");
@@ -175,9 +172,10 @@ impl ActiveConfig {
     }
 
     /// The locks that this process holds, which must not count as another registrar's.
-    fn held(&self) -> Vec<RootLock> {
-        let earlier = self.earlier_locks.iter().filter_map(Weak::upgrade);
-        earlier.chain([Arc::clone(&self.locks)]).flat_map(|locks| locks.to_vec()).collect()
+    fn held(&self) -> Held {
+        let mut held = self.locks.held();
+        self.earlier_locks.iter().filter_map(Weak::upgrade).for_each(|locks| held.add(locks.held()));
+        held
     }
 
     /// Keeps the old value of keys that only a restart can change, with a warning. Fails if the new configuration is

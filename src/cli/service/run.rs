@@ -79,7 +79,7 @@ pub(crate) async fn watch(
     let started = Instant::now();
     let monitoring = Monitoring::new(&config);
     let client = wiring::observed_client(&config, credentials, monitoring.observer())?;
-    let locks = Arc::new(wiring::lock(&config)?);
+    let locks = wiring::lock(&config)?;
     let _state = wiring::lock_state(&config)?;
     let (origin, source) = again.unzip();
     let roots: Vec<String> = config.data_roots.iter().map(|root| root.path.display().to_string()).collect();

@@ -66,7 +66,7 @@ pub fn request_marks(state_dir: Option<&Path>) -> RequestMarks {
 
 /// What is locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Root,
     State,
 }
@@ -119,7 +119,7 @@ pub enum LockError {
 
 /// What a lock file says: one line each for the process, the kind, device and inode of the folder, and its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Claim {
+pub(super) struct Claim {
     kind: Kind,
     /// Device and inode: a folder may have several paths. `None`: it does not exist yet.
     identity: Option<(u64, u64)>,
@@ -128,7 +128,7 @@ struct Claim {
 
 impl Claim {
     /// The claim on a folder, under its real path.
-    fn on(kind: Kind, folder: &Path) -> io::Result<Self> {
+    pub(super) fn on(kind: Kind, folder: &Path) -> io::Result<Self> {
         let at = std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder))?;
         let identity = std::fs::metadata(&at).ok().map(|m| (m.dev(), m.ino()));
         Ok(Self { kind, identity, at })
@@ -299,7 +299,7 @@ impl RootLock {
     }
 
     /// Locks a root for a process that already holds the locks `held`, which do not conflict.
-    fn acquire_with(
+    pub(super) fn acquire_with(
         root: &Path,
         claim: Claim,
         folders: &LockFolders,
@@ -326,31 +326,15 @@ impl RootLock {
         Ok(Self { claim, files })
     }
 
-    /// Locks all roots, or none. Roots inside one another share the lock of the outermost.
-    ///
-    /// # Errors
-    /// Those of [`RootLock::acquire`].
-    pub fn acquire_all<'a>(
-        roots: impl IntoIterator<Item = &'a Path>,
-        folders: &LockFolders,
-    ) -> Result<Vec<Self>, LockError> {
-        Self::exchange(&[], roots, folders)
-    }
-
-    /// Locks a new set of roots, or none, for a process that already holds locks. Roots in both sets stay locked
-    /// throughout; the others stay locked as long as `held` lives.
-    ///
-    /// # Errors
-    /// Those of [`RootLock::acquire`].
-    pub fn exchange<'a>(
+    /// Locks a new set of roots, or none, for a process that already holds locks. Roots inside one another share the lock
+    /// of the outermost. Roots in both sets stay locked throughout; the others stay locked as long as `held` lives.
+    pub(super) fn exchange(
         held: &[Self],
-        roots: impl IntoIterator<Item = &'a Path>,
+        claims: impl IntoIterator<Item = (PathBuf, Claim)>,
         folders: &LockFolders,
     ) -> Result<Vec<Self>, LockError> {
-        let mut outermost: Vec<(&Path, Claim)> = Vec::new();
-        for root in roots {
-            let claim = Claim::on(Kind::Root, root);
-            let claim = claim.map_err(|source| LockError::Io { root: root.to_owned(), source })?;
+        let mut outermost: Vec<(PathBuf, Claim)> = Vec::new();
+        for (root, claim) in claims {
             // Two roots may be one folder by a bind mount.
             let is_known = |other: &Claim| {
                 claim.at.starts_with(&other.at)
@@ -361,7 +345,7 @@ impl RootLock {
                 outermost.push((root, claim));
             }
         }
-        outermost.into_iter().map(|(root, claim)| Self::acquire_with(root, claim, folders, held)).collect()
+        outermost.into_iter().map(|(root, claim)| Self::acquire_with(&root, claim, folders, held)).collect()
     }
 }
 
@@ -402,7 +386,8 @@ mod tests {
     }
 
     fn all(roots: &[&PathBuf], held: &[RootLock], locks: &LockFolders) -> Result<Vec<RootLock>, LockError> {
-        RootLock::exchange(held, roots.iter().map(|root| root.as_path()), locks)
+        let claims = roots.iter().map(|root| (root.to_path_buf(), Claim::on(Kind::Root, root).unwrap()));
+        RootLock::exchange(held, claims, locks)
     }
 
     #[test]
