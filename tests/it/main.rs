@@ -40,6 +40,7 @@ mod hanging_disks;
 mod in_flight;
 mod init;
 mod json_schema;
+mod kills;
 mod late_files;
 mod layers;
 mod links;
