@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::daemon::tree::lock::{Claim, Kind, LockError, LockFolders, RootLock};
+use crate::daemon::tree::lock::{Claim, Holder, Kind, LockError, LockFolders, RootLock};
 
 /// The locks of data roots. A root is served only once it is locked.
 #[derive(Debug, Default)]
@@ -29,6 +29,14 @@ pub struct Held {
 }
 
 impl Held {
+    /// Creates the lock files that were deleted. Blocks.
+    ///
+    /// # Errors
+    /// The process that has locked a root of these meanwhile.
+    pub fn restore(&self) -> Result<(), Holder> {
+        RootLock::restore_all(&self.locks)
+    }
+
     /// Adds what another configuration of this process holds.
     pub fn add(&mut self, other: Self) {
         self.roots.extend(other.roots);
