@@ -18,15 +18,19 @@ use crate::common::program::{Configuration, Program, output, program};
 use crate::common::{AT_MOST, Alyx, Rig, Session, until, with_files};
 
 /// The daemon inside this process, with options that no configuration has.
-struct Daemon {
+pub struct Daemon {
     reports: mpsc::UnboundedReceiver<Report>,
-    requests: StatusClient,
+    pub requests: StatusClient,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<bool>,
 }
 
 impl Daemon {
     fn start(alyx: &Alyx, roots: &[&Path]) -> Self {
+        Self::start_with(alyx, roots, |_| {})
+    }
+
+    pub fn start_with(alyx: &Alyx, roots: &[&Path], set: impl FnOnce(&mut daemon::Options)) -> Self {
         let root = |path: &&Path| RootOptions {
             path: path.to_path_buf(),
             mode: WatchMode::Auto,
@@ -39,6 +43,7 @@ impl Daemon {
             ..daemon::Options::default()
         };
         options.watch.poll_interval = Duration::from_millis(50);
+        set(&mut options);
         let data = DataFolders {
             roots: roots.iter().map(|root| root.to_path_buf()).collect(),
             ..DataFolders::default()
@@ -54,7 +59,7 @@ impl Daemon {
     }
 
     /// Waits until each of these sessions is registered.
-    async fn registered(&mut self, sessions: &[&Session]) {
+    pub async fn registered(&mut self, sessions: &[&Session]) {
         let mut left: Vec<PathBuf> = sessions.iter().map(|session| session.folder.clone()).collect();
         while !left.is_empty() {
             let Report::Attempt { attempt, .. } =
@@ -79,7 +84,7 @@ impl Daemon {
     }
 
     /// Waits until the status shows this number of disks that do not answer.
-    async fn hanging(&self, number: usize) -> Vec<ObstacleStatus> {
+    pub async fn hanging(&self, number: usize) -> Vec<ObstacleStatus> {
         let wait = async {
             loop {
                 let mut found = self.status().await.obstacles;
@@ -94,14 +99,14 @@ impl Daemon {
     }
 
     /// Stops the daemon, which must not wait for a disk.
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         timeout(AT_MOST, self.task).await.expect("it ends in time").unwrap();
     }
 }
 
 /// A flagged session in a folder.
-fn flagged(root: &Path, number: u32) -> Session {
+pub fn flagged(root: &Path, number: u32) -> Session {
     let folder = root.join(format!("cortexlab/Subjects/KS014/2024-05-01/{number:03}"));
     std::fs::create_dir_all(&folder).unwrap();
     let session = Session { folder };
@@ -254,7 +259,7 @@ fn configuration(alyx: &Alyx, rig: &Rig, roots: &[&Path]) -> PathBuf {
 }
 
 /// The session at the same place in a share.
-fn in_share(share: &Share, behind: &Path, session: &Session) -> Session {
+pub fn in_share(share: &Share, behind: &Path, session: &Session) -> Session {
     Session { folder: share.path().join(session.folder.strip_prefix(behind).unwrap()) }
 }
 

@@ -37,6 +37,7 @@ mod docs;
 mod event_loss;
 mod gaps;
 mod hanging_disks;
+mod hanging_steps;
 mod in_flight;
 mod init;
 mod json_schema;
