@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout::DEFAULT_MAX_DEPTH;
-use crate::daemon::tree::lock::RootLock;
+use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
@@ -37,8 +37,9 @@ pub struct Options {
     pub configuration: String,
     /// Where the secret comes from, to read it again.
     pub credentials: Option<CredentialSource>,
-    /// Locks that keep other daemons off the roots while a session of theirs may run.
-    pub locks: Arc<Vec<RootLock>>,
+    /// Locks that keep other daemons off the roots while a session of theirs may run. A root without its lock is not
+    /// watched.
+    pub locks: Arc<RootLocks>,
     /// How often Alyx is queried for names that were missing.
     pub names_interval: Duration,
     /// A flag that waits longer is reported once a day. `None`: never.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alyx_registrar::daemon::run_loop::worker::AttemptResult;
 use alyx_registrar::daemon::status::{ObstacleStatus, Status};
+use alyx_registrar::daemon::tree::lock::{LockFolders, RootLock};
 use alyx_registrar::daemon::watch::{RootOptions, WatchMode};
 use alyx_registrar::daemon::{self, DaemonIo, Report, Requests, StatusClient};
 use alyx_registration::{DataFolders, RegistrationClient, RegistrationOptions};
@@ -13,19 +14,23 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::locking_fs::{Share, Silent};
-use crate::common::program::{Configuration, Program, program};
+use crate::common::program::{Configuration, Program, output, program};
 use crate::common::{AT_MOST, Alyx, Rig, Session, until, with_files};
 
 /// The daemon inside this process, with options that no configuration has.
-struct Daemon {
+pub struct Daemon {
     reports: mpsc::UnboundedReceiver<Report>,
-    requests: StatusClient,
+    pub requests: StatusClient,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<bool>,
 }
 
 impl Daemon {
     fn start(alyx: &Alyx, roots: &[&Path]) -> Self {
+        Self::start_with(alyx, roots, |_| {})
+    }
+
+    pub fn start_with(alyx: &Alyx, roots: &[&Path], set: impl FnOnce(&mut daemon::Options)) -> Self {
         let root = |path: &&Path| RootOptions {
             path: path.to_path_buf(),
             mode: WatchMode::Auto,
@@ -38,6 +43,7 @@ impl Daemon {
             ..daemon::Options::default()
         };
         options.watch.poll_interval = Duration::from_millis(50);
+        set(&mut options);
         let data = DataFolders {
             roots: roots.iter().map(|root| root.to_path_buf()).collect(),
             ..DataFolders::default()
@@ -53,7 +59,7 @@ impl Daemon {
     }
 
     /// Waits until each of these sessions is registered.
-    async fn registered(&mut self, sessions: &[&Session]) {
+    pub async fn registered(&mut self, sessions: &[&Session]) {
         let mut left: Vec<PathBuf> = sessions.iter().map(|session| session.folder.clone()).collect();
         while !left.is_empty() {
             let Report::Attempt { attempt, .. } =
@@ -78,7 +84,7 @@ impl Daemon {
     }
 
     /// Waits until the status shows this number of disks that do not answer.
-    async fn hanging(&self, number: usize) -> Vec<ObstacleStatus> {
+    pub async fn hanging(&self, number: usize) -> Vec<ObstacleStatus> {
         let wait = async {
             loop {
                 let mut found = self.status().await.obstacles;
@@ -93,14 +99,14 @@ impl Daemon {
     }
 
     /// Stops the daemon, which must not wait for a disk.
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         timeout(AT_MOST, self.task).await.expect("it ends in time").unwrap();
     }
 }
 
 /// A flagged session in a folder.
-fn flagged(root: &Path, number: u32) -> Session {
+pub fn flagged(root: &Path, number: u32) -> Session {
     let folder = root.join(format!("cortexlab/Subjects/KS014/2024-05-01/{number:03}"));
     std::fs::create_dir_all(&folder).unwrap();
     let session = Session { folder };
@@ -241,4 +247,126 @@ async fn a_small_session_begins_beside_many_of_terabytes() {
     let small = flagged(&root, 101);
     daemon.registered(&[&small]).await;
     daemon.stop().await;
+}
+
+/// A configuration of these data roots whose sessions run at once.
+fn configuration(alyx: &Alyx, rig: &Rig, roots: &[&Path]) -> PathBuf {
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let more =
+        "watch:\n  settle: 0 s\n  settle_remote: 0 s\n  empty_grace: 0 s\n  poll_interval: 200 ms\n".into();
+    let roots = roots.iter().map(|root| root.to_path_buf()).collect();
+    Configuration { roots, url, user, password, more }.write(&rig.beside("etc"))
+}
+
+/// The session at the same place in a share.
+pub fn in_share(share: &Share, behind: &Path, session: &Session) -> Session {
+    Session { folder: share.path().join(session.folder.strip_prefix(behind).unwrap()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_answers_nothing_when_the_daemon_starts_is_locked_and_served_once_it_does() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good) = (rig.beside("behind"), rig.root());
+    let late = flagged(&behind, 1);
+    let session = flagged(&good, 101);
+    let Some(share) = Share::of(&behind) else { return };
+    let config = configuration(&alyx, &rig, &[share.path(), &good]);
+    share.set(Silent::Everything);
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(&config));
+    // Answers before the program is waited for, if an assertion fails.
+    let share = share;
+    let line = daemon.wait_for("does not answer: it waits until it does");
+    assert!(line.contains(share.path().to_str().unwrap()), "{line}");
+    let line = daemon.wait_for("outcome=\"registered\"");
+    assert!(line.contains(&session.name()), "{line}");
+    assert!(share.waiting() > 0 && late.is_flagged());
+    share.set(Silent::Nothing);
+    let line = daemon.wait_for("outcome=\"registered\"");
+    assert!(line.contains(&in_share(&share, &behind, &late).name()), "{line}");
+    let taken = output(program().arg("create-sessions").arg(share.path()));
+    assert_ne!(taken.status.code(), Some(0));
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_stops_in_time_whose_share_answers_nothing_since_its_start() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good) = (rig.beside("behind"), rig.root());
+    flagged(&behind, 1);
+    let session = flagged(&good, 101);
+    let Some(share) = Share::of(&behind) else { return };
+    let config = configuration(&alyx, &rig, &[share.path(), &good]);
+    share.set(Silent::Everything);
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(&config));
+    let share = share;
+    daemon.wait_for("outcome=\"registered\"");
+    assert!(!session.is_flagged());
+    daemon.signal("TERM");
+    daemon.wait_for("stopped");
+    // It has ended, but the kernel keeps its name until the drive has answered.
+    let stat = format!("/proc/{}/stat", daemon.id());
+    until("the program ends", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
+    share.set(Silent::Nothing);
+    daemon.wait();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_root_that_another_registrar_locked_while_its_disk_hung_is_not_served_until_that_one_ends() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good) = (rig.beside("behind"), rig.root());
+    let late = flagged(&behind, 1);
+    let Some(share) = Share::of(&behind) else { return };
+    let config = configuration(&alyx, &rig, &[share.path(), &good]);
+    let folders = LockFolders::of(Some(&rig.beside("etc/state")));
+    let other = RootLock::acquire(share.path(), &folders).unwrap();
+    share.set(Silent::Everything);
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(&config));
+    let share = share;
+    daemon.wait_for("data root scanned");
+    share.set(Silent::Nothing);
+    let line = daemon.wait_for("is not served: another alyx-registrar");
+    assert!(line.contains(&format!("process {}", std::process::id())), "{line}");
+    let status = output(program().args(["status", "--config"]).arg(&config));
+    let text = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(text.contains("is not served: another alyx-registrar"), "{text}");
+    assert!(late.is_flagged() && alyx.control().sessions().is_empty());
+    drop(other);
+    daemon.wait_for("outcome=\"registered\"");
+    assert!(!late.is_flagged());
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_name_a_data_root_that_answers_nothing_and_go_on_with_the_others() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good) = (rig.beside("behind"), rig.root());
+    flagged(&behind, 1);
+    let session = flagged(&good, 101);
+    let Some(share) = Share::of(&behind) else { return };
+    let config = configuration(&alyx, &rig, &[share.path(), &good]);
+    share.set(Silent::Everything);
+    let named = format!("{:?} does not answer", share.path());
+    let run = |words: &[&str]| {
+        let mut command = Program::start(program().args(words).arg("--config").arg(&config));
+        let stat = format!("/proc/{}/stat", command.id());
+        until("the program ends", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
+        share.set(Silent::Nothing);
+        let code = command.wait().code();
+        share.set(Silent::Everything);
+        (code, command.text())
+    };
+    let (code, text) = run(&["status"]);
+    assert!(code == Some(69) && text.contains(&named) && text.contains(&session.name()), "{code:?} {text}");
+    let (code, text) = run(&["check", "--offline"]);
+    assert!(code == Some(1) && text.contains(&named.replace('"', "")), "{code:?} {text}");
+    assert!(text.contains(&format!("{}: 1 session, 1 flag", good.display())), "{text}");
+    assert!(text.contains("not running"), "{text}");
+    let (code, text) = run(&["check", "--before-start"]);
+    assert!(code == Some(0) && text.contains(&named.replace('"', "")), "{code:?} {text}");
+    let (code, text) = run(&["scan", "--dry-run"]);
+    assert!(code == Some(1) && text.contains(&named) && text.contains(&session.name()), "{code:?} {text}");
+    let (code, text) = run(&["scan"]);
+    assert!(code == Some(1) && text.contains(&named), "{code:?} {text}");
+    assert!(text.contains(&format!("ok      {}", session.name())) && !session.is_flagged(), "{text}");
+    share.set(Silent::Nothing);
 }

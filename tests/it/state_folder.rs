@@ -64,6 +64,51 @@ async fn a_socket_that_is_deleted_alone_or_with_its_folder_is_made_again() {
     }
 }
 
+/// The program where all users can write to `/run/alyx-registrar`, so that it is not used for locks.
+fn without_run(words: &[&str], config: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    let script =
+        "mkdir -p /run/alyx-registrar && mount -t tmpfs -o mode=1777 run /run/alyx-registrar && exec \"$@\"";
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    let inner = with_config(words, config);
+    command.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_are_deleted_with_the_state_folder_are_made_again_and_keep_a_second_daemon_away() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can hide the locks of this computer");
+    }
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, vec![rig.root()]);
+    let state = state(&config);
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let locks = || {
+        let entries = std::fs::read_dir(&state).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "lock")).count()
+    };
+    let mut daemon = Program::start(&mut without_run(&["run"], &config));
+    daemon.wait_for("data root scanned");
+    assert_eq!(locks(), 2);
+    std::fs::remove_dir_all(&state).unwrap();
+    until("the locks of the data root and of the folder are there again", || locks() == 2);
+    assert_eq!(mode(&state), 0o750);
+    let holder = format!("process {}", daemon.id());
+    for words in [["run"], ["scan"]] {
+        let said = run(&mut without_run(&words, &config)).ends(74);
+        assert!(said.err.contains("is already using") && said.err.contains(&holder), "{said:?}");
+    }
+    daemon.stop();
+    assert_eq!(locks(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_without_a_socket_is_not_called_stopped_and_its_ledger_is_left_alone() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

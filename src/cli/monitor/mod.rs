@@ -5,3 +5,4 @@ pub(crate) mod history;
 pub(crate) mod retry;
 pub(crate) mod state;
 pub(crate) mod status;
+mod status_from_disk;

@@ -11,24 +11,16 @@ use crate::cli::args::StatusArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::history::outcome_line;
 use crate::cli::monitor::state::{State, blocking, without_socket};
+use crate::cli::monitor::status_from_disk::status_from_disk;
 use crate::cli::output::{Failure, say};
-use crate::cli::service::wiring;
-use crate::config::{Config, DEFAULT_PATH, unit_of};
+use crate::config::{DEFAULT_PATH, unit_of};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
-use crate::daemon::queue::stale_flags::{flagged_since, is_stale};
-use crate::daemon::run_loop::worker::session_name;
 use crate::daemon::status::sentence::{Sentence, sentences};
-use crate::daemon::status::{
-    GapStatus, LAST_OUTCOMES, NotLoadableStatus, ObstacleStatus, SessionState, SessionStatus, Status,
-};
-use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
-use crate::daemon::tree::scan::scan;
-use crate::daemon::watch::WatchProblem;
+use crate::daemon::status::{LAST_OUTCOMES, SessionState, SessionStatus, Status};
 use crate::humanize::elapsed;
 use crate::ledger::{Access, HistoryFilter, Ledger, OutcomeRow};
 use alyx_client::text::session_page;
-use alyx_registration::flag::FlagFile;
 
 /// Sessions of each kind that are shown; `--json` shows all.
 const MAX_SHOWN: usize = 20;
@@ -83,75 +75,6 @@ fn exit_code(status: &Status) -> Exit {
         Some(_) => Exit::Refused,
         None if status.is_well() => Exit::Success,
         None => Exit::Incomplete,
-    }
-}
-
-/// The status without a daemon: the flags on disk, and their entries in the ledger.
-fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>, now: Timestamp) -> Status {
-    let (mut sessions, mut obstacles): (Vec<SessionStatus>, Vec<ObstacleStatus>) = Default::default();
-    let roots = config.map(|config| wiring::daemon(config).roots).unwrap_or_default();
-    for row in ledger.map(Ledger::waiting).unwrap_or_default() {
-        let root_is_there = roots.iter().any(|root| row.flag.starts_with(&root.path) && root.path.exists());
-        if !root_is_there || row.flag.exists() {
-            let flag = FlagFile::load(&row.flag).ok().flatten();
-            let flagged_at = flag.map(|flag| flagged_since(&flag.stamp, now));
-            sessions.push(SessionStatus { flagged_at, ..row.into() });
-        }
-    }
-    for root in &roots {
-        let flags = config.map(|config| config.flags.clone()).unwrap_or_default();
-        let layout = Layout { root: root.path.clone(), flags, max_depth: DEFAULT_MAX_DEPTH };
-        let found = scan(layout, &|| false);
-        let problems: Vec<WatchProblem> = match root.identify() {
-            Ok(_) => found.problems.into_iter().map(WatchProblem::from).collect(),
-            Err(problem) => vec![problem],
-        };
-        obstacles.extend(problems.iter().filter(|problem| problem.is_obstacle()).map(|problem| {
-            ObstacleStatus {
-                root: root.path.to_string_lossy().into_owned(),
-                since: now,
-                text: problem.to_string(),
-            }
-        }));
-        for flag in found.flags {
-            let shown = flag.path.to_string_lossy().into_owned();
-            if sessions.iter().any(|session| session.flag == shown) {
-                continue;
-            }
-            sessions.push(SessionStatus {
-                session: session_name(flag.path.parent().unwrap_or(Path::new(""))),
-                flag: shown,
-                state: SessionState::Waiting,
-                since: i64::try_from(flag.stamp.ctime_ns / 1_000_000)
-                    .ok()
-                    .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-                    .unwrap_or(now),
-                flagged_at: Some(flagged_since(&flag.stamp, now)),
-                stale: false,
-                failures: 0,
-                next: None,
-                kind: None,
-                error: None,
-                next_step: None,
-                progress: None,
-            });
-        }
-    }
-    let warn_after = config.and_then(|config| config.watch.warn_after);
-    for session in &mut sessions {
-        session.stale = session.flagged_at.is_some_and(|at| is_stale(at, now, warn_after));
-    }
-    sessions.sort_by(SessionStatus::in_order);
-    let gaps = ledger.map(Ledger::gap_book).unwrap_or_default();
-    let created_twice = gaps.created_twice().map(GapStatus::from).collect();
-    let not_loadable = config.map(wiring::not_loadable).unwrap_or_default();
-    Status {
-        sessions,
-        obstacles,
-        gaps: gaps.open().map(GapStatus::from).collect(),
-        created_twice,
-        not_loadable: not_loadable.iter().map(NotLoadableStatus::from).collect(),
-        ..Status::default()
     }
 }
 
@@ -270,8 +193,8 @@ fn text(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::status::DaemonStatus;
     use crate::daemon::status::examples::{at, daemon, session};
+    use crate::daemon::status::{DaemonStatus, ObstacleStatus};
 
     #[test]
     fn an_obstacle_on_disk_needs_attention() {

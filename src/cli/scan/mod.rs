@@ -103,7 +103,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         false => wiring::client(&config, credentials)?,
     };
     // A dry run needs no lock: it may run next to the daemon.
-    let _locks = if args.dry_run { Vec::new() } else { wiring::lock(&config)? };
+    let locks = if args.dry_run { Arc::default() } else { wiring::lock(&config)? };
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
 
@@ -111,7 +111,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     for reason in wiring::not_loadable(&config) {
         tracing::warn!("{reason}; {}", reason.advice());
     }
-    let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &shutdown).await;
+    let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &locks, &shutdown).await;
     if args.json && !missed.is_empty() {
         say!("{}", Document::failed("scan", missed.clone()).line());
     }
@@ -175,7 +175,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let work = async {
         let last_looks = async {
             if !dry {
-                client.finish_last_looks(options).await;
+                client.finish_last_looks(options, |flag| locks.is_locked(flag)).await;
             }
         };
         let sessions = async {

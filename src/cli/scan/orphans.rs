@@ -60,7 +60,7 @@ async fn orphans_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
     wiring::check_login(&client).await?;
-    let ScannedRoots { unflagged, missed, .. } = scan_roots(&config, &shutdown).await;
+    let ScannedRoots { unflagged, missed, .. } = scan_roots(&config, &Default::default(), &shutdown).await;
     if args.json && !missed.is_empty() {
         say!("{}", Document::failed("scan", missed.clone()).line());
     }

@@ -12,14 +12,17 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, DataRoot};
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::root::has_marker;
+use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::tree::scan::{Scan, Scanner};
 use crate::daemon::watch::WatchProblem;
 use crate::json::error_report::{CommandKind, ErrorReport};
 use alyx_registration::DiskSteps;
 use alyx_registration::flag::FlagFile;
 
-/// For how long a scan may make no progress. The other data roots are registered then.
+/// For how long a call to the file system may make no progress before its file or folder is logged.
 pub(super) const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// For how long the scan of a data root may make no progress. The others are registered then.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,10 +36,14 @@ pub(crate) struct ScannedRoots {
     pub(crate) missed: Vec<ErrorReport>,
 }
 
-/// Scans all data roots at once.
-pub(crate) async fn scan_roots(config: &Config, shutdown: &CancellationToken) -> ScannedRoots {
+/// Scans all data roots at once. Each is locked before, unless it is.
+pub(crate) async fn scan_roots(
+    config: &Config,
+    locks: &Arc<RootLocks>,
+    shutdown: &CancellationToken,
+) -> ScannedRoots {
     let mut found = ScannedRoots::default();
-    let scans = config.data_roots.iter().map(|root| scan_root(config, root, shutdown));
+    let scans = config.data_roots.iter().map(|root| scan_root(config, root, Arc::clone(locks), shutdown));
     let scans = futures_util::future::join_all(scans).await;
     for (root, scan) in config.data_roots.iter().zip(scans) {
         let report = |problem: &dyn Display| ErrorReport::command(CommandKind::Disk, problem).at(&root.path);
@@ -59,13 +66,19 @@ pub(crate) async fn scan_roots(config: &Config, shutdown: &CancellationToken) ->
 }
 
 /// Scans one root for flags, including misplaced ones. Fails if the root cannot be used.
-async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToken) -> Result<Scan, String> {
+async fn scan_root(
+    config: &Config,
+    root: &DataRoot,
+    locks: Arc<RootLocks>,
+    shutdown: &CancellationToken,
+) -> Result<Scan, String> {
     let path = root.path.clone();
     let layout = Layout { root: path.clone(), flags: config.flags.clone(), max_depth: DEFAULT_MAX_DEPTH };
     let (stop, marker) = (shutdown.clone(), root.require_marker.clone());
     let steps: Arc<DiskSteps> = Arc::default();
     let step = steps.begin("scanning", &root.path);
     let mut task = tokio::task::spawn_blocking(move || {
+        locks.lock(&path).map_err(|error| error.to_string())?;
         is_there(&path, marker.as_deref())?;
         let stop = || {
             step.touch();
@@ -82,10 +95,9 @@ async fn scan_root(config: &Config, root: &DataRoot, shutdown: &CancellationToke
             return scan
                 .unwrap_or_else(|e| Err(format!("internal fault while scanning: {e}; please report it")));
         }
-        let hangs = !steps.without_progress(HANGS_AFTER, Instant::now()).is_empty();
+        let hangs = !steps.without_progress(ANSWERS_WITHIN, Instant::now()).is_empty();
         if hangs || shutdown.is_cancelled() {
-            let path = &root.path;
-            return Err(format!("the data root {path:?} does not answer; check the disk or network drive"));
+            return Err(WatchProblem::NoAnswer { root: root.path.clone() }.to_string());
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Reload: reads the configuration again while the daemon runs (SIGHUP, `systemctl reload`).
 
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,12 +11,17 @@ use crate::cli::service::wiring::Origin;
 use crate::config::{Config, DataRoot};
 use crate::daemon;
 use crate::daemon::outside::signals::SignalRequest;
-use crate::daemon::tree::lock::RootLock;
+use crate::daemon::tree::lock::StateLock;
+use crate::daemon::tree::root_locks::{Held, RootLocks};
 use crate::daemon::{Change, Command};
 use alyx_registration::RegistrationClient;
 
 /// How long reading the configuration may take before a warning.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often the lock files are looked for on disk: they may be deleted with the state folder, and would keep no other
+/// registrar away.
+const CHECK_LOCKS_EVERY: Duration = Duration::from_secs(1);
 
 /// The configuration in use, with the objects made from it.
 #[derive(Debug)]
@@ -26,9 +30,11 @@ pub(crate) struct ActiveConfig {
     pub(crate) origin: Option<Origin>,
     pub(crate) config: Config,
     pub(crate) client: RegistrationClient,
-    pub(crate) locks: Arc<Vec<RootLock>>,
+    pub(crate) locks: Arc<RootLocks>,
     /// The locks of earlier configurations. A session keeps the locks of the configuration under which it began.
-    pub(crate) earlier_locks: Vec<Weak<Vec<RootLock>>>,
+    pub(crate) earlier_locks: Vec<Weak<RootLocks>>,
+    /// The lock on the state folder.
+    pub(crate) state: Arc<StateLock>,
 }
 
 /// Turns signals into commands for the daemon, until the daemon ends.
@@ -37,7 +43,17 @@ pub(crate) async fn send_commands(
     mut asked: mpsc::UnboundedReceiver<SignalRequest>,
     commands: mpsc::UnboundedSender<Command>,
 ) {
-    while let Some(what) = asked.recv().await {
+    let mut check = tokio::time::interval(CHECK_LOCKS_EVERY);
+    let mut is_contested = false;
+    loop {
+        let what = tokio::select! {
+            what = asked.recv() => what,
+            _ = check.tick() => {
+                is_contested = active.restore_locks(is_contested).await;
+                continue;
+            }
+        };
+        let Some(what) = what else { return };
         let mut wanted = what == SignalRequest::Reload;
         if !wanted {
             rescan(&commands);
@@ -144,9 +160,7 @@ impl ActiveConfig {
             }
             Err(error) => return Err(vec![error.to_string()]),
         };
-        let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-        let locks = RootLock::exchange(&self.held(), roots, &wiring::lock_folders(&config))
-            .map_err(|error| vec![error.to_string()])?;
+        let locks = wiring::lock_roots(&config, &self.held()).map_err(|error| vec![error.to_string()])?;
         let mut what = differences(&self.config, &config);
         if !active.is_same(&credentials) {
             what.push("password or token");
@@ -174,10 +188,25 @@ impl ActiveConfig {
         Ok(Change { client: self.client.clone(), options, what })
     }
 
+    /// Creates the lock files that were deleted. Returns whether another registrar was faster, which is logged once.
+    async fn restore_locks(&self, was_contested: bool) -> bool {
+        let (held, state) = (self.held(), Arc::clone(&self.state));
+        let restored = tokio::task::spawn_blocking(move || state.restore().and_then(|()| held.restore()));
+        let Ok(Err(holder)) = restored.await else { return false };
+        if !was_contested {
+            tracing::error!(
+                "the lock files were deleted, and another alyx-registrar ({holder}) has locked {:?} since; stop one of the two",
+                holder.at
+            );
+        }
+        true
+    }
+
     /// The locks that this process holds, which must not count as another registrar's.
-    fn held(&self) -> Vec<RootLock> {
-        let earlier = self.earlier_locks.iter().filter_map(Weak::upgrade);
-        earlier.chain([Arc::clone(&self.locks)]).flat_map(|locks| locks.to_vec()).collect()
+    fn held(&self) -> Held {
+        let mut held = self.locks.held();
+        self.earlier_locks.iter().filter_map(Weak::upgrade).for_each(|locks| held.add(locks.held()));
+        held
     }
 
     /// Keeps the old value of keys that only a restart can change, with a warning. Fails if the new configuration is

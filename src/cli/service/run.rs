@@ -79,8 +79,8 @@ pub(crate) async fn watch(
     let started = Instant::now();
     let monitoring = Monitoring::new(&config);
     let client = wiring::observed_client(&config, credentials, monitoring.observer())?;
-    let locks = Arc::new(wiring::lock(&config)?);
-    let _state = wiring::lock_state(&config)?;
+    let locks = wiring::lock(&config)?;
+    let state = Arc::new(wiring::lock_state(&config)?);
     let (origin, source) = again.unzip();
     let roots: Vec<String> = config.data_roots.iter().map(|root| root.path.display().to_string()).collect();
     tracing::info!(
@@ -119,7 +119,14 @@ pub(crate) async fn watch(
     let (commands_in, commands) = mpsc::unbounded_channel();
     let requests = Requests::default();
     let reports = monitoring.start(&config, &client, requests.client(), shutdown.clone());
-    let active = ActiveConfig { origin, config, client: client.clone(), locks, earlier_locks: Vec::new() };
+    let active = ActiveConfig {
+        origin,
+        config,
+        client: client.clone(),
+        locks,
+        earlier_locks: Vec::new(),
+        state: Arc::clone(&state),
+    };
     let sending = tokio::spawn(send_commands(active, asked, commands_in));
     let io = DaemonIo { reports, commands, control, requests, systemd: Systemd::find() };
     let is_clean = daemon::run(client, options, io, shutdown).await;

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use md5::{Digest, Md5};
@@ -21,7 +21,8 @@ use crate::daemon;
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout;
-use crate::daemon::tree::lock::LockFolders;
+use crate::daemon::tree::lock::{LockError, LockFolders};
+use crate::daemon::tree::root_locks::{Held, RootLocks};
 use crate::daemon::watch;
 use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
@@ -392,9 +393,24 @@ pub(crate) fn lock_state(config: &Config) -> Result<daemon::tree::lock::StateLoc
         .map_err(|error| Failure::new(Exit::Io, error).log())
 }
 
-/// Locks the data roots against other registrars.
-pub(crate) fn lock(config: &Config) -> Result<Vec<daemon::tree::lock::RootLock>, Failure> {
-    let roots = config.data_roots.iter().map(|root| -> &Path { &root.path });
-    daemon::tree::lock::RootLock::acquire_all(roots, &lock_folders(config))
-        .map_err(|error| Failure::new(Exit::Io, error).log())
+/// How long the disk of a data root may take to answer. Later it is locked later.
+const ROOTS_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Locks the data roots whose disks answer against other registrars. `held`: what this process has locked. Blocks.
+pub(crate) fn lock_roots(config: &Config, held: &Held) -> Result<RootLocks, LockError> {
+    let roots = || config.data_roots.iter().map(|root| -> &Path { &root.path });
+    let locks = RootLocks::acquire(roots(), held, &lock_folders(config), ROOTS_ANSWER_WITHIN)?;
+    for root in roots().filter(|root| !locks.is_locked(root)) {
+        tracing::warn!(
+            "the data root {root:?} does not answer: it waits until it does, and the others go on; check the disk or \
+             network drive"
+        );
+    }
+    Ok(locks)
+}
+
+/// As [`lock_roots`], for the start of a program.
+pub(crate) fn lock(config: &Config) -> Result<Arc<RootLocks>, Failure> {
+    let locks = lock_roots(config, &Held::default());
+    locks.map(Arc::new).map_err(|error| Failure::new(Exit::Io, error).log())
 }

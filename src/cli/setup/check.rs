@@ -8,9 +8,9 @@ mod row;
 mod runtime;
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -25,15 +25,18 @@ use crate::cli::setup::check::row::{Row, Table};
 use crate::cli::setup::passwd::UnixUser;
 use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
 use crate::daemon::watch::preflight::{preflight_root, preflight_state};
-use crate::daemon::watch::watch_limit;
+use crate::daemon::watch::{RootOptions, watch_limit};
 use alyx_client::Credentials;
 
-/// Time-out for a data root: a dead network drive never responds.
+/// Time-out for a data root, of which there may be millions of folders.
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time-out for the search for links in the sessions of a data root, of which there may be millions of files.
 const LINKS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time-out for quick checks, and for all checks before the daemon starts.
 const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// For how long a check may make no progress: a dead network drive never responds.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs all checks and prints a table.
 pub(crate) async fn check(args: &CheckArgs) -> Exit {
@@ -68,7 +71,7 @@ async fn run_checks(args: &CheckArgs, table: &mut Table) {
     if config.datasets.register && !args.before_start && !table.has(loadable::CHECK) {
         table.extend(loadable::without_alyx(&config));
     }
-    data_roots(&config, args.before_start, table).await;
+    let answering = data_roots(&config, args.before_start, table).await;
     let state_dir = config.state_dir.clone();
     let found = with_timeout(QUICK_TIMEOUT, move |_| preflight_state(&state_dir)).await;
     table.add(match found {
@@ -77,7 +80,7 @@ async fn run_checks(args: &CheckArgs, table: &mut Table) {
     });
     // The daemon has five seconds to answer.
     let for_thread = config.clone();
-    match with_timeout(2 * QUICK_TIMEOUT, move |_| runtime::rows(&for_thread)).await {
+    match with_timeout(2 * QUICK_TIMEOUT, move |_| runtime::rows(&for_thread, &answering)).await {
         Some(rows) => table.extend(rows),
         None => table.add(unresponsive("daemon", &config.state_dir.display().to_string())),
     }
@@ -206,31 +209,35 @@ async fn check_server(config: &Config, login: Option<Credentials>, table: &mut T
     }
 }
 
-/// Checks the data roots. `glance`: without traversing them.
-async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
+/// Checks the data roots, and returns those whose disks answer. `glance`: without traversing them.
+async fn data_roots(config: &Config, glance: bool, table: &mut Table) -> Vec<PathBuf> {
     let options = wiring::daemon(config);
     let (mut folders, mut all_seen) = (0, true);
     let data = Arc::new(wiring::data_folders(config));
-    for root in options.roots {
-        let (for_thread, watch) = (root.clone(), options.watch.clone());
+    let mut answering = Vec::new();
+    let preflight = |root: &RootOptions| {
+        let (root, watch) = (root.clone(), options.watch.clone());
         let time = if glance { QUICK_TIMEOUT } else { PREFLIGHT_TIMEOUT };
-        let preflight = move |stop: &AtomicBool| {
-            preflight_root(&for_thread, &watch, &|| glance || stop.load(Ordering::Relaxed))
-        };
-        match with_timeout(time, preflight).await {
+        with_timeout(time, move |pace| preflight_root(&root, &watch, &|| pace.stop() || glance))
+    };
+    // At once: several may hang.
+    let preflights = futures_util::future::join_all(options.roots.iter().map(preflight)).await;
+    for (root, preflight) in options.roots.iter().zip(preflights) {
+        if preflight.is_some() {
+            answering.push(root.path.clone());
+        }
+        match preflight {
             Some(Ok(found)) => {
                 if found.events {
                     folders += found.folders;
                 }
                 all_seen &= !found.stopped;
                 match glance {
-                    true => table.add(folders::glance(&root, &found)),
+                    true => table.add(folders::glance(root, &found)),
                     false => {
-                        table.extend(folders::root(&root, &options.watch, &found));
+                        table.extend(folders::root(root, &options.watch, &found));
                         let (data, sessions) = (Arc::clone(&data), found.session_folders);
-                        let search = move |stop: &AtomicBool| {
-                            links::find(&data, &sessions, &|| stop.load(Ordering::Relaxed))
-                        };
+                        let search = move |pace: &Pace| links::find(&data, &sessions, &|| pace.stop());
                         let refused = with_timeout(LINKS_TIMEOUT, search).await;
                         table.extend(links::rows(&root.path, refused.unwrap_or_default()));
                     }
@@ -250,6 +257,7 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) {
         true => folders::watches(folders, watch_limit()),
         false => Row::skipped("watches", "not all folders were counted"),
     });
+    answering
 }
 
 fn unresponsive(check: &'static str, what: &str) -> Row {
@@ -257,18 +265,42 @@ fn unresponsive(check: &'static str, what: &str) -> Row {
     Row::problem(check, Exit::Incomplete, format!("{what} does not answer"), what_to_do)
 }
 
-/// Runs blocking work with a time-out; `None` if it does not end in time, or panics. `work` should stop once the flag is
-/// set, which leaves it one second to return a partial result.
+/// How far blocking work is.
+#[derive(Default)]
+struct Pace {
+    steps: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Pace {
+    /// The work has made progress. Returns whether it is to stop.
+    fn stop(&self) -> bool {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs blocking work with a time-out; `None` if it does not end in time, makes no progress for [`HANGS_AFTER`], or panics.
+/// `work` should ask [`Pace::stop`] again and again; once that says so, it has one second to return a partial result.
 async fn with_timeout<T: Send + 'static>(
     time: Duration,
-    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    work: impl FnOnce(&Pace) -> T + Send + 'static,
 ) -> Option<T> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let for_thread = Arc::clone(&stop);
+    let pace = Arc::new(Pace::default());
+    let for_thread = Arc::clone(&pace);
     let mut thread = tokio::task::spawn_blocking(move || work(&for_thread));
-    if let Ok(done) = tokio::time::timeout(time, &mut thread).await {
-        return done.ok();
+    let (mut left, mut steps) = (time, 0);
+    while !left.is_zero() {
+        let wait = left.min(HANGS_AFTER);
+        if let Ok(done) = tokio::time::timeout(wait, &mut thread).await {
+            return done.ok();
+        }
+        left -= wait;
+        let now = pace.steps.load(Ordering::Relaxed);
+        if std::mem::replace(&mut steps, now) == now {
+            break;
+        }
     }
-    stop.store(true, Ordering::Relaxed);
+    pace.stop.store(true, Ordering::Relaxed);
     tokio::time::timeout(Duration::from_secs(1), thread).await.ok()?.ok()
 }

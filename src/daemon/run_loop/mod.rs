@@ -11,6 +11,7 @@ mod shell;
 mod watcher_handle;
 pub mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::daemon::options::Options;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Event;
 use crate::daemon::run_loop::shell::{Shell, restore};
+use crate::daemon::watch::RootOptions;
 use alyx_registration::{Progress, RegistrationClient, RunContext};
 
 /// How long the workers may take to stop. A worker notices after each chunk of a file, and drops a request at once.
@@ -56,8 +58,20 @@ pub async fn run(
     let (client, flagged) = (dispatcher.config.client.clone(), dispatcher.config.options.flagged.clone());
     let progress = Arc::new(Progress::with_steps(steps));
     let client = client.in_context(RunContext { progress, ..client.context().clone() });
-    // On a task of its own: a dead share must not hold up the others.
-    shell.tasks.spawn(async move { client.finish_last_looks(&flagged).await });
+    let roots: Vec<PathBuf> =
+        dispatcher.config.options.roots.iter().map(RootOptions::absolute_path).collect();
+    for root in roots.iter().cloned() {
+        let (client, flagged) = (client.clone(), flagged.clone());
+        let (locks, shutdown) = (Arc::clone(&dispatcher.config.options.locks), shutdown.clone());
+        // On a task of its own: a dead share must not hold up the others.
+        shell.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = locks.locked(&root) => {}
+            }
+            client.finish_last_looks(&flagged, |flag| flag.starts_with(&root)).await;
+        });
+    }
     let mut event = Event::Tick;
     loop {
         let effects = dispatcher.handle(event, Moment::read());

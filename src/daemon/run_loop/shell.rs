@@ -225,9 +225,13 @@ impl Shell {
         };
         let locks = Arc::clone(&config.options.locks);
         self.tasks.spawn(async move {
+            let ended = async {
+                locks.locked(&look.row.folder).await;
+                context.look(look.clone()).await
+            };
             tokio::select! {
                 () = shutdown.cancelled() => look.stop.cancel(),
-                ended = context.look(look.clone()) => {
+                ended = ended => {
                     let result = TaskResult::Looked(Box::new(ended));
                     drop(results.send(Completed { generation, result }));
                 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::options::Options;
-use crate::daemon::watch::{WatchEvent, resume_watch};
+use crate::daemon::watch::{Disks, WatchEvent, resume_watch};
 use alyx_registration::DiskSteps;
 
 pub(crate) struct WatcherHandle {
@@ -45,13 +45,13 @@ impl WatcherHandle {
         let (rescan, rescans) = mpsc::unbounded_channel();
         let stop = shutdown.child_token();
         let (roots, watch, stopped) = (options.roots.clone(), options.watch.clone(), stop.clone());
-        let for_watcher = Arc::clone(steps);
+        let disks = Disks { steps: Arc::clone(steps), locks: Arc::clone(&options.locks) };
         let task = tokio::spawn(async move {
             // Its watches count towards the kernel's limit.
             if let Some(earlier) = earlier {
                 let _ = earlier.await;
             }
-            resume_watch(known, roots, watch, for_watcher, events_in, rescans, stopped).await;
+            resume_watch(known, roots, watch, disks, events_in, rescans, stopped).await;
         });
         Self { events, rescan, stop, task, shutdown: shutdown.clone(), steps: Arc::clone(steps) }
     }

@@ -10,8 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alyx_registration::file_system::is_private_folder;
 use alyx_registration::{MarkFolders, RequestMarks};
@@ -66,7 +66,7 @@ pub fn request_marks(state_dir: Option<&Path>) -> RequestMarks {
 
 /// What is locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Root,
     State,
 }
@@ -119,7 +119,7 @@ pub enum LockError {
 
 /// What a lock file says: one line each for the process, the kind, device and inode of the folder, and its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Claim {
+pub(super) struct Claim {
     kind: Kind,
     /// Device and inode: a folder may have several paths. `None`: it does not exist yet.
     identity: Option<(u64, u64)>,
@@ -128,7 +128,7 @@ struct Claim {
 
 impl Claim {
     /// The claim on a folder, under its real path.
-    fn on(kind: Kind, folder: &Path) -> io::Result<Self> {
+    pub(super) fn on(kind: Kind, folder: &Path) -> io::Result<Self> {
         let at = std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder))?;
         let identity = std::fs::metadata(&at).ok().map(|m| (m.dev(), m.ino()));
         Ok(Self { kind, identity, at })
@@ -183,6 +183,13 @@ impl Drop for LockFile {
 }
 
 impl LockFile {
+    /// Whether others still find it: it may be deleted, alone or with its folder.
+    fn is_there(&self) -> bool {
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let found = std::fs::symlink_metadata(&self.path).map(identity).ok();
+        found.is_some() && found == self.file.metadata().map(identity).ok()
+    }
+
     /// Creates the lock file of a claim in a folder, unless another process has a conflicting one. `ours` do not count.
     fn create(folder: &Path, claim: &Claim, ours: &[&Path]) -> io::Result<Result<Self, Holder>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -276,16 +283,60 @@ pub fn state_in_use(state_dir: &Path, folders: &LockFolders) -> Option<Holder> {
     in_use(Kind::State, state_dir, folders)
 }
 
+/// The lock files of one claim, in each lock folder.
+#[derive(Debug)]
+struct LockFiles {
+    claim: Claim,
+    folders: LockFolders,
+    files: Mutex<Vec<LockFile>>,
+}
+
+impl LockFiles {
+    /// `ours` do not count as another process's.
+    fn create(claim: Claim, folders: &LockFolders, ours: &[PathBuf]) -> Result<Self, Holder> {
+        let this = Self { claim, folders: folders.clone(), files: Mutex::default() };
+        this.restore(ours)?;
+        Ok(this)
+    }
+
+    /// Creates the files that are missing.
+    fn restore(&self, ours: &[PathBuf]) -> Result<(), Holder> {
+        let mut files = self.files();
+        files.retain(LockFile::is_there);
+        let ours: Vec<&Path> =
+            ours.iter().chain(files.iter().map(|file| &file.path)).map(PathBuf::as_path).collect();
+        let mut new = Vec::new();
+        for folder in self.folders.0.iter().filter(|folder| is_private_folder(folder)) {
+            if files.iter().any(|file| file.path.parent() == Some(folder)) {
+                continue;
+            }
+            match LockFile::create(folder, &self.claim, &ours) {
+                Ok(Ok(file)) => new.push(file),
+                Ok(Err(holder)) => return Err(holder),
+                // A full disk, for example. The lock on each flag remains.
+                Err(error) => tracing::debug!("no lock in {}: {error}", folder.display()),
+            }
+        }
+        files.extend(new);
+        Ok(())
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.files().iter().map(|file| file.path.clone()).collect()
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<LockFile>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Held as long as this value lives. A clone is the same lock.
 ///
 /// Roots that contain one another are detected by their paths, and one root under several names (a link, a bind mount)
 /// by device and inode. Unlike an open folder, the lock does not keep a disk from being unmounted. Where this user can
 /// use no lock folder, there is no lock: that on each flag remains.
 #[derive(Debug, Clone)]
-pub struct RootLock {
-    claim: Claim,
-    files: Vec<Arc<LockFile>>,
-}
+pub struct RootLock(Arc<LockFiles>);
 
 impl RootLock {
     /// Locks a root. A root that does not exist yet is locked by its path.
@@ -299,58 +350,43 @@ impl RootLock {
     }
 
     /// Locks a root for a process that already holds the locks `held`, which do not conflict.
-    fn acquire_with(
+    pub(super) fn acquire_with(
         root: &Path,
         claim: Claim,
         folders: &LockFolders,
         held: &[Self],
     ) -> Result<Self, LockError> {
-        if let Some(same) = held.iter().find(|lock| lock.claim == claim) {
+        if let Some(same) = held.iter().find(|lock| lock.0.claim == claim) {
             return Ok(same.clone());
         }
-        let files = held.iter().flat_map(|lock| &lock.files);
-        let ours: Vec<&Path> = files.map(|file| file.path.as_path()).collect();
-        let mut files = Vec::new();
-        for folder in &folders.0 {
-            match LockFile::create(folder, &claim, &ours) {
-                Ok(Ok(file)) => files.push(Arc::new(file)),
-                Ok(Err(holder)) => {
-                    let holder =
-                        if holder.at == claim.at { Holder { at: root.to_owned(), ..holder } } else { holder };
-                    return Err(LockError::Taken { root: root.to_owned(), holder });
-                }
-                // A full disk, for example. The lock on each flag remains.
-                Err(error) => tracing::debug!("no lock in {}: {error}", folder.display()),
+        let at = claim.at.clone();
+        match LockFiles::create(claim, folders, &paths(held)) {
+            Ok(files) => Ok(Self(Arc::new(files))),
+            Err(holder) => {
+                let holder = if holder.at == at { Holder { at: root.to_owned(), ..holder } } else { holder };
+                Err(LockError::Taken { root: root.to_owned(), holder })
             }
         }
-        Ok(Self { claim, files })
     }
 
-    /// Locks all roots, or none. Roots inside one another share the lock of the outermost.
+    /// Creates the lock files of a process that were deleted.
     ///
     /// # Errors
-    /// Those of [`RootLock::acquire`].
-    pub fn acquire_all<'a>(
-        roots: impl IntoIterator<Item = &'a Path>,
-        folders: &LockFolders,
-    ) -> Result<Vec<Self>, LockError> {
-        Self::exchange(&[], roots, folders)
+    /// The process that has locked a root of these meanwhile.
+    pub fn restore_all(held: &[Self]) -> Result<(), Holder> {
+        let ours = paths(held);
+        held.iter().try_for_each(|lock| lock.0.restore(&ours))
     }
 
-    /// Locks a new set of roots, or none, for a process that already holds locks. Roots in both sets stay locked
-    /// throughout; the others stay locked as long as `held` lives.
-    ///
-    /// # Errors
-    /// Those of [`RootLock::acquire`].
-    pub fn exchange<'a>(
+    /// Locks a new set of roots, or none, for a process that already holds locks. Roots inside one another share the lock
+    /// of the outermost. Roots in both sets stay locked throughout; the others stay locked as long as `held` lives.
+    pub(super) fn exchange(
         held: &[Self],
-        roots: impl IntoIterator<Item = &'a Path>,
+        claims: impl IntoIterator<Item = (PathBuf, Claim)>,
         folders: &LockFolders,
     ) -> Result<Vec<Self>, LockError> {
-        let mut outermost: Vec<(&Path, Claim)> = Vec::new();
-        for root in roots {
-            let claim = Claim::on(Kind::Root, root);
-            let claim = claim.map_err(|source| LockError::Io { root: root.to_owned(), source })?;
+        let mut outermost: Vec<(PathBuf, Claim)> = Vec::new();
+        for (root, claim) in claims {
             // Two roots may be one folder by a bind mount.
             let is_known = |other: &Claim| {
                 claim.at.starts_with(&other.at)
@@ -361,14 +397,22 @@ impl RootLock {
                 outermost.push((root, claim));
             }
         }
-        outermost.into_iter().map(|(root, claim)| Self::acquire_with(root, claim, folders, held)).collect()
+        outermost.into_iter().map(|(root, claim)| Self::acquire_with(&root, claim, folders, held)).collect()
     }
+}
+
+/// The lock files of these locks.
+fn paths(held: &[RootLock]) -> Vec<PathBuf> {
+    held.iter().flat_map(|lock| lock.0.paths()).collect()
 }
 
 /// The lock on a state folder, held by its daemon as long as this value lives.
 #[derive(Debug)]
 pub struct StateLock {
-    _files: Vec<LockFile>,
+    folder: PathBuf,
+    /// The permissions of the folder, if it exists.
+    mode: Option<u32>,
+    files: LockFiles,
 }
 
 impl StateLock {
@@ -379,15 +423,22 @@ impl StateLock {
     pub fn acquire(state_dir: &Path, folders: &LockFolders) -> Result<Self, LockError> {
         let claim = Claim::on(Kind::State, state_dir)
             .map_err(|source| LockError::Io { root: state_dir.to_owned(), source })?;
-        let mut files = Vec::new();
-        for folder in &folders.0 {
-            match LockFile::create(folder, &claim, &[]) {
-                Ok(Ok(file)) => files.push(file),
-                Ok(Err(holder)) => return Err(LockError::TakenState { holder }),
-                Err(error) => tracing::debug!("no lock in {}: {error}", folder.display()),
-            }
+        let mode = std::fs::metadata(state_dir).ok().map(|metadata| metadata.mode() & 0o7777);
+        let files =
+            LockFiles::create(claim, folders, &[]).map_err(|holder| LockError::TakenState { holder })?;
+        Ok(Self { folder: state_dir.to_owned(), mode, files })
+    }
+
+    /// Creates the folder and the lock files that were deleted.
+    ///
+    /// # Errors
+    /// The daemon that has locked the folder meanwhile.
+    pub fn restore(&self) -> Result<(), Holder> {
+        if let Some(mode) = self.mode {
+            // Fails if it is there.
+            let _ = DirBuilder::new().mode(mode).create(&self.folder);
         }
-        Ok(Self { _files: files })
+        self.files.restore(&[])
     }
 }
 
@@ -402,7 +453,8 @@ mod tests {
     }
 
     fn all(roots: &[&PathBuf], held: &[RootLock], locks: &LockFolders) -> Result<Vec<RootLock>, LockError> {
-        RootLock::exchange(held, roots.iter().map(|root| root.as_path()), locks)
+        let claims = roots.iter().map(|root| (root.to_path_buf(), Claim::on(Kind::Root, root).unwrap()));
+        RootLock::exchange(held, claims, locks)
     }
 
     #[test]
@@ -443,6 +495,37 @@ mod tests {
             assert_eq!(held.len(), 1);
             assert!(RootLock::acquire(&link, &locks).is_err());
         }
+    }
+
+    #[test]
+    fn lock_files_that_are_deleted_alone_or_with_their_folder_are_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, root) = (folder.path().join("state"), folder.path().join("data"));
+        std::fs::create_dir_all(root.join("lab")).unwrap();
+        std::fs::DirBuilder::new().mode(0o750).create(&state).unwrap();
+        let locks = LockFolders(vec![state.clone()]);
+        let held = all(&[&root], &[], &locks).unwrap();
+        let of_state = StateLock::acquire(&state, &locks).unwrap();
+        for with_folder in [false, true] {
+            match with_folder {
+                true => std::fs::remove_dir_all(&state).unwrap(),
+                false => paths(&held).iter().for_each(|file| std::fs::remove_file(file).unwrap()),
+            }
+            assert_eq!(root_in_use(&root, &locks), None);
+            for _ in 0..2 {
+                of_state.restore().unwrap();
+                RootLock::restore_all(&held).unwrap();
+            }
+            assert!(root_in_use(&root, &locks).is_some() && state_in_use(&state, &locks).is_some());
+            assert_eq!(paths(&held).len(), 1);
+            assert_eq!(std::fs::metadata(&state).unwrap().mode() & 0o7777, 0o750);
+        }
+        // Too late: another registrar was started in between.
+        std::fs::remove_file(&paths(&held)[0]).unwrap();
+        let theirs = RootLock::acquire(&root.join("lab"), &locks).unwrap();
+        assert!(RootLock::restore_all(&held).is_err());
+        drop(theirs);
+        RootLock::restore_all(&held).unwrap();
     }
 
     /// By device and inode, as two paths of a bind mount are.

@@ -5,5 +5,6 @@ pub mod lock;
 pub mod lock_reach;
 pub mod misplaced;
 pub mod root;
+pub mod root_locks;
 pub mod scan;
 pub mod too_deep;

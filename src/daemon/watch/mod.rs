@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::tree::layout::Layout;
+use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::watch::emitter::EventEmitter;
 pub use crate::daemon::watch::events::{ScanReason, ScanSummary, WatchEvent};
 pub use crate::daemon::watch::options::{RootOptions, WatchMode, WatchOptions};
@@ -44,7 +45,7 @@ pub async fn watch(
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    resume_watch(Vec::new(), roots, options, Arc::default(), events, rescan, shutdown).await;
+    resume_watch(Vec::new(), roots, options, Disks::default(), events, rescan, shutdown).await;
 }
 
 /// Like [`watch`], after an earlier watcher that reported the flags `known`. Those that no longer exist are reported
@@ -53,20 +54,29 @@ pub(crate) async fn resume_watch(
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
-    steps: Arc<DiskSteps>,
+    disks: Disks,
     events: mpsc::UnboundedSender<WatchEvent>,
     rescan: mpsc::UnboundedReceiver<()>,
     shutdown: CancellationToken,
 ) {
-    let make = (Arc::new(source::inotify) as MakeWatches, steps);
+    let make = (Arc::new(source::inotify) as MakeWatches, disks);
     watch_with(make, known, roots, options, events, rescan, shutdown).await;
+}
+
+/// What the threads of all roots share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disks {
+    /// The calls to the file system that have not returned yet.
+    pub(crate) steps: Arc<DiskSteps>,
+    /// A root is watched once it is locked.
+    pub(crate) locks: Arc<RootLocks>,
 }
 
 /// How long the thread of a root may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 async fn watch_with(
-    (make, steps): (MakeWatches, Arc<DiskSteps>),
+    (make, disks): (MakeWatches, Disks),
     known: Vec<PathBuf>,
     roots: Vec<RootOptions>,
     options: WatchOptions,
@@ -77,7 +87,7 @@ async fn watch_with(
     let threads: Vec<RootThread> = roots
         .into_iter()
         .map(|root| {
-            let make = (make.clone(), Arc::clone(&steps));
+            let make = (make.clone(), disks.clone());
             RootThread::spawn(root, &known, &options, make, events.clone(), shutdown.clone())
         })
         .collect();
@@ -116,7 +126,7 @@ impl RootThread {
         root: RootOptions,
         known: &[PathBuf],
         options: &WatchOptions,
-        make: (MakeWatches, Arc<DiskSteps>),
+        make: (MakeWatches, Disks),
         events: mpsc::UnboundedSender<WatchEvent>,
         shutdown: CancellationToken,
     ) -> Self {

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::daemon::tree::lock::LockError;
 use crate::daemon::tree::scan::ScanProblem;
 
 /// A problem with watching a root. None of these stops the watcher: the text says what happens instead, and how to fix
@@ -39,6 +40,20 @@ pub enum WatchProblem {
         root: PathBuf,
         /// The file's name.
         marker: String,
+    },
+    /// The root is not locked, because another registrar serves it.
+    #[error("the data root {root:?} is not served: {error}")]
+    NotLocked {
+        /// The root.
+        root: PathBuf,
+        /// Who serves it.
+        error: LockError,
+    },
+    /// The disk of the root does not answer.
+    #[error("the data root {root:?} does not answer; check the disk or network drive")]
+    NoAnswer {
+        /// The root.
+        root: PathBuf,
     },
     /// The root is read-only, so no flag can be removed.
     #[error(
@@ -129,6 +144,8 @@ impl WatchProblem {
             Self::RootMissing { .. }
             | Self::RootUnusable { .. }
             | Self::MarkerMissing { .. }
+            | Self::NotLocked { .. }
+            | Self::NoAnswer { .. }
             | Self::ReadOnly { .. }
             | Self::NoThread { .. } => true,
             Self::Scan(problem) => !matches!(problem, ScanProblem::LinkRefused { .. }),
@@ -147,6 +164,8 @@ impl WatchProblem {
             Self::RootMissing { root }
             | Self::RootUnusable { root, .. }
             | Self::MarkerMissing { root, .. }
+            | Self::NotLocked { root, .. }
+            | Self::NoAnswer { root }
             | Self::NoThread { root, .. } => Some(root),
             _ => None,
         }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::tree::layout::{Check, Layout};
 use crate::daemon::tree::root::{FolderIdentity, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
+use crate::daemon::watch::Disks;
 use crate::daemon::watch::emitter::EventEmitter;
 use crate::daemon::watch::events::{ScanReason, ScanSummary, WatchEvent};
 use crate::daemon::watch::inotify_pool::PoolTraversal;
@@ -29,8 +30,8 @@ use crate::daemon::watch::problem::WatchProblem;
 use crate::daemon::watch::problem::{suggested_limit, watch_limit};
 use crate::daemon::watch::source::{EventSink, MakeWatches, Watches};
 use crate::daemon::watch::watch_set::WatchSet;
+use alyx_registration::DiskStep;
 use alyx_registration::flag::{FlagError, FlagFile};
-use alyx_registration::{DiskStep, DiskSteps};
 
 /// A message to the thread of a root.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub(crate) struct RootWatch {
     messages: Receiver<Message>,
     emitter: EventEmitter,
     shutdown: CancellationToken,
-    steps: Arc<DiskSteps>,
+    disks: Disks,
     /// What this thread does with the file system now.
     step: Option<Arc<DiskStep>>,
 
@@ -92,7 +93,7 @@ impl RootWatch {
         layout: Layout,
         root: RootOptions,
         options: &WatchOptions,
-        (make, steps): (MakeWatches, Arc<DiskSteps>),
+        (make, disks): (MakeWatches, Disks),
         (inbox, messages): (Sender<Message>, Receiver<Message>),
         emitter: EventEmitter,
         shutdown: CancellationToken,
@@ -108,7 +109,7 @@ impl RootWatch {
             messages,
             emitter,
             shutdown,
-            steps,
+            disks,
             step: None,
             identity: None,
             watch_set: WatchSet::default(),
@@ -144,7 +145,7 @@ impl RootWatch {
     }
 
     fn begin_step(&mut self) {
-        self.step = Some(Arc::new(self.steps.begin("scanning", &self.scanner.layout().root)));
+        self.step = Some(Arc::new(self.disks.steps.begin("scanning", &self.scanner.layout().root)));
     }
 
     /// Polled before each folder of a scan: whether to stop.
@@ -285,6 +286,9 @@ impl RootWatch {
     /// the root itself always does: a new folder may have the inode of the old one.
     fn check_root(&mut self, reason: ScanReason, has_root_event: bool) {
         self.next_check = Instant::now() + self.poll_interval;
+        if !self.lock() {
+            return;
+        }
         let was_unmounted = self.watch_set.was_unmounted();
         match (self.root.identify(), self.identity) {
             (Ok(now), Some(before)) if now == before && !has_root_event && !was_unmounted => {
@@ -313,6 +317,18 @@ impl RootWatch {
                     self.emitter.emit_gone(flag);
                 }
                 self.emitter.root_unavailable(problem);
+            }
+        }
+    }
+
+    /// Locks the root, unless it is locked. Nothing in it is looked at before, and if its disk hangs this does too.
+    fn lock(&mut self) -> bool {
+        match self.disks.locks.lock(&self.root_folder()) {
+            Ok(()) => true,
+            Err(error) => {
+                let root = self.root.path.clone();
+                self.emitter.root_unavailable(WatchProblem::NotLocked { root, error });
+                false
             }
         }
     }

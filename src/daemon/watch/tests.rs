@@ -140,7 +140,7 @@ impl World {
             max_depth: DEFAULT_MAX_DEPTH,
         };
         tokio::spawn(watch_with(
-            (make, Arc::default()),
+            (make, Disks::default()),
             Vec::new(),
             vec![root],
             options,
@@ -425,7 +425,7 @@ async fn a_watcher_that_replaces_another_reports_flags_removed_in_between() {
         known.clone(),
         roots.to_vec(),
         options,
-        Arc::default(),
+        Disks::default(),
         events_in,
         commands,
         shutdown,

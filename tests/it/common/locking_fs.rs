@@ -50,6 +50,12 @@ pub enum Silent {
     Nothing,
     /// Reads of files that are not empty: flags are.
     Reads,
+    /// Removing files.
+    Removals,
+    /// Looking for files named `*.npy`, which no scan does.
+    Datasets,
+    /// Giving a file another name.
+    Moves,
     Everything,
 }
 
@@ -118,7 +124,7 @@ fn mount(
     silence: Arc<Silence>,
 ) -> io::Result<Computer> {
     let mount = tempfile::tempdir()?;
-    let paths = HashMap::from([(fuser::FUSE_ROOT_ID, folder.to_owned())]);
+    let paths = Arc::new(Mutex::new(HashMap::from([(fuser::FUSE_ROOT_ID, folder.to_owned())])));
     let drive = Drive { locks, server, silence, paths, open: HashMap::new() };
     let options = [MountOption::FSName("locks".into()), MountOption::Subtype("testdrive".into())];
     Ok(Computer { _session: fuser::spawn_mount2(drive, mount.path(), &options)?, mount })
@@ -139,12 +145,14 @@ pub fn two_computers(folder: &Path, locks: Locks) -> Option<[Computer; 2]> {
 /// How long the kernel may remember what it was told: it asks each time.
 const TTL: Duration = Duration::ZERO;
 
+type Paths = Arc<Mutex<HashMap<u64, PathBuf>>>;
+
 struct Drive {
     locks: Locks,
     server: Arc<Mutex<Server>>,
     silence: Arc<Silence>,
     /// By inode.
-    paths: HashMap<u64, PathBuf>,
+    paths: Paths,
     /// By handle: the file, and whether it is open to write.
     open: HashMap<u64, (File, bool)>,
 }
@@ -183,22 +191,25 @@ fn attr(metadata: &Metadata, inode: u64) -> FileAttr {
     }
 }
 
+fn find(paths: &Paths, path: PathBuf) -> io::Result<FileAttr> {
+    let metadata = fs::symlink_metadata(&path).map_err(|_| io::Error::from_raw_os_error(libc::ENOENT))?;
+    paths.lock().unwrap().insert(metadata.ino(), path);
+    Ok(attr(&metadata, metadata.ino()))
+}
+
 impl Drive {
     /// Every call but reading begins here.
     fn path(&self, inode: u64) -> io::Result<PathBuf> {
         self.silence.wait(|silent| silent == Silent::Everything);
-        self.paths.get(&inode).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.paths.lock().unwrap().get(&inode).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn attr(&self, inode: u64) -> io::Result<FileAttr> {
         Ok(attr(&fs::symlink_metadata(self.path(inode)?)?, inode))
     }
 
-    fn find(&mut self, parent: u64, name: &OsStr) -> io::Result<FileAttr> {
-        let path = self.path(parent)?.join(name);
-        let metadata = fs::symlink_metadata(&path).map_err(|_| io::Error::from_raw_os_error(libc::ENOENT))?;
-        self.paths.insert(metadata.ino(), path);
-        Ok(attr(&metadata, metadata.ino()))
+    fn find(&self, parent: u64, name: &OsStr) -> io::Result<FileAttr> {
+        find(&self.paths, self.path(parent)?.join(name))
     }
 
     fn open(&mut self, path: &Path, flags: i32, mode: u32) -> io::Result<u64> {
@@ -239,10 +250,19 @@ impl Filesystem for Drive {
     }
 
     fn lookup(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, reply: ReplyEntry) {
-        match self.find(parent, name) {
+        let path = self.path(parent).map(|path| path.join(name));
+        let (silence, paths) = (Arc::clone(&self.silence), Arc::clone(&self.paths));
+        let answer = move || match path.and_then(|path| find(&paths, path)) {
             Ok(attr) => reply.entry(&TTL, &attr, 0),
             Err(error) => reply.error(code(&error)),
+        };
+        if !name.as_encoded_bytes().ends_with(b".npy") {
+            return answer();
         }
+        std::thread::spawn(move || {
+            silence.wait(|silent| silent == Silent::Datasets);
+            answer();
+        });
     }
 
     fn getattr(&mut self, _: &Request<'_>, inode: u64, _: Option<u64>, reply: ReplyAttr) {
@@ -347,10 +367,40 @@ impl Filesystem for Drive {
     }
 
     fn unlink(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, reply: ReplyEmpty) {
-        match self.path(parent).and_then(|path| fs::remove_file(path.join(name))) {
-            Ok(()) => reply.ok(),
+        let (path, silence) = (self.path(parent).map(|path| path.join(name)), Arc::clone(&self.silence));
+        std::thread::spawn(move || {
+            silence.wait(|silent| silent == Silent::Removals);
+            match path.and_then(fs::remove_file) {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(code(&error)),
+            }
+        });
+    }
+
+    fn mkdir(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        let made = self.path(parent).and_then(|path| fs::create_dir(path.join(name)));
+        match made.and_then(|()| self.find(parent, name)) {
+            Ok(attr) => reply.entry(&TTL, &attr, 0),
             Err(error) => reply.error(code(&error)),
         }
+    }
+
+    /// The other half of a move: the kernel does not ask this version of the protocol to rename without replacing.
+    fn link(&mut self, _: &Request<'_>, inode: u64, parent: u64, name: &OsStr, reply: ReplyEntry) {
+        let (from, to) = (self.path(inode), self.path(parent).map(|path| path.join(name)));
+        let (silence, paths) = (Arc::clone(&self.silence), Arc::clone(&self.paths));
+        std::thread::spawn(move || {
+            silence.wait(|silent| silent == Silent::Moves);
+            let linked = || {
+                let (from, to) = (from?, to?);
+                fs::hard_link(from, &to)?;
+                find(&paths, to)
+            };
+            match linked() {
+                Ok(attr) => reply.entry(&TTL, &attr, 0),
+                Err(error) => reply.error(code(&error)),
+            }
+        });
     }
 
     fn readdir(&mut self, _: &Request<'_>, inode: u64, _: u64, offset: i64, mut reply: ReplyDirectory) {

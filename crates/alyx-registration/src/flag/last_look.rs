@@ -80,13 +80,13 @@ impl RegistrationClient {
     }
 
     /// Looks at the sessions whose last look is pending, because the program was killed after it removed their flags.
-    /// Those that cannot be looked at stay pending.
-    pub async fn finish_last_looks(&self, options: &FlaggedOptions) {
+    /// Those that cannot be looked at stay pending, and those whose flags are not in `these`.
+    pub async fn finish_last_looks(&self, options: &FlaggedOptions, these: impl Fn(&Path) -> bool) {
         let Some(memory) = self.context().last_looks.clone() else { return };
         let read = Arc::clone(&memory);
         let Ok(pending) = blocking("last looks", move || read.pending()).await else { return };
         let mut by_root: BTreeMap<Option<PathBuf>, Vec<LastLook>> = BTreeMap::new();
-        for look in pending {
+        for look in pending.into_iter().filter(|look| these(look.flag())) {
             let roots = &self.options().data.roots;
             let root = roots.iter().find(|root| look.flag().starts_with(root)).cloned();
             by_root.entry(root).or_default().push(look);

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,8 +18,8 @@ use crate::daemon::tree::lock::{Holder, LockFolders, root_in_use, state_in_use};
 use crate::humanize;
 use crate::ledger::Ledger;
 
-/// Checks the ledger, the daemon, its page, and other registrars. Blocks.
-pub(super) fn rows(config: &Config) -> Vec<Row> {
+/// Checks the ledger, the daemon, its page, and other registrars on the data roots whose disks answer. Blocks.
+pub(super) fn rows(config: &Config, answering: &[PathBuf]) -> Vec<Row> {
     let ledger = match Ledger::check(&config.state_dir) {
         Ok(None) => Row::ok("ledger", "none yet"),
         Ok(Some(size)) => Row::ok("ledger", humanize::bytes(size)),
@@ -35,7 +35,7 @@ pub(super) fn rows(config: &Config) -> Vec<Row> {
             None => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
         },
         Ok(Some(_)) => Row::warning("daemon", "it answers oddly", "use the same version of both programs"),
-        Ok(None) => not_running(config),
+        Ok(None) => not_running(config, answering),
         Err(reason) => Row::warning("daemon", reason, ""),
     };
     let page = config.http.listen.map(|address| page(address, is_running));
@@ -62,7 +62,7 @@ fn running(daemon: &DaemonStatus, config: &Config, now: Timestamp) -> Row {
 }
 
 /// The row without a daemon on this state folder. Another registrar may work on the data.
-fn not_running(config: &Config) -> Row {
+fn not_running(config: &Config, answering: &[PathBuf]) -> Row {
     let taken = |what: &Path, holder: &Holder| {
         Row::problem(
             "daemon",
@@ -75,7 +75,7 @@ fn not_running(config: &Config) -> Row {
     if let Some(holder) = state_in_use(&config.state_dir, &folders) {
         return taken(&config.state_dir, &holder);
     }
-    let holder = config.data_roots.iter().find_map(|root| root_in_use(&root.path, &folders));
+    let holder = answering.iter().find_map(|root| root_in_use(root, &folders));
     holder.map_or_else(|| Row::ok("daemon", "not running"), |holder| taken(&holder.at, &holder))
 }
 
