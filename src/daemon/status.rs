@@ -238,6 +238,9 @@ impl SessionStatus {
             Some(next) if next <= now && self.state == SessionState::Waiting => {
                 about.push("waits for its turn".to_owned());
             }
+            Some(next) if self.failures == 0 && self.error.is_some() => {
+                about.push(format!("next check {}", until(next, now)));
+            }
             Some(next) if self.failures == 0 => about.push(format!("begins {}", until(next, now))),
             Some(next) => about.push(format!("next attempt {}", until(next, now))),
             None => {}

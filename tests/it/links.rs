@@ -163,3 +163,20 @@ async fn inside_a_mount_in_a_data_root() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy", "alf/spikes.times.npy"]);
 }
+
+/// Its removal with the flag would be a change of the session, which puts the flag back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_the_flag_is_no_dataset_and_does_not_register_its_session_again_and_again() {
+    for is_hard in [false, true] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc").flag();
+        let flag = session.folder.join("create_me.flag");
+        let link = session.folder.join("alf/spikes.clusters.npy");
+        if is_hard { std::fs::hard_link(&flag, link) } else { symlink(&flag, link) }.unwrap();
+        let error = session.register(&alyx.client(), &with_files()).await.unwrap_err().to_string();
+        assert!(error.contains("alf/spikes.clusters.npy") && error.contains("leads to the flag"), "{error}");
+        assert!(session.is_flagged());
+        assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+    }
+}

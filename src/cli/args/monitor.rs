@@ -129,8 +129,9 @@ const FORGET_HELP: &str = "\
 Examples:
   alyx-registrar forget KS014/2024-05-01/001
 
-Deletes the attempts and outcomes of the session from the ledger. Nothing changes on Alyx or below the data roots: a
-flag that is there stays, and its session will be registered again. Exits with 0, or with 1 if the ledger has no entry.";
+Deletes the attempts and outcomes of the session, and its planned checks for late files, from the ledger. Nothing
+changes on Alyx or below the data roots: a flag that is there stays, and its session will be registered again. Exits
+with 0, or with 1 if the ledger has no entry.";
 
 /// `forget`.
 #[derive(Args, Clone, Debug)]

@@ -216,13 +216,13 @@ impl RegistrationClient {
         self.hash_each(&owner, listed.files.into_iter(), &options.files, add).await?;
         let HashedFiles { uploads, unreadable, unread } = hashed;
         let turn = self.context().begin_turn().await;
-        self.check_created_once(session, session.lab(), &handle, true).await?;
+        self.check_created_once(session, &handle, true).await?;
         let sent =
             self.send_files(&owner, &RemoteScope::of(&handle), uploads, &options.files, false, &turn).await?;
         self.confirm(&owner, &RemoteScope::Session(handle.eid.clone()), &sent, &options.files).await?;
         let n_files = sent.registered().count();
         if handle.created.is_some_and(|at| at.elapsed() >= self.options().look_again_after) {
-            self.check_created_once(session, session.lab(), &handle, n_files == 0).await?;
+            self.check_created_once(session, &handle, n_files == 0).await?;
         }
         drop(turn);
         if let Some(known) = &known {

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -163,6 +164,15 @@ pub(crate) fn visit(
             found.left_out.push(LeftOut { path, reason: refusal.into() });
             continue;
         }
+        // It would end, or change, with the removal of the flag: the session would be registered again without end.
+        let is_another_name = entry.path_is_symlink() || metadata.nlink() > 1;
+        if dataset.is_ok()
+            && is_another_name
+            && rules.flag.is_some_and(|flag| leads_to_flag(entry.path(), &metadata, flag))
+        {
+            found.left_out.push(LeftOut { path, reason: LeftOutReason::LeadsToFlag });
+            continue;
+        }
         let stamp = activity.file(&path, entry.path(), &metadata);
         match dataset {
             Ok(dataset) => {
@@ -223,6 +233,14 @@ struct ActivityLog<'a, E> {
     folders: Vec<(PathBuf, FileStamp)>,
     /// The latest change of a file that does not count, by folder: it may be what moved the folder's times.
     ignored: HashMap<PathBuf, SystemTime>,
+}
+
+/// Whether a file is a flag under another name: the flag of its session, or a link to one of the same name.
+fn leads_to_flag(path: &Path, metadata: &Metadata, flag: &Path) -> bool {
+    let is_flag =
+        std::fs::metadata(flag).is_ok_and(|f| (f.dev(), f.ino()) == (metadata.dev(), metadata.ino()));
+    let target = std::fs::read_link(path).ok().and_then(|_| std::fs::canonicalize(path).ok());
+    is_flag || target.is_some_and(|target| target.file_name() == flag.file_name())
 }
 
 impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {

@@ -52,6 +52,8 @@ pub enum LeftOutReason {
     BadFolder(DatasetPathError),
     /// A link whose target does not exist or cannot be reached. The disk must be mounted or the link fixed.
     LeadsNowhere(String),
+    /// It leads to the flag, which will be removed. The link must be removed.
+    LeadsToFlag,
     /// It leads to one of this program's own files. The link must be removed.
     Private,
     /// A link that leads out of the data roots, or into a view of the kernel. The link must be removed, or its target
@@ -87,6 +89,7 @@ impl LeftOutReason {
             Self::NearMiss(_) | Self::NearMissTaken(_) => LeftOutClass::NearMiss,
             Self::BadFolder(_)
             | Self::LeadsNowhere(_)
+            | Self::LeadsToFlag
             | Self::Private
             | Self::LeadsOut(_)
             | Self::Unreadable(_) => LeftOutClass::Problem,
@@ -112,6 +115,7 @@ impl LeftOutReason {
             Self::NotInObject(_) => "not in a folder of the content type",
             Self::BadFolder(_) => "in a folder that Alyx cannot store",
             Self::LeadsNowhere(_) => "broken link",
+            Self::LeadsToFlag => "link to a flag",
             Self::Private => "this program's own file",
             Self::LeadsOut(_) => "link out of the data roots",
             Self::Unreadable(_) => "unreadable",
@@ -136,6 +140,9 @@ impl fmt::Display for LeftOutReason {
             Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
             Self::LeadsNowhere(reason) => {
                 write!(f, "a broken link ({reason}); mount the disk it leads to, or remove it")
+            }
+            Self::LeadsToFlag => {
+                f.write_str("leads to the flag of a session, which is no data; remove the link")
             }
             Self::Private => f.write_str(IS_PRIVATE),
             Self::LeadsOut(refusal) => refusal.fmt(f),

@@ -9,25 +9,30 @@ use crate::session::reference::{SessionReference, session_of};
 use alf::SessionPath;
 use alyx_client::{self, SessionSearch, SessionSummary};
 
-fn of_lab(mut found: Vec<SessionSummary>, lab: Option<&str>) -> Vec<SessionSummary> {
-    found.retain(|s| lab.is_none() || s.lab.is_none() || s.lab.as_deref() == lab);
-    found
-}
-
 /// The only match among the sessions found; `None`: there is none. Pure.
 ///
-/// If the lab is known, a session of another lab belongs to another animal of the same name.
+/// A session of another lab is no reason to create one in this lab: `POST /register-file` names a session by its subject,
+/// day and number, so that Alyx would register the files of one in the other.
 fn only_match(
     found: Vec<SessionSummary>,
     path: &SessionPath,
     lab: Option<&str>,
 ) -> Result<Option<SessionSummary>, Error> {
-    let mut ours = of_lab(found, lab);
-    if ours.len() > 1 {
-        let eids = ours.iter().map(|s| s.eid().to_owned()).collect();
-        return Err(Error::Ambiguous { session: path.to_string(), eids });
+    let [only] = found.as_slice() else {
+        let eids: Vec<String> = found.iter().map(|s| s.eid().to_owned()).collect();
+        return match eids.is_empty() {
+            true => Ok(None),
+            false => Err(Error::Ambiguous { session: path.to_string(), eids }),
+        };
+    };
+    match (only.lab.as_deref(), lab) {
+        (Some(other), Some(lab)) if other != lab => Err(Error::Invalid(format!(
+            "session {path} is in lab {other:?} on Alyx ({}), and its folder or the request names lab {lab:?}; move the \
+             folder to the lab of its subject, or correct the lab of the session on Alyx",
+            only.eid()
+        ))),
+        _ => Ok(Some(only.clone())),
     }
-    Ok(ours.pop())
 }
 
 impl RegistrationClient {
@@ -54,14 +59,13 @@ impl RegistrationClient {
     pub(crate) async fn check_created_once(
         &self,
         path: &SessionPath,
-        lab: Option<&str>,
         handle: &SessionHandle,
         is_empty: bool,
     ) -> Result<(), Error> {
         if handle.created.is_none() {
             return Ok(());
         }
-        let found = of_lab(self.alyx().sessions(&search_for(path)).await?, lab);
+        let found = self.alyx().sessions(&search_for(path)).await?;
         let others: Vec<String> =
             found.iter().map(|s| s.eid().to_owned()).filter(|eid| *eid != handle.eid).collect();
         if others.is_empty() {
@@ -129,9 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_another_lab_is_of_another_animal() {
-        let other = vec![summary("a", Some("mainenlab")), summary("b", Some("cortexlab"))];
-        assert_eq!(only_match(other, &path(), Some("cortexlab")).unwrap().unwrap().eid(), "b");
-        assert!(only_match(vec![summary("a", Some("mainenlab"))], &path(), None).unwrap().is_some());
+    fn a_session_of_another_lab_is_not_used_and_none_is_created_beside_it() {
+        let one = |lab| vec![summary("a", lab)];
+        let error = only_match(one(Some("mainenlab")), &path(), Some("cortexlab")).unwrap_err().to_string();
+        assert!(
+            error.contains("mainenlab") && error.contains("(a)") && error.contains("cortexlab"),
+            "{error}"
+        );
+        assert!(only_match(one(Some("mainenlab")), &path(), None).unwrap().is_some());
+        assert!(only_match(one(None), &path(), Some("cortexlab")).unwrap().is_some());
+        let two = vec![summary("a", Some("mainenlab")), summary("b", Some("cortexlab"))];
+        assert!(matches!(only_match(two, &path(), Some("cortexlab")), Err(Error::Ambiguous { .. })));
+        assert!(only_match(Vec::new(), &path(), Some("cortexlab")).unwrap().is_none());
     }
 }

@@ -336,7 +336,7 @@ impl RegistrationClient {
         let (known, defaults) = self.known_by_name(&path, details).await?;
         let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
         let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
-        self.check_created_once(&path, details.lab.as_deref().or(path.lab()), &handle, true).await?;
+        self.check_created_once(&path, &handle, true).await?;
         let record = match &handle.record {
             Some(record) => record.clone(),
             None => self.alyx().session(&handle.eid).await?,

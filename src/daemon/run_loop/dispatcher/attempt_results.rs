@@ -300,12 +300,19 @@ impl Dispatcher {
         if state.arriving.is_none() {
             tracing::info!(session = attempt.session, "waiting: {error}");
         }
-        let arriving = state.arriving.get_or_insert(Arriving { since: now.instant, times: 0 });
+        let report = ErrorReport::from(error);
+        let first = || Arriving { since: now.instant, error: report.clone(), times: 0 };
+        let arriving = state.arriving.get_or_insert_with(first);
+        // Files that were missing have come: that they still change is new.
+        if arriving.error.kind != report.kind {
+            arriving.times = 0;
+        }
+        arriving.error = report;
         // Only such a run may have read the files.
         if matches!(error, Error::StillChanging { .. } | Error::Incomplete { .. }) {
             arriving.times = arriving.times.saturating_add(1);
         }
-        let Arriving { since, times } = *arriving;
+        let Arriving { since, times, .. } = *arriving;
         // Longer each time: hashing 50 GB again every few seconds is useless.
         let patience = match times {
             0..=3 => Duration::ZERO,

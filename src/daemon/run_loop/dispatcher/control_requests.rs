@@ -133,6 +133,10 @@ impl Dispatcher {
         let count = flags.iter().filter(|path| self.flags.queue.make_due_now(path, now.instant)).count();
         for path in &flags {
             self.reporting.throttle.reset(&cause_prefix(path));
+            if let Some(arriving) = self.flags.queue.data_mut(path).and_then(|state| state.arriving.as_mut())
+            {
+                arriving.times = 0;
+            }
         }
         self.pauses.query_at_once(now.instant);
         count

@@ -51,18 +51,24 @@ pub(crate) struct Elsewhere {
 }
 
 /// A session whose files still arrive.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Arriving {
     /// When that was first seen.
     pub(crate) since: Instant,
-    /// How many times in a row a run began and met a file that changed.
+    /// What still arrives.
+    pub(crate) error: ErrorReport,
+    /// How many times in a row a run began and met the same kind of obstacle, such as a file that changed.
     pub(crate) times: u32,
 }
 
 impl FlagState {
-    /// What holds the session up: another program, or the last failure.
+    /// What holds the session up: another program, the last failure, or files that still arrive.
     pub(crate) fn hindrance(&self) -> Option<&ErrorReport> {
-        self.elsewhere.as_ref().map(|held| &held.error).or(self.failure.as_ref())
+        self.elsewhere
+            .as_ref()
+            .map(|held| &held.error)
+            .or(self.failure.as_ref())
+            .or(self.arriving.as_ref().map(|arriving| &arriving.error))
     }
 
     /// The state of a new flag.
