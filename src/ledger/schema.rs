@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use crate::ledger::problem::Problem;
@@ -126,7 +126,8 @@ fn check_files(path: &Path) -> Result<(), Problem> {
 /// Opens the ledger; creates it if it is missing, and migrates an older one.
 pub(super) fn open(path: &Path) -> Result<Open, Problem> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|e| Problem::Unusable(e.to_string()))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(folder);
+        made.map_err(|e| Problem::Unusable(e.to_string()))?;
     }
     check_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE

@@ -370,3 +370,21 @@ async fn commands_name_a_data_root_that_answers_nothing_and_go_on_with_the_other
     assert!(text.contains(&format!("ok      {}", session.name())) && !session.is_flagged(), "{text}");
     share.set(Silent::Nothing);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_behind_a_link_is_registered_while_another_data_root_answers_nothing() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good, disk) = (rig.beside("behind"), rig.root(), rig.beside("disk"));
+    std::fs::create_dir_all(behind.join("data")).unwrap();
+    std::fs::create_dir_all(&disk).unwrap();
+    let Some(share) = Share::of(&behind) else { return };
+    std::fs::create_dir_all(good.join("cortexlab/Subjects")).unwrap();
+    std::os::unix::fs::symlink(&disk, good.join("cortexlab/Subjects/KS014")).unwrap();
+    let session = flagged(&good, 1);
+    share.set(Silent::Everything);
+    // Not the share itself, whose path is known without asking it.
+    let mut daemon = Daemon::start(&alyx, &[&share.path().join("data"), &good]);
+    daemon.registered(&[&session]).await;
+    assert!(disk.join("2024-05-01/001/alf").exists());
+    daemon.stop().await;
+}

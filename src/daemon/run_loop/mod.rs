@@ -60,7 +60,7 @@ pub async fn run(
     let client = client.in_context(RunContext { progress, ..client.context().clone() });
     let roots: Vec<PathBuf> =
         dispatcher.config.options.roots.iter().map(RootOptions::absolute_path).collect();
-    for root in roots.iter().cloned() {
+    for root in roots {
         let (client, flagged) = (client.clone(), flagged.clone());
         let (locks, shutdown) = (Arc::clone(&dispatcher.config.options.locks), shutdown.clone());
         // On a task of its own: a dead share must not hold up the others.

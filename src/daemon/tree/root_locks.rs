@@ -131,3 +131,44 @@ fn claims(roots: &[&Path], patience: Duration) -> Result<Vec<(PathBuf, Claim)>, 
     answered.sort_by_key(|(number, _)| *number);
     Ok(answered.into_iter().map(|(_, claim)| claim).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_root_is_locked_later_unless_another_registrar_has_it_and_what_waits_for_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, root) = (folder.path().join("state"), folder.path().join("data"));
+        std::fs::create_dir(&state).unwrap();
+        std::fs::create_dir_all(root.join("lab")).unwrap();
+        let folders = LockFolders::of(Some(&state));
+        let locks = RootLocks::acquire([], &Held::default(), &folders, NEVER).unwrap();
+        let theirs = RootLock::acquire(&root.join("lab"), &folders).unwrap();
+        assert!(matches!(locks.lock(&root), Err(LockError::Taken { .. })) && !locks.is_locked(&root));
+        drop(theirs);
+        let session = root.join("lab/Subjects/KS014/2024-05-01/001");
+        let lock = async { locks.lock(&root).unwrap() };
+        tokio::join!(biased; locks.locked(&session), lock);
+        assert!(locks.is_locked(&session) && !locks.is_locked(folder.path()));
+        // One inside it is no other registrar's, whichever comes first.
+        locks.lock(&root.join("lab")).unwrap();
+        locks.lock(folder.path()).unwrap();
+        assert!(RootLock::acquire(&root, &folders).is_err());
+    }
+
+    #[test]
+    fn roots_that_are_locked_stay_locked_when_their_disks_do_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, root) = (folder.path().join("state"), folder.path().join("data"));
+        [&state, &root].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        let folders = LockFolders::of(Some(&state));
+        let before = RootLocks::acquire([root.as_path()], &Held::default(), &folders, NEVER).unwrap();
+        // Hardly any answer comes in no time; one that does changes nothing.
+        let after = RootLocks::acquire([root.as_path()], &before.held(), &folders, Duration::ZERO).unwrap();
+        drop(before);
+        assert!(after.is_locked(&root) && RootLock::acquire(&root, &folders).is_err());
+    }
+}

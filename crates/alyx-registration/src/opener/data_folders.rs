@@ -133,12 +133,10 @@ impl DataFolders {
         let root = root.cloned().or_else(|| assumed_root(path));
         let others = self.roots.iter().filter(|other| Some(*other) != root.as_ref());
         let real = |folder: &PathBuf| std::fs::canonicalize(folder).ok();
-        let roots = root.iter().chain(others).chain(&self.allow);
         let is_above = |folder: &PathBuf| target.starts_with(folder);
-        if let Some(folder) = roots.filter_map(real).find(is_above) {
-            return Ok(folder);
-        }
-        if let Some(folder) = root.iter().flat_map(|root| followed(path, root)).find(is_above) {
+        // The other roots last: they may be on a drive that does not answer.
+        let own = root.iter().filter_map(real).chain(root.iter().flat_map(|root| followed(path, root)));
+        if let Some(folder) = own.chain(self.allow.iter().chain(others).filter_map(real)).find(is_above) {
             return Ok(folder);
         }
         let roots: Vec<PathBuf> = root.iter().chain(&self.roots).filter_map(real).collect();

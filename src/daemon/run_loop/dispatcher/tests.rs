@@ -381,6 +381,24 @@ fn a_session_that_needs_attention_waits_an_hour_or_until_alyx_knows_the_name() {
 }
 
 #[test]
+fn sessions_that_lack_the_same_name_are_one_request_a_round() {
+    let mut world = World::new();
+    for path in [ONE, OTHER] {
+        let job = world.start(path);
+        world.fail(&job, subject_missing());
+    }
+    let missing = vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into(), near: Vec::new() }];
+    for _ in 0..3 {
+        let effects = world.wake_until_something_begins();
+        assert_eq!(queries(&effects), [Query::FindNames(missing.clone())]);
+        world.done(TaskResult::NamesFound(Vec::new()));
+    }
+    world.wake_until_something_begins();
+    let effects = world.done(TaskResult::NamesFound(missing));
+    assert_eq!(started(&effects).len(), 2);
+}
+
+#[test]
 fn a_stale_event_with_the_old_stamp_does_not_cancel_a_newer_one() {
     let mut world = World::new();
     let job = world.start(ONE);
