@@ -174,7 +174,7 @@ fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, St
     let (took, results) = seconds(|| runtime.block_on(reading));
     let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
     let first = results.into_iter().next().and_then(|checksum| checksum.md5);
-    Ok((took, first.ok_or("no digest")?))
+    Ok((took, first.ok_or("no digest")?.to_string()))
 }
 
 /// Two parallel processes hash the files in turn, as with `xargs -P 2`.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use alyx_registration::{HashContext, ReadScheduler, checksums};
 use clap::{Parser, ValueEnum};
+use common::cgroup::Cgroup;
 use common::{Error, Required, Series, Table, is_there, shown};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -100,7 +101,7 @@ fn main() -> Result<(), Error> {
         }
         false => Some(options.memory),
     };
-    let cgroup = match memory.map(Cgroup::with_memory).transpose() {
+    let cgroup = match memory.map(|memory| Cgroup::with_memory("bench", memory * MIB)).transpose() {
         Ok(cgroup) => cgroup,
         Err(error) => {
             println!("cannot create a memory cgroup here ({error}): run it as root, or with --whole-machine");
@@ -208,47 +209,4 @@ fn drop_pages(path: &Path) -> Result<(), Error> {
 fn knows_dontcache(path: &Path) -> Result<bool, Error> {
     let flag = ReadWriteFlags::from_bits_retain(0x80);
     Ok(preadv2(File::open(path)?, &mut [IoSliceMut::new(&mut [0])], 0, flag).is_ok())
-}
-
-/// A memory cgroup below that of this process (version 1) or at the top (version 2, where a group cannot have both
-/// processes and subgroups). Removed at the end.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn with_memory(mebibytes: u64) -> Result<Self, Error> {
-        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-        let mounted = |kind: &str, option: &str| {
-            mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find_map(|mount| match *mount {
-                [_, at, this, options, ..] if this == kind && options.split(',').any(|o| o == option) => {
-                    Some(PathBuf::from(at))
-                }
-                _ => None,
-            })
-        };
-        let name = format!("alyx-registrar-bench-{}", std::process::id());
-        let (folder, limit) = if let Some(top) = mounted("cgroup", "memory") {
-            let own = std::fs::read_to_string("/proc/self/cgroup")?;
-            let own = own.lines().find_map(|line| line.split_once(":memory:/")).map_or("", |(_, own)| own);
-            (top.join(own).join(name), "memory.limit_in_bytes")
-        } else {
-            let top = mounted("cgroup2", "rw").ok_or("no cgroup file system is mounted")?;
-            (top.join(name), "memory.max")
-        };
-        std::fs::create_dir(&folder)?;
-        let cgroup = Self(folder);
-        std::fs::write(cgroup.0.join(limit), (mebibytes * MIB).to_string())?;
-        Ok(cgroup)
-    }
-
-    fn processes(&self) -> PathBuf {
-        self.0.join("cgroup.procs")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir(&self.0) {
-            println!("{:?} could not be removed: {error}", self.0);
-        }
-    }
 }

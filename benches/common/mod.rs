@@ -1,6 +1,7 @@
 //! Shared by the benchmarks: the description of the machine, rounds, medians, and the table of figures.
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
+pub mod cgroup;
 pub mod registrar;
 pub mod rig;
 

@@ -5,19 +5,19 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use alyx_registration::{ChecksumCache, FileStamp, LastLook, LastLooks};
+use alyx_registration::{ChecksumCache, FileStamp, LastLook, LastLooks, Md5Sum};
 use md5::{Digest, Md5};
 
 use crate::ledger::{FileKey, Ledger};
 
 impl ChecksumCache for Ledger {
-    fn find(&self, stamp: &FileStamp) -> Option<String> {
-        self.checksum(&key(stamp)?, jiff::Timestamp::now())
+    fn find(&self, stamp: &FileStamp) -> Option<Md5Sum> {
+        Md5Sum::parse(&self.checksum(&key(stamp)?, jiff::Timestamp::now())?)
     }
 
-    fn keep(&self, stamp: &FileStamp, md5: &str) {
+    fn keep(&self, stamp: &FileStamp, md5: Md5Sum) {
         if let Some(key) = key(stamp) {
-            self.set_checksum(&key, md5, jiff::Timestamp::now());
+            self.set_checksum(&key, &md5.to_string(), jiff::Timestamp::now());
         }
     }
 }

@@ -79,7 +79,7 @@ impl RegistrationClient {
             let mut status = ProtectedStatus {
                 folder: owner.folder().to_owned(),
                 path: String::new(),
-                files: files.iter().map(|f| f.path.clone()).collect(),
+                files: files.iter().map(|f| owner.path_of(&f.dataset)).collect(),
                 details: Vec::new(),
             };
             let files: Vec<_> = files.iter().collect();

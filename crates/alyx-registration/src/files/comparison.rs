@@ -75,7 +75,7 @@ impl<'a> Comparison<'a> {
                 let ids = record.file_records.iter().filter(wrong).filter_map(FileRecord::id);
                 remote.absent.extend(ids.map(|id| (upload.file.index, id.to_owned())));
             }
-            let file = (upload.file.version.as_deref(), &upload.sum);
+            let file = (self.options.versions.of(upload.file.index), &upload.sum);
             upload.remote.add(record, file, self.options, self.keep);
         };
         others.iter().for_each(|place| take(*place as usize, record.clone()));
@@ -123,16 +123,18 @@ mod tests {
     use super::*;
     use crate::files::remote_diff::DatasetDiff;
     use crate::files::upload::FileToRegister;
-    use crate::{Checksum, FileStamp};
+    use crate::{Checksum, FileStamp, Md5Sum};
     use alf::{DatasetPath, SessionPath};
     use serde_json::json;
     use std::path::Path;
 
+    const AB: &str = "abababababababababababababababab";
+
     fn upload(index: usize, path: &str) -> Upload {
         let dataset = DatasetPath::parse(Path::new(path)).unwrap();
-        let file = FileToRegister { index, path: path.into(), dataset, version: None };
+        let file = FileToRegister { index, dataset };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        Upload::new(file, Checksum { md5: Some("ab".into()), size: 3, stamp })
+        Upload::new(file, Checksum { md5: Md5Sum::parse(AB), size: 3, stamp })
     }
 
     #[test]
@@ -144,7 +146,7 @@ mod tests {
         let mut comparison = Comparison::of(&mut uploads, &owner, &options, false);
         for (collection, revision) in [("alf", ""), ("alf/probe00", ""), ("raw", "a")] {
             let record = json!({"name": "x.y.npy", "collection": collection, "revision": revision,
-                "file_size": 3, "hash": "ab", "file_records": [{"data_repository": "server"}]});
+                "file_size": 3, "hash": AB, "file_records": [{"data_repository": "server"}]});
             comparison.add(serde_json::from_value(record).unwrap());
         }
         let remote = comparison.finish();

@@ -50,7 +50,7 @@ impl<'a> ReadBack<'a> {
         let Upload { file, sum, state, .. } = upload;
         if record.file_size != Some(sum.size) {
             Some("another size".to_owned())
-        } else if sum.md5.is_some() && record.hash != sum.md5 {
+        } else if sum.md5.is_some_and(|md5| record.hash.as_deref() != Some(md5.to_string().as_str())) {
             Some("another MD5".to_owned())
         } else if matches!(state, UploadState::Posted(_)) {
             let place = self.owner.repository_path(&file.dataset);
@@ -133,16 +133,18 @@ mod tests {
     use super::*;
     use crate::files::comparison::Comparison;
     use crate::files::upload::FileToRegister;
-    use crate::{Checksum, FileStamp};
+    use crate::{Checksum, FileStamp, Md5Sum};
     use alf::{DatasetPath, SessionPath};
     use serde_json::{Value, json};
     use std::path::Path;
 
+    const AB: &str = "abababababababababababababababab";
+
     fn sent() -> Upload {
         let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
-        let file = FileToRegister { index: 0, path: "/x".into(), dataset, version: None };
+        let file = FileToRegister { index: 0, dataset };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        let mut upload = Upload::new(file, Checksum { md5: Some("ab".into()), size: 3, stamp });
+        let mut upload = Upload::new(file, Checksum { md5: Md5Sum::parse(AB), size: 3, stamp });
         upload.state = UploadState::Posted(None);
         upload
     }
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_is_shown_is_confirmed() {
-        assert!(differ(&[], &[shown(3, "ab", json!([]))], None, true).is_empty());
+        assert!(differ(&[], &[shown(3, AB, json!([]))], None, true).is_empty());
     }
 
     #[test]
@@ -183,9 +185,9 @@ mod tests {
         let differ = |shown: &[DatasetRecord]| differ(&[], shown, None, true);
         let shown = |size, hash| shown(size, hash, json!([]));
         assert_eq!(differ(&[]), ["alf/spikes.times.npy: not there"]);
-        assert_eq!(differ(&[shown(4, "ab")]), ["alf/spikes.times.npy: another size"]);
+        assert_eq!(differ(&[shown(4, AB)]), ["alf/spikes.times.npy: another size"]);
         assert_eq!(differ(&[shown(3, "cd")]), ["alf/spikes.times.npy: another MD5"]);
-        assert_eq!(differ(&[shown(3, "ab"), shown(3, "ab")]), ["alf/spikes.times.npy: 2 records"]);
+        assert_eq!(differ(&[shown(3, AB), shown(3, AB)]), ["alf/spikes.times.npy: 2 records"]);
     }
 
     #[test]
@@ -193,7 +195,7 @@ mod tests {
         let copy = |repository: &str, path: &str, exists: bool| {
             let path = format!("KS014/2024-05-01/{path}/alf/spikes.times.npy");
             let copy = json!({"data_repository": repository, "relative_path": path, "exists": exists});
-            [shown(3, "ab", json!([copy]))]
+            [shown(3, AB, json!([copy]))]
         };
         let fails = |shown: &[DatasetRecord], exists| differ(&[], shown, Some("server"), exists).pop();
         let says = |what: &str| Some(format!("alf/spikes.times.npy: {what}"));

@@ -140,10 +140,8 @@ mod tests {
         let paths = paths(&["alf/x.y.npy", "alf/#2#/x.y.npy", "x.y.npy", "#2#/z.y.npy"]);
         let stamp = crate::FileStamp::of(&std::fs::metadata("/").unwrap());
         let sum = crate::Checksum { md5: None, size: 3, stamp };
-        let upload = |(index, dataset): (usize, DatasetPath)| {
-            let path = dataset.as_str().into();
-            Upload::new(FileToRegister { index, path, dataset, version: None }, sum.clone())
-        };
+        let upload =
+            |(index, dataset): (usize, DatasetPath)| Upload::new(FileToRegister { index, dataset }, sum);
         let mut uploads: Vec<Upload> = paths.into_iter().enumerate().map(upload).collect();
         find_siblings(&mut uploads);
         let has: Vec<bool> = uploads.iter().map(|upload| upload.has_other_revision).collect();

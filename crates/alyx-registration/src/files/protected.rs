@@ -15,7 +15,6 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::files::upload::FileToRegister;
 use crate::hashing::checksum::{CHANGING_RETRY, Checksum};
 use crate::hashing::stamp::FileStamp;
 use alf::{DatasetPath, RevisionPlan, revision};
@@ -51,48 +50,46 @@ fn with_taken(protection: &[(String, bool)], taken: &str) -> Vec<(String, bool)>
 /// cases the file is where it was.
 pub(crate) fn revise(
     folder: &Path,
-    file: &FileToRegister,
+    file: &DatasetPath,
     sum: &Checksum,
     protected: &ProtectedFile,
     today: Date,
-) -> Result<Option<(FileToRegister, Checksum)>, Error> {
+) -> Result<Option<(DatasetPath, Checksum)>, Error> {
+    let from = folder.join(file);
     let mut protection = protected.revisions.clone();
     // A relative link would be broken in another folder.
-    if std::fs::symlink_metadata(&file.path).is_ok_and(|m| m.is_symlink())
-        && plan(&file.dataset, &protection, today)? != RevisionPlan::Keep
+    if std::fs::symlink_metadata(&from).is_ok_and(|m| m.is_symlink())
+        && plan(file, &protection, today)? != RevisionPlan::Keep
     {
-        let (from, reason) = (file.path.clone(), "it is a link, not a file".to_owned());
+        let reason = "it is a link, not a file".to_owned();
         return Err(Error::CannotMove { to: from.clone(), from, reason });
     }
     for _ in 0..MOST_TRIES {
-        let RevisionPlan::MoveTo(name) = plan(&file.dataset, &protection, today)? else { return Ok(None) };
-        let dataset = in_revision(&file.dataset, &name)?;
+        let RevisionPlan::MoveTo(name) = plan(file, &protection, today)? else { return Ok(None) };
+        let dataset = in_revision(file, &name)?;
         let to = folder.join(&dataset);
-        let before = std::fs::metadata(&file.path).map_err(|e| Error::reading(&file.path, &e))?;
+        let before = std::fs::metadata(&from).map_err(|e| Error::reading(&from, &e))?;
         if FileStamp::of(&before) != sum.stamp {
-            return Err(Error::StillChanging { path: file.path.clone(), wait: CHANGING_RETRY });
+            return Err(Error::StillChanging { path: from.clone(), wait: CHANGING_RETRY });
         }
-        match move_new(&file.path, &to, &before).map_err(|e| Error::CannotMove {
-            from: file.path.clone(),
+        match move_new(&from, &to, &before).map_err(|e| Error::CannotMove {
+            from: from.clone(),
             to: to.clone(),
             reason: reason(&e),
         })? {
             MoveResult::Moved => {
-                tracing::info!(from = ?file.path, ?to, "moved: the dataset is protected on Alyx and has changed");
+                tracing::info!(?from, ?to, "moved: the dataset is protected on Alyx and has changed");
                 let after = std::fs::metadata(&to).map_err(|e| Error::reading(&to, &e))?;
                 let stamp = sum
                     .stamp
                     .after_move(&after)
                     .ok_or(Error::StillChanging { path: to.clone(), wait: CHANGING_RETRY })?;
-                return Ok(Some((
-                    FileToRegister { path: to, dataset, ..file.clone() },
-                    Checksum { stamp, ..sum.clone() },
-                )));
+                return Ok(Some((dataset, Checksum { stamp, ..*sum })));
             }
             MoveResult::Exists => protection = with_taken(&protection, &name),
         }
     }
-    no_free_revision(&file.path)
+    no_free_revision(&from)
 }
 
 /// Where [`revise`] would move a file now; `None`: it would stay. Blocks.
@@ -101,20 +98,21 @@ pub(crate) fn revise(
 /// As [`revise`], if the move is known to be impossible.
 pub(crate) fn planned_move(
     folder: &Path,
-    file: &FileToRegister,
+    file: &DatasetPath,
     protected: &ProtectedFile,
     today: Date,
 ) -> Result<Option<Move>, Error> {
+    let from = folder.join(file);
     let mut protection = protected.revisions.clone();
     for _ in 0..MOST_TRIES {
-        let RevisionPlan::MoveTo(name) = plan(&file.dataset, &protection, today)? else { return Ok(None) };
-        let to = folder.join(in_revision(&file.dataset, &name)?);
+        let RevisionPlan::MoveTo(name) = plan(file, &protection, today)? else { return Ok(None) };
+        let to = folder.join(in_revision(file, &name)?);
         if std::fs::symlink_metadata(&to).is_err() {
-            return Ok(Some((file.path.clone(), to)));
+            return Ok(Some((from, to)));
         }
         protection = with_taken(&protection, &name);
     }
-    no_free_revision(&file.path)
+    no_free_revision(&from)
 }
 
 fn in_revision(dataset: &DatasetPath, revision: &str) -> Result<DatasetPath, Error> {
@@ -240,14 +238,11 @@ mod tests {
             fs::read_to_string(self.folder.path().join(name)).ok()
         }
 
-        fn file_and_sum(&self, name: &str) -> (FileToRegister, Checksum) {
+        fn file_and_sum(&self, name: &str) -> (DatasetPath, Checksum) {
             let path = self.folder.path().join(name);
             let stamp = FileStamp::of(&fs::metadata(&path).unwrap());
             let dataset = DatasetPath::parse(Path::new(name)).unwrap();
-            (
-                FileToRegister { index: 0, path, dataset, version: None },
-                Checksum { md5: None, size: 3, stamp },
-            )
+            (dataset, Checksum { md5: None, size: 3, stamp })
         }
 
         fn revise(&self, name: &str, protection: &[(&str, bool)]) -> Result<Option<String>, Error> {
@@ -256,8 +251,8 @@ mod tests {
             let protected = ProtectedFile { file: name.to_owned(), revisions };
             let moved = revise(self.folder.path(), &file, &sum, &protected, TODAY)?;
             Ok(moved.map(|(file, sum)| {
-                assert_eq!(sum.stamp, FileStamp::of(&fs::metadata(&file.path).unwrap()));
-                file.dataset.as_str().to_owned()
+                assert_eq!(sum.stamp, FileStamp::of(&fs::metadata(self.folder.path().join(&file)).unwrap()));
+                file.as_str().to_owned()
             }))
         }
     }
@@ -360,7 +355,7 @@ mod tests {
     fn a_file_that_was_written_since_it_was_read_does_not_move() {
         let rig = Rig::new();
         let (file, sum) = rig.file_and_sum("alf/a.b.npy");
-        fs::write(&file.path, "newer still").unwrap();
+        fs::write(rig.folder.path().join(&file), "newer still").unwrap();
         let protected = ProtectedFile { file: "x".into(), revisions: vec![(String::new(), true)] };
         let result = revise(rig.folder.path(), &file, &sum, &protected, TODAY);
         assert!(matches!(result, Err(Error::StillChanging { .. })));

@@ -133,7 +133,7 @@ impl RegistrationClient {
                 Some((path, handle)) if owner == Owner::Session(path.clone()) => RemoteScope::of(handle),
                 _ => self.remote_scope(&owner).await?.ok_or_else(|| owner_missing(&owner))?,
             };
-            let uploads = self.hash_all(files, options).await?;
+            let uploads = self.hash_all(&owner, files, options).await?;
             let turn = self.context().begin_turn().await;
             let mut sent = self.send_files(&owner, &scope, uploads, options, true, &turn).await?;
             let scope = match (scope, handle) {
@@ -157,7 +157,7 @@ impl RegistrationClient {
                         upload.record_mut().map(|record| RegisteredFile { outcome, record: record.clone() });
                 }
             }
-            registered.moved.extend(sent.moved());
+            registered.moved.extend(sent.moved(&owner));
             registered.n_unchanged += sent.n_unchanged();
         }
         Ok(registered)
@@ -205,7 +205,7 @@ impl RegistrationClient {
                 planned.absent.push(session.clone());
             }
             let scope = scope.unwrap_or(RemoteScope::Nothing);
-            let uploads = self.hash_all(files, options).await?;
+            let uploads = self.hash_all(&owner, files, options).await?;
             let (requests, moved) = self.plan_sending(&owner, &scope, uploads, options).await?;
             planned.requests.extend(requests);
             planned.moved.extend(moved);
@@ -216,17 +216,19 @@ impl RegistrationClient {
     /// Hashes files of one session; hands each on with its result, in order.
     pub(crate) async fn hash_each(
         &self,
+        owner: &Owner,
         files: impl ExactSizeIterator<Item = FileToRegister>,
         options: &RegisterFilesOptions,
         mut take: impl FnMut(FileToRegister, Result<Checksum, Error>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.context().progress.files.fetch_add(files.len() as u64, Ordering::Relaxed);
         let mut files = files.peekable();
-        let first = files.peek().map(|file| file.path.clone()).unwrap_or_default();
+        let first = files.peek().map(|file| owner.path_of(&file.dataset)).unwrap_or_default();
         let (context, cancel) = (self.hash_context(&first, options.max_md5_size), CancellationToken::new());
         let _stop_when_dropped = cancel.clone().drop_guard();
         let mut first_error = None;
-        let mut sums = std::pin::pin!(with_checksums(files, &context, &cancel));
+        let path = |file: &FileToRegister| owner.path_of(&file.dataset);
+        let mut sums = std::pin::pin!(with_checksums(files, path, &context, &cancel));
         while let Some((file, sum)) = sums.next().await {
             // All files are tried: a cache remembers those that could be read.
             if let Err(error) = take(file, sum) {
@@ -239,6 +241,7 @@ impl RegistrationClient {
     /// Hashes files of one session; fails at the first that cannot be read.
     async fn hash_all(
         &self,
+        owner: &Owner,
         files: Vec<FileToRegister>,
         options: &RegisterFilesOptions,
     ) -> Result<Vec<Upload>, Error> {
@@ -247,7 +250,7 @@ impl RegistrationClient {
             uploads.push(Upload::new(file, sum?));
             Ok(())
         };
-        self.hash_each(files.into_iter(), options, take).await?;
+        self.hash_each(owner, files.into_iter(), options, take).await?;
         Ok(uploads)
     }
 

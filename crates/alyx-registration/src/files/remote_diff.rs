@@ -19,7 +19,7 @@ pub(crate) enum DatasetDiff {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RemoteState {
     /// How many records: none, one, or, by mistake, several.
-    pub(crate) records: usize,
+    pub(crate) records: u32,
     /// Whether one of them has this content.
     pub(crate) same_content: bool,
     /// Whether posting the file would change nothing that the caller asked for.
@@ -63,7 +63,7 @@ fn hash(record: &DatasetRecord) -> Option<&str> {
 
 /// Whether the content on disk is the one on Alyx. If neither side has an MD5, the size decides.
 pub(crate) fn same_content(record: &DatasetRecord, sum: &Checksum) -> bool {
-    record.file_size == Some(sum.size) && hash(record) == sum.md5.as_deref()
+    record.file_size == Some(sum.size) && hash(record) == sum.md5.map(|md5| md5.to_string()).as_deref()
 }
 
 /// Whether posting the file would change nothing that the caller asked for.
@@ -99,9 +99,12 @@ mod tests {
     use crate::FileStamp;
     use serde_json::{Value, json};
 
+    const AB: &str = "abababababababababababababababab";
+    const CD: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+
     fn record(changes: Value) -> DatasetRecord {
         let mut record = json!({
-            "name": "spikes.times.npy", "collection": "alf", "revision": "", "file_size": 3, "hash": "ab",
+            "name": "spikes.times.npy", "collection": "alf", "revision": "", "file_size": 3, "hash": AB,
             "created_by": "me", "version": "1.0", "default_dataset": true, "qc": "PASS",
             "file_records": [
                 {"data_repository": "lab_local", "exists": false, "data_url": null},
@@ -114,7 +117,7 @@ mod tests {
 
     fn sum(size: u64, md5: Option<&str>) -> Checksum {
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        Checksum { md5: md5.map(str::to_owned), size, stamp }
+        Checksum { md5: md5.and_then(crate::Md5Sum::parse), size, stamp }
     }
 
     /// What a comparison with these records finds.
@@ -145,21 +148,21 @@ mod tests {
     fn the_content_is_the_same_only_if_size_and_md5_are() {
         let options = RegisterFilesOptions::default();
         let diff = |changes: Value, size, md5| diff_of(record(changes), &sum(size, md5), &options, None);
-        assert_eq!(diff(json!({}), 3, Some("ab")), "same");
-        assert_eq!(diff(json!({}), 4, Some("ab")), "differs");
-        assert_eq!(diff(json!({}), 3, Some("cd")), "differs");
-        assert_eq!(diff(json!({"file_size": null}), 3, Some("ab")), "differs");
+        assert_eq!(diff(json!({}), 3, Some(AB)), "same");
+        assert_eq!(diff(json!({}), 4, Some(AB)), "differs");
+        assert_eq!(diff(json!({}), 3, Some(CD)), "differs");
+        assert_eq!(diff(json!({"file_size": null}), 3, Some(AB)), "differs");
         // Without a local MD5 the size decides only if Alyx has none either.
         assert_eq!(diff(json!({}), 3, None), "differs");
         assert_eq!(diff(json!({"hash": ""}), 3, None), "same");
         assert_eq!(diff(json!({"hash": null}), 3, None), "same");
-        assert_eq!(diff(json!({"hash": ""}), 3, Some("ab")), "differs");
+        assert_eq!(diff(json!({"hash": ""}), 3, Some(AB)), "differs");
     }
 
     #[test]
     fn a_file_with_two_records_is_not_skipped() {
         let two = vec![record(json!({})), record(json!({}))];
-        let file = (None, &sum(3, Some("ab")));
+        let file = (None, &sum(3, Some(AB)));
         assert_eq!(compared(two, file, &RegisterFilesOptions::default()).diff(), DatasetDiff::Changed);
     }
 
@@ -167,7 +170,7 @@ mod tests {
     fn a_record_is_up_to_date_only_in_everything_that_the_caller_asks_for() {
         let base = RegisterFilesOptions::default;
         let diff = |changes: Value, options: RegisterFilesOptions, version| {
-            diff_of(record(changes), &sum(3, Some("ab")), &options, version)
+            diff_of(record(changes), &sum(3, Some(AB)), &options, version)
         };
         assert_eq!(diff(json!({}), base(), Some("1.0")), "same");
         assert_eq!(diff(json!({}), base(), Some("1.1")), "incomplete");
@@ -190,7 +193,7 @@ mod tests {
     fn a_newer_default_revision_is_not_displaced() {
         let options = RegisterFilesOptions::default();
         assert_eq!(
-            diff_of(record(json!({"default_dataset": false})), &sum(3, Some("ab")), &options, None),
+            diff_of(record(json!({"default_dataset": false})), &sum(3, Some(AB)), &options, None),
             "same"
         );
     }
@@ -203,7 +206,7 @@ mod tests {
             server_only,
             ..Default::default()
         };
-        let diff = |changes: Value, options| diff_of(record(changes), &sum(3, Some("ab")), &options, None);
+        let diff = |changes: Value, options| diff_of(record(changes), &sum(3, Some(AB)), &options, None);
         assert_eq!(diff(json!({}), of(Some("server"), true, false)), "incomplete");
         assert_eq!(diff(json!({}), of(Some("server"), false, false)), "same");
         assert_eq!(diff(json!({}), of(Some("elsewhere"), false, false)), "incomplete");
@@ -226,6 +229,6 @@ mod tests {
         };
         assert!(undecided(sum(3, None)));
         assert!(!undecided(sum(4, None)));
-        assert!(!undecided(sum(3, Some("ab"))));
+        assert!(!undecided(sum(3, Some(AB))));
     }
 }

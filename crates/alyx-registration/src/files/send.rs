@@ -94,8 +94,11 @@ impl Sent {
     }
 
     /// The files that were moved into a revision folder.
-    pub(crate) fn moved(&self) -> Vec<Move> {
-        let moved = |upload: &Upload| Some((upload.moved_from.clone()?, upload.file.path.clone()));
+    pub(crate) fn moved(&self, owner: &Owner) -> Vec<Move> {
+        let moved = |upload: &Upload| {
+            let from = upload.moved_from.as_deref()?;
+            Some((owner.path_of(from), owner.path_of(&upload.file.dataset)))
+        };
         self.uploads.iter().filter_map(moved).collect()
     }
 }
@@ -238,7 +241,7 @@ impl RegistrationClient {
                 ProtectedAction::Refuse => refused.push(upload.protected(protection)),
                 ProtectedAction::Move => {
                     let folder = context.owner.folder();
-                    moves.extend(planned_move(folder, &upload.file, protection, context.today)?);
+                    moves.extend(planned_move(folder, &upload.file.dataset, protection, context.today)?);
                 }
             }
         }
@@ -437,11 +440,12 @@ impl RegistrationClient {
         let mut diff = upload.remote.diff();
         if let (true, Some(record)) = (upload.remote.undecided, &upload.remote.record) {
             // Above the size limit for an MD5. Hashing it now avoids a new revision of an unchanged file.
-            let hash_context = self.hash_context(&file.path, None);
-            let read = context.turn.outside(checksums(vec![file.path.clone()], &hash_context)).await;
+            let path = context.owner.path_of(&file.dataset);
+            let hash_context = self.hash_context(&path, None);
+            let read = context.turn.outside(checksums(vec![path], &hash_context)).await;
             for sum in read {
                 let mut remote = RemoteState::default();
-                let file = (file.version.as_deref(), &sum?);
+                let file = (options.versions.of(file.index), &sum?);
                 remote.add(DatasetRecord::clone(record), file, options, false);
                 diff = remote.diff();
             }
@@ -473,17 +477,17 @@ async fn move_to_revision(
     steps: Arc<DiskSteps>,
 ) -> Result<(), Error> {
     let (folder, today) = (context.owner.folder().to_owned(), context.today);
-    let (file, sum, protection) = (upload.file.clone(), upload.sum.clone(), protection.clone());
+    let (file, sum, protection) = (upload.file.dataset.clone(), upload.sum, protection.clone());
     let moving = tokio::task::spawn_blocking(move || {
-        let _step = steps.begin("moving", &file.path);
+        let _step = steps.begin("moving", &folder.join(&file));
         revise(&folder, &file, &sum, &protection, today)
     });
     let moved = moving.await.map_err(|e| Error::Internal(format!("moving a file: {e}")))??;
     if let Some((file, sum)) = moved {
-        let before = std::mem::replace(&mut upload.file, file);
+        let before = std::mem::replace(&mut upload.file.dataset, file);
         upload.sum = sum;
         upload.remote = RemoteState::default();
-        upload.moved_from = Some(before.path);
+        upload.moved_from = Some(Box::new(before));
     }
     Ok(())
 }

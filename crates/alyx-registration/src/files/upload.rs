@@ -10,16 +10,14 @@ use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
-/// A file to register.
+/// A file to register. A session may have 100,000, so it keeps only what nothing else says: [`Owner::path_of`] makes its
+/// path, and the options its version.
 #[derive(Debug, Clone)]
 pub(crate) struct FileToRegister {
     /// Its index in the caller's list.
     pub(crate) index: usize,
-    /// Its path.
-    pub(crate) path: PathBuf,
     /// Its path in its [`Owner`].
     pub(crate) dataset: DatasetPath,
-    pub(crate) version: Option<String>,
 }
 
 /// A file that was read, and its state on Alyx.
@@ -30,8 +28,8 @@ pub(crate) struct Upload {
     pub(crate) state: UploadState,
     /// What Alyx held of it before.
     pub(crate) remote: RemoteState,
-    /// Its path before it was moved into a revision folder.
-    pub(crate) moved_from: Option<PathBuf>,
+    /// What it was before it was moved into a revision folder.
+    pub(crate) moved_from: Option<Box<DatasetPath>>,
     /// Whether another revision of its dataset is posted as well, or a later one is on Alyx.
     pub(crate) has_other_revision: bool,
 }
@@ -81,12 +79,6 @@ impl Upload {
     }
 }
 
-impl AsRef<Path> for FileToRegister {
-    fn as_ref(&self) -> &Path {
-        &self.path
-    }
-}
-
 impl AsRef<DatasetPath> for Upload {
     fn as_ref(&self) -> &DatasetPath {
         &self.file.dataset
@@ -112,6 +104,11 @@ impl Owner {
             Self::Session(session) => session.folder(),
             Self::Object { root, .. } => root,
         }
+    }
+
+    /// The path of one of its files.
+    pub(crate) fn path_of(&self, dataset: &DatasetPath) -> PathBuf {
+        self.folder().join(dataset)
     }
 
     fn lab(&self) -> Option<&str> {
@@ -172,9 +169,9 @@ impl Owner {
             created_by: options.created_by.clone().unwrap_or_else(|| username.to_owned()),
             path,
             filenames,
-            hashes: uploads.iter().map(|upload| upload.sum.md5.clone()).collect(),
+            hashes: uploads.iter().map(|upload| upload.sum.md5.map(|md5| md5.to_string())).collect(),
             filesizes: uploads.iter().map(|upload| upload.sum.size).collect(),
-            versions: files.iter().map(|f| f.version.clone()).collect(),
+            versions: files.iter().map(|f| options.versions.of(f.index).map(str::to_owned)).collect(),
             name: options.repository.clone(),
             exists: options.exists,
             server_only: options.server_only,
@@ -236,8 +233,7 @@ pub(crate) fn group(
         };
         match prepared {
             Ok((owner, dataset)) => {
-                let version = options.versions.of(index);
-                let file = FileToRegister { index, path: path.clone(), dataset, version };
+                let file = FileToRegister { index, dataset };
                 let place = *places.entry(owner.folder().to_owned()).or_insert(groups.len());
                 match groups.get_mut(place) {
                     Some((_, files)) => files.push(file),
@@ -317,7 +313,7 @@ mod tests {
 
     fn sum() -> Checksum {
         let stamp = crate::FileStamp::of(&std::fs::metadata("/").unwrap());
-        Checksum { md5: Some("ab".into()), size: 3, stamp }
+        Checksum { md5: crate::Md5Sum::parse(&"ab".repeat(16)), size: 3, stamp }
     }
 
     #[test]
@@ -335,7 +331,7 @@ mod tests {
         assert!(left_out.is_empty());
         let versions: Vec<Vec<&str>> = groups
             .iter()
-            .map(|(_, files)| files.iter().filter_map(|f| f.version.as_deref()).collect())
+            .map(|(_, files)| files.iter().filter_map(|f| options.versions.of(f.index)).collect())
             .collect();
         assert_eq!(versions, [vec!["1", "2"], vec!["3"]]);
     }

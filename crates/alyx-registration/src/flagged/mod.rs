@@ -149,7 +149,8 @@ impl RegistrationClient {
             )));
         }
         // Over the whole session: a copy of a file that is not late yet holds up the others.
-        let found = self.find_flagged_files(None, session, &FlagContent::Everything, options).await?;
+        let everything = FlagContent::Everything;
+        let (found, ()) = self.list_flagged(None, session, &everything, options, (), |(), _| {}).await?;
         self.check_quiet(session, &found, options)?;
         let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
         let content = FlagContent::parse(paths.join("\n").as_bytes());
@@ -166,21 +167,23 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
-        let mut found = self.find_flagged_files(flag, session, content, options).await?;
+        let listed = DatasetList::default();
+        let (found, listed) =
+            self.list_flagged(flag, session, content, options, listed, DatasetList::take).await?;
         if flag.is_some() {
             self.check_quiet(session, &found, options)?;
         }
         for file in &found.left_out {
             tracing::debug!(session = %session, file = ?file.path, "left out: {}", file.reason);
         }
-        if let Some(flag) = flag {
+        if let Some(flag) = flag.filter(|_| listed.files.is_empty()) {
             check_flag_matches(flag, content, &found)?;
         }
         let progress = &self.context().progress;
-        progress.set_listed(found.files.iter().map(|f| f.size).sum());
+        progress.set_listed(listed.bytes);
         // A caller that does not want a session of this size drops this future here.
         tokio::task::yield_now().await;
-        let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
+        let extra = if listed.files.is_empty() { Vec::new() } else { options.files.names() };
         let mut at_alyx = self.context().enter_alyx().await;
         let none = SessionDetails::default();
         let handle =
@@ -189,11 +192,11 @@ impl RegistrationClient {
         let _ = progress.eid.set(handle.eid.clone());
 
         let mut hashed = HashedFiles::default();
-        let files = files_to_register(std::mem::take(&mut found.files), options);
-        hashed.uploads.reserve_exact(files.len());
-        self.hash_each(files, &options.files, |file, sum| hashed.add(file, sum)).await?;
-        let HashedFiles { uploads, unreadable, unread } = hashed;
         let owner = Owner::Session(session.clone());
+        hashed.uploads.reserve_exact(listed.files.len());
+        let add = |file, sum| hashed.add(file, sum);
+        self.hash_each(&owner, listed.files.into_iter(), &options.files, add).await?;
+        let HashedFiles { uploads, unreadable, unread } = hashed;
         let turn = self.context().begin_turn().await;
         self.check_created_once(session, session.lab(), &handle, true).await?;
         let sent =
@@ -212,7 +215,7 @@ impl RegistrationClient {
             (last, second) =
                 self.visit_flagged(flag, session, content, options, second, SecondLook::take).await?;
         }
-        let sent = second.finish(&found, &last, wait)?;
+        let sent = second.finish(&owner, &found, &last, wait)?;
         let look = async || match options.register_files {
             true => Ok(self.visit_flagged(flag, session, content, options, (), |(), _| {}).await?.0),
             false => Ok(FoundFiles::default()),
@@ -235,7 +238,7 @@ impl RegistrationClient {
             .filter(|upload| !upload.is_registered())
             .map(|upload| (upload.file.dataset.as_str().to_owned(), upload.sum.size))
             .collect();
-        let (n_unchanged, moved) = (sent.n_unchanged(), sent.moved());
+        let (n_unchanged, moved) = (sent.n_unchanged(), sent.moved(&owner));
         // The last look at the folder may take long, and needs none of it.
         drop(sent);
         let removal = match held {
@@ -276,10 +279,14 @@ impl RegistrationClient {
         let options = &*options.for_folder(session.folder());
         self.check_day(session)?;
         let content = self.flag_content(flag)?;
-        let found = self.find_flagged_files(Some(flag), session, &content, options).await?;
+        let (found, files) =
+            self.list_flagged(Some(flag), session, &content, options, Vec::new(), Vec::push).await?;
+        let found = FoundFiles { files, ..found };
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         self.check_quiet(session, &found, options)?;
-        check_flag_matches(flag, &content, &found)?;
+        if found.files.is_empty() {
+            check_flag_matches(flag, &content, &found)?;
+        }
         let eid = self.plan_flagged_session(session, &options.defaults, extra).await?;
         let unreadable = unreadable(&found.files);
         let readable = found.files.len() - unreadable.len();
@@ -410,14 +417,16 @@ impl RegistrationClient {
         flag.content_unless(|file, metadata| private.find_open(file, metadata).is_some())
     }
 
-    /// The datasets of a flagged session, if they are to be registered.
-    async fn find_flagged_files(
+    /// Lists a flagged session that has no twin; its datasets, if they are to be registered, go to `take` one by one.
+    async fn list_flagged<T: Send + 'static>(
         &self,
         flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
-    ) -> Result<FoundFiles, Error> {
+        state: T,
+        take: fn(&mut T, FoundFile),
+    ) -> Result<(FoundFiles, T), Error> {
         let (twin, steps) = (session.clone(), Arc::clone(&self.context().progress.steps));
         let refuse_twin = move || {
             let _step = steps.begin("listing", twin.folder().parent().unwrap_or(twin.folder()));
@@ -427,11 +436,9 @@ impl RegistrationClient {
             .await
             .map_err(|e| Error::Internal(format!("checking for a twin: {e}")))??;
         if !options.register_files {
-            return Ok(FoundFiles::default());
+            return Ok((FoundFiles::default(), state));
         }
-        let (found, files) =
-            self.visit_flagged(flag, session, content, options, Vec::new(), Vec::push).await?;
-        Ok(FoundFiles { files, ..found })
+        self.visit_flagged(flag, session, content, options, state, take).await
     }
 
     /// Lists a flagged session; its datasets go to `take` one by one.
@@ -485,13 +492,12 @@ fn judge_gap(gap: Gap, at_alyx: &HashSet<String>, options: &FlaggedOptions) -> R
     }
 }
 
-/// Refuses a flag that matches no dataset, probably because of a typing error: its session would be registered without
-/// files, and the flag removed.
+/// Refuses a flag that selects none of the files of a session, probably because of a typing error: the session would be
+/// registered without files, and the flag removed.
 fn check_flag_matches(flag: &FlagFile, content: &FlagContent, found: &FoundFiles) -> Result<(), Error> {
-    let asked =
-        found.left_out.iter().any(|file| file.reason == LeftOutReason::NotInFlag) || !found.files.is_empty();
+    let has_others = found.left_out.iter().any(|file| file.reason == LeftOutReason::NotInFlag);
     match content {
-        FlagContent::Only(list) if asked && found.files.is_empty() => Err(Error::Flag {
+        FlagContent::Only(list) if has_others => Err(Error::Flag {
             path: flag.path.clone(),
             reason: format!(
                 "none of the lines of {:?} ({}) names a dataset of the session; write relative paths or parts of file names \
@@ -552,14 +558,18 @@ fn names_and_original(relative: &str) -> Vec<String> {
     names
 }
 
-fn files_to_register(
-    found: Vec<FoundFile>,
-    options: &FlaggedOptions,
-) -> impl ExactSizeIterator<Item = FileToRegister> {
-    found.into_iter().enumerate().map(|(index, FoundFile { path, dataset, .. })| {
-        let version = options.files.versions.of(index);
-        FileToRegister { index, path, dataset, version }
-    })
+/// The datasets of a session, as far as they matter before they are read.
+#[derive(Debug, Default)]
+struct DatasetList {
+    files: Vec<FileToRegister>,
+    bytes: u64,
+}
+
+impl DatasetList {
+    fn take(&mut self, found: FoundFile) {
+        self.files.push(FileToRegister { index: self.files.len(), dataset: found.dataset });
+        self.bytes += found.size;
+    }
 }
 
 #[cfg(test)]

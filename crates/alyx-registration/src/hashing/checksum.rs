@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::hashing::checksum_cache::ChecksumCache;
+use crate::hashing::md5_sum::Md5Sum;
 use crate::hashing::progress::Progress;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::reader::QuietReader;
@@ -33,10 +34,10 @@ const MAX_READS: u32 = 3;
 pub(crate) const CHANGING_RETRY: Duration = Duration::from_secs(5);
 
 /// MD5 and size of a file, and its stamp when it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checksum {
-    /// In hexadecimal; `None` if the file is `max_md5_size` or larger.
-    pub md5: Option<String>,
+    /// `None` if the file is `max_md5_size` or larger.
+    pub md5: Option<Md5Sum>,
     /// In bytes.
     pub size: u64,
     /// The stamp of the file when it was read.
@@ -148,12 +149,12 @@ fn read_slice(
 
 fn finish(open: OpenFile, context: &HashContext) -> Result<Slice, Error> {
     let OpenFile { path, stamp, started, has_times, reader, hasher } = open;
-    let md5: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let md5 = Md5Sum::of(hasher);
     let unchanged = is_unchanged(&path, &stamp)? && reader.offset() == stamp.size;
     if let Some(cache) =
         context.cache.as_ref().filter(|_| unchanged && has_times && stamp.is_conclusive(started))
     {
-        cache.keep(&stamp, &md5);
+        cache.keep(&stamp, md5);
     }
     Ok(Slice::Last(Checksum { md5: Some(md5), size: stamp.size, stamp }, unchanged))
 }
@@ -211,18 +212,19 @@ async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken
 pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
     let cancel = CancellationToken::new();
     let _stop_when_dropped = cancel.clone().drop_guard();
-    with_checksums(paths.into_iter(), context, &cancel).map(|(_, sum)| sum).collect().await
+    with_checksums(paths.into_iter(), PathBuf::clone, context, &cancel).map(|(_, sum)| sum).collect().await
 }
 
 /// As [`checksums`], each with its file, as they are read. Cancelling stops each thread within one buffer.
-pub(crate) fn with_checksums<'a, T: AsRef<Path> + 'a>(
+pub(crate) fn with_checksums<'a, T: 'a>(
     files: impl Iterator<Item = T> + 'a,
+    path: impl Fn(&T) -> PathBuf + Copy + 'a,
     context: &'a HashContext,
     cancel: &'a CancellationToken,
 ) -> impl Stream<Item = (T, Result<Checksum, Error>)> + 'a {
     futures_util::stream::iter(files)
         .map(move |file| async move {
-            let sum = checksum(file.as_ref(), context, cancel).await;
+            let sum = checksum(&path(&file), context, cancel).await;
             (file, sum)
         })
         .buffered(context.scheduler.count())
@@ -261,7 +263,7 @@ mod tests {
         {
             let path = folder.path().join("x");
             std::fs::write(&path, content).unwrap();
-            assert_eq!(read(&path, None).unwrap().md5.as_deref(), Some(md5));
+            assert_eq!(read(&path, None).unwrap().md5, Md5Sum::parse(md5));
         }
     }
 
@@ -271,9 +273,9 @@ mod tests {
         let path = folder.path().join("x");
         let content: Vec<u8> = (0..3 * BUFFER + 17).map(|i| (i % 251) as u8).collect();
         std::fs::File::create(&path).unwrap().write_all(&content).unwrap();
-        let whole: String = Md5::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
+        let whole = Md5Sum::of(Md5::new_with_prefix(&content));
         let read = read(&path, None).unwrap();
-        assert_eq!((read.md5.as_deref(), read.size), (Some(whole.as_str()), content.len() as u64));
+        assert_eq!((read.md5, read.size), (Some(whole), content.len() as u64));
     }
 
     #[test]
@@ -328,7 +330,7 @@ mod tests {
     }
 
     impl ChecksumCache for Interference {
-        fn find(&self, _: &FileStamp) -> Option<String> {
+        fn find(&self, _: &FileStamp) -> Option<Md5Sum> {
             let mut contents = self.contents.lock().unwrap();
             if let Some(content) = contents.pop() {
                 std::fs::write(&self.path, content).unwrap();
@@ -339,7 +341,7 @@ mod tests {
             None
         }
 
-        fn keep(&self, _: &FileStamp, _: &str) {}
+        fn keep(&self, _: &FileStamp, _: Md5Sum) {}
     }
 
     fn read_while_written(contents: &[&'static str]) -> (Result<Checksum, Error>, usize) {
@@ -358,7 +360,7 @@ mod tests {
     fn a_file_that_is_written_while_it_is_read_is_read_again() {
         // Longer, shorter, and of the same length: then only the times differ.
         for content in ["longer", "a", "abc"] {
-            let md5: String = Md5::digest(content).iter().map(|b| format!("{b:02x}")).collect();
+            let md5 = Md5Sum::of(Md5::new_with_prefix(content));
             let read = read_while_written(&[content]).0.unwrap();
             assert_eq!((read.md5, read.size), (Some(md5), content.len() as u64));
         }
@@ -385,15 +387,15 @@ mod tests {
 
     /// A cache in memory.
     #[derive(Debug, Default)]
-    struct Memory(std::sync::Mutex<std::collections::HashMap<FileStamp, String>>);
+    struct Memory(std::sync::Mutex<std::collections::HashMap<FileStamp, Md5Sum>>);
 
     impl ChecksumCache for Memory {
-        fn find(&self, stamp: &FileStamp) -> Option<String> {
-            self.0.lock().unwrap().get(stamp).cloned()
+        fn find(&self, stamp: &FileStamp) -> Option<Md5Sum> {
+            self.0.lock().unwrap().get(stamp).copied()
         }
 
-        fn keep(&self, stamp: &FileStamp, md5: &str) {
-            self.0.lock().unwrap().insert(*stamp, md5.to_owned());
+        fn keep(&self, stamp: &FileStamp, md5: Md5Sum) {
+            self.0.lock().unwrap().insert(*stamp, md5);
         }
     }
 
@@ -407,14 +409,12 @@ mod tests {
         read_as(&path, &context).unwrap();
         assert!(memory.0.lock().unwrap().is_empty(), "just written");
         // The cache has this very stamp, so the file is not read.
-        memory.keep(&FileStamp::of(&std::fs::metadata(&path).unwrap()), "remembered");
-        assert_eq!(read_as(&path, &context).unwrap().md5.as_deref(), Some("remembered"));
+        let remembered = Md5Sum::of(Md5::new_with_prefix("remembered"));
+        memory.keep(&FileStamp::of(&std::fs::metadata(&path).unwrap()), remembered);
+        assert_eq!(read_as(&path, &context).unwrap().md5, Some(remembered));
         assert_eq!(context.progress.bytes_known.load(Ordering::Relaxed), 3);
         std::fs::write(&path, "abd").unwrap();
-        assert_eq!(
-            read_as(&path, &context).unwrap().md5.as_deref(),
-            Some("4911e516e5aa21d327512e0c8b197616")
-        );
+        assert_eq!(read_as(&path, &context).unwrap().md5, Md5Sum::parse("4911e516e5aa21d327512e0c8b197616"));
         // Two of three times.
         assert_eq!(context.scheduler.bytes_read(), 6);
     }
@@ -490,7 +490,7 @@ mod tests {
             mapped.store(b'b');
             // A younger change time is not remembered.
             std::thread::sleep(Duration::from_millis(2100));
-            let md5 = |text: &str| Md5::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
+            let md5 = |text: &str| Md5Sum::of(Md5::new_with_prefix(text));
             assert_eq!(read_as(&path, &context).unwrap().md5, Some(md5("b")));
             mapped.store(b'a');
             assert_eq!(read_as(&path, &context).unwrap().md5, Some(md5("a")), "{folder:?}");

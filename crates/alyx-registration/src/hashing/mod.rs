@@ -3,6 +3,7 @@
 pub(crate) mod checksum;
 pub(crate) mod checksum_cache;
 pub(crate) mod disk_steps;
+pub(crate) mod md5_sum;
 pub(crate) mod progress;
 pub(crate) mod read_scheduler;
 pub(crate) mod reader;

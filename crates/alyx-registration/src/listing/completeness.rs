@@ -2,7 +2,6 @@
 //! One decision, for a run and for its plan. Pure.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use crate::client::options::OnRefused;
 use crate::error::Error;
@@ -18,8 +17,8 @@ pub(crate) struct HashedFiles {
     pub(crate) uploads: Vec<Upload>,
     /// A line for each file that could not be read.
     pub(crate) unreadable: Vec<String>,
-    /// The paths of these files.
-    pub(crate) unread: HashSet<PathBuf>,
+    /// These files.
+    pub(crate) unread: HashSet<DatasetPath>,
 }
 
 impl HashedFiles {
@@ -32,7 +31,7 @@ impl HashedFiles {
             Ok(sum) => self.uploads.push(Upload::new(file, sum)),
             Err(Error::Unreadable { reason, .. }) => {
                 self.unreadable.push(unreadable(&file.dataset, reason));
-                self.unread.insert(file.path);
+                self.unread.insert(file.dataset);
             }
             Err(other) => return Err(other),
         }
