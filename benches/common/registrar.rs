@@ -66,7 +66,7 @@ impl Registrar {
             .env_remove("ALYX_TOKEN")
             .env("ALYX_PASSWORD", "TapetesBloc18")
             // As the unit sets them.
-            .envs([("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072")])
+            .envs([("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072")])
             .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -12,7 +12,7 @@ use crate::ledger::{FileKey, Ledger};
 
 impl ChecksumCache for Ledger {
     fn find(&self, stamp: &FileStamp) -> Option<Md5Sum> {
-        self.checksum(&key(stamp)?, jiff::Timestamp::now())?.parse().ok()
+        Md5Sum::parse(&self.checksum(&key(stamp)?, jiff::Timestamp::now())?)
     }
 
     fn keep(&self, stamp: &FileStamp, md5: Md5Sum) {

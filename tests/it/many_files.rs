@@ -48,7 +48,7 @@ async fn many_files_are_registered_and_again_on_a_machine_with_little_memory() {
             .arg("run")
             .arg("--config")
             .arg(config)
-            .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_ARENA_MAX", "1")
             .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .env("MALLOC_TRIM_THRESHOLD_", "131072"),
     );

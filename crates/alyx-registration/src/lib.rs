@@ -57,7 +57,7 @@ pub use crate::flagged::late::plan::LookPlan;
 pub use crate::hashing::checksum::{Checksum, HashContext, checksums};
 pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::disk_steps::{DiskStep, DiskSteps, OpenStep};
-pub use crate::hashing::md5_sum::{Md5Sum, NotMd5};
+pub use crate::hashing::md5_sum::Md5Sum;
 pub use crate::hashing::progress::Progress;
 pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
 pub use crate::hashing::stamp::FileStamp;

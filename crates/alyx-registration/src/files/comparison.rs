@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::files::remote_diff::DatasetDiff;
     use crate::files::upload::FileToRegister;
-    use crate::{Checksum, FileStamp};
+    use crate::{Checksum, FileStamp, Md5Sum};
     use alf::{DatasetPath, SessionPath};
     use serde_json::json;
     use std::path::Path;
@@ -134,7 +134,7 @@ mod tests {
         let dataset = DatasetPath::parse(Path::new(path)).unwrap();
         let file = FileToRegister { index, dataset };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        Upload::new(file, Checksum { md5: Some(AB.parse().unwrap()), size: 3, stamp })
+        Upload::new(file, Checksum { md5: Md5Sum::parse(AB), size: 3, stamp })
     }
 
     #[test]

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::files::comparison::Comparison;
     use crate::files::upload::FileToRegister;
-    use crate::{Checksum, FileStamp};
+    use crate::{Checksum, FileStamp, Md5Sum};
     use alf::{DatasetPath, SessionPath};
     use serde_json::{Value, json};
     use std::path::Path;
@@ -144,7 +144,7 @@ mod tests {
         let dataset = DatasetPath::parse(Path::new("alf/spikes.times.npy")).unwrap();
         let file = FileToRegister { index: 0, dataset };
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        let mut upload = Upload::new(file, Checksum { md5: Some(AB.parse().unwrap()), size: 3, stamp });
+        let mut upload = Upload::new(file, Checksum { md5: Md5Sum::parse(AB), size: 3, stamp });
         upload.state = UploadState::Posted(None);
         upload
     }

@@ -117,7 +117,7 @@ mod tests {
 
     fn sum(size: u64, md5: Option<&str>) -> Checksum {
         let stamp = FileStamp::of(&std::fs::metadata("/").unwrap());
-        Checksum { md5: md5.map(|md5| md5.parse().unwrap()), size, stamp }
+        Checksum { md5: md5.and_then(crate::Md5Sum::parse), size, stamp }
     }
 
     /// What a comparison with these records finds.
