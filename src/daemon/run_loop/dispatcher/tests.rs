@@ -387,7 +387,12 @@ fn sessions_that_lack_the_same_name_are_one_request_a_round() {
         let job = world.start(path);
         world.fail(&job, subject_missing());
     }
-    let missing = vec![MissingName { endpoint: Endpoint::Subjects, name: "KS014".into(), near: Vec::new(), from: None }];
+    let missing = vec![MissingName {
+        endpoint: Endpoint::Subjects,
+        name: "KS014".into(),
+        near: Vec::new(),
+        from: None,
+    }];
     for _ in 0..3 {
         let effects = world.wake_until_something_begins();
         assert_eq!(queries(&effects), [Query::FindNames(missing.clone())]);
