@@ -3,6 +3,7 @@
 //! Alyx has no uniqueness constraint here: a repeated post is a second drink. So if the answer to a post is lost, its
 //! record is searched for before it is posted again, and it is posted again only once.
 
+pub(crate) mod of_session;
 pub(crate) mod planned;
 mod plausible;
 mod post_once;
