@@ -2,7 +2,7 @@
 //! nothing is registered, and one line says what to correct.
 
 use alyx_client::NextStep;
-use alyx_registration::MetadataOptions;
+use alyx_registration::{Measured, MetadataOptions, SessionDetails};
 use serde_json::json;
 
 use super::{client, ibl, record, session, settings};
@@ -90,4 +90,60 @@ async fn a_broken_or_hostile_file_stops_its_session_alone() {
         assert!(text.len() < 1000, "{text}");
     }
     assert!(alyx.control().sessions().is_empty());
+}
+
+#[tokio::test]
+async fn an_end_after_tomorrow_or_before_the_start_is_refused_before_anything_is_sent() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    let sidecar = |text: &str| {
+        session.file("alyx-session.yaml", text);
+    };
+    sidecar("end_time: '2094-05-01T11:00:00'\n");
+    let text = refusal(&alyx, &session).await;
+    for part in ["2094-05-01", "alyx-session.yaml:1: end_time", "is the recorder's clock right?"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let flag = alyx_registration::flag::FlagFile::load(session.flag()).unwrap().unwrap();
+    let dry = client(&alyx, MetadataOptions::default());
+    let error = dry.plan_flagged(&flag, &session.path(), &with_files()).await.unwrap_err();
+    assert!(error.to_string().contains("clock right?"), "{error}");
+    sidecar("end_time: '2024-04-30T11:00:00'\n");
+    assert!(refusal(&alyx, &session).await.contains("before the start"));
+    sidecar("");
+    ibl(&session);
+    session.file(super::SETTINGS, settings(json!({"SESSION_END_TIME": "2094-05-01T11:00:00"})));
+    assert!(refusal(&alyx, &session).await.contains("SESSION_END_TIME) is in the future"));
+    session.file(super::SETTINGS, settings(json!({})));
+    let late = SessionDetails { end_time: Some("2094-05-01T11:00:00".into()), ..Default::default() };
+    for options in [MetadataOptions::default(), MetadataOptions::none()] {
+        let client = client(&alyx, options);
+        let error = client.plan_session(&session.folder, &late).await.unwrap_err().to_string();
+        assert!(error.contains("clock right?"), "{error}");
+        client.create_session(&session.folder, &late).await.unwrap_err();
+    }
+    assert!(alyx.control().sessions().is_empty());
+}
+
+#[tokio::test]
+async fn water_that_alyx_would_refuse_is_refused_before_the_session_is_created() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    let measured = Measured { weight: true, water: true };
+    let client = client(&alyx, MetadataOptions { measured, ..Default::default() });
+    for (water, expected) in [
+        ("{volume: 0.2}, {volume: 0.1, type: Wine}", "alyx-session.yaml:2: water[1]: Alyx has no water type"),
+        ("{volume: 0.2, time: '2024-05-03T10:00:00'}", "water[0]: the time 2024-05-03"),
+        ("{volume: 0.2, time: '2094-05-01T10:00:00'}", "is in the future"),
+        ("{volume: 1e300}", "alyx-session.yaml:2: water[0]: a water volume of 1e300 is not possible"),
+    ] {
+        session.file("alyx-session.yaml", format!("lab: cortexlab\nwater: [{water}]\n"));
+        let flag = alyx_registration::flag::FlagFile::load(session.flag()).unwrap().unwrap();
+        let error = session.register(&client, &with_files()).await.unwrap_err();
+        assert_eq!(error.next_step(), NextStep::NeedsAttention, "{error}");
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+        let error = client.plan_flagged(&flag, &session.path(), &with_files()).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+        assert!(alyx.control().sessions().is_empty() && session.is_flagged());
+    }
 }

@@ -1,16 +1,21 @@
 //! Weight and water of a session, recorded once: weight where the subject has no weighing on that day, and each water that
 //! the session lacks.
 
+use jiff::ToSpan;
+use jiff::civil::Date;
+
 use crate::client::RegistrationClient;
 use crate::client::options::{WaterOptions, WeightOptions};
 use crate::error::Error;
+use crate::measurements::four_figures;
 use crate::measurements::of_session::{Comparison, WantedWater, compare};
 use crate::metadata::known::KnownSession;
 use crate::session::reference::SessionReference;
+use alf::SessionTime;
 use alf::timestamp::DateInput;
 use alyx_client::WaterRecord;
 use alyx_client::text::some_of;
-use session_metadata::Measurement;
+use session_metadata::{Field, Measurement};
 
 impl RegistrationClient {
     /// Records weight and water of a session that is on Alyx, as the options say. All are checked before the first is
@@ -79,6 +84,39 @@ impl RegistrationClient {
         Ok(())
     }
 
+    /// Checks weight and water before anything is sent: what would be refused after the session is created.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`] with all that is wrong.
+    pub(crate) async fn check_measurements(&self, known: Option<&KnownSession>) -> Result<(), Error> {
+        let measured = self.options().metadata.measured;
+        let Some(known) = known.filter(|_| measured.weight || measured.water) else { return Ok(()) };
+        let today = self.session_time(DateInput::Now)?.date();
+        let mut wrong = Vec::new();
+        for found in &known.metadata.measurements {
+            let checked = match &found.value {
+                Measurement::Weight(weight) if measured.weight => {
+                    four_figures("a weight", weight.grams).map(drop)
+                }
+                Measurement::Water(water) if measured.water => {
+                    let sane = four_figures("a water volume", water.millilitres).map(drop);
+                    let sane = sane.and_then(|()| known.check_water_time(water.at, today));
+                    match sane {
+                        Ok(()) => self.water_type(&water.kind).await.map(drop),
+                        Err(error) => Err(error),
+                    }
+                }
+                Measurement::Weight(_) | Measurement::Water(_) => Ok(()),
+            };
+            match checked {
+                Ok(()) => {}
+                Err(Error::Invalid(why)) => wrong.push(format!("{}: {why}", found.source)),
+                Err(error) => return Err(error),
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::Metadata(wrong)) }
+    }
+
     /// The waters that the session lacks, each with whether it is ad libitum.
     ///
     /// Where none of its waters is on Alyx but others are, a person or the rig has entered them by other means: none is
@@ -136,6 +174,20 @@ impl RegistrationClient {
 }
 
 impl KnownSession {
+    /// Refuses water that was given in the future, or on another day than the session took place. Pure.
+    fn check_water_time(&self, at: Option<SessionTime>, today: Date) -> Result<(), Error> {
+        let Some(at) = at else { return Ok(()) };
+        let (first, end) = (self.session.date(), self.metadata.time(Field::EndTime));
+        let wrong = if at.date() > today.saturating_add(1.day()) {
+            format!("the time {at} is in the future: today is {today}; correct it")
+        } else if at.date() != first && end.map(|end| end.date()) != Some(at.date()) {
+            format!("the time {at} is not on the day of the session, {first}; correct it")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Invalid(wrong))
+    }
+
     /// Its waters, each with whether it is ad libitum and where it comes from.
     fn waters(&self) -> Vec<(WantedWater, bool, String)> {
         let is_water = |measurement: &Measurement| matches!(measurement, Measurement::Water(_));
