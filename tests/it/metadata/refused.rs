@@ -2,7 +2,7 @@
 //! nothing is registered, and one line says what to correct.
 
 use alyx_client::NextStep;
-use alyx_registration::MetadataOptions;
+use alyx_registration::{Measured, MetadataOptions, SessionDetails};
 use serde_json::json;
 
 use super::{client, ibl, record, session, settings};
@@ -89,5 +89,106 @@ async fn a_broken_or_hostile_file_stops_its_session_alone() {
         assert!(text.contains(expected), "{expected}: {text}");
         assert!(text.len() < 1000, "{text}");
     }
+    assert!(alyx.control().sessions().is_empty());
+}
+
+#[tokio::test]
+async fn an_end_after_tomorrow_or_before_the_start_is_refused_before_anything_is_sent() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    let sidecar = |text: &str| {
+        session.file("alyx-session.yaml", text);
+    };
+    sidecar("end_time: '2094-05-01T11:00:00'\n");
+    let text = refusal(&alyx, &session).await;
+    for part in ["2094-05-01", "alyx-session.yaml:1: end_time", "is the recorder's clock right?"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let flag = alyx_registration::flag::FlagFile::load(session.flag()).unwrap().unwrap();
+    let dry = client(&alyx, MetadataOptions::default());
+    let error = dry.plan_flagged(&flag, &session.path(), &with_files()).await.unwrap_err();
+    assert!(error.to_string().contains("clock right?"), "{error}");
+    sidecar("end_time: '2024-04-30T11:00:00'\n");
+    assert!(refusal(&alyx, &session).await.contains("before the start"));
+    sidecar("");
+    ibl(&session);
+    session.file(super::SETTINGS, settings(json!({"SESSION_END_TIME": "2094-05-01T11:00:00"})));
+    assert!(refusal(&alyx, &session).await.contains("SESSION_END_TIME) is in the future"));
+    session.file(super::SETTINGS, settings(json!({})));
+    let late = SessionDetails { end_time: Some("2094-05-01T11:00:00".into()), ..Default::default() };
+    for options in [MetadataOptions::default(), MetadataOptions::none()] {
+        let client = client(&alyx, options);
+        let error = client.plan_session(&session.folder, &late).await.unwrap_err().to_string();
+        assert!(error.contains("clock right?"), "{error}");
+        client.create_session(&session.folder, &late).await.unwrap_err();
+    }
+    assert!(alyx.control().sessions().is_empty());
+}
+
+#[tokio::test]
+async fn water_that_alyx_would_refuse_is_refused_before_the_session_is_created() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    let measured = Measured { weight: true, water: true };
+    let client = client(&alyx, MetadataOptions { measured, ..Default::default() });
+    for (water, expected) in [
+        ("{volume: 0.2}, {volume: 0.1, type: Wine}", "alyx-session.yaml:2: water[1]: Alyx has no water type"),
+        ("{volume: 0.2, time: '2024-05-03T10:00:00'}", "water[0]: the time 2024-05-03"),
+        ("{volume: 0.2, time: '2094-05-01T10:00:00'}", "is in the future"),
+        ("{volume: 1e300}", "alyx-session.yaml:2: water[0]: a water volume of 1e300 is not possible"),
+    ] {
+        session.file("alyx-session.yaml", format!("lab: cortexlab\nwater: [{water}]\n"));
+        let flag = alyx_registration::flag::FlagFile::load(session.flag()).unwrap().unwrap();
+        let error = session.register(&client, &with_files()).await.unwrap_err();
+        assert_eq!(error.next_step(), NextStep::NeedsAttention, "{error}");
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+        let error = client.plan_flagged(&flag, &session.path(), &with_files()).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+        assert!(alyx.control().sessions().is_empty() && session.is_flagged());
+    }
+}
+
+/// What stands in the place of a file.
+fn unusable(path: &std::path::Path, kind: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    match kind {
+        "folder" => std::fs::create_dir(path).unwrap(),
+        "pipe" => assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
+        _ => std::os::unix::fs::symlink("/nowhere/at/all", path).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn what_has_the_name_of_a_metadata_file_and_is_none_is_reported() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let mut number = 0;
+    for name in [
+        "alyx-session.yaml",
+        "narrative.txt",
+        "_ibl_experiment.description.yaml",
+        "raw_behavior_data/_iblrig_taskSettings.raw.json",
+        "raw_behavior_data/_iblrig_taskData.raw.jsonable",
+        "raw_ephys_data/probe00/x.ap.meta",
+        "raw_ephys_data/settings.xml",
+    ] {
+        for (kind, expected) in [
+            ("folder", "not a file"),
+            ("pipe", "it is not a file"),
+            ("link", "it is a link to a file that does not exist; bring the file, or remove the link"),
+        ] {
+            number += 1;
+            let session = rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{number:03}"));
+            unusable(&session.folder.join(name), kind);
+            let text = refusal(&alyx, &session).await;
+            assert!(text.contains(name) && text.contains(expected), "{kind}: {text}");
+        }
+    }
+    // Of an animal: above the session.
+    unusable(
+        &rig.session_at("cortexlab/Subjects/KS014/2024-05-02/001").folder.join("../../alyx-session.yaml"),
+        "link",
+    );
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-02/001");
+    assert!(refusal(&alyx, &session).await.contains("KS014/alyx-session.yaml: it is a link"));
     assert!(alyx.control().sessions().is_empty());
 }

@@ -535,6 +535,8 @@ impl RegistrationClient {
         sources: &SessionSources<'_>,
         extra: Vec<(alyx_client::Endpoint, String)>,
     ) -> Result<(Option<String>, SessionRequest), Error> {
+        self.creation_of(session, sources).await?;
+        self.check_measurements(sources.known).await?;
         let found = self.find_session(session, session.lab()).await?;
         let eid = found.map(|summary| summary.eid().to_owned());
         let request = match (&eid, sources.known.filter(|known| known.adds_values())) {

@@ -3,6 +3,7 @@
 //! Alyx has no uniqueness constraint here: a repeated post is a second drink. So if the answer to a post is lost, its
 //! record is searched for before it is posted again, and it is posted again only once.
 
+pub(crate) mod of_session;
 pub(crate) mod planned;
 mod plausible;
 mod post_once;
@@ -25,7 +26,7 @@ const POSSIBLE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 ///
 /// # Errors
 /// [`Error::Invalid`] for zero, a negative number, NaN or infinity, and for what is no measurement.
-fn four_figures(what: &str, value: f64) -> Result<f64, Error> {
+pub(crate) fn four_figures(what: &str, value: f64) -> Result<f64, Error> {
     if !(value.is_finite() && value > 0.0) {
         return Err(Error::Invalid(format!("{what} must be greater than zero, not {value}")));
     }

@@ -44,6 +44,8 @@ pub(super) struct Repeats {
     pub(super) is_now: bool,
     /// Whether it is recorded all the same.
     pub(super) allowed: bool,
+    /// How many equal records there are once it is recorded: a list may hold the same drink twice.
+    pub(super) copies: usize,
 }
 
 /// Compares a request with the records that differ from it in their time at most. Pure.
@@ -54,11 +56,21 @@ pub(super) fn planned<Request, Record: Clone>(
     repeats: Repeats,
 ) -> PlannedMeasurement<Request, Record> {
     let n_equal = records.iter().filter(|(at, _)| plausible::is_same_time(at, time)).count();
-    let recorded = repeats.of(time, records).next().filter(|_| !repeats.allowed);
+    let recorded = repeats.last_of(time, records).filter(|_| !repeats.allowed);
     PlannedMeasurement { request, recorded, notes: Vec::new(), n_equal, repeats }
 }
 
 impl Repeats {
+    /// A measurement that is recorded once.
+    pub(super) fn once(is_now: bool, allowed: bool) -> Self {
+        Self { is_now, allowed, copies: 1 }
+    }
+
+    /// The last of as many equal records as there should be. Pure.
+    fn last_of<Record: Clone>(self, time: &str, records: &[(&str, &Record)]) -> Option<Record> {
+        self.of(time, records).nth(self.copies.saturating_sub(1))
+    }
+
     /// The records that count as the same measurement. Pure.
     fn of<Record: Clone>(self, time: &str, records: &[(&str, &Record)]) -> impl Iterator<Item = Record> {
         let is_same = move |at: &str| match self.is_now {
@@ -70,6 +82,12 @@ impl Repeats {
 }
 
 impl<Request, Record> PlannedMeasurement<Request, Record> {
+    /// One more than those that Alyx has, after `planned` equal ones that are recorded before it.
+    pub(super) fn one_more(self, planned: usize) -> Self {
+        let repeats = Repeats { copies: self.n_equal + planned + 1, ..self.repeats };
+        Self { recorded: None, repeats, ..self }
+    }
+
     /// Adds what is doubtful, or refuses it. What is on Alyx already is not judged.
     pub(super) fn judged(
         mut self,
@@ -119,7 +137,7 @@ impl RegistrationClient {
         post: impl AsyncFn() -> Result<M::Record, alyx_client::Error>,
         list: impl AsyncFn() -> Result<Vec<M::Record>, alyx_client::Error>,
     ) -> Result<RecordedMeasurement<M::Record>, Error> {
-        let PlannedMeasurement { request, recorded, mut notes, n_equal, repeats } = planned;
+        let PlannedMeasurement { request, recorded, mut notes, mut n_equal, repeats } = planned;
         if let Some(record) = recorded {
             return Ok(RecordedMeasurement { record, is_new: false, notes });
         }
@@ -130,8 +148,12 @@ impl RegistrationClient {
         let since = Instant::now();
         let mark = loop {
             let claim = self.claim_request(format!("{what}: {key}"), since).await?;
-            let known = if repeats.allowed { Vec::new() } else { same(&list().await?) };
-            if let Some(record) = known.into_iter().next() {
+            let known = if repeats.allowed { Vec::new() } else { list().await? };
+            let like = request.like(&known);
+            if !repeats.allowed {
+                n_equal = like.iter().filter(|(at, _)| plausible::is_same_time(at, time)).count();
+            }
+            if let Some(record) = repeats.last_of(time, &like) {
                 claim.into_iter().for_each(|mut mark| mark.answered());
                 return Ok(RecordedMeasurement { record, is_new: false, notes });
             }
@@ -156,7 +178,7 @@ impl RegistrationClient {
         let record = post_once(&what, mark, post, find).await?;
         // What is recorded stays recorded, whether Alyx can be asked or not.
         let n = if repeats.allowed { 1 } else { list().await.map_or(1, |records| same(&records).len()) };
-        if n > 1 {
+        if n > repeats.copies {
             notes.push(format!(
 "Alyx has {n} equal records of {what}: another computer has recorded it too; delete the others on Alyx"
             ));

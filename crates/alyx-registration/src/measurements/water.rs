@@ -130,7 +130,7 @@ impl RegistrationClient {
             session,
         };
         let records = self.alyx().waters_of(subject).await?;
-        let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
+        let repeats = Repeats::once(options.date_time.is_none(), options.repeat);
         let (like, time) = (request.like(&records), request.date_time.clone());
         let planned = planned(request, &time, &like, repeats);
         let Some(volume) = water_administered else { return Ok(planned) };
@@ -148,11 +148,24 @@ impl RegistrationClient {
         planned.judged(doubts.into_iter().flatten(), incomparable, options.strict)
     }
 
+    /// One more water of a session than Alyx has, after the equal ones in `before`, which are recorded first.
+    pub(crate) async fn plan_more_water(
+        &self,
+        subject: &str,
+        volume: f64,
+        options: &WaterOptions<'_>,
+        before: &[PlannedMeasurement<WaterRequest, WaterRecord>],
+    ) -> Result<PlannedMeasurement<WaterRequest, WaterRecord>, Error> {
+        let planned = self.plan_water_administration(subject, volume, options).await?;
+        let n_before = before.iter().filter(|other| other.request == planned.request).count();
+        Ok(planned.one_more(n_before))
+    }
+
     /// A kind of water that Alyx has.
     ///
     /// # Errors
     /// [`Error::Invalid`] with those that it has.
-    async fn water_type(&self, name: &str) -> Result<String, Error> {
+    pub(crate) async fn water_type(&self, name: &str) -> Result<String, Error> {
         let known = self.alyx().water_types().await?;
         match known.iter().any(|kind| kind == name) {
             true => Ok(name.to_owned()),

@@ -94,7 +94,7 @@ impl RegistrationClient {
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };
         let records = self.alyx().weighings_of(subject).await?;
-        let repeats = Repeats { is_now: options.date_time.is_none(), allowed: options.repeat };
+        let repeats = Repeats::once(options.date_time.is_none(), options.repeat);
         let (like, time) = (request.like(&records), request.date_time.clone());
         let earlier = until(weights(&records), self.last_day()?);
         let doubts = plausible::wrong_unit(Quantity::Weight, subject, weight, &earlier);

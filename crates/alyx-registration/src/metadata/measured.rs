@@ -1,14 +1,21 @@
-//! Weight and water of a session, recorded once: weight where the subject has no weighing on that day, water where the
-//! session has none.
+//! Weight and water of a session, recorded once: weight where the subject has no weighing on that day, and each water that
+//! the session lacks.
+
+use jiff::ToSpan;
+use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
 use crate::client::options::{WaterOptions, WeightOptions};
 use crate::error::Error;
+use crate::measurements::four_figures;
+use crate::measurements::of_session::{Comparison, WantedWater, compare};
 use crate::metadata::known::KnownSession;
 use crate::session::reference::SessionReference;
+use alf::SessionTime;
 use alf::timestamp::DateInput;
+use alyx_client::WaterRecord;
 use alyx_client::text::some_of;
-use session_metadata::Measurement;
+use session_metadata::{Field, Measurement};
 
 impl RegistrationClient {
     /// Records weight and water of a session that is on Alyx, as the options say. All are checked before the first is
@@ -20,14 +27,10 @@ impl RegistrationClient {
     pub(crate) async fn record_measurements(&self, known: &KnownSession, eid: &str) -> Result<(), Error> {
         let wanted = self.options().metadata.measured;
         let subject = known.session.subject();
-        let (mut weights, mut waters) = (Vec::new(), Vec::new());
-        for found in &known.metadata.measurements {
-            match &found.value {
-                Measurement::Weight(weight) if wanted.weight => weights.push(weight),
-                Measurement::Water(water) if wanted.water => waters.push(water),
-                Measurement::Weight(_) | Measurement::Water(_) => {}
-            }
-        }
+        let weights = known.metadata.measurements.iter().filter_map(|found| match &found.value {
+            Measurement::Weight(weight) if wanted.weight => Some(weight),
+            Measurement::Weight(_) | Measurement::Water(_) => None,
+        });
         let (mut to_weigh, mut to_give) = (Vec::new(), Vec::new());
         for weight in weights {
             let at = weight.at.map(|time| time.to_iso()).unwrap_or_default();
@@ -46,33 +49,17 @@ impl RegistrationClient {
             let options = WeightOptions { date_time: Some(DateInput::Text(&at)), ..Default::default() };
             to_weigh.push(self.plan_weight(subject, weight.grams, &options).await?);
         }
-        if !waters.is_empty() {
-            let given = self.alyx().waters_of(subject).await?;
-            let of_session = given.iter().filter(|water| water.session.as_deref() == Some(eid));
-            let of_session: Vec<String> = of_session
-                .map(|w| format!("{} ml at {}", w.water_administered.unwrap_or_default(), w.date_time))
-                .collect();
-            if !of_session.is_empty() {
-                let volume: f64 = waters.iter().map(|water| water.millilitres).sum();
-                self.skip(
-                    known,
-                    format!("the water of {volume} ml: the session has {}", some_of(&of_session, ", ")),
-                );
-                waters.clear();
-            }
-        }
-        for water in waters {
-            let at = water.at.map(|time| time.to_iso()).unwrap_or_default();
+        for (water, adlib) in self.waters_to_give(known, eid).await? {
             let session =
                 uuid::Uuid::try_parse(eid).map_err(|_| Error::Internal(format!("the eid {eid:?}")))?;
             let options = WaterOptions {
-                date_time: Some(DateInput::Text(&at)),
-                water_type: Some(water.kind.clone()),
+                date_time: Some(DateInput::Text(&water.at)),
+                water_type: Some(water.kind),
                 session: Some(SessionReference::Eid(session)),
-                adlib: water.adlib,
+                adlib,
                 ..Default::default()
             };
-            to_give.push(self.plan_water_administration(subject, water.millilitres, &options).await?);
+            to_give.push(self.plan_more_water(subject, water.millilitres, &options, &to_give).await?);
         }
         if to_weigh.is_empty() && to_give.is_empty() {
             return Ok(());
@@ -97,10 +84,126 @@ impl RegistrationClient {
         Ok(())
     }
 
+    /// Checks weight and water before anything is sent: what would be refused after the session is created.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`] with all that is wrong.
+    pub(crate) async fn check_measurements(&self, known: Option<&KnownSession>) -> Result<(), Error> {
+        let measured = self.options().metadata.measured;
+        let Some(known) = known.filter(|_| measured.weight || measured.water) else { return Ok(()) };
+        let today = self.session_time(DateInput::Now)?.date();
+        let mut wrong = Vec::new();
+        for found in &known.metadata.measurements {
+            let checked = match &found.value {
+                Measurement::Weight(weight) if measured.weight => {
+                    four_figures("a weight", weight.grams).map(drop)
+                }
+                Measurement::Water(water) if measured.water => {
+                    let sane = four_figures("a water volume", water.millilitres).map(drop);
+                    let sane = sane.and_then(|()| known.check_water_time(water.at, today));
+                    match sane {
+                        Ok(()) => self.water_type(&water.kind).await.map(drop),
+                        Err(error) => Err(error),
+                    }
+                }
+                Measurement::Weight(_) | Measurement::Water(_) => Ok(()),
+            };
+            match checked {
+                Ok(()) => {}
+                Err(Error::Invalid(why)) => wrong.push(format!("{}: {why}", found.source)),
+                Err(error) => return Err(error),
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::Metadata(wrong)) }
+    }
+
+    /// The waters that the session lacks, each with whether it is ad libitum.
+    ///
+    /// Where none of its waters is on Alyx but others are, a person or the rig has entered them by other means: none is
+    /// added.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`] if some are on Alyx and beside them others that no file names: then it cannot be told which are
+    /// still missing.
+    async fn waters_to_give(
+        &self,
+        known: &KnownSession,
+        eid: &str,
+    ) -> Result<Vec<(WantedWater, bool)>, Error> {
+        let waters = if self.options().metadata.measured.water { known.waters() } else { Vec::new() };
+        if waters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let given = self.alyx().waters_of(known.session.subject()).await?;
+        let held: Vec<&WaterRecord> =
+            given.iter().filter(|water| water.session.as_deref() == Some(eid)).collect();
+        let wanted: Vec<WantedWater> = waters.iter().map(|(water, ..)| water.clone()).collect();
+        let Comparison { missing, foreign } = compare(&wanted, &held);
+        if missing.is_empty() || foreign.is_empty() {
+            let lacks = |(index, _): &(usize, _)| missing.contains(index);
+            let to_give = waters.into_iter().enumerate().filter(lacks);
+            return Ok(to_give.map(|(_, (water, adlib, _))| (water, adlib)).collect());
+        }
+        let on_alyx: Vec<String> = foreign
+            .iter()
+            .filter_map(|index| held.get(*index))
+            .map(|w| format!("{} ml at {}", w.water_administered.unwrap_or_default(), w.date_time))
+            .collect();
+        let on_alyx = some_of(&on_alyx, ", ");
+        if missing.len() == waters.len() {
+            let volume: f64 = wanted.iter().map(|water| water.millilitres).sum();
+            self.skip(known, format!("the water of {volume} ml: the session has {on_alyx}"));
+            return Ok(Vec::new());
+        }
+        let lacks = missing.iter().filter_map(|index| waters.get(*index)).map(|(water, _, source)| {
+            format!(
+                "{source}: water of {} ml at {} is not on Alyx, but the session has {on_alyx} there, which no file names; \
+                 if it is the same water, correct one of them, otherwise record it with `alyx-registrar water --session {eid}`",
+                water.millilitres, water.at
+            )
+        });
+        Err(Error::Metadata(lacks.collect()))
+    }
+
     /// Logs once that a measurement is not recorded.
     fn skip(&self, known: &KnownSession, what: String) {
         if self.context().remarks.is_new(format!("{} {what}", known.session)) {
-            tracing::info!(session = %known.session, "not recorded again: {what}");
+            tracing::warn!(session = %known.session, "not recorded: {what}");
         }
+    }
+}
+
+impl KnownSession {
+    /// Refuses water that was given in the future, or on another day than the session took place. Pure.
+    fn check_water_time(&self, at: Option<SessionTime>, today: Date) -> Result<(), Error> {
+        let Some(at) = at else { return Ok(()) };
+        let (first, end) = (self.session.date(), self.metadata.time(Field::EndTime));
+        let wrong = if at.date() > today.saturating_add(1.day()) {
+            format!("the time {at} is in the future: today is {today}; correct it")
+        } else if at.date() != first && end.map(|end| end.date()) != Some(at.date()) {
+            format!("the time {at} is not on the day of the session, {first}; correct it")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Invalid(wrong))
+    }
+
+    /// Its waters, each with whether it is ad libitum and where it comes from.
+    fn waters(&self) -> Vec<(WantedWater, bool, String)> {
+        let is_water = |measurement: &Measurement| matches!(measurement, Measurement::Water(_));
+        let with_times = self.metadata.measurements.iter().filter(|found| is_water(&found.value));
+        // In the same order, as they were written.
+        let written = self.metadata.values.water.iter().flatten();
+        let wanted = with_times.zip(written).filter_map(|(found, written)| {
+            let Measurement::Water(water) = &found.value else { return None };
+            let wanted = WantedWater {
+                millilitres: water.millilitres,
+                kind: water.kind.clone(),
+                at: water.at.map(|time| time.to_iso()).unwrap_or_default(),
+                is_timed: written.value.at.is_some(),
+            };
+            Some((wanted, water.adlib, found.source.to_string()))
+        });
+        wanted.collect()
     }
 }

@@ -64,6 +64,24 @@ pub(crate) fn check_day(path: &SessionPath, today: Date, earliest: Date) -> Resu
     Err(Error::Clock { session: path.to_string(), reason })
 }
 
+/// Refuses an end after tomorrow, as the [day](check_day). Pure.
+pub(crate) fn check_end(
+    path: &SessionPath,
+    end: Option<&str>,
+    from: Option<&str>,
+    today: Date,
+) -> Result<(), Error> {
+    let Some(end) = end.and_then(|text| SessionTime::parse(text, &TimeZone::UTC).ok()) else { return Ok(()) };
+    if end.date() <= today.saturating_add(1.day()) {
+        return Ok(());
+    }
+    let from = from.map(|from| format!(" ({from})")).unwrap_or_default();
+    Err(Error::Invalid(format!(
+        "session {path}: end_time {end}{from} is in the future: today is {today}; is the recorder's clock right? Correct \
+         the end"
+    )))
+}
+
 /// Refuses an end before the start.
 fn check_order(path: &SessionPath, start: SessionTime, end: Option<SessionTime>) -> Result<(), Error> {
     match end {
@@ -282,6 +300,16 @@ mod tests {
         assert_eq!(check(SessionRequest { start_time: late.clone(), ..none() }), (true, false));
         let both = SessionRequest { start_time: early, end_time: late, ..none() };
         assert_eq!(check(both), (false, true));
+    }
+
+    #[test]
+    fn the_end_of_a_session_is_not_after_tomorrow() {
+        let check = |end: &str| check_end(&path(), Some(end), Some("f: k"), "2024-05-01".parse().unwrap());
+        assert!(check("2024-05-02T23:59:59").is_ok());
+        let error = check("2024-05-03T00:00:00").unwrap_err().to_string();
+        for part in ["2024-05-03", "(f: k)", "today is 2024-05-01", "clock right?"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl RegistrationClient {
         let sources = SessionSources { details, defaults: &defaults, known };
         self.check_day(&session, known)?;
         self.creation_of(&session, &sources).await?;
+        self.check_measurements(known).await?;
         let found = self.find_session(&session, details.lab.as_deref().or(session.lab())).await?;
         let mut differences = Vec::new();
         let request = match (&found, known.filter(|known| known.adds_values())) {

@@ -15,13 +15,14 @@ use crate::error::Error;
 use crate::files::register::RegisteredFiles;
 use crate::metadata::known::{Beside, KnownSession, defaults_in, with_sources};
 use crate::metadata::options::OnMissing;
-use crate::session::details::{SessionDetails, check_against, check_day, needs_record};
+use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
 use crate::session::request_marks::{ELSEWHERE_INTERVAL, Elsewhere};
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
+use session_metadata::Field;
 
 /// A session that is on Alyx.
 #[derive(Debug, Clone)]
@@ -100,6 +101,7 @@ impl RegistrationClient {
         self.check_day(path, known)?;
         // What contradicts itself is refused before Alyx is asked.
         self.creation_of(path, sources).await?;
+        self.check_measurements(known).await?;
         let change = details.request(path, &self.options().zone)?;
         let lab = details.lab.as_deref().or(path.lab());
         let creations = &self.context().creations;
@@ -188,6 +190,7 @@ impl RegistrationClient {
         sources: &SessionSources<'_>,
     ) -> Result<SessionRequest, Error> {
         let SessionSources { details, defaults, known } = *sources;
+        self.check_end(path, sources)?;
         if let Some(known) = known.filter(|known| known.is_described()) {
             let username = self.alyx().username().await?;
             return known.details().creation(path, username, &self.options().zone);
@@ -219,6 +222,18 @@ impl RegistrationClient {
         let earliest = known.and_then(KnownSession::earliest).or_else(of_root);
         let earliest = earliest.unwrap_or(self.options().earliest);
         check_day(path, today, earliest)
+    }
+
+    /// Refuses an end that a wrong clock made.
+    fn check_end(&self, path: &SessionPath, sources: &SessionSources<'_>) -> Result<(), Error> {
+        let today = self.session_time(DateInput::Now)?.date();
+        let of_files = sources.known.and_then(|known| known.metadata.values.fields.get(&Field::EndTime));
+        if let Some(found) = of_files {
+            let from = found.source.to_string();
+            return check_end(path, found.value.as_str(), Some(&from), today);
+        }
+        let SessionSources { details, defaults, .. } = sources;
+        check_end(path, details.end_time.as_deref().or(defaults.end_time.as_deref()), None, today)
     }
 
     /// What is known of a session that is registered by name.
