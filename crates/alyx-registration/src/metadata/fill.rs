@@ -163,14 +163,14 @@ impl RegistrationClient {
 
     /// Logs once where Alyx holds another value.
     fn report_differences(&self, path: &SessionPath, plan: &UpdatePlan) {
-        if plan.differences.is_empty() {
-            return;
-        }
-        let lines: Vec<String> = plan
-            .differences
-            .iter()
+        // What is sent on request is no longer a difference.
+        let kept = plan.differences.iter().filter(|d| !plan.send.contains_key(&d.field));
+        let lines: Vec<String> = kept
             .map(|d| format!("{} is {} on Alyx and {} here ({})", d.field, d.on_alyx, d.known, d.source))
             .collect();
+        if lines.is_empty() {
+            return;
+        }
         let text = some_of(&lines, "; ");
         if self.context().remarks.is_new(format!("{path} {text}")) {
             tracing::info!(session = %path, "Alyx holds other values, which are kept: {text}");
