@@ -3,6 +3,7 @@
 //! It lies in the session folder or in any folder above it, up to the data root; the nearest one wins, key by key. The
 //! flag itself may be one. Each is read up to [`MAX_BYTES`].
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use alf::SessionTime;
@@ -113,7 +114,9 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 /// assert!(!is_sidecar(b"- alf/spikes.times.npy\n") && !is_sidecar(b"note: to self\n") && !is_sidecar(b""));
 /// ```
 pub fn is_sidecar(flag: &[u8]) -> bool {
-    let Ok(text) = text::decode(flag) else { return false };
+    let text = text::decode(flag).ok().map(Cow::Borrowed);
+    // It is refused when it is read, with the reason; as a list it would name no file.
+    let Some(text) = text.or_else(|| text::utf16(flag).map(Cow::Owned)) else { return false };
     if text.trim_start().starts_with('{') {
         return true;
     }
@@ -140,7 +143,10 @@ pub fn read(file: &SidecarFile, zone: &TimeZone) -> (Layer, Vec<Problem>) {
         let syntax = if is_json { Syntax::Json } else { Syntax::Yaml };
         let value = match syntax {
             Syntax::Json => text::parse_json(text)?,
-            Syntax::Yaml => text::parse_yaml(text).and_then(as_json)?,
+            Syntax::Yaml => {
+                let broken = |fault| broken_json(text).unwrap_or(fault);
+                text::parse_yaml(text).map_err(broken).and_then(as_json)?
+            }
         };
         Ok((text, syntax, value))
     });
@@ -165,6 +171,12 @@ pub fn read(file: &SidecarFile, zone: &TimeZone) -> (Layer, Vec<Problem>) {
         reading.problems.push(Problem::new(ProblemKind::Value, &file.name, "", message));
     }
     (reading.layer, reading.problems)
+}
+
+/// What is wrong with a text that begins as JSON does, if it is neither JSON nor YAML.
+fn broken_json(text: &str) -> Option<text::Fault> {
+    let inside = text.trim_start().strip_prefix('{')?;
+    if inside.trim_start().starts_with(['"', '}']) { text::parse_json(text).err() } else { None }
 }
 
 /// A YAML value as JSON, which has neither tags nor infinity nor keys other than texts.

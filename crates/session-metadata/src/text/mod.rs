@@ -42,6 +42,18 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Fault> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
+/// The text of UTF-16, with or without its byte order mark; `None` for anything else.
+pub(crate) fn utf16(bytes: &[u8]) -> Option<String> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] | [_, 0, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] | [0, ..] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let units: Vec<u16> = bytes.chunks_exact(2).filter_map(|two| two.try_into().ok()).map(unit).collect();
+    let text = String::from_utf16(&units).ok()?;
+    Some(text.trim_start_matches('\u{feff}').to_owned())
+}
+
 /// Reads a text as one YAML document. Duplicate keys, anchors that multiply and a second document are faults.
 ///
 /// # Errors

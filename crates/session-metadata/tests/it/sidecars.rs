@@ -103,3 +103,37 @@ fn an_empty_key_is_absent_and_an_empty_list_is_a_value() {
     assert!(metadata.names(Field::Users).is_empty());
     assert_eq!(metadata.text(Field::Lab), Some("l"));
 }
+
+#[test]
+fn a_flag_that_begins_as_json_is_told_what_is_wrong_with_its_json() {
+    for flag in [
+        "{\"projects\": [\"p\"]} by ana",
+        "{\"projects\": [\"p\"}",
+        "{\"projects\": [\"p\"]}\nby ana\n",
+        "{} x",
+    ] {
+        assert!(session_metadata::sidecar::is_sidecar(flag.as_bytes()));
+        let problem = World::default().sidecar_at("create_me.flag", flag).problem();
+        assert!(problem.contains("not valid JSON"), "{problem}");
+    }
+    let problem = World::default().sidecar_at("create_me.flag", "{projects: [p}").problem();
+    assert!(problem.contains("not valid YAML"), "{problem}");
+}
+
+#[test]
+fn a_sidecar_in_utf_16_is_one_and_is_refused() {
+    for text in ["{\"projects\": [\"p\"]}", "projects: [p]\r\n"] {
+        for (mark, unit) in [
+            (vec![0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]),
+            (vec![0xfe, 0xff], u16::to_be_bytes),
+            (vec![], u16::to_le_bytes),
+        ] {
+            let flag: Vec<u8> = mark.into_iter().chain(text.encode_utf16().flat_map(unit)).collect();
+            assert!(session_metadata::sidecar::is_sidecar(&flag), "{flag:?}");
+            let problem = World::default().sidecar(&flag).problem();
+            assert!(problem.contains("UTF-16"), "{problem}");
+        }
+    }
+    let list: Vec<u8> = "a.npy\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(!session_metadata::sidecar::is_sidecar(&list));
+}
