@@ -15,10 +15,24 @@ pub struct Entry {
     pub size: Option<u64>,
 }
 
+/// A name in a session that is neither a folder nor a file that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The path relative to the session folder, with `/`.
+    pub path: String,
+    /// What it is, and what to do about it, such as `it is not a file; remove it`.
+    pub why: String,
+}
+
 /// The files of a session: a listing that was made once, and their content, read only on demand.
 pub trait SessionFiles {
     /// All files and folders below the session folder, sorted by path.
     fn list(&self) -> &[Entry];
+
+    /// What has a name but is no file that could be read: pipes, sockets, devices, links that lead to no file.
+    fn unusable(&self) -> &[Unusable] {
+        &[]
+    }
 
     /// Opens a file by its relative path.
     ///
@@ -37,6 +51,16 @@ pub trait SessionFiles {
         read.map_err(|error| unreadable(path, &error))?;
         if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
     }
+}
+
+/// The problems of all that a reader would read, by its name, if it were a file.
+pub(crate) fn unusable(files: &dyn SessionFiles, is_read: fn(&str) -> bool) -> Vec<Problem> {
+    let folders = files.list().iter().filter(|entry| entry.size.is_none());
+    let folders =
+        folders.map(|entry| (entry.path.as_str(), "it is a folder, not a file; remove or rename it"));
+    let others = files.unusable().iter().map(|other| (other.path.as_str(), other.why.as_str()));
+    let found = folders.chain(others).filter(|(path, _)| is_read(path));
+    found.map(|(path, why)| Problem::new(ProblemKind::Unreadable, path, "", why)).collect()
 }
 
 /// The problem of a file that cannot be read.

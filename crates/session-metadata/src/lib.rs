@@ -37,7 +37,7 @@ pub mod source;
 pub mod text;
 pub mod update;
 
-pub use crate::files::{Entry, MapFiles, SessionFiles};
+pub use crate::files::{Entry, MapFiles, SessionFiles, Unusable};
 pub use crate::layer::{Field, Layer, Measurement, Water, Weight};
 pub use crate::merge::{Input, describe};
 pub use crate::metadata::SessionMetadata;

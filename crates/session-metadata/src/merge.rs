@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::completeness;
-use crate::files::SessionFiles;
+use crate::files::{SessionFiles, unusable};
 use crate::layer::{Field, Layer, Measurement, Water, Weight, texts};
 use crate::metadata::SessionMetadata;
 use crate::options::Options;
@@ -68,6 +68,7 @@ pub fn describe(input: &Input<'_>, options: &Options) -> SessionMetadata {
             move_to_day(&mut layer, input.session.date());
         }
         layers.push(layer);
+        metadata.problems.extend(unusable(input.files, reader.is_read));
         metadata.problems.extend(reading.problems);
         metadata.missing.extend(reading.missing);
         metadata.notes.extend(reading.notes);
@@ -79,6 +80,7 @@ pub fn describe(input: &Input<'_>, options: &Options) -> SessionMetadata {
     layers.push(input.configuration.clone());
     metadata.values = merge(&layers);
     metadata.problems.extend(contradictions(&metadata, input.session));
+    metadata.problems.extend(nul_characters(&metadata));
     metadata.measurements = measurements(&metadata, input.session);
     metadata.missing.extend(completeness::missing(input.files, input.session, &metadata, options));
     metadata.missing.sort();
@@ -172,6 +174,33 @@ fn map_users(layer: &mut Layer, options: &Options) {
         }
     } else {
         found.value = users.into();
+    }
+}
+
+/// NUL characters, which Alyx cannot store: it would answer 500 each time.
+fn nul_characters(metadata: &SessionMetadata) -> Vec<Problem> {
+    let values = &metadata.values;
+    let fields = values.fields.values().chain(values.json.values()).chain(values.settings.values());
+    let texts = fields.filter(|found| has_nul(&found.value)).map(|found| &found.source);
+    let keys = values.json.iter().filter(|(key, _)| key.contains('\0')).map(|(_, found)| &found.source);
+    let kinds = values.water.iter().flatten().filter(|found| found.value.kind.contains('\0'));
+    let sources = texts.chain(keys).chain(kinds.map(|found| &found.source));
+    let mut problems: Vec<Problem> = sources
+        .map(|source| {
+            let message = "a NUL character, which Alyx cannot store; remove it";
+            Problem::new(ProblemKind::Value, &source.file, source.key.clone(), message).on_line(source.line)
+        })
+        .collect();
+    problems.dedup();
+    problems
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -147,3 +147,48 @@ async fn water_that_alyx_would_refuse_is_refused_before_the_session_is_created()
         assert!(alyx.control().sessions().is_empty() && session.is_flagged());
     }
 }
+
+/// What stands in the place of a file.
+fn unusable(path: &std::path::Path, kind: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    match kind {
+        "folder" => std::fs::create_dir(path).unwrap(),
+        "pipe" => assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
+        _ => std::os::unix::fs::symlink("/nowhere/at/all", path).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn what_has_the_name_of_a_metadata_file_and_is_none_is_reported() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let mut number = 0;
+    for name in [
+        "alyx-session.yaml",
+        "narrative.txt",
+        "_ibl_experiment.description.yaml",
+        "raw_behavior_data/_iblrig_taskSettings.raw.json",
+        "raw_behavior_data/_iblrig_taskData.raw.jsonable",
+        "raw_ephys_data/probe00/x.ap.meta",
+        "raw_ephys_data/settings.xml",
+    ] {
+        for (kind, expected) in [
+            ("folder", "not a file"),
+            ("pipe", "it is not a file"),
+            ("link", "it is a link to a file that does not exist; bring the file, or remove the link"),
+        ] {
+            number += 1;
+            let session = rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{number:03}"));
+            unusable(&session.folder.join(name), kind);
+            let text = refusal(&alyx, &session).await;
+            assert!(text.contains(name) && text.contains(expected), "{kind}: {text}");
+        }
+    }
+    // Of an animal: above the session.
+    unusable(
+        &rig.session_at("cortexlab/Subjects/KS014/2024-05-02/001").folder.join("../../alyx-session.yaml"),
+        "link",
+    );
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-02/001");
+    assert!(refusal(&alyx, &session).await.contains("KS014/alyx-session.yaml: it is a link"));
+    assert!(alyx.control().sessions().is_empty());
+}

@@ -11,10 +11,13 @@ use walkdir::WalkDir;
 
 use crate::error::Error;
 use crate::opener::data_folders::{DataFolders, OpenError};
-use session_metadata::{Entry, SessionFiles, SidecarFile, sidecar};
+use session_metadata::{Entry, SessionFiles, SidecarFile, Unusable, sidecar};
 
 /// Most files and folders that are listed: a session with more keeps the others to itself.
 const MAX_ENTRIES: usize = 500_000;
+
+/// What is wrong with a link to a file that does not exist.
+const LEADS_NOWHERE: &str = "it is a link to a file that does not exist; bring the file, or remove the link";
 
 /// A session folder.
 pub(crate) struct SessionFolder {
@@ -25,6 +28,7 @@ pub(crate) struct SessionFolder {
     /// The session folder.
     folder: PathBuf,
     entries: Vec<Entry>,
+    unusable: Vec<Unusable>,
     data: Arc<DataFolders>,
 }
 
@@ -37,7 +41,7 @@ impl SessionFolder {
         std::fs::read_dir(folder).map_err(|error| Error::reading(folder, &error))?;
         let root = if folder.starts_with(root) { root } else { folder }.to_owned();
         let session = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_owned();
-        let mut entries = Vec::new();
+        let (mut entries, mut unusable) = (Vec::new(), Vec::new());
         for entry in WalkDir::new(folder).min_depth(1).into_iter().take(MAX_ENTRIES) {
             // What cannot be listed is reported with the datasets.
             let Ok(entry) = entry else { continue };
@@ -47,14 +51,22 @@ impl SessionFolder {
                 true => None,
                 false => match std::fs::metadata(entry.path()) {
                     Ok(metadata) if metadata.is_file() => Some(metadata.len()),
-                    // Pipes, sockets, and links to folders or to nowhere.
-                    Ok(_) | Err(_) => continue,
+                    other => {
+                        let why = match other {
+                            Ok(_) => "it is not a file; remove it".to_owned(),
+                            Err(error) if error.kind() == io::ErrorKind::NotFound => LEADS_NOWHERE.to_owned(),
+                            Err(error) => format!("the file cannot be read ({error})"),
+                        };
+                        unusable.push(Unusable { path: path.to_owned(), why });
+                        continue;
+                    }
                 },
             };
             entries.push(Entry { path: path.to_owned(), size });
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { root, session, folder: folder.to_owned(), entries, data })
+        unusable.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { root, session, folder: folder.to_owned(), entries, unusable, data })
     }
 
     /// The sidecars, the nearest first. One that cannot be read has no content, but its problem.
@@ -75,7 +87,11 @@ impl SessionFolder {
                 let read = self.open_below_root(&relative);
                 match read.and_then(|file| file.take(sidecar::MAX_BYTES + 1).read_to_end(&mut content)) {
                     Ok(_) => found.push(SidecarFile { name: shown, content }),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        if self.root.join(&relative).is_symlink() {
+                            faults.push(format!("{shown}: {LEADS_NOWHERE}"));
+                        }
+                    }
                     Err(error) => faults.push(format!("{shown}: the file cannot be read ({error})")),
                 }
             }
@@ -111,6 +127,10 @@ impl SessionFolder {
 impl SessionFiles for SessionFolder {
     fn list(&self) -> &[Entry] {
         &self.entries
+    }
+
+    fn unusable(&self) -> &[Unusable] {
+        &self.unusable
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {

@@ -42,13 +42,15 @@ pub struct Reading {
 pub struct Reader {
     /// The name, by which the configuration switches it off.
     pub name: &'static str,
+    /// Whether it reads a file of this path, relative to the session folder.
+    pub is_read: fn(&str) -> bool,
     /// Reads the files of a session; without files of its kind the result is empty.
     pub read: fn(Subject<'_>) -> Reading,
 }
 
 /// All readers, the strongest first.
 pub const READERS: [Reader; 3] = [
-    Reader { name: "iblrig", read: iblrig::read },
-    Reader { name: "spikeglx", read: spikeglx::read },
-    Reader { name: "open_ephys", read: open_ephys::read },
+    Reader { name: "iblrig", is_read: iblrig::is_read, read: iblrig::read },
+    Reader { name: "spikeglx", is_read: spikeglx::is_meta, read: spikeglx::read },
+    Reader { name: "open_ephys", is_read: open_ephys::is_settings, read: open_ephys::read },
 ];

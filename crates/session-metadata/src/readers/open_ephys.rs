@@ -58,16 +58,18 @@ pub fn parse_date(text: &str, zone: &TimeZone) -> Option<SessionTime> {
     written.ok().or_else(|| SessionTime::parse(text, zone).ok())
 }
 
+/// Whether a path is that of settings, by its name.
+pub(crate) fn is_settings(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.starts_with("settings") && name.ends_with(".xml")
+}
+
 /// The earliest start of all recordings.
 pub fn read(subject: Subject<'_>) -> Reading {
     let mut reading = Reading::default();
     let mut found: Vec<(SessionTime, &str)> = Vec::new();
     let files = subject.files.list().iter().filter(|entry| entry.size.is_some());
-    let is_settings = |path: &&str| {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        name.starts_with("settings") && name.ends_with(".xml")
-    };
-    for path in files.map(|entry| entry.path.as_str()).filter(is_settings) {
+    for path in files.map(|entry| entry.path.as_str()).filter(|path| is_settings(path)) {
         let opened = subject.files.open(path).map_err(|error| unreadable(path, &error));
         let date = opened.and_then(|file| {
             date(file).map_err(|why| {

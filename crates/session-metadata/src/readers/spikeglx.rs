@@ -18,6 +18,9 @@ use crate::text::locate::quoted;
 /// The keys that are read stand among the first; real files have a few ten thousand bytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
+/// No recording is longer than 30 years.
+const POSSIBLE_SECONDS: std::ops::Range<f64> = 0.0..1e9;
+
 /// What a `.meta` file says.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Meta {
@@ -27,6 +30,8 @@ pub struct Meta {
     pub seconds: Option<f64>,
     /// `fileSizeBytes`.
     pub size: Option<u64>,
+    /// What is written in place of a number.
+    pub faults: Vec<String>,
 }
 
 /// Parses `key=value` lines. Bytes that are not UTF-8 (a folder on a Windows computer) do no harm.
@@ -37,8 +42,18 @@ pub fn parse(bytes: &[u8]) -> Meta {
         let value = value.trim();
         match key.trim_start_matches('\u{feff}').trim() {
             "fileCreateTime" => meta.created = Some(value.to_owned()),
-            "fileTimeSecs" => meta.seconds = value.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0),
-            "fileSizeBytes" => meta.size = value.parse().ok(),
+            "fileTimeSecs" => {
+                meta.seconds = value.parse().ok().filter(|n| POSSIBLE_SECONDS.contains(n));
+                if meta.seconds.is_none() && !value.is_empty() {
+                    meta.faults.push(format!("fileTimeSecs {} is no length in seconds", quoted(value)));
+                }
+            }
+            "fileSizeBytes" => {
+                meta.size = value.parse().ok();
+                if meta.size.is_none() && !value.is_empty() {
+                    meta.faults.push(format!("fileSizeBytes {} is no size in bytes", quoted(value)));
+                }
+            }
             _ => {}
         }
     }
@@ -47,13 +62,16 @@ pub fn parse(bytes: &[u8]) -> Meta {
 
 /// The `.meta` files of a session: of the recordings in it, or of any that name no recording.
 pub(crate) fn metas(files: &dyn SessionFiles) -> impl Iterator<Item = &Entry> {
-    files.list().iter().filter(|entry| {
-        let name = entry.path.rsplit('/').next().unwrap_or_default();
-        let is_spikeglx = [".ap.meta", ".lf.meta", ".nidq.meta", ".obx.meta"];
-        let is_one = is_spikeglx.iter().any(|end| name.ends_with(end))
-            || name.contains(".obx") && name.ends_with(".meta");
-        entry.size.is_some() && is_one && !name.starts_with('.')
-    })
+    files.list().iter().filter(|entry| entry.size.is_some() && is_meta(&entry.path))
+}
+
+/// Whether a path is that of a `.meta` file of SpikeGLX, by its name.
+pub(crate) fn is_meta(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_spikeglx = [".ap.meta", ".lf.meta", ".nidq.meta", ".obx.meta"];
+    let is_one =
+        is_spikeglx.iter().any(|end| name.ends_with(end)) || name.contains(".obx") && name.ends_with(".meta");
+    is_one && !name.starts_with('.')
 }
 
 /// Reads one file.
@@ -85,6 +103,7 @@ pub fn read(subject: Subject<'_>) -> Reading {
                 continue;
             }
         };
+        reading.notes.extend(meta.faults.iter().map(|fault| format!("{path}: {fault}")));
         let Some(created) = meta.created else {
             reading.notes.push(format!("{path} has no fileCreateTime: it says nothing of the start"));
             continue;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use serde_json::json;
 use session_metadata::readers::iblrig::{description, settings, trials};
 use session_metadata::{Entry, Field, Input, Options, SessionFiles, describe};
 
@@ -162,5 +163,30 @@ fn a_vanished_file_is_named() {
         let metadata = describe(&Input::new(&session, &files), &Options::default());
         let [problem] = metadata.problems.as_slice() else { panic!("{path}: {:?}", metadata.problems) };
         assert!(problem.to_string().starts_with(&format!("{path}: the file vanished")), "{problem}");
+    }
+}
+
+#[test]
+fn a_nul_character_is_refused_with_its_file_and_key() {
+    for (sidecar, wanted) in [
+        ("lab: l\nnarrative: \"a\\0b\"\n", "alyx-session.yaml:2: narrative: a NUL"),
+        ("json:\n  a: [{b: \"x\\0\"}]\n", "alyx-session.yaml:2: json.a: a NUL"),
+        ("json:\n  \"a\\0\": 1\n", "alyx-session.yaml:2: json."),
+        ("json: {a: {\"b\\0\": 1}}\n", "alyx-session.yaml:1: json.a: a NUL"),
+        ("{\"narrative\": \"a\\u0000b\"}", "alyx-session.yaml:1: narrative: a NUL"),
+    ] {
+        let problem = World::default().sidecar(sidecar).problem();
+        assert!(problem.contains(wanted) && problem.contains("a NUL character"), "{sidecar}: {problem}");
+    }
+    for (key, value) in [
+        ("PYBPOD_BOARD", json!("a\0")),
+        ("TASK_VERSION", json!("1\0")),
+        ("IS_MOCK", json!({"a\0": 1})),
+        ("REWARD_TYPE", json!("Water\0")),
+    ] {
+        let mut settings = version_5();
+        settings[key] = value;
+        let problem = World::rig().file(SETTINGS, settings.to_string()).problem();
+        assert!(problem.contains("a NUL character"), "{key}: {problem}");
     }
 }

@@ -286,3 +286,103 @@ fn a_reader_can_be_switched_off() {
     world.options.readers.clear();
     assert!(world.describe().values.fields.is_empty());
 }
+
+/// The settings of version 5 with one value, which may be no JSON, such as `NaN`.
+fn settings_with(key: &str, value: &str) -> String {
+    let mut settings = version_5();
+    settings.as_object_mut().unwrap().remove(key);
+    format!("{{\"{key}\": {value},{}", &settings.to_string()[1..])
+}
+
+#[test]
+fn a_count_is_exact_or_refused() {
+    for value in ["1e30", "9007199254740993", "-1e300", "[1e30]"] {
+        let world = World::rig().file(SETTINGS, settings_with("POOP_COUNT", value));
+        if value.starts_with('[') {
+            let metadata = world.describe();
+            assert!(metadata.notes[0].contains("POOP_COUNT a list is no number"), "{:?}", metadata.notes);
+            assert!(!metadata.json().contains_key("POOP_COUNT"));
+        } else {
+            let problem = world.problem();
+            assert!(problem.starts_with(&format!("{SETTINGS}:1: POOP_COUNT: ")), "{problem}");
+        }
+    }
+    let metadata = World::rig().file(SETTINGS, settings_with("POOP_COUNT", "9007199254740991")).describe();
+    assert_eq!(metadata.json()["POOP_COUNT"], json!(9_007_199_254_740_991_u64));
+}
+
+#[test]
+fn a_weight_that_is_none_is_a_warning() {
+    for (value, shown) in [
+        ("0", "0"),
+        ("-1", "-1"),
+        ("NaN", "NaN"),
+        ("-Infinity", "NaN"),
+        ("\"abc\"", "\"abc\""),
+        ("[1]", "a list"),
+    ] {
+        let metadata = World::rig().file(SETTINGS, settings_with("SUBJECT_WEIGHT", value)).describe();
+        assert_eq!(metadata.values.weight, None);
+        let wanted = format!("{SETTINGS}: SUBJECT_WEIGHT {shown} is no weight");
+        assert_eq!(metadata.notes, [wanted], "{value}");
+    }
+    for value in ["null", "\"\""] {
+        let metadata = World::rig().file(SETTINGS, settings_with("SUBJECT_WEIGHT", value)).describe();
+        assert_eq!((metadata.values.weight, metadata.notes), (None, vec![]), "{value}");
+    }
+}
+
+#[test]
+fn water_that_is_not_a_number_is_unknown_and_never_a_sum_of_something_else() {
+    let trial = |rest: &str| format!("{{\"trial_num\": 1, \"trial_correct\": true{rest}}}\n");
+    for (rest, is_known) in [
+        (", \"reward_amount\": 3.0, \"water_delivered\": NaN", false),
+        (", \"reward_amount\": 3.0, \"water_delivered\": -Infinity", false),
+        (", \"reward_amount\": 3.0, \"water_delivered\": \"much\"", false),
+        (", \"reward_amount\": 3.0, \"water_delivered\": -2", false),
+        (", \"reward_amount\": NaN", false),
+        (", \"reward_amount\": -3", false),
+        (", \"reward_amount\": 3.0, \"water_delivered\": null", true),
+        (", \"reward_amount\": 3.0", true),
+    ] {
+        let metadata = World::rig().file(TRIALS, trial(rest)).describe();
+        assert_eq!(metadata.problems, []);
+        assert_eq!(metadata.values.water.is_some(), is_known, "{rest}");
+        let has_note =
+            metadata.notes.iter().any(|note| note.starts_with(TRIALS) && note.contains("is no water"));
+        assert_eq!(has_note, !is_known, "{rest}: {:?}", metadata.notes);
+    }
+    let none = World::rig().file(TRIALS, trial(", \"reward_amount\": 0")).describe();
+    assert_eq!((none.values.water, none.notes), (None, vec![]));
+    let correct = World::rig().file(TRIALS, trial(", \"ntrials_correct\": NaN")).describe();
+    assert_eq!((correct.count(Field::NTrials), correct.count(Field::NCorrectTrials)), (Some(1), None));
+    assert!(correct.notes[0].contains("which trials are correct"), "{:?}", correct.notes);
+    for value in [json!("x"), json!(-5)] {
+        let mut settings = version_8();
+        settings["TOTAL_WATER_DELIVERED"] = value;
+        let metadata = World::default().file(SETTINGS, settings.to_string()).describe();
+        assert!(metadata.notes[0].contains("TOTAL_WATER_DELIVERED"), "{:?}", metadata.notes);
+        assert_eq!(metadata.values.water, None);
+    }
+}
+
+#[test]
+fn a_version_that_is_none_loses_neither_start_nor_rig() {
+    for version in [json!("latest"), json!(8), json!("")] {
+        let mut settings = version_8();
+        settings["IBLRIG_VERSION"] = version.clone();
+        let metadata = World::default().file(SETTINGS, settings.to_string()).describe();
+        assert_eq!(metadata.text(Field::StartTime), Some("2024-05-01T10:00:00"));
+        assert_eq!(
+            (metadata.text(Field::Location), metadata.names(Field::Users)),
+            (Some("rig_8"), vec!["ana"])
+        );
+        let is_noted = metadata.notes.iter().any(|note| note.contains("is no version"));
+        assert!(is_noted || version == "", "{:?}", metadata.notes);
+        let mut settings = version_5();
+        settings["IBLRIG_VERSION_TAG"] = version;
+        let metadata = World::default().file(SETTINGS, settings.to_string()).describe();
+        assert_eq!(metadata.text(Field::StartTime), Some("2024-05-01T10:00:00.500000"));
+        assert_eq!(metadata.text(Field::Location), Some("rig_1"));
+    }
+}

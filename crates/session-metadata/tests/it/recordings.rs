@@ -71,3 +71,21 @@ fn open_ephys_gives_the_start() {
     let problem = World::default().file("settings.xml", "<SETTINGS><INFO></OTHER>").problem();
     assert!(problem.contains("not the settings of Open Ephys"), "{problem}");
 }
+
+#[test]
+fn a_number_of_spikeglx_that_is_none_is_a_warning() {
+    for (size, seconds, wanted) in [
+        ("4", "nan", "fileTimeSecs \"nan\""),
+        ("4", "-5", "fileTimeSecs \"-5\""),
+        ("4", "1e300", "fileTimeSecs \"1e300\""),
+        ("99999999999999999999", "1", "fileSizeBytes \"99999999999999999999\""),
+        ("many", "1", "fileSizeBytes \"many\""),
+    ] {
+        let text =
+            format!("fileCreateTime=2024-05-01T10:00:00\nfileSizeBytes={size}\nfileTimeSecs={seconds}\n");
+        let metadata = World::default().file("a.nidq.meta", text).describe();
+        assert_eq!(metadata.problems, []);
+        let [note] = metadata.notes.as_slice() else { panic!("{:?}", metadata.notes) };
+        assert!(note.starts_with("a.nidq.meta: ") && note.contains(wanted), "{note}");
+    }
+}

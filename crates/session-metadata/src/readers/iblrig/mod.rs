@@ -32,6 +32,16 @@ struct Task {
     end: Option<(SessionTime, Source)>,
 }
 
+/// Whether a path is that of a file that is read, by its name.
+pub(crate) fn is_read(path: &str) -> bool {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let is = |begin: &str, end: &str| name.starts_with(begin) && name.ends_with(end);
+    match folder {
+        "" => name == "narrative.txt" || is("_ibl_experiment.description", ".yaml"),
+        _ => is("_iblrig_taskSettings.raw", ".json") || is("_iblrig_taskData.raw", ".jsonable"),
+    }
+}
+
 /// Reads the files of a behaviour rig.
 pub fn read(subject: Subject<'_>) -> Reading {
     let mut reading = Reading::default();
@@ -81,6 +91,14 @@ pub fn read(subject: Subject<'_>) -> Reading {
     }
     if let Err(problem) = fields(&tasks, described.is_some(), &mut reading) {
         reading.problems.push(problem);
+    }
+    for settings in tasks.iter().map(|task| &task.settings) {
+        if let Some(written) = &settings.no_version {
+            reading.notes.push(format!(
+                "{}: IBLRIG_VERSION {written} is no version; the settings are read by the keys that they have",
+                settings.path
+            ));
+        }
     }
     trial_counts(&tasks, &mut reading);
     measurements(&tasks, &mut reading);
@@ -232,10 +250,25 @@ fn fields(tasks: &[Task], is_described: bool, reading: &mut Reading) -> Result<(
         }
     }
     for key in ["POOP_COUNT", "SESSION_DELAY_START"] {
-        let counts: Vec<f64> = tasks.iter().filter_map(|task| task.settings.number(key)).collect();
+        let mut counts = Vec::new();
+        for task in tasks {
+            match task.settings.quantity(key) {
+                Ok(count) => counts.extend(count),
+                Err(written) => {
+                    reading.notes.push(format!("{}: {key} {written} is no number", task.settings.path));
+                }
+            }
+        }
+        let sum: f64 = counts.iter().sum();
+        // Above this, a float is no longer exact.
+        if sum.abs() >= 2_f64.powi(53) {
+            let of = tasks.iter().find(|task| task.settings.number(key).is_some()).unwrap_or(first);
+            let message = format!("{sum:e} is no count; correct it");
+            return Err(of.settings.problem(ProblemKind::Value, key, message));
+        }
         if !counts.is_empty() {
-            // As Python's int(): towards zero. A float out of range ends at the limit.
-            json(key, (counts.iter().sum::<f64>() as i64).into());
+            // As Python's int(): towards zero.
+            json(key, (sum as i64).into());
         }
     }
     Ok(())
@@ -306,16 +339,17 @@ fn measurements(tasks: &[Task], reading: &mut Reading) {
     let session_end = tasks.last().and_then(|task| task.end.as_ref()).map(|(end, _)| *end);
     for task in tasks {
         let settings = &task.settings;
-        let grams = settings.number("SUBJECT_WEIGHT").filter(|_| reading.layer.weight.is_none());
-        match grams {
-            Some(grams) if grams > 0.0 && grams.is_finite() => {
-                let source = Source::rig(&settings.path, "SUBJECT_WEIGHT");
-                reading.layer.weight = Some(Sourced::new(Weight { grams, at: task.start }, source));
+        if reading.layer.weight.is_none() {
+            match above_zero(settings.quantity("SUBJECT_WEIGHT")) {
+                Ok(Some(grams)) => {
+                    let source = Source::rig(&settings.path, "SUBJECT_WEIGHT");
+                    reading.layer.weight = Some(Sourced::new(Weight { grams, at: task.start }, source));
+                }
+                Ok(None) => {}
+                Err(written) => {
+                    reading.notes.push(format!("{}: SUBJECT_WEIGHT {written} is no weight", settings.path));
+                }
             }
-            Some(grams) => {
-                reading.notes.push(format!("{}: SUBJECT_WEIGHT {grams} is no weight", settings.path))
-            }
-            None => {}
         }
         let given = match &task.trials {
             Some((trials, path)) if trials.lines > 0 => {
@@ -327,13 +361,22 @@ fn measurements(tasks: &[Task], reading: &mut Reading) {
                 }
                 Some((trials.water(), Source::rig(path, "water of the trials")))
             }
-            Some(_) => None,
-            None => settings
-                .number("TOTAL_WATER_DELIVERED")
-                .filter(|_| settings.is_v8())
-                .map(|microlitres| (microlitres, Source::rig(&settings.path, "TOTAL_WATER_DELIVERED"))),
+            None if settings.is_v8() => {
+                let key = "TOTAL_WATER_DELIVERED";
+                Some((settings.quantity(key), Source::rig(&settings.path, key)))
+            }
+            Some(_) | None => None,
         };
-        if let Some((microlitres, source)) = given.filter(|(n, _)| *n > 0.0 && n.is_finite()) {
+        let Some((written, source)) = given else { continue };
+        let microlitres = match written {
+            // The subject got none.
+            Ok(Some(0.0)) => None,
+            other => above_zero(other).unwrap_or_else(|written| {
+                reading.notes.push(format!("{source}: {written} is no water; it is not known"));
+                None
+            }),
+        };
+        if let Some(microlitres) = microlitres {
             let kind = settings.text("REWARD_TYPE").ok().flatten().unwrap_or("Water").to_owned();
             let at = task.end.as_ref().map(|(end, _)| *end).or(session_end);
             let gift = Water { millilitres: microlitres / 1000.0, kind, at, adlib: false };
@@ -345,7 +388,18 @@ fn measurements(tasks: &[Task], reading: &mut Reading) {
     }
 }
 
-/// Python writes `NaN` and `Infinity`, which JSON does not have: they become `null`.
+/// A quantity that is measured; zero and less is none.
+fn above_zero(quantity: Result<Option<f64>, String>) -> Result<Option<f64>, String> {
+    match quantity? {
+        Some(number) if number.is_nan() || number <= 0.0 => Err(number.to_string()),
+        other => Ok(other),
+    }
+}
+
+/// What [`without_nan`] writes: no rig writes this text.
+pub(crate) const NOT_A_NUMBER: &str = "\0NaN";
+
+/// Python writes `NaN` and `Infinity`, which JSON does not have: they become [`NOT_A_NUMBER`].
 pub(crate) fn without_nan(text: &str) -> Cow<'_, str> {
     if !text.contains("NaN") && !text.contains("Infinity") {
         return Cow::Borrowed(text);
@@ -356,7 +410,7 @@ pub(crate) fn without_nan(text: &str) -> Cow<'_, str> {
             ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| !in_string && rest.starts_with(word));
         let taken = match (word, c) {
             (Some(word), _) => {
-                out.push_str("null");
+                out.push_str(r#""\u0000NaN""#);
                 rest = rest.get(word.len()..).unwrap_or_default();
                 continue;
             }

@@ -1,5 +1,6 @@
 //! The settings of a task, `_iblrig_taskSettings.raw*.json`, in the shape that all versions of iblrig share here.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use alf::SessionTime;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::files::{SessionFiles, named, read_text};
 use crate::problem::{Problem, ProblemKind, shown};
-use crate::readers::iblrig::without_nan;
+use crate::readers::iblrig::{NOT_A_NUMBER, without_nan};
 use crate::text::locate::{KeyPath, Syntax, line_of};
 use crate::text::parse_json;
 
@@ -27,6 +28,10 @@ pub struct Settings {
     /// `IBLRIG_VERSION`, or what stands for it; empty if no version is known.
     pub version: String,
     release: [u64; 3],
+    /// What is written as the version and is none.
+    pub no_version: Option<String>,
+    /// The keys whose values are `NaN` or infinite.
+    not_numbers: BTreeSet<String>,
 }
 
 /// A value with the key under which this version of iblrig keeps it.
@@ -42,17 +47,33 @@ pub fn load(files: &dyn SessionFiles, collection: &str) -> Result<Option<Setting
     };
     let text = without_nan(&read_text(files, path, MAX_BYTES)?).into_owned();
     let value = parse_json(&text).map_err(|fault| Problem::syntax(path, fault))?;
-    let Value::Object(keys) = value else {
+    let Value::Object(mut keys) = value else {
         let message = "these are not the settings of a task (a JSON object); restore the file";
         return Err(Problem::new(ProblemKind::Value, path, "", message));
     };
+    let not_numbers =
+        keys.iter_mut().filter_map(|(key, value)| drop_nan(value).then(|| key.clone())).collect();
     let written = |key: &str| keys.get(key).and_then(Value::as_str).map(str::trim).unwrap_or_default();
     let version = match (written("IBLRIG_VERSION"), written("IBLRIG_VERSION_TAG")) {
         ("", tag) => known_version(tag),
         (version, _) => known_version(version),
     };
     let release = release(&version);
-    Ok(Some(Settings { path: path.to_owned(), text, keys, version, release }))
+    let no_version = ["IBLRIG_VERSION", "IBLRIG_VERSION_TAG"].into_iter().find_map(|key| keys.get(key));
+    let no_version = no_version.filter(|value| version.is_empty() && !value.is_null()).map(shown);
+    Ok(Some(Settings { path: path.to_owned(), text, keys, version, release, no_version, not_numbers }))
+}
+
+/// Replaces what is no number by null, also further down; whether the value itself is none.
+fn drop_nan(value: &mut Value) -> bool {
+    let is_nan = value.as_str() == Some(NOT_A_NUMBER);
+    match value {
+        _ if is_nan => *value = Value::Null,
+        Value::Array(items) => items.iter_mut().for_each(|item| _ = drop_nan(item)),
+        Value::Object(members) => members.values_mut().for_each(|member| _ = drop_nan(member)),
+        _ => {}
+    }
+    is_nan
 }
 
 /// The version if it is one for Python's `packaging`, else its leading three numbers, else nothing.
@@ -88,9 +109,14 @@ fn release(version: &str) -> [u64; 3] {
 }
 
 impl Settings {
-    /// Whether these are settings of version 8 or later.
+    /// Whether these are settings of version 8 or later. Where no version is known, the keys tell.
     pub fn is_v8(&self) -> bool {
-        !self.version.is_empty() && self.release >= [8, 0, 0]
+        if self.version.is_empty() {
+            let has = |key: &str| self.value(key).is_some();
+            has("SESSION_START_TIME") && !has("SESSION_DATETIME")
+        } else {
+            self.release >= [8, 0, 0]
+        }
     }
 
     fn value(&self, key: &str) -> Option<&Value> {
@@ -119,6 +145,18 @@ impl Settings {
     pub fn texts(&self, key: &str) -> Vec<String> {
         let items = self.value(key).and_then(Value::as_array);
         items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// A number or a truth value, if there is any.
+    ///
+    /// # Errors
+    /// What is written in its place.
+    pub fn quantity(&self, key: &str) -> Result<Option<f64>, String> {
+        match (self.number(key), self.value(key)) {
+            (None, Some(other)) => Err(shown(other)),
+            (None, None) if self.not_numbers.contains(key) => Err("NaN".to_owned()),
+            (number, _) => Ok(number),
+        }
     }
 
     /// A number or a truth value; anything else is absent.

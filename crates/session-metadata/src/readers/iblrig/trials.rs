@@ -28,10 +28,10 @@ pub struct Trials {
     pub lines: u64,
     first: Option<f64>,
     last: Option<f64>,
-    last_correct: Option<f64>,
+    last_correct: Number,
     correct: Option<f64>,
-    rewards: f64,
-    delivered: Option<f64>,
+    rewards: Option<f64>,
+    delivered: Number,
     /// Seconds from the start of the Bpod to the end of the last trial whose clock is plausible.
     pub seconds: Option<f64>,
 }
@@ -50,17 +50,29 @@ impl Trials {
 
     /// The number of correct trials.
     pub fn correct(&self) -> Option<u32> {
-        whole(self.last_correct.or(self.correct)?)
+        match self.last_correct {
+            Number::Is(number) => whole(number),
+            Number::Absent => whole(self.correct?),
+            Number::Broken => None,
+        }
     }
 
     /// The water that the subject got, in microlitres.
-    pub fn water(&self) -> f64 {
-        self.delivered.unwrap_or(self.rewards)
+    ///
+    /// # Errors
+    /// What is written in its place.
+    pub fn water(&self) -> Result<Option<f64>, String> {
+        let known = match self.delivered {
+            Number::Is(number) => Some(number),
+            Number::Absent => self.rewards,
+            Number::Broken => None,
+        };
+        known.map(Some).ok_or_else(|| "what is not a number".to_owned())
     }
 
     /// Whether the water is known although lines are missing.
     pub fn counts_water(&self) -> bool {
-        self.delivered.is_some()
+        self.delivered != Number::Absent
     }
 }
 
@@ -69,9 +81,25 @@ pub(super) fn whole(number: f64) -> Option<u32> {
     (number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number)).then_some(number as u32)
 }
 
-/// A number or a truth value; anything else is absent.
-#[derive(Debug, Clone, Copy, Default)]
-struct Number(Option<f64>);
+/// A number or a truth value.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum Number {
+    /// No value, or null.
+    #[default]
+    Absent,
+    /// Anything else, such as `NaN`: it must not be taken for a value that was never written.
+    Broken,
+    Is(f64),
+}
+
+impl Number {
+    fn value(self) -> Option<f64> {
+        match self {
+            Self::Is(number) => Some(number),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(default)]
@@ -109,7 +137,7 @@ pub fn load(files: &dyn SessionFiles, path: &str) -> Result<Trials, Problem> {
 /// The first line that is no trial, with its number.
 pub fn parse(file: impl Read, path: &str) -> Result<Trials, Problem> {
     let mut file = BufReader::with_capacity(64 * 1024, file);
-    let mut trials = Trials { correct: Some(0.0), ..Trials::default() };
+    let mut trials = Trials { correct: Some(0.0), rewards: Some(0.0), ..Trials::default() };
     let (mut line, mut number, mut bytes) = (Vec::new(), 0, 0);
     loop {
         line.clear();
@@ -144,14 +172,19 @@ impl Trials {
     fn add(&mut self, trial: &Trial) {
         self.lines += 1;
         if self.lines == 1 {
-            self.first = trial.trial_num.0;
+            self.first = trial.trial_num.value();
         }
-        self.last = trial.trial_num.0;
-        self.last_correct = trial.ntrials_correct.0;
-        self.correct = self.correct.zip(trial.trial_correct.0).map(|(sum, one)| sum + one);
-        self.rewards += trial.reward_amount.0.unwrap_or(0.0);
-        self.delivered = trial.water_delivered.0;
-        let clock = trial.behavior_data.as_ref().and_then(|data| Some(data.end.0? - data.start.0?));
+        self.last = trial.trial_num.value();
+        self.last_correct = trial.ntrials_correct;
+        self.correct = self.correct.zip(trial.trial_correct.value()).map(|(sum, one)| sum + one);
+        let reward = match trial.reward_amount {
+            Number::Absent => Some(0.0),
+            number => number.value(),
+        };
+        self.rewards = self.rewards.zip(reward).map(|(sum, one)| sum + one);
+        self.delivered = trial.water_delivered;
+        let clock =
+            trial.behavior_data.as_ref().and_then(|data| Some(data.end.value()? - data.start.value()?));
         if let Some(seconds) = clock.filter(|seconds| (0.0..TOO_LONG).contains(seconds)) {
             self.seconds = Some(seconds);
         }
@@ -174,36 +207,36 @@ impl<'de> Visitor<'de> for AnyNumber {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
-        Ok(Number(Some(number).filter(|number| number.is_finite())))
+        Ok(if number.is_finite() { Number::Is(number) } else { Number::Broken })
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-        Ok(Number(Some(number as f64)))
+        Ok(Number::Is(number as f64))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-        Ok(Number(Some(number as f64)))
+        Ok(Number::Is(number as f64))
     }
 
     fn visit_bool<E>(self, yes: bool) -> Result<Number, E> {
-        Ok(Number(Some(f64::from(u8::from(yes)))))
+        Ok(Number::Is(f64::from(u8::from(yes))))
     }
 
     fn visit_str<E>(self, _: &str) -> Result<Number, E> {
-        Ok(Number(None))
+        Ok(Number::Broken)
     }
 
     fn visit_unit<E>(self) -> Result<Number, E> {
-        Ok(Number(None))
+        Ok(Number::Absent)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Number, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Number(None))
+        Ok(Number::Broken)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut keys: A) -> Result<Number, A::Error> {
         while keys.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Number(None))
+        Ok(Number::Broken)
     }
 }
