@@ -422,3 +422,33 @@ async fn a_drink_that_another_computer_records_at_the_same_time_is_reported() {
     assert!(here.wait().success(), "{}", here.text());
     assert!(here.text().contains("2 equal records"), "{}", here.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_is_killed_between_equal_drinks_of_a_session_is_completed_by_the_next_one() {
+    for arrives in [true, false] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let session = rig.session("cortexlab", "KS014");
+        session
+            .file("alf/spikes.times.npy", "abc")
+            .file("alyx-session.yaml", "water: [{volume: 0.25}, {volume: 0.25}, {volume: 0.25}]\n")
+            .flag();
+        let config = configuration(&alyx, &rig, "etc");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text + "metadata:\n  measurements: {water: true}\n").unwrap();
+        let (method, path_prefix) = (Some("POST".to_owned()), "/water-administrations".to_owned());
+        let passes = Fault::Delay(std::time::Duration::ZERO);
+        alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: passes });
+        let gate = hold(&alyx, "/water-administrations");
+        let killed = Program::start(&mut with_config(&["scan"], &config));
+        gate.reached().await;
+        drop(killed);
+        assert_eq!(drinks(&alyx).await, 1);
+        let mut again = Program::start(&mut with_config(&["scan"], &config));
+        again.wait_for("the water of KS014: an earlier request may still arrive");
+        if arrives {
+            gate.open();
+        }
+        assert!(again.wait().success(), "{}", again.text());
+        assert_eq!((drinks(&alyx).await, session.is_flagged()), (3, false), "{}", again.text());
+    }
+}

@@ -22,7 +22,7 @@ pub enum OnMissing {
 pub struct Measured {
     /// The weight of the subject, if it has no weighing on that day.
     pub weight: bool,
-    /// The water that it got, if the session has none.
+    /// Each water that it got and that the session lacks.
     pub water: bool,
 }
 
