@@ -1,5 +1,7 @@
 //! One look for late files, on a task of its own.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
