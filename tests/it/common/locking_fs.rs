@@ -111,6 +111,13 @@ impl Share {
     }
 }
 
+impl Drop for Computer {
+    /// Also if a program that was killed still waits for an answer of it, when an ordinary unmount is refused.
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.mount.path()).output();
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.silence.set(Silent::Nothing);
