@@ -63,7 +63,7 @@ def content():
         'alf/#2024-07-02#/spikes.times.npy': npy(np.arange(7.)),
         'alf/probe00/spikes.clusters.npy': npy(np.arange(3)),
         'alf/_ibl_trials.table.pqt': table.getvalue(),
-        'raw_behavior_data/_iblrig_taskSettings.raw.json': b'{"a": 1}',
+        'raw_behavior_data/_iblrig_codeFiles.raw.json': b'{"a": 1}',
         'wheel.position.npy': npy(np.linspace(0, 1, 4)),
     }
 
