@@ -150,6 +150,26 @@ async fn reads_that_hang_in_one_data_root_leave_the_other_in_service_and_are_nam
     daemon.stop().await;
 }
 
+/// Before its datasets are listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_cannot_be_read_hangs_its_own_data_root_and_is_named() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good) = (rig.beside("behind"), rig.root());
+    flagged(&behind, 1).file("alyx-session.yaml", "narrative: far away\n");
+    let Some(share) = Share::of(&behind) else { return };
+    share.set(Silent::Reads);
+    let mut daemon = Daemon::start(&alyx, &[share.path(), &good]);
+    until("the sidecar is read", || share.waiting() == 1);
+    daemon.registered(&[&flagged(&good, 101)]).await;
+    let hanging = daemon.hanging(1).await;
+    assert!(hanging[0].text.contains("metadata"), "{hanging:?}");
+    assert_eq!(hanging[0].root, share.path().to_str().unwrap());
+    share.set(Silent::Nothing);
+    let own = share.path().join("cortexlab/Subjects/KS014/2024-05-01/001");
+    daemon.registered(&[&Session { folder: own }]).await;
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_stops_in_time_while_reads_hang() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());

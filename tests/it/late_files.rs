@@ -281,25 +281,56 @@ async fn with_register_a_late_file_is_registered_and_no_flag_is_made() {
     assert_eq!(history.lines().count(), 2, "{history}");
 }
 
+/// From the start, such a link would have kept the flag.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_link_to_a_secret_is_reported_and_neither_registered_nor_late() {
-    for datasets in ["", "  late: register\n"] {
+async fn a_late_link_that_cannot_be_registered_is_reported_until_it_is_gone() {
+    for (datasets, target, why) in [
+        ("", "etc/password", "this program's own configuration"),
+        ("  late: register\n", "etc/password", "this program's own configuration"),
+        ("", "elsewhere/clusters.depths.npy", "leads out of the data roots"),
+        ("", "etc/nowhere", "a broken link"),
+    ] {
         let world = World::new("2 s", datasets).await;
         let session = world.session();
+        let elsewhere = world.rig.beside("elsewhere");
+        std::fs::create_dir_all(&elsewhere).unwrap();
+        std::fs::write(elsewhere.join("clusters.depths.npy"), "abc").unwrap();
         let mut daemon = world.daemon();
         daemon.wait_for("registered session");
         let link = session.folder.join("alf/clusters.depths.npy");
-        std::os::unix::fs::symlink(world.rig.beside("etc/password"), link).unwrap();
-        session.file("alf/spikes.depths.npy", "abc");
-        let line = daemon.wait_for("a late file is left out");
+        std::os::unix::fs::symlink(world.rig.beside(target), link).unwrap();
+        let line = daemon.wait_for("late files");
         assert!(line.contains(&session.name()) && line.contains("alf/clusters.depths.npy"), "{line}");
-        assert!(line.contains("remove the link"), "{line}");
-        daemon.wait_for("late files");
-        assert!(!world.gaps().await.iter().any(|gap| gap.to_string().contains("clusters")));
+        assert!(line.contains(why), "{line}");
+        let gaps = world.gaps().await;
+        assert!(gaps.len() == 1 && gaps[0]["kind"] == "late_files", "{gaps:?}");
         daemon.stop();
-        let paths = world.alyx.dataset_paths(&session).await;
-        assert!(!paths.iter().any(|path| path.contains("clusters")), "{paths:?}");
+        assert_eq!(world.alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
     }
+}
+
+/// What was left out with the flag is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_was_refused_at_the_registration_is_not_late() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    for (name, target) in [("alf/spikes.depths.npy", "/nowhere"), ("alf/spikes.amps.npy", "/etc/hostname")] {
+        std::os::unix::fs::symlink(target, session.folder.join(name)).unwrap();
+    }
+    let client = alyx.client();
+    let finish = alyx_registration::FlaggedOptions {
+        on_refused: alyx_registration::OnRefused::Finish,
+        ..with_files()
+    };
+    let registered = session.register(&client, &finish).await.unwrap();
+    assert_eq!(registered.refused.len(), 2, "{:?}", registered.refused);
+    let snapshot = registered.snapshot.clone();
+    let mut looks = Looks { client, session: &session, registered, late_exclude: Vec::new(), snapshot };
+    assert_eq!(looks.late(false).await, [""; 0]);
+    assert_eq!(looks.late(true).await, [""; 0]);
+    session.file("alf/clusters.depths.npy", "ab");
+    assert_eq!(looks.late(false).await, ["alf/clusters.depths.npy"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,9 @@ async fn one_difference_is_applied_by_name_and_no_other() {
     created_elsewhere(&alyx, &session, details).await;
     let folder = session.folder.to_str().unwrap();
     let update = ["register-session", folder, "--no-files", "--update", "n_trials"];
-    crate::verbs::verb(&alyx, &rig, &update).ends(0);
+    // Only the other difference is kept.
+    let log = crate::verbs::verb(&alyx, &rig, &update).ends(0).err;
+    assert!(log.contains("location is") && !log.contains("n_trials is"), "{log}");
     let after = record(&alyx, &session).await;
     assert_eq!((&after["n_trials"], &after["location"]), (&json!(4), &json!("rig2")));
     let unknown = ["register-session", folder, "--no-files", "--update", "qc"];

@@ -52,6 +52,17 @@ pub struct FoundFiles {
     pub snapshot: SessionSnapshot,
 }
 
+impl FoundFiles {
+    /// Leaves a file out. `size`: that of a dataset by its name, which is known from now on and not late.
+    fn leave_out(&mut self, path: PathBuf, reason: LeftOutReason, size: Option<u64>) {
+        if let (Some(size), Some(path)) = (size, path.to_str()) {
+            self.snapshot.add_dataset(path, size);
+            self.snapshot.add_unregistered(path, size);
+        }
+        self.left_out.push(LeftOut { path, reason });
+    }
+}
+
 /// Files that come and go without a copy: desktops and network file systems make them.
 const LEFTOVERS: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 
@@ -153,7 +164,8 @@ pub(crate) fn visit(
         let metadata = match file_metadata(&entry, dataset.is_ok()) {
             Ok(metadata) => metadata,
             Err(reason) => {
-                found.left_out.extend(reason.map(|reason| LeftOut { path, reason }));
+                let size = dataset.is_ok().then_some(0);
+                reason.into_iter().for_each(|reason| found.leave_out(path.clone(), reason, size));
                 continue;
             }
         };
@@ -161,7 +173,7 @@ pub(crate) fn visit(
         if dataset.is_ok()
             && let Some(refusal) = rules.data.refusal(entry.path(), &metadata)
         {
-            found.left_out.push(LeftOut { path, reason: refusal.into() });
+            found.leave_out(path, refusal.into(), Some(metadata.len()));
             continue;
         }
         // It would end, or change, with the removal of the flag: the session would be registered again without end.
@@ -170,7 +182,7 @@ pub(crate) fn visit(
             && is_another_name
             && rules.flag.is_some_and(|flag| leads_to_flag(entry.path(), &metadata, flag))
         {
-            found.left_out.push(LeftOut { path, reason: LeftOutReason::LeadsToFlag });
+            found.leave_out(path, LeftOutReason::LeadsToFlag, Some(metadata.len()));
             continue;
         }
         let stamp = activity.file(&path, entry.path(), &metadata);
@@ -180,11 +192,8 @@ pub(crate) fn visit(
                 take(FoundFile { path: entry.path().to_owned(), dataset, stamp, size: metadata.len() });
             }
             Err(reason) => {
-                if let (LeftOutReason::NotInFlag, Some(path)) = (&reason, path.to_str()) {
-                    found.snapshot.add_dataset(path, metadata.len());
-                    found.snapshot.add_unregistered(path, metadata.len());
-                }
-                found.left_out.push(LeftOut { path, reason });
+                let size = (reason == LeftOutReason::NotInFlag).then_some(metadata.len());
+                found.leave_out(path, reason, size);
             }
         }
     }

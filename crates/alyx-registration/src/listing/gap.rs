@@ -44,6 +44,8 @@ pub struct LateFile {
     pub path: PathBuf,
     /// Whether Alyx has a dataset of that path, of another size.
     pub is_changed: bool,
+    /// Why it cannot be registered as it is: a link that leads nowhere, or where no data may lie.
+    pub problem: Option<LeftOutReason>,
 }
 
 /// The name under which a file would be a dataset.
@@ -204,8 +206,11 @@ impl Gap {
 }
 
 fn late(files: &[LateFile]) -> impl Iterator<Item = String> {
-    let changed = |file: &LateFile| if file.is_changed { " (changed)" } else { "" };
-    files.iter().map(move |file| format!("{}{}", file.path.display(), changed(file)))
+    files.iter().map(|file| match &file.problem {
+        Some(problem) => format!("{} ({problem})", file.path.display()),
+        None if file.is_changed => format!("{} (changed)", file.path.display()),
+        None => file.path.display().to_string(),
+    })
 }
 
 fn renames(files: &[(PathBuf, Rename)]) -> impl Iterator<Item = String> {

@@ -12,8 +12,8 @@ use crate::session::register::{may_be_rounded, merged};
 use alf::SessionPath;
 use alyx_client::text::some_of;
 use alyx_client::{Endpoint, SessionRecord, SessionRequest};
-use session_metadata::Field;
 use session_metadata::update::{UpdatePlan, plan_update};
+use session_metadata::{Field, Origin};
 
 /// A session record and what would be sent for it.
 #[derive(Debug, Clone)]
@@ -163,8 +163,8 @@ impl RegistrationClient {
 
     /// Logs once where Alyx holds another value.
     fn report_differences(&self, path: &SessionPath, plan: &UpdatePlan) {
-        // What is sent on request is no longer a difference.
-        let kept = plan.differences.iter().filter(|d| !plan.send.contains_key(&d.field));
+        // What the caller sets is sent.
+        let kept = plan.differences.iter().filter(|d| d.source.origin != Origin::CommandLine);
         let lines: Vec<String> = kept
             .map(|d| format!("{} is {} on Alyx and {} here ({})", d.field, d.on_alyx, d.known, d.source))
             .collect();

@@ -275,6 +275,7 @@ impl RegistrationClient {
         }
         let (client, session) = (self.clone(), session.clone());
         let read = move || {
+            let _step = client.context().progress.steps.begin("reading the metadata of", session.folder());
             let options = client.options();
             let data = Arc::clone(&options.data);
             KnownSession::read(&session, beside, &options.metadata, &options.zone, data)

@@ -239,6 +239,8 @@ impl Dispatcher {
             return self.not_quiet(attempt, error, wait, now);
         }
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
+            // Something else holds it up now.
+            state.arriving = None;
             state.failure = Some(ErrorReport::from(error));
             state.missing = match error {
                 Error::Missing(names) => names.clone(),

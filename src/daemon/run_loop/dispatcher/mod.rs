@@ -326,9 +326,11 @@ impl Dispatcher {
                 let path = flag.path.clone();
                 let flagged_at = flagged_since(&flag.stamp, now.wall);
                 let due = now.instant + self.config.options.flagged.quiet.settle;
-                let tried = self.flags.queue.job(&path).is_some_and(|job| {
-                    job.failures > 0 || job.data.hindrance().is_some() || job.data.arriving.is_some()
-                });
+                let tried = self
+                    .flags
+                    .queue
+                    .job(&path)
+                    .is_some_and(|job| job.failures > 0 || job.data.hindrance().is_some());
                 let enqueued = self.flags.queue.enqueue(flag, due, || FlagState::new(flagged_at, now));
                 let job = self.flags.queue.job(&path);
                 let session = job.map(|job| job.session_name()).unwrap_or_default();
@@ -493,8 +495,6 @@ impl Dispatcher {
             "Alyx does not answer"
         } else if self.flags.is_running(path) {
             "it is being registered now"
-        } else if state.arriving.is_some() {
-            "its files are still changing; check which program is writing to them"
         } else {
             "it waits for its turn"
         };

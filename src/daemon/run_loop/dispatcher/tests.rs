@@ -580,6 +580,38 @@ fn a_session_whose_files_never_come_to_rest_needs_attention_and_is_still_looked_
 }
 
 #[test]
+fn a_session_that_waited_for_files_does_not_wait_longer_because_they_have_come() {
+    let mut world = World::new();
+    let mut job = world.start(ONE);
+    let wait = Duration::from_secs(1);
+    let missing = || Error::Incomplete { missing: vec!["a.ap.bin".to_owned()], wait };
+    let path = job.flag.session_folder().join("a.ap.bin");
+    let changing = || Error::StillChanging { path: path.clone(), wait };
+    for _ in 0..8 {
+        let (_, again_in) = reported(&world.fail(&job, missing()));
+        let status = world.handle(Event::Request(1, Request::Status));
+        let Some(Effect::Answer(1, Answer::Status(status))) = status.first() else { panic!("{status:?}") };
+        let error = status.sessions[0].error.as_deref().unwrap_or_default();
+        assert!(error.contains("a.ap.bin"), "why it waits: {error:?}");
+        world.now.instant += again_in;
+        job = started(&world.handle(Event::Tick)).remove(0);
+    }
+    assert_eq!(reported(&world.fail(&job, changing())).1, wait);
+    // A person who asks for a retry does not wait for what was before.
+    for _ in 0..8 {
+        let effects = world.handle(Event::Request(2, Request::Retry { session: Some(ONE.into()) }));
+        job = started(&effects).remove(0);
+        assert_eq!(reported(&world.fail(&job, changing())).1, wait);
+    }
+    // Something else holds it up.
+    let effects = world.handle(Event::Request(3, Request::Retry { session: Some(ONE.into()) }));
+    world.fail(&started(&effects).remove(0), Error::Internal("elsewhere".to_owned()));
+    let status = world.handle(Event::Request(4, Request::Status));
+    let Some(Effect::Answer(4, Answer::Status(status))) = status.first() else { panic!("{status:?}") };
+    assert!(status.sessions[0].error.as_deref().is_some_and(|error| error.contains("elsewhere")));
+}
+
+#[test]
 fn a_session_that_needs_attention_is_tried_again_when_its_folder_changes() {
     let mut world = World::new();
     let job = world.start(ONE);

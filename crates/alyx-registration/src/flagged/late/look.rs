@@ -75,11 +75,8 @@ impl RegistrationClient {
         let listed = tokio::task::spawn_blocking(move || listing.list(&folder, &before, exclude))
             .await
             .map_err(|e| Error::Internal(format!("looking for late files: {e}")))??;
-        let Some((mut snapshot, mut changed, refused)) = listed else { return Ok(None) };
-        for link in refused {
-            tracing::warn!(%session, "a late file is left out: {link}");
-        }
-        changed.retain(|(path, size)| {
+        let Some((mut snapshot, mut changed)) = listed else { return Ok(None) };
+        changed.retain(|Changed { path, size, .. }| {
             !snapshot.is_unregistered(path, *size)
                 && !rules.late_exclude.iter().any(|pattern| pattern.matches(path))
         });
@@ -88,23 +85,24 @@ impl RegistrationClient {
         }
         // Whether Alyx has a record of each, and one of this size. A record without a size proves nothing.
         let mut held = vec![(false, false); changed.len()];
-        let by_path = PathIndex::of(&changed, |(path, _)| path.as_str());
+        let by_path = PathIndex::of(&changed, |file| file.path.as_str());
         let take = |record: DatasetRecord| {
-            for place in by_path.at(&record.relative_path(), &changed, |(path, _)| path.as_str()) {
+            for place in by_path.at(&record.relative_path(), &changed, |file| file.path.as_str()) {
                 let place = *place as usize;
-                if let (Some((is_there, is_same)), Some((_, size))) =
-                    (held.get_mut(place), changed.get(place))
-                {
+                if let (Some((is_there, is_same)), Some(file)) = (held.get_mut(place), changed.get(place)) {
                     *is_there = true;
-                    *is_same |= record.file_size.is_none_or(|held| held == *size);
+                    let has_its_size = record.file_size.is_none_or(|held| held == file.size);
+                    *is_same |= has_its_size && file.problem.is_none();
                 }
             }
         };
         self.alyx().for_each_dataset_of_session(eid, take).await?;
         let mut late = Vec::new();
-        for ((path, _), (is_there, _)) in changed.into_iter().zip(held).filter(|(_, (_, is_same))| !is_same) {
+        for (Changed { path, problem, .. }, (is_changed, _)) in
+            changed.into_iter().zip(held).filter(|(_, (_, is_same))| !is_same)
+        {
             snapshot.list_again(&path);
-            late.push(LateFile { path: path.into(), is_changed: is_there });
+            late.push(LateFile { path: path.into(), is_changed, problem });
         }
         late.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Some(LateLook { snapshot, late: Gap::late(late, &types) }))
@@ -121,9 +119,17 @@ struct Listing {
     step: DiskStep,
 }
 
-/// The snapshot after a look, and of the folders that differ from the one before: the datasets with sizes, and the links
-/// that are refused, with the reasons.
-type Listed = (SessionSnapshot, Vec<(String, u64)>, Vec<String>);
+/// A dataset by its name, in a folder that differs from the look before.
+struct Changed {
+    /// Relative to the session.
+    path: String,
+    size: u64,
+    /// Why it cannot be registered as it is.
+    problem: Option<LeftOutReason>,
+}
+
+/// The snapshot after a look, and the datasets of the folders that differ from the one before.
+type Listed = (SessionSnapshot, Vec<Changed>);
 
 impl Listing {
     /// Blocks. Hidden folders and links to folders hold no datasets. `None`: the look was stopped.
@@ -134,7 +140,7 @@ impl Listing {
         exclude: impl Fn(&str) -> Option<LeftOutReason>,
     ) -> Result<Option<Listed>, Error> {
         let is_remote = is_network(session).map_err(|e| Error::reading(session, &e))?;
-        let (mut after, mut changed, mut refused_links) = (before.without_folders(), Vec::new(), Vec::new());
+        let (mut after, mut changed) = (before.without_folders(), Vec::new());
         let mut waiting: Vec<String> = before.folders().rev().map(str::to_owned).collect();
         waiting.push(String::new());
         let mut seen = BTreeSet::new();
@@ -172,7 +178,7 @@ impl Listing {
                     known.into_iter().for_each(|known| after.set_folder(&relative, known));
                 }
                 Ok(Some((mut digest, Some(entries)))) => {
-                    let (mut datasets, mut refused) = (Vec::new(), Vec::new());
+                    let mut datasets = Vec::new();
                     for entry in entries.flatten() {
                         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
                         if name.starts_with('.') {
@@ -189,25 +195,29 @@ impl Listing {
                         if !self.may_look(&entry.path(), is_remote) {
                             return Ok(None);
                         }
-                        let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-                        if !metadata.is_file() {
-                            continue;
-                        }
-                        digest.add(&inner, metadata.len());
-                        match self.data.refusal(&entry.path(), &metadata) {
-                            None => datasets.push((inner, metadata.len())),
-                            Some(refusal) => refused.push(format!("{inner} {refusal}")),
-                        }
+                        let (size, problem) = match std::fs::metadata(entry.path()) {
+                            Ok(metadata) if !metadata.is_file() => continue,
+                            Ok(metadata) => {
+                                let refusal = self.data.refusal(&entry.path(), &metadata);
+                                (metadata.len(), refusal.map(LeftOutReason::from))
+                            }
+                            Err(error) if entry.path().is_symlink() => {
+                                (0, Some(LeftOutReason::LeadsNowhere(error.to_string())))
+                            }
+                            // Removed since it was listed.
+                            Err(_) => continue,
+                        };
+                        digest.add(&inner, size);
+                        datasets.push(Changed { path: inner, size, problem });
                     }
                     if known.is_none_or(|known| known.datasets != digest.datasets) {
                         changed.extend(datasets);
-                        refused_links.extend(refused);
                     }
                     after.set_folder(&relative, digest);
                 }
             }
         }
-        Ok(Some((after, changed, refused_links)))
+        Ok(Some((after, changed)))
     }
 
     /// Waits for its turn. `false`: the look is to stop.
