@@ -8,21 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use alyx_registration::Error;
 use alyx_registration::{FlaggedOptions, QuietRules};
-use alyx_sandbox::{Fault, FaultRule, Gate};
-use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, with_files};
+use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, hold, with_files};
 use program::{Configuration, Program, program};
-
-/// Holds the next request to a path until the gate is opened.
-fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
-    let gate = Gate::default();
-    alyx.control().add_fault(FaultRule {
-        method: Some(method.into()),
-        path_prefix: path.into(),
-        times: 1,
-        fault: Fault::Hold(gate.clone()),
-    });
-    gate
-}
 
 /// Writes a file with a fixed time, so that no test depends on the clock's resolution.
 fn write(session: &Session, content: &str, seconds: u64) {

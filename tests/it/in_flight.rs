@@ -5,20 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alyx_registration::flag::{FlagError, FlagFile};
-use alyx_sandbox::{Fault, FaultRule, Gate};
+use alyx_sandbox::{Fault, FaultRule};
 use common::program::{Configuration, Program, program, stopped_cleanly};
 use common::verbs::{at_home, logged_in, run, verb, word};
-use common::{Alyx, Rig};
+use common::{Alyx, Rig, hold};
 
 /// How long a request may take, in seconds.
 const AT_MOST: &str = "3 s";
-
-fn hold(alyx: &Alyx, path: &str) -> Gate {
-    let gate = Gate::default();
-    let (method, path_prefix) = (Some("POST".to_owned()), path.to_owned());
-    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
-    gate
-}
 
 fn configuration(alyx: &Alyx, rig: &Rig, folder: &str) -> PathBuf {
     let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
@@ -56,7 +49,7 @@ async fn a_command_that_is_killed_while_it_creates_a_session_and_repeated_at_onc
         let root = rig.root();
         let words = &ways(word(&session.folder), word(&root))[n];
         let config = configuration(&alyx, &rig, "etc");
-        let gate = hold(&alyx, "/sessions");
+        let gate = hold(&alyx, "POST", "/sessions");
         let killed = Program::start(&mut with_config(words, &config));
         gate.reached().await;
         drop(killed);
@@ -76,7 +69,7 @@ async fn a_scan_with_its_own_state_folder_waits_for_the_creation_of_a_daemon_tha
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
     let (config, other) = (configuration(&alyx, &rig, "etc"), configuration(&alyx, &rig, "other"));
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let killed = Program::start(program().args(["run", "--config"]).arg(&config));
     gate.reached().await;
     drop(killed);
@@ -93,7 +86,7 @@ async fn a_creation_that_never_arrives_is_repeated_when_it_no_longer_can() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     let config = configuration(&alyx, &rig, "etc");
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let create = || with_config(&["create-session", word(&session.folder)], &config);
     let killed = Program::start(&mut create());
     gate.reached().await;
@@ -120,7 +113,7 @@ async fn a_command_that_is_stopped_while_it_creates_a_session_says_that_it_may_s
         // Longer than a stopped command waits.
         let text = std::fs::read_to_string(&config).unwrap().replace("request: 3 s", "request: 15 s");
         std::fs::write(&config, text).unwrap();
-        let gate = hold(&alyx, "/sessions");
+        let gate = hold(&alyx, "POST", "/sessions");
         let mut stopped = Program::start(&mut with_config(&words, &config));
         gate.reached().await;
         stopped.signal("TERM");
@@ -139,7 +132,7 @@ async fn a_command_that_is_stopped_while_it_creates_a_session_says_that_it_may_s
 async fn a_command_that_is_stopped_waits_for_the_answer_of_its_creation() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let create = || logged_in(&alyx, &rig, &["create-session", word(&session.folder)]);
     let mut stopped = Program::start(&mut create());
     gate.reached().await;
@@ -157,7 +150,7 @@ async fn a_command_that_is_stopped_waits_for_the_answer_of_its_creation() {
 async fn two_commands_that_create_one_session_in_the_same_instant_make_one_record() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let create = || Program::start(&mut logged_in(&alyx, &rig, &["create-session", word(&session.folder)]));
     let mut first = create();
     gate.reached().await;
@@ -198,7 +191,7 @@ async fn a_command_holds_the_flag_of_the_session_that_it_registers() {
     let config = configuration(&alyx, &rig, "etc");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text + "flags: [create_me.flag, done.flag]\n").unwrap();
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let mut command = Program::start(&mut with_config(&["register-session", word(&session.folder)], &config));
     gate.reached().await;
     let flag = || FlagFile::load(session.folder.join("done.flag")).unwrap().unwrap();
@@ -219,7 +212,7 @@ async fn a_creation_is_waited_for_however_the_address_of_its_server_is_written()
         format!("HTTP://LocalHost:{port}//"),
     ] {
         let session = rig.session("cortexlab", "KS014");
-        let gate = hold(&alyx, "/sessions");
+        let gate = hold(&alyx, "POST", "/sessions");
         let killed = Program::start(&mut logged_in(&alyx, &rig, &["create-session", word(&session.folder)]));
         gate.reached().await;
         drop(killed);
@@ -295,7 +288,7 @@ async fn two_users_who_make_one_record_in_the_same_instant_make_it_once() {
             _ => (&[verb, word(&session.folder)], "/sessions"),
         };
         let Some(mut theirs) = as_another_user(&alyx, &rig, words) else { return };
-        let gate = hold(&alyx, path);
+        let gate = hold(&alyx, "POST", path);
         let mut ours = Program::start(logged_in(&alyx, &rig, words).env("ALYX_REGISTRAR_MARKS", &marks));
         gate.reached().await;
         alyx.control().clear_requests();
@@ -327,7 +320,7 @@ async fn a_command_waits_for_the_creation_of_another_users_command_that_was_kill
     let (session, marks) = (rig.session("cortexlab", "KS014"), for_all_users(&rig));
     let words = ["create-session", word(&session.folder)];
     let Some(mut theirs) = as_another_user(&alyx, &rig, &words) else { return };
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let killed = Program::start(theirs.env("ALYX_REGISTRAR_MARKS", &marks));
     gate.reached().await;
     drop(killed);
@@ -348,7 +341,7 @@ async fn a_mark_that_another_user_keeps_locked_delays_a_creation_and_does_not_pr
         command.env("ALYX_REGISTRAR_MARKS", &marks);
         command
     };
-    let gate = hold(&alyx, "/sessions");
+    let gate = hold(&alyx, "POST", "/sessions");
     let killed = Program::start(&mut create());
     gate.reached().await;
     let mark = std::fs::read_dir(&marks).unwrap().next().unwrap().unwrap().path();
@@ -368,7 +361,7 @@ async fn drinks(alyx: &Alyx) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_identical_commands_in_the_same_instant_record_one_drink() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let gate = hold(&alyx, "/water-administrations");
+    let gate = hold(&alyx, "POST", "/water-administrations");
     let water = |volume| Program::start(&mut logged_in(&alyx, &rig, &["water", "KS014", volume]));
     let mut first = water("0.5");
     gate.reached().await;
@@ -391,7 +384,7 @@ async fn two_identical_commands_in_the_same_instant_record_one_drink() {
 async fn a_drink_that_was_on_its_way_when_its_command_was_killed_is_recorded_once() {
     for signal in ["KILL", "TERM"] {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-        let gate = hold(&alyx, "/water-administrations");
+        let gate = hold(&alyx, "POST", "/water-administrations");
         let config = configuration(&alyx, &rig, "etc");
         let water = || Program::start(&mut with_config(&["water", "KS014", "0.5"], &config));
         let mut first = water();
@@ -412,7 +405,7 @@ async fn a_drink_that_was_on_its_way_when_its_command_was_killed_is_recorded_onc
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drink_that_another_computer_records_at_the_same_time_is_reported() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let gate = hold(&alyx, "/water-administrations");
+    let gate = hold(&alyx, "POST", "/water-administrations");
     let mut here = Program::start(&mut logged_in(&alyx, &rig, &["water", "KS014", "0.5"]));
     gate.reached().await;
     // The library alone marks nothing.
@@ -438,7 +431,7 @@ async fn a_scan_that_is_killed_between_equal_drinks_of_a_session_is_completed_by
         let (method, path_prefix) = (Some("POST".to_owned()), "/water-administrations".to_owned());
         let passes = Fault::Delay(std::time::Duration::ZERO);
         alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: passes });
-        let gate = hold(&alyx, "/water-administrations");
+        let gate = hold(&alyx, "POST", "/water-administrations");
         let killed = Program::start(&mut with_config(&["scan"], &config));
         gate.reached().await;
         drop(killed);

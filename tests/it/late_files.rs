@@ -14,9 +14,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::common;
-use crate::once::hold;
 use crate::program::{Configuration, Program, output, program};
-use common::{Alyx, MD5_OF_ABC, Rig, Session, until, with_files};
+use common::{Alyx, MD5_OF_ABC, Rig, Session, hold, until, with_files};
 
 /// An option of the looks at one session.
 struct Looks<'a> {

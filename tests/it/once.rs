@@ -13,19 +13,10 @@ use alyx_registration::{
     CreateSessionsOptions, Error, FilesToRegister, LastLook, LastLooks, RegisterFilesOptions,
     RegistrationClient, RegistrationOptions, RunContext, SessionDetails,
 };
-use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::locking_fs::{Computer, Locks, two_computers};
 use common::network::Network;
 use common::program::{Configuration, Program, output, program};
-use common::{Alyx, Rig, Session, with_files};
-
-/// Holds the next request like this until the gate is opened.
-pub fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
-    let gate = Gate::default();
-    let (method, path_prefix) = (Some(method.to_owned()), path.to_owned());
-    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
-    gate
-}
+use common::{Alyx, Rig, Session, hold, with_files};
 
 /// Another program creates the session, as the Python client does: looked up, not found, created.
 async fn create_elsewhere(alyx: &Alyx, session: &Session) -> String {

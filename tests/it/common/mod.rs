@@ -24,7 +24,7 @@ use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, Sessi
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{Error, FlaggedOptions, RegistrationClient, RegistrationOptions};
-use alyx_sandbox::{RunningSandbox, Sandbox, SandboxHandle, SandboxOptions, Seed};
+use alyx_sandbox::{Fault, FaultRule, Gate, RunningSandbox, Sandbox, SandboxHandle, SandboxOptions, Seed};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -38,6 +38,14 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Holds the next request like this until the gate is opened.
+pub fn hold(alyx: &Alyx, method: &str, path: &str) -> Gate {
+    let gate = Gate::default();
+    let (method, path_prefix) = (Some(method.to_owned()), path.to_owned());
+    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
+    gate
 }
 
 /// A client for the tests' own requests.
