@@ -67,6 +67,20 @@ async fn a_list_that_does_not_add_up_or_end_is_one_clear_error() {
 }
 
 #[tokio::test]
+async fn a_server_that_counts_too_many_datasets_does_not_cause_as_many_requests() {
+    let alyx = Alyx::sandbox().await;
+    for count in [300_001_u64, u64::MAX] {
+        alyx.control().clear_faults();
+        alyx.control().clear_requests();
+        alyx.control()
+            .add_fault(always("/datasets", json!({"count": count, "next": null, "results": []}).to_string()));
+        let error = alyx.client().alyx().datasets_of_session("x").await.unwrap_err().to_string();
+        assert!(error.contains("do not add up"), "{error}");
+        assert!(alyx.control().count_requests() <= 3, "{}", alyx.control().count_requests());
+    }
+}
+
+#[tokio::test]
 async fn numbers_instead_of_members_are_refused_at_the_first() {
     let alyx = Alyx::sandbox().await;
     alyx.control().add_fault(always("/labs", format!("[{}1]", "1,".repeat(3 << 20))));

@@ -13,6 +13,8 @@ use crate::transport::call::{Call, Query};
 const MAX_PAGES: usize = 10_000;
 /// Limit on the sum of a list, in bytes: the records of 300,000 datasets.
 const MAX_LIST: usize = 512 << 20;
+/// Limit on the records of a list that is read in parts: a server that names any number must not cause as many requests.
+const MAX_RECORDS: u64 = 300_000;
 /// How often a list is read whose records do not add up.
 const MAX_READS: usize = 3;
 /// The largest page that Alyx returns, whatever `limit` asks for.
@@ -71,6 +73,9 @@ impl Client {
         for _ in 1..MAX_READS {
             if list.adds_up(count) {
                 return Ok(());
+            }
+            if count > Some(MAX_RECORDS) {
+                break;
             }
             tracing::debug!(
                 count,
