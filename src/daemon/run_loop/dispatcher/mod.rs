@@ -317,10 +317,14 @@ impl Dispatcher {
         match event {
             WatchEvent::Flag(flag) => {
                 if let Some(session) = self.config.skipped(&flag.path) {
-                    tracing::info!(
-                        session,
-                        "skipped: its subject is in metadata.skip_subjects; the flag stays"
-                    );
+                    // Each scan finds it again.
+                    let this = format!("{}skipped", cause_prefix(&flag.path));
+                    if self.reporting.throttle.should_log(&this, now.instant) {
+                        tracing::info!(
+                            session,
+                            "skipped: its subject is in metadata.skip_subjects; the flag stays"
+                        );
+                    }
                     return;
                 }
                 let path = flag.path.clone();

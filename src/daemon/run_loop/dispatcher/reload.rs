@@ -56,7 +56,10 @@ impl Dispatcher {
         {
             self.loadability = Loadability::of(&self.config.options);
         }
-        if self.config.options.roots != earlier.roots || self.config.options.watch != earlier.watch {
+        if self.config.options.roots != earlier.roots
+            || self.config.options.watch != earlier.watch
+            || self.config.options.skip_subjects != earlier.skip_subjects
+        {
             self.flags.queue.set_roots(root_paths(&self.config.options));
             self.remove_what_is_not_watched();
             let roots = &self.config.options.roots;
@@ -69,10 +72,11 @@ impl Dispatcher {
         tracing::info!(changed = what, "the new configuration is in effect");
     }
 
+    /// Removes the flags below no data root, and those of subjects that are skipped.
     fn remove_what_is_not_watched(&mut self) {
         let jobs = self.flags.queue.jobs().map(|job| job.path);
-        let gone: Vec<PathBuf> =
-            jobs.filter(|flag| !self.config.is_watched(flag)).map(Path::to_owned).collect();
+        let is_gone = |flag: &&Path| !self.config.is_watched(flag) || self.config.skipped(flag).is_some();
+        let gone: Vec<PathBuf> = jobs.filter(is_gone).map(Path::to_owned).collect();
         for flag in gone {
             self.remove_flag(&flag);
         }

@@ -580,6 +580,19 @@ fn a_session_whose_files_never_come_to_rest_needs_attention_and_is_still_looked_
 }
 
 #[test]
+fn a_reload_that_skips_a_subject_removes_its_flags_and_one_that_does_not_any_more_finds_them() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.fail(&job, Error::Internal("elsewhere".to_owned()));
+    assert_eq!(world.dispatcher.flags.queue.jobs().count(), 1);
+    let subject = ONE.split('/').next().unwrap().to_owned();
+    world.change(Options { skip_subjects: vec![subject], ..options() });
+    assert_eq!(world.dispatcher.flags.queue.jobs().count(), 0);
+    let effects = world.change(options());
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Rewatch(_))), "{effects:?}");
+}
+
+#[test]
 fn a_session_that_waited_for_files_does_not_wait_longer_because_they_have_come() {
     let mut world = World::new();
     let mut job = world.start(ONE);
