@@ -133,7 +133,7 @@ pub enum Command {
     Retry(RetryArgs),
     /// Delete the history of a session; its flag stays
     Forget(ForgetArgs),
-    /// Report the gaps of registered sessions no longer
+    /// Stop reporting the gaps of registered sessions
     Acknowledge(AcknowledgeArgs),
     /// Serve a built-in Alyx for practice
     #[cfg(feature = "sandbox")]

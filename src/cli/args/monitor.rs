@@ -186,7 +186,7 @@ pub struct AcknowledgeArgs {
     #[arg(long)]
     pub list: bool,
 
-    /// Acknowledge this pattern no longer: the sessions that only it matches are reported again
+    /// Withdraw this pattern: the sessions that only it matches are reported again
     #[arg(long, value_name = "PATTERN")]
     pub withdraw: Option<String>,
 

@@ -182,7 +182,7 @@ pub struct RegisterSessionArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Field that the session's files say otherwise than Alyx: send it; several repeated or with commas
+    /// Send this field although Alyx has a different value; several repeated or with commas
     #[arg(long, value_name = "FIELD", value_delimiter = ',', value_parser = field(), hide_possible_values = true)]
     pub update: Vec<Field>,
 

@@ -150,7 +150,7 @@ pub enum Error {
         since: Duration,
     },
     /// Datasets that cannot be registered as they are on disk, although they look like datasets.
-    #[error("{} of the session's datasets cannot be registered ({} registered): {}", .refused.len(), .registered, some_of(.refused, "; "))]
+    #[error("{} of the session's datasets cannot be registered ({} can): {}", .refused.len(), .registered, some_of(.refused, "; "))]
     FilesRefused {
         /// How many others were registered.
         registered: usize,

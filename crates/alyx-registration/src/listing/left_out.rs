@@ -139,7 +139,7 @@ impl fmt::Display for LeftOutReason {
             Self::NotInSession(reason) => write!(f, "not in a session folder: {reason}"),
             Self::NotInObject(model) => write!(f, "not in a folder whose name begins with {model:?}"),
             Self::LeadsNowhere(reason) => {
-                write!(f, "a broken link ({reason}); mount the disk it leads to, or remove it")
+                write!(f, "a broken link ({reason}); mount the disk it leads to, or remove the link")
             }
             Self::LeadsToFlag => {
                 f.write_str("leads to the flag of a session, which is no data; remove the link")
