@@ -46,7 +46,7 @@ pub use crate::client::options::{
     RootDatasets, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::client::record_outcome::RecordOutcome;
-pub use crate::error::{Error, MissingName, advice};
+pub use crate::error::{ELSEWHERE, Error, MissingName, advice};
 pub use crate::files::check_protected::ProtectedStatus;
 pub use crate::files::register::{PlannedFiles, RegisteredFile, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
