@@ -175,10 +175,7 @@ fn places(command: &str, names: &[MissingName]) -> String {
     };
     let mut places: Vec<&str> = names.iter().map(place).collect();
     places.dedup();
-    // A session may also have them of the configuration.
-    let is_configured = is_about_sessions && names.iter().any(|name| name.endpoint != Endpoint::Subjects);
-    let more = if is_configured { " or the configuration" } else { "" };
-    format!("{}{more}", places.join(" and "))
+    places.join(" and ")
 }
 
 /// The commands that list the names on Alyx.

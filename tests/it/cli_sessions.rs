@@ -404,7 +404,7 @@ async fn an_unknown_name_is_corrected_where_its_command_takes_it() {
         (&["water", "KS014", "1", "--by", "nobody"], "correct the name in --by;"),
         (&["register-files", word(&file), "--by", "nobody"], "correct the name in --by;"),
         (&["register-files", word(&file), "--labs", "nolab"], "correct the name in --labs or the folder;"),
-        (&["create-session", folder, "--users", "nobody"], "in --users or the configuration;"),
+        (&["create-session", folder, "--users", "nobody"], "correct the name in --users;"),
     ] {
         verb(&alyx, &rig, words).ends(1).complains(place);
         let said = verb(&alyx, &rig, &[words, &["--json"]].concat()).ends(1).json();
@@ -412,8 +412,5 @@ async fn an_unknown_name_is_corrected_where_its_command_takes_it() {
     }
     session.file("alyx-session.yaml", "projects: [none]\n");
     let said = verb(&alyx, &rig, &["create-session", folder, "--users", "nobody", "--dry-run"]).ends(1);
-    assert!(
-        said.err.contains("correct the name in its file, or in --users or the configuration;"),
-        "{said:?}"
-    );
+    assert!(said.err.contains("correct the name in its file, or in --users;"), "{said:?}");
 }
