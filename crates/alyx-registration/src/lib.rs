@@ -87,6 +87,7 @@ pub use crate::repository::loadability::NotLoadable;
 pub use crate::repository::mount::Mount;
 pub use crate::repository::placement::Placement;
 pub use crate::session::create_sessions::CreatedSession;
+pub use crate::session::created::CreatedSessions;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;
 pub use crate::session::new_session::NewSession;

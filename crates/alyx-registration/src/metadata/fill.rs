@@ -98,7 +98,7 @@ impl RegistrationClient {
         let fields = fields_of(&record);
         known.check_passive(Some(&fields))?;
         check_against(path, change, &record)?;
-        let created_by_us = self.context().creations.has_created(eid);
+        let created_by_us = self.context().has_created(eid).await;
         let mut plan = plan_update(&known.metadata, &fields, self.alyx().username().await?, created_by_us);
         // The whole field would be sent back, with the digits that were lost when it was read.
         if record.json.as_object().is_some_and(|json| json.values().any(may_be_rounded)) {

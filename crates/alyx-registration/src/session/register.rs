@@ -146,7 +146,8 @@ impl RegistrationClient {
                 let creation = self.whole_creation(path, sources).await?;
                 let asked = self.check_names([names::mentioned(&creation), extra].concat()).await;
                 asked.map_err(|error| with_sources(known, error))?;
-                let created = creations.create(self.alyx(), creation, claim, mark).await;
+                let memory = self.context().created.clone();
+                let created = creations.create(self.alyx(), creation, claim, mark, memory).await;
                 let record = created.inspect_err(|e| {
                     if let Error::Alyx(e) = e {
                         self.doubt_names(e);
