@@ -1,6 +1,8 @@
 //! The command line: parses the arguments and runs the commands.
 
 pub mod args;
+mod created_twice;
+mod described;
 pub mod exit;
 pub mod logging;
 mod monitor;

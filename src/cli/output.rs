@@ -11,7 +11,7 @@ use crate::json::error_report::{CommandKind, ErrorReport};
 use alyx_client::text::printable;
 use alyx_client::{Endpoint, NextStep};
 use alyx_registration::advice::Kind;
-use alyx_registration::{Error, MissingName};
+use alyx_registration::{ELSEWHERE, Error, MissingName};
 
 /// How long a stopped command waits for the answers to what it has sent.
 pub(super) const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -39,6 +39,8 @@ pub(super) struct Failure {
     pub(super) errors: Vec<ErrorReport>,
     /// Whether it was logged or printed where it occurred.
     is_logged: bool,
+    /// The names that Alyx does not know and that no file of the session gives, if that is the error.
+    missing: Vec<MissingName>,
 }
 
 impl Failure {
@@ -58,12 +60,12 @@ impl Failure {
 
     /// A failure with this error.
     pub(super) fn reported(exit: Exit, report: ErrorReport) -> Self {
-        Self { exit, errors: vec![report], is_logged: false }
+        Self::of_errors(exit, vec![report])
     }
 
     /// A failure with these errors.
     pub(super) fn of_errors(exit: Exit, errors: Vec<ErrorReport>) -> Self {
-        Self { exit, errors, is_logged: false }
+        Self { exit, errors, is_logged: false, missing: Vec::new() }
     }
 
     /// An invalid configuration. Prints its errors, one per line.
@@ -71,7 +73,7 @@ impl Failure {
         let _ = writeln!(std::io::stderr(), "{errors}");
         let report =
             |error: &ConfigError| ErrorReport::command(CommandKind::Configuration, error).at(&error.file);
-        Self { exit: Exit::Config, errors: errors.iter().map(report).collect(), is_logged: true }
+        Self::of_errors(Exit::Config, errors.iter().map(report).collect()).logged()
     }
 
     /// The command was stopped by a signal.
@@ -112,7 +114,12 @@ impl Failure {
     }
 
     /// Prints the failure, on standard output as JSON or else on standard error, and returns its exit code.
-    pub(super) fn end(self, command: &str, json: bool) -> Exit {
+    pub(super) fn end(mut self, command: &str, json: bool) -> Exit {
+        if !self.missing.is_empty() {
+            let place = format!("in {}", places(command, &self.missing));
+            let named = |error: &mut ErrorReport| error.message = error.message.replace(ELSEWHERE, &place);
+            self.errors.iter_mut().for_each(named);
+        }
         if json {
             say!("{}", Document::failed(command, self.errors).line());
         } else if !self.is_logged {
@@ -135,24 +142,31 @@ impl From<Failure> for Exit {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let mut report = ErrorReport::from(&error);
+        let mut missing = Vec::new();
         if let Error::Missing(names) = &error {
-            let place = format!("in {}", places(names));
-            report.message = report.message.replace("in the folder or the configuration", &place);
             report.message += &format!("; {} lists those on Alyx", lists(names));
+            missing.extend(names.iter().filter(|name| name.from.is_none()).cloned());
         }
         if matches!(&error, Error::Alyx(alyx_client::Error::Options(_))) {
             report.message += "; on the command line that is --user";
         }
-        Self::reported(exit_of(&error), report)
+        Self { missing, ..Self::reported(exit_of(&error), report) }
     }
 }
 
 /// Where the names of a command are written.
-fn places(names: &[MissingName]) -> String {
+fn places(command: &str, names: &[MissingName]) -> String {
+    let is_about_files = matches!(command, "register-files" | "check-protected");
+    let is_about_sessions = matches!(command, "create-session" | "register-session" | "new-session");
+    if !is_about_files && !is_about_sessions && !matches!(command, "water" | "weight") {
+        return "the folder or the configuration".to_owned();
+    }
     let place = |name: &MissingName| match name.endpoint {
         Endpoint::Subjects => "the subject or its folder",
+        Endpoint::Labs if is_about_files => "--labs or the folder",
         Endpoint::Labs => "--lab or the folder",
-        Endpoint::Users => "--users or --by",
+        Endpoint::Users if is_about_sessions => "--users",
+        Endpoint::Users => "--by",
         Endpoint::Projects => "--projects",
         Endpoint::Procedures => "--procedures",
         Endpoint::Locations => "--location",

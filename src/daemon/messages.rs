@@ -31,6 +31,8 @@ pub enum Request {
     },
     /// Report gaps no longer.
     Acknowledge(Acknowledged),
+    /// Report a session that a command and another program created at the same time.
+    CreatedTwice(GapRow),
 }
 
 /// The daemon's answer to a [`Request`].

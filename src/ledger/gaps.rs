@@ -21,7 +21,7 @@ const MAX_FILES: usize = 1000;
 pub const CREATED_TWICE: &str = "created_twice";
 
 /// A session that was registered with gaps, or created twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapRow {
     /// `subject/date/number`.
     pub session: String,
@@ -90,6 +90,21 @@ impl GapChange {
 }
 
 impl GapRow {
+    /// The row of an error that says that the session was created twice.
+    pub fn of_created_twice(folder: &Path, error: &Error, at: Timestamp) -> Option<Self> {
+        let Error::CreatedTwice { session, ours, .. } = error else { return None };
+        Some(Self {
+            session: session.clone(),
+            at,
+            folder: folder.to_owned(),
+            eid: ours.clone(),
+            kind: CREATED_TWICE.to_owned(),
+            text: error.to_string(),
+            files: Vec::new(),
+            acknowledged: false,
+        })
+    }
+
     fn about(&self) -> About {
         match self.kind.as_str() {
             LATE_FILES => About::LateFiles,
@@ -169,19 +184,13 @@ impl GapBook {
     /// Remembers an error if it says that the session was created twice. The other computer may remove the flag, and
     /// nothing else would tell of it. Returns the changes to remember.
     pub fn add_created_twice(&mut self, folder: &Path, error: &Error, at: Timestamp) -> Vec<GapChange> {
-        let Error::CreatedTwice { session, ours, .. } = error else { return Vec::new() };
-        let row = GapRow {
-            session: session.clone(),
-            at,
-            folder: folder.to_owned(),
-            eid: ours.clone(),
-            kind: CREATED_TWICE.to_owned(),
-            text: error.to_string(),
-            files: Vec::new(),
-            acknowledged: false,
-        };
+        GapRow::of_created_twice(folder, error, at).map(|row| self.add(row)).into_iter().collect()
+    }
+
+    /// Adds or replaces a row, and returns the change to remember.
+    pub fn add(&mut self, row: GapRow) -> GapChange {
         self.rows.insert(row.key(), row.clone());
-        vec![GapChange::Set(row)]
+        GapChange::Set(row)
     }
 
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file

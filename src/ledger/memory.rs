@@ -1,13 +1,15 @@
-//! What the ledger remembers for the registration: checksums, and sessions whose last look is pending.
+//! What the ledger remembers for the registration: checksums, sessions whose last look is pending, and sessions that were
+//! created.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use alyx_registration::{ChecksumCache, FileStamp, LastLook, LastLooks, Md5Sum};
+use alyx_registration::{ChecksumCache, CreatedSessions, FileStamp, LastLook, LastLooks, Md5Sum};
 use md5::{Digest, Md5};
 
+use crate::ledger::rows::CREATED;
 use crate::ledger::{FileKey, Ledger};
 
 impl ChecksumCache for Ledger {
@@ -47,6 +49,16 @@ impl LastLooks for Ledger {
 
     fn pending(&self) -> Vec<LastLook> {
         self.facts(LAST_LOOK).iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
+    }
+}
+
+impl CreatedSessions for Ledger {
+    fn add(&self, eid: &str) {
+        self.set_fact(&format!("{CREATED}{eid}"), &jiff::Timestamp::now().to_string());
+    }
+
+    fn contains(&self, eid: &str) -> bool {
+        self.fact(&format!("{CREATED}{eid}")).is_some()
     }
 }
 

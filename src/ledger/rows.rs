@@ -15,6 +15,8 @@ use alyx_registration::{Gap, LeftOut};
 const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
 /// The maximum number of outcomes.
 const MAX_OUTCOMES: u32 = 100_000;
+/// The beginning of the names of facts that are sessions that were created; the value is when.
+pub(super) const CREATED: &str = "created ";
 /// Files of one outcome that are kept by name.
 const MAX_NAMED: usize = 20;
 /// A flag whose session waits after a failure.
@@ -308,6 +310,12 @@ impl Ledger {
             transaction.execute("DELETE FROM look WHERE due < ?1", [used])?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
+            // Its users are known by then, or never will be.
+            let created = now.checked_sub(KEEP_OUTCOMES).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
+            transaction.execute(
+                "DELETE FROM fact WHERE substr(name, 1, length(?1)) = ?1 AND value < ?2",
+                [CREATED, &created],
+            )?;
             // A waiting flag is tried at least hourly: a row of that age belongs to a removed flag.
             transaction.execute("DELETE FROM waiting WHERE next < ?1", [used])?;
             transaction.execute(

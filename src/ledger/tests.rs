@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::*;
-use alyx_registration::{Error, SessionSnapshot};
+use alyx_registration::{CreatedSessions, Error, SessionSnapshot};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -522,4 +522,21 @@ fn looks_are_remembered_with_their_snapshot_until_they_are_removed() {
     assert_eq!(ledger.snapshot(Path::new("/data/a")), Some(SessionSnapshot::default()));
     ledger.change_look(&LookChange::Remove("/data/a".into())).unwrap();
     assert_eq!((ledger.looks(), ledger.snapshot(Path::new("/data/a"))), (Vec::new(), None));
+}
+
+#[test]
+fn a_session_that_was_created_is_known_after_a_restart_and_forgotten_after_half_a_year() {
+    let folder = folder();
+    Ledger::open(folder.path()).add("an-eid");
+    let ledger = Ledger::open(folder.path());
+    assert_eq!(
+        (ledger.contains("an-eid"), ledger.contains("an-eid2"), ledger.contains("an")),
+        (true, false, false)
+    );
+    ledger.set_fact("configuration", "0");
+    let days = |n: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * n);
+    ledger.prune(days(179));
+    assert!(ledger.contains("an-eid"));
+    ledger.prune(days(181));
+    assert!(!ledger.contains("an-eid") && ledger.fact("configuration").is_some());
 }

@@ -329,3 +329,88 @@ async fn commands_that_register_flagged_sessions_show_every_move_before_and_afte
         assert!(said.contains(&format!("moved {} to ", word(&file))), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_what_would_be_sent_and_which_file_says_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    rig.session_at("cortexlab/Subjects/KS014").file("alyx-session.yaml", "location: rig1\n");
+    session.file("alf/spikes.times.npy", "abc").file("alyx-session.yaml", "projects: [practice]\n").flag();
+    let (folder, root) = (word(&session.folder), rig.root());
+    let above = root.join("cortexlab/Subjects/KS014/alyx-session.yaml");
+    for words in [
+        &["create-session", folder][..],
+        &["register-session", folder],
+        &["create-sessions", word(&root)],
+        &["new-session", "KS014", word(&root.join("cortexlab/Subjects")), "--date", "2024-05-02"],
+    ] {
+        let out = verb(&alyx, &rig, &[words, &["--dry-run"]].concat()).ends(0).out;
+        assert!(out.contains("would send {") && out.contains("\"location\":\"rig1\""), "{words:?}: {out}");
+        assert!(out.contains(&format!("location from {}", word(&above))), "{words:?}: {out}");
+        let has_own = words[0] != "new-session";
+        assert_eq!(out.contains("projects from alyx-session.yaml"), has_own, "{words:?}: {out}");
+        let json = verb(&alyx, &rig, &[words, &["--dry-run", "--json"]].concat()).ends(0).json();
+        let one = if json["sessions"].is_array() { &json["sessions"][0] } else { &json };
+        assert_eq!(one["request"]["location"], "rig1", "{words:?}: {json}");
+        assert!(one["described"].as_str().unwrap().contains("location from "), "{words:?}: {json}");
+    }
+    assert!(alyx.control().sessions().is_empty());
+    // What Alyx holds otherwise is kept, and shown.
+    verb(&alyx, &rig, &["create-session", folder, "--location", "rig2"]).ends(0);
+    let out = verb(&alyx, &rig, &["register-session", folder, "--dry-run"]).ends(0).out;
+    assert!(out.contains("differs  location: \"rig2\" on Alyx is kept, \"rig1\" here"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_whose_sidecar_above_is_broken_is_refused_in_a_dry_run_too() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    rig.session_at("KS014").file("alyx-session.yaml", "projcts: [practice]\n");
+    let root = rig.root();
+    let words = ["new-session", "KS014", word(&root), "--date", "2024-05-02", "--dry-run"];
+    verb(&alyx, &rig, &words).ends(1).complains("projcts");
+    verb(&alyx, &rig, &[&words[..], &["--no-register"]].concat()).ends(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_not_there_makes_no_session_unless_that_is_meant() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let folder = rig.root().join("cortexlab/Subjects/KS014/2024-05-01/001");
+    for words in [
+        &["create-session", word(&folder)][..],
+        &["create-session", word(&folder), "--dry-run"],
+        &["register-session", word(&folder), "--no-files"],
+    ] {
+        verb(&alyx, &rig, words).ends(1).complains("create-session --no-folder");
+    }
+    rig.session_at("cortexlab/Subjects/KS014/2024-05-01").file("001", "a file");
+    verb(&alyx, &rig, &["create-session", word(&folder)]).ends(1).complains("is a file");
+    assert!(alyx.control().sessions().is_empty());
+    std::fs::remove_file(&folder).unwrap();
+    verb(&alyx, &rig, &["create-session", word(&folder), "--no-folder", "--dry-run"]).ends(0);
+    verb(&alyx, &rig, &["create-session", word(&folder), "--no-folder"]).ends(0);
+    assert_eq!(alyx.control().sessions().len(), 1);
+    assert!(!folder.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_name_is_corrected_where_its_command_takes_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc");
+    let (folder, file) = (word(&session.folder), session.folder.join("alf/spikes.times.npy"));
+    verb(&alyx, &rig, &["create-session", folder]).ends(0);
+    for (words, place) in [
+        (&["weight", "KS014", "21", "--by", "nobody"][..], "correct the name in --by;"),
+        (&["water", "KS014", "1", "--by", "nobody"], "correct the name in --by;"),
+        (&["register-files", word(&file), "--by", "nobody"], "correct the name in --by;"),
+        (&["register-files", word(&file), "--labs", "nolab"], "correct the name in --labs or the folder;"),
+        (&["create-session", folder, "--users", "nobody"], "correct the name in --users;"),
+    ] {
+        verb(&alyx, &rig, words).ends(1).complains(place);
+        let said = verb(&alyx, &rig, &[words, &["--json"]].concat()).ends(1).json();
+        assert!(said["errors"][0]["message"].as_str().unwrap().contains(place), "{said}");
+    }
+    session.file("alyx-session.yaml", "projects: [none]\n");
+    let said = verb(&alyx, &rig, &["create-session", folder, "--users", "nobody", "--dry-run"]).ends(1);
+    assert!(said.err.contains("correct the name in its file, or in --users;"), "{said:?}");
+}

@@ -196,6 +196,11 @@ async fn gaps_are_reported_until_they_are_acknowledged() {
         history.iter().all(|row| row["outcome"] == "gaps" && row["left_out_files"][0]["path"].is_string())
     );
     assert_eq!(json(&config, &["history", "--outcome", "gaps"]).await.len(), 2);
+    // Each leads to the session on Alyx, as in the text.
+    for row in [&history[0], &status[0]["gaps"][0], &status[0]["last"][0]] {
+        let link = row["link"].as_str().unwrap_or_default();
+        assert!(link.starts_with(&alyx.url) && link.contains(row["eid"].as_str().unwrap()), "{row}");
+    }
 
     let (code, text) = run(&config, &["acknowledge", &one.name()]).await;
     assert_eq!((code, text.trim()), (0, "1 session acknowledged."));

@@ -180,3 +180,39 @@ async fn a_link_to_the_flag_is_no_dataset_and_does_not_register_its_session_agai
         assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_refused_is_left_out_with_its_own_advice_and_the_other_named_files_are_registered() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    std::fs::create_dir_all(rig.beside("disk2/deep")).unwrap();
+    std::fs::write(rig.beside("disk2/deep/x.npy"), "abc").unwrap();
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.clusters.npy", "a");
+    let (link, file) =
+        (session.folder.join("alf/spikes.times.npy"), session.folder.join("alf/spikes.clusters.npy"));
+    symlink(rig.beside("disk2/deep/x.npy"), &link).unwrap();
+    let config = configured(&alyx, &rig, rig.root(), "");
+    let said = |words: &[&str]| {
+        let mut command = program();
+        command.args(words).args(["--config", config.to_str().unwrap()]);
+        crate::verbs::run(&mut command)
+    };
+    let (folder, link) = (session.folder.to_str().unwrap(), link.to_str().unwrap());
+    said(&["create-session", folder]).ends(0);
+    let files = ["register-files", link, file.to_str().unwrap()];
+    for words in [&[&files[..], &["--dry-run"]].concat()[..], &files] {
+        let text = said(words).ends(1).out;
+        let line = text.lines().find(|line| line.starts_with("left out")).unwrap_or_default();
+        assert!(line.contains(link) && line.contains("links.allow: ["), "{text}");
+        assert!(!text.contains("check that the user") && text.contains("1 dataset"), "{text}");
+    }
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.clusters.npy"]);
+    let both = ["register-session", folder, "--file", link, "--file", files[2], "--json"];
+    let json = said(&both).ends(1).json();
+    assert!(json["files"]["left_out"][0]["reason"].as_str().unwrap().contains("links.allow"), "{json}");
+    assert_eq!(json["files"]["records"][0]["record"], serde_json::Value::Null);
+    // All of them refused: nothing is sent.
+    alyx.control().clear_requests();
+    said(&["register-files", link]).ends(1);
+    assert!(alyx.control().requests().iter().all(|request| !request.path.starts_with("/register-file")));
+}

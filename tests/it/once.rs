@@ -579,3 +579,65 @@ async fn where_locks_do_not_reach_the_second_look_keeps_datasets_out_of_a_sessio
         assert_eq!(status().1["created_twice"], serde_json::json!([]));
     }
 }
+
+/// A command creates a session while another program does, with or without a daemon that uses its state folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_command_created_a_session_twice_stays_in_the_status_until_a_person_acknowledges_it() {
+    for (verb, with_daemon) in [
+        ("create-session", false),
+        ("register-session", true),
+        ("create-sessions", false),
+        ("create-sessions", true),
+    ] {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let apart = rig.session("cortexlab", "KS014");
+        apart.file("alf/spikes.times.npy", "abc");
+        // Outside the daemon's data root.
+        let outside = rig.beside("elsewhere/cortexlab/Subjects/KS014").join(apart.date());
+        std::fs::create_dir_all(&outside).unwrap();
+        let session = Session { folder: outside.join(format!("{:03}", apart.path().number())) };
+        std::fs::rename(&apart.folder, &session.folder).unwrap();
+        let config = configuration(&alyx, &rig, "");
+        drop(Ledger::open(&rig.beside("etc/state")));
+        let daemon = with_daemon.then(|| {
+            let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
+            daemon.wait_for("data root scanned");
+            daemon
+        });
+        let folder = match verb {
+            "create-sessions" => {
+                session.flag();
+                rig.beside("elsewhere")
+            }
+            _ => session.folder.clone(),
+        };
+        let gate = hold(&alyx, "POST", "/sessions");
+        let mut command = program();
+        command.arg(verb).arg(&folder).arg("--config").arg(&config);
+        let ended = tokio::task::spawn_blocking(move || output(&mut command));
+        gate.reached().await;
+        create_elsewhere(&alyx, &session).await;
+        gate.open();
+        let ended = ended.await.unwrap();
+        let text = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+        assert!(text.contains("was created twice"), "{verb} {with_daemon}: {text}");
+
+        let status = || {
+            let output = output(program().args(["status", "--json", "--config"]).arg(&config));
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["created_twice"].clone()
+        };
+        let found = status();
+        assert_eq!(found[0]["session"], session.name(), "{verb} {with_daemon}: {found}");
+        if let Some(daemon) = daemon {
+            assert!(
+                found[0]["link"].as_str().unwrap().contains(found[0]["eid"].as_str().unwrap()),
+                "{found}"
+            );
+            daemon.stop();
+            assert_eq!(status()[0]["session"], session.name());
+        }
+        let done = output(program().args(["acknowledge", &session.name(), "--config"]).arg(&config));
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        assert_eq!(status(), serde_json::json!([]));
+    }
+}

@@ -365,3 +365,52 @@ async fn of_two_at_once_each_record_is_made_by_one_and_on_the_undo_list_of_that_
     assert_eq!((kinds(&fast, "made").len(), kinds(&slow, "made").len()), (6, 0), "{slow}");
     assert_eq!((&slow["undo"], &slow["errors"]), (&json!([]), &json!([])));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_sidecars_and_rig_files_mention_are_proposed_with_their_files_and_users_are_never_created()
+{
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let session = rig.session_at("KS014/2024-05-01/001");
+    session.file(
+        "alyx-session.yaml",
+        "projects: [mouse_x]\nprocedures: [Levitation]\nlab: nolab\ndatasets: {repository: nowhere}\n",
+    );
+    let settings = crate::metadata::settings(json!({"ALYX_USER": "carl", "RIG_NAME": "rig_x"}));
+    session.file("raw_behavior_data/_iblrig_taskSettings.raw.json", settings).flag_with("users: [bob]\n");
+    let other = rig.session_at("KS014/2024-05-02/001");
+    other.file("alyx-session.yaml", "projcts: [mouse_x]\n");
+    let settings = "(raw_behavior_data/_iblrig_taskSettings.raw.json: RIG_NAME of KS014/2024-05-01/001)";
+    let root = rig.root();
+    let said = verb(&alyx, &rig, &["propose", word(&root)]).ends(1);
+    for line in [
+        "project mouse_x: named in alyx-session.yaml:1: projects of KS014/2024-05-01/001",
+        "procedure Levitation: named in alyx-session.yaml:2: procedures of",
+        "user bob: named in create_me.flag:1: users of KS014/2024-05-01/001",
+        &format!("location rig_x: named in {}", settings.trim_matches(['(', ')'])),
+        "lab nolab: the lab of these sessions",
+        "Alyx has no repository nowhere, which is named in alyx-session.yaml:4: datasets.repository of",
+        "KS014/2024-05-02/001: alyx-session.yaml:1: projcts: unknown key",
+    ] {
+        assert!(said.out.contains(line), "{line:?} is not in:\n{}", said.out);
+    }
+    // The sidecar is stronger than the rig's file.
+    assert!(!said.out.contains("carl"), "{}", said.out);
+    let said = verb(&alyx, &rig, &["propose", word(&root), "--apply", "--yes", "--json"]).ends(1).json();
+    assert_eq!(kinds(&said, "made"), ["lab nolab", "project mouse_x"]);
+    let by_hand = kinds(&said, "by_hand");
+    for name in ["user bob", "location rig_x", "procedure Levitation"] {
+        assert!(by_hand.contains(&name.to_owned()), "{name}: {by_hand:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_of_another_lab_in_a_sidecar_is_pointed_out() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    session.file("alyx-session.yaml", "datasets: {repository: flatiron_mainenlab}\n");
+    let root = rig.root();
+    let said = verb(&alyx, &rig, &["propose", word(&root)]).ends(1);
+    let line = "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\" on Alyx, but named in \
+                alyx-session.yaml:1: datasets.repository";
+    assert!(said.out.contains(line), "{}", said.out);
+}

@@ -46,7 +46,7 @@ pub use crate::client::options::{
     RootDatasets, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::client::record_outcome::RecordOutcome;
-pub use crate::error::{Error, MissingName, advice};
+pub use crate::error::{ELSEWHERE, Error, MissingName, advice};
 pub use crate::files::check_protected::ProtectedStatus;
 pub use crate::files::register::{PlannedFiles, RegisteredFile, RegisteredFiles};
 pub use crate::files::server_errors::ServerErrors;
@@ -87,6 +87,7 @@ pub use crate::repository::loadability::NotLoadable;
 pub use crate::repository::mount::Mount;
 pub use crate::repository::placement::Placement;
 pub use crate::session::create_sessions::CreatedSession;
+pub use crate::session::created::CreatedSessions;
 pub use crate::session::creation::InFlightCreations;
 pub use crate::session::details::SessionDetails;
 pub use crate::session::new_session::NewSession;

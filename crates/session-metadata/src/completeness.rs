@@ -26,17 +26,20 @@ pub fn missing(
     let entries = files.list();
     for entry in entries.iter().filter(|entry| entry.size.is_some()) {
         if options.wait_for.iter().any(|pattern| pattern.matches(&entry.path)) {
-            lacks(&entry.path, "this file must be gone first (wait_for)".to_owned());
+            lacks(&entry.path, "this file must be gone first (metadata.wait_for)".to_owned());
         }
         let lower = entry.path.to_lowercase();
         if entry.size == Some(0) && NEVER_EMPTY.iter().any(|ending| lower.ends_with(ending)) {
-            lacks(&entry.path, "the file is still empty".to_owned());
+            lacks(&entry.path, "the file is still empty; copy it again, or remove it".to_owned());
         }
     }
     for expectation in options.expect.iter().filter(|expectation| applies(expectation, session, metadata)) {
         for pattern in &expectation.files {
             if !entries.iter().any(|entry| entry.size > Some(0) && pattern.matches(&entry.path)) {
-                lacks(pattern.as_str(), "no file with content matches this pattern (expect)".to_owned());
+                lacks(
+                    pattern.as_str(),
+                    "no file with content matches this pattern (metadata.expect)".to_owned(),
+                );
             }
         }
     }
@@ -47,8 +50,15 @@ pub fn missing(
             let exists = entries.iter().any(|entry| is_in(entry, collection) || entry.path == *collection);
             let holds_file = entries.iter().any(|entry| entry.size.is_some() && is_in(entry, collection));
             if !holds_file && (exists || options.all_devices) {
-                let state = if exists { "holds no file yet" } else { "is not there yet" };
-                lacks(collection, format!("the folder {state}; {} declares it", description.path));
+                let state = match exists {
+                    true => "holds no file yet",
+                    false => "is not there yet (complete: all_devices)",
+                };
+                let path = &description.path;
+                lacks(
+                    collection,
+                    format!("the folder {state}; bring its files, or correct {path}, which declares it"),
+                );
             }
         }
     }
@@ -61,7 +71,10 @@ pub fn missing(
             };
             let expected = spikeglx::load(files, &entry.path).ok().and_then(|meta| meta.size);
             if let Some(expected) = expected.filter(|expected| *expected != size) {
-                let why = format!("the file has {size} of the {expected} bytes that {} names", entry.path);
+                let why = format!(
+                    "the file has {size} of the {expected} bytes that {} names; copy both again",
+                    entry.path
+                );
                 lacks(&binary, why);
             }
         }

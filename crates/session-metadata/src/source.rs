@@ -17,6 +17,13 @@ pub enum Origin {
     Configuration,
 }
 
+impl Origin {
+    /// Whether it is a file of the session: not the command line or the configuration.
+    pub fn is_file(self) -> bool {
+        matches!(self, Self::Sidecar | Self::RigFile)
+    }
+}
+
 /// Where a value comes from; prints as `alyx-session.yaml:3: projects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

@@ -131,9 +131,9 @@ const FIND_FILES_HELP: &str = "\
 Examples:
   alyx-registrar find-files /data/cortexlab/Subjects/KS014/2024-05-01/001
 
-Exits with 1 if a dataset cannot be registered.";
+Exits with 1 if a dataset cannot be registered, or a file that describes the session is broken.";
 
-/// `find-files`: the datasets of a session folder, and why other files are left out.
+/// `find-files`: the datasets of a session folder, why other files are left out, and what is known of the session.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = FIND_FILES_HELP)]
 pub struct FindFilesArgs {

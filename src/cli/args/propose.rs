@@ -12,8 +12,9 @@ Examples:
   alyx-registrar propose /data --repository lab_server --data-url https://data.example.org/mylab/Subjects/
   ALYX_PASSWORD=$(pass alyx) alyx-registrar propose /data --url https://alyx.example.org --user admin --apply
 
-Lists the files of the sessions and reads none. Subjects, users, locations and procedures are created on Alyx's admin
-pages. Exits with 0 if Alyx lacks nothing, with 1 if it lacks something, or a record was not created.";
+Lists the files of the sessions, and reads only those that describe them. Subjects, users, locations and procedures
+are created on Alyx's admin pages. Exits with 0 if Alyx lacks nothing, with 1 if it lacks something, or a record was
+not created.";
 
 /// `propose`: what Alyx lacks to register sessions.
 #[derive(Args, Clone, Debug)]

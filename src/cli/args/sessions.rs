@@ -136,6 +136,10 @@ pub struct CreateSessionArgs {
     /// Session folder; its files are not registered
     pub folder: PathBuf,
 
+    /// The folder need not be on this computer: the recording is elsewhere
+    #[arg(long)]
+    pub no_folder: bool,
+
     /// The fields of the session.
     #[command(flatten)]
     pub details: SessionDetailsArgs,

@@ -10,7 +10,7 @@ use crate::cli::monitor::retry::{Changed, Done, change, nothing_to_do};
 use crate::cli::monitor::state::{State, blocking, session_typed};
 use crate::cli::output::{Failure, report_error, say};
 use crate::daemon::messages::Request;
-use crate::daemon::status::GapStatus;
+use crate::daemon::status::json::GapJson;
 use crate::humanize::count;
 use crate::json::document::Document;
 use crate::ledger::{Access, Acknowledged, GapBook, Ledger};
@@ -30,7 +30,8 @@ async fn acknowledge_with(args: &AcknowledgeArgs) -> Result<Exit, Failure> {
         (_, Some(pattern), _) => Acknowledged::Pattern(pattern.to_string()),
         (_, _, Some(pattern)) => Acknowledged::Withdrawn(pattern.clone()),
         (None, None, None) => {
-            list(&known(args).await?, args.json);
+            let alyx = State::find(&args.state)?.alyx();
+            list(&known(args).await?, alyx.as_deref(), args.json);
             return Ok(Exit::Success);
         }
     };
@@ -120,14 +121,14 @@ async fn known(args: &AcknowledgeArgs) -> Result<GapBook, Failure> {
 #[derive(Serialize)]
 struct AcknowledgedJson<'a> {
     patterns: Vec<&'a str>,
-    gaps: Vec<GapStatus>,
+    gaps: Vec<GapJson>,
 }
 
-fn list(book: &GapBook, json: bool) {
+fn list(book: &GapBook, alyx: Option<&str>, json: bool) {
     if json {
         let fields = AcknowledgedJson {
             patterns: book.patterns().iter().map(|pattern| pattern.as_str()).collect(),
-            gaps: book.acknowledged().map(GapStatus::from).collect(),
+            gaps: book.acknowledged().map(|row| GapJson::of(row.into(), alyx)).collect(),
         };
         say!("{}", Document::new("acknowledge", "done", fields, Vec::new()).line());
         return;

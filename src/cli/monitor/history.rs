@@ -44,7 +44,8 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
     }
     for row in rows.iter().flatten() {
         if args.json {
-            say!("{}", Document::new("history", &row.outcome, OutcomeJson::from(row), Vec::new()).line());
+            let fields = OutcomeJson::of(row, alyx.as_deref());
+            say!("{}", Document::new("history", &row.outcome, fields, Vec::new()).line());
         } else {
             say!("{}", outcome_line(row, &zone, alyx.as_deref()));
             for file in row.files.iter().filter(|_| args.left_out) {

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
+use crate::cli::created_twice;
+use crate::cli::described::request_lines;
 use crate::cli::exit::Exit;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
 use crate::cli::progress;
@@ -263,6 +265,7 @@ fn remember(ledger: &Ledger, row: &OutcomeRow) {
 struct Gaps {
     book: Mutex<GapBook>,
     ledger: Option<Arc<Ledger>>,
+    state_dir: PathBuf,
     roots: Vec<PathBuf>,
     looks: LookPlan,
 }
@@ -273,7 +276,8 @@ impl Gaps {
         let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
         let late_files = if config.datasets.register { config.watch.late_files } else { Duration::ZERO };
         let looks = LookPlan::within(late_files);
-        Self { book: Mutex::new(book), ledger: ledger.cloned(), roots, looks }
+        let (ledger, state_dir) = (ledger.cloned(), config.state_dir.clone());
+        Self { book: Mutex::new(book), ledger, state_dir, roots, looks }
     }
 
     /// What was acknowledged of the session in this folder.
@@ -289,15 +293,6 @@ impl Gaps {
     async fn keep(&self, session: String, folder: &Path, eid: &str, gap: &Gap) {
         let change = self.book().keep(&session, folder, eid, gap, jiff::Timestamp::now());
         self.remember(vec![change]).await;
-    }
-
-    /// Remembers that a session was created twice, if that is the error.
-    async fn note(&self, folder: &Path, error: &Error) {
-        let changes = {
-            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-            book.add_created_twice(folder, error, jiff::Timestamp::now())
-        };
-        self.remember(changes).await;
     }
 
     async fn remember(&self, changes: Vec<GapChange>) {
@@ -414,7 +409,7 @@ async fn process_flag(
                     if let Error::Gaps(gap) = &error {
                         gaps.keep(session.to_string(), &result.folder, "", gap).await;
                     }
-                    gaps.note(&result.folder, &error).await;
+                    created_twice::remember(&gaps.state_dir, &result.folder, &error).await;
                     ScanOutcome::Failed(error)
                 }
             }
@@ -465,12 +460,9 @@ impl FlagResult {
         for line in moved_lines(&self.moved, verb) {
             say!("{line}");
         }
-        if let Some(request) = &self.request {
-            let sent = serde_json::to_string(request).unwrap_or_default();
-            say!("      would send {sent}");
-        }
-        if let (Some(described), Some(_)) = (&self.described, &self.request) {
-            say!("      {described}");
+        for line in self.request.iter().flat_map(|request| request_lines(request, self.described.as_deref()))
+        {
+            say!("{line}");
         }
         if let Some(gap) = &self.gap {
             say!("      {gap}");

@@ -79,12 +79,12 @@ fn select_source(args: &ConnectionArgs, defaults: &DefaultSources) -> Option<Con
 pub(super) async fn run_creating(
     command: &str,
     args: &VerbArgs,
-    work: impl AsyncFnOnce(&RegistrationClient) -> Result<Answer, Failure>,
+    work: impl AsyncFnOnce(&RegistrationClient, Option<&Config>) -> Result<Answer, Failure>,
 ) -> Exit {
     let client = OnceLock::new();
     let connected = async {
-        let connected = connect(&args.connection)?;
-        work(client.get_or_init(|| connected)).await
+        let (connected, config) = connect_with_config(&args.connection)?;
+        work(client.get_or_init(|| connected), config.as_ref()).await
     };
     run(command, args.json, connected, async || match client.get() {
         Some(client) => {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -12,7 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
-use crate::cli::verbs::connect::connect;
+use crate::cli::verbs::connect::{connect, connect_with_config};
+use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
     Answer, LeftOutJson, absolute_path, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb,
 };
@@ -20,9 +22,12 @@ use crate::humanize;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::{MovedPath, PathText};
 use crate::json::record::DatasetJson;
+use alf::SessionPath;
 use alyx_client::{ProtectedFile, RegisterFileRequest};
 use alyx_registration::advice::Kind;
-use alyx_registration::{FoundFile, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles};
+use alyx_registration::{
+    Error, FoundFile, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles,
+};
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
@@ -37,7 +42,7 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
             if args.dry_run {
                 let planned = client.plan_files(&files, &options).await?;
                 planned.check_sessions()?;
-                let answer = Answer::new(planned_lines(&planned), PlannedJson::from(&planned))?;
+                let answer = Answer::new(planned_file_lines(&planned), PlannedJson::from(&planned))?;
                 return Ok(answer.planned_if(true).incomplete_if(!planned.left_out.is_empty()));
             }
             let registered = client.register_files(&files, &options).await?;
@@ -72,6 +77,25 @@ pub(super) fn sizes(files: &[PathBuf], options: &RegisterFilesOptions) -> Result
         }
     }
     Ok(bytes)
+}
+
+/// Refuses a folder that is not there: a typing error would make a session on Alyx.
+pub(super) fn check_folder(folder: &Path) -> Result<(), Failure> {
+    SessionPath::parse(folder).map_err(Error::from)?;
+    let reason = match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => format!("{folder:?} is a file, not a folder; name the session folder"),
+        Err(error) if error.kind() == ErrorKind::NotFound => format!(
+            "there is no folder {folder:?}; check its name, and that its disk is mounted. If the recording is elsewhere, \
+             create its session with `create-session --no-folder`"
+        ),
+        Err(error) => {
+            let report =
+                ErrorReport::of_kind(Kind::Unreadable, format!("{folder:?} cannot be read: {error}"));
+            return Err(Failure::reported(Exit::Incomplete, report.at(folder)));
+        }
+    };
+    Err(Failure::reported(Exit::Incomplete, ErrorReport::of_kind(Kind::Invalid, reason).at(folder)))
 }
 
 /// The registered files in order, as text.
@@ -144,7 +168,7 @@ impl From<&PlannedFiles> for PlannedJson {
 }
 
 /// The planned requests as text.
-pub(super) fn planned_lines(planned: &PlannedFiles) -> Vec<String> {
+pub(super) fn planned_file_lines(planned: &PlannedFiles) -> Vec<String> {
     let PlannedFiles { requests, left_out, moved, absent: _ } = planned;
     let mut lines = Vec::new();
     let (mut n, mut bytes) = (0, 0);
@@ -168,6 +192,7 @@ struct FoundFilesJson {
     folder: PathText,
     files: Vec<FoundFileJson>,
     left_out: Vec<LeftOutJson>,
+    metadata: KnownJson,
 }
 
 /// A dataset on disk: its path in the session, and its size in bytes.
@@ -177,11 +202,13 @@ struct FoundFileJson {
     size: u64,
 }
 
-/// Lists the datasets of a session folder.
+/// Lists the datasets of a session folder, and what is known of the session.
 pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
     run_verb("find-files", args.verb.json, async {
         let folder = absolute_path(&args.folder)?;
-        let found = connect(&args.verb.connection)?.find_files(&folder).await?;
+        let (client, config) = connect_with_config(&args.verb.connection)?;
+        let found = client.find_files(&folder).await?;
+        let known = read(&folder, config.as_ref())?;
         let mut text: Vec<String> = found
             .files
             .iter()
@@ -191,14 +218,17 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
         let bytes = found.files.iter().map(|file| file.size).sum();
         let aside = left_out_suffix(&found.left_out);
         text.push(format!("{}, {}{aside}", datasets(found.files.len()), humanize::bytes(bytes)));
+        text.extend(known_lines(&known, false));
         let file =
             |file: &FoundFile| FoundFileJson { path: file.dataset.as_str().to_owned(), size: file.size };
         let json = FoundFilesJson {
             folder: (&folder).into(),
             files: found.files.iter().map(file).collect(),
             left_out: LeftOutJson::list(&found.left_out),
+            metadata: (&known).into(),
         };
-        let problem = found.left_out.iter().any(|file| file.reason.is_missing());
+        let is_sound = known.metadata.problems.is_empty();
+        let problem = !is_sound || found.left_out.iter().any(|file| file.reason.is_missing());
         Ok(Answer::new(text, json)?.incomplete_if(problem))
     })
     .await

@@ -21,7 +21,7 @@ use alyx_registration::{
 
 /// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    run_creating("water", &args.verb, async |client| {
+    run_creating("water", &args.verb, async |client, _| {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -41,7 +41,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    run_creating("weight", &args.verb, async |client| {
+    run_creating("weight", &args.verb, async |client, _| {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),

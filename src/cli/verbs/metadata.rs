@@ -8,26 +8,40 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::args::MetadataArgs;
+use crate::cli::described::difference_lines;
 use crate::cli::exit::Exit;
-use crate::cli::output::Failure;
+use crate::cli::output::{Failure, exit_of};
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::{config_of, connect};
 use crate::cli::verbs::output::{Answer, absolute_path, run_verb};
 use crate::config::Config;
+use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use alf::SessionPath;
 use alyx_client::SessionRequest;
-use alyx_registration::flag::{FlagContent, FlagFile};
 use alyx_registration::{
     Beside, DataFolders, Error, KnownSession, MetadataOptions, PlannedSession, RegistrationOptions,
 };
 use session_metadata::update::Difference;
-use session_metadata::{Field, Measurement, SidecarFile};
+use session_metadata::{Field, Measurement, Origin};
 
 /// The fields of `metadata`.
 #[derive(Debug, Serialize)]
 struct MetadataJson {
     folder: PathText,
+    #[serde(flatten)]
+    known: KnownJson,
+    /// What would be sent; null if the session would not be registered.
+    request: Option<SessionRequest>,
+    /// Its UUID on Alyx; null without `--alyx`, or if it is not there.
+    eid: Option<String>,
+    /// Where Alyx holds another value, which is kept.
+    differences: Vec<Difference>,
+}
+
+/// What is known of a session.
+#[derive(Debug, Serialize)]
+pub(super) struct KnownJson {
     session: String,
     /// Every field of a session, with value and source; null where nothing is known.
     fields: Map<String, Value>,
@@ -38,12 +52,6 @@ struct MetadataJson {
     missing: Value,
     problems: Value,
     notes: Value,
-    /// What would be sent; null if the session would not be registered.
-    request: Option<SessionRequest>,
-    /// Its UUID on Alyx; null without `--alyx`, or if it is not there.
-    eid: Option<String>,
-    /// Where Alyx holds another value, which is kept.
-    differences: Vec<Difference>,
 }
 
 /// Shows what is known of a session.
@@ -53,18 +61,33 @@ pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
         let config = config_of(&args.verb.connection)?;
         let known = read(&folder, config.as_ref())?;
         let is_sound = known.metadata.problems.is_empty();
-        let planned = match args.alyx && is_sound {
-            true => Some(connect(&args.verb.connection)?.plan_session(&folder, &Default::default()).await?),
-            false => None,
-        };
-        let request = match &planned {
-            Some(planned) => Some(planned.request.clone()),
-            None if is_sound && !args.alyx => Some(known.request(&zone(config.as_ref()))?),
-            None => None,
-        };
-        let text = lines(&known, planned.as_ref(), request.as_ref());
+        let mut text = known_lines(&known, true);
+        let (mut planned, mut request, mut refused) = (None, None, None);
+        if is_sound && args.alyx {
+            let client = connect(&args.verb.connection)?;
+            match client.plan_session(&folder, &Default::default()).await {
+                Ok(plan) => (request, planned) = (Some(plan.request.clone()), Some(plan)),
+                Err(error) => refused = Some(error),
+            }
+        } else if is_sound {
+            match known.request(&zone(config.as_ref())) {
+                Ok(new) => request = Some(new),
+                Err(error) => refused = Some(error),
+            }
+        }
+        text.extend(refused.iter().map(|error| format!("problem  {error}")));
+        text.extend(planned.iter().flat_map(difference_lines));
+        text.push(verdict(planned.as_ref(), request.as_ref()));
         let incomplete = !is_sound || !known.metadata.missing.is_empty();
-        Ok(Answer::new(text, json(&folder, &known, planned, request))?.incomplete_if(incomplete))
+        let (eid, differences) = planned.map(|plan| (plan.eid, plan.differences)).unwrap_or_default();
+        let json =
+            MetadataJson { folder: (&folder).into(), known: (&known).into(), request, eid, differences };
+        let mut answer = Answer::new(text, json)?.incomplete_if(incomplete);
+        if let Some(error) = &refused {
+            answer.exit = exit_of(error);
+            answer.errors.push(ErrorReport::from(error));
+        }
+        Ok(answer)
     })
     .await
 }
@@ -74,13 +97,13 @@ fn zone(config: Option<&Config>) -> TimeZone {
 }
 
 /// Reads the folder as a registration would.
-fn read(folder: &Path, config: Option<&Config>) -> Result<KnownSession, Failure> {
+pub(super) fn read(folder: &Path, config: Option<&Config>) -> Result<KnownSession, Failure> {
     let session = SessionPath::parse(folder).map_err(Error::from)?;
     let (options, flags) = match config {
         Some(config) => (wiring::metadata(config), config.flags.clone()),
         None => (MetadataOptions::default(), RegistrationOptions::default().flags),
     };
-    let flag = flags.iter().find_map(|name| flag_of(&folder.join(name)));
+    let flag = KnownSession::sidecar_of_flag(folder, &flags);
     let data = match config {
         Some(config) => wiring::data_folders(config),
         None => DataFolders { private: wiring::private_paths(Vec::new()), ..DataFolders::default() },
@@ -89,62 +112,53 @@ fn read(folder: &Path, config: Option<&Config>) -> Result<KnownSession, Failure>
     Ok(KnownSession::read(&session, beside, &options, &zone(config), Arc::new(data))?)
 }
 
-/// A flag that describes its session.
-fn flag_of(path: &Path) -> Option<SidecarFile> {
-    let flag = FlagFile::load(path).ok()??;
-    match flag.content().ok()? {
-        FlagContent::Sidecar(content) => {
-            Some(SidecarFile { name: path.file_name()?.to_string_lossy().into_owned(), content })
+impl From<&KnownSession> for KnownJson {
+    fn from(known: &KnownSession) -> Self {
+        let mut whole = serde_json::to_value(&known.metadata).unwrap_or_default();
+        let mut part = |name: &str| whole.get_mut(name).map(Value::take).unwrap_or_default();
+        let mut found = part("fields");
+        if let Some(lab) = lab_of_folder(known) {
+            found["lab"] = serde_json::json!({"value": lab, "source": FOLDER});
         }
-        FlagContent::Everything | FlagContent::Only(_) => None,
+        let names = Field::ALL.map(Field::name).into_iter().chain(["json"]);
+        let unknown = || serde_json::json!({"value": null, "source": null});
+        let field = |name: &str| (name.to_owned(), found.get_mut(name).map_or_else(unknown, Value::take));
+        Self {
+            session: known.session.to_string(),
+            fields: names.map(field).collect(),
+            settings: part("settings"),
+            from_subject: part("from_subject"),
+            passive: part("passive"),
+            measurements: part("measurements"),
+            missing: part("missing"),
+            problems: part("problems"),
+            notes: part("notes"),
+        }
     }
 }
 
-fn json(
-    folder: &Path,
-    known: &KnownSession,
-    planned: Option<PlannedSession>,
-    request: Option<SessionRequest>,
-) -> MetadataJson {
-    let mut whole = serde_json::to_value(&known.metadata).unwrap_or_default();
-    let mut part = |name: &str| whole.get_mut(name).map(Value::take).unwrap_or_default();
-    let mut found = part("fields");
-    let names = Field::ALL.map(Field::name).into_iter().chain(["json"]);
-    let unknown = || serde_json::json!({"value": null, "source": null});
-    let field = |name: &str| (name.to_owned(), found.get_mut(name).map_or_else(unknown, Value::take));
-    let (eid, differences) = planned.map(|p| (p.eid, p.differences)).unwrap_or_default();
-    MetadataJson {
-        folder: folder.into(),
-        session: known.session.to_string(),
-        fields: names.map(field).collect(),
-        settings: part("settings"),
-        from_subject: part("from_subject"),
-        passive: part("passive"),
-        measurements: part("measurements"),
-        missing: part("missing"),
-        problems: part("problems"),
-        notes: part("notes"),
-        request,
-        eid,
-        differences,
-    }
+/// The source of what the path of a session says.
+const FOLDER: &str = "the folder";
+
+/// The lab of the path, unless a stronger source names one: that of the configuration is for paths without.
+fn lab_of_folder(known: &KnownSession) -> Option<&str> {
+    let found = known.metadata.values.fields.get(&Field::Lab);
+    let is_weaker = found.is_none_or(|found| found.source.origin == Origin::Configuration);
+    known.session.lab().filter(|_| is_weaker)
 }
 
-/// The same as text.
-fn lines(
-    known: &KnownSession,
-    planned: Option<&PlannedSession>,
-    request: Option<&SessionRequest>,
-) -> Vec<String> {
+/// The same as text. `all`: also the fields of which nothing is known.
+pub(super) fn known_lines(known: &KnownSession, all: bool) -> Vec<String> {
     let values = &known.metadata.values;
     let mut rows: Vec<(String, String, String)> = Vec::new();
     for field in Field::ALL {
-        let (value, source) = match values.fields.get(&field) {
-            Some(found) => (shown(&found.value), found.source.to_string()),
-            None => match values.from_subject.get(&field) {
-                Some(source) => ("from the subject on Alyx".to_owned(), source.to_string()),
-                None => ("-".to_owned(), String::new()),
-            },
+        let of_folder = lab_of_folder(known).filter(|_| field == Field::Lab);
+        let (value, source) = match (of_folder, values.fields.get(&field), values.from_subject.get(&field)) {
+            (Some(lab), ..) => (lab.to_owned(), FOLDER.to_owned()),
+            (None, Some(found), _) => (shown(&found.value), found.source.to_string()),
+            (None, None, Some(source)) => ("from the subject on Alyx".to_owned(), source.to_string()),
+            (None, None, None) if all => ("-".to_owned(), String::new()),
+            (None, None, None) => continue,
         };
         rows.push((field.name().to_owned(), value, source));
     }
@@ -170,21 +184,19 @@ fn lines(
     text.extend(known.metadata.problems.iter().map(|problem| format!("problem  {problem}")));
     text.extend(known.missing().into_iter().map(|missing| format!("missing  {missing}")));
     text.extend(known.metadata.notes.iter().map(|note| format!("note     {note}")));
-    for d in planned.into_iter().flat_map(|planned| &planned.differences) {
-        text.push(format!(
-            "differs  {}: {} on Alyx is kept, {} here ({})",
-            d.field, d.on_alyx, d.known, d.source
-        ));
-    }
+    text
+}
+
+/// What would be done.
+fn verdict(planned: Option<&PlannedSession>, request: Option<&SessionRequest>) -> String {
     let sent = request.map(|request| serde_json::to_string(request).unwrap_or_default());
-    text.push(match (planned.map(|planned| &planned.eid), sent) {
+    match (planned.map(|planned| &planned.eid), sent) {
         (_, None) => "nothing would be registered".to_owned(),
         (Some(Some(eid)), Some(sent)) if sent == "{}" => format!("session {eid} is left as it is"),
         (Some(Some(eid)), Some(sent)) => format!("session {eid} would be filled with {sent}"),
         (Some(None), Some(sent)) => format!("a session would be created with {sent}"),
         (None, Some(sent)) => format!("a new session would be created with {sent}"),
-    });
-    text
+    }
 }
 
 /// A value for people: names without brackets.

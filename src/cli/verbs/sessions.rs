@@ -6,13 +6,18 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, paths};
+use crate::cli::created_twice;
+use crate::cli::described::{planned_lines, request_lines, sources};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::run_creating;
-use crate::cli::verbs::files::{PlannedJson, RegisteredJson, planned_lines, registered_lines, sizes};
+use crate::cli::verbs::files::{
+    PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
+};
 use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths};
+use crate::config::Config;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
 use crate::json::error_report::ErrorReport;
@@ -22,8 +27,9 @@ use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
-    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, LeftOut, NewSessionOptions,
-    PlannedSession, RegisterFilesOptions, RegisteredSession, RegistrationClient, SessionDetails,
+    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, KnownSession, LeftOut,
+    NewSessionOptions, PlannedSession, RegisterFilesOptions, RegisteredFiles, RegisteredSession,
+    RegistrationClient, SessionDetails,
 };
 
 /// The fields of a command about one session.
@@ -36,6 +42,9 @@ struct SessionFields<Files = ()> {
     session: Option<SessionJson>,
     /// What a dry run would send; empty if nothing.
     request: Option<SessionRequest>,
+    /// In a dry run, what its files say of it, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    described: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Files>,
 }
@@ -43,27 +52,35 @@ struct SessionFields<Files = ()> {
 impl<Files> SessionFields<Files> {
     fn registered(folder: &Path, session: &RegisteredSession) -> Self {
         let (eid, session) = (Some(session.record.eid().to_owned()), Some(session.into()));
-        Self { folder: folder.into(), eid, session, request: None, files: None }
+        Self { folder: folder.into(), eid, session, request: None, described: None, files: None }
     }
 
     fn planned(folder: &Path, planned: PlannedSession) -> Self {
+        let described = sources(&planned);
         let (eid, request) = (planned.eid, Some(planned.request));
-        Self { folder: folder.into(), eid, session: None, request, files: None }
+        Self { folder: folder.into(), eid, session: None, request, described, files: None }
     }
 }
 
 /// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    run_creating("create-session", &args.verb, async |client| {
+    run_creating("create-session", &args.verb, async |client, config| {
         let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
+        if !args.no_folder {
+            check_folder(&folder)?;
+        }
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
-            let text = vec![planned_line(&planned)];
+            let text = planned_text(&planned);
             return Ok(Answer::new(text, SessionFields::<()>::planned(&folder, planned))?.planned_if(true));
         }
         let options = RegisterFilesOptions::default();
         let registering = client.register_session(&folder, &details, &FilesToRegister::None, &options);
-        let (session, _) = registering.await?;
+        let registered = registering.await;
+        if let Err(error) = &registered {
+            remember(error, &folder, config).await;
+        }
+        let (session, _) = registered?;
         Answer::new(vec![session_line(&session.record)], SessionFields::<()>::registered(&folder, &session))
     })
     .await
@@ -71,8 +88,11 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    run_creating("register-session", &args.verb, async |client| {
+    run_creating("register-session", &args.verb, async |client, config| {
         let (folder, mut details) = (absolute_path(&args.folder)?, args.details.details());
+        if args.no_files || !args.files.is_empty() {
+            check_folder(&folder)?;
+        }
         if !args.update.is_empty() {
             let beside = Beside { command_line: details.clone(), ..Beside::default() };
             let session = SessionPath::parse(&folder).map_err(Error::from)?;
@@ -97,7 +117,19 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
         let work = async {
             match args.dry_run {
                 true => plan(client, &folder, &details, &files, others, &options).await,
-                false => register(client, &folder, &details, files, others, &options, args.no_files).await,
+                false => {
+                    let wanted = match args.no_files {
+                        true => FilesToRegister::None,
+                        false => FilesToRegister::These(files.clone()),
+                    };
+                    let registering = client.register_session(&folder, &details, &wanted, &options);
+                    let registered = registering.await;
+                    if let Err(error) = &registered {
+                        remember(error, &folder, config).await;
+                    }
+                    let (session, registered) = registered?;
+                    registered_answer(&folder, &session, registered, &files, others)
+                }
             }
         };
         progress::shown(progress, work).await
@@ -133,39 +165,42 @@ async fn plan(
     let mut files = client.plan_files(files, options).await?;
     let explicit = files.left_out.len();
     files.left_out.extend(others);
-    let mut text = vec![planned_line(&planned)];
-    text.extend(planned_lines(&files));
+    let mut text = planned_text(&planned);
+    text.extend(planned_file_lines(&files));
     let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_missing());
     let json =
         SessionFields { files: Some(PlannedJson::from(&files)), ..SessionFields::planned(folder, planned) };
     Ok(Answer::new(text, json)?.planned_if(true).incomplete_if(problem))
 }
 
-async fn register(
-    client: &RegistrationClient,
+fn registered_answer(
     folder: &Path,
-    details: &SessionDetails,
-    files: Vec<PathBuf>,
+    session: &RegisteredSession,
+    registered: Option<RegisteredFiles>,
+    files: &[PathBuf],
     others: Vec<LeftOut>,
-    options: &RegisterFilesOptions,
-    no_files: bool,
 ) -> Result<Answer, Failure> {
-    let wanted = if no_files { FilesToRegister::None } else { FilesToRegister::These(files.clone()) };
-    let (session, registered) = client.register_session(folder, details, &wanted, options).await?;
     let mut text = vec![session_line(&session.record)];
-    let mut json = SessionFields::registered(folder, &session);
+    let mut json = SessionFields::registered(folder, session);
     let Some(mut registered) = registered else { return Answer::new(text, json) };
     let incomplete = registered.records.iter().any(Option::is_none);
     registered.left_out.extend(others);
-    text.extend(registered_lines(&files, &registered));
-    json.files = Some(RegisteredJson::of(&files, &registered));
+    text.extend(registered_lines(files, &registered));
+    json.files = Some(RegisteredJson::of(files, &registered));
     let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json)?.incomplete_if(incomplete || problem))
 }
 
+/// Records an error if it says that the session was created twice.
+async fn remember(error: &Error, folder: &Path, config: Option<&Config>) {
+    if let Some(config) = config {
+        created_twice::remember(&config.state_dir, folder, error).await;
+    }
+}
+
 /// Registers the session of every flag below a folder.
 pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_creating("create-sessions", &args.verb, async |client| {
+    run_creating("create-sessions", &args.verb, async |client, config| {
         let root = absolute_path(&args.root)?;
         // Without the lock, a daemon on the same root could create the same sessions.
         let _lock = match args.dry_run {
@@ -186,6 +221,7 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
         for session in sessions {
             let folder = session.folder.to_string_lossy().into_owned();
             let gap = session.gap.map(|gap| gap.to_string());
+            let described = session.known.as_ref().and_then(KnownSession::sources);
             let mut row = CreatedJson {
                 folder: (&session.folder).into(),
                 outcome: "planned",
@@ -193,6 +229,8 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                 session: None,
                 moved: moved_json(&session.moved),
                 gaps: gap.clone(),
+                described: described.clone(),
+                request: session.request.clone(),
                 error: None,
             };
             match session.session {
@@ -207,8 +245,11 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                 Ok(None) => {
                     text.push(format!("plan    {folder}"));
                     text.extend(moved_lines(&session.moved, "would move"));
+                    let request = session.request.iter();
+                    text.extend(request.flat_map(|request| request_lines(request, described.as_deref())));
                 }
                 Err(error) => {
+                    remember(&error, &session.folder, config).await;
                     text.push(format!("failed  {folder}  {error}"));
                     let name = session_name(&SessionPath::parse(&session.folder), &session.folder);
                     (row.outcome, row.error) = ("failed", Some(ErrorReport::from(&error).of_session(name)));
@@ -251,12 +292,17 @@ struct CreatedJson {
     session: Option<SessionJson>,
     moved: Vec<MovedPath>,
     gaps: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    described: Option<String>,
+    /// In a dry run, what would be sent for the session itself; empty if nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<SessionRequest>,
     error: Option<ErrorReport>,
 }
 
 /// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    run_creating("new-session", &args.verb, async |client| {
+    run_creating("new-session", &args.verb, async |client, config| {
         let root = absolute_path(&args.root)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),
@@ -265,18 +311,19 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             details: args.details.details(),
         };
         if args.dry_run {
-            let folder = client.plan_new_session(&args.subject, &root, &options).await?;
-            let text = vec![format!("would create {}", folder.display())];
-            let json = SessionFields::<()> {
-                folder: (&folder).into(),
-                eid: None,
-                session: None,
-                request: None,
-                files: None,
-            };
+            let planned = client.plan_new_session(&args.subject, &root, &options).await?;
+            let folder = planned.session.folder().to_owned();
+            let mut text = vec![format!("would create {}", folder.display())];
+            text.extend(planned_lines(&planned));
+            let mut json = SessionFields::<()>::planned(&folder, planned);
+            json.request = json.request.filter(|_| options.register);
             return Ok(Answer::new(text, json)?.planned_if(true));
         }
-        let made = client.create_new_session(&args.subject, &root, &options).await?;
+        let made = client.create_new_session(&args.subject, &root, &options).await;
+        if let Err(Error::NewSession { folder, source }) = &made {
+            remember(source, folder, config).await;
+        }
+        let made = made?;
         let folder = made.folder.display();
         let text = match &made.eid {
             Some(eid) => format!("{folder}  {eid}"),
@@ -287,6 +334,7 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             eid: made.eid.map(|eid| eid.to_string()),
             session: made.session.as_ref().map(SessionJson::from),
             request: None,
+            described: None,
             files: None,
         };
         Answer::new(vec![text], json)
@@ -296,6 +344,11 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
 
 fn session_line(record: &SessionRecord) -> String {
     format!("session {}  {}", record.eid(), record.url)
+}
+
+/// What a dry run says of the session itself.
+fn planned_text(planned: &PlannedSession) -> Vec<String> {
+    std::iter::once(planned_line(planned)).chain(planned_lines(planned)).collect()
 }
 
 fn planned_line(planned: &PlannedSession) -> String {

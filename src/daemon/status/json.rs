@@ -11,18 +11,21 @@ use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
 use crate::json::path_text::PathText;
 use crate::ledger::{NamedFile, OutcomeRow};
+use alyx_client::text::session_page;
 
 impl Status {
     /// As a document, with the last outcomes: what `status --json` and the page print.
     pub fn document(&self, last: &[OutcomeRow]) -> String {
+        let alyx = self.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
+        let gaps = |gaps: &'_ [GapStatus]| gaps.iter().cloned().map(|gap| GapJson::of(gap, alyx)).collect();
         let fields = StatusJson {
             daemon: self.daemon.as_ref(),
             sessions: self.sessions.iter().map(SessionStatusJson::from).collect(),
             obstacles: &self.obstacles,
-            gaps: &self.gaps,
-            created_twice: &self.created_twice,
+            gaps: gaps(&self.gaps),
+            created_twice: gaps(&self.created_twice),
             not_loadable: &self.not_loadable,
-            last: last.iter().map(LastOutcomeJson::from).collect(),
+            last: last.iter().map(|row| LastOutcomeJson::of(row, alyx)).collect(),
         };
         let errors = self.unreachable.iter().chain(&self.unreadable_ledger);
         let errors = errors.map(|error| ErrorReport::command(CommandKind::Program, error)).collect();
@@ -37,8 +40,8 @@ struct StatusJson<'a> {
     daemon: Option<&'a DaemonStatus>,
     sessions: Vec<SessionStatusJson<'a>>,
     obstacles: &'a [ObstacleStatus],
-    gaps: &'a [GapStatus],
-    created_twice: &'a [GapStatus],
+    gaps: Vec<GapJson>,
+    created_twice: Vec<GapJson>,
     not_loadable: &'a [NotLoadableStatus],
     last: Vec<LastOutcomeJson<'a>>,
 }
@@ -90,10 +93,30 @@ struct LastOutcomeJson<'a> {
     fields: OutcomeJson<'a>,
 }
 
-impl<'a> From<&'a OutcomeRow> for LastOutcomeJson<'a> {
-    fn from(row: &'a OutcomeRow) -> Self {
-        Self { outcome: &row.outcome, fields: row.into() }
+impl<'a> LastOutcomeJson<'a> {
+    fn of(row: &'a OutcomeRow, alyx: Option<&str>) -> Self {
+        Self { outcome: &row.outcome, fields: OutcomeJson::of(row, alyx) }
     }
+}
+
+/// A session that was registered with gaps, or created twice.
+#[derive(Debug, Serialize)]
+pub struct GapJson {
+    #[serde(flatten)]
+    gap: GapStatus,
+    link: Option<String>,
+}
+
+impl GapJson {
+    /// `alyx`: the address of Alyx, if it is known.
+    pub fn of(gap: GapStatus, alyx: Option<&str>) -> Self {
+        Self { link: link(alyx, Some(&gap.eid)), gap }
+    }
+}
+
+/// The page of a session on Alyx; `None` if one of the two is not known.
+fn link(alyx: Option<&str>, eid: Option<&str>) -> Option<String> {
+    Some(session_page(alyx?, eid.filter(|eid| !eid.is_empty())?))
 }
 
 /// The fields of an outcome, without its word.
@@ -106,6 +129,8 @@ pub struct OutcomeJson<'a> {
     flag: PathText,
     attempt: u32,
     eid: Option<&'a str>,
+    /// The page of the session on Alyx.
+    link: Option<String>,
     datasets: u64,
     bytes: u64,
     /// In seconds.
@@ -119,8 +144,9 @@ pub struct OutcomeJson<'a> {
     next: Option<Timestamp>,
 }
 
-impl<'a> From<&'a OutcomeRow> for OutcomeJson<'a> {
-    fn from(row: &'a OutcomeRow) -> Self {
+impl<'a> OutcomeJson<'a> {
+    /// `alyx`: the address of Alyx, if it is known.
+    pub fn of(row: &'a OutcomeRow, alyx: Option<&str>) -> Self {
         let next_step = row.next_step.as_deref();
         let error = row
             .error
@@ -134,6 +160,7 @@ impl<'a> From<&'a OutcomeRow> for OutcomeJson<'a> {
             flag: (&row.flag).into(),
             attempt: row.attempt,
             eid: row.eid.as_deref(),
+            link: link(alyx, row.eid.as_deref()),
             datasets: row.n_files,
             bytes: row.bytes,
             took: row.took.as_secs_f64(),

@@ -19,7 +19,8 @@ async fn it_shows_every_field_with_its_source_without_an_alyx() {
         "location rig1 (raw_task_data_00/_iblrig_taskSettings.raw.json: RIG_NAME)",
         "narrative by hand (create_me.flag:1: narrative)",
         "projects ibl_training (_ibl_experiment.description_rig.yaml: projects)",
-        "lab -",
+        "lab cortexlab (the folder)",
+        "qc -",
     ] {
         assert!(plain.contains(line), "{line}: {}", said.out);
     }
@@ -27,7 +28,8 @@ async fn it_shows_every_field_with_its_source_without_an_alyx() {
     let document = run(&mut at_home(&rig, &["metadata", word(&session.folder), "--json"])).ends(0).json();
     let fields = document["fields"].as_object().unwrap();
     assert_eq!(fields.len(), 14, "{fields:#?}");
-    assert_eq!(fields["lab"], json!({"value": null, "source": null}));
+    assert_eq!(fields["lab"], json!({"value": "cortexlab", "source": "the folder"}));
+    assert_eq!(fields["qc"], json!({"value": null, "source": null}));
     assert_eq!(fields["n_trials"]["value"], 4);
     assert_eq!(document["measurements"][1]["water_administered"], 0.012);
     assert_eq!(document["request"]["n_correct_trials"], 2);
@@ -73,4 +75,40 @@ async fn with_alyx_it_shows_what_would_be_filled_and_what_differs() {
         "{differences:?}"
     );
     assert_eq!(super::changes(&alyx), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_alyx_stands_below_the_table_and_does_not_replace_it() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alyx-session.yaml", "projects: [no_such]\nlocation: rig1\n");
+    let said = verb(&alyx, &rig, &["metadata", word(&session.folder), "--alyx"]).ends(1);
+    let lines: Vec<&str> = said.out.lines().collect();
+    let at = |text: &str| lines.iter().position(|line| line.contains(text));
+    let (table, problem) = (at("alyx-session.yaml:2: location"), at("problem  Alyx does not know project"));
+    assert!(table.is_some() && table < problem, "{}", said.out);
+    assert!(lines.last().unwrap().contains("nothing would be registered"), "{}", said.out);
+    let said = verb(&alyx, &rig, &["metadata", word(&session.folder), "--alyx", "--json"]).ends(1).json();
+    assert_eq!((&said["outcome"], &said["errors"][0]["kind"]), (&"incomplete".into(), &"Missing".into()));
+    assert_eq!(said["fields"]["location"]["value"], "rig1");
+    // Without Alyx too: what contradicts itself.
+    session.file("alyx-session.yaml", "lab: mainenlab\nlocation: rig1\n");
+    let said = run(&mut at_home(&rig, &["metadata", word(&session.folder)])).ends(1);
+    assert!(said.out.contains("location") && said.out.contains("problem  session"), "{}", said.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn find_files_shows_what_is_known_of_the_session_too() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alf/spikes.times.npy", "abc").file("alyx-session.yaml", "location: rig1\n");
+    let said = verb(&alyx, &rig, &["find-files", word(&session.folder)]).ends(0);
+    let plain = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(plain.contains("location rig1 (alyx-session.yaml:1: location)"), "{}", said.out);
+    assert!(plain.contains("lab cortexlab (the folder)") && !plain.contains(" qc "), "{}", said.out);
+    let json = verb(&alyx, &rig, &["find-files", word(&session.folder), "--json"]).ends(0).json();
+    assert_eq!(json["metadata"]["fields"]["location"]["source"], "alyx-session.yaml:1: location");
+    session.file("alyx-session.yaml", "loction: rig1\n");
+    let said = verb(&alyx, &rig, &["find-files", word(&session.folder)]).ends(1);
+    assert!(said.out.contains("problem  alyx-session.yaml:1: loction"), "{}", said.out);
 }

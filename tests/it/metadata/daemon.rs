@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{SETTINGS, ibl, record, session, settings};
-use crate::common::{Alyx, Rig, until};
+use crate::common::{Alyx, Rig, hold, until};
 use crate::program::{Configuration, Program, output, program};
 
 fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
@@ -112,4 +112,25 @@ async fn a_dry_run_of_scan_shows_what_would_be_sent_and_from_where() {
     assert_eq!(planned["request"]["projects"], json!(["ibl_training", "practice"]));
     assert!(planned["described"].as_str().unwrap().contains(SETTINGS), "{planned:#}");
     assert!(alyx.control().sessions().is_empty() && session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_creation_and_registration_the_next_daemon_still_knows_the_session_as_its_own() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let config = configuration(&alyx, &rig, "datasets: {repository: flatiron_cortexlab, exists: false}\n");
+    let gate = hold(&alyx, "POST", "/register-file");
+    let daemon = Program::start(&mut command(&["run"], &config));
+    gate.reached().await;
+    assert_eq!(record(&alyx, &session).await["users"], json!(["test_user"]));
+    drop(daemon);
+    gate.open();
+    // Only now does somebody write down who was there.
+    session.file("alyx-session.yaml", "users: [rig_user]\n");
+    let mut daemon = Program::start(&mut command(&["run"], &config));
+    daemon.wait_for("filled on Alyx: users");
+    daemon.wait_for("registered");
+    assert_eq!(record(&alyx, &session).await["users"], json!(["rig_user"]));
+    daemon.stop();
 }

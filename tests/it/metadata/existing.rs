@@ -115,7 +115,7 @@ async fn a_passive_session_must_be_on_alyx_with_what_no_file_says() {
     assert!(alyx.sessions(&session).await.is_empty() && session.is_flagged());
     created_elsewhere(&alyx, &session, SessionDetails::default()).await;
     let error = session.register(&client, &with_files()).await.unwrap_err().to_string();
-    assert!(error.contains("lacks location"), "{error}");
+    assert!(error.contains("lacks location; add that there"), "{error}");
     let located = SessionDetails { location: Some("rig1".into()), ..Default::default() };
     created_elsewhere(&alyx, &session, located).await;
     session.register(&client, &with_files()).await.unwrap();

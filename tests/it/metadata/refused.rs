@@ -192,3 +192,35 @@ async fn what_has_the_name_of_a_metadata_file_and_is_none_is_reported() {
     assert!(refusal(&alyx, &session).await.contains("KS014/alyx-session.yaml: it is a link"));
     assert!(alyx.control().sessions().is_empty());
 }
+
+#[tokio::test]
+async fn a_repository_of_another_lab_in_a_sidecar_is_refused_with_its_line_in_a_dry_run_too() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alf/spikes.times.npy", "abc");
+    session.file("alyx-session.yaml", "datasets: {repository: flatiron_mainenlab}\n");
+    let text = refusal(&alyx, &session).await;
+    let why = "alyx-session.yaml:1: datasets.repository: the repository \"flatiron_mainenlab\" is not one of lab \
+               \"cortexlab\" on Alyx";
+    assert!(text.contains(why), "{text}");
+    let flag = alyx_registration::flag::FlagFile::load(session.flag()).unwrap().unwrap();
+    let client = client(&alyx, MetadataOptions::default());
+    let error = client.plan_flagged(&flag, &session.path(), &with_files()).await.unwrap_err();
+    assert!(error.to_string().contains(why), "{error}");
+    assert!(alyx.sessions(&session).await.is_empty());
+    // Unknown to Alyx: the message names the file.
+    session.file("alyx-session.yaml", "datasets: {repository: no_such}\nlab: cortexlab\n");
+    let text = refusal(&alyx, &session).await;
+    assert!(text.contains("no_such") && text.contains("alyx-session.yaml:1: datasets.repository"), "{text}");
+    session.file("alyx-session.yaml", "datasets: {repository: flatiron_cortexlab}\n");
+    session.register(&client, &with_files()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_before_the_earliest_day_of_its_sidecar_names_that_line() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alyx-session.yaml", "earliest: 2024-06-01\n");
+    let text = refusal(&alyx, &session).await;
+    assert!(text.contains("(alyx-session.yaml:1: earliest)"), "{text}");
+}

@@ -10,6 +10,7 @@ use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::progress::Progress;
 use crate::listing::quiet::SessionLooks;
 use crate::metadata::remarks::Remarks;
+use crate::session::created::CreatedSessions;
 use crate::session::creation::InFlightCreations;
 use crate::session::request_marks::RequestMarks;
 
@@ -41,14 +42,28 @@ pub struct RunContext {
     pub remarks: Arc<Remarks>,
     /// Last looks that are pending, from one start of the program to the next.
     pub last_looks: Option<Arc<dyn LastLooks>>,
+    /// The sessions that earlier runs of this registrar created; `None`: only those of this process are known.
+    pub created: Option<Arc<dyn CreatedSessions>>,
     /// Limits how many flagged sessions talk to Alyx at once; the others read their files meanwhile. `None`: no limit.
     pub at_alyx: Option<Arc<Semaphore>>,
 }
 
 impl RunContext {
-    /// A context that keeps checksums and pending looks in `memory`, from one start of the program to the next.
-    pub fn remembering(memory: Arc<impl ChecksumCache + LastLooks + 'static>) -> Self {
-        Self { cache: Some(memory.clone()), last_looks: Some(memory), ..Self::default() }
+    /// A context that keeps checksums, pending looks and the sessions that it created in `memory`, from one start of the
+    /// program to the next.
+    pub fn remembering(memory: Arc<impl ChecksumCache + LastLooks + CreatedSessions + 'static>) -> Self {
+        let (cache, last_looks) = (Some(memory.clone() as _), Some(memory.clone() as _));
+        Self { cache, last_looks, created: Some(memory), ..Self::default() }
+    }
+
+    /// Whether this registrar created the session, in this run or an earlier one.
+    pub(crate) async fn has_created(&self, eid: &str) -> bool {
+        if self.creations.has_created(eid) {
+            return true;
+        }
+        let Some(created) = self.created.clone() else { return false };
+        let eid = eid.to_owned();
+        tokio::task::spawn_blocking(move || created.contains(&eid)).await.unwrap_or(false)
     }
 
     /// Waits until the run may talk to Alyx, and gives its turn back while it uses the disk.

@@ -110,7 +110,7 @@ kinds! {
     Metadata, NeedsAttention, "a file that describes the session is broken, or contradicts its folder",
         "correct the file, or move the files to the right folder, as the message says";
     Incomplete, Settle, "the session lacks files that it should have",
-        "nothing, if they are still to come; otherwise correct `metadata.expect` or `metadata.wait_for`, or set `metadata.on_missing: finish`";
+        "nothing, if they are still to come; otherwise do what the message says, or set `metadata.on_missing: finish`";
     NeverComplete, NeedsAttention, "the session has lacked files for longer than `watch.warn_after`",
         "bring the files, or remove what the message names; `metadata.on_missing: finish` registers such sessions without them";
     Clock, NeedsAttention, "the day of the session is in the future, or before `session.earliest`",

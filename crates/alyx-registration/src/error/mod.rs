@@ -360,6 +360,9 @@ impl Error {
     }
 }
 
+/// Where a name is written that no file of the session gives. A command names its option instead.
+pub const ELSEWHERE: &str = "in the folder or the configuration";
+
 /// The missing names, those that were probably meant, and what to do. Creating a subject whose name was misspelt would
 /// make a second animal of one.
 fn missing(missing: &[MissingName]) -> String {
@@ -367,13 +370,16 @@ fn missing(missing: &[MissingName]) -> String {
         let from = missing.from.as_ref().map(|from| format!(" ({from})")).unwrap_or_default();
         format!("{} {:?}{from}", missing.endpoint.member(), missing.name)
     };
-    let is_from_file = |missing: &MissingName| missing.from.is_some();
-    let place = match missing.iter().any(is_from_file) {
-        true if missing.iter().any(|m| is_from_file(m) && m.endpoint == Endpoint::Users) => {
-            "in its file, or translate it with metadata.users_map"
-        }
-        true => "in its file",
-        false => "in the folder or the configuration",
+    let (of_files, others): (Vec<_>, Vec<_>) = missing.iter().partition(|missing| missing.from.is_some());
+    let is_user = |missing: &&MissingName| missing.endpoint == Endpoint::Users;
+    let in_file = match of_files.iter().any(is_user) {
+        true => "in its file, or translate it with metadata.users_map",
+        false => "in its file",
+    };
+    let place = match (of_files.is_empty(), others.is_empty()) {
+        (true, _) => ELSEWHERE.to_owned(),
+        (false, true) => in_file.to_owned(),
+        (false, false) => format!("{in_file}, or {ELSEWHERE}"),
     };
     let all: Vec<String> = missing.iter().map(name).collect();
     let near: Vec<String> =

@@ -1,5 +1,7 @@
 //! Registering files: from paths to records on Alyx, in batches, in the given order.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +17,7 @@ use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, HashContext, with_checksums};
 use crate::listing::left_out::LeftOut;
+use crate::opener::data_folders::DataFolders;
 use crate::session::handle::SessionHandle;
 use alf::SessionPath;
 use alyx_client::{self, RegisterFileRequest, RegisteredFileRecord};
@@ -68,7 +71,7 @@ impl RegistrationClient {
     /// Registers files with their sessions, which must be on Alyx (Python: `register_files`).
     ///
     /// Files are grouped by session and sent in batches. A file may have any name that matches exactly one dataset
-    /// type; other files are left out with the reason. Registering a file again updates its record. A file that Alyx
+    /// type; other files are left out with the reason, as are links that [`DataFolders`] refuses. Registering a file again updates its record. A file that Alyx
     /// already holds with the same size and MD5 is not posted (unless [`force`](RegisterFilesOptions::force) is set),
     /// and is never an error, protected or not.
     ///
@@ -133,7 +136,7 @@ impl RegistrationClient {
                 Some((path, handle)) if owner == Owner::Session(path.clone()) => RemoteScope::of(handle),
                 _ => self.remote_scope(&owner).await?.ok_or_else(|| owner_missing(&owner))?,
             };
-            let uploads = self.hash_all(&owner, files, options).await?;
+            let uploads = self.hash_all(&owner, files, options, &mut registered.left_out).await?;
             let turn = self.context().begin_turn().await;
             let mut sent = self.send_files(&owner, &scope, uploads, options, true, &turn).await?;
             let scope = match (scope, handle) {
@@ -205,7 +208,7 @@ impl RegistrationClient {
                 planned.absent.push(session.clone());
             }
             let scope = scope.unwrap_or(RemoteScope::Nothing);
-            let uploads = self.hash_all(&owner, files, options).await?;
+            let uploads = self.hash_all(&owner, files, options, &mut planned.left_out).await?;
             let (requests, moved) = self.plan_sending(&owner, &scope, uploads, options).await?;
             planned.requests.extend(requests);
             planned.moved.extend(moved);
@@ -238,19 +241,35 @@ impl RegistrationClient {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Hashes files of one session; fails at the first that cannot be read.
+    /// Hashes files of one session; fails at the first that cannot be read. A link that is not followed is no failure: it
+    /// is left out.
     async fn hash_all(
         &self,
         owner: &Owner,
         files: Vec<FileToRegister>,
         options: &RegisterFilesOptions,
+        left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<Upload>, Error> {
-        let mut uploads = Vec::with_capacity(files.len());
-        let take = |file, sum: Result<_, _>| {
-            uploads.push(Upload::new(file, sum?));
+        let (mut uploads, mut unreadable) = (Vec::with_capacity(files.len()), Vec::new());
+        let take = |file, sum| {
+            match sum {
+                Ok(sum) => uploads.push(Upload::new(file, sum)),
+                Err(Error::Unreadable { path, reason }) => unreadable.push((path, reason)),
+                Err(error) => return Err(error),
+            }
             Ok(())
         };
         self.hash_each(owner, files.into_iter(), options, take).await?;
+        if unreadable.is_empty() {
+            return Ok(uploads);
+        }
+        let data = Arc::clone(&self.options().data);
+        let judge =
+            move || unreadable.into_iter().map(|(path, reason)| refused(&data, path, reason)).collect();
+        let judged: Result<Vec<LeftOut>, Error> = tokio::task::spawn_blocking(judge)
+            .await
+            .map_err(|e| Error::Internal(format!("judging links: {e}")))?;
+        left_out.extend(judged?);
         Ok(uploads)
     }
 
@@ -263,6 +282,17 @@ impl RegistrationClient {
             cache: self.context().cache.clone(),
             data: Arc::clone(&self.options().data),
         }
+    }
+}
+
+/// A file that was not opened because of the rule for links.
+///
+/// # Errors
+/// Any other file that cannot be read.
+fn refused(data: &DataFolders, path: PathBuf, reason: String) -> Result<LeftOut, Error> {
+    match std::fs::metadata(&path).ok().and_then(|metadata| data.refusal(&path, &metadata)) {
+        Some(refusal) => Ok(LeftOut { path, reason: refusal.into() }),
+        None => Err(Error::Unreadable { path, reason }),
     }
 }
 

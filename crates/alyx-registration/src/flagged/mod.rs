@@ -202,6 +202,9 @@ impl RegistrationClient {
         tokio::task::yield_now().await;
         let extra = if listed.files.is_empty() { Vec::new() } else { options.files.names() };
         let mut at_alyx = self.context().enter_alyx().await;
+        if !listed.files.is_empty() {
+            self.check_repository(known.as_ref()).await?;
+        }
         let none = SessionDetails::default();
         let defaults = self.defaults_of(session, &options.defaults);
         let sources = SessionSources { details: &none, defaults: &defaults, known: known.as_ref() };
@@ -316,8 +319,9 @@ impl RegistrationClient {
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         self.check_quiet(session, &found, options)?;
         self.check_known(known.as_ref(), options)?;
-        if found.files.is_empty() {
-            check_flag_matches(flag, &content, &found)?;
+        match found.files.is_empty() {
+            true => check_flag_matches(flag, &content, &found)?,
+            false => self.check_repository(known.as_ref()).await?,
         }
         let none = SessionDetails::default();
         let defaults = self.defaults_of(session, &options.defaults);

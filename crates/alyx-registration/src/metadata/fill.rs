@@ -98,7 +98,7 @@ impl RegistrationClient {
         let fields = fields_of(&record);
         known.check_passive(Some(&fields))?;
         check_against(path, change, &record)?;
-        let created_by_us = self.context().creations.has_created(eid);
+        let created_by_us = self.context().has_created(eid).await;
         let mut plan = plan_update(&known.metadata, &fields, self.alyx().username().await?, created_by_us);
         // The whole field would be sent back, with the digits that were lost when it was read.
         if record.json.as_object().is_some_and(|json| json.values().any(may_be_rounded)) {
@@ -190,12 +190,16 @@ impl KnownSession {
         }
         let source = self.metadata.values.passive.as_ref().map(ToString::to_string).unwrap_or_default();
         let what = match record {
-            None => "it must be on Alyx already".to_owned(),
-            Some(_) => format!("its record on Alyx lacks {}", lacking.join(", ")),
+            None => {
+                "it must be on Alyx already; create it there with location, start, lab and users".to_owned()
+            }
+            Some(_) => {
+                let lacking = lacking.join(", ");
+                format!("its record on Alyx must be complete and lacks {lacking}; add that there")
+            }
         };
         Err(Error::Metadata(vec![format!(
-            "{source}: the session has no task, so {what}; create or complete it on Alyx with location, start, lab and \
-             users, or name them in its alyx-session.yaml"
+            "{source}: the session has no task, so {what}. If it had a task, correct this file"
         )]))
     }
 

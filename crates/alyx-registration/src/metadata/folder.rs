@@ -33,12 +33,21 @@ pub(crate) struct SessionFolder {
 }
 
 impl SessionFolder {
-    /// Lists a session folder in a data root. Blocks.
+    /// Lists a session folder in a data root; one that `is_planned` need not be there. Blocks.
     ///
     /// # Errors
     /// Those of the session folder itself.
-    pub(crate) fn list(folder: &Path, root: &Path, data: Arc<DataFolders>) -> Result<Self, Error> {
-        std::fs::read_dir(folder).map_err(|error| Error::reading(folder, &error))?;
+    pub(crate) fn list(
+        folder: &Path,
+        root: &Path,
+        data: Arc<DataFolders>,
+        is_planned: bool,
+    ) -> Result<Self, Error> {
+        if let Err(error) = std::fs::read_dir(folder)
+            && !(is_planned && error.kind() == io::ErrorKind::NotFound)
+        {
+            return Err(Error::reading(folder, &error));
+        }
         let root = if folder.starts_with(root) { root } else { folder }.to_owned();
         let session = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_owned();
         let (mut entries, mut unusable) = (Vec::new(), Vec::new());
@@ -55,7 +64,11 @@ impl SessionFolder {
                         let why = match other {
                             Ok(_) => "it is not a file; remove it".to_owned(),
                             Err(error) if error.kind() == io::ErrorKind::NotFound => LEADS_NOWHERE.to_owned(),
-                            Err(error) => format!("the file cannot be read ({error})"),
+                            Err(error) => {
+                                format!(
+                                    "the file cannot be read ({error}); check its permissions and the disk"
+                                )
+                            }
                         };
                         unusable.push(Unusable { path: path.to_owned(), why });
                         continue;
@@ -92,7 +105,9 @@ impl SessionFolder {
                             faults.push(format!("{shown}: {LEADS_NOWHERE}"));
                         }
                     }
-                    Err(error) => faults.push(format!("{shown}: the file cannot be read ({error})")),
+                    Err(error) => {
+                        faults.push(format!("{shown}: the file cannot be read ({})", advised(&error)))
+                    }
                 }
             }
         }
@@ -121,6 +136,14 @@ impl SessionFolder {
             Err(OpenError::Changing) => Err(io::Error::other("it changes while it is read")),
             Err(OpenError::Refused(refusal)) => Err(io::Error::other(format!("it {refusal}"))),
         }
+    }
+}
+
+/// An error of opening a file. Those of the system say nothing of what to do.
+fn advised(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => format!("{error}; check its permissions and the disk"),
+        None => error.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::client::RegistrationClient;
 use crate::client::options::{FlaggedOptions, Versions};
 use crate::error::{Error, MissingName};
+use crate::flag::{FlagContent, FlagFile};
 use crate::metadata::folder::SessionFolder;
 use crate::metadata::layers::{details_of, layer_of, set_detail};
 use crate::metadata::options::{MetadataOptions, OnMissing, RootMetadata};
@@ -44,6 +45,8 @@ pub struct Beside {
     pub command_line: SessionDetails,
     /// The details of the configuration; those of the data root come before them.
     pub defaults: SessionDetails,
+    /// Whether its folder is still to be created: then only sidecars above it are read.
+    pub is_planned: bool,
 }
 
 impl KnownSession {
@@ -76,7 +79,7 @@ impl KnownSession {
         let folder = session.folder();
         let root = options.root_of(folder);
         let root_path = root.map_or_else(|| usual_root(session), |root| &root.path);
-        let files = SessionFolder::list(folder, root_path, data)?;
+        let files = SessionFolder::list(folder, root_path, data, beside.is_planned)?;
         let (above, faults) = if options.sidecars { files.sidecars() } else { Default::default() };
         let readers = ReaderOptions {
             zone: zone.clone(),
@@ -99,6 +102,17 @@ impl KnownSession {
             message,
         }));
         Ok(Self { session: session.clone(), metadata })
+    }
+
+    /// The flag of a session folder, by one of these names, if it describes its session. Blocks.
+    pub fn sidecar_of_flag(folder: &Path, flags: &[String]) -> Option<SidecarFile> {
+        flags.iter().find_map(|name| {
+            let flag = FlagFile::load(folder.join(name)).ok()??;
+            match flag.content().ok()? {
+                FlagContent::Sidecar(content) => Some(flag_sidecar(&flag.path, &content)),
+                FlagContent::Everything | FlagContent::Only(_) => None,
+            }
+        })
     }
 
     /// The details of a session that is created.
@@ -142,10 +156,10 @@ impl KnownSession {
         self.metadata.missing.iter().map(ToString::to_string).collect()
     }
 
-    /// The earliest day that it may have, if its sidecar sets one.
-    pub(crate) fn earliest(&self) -> Option<Date> {
-        let of_sidecar = self.metadata.values.settings.get("earliest");
-        of_sidecar.and_then(|found| found.value.as_str()?.parse().ok())
+    /// The earliest day that it may have, if its sidecar sets one, and where.
+    pub(crate) fn earliest(&self) -> Option<(Date, String)> {
+        let found = self.metadata.values.settings.get("earliest")?;
+        Some((found.value.as_str()?.parse().ok()?, found.source.to_string()))
     }
 
     /// The options for its files: its sidecar may name their repository, exclude some of them, and give versions.
@@ -177,9 +191,7 @@ impl KnownSession {
     /// Whether its files say anything.
     pub(crate) fn is_described(&self) -> bool {
         let values = &self.metadata.values;
-        self.has_value(|origin| matches!(origin, Origin::Sidecar | Origin::RigFile))
-            || values.passive.is_some()
-            || !values.from_subject.is_empty()
+        self.has_value(Origin::is_file) || values.passive.is_some() || !values.from_subject.is_empty()
     }
 
     fn has_value(&self, is_meant: impl Fn(Origin) -> bool) -> bool {
@@ -190,12 +202,11 @@ impl KnownSession {
     /// The fields with their sources, in one line; `None` if no file says anything.
     pub fn sources(&self) -> Option<String> {
         let values = &self.metadata.values;
-        let of_files = |origin: Origin| matches!(origin, Origin::Sidecar | Origin::RigFile);
         let mut by_file: std::collections::BTreeMap<&str, Vec<&str>> = Default::default();
-        for (field, found) in values.fields.iter().filter(|(_, found)| of_files(found.source.origin)) {
+        for (field, found) in values.fields.iter().filter(|(_, found)| found.source.origin.is_file()) {
             by_file.entry(&found.source.file).or_default().push(field.name());
         }
-        for (key, found) in values.json.iter().filter(|(_, found)| of_files(found.source.origin)) {
+        for (key, found) in values.json.iter().filter(|(_, found)| found.source.origin.is_file()) {
             by_file.entry(&found.source.file).or_default().push(key);
         }
         let parts: Vec<String> = by_file
@@ -209,6 +220,10 @@ impl KnownSession {
     }
 
     fn source_of(&self, missing: &MissingName) -> Option<String> {
+        if missing.endpoint == Endpoint::Repositories {
+            let (_, found) = self.repository().filter(|(name, _)| *name == missing.name)?;
+            return Some(found.source.to_string());
+        }
         let field = match missing.endpoint {
             Endpoint::Users => Field::Users,
             Endpoint::Labs => Field::Lab,
@@ -223,8 +238,7 @@ impl KnownSession {
             Value::Array(names) => names.iter().any(|name| *name == missing.name),
             _ => false,
         };
-        let is_file = matches!(found.source.origin, Origin::Sidecar | Origin::RigFile);
-        (is_named && is_file).then(|| found.source.to_string())
+        (is_named && found.source.origin.is_file()).then(|| found.source.to_string())
     }
 }
 

@@ -157,9 +157,13 @@ impl RegistrationClient {
         }
         let lacks = missing.iter().filter_map(|index| waters.get(*index)).map(|(water, _, source)| {
             format!(
-                "{source}: water of {} ml at {} is not on Alyx, but the session has {on_alyx} there, which no file names; \
-                 if it is the same water, correct one of them, otherwise record it with `alyx-registrar water --session {eid}`",
-                water.millilitres, water.at
+                "{source}: water of {ml} ml at {at} is not on Alyx, but the session has {on_alyx} there, which no file names; \
+                 if it is the same water, correct one of them, otherwise record it with \
+                 `alyx-registrar water {subject} {ml} --water-type '{kind}' --date-time {at} --session {eid}`",
+                ml = water.millilitres,
+                at = water.at,
+                kind = water.kind,
+                subject = known.session.subject(),
             )
         });
         Err(Error::Metadata(lacks.collect()))

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::listing::left_out::LeftOutReason;
+use crate::metadata::known::{Beside, KnownSession};
 use crate::propose::dataset_types::KnownTypes;
 use crate::propose::needs::Needs;
 use crate::propose::survey::Survey;
@@ -21,6 +22,8 @@ pub(crate) struct UnknownName {
     pub(crate) name: String,
     /// Names on Alyx that it was probably meant to be.
     pub(crate) near: Vec<String>,
+    /// The file that names it; `None`: a path, the caller or the configuration.
+    pub(crate) from: Option<String>,
 }
 
 /// The records on Alyx that decide what sessions lack.
@@ -38,7 +41,8 @@ pub struct KnownRecords {
 }
 
 impl RegistrationClient {
-    /// Adds a session folder to a survey. Lists its files and reads none of them. `exclude`: files that are no datasets.
+    /// Adds a session folder to a survey. Lists its files, and reads only those that describe the session. `exclude`: files
+    /// that are no datasets.
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if
@@ -56,6 +60,12 @@ impl RegistrationClient {
         };
         let found = self.find_datasets(&session, None, &[].into(), excluded).await?;
         survey.add(&session, &found);
+        let (folder, flags) = (folder.to_owned(), self.options().flags.clone());
+        let flag = tokio::task::spawn_blocking(move || KnownSession::sidecar_of_flag(&folder, &flags)).await;
+        let flag = flag.map_err(|e| Error::Internal(format!("reading a flag: {e}")))?;
+        if let Some(known) = self.read_metadata(&session, Beside { flag, ..Beside::default() }).await? {
+            survey.add_known(&known, &self.options().zone);
+        }
         Ok(())
     }
 
@@ -81,8 +91,11 @@ impl RegistrationClient {
             repositories: alyx.repositories().await?,
             ..KnownRecords::default()
         };
-        let subjects = survey.subjects().map(|name| (Endpoint::Subjects, name.to_owned()));
-        for (endpoint, name) in subjects.chain(needs.names.iter().cloned()) {
+        let subjects = survey.subjects().map(|name| ((Endpoint::Subjects, name.to_owned()), None));
+        let needed = needs.names.iter().map(|name| (name.clone(), None));
+        let of_files = survey.names.iter().filter(|(name, _)| !needs.names.contains(name));
+        let of_files = of_files.map(|(name, from)| (name.clone(), Some(from.clone())));
+        for ((endpoint, name), from) in subjects.chain(needed).chain(of_files) {
             match alyx.find_member(endpoint, &name).await? {
                 Some(record) => {
                     if let (Endpoint::Subjects, Some(lab)) =
@@ -93,13 +106,14 @@ impl RegistrationClient {
                 }
                 None => {
                     let near = self.near_names(endpoint, &name).await;
-                    known.unknown.push(UnknownName { endpoint, name, near });
+                    known.unknown.push(UnknownName { endpoint, name, near, from });
                 }
             }
         }
         let labs = known.labs_of(survey, needs).into_iter().map(|lab| (Endpoint::Labs, lab));
         let repository = needs.repository.clone().map(|name| (Endpoint::Repositories, name));
-        for (endpoint, name) in labs.chain(repository) {
+        let of_sidecars = survey.repositories.keys().map(|(name, ..)| (Endpoint::Repositories, name.clone()));
+        for (endpoint, name) in labs.chain(repository).chain(of_sidecars) {
             if !known.has(endpoint, &name) {
                 let near = self.near_names(endpoint, &name).await;
                 known.near.insert(name, near);

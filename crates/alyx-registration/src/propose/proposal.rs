@@ -60,13 +60,17 @@ impl Proposal {
             proposal.by_hand.push(ByHand { what, name: file, page, reason, near: Vec::new() });
         }
         let labs: Vec<String> = known.labs_of(survey, needs).into_iter().collect();
-        let of_labs = LabChanges::of(&labs, needs, known);
+        let mut of_labs = LabChanges::of(&labs, needs, known);
+        of_labs.add_sidecars(survey, needs, known);
         proposal.changes.extend(of_labs.changes);
         proposal.open.extend(of_labs.open);
         proposal.add_names(known);
         if labs.is_empty() && survey.sessions > 0 {
             let open = "the lab of these sessions is not known: name it with --lab NAME".to_owned();
             proposal.open.push(open);
+        }
+        if !survey.problems.is_empty() {
+            proposal.notes.push(some_of(&survey.problems, "; "));
         }
         for (extension, right) in &missing.misspelt {
             proposal.notes.push(format!("Alyx spells the extension {extension} {right}: rename the files"));
@@ -87,13 +91,16 @@ impl Proposal {
     fn add_names(&mut self, known: &KnownRecords) {
         for unknown in &known.unknown {
             let (endpoint, name, near) = (unknown.endpoint, unknown.name.clone(), unknown.near.clone());
+            let from = unknown.from.as_ref().map(|from| format!("named in {from}"));
             if endpoint == Endpoint::Projects {
                 // Without this field, Alyx answers with an internal error.
                 let body = json!({"name": name, "users": []});
-                let change = Change::create(endpoint, &name, body, "a project of these sessions".to_owned());
+                let reason = from.unwrap_or_else(|| "a project of these sessions".to_owned());
+                let change = Change::create(endpoint, &name, body, reason);
                 self.changes.push(change.near(near));
             } else {
-                let (what, page, reason) = (endpoint.member(), admin_page(endpoint), String::new());
+                let (what, page) = (endpoint.member(), admin_page(endpoint));
+                let reason = from.unwrap_or_default();
                 self.by_hand.push(ByHand { what, name, page, reason, near });
             }
         }

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::metadata::repository::foreign;
 use crate::propose::change::Change;
 use crate::propose::known_records::KnownRecords;
 use crate::propose::needs::Needs;
+use crate::propose::survey::Survey;
 use crate::repository::loadability::NotLoadable;
 use crate::repository::placement::Placement;
 use alyx_client::{Endpoint, LabRecord, RepositoryRecord};
@@ -23,6 +25,30 @@ impl LabChanges {
         let mut found = Self::default();
         found.add_labs(labs, needs, known);
         found
+    }
+
+    /// Adds the repositories that sidecars name and that Alyx or the lab of the session lacks.
+    pub(super) fn add_sidecars(&mut self, survey: &Survey, needs: &Needs, known: &KnownRecords) {
+        for ((name, subject, lab), from) in &survey.repositories {
+            let lab = lab.as_ref().or_else(|| known.lab_of_subject.get(subject)).or(needs.lab.as_ref());
+            let lab = lab.and_then(|lab| known.labs.iter().find(|known| known.name == *lab));
+            let line = match lab.and_then(|lab| foreign(name, lab)) {
+                // The proposal says what becomes of it.
+                _ if needs.repository.as_ref() == Some(name) => continue,
+                _ if !known.repositories.iter().any(|repository| repository.name == *name) => {
+                    let near = known.near.get(name).map(|near| near.join(", "));
+                    let near = near.filter(|near| !near.is_empty());
+                    let meant = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+                    format!(
+                        "Alyx has no repository {name}{meant}, which is named in {from}: correct the name, or propose the \
+                         repository with --repository {name} --data-url URL"
+                    )
+                }
+                Some(reason) => format!("{reason}, but named in {from}: {}", reason.advice()),
+                None => continue,
+            };
+            self.open.push(line);
+        }
     }
 
     fn add_labs(&mut self, labs: &[String], needs: &Needs, known: &KnownRecords) {

@@ -1,12 +1,17 @@
-//! A survey of session folders: the names in their paths, and the names of their files. No file is read. Pure.
+//! A survey of session folders: the names in their paths, those of their files, and those that their sidecars and rig files
+//! mention. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::listing::discover::FoundFiles;
 use crate::listing::left_out::LeftOutReason;
+use crate::metadata::known::KnownSession;
 use alf::SessionPath;
 use alf::dataset_type::NoDatasetType;
+use alyx_client::Endpoint;
 use alyx_client::text::printable;
+use jiff::tz::TimeZone;
+use session_metadata::{Field, Source};
 
 /// What sessions show of themselves.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +30,13 @@ pub struct Survey {
     pub(crate) near_misses: BTreeMap<String, String>,
     /// Files whose names are not ALF.
     pub(crate) not_alf: BTreeSet<String>,
+    /// Users, projects, procedures and locations that the sidecars and rig files of sessions name, with the first place.
+    pub(crate) names: BTreeMap<(Endpoint, String), String>,
+    /// Repositories that sidecars name, each for a subject and, if the path or a file names one, a lab; with the first
+    /// place.
+    pub(crate) repositories: BTreeMap<(String, String, Option<String>), String>,
+    /// What is wrong in these files, one line each.
+    pub(crate) problems: Vec<String>,
 }
 
 impl Survey {
@@ -54,6 +66,41 @@ impl Survey {
                 _ => {}
             }
         }
+    }
+
+    /// Adds what the sidecars and rig files of a session say.
+    pub(crate) fn add_known(&mut self, known: &KnownSession, zone: &TimeZone) {
+        let session = &known.session;
+        let at = |source: &Source| format!("{} of {session}", source);
+        let (values, problems) = (&known.metadata.values, &known.metadata.problems);
+        for (field, found) in values.fields.iter().filter(|(_, found)| found.source.origin.is_file()) {
+            let endpoint = match field {
+                Field::Users => Endpoint::Users,
+                Field::Projects => Endpoint::Projects,
+                Field::Procedures => Endpoint::Procedures,
+                Field::Location => Endpoint::Locations,
+                Field::Lab => {
+                    let labs = self.subjects.entry(session.subject().to_owned()).or_default();
+                    labs.remove(&None);
+                    labs.extend(found.value.as_str().map(|lab| Some(lab.to_owned())));
+                    continue;
+                }
+                _ => continue,
+            };
+            for name in known.metadata.names(*field) {
+                self.names.entry((endpoint, name.to_owned())).or_insert_with(|| at(&found.source));
+            }
+        }
+        if let Some((name, found)) = known.repository() {
+            let key = (name.to_owned(), session.subject().to_owned(), known.own_lab());
+            self.repositories.entry(key).or_insert_with(|| at(&found.source));
+        }
+        let contradiction = match problems.is_empty() {
+            true => known.request(zone).err().map(|error| error.to_string()),
+            false => None,
+        };
+        let problems = problems.iter().map(|problem| format!("{session}: {problem}"));
+        self.problems.extend(problems.chain(contradiction));
     }
 
     /// The subjects of the sessions.

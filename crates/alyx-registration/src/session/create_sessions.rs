@@ -8,8 +8,10 @@ use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::flag::FlagFile;
 use crate::listing::gap::Gap;
+use crate::metadata::known::KnownSession;
 use crate::session::register::RegisteredSession;
 use alf::SessionPath;
+use alyx_client::SessionRequest;
 
 /// The result of one flag.
 #[derive(Debug)]
@@ -23,10 +25,11 @@ pub struct CreatedSession {
     pub moved: Vec<(PathBuf, PathBuf)>,
     /// What the session lacks, or would lack.
     pub gap: Option<Gap>,
+    /// What is known of the session; `None` if no metadata is read, or if it failed.
+    pub known: Option<KnownSession>,
+    /// In a dry run, what would be sent for the session itself. Empty if nothing.
+    pub request: Option<SessionRequest>,
 }
-
-/// A session, if it is on Alyx, the moves, and what it lacks.
-type Created = (Option<RegisteredSession>, Vec<(PathBuf, PathBuf)>, Option<Gap>);
 
 impl RegistrationClient {
     /// Creates the session of every flag below a folder and removes the flags (Python: `create_sessions`).
@@ -84,19 +87,29 @@ impl RegistrationClient {
             if matches!(&created, Err(Error::Vanished { path: gone }) if *gone == path) {
                 continue;
             }
-            let (session, moved, gap) =
-                created.map_or_else(|e| (Err(e), Vec::new(), None), |(r, m, gap)| (Ok(r), m, gap));
-            sessions.push(CreatedSession { folder, session, moved, gap });
+            let failed = |error| {
+                let (session, moved) = (Err(error), Vec::new());
+                CreatedSession { folder, session, moved, gap: None, known: None, request: None }
+            };
+            sessions.push(created.unwrap_or_else(failed));
         }
         Ok(sessions)
     }
 
-    async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
+    async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<CreatedSession, Error> {
         let (flag, session) = load(path)?;
-        self.plan_flagged(&flag, &session, options).await.map(|planned| (None, planned.moved, planned.gap))
+        let planned = self.plan_flagged(&flag, &session, options).await?;
+        Ok(CreatedSession {
+            folder: flag.session_folder().to_owned(),
+            session: Ok(None),
+            moved: planned.moved,
+            gap: planned.gap,
+            known: planned.known,
+            request: Some(planned.request),
+        })
     }
 
-    async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<Created, Error> {
+    async fn create_flagged(&self, path: PathBuf, options: &FlaggedOptions) -> Result<CreatedSession, Error> {
         let (flag, session) = load(path)?;
         let registered = self.register_flagged(flag, &session, options).await?;
         let outcome = RecordOutcome::of(registered.created, registered.record.is_some());
@@ -104,7 +117,14 @@ impl RegistrationClient {
             Some(record) => record,
             None => self.alyx().session(&registered.eid).await?,
         };
-        Ok((Some(RegisteredSession { outcome, record }), registered.moved, registered.gap))
+        Ok(CreatedSession {
+            folder: session.folder().to_owned(),
+            session: Ok(Some(RegisteredSession { outcome, record })),
+            moved: registered.moved,
+            gap: registered.gap,
+            known: registered.known,
+            request: None,
+        })
     }
 }
 

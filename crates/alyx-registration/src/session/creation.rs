@@ -15,6 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
+use crate::session::created::CreatedSessions;
 use crate::session::request_marks::{RECHECK_INTERVAL, RequestMark, maybe_done};
 use alf::SessionPath;
 use alyx_client::{self, SessionRecord, SessionRequest};
@@ -137,7 +138,7 @@ impl InFlightCreations {
         ours.max(elsewhere).max(self.held_for(at_most)).min(RECHECK_INTERVAL)
     }
 
-    /// Creates a claimed session. Once sent, the request runs to its answer even if this future is dropped, and the
+    /// Creates a claimed session, and remembers that in `memory`. Once sent, the request runs to its answer even if this future is dropped, and the
     /// claim ends with it.
     pub(crate) async fn create(
         self: &Arc<Self>,
@@ -145,6 +146,7 @@ impl InFlightCreations {
         request: SessionRequest,
         mut claim: OwnedMutexGuard<Pending>,
         mark: RequestMark,
+        memory: Option<Arc<dyn CreatedSessions>>,
     ) -> Result<SessionRecord, Error> {
         let alyx = alyx.clone();
         // Waited for outside the task: until then the future may be dropped, and the creation begins when it is sent.
@@ -160,6 +162,11 @@ impl InFlightCreations {
             }
             if let (Ok(record), Ok(mut created)) = (&result, creations.created.lock()) {
                 created.insert(record.eid().to_owned());
+            }
+            if let (Ok(record), Some(memory)) = (&result, memory) {
+                let eid = record.eid().to_owned();
+                // Without it, the session counts as one of others after a restart.
+                let _ = tokio::task::spawn_blocking(move || memory.add(&eid)).await;
             }
             result.map_err(Error::from)
         })

@@ -51,13 +51,13 @@ fn non_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
 }
 
 /// Refuses the day of a session that a recorder with a wrong clock made: one after tomorrow, because another computer's
-/// today may be tomorrow here, or one before `earliest`. Pure.
-pub(crate) fn check_day(path: &SessionPath, today: Date, earliest: Date) -> Result<(), Error> {
+/// today may be tomorrow here, or one before `earliest`, which `setting` sets. Pure.
+pub(crate) fn check_day(path: &SessionPath, today: Date, earliest: Date, setting: &str) -> Result<(), Error> {
     let tomorrow = today.saturating_add(1.day());
     let reason = if path.date() > tomorrow {
         format!("in the future: today is {today}")
     } else if path.date() < earliest {
-        format!("before {earliest}, the earliest that is expected (session.earliest)")
+        format!("before {earliest}, the earliest that is expected ({setting})")
     } else {
         return Ok(());
     };
@@ -316,7 +316,7 @@ mod tests {
     fn the_day_of_a_session_is_neither_after_tomorrow_nor_before_the_earliest() {
         let day = |today: &str, earliest: &str| {
             let (today, earliest) = (today.parse().unwrap(), earliest.parse().unwrap());
-            check_day(&path(), today, earliest).map_err(|error| error.to_string())
+            check_day(&path(), today, earliest, "session.earliest").map_err(|error| error.to_string())
         };
         for today in ["2024-04-30", "2024-05-01", "2024-05-02", "2094-01-01"] {
             assert_eq!(day(today, "2000-01-01"), Ok(()), "{today}");

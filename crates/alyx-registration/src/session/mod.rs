@@ -1,6 +1,7 @@
 //! Sessions on Alyx: finding them, creating them once, changing their details.
 
 pub(crate) mod create_sessions;
+pub(crate) mod created;
 pub(crate) mod creation;
 pub(crate) mod details;
 pub(crate) mod find;

@@ -10,13 +10,15 @@ use uuid::Uuid;
 use crate::client::RegistrationClient;
 use crate::client::options::{FilesToRegister, NewSessionOptions, RegisterFilesOptions};
 use crate::error::Error;
+use crate::metadata::known::with_sources;
 use crate::session::details::SessionDetails;
 use crate::session::names;
+use crate::session::planned::PlannedSession;
 use crate::session::register::{RegisteredSession, SessionSources};
 use alf::session_path::parse_number_folder;
 use alf::timestamp::DateInput;
 use alf::{SessionPath, SessionTime};
-use alyx_client::Endpoint;
+use alyx_client::{Endpoint, SessionRequest};
 
 /// The largest session number.
 const MAX_NUMBER: u16 = 999;
@@ -141,7 +143,8 @@ impl RegistrationClient {
         }
     }
 
-    /// The folder that [`create_new_session`](Self::create_new_session) would create now. Changes nothing.
+    /// What [`create_new_session`](Self::create_new_session) would do now: the folder of the session that it would create,
+    /// and what it would send, which is empty if the session is not registered. Changes nothing.
     ///
     /// # Errors
     /// As for [`create_new_session`](Self::create_new_session), as far as they can be foreseen; [`Error::CannotMake`]
@@ -151,7 +154,7 @@ impl RegistrationClient {
         subject: &str,
         root: &Path,
         options: &NewSessionOptions<'_>,
-    ) -> Result<PathBuf, Error> {
+    ) -> Result<PlannedSession, Error> {
         let (day, taken) = self.day_of_new_session(subject, root, options).await?;
         let on_disk = numbers_on_disk(&day)?;
         let number = match options.number {
@@ -162,7 +165,23 @@ impl RegistrationClient {
         if on_disk.contains(&number) {
             return Err(Error::CannotMake { path: folder, reason: "it exists already".into() });
         }
-        Ok(folder)
+        let mut planned = PlannedSession {
+            session: SessionPath::parse(&folder)?,
+            eid: None,
+            request: SessionRequest::default(),
+            differences: Vec::new(),
+            known: None,
+        };
+        if options.register {
+            let details = &options.details;
+            let (known, defaults) = self.known_by_name(&planned.session, details, true).await?;
+            let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
+            planned.request = self.whole_creation(&planned.session, &sources).await?;
+            let asked = self.check_names(names::mentioned(&planned.request)).await;
+            asked.map_err(|error| with_sources(known.as_ref(), error))?;
+            planned.known = known;
+        }
+        Ok(planned)
     }
 
     /// The folder of the day of a new session, and the numbers that Alyx has for that day.

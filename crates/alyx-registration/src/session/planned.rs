@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
-use crate::metadata::known::with_sources;
+use crate::metadata::known::{KnownSession, with_sources};
 use crate::session::details::SessionDetails;
 use crate::session::names;
 use crate::session::register::SessionSources;
@@ -23,6 +23,8 @@ pub struct PlannedSession {
     pub request: SessionRequest,
     /// Where Alyx holds another value than is known here, which is kept.
     pub differences: Vec<Difference>,
+    /// What is known of the session; `None` if no metadata is read.
+    pub known: Option<KnownSession>,
 }
 
 impl RegistrationClient {
@@ -50,9 +52,9 @@ impl RegistrationClient {
     ) -> Result<PlannedSession, Error> {
         let session = SessionPath::parse(folder)?;
         let change = details.request(&session, &self.options().zone)?;
-        let (known, defaults) = self.known_by_name(&session, details).await?;
-        let known = known.as_ref();
-        let sources = SessionSources { details, defaults: &defaults, known };
+        let (known, defaults) = self.known_by_name(&session, details, false).await?;
+        let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
+        let known = sources.known;
         self.check_day(&session, known)?;
         self.creation_of(&session, &sources).await?;
         self.check_measurements(known).await?;
@@ -77,6 +79,7 @@ impl RegistrationClient {
             eid: found.map(|summary| summary.eid().to_owned()),
             request,
             differences,
+            known: known.cloned(),
         })
     }
 }

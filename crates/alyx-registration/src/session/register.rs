@@ -146,7 +146,8 @@ impl RegistrationClient {
                 let creation = self.whole_creation(path, sources).await?;
                 let asked = self.check_names([names::mentioned(&creation), extra].concat()).await;
                 asked.map_err(|error| with_sources(known, error))?;
-                let created = creations.create(self.alyx(), creation, claim, mark).await;
+                let memory = self.context().created.clone();
+                let created = creations.create(self.alyx(), creation, claim, mark, memory).await;
                 let record = created.inspect_err(|e| {
                     if let Error::Alyx(e) = e {
                         self.doubt_names(e);
@@ -172,7 +173,8 @@ impl RegistrationClient {
                 let record = match known.filter(|known| known.adds_values()) {
                     Some(known) => self.fill_session(path, &eid, known, &change, extra).await?,
                     None => {
-                        self.check_names([names::mentioned(&change), extra].concat()).await?;
+                        let asked = self.check_names([names::mentioned(&change), extra].concat()).await;
+                        asked.map_err(|error| with_sources(known, error))?;
                         let change = self.whole_change(path, &eid, change).await?;
                         self.change_session(&eid, change).await?
                     }
@@ -219,9 +221,11 @@ impl RegistrationClient {
     pub(crate) fn check_day(&self, path: &SessionPath, known: Option<&KnownSession>) -> Result<(), Error> {
         let today = self.session_time(DateInput::Now)?.date();
         let of_root = || self.options().metadata.root_of(path.folder())?.earliest;
-        let earliest = known.and_then(KnownSession::earliest).or_else(of_root);
-        let earliest = earliest.unwrap_or(self.options().earliest);
-        check_day(path, today, earliest)
+        if let Some((earliest, setting)) = known.and_then(KnownSession::earliest) {
+            return check_day(path, today, earliest, &setting);
+        }
+        let earliest = of_root().unwrap_or(self.options().earliest);
+        check_day(path, today, earliest, "session.earliest")
     }
 
     /// Refuses an end that a wrong clock made.
@@ -236,7 +240,7 @@ impl RegistrationClient {
         check_end(path, details.end_time.as_deref().or(defaults.end_time.as_deref()), None, today)
     }
 
-    /// What is known of a session that is registered by name.
+    /// What is known of a session that is registered by name. `is_planned`: its folder is still to be created.
     ///
     /// # Errors
     /// Those of its folder; what is wrong in its files.
@@ -244,13 +248,15 @@ impl RegistrationClient {
         &self,
         path: &SessionPath,
         details: &SessionDetails,
+        is_planned: bool,
     ) -> Result<(Option<KnownSession>, SessionDetails), Error> {
         let options = &self.options().metadata;
         if options.is_off() {
             return Ok((None, SessionDetails::default()));
         }
         let defaults = options.defaults.clone();
-        let beside = Beside { flag: None, command_line: details.clone(), defaults: defaults.clone() };
+        let (command_line, general) = (details.clone(), defaults.clone());
+        let beside = Beside { flag: None, command_line, defaults: general, is_planned };
         let known = match self.read_metadata(path, beside).await {
             Ok(known) => known,
             // A session may be created by the name of a folder that is on another computer.
@@ -348,7 +354,7 @@ impl RegistrationClient {
         let path = SessionPath::parse(folder)?;
         let _held = self.hold_flags(&path).await?;
         details.request(&path, &self.options().zone)?;
-        let (known, defaults) = self.known_by_name(&path, details).await?;
+        let (known, defaults) = self.known_by_name(&path, details, false).await?;
         let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
         let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
         self.check_created_once(&path, &handle, true).await?;

@@ -65,3 +65,15 @@ fn what_is_expected_depends_on_project_protocol_and_subject() {
         assert!(missing(&world.file("raw_video_data/a.mp4", "x")).is_empty());
     }
 }
+
+#[test]
+fn what_is_missing_names_the_setting_or_the_file_that_asks_for_it() {
+    let why = |world: &World| -> String {
+        world.describe().missing.iter().map(|missing| format!("{} ", missing.why)).collect()
+    };
+    let meta = World::default().file("a.ap.meta", "fileSizeBytes=5\n").file("a.ap.bin", "abcd");
+    let text = why(&meta);
+    assert!(text.contains("a.ap.meta names; copy both again") && !text.contains("metadata."), "{text}");
+    let pending = World::default().file("_devices/a.status_pending", "");
+    assert!(why(&pending).contains("metadata.wait_for"));
+}
