@@ -8,3 +8,4 @@ pub(crate) mod layers;
 pub(crate) mod measured;
 pub(crate) mod options;
 pub(crate) mod remarks;
+pub(crate) mod sources;
