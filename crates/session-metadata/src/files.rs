@@ -26,7 +26,8 @@ pub struct Unusable {
 
 /// The files of a session: a listing that was made once, and their content, read only on demand.
 pub trait SessionFiles {
-    /// All files and folders below the session folder, sorted by path.
+    /// The files and folders below the session folder, sorted by path: all, or those of a
+    /// [`Selection`](crate::Selection).
     fn list(&self) -> &[Entry];
 
     /// What has a name but is no file that could be read: pipes, sockets, devices, links that lead to no file.
