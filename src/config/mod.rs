@@ -50,6 +50,7 @@ pub use crate::config::sample::{Answers, SAMPLE, SecretPlace};
 pub use crate::config::sections::credentials::{
     CredentialSource, CredentialsError, LoadedCredentials, SecretKind,
 };
+pub use crate::config::sections::metadata::metadata_readers;
 pub use crate::config::sections::webhook::{LoadedWebhook, WebhookSource};
 pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;
