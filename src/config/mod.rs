@@ -44,7 +44,7 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 
 pub use crate::config::document::known_keys;
-pub use crate::config::error::{ConfigError, ConfigErrors};
+pub use crate::config::error::{ConfigError, ConfigErrors, missing_file_advice};
 pub use crate::config::names::Names;
 pub use crate::config::sample::{Answers, SAMPLE, SecretPlace};
 pub use crate::config::sections::credentials::{
