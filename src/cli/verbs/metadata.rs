@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::{config_of, connect};
-use crate::cli::verbs::output::{Answer, absolute_path, run_verb};
+use crate::cli::verbs::output::{Answer, run_verb, session_folder};
 use crate::config::Config;
 use crate::json::path_text::PathText;
 use alf::SessionPath;
@@ -49,7 +49,7 @@ struct MetadataJson {
 /// Shows what is known of a session.
 pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
     run_verb("metadata", args.verb.json, async {
-        let folder = absolute_path(&args.folder)?;
+        let folder = session_folder(&args.folder)?;
         let config = config_of(&args.verb.connection)?;
         let known = read(&folder, config.as_ref())?;
         let is_sound = known.metadata.problems.is_empty();

@@ -12,7 +12,7 @@ use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{PlannedJson, RegisteredJson, planned_lines, registered_lines, sizes};
-use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths};
+use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_folder};
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
 use crate::json::error_report::ErrorReport;
@@ -55,7 +55,7 @@ impl<Files> SessionFields<Files> {
 /// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
     run_creating("create-session", &args.verb, async |client| {
-        let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
+        let (folder, details) = (session_folder(&args.folder)?, args.details.details());
         if args.dry_run {
             let planned = client.plan_session(&folder, &details).await?;
             let text = vec![planned_line(&planned)];
@@ -72,7 +72,7 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
     run_creating("register-session", &args.verb, async |client| {
-        let (folder, mut details) = (absolute_path(&args.folder)?, args.details.details());
+        let (folder, mut details) = (session_folder(&args.folder)?, args.details.details());
         if !args.update.is_empty() {
             let beside = Beside { command_line: details.clone(), ..Beside::default() };
             let session = SessionPath::parse(&folder).map_err(Error::from)?;
