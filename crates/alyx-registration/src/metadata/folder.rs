@@ -53,7 +53,7 @@ impl SessionFolder {
                     Ok(metadata) if metadata.is_file() => Some(metadata.len()),
                     other => {
                         let why = match other {
-                            Ok(_) => "it is not a file; remove it".to_owned(),
+                            Ok(_) => "this is not a file; remove it".to_owned(),
                             Err(error) if error.kind() == io::ErrorKind::NotFound => LEADS_NOWHERE.to_owned(),
                             Err(error) => format!("the file cannot be read ({error})"),
                         };
@@ -117,8 +117,8 @@ impl SessionFolder {
         match self.data.open(&self.root.join(relative)) {
             Ok((file, _)) => Ok(file),
             Err(OpenError::Io(error)) => Err(error),
-            Err(OpenError::NotAFile) => Err(io::Error::other("it is not a file")),
-            Err(OpenError::Changing) => Err(io::Error::other("it changes while it is read")),
+            Err(OpenError::NotAFile) => Err(io::Error::other("this is not a file")),
+            Err(OpenError::Changing) => Err(io::Error::other("another program is replacing the file")),
             Err(OpenError::Refused(refusal)) => Err(io::Error::other(format!("it {refusal}"))),
         }
     }
