@@ -107,7 +107,7 @@ fn the_status_shows_an_outage() {
     let mut world = World::new();
     world.rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let daemon = world.start(NOWHERE, "");
-    world.systemd.wait_for("all wait: Alyx is away since 20");
+    world.systemd.wait_for("all wait: Alyx has not answered since 20");
     daemon.stop();
 }
 

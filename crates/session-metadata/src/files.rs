@@ -20,7 +20,7 @@ pub struct Entry {
 pub struct Unusable {
     /// The path relative to the session folder, with `/`.
     pub path: String,
-    /// What it is, and what to do about it, such as `it is not a file; remove it`.
+    /// What it is, and what to do about it, such as `this is not a file; remove it`.
     pub why: String,
 }
 

@@ -537,7 +537,7 @@ impl RegistrationClient {
         if on_missing == OnMissing::Finish && !missing.is_empty() {
             let text = some_of(&missing, "; ");
             if self.context().remarks.is_new(format!("{} {text}", known.session)) {
-                tracing::warn!(session = %known.session, "registered without what it lacks: {text}");
+                tracing::warn!(session = %known.session, "registered although files are missing: {text}");
             }
         }
         Ok(())

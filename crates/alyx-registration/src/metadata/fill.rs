@@ -206,7 +206,7 @@ impl KnownSession {
     /// Logs what is worth a warning.
     pub(crate) fn log_notes(&self) {
         for note in &self.metadata.notes {
-            tracing::warn!(session = %self.session, "in its files: {note}");
+            tracing::warn!(session = %self.session, "in the session's files: {note}");
         }
     }
 }

@@ -51,7 +51,7 @@ impl SessionFolder {
                 }
             }
             SeenEntry::Other(Ok(_)) => {
-                selection.add_unusable(path, || "it is not a file; remove it".to_owned())
+                selection.add_unusable(path, || "this is not a file; remove it".to_owned())
             }
             SeenEntry::Other(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 selection.add_unusable(path, || LEADS_NOWHERE.to_owned());
@@ -142,8 +142,8 @@ impl SessionFolder {
         match self.data.open(&self.root.join(relative)) {
             Ok((file, _)) => Ok(file),
             Err(OpenError::Io(error)) => Err(error),
-            Err(OpenError::NotAFile) => Err(io::Error::other("it is not a file")),
-            Err(OpenError::Changing) => Err(io::Error::other("it changes while it is read")),
+            Err(OpenError::NotAFile) => Err(io::Error::other("this is not a file")),
+            Err(OpenError::Changing) => Err(io::Error::other("another program is replacing the file")),
             Err(OpenError::Refused(refusal)) => Err(io::Error::other(format!("it {refusal}"))),
         }
     }

@@ -126,7 +126,7 @@ impl RegistrationClient {
             if !std::mem::replace(&mut is_logged, true) {
                 tracing::info!(
                     session = %path,
-                    "an earlier creation may still arrive; looking for its session for at most {} s before creating it",
+                    "waiting up to {} s: an earlier request may still create this session",
                     at_most.as_secs()
                 );
             }
