@@ -360,8 +360,8 @@ impl RegistrationClient {
         let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
         self.check_created_once(&path, &handle, true).await?;
         let record = match &handle.record {
-            Some(record) => record.clone(),
-            None => self.alyx().session(&handle.eid).await?,
+            Some(record) if record.lists_datasets() => record.clone(),
+            _ => self.alyx().session(&handle.eid).await?,
         };
         let registered = match files {
             FilesToRegister::None => None,
