@@ -40,7 +40,8 @@ pub enum Kernel {
     Avx512x16,
     /// Two times 16 streams in turn, as before.
     Avx512x32,
-    /// Four streams, any 64-bit ARM processor. Nobody has run this one yet, so [`best`](Kernel::best) never is this.
+    /// Four streams, any 64-bit ARM processor. So far this one has run in an emulator only, so it is never the
+    /// [`best`](Kernel::best).
     NeonX4,
 }
 
@@ -115,18 +116,20 @@ impl Kernel {
         }
     }
 
-    /// Adds to each state its piece, and leaves an empty piece behind. Pieces may have any length and come in any number; a
-    /// state may be given pieces by different kernels.
+    /// Adds to each state its piece, and leaves an empty piece behind. Pieces may have any length and come in any number. A
+    /// state may get its pieces from different kernels.
     ///
-    /// The longest pieces begin; whenever one ends, its lane takes the next. When none is left, narrower kernels hash the
-    /// last ones: while at most two streams are left, each is little faster than alone. So the time is the longest of two
-    /// times: that of all bytes at the speed of all lanes, and that of the longest piece at the speed of a single stream.
-    /// One piece that is much longer than the others is therefore better given in several calls, each with pieces of other
-    /// streams. Pieces of the same length, a multiple of 64 bytes and at least 4 KiB, are fastest. All pieces together should
-    /// fit into the cache of the core (16 KiB for each lane), and begin at different offsets in their pages: memory at
-    /// the same offset competes for the same place in the nearest cache.
+    /// The longest pieces begin; when one ends, its lane takes the next. When none is left, narrower kernels hash the
+    /// rest: the last stream is hashed alone, and the last two hardly disturb each other. The time is therefore about the
+    /// longer of two: that of all bytes at the speed of all lanes, and that of the longest piece at the speed of one
+    /// stream. Divide a piece that is much longer than the others, and pass its parts in several calls with pieces of
+    /// other streams.
     ///
-    /// The order of the pieces changes. A kernel that this processor does not have does the work with a narrower one.
+    /// What is fastest: pieces of the same length, a multiple of 64 bytes and at least 4 KiB; all pieces of a call together in
+    /// the cache of the core (16 KiB a lane); and pieces that begin at different offsets in their pages, such as 64 bytes
+    /// apart. Bytes at the same offset compete for the same places in the nearest cache, which halves the speed of 32 lanes.
+    ///
+    /// The order of the pieces changes. If this processor lacks the kernel, the next narrower one does the work.
     pub fn update(self, pieces: &mut [(&mut Md5State, &[u8])]) {
         let kernel = self.or_narrower();
         for (state, piece) in pieces.iter_mut() {

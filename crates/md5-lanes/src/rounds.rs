@@ -75,18 +75,22 @@ fn i<W: Word>(sum: W, b: W, c: W, d: W) -> W {
 
 /// Adds one block to each of `N` states. The blocks take turns step by step: the processor works on one while a step of
 /// another waits for the step before.
+///
+/// `gather(quarter, words)` fetches four words of each block. It is called right before their first use, so that the
+/// processor can fetch the next four while the steps with these wait for each other.
 #[inline(always)]
 pub(crate) fn compress<W: Word, const N: usize>(
     states: &mut [[W; 4]; N],
-    blocks: &[[W; 16]; N],
     constants: &[u32; 64],
+    mut words: [[W; 16]; N],
+    gather: impl Fn(usize, &mut [[W; 16]; N]),
 ) {
     let before = *states;
     macro_rules! step {
         ($f:ident, $a:literal $b:literal $c:literal $d:literal, $bits:literal, $word:literal $step:literal) => {
-            for (state, block) in states.iter_mut().zip(blocks) {
+            for (state, words) in states.iter_mut().zip(&words) {
                 // The constant is added to the word of the message, which waits for nothing.
-                let sum = state[$a].plus(block[$word].plus_constant(constants[$step]));
+                let sum = state[$a].plus(words[$word].plus_constant(constants[$step]));
                 state[$a] = $f(sum, state[$b], state[$c], state[$d]).rotate($bits).plus(state[$b]);
             }
         };
@@ -94,8 +98,9 @@ pub(crate) fn compress<W: Word, const N: usize>(
     // The function, how far the four words rotate, and for each four steps: word of the message, number of the step.
     macro_rules! round {
         ($f:ident, $r0:literal $r1:literal $r2:literal $r3:literal,
-            $($w0:literal $s0:literal, $w1:literal $s1:literal, $w2:literal $s2:literal, $w3:literal $s3:literal;)*) => {
+            $($(gather $quarter:literal,)? $w0:literal $s0:literal, $w1:literal $s1:literal, $w2:literal $s2:literal, $w3:literal $s3:literal;)*) => {
             $(
+                $(gather($quarter, &mut words);)?
                 step!($f, 0 1 2 3, $r0, $w0 $s0);
                 step!($f, 3 0 1 2, $r1, $w1 $s1);
                 step!($f, 2 3 0 1, $r2, $w2 $s2);
@@ -104,10 +109,10 @@ pub(crate) fn compress<W: Word, const N: usize>(
         };
     }
     round! { f, 7 12 17 22,
-        0 0, 1 1, 2 2, 3 3;
-        4 4, 5 5, 6 6, 7 7;
-        8 8, 9 9, 10 10, 11 11;
-        12 12, 13 13, 14 14, 15 15;
+        gather 0, 0 0, 1 1, 2 2, 3 3;
+        gather 1, 4 4, 5 5, 6 6, 7 7;
+        gather 2, 8 8, 9 9, 10 10, 11 11;
+        gather 3, 12 12, 13 13, 14 14, 15 15;
     }
     round! { g, 5 9 14 20,
         1 16, 6 17, 11 18, 0 19;
