@@ -1,11 +1,11 @@
-//! The speed of each kernel, compared in the same run with the `md-5` crate, and with Python's `hashlib` and `md5sum`.
+//! The speed of each kernel, compared in turn, in the same run, with the `md-5` crate, and with Python's `hashlib` and `md5sum`.
 //!
 //! Everything but `md5sum` hashes memory that is in the nearest caches, so these are the limits for a program that reads files.
 //! `cargo bench -p md5-lanes -- 15` measures 15 rounds.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 use std::hint::black_box;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use md5::{Digest, Md5};
@@ -29,6 +29,14 @@ for _ in range(int(sys.argv[2])):
     md5.update(data)
     times.append(time.perf_counter() - began)
 print(len(data) / min(times) / 1e6)
+";
+
+/// By its CPU time: it takes too long to be left alone on a busy machine.
+const MD5SUM: &str = "
+import os, resource, subprocess, sys
+subprocess.run(['md5sum', sys.argv[1]], stdout=subprocess.DEVNULL, check=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(os.path.getsize(sys.argv[1]) / (usage.ru_utime + usage.ru_stime) / 1e6)
 ";
 
 /// A line of the table, and its MB/s in each round.
@@ -56,8 +64,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// MB/s of work over that many bytes, at its fastest.
-fn speed(bytes: usize, tries: usize, mut work: impl FnMut()) -> Option<f64> {
-    let times = (0..tries).map(|_| {
+fn speed(bytes: usize, mut work: impl FnMut()) -> Option<f64> {
+    let times = (0..TRIES).map(|_| {
         let began = Instant::now();
         work();
         began.elapsed().as_secs_f64()
@@ -69,7 +77,7 @@ fn speed(bytes: usize, tries: usize, mut work: impl FnMut()) -> Option<f64> {
 fn side_by_side(kernel: Kernel, streams: usize, memory: &[u8], stride: usize) -> Option<f64> {
     let mut states = vec![Md5State::new(); streams];
     let calls = TOTAL.div_ceil(streams * PIECE);
-    speed(calls * streams * PIECE, TRIES, || {
+    speed(calls * streams * PIECE, || {
         for _ in 0..calls {
             let pieces = memory.chunks(stride).map(|memory| &memory[..PIECE]);
             kernel.update(&mut states.iter_mut().zip(pieces).collect::<Vec<_>>());
@@ -83,7 +91,7 @@ fn ragged(kernel: Kernel, longest: usize, memory: &[u8]) -> Option<f64> {
     let lengths: Vec<usize> = (0..1000).map(|number| number * 7919 % longest).collect();
     let bytes: usize = lengths.iter().sum();
     let calls = TOTAL.div_ceil(bytes);
-    speed(bytes * calls, TRIES, || {
+    speed(bytes * calls, || {
         for _ in 0..calls {
             let mut states = vec![Md5State::new(); lengths.len()];
             let pieces = lengths
@@ -96,21 +104,10 @@ fn ragged(kernel: Kernel, longest: usize, memory: &[u8]) -> Option<f64> {
     })
 }
 
-/// `None` if there is no Python.
-fn hashlib() -> Option<f64> {
-    let output = Command::new("python3")
-        .args(["-c", HASHLIB, &TOTAL.to_string(), &TRIES.to_string()])
-        .output()
-        .ok()?;
+/// What a Python script prints; `None` if there is no Python, or the script fails.
+fn python(script: &str, arguments: [&str; 2]) -> Option<f64> {
+    let output = Command::new("python3").args(["-c", script]).args(arguments).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
-/// Reads from the page cache, and starts a process.
-fn md5sum(file: &std::path::Path, bytes: usize) -> Option<f64> {
-    let mut status = None;
-    let speed =
-        speed(bytes, 3, || status = Command::new("md5sum").arg(file).stdout(Stdio::null()).status().ok());
-    speed.filter(|_| status.is_some_and(|status| status.success()))
 }
 
 fn main() -> std::io::Result<()> {
@@ -120,16 +117,20 @@ fn main() -> std::io::Result<()> {
     let rounds = if is_bench { asked.unwrap_or(15) } else { 1 };
     let file = std::env::temp_dir().join(format!("md5-lanes-{}", std::process::id()));
     let memory: Vec<u8> = (0..33 * STAGGERED).map(|n| (n * 31 + n / 251) as u8).collect();
-    std::fs::write(&file, memory.repeat(64))?;
+    std::fs::write(&file, memory.repeat(256))?;
     let best = Kernel::best();
     let mut lines = Lines::default();
     for _ in 0..rounds {
         let mut md5 = Md5::new();
-        let referee = speed(TOTAL, TRIES, || (0..TOTAL / PIECE).for_each(|_| md5.update(&memory[..PIECE])));
+        let referee = speed(TOTAL, || (0..TOTAL / PIECE).for_each(|_| md5.update(&memory[..PIECE])));
         black_box(md5.finalize());
         lines.add("the md-5 crate", referee);
-        lines.add("Python's hashlib", hashlib());
-        lines.add("md5sum, from the page cache", md5sum(&file, memory.len() * 64));
+        let (total, tries) = (TOTAL.to_string(), TRIES.to_string());
+        lines.add("Python's hashlib", python(HASHLIB, [&total, &tries]));
+        lines.add(
+            "md5sum, from the page cache, by its CPU time",
+            python(MD5SUM, [&file.to_string_lossy(), ""]),
+        );
         for kernel in Kernel::available() {
             lines.add(&format!("{kernel}"), side_by_side(kernel, kernel.lanes(), &memory, STAGGERED));
         }
@@ -147,7 +148,7 @@ fn main() -> std::io::Result<()> {
         }
     }
     std::fs::remove_file(&file)?;
-    println!("\nBest kernel: {best}. Medians of {rounds} rounds, which take turns.\n");
+    println!("\nBest kernel: {best}. Medians of {rounds} rounds, each the fastest of {TRIES} tries.\n");
     println!("{:<56}{:>10}{:>10}{:>10}{:>10}", "", "MB/s", "md-5", "hashlib", "md5sum");
     for line in &lines.0 {
         let ratio = |peer: usize| {

@@ -1,9 +1,9 @@
 //! Streams in the lanes of vectors: how their blocks get in, and the loop over their blocks.
 //!
-//! The vectors are those of `fearless_simd`, which proves by a token that the processor has the instructions: one source for
-//! all levels, intrinsics without `unsafe`, and no dependencies. `pulp` offers as much, with ten more crates.
-//! Of the crates with MD5 itself, `md5-many` 0.1.0-alpha.4 is as fast with 8 and with 32 streams, but at about
-//! half the speed with 2 to 4 and with 12, and has 161 lines with `unsafe`; `md5-simd` 0.2.0 hashes streams that come in pieces one
+//! The vectors are those of `fearless_simd`, which proves by a token that the processor has the instructions: one source
+//! for all levels, intrinsics without `unsafe`, and no dependencies. `pulp` offers as much, with ten more crates. Of the
+//! crates with MD5 itself, `md5-many` 0.1.0-alpha.4 is as fast with 8 and with 32 streams, but at about half the speed
+//! with 2 to 4 and with 12, and has 161 lines with `unsafe`; `md5-simd` 0.2.0 hashes streams that come in pieces one
 //! after the other.
 
 #[cfg(target_arch = "aarch64")]
@@ -12,7 +12,7 @@ use fearless_simd::aarch64::Neon;
 use fearless_simd::x86::{Avx2, Avx512, Sse2};
 use fearless_simd::{prelude::*, u8x16, u32x4};
 
-use crate::rounds::{CONSTANTS, Word, compress};
+use crate::rounds::{Word, compress, constants};
 
 /// A block of a message.
 pub(crate) type Block = [u8; 64];
@@ -24,10 +24,6 @@ pub(crate) type Chain = [u32; 4];
 pub(crate) trait Vector: Simd {
     /// Whether one instruction does any function of three words.
     const HAS_TERNARY: bool = false;
-
-    /// Whether the compiler must not know the constants of the steps. It moves those that it knows to the end of the sum,
-    /// where the next step waits for them. In AVX2 that costs less than what it gains by knowing them.
-    const HIDES_CONSTANTS: bool = true;
 
     /// The four words in a quarter of the block of each lane.
     fn gather(self, blocks: &[&Block; 16], quarter: usize) -> [Self::u32s; 4];
@@ -117,8 +113,6 @@ mod x86 {
     use super::*;
 
     impl Vector for Avx2 {
-        const HIDES_CONSTANTS: bool = false;
-
         #[inline(always)]
         fn gather(self, blocks: &[&Block; 16], quarter: usize) -> [Self::u32s; 4] {
             let mut rows = [u32x8::splat(self, 0); 4];
@@ -210,7 +204,7 @@ fn run_inlined<V: Vector, const N: usize, const L: usize>(
 ) {
     const { assert!(L == N * <V::u32s as SimdBase<V>>::LEN) };
     let lanes = L / N;
-    let constants = if V::HIDES_CONSTANTS { std::hint::black_box(&CONSTANTS) } else { &CONSTANTS };
+    let constants = constants();
     let zero = Lanes::<V>(V::u32s::splat(level, 0));
     let mut states = [[zero; 4]; N];
     for (state, chains) in states.iter_mut().zip(chains.chunks_exact(lanes)) {
@@ -252,8 +246,7 @@ fn run_inlined<V: Vector, const N: usize, const L: usize>(
 
 /// As [`run`], in the ordinary registers: `N` streams, whose blocks take turns.
 pub(crate) fn run_scalar<const N: usize>(chains: &mut [Chain; N], blocks: &[&[Block]; N]) {
-    // Hidden for the same reason as in vectors: a single stream is a fifth faster.
-    let constants = std::hint::black_box(&CONSTANTS);
+    let constants = constants();
     let mut states = *chains;
     for number in 0..blocks[0].len() {
         let mut rows = [&[0; 64]; N];
