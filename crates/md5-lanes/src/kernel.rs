@@ -31,14 +31,14 @@ pub enum Kernel {
     Sse2x4,
     /// Two times four streams in turn, any x86-64 processor.
     Sse2x8,
-    /// Eight streams, x86-64 with AVX2.
+    /// Eight streams, x86-64-v3 processors: those with AVX2, but for a few.
     Avx2x8,
-    /// Two times eight streams in turn, x86-64 with AVX2.
+    /// Two times eight streams in turn, x86-64-v3 processors.
     Avx2x16,
     /// 16 streams, x86-64 with the AVX-512 of Ice Lake and Zen 4. Earlier ones lower the clock of the whole processor when
     /// they use it.
     Avx512x16,
-    /// Two times 16 streams in turn, as before.
+    /// Two times 16 streams in turn, on the same processors.
     Avx512x32,
     /// Four streams, any 64-bit ARM processor. So far this one has run in an emulator only, so it is never the
     /// [`best`](Kernel::best).
