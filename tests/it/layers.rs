@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// The crates, each with those that it may know.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("alf", &[]),
     ("alyx_client", &["alf"]),
-    ("alyx_registration", &["alf", "alyx_client", "session_metadata"]),
+    ("alyx_registration", &["alf", "alyx_client", "md5_lanes", "session_metadata"]),
     ("alyx_sandbox", &[]),
+    ("md5_lanes", &[]),
     ("session_metadata", &["alf"]),
     ("alyx_registrar", &["alf", "alyx_client", "alyx_registration", "alyx_sandbox", "session_metadata"]),
 ];
@@ -86,7 +87,7 @@ fn paths(code: &str) -> Vec<(String, bool)> {
     static STATEMENT: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"(?m)^[ \t]*(pub(?:\([a-z]+\))? )?use ([^;]+);").unwrap());
     static INLINE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(?-u:\b)(?:crate|alf|alyx_client|alyx_registration|alyx_sandbox|session_metadata)(?:::[A-Za-z0-9_]+)+")
+        Regex::new(r"(?-u:\b)(?:crate|alf|alyx_client|alyx_registration|alyx_sandbox|md5_lanes|session_metadata)(?:::[A-Za-z0-9_]+)+")
             .unwrap()
     });
     let mut found = Vec::new();
