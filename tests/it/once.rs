@@ -70,7 +70,7 @@ async fn a_session_that_another_program_creates_at_the_same_time_gets_no_dataset
     let Error::CreatedTwice { ours, others, is_empty: true, .. } = &error else { panic!("{error}") };
     assert_eq!(others, std::slice::from_ref(&theirs));
     let text = error.to_string();
-    assert!(text.contains(ours) && text.contains(&theirs) && text.contains("delete it on Alyx"), "{text}");
+    assert!(text.contains(ours) && text.contains(&theirs) && text.contains("delete ours on Alyx"), "{text}");
     assert_eq!(error.next_step(), alyx_client::NextStep::NeedsAttention);
     assert!(alyx.control().datasets().is_empty(), "{:?}", requests(&alyx));
     assert!(session.is_flagged());

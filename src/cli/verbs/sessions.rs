@@ -16,7 +16,7 @@ use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths};
+use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_folder};
 use crate::config::Config;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
@@ -65,7 +65,7 @@ impl<Files> SessionFields<Files> {
 /// Creates a session, or updates an existing one.
 pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
     run_creating("create-session", &args.verb, async |client, config| {
-        let (folder, details) = (absolute_path(&args.folder)?, args.details.details());
+        let (folder, details) = (session_folder(&args.folder)?, args.details.details());
         if !args.no_folder {
             check_folder(&folder)?;
         }
@@ -89,7 +89,7 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
 /// Creates a session, or updates an existing one, and registers its files.
 pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
     run_creating("register-session", &args.verb, async |client, config| {
-        let (folder, mut details) = (absolute_path(&args.folder)?, args.details.details());
+        let (folder, mut details) = (session_folder(&args.folder)?, args.details.details());
         if args.no_files || !args.files.is_empty() {
             check_folder(&folder)?;
         }
