@@ -112,7 +112,7 @@ fn read_metadata(trials: usize) -> Result<(), Error> {
         .collect();
     let trial = |n: usize| {
         let data = json!({"Bpod start timestamp": 1.0, "Trial end timestamp": 1.0 + 3.0 * n as f64, "States timestamps": states});
-        json!({"trial_num": n, "trial_correct": n % 2 == 0, "reward_amount": 3.0, "behavior_data": data})
+        json!({"trial_num": n, "trial_correct": n.is_multiple_of(2), "reward_amount": 3.0, "behavior_data": data})
             .to_string()
             + "\n"
     };
