@@ -24,10 +24,10 @@ const AT_MOST: (f64, f64) = (100.0, 40.0);
 #[derive(Parser)]
 struct Options {
     /// Numbers of files, each in a session and a daemon of its own
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 40_000, 100_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [300, 1_000, 10_000, 40_000, 100_000])]
     files: Vec<usize>,
     /// Most files for the Python client
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 300)]
     python_files: usize,
     /// A Python with ONE-api
     #[arg(long, env = "ONE_PYTHON")]
