@@ -8,14 +8,13 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alyx_sandbox::{RequestSeen, Sandbox, SandboxOptions};
 use clap::Parser;
+use common::python_client::create_sessions;
 use common::registrar::{Registrar, Settings};
 use common::{Error, Required, SELF, Series, Table, processor_seconds, rig, shown};
-use serde_json::Value;
 
 /// Flagged sessions of 10 files of 1 kB: time, requests and memory
 #[derive(Parser)]
@@ -39,20 +38,6 @@ struct Options {
     #[arg(long, default_value_t = 2)]
     workers: usize,
 }
-
-/// The script of the Python client. Its start, the import of ONE and the login are not timed.
-const CREATE_SESSIONS: &str = "
-import json, resource, sys, time
-from one.api import ONE
-from one.registration import RegistrationClient
-url, root, cache = sys.argv[1:4]
-one = ONE(base_url=url, username='test_user', password='TapetesBloc18', silent=True, cache_dir=cache, cache_rest=None)
-client = RegistrationClient(one=one)
-began = time.perf_counter()
-client.create_sessions(root, register_files=True)
-took = time.perf_counter() - began
-print(json.dumps({'took': took, 'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}))
-";
 
 /// The figures of one client.
 #[derive(Default)]
@@ -182,24 +167,17 @@ async fn run_python(python: &Path, sessions: usize, figures: &mut Figures) -> Re
     let (folder, sandbox) = (tempfile::tempdir()?, Sandbox::start(SandboxOptions::default()).await?);
     let root = folder.path().join("data");
     rig::flagged_root(&root, sessions)?;
-    let mut command = Command::new(python);
-    command.arg("-c").arg(CREATE_SESSIONS).arg(sandbox.url()).arg(&root).arg(folder.path().join("cache"));
-    // ONE stores its settings in HOME: the user's own must not change.
-    command.env("HOME", folder.path()).env("TQDM_DISABLE", "1").stderr(Stdio::piped());
-    let output = tokio::task::spawn_blocking(move || command.output()).await??;
-    let text = String::from_utf8(output.stdout)?;
-    let line = text.lines().last().unwrap_or_default();
-    let measured: Value = serde_json::from_str(line)
-        .map_err(|_| format!("the Python client failed: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let (python, url, home) = (python.to_owned(), sandbox.url().to_owned(), folder.path().to_owned());
+    let run = move || create_sessions(&python, &url, &root, &home);
+    let measured = tokio::task::spawn_blocking(run).await??;
     let datasets = sandbox.control().datasets().len();
     if datasets != sessions * rig::FILES.len() {
         return Err(format!("the Python client registered {datasets} datasets").into());
     }
-    let took = measured["took"].as_f64().ok_or("no time")?;
-    figures.seconds.0.push(took);
-    figures.per_session.0.push(took * 1e3 / sessions as f64);
+    figures.seconds.0.push(measured.seconds);
+    figures.per_session.0.push(measured.seconds * 1e3 / sessions as f64);
     figures.requests.0.push(sandbox.control().count_requests() as f64 / sessions as f64);
-    figures.memory.0.push(measured["memory"].as_f64().ok_or("no memory")?);
+    figures.memory.0.push(measured.memory);
     sandbox.stop().await;
     Ok(())
 }

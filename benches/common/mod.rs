@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
 pub mod cgroup;
+pub mod python_client;
 pub mod registrar;
 pub mod rig;
 

@@ -160,7 +160,7 @@ impl<'a> Message<'a> {
         if let Some(error) = &session.error {
             line += &format!(": {}", shown(error));
         }
-        if let Some(step) = &session.next_step {
+        if let Some(step) = session.advice() {
             line += &format!(". What to do: {}", shown(&step.replace('`', "")));
         }
         line

@@ -98,8 +98,8 @@ async fn poll_and_send(options: Options, status_client: StatusClient) {
                 if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
                     warned = Some(Instant::now());
                     tracing::warn!(
-                        "an alert cannot be sent: {why}. What is still so is tried again every {every:?}; sessions \
-                         are registered all the same"
+                        "an alert cannot be sent: {why}. The daemon tries again every {every:?} for as long as the problem \
+                         lasts; registration continues"
                     );
                 } else {
                     tracing::debug!("an alert still cannot be sent: {why}");

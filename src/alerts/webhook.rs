@@ -105,15 +105,15 @@ async fn once(http: &reqwest::Client, address: &SecretString, body: &Value) -> R
         }
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
             Failure::Permanent(format!(
-                "the webhook answers {status}: it is not valid any more; make a new one, and put its address in place of \
-                 the old one"
+                "the webhook answers {status}: it is no longer valid; create a new one, and replace the old address with the \
+                 new one"
             ))
         }
         status if status.is_redirection() => Failure::Permanent(format!(
-            "the webhook answers {status} and sends us elsewhere, which is not followed; correct its address"
+            "the webhook answers {status} and redirects to another address, which the daemon does not follow; correct the address"
         )),
         _ => Failure::Permanent(format!(
-            "the webhook answers {status}; correct alerts.kind, if something else reads there"
+            "the webhook answers {status}; correct alerts.kind if another service receives the alerts"
         )),
     })
 }

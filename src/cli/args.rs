@@ -109,7 +109,7 @@ pub enum Command {
     RegisterFiles(RegisterFilesArgs),
     /// List the datasets of a session folder, and why other files are left out
     FindFiles(FindFilesArgs),
-    /// Show what is known of a session, and where it was read
+    /// Show what is known about a session, and where each value comes from
     Metadata(MetadataArgs),
     /// Check which files are protected on Alyx
     CheckProtected(CheckProtectedArgs),

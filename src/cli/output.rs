@@ -86,7 +86,7 @@ impl Failure {
     pub(super) fn unanswered() -> Self {
         let report = ErrorReport::command(
             CommandKind::Unanswered,
-            "stopped while Alyx was creating a record, which may still appear there; run it again: that waits until no second one can result",
+            "stopped while Alyx was creating a record, which may still appear there; run the command again: it waits until it cannot create a second record",
         );
         Self::reported(Exit::Interrupted, report)
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::config::DEFAULT_PATH;
+
 /// One error, printed on one line: `file:line: key: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -31,6 +33,16 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// What to do about a configuration file that does not exist.
+pub fn missing_file_advice(path: &Path) -> String {
+    if path == Path::new(DEFAULT_PATH) {
+        "create it with `sudo alyx-registrar init`, or name another file with --config FILE".to_owned()
+    } else {
+        let path = path.display();
+        format!("correct the path, or create the file with `alyx-registrar init --config {path}`")
+    }
+}
+
 /// The errors of a configuration, in the order of the lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
@@ -49,7 +61,7 @@ impl ConfigErrors {
     pub(super) fn unreadable(path: &Path, err: &std::io::Error) -> ConfigErrors {
         let advice = match err.kind() {
             std::io::ErrorKind::NotFound => {
-                "does not exist; create it with `sudo alyx-registrar init`, or pass --config FILE".to_owned()
+                format!("does not exist; {}", missing_file_advice(path))
             }
             std::io::ErrorKind::PermissionDenied => {
                 "this user may not read it; let the service user read it (chgrp alyx-registrar, chmod 640)"

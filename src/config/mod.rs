@@ -44,12 +44,13 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 
 pub use crate::config::document::known_keys;
-pub use crate::config::error::{ConfigError, ConfigErrors};
+pub use crate::config::error::{ConfigError, ConfigErrors, missing_file_advice};
 pub use crate::config::names::Names;
 pub use crate::config::sample::{Answers, SAMPLE, SecretPlace};
 pub use crate::config::sections::credentials::{
     CredentialSource, CredentialsError, LoadedCredentials, SecretKind,
 };
+pub use crate::config::sections::metadata::metadata_readers;
 pub use crate::config::sections::webhook::{LoadedWebhook, WebhookSource};
 pub use crate::config::unit::unit_of;
 pub use crate::config::values::parse_size;

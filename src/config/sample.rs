@@ -27,6 +27,8 @@ pub struct Answers {
     pub repository: Option<String>,
     /// The files are not in the repository until other software copies them there.
     pub not_served: bool,
+    /// The metadata readers; `None` for the default.
+    pub readers: Option<Vec<String>>,
 }
 
 /// The key for the secret, with its value.
@@ -58,6 +60,7 @@ impl Answers {
     ///     projects: Vec::new(),
     ///     repository: None,
     ///     not_served: false,
+    ///     readers: None,
     /// };
     /// let config = Config::parse(&answers.to_yaml(), "new.yaml".as_ref()).unwrap();
     /// assert_eq!(config.session.location.as_deref(), Some("Room 1: \"the rig\""));
@@ -88,6 +91,12 @@ impl Answers {
         set("session.projects", format!("[{}]", projects.join(", ")));
         set("datasets.repository", text(&self.repository));
         set("datasets.exists", (!self.not_served).to_string());
+        if let Some(readers) = &self.readers {
+            set(
+                "metadata.readers",
+                format!("[{}]", readers.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", ")),
+            );
+        }
         self.set_roots(&mut lines);
         lines.join("\n") + "\n"
     }
@@ -161,6 +170,7 @@ mod tests {
             projects: vec!["a, b".into(), "ibl_neuropixel".into()],
             repository: Some("flatiron_lab".into()),
             not_served: true,
+            readers: Some(vec!["iblrig".into(), "sidecar".into()]),
         }
     }
 
@@ -177,6 +187,10 @@ mod tests {
         assert_eq!(config.session.projects, ["a, b", "ibl_neuropixel"]);
         assert_eq!(config.datasets.repository.as_deref(), Some("flatiron_lab"));
         assert!(!config.datasets.exists);
+        assert!(config.metadata.sidecars);
+        assert_eq!(config.metadata.readers.readers, ["iblrig"]);
+        let none = Answers { readers: Some(Vec::new()), ..answers() }.check().unwrap().metadata;
+        assert!(!none.sidecars && none.readers.readers.is_empty());
     }
 
     #[test]
@@ -191,6 +205,7 @@ mod tests {
             projects: Vec::new(),
             repository: None,
             not_served: false,
+            readers: None,
         };
         let text = shipped.to_yaml();
         assert!(!text.contains("CHANGE") && text.contains("alyx-registrar init"), "{text}");

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::humanize::{bytes, count, elapsed, until};
 use crate::ledger::{GapRow, WaitingRow};
 use alyx_registration::NotLoadable;
+use alyx_registration::advice::FOLLOW_MESSAGE;
 
 pub mod json;
 pub mod sentence;
@@ -220,6 +221,11 @@ pub struct SessionStatus {
 }
 
 impl SessionStatus {
+    /// What to do about the error, unless its message says so itself.
+    pub fn advice(&self) -> Option<&str> {
+        self.next_step.as_deref().filter(|next_step| *next_step != FOLLOW_MESSAGE)
+    }
+
     /// The flag's own time, or else when it was first seen.
     pub fn known_at(&self) -> Timestamp {
         self.flagged_at.unwrap_or(self.since)
@@ -266,7 +272,7 @@ pub struct ProgressStatus {
     pub bytes: u64,
     /// Bytes read.
     pub bytes_done: u64,
-    /// Until when the session is not created, because an earlier request may still arrive.
+    /// Until when the session is not created, because an earlier request may still create it.
     #[serde(default)]
     pub creation_waits_until: Option<Timestamp>,
 }
@@ -276,7 +282,7 @@ impl ProgressStatus {
     pub fn text(&self, now: Timestamp) -> String {
         if let Some(then) = self.creation_waits_until {
             return format!(
-                "waits for an earlier creation, which may still arrive; creates the session {} at the latest",
+                "waits, because an earlier request may still create this session; creates the session {} at the latest",
                 until(then, now)
             );
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::json::path_text::PathText;
 use alyx_registration::Error;
-use alyx_registration::advice::{Handling, Kind};
+use alyx_registration::advice::{FOLLOW_MESSAGE, Handling, Kind};
 
 /// An error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ impl ErrorReport {
         Self {
             kind: kind.unwrap_or("Unknown").to_owned(),
             message: message.to_owned(),
-            next_step: next_step.unwrap_or("do what the message says").to_owned(),
+            next_step: next_step.unwrap_or(FOLLOW_MESSAGE).to_owned(),
             retryable: kind.and_then(Kind::named).is_some_and(is_retryable),
             session: None,
             path: None,

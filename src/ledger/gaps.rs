@@ -1,4 +1,4 @@
-//! Findings: which sessions were registered with gaps, or created twice, and what of it was acknowledged. The decisions
+//! Gaps: which sessions were registered with gaps, or created twice, and which of these are acknowledged. The decisions
 //! are pure.
 
 use std::collections::{BTreeMap, HashSet};
@@ -45,7 +45,7 @@ pub struct GapRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acknowledged {
-    /// The findings of one session, `subject/date/number`.
+    /// The gaps of one session, `subject/date/number`.
     Session(String),
     /// The gaps of all sessions, now and later, whose files all match this pattern or an earlier one.
     Pattern(String),

@@ -115,7 +115,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                     p #fresh role="status" { "as of " (time) }
                 }
                 main {
-                    section #summary class=(health.class()) aria-label="How it goes" {
+                    section #summary class=(health.class()) aria-label="Summary" {
                         p.sign aria-hidden="true" { (health.sign()) }
                         div {
                             @for sentence in &sentences { p { (shown(sentence)) } }
@@ -184,7 +184,7 @@ fn count(view: &View<'_>, state: SessionState) -> usize {
 fn counts(view: &View<'_>) -> Markup {
     let oldest = view.status.and_then(|status| status.sessions.iter().map(SessionStatus::known_at).min());
     html! {
-        section #counts aria-label="Sessions by what they are doing" hidden[view.status.is_none()] {
+        section #counts aria-label="Sessions by state" hidden[view.status.is_none()] {
             dl {
                 @for kind in KINDS {
                     @let number = count(view, kind.state);

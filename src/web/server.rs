@@ -66,8 +66,8 @@ pub(super) async fn listen(address: SocketAddr) -> TcpListener {
             Err(error) if !warned => {
                 warned = true;
                 tracing::error!(
-                    "the status page cannot be shown: http.listen {address} cannot be used ({error}). Sessions are \
-                     registered all the same. Choose another port, or stop what listens there; it is tried again \
+                    "the status page cannot be shown: http.listen {address} cannot be used ({error}). Registration \
+                     continues. Choose another port, or stop the program that uses this one; the daemon tries again \
                      every minute"
                 );
             }

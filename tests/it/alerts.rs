@@ -211,7 +211,7 @@ async fn a_webhook_that_is_gone_or_redirects_is_reported_once_and_its_return_is_
     }
     let said = stop(daemon);
     let warned: Vec<_> = said.iter().filter(|line| line.contains("an alert cannot be sent")).collect();
-    assert!(warned.len() == 1 && warned[0].contains("make a new one"), "{said:#?}");
+    assert!(warned.len() == 1 && warned[0].contains("create a new one"), "{said:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,7 +182,7 @@ async fn all_problems_are_reported_at_once_with_the_fix() {
         .has("problem", "lab", "\"elsewhere\" (session.lab)")
         .has("problem", "procedures", "\"Juggling\" (session.procedures)")
         .has("problem", "location", "\"moon\" (session.location)")
-        .has("problem", "data root", "is missing: waiting for it; mount the disk")
+        .has("problem", "data root", "is missing; mount the disk, or correct data_roots")
         .has("ok", "data root", "0 sessions, 0 flags")
         .has("warning", "data root", "move it into the folder of its session")
         .has("skipped", "watches", "not all folders were counted");
@@ -198,7 +198,7 @@ async fn the_exit_code_shows_the_kind_of_problem() {
     // An unreachable server alone is 69; any other problem takes precedence.
     setup.change(&setup.alyx.url, "http://127.0.0.1:9");
     let said = setup.check(&[]).await.ends(69);
-    said.has("problem", "server", "no answer").has("skipped", "login", "the server is not there");
+    said.has("problem", "server", "no answer").has("skipped", "login", "the server does not answer");
     setup.check(&["--offline"]).await.ends(0).has("skipped", "server", "not asked");
     before_start(setup.check(&["--before-start"]).await).has("ok", "data root", "is there");
     setup.change("data_roots:\n", "data_roots:\n  - /nowhere/at/all\n");
@@ -222,7 +222,7 @@ async fn the_exit_code_shows_the_kind_of_problem() {
     std::fs::remove_file(setup.config.with_file_name("password")).unwrap();
     let said = setup.check(&[]).await.ends(77);
     said.has("problem", "credentials", "does not exist").has("ok", "server", "answers");
-    said.has("skipped", "login", "there is nothing to log in with");
+    said.has("skipped", "login", "there is no password or token to log in with");
     before_start(setup.check(&["--before-start"]).await);
 
     again();
@@ -234,12 +234,71 @@ async fn the_exit_code_shows_the_kind_of_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_does_not_exist_is_to_be_created_or_named_correctly() {
+    let setup = Setup::new().await;
+    let missing = setup.config.with_file_name("nosuch.yaml");
+    let check = |words: &[&str]| {
+        let mut command = at_home(&setup.rig, &["check"]);
+        command.arg("--config").arg(&missing).args(words);
+        run_aside(command)
+    };
+    let advice = format!(
+        "correct the path, or create the file with `alyx-registrar init --config {}`",
+        missing.display()
+    );
+    let said = check(&[]).await.ends(78);
+    said.has("problem", "configuration", &format!("{} does not exist; {advice}", missing.display()));
+    let json = check(&["--json"]).await.ends(78).json();
+    assert_eq!(json["errors"][0]["next_step"], advice.as_str(), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_lab_of_a_data_root_gets_its_own_line_of_repositories() {
+    let setup = Setup::new().await;
+    for (lab, subject) in [("cortexlab", "KS014"), ("mainenlab", "ZM_1085")] {
+        setup.rig.session(lab, subject);
+    }
+    let said = setup.check(&[]).await.ends(0);
+    for lab in ["cortexlab", "mainenlab"] {
+        let subjects = setup.rig.root().join(lab).join("Subjects");
+        let line = format!("add to repositories: - {{path: {}, name: flatiron_{lab}}}", subjects.display());
+        said.has("warning", "loadable", &format!("lab \"{lab}\": ONE cannot find"))
+            .has("warning", "loadable", &line);
+    }
+    assert_eq!(said.rows("loadable").len(), 2, "{said:?}");
+    // As the lines say.
+    let lines = ["cortexlab", "mainenlab"].map(|lab| {
+        let subjects = setup.rig.root().join(lab).join("Subjects");
+        format!("  - {{path: {}, name: flatiron_{lab}}}\n", subjects.display())
+    });
+    setup.add(&format!("repositories:\n{}", lines.concat()));
+    setup.check(&[]).await.ends(0).has("ok", "loadable", "in flatiron_cortexlab, flatiron_mainenlab");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_folders_that_one_cannot_load_are_counted_with_an_example() {
+    let setup = Setup::new().await;
+    setup.add("datasets: {repository: flatiron_cortexlab}\n");
+    let folder = |number| format!("cortexlab/Subjects/KS014/2024-05-01/{number}");
+    let [_, first, _] = ["001", "02", "3"].map(|number| setup.rig.session_at(&folder(number)).folder);
+    let said = setup.check(&[]).await.ends(0);
+    let found = format!(
+        "{}: the number of 2 session folders does not have three digits, such as {}; ONE cannot load the files in them",
+        setup.rig.root().display(),
+        first.display()
+    );
+    said.has("warning", "loadable", &found).has("warning", "loadable", "name its session folders 001, 002");
+    setup.change("datasets: {repository: flatiron_cortexlab}", "datasets: {register: false}");
+    assert!(!setup.check(&[]).await.ends(0).out.contains("three digits"), "no files, nothing to load");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_only_the_service_has_is_not_a_problem() {
     let setup = Setup::new().await;
     let password = setup.config.with_file_name("password");
     setup.change(password.to_str().unwrap(), "alyx-password");
     let said = setup.check(&[]).await.ends(0);
-    said.has("warning", "credentials", "systemd-run").has("skipped", "login", "nothing to log in with");
+    said.has("warning", "credentials", "systemd-run").has("skipped", "login", "to log in with");
     // As systemd starts it.
     let folder = setup.rig.beside("credentials");
     std::fs::create_dir(&folder).unwrap();
@@ -262,7 +321,7 @@ async fn the_page_and_the_alerts_are_checked_if_configured() {
         hook.display()
     ));
     let said = setup.check(&[]).await.ends(0);
-    said.has("warning", "alerts", "does not exist").has("warning", "page", "cannot be listened on");
+    said.has("warning", "alerts", "does not exist").has("warning", "page", "cannot listen on");
     drop(taken);
     std::fs::write(&hook, "https://hooks.example.org/services/hush").unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o600)).unwrap();

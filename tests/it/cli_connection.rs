@@ -81,9 +81,9 @@ async fn a_configuration_is_enough_and_its_token_is_kept() {
 
     std::fs::write(&config, "data_roots: [/x]\nalyx:\n  uri: x\n").unwrap();
     run(&mut ask(&rig, &["--config", word(&config)])).ends(78).complains("alyx.uri");
-    run(&mut ask(&rig, &["--config", "/nowhere.yaml"]))
-        .ends(78)
-        .complains("does not exist; create it with `sudo alyx-registrar init`");
+    run(&mut ask(&rig, &["--config", "/nowhere.yaml"])).ends(78).complains(
+        "does not exist; correct the path, or create the file with `alyx-registrar init --config ",
+    );
     let both = ["--config", word(&config), "--url", &alyx.url];
     run(&mut ask(&rig, &both)).ends(2).complains("cannot be used with");
 }

@@ -107,9 +107,22 @@ async fn files_of_a_subject_are_registered_with_it() {
     let said = verb(&alyx, &rig, &words).ends(0).json();
     assert_eq!(said["records"][0]["record"]["name"], file.file_name().unwrap().to_str().unwrap());
     let words = ["check-protected", word(&file), "--content-type", "subject", "--object-id", id];
-    assert!(verb(&alyx, &rig, &words).ends(0).out.contains("free"));
+    assert!(verb(&alyx, &rig, &words).ends(0).out.contains("not protected  "));
     let lone = ["register-files", word(&file), "--content-type", "subject"];
     verb(&alyx, &rig, &lone).ends(2).complains("--object-id");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_session_folder_is_reported_as_missing() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let missing = rig.root().join("nosuch");
+    for command in ["find-files", "metadata", "register-session", "create-session"] {
+        verb(&alyx, &rig, &[command, word(&missing)])
+            .ends(1)
+            .complains(&format!("there is no folder {missing:?}; check its name"));
+    }
+    std::fs::create_dir(&missing).unwrap();
+    verb(&alyx, &rig, &["find-files", word(&missing)]).ends(1).complains("not a session folder");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,8 +213,8 @@ async fn protected_files_are_reported_then_moved_or_refused_as_requested() {
     let details = &said["sessions"][0]["details"];
     assert_eq!(details[0]["revisions"], json!([{"revision": "", "protected": true}]), "{said:#}");
     let text = verb(&alyx, &rig, &["check-protected", &times, &clusters]).ends(1).out;
-    assert!(text.contains(&format!("protected {times}: the original")), "{text}");
-    assert!(text.contains(&format!("free      {clusters}")), "{text}");
+    assert!(text.contains(&format!("protected      {times}: the original")), "{text}");
+    assert!(text.contains(&format!("not protected  {clusters}")), "{text}");
 
     session.file("alf/spikes.times.npy", "new");
     let refused = verb(&alyx, &rig, &["register-files", &times, "--protected", "refuse"]).ends(1);

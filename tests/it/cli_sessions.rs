@@ -139,7 +139,8 @@ async fn what_is_wrong_is_one_clear_error_and_nothing_is_created() {
     let session = rig.session("cortexlab", "KS014");
     let folder = word(&session.folder);
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["create-session", "/data/cortexlab"], 1, "not a session folder"),
+        (&["create-session", "/nowhere/cortexlab"], 1, "there is no folder"),
+        (&["create-session", "/tmp"], 1, "not a session folder"),
         (
             &["create-session", folder, "--projects", "none", "--users", "nobody"],
             1,

@@ -283,14 +283,14 @@ async fn a_dead_server_causes_one_warning_and_its_return_is_logged() {
         FaultRule { method: None, path_prefix: String::new(), times: usize::MAX, fault: Fault::Html(502) };
     alyx.control().add_fault(everything);
     let mut daemon = daemon(&alyx, &rig, "");
-    daemon.wait_for("Alyx is away");
+    daemon.wait_for("Alyx does not answer");
     alyx.control().clear_faults();
     daemon.wait_for("Alyx is back");
     for _ in &sessions {
         daemon.wait_for("registered session");
     }
     let said = daemon.stop();
-    assert_eq!(said.iter().filter(|line| line.contains("Alyx is away")).count(), 1, "{said:#?}");
+    assert_eq!(said.iter().filter(|line| line.contains("Alyx does not answer")).count(), 1, "{said:#?}");
     // If not even the login works, it is not a failure of the session.
     assert!(!said.iter().any(|line| line.contains("not registered")), "{said:#?}");
 }
@@ -303,7 +303,7 @@ async fn a_server_that_asks_for_centuries_is_probed_again_within_the_longest_wai
         FaultRule { method: None, path_prefix: String::new(), times: usize::MAX, fault: Fault::Html(502) };
     alyx.control().add_fault(everything);
     let mut daemon = daemon(&alyx, &rig, "");
-    daemon.wait_for("Alyx is away");
+    daemon.wait_for("Alyx does not answer");
     // The probe gets this fault; afterwards the server works.
     alyx.control().clear_faults();
     alyx.control().add_fault(FaultRule {
@@ -330,7 +330,7 @@ async fn touching_a_flag_while_alyx_is_down_probes_at_once() {
     });
     // The longest wait is a day: only the touch can end it within the time of a test.
     let mut daemon = daemon(&alyx, &rig, "retry:\n  initial: 1 d\n  max: 1 d\n");
-    daemon.wait_for("Alyx is away");
+    daemon.wait_for("Alyx does not answer");
     std::fs::write(&flag, "").unwrap();
     daemon.wait_for("Alyx is back");
     daemon.wait_for("registered session");
@@ -369,15 +369,15 @@ async fn a_root_that_comes_and_goes_is_reported_once_an_hour() {
         rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
         daemon.wait_for("registered session");
         std::fs::rename(rig.beside("data"), rig.beside("away")).unwrap();
-        daemon.wait_for("is missing: waiting");
+        daemon.wait_for("is missing; mount the disk");
         std::fs::rename(rig.beside("away"), rig.beside("data")).unwrap();
     }
     let said = daemon.stop();
     let count = |level: &str, text: &str| {
         said.iter().filter(|line| line.contains(level) && line.contains(text)).count()
     };
-    assert_eq!(count("WARN", "is missing: waiting"), 1, "{said:#?}");
-    assert!(count("DEBUG", "is missing: waiting") >= 3, "{said:#?}");
+    assert_eq!(count("WARN", "is missing; mount the disk"), 1, "{said:#?}");
+    assert!(count("DEBUG", "is missing; mount the disk") >= 3, "{said:#?}");
     // At the start, and when it first returned.
     assert_eq!(count("INFO", "data root scanned"), 1, "{said:#?}");
     assert_eq!(count("INFO", "data root is available again"), 1, "{said:#?}");

@@ -267,7 +267,7 @@ async fn the_other_half_of_a_session_in_another_root_does_not_end_its_gaps() {
     let gaps = &json(&config, &["status"]).await[0]["gaps"];
     assert_eq!(gaps[0]["folder"].as_str(), video.folder.to_str(), "{gaps}");
     let (_, text) = run(&config, &["forget", "KS014/2024-05-01/001"]).await;
-    assert!(text.contains("deleted"), "{text}");
+    assert!(text.contains("Deleted"), "{text}");
     assert_eq!(json(&config, &["status"]).await[0]["gaps"], serde_json::json!([]));
     running.stop();
 }

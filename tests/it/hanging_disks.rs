@@ -295,7 +295,7 @@ async fn a_share_that_answers_nothing_when_the_daemon_starts_is_locked_and_serve
     let mut daemon = Program::start(program().arg("run").arg("--config").arg(&config));
     // Answers before the program is waited for, if an assertion fails.
     let share = share;
-    let line = daemon.wait_for("does not answer: it waits until it does");
+    let line = daemon.wait_for("does not answer; it is watched as soon as it answers");
     assert!(line.contains(share.path().to_str().unwrap()), "{line}");
     let line = daemon.wait_for("outcome=\"registered\"");
     assert!(line.contains(&session.name()), "{line}");
@@ -344,11 +344,11 @@ async fn a_data_root_that_another_registrar_locked_while_its_disk_hung_is_not_se
     let share = share;
     daemon.wait_for("data root scanned");
     share.set(Silent::Nothing);
-    let line = daemon.wait_for("is not served: another alyx-registrar");
+    let line = daemon.wait_for("is not watched: another alyx-registrar");
     assert!(line.contains(&format!("process {}", std::process::id())), "{line}");
     let status = output(program().args(["status", "--config"]).arg(&config));
     let text = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(text.contains("is not served: another alyx-registrar"), "{text}");
+    assert!(text.contains("is not watched: another alyx-registrar"), "{text}");
     assert!(late.is_flagged() && alyx.control().sessions().is_empty());
     drop(other);
     daemon.wait_for("outcome=\"registered\"");

@@ -56,7 +56,7 @@ async fn a_command_that_is_killed_while_it_creates_a_session_and_repeated_at_onc
         // The mark of a clean stop belongs to a state folder. Here it is not what keeps the next program waiting.
         stopped_cleanly(&rig.beside("etc/state"));
         let mut again = Program::start(&mut with_config(words, &config));
-        again.wait_for("an earlier creation may still arrive");
+        again.wait_for("an earlier request may still create this session");
         gate.open();
         assert!(again.wait().success(), "{words:?}: {}", again.text());
         assert_eq!(alyx.sessions(&session).await.len(), 1, "{words:?}: {}", again.text());
@@ -74,7 +74,7 @@ async fn a_scan_with_its_own_state_folder_waits_for_the_creation_of_a_daemon_tha
     gate.reached().await;
     drop(killed);
     let mut scan = Program::start(&mut with_config(&["scan"], &other));
-    scan.wait_for("an earlier creation may still arrive");
+    scan.wait_for("an earlier request may still create this session");
     gate.open();
     assert!(scan.wait().success(), "{}", scan.text());
     assert_eq!(alyx.sessions(&session).await.len(), 1);
@@ -95,7 +95,7 @@ async fn a_creation_that_never_arrives_is_repeated_when_it_no_longer_can() {
     assert_eq!(alyx.sessions(&session).await.len(), 1);
     // It exists now, so nothing waits any more.
     let said = run(&mut create()).ends(0);
-    assert!(!said.err.contains("may still arrive"), "{said:?}");
+    assert!(!said.err.contains("an earlier request may still"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,7 @@ async fn a_command_that_is_stopped_while_it_creates_a_session_says_that_it_may_s
         assert!(stopped.text().contains("may still appear"), "{}", stopped.text());
         assert!(stopped.text().contains("\"kind\":\"Unanswered\""), "{}", stopped.text());
         let mut again = Program::start(&mut with_config(&words, &config));
-        again.wait_for("an earlier creation may still arrive");
+        again.wait_for("an earlier request may still create this session");
         gate.open();
         assert!(again.wait().success(), "{}", again.text());
         assert_eq!(alyx.sessions(&session).await.len(), 1);
@@ -142,7 +142,7 @@ async fn a_command_that_is_stopped_waits_for_the_answer_of_its_creation() {
     assert_eq!(stopped.wait().code(), Some(130));
     assert!(stopped.text().contains("stopped before it was done"), "{}", stopped.text());
     let said = run(&mut create()).ends(0);
-    assert!(!said.err.contains("may still arrive"), "{said:?}");
+    assert!(!said.err.contains("an earlier request may still"), "{said:?}");
     assert_eq!(alyx.sessions(&session).await.len(), 1);
 }
 
@@ -219,7 +219,7 @@ async fn a_creation_is_waited_for_however_the_address_of_its_server_is_written()
         let mut again = at_home(&rig, &["create-session", word(&session.folder), "--url", &address]);
         let mut again =
             Program::start(again.env("ALYX_PASSWORD", &alyx.password).args(["--user", &alyx.user]));
-        again.wait_for("an earlier creation may still arrive");
+        again.wait_for("an earlier request may still create this session");
         gate.open();
         assert!(again.wait().success(), "{address}: {}", again.text());
         assert_eq!(alyx.sessions(&session).await.len(), 1, "{address}");
@@ -235,7 +235,7 @@ async fn status_says_that_a_session_waits_for_an_earlier_creation_and_until_when
     std::fs::write(&config, text).unwrap();
     std::fs::remove_dir_all(rig.beside("etc/state")).unwrap();
     let mut daemon = Program::start(&mut with_config(&["run"], &config));
-    daemon.wait_for("looking for its session");
+    daemon.wait_for("an earlier request may still create this session");
     let said = run(&mut with_config(&["status"], &config));
     assert!(said.out.contains("creates the session in 59 min") && !said.out.contains("listing"), "{said:?}");
     let json = run(&mut with_config(&["status", "--json"], &config)).json();
@@ -325,7 +325,7 @@ async fn a_command_waits_for_the_creation_of_another_users_command_that_was_kill
     gate.reached().await;
     drop(killed);
     let mut ours = Program::start(logged_in(&alyx, &rig, &words).env("ALYX_REGISTRAR_MARKS", &marks));
-    ours.wait_for("an earlier creation may still arrive");
+    ours.wait_for("an earlier request may still create this session");
     gate.open();
     assert!(ours.wait().success(), "{}", ours.text());
     assert_eq!(alyx.sessions(&session).await.len(), 1);
@@ -395,7 +395,7 @@ async fn a_drink_that_was_on_its_way_when_its_command_was_killed_is_recorded_onc
             assert!(first.text().contains("may still appear"), "{}", first.text());
         }
         let mut again = water();
-        again.wait_for("an earlier request may still arrive");
+        again.wait_for("an earlier request may still record");
         gate.open();
         assert!(again.wait().success(), "{}", again.text());
         assert_eq!(drinks(&alyx).await, 1, "{signal}: {}", again.text());
@@ -437,7 +437,7 @@ async fn a_scan_that_is_killed_between_equal_drinks_of_a_session_is_completed_by
         drop(killed);
         assert_eq!(drinks(&alyx).await, 1);
         let mut again = Program::start(&mut with_config(&["scan"], &config));
-        again.wait_for("the water of KS014: an earlier request may still arrive");
+        again.wait_for("an earlier request may still record the water of KS014");
         if arrives {
             gate.open();
         }

@@ -150,7 +150,7 @@ fn a_bad_answer_is_refused_with_the_reason_and_nothing_is_written() {
         (&["--data-root", "/data", "--data-root", "/data/b"], "is inside the data root"),
         (&["--location", ""], "--location: this is empty"),
         (&["--one-settings", "/nowhere"], "--one-settings: there are no ONE settings"),
-        (&[], "required and without a default: --data-root DIR, --url URL, --user NAME"),
+        (&[], "missing, without a default: --data-root DIR, --url URL, --user NAME"),
     ];
     for (words, expected) in cases {
         let said = init(&rig, &[&["--yes"], words].concat()).ends(2).complains(expected);
@@ -219,7 +219,12 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         terminal.answer("");
         terminal.wait_for("its location");
         terminal.answer("");
-        terminal.wait_for("Which data repository of Alyx is this disk?");
+        terminal.wait_for("Which data repository on Alyx holds this disk?");
+        terminal.answer("");
+        terminal.wait_for("Names with commas, or none [all]");
+        terminal.answer("iblrig, sidecart");
+        terminal
+            .wait_for("\"sidecart\" is not a reader; the readers are sidecar, iblrig, spikeglx, open_ephys");
         terminal.answer("");
         terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
@@ -301,7 +306,10 @@ async fn a_wrong_address_and_a_refused_login_write_nothing_and_an_absent_alyx_is
         ["--yes", "--data-root", word(&root), "--user", "rig", "--url", &away, "--location", "the moon"];
     // Its exit code says that nothing was checked.
     let said = tokio::task::block_in_place(|| init_with_password(&rig, &words, "pw")).ends(69);
-    assert!(said.err.contains("Alyx is not asked") && said.err.contains("no answer from"), "{said:?}");
+    assert!(
+        said.err.contains("the names are not checked on Alyx") && said.err.contains("no answer from"),
+        "{said:?}"
+    );
     assert!(Config::load(&target(&rig)).is_ok());
     let words = [&words[..], &["--force", "--offline"]].concat();
     let said = tokio::task::block_in_place(|| init_with_password(&rig, &words, "pw")).ends(0);
@@ -317,7 +325,10 @@ async fn the_only_repository_that_fits_is_taken_and_otherwise_it_says_what_is_op
         tokio::task::block_in_place(|| init_with_password(&rig, &words, &alyx.password))
     };
     let said = run(&[]).ends(0);
-    assert!(said.out.contains("Open: which repository is this disk?"), "{said:?}");
+    assert!(
+        said.out.contains("Not set: the repository of this disk. Choose one with --repository NAME: "),
+        "{said:?}"
+    );
     assert_eq!(Config::load(&target(&rig)).unwrap().datasets.repository, None);
 
     std::fs::create_dir_all(root.join("cortexlab/Subjects/KS014")).unwrap();
@@ -359,10 +370,16 @@ async fn on_a_terminal_each_wrong_answer_is_asked_again() {
         terminal.answer("test_user");
         terminal.wait_for("Password of test_user");
         terminal.answer("wrong");
+        terminal.wait_for("Password of test_user, not shown (Enter: log in as another user)");
+        assert!(terminal.said.contains("refuses the login of test_user"), "{}", terminal.said);
+        assert!(!terminal.said.contains("the configuration names"), "{}", terminal.said);
+        assert!(!terminal.echoes(), "the password is shown");
+        terminal.answer("");
         terminal.wait_for("Which Alyx user");
-        assert!(terminal.said.contains("refuses the login"), "{}", terminal.said);
         terminal.answer("test_user");
-        terminal.wait_for("Password of test_user");
+        terminal.wait_for("Password of test_user, not shown (Enter: write it to");
+        terminal.answer("wrong again");
+        terminal.wait_for("Password of test_user, not shown (Enter: log in as another user)");
         terminal.answer(&password);
         terminal.wait_for("its location");
         assert!(
@@ -384,12 +401,14 @@ async fn on_a_terminal_each_wrong_answer_is_asked_again() {
         terminal.wait_for("Number or name [2]");
         assert!(terminal.said.contains("is none of these"), "{}", terminal.said);
         terminal.answer("1");
-        terminal.wait_for("Take it anyway?");
+        terminal.wait_for("Use it anyway?");
         terminal.answer("n");
         terminal.wait_for("Number or name [2]");
         terminal.answer("3");
         terminal.wait_for("To which repository does other software copy the files?");
         terminal.answer("");
+        terminal.wait_for("Which files describe the sessions");
+        terminal.answer("iblrig, sidecar");
         terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
         assert!(!terminal.said.contains(&password), "{}", terminal.said);
@@ -403,4 +422,34 @@ async fn on_a_terminal_each_wrong_answer_is_asked_again() {
         (config.datasets.repository.as_deref(), config.datasets.exists),
         (Some("flatiron_cortexlab"), false)
     );
+    let metadata = config.metadata;
+    assert!(metadata.sidecars && metadata.readers.readers == ["iblrig"], "{metadata:?}");
+}
+
+#[test]
+fn a_script_names_the_metadata_readers_and_the_default_is_left_as_it_is() {
+    let rig = Rig::new();
+    let words = [
+        "--yes",
+        "--offline",
+        "--force",
+        "--data-root",
+        "/data",
+        "--url",
+        "https://alyx.example.org",
+        "--user",
+        "rig",
+    ];
+    let readers = |more: &[&str]| {
+        init(&rig, &[&words[..], more].concat()).ends(0);
+        let text = std::fs::read_to_string(target(&rig)).unwrap();
+        text.lines().find(|line| line.starts_with("  readers:")).unwrap().to_owned()
+    };
+    let all = "  readers: [sidecar, iblrig, spikeglx, open_ephys]";
+    assert_eq!(readers(&[]), all);
+    assert_eq!(readers(&["--metadata-readers", "all"]), all);
+    assert_eq!(readers(&["--metadata-readers", "sidecar,iblrig"]), "  readers: [sidecar, iblrig]");
+    assert_eq!(readers(&["--metadata-readers", "none"]), "  readers: []");
+    let wrong = [&words[..], &["--metadata-readers", "ibl"]].concat();
+    init(&rig, &wrong).ends(2).complains("--metadata-readers: \"ibl\" is not a reader");
 }

@@ -110,7 +110,7 @@ async fn kill(way: Way, number: usize) {
         drop(running);
         way.apply(&state, &session.folder, number);
         running = daemon(&config, &state);
-        running.wait_for("an earlier creation may still arrive");
+        running.wait_for("an earlier request may still create this session");
         gate.open();
         let line = running.wait_for("outcome=\"registered\"");
         assert!(line.contains(&session.name()) && !session.is_flagged(), "{way:?}: {line}");

@@ -12,7 +12,7 @@ use common::{Alyx, Rig, with_files};
 use serde_json::{Value, json};
 
 const FILE: &str = "alf/spikes.times.npy";
-const NOT_FOUND: &str = "ONE does not find what is registered";
+const NOT_FOUND: &str = "ONE cannot find the registered files";
 const UNTIL_COPIED: &str = "not loadable until copied";
 
 fn configuration(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
@@ -124,7 +124,7 @@ async fn check_says_without_alyx_what_the_configuration_alone_says() {
     for (datasets, expected) in [
         ("{}", NOT_FOUND),
         ("{repository: x, exists: false}", UNTIL_COPIED),
-        ("{repository: x}", "not asked"),
+        ("{repository: x}", "Alyx is not asked"),
     ] {
         let config = configuration(&alyx, &rig, &format!("datasets: {datasets}\n"));
         let [(_, found, _)] = &rows(&rig, &config, &["--offline"]).await[..] else { panic!("{datasets}") };

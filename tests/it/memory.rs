@@ -216,7 +216,7 @@ async fn a_session_that_is_removed_while_it_runs_is_not_shown_as_waiting() {
     std::fs::rename(session.folder.parent().unwrap(), rig.beside("away")).unwrap();
     daemon.wait_for("flag is gone");
     gate.open();
-    daemon.wait_for("its flag was removed while it ran");
+    daemon.wait_for("the flag was removed while its session ran");
     assert_eq!(status(&config)["sessions"].as_array().unwrap().len(), 0);
     let said = daemon.stop();
     assert!(!said.iter().any(|line| line.contains(" WARN ")), "{said:#?}");
@@ -240,7 +240,7 @@ async fn status_history_retry_and_forget_work_without_a_daemon() {
     assert!(run_command(&["history"], &config).1.contains(&bad.name()));
     assert!(alyx.control().add_subject("nobody", "cortexlab"));
     let (code, output) = run_command(&["retry", &bad.name()], &config);
-    assert!(code == 0 && output.contains("no daemon"), "{output}");
+    assert!(code == 0 && output.contains("No daemon is running"), "{output}");
     let mut daemon = start(&config);
     daemon.wait_for(&format!("session=\"{}\" eid=", bad.name()));
     daemon.stop();

@@ -263,9 +263,33 @@ async fn forgetting_says_that_a_flag_that_is_there_runs_again() {
     daemon.stop();
     let said = run(&mut at_home(&rig, &["forget", &session.name(), "--config", config])).ends(0);
     assert!(
-        said.out.contains("If its flag is still there, the session will be registered again"),
+        said.out.contains("If its flag is still there, the daemon registers the session again"),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_day_that_is_written_differently_is_refused_with_the_form_to_use() {
+    let rig = Rig::new();
+    for day in ["2024-5-1", "1.5.2024", "2024-02-30", "yesterday"] {
+        run(&mut at_home(&rig, &["history", "--date", day]))
+            .ends(2)
+            .complains("write the day as YYYY-MM-DD, such as 2024-05-01");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retrying_says_how_many_sessions_are_retried() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let config = word(&config);
+    rig.session("cortexlab", "nobody").file("a.nwb", "x").flag();
+    let mut daemon = Program::start(program().args(["run", "--config", config]));
+    daemon.wait_for("needs attention");
+    let retry = || run(&mut at_home(&rig, &["retry", "--all", "--config", config])).ends(0).out;
+    assert_eq!(retry(), "Retrying 1 session now.\n");
+    daemon.stop();
+    assert_eq!(retry(), "No daemon is running; it will retry 1 session when it starts.\n");
 }
 
 #[test]

@@ -238,8 +238,8 @@ async fn killed_during_a_creation_that_nothing_remembers_the_next_daemon_creates
         drop(killed);
         forget(&rig.beside("etc/state"));
         let mut daemon = Program::start(program().args(["run", "--config"]).arg(&config));
-        daemon.wait_for("does not follow a clean stop");
-        daemon.wait_for("an earlier creation may still arrive");
+        daemon.wait_for("the last run was not stopped cleanly");
+        daemon.wait_for("an earlier request may still create this session");
         // Only creations wait.
         known.file("alf/spikes.times.npy", "abc").flag();
         let line = daemon.wait_for("outcome=\"registered\"");
@@ -248,7 +248,7 @@ async fn killed_during_a_creation_that_nothing_remembers_the_next_daemon_creates
         if way == "as it is" {
             let output = output(program().args(["status", "--config"]).arg(&config));
             let text = String::from_utf8_lossy(&output.stdout);
-            assert!(text.contains("does not follow a clean stop"), "{text}");
+            assert!(text.contains("the last run was not stopped cleanly"), "{text}");
         }
         gate.open();
         daemon.wait_for("outcome=\"registered\"");
@@ -274,11 +274,11 @@ async fn after_a_clean_stop_a_session_is_created_at_once_and_after_a_kill_not() 
     killed.wait_for("data root scanned");
     drop(killed);
     let mut daemon = start();
-    daemon.wait_for("does not follow a clean stop");
+    daemon.wait_for("the last run was not stopped cleanly");
     daemon.wait_for("data root scanned");
     // It has not waited long enough to know that nothing is on its way.
     daemon.stop();
-    start().wait_for("does not follow a clean stop");
+    start().wait_for("the last run was not stopped cleanly");
 }
 
 /// A memory that changes the session at the worst moment, and forgets to clear what was remembered if `is_killed`.

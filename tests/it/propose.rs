@@ -257,8 +257,8 @@ async fn a_name_that_was_probably_misspelt_is_not_created_unseen() {
         tokio::task::spawn_blocking(move || run(&mut command))
     };
     let said = run_it(&[]).await.unwrap().ends(1);
-    assert!(said.out.contains("(Alyx has cortexlab: is that meant?)"), "{said:?}");
-    assert!(said.out.contains("subject ks014 (Alyx has KS014: is that meant?)"), "{said:?}");
+    assert!(said.out.contains("(did you mean cortexlab?)"), "{said:?}");
+    assert!(said.out.contains("subject ks014 (did you mean KS014?)"), "{said:?}");
     let said = run_it(&["--apply", "--yes"]).await.unwrap().ends(1);
     assert!(said.out.contains("skipped  lab cortexlap"), "{said:?}");
     assert_eq!(send(&alyx, "GET", "/labs/cortexlap", &Value::Null).await.0, 404);

@@ -281,7 +281,7 @@ async fn the_address_may_change_even_during_an_outage() {
     world.reload(|settings| settings.url = "http://127.0.0.1:9".into());
     let session = world.session();
     session.flag();
-    world.daemon.wait_for("Alyx is away");
+    world.daemon.wait_for("Alyx does not answer");
     world.reload(|settings| settings.url = right);
     world.wait_registered(&session);
     world.reload(|settings| settings.url = other.url.clone());

@@ -2,7 +2,7 @@
 
 use crate::{common, notify_socket, program};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use alyx_sandbox::{Fault, FaultRule, Gate};
@@ -107,7 +107,7 @@ fn the_status_shows_an_outage() {
     let mut world = World::new();
     world.rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let daemon = world.start(NOWHERE, "");
-    world.systemd.wait_for("all wait: Alyx is away since 20");
+    world.systemd.wait_for("all wait: Alyx has not answered since 20");
     daemon.stop();
 }
 
@@ -267,4 +267,27 @@ fn a_stop_right_after_the_start_is_clean() {
     drop(writer);
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.text());
     assert!(daemon.text().contains("stopped"), "{}", daemon.text());
+}
+
+#[test]
+fn the_units_allow_twice_what_a_session_of_100_000_files_may_need() {
+    let read =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    assert!(
+        read("docs/benchmarks.md")
+            .contains("100,000 small files, registered and flagged again | at most 100 MB")
+    );
+    for unit in ["systemd/alyx-registrar.service", "systemd/alyx-registrar@.service"] {
+        let text = read(unit);
+        let mib = |key: &str| -> u64 {
+            let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            value.unwrap().strip_suffix('M').unwrap().parse().unwrap()
+        };
+        // Above the first limit the kernel slows the daemon down; the rest is for the page cache.
+        assert!(mib("MemoryHigh") << 20 >= 2 * 100_000_000, "{unit}");
+        assert!(mib("MemoryMax") >= mib("MemoryHigh") * 3 / 2, "{unit}");
+        for manual in ["docs/operate.md", "docs/systemd.md"] {
+            assert!(read(manual).contains(&format!("{} MiB of memory", mib("MemoryMax"))), "{manual}");
+        }
+    }
 }

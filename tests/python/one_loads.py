@@ -26,7 +26,7 @@ from pathlib import Path
 
 USER, PASSWORD = 'test_user', 'TapetesBloc18'
 LAB, SUBJECT, REPOSITORY = 'cortexlab', 'KS014', 'flatiron_cortexlab'
-NOT_FOUND, UNTIL_COPIED = 'ONE does not find what is registered', 'not loadable until copied'
+NOT_FOUND, UNTIL_COPIED = 'ONE cannot find the registered files', 'not loadable until copied'
 
 
 class FileServer(http.server.SimpleHTTPRequestHandler):

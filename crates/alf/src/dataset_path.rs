@@ -140,17 +140,10 @@ impl DatasetPath {
     }
 
     fn from_parts(collection: &str, revision: Option<&str>, file_name: &str) -> Self {
-        let mut path = String::new();
-        if !collection.is_empty() {
-            path.push_str(collection);
-            path.push('/');
-        }
-        if let Some(revision) = revision {
-            path.push('#');
-            path.push_str(revision);
-            path.push_str("#/");
-        }
-        path.push_str(file_name);
+        let separator = if collection.is_empty() { "" } else { "/" };
+        let (open, name, close) = revision.map_or(("", "", ""), |name| ("#", name, "#/"));
+        // In one piece of the right size: shrinking it leaves holes.
+        let path = [collection, separator, open, name, close, file_name].concat();
         let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
         let (collection, revision) = (length(collection), revision.map_or(0, length));
         Self { path: path.into(), collection, revision }

@@ -1,6 +1,7 @@
 //! The endpoints that the registrar uses, one method each.
 
 use reqwest::Method;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::client::Client;
@@ -11,8 +12,8 @@ use crate::records::measurements::{
 };
 use crate::records::repository::{LabRecord, RepositoryRecord};
 use crate::records::{
-    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, RegisterFileRequest,
-    RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
+    BriefSession, CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord,
+    RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
 };
 use crate::transport::call::{Call, MAX_SESSION, RequestSlot, segment};
 use crate::transport::reply::protected;
@@ -252,6 +253,16 @@ impl Client {
         self.sent(Call { at_most: MAX_SESSION, ..Call::get(&path) }).await
     }
 
+    /// As [`session`](Self::session), without the list of its datasets.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn session_without_datasets(&self, eid: &str) -> Result<SessionRecord, Error> {
+        let path = format!("/sessions/{}", segment(eid));
+        let found: BriefSession = self.sent(Call { at_most: MAX_SESSION, ..Call::get(&path) }).await?;
+        Ok(found.record)
+    }
+
     /// Creates a session. Never repeated after a lost answer: a second post would make a second session.
     ///
     /// # Errors
@@ -279,6 +290,27 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn update_session(&self, eid: &str, request: &SessionRequest) -> Result<SessionRecord, Error> {
+        self.patch_session(eid, request).await
+    }
+
+    /// As [`update_session`](Self::update_session); the answer has no list of the datasets.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn update_session_without_datasets(
+        &self,
+        eid: &str,
+        request: &SessionRequest,
+    ) -> Result<SessionRecord, Error> {
+        let updated: BriefSession = self.patch_session(eid, request).await?;
+        Ok(updated.record)
+    }
+
+    async fn patch_session<T: DeserializeOwned>(
+        &self,
+        eid: &str,
+        request: &SessionRequest,
+    ) -> Result<T, Error> {
         let path = format!("/sessions/{}", segment(eid));
         let body = serialize(&Method::PATCH, &path, request)?;
         let (body, at_most) = (Some(&body), MAX_SESSION);

@@ -28,8 +28,7 @@ pub fn missing(
         if options.wait_for.iter().any(|pattern| pattern.matches(&entry.path)) {
             lacks(&entry.path, "this file must be gone first (metadata.wait_for)".to_owned());
         }
-        let lower = entry.path.to_lowercase();
-        if entry.size == Some(0) && NEVER_EMPTY.iter().any(|ending| lower.ends_with(ending)) {
+        if entry.size.is_some_and(|size| is_unfinished(&entry.path, size)) {
             lacks(&entry.path, "the file is still empty; copy it again, or remove it".to_owned());
         }
     }
@@ -80,6 +79,11 @@ pub fn missing(
         }
     }
     missing
+}
+
+/// Whether a file is empty that has content when it is finished.
+pub(crate) fn is_unfinished(path: &str, size: u64) -> bool {
+    size == 0 && NEVER_EMPTY.iter().any(|ending| path.to_lowercase().ends_with(ending))
 }
 
 /// Whether a session must have the files of an expectation.

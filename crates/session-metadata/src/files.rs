@@ -20,13 +20,14 @@ pub struct Entry {
 pub struct Unusable {
     /// The path relative to the session folder, with `/`.
     pub path: String,
-    /// What it is, and what to do about it, such as `it is not a file; remove it`.
+    /// What it is, and what to do about it, such as `this is not a file; remove it`.
     pub why: String,
 }
 
 /// The files of a session: a listing that was made once, and their content, read only on demand.
 pub trait SessionFiles {
-    /// All files and folders below the session folder, sorted by path.
+    /// The files and folders below the session folder, sorted by path: all, or those of a
+    /// [`Selection`](crate::Selection).
     fn list(&self) -> &[Entry];
 
     /// What has a name but is no file that could be read: pipes, sockets, devices, links that lead to no file.

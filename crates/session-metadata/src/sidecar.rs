@@ -4,6 +4,7 @@
 //! flag itself may be one. Each is read up to [`MAX_BYTES`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use alf::SessionTime;
 use jiff::civil::Date;
@@ -108,6 +109,17 @@ pub fn is_sidecar(flag: &[u8]) -> bool {
     };
     let key = key.trim_end().trim_matches(['"', '\'']);
     (rest.is_empty() || rest.starts_with([' ', '\t'])) && keys().any(|known| known == key)
+}
+
+/// The settings of sidecars, the nearest first. What is wrong with them is reported by [`describe`](crate::describe).
+pub fn settings(files: &[SidecarFile], zone: &TimeZone) -> BTreeMap<String, Sourced<Value>> {
+    let mut settings = BTreeMap::new();
+    for (layer, _) in files.iter().map(|file| read(file, zone)) {
+        for (key, found) in layer.settings {
+            settings.entry(key).or_insert(found);
+        }
+    }
+    settings
 }
 
 /// Reads a sidecar.

@@ -15,7 +15,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Folder with sessions, instead of the configured data_roots; several repeated or with commas
+    /// Folder with sessions, instead of the configured data_roots; repeat, or separate with commas
     #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
     pub data_roots: Vec<PathBuf>,
 

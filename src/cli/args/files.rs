@@ -23,7 +23,7 @@ pub struct RegisterFilesArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Version tag; several, repeated or with commas, are assigned to the files in turn
+    /// Version tag; repeat, or separate with commas: the files get them in turn
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     pub versions: Vec<String>,
 
@@ -51,7 +51,7 @@ pub struct RegisterFilesArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_md5_size: Option<u64>,
 
-    /// Lab of the files; several repeated or with commas [default: the one in the path]
+    /// Lab of the files; repeat, or separate with commas [default: the one in the path]
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "lab")]
     pub labs: Vec<String>,
 

@@ -24,7 +24,7 @@ pub struct ExistsArgs {
     #[arg(value_parser = endpoint(), hide_possible_values = true)]
     pub endpoint: Endpoint,
 
-    /// Names to look for; several with spaces or commas between them [default: list all that are there]
+    /// Names to look for, separated by spaces or commas [default: list all]
     #[arg(value_name = "NAME", value_delimiter = ',')]
     pub names: Vec<String>,
 
@@ -76,7 +76,7 @@ at the same time or, without --date-time, within two minutes. Four significant f
 #[derive(Args, Clone, Debug)]
 #[command(after_help = WATER_HELP)]
 pub struct WaterArgs {
-    /// Subject, or several with commas between them
+    /// Subject, or several separated by commas
     #[arg(value_name = "SUBJECT[,SUBJECT]")]
     pub subjects: Subjects,
 
@@ -104,7 +104,7 @@ pub struct WaterArgs {
     #[arg(long)]
     pub adlib: bool,
 
-    /// Record it although the same is on Alyx already, or the value seems to be in another unit
+    /// Record the value even if Alyx has the same already, or if it seems to be in another unit
     #[arg(long)]
     pub force: bool,
 
@@ -145,7 +145,7 @@ pub struct WeightArgs {
     #[arg(long, value_name = "NAME", visible_alias = "created-by")]
     pub by: Option<String>,
 
-    /// Record it although the same is on Alyx already, or the value seems to be in another unit
+    /// Record the value even if Alyx has the same already, or if it seems to be in another unit
     #[arg(long)]
     pub force: bool,
 

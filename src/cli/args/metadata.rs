@@ -21,7 +21,7 @@ pub struct MetadataArgs {
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
 
-    /// Ask Alyx too: show what would be sent, and where it holds other values
+    /// Also ask Alyx: show what would be sent, and where Alyx holds other values
     #[arg(long)]
     pub alyx: bool,
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use crate::cli::args::config::StateArgs;
+use crate::cli::args::values;
 
 const STATUS_HELP: &str = "\
 Examples:
@@ -51,7 +52,7 @@ pub struct HistoryArgs {
     pub subject: Option<String>,
 
     /// Only sessions of this day, as in their path
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = values::day)]
     pub date: Option<jiff::civil::Date>,
 
     /// Only attempts with this outcome
@@ -130,7 +131,7 @@ Examples:
   alyx-registrar forget KS014/2024-05-01/001
 
 Deletes the attempts and outcomes of the session, and its planned checks for late files, from the ledger. Nothing
-changes on Alyx or below the data roots: a flag that is there stays, and its session will be registered again. Exits
+changes on Alyx or below the data roots: an existing flag stays, and the daemon registers its session again. Exits
 with 0, or with 1 if the ledger has no entry.";
 
 /// `forget`.
@@ -186,7 +187,7 @@ pub struct AcknowledgeArgs {
     #[arg(long)]
     pub list: bool,
 
-    /// Withdraw this pattern: the sessions that only it matches are reported again
+    /// Withdraw this pattern: sessions that no other pattern matches are reported again
     #[arg(long, value_name = "PATTERN")]
     pub withdraw: Option<String>,
 

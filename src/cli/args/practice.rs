@@ -30,7 +30,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
 
-    /// Begin as a new Alyx does: with its dataset types, data formats and the user admin, and nothing else
+    /// Start like a new Alyx, with only its dataset types, its data formats and the user admin
     #[arg(long, conflicts_with = "seed")]
     pub empty: bool,
 

@@ -40,11 +40,11 @@ pub struct ProposeArgs {
     #[arg(long, value_name = "NAME")]
     pub location: Option<String>,
 
-    /// Project; several repeated or with commas
+    /// Project; repeat, or separate with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "project")]
     pub projects: Vec<String>,
 
-    /// Experimenter, an Alyx user; several repeated or with commas
+    /// Experimenter, an Alyx user; repeat, or separate with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub users: Vec<String>,
 

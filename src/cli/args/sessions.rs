@@ -16,7 +16,7 @@ use session_metadata::Field;
 /// The fields of a session on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SessionDetailsArgs {
-    /// Experimenter, an Alyx user; several repeated or with commas [default for a new session: the logged-in user]
+    /// Experimenter, an Alyx user; repeat, or separate with commas [default for a new session: the logged-in user]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub users: Vec<String>,
 
@@ -28,11 +28,11 @@ pub struct SessionDetailsArgs {
     #[arg(long, value_name = "NAME")]
     pub location: Option<String>,
 
-    /// Procedure; several repeated or with commas
+    /// Procedure; repeat, or separate with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "procedure")]
     pub procedures: Vec<String>,
 
-    /// Project; several repeated or with commas
+    /// Project; repeat, or separate with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "project")]
     pub projects: Vec<String>,
 
@@ -164,7 +164,7 @@ pub struct RegisterSessionArgs {
     /// Session folder
     pub folder: PathBuf,
 
-    /// File to register; several repeated or with commas [default: every dataset in the folder]
+    /// File to register; repeat, or separate with commas [default: every dataset in the folder]
     #[arg(
         long = "file",
         value_name = "FILE",
@@ -186,7 +186,7 @@ pub struct RegisterSessionArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Send this field although Alyx has a different value; several repeated or with commas
+    /// Send this field although Alyx holds another value than the session's files; repeat, or separate with commas
     #[arg(long, value_name = "FIELD", value_delimiter = ',', value_parser = field(), hide_possible_values = true)]
     pub update: Vec<Field>,
 

@@ -56,7 +56,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Folder with sessions; several repeated or with commas
+    /// Folder with sessions; repeat, or separate with commas
     #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
     pub data_roots: Vec<PathBuf>,
 
@@ -92,7 +92,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME")]
     pub location: Option<String>,
 
-    /// Project of the sessions; several repeated or with commas
+    /// Project of the sessions; repeat, or separate with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "project")]
     pub projects: Vec<String>,
 
@@ -103,6 +103,10 @@ pub struct InitArgs {
     /// The data roots are not in the repository: other software copies the files there
     #[arg(long)]
     pub not_served: bool,
+
+    /// Files that describe the sessions: sidecar, iblrig, spikeglx, open_ephys, or none; separate with commas [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub metadata_readers: Option<Vec<String>>,
 
     /// Do not contact Alyx: its address, the login and the names are not checked
     #[arg(long)]

@@ -43,6 +43,12 @@ pub(super) fn field() -> impl TypedValueParser<Value = Field> {
     })
 }
 
+/// Parses a day.
+pub(super) fn day(typed: &str) -> Result<jiff::civil::Date, String> {
+    alf::session_path::parse_date_folder(typed)
+        .ok_or_else(|| "write the day as YYYY-MM-DD, such as 2024-05-01".to_owned())
+}
+
 /// Parses a QC outcome that Alyx knows.
 pub(super) fn qc() -> PossibleValuesParser {
     PossibleValuesParser::new(["CRITICAL", "FAIL", "WARNING", "NOT_SET", "PASS"])

@@ -136,7 +136,7 @@ fn list(book: &GapBook, alyx: Option<&str>, json: bool) {
     for pattern in book.patterns() {
         say!("pattern  {}", printable(pattern.as_str()));
     }
-    // A session may have more than one finding.
+    // A session may have more than one row.
     let sessions: BTreeSet<&str> = book.acknowledged().map(|row| row.session.as_str()).collect();
     for session in sessions {
         say!("session  {}", printable(session));

@@ -13,6 +13,7 @@ use crate::cli::monitor::state::{State, blocking, session_typed, without_socket}
 use crate::cli::output::{Failure, say};
 use crate::daemon::messages::{Answer, Request};
 use crate::daemon::outside::control::ask;
+use crate::humanize::count;
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
 use crate::ledger::{Access, Ledger};
@@ -99,7 +100,10 @@ async fn retry_with(args: &RetryArgs) -> Result<Exit, Failure> {
             let text = format!("{}; see `status`", of_it("no session is waiting", "is not waiting"));
             Err(nothing_to_do(session.as_deref(), text))
         }
-        Done::ByDaemon(n) => Ok(done.end("retry", args.json, what, &format!("{n} tried now; see `status`"))),
+        Done::ByDaemon(n) => {
+            let text = format!("Retrying {} now", count(n as u64, "session"));
+            Ok(done.end("retry", args.json, what, &text))
+        }
         Done::InLedger(0) | Done::NoState => {
             let none = of_it("no retry is pending", "has no pending retry");
             Err(nothing_to_do(
@@ -108,7 +112,8 @@ async fn retry_with(args: &RetryArgs) -> Result<Exit, Failure> {
             ))
         }
         Done::InLedger(n) => {
-            let text = format!("no daemon is running; {n} tried as soon as it starts");
+            let text =
+                format!("No daemon is running; it will retry {} when it starts", count(n as u64, "session"));
             Ok(done.end("retry", args.json, what, &text))
         }
     }
@@ -134,7 +139,7 @@ async fn forget_with(args: &ForgetArgs) -> Result<Exit, Failure> {
         (0, _) => Err(nothing_to_do(Some(&session), format_args!("the ledger has no entry for {session}"))),
         (n, _) => {
             let text = format!(
-                "{n} entries of {session} deleted. If its flag is still there, the session will be registered again; to \
+                "Deleted {n} entries of {session}. If its flag is still there, the daemon registers the session again; to \
                  prevent that, remove the flag"
             );
             Ok(done.end("forget", args.json, Changed { session: Some(&session), pattern: None }, &text))

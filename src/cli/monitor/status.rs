@@ -117,7 +117,7 @@ fn text(
             None => format!("The daemon is not running. To start it: {start}"),
         }),
     }
-    // Obstacles, findings, and sessions that need attention, are listed below.
+    // Obstacles, gaps, and sessions that need attention, are listed below.
     let of_lists = |sentence: &Sentence| {
         use Sentence::{CreatedTwice, Gaps, NeedAttention, Obstacles};
         matches!(sentence, Obstacles(_) | NeedAttention(_) | Gaps(_) | CreatedTwice(_))
@@ -153,7 +153,7 @@ fn text(
             if let Some(error) = &session.error {
                 line(format!("      {error}"));
             }
-            if let Some(next_step) = &session.next_step {
+            if let Some(next_step) = session.advice() {
                 line(format!("      What to do: {next_step}."));
             }
         }
@@ -223,6 +223,15 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn nobody_is_told_to_do_what_the_message_says() {
+        let next_step = Some(alyx_registration::advice::FOLLOW_MESSAGE.to_owned());
+        let sessions = vec![SessionStatus { next_step, ..session(SessionState::NeedsAttention) }];
+        let status = Status { daemon: Some(daemon()), sessions, ..Status::default() };
+        let text = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        assert!(text.contains("Alyx does not know subject") && !text.contains("What to do"), "{text}");
     }
 
     #[test]

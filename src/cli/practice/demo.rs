@@ -99,7 +99,9 @@ async fn show(folder: &Path, keep: bool) -> anyhow::Result<Exit> {
         SESSIONS.len() - 1,
         if keep { "" } else { "The example is deleted now; --keep keeps it." }
     );
-    say!("Next: cargo run -- run --sandbox --data-root COPY_OF_YOUR_DATA (see README.md)");
+    // As it was typed: an installed program is found by its name, one that was just built by its path.
+    let program = std::env::args().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
+    say!("Next: {program} run --sandbox --data-root COPY_OF_YOUR_DATA");
     Ok(Exit::Success)
 }
 

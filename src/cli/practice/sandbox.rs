@@ -59,7 +59,7 @@ async fn serve(args: &SandboxArgs) -> Result<(), Exit> {
         Exit::Io
     })?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        tracing::error!("{} cannot be listened on ({error}); choose another with --listen", args.listen);
+        tracing::error!("cannot listen on {} ({error}); choose another address with --listen", args.listen);
         Exit::Unavailable
     })?;
     let address = listener.local_addr().unwrap_or(args.listen);

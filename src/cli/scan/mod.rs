@@ -23,7 +23,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
 use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
-use crate::cli::scan::scan_roots::{HANGS_AFTER, LOOK_EVERY, ScannedRoots, scan_roots};
+use crate::cli::scan::scan_roots::{HANGS_AFTER, LOOK_EVERY, SLOW_AFTER, ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
 use crate::config::{Config, DataRoot};
 use crate::daemon::outside::clean_stop::CleanStop;
@@ -44,7 +44,7 @@ use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{
     AcceptedGaps, DiskSteps, Error, FlaggedOptions, Gap, KnownSession, LeftOutSummary, LookPlan, NotLoadable,
-    RegistrationClient, RunContext,
+    OpenStep, RegistrationClient, RunContext,
 };
 
 /// Attempts at a session whose files are still changing.
@@ -224,14 +224,39 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
 
 /// Never returns; logs each file and folder that does not answer.
 async fn name_hangs(steps: &DiskSteps) {
-    let mut named = HashSet::new();
+    let mut named = Named::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        for step in steps.without_progress(HANGS_AFTER, Instant::now()) {
-            if named.insert(step.path.clone()) {
-                tracing::warn!("{step}");
-            }
+        let (slow, hanging) = named.look(steps, Instant::now());
+        for step in slow {
+            let seconds = SLOW_AFTER.as_secs();
+            tracing::info!(
+                "waiting for the disk: {} {:?} has not ended for {seconds} s",
+                step.doing,
+                step.path
+            );
         }
+        for step in hanging {
+            tracing::warn!("{step}");
+        }
+    }
+}
+
+/// The files and folders that were logged.
+#[derive(Default)]
+struct Named {
+    slow: HashSet<PathBuf>,
+    hanging: HashSet<PathBuf>,
+}
+
+impl Named {
+    /// What is to be logged now, each path once as slow and once as hanging.
+    fn look(&mut self, steps: &DiskSteps, now: Instant) -> (Vec<OpenStep>, Vec<OpenStep>) {
+        let hanging: Vec<OpenStep> = steps.without_progress(HANGS_AFTER, now);
+        let slow = steps.without_progress(SLOW_AFTER, now).into_iter();
+        let slow = slow.filter(|step| !hanging.contains(step) && self.slow.insert(step.path.clone()));
+        let slow = slow.collect();
+        (slow, hanging.into_iter().filter(|step| self.hanging.insert(step.path.clone())).collect())
     }
 }
 
@@ -573,6 +598,18 @@ mod tests {
     fn away() -> Error {
         let (url, reason) = ("http://x".into(), "refused".into());
         alyx_client::Error::Unreachable { url, reason, maybe_done: false, connected: false }.into()
+    }
+
+    #[test]
+    fn what_does_not_answer_is_named_once_as_slow_and_once_as_hanging() {
+        let steps = Arc::new(DiskSteps::default());
+        let _listing = steps.begin("listing", Path::new("/share/x"));
+        let (mut named, began) = (Named::default(), Instant::now());
+        let mut look = |seconds| {
+            let (slow, hanging) = named.look(&steps, began + Duration::from_secs(seconds));
+            (slow.len(), hanging.len())
+        };
+        assert_eq!([1, 6, 7, 61, 62].map(&mut look), [(0, 0), (1, 0), (0, 0), (0, 1), (0, 0)]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use alyx_registration::flag::FlagFile;
 
 /// For how long a call to the file system may make no progress before its file or folder is logged.
 pub(super) const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// The same before it is named as progress: a person who waits wants to know for what.
+pub(super) const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// For how long the scan of a data root may make no progress. The others are registered then.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How often that is looked at.

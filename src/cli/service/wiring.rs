@@ -373,8 +373,8 @@ pub(crate) fn creations(
         return Arc::default();
     }
     tracing::info!(
-        "this start does not follow a clean stop: an earlier request may still arrive, so sessions that Alyx does not have \
-         are created after {} (alyx.timeouts.request)",
+        "this is the first start, or the last run was not stopped cleanly: no new session is created for {} \
+         (alyx.timeouts.request), because a request of the last run may still reach Alyx and create it",
         length(jiff::SignedDuration::try_from(config.alyx.request_timeout).unwrap_or_default())
     );
     Arc::new(InFlightCreations::after_unclean_stop(started))
@@ -402,8 +402,8 @@ pub(crate) fn lock_roots(config: &Config, held: &Held) -> Result<RootLocks, Lock
     let locks = RootLocks::acquire(roots(), held, &lock_folders(config), ROOTS_ANSWER_WITHIN)?;
     for root in roots().filter(|root| !locks.is_locked(root)) {
         tracing::warn!(
-            "the data root {root:?} does not answer: it waits until it does, and the others go on; check the disk or \
-             network drive"
+            "the data root {root:?} does not answer; it is watched as soon as it answers, and the other data roots are watched \
+             now. Check the disk or network drive"
         );
     }
     Ok(locks)

@@ -1,5 +1,7 @@
 //! `check`: verifies the setup before anything is registered. Read-only.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod folders;
 pub(super) mod labs;
 mod links;
@@ -23,7 +25,7 @@ use crate::cli::output::Failure;
 use crate::cli::service::wiring;
 use crate::cli::setup::check::row::{Row, Table};
 use crate::cli::setup::passwd::UnixUser;
-use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource};
+use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSource, missing_file_advice};
 use crate::daemon::watch::preflight::{preflight_root, preflight_state};
 use crate::daemon::watch::{RootOptions, watch_limit};
 use alyx_client::Credentials;
@@ -102,6 +104,11 @@ fn configuration(args: &CheckArgs, table: &mut Table) -> Option<Config> {
             table.add(Row::ok(CHECK, path.display()));
             table.extend(config.warnings.iter().map(|warning| Row::warning(CHECK, warning, "")));
             Some(config)
+        }
+        Err(_) if !path.exists() => {
+            let found = format!("{} does not exist", path.display());
+            table.add(Row::problem(CHECK, Exit::Config, found, missing_file_advice(path)));
+            None
         }
         Err(errors) => {
             table.extend(errors.iter().map(|error| Row::problem(CHECK, Exit::Config, error, "")));
@@ -201,9 +208,9 @@ async fn check_server(config: &Config, login: Option<Credentials>, table: &mut T
         }
     };
     if !server::before_login(client.alyx(), table).await {
-        server::skip(&server::ALL[1..], "the server is not there", table);
+        server::skip(&server::ALL[1..], "the server does not answer", table);
     } else if login.is_none() {
-        server::skip(&server::ALL[1..], "there is nothing to log in with", table);
+        server::skip(&server::ALL[1..], "there is no password or token to log in with", table);
     } else {
         server::after_login(&client, config, table).await;
     }
@@ -237,6 +244,9 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) -> Vec<Pat
                     false => {
                         table.extend(folders::root(root, &options.watch, &found));
                         let (data, sessions) = (Arc::clone(&data), found.session_folders);
+                        if config.datasets.register {
+                            table.extend(loadable::short_numbers(&root.path, &sessions));
+                        }
                         let search = move |pace: &Pace| links::find(&data, &sessions, &|| pace.stop());
                         let refused = with_timeout(LINKS_TIMEOUT, search).await;
                         table.extend(links::rows(&root.path, refused.unwrap_or_default()));

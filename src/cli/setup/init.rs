@@ -57,7 +57,9 @@ enum InitError {
     #[error("{0:?} is not UTF-8 text and cannot be written to the configuration; choose another name")]
     NotText(PathBuf),
     /// An option is missing, and there is no terminal to ask on.
-    #[error("required and without a default: {0}; add it to the command line, or run init on a terminal")]
+    #[error(
+        "missing, without a default: {0}; add these options to the command line, or run init on a terminal"
+    )]
     Missing(String),
     /// Alyx refuses the login, or fails.
     #[error(transparent)]
@@ -125,21 +127,21 @@ async fn init_with(args: &InitArgs) -> Result<Exit, InitError> {
     let answers = draft.finish()?;
     write(args, &target, &answers, password)?;
     check_new(&target, known.is_none()).await;
-    // It is written all the same, and was not checked.
+    // The configuration is written all the same, unchecked.
     Ok(if is_unreachable { Exit::Unavailable } else { Exit::Success })
 }
 
 /// Whether Alyx was asked.
 enum Asked {
     Known(Box<KnownAlyx>),
-    /// It was not to be, or there is no password yet.
+    /// The user does not want that, or there is no password yet.
     Not,
     /// There is no answer.
     Unreachable,
 }
 
-/// Without a terminal: checks the answers against Alyx, and takes the repository if there is only one that fits. That
-/// Alyx cannot be asked is said, and keeps no rig from being set up.
+/// Without a terminal: checks the answers against Alyx, and takes the repository if there is only one that fits. If Alyx
+/// cannot be asked, a message says so, and the configuration is written all the same.
 async fn ask_alyx(
     draft: &mut Draft,
     password: Option<&SecretString>,
@@ -147,7 +149,7 @@ async fn ask_alyx(
 ) -> Result<Asked, InitError> {
     let Some(url) = draft.url.clone().filter(|_| !args.offline) else { return Ok(Asked::Not) };
     let not_asked = |why: &dyn std::fmt::Display| {
-        report_error(format_args!("Alyx is not asked whether it has these names: {why}"));
+        report_error(format_args!("the names are not checked on Alyx: {why}"));
     };
     match probe(&url).await {
         Ok(()) => {}
@@ -200,10 +202,12 @@ async fn take_repository(draft: &mut Draft, known: &KnownAlyx) -> Result<(), Ini
             return Err(InitError::Answers(format!("--not-served: {why} ({})", listed())));
         }
         None if choices.is_empty() => {
-            say!("Open: the lab has no data repository; alyx-registrar propose shows what Alyx lacks");
+            say!(
+                "Not set: the repository of this disk, because the lab has no data repository on Alyx; alyx-registrar propose shows what Alyx lacks"
+            );
         }
         None => say!(
-            "Open: which repository is this disk? Name it with --repository NAME ({}); if other software copies the files to a server, add --not-served",
+            "Not set: the repository of this disk. Choose one with --repository NAME: {}. If other software copies the files to a server, add --not-served",
             listed()
         ),
     }

@@ -16,7 +16,7 @@ use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::{connect, connect_with_config};
 use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
-    Answer, LeftOutJson, absolute_path, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb,
+    Answer, LeftOutJson, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb, session_folder,
 };
 use crate::humanize;
 use crate::json::error_report::ErrorReport;
@@ -205,7 +205,7 @@ struct FoundFileJson {
 /// Lists the datasets of a session folder, and what is known of the session.
 pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
     run_verb("find-files", args.verb.json, async {
-        let folder = absolute_path(&args.folder)?;
+        let folder = session_folder(&args.folder)?;
         let (client, config) = connect_with_config(&args.verb.connection)?;
         let found = client.find_files(&folder).await?;
         let known = read(&folder, config.as_ref())?;
@@ -310,8 +310,8 @@ pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
                     .map(|(revision, _)| if revision.is_empty() { "the original" } else { revision })
                     .collect();
                 text.push(match protected.as_slice() {
-                    [] => format!("free      {}", file.display()),
-                    some => format!("protected {}: {}", file.display(), some.join(", ")),
+                    [] => format!("not protected  {}", file.display()),
+                    some => format!("protected      {}: {}", file.display(), some.join(", ")),
                 });
             }
             sessions.push(ProtectedStatusJson::from(status));

@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::{config_of, connect};
-use crate::cli::verbs::output::{Answer, absolute_path, run_verb};
+use crate::cli::verbs::output::{Answer, run_verb, session_folder};
 use crate::config::Config;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
@@ -57,7 +57,7 @@ pub(super) struct KnownJson {
 /// Shows what is known of a session.
 pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
     run_verb("metadata", args.verb.json, async {
-        let folder = absolute_path(&args.folder)?;
+        let folder = session_folder(&args.folder)?;
         let config = config_of(&args.verb.connection)?;
         let known = read(&folder, config.as_ref())?;
         let is_sound = known.metadata.problems.is_empty();

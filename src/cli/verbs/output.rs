@@ -1,5 +1,7 @@
 //! The output and the exit code of a one-shot command.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +17,9 @@ use crate::humanize;
 use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
+use alf::SessionPath;
 use alyx_client::text::printable;
-use alyx_registration::{LeftOut, LeftOutSummary};
+use alyx_registration::{Error, LeftOut, LeftOutSummary};
 
 /// The result of a command.
 #[derive(Debug)]
@@ -127,6 +130,15 @@ pub(super) fn absolute_paths(typed: &[PathBuf]) -> Result<Vec<PathBuf>, Failure>
 /// Makes one path absolute.
 pub(super) fn absolute_path(typed: &Path) -> Result<PathBuf, Failure> {
     Ok(absolute_paths(&[typed.to_owned()])?.pop().unwrap_or_default())
+}
+
+/// The absolute path of a session folder. If it is no path of a session, perhaps because it is mistyped, it must exist.
+pub(super) fn session_folder(typed: &Path) -> Result<PathBuf, Failure> {
+    let folder = absolute_path(typed)?;
+    if SessionPath::parse(&folder).is_err() && !folder.exists() {
+        return Err(Error::no_folder(&folder).into());
+    }
+    Ok(folder)
 }
 
 /// A file that was left out, as JSON.

@@ -358,7 +358,7 @@ fn described(change: &Change) -> String {
 }
 
 fn did_you_mean(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!(" (Alyx has {}: is that meant?)", near.join(", ")) }
+    if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(" or ")) }
 }
 
 /// A request as a command line. The token comes from the environment and is piped in: it must not appear in the list of
@@ -422,7 +422,7 @@ async fn apply(
                 let (noun, name) = (change.endpoint.member(), &change.name);
                 let report = ErrorReport::of_kind(
                     Kind::Invalid,
-                    format!("the {noun} {name} was changed on Alyx meanwhile; run it again"),
+                    format!("the {noun} {name} was changed on Alyx in the meantime; run the command again"),
                 );
                 let next_step = "run it again".to_owned();
                 let report = ErrorReport { retryable: true, next_step, ..report };
@@ -475,18 +475,24 @@ fn report(
     let mut lines = Vec::new();
     let proposal = &proposed.proposal;
     let left = [
-        (skipped, "not created"),
-        (proposal.by_hand.len(), "for an admin to create on Alyx's pages"),
-        (proposal.open.len(), "to decide"),
+        (skipped, "record", "skipped"),
+        (proposal.by_hand.len(), "record", "that an Alyx admin must create on Alyx's admin pages"),
+        (proposal.open.len(), "question", "that you must decide"),
     ];
-    let left: Vec<String> =
-        left.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let left: Vec<String> = left
+        .iter()
+        .filter(|(n, ..)| *n > 0)
+        .map(|(n, what, why)| format!("{} {why}", count(*n as u64, what)))
+        .collect();
     lines.push(format!("{} of {} made", made.len(), count(proposal.changes.len() as u64, "change")));
     if existing > 0 {
-        lines.push(format!("{existing} on Alyx already, made by another program"));
+        lines.push(format!("{} on Alyx already, made by another program", count(existing as u64, "record")));
     }
     if !left.is_empty() {
-        lines.push(format!("left: {}; to see them, run this again without --apply", left.join(", ")));
+        lines.push(format!(
+            "still missing: {}; run the command again without --apply to see them",
+            left.join(", ")
+        ));
     }
     let mut undo = Vec::new();
     if !made.is_empty() {

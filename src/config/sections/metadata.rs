@@ -14,6 +14,12 @@ use session_metadata::text::locate::{KeyPath, quoted};
 /// The reader of `alyx-session.yaml`; the others are those of rig files.
 const SIDECAR: &str = "sidecar";
 
+/// The names of the metadata readers, each with the files that it reads.
+pub fn metadata_readers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let sidecar = (SIDECAR, "alyx-session.yaml, in the session folder or above it");
+    std::iter::once(sidecar).chain(READERS.iter().map(|reader| (reader.name, reader.files)))
+}
+
 impl FromYaml for OnMissing {
     fn from_yaml(value: &Value) -> Result<Self, String> {
         word(value, &[("wait", Self::Wait), ("finish", Self::Finish)])
@@ -103,8 +109,7 @@ impl Findings {
 
     fn readers(&mut self, given: Given<Vec<Text>>) -> Vec<String> {
         let at = KeyPath::of("metadata.readers");
-        let known: Vec<&str> =
-            std::iter::once(SIDECAR).chain(READERS.iter().map(|reader| reader.name)).collect();
+        let known: Vec<&str> = metadata_readers().map(|(name, _)| name).collect();
         let Some(names) = self.take(&at, given) else {
             return known.into_iter().map(str::to_owned).collect();
         };

@@ -174,7 +174,7 @@ pub fn ask(state_dir: &Path, request: &Request) -> Result<Option<Answer>, String
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Err(format!(
-                "{} may not be used by this user; be in the group of the service's user, or use sudo",
+                "this user may not use {}; join the group of the service user, or use sudo",
                 path.display()
             ));
         }

@@ -65,9 +65,12 @@ impl Sentence<'_> {
                 format!("Alyx{alyx} has not answered for {away}. All sessions wait; nothing is lost.")
             }
             Self::CreationsWait(from) => format!(
-                "This start does not follow a clean stop, and an earlier request may still arrive: sessions that Alyx \
-                 does not have are created {}.",
-                until(from, now)
+                "This is the first start, or the last run was not stopped cleanly. A request of the last run may still \
+                 reach Alyx, so new sessions are created only {}. There is nothing to do.",
+                match until(from, now) {
+                    soon if soon == "now" => "from now on".to_owned(),
+                    later => later,
+                }
             ),
             Self::NotLoadable(why) => {
                 format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)

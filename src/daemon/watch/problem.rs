@@ -13,17 +13,15 @@ use crate::daemon::tree::scan::ScanProblem;
 #[derive(Debug, thiserror::Error)]
 pub enum WatchProblem {
     /// The root does not exist.
-    #[error(
-        "the data root {root:?} is missing: waiting for it; mount the disk, or correct the configuration"
-    )]
+    #[error("the data root {root:?} is missing; mount the disk, or correct data_roots. Waiting for it")]
     RootMissing {
         /// The root.
         root: PathBuf,
     },
     /// The root cannot be read, or is not a folder.
     #[error(
-        "the data root {root:?} cannot be used ({source}): waiting until it can; it must be a folder that the service \
-         user may enter"
+        "the data root {root:?} cannot be used ({source}); it must be a folder that the service user may enter. Waiting \
+         for it"
     )]
     RootUnusable {
         /// The root.
@@ -42,7 +40,7 @@ pub enum WatchProblem {
         marker: String,
     },
     /// The root is not locked, because another registrar serves it.
-    #[error("the data root {root:?} is not served: {error}")]
+    #[error("the data root {root:?} is not watched: {error}")]
     NotLocked {
         /// The root.
         root: PathBuf,
@@ -58,7 +56,7 @@ pub enum WatchProblem {
     /// The root is read-only, so no flag can be removed.
     #[error(
         "the data root {root:?} is read-only here: sessions are registered, but no flag can be removed. Under systemd \
-         name it in a line ReadWritePaths= (systemctl edit), then restart; else mount it for writing"
+         name it in a line ReadWritePaths= (systemctl edit), then restart; otherwise mount it for writing"
     )]
     ReadOnly {
         /// The root.
@@ -98,7 +96,7 @@ pub enum WatchProblem {
     },
     /// The source of events could not be opened.
     #[error(
-        "no events for {root:?} ({error}): it is polled. If too many programs watch files: \
+        "no events for {root:?} ({error}): polling it instead. If too many programs watch files: \
          sysctl fs.inotify.max_user_instances=1024"
     )]
     NoEvents {

@@ -17,7 +17,7 @@ pub(super) fn days(days: &[Day]) -> Markup {
             @if none { p.more { "Nothing has been registered in this time." } }
             @if !none {
                 details #days-in-words {
-                    summary #days-in-words-title { "The same in words" }
+                    summary #days-in-words-title { "The same as text" }
                     ul { @for day in days.iter().rev().filter(|day| day.sessions > 0) { li { (plot::day_text(day)) } } }
                 }
             }

@@ -20,7 +20,7 @@ pub(super) struct Kind {
 pub(super) const KINDS: [Kind; 4] = [
     Kind { state: SessionState::NeedsAttention, id: "attention", title: "Needs attention" },
     Kind { state: SessionState::Running, id: "running", title: "Running" },
-    Kind { state: SessionState::Retrying, id: "retrying", title: "Tried again" },
+    Kind { state: SessionState::Retrying, id: "retrying", title: "Retrying" },
     Kind { state: SessionState::Waiting, id: "waiting", title: "Waiting" },
 ];
 
@@ -49,7 +49,7 @@ fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
         }
         @if session.state != SessionState::Running && !waits_for_alyx(view, session) {
             @if let Some(error) = &session.error { p.error { bdi { (shown(error)) } } }
-            @if let Some(step) = &session.next_step { p.step { b { "What to do: " } bdi { (shown(&step.replace('`', ""))) } } }
+            @if let Some(step) = session.advice() { p.step { b { "What to do: " } bdi { (shown(&step.replace('`', ""))) } } }
         }
     }
 }

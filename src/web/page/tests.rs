@@ -32,13 +32,13 @@ fn html(status: Option<&Status>, fault: Option<&str>, history: &History) -> Stri
 
 #[test]
 fn obstacles_on_disk_make_the_page_report_a_problem() {
-    let text = "the data root \"/data\" is missing: waiting for it; mount the disk".to_owned();
+    let text = "the data root \"/data\" is missing; mount the disk".to_owned();
     let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
     let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 30], ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     for wanted in [
         "<title>! 30 problems on disk keep flags from being found or removed – rig-3</title>",
-        "the data root &quot;/data&quot; is missing: waiting for it; mount the disk",
+        "the data root &quot;/data&quot; is missing; mount the disk",
         "<p class=\"about\">for 1 h 0 min</p>",
         "and 10 more",
     ] {

@@ -1,6 +1,8 @@
 //! Sessions that are on Alyx: what is empty is filled, nothing is changed or erased.
 
-use alyx_registration::{FlaggedOptions, MetadataOptions, SessionDetails};
+use alyx_registration::{
+    FilesToRegister, FlaggedOptions, MetadataOptions, RecordOutcome, RegisterFilesOptions, SessionDetails,
+};
 use serde_json::{Value, json};
 
 use super::{changes, client, ibl, record, session};
@@ -102,6 +104,22 @@ async fn a_session_that_was_registered_before_its_sidecar_came_gets_its_users() 
     session.file("alyx-session.yaml", "users: [rig_user]\n").flag();
     session.register(&client, &with_files()).await.unwrap();
     assert_eq!(record(&alyx, &session).await["users"], json!(["rig_user"]));
+}
+
+#[tokio::test]
+async fn a_session_that_is_filled_is_returned_with_its_datasets() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = session(&rig);
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let client = client(&alyx, MetadataOptions::default());
+    session.register(&client, &with_files()).await.unwrap();
+    session.file("alyx-session.yaml", "narrative: a short one\n");
+    let (none, options) = (SessionDetails::default(), RegisterFilesOptions::default());
+    let files = FilesToRegister::None;
+    let (registered, _) = client.register_session(&session.folder, &none, &files, &options).await.unwrap();
+    assert_eq!(registered.outcome, RecordOutcome::Updated);
+    assert_eq!(registered.record.other["narrative"], "a short one");
+    assert!(registered.record.lists_datasets());
 }
 
 #[tokio::test]

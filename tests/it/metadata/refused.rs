@@ -173,7 +173,7 @@ async fn what_has_the_name_of_a_metadata_file_and_is_none_is_reported() {
     ] {
         for (kind, expected) in [
             ("folder", "not a file"),
-            ("pipe", "it is not a file"),
+            ("pipe", "this is not a file"),
             ("link", "it is a link to a file that does not exist; bring the file, or remove the link"),
         ] {
             number += 1;

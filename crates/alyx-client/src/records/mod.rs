@@ -4,6 +4,7 @@ pub(crate) mod measurements;
 pub(crate) mod page;
 pub(crate) mod repository;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -228,6 +229,25 @@ pub struct RegisteredFileRecord {
     pub other: Map<String, Value>,
 }
 
+/// The datasets of a session in its record.
+const DATASETS_OF_SESSION: &str = "data_dataset_session_related";
+
+impl SessionRecord {
+    /// Whether the record lists the datasets of the session.
+    pub fn lists_datasets(&self) -> bool {
+        self.other.contains_key(DATASETS_OF_SESSION)
+    }
+}
+
+/// A session without its datasets. They are skipped as they are read: a session may have 100,000.
+#[derive(Debug, Deserialize)]
+pub(crate) struct BriefSession {
+    #[serde(rename = "data_dataset_session_related", default)]
+    _datasets: IgnoredAny,
+    #[serde(flatten)]
+    pub(crate) record: SessionRecord,
+}
+
 /// A dataset, of `GET /datasets`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DatasetRecord {
@@ -400,5 +420,18 @@ mod tests {
         let record: SessionRecord = serde_json::from_str(text).unwrap();
         assert_eq!(record.eid(), "1-2");
         assert_eq!(serde_json::to_value(&record).unwrap()["new"], 7);
+    }
+
+    #[test]
+    fn a_brief_session_has_all_but_its_datasets() {
+        let text = r#"{"subject":"a","start_time":"2024-05-01T00:00:00","url":"http://x/sessions/1-2/","n_trials":7,
+            "data_dataset_session_related":[{"id":"x"}],"json":{"POOP_COUNT":1}}"#;
+        let whole: SessionRecord = serde_json::from_str(text).unwrap();
+        let brief: BriefSession = serde_json::from_str(text).unwrap();
+        assert!(whole.lists_datasets() && !brief.record.lists_datasets());
+        let (mut whole, brief) =
+            (serde_json::to_value(&whole).unwrap(), serde_json::to_value(&brief.record).unwrap());
+        whole.as_object_mut().unwrap().remove(DATASETS_OF_SESSION);
+        assert_eq!(brief, whole);
     }
 }

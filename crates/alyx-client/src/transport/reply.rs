@@ -59,12 +59,12 @@ impl Answer {
     /// Whether the token is missing or expired: 401, or a 403 whose body says so. A new login does not help with the
     /// two other kinds of 403 (no permission, protected datasets).
     pub(crate) fn is_dead_token(&self) -> bool {
-        if self.status == 401 {
-            return true;
-        }
-        let detail = self.json().and_then(|v| v.get("detail").and_then(Value::as_str).map(str::to_owned));
-        self.status == 403
-            && detail.is_some_and(|d| {
+        match self.status {
+            401 => true,
+            // Only then: the answers of a success are large.
+            403 => {
+                let body = self.json();
+                let detail = body.as_ref().and_then(|body| body.get("detail")?.as_str()).unwrap_or_default();
                 [
                     "Invalid token",
                     "Authentication credentials were not provided",
@@ -72,8 +72,10 @@ impl Answer {
                     "Token has expired",
                 ]
                 .iter()
-                .any(|known| d.contains(known))
-            })
+                .any(|known| detail.contains(known))
+            }
+            _ => false,
+        }
     }
 
     /// Parses the JSON of a success.

@@ -21,7 +21,7 @@ use crate::flag::FlagFile;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::root_schedulers::RootSchedulers;
 use crate::listing::copy_signs::CopySign;
-use crate::listing::discover::{DiscoverRules, FoundFile, FoundFiles, visit};
+use crate::listing::discover::{DiscoverRules, FoundFiles, Visitor, visit};
 use crate::listing::left_out::LeftOutReason;
 use crate::session::names::KnownNames;
 use crate::session::request_marks::{Elsewhere, RequestMark};
@@ -266,21 +266,19 @@ impl RegistrationClient {
         copy_signs: &Arc<[CopySign]>,
         exclude: impl Fn(&str) -> Option<LeftOutReason> + Send + 'static,
     ) -> Result<FoundFiles, Error> {
-        let (found, files) =
-            self.visit_datasets(session, flag, copy_signs, exclude, Vec::new(), Vec::push).await?;
+        let (found, files) = self.visit_datasets(session, flag, copy_signs, exclude, Vec::new()).await?;
         Ok(FoundFiles { files, ..found })
     }
 
-    /// As [`find_datasets`](Self::find_datasets), but the datasets go to `take` one by one.
-    pub(crate) async fn visit_datasets<T: Send + 'static>(
+    /// As [`find_datasets`](Self::find_datasets), but the datasets go to a visitor one by one.
+    pub(crate) async fn visit_datasets<V: Visitor + Send + 'static>(
         &self,
         session: &SessionPath,
         flag: Option<&FlagFile>,
         copy_signs: &Arc<[CopySign]>,
         exclude: impl Fn(&str) -> Option<LeftOutReason> + Send + 'static,
-        mut state: T,
-        take: fn(&mut T, FoundFile),
-    ) -> Result<(FoundFiles, T), Error> {
+        mut visitor: V,
+    ) -> Result<(FoundFiles, V), Error> {
         let types = self.dataset_types().await?;
         let (folder, data) = (session.folder().to_owned(), Arc::clone(&self.options().data));
         let (flag, copy_signs) = (flag.map(|flag| flag.path.clone()), Arc::clone(copy_signs));
@@ -294,8 +292,8 @@ impl RegistrationClient {
             };
             let rules =
                 DiscoverRules { types: &types, data: &data, copy_signs: &copy_signs, flag: flag.as_deref() };
-            let found = visit(&folder, &rules, exclude, &mut |file| take(&mut state, file))?;
-            Ok((found, state))
+            let found = visit(&folder, &rules, exclude, &mut visitor)?;
+            Ok((found, visitor))
         })
         .await
         .map_err(|e| Error::Internal(format!("listing a session: {e}")))?

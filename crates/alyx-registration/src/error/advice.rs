@@ -37,6 +37,9 @@ impl Handling {
     }
 }
 
+/// The next step where the message itself says what to do. JSON has it; people are not told to read what they just read.
+pub const FOLLOW_MESSAGE: &str = "do what the message says";
+
 /// All kinds of errors in one list, so that none is forgotten.
 macro_rules! kinds {
     ($($kind:ident, $handling:ident, $means:literal, $next:literal;)*) => {

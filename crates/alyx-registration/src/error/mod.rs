@@ -47,7 +47,7 @@ pub enum Error {
     },
     /// This program and another one created the session at the same time.
     #[error("session {session} was created twice at the same time, as {ours} by this program and as {} by another; {}, then touch the flag", .others.join(", "),
-        if *.is_empty { "nothing is registered in ours: delete it on Alyx, or the other one if that is empty too" }
+        if *.is_empty { "nothing is registered in ours: delete ours on Alyx, or the other one if it is empty too" }
         else { "our datasets are registered in ours: delete the other one on Alyx if it is empty" })]
     CreatedTwice {
         /// `subject/date/number`.
@@ -118,7 +118,7 @@ pub enum Error {
     },
     /// A file has the name that a copying program gives it until it is complete.
     #[error(
-        "a copy is in progress: {path:?}; the session waits until it has its final name. If it is a leftover, remove it, \
+        "a copy is in progress: {path:?}; the session waits until the file has its final name. If it is a leftover, remove it, \
          or list it in datasets.exclude"
     )]
     CopyInProgress {
@@ -128,7 +128,7 @@ pub enum Error {
         wait: Duration,
     },
     /// The session has no file yet.
-    #[error("the session has no file yet; without one it is registered {} s after its flag was put", .grace.as_secs())]
+    #[error("the session has no file yet; after {} it is registered without files", minutes(*.grace))]
     NoFilesYet {
         /// How long until the next look.
         wait: Duration,
@@ -201,7 +201,7 @@ pub enum Error {
         source: alyx_client::Error,
     },
     /// Alyx shows other datasets than were sent.
-    #[error("Alyx does not show what was registered: {}; it is registered again", some_of(.0, "; "))]
+    #[error("Alyx does not show what was registered: {}; the next attempt sends it again", some_of(.0, "; "))]
     NotConfirmed(Vec<String>),
     /// Another program or computer holds the flag, and registers its session.
     #[error("another program{} holds {path:?} and registers its session; wait until it is done",
@@ -340,11 +340,14 @@ impl Error {
     /// The error of a call that names this folder: if it is not there, it has not vanished, but never was.
     pub(crate) fn or_no_folder(self, folder: &Path) -> Self {
         match self {
-            Self::Vanished { path } if path == folder => Self::Invalid(format!(
-                "there is no folder {path:?}; check its name, and that its disk is mounted"
-            )),
+            Self::Vanished { path } if path == folder => Self::no_folder(folder),
             other => other,
         }
+    }
+
+    /// The error of a call that names a folder that does not exist.
+    pub fn no_folder(folder: &Path) -> Self {
+        Self::Invalid(format!("there is no folder {folder:?}; check its name, and that its disk is mounted"))
     }
 
     /// A failed read of `path`.
@@ -362,6 +365,14 @@ impl Error {
 
 /// Where a name is written that no file of the session gives. A command names its option instead.
 pub const ELSEWHERE: &str = "in the folder or the configuration";
+
+/// A time as a person says it.
+fn minutes(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} min", seconds / 60),
+        seconds => format!("{seconds} s"),
+    }
+}
 
 /// The missing names, those that were probably meant, and what to do. Creating a subject whose name was misspelt would
 /// make a second animal of one.
@@ -392,5 +403,8 @@ fn missing(missing: &[MissingName]) -> String {
         true => "only if it is another animal: one must not be on Alyx twice",
         false => "only if that is another one",
     };
-    format!("{all}; did you mean {}? Correct the name {place}; create {it} on Alyx {second}", near.join(", "))
+    format!(
+        "{all}; did you mean {}? Correct the name {place}; create {it} on Alyx {second}",
+        near.join(" or ")
+    )
 }

@@ -156,7 +156,7 @@ pub enum FlagError {
     },
     /// The flag or its session changed at the moment of its removal, and the flag could not be restored.
     #[error(
-        "{path:?} or its session changed while it was being removed, and could not be put back ({source}): touch it again"
+        "{path:?} or its session changed while the flag was being removed, and the flag could not be put back ({source}): touch it again"
     )]
     NotPutBack {
         /// Its path.

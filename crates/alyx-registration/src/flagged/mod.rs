@@ -8,6 +8,7 @@
 pub(crate) mod late;
 mod second_look;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -25,19 +26,23 @@ use crate::files::upload::{FileToRegister, Owner};
 use crate::flag::{FlagContent, FlagError, FlagFile, HeldFlag, Removal, lock};
 use crate::flagged::second_look::SecondLook;
 use crate::listing::completeness::{self, HashedFiles, Unregistered};
-use crate::listing::discover::{FoundFile, FoundFiles, refuse_twin};
+use crate::listing::discover::{FoundFile, FoundFiles, SeenEntry, Visitor, refuse_twin};
 use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::listing::snapshot::SessionSnapshot;
 use crate::listing::summary::LeftOutSummary;
-use crate::metadata::known::{Beside, KnownSession, flag_sidecar, with_sources};
+use crate::metadata::known::{KnownSession, flag_sidecar, with_sources};
 use crate::metadata::options::OnMissing;
+use crate::metadata::sources::{Beside, MetadataSources};
 use crate::session::details::SessionDetails;
 use crate::session::names;
 use crate::session::register::SessionSources;
 use alf::{DatasetPath, SessionPath};
 use alyx_client::text::some_of;
 use alyx_client::{self, SessionRecord, SessionRequest};
+
+/// How long a session in which something has changed waits at least.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 
 /// A session that is registered and confirmed.
 #[derive(Debug, Clone)]
@@ -159,7 +164,7 @@ impl RegistrationClient {
         }
         // Over the whole session: a copy of a file that is not late yet holds up the others.
         let everything = FlagContent::Everything;
-        let (found, ()) = self.list_flagged(None, session, &everything, options, (), |(), _| {}).await?;
+        let (found, ()) = self.list_flagged(None, session, &everything, options, ()).await?;
         self.check_quiet(session, &found, options)?;
         let paths: Vec<_> = late.files().into_iter().map(Path::to_string_lossy).collect();
         let content = FlagContent::parse_list(paths.join("\n").as_bytes());
@@ -176,15 +181,10 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Registered, Error> {
         let (flag, held) = flag.unzip();
-        let known = self.known_of_flag(flag, session, content, options).await?;
         let general = options;
-        let applied = known.as_ref().map(|known| known.applied_to(options));
-        let options = applied.as_ref().unwrap_or(options);
-        // Late files add nothing to what is known of a session, but go where its sidecar says.
-        let known = known.filter(|_| flag.is_some());
-        let listed = DatasetList::default();
-        let (found, listed) =
-            self.list_flagged(flag, session, content, options, listed, DatasetList::take).await?;
+        let listing = self.list_and_describe(flag, session, content, options, DatasetList::default()).await?;
+        let Listing { found, visitor: listed, known, options } = listing;
+        let options = &*options;
         if flag.is_some() {
             self.check_quiet(session, &found, options)?;
         }
@@ -232,16 +232,15 @@ impl RegistrationClient {
             self.record_measurements(known, &handle.eid).await?;
         }
         let bytes = sent.registered().map(|upload| upload.sum.size).sum();
-        let wait = options.quiet.settle.max(Duration::from_secs(1));
+        let wait = options.quiet.settle.max(MIN_WAIT);
         let mut second = SecondLook::of(sent, unread);
         let mut last = FoundFiles::default();
         if options.register_files {
-            (last, second) =
-                self.visit_flagged(flag, session, content, options, second, SecondLook::take).await?;
+            (last, second) = self.visit_flagged(flag, session, content, options, second).await?;
         }
         let sent = second.finish(&owner, &found, &last, wait)?;
         let look = async || match options.register_files {
-            true => Ok(self.visit_flagged(flag, session, content, options, (), |(), _| {}).await?.0),
+            true => Ok(self.visit_flagged(flag, session, content, options, ()).await?.0),
             false => Ok(FoundFiles::default()),
         };
         // What came during the run and cannot be registered is judged as if it had been there from the start.
@@ -309,12 +308,10 @@ impl RegistrationClient {
     ) -> Result<Planned, Error> {
         let options = &*options.for_folder(session.folder());
         let content = self.flag_content(flag)?;
-        let known = self.known_of_flag(Some(flag), session, &content, options).await?;
+        let listing = self.list_and_describe(Some(flag), session, &content, options, Vec::new()).await?;
+        let Listing { found, visitor: files, known, options } = listing;
+        let options = &*options;
         self.check_day(session, known.as_ref())?;
-        let applied = known.as_ref().map(|known| known.applied_to(options));
-        let options = applied.as_ref().unwrap_or(options);
-        let (found, files) =
-            self.list_flagged(Some(flag), session, &content, options, Vec::new(), Vec::push).await?;
         let found = FoundFiles { files, ..found };
         let extra = if found.files.is_empty() { Vec::new() } else { options.files.names() };
         self.check_quiet(session, &found, options)?;
@@ -460,16 +457,47 @@ impl RegistrationClient {
         Ok(content.without_sidecar(!self.options().metadata.sidecars))
     }
 
-    /// Lists a flagged session that has no twin; its datasets, if they are to be registered, go to `take` one by one.
-    async fn list_flagged<T: Send + 'static>(
+    /// Lists a flagged session and reads what is known of it. One walk serves both.
+    ///
+    /// # Errors
+    /// Those of its folder; [`Error::StillChanging`] if a file changed before its metadata were read.
+    async fn list_and_describe<'a, V: Visitor + Send + 'static>(
+        &self,
+        flag: Option<&FlagFile>,
+        session: &SessionPath,
+        content: &FlagContent,
+        options: &'a FlaggedOptions,
+        visitor: V,
+    ) -> Result<Listing<'a, V>, Error> {
+        let sidecar = match (flag, content) {
+            (Some(flag), FlagContent::Sidecar(bytes)) => Some(flag_sidecar(&flag.path, bytes)),
+            _ => None,
+        };
+        let beside = Beside { flag: sidecar, defaults: options.defaults.clone(), ..Beside::default() };
+        let sources = self.metadata_sources(session, beside).await?;
+        let applied = sources.as_ref().map(|sources| Cow::Owned(sources.applied_to(options)));
+        let options = applied.unwrap_or(Cow::Borrowed(options));
+        // Late files add nothing to what is known of a session, but go where its sidecar says.
+        let described = Described { visitor, sources: sources.filter(|_| flag.is_some()) };
+        let (found, Described { visitor, sources }) =
+            self.list_flagged(flag, session, content, &options, described).await?;
+        let Some(sources) = sources else { return Ok(Listing { found, visitor, known: None, options }) };
+        let (known, changed) = self.read_sources(session, sources, options.register_files).await?;
+        match changed {
+            Some(path) => Err(Error::StillChanging { path, wait: options.quiet.settle.max(MIN_WAIT) }),
+            None => Ok(Listing { found, visitor, known: Some(known), options }),
+        }
+    }
+
+    /// Lists a flagged session that has no twin; its datasets, if they are to be registered, go to a visitor.
+    async fn list_flagged<V: Visitor + Send + 'static>(
         &self,
         flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
-        state: T,
-        take: fn(&mut T, FoundFile),
-    ) -> Result<(FoundFiles, T), Error> {
+        visitor: V,
+    ) -> Result<(FoundFiles, V), Error> {
         let (twin, steps) = (session.clone(), Arc::clone(&self.context().progress.steps));
         let refuse_twin = move || {
             let _step = steps.begin("listing", twin.folder().parent().unwrap_or(twin.folder()));
@@ -479,42 +507,25 @@ impl RegistrationClient {
             .await
             .map_err(|e| Error::Internal(format!("checking for a twin: {e}")))??;
         if !options.register_files {
-            return Ok((FoundFiles::default(), state));
+            return Ok((FoundFiles::default(), visitor));
         }
-        self.visit_flagged(flag, session, content, options, state, take).await
+        self.visit_flagged(flag, session, content, options, visitor).await
     }
 
-    /// Lists a flagged session; its datasets go to `take` one by one.
-    async fn visit_flagged<T: Send + 'static>(
+    /// Lists a flagged session; its datasets go to a visitor.
+    async fn visit_flagged<V: Visitor + Send + 'static>(
         &self,
         flag: Option<&FlagFile>,
         session: &SessionPath,
         content: &FlagContent,
         options: &FlaggedOptions,
-        state: T,
-        take: fn(&mut T, FoundFile),
-    ) -> Result<(FoundFiles, T), Error> {
+        visitor: V,
+    ) -> Result<(FoundFiles, V), Error> {
         let (exclude, copy_signs) = (exclusion(content, options), &options.quiet.copy_signs);
-        let (mut found, state) = self.visit_datasets(session, flag, copy_signs, exclude, state, take).await?;
+        let (mut found, visitor) = self.visit_datasets(session, flag, copy_signs, exclude, visitor).await?;
         // That the flag itself is left out need not be reported.
         found.left_out.retain(|file| flag.is_none_or(|flag| session.folder().join(&file.path) != flag.path));
-        Ok((found, state))
-    }
-
-    /// What is known of a session, with what its flag says.
-    async fn known_of_flag(
-        &self,
-        flag: Option<&FlagFile>,
-        session: &SessionPath,
-        content: &FlagContent,
-        options: &FlaggedOptions,
-    ) -> Result<Option<KnownSession>, Error> {
-        let sidecar = match (flag, content) {
-            (Some(flag), FlagContent::Sidecar(bytes)) => Some(flag_sidecar(&flag.path, bytes)),
-            _ => None,
-        };
-        let beside = Beside { flag: sidecar, defaults: options.defaults.clone(), ..Beside::default() };
-        self.read_metadata(session, beside).await
+        Ok((found, visitor))
     }
 
     /// Refuses what is wrong in the files that describe a session, and waits for files that it lacks.
@@ -526,7 +537,7 @@ impl RegistrationClient {
         if on_missing == OnMissing::Finish && !missing.is_empty() {
             let text = some_of(&missing, "; ");
             if self.context().remarks.is_new(format!("{} {text}", known.session)) {
-                tracing::warn!(session = %known.session, "registered without what it lacks: {text}");
+                tracing::warn!(session = %known.session, "registered although files are missing: {text}");
             }
         }
         Ok(())
@@ -649,10 +660,38 @@ struct DatasetList {
     bytes: u64,
 }
 
-impl DatasetList {
-    fn take(&mut self, found: FoundFile) {
+impl Visitor for DatasetList {
+    fn dataset(&mut self, found: FoundFile) {
         self.files.push(FileToRegister { index: self.files.len(), dataset: found.dataset });
         self.bytes += found.size;
+    }
+}
+
+/// A flagged session before anything is sent.
+struct Listing<'a, V> {
+    found: FoundFiles,
+    visitor: V,
+    /// What is known of it; `None` if no metadata is read.
+    known: Option<KnownSession>,
+    /// With what its sidecars say of its files.
+    options: Cow<'a, FlaggedOptions>,
+}
+
+/// Hands on the datasets of a session, and what else lies in it to the sources of its metadata.
+struct Described<V> {
+    visitor: V,
+    sources: Option<MetadataSources>,
+}
+
+impl<V: Visitor> Visitor for Described<V> {
+    fn dataset(&mut self, found: FoundFile) {
+        self.visitor.dataset(found);
+    }
+
+    fn entry(&mut self, path: &Path, entry: SeenEntry<'_>) {
+        if let Some(sources) = &mut self.sources {
+            sources.see(path, entry);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::files::comparison::PathIndex;
 use crate::files::send::Sent;
 use crate::files::upload::Owner;
-use crate::listing::discover::{FoundFile, FoundFiles};
+use crate::listing::discover::{FoundFile, FoundFiles, Visitor};
 use alf::DatasetPath;
 
 /// Compares the files of a folder with what was hashed, after the moves, while it is listed.
@@ -28,20 +28,6 @@ impl SecondLook {
         let by_path = PathIndex::of(&sent.uploads, |upload| upload.file.dataset.as_str());
         let seen = vec![false; sent.uploads.len()];
         Self { sent, by_path, seen, unread, changed: None }
-    }
-
-    /// Takes a dataset in that is there now.
-    pub(super) fn take(&mut self, found: FoundFile) {
-        let (uploads, by_path) = (&self.sent.uploads, &self.by_path);
-        let place =
-            by_path.at(found.dataset.as_str(), uploads, |upload| upload.file.dataset.as_str()).first();
-        let place = place.map(|place| *place as usize);
-        let upload = place.and_then(|place| self.sent.uploads.get(place));
-        match (upload, place.and_then(|place| self.seen.get_mut(place))) {
-            (Some(upload), Some(seen)) if upload.sum.stamp == found.stamp => *seen = true,
-            (None, _) if self.unread.contains(&found.dataset) => {}
-            _ => drop(self.changed.get_or_insert(found.path)),
-        }
     }
 
     /// What was sent.
@@ -67,6 +53,21 @@ impl SecondLook {
         match last.activity.newest() {
             Some(newest) if !moved && !last.activity.has_same_files(&first.activity) => Err(changed(newest)),
             _ => Ok(self.sent),
+        }
+    }
+}
+
+impl Visitor for SecondLook {
+    fn dataset(&mut self, found: FoundFile) {
+        let (uploads, by_path) = (&self.sent.uploads, &self.by_path);
+        let place =
+            by_path.at(found.dataset.as_str(), uploads, |upload| upload.file.dataset.as_str()).first();
+        let place = place.map(|place| *place as usize);
+        let upload = place.and_then(|place| self.sent.uploads.get(place));
+        match (upload, place.and_then(|place| self.seen.get_mut(place))) {
+            (Some(upload), Some(seen)) if upload.sum.stamp == found.stamp => *seen = true,
+            (None, _) if self.unread.contains(&found.dataset) => {}
+            _ => drop(self.changed.get_or_insert(found.path)),
         }
     }
 }

@@ -20,8 +20,8 @@ struct State {
 /// A call that has not returned yet. In words: that it hangs, the same for as long as it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the disk does not answer: {doing} {path:?} hangs; the sessions of its data root wait, the others go on; check the disk \
-     or network drive"
+    "the disk does not answer: {doing} {path:?} hangs; the sessions of its data root wait, all others continue; check the \
+     disk or network drive"
 )]
 pub struct OpenStep {
     /// What it does: `reading`, `listing` …

@@ -37,6 +37,12 @@ impl FileStamp {
         }
     }
 
+    /// Whether size and times are the same. Some network file systems number the same file anew each time.
+    pub(crate) fn has_same_content(&self, other: &Self) -> bool {
+        let of = |stamp: &Self| (stamp.size, stamp.modified, stamp.changed);
+        of(self) == of(other)
+    }
+
     /// When the file changed last, in content or metadata. A time before 1970 counts as 1970.
     pub(crate) fn latest_change(&self) -> SystemTime {
         let (seconds, ns) = self.modified.max(self.changed);

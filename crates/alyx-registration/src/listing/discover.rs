@@ -78,6 +78,33 @@ pub(crate) struct DiscoverRules<'a> {
     pub(crate) flag: Option<&'a Path>,
 }
 
+/// What a listing hands on while it goes through a session folder.
+pub(crate) trait Visitor {
+    /// Takes a dataset; they come sorted by path.
+    fn dataset(&mut self, found: FoundFile);
+
+    /// Sees any file or folder, hidden ones too, by its path relative to the session.
+    fn entry(&mut self, _path: &Path, _entry: SeenEntry<'_>) {}
+}
+
+/// A file or folder that a listing has come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SeenEntry<'a> {
+    Folder,
+    /// Anything else: what it is, or, of a link, what it leads to.
+    Other(&'a io::Result<Metadata>),
+}
+
+impl Visitor for () {
+    fn dataset(&mut self, _: FoundFile) {}
+}
+
+impl Visitor for Vec<FoundFile> {
+    fn dataset(&mut self, found: FoundFile) {
+        self.push(found);
+    }
+}
+
 /// Lists a session folder. Blocks.
 ///
 /// Only ALF names count, and neither hidden files nor anything below a hidden folder. Links to files are followed,
@@ -92,11 +119,11 @@ pub(crate) fn discover(
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
 ) -> Result<FoundFiles, Error> {
     let mut files = Vec::new();
-    let found = visit(folder, rules, exclude, &mut |file| files.push(file))?;
+    let found = visit(folder, rules, exclude, &mut files)?;
     Ok(FoundFiles { files, ..found })
 }
 
-/// As [`discover`], but the datasets go to `take` one by one, sorted by path.
+/// As [`discover`], but the datasets go to a visitor one by one.
 ///
 /// # Errors
 /// Those of [`discover`].
@@ -104,7 +131,7 @@ pub(crate) fn visit(
     folder: &Path,
     rules: &DiscoverRules<'_>,
     exclude: impl Fn(&str) -> Option<LeftOutReason>,
-    take: &mut dyn FnMut(FoundFile),
+    visitor: &mut impl Visitor,
 ) -> Result<FoundFiles, Error> {
     let mut found = FoundFiles { is_remote: is_network(folder).unwrap_or(true), ..FoundFiles::default() };
     let mut activity = ActivityLog::new(folder, rules, &exclude);
@@ -140,13 +167,19 @@ pub(crate) fn visit(
         let path = relative(entry.path(), folder);
         if is_folder {
             activity.folder(entry.path());
+            visitor.entry(&path, SeenEntry::Folder);
         }
         if is_hidden || is_below_hidden {
             if is_folder && !is_below_hidden {
                 hidden = Some(entry.depth());
             }
-            if !is_folder && let Ok(metadata) = std::fs::symlink_metadata(entry.path()) {
-                activity.file(&path, entry.path(), &metadata);
+            if !is_folder {
+                let metadata = std::fs::symlink_metadata(entry.path());
+                if let Ok(metadata) = &metadata {
+                    activity.file(&path, entry.path(), metadata);
+                }
+                let target = if entry.path_is_symlink() { std::fs::metadata(entry.path()) } else { metadata };
+                visitor.entry(&path, SeenEntry::Other(&target));
             }
             // Of a hidden folder, the folder alone is listed.
             if !is_below_hidden {
@@ -161,7 +194,10 @@ pub(crate) fn visit(
             continue;
         }
         let dataset = classify(&path, rules.types, &exclude);
-        let metadata = match file_metadata(&entry, dataset.is_ok()) {
+        // Of the file to which a link leads: a dataset may be on another disk.
+        let metadata = std::fs::metadata(entry.path());
+        visitor.entry(&path, SeenEntry::Other(&metadata));
+        let metadata = match of_file(metadata, &entry, dataset.is_ok()) {
             Ok(metadata) => metadata,
             Err(reason) => {
                 let size = dataset.is_ok().then_some(0);
@@ -189,7 +225,12 @@ pub(crate) fn visit(
         match dataset {
             Ok(dataset) => {
                 found.snapshot.add_dataset(dataset.as_str(), metadata.len());
-                take(FoundFile { path: entry.path().to_owned(), dataset, stamp, size: metadata.len() });
+                visitor.dataset(FoundFile {
+                    path: entry.path().to_owned(),
+                    dataset,
+                    stamp,
+                    size: metadata.len(),
+                });
             }
             Err(reason) => {
                 let size = (reason == LeftOutReason::NotInFlag).then_some(metadata.len());
@@ -213,13 +254,17 @@ fn unlisted(error: &walkdir::Error, folder: &Path) -> Option<LeftOut> {
     Some(LeftOut { path, reason: LeftOutReason::Unreadable(reason) })
 }
 
-/// The metadata of a file, or of the file to which a link leads: a dataset may be on another disk.
+/// The metadata of an entry, if that is a file. Pure.
 ///
 /// # Errors
 /// The reason to leave it out; `None`: it has vanished.
-fn file_metadata(entry: &walkdir::DirEntry, is_dataset: bool) -> Result<Metadata, Option<LeftOutReason>> {
+fn of_file(
+    metadata: io::Result<Metadata>,
+    entry: &walkdir::DirEntry,
+    is_dataset: bool,
+) -> Result<Metadata, Option<LeftOutReason>> {
     let is_link = entry.file_type().is_symlink();
-    match std::fs::metadata(entry.path()) {
+    match metadata {
         Ok(metadata) if metadata.is_file() => Ok(metadata),
         Ok(metadata) if metadata.is_dir() => Err(Some(LeftOutReason::LinkToFolder)),
         Ok(_) => Err(Some(LeftOutReason::NotAFile)),

@@ -161,7 +161,7 @@ impl RegistrationClient {
                 Ok(mark) if repeats.allowed || mark.remaining().is_zero() => break mark,
                 Ok(mark) => {
                     tracing::info!(
-                        "{what}: an earlier request may still arrive; waiting for it for at most {} s",
+                        "waiting up to {} s: an earlier request may still record {what}",
                         mark.remaining().as_secs()
                     );
                     tokio::time::sleep(mark.remaining().min(RECHECK_INTERVAL)).await;

@@ -94,7 +94,7 @@ impl RegistrationClient {
         known: &KnownSession,
         change: &SessionRequest,
     ) -> Result<PlannedFill, Error> {
-        let record = self.alyx().session(eid).await?;
+        let record = self.alyx().session_without_datasets(eid).await?;
         let fields = fields_of(&record);
         known.check_passive(Some(&fields))?;
         check_against(path, change, &record)?;
@@ -114,7 +114,7 @@ impl RegistrationClient {
         Ok(PlannedFill { record, plan, request })
     }
 
-    /// Fills the record of a session, and reads it back. `None`: nothing was sent.
+    /// Fills the record of a session, and reads it back, without its datasets. `None`: nothing was sent.
     ///
     /// # Errors
     /// As [`plan_fill`](Self::plan_fill); [`Error::Missing`] with all names that Alyx does not know;
@@ -139,7 +139,7 @@ impl RegistrationClient {
         if planned.request == SessionRequest::default() {
             return Ok(None);
         }
-        let sent = self.alyx().update_session(eid, &planned.request).await;
+        let sent = self.alyx().update_session_without_datasets(eid, &planned.request).await;
         sent.inspect_err(|e| self.doubt_names(e))?;
         let again = self.plan_fill(path, eid, known, &SessionRequest::default()).await?;
         let lost: Vec<String> = again
@@ -206,7 +206,7 @@ impl KnownSession {
     /// Logs what is worth a warning.
     pub(crate) fn log_notes(&self) {
         for note in &self.metadata.notes {
-            tracing::warn!(session = %self.session, "in its files: {note}");
+            tracing::warn!(session = %self.session, "in the session's files: {note}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a session folder, as the readers of metadata see them: listed once, opened only where data may lie.
+//! The files of a session folder, as the readers of metadata see them: opened only where data may lie.
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
@@ -10,11 +10,10 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use crate::error::Error;
+use crate::hashing::stamp::FileStamp;
+use crate::listing::discover::SeenEntry;
 use crate::opener::data_folders::{DataFolders, OpenError};
-use session_metadata::{Entry, SessionFiles, SidecarFile, Unusable, sidecar};
-
-/// Most files and folders that are listed: a session with more keeps the others to itself.
-const MAX_ENTRIES: usize = 500_000;
+use session_metadata::{Entry, Selection, SessionFiles, SidecarFile, Unusable, sidecar};
 
 /// What is wrong with a link to a file that does not exist.
 const LEADS_NOWHERE: &str = "it is a link to a file that does not exist; bring the file, or remove the link";
@@ -27,59 +26,70 @@ pub(crate) struct SessionFolder {
     session: PathBuf,
     /// The session folder.
     folder: PathBuf,
-    entries: Vec<Entry>,
-    unusable: Vec<Unusable>,
+    /// The files that a reader reads, as they were when they were listed.
+    stamps: Vec<(PathBuf, FileStamp)>,
     data: Arc<DataFolders>,
 }
 
 impl SessionFolder {
-    /// Lists a session folder in a data root; one that `is_planned` need not be there. Blocks.
+    /// A session folder in a data root.
+    pub(crate) fn new(folder: &Path, root: &Path, data: Arc<DataFolders>) -> Self {
+        let root = if folder.starts_with(root) { root } else { folder }.to_owned();
+        let session = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_owned();
+        Self { root, session, folder: folder.to_owned(), stamps: Vec::new(), data }
+    }
+
+    /// Takes in what a listing has come to, by its path relative to the session folder.
+    pub(crate) fn see(&mut self, path: &Path, entry: SeenEntry<'_>, selection: &mut Selection) {
+        let Some(path) = path.to_str() else { return };
+        match entry {
+            SeenEntry::Folder => selection.add_folder(path),
+            SeenEntry::Other(Ok(metadata)) if metadata.is_file() => {
+                selection.add_file(path, metadata.len());
+                if selection.is_read(path) {
+                    self.stamps.push((self.folder.join(path), FileStamp::of(metadata)));
+                }
+            }
+            SeenEntry::Other(Ok(_)) => {
+                selection.add_unusable(path, || "this is not a file; remove it".to_owned())
+            }
+            SeenEntry::Other(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                selection.add_unusable(path, || LEADS_NOWHERE.to_owned());
+            }
+            SeenEntry::Other(Err(error)) => {
+                selection.add_unusable(path, || {
+                    format!("the file cannot be read ({error}); check its permissions and the disk")
+                });
+            }
+        }
+    }
+
+    /// Lists the session folder; one that `is_planned` need not be there. Blocks.
     ///
     /// # Errors
     /// Those of the session folder itself.
-    pub(crate) fn list(
-        folder: &Path,
-        root: &Path,
-        data: Arc<DataFolders>,
-        is_planned: bool,
-    ) -> Result<Self, Error> {
-        if let Err(error) = std::fs::read_dir(folder)
-            && !(is_planned && error.kind() == io::ErrorKind::NotFound)
-        {
-            return Err(Error::reading(folder, &error));
+    pub(crate) fn list(&mut self, selection: &mut Selection, is_planned: bool) -> Result<(), Error> {
+        if let Err(error) = std::fs::read_dir(&self.folder) {
+            let is_fine = is_planned && error.kind() == io::ErrorKind::NotFound;
+            return if is_fine { Ok(()) } else { Err(Error::reading(&self.folder, &error)) };
         }
-        let root = if folder.starts_with(root) { root } else { folder }.to_owned();
-        let session = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_owned();
-        let (mut entries, mut unusable) = (Vec::new(), Vec::new());
-        for entry in WalkDir::new(folder).min_depth(1).into_iter().take(MAX_ENTRIES) {
-            // What cannot be listed is reported with the datasets.
-            let Ok(entry) = entry else { continue };
-            let Some(path) = entry.path().strip_prefix(folder).ok().and_then(Path::to_str) else { continue };
-            let is_folder = entry.file_type().is_dir();
-            let size = match is_folder {
-                true => None,
-                false => match std::fs::metadata(entry.path()) {
-                    Ok(metadata) if metadata.is_file() => Some(metadata.len()),
-                    other => {
-                        let why = match other {
-                            Ok(_) => "it is not a file; remove it".to_owned(),
-                            Err(error) if error.kind() == io::ErrorKind::NotFound => LEADS_NOWHERE.to_owned(),
-                            Err(error) => {
-                                format!(
-                                    "the file cannot be read ({error}); check its permissions and the disk"
-                                )
-                            }
-                        };
-                        unusable.push(Unusable { path: path.to_owned(), why });
-                        continue;
-                    }
-                },
-            };
-            entries.push(Entry { path: path.to_owned(), size });
+        // What cannot be listed is reported with the datasets.
+        for entry in WalkDir::new(&self.folder).min_depth(1).sort_by_file_name().into_iter().flatten() {
+            let Ok(path) = entry.path().strip_prefix(&self.folder) else { continue };
+            let path = path.to_owned();
+            if entry.file_type().is_dir() {
+                self.see(&path, SeenEntry::Folder, selection);
+            } else {
+                self.see(&path, SeenEntry::Other(&std::fs::metadata(entry.path())), selection);
+            }
         }
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        unusable.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { root, session, folder: folder.to_owned(), entries, unusable, data })
+        Ok(())
+    }
+
+    /// The folder with what was selected of it.
+    pub(crate) fn with(self, selection: Selection) -> ListedFolder {
+        let (entries, unusable) = selection.finish();
+        ListedFolder { folder: self, entries, unusable }
     }
 
     /// The sidecars, the nearest first. One that cannot be read has no content, but its problem.
@@ -132,8 +142,8 @@ impl SessionFolder {
         match self.data.open(&self.root.join(relative)) {
             Ok((file, _)) => Ok(file),
             Err(OpenError::Io(error)) => Err(error),
-            Err(OpenError::NotAFile) => Err(io::Error::other("it is not a file")),
-            Err(OpenError::Changing) => Err(io::Error::other("it changes while it is read")),
+            Err(OpenError::NotAFile) => Err(io::Error::other("this is not a file")),
+            Err(OpenError::Changing) => Err(io::Error::other("another program is replacing the file")),
             Err(OpenError::Refused(refusal)) => Err(io::Error::other(format!("it {refusal}"))),
         }
     }
@@ -147,7 +157,24 @@ fn advised(error: &io::Error) -> String {
     }
 }
 
-impl SessionFiles for SessionFolder {
+/// A session folder that is listed.
+pub(crate) struct ListedFolder {
+    folder: SessionFolder,
+    entries: Vec<Entry>,
+    unusable: Vec<Unusable>,
+}
+
+impl ListedFolder {
+    /// A file that a reader reads and that is not as it was when it was listed. Blocks.
+    pub(crate) fn changed(self) -> Option<PathBuf> {
+        let is_same = |path: &Path, before: &FileStamp| {
+            std::fs::metadata(path).is_ok_and(|now| before.has_same_content(&FileStamp::of(&now)))
+        };
+        self.folder.stamps.into_iter().find(|(path, before)| !is_same(path, before)).map(|(path, _)| path)
+    }
+}
+
+impl SessionFiles for ListedFolder {
     fn list(&self) -> &[Entry] {
         &self.entries
     }
@@ -157,6 +184,6 @@ impl SessionFiles for SessionFolder {
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(self.open_below_root(&self.session.join(path))?))
+        Ok(Box::new(self.folder.open_below_root(&self.folder.session.join(path))?))
     }
 }

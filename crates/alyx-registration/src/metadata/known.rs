@@ -1,28 +1,24 @@
 //! What is known of a session: the values that its folder, the caller and the configuration give, each with its source.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::client::RegistrationClient;
-use crate::client::options::{FlaggedOptions, Versions};
 use crate::error::{Error, MissingName};
 use crate::flag::{FlagContent, FlagFile};
-use crate::metadata::folder::SessionFolder;
-use crate::metadata::layers::{details_of, layer_of, set_detail};
-use crate::metadata::options::{MetadataOptions, OnMissing, RootMetadata};
+use crate::metadata::layers::{details_of, set_detail};
+use crate::metadata::options::{MetadataOptions, OnMissing};
+use crate::metadata::sources::{Beside, MetadataSources};
 use crate::opener::data_folders::DataFolders;
 use crate::session::details::SessionDetails;
 use alf::SessionPath;
 use alyx_client::{Endpoint, SessionRequest};
-use session_metadata::{
-    Field, Input, Options as ReaderOptions, Origin, Problem, ProblemKind, SessionMetadata, SidecarFile,
-    describe,
-};
+use session_metadata::{Field, Origin, SessionMetadata, SidecarFile};
 
 /// How long until the next look at a session that lacks files, if its files settle sooner.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -34,19 +30,6 @@ pub struct KnownSession {
     pub session: SessionPath,
     /// The values, each with its source; what is wrong, what is missing, and what is worth a warning.
     pub metadata: SessionMetadata,
-}
-
-/// What is known of a session besides its files.
-#[derive(Debug, Clone, Default)]
-pub struct Beside {
-    /// The content of its flag, if that is a sidecar.
-    pub flag: Option<SidecarFile>,
-    /// What the command line sets.
-    pub command_line: SessionDetails,
-    /// The details of the configuration; those of the data root come before them.
-    pub defaults: SessionDetails,
-    /// Whether its folder is still to be created: then only sidecars above it are read.
-    pub is_planned: bool,
 }
 
 impl KnownSession {
@@ -76,32 +59,9 @@ impl KnownSession {
         zone: &TimeZone,
         data: Arc<DataFolders>,
     ) -> Result<Self, Error> {
-        let folder = session.folder();
-        let root = options.root_of(folder);
-        let root_path = root.map_or_else(|| usual_root(session), |root| &root.path);
-        let files = SessionFolder::list(folder, root_path, data, beside.is_planned)?;
-        let (above, faults) = if options.sidecars { files.sidecars() } else { Default::default() };
-        let readers = ReaderOptions {
-            zone: zone.clone(),
-            all_devices: root.is_some_and(|root| root.all_devices),
-            ..options.readers.clone()
-        };
-        let defaults = defaults_in(root, &beside.defaults);
-        let input = Input {
-            command_line: layer_of(&beside.command_line, Origin::CommandLine),
-            sidecars: beside.flag.into_iter().filter(|_| options.sidecars).chain(above).collect(),
-            configuration: layer_of(&defaults, Origin::Configuration),
-            ..Input::new(session, &files)
-        };
-        let mut metadata = describe(&input, &readers);
-        metadata.problems.extend(faults.into_iter().map(|message| Problem {
-            kind: ProblemKind::Unreadable,
-            file: String::new(),
-            line: None,
-            key: String::new(),
-            message,
-        }));
-        Ok(Self { session: session.clone(), metadata })
+        let mut sources = MetadataSources::begin(session, beside, options, zone, data);
+        sources.list()?;
+        Ok(Self { session: session.clone(), metadata: sources.read().0 })
     }
 
     /// The flag of a session folder, by one of these names, if it describes its session. Blocks.
@@ -160,27 +120,6 @@ impl KnownSession {
     pub(crate) fn earliest(&self) -> Option<(Date, String)> {
         let found = self.metadata.values.settings.get("earliest")?;
         Some((found.value.as_str()?.parse().ok()?, found.source.to_string()))
-    }
-
-    /// The options for its files: its sidecar may name their repository, exclude some of them, and give versions.
-    pub(crate) fn applied_to(&self, options: &FlaggedOptions) -> FlaggedOptions {
-        let setting = |key: &str| self.metadata.values.settings.get(key).map(|found| &found.value);
-        let texts = |key: &str| -> Option<Vec<String>> {
-            let items = setting(key)?.as_array()?;
-            Some(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        };
-        let mut options = options.clone();
-        if let Some(name) = setting("datasets.repository").and_then(Value::as_str) {
-            options.files.repository = Some(name.to_owned());
-        }
-        if let Some(versions) = texts("datasets.versions") {
-            options.files.versions = Versions::of_list(versions);
-        }
-        if let Some(patterns) = texts("datasets.exclude") {
-            // Invalid ones are problems of the sidecar.
-            options.exclude = patterns.iter().filter_map(|text| glob::Pattern::new(text).ok()).collect();
-        }
-        options
     }
 
     /// Whether anything is known besides what the caller sets.
@@ -242,13 +181,6 @@ impl KnownSession {
     }
 }
 
-/// The data root of a session that is in none of the configuration, by its path: the folder of the lab, or else the one
-/// that holds the subjects.
-fn usual_root(session: &SessionPath) -> &Path {
-    let above = if session.lab().is_some() { 4 } else { 3 };
-    session.folder().ancestors().nth(above).unwrap_or(session.folder())
-}
-
 /// An error about missing names, with the files in which they were read.
 pub(crate) fn with_sources(known: Option<&KnownSession>, error: Error) -> Error {
     match (known, error) {
@@ -260,18 +192,6 @@ pub(crate) fn with_sources(known: Option<&KnownSession>, error: Error) -> Error 
         }
         (_, error) => error,
     }
-}
-
-/// The details of the configuration for sessions in a data root.
-pub(crate) fn defaults_in(root: Option<&RootMetadata>, general: &SessionDetails) -> SessionDetails {
-    let Some(root) = root else { return general.clone() };
-    let mut all = root.defaults.or(general);
-    if let (Some(own), Some(general)) = (&root.defaults.json, &general.json) {
-        let mut json: Map<String, Value> = general.clone();
-        json.extend(own.clone());
-        all.json = Some(json);
-    }
-    all
 }
 
 impl RegistrationClient {
@@ -287,15 +207,63 @@ impl RegistrationClient {
         if self.options().metadata.is_off() {
             return Ok(None);
         }
+        let read = move |client: &Self, session: &SessionPath| {
+            let options = client.options();
+            let data = Arc::clone(&options.data);
+            KnownSession::read(session, beside, &options.metadata, &options.zone, data)
+        };
+        self.reading_metadata(session, read).await?.map(Some)
+    }
+
+    /// The sources of what is known of a session, its sidecars read; `None` if no metadata is read.
+    pub(crate) async fn metadata_sources(
+        &self,
+        session: &SessionPath,
+        beside: Beside,
+    ) -> Result<Option<MetadataSources>, Error> {
+        if self.options().metadata.is_off() {
+            return Ok(None);
+        }
+        let begin = move |client: &Self, session: &SessionPath| {
+            let options = client.options();
+            let data = Arc::clone(&options.data);
+            MetadataSources::begin(session, beside, &options.metadata, &options.zone, data)
+        };
+        self.reading_metadata(session, begin).await.map(Some)
+    }
+
+    /// What is known of a session from its sources, listed or yet to be listed, and a file that has changed meanwhile.
+    ///
+    /// # Errors
+    /// Those of the session folder, if it is yet to be listed.
+    pub(crate) async fn read_sources(
+        &self,
+        session: &SessionPath,
+        mut sources: MetadataSources,
+        is_listed: bool,
+    ) -> Result<(KnownSession, Option<PathBuf>), Error> {
+        let read = move |_: &Self, session: &SessionPath| {
+            if !is_listed {
+                sources.list()?;
+            }
+            let (metadata, changed) = sources.read();
+            Ok((KnownSession { session: session.clone(), metadata }, changed))
+        };
+        self.reading_metadata(session, read).await?
+    }
+
+    /// Reads files of a session on a blocking thread.
+    async fn reading_metadata<T: Send + 'static>(
+        &self,
+        session: &SessionPath,
+        read: impl FnOnce(&Self, &SessionPath) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let (client, session) = (self.clone(), session.clone());
         let read = move || {
             let _step = client.context().progress.steps.begin("reading the metadata of", session.folder());
-            let options = client.options();
-            let data = Arc::clone(&options.data);
-            KnownSession::read(&session, beside, &options.metadata, &options.zone, data)
+            read(&client, &session)
         };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.map_err(|e| Error::Internal(format!("reading metadata: {e}")))?.map(Some)
+        tokio::task::spawn_blocking(read).await.map_err(|e| Error::Internal(format!("reading metadata: {e}")))
     }
 
     /// Completes what is known of a session that is created from the subject's record, where a reader asks for that.

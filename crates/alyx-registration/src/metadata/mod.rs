@@ -9,3 +9,4 @@ pub(crate) mod measured;
 pub(crate) mod options;
 pub(crate) mod remarks;
 pub(crate) mod repository;
+pub(crate) mod sources;

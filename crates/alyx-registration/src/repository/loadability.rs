@@ -16,14 +16,14 @@ use alyx_client::{LabRecord, RepositoryRecord};
 pub enum NotLoadable {
     /// No repository is named, so every file record says `exists: false`.
     #[error(
-        "ONE does not find what is registered: without datasets.repository, Alyx records that the files exist nowhere, whatever datasets.exists says"
+        "ONE cannot find the registered files: datasets.repository is empty, so Alyx records that the files exist nowhere, even with datasets.exists: true"
     )]
     NoRepository {
         /// Repositories that could be named.
         candidates: Vec<String>,
     },
     /// The files are not in the repository until other software copies them there.
-    #[error("not loadable until copied: ONE finds a session when other software has copied its files to {} and told Alyx", .repository.as_deref().unwrap_or("the lab's server"))]
+    #[error("not loadable until copied: ONE can load a session once other software has copied its files to {} and updated Alyx", .repository.as_deref().unwrap_or("the lab's server"))]
     UntilCopied {
         /// The repository; `None`: the servers of the lab.
         repository: Option<String>,
@@ -44,7 +44,7 @@ pub enum NotLoadable {
     },
     /// Only servers count, and the lab has none.
     #[error(
-        "ONE does not find what is registered: lab {lab:?} has no server among its repositories for datasets.server_only"
+        "ONE cannot find the registered files: none of the repositories of lab {lab:?} is a server, and datasets.server_only is set"
     )]
     LabWithoutServer {
         /// The lab.
@@ -89,14 +89,14 @@ pub enum NotLoadable {
         lab: String,
     },
     /// ONE makes the folder of a session from its number, with three digits.
-    #[error("ONE does not load the session {session}: it asks for a folder with a number of three digits")]
+    #[error("ONE cannot load the session {session}: ONE asks for a folder with a number of three digits")]
     ShortNumber {
         /// The first such session, by its folder.
         session: String,
     },
     /// The repository is personal, or does not say, and Alyx has others, which alone count.
     #[error(
-        "ONE does not list files in the repository {repository:?}: it is personal (globus_is_personal), and this Alyx has others, which alone count"
+        "ONE does not list files in the repository {repository:?}: it is personal (globus_is_personal), and Alyx shows only the files in its other repositories"
     )]
     Personal {
         /// Its name.
@@ -201,15 +201,29 @@ impl NotLoadable {
         }
     }
 
+    /// What to do where several labs share a data root: the line of `repositories` for the folder of one lab.
+    pub fn advice_for_folder(&self, folder: &Path) -> String {
+        let Self::NoRepository { candidates } = self else { return self.advice() };
+        let name = match candidates.as_slice() {
+            [only] => only.split_once(" at ").map(|(name, _)| name),
+            _ => None,
+        };
+        let folder = folder.display().to_string();
+        let is_plain = folder.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+        let folder = if is_plain { folder } else { format!("{folder:?}") };
+        format!(
+            "add to repositories: - {{path: {folder}, name: {}}}{}",
+            name.unwrap_or("NAME"),
+            if name.is_some() { String::new() } else { listed(candidates) }
+        )
+    }
+
     /// What to do.
     pub fn advice(&self) -> String {
         const COPIED: &str = "if other software copies the files to a server, name the server's repository and set datasets.exists: false";
         match self {
             Self::NoRepository { candidates } => {
-                format!(
-                    "set datasets.repository to the repository that this disk is{}; {COPIED}",
-                    listed(candidates)
-                )
+                format!("set datasets.repository to the repository of this disk{}; {COPIED}", listed(candidates))
             }
             Self::UntilCopied { .. } => {
                 "if this disk is that repository, set datasets.exists: true".to_owned()
@@ -225,7 +239,7 @@ impl NotLoadable {
             }
             Self::NotLinked { repository, lab } => {
                 format!(
-                    "have {repository} added to the repositories of lab {lab:?} on Alyx, or name one of the lab's"
+                    "have {repository} added to the repositories of lab {lab:?} on Alyx, or name one of the lab's repositories"
                 )
             }
             Self::NoAddress { repository, candidates } => format!(

@@ -114,8 +114,8 @@ impl RegistrationClient {
         let registered = self.register_flagged(flag, &session, options).await?;
         let outcome = RecordOutcome::of(registered.created, registered.record.is_some());
         let record = match registered.record {
-            Some(record) => record,
-            None => self.alyx().session(&registered.eid).await?,
+            Some(record) if record.lists_datasets() => record,
+            _ => self.alyx().session(&registered.eid).await?,
         };
         Ok(CreatedSession {
             folder: session.folder().to_owned(),

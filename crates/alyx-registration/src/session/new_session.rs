@@ -163,7 +163,7 @@ impl RegistrationClient {
         };
         let folder = day.join(format!("{number:03}"));
         if on_disk.contains(&number) {
-            return Err(Error::CannotMake { path: folder, reason: "it exists already".into() });
+            return Err(Error::CannotMake { path: folder, reason: "the folder exists already".into() });
         }
         let mut planned = PlannedSession {
             session: SessionPath::parse(&folder)?,

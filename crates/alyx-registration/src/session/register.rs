@@ -13,8 +13,9 @@ use crate::client::options::{FilesToRegister, RegisterFilesOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
-use crate::metadata::known::{Beside, KnownSession, defaults_in, with_sources};
+use crate::metadata::known::{KnownSession, with_sources};
 use crate::metadata::options::OnMissing;
+use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
@@ -125,7 +126,7 @@ impl RegistrationClient {
             if !std::mem::replace(&mut is_logged, true) {
                 tracing::info!(
                     session = %path,
-                    "an earlier creation may still arrive; looking for its session for at most {} s before creating it",
+                    "waiting up to {} s: an earlier request may still create this session",
                     at_most.as_secs()
                 );
             }
@@ -359,8 +360,8 @@ impl RegistrationClient {
         let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
         self.check_created_once(&path, &handle, true).await?;
         let record = match &handle.record {
-            Some(record) => record.clone(),
-            None => self.alyx().session(&handle.eid).await?,
+            Some(record) if record.lists_datasets() => record.clone(),
+            _ => self.alyx().session(&handle.eid).await?,
         };
         let registered = match files {
             FilesToRegister::None => None,

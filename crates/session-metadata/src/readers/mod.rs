@@ -42,6 +42,8 @@ pub struct Reading {
 pub struct Reader {
     /// The name, by which the configuration switches it off.
     pub name: &'static str,
+    /// The files that it reads, for people.
+    pub files: &'static str,
     /// Whether it reads a file of this path, relative to the session folder.
     pub is_read: fn(&str) -> bool,
     /// Reads the files of a session; without files of its kind the result is empty.
@@ -50,7 +52,22 @@ pub struct Reader {
 
 /// All readers, the strongest first.
 pub const READERS: [Reader; 3] = [
-    Reader { name: "iblrig", is_read: iblrig::is_read, read: iblrig::read },
-    Reader { name: "spikeglx", is_read: spikeglx::is_meta, read: spikeglx::read },
-    Reader { name: "open_ephys", is_read: open_ephys::is_settings, read: open_ephys::read },
+    Reader {
+        name: "iblrig",
+        files: "the task settings, trials and experiment description of an IBL rig",
+        is_read: iblrig::is_read,
+        read: iblrig::read,
+    },
+    Reader {
+        name: "spikeglx",
+        files: "the .meta files of SpikeGLX",
+        is_read: spikeglx::is_meta,
+        read: spikeglx::read,
+    },
+    Reader {
+        name: "open_ephys",
+        files: "the settings.xml of Open Ephys",
+        is_read: open_ephys::is_settings,
+        read: open_ephys::read,
+    },
 ];

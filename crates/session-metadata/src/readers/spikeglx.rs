@@ -74,6 +74,11 @@ pub(crate) fn is_meta(path: &str) -> bool {
     is_one && !name.starts_with('.')
 }
 
+/// Whether a path is that of a recording, whose size its `.meta` file says.
+pub(crate) fn is_recording(path: &str) -> bool {
+    path.strip_suffix("bin").is_some_and(|stem| is_meta(&format!("{stem}meta")))
+}
+
 /// Reads one file.
 pub(crate) fn load(files: &dyn SessionFiles, path: &str) -> Result<Meta, Problem> {
     let mut bytes = Vec::new();

@@ -6,6 +6,7 @@ mod hostile;
 mod iblrig;
 mod merging;
 mod recordings;
+mod selection;
 mod sidecars;
 mod updates;
 mod world;

@@ -62,8 +62,7 @@ fn unlisted(root: &Path, found: &RootPreflight) -> Option<Row> {
 
 /// The row of a folder that cannot be listed, where a flag would never be found.
 fn cannot_list(problem: &ScanProblem) -> Row {
-    let what_to_do =
-        "by its group for example (chmod g+rx, and usermod -aG for the user), or take the folder away";
+    let what_to_do = "for example through its group (chmod g+rx, and usermod -aG for the user), or move the folder out of the data root";
     Row::problem("data root", Exit::Incomplete, problem, what_to_do)
 }
 
@@ -86,7 +85,7 @@ fn contents(root: &Path, found: &RootPreflight) -> Row {
         let example = example.map(|folder| folder.display().to_string()).unwrap_or_default();
         let reason = found.reason.as_deref().unwrap_or_default();
         let text = format!(
-            "{counts}; in {closed} of them this user could not read the files and remove a flag, such as {example} \
+            "{counts}; in {closed} of them this user cannot read the files or remove a flag, such as {example} \
              ({reason})"
         );
         return if found.closed_with_flag.is_empty() && closed < found.sessions {
@@ -96,7 +95,12 @@ fn contents(root: &Path, found: &RootPreflight) -> Row {
                 "nothing, if these sessions will not be flagged again; otherwise let this user write there",
             )
         } else {
-            Row::problem(CHECK, Exit::Incomplete, text, "let this user write there, by its group for example")
+            Row::problem(
+                CHECK,
+                Exit::Incomplete,
+                text,
+                "let this user write there, for example through its group",
+            )
         };
     }
     if found.stopped {

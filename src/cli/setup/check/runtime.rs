@@ -97,7 +97,7 @@ fn page(address: SocketAddr, is_running: bool) -> Row {
         Ok(_) => Row::ok(CHECK, format!("{found}, when the daemon runs")),
         Err(error) => Row::warning(
             CHECK,
-            format!("{address} cannot be listened on ({error})"),
+            format!("cannot listen on {address} ({error})"),
             "choose another address or port for http.listen",
         ),
     }

@@ -101,7 +101,7 @@ fn certificate(probe: &ServerProbe, is_tls: bool, now: Timestamp) -> Row {
     const CHECK: &str = "certificate";
     match probe.certificate_ends {
         None if is_tls => Row::skipped(CHECK, "it cannot be seen through a proxy"),
-        None => Row::skipped(CHECK, "there is none without https"),
+        None => Row::skipped(CHECK, "not applicable: the address is http"),
         Some(end) => {
             let left = end.duration_since(now);
             let found = format!(
@@ -202,7 +202,7 @@ async fn names(client: &RegistrationClient, config: &Config, table: &mut Table) 
                 format!("Alyx does not know {} ({})", missing.join(", "), key.key),
                 match near.as_slice() {
                     [] => "have it created on Alyx, or correct the name".to_owned(),
-                    near => format!("did you mean {}? Correct the name", near.join(", ")),
+                    near => format!("did you mean {}? Correct the name", near.join(" or ")),
                 },
             ),
         });

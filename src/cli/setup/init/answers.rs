@@ -9,7 +9,7 @@ use crate::cli::args::paths;
 use crate::cli::setup::check::labs::RootFolders;
 use crate::cli::setup::init::known_alyx::KnownAlyx;
 use crate::cli::setup::init::{InitArgs, InitError, UnixUser, absolute};
-use crate::config::{Answers, SecretPlace};
+use crate::config::{Answers, SecretPlace, metadata_readers};
 use alyx_client::{Credentials, Endpoint, OneSettings};
 
 /// A rig's own ONE settings, if any.
@@ -60,6 +60,8 @@ pub(super) struct Draft {
     pub(super) projects: Vec<String>,
     pub(super) repository: Option<String>,
     pub(super) not_served: bool,
+    /// The metadata readers.
+    pub(super) readers: Option<Vec<String>>,
 }
 
 /// A path as text, because the configuration can hold no other.
@@ -97,6 +99,10 @@ impl Draft {
             projects: args.projects.clone(),
             repository: args.repository.clone(),
             not_served: args.not_served,
+            readers: args
+                .metadata_readers
+                .as_ref()
+                .map(|names| readers_typed(names.iter().map(String::as_str))),
         };
         draft.validate("")?;
         Ok(draft)
@@ -121,6 +127,7 @@ impl Draft {
             projects: self.projects.clone(),
             repository: self.repository.clone(),
             not_served: self.not_served,
+            readers: self.readers.clone(),
         }
     }
 
@@ -210,6 +217,16 @@ impl Draft {
     }
 }
 
+/// The metadata readers of an answer: names, `all` or `none`.
+pub(super) fn readers_typed<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let names: Vec<&str> = names.map(str::trim).filter(|name| !name.is_empty()).collect();
+    match names.as_slice() {
+        ["none"] => Vec::new(),
+        ["all"] => metadata_readers().map(|(name, _)| name.to_owned()).collect(),
+        names => names.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
 /// The folders of an answer: one, or several with commas between them.
 pub(super) fn separate_roots(answer: &str) -> Vec<String> {
     let parts: Vec<&str> = answer.split([',', ';']).map(str::trim).collect();
@@ -247,6 +264,7 @@ fn option_of(key: &str) -> &str {
         "session.location" => "--location",
         "session.projects" => "--projects",
         "datasets.repository" => "--repository",
+        key if key.starts_with("metadata.readers") => "--metadata-readers",
         key if key.starts_with("data_roots") => "--data-root",
         other => other,
     }

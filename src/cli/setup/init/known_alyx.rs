@@ -20,6 +20,7 @@ fn client(url: &str, credentials: Credentials) -> Result<Client, Error> {
     let mut options = ClientOptions::new(url, credentials);
     options.retry.attempts = 1;
     options.timeouts.request = REQUEST_TIMEOUT;
+    options.login_advice = "check the name of the user, and the password";
     Client::new(options)
 }
 

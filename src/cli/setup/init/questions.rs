@@ -4,13 +4,13 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-use crate::cli::setup::init::answers::{Draft, FoundSettings, plain, separate_roots, text};
+use crate::cli::setup::init::answers::{Draft, FoundSettings, plain, readers_typed, separate_roots, text};
 use crate::cli::setup::init::files::is_user_file;
 use crate::cli::setup::init::known_alyx::{KnownAlyx, probe};
 use crate::cli::setup::init::repository::{self, Chosen};
 use crate::cli::setup::init::{InitArgs, InitError};
 use crate::cli::terminal::Terminal;
-use crate::config::SecretPlace;
+use crate::config::{SecretPlace, metadata_readers};
 use alyx_client::text::some_of;
 use alyx_client::{Endpoint, Error};
 
@@ -28,6 +28,7 @@ pub(super) async fn ask(
         ask_for_roots(draft, terminal).await?;
     }
     let is_away = !ask_for_address(draft, found, terminal, args.offline).await?;
+    let mut is_refused = false;
     let (password, known) = loop {
         if draft.username.is_none() {
             let question = "Which Alyx user registers the sessions?";
@@ -36,7 +37,10 @@ pub(super) async fn ask(
             })
             .await?;
         }
-        let password = ask_for_login(draft, found, terminal, args).await?;
+        let Login::With(password) = ask_for_login(draft, found, terminal, args, is_refused).await? else {
+            (draft.username, is_refused) = (None, false);
+            continue;
+        };
         if is_away {
             break (password, None);
         }
@@ -49,7 +53,8 @@ pub(super) async fn ask(
                     return Err(InitError::Alyx(error));
                 }
                 terminal.print(&error.to_string());
-                (draft.username, draft.secret) = (None, draft.secret.take().filter(|_| has_secret(args)));
+                draft.secret = draft.secret.take().filter(|_| has_secret(args));
+                is_refused = true;
             }
         }
     };
@@ -65,7 +70,24 @@ pub(super) async fn ask(
         }
         None => {}
     }
+    if draft.readers.is_none() {
+        ask_for_readers(draft, terminal).await?;
+    }
     Ok((password, known))
+}
+
+/// Asks which files describe the sessions.
+async fn ask_for_readers(draft: &mut Draft, terminal: &mut Terminal) -> Result<(), InitError> {
+    terminal.print("Which files describe the sessions (users, times, protocol, trials)?");
+    for (name, reads) in metadata_readers() {
+        terminal.print(&format!("  {name:<10}  {reads}"));
+    }
+    let question = "Names with commas, or none";
+    let all = Some("all".to_owned());
+    ask_until_valid(draft, terminal, question, all, "metadata.readers", |draft, answer| {
+        draft.readers = Some(readers_typed(answer.split([',', ' '])));
+    })
+    .await
 }
 
 /// Whether the command line says where the secret is.
@@ -117,29 +139,45 @@ async fn is_yes(terminal: &mut Terminal, question: &str) -> Result<bool, InitErr
     Ok(matches!(terminal.ask(question).await?.to_lowercase().as_str(), "y" | "yes"))
 }
 
+/// How to log in.
+enum Login {
+    /// With a typed password, or with what the configuration will name.
+    With(Option<SecretString>),
+    AnotherUser,
+}
+
+/// Asks for the password. `is_refused`: Alyx has refused the login of this user.
 async fn ask_for_login(
     draft: &mut Draft,
     found: &FoundSettings,
     terminal: &mut Terminal,
     args: &InitArgs,
-) -> Result<Option<SecretString>, InitError> {
+    is_refused: bool,
+) -> Result<Login, InitError> {
     let of_this_user = found.url().as_deref().map(plain) == draft.url.as_deref().map(plain)
         && found.user() == draft.username
-        && !args.password_stdin;
+        && !args.password_stdin
+        && !is_refused;
     if let (None, Some(folder), true) = (&draft.secret, &found.folder, of_this_user) {
         let question = format!("Log in with the ONE settings in {}? [y/N]", folder.display());
         if is_yes(terminal, &question).await? {
             draft.secret = Some(SecretPlace::OneSettings(text(folder)?));
         }
     }
-    let SecretPlace::PasswordFile(file) = draft.filled().secret else { return Ok(None) };
+    let SecretPlace::PasswordFile(file) = draft.filled().secret else { return Ok(Login::With(None)) };
     if is_user_file(Path::new(&file)) && !args.force {
         terminal.print(&format!("{file} exists already and is unchanged."));
-        return Ok(None);
+        return Ok(Login::With(None));
     }
     let user = draft.username.clone().unwrap_or_default();
-    let question = format!("Password of {user}, not shown (Enter: write it to {file} later):");
-    Ok(terminal.ask_password(&question).await?)
+    let without =
+        if is_refused { "log in as another user".to_owned() } else { format!("write it to {file} later") };
+    let password =
+        terminal.ask_password(&format!("Password of {user}, not shown (Enter: {without}):")).await?;
+    Ok(match password {
+        None if is_refused => Login::AnotherUser,
+        password => Login::With(password),
+    })
 }
 
 enum LoggedIn {
@@ -155,7 +193,7 @@ async fn log_in(
     terminal: &mut Terminal,
 ) -> Result<LoggedIn, InitError> {
     let Some(credentials) = draft.credentials(password) else {
-        terminal.print("Without a password, Alyx cannot be asked for its names.");
+        terminal.print("Without a password, init cannot check the names on Alyx.");
         return Ok(LoggedIn::NotAsked);
     };
     match KnownAlyx::log_in(draft.url.as_deref().unwrap_or_default(), credentials).await {
@@ -257,7 +295,7 @@ async fn ask_for_repository(
         let what = if draft.not_served {
             "To which repository does other software copy the files?"
         } else {
-            "Which data repository of Alyx is this disk? ONE finds files only in a repository with an address."
+            "Which data repository on Alyx holds this disk? ONE finds files only in a repository with an address."
         };
         terminal.print(what);
         for (number, choice) in choices.iter().enumerate() {
@@ -283,7 +321,7 @@ async fn ask_for_repository(
                 for problem in &choice.problems {
                     terminal.print(&format!("{problem}. What to do: {}.", problem.advice()));
                 }
-                if choice.problems.is_empty() || is_yes(terminal, "Take it anyway? [y/N]").await? {
+                if choice.problems.is_empty() || is_yes(terminal, "Use it anyway? [y/N]").await? {
                     draft.repository = Some(choice.repository.name.clone());
                     return Ok(());
                 }

@@ -60,7 +60,7 @@ impl Dispatcher {
             AttemptResult::Failed(error) if !is_current && error.wait_to_settle().is_none() => {
                 tracing::info!(
                     session = attempt.session,
-                    "not registered under the earlier configuration, which does not count as a failure: {error}. It runs again"
+                    "not registered under the earlier configuration, which does not count as a failure: {error}. The session runs again"
                 );
                 (Outcome::PutOff { at: now.instant }, None)
             }
@@ -73,7 +73,7 @@ impl Dispatcher {
             AttemptResult::Failed(error) if self.flags.queue.is_removed(&attempt.flag) => {
                 tracing::info!(
                     session = attempt.session,
-                    "its flag was removed while it ran, so it is not tried again unless the flag comes back: {error}"
+                    "the flag was removed while its session ran, so the session is not tried again unless the flag comes back: {error}"
                 );
                 (Outcome::Gone, None)
             }
@@ -201,7 +201,7 @@ impl Dispatcher {
             let entries = some_of(&registered.unmatched, ", ");
             tracing::warn!(
                 session = attempt.session,
-                "the flag named files that the session does not have: {entries}"
+                "no dataset matches these lines of the flag: {entries}"
             );
         }
         match registered.flag {
@@ -209,7 +209,7 @@ impl Dispatcher {
             Removal::Changed => {
                 tracing::info!(
                     session = attempt.session,
-                    "flag touched while its session ran: it runs again"
+                    "the flag was touched while its session ran: the session runs again"
                 );
                 Outcome::RunAgain { at: now.instant + self.config.options.flagged.quiet.settle }
             }

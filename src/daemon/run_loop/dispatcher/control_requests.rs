@@ -23,13 +23,13 @@ impl Dispatcher {
             Request::Status => Answer::Status(Box::new(self.status(now))),
             Request::Retry { session } => {
                 let count = self.retry(session.as_deref(), now);
-                tracing::info!(session, count, "sessions are tried at once, as requested");
+                tracing::info!(session, count, "retrying sessions at once, as requested");
                 Answer::Done(count)
             }
             Request::Forget { session } => return self.forget(id, session),
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
-                tracing::info!(?what, count, "findings are acknowledged, as requested");
+                tracing::info!(?what, count, "gaps are acknowledged, as requested");
                 // A flag that its gaps have kept goes with them.
                 for session in changes.iter().filter_map(GapChange::acknowledged_session) {
                     self.retry(Some(session), now);

@@ -56,6 +56,7 @@ use crate::daemon::watch::{RootOptions, ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
 use crate::ledger::{GapBook, LookRow, WaitingRow};
+use alyx_registration::advice::FOLLOW_MESSAGE;
 use alyx_registration::{DiskSteps, MissingName, Progress, RegistrationClient};
 use jiff::Timestamp;
 
@@ -490,8 +491,12 @@ impl Dispatcher {
     }
 
     fn why_it_waits(&self, path: &Path, state: &FlagState) -> String {
-        if let Some(ErrorReport { message: error, next_step, .. }) = state.hindrance() {
-            return format!("{error}. What to do: {next_step}");
+        match state.hindrance() {
+            Some(report) if report.next_step == FOLLOW_MESSAGE => return report.message.clone(),
+            Some(ErrorReport { message, next_step, .. }) => {
+                return format!("{message}. What to do: {next_step}");
+            }
+            None => {}
         }
         let reason = if self.pauses.login_refused.is_some() {
             "Alyx refuses the login; correct the password or token"

@@ -141,9 +141,9 @@ impl Pauses {
         // A server that comes and goes is logged once an hour.
         self.outage_logged = throttle.should_log("away", now.instant);
         if self.outage_logged {
-            tracing::warn!("Alyx is away: {error}. All sessions wait; nothing is lost");
+            tracing::warn!("Alyx does not answer: {error}. All sessions wait; nothing is lost");
         } else {
-            tracing::debug!("Alyx is away: {error}");
+            tracing::debug!("Alyx does not answer: {error}");
         }
         self.away_since = Some(now.wall);
         self.probe_at = Some(at);
@@ -159,7 +159,7 @@ impl Pauses {
     ) {
         match answer {
             Err(error) if error.is_outage() => {
-                tracing::debug!("Alyx is still away: {error}");
+                tracing::debug!("Alyx still does not answer: {error}");
                 let after = config.retry_after(error.next_step());
                 let random = (config.random)();
                 if !self.outage.is_active() {

@@ -217,7 +217,9 @@ impl Reporting {
                 let what = if lacks { "no password or token" } else { "login refused" };
                 line += &format!("; all wait: {what} since {}", local(refused.since));
             }
-            (None, Some(since)) => line += &format!("; all wait: Alyx is away since {}", local(since)),
+            (None, Some(since)) => {
+                line += &format!("; all wait: Alyx has not answered since {}", local(since))
+            }
             (None, None) => {}
         }
         if gaps > 0 {

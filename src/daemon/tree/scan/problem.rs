@@ -20,7 +20,7 @@ pub enum ScanProblem {
     /// The root exists and is empty.
     #[error(
         "the data root {0:?} is an empty folder: if a disk belongs there, it is not mounted; mount it. With \
-         watch.require_marker an empty mount point is waited for like a root that is missing"
+         watch.require_marker the daemon treats an empty mount point like a missing root"
     )]
     EmptyRoot(PathBuf),
     /// A link that was not followed.
@@ -55,7 +55,7 @@ pub enum LinkRefusal {
     InsideRoot(PathBuf),
     /// Another link leads to the same folder.
     #[error(
-        "it leads to the same folder as {0:?}, and one session has one name; remove one of the two links"
+        "it leads to the same folder as {0:?}, but a session has only one path; remove one of the two links"
     )]
     FollowedElsewhere(PathBuf),
 }

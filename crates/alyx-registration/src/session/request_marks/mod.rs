@@ -10,6 +10,7 @@
 mod own;
 mod public;
 mod sent;
+mod stale;
 
 use std::fmt::Write as _;
 use std::fs::DirBuilder;
@@ -27,6 +28,7 @@ use crate::listing::file_system::is_private_folder;
 use crate::session::request_marks::own::MarkFile;
 use crate::session::request_marks::public::{PublicMark, is_public_folder};
 use crate::session::request_marks::sent::Sent;
+use crate::session::request_marks::stale::remove_stale;
 
 /// How often Alyx is asked again while a request may still be on its way.
 pub(crate) const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -97,6 +99,10 @@ impl Places {
         };
         let own = self.folders.own.iter().find(usable);
         let state = self.folders.state.iter().filter(|folder| is_private_folder(folder));
+        let public: Vec<&PathBuf> =
+            self.folders.public.iter().filter(|folder| is_public_folder(folder)).collect();
+        state.clone().chain(own).for_each(|folder| remove_stale(folder, "sending-"));
+        public.iter().for_each(|folder| remove_stale(folder, "alyx-registrar-"));
         let mut mark = RequestMark::default();
         mark.at_most = at_most;
         mark.unanswered = Arc::clone(&self.unanswered);
@@ -114,7 +120,7 @@ impl Places {
             }
         }
         let (now, deadline) = (Instant::now(), since + at_most);
-        for folder in self.folders.public.iter().filter(|folder| is_public_folder(folder)) {
+        for folder in public {
             match PublicMark::create(folder, &name, at_most) {
                 Ok(file) => mark.public.push(file),
                 Err(error) => tracing::debug!("no mark in {}: {error}", folder.display()),
@@ -360,6 +366,50 @@ mod tests {
         mark.answered();
         drop(mark);
         assert_eq!(left(), 0);
+    }
+
+    /// A mark that was left long ago, by a program that is gone.
+    fn leave(path: &std::path::Path, text: &str, hours: u64) {
+        std::fs::write(path, text).unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+
+    #[test]
+    fn the_marks_of_programs_that_are_gone_are_removed_when_their_requests_can_no_longer_arrive() {
+        let (state, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (shm, _) = public();
+        let over = "another-boot 0 0\n";
+        let on_its_way = Sent::now(Duration::from_secs(1_000_000)).to_text();
+        let folders = [(state.path(), "sending-"), (run.path(), "sending-"), (shm.path(), "alyx-registrar-")];
+        for (folder, prefix) in folders {
+            leave(&folder.join(format!("{prefix}over")), over, 1);
+            leave(&folder.join(format!("{prefix}silent")), "", 25);
+            leave(&folder.join(format!("{prefix}silent-today")), "", 23);
+            leave(&folder.join(format!("{prefix}on-its-way")), &on_its_way, 1);
+            leave(&folder.join(format!("{prefix}held")), over, 1);
+            leave(&folder.join(format!("{prefix}young")), over, 0);
+            leave(&folder.join("something else"), over, 1);
+        }
+        let held = folders.map(|(folder, prefix)| {
+            let file = std::fs::File::open(folder.join(format!("{prefix}held"))).unwrap();
+            flock(&file, FlockOperation::LockExclusive).unwrap();
+            file
+        });
+        let marks = RequestMarks::new(MarkFolders {
+            state: Some(state.path().to_owned()),
+            own: vec![run.path().to_owned()],
+            public: vec![shm.path().to_owned()],
+        });
+        drop(claim(&marks).unwrap());
+        for (folder, prefix) in folders {
+            let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut left: Vec<String> =
+                entries.map(|name| name.into_string().unwrap().replace(prefix, "")).collect();
+            left.sort();
+            assert_eq!(left, ["held", "on-its-way", "silent-today", "something else", "young"], "{prefix}");
+        }
+        drop(held);
     }
 
     #[test]

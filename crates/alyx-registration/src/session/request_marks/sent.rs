@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How much later than its first attempt the client may send a request, which Alyx was too busy to accept.
-const LATEST_REPEAT: Duration = Duration::from_secs(300);
+pub(super) const LATEST_REPEAT: Duration = Duration::from_secs(300);
 
 /// What a mark says: when its request was sent, by a clock that cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq)]

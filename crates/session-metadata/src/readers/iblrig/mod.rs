@@ -36,10 +36,9 @@ struct Task {
 pub(crate) fn is_read(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is = |begin: &str, end: &str| name.starts_with(begin) && name.ends_with(end);
-    match folder {
-        "" => name == "narrative.txt" || is("_ibl_experiment.description", ".yaml"),
-        _ => is("_iblrig_taskSettings.raw", ".json") || is("_iblrig_taskData.raw", ".jsonable"),
-    }
+    is("_iblrig_taskSettings.raw", ".json")
+        || is("_iblrig_taskData.raw", ".jsonable")
+        || folder.is_empty() && (name == "narrative.txt" || is("_ibl_experiment.description", ".yaml"))
 }
 
 /// Reads the files of a behaviour rig.

@@ -73,17 +73,17 @@ impl Dispatcher {
             // Under the current configuration other files may be excluded.
             _ if !is_current => self.postpone_look(row, Duration::ZERO, now),
             LookResult::Failed(error @ Error::Alyx(_)) => {
-                tracing::debug!(session, "looked for late files in vain, trying again: {error}");
+                tracing::debug!(session, "the check for late files failed, trying again: {error}");
                 self.note_outage(&error, now);
                 self.postpone_look(row, self.config.options.retry.max(), now);
             }
             // The disk comes back, with what is late.
             LookResult::NoRoot(error) => {
-                tracing::debug!(session, "looked for late files in vain, trying again: {error}");
+                tracing::debug!(session, "the check for late files failed, trying again: {error}");
                 self.postpone_look(row, self.config.options.retry.max(), now);
             }
             LookResult::Failed(error) => {
-                tracing::debug!(session, "looked for late files in vain: {error}");
+                tracing::debug!(session, "the check for late files failed: {error}");
                 self.next_look_of(row, is_last, None, now);
             }
             LookResult::Seen { registered: Some(Err(error)), .. }
