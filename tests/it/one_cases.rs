@@ -37,28 +37,13 @@ impl World {
         let (subject, tag) = (format!("S{}", &random[..10]), format!("T{}", &random[10..16]));
         let client = alyx.client();
         let world = Self { alyx, rig: Rig::new(), client, subject, tag };
-        world.rest("POST", "/subjects", json!({"nickname": world.subject, "lab": "mainenlab"})).await;
-        world.rest("POST", "/tags", json!({"name": world.tag, "protected": true})).await;
+        world.alyx.rest("POST", "/subjects", json!({"nickname": world.subject, "lab": "mainenlab"})).await;
+        world.alyx.rest("POST", "/tags", json!({"name": world.tag, "protected": true})).await;
         world
     }
 
-    /// A request for which the client has no method.
-    async fn rest(&self, method: &str, path: &str, body: Value) -> Value {
-        let http = crate::common::http();
-        let login = [("username", &self.alyx.user), ("password", &self.alyx.password)];
-        let answer = http.post(format!("{}/auth-token", self.alyx.url)).form(&login).send().await.unwrap();
-        let token: Value = answer.json().await.unwrap();
-        let token = format!("Token {}", token["token"].as_str().unwrap());
-        let request = http.request(method.parse().unwrap(), format!("{}{path}", self.alyx.url));
-        let answer = request.header("Authorization", token).json(&body).send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{method} {path}: {status} {text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
     async fn protect(&self, dataset: &str) {
-        self.rest("PATCH", &format!("/datasets/{dataset}"), json!({"tags": [self.tag]})).await;
+        self.alyx.rest("PATCH", &format!("/datasets/{dataset}"), json!({"tags": [self.tag]})).await;
     }
 
     fn root(&self) -> PathBuf {
@@ -396,7 +381,7 @@ async fn what_cannot_be_registered_leaves_a_gap_and_a_reason() {
     // Two types for this test alone, which match the same name.
     for (name, pattern) in [("a", "*.attr.*"), ("b", "*.attr.npy")] {
         let (name, pattern) = (format!("{}.{name}", world.tag), format!("{}{pattern}", world.tag));
-        world.rest("POST", "/dataset-types", json!({"name": name, "filename_pattern": pattern})).await;
+        world.alyx.rest("POST", "/dataset-types", json!({"name": name, "filename_pattern": pattern})).await;
     }
     let files = [
         session.join("wheel.position.xxx"),

@@ -1,29 +1,26 @@
-"""Compares what the crate session-metadata reads from rig files with what ibllib would send to Alyx.
+"""Compares what alyx-registrar reads from the files of an IBL rig with what ibllib would send to Alyx.
 
 Usage: python metadata_referee.py PROGRAM
 
-PROGRAM prints our JSON for a folder: target/debug/examples/metadata, built by
-`cargo build --package session-metadata --example metadata`. The sessions are those that ibllib ships for its own tests, and
-changed copies of them. `IBLRegistrationClient.register_session` runs against a stand-in that records what it is given.
+PROGRAM is the built alyx-registrar. The sessions are those that ibllib ships for its own tests, and changed copies of them.
+`IBLRegistrationClient.register_session` runs against a stand-in that records what it is given.
 
 The differences that are meant are in DELIBERATE, each with its reason. The script fails where there is another one, and
 where one of these does not occur any more.
-Needs ibllib 4.1.0, ibl-neuropixel and mtscomp (all three installed with --no-deps), ONE-api, globus-sdk, scipy,
-opencv-python-headless.
+Needs ibllib, see requirements.txt.
 """
-import datetime
 import json
 import logging
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
 
 import ibllib
-import spikeglx
 from ibllib.oneibl.registration import IBLRegistrationClient
+
+from comparison import FAILS, described, judge
 
 DATA = Path(ibllib.__file__).parent / 'tests'
 SETTINGS = '_iblrig_taskSettings.raw.json'
@@ -32,7 +29,6 @@ FIELDS = ('users', 'location', 'procedures', 'projects', 'type', 'task_protocol'
           'n_correct_trials', 'narrative', 'json')
 SUBJECT_PROJECTS, RESPONSIBLE = ['projects of the subject'], 'responsible_user'
 
-FAILS = 'ibllib fails'
 DELIBERATE = {
     ('session_training_lt5', FAILS): 'the trials are a part of a session: their number is unknown, the rest is known',
     ('cut off', 'users'): 'as in version 8',
@@ -69,7 +65,7 @@ class Alyx:
 
 
 def referee(folder):
-    """What ibllib would send; None if it fails."""
+    """What ibllib would send, or why it fails."""
     alyx = Alyx()
     one = mock.Mock(alyx=alyx)
     one.search.return_value = ([], [])
@@ -81,17 +77,17 @@ def referee(folder):
         with no_cache:
             client.register_session(folder, file_list=False)
     except Exception as error:
-        return None, f'{type(error).__name__}: {error}'
+        return f'{type(error).__name__}: {error}'
     sent = {field: alyx.sessions[0][field] for field in FIELDS}
     sent['weight'] = [(float(w['weight']), w['date_time']) for w in alyx.weights][:1]
     sent['water'] = [(round(w['water_administered'], 6), str(w['date_time']).replace(' ', 'T'), w['water_type'])
                      for w in alyx.water]
-    return sent, None
+    return sent
 
 
-def ours(program, folder):
-    said = json.loads(subprocess.run([program, folder], check=True, capture_output=True, text=True).stdout)
-    value = {field: said['fields'].get(field, {}).get('value') for field in FIELDS}
+def ours(program, folder, home):
+    said = described(program, folder, home)
+    value = {field: said['fields'][field]['value'] for field in FIELDS}
     for field, fallback in (('users', [RESPONSIBLE]), ('projects', SUBJECT_PROJECTS)):
         if field in said['from_subject'] and not value[field]:
             value[field] = fallback
@@ -187,49 +183,22 @@ def session_of(source, root):
     return folder
 
 
-def main(program):
-    logging.disable(logging.CRITICAL)
-    found, failed, compared = set(), [], 0
-    shipped = sorted((DATA / 'extractors' / 'data').glob('session_*'))
-    scenes = [(source.name, source, []) for source in shipped]
-    scenes += [(name, DATA / 'extractors' / 'data' / 'session_biased_ge5', edits) for name, edits in COPIES.items()]
+def sessions(program):
+    """What ibllib would send for each session, and ours."""
+    data = DATA / 'extractors' / 'data'
+    scenes = [(source.name, source, []) for source in sorted(data.glob('session_*'))]
+    scenes += [(name, data / 'session_biased_ge5', edits) for name, edits in COPIES.items()]
     for name, source, edits in scenes:
         with tempfile.TemporaryDirectory() as root:
             folder = session_of(source, Path(root))
             for edit in edits:
                 edit(folder)
-            theirs, error = referee(folder)
-            mine, problems = ours(program, folder)
-        compared += 1
-        if problems:
-            failed.append(f'{name}: {problems}')
-        if theirs is None:
-            differing = {FAILS: error}
-        else:
-            differing = {field: (theirs[field], mine[field]) for field in theirs if not same(field, theirs[field], mine[field])}
-        for field, values in differing.items():
-            found.add((name, field))
-            if (name, field) not in DELIBERATE:
-                failed.append(f'{name}, {field}: {values}')
-    for path in sorted(DATA.glob('fixtures/**/*.meta')):
-        theirs = spikeglx_times(path)
-        with tempfile.TemporaryDirectory() as root:
-            folder = Path(root) / 'm' / str(theirs[0].date()) / '001' / 'raw_ephys_data'
-            folder.mkdir(parents=True)
-            shutil.copy(path, folder)
-            mine, problems = ours(program, folder.parent)
-        compared += 1
-        if problems or [mine['start_time'], mine['end_time']] != [time.isoformat() for time in theirs]:
-            failed.append(f'{path.name}: {theirs}, {mine["start_time"]}, {mine["end_time"]}, {problems}')
-    failed += [f'does not differ any more: {name}' for name in DELIBERATE if name not in found]
-    print('\n'.join(failed) or f'{compared} sessions agree, but for {len(found)} differences that are meant')
-    return 1 if failed else 0
+            yield name, referee(folder), *ours(program, folder, Path(root))
 
 
-def spikeglx_times(path):
-    meta = spikeglx.read_meta_data(path)
-    start = datetime.datetime.fromisoformat(meta['fileCreateTime'])
-    return start, start + datetime.timedelta(seconds=meta['fileTimeSecs'])
+def main(program):
+    logging.disable(logging.CRITICAL)
+    return judge(sessions(program), same, DELIBERATE)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use alf::SessionTime;
 use jiff::civil::Date;
@@ -37,23 +36,6 @@ pub struct SidecarFile {
     pub name: String,
     /// At most [`MAX_BYTES`] and one more.
     pub content: Vec<u8>,
-}
-
-/// The folders that may hold a sidecar, the nearest first: the session's, and those above it up to the data root.
-///
-/// ```
-/// # use std::path::Path;
-/// let folders = session_metadata::sidecar::folders(Path::new("/data/m/2024-05-01/001"), Path::new("/data"));
-/// assert_eq!(folders.first().unwrap(), Path::new("/data/m/2024-05-01/001"));
-/// assert_eq!(folders.last().unwrap(), Path::new("/data"));
-/// ```
-pub fn folders(session: &Path, data_root: &Path) -> Vec<PathBuf> {
-    let is_inside = session.starts_with(data_root);
-    session
-        .ancestors()
-        .take_while(|folder| folder.starts_with(data_root) || (!is_inside && *folder == session))
-        .map(Path::to_owned)
-        .collect()
 }
 
 /// What a key takes.

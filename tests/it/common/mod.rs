@@ -26,6 +26,7 @@ use alyx_registration::flagged::Registered;
 use alyx_registration::{Error, FlaggedOptions, RegistrationClient, RegistrationOptions};
 use alyx_sandbox::{Fault, FaultRule, Gate, RunningSandbox, Sandbox, SandboxHandle, SandboxOptions, Seed};
 use secrecy::SecretString;
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// No test takes this long; it only keeps a failed test from hanging.
@@ -117,6 +118,20 @@ impl Alyx {
 
     pub fn client(&self) -> RegistrationClient {
         RegistrationClient::new(self.alyx(), RegistrationOptions::default())
+    }
+
+    /// A request for which the client has no method.
+    pub async fn rest(&self, method: &str, path: &str, body: Value) -> Value {
+        let login = [("username", &self.user), ("password", &self.password)];
+        let answer = http().post(format!("{}/auth-token", self.url)).form(&login).send().await.unwrap();
+        let token: Value = answer.json().await.unwrap();
+        let token = format!("Token {}", token["token"].as_str().unwrap());
+        let request = http().request(method.parse().unwrap(), format!("{}{path}", self.url));
+        let answer = request.header("Authorization", token).json(&body).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{method} {path}: {status} {text}");
+        serde_json::from_str(&text).unwrap()
     }
 
     /// The sessions of a folder on this Alyx.

@@ -4,6 +4,7 @@ mod command;
 mod daemon;
 mod existing;
 mod measured;
+mod never_erased;
 mod new;
 mod refused;
 mod waiting;
@@ -45,6 +46,7 @@ pub fn trials(n: u32) -> String {
     (1..=n).map(trial).collect()
 }
 
+pub const DESCRIPTION: &str = "_ibl_experiment.description_rig.yaml";
 pub const SETTINGS: &str = "raw_task_data_00/_iblrig_taskSettings.raw.json";
 pub const TRIALS: &str = "raw_task_data_00/_iblrig_taskData.raw.jsonable";
 
@@ -52,7 +54,7 @@ pub const TRIALS: &str = "raw_task_data_00/_iblrig_taskData.raw.jsonable";
 pub fn ibl(session: &Session) {
     session
         .file(
-            "_ibl_experiment.description_rig.yaml",
+            DESCRIPTION,
             "version: 1.0.0\ntasks:\n- trainingChoiceWorld: {collection: raw_task_data_00}\nprojects: [ibl_training]\n\
              procedures: [Behavior training/tasks]\n",
         )
