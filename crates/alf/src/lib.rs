@@ -4,6 +4,8 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and look at the clock"))]
 
+#[cfg(test)]
+mod agrees_with_one;
 mod characters;
 pub mod dataset_name;
 pub mod dataset_path;

@@ -213,16 +213,3 @@ static CONSTANTS: [u32; 64] = [
     0x2ad7_d2bb,
     0xeb86_d391,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_constants_are_those_of_the_sine() {
-        for (step, constant) in CONSTANTS.iter().enumerate() {
-            let sine = (step as f64 + 1.0).sin().abs();
-            assert_eq!(*constant, (sine * 2f64.powi(32)) as u32, "step {step}");
-        }
-    }
-}

@@ -3,13 +3,15 @@
 //! `tests/python/alf_answers.py` records Python's answers. Every deliberate difference has a name and a reason here; a
 //! case that differs without one fails, and so does a named difference that no case shows.
 
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "tests print")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use alf::dataset_path::DatasetPathError;
-use alf::dataset_type::NoDatasetType;
-use alf::revision::{next_revision, plan};
-use alf::{
+use crate::dataset_path::DatasetPathError;
+use crate::dataset_type::NoDatasetType;
+use crate::revision::{next_revision, plan};
+use crate::{
     DatasetName, DatasetPath, DatasetType, DatasetTypes, FilePattern, RevisionPlan, SessionPath, SessionTime,
 };
 use jiff::tz::{TimeZone, offset};
@@ -42,7 +44,7 @@ struct Answers {
 }
 
 fn answers() -> Answers {
-    let answers: Answers = serde_json::from_str(include_str!("../fixtures/one-3.6.1.json")).unwrap();
+    let answers: Answers = serde_json::from_str(include_str!("../tests/fixtures/one-3.6.1.json")).unwrap();
     assert_eq!(answers.one, "3.6.1");
     answers
 }
