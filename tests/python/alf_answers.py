@@ -1,6 +1,6 @@
 """Asks ONE-api what it makes of some thousand names, paths, patterns, times and revisions.
 
-Writes its answers to tests/fixtures/alf/one-3.6.1.json, which tests/alf_agrees_with_one.rs compares with ours.
+Writes its answers to crates/alf/tests/fixtures/one-3.6.1.json, which crates/alf/src/agrees_with_one.rs compares with ours.
 The questions come from a seeded generator, so that a second run writes the same file.
 
     pip install ONE-api==3.6.1
@@ -31,7 +31,7 @@ from one.alf.exceptions import ALFInvalid
 from one.alf.path import ALFPath, filename_parts, folder_parts, rel_path_parts, session_path_parts
 from one.alf.spec import is_valid
 
-OUT = pathlib.Path(__file__).parents[1] / 'fixtures' / 'alf' / 'one-3.6.1.json'
+OUT = pathlib.Path(__file__).parents[2] / 'crates/alf/tests/fixtures/one-3.6.1.json'
 SESSION = 'KS014/2024-05-01/001'
 TODAY = '2024-05-01'
 ZONE = datetime.timezone(datetime.timedelta(hours=-5))
