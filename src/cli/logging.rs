@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::cli::logging::journald::Journal;
-use crate::cli::progress::LogOutput;
+use crate::cli::output::progress::LogOutput;
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
 /// How much is logged, and in which form.

@@ -2,18 +2,15 @@
 
 pub mod args;
 mod created_twice;
-mod described;
 pub mod exit;
 pub mod logging;
 mod monitor;
 mod output;
 #[cfg(feature = "sandbox")]
 mod practice;
-mod progress;
 mod scan;
 mod service;
 mod setup;
-mod terminal;
 mod usage;
 mod verbs;
 

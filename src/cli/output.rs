@@ -1,5 +1,9 @@
 //! What the program prints: lines on standard output, and errors on standard error before there is a log.
 
+pub(super) mod described;
+pub(super) mod progress;
+pub(super) mod terminal;
+
 use std::io::Write;
 use std::time::Duration;
 

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::created_twice;
-use crate::cli::described::request_lines;
 use crate::cli::exit::Exit;
+use crate::cli::output::described::request_lines;
+use crate::cli::output::progress;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
-use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::scan_roots::{HANGS_AFTER, LOOK_EVERY, SLOW_AFTER, ScannedRoots, scan_roots};
 use crate::cli::service::wiring;

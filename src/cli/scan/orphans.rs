@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
+use crate::cli::output::progress;
 use crate::cli::output::{Failure, say};
-use crate::cli::progress;
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
 use crate::daemon::outside::signals;

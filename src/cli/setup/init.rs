@@ -16,6 +16,7 @@ use secrecy::SecretString;
 
 use crate::cli::args::{InitArgs, absolute};
 use crate::cli::exit::Exit;
+use crate::cli::output::terminal::{Terminal, TerminalError, password_from_pipe};
 use crate::cli::output::{report_error, say};
 use crate::cli::service::wiring;
 use crate::cli::setup::check::check_new;
@@ -23,7 +24,6 @@ use crate::cli::setup::init::answers::{Draft, FoundSettings};
 use crate::cli::setup::init::files::NewFile;
 use crate::cli::setup::init::known_alyx::{KnownAlyx, probe};
 use crate::cli::setup::passwd::UnixUser;
-use crate::cli::terminal::{Terminal, TerminalError, password_from_pipe};
 use crate::config::{Answers, DEFAULT_PATH, SecretPlace, unit_of};
 use crate::humanize::capitalized;
 use alyx_client::text::some_of;

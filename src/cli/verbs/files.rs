@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
-use crate::cli::progress;
+use crate::cli::output::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::{connect, connect_with_config};
 use crate::cli::verbs::metadata::{KnownJson, known_lines, read};

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::args::MetadataArgs;
-use crate::cli::described::difference_lines;
 use crate::cli::exit::Exit;
+use crate::cli::output::described::difference_lines;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::{config_of, connect};

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ProposeArgs;
 use crate::cli::exit::Exit;
+use crate::cli::output::progress;
+use crate::cli::output::terminal::{Terminal, TerminalError};
 use crate::cli::output::{Failure, report_error, say};
-use crate::cli::progress;
-use crate::cli::terminal::{Terminal, TerminalError};
 use crate::cli::verbs::connect::connect_with_config;
 use crate::cli::verbs::output::{Answer, absolute_path, finish, run_verb};
 use crate::config::Config;

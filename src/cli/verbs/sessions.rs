@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, paths};
 use crate::cli::created_twice;
-use crate::cli::described::{planned_lines, request_lines, sources};
 use crate::cli::exit::Exit;
+use crate::cli::output::described::{planned_lines, request_lines, sources};
+use crate::cli::output::progress;
 use crate::cli::output::{Failure, exit_of};
-use crate::cli::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
+use crate::cli::output::terminal::Terminal;
 use crate::cli::setup::init::answers::{Draft, FoundSettings, plain, readers_typed, separate_roots, text};
 use crate::cli::setup::init::files::is_user_file;
 use crate::cli::setup::init::known_alyx::{KnownAlyx, probe};
 use crate::cli::setup::init::repository::{self, Chosen};
 use crate::cli::setup::init::{InitArgs, InitError};
-use crate::cli::terminal::Terminal;
 use crate::config::{SecretPlace, metadata_readers};
 use alyx_client::text::some_of;
 use alyx_client::{Endpoint, Error};

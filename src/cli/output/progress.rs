@@ -80,7 +80,7 @@ fn clock(time: Duration) -> String {
 }
 
 /// Runs work that reads files, and shows its progress.
-pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
+pub(in crate::cli) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     let since = Instant::now();
     let mut last = State::default();
     let look = || {
@@ -97,7 +97,7 @@ pub(super) async fn shown<T>(progress: &Progress, work: impl Future<Output = T>)
 }
 
 /// Runs work of a known number of steps, and shows its progress: "asking Alyx: 3 of 10 subjects".
-pub(super) async fn counted<T>(
+pub(in crate::cli) async fn counted<T>(
     doing: &str,
     things: &str,
     (done, count): (&AtomicU64, u64),
@@ -187,7 +187,7 @@ impl Drop for Bar {
 }
 
 /// Runs a function that writes to the terminal, above the bar.
-pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
+pub(in crate::cli) fn above<T>(write: impl FnOnce() -> T) -> T {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
         Some(bar) => bar.suspend(write),
@@ -196,7 +196,7 @@ pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
 }
 
 /// Standard error for the log; lines appear above the bar.
-pub(super) struct LogOutput;
+pub(in crate::cli) struct LogOutput;
 
 impl Write for LogOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

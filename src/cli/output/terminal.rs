@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TerminalError {
+pub(in crate::cli) enum TerminalError {
     /// Ctrl-C, or the end of input.
     #[error("stopped")]
     Stopped,
@@ -22,30 +22,30 @@ pub(super) enum TerminalError {
 }
 
 /// The terminal of this process.
-pub(super) struct Terminal {
+pub(in crate::cli) struct Terminal {
     /// Registered before the first question, so that Ctrl-C never leaves the terminal without echo.
     interrupts: Signal,
 }
 
 impl Terminal {
-    pub(super) fn new() -> Result<Self, TerminalError> {
+    pub(in crate::cli) fn new() -> Result<Self, TerminalError> {
         let interrupts = signal(SignalKind::interrupt())
             .map_err(|source| TerminalError::System { doing: "signals", source })?;
         Ok(Self { interrupts })
     }
 
     /// Prints a line.
-    pub(super) fn print(&mut self, line: &str) {
+    pub(in crate::cli) fn print(&mut self, line: &str) {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
     /// Asks a question and returns the trimmed answer, which may be empty.
-    pub(super) async fn ask(&mut self, question: &str) -> Result<String, TerminalError> {
+    pub(in crate::cli) async fn ask(&mut self, question: &str) -> Result<String, TerminalError> {
         Ok(self.line(question).await?.trim().to_owned())
     }
 
     /// Asks for a password; `None` for an empty answer.
-    pub(super) async fn ask_password(
+    pub(in crate::cli) async fn ask_password(
         &mut self,
         question: &str,
     ) -> Result<Option<SecretString>, TerminalError> {
@@ -101,7 +101,7 @@ impl Drop for EchoOff {
 }
 
 /// The password on the first line of standard input.
-pub(super) fn password_from_pipe() -> Result<SecretString, TerminalError> {
+pub(in crate::cli) fn password_from_pipe() -> Result<SecretString, TerminalError> {
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     let line = line.trim_end_matches(['\r', '\n']);

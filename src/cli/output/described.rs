@@ -5,7 +5,7 @@ use alyx_client::text::printable;
 use alyx_registration::PlannedSession;
 
 /// What would be sent for a session, unless that is nothing, and which of its files say it.
-pub(super) fn request_lines(request: &SessionRequest, described: Option<&str>) -> Vec<String> {
+pub(in crate::cli) fn request_lines(request: &SessionRequest, described: Option<&str>) -> Vec<String> {
     if *request == SessionRequest::default() {
         return Vec::new();
     }
@@ -15,19 +15,19 @@ pub(super) fn request_lines(request: &SessionRequest, described: Option<&str>) -
 }
 
 /// What its files say of a planned session, and which.
-pub(super) fn sources(planned: &PlannedSession) -> Option<String> {
+pub(in crate::cli) fn sources(planned: &PlannedSession) -> Option<String> {
     planned.known.as_ref()?.sources()
 }
 
 /// What would be sent for a planned session, which of its files say it, and where Alyx holds another value.
-pub(super) fn planned_lines(planned: &PlannedSession) -> Vec<String> {
+pub(in crate::cli) fn planned_lines(planned: &PlannedSession) -> Vec<String> {
     let mut lines = request_lines(&planned.request, sources(planned).as_deref());
     lines.extend(difference_lines(planned).map(|line| format!("      {line}")));
     lines
 }
 
 /// Where Alyx holds another value, which is kept.
-pub(super) fn difference_lines(planned: &PlannedSession) -> impl Iterator<Item = String> {
+pub(in crate::cli) fn difference_lines(planned: &PlannedSession) -> impl Iterator<Item = String> {
     planned.differences.iter().map(|d| {
         format!("differs  {}: {} on Alyx is kept, {} here ({})", d.field, d.on_alyx, d.known, d.source)
     })
