@@ -28,6 +28,8 @@ pub enum Sentence<'a> {
     CreationsWait(Timestamp),
     /// ONE does not load what is registered, for this reason.
     NotLoadable(&'a NotLoadableStatus),
+    /// Two ways to compute an MD5 differed.
+    Md5Differs(&'a str),
     /// The ledger cannot be used, for this reason.
     NoLedger(&'a str),
 }
@@ -75,6 +77,7 @@ impl Sentence<'_> {
             Self::NotLoadable(why) => {
                 format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
             }
+            Self::Md5Differs(why) => format!("{}.", capitalized(why)),
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
@@ -88,6 +91,7 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     let all = [
         daemon.and_then(|daemon| daemon.stuck.as_deref()).map(Sentence::Stuck),
         daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
+        daemon.and_then(|daemon| daemon.md5.as_deref()).map(Sentence::Md5Differs),
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
         some(status.created_twice.len()).map(Sentence::CreatedTwice),
