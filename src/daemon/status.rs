@@ -48,7 +48,9 @@ impl Status {
     pub fn is_well(&self) -> bool {
         let is_left_alone =
             |session: &SessionStatus| !session.stale && session.state != SessionState::NeedsAttention;
-        self.daemon.as_ref().is_some_and(|daemon| daemon.login_refused_since.is_none() && daemon.md5.is_none())
+        self.daemon
+            .as_ref()
+            .is_some_and(|daemon| daemon.login_refused_since.is_none() && daemon.md5.is_none())
             && self.sessions.iter().all(is_left_alone)
             && self.obstacles.is_empty()
             && self.gaps.is_empty()

@@ -179,10 +179,11 @@ async fn a_sidecar_that_cannot_be_read_hangs_its_own_data_root_and_is_named() {
 async fn a_file_whose_reads_hang_stalls_no_other_file_that_is_hashed_at_the_same_time() {
     let rig = Rig::new();
     let behind = rig.beside("behind");
+    std::fs::create_dir_all(&behind).unwrap();
     std::fs::write(behind.join("far.npy"), "abc").unwrap();
     let Some(share) = Share::of(&behind) else { return };
     let near = |number: usize| {
-        let path = rig.root().join(format!("{number}.npy"));
+        let path = rig.beside(&format!("{number}.npy"));
         std::fs::write(&path, vec![7; number * 10_000]).unwrap();
         path
     };

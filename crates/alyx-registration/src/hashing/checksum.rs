@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::StreamExt;
 use rustix::io::Errno;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::hashing::checksum_cache::ChecksumCache;
@@ -27,6 +26,9 @@ use crate::opener::data_folders::{DataFolders, OpenError};
 
 /// For how long after its last change a file may have pages in memory that are not on disk.
 const MAY_BE_DIRTY: Duration = Duration::from_secs(300);
+/// How many files of a session are under way at the same time, few of them open: enough to fill the lanes of several threads,
+/// also while the task that adds files waits for its turn on a busy machine.
+const UNDER_WAY: usize = 256;
 /// How often a file is read that changes meanwhile, before its session is postponed.
 const MAX_READS: u32 = 3;
 /// How long a session is postponed if one of its files keeps changing.
@@ -62,9 +64,15 @@ pub struct HashContext {
 struct HashedFile {
     path: PathBuf,
     context: HashContext,
-    cancel: CancellationToken,
     open: Option<OpenFile>,
-    result: Option<oneshot::Sender<Result<Attempt, Error>>>,
+    result: Waiting,
+}
+
+/// Whoever waits for a file, until its result is known.
+type Waiting = Option<oneshot::Sender<Result<Attempt, Error>>>;
+
+fn is_given_up(waiting: &Waiting) -> bool {
+    waiting.as_ref().is_none_or(oneshot::Sender::is_closed)
 }
 
 /// A file that is being read.
@@ -95,7 +103,7 @@ enum Opened {
 
 impl Stream for HashedFile {
     fn read(&mut self, buffer: &mut [u8]) -> Read {
-        if self.cancel.is_cancelled() {
+        if self.is_given_up() {
             return Read::End;
         }
         let _step = self.context.progress.steps.begin("reading", &self.path);
@@ -108,6 +116,10 @@ impl Stream for HashedFile {
             let _ = waiting.send(result);
         }
         Read::End
+    }
+
+    fn is_given_up(&self) -> bool {
+        is_given_up(&self.result)
     }
 
     fn hasher(&mut self) -> Option<&mut Hasher> {
@@ -128,7 +140,7 @@ impl HashedFile {
         let began = Instant::now();
         let mut filled = 0;
         while !open.is_at_end && filled < buffer.len() {
-            if self.cancel.is_cancelled() {
+            if is_given_up(&self.result) {
                 return Ok(ControlFlow::Continue(Read::End));
             }
             match open.reader.read(buffer.get_mut(filled..).unwrap_or_default()) {
@@ -208,18 +220,14 @@ fn is_unchanged(path: &Path, stamp: &FileStamp) -> Result<bool, Error> {
 }
 
 /// Reads one file, again if it changes meanwhile.
-async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken) -> Result<Checksum, Error> {
+async fn checksum(path: &Path, context: &HashContext) -> Result<Checksum, Error> {
     let mut changes = 0;
     while changes < MAX_READS {
         let (result, waiting) = oneshot::channel();
-        let file = HashedFile {
-            path: path.to_owned(),
-            context: context.clone(),
-            cancel: cancel.clone(),
-            open: None,
-            result: Some(result),
-        };
-        context.scheduler.add(&context.progress, Box::new(file));
+        let file =
+            HashedFile { path: path.to_owned(), context: context.clone(), open: None, result: Some(result) };
+        let _under_way = context.scheduler.add(&context.progress, Box::new(file));
+        // When this future is dropped, so is first what waits.
         match waiting.await {
             Ok(Ok(Attempt::Unchanged(checksum))) => {
                 context.progress.files_done.fetch_add(1, Ordering::Relaxed);
@@ -229,9 +237,6 @@ async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken
             // From now on without what gave the wrong sum.
             Ok(Ok(Attempt::Distrusted)) => {}
             Ok(Err(error)) => return Err(error),
-            Err(_) if cancel.is_cancelled() => {
-                return Err(Error::Internal("reading was cancelled".into()));
-            }
             Err(_) => return Err(Error::Internal(format!("reading {path:?} failed within the program"))),
         }
         tracing::debug!(file = ?path, "the file changed while it was read; reading it again");
@@ -244,26 +249,23 @@ async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken
 /// Dropping the future stops each thread within one piece. All files are tried, each with its own result. Memory in
 /// use: see [`ReadScheduler::memory_limit`], regardless of the number and size of the files.
 pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
-    let cancel = CancellationToken::new();
-    let _stop_when_dropped = cancel.clone().drop_guard();
-    with_checksums(paths.into_iter(), PathBuf::clone, context, &cancel).map(|(_, sum)| sum).collect().await
+    with_checksums(paths.into_iter(), PathBuf::clone, context).map(|(_, sum)| sum).collect().await
 }
 
-/// As [`checksums`], each with its file, in order. Cancelling stops each thread within one piece.
+/// As [`checksums`], each with its file, in order.
 pub(crate) fn with_checksums<'a, T: 'a>(
     files: impl Iterator<Item = T> + 'a,
     path: impl Fn(&T) -> PathBuf + Copy + 'a,
     context: &'a HashContext,
-    cancel: &'a CancellationToken,
 ) -> impl futures_util::Stream<Item = (T, Result<Checksum, Error>)> + 'a {
     // A large file must not keep those behind it waiting: they are read meanwhile, and handed on after it.
     let (mut next, mut early) = (0, BTreeMap::new());
     futures_util::stream::iter(files.enumerate())
         .map(move |(place, file)| async move {
-            let sum = checksum(&path(&file), context, cancel).await;
+            let sum = checksum(&path(&file), context).await;
             (place, (file, sum))
         })
-        .buffer_unordered(context.scheduler.window())
+        .buffer_unordered(UNDER_WAY)
         .flat_map(move |(place, read)| {
             early.insert(place, read);
             let mut in_order = Vec::new();
@@ -343,7 +345,8 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn sessions_of_files_of_all_sizes_that_are_hashed_at_the_same_time_get_the_sums_of_the_md_5_crate() {
+    async fn sessions_of_files_of_all_sizes_that_are_hashed_at_the_same_time_get_the_sums_of_the_md_5_crate()
+    {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let around = |length: usize| [length - 1, length, length + 1];
         let edges = [64, 16 << 10, 256 << 10, 512 << 10, 1 << 20].into_iter().flat_map(around);
@@ -475,12 +478,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         std::fs::write(&path, vec![0; 2 * ALONE]).unwrap();
-        let cancel = CancellationToken::new();
-        let context = context(None);
-        let mut file = HashedFile { path, context, cancel, open: None, result: None };
+        let (result, waiting) = oneshot::channel();
+        let mut file = HashedFile { path, context: context(None), open: None, result: Some(result) };
         let mut buffer = vec![0; ALONE];
         assert!(matches!(file.read(&mut buffer), Read::Piece(ALONE, _)));
-        file.cancel.cancel();
+        drop(waiting);
         assert!(matches!(file.read(&mut buffer), Read::End));
         assert_eq!(file.context.progress.bytes_done.load(Ordering::Relaxed), ALONE as u64);
     }

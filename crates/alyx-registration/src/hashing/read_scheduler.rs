@@ -1,8 +1,8 @@
 //! The read scheduler: the threads that read and hash the files of one data root. A session of 200 GB must not hold up one
 //! of 20 MB.
 //!
-//! Memory in use: for each thread the pieces that it hashes together, once more the pieces that are ready, and a piece that
-//! each thread reads; see [`ReadScheduler::memory_limit`].
+//! Memory in use: for each thread the pieces that it hashes together or a piece that it reads, and as many pieces that are
+//! ready as one thread hashes together; see [`ReadScheduler::memory_limit`].
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +18,8 @@ use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
 pub(crate) trait Stream: Send {
     /// Reads the next piece. Blocks; is called by one thread after the other.
     fn read(&mut self, buffer: &mut [u8]) -> Read;
+    /// Whether nobody waits for it any more. Then the next read ends it.
+    fn is_given_up(&self) -> bool;
     /// What its pieces are added to; there is one once a piece was read.
     fn hasher(&mut self) -> Option<&mut Hasher>;
 }
@@ -131,15 +133,9 @@ impl ReadScheduler {
         self.begin_thread();
     }
 
-    /// How many files of a session are worth having under way at the same time.
-    pub(crate) fn window(&self) -> usize {
-        self.lanes.count() * (self.count() + 1)
-    }
-
     /// At most so much memory is in use for pieces, in bytes.
     pub fn memory_limit(&self) -> usize {
-        let threads = self.count();
-        (threads + 1) * TOGETHER + threads * ALONE
+        self.count() * ALONE + TOGETHER
     }
 
     /// Counts bytes that were read.
@@ -156,10 +152,12 @@ impl ReadScheduler {
         &self.lanes
     }
 
-    /// Adds a file of a session. Must be called within a tokio runtime.
-    pub(crate) fn add(self: &Arc<Self>, session: &Arc<Progress>, stream: Box<dyn Stream>) {
-        self.state().schedule.add(session, File { stream, piece: None });
+    /// Adds a file of a session. Must be called within a tokio runtime. Whoever drops what is returned does not wait for the
+    /// file any more.
+    pub(crate) fn add(self: &Arc<Self>, session: &Arc<Progress>, stream: Box<dyn Stream>) -> UnderWay {
+        let arrival = self.state().schedule.add(session, File { stream, piece: None });
         self.begin_thread();
+        UnderWay { scheduler: Arc::clone(self), session: Arc::clone(session), arrival }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -210,8 +208,25 @@ impl ReadScheduler {
             if let Some(buffer) = entry.file.piece.take() {
                 state.give_back(buffer);
             }
-            state.schedule.hashed(entry);
+            let is_given_up = entry.file.stream.is_given_up();
+            state.schedule.hashed(entry, is_given_up);
         }
+    }
+}
+
+/// A file that was added.
+#[must_use]
+pub(crate) struct UnderWay {
+    scheduler: Arc<ReadScheduler>,
+    session: Arc<Progress>,
+    arrival: u64,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.scheduler.state().schedule.give_up(&self.session, self.arrival);
+        // A thread closes it: that may hang.
+        self.scheduler.begin_thread();
     }
 }
 
@@ -319,6 +334,10 @@ mod tests {
             Read::Piece(count, Duration::from_nanos(1))
         }
 
+        fn is_given_up(&self) -> bool {
+            false
+        }
+
         fn hasher(&mut self) -> Option<&mut Hasher> {
             self.hasher.as_mut()
         }
@@ -359,7 +378,8 @@ mod tests {
                 scheduler: Arc::clone(&self.scheduler),
                 most_memory: Arc::clone(&self.most_memory),
             };
-            self.scheduler.add(&self.session, Box::new(fake));
+            // It is waited for until the end.
+            std::mem::forget(self.scheduler.add(&self.session, Box::new(fake)));
         }
 
         async fn sum(&mut self) -> (&'static str, Option<Md5Sum>) {

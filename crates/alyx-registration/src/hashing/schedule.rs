@@ -37,6 +37,8 @@ pub(crate) struct Schedule<F> {
     sessions: Vec<Session<F>>,
     /// What was read and waits for its lane.
     ready: Vec<Entry<F>>,
+    /// The files for which nobody waits any more. They are handed out to be read, which ends them.
+    given_up: Vec<Entry<F>>,
     pace: Pace,
 }
 
@@ -99,6 +101,7 @@ impl<F> Schedule<F> {
             arrivals: 0,
             sessions: Vec::new(),
             ready: Vec::new(),
+            given_up: Vec::new(),
             pace: Pace::default(),
         }
     }
@@ -115,8 +118,8 @@ impl<F> Schedule<F> {
         self.files == 0
     }
 
-    /// Adds a file of a session.
-    pub(crate) fn add(&mut self, progress: &Arc<Progress>, file: F) {
+    /// Adds a file of a session. Returns its number.
+    pub(crate) fn add(&mut self, progress: &Arc<Progress>, file: F) -> u64 {
         self.files += 1;
         self.arrivals += 1;
         let entry = Entry { file, progress: Arc::clone(progress), arrival: self.arrivals };
@@ -138,11 +141,23 @@ impl<F> Schedule<F> {
             session.files += 1;
             session.unopened.insert(entry.arrival, entry);
         }
+        self.arrivals
+    }
+
+    /// Nobody waits for a file any more. Without effect if it has ended, or is being read or hashed.
+    pub(crate) fn give_up(&mut self, progress: &Arc<Progress>, arrival: u64) {
+        let Some(session) = self.session(progress) else { return };
+        let unopened = session.unopened.remove(&arrival);
+        session.open += usize::from(unopened.is_some());
+        let given_up = session.unread.remove(&arrival);
+        self.open += usize::from(unopened.is_some());
+        self.given_up.extend(unopened.or(given_up));
     }
 
     /// Whether another thread would find something to do; it counts as working from now on.
     pub(crate) fn begin_thread(&mut self) -> bool {
-        let begins = self.working < self.threads && (!self.ready.is_empty() || self.next_session().is_some());
+        let finds = !self.ready.is_empty() || !self.given_up.is_empty() || self.next_session().is_some();
+        let begins = finds && self.working < self.threads;
         self.working += usize::from(begins);
         begins
     }
@@ -157,10 +172,11 @@ impl<F> Schedule<F> {
         let width = self.width();
         let step = match () {
             () if self.working > self.threads => None,
-            () if self.ready.len() >= width => self.hash(),
-            () => {
-                self.next_to_read().map(|entry| Step::Read(entry, self.piece(width))).or_else(|| self.hash())
-            }
+            () if self.ready.len() >= width => self.hash(width),
+            () => self
+                .next_to_read()
+                .map(|entry| Step::Read(entry, self.piece(width)))
+                .or_else(|| self.hash(width)),
         };
         if step.is_none() {
             self.end_thread();
@@ -174,9 +190,11 @@ impl<F> Schedule<F> {
         self.ready.push(entry);
     }
 
-    /// The piece of a file was hashed: more of it is to be read.
-    pub(crate) fn hashed(&mut self, entry: Entry<F>) {
-        if let Some(session) = self.session(&entry.progress) {
+    /// The piece of a file was hashed: more of it is to be read, if somebody waits for it.
+    pub(crate) fn hashed(&mut self, entry: Entry<F>, is_given_up: bool) {
+        if is_given_up {
+            self.given_up.push(entry);
+        } else if let Some(session) = self.session(&entry.progress) {
             session.unread.insert(entry.arrival, entry);
         }
     }
@@ -207,8 +225,8 @@ impl<F> Schedule<F> {
         }
     }
 
-    fn hash(&mut self) -> Option<Step<F>> {
-        let count = self.ready.len().min(self.lanes);
+    fn hash(&mut self, width: usize) -> Option<Step<F>> {
+        let count = self.ready.len().min(width);
         (count > 0).then(|| Step::Hash(self.ready.drain(..count).collect()))
     }
 
@@ -224,6 +242,9 @@ impl<F> Schedule<F> {
     }
 
     fn next_to_read(&mut self) -> Option<Entry<F>> {
+        if let Some(entry) = self.given_up.pop() {
+            return Some(entry);
+        }
         let place = self.next_session()?;
         let session = self.sessions.get_mut(place)?;
         if let Some((_, entry)) = session.unread.pop_first() {
@@ -260,6 +281,12 @@ mod tests {
         let progress = Progress::default();
         progress.bytes_done.store(read, Ordering::Relaxed);
         Arc::new(progress)
+    }
+
+    fn add_all<F>(schedule: &mut Schedule<F>, session: &Arc<Progress>, files: impl IntoIterator<Item = F>) {
+        for file in files {
+            schedule.add(session, file);
+        }
     }
 
     const FAST: Duration = Duration::from_nanos(1);
@@ -310,7 +337,7 @@ mod tests {
         }
         let hashed = hashing(&mut schedule);
         assert_eq!(files(&hashed), ["a", "b", "c"]);
-        hashed.into_iter().for_each(|entry| schedule.hashed(entry));
+        hashed.into_iter().for_each(|entry| schedule.hashed(entry, false));
         assert_eq!(reading(&mut schedule).0.file, "a");
     }
 
@@ -318,7 +345,7 @@ mod tests {
     fn several_threads_share_the_files() {
         let mut schedule = schedule(2);
         let session = session(0);
-        ["a", "b", "c", "d"].into_iter().for_each(|name| schedule.add(&session, name));
+        add_all(&mut schedule, &session, ["a", "b", "c", "d"]);
         assert!(schedule.begin_thread() && schedule.begin_thread() && !schedule.begin_thread());
         for _ in 0..2 {
             let (entry, length) = reading(&mut schedule);
@@ -337,7 +364,7 @@ mod tests {
     fn a_read_that_hangs_holds_its_own_file_only() {
         let mut schedule = schedule(2);
         let session = session(0);
-        ["a", "hangs", "b"].into_iter().for_each(|name| schedule.add(&session, name));
+        add_all(&mut schedule, &session, ["a", "hangs", "b"]);
         assert!(schedule.begin_thread());
         let (entry, length) = reading(&mut schedule);
         schedule.read(entry, length, FAST);
@@ -350,7 +377,7 @@ mod tests {
         for _ in 0..10 {
             let hashed = hashing(&mut schedule);
             assert_eq!(files(&hashed), ["a", "b"]);
-            hashed.into_iter().for_each(|entry| schedule.hashed(entry));
+            hashed.into_iter().for_each(|entry| schedule.hashed(entry, false));
             for _ in 0..2 {
                 let (entry, length) = reading(&mut schedule);
                 schedule.read(entry, length, FAST);
@@ -362,14 +389,14 @@ mod tests {
     fn a_slow_disk_reads_one_long_piece_after_the_other_of_as_few_files_as_there_are_threads() {
         let mut schedule = schedule(1);
         let session = session(0);
-        ["a", "b", "c"].into_iter().for_each(|name| schedule.add(&session, name));
+        add_all(&mut schedule, &session, ["a", "b", "c"]);
         assert!(schedule.begin_thread());
         let (entry, length) = reading(&mut schedule);
         schedule.read(entry, length, SLOW);
         for _ in 0..3 {
             let hashed = hashing(&mut schedule);
             assert_eq!(files(&hashed), ["a"]);
-            hashed.into_iter().for_each(|entry| schedule.hashed(entry));
+            hashed.into_iter().for_each(|entry| schedule.hashed(entry, false));
             let (entry, length) = reading(&mut schedule);
             assert_eq!((entry.file, length), ("a", ALONE));
             schedule.read(entry, length, SLOW);
@@ -380,7 +407,7 @@ mod tests {
     fn few_files_are_open_at_a_time_but_one_of_each_session() {
         let mut schedule = Schedule::new(1000, 1);
         let (large, small) = (session(0), session(0));
-        (0..1000).for_each(|number| schedule.add(&large, number));
+        add_all(&mut schedule, &large, 0..1000);
         assert!(schedule.begin_thread());
         for _ in 0..MAX_OPEN {
             let (entry, length) = reading(&mut schedule);
@@ -395,10 +422,39 @@ mod tests {
     }
 
     #[test]
+    fn files_for_which_nobody_waits_any_more_end_before_anything_else_is_read() {
+        let mut schedule = schedule(1);
+        let (large, small) = (session(200 << 30), session(0));
+        let numbers = ["hashed", "open", "unopened"].map(|name| schedule.add(&large, name));
+        assert!(schedule.begin_thread());
+        for _ in 0..2 {
+            let (entry, length) = reading(&mut schedule);
+            schedule.read(entry, length, FAST);
+        }
+        schedule.add(&small, "small");
+        let (small, _) = reading(&mut schedule);
+        // It takes long. Meanwhile another thread hashes the others, and they are given up.
+        schedule.set_threads(2);
+        assert!(schedule.begin_thread());
+        schedule.ready.drain(..).collect::<Vec<_>>().into_iter().for_each(|entry| {
+            let is_given_up = entry.file == "hashed";
+            schedule.hashed(entry, is_given_up);
+        });
+        numbers.into_iter().for_each(|number| schedule.give_up(&large, number));
+        for _ in 0..3 {
+            let (entry, _) = reading(&mut schedule);
+            schedule.end(entry.progress());
+        }
+        assert_eq!((schedule.files, schedule.open, schedule.sessions.len()), (1, 1, 1));
+        schedule.end(small.progress());
+        assert!(schedule.is_empty() && schedule.open == 0);
+    }
+
+    #[test]
     fn the_number_of_threads_can_be_raised_and_lowered() {
         let mut schedule = schedule(2);
         let session = session(0);
-        ["a", "b", "c", "d"].into_iter().for_each(|name| schedule.add(&session, name));
+        add_all(&mut schedule, &session, ["a", "b", "c", "d"]);
         assert!(schedule.begin_thread() && schedule.begin_thread() && !schedule.begin_thread());
         schedule.set_threads(3);
         assert!(schedule.begin_thread() && !schedule.begin_thread());
