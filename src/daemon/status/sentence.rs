@@ -105,3 +105,23 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
     all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::DaemonStatus;
+
+    #[test]
+    fn a_wrong_md5_needs_attention_and_is_worded_as_in_the_log() {
+        let md5 = Some("two ways to compute the MD5 gave different results".to_owned());
+        let status =
+            Status { daemon: Some(DaemonStatus { md5, ..DaemonStatus::default() }), ..Status::default() };
+        assert!(!status.is_well());
+        let [sentence] = sentences(&status)[..] else { panic!("{:?}", sentences(&status)) };
+        assert!(sentence.needs_attention());
+        assert_eq!(
+            sentence.text("", Timestamp::UNIX_EPOCH),
+            "Two ways to compute the MD5 gave different results."
+        );
+    }
+}

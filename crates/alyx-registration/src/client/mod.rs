@@ -110,7 +110,7 @@ impl RegistrationClient {
 
     /// Why MD5 sums are computed in the slower way, and what to do: two ways to compute one gave different results.
     pub fn md5_difference(&self) -> Option<String> {
-        Lanes::shared().difference().map(str::to_owned)
+        Lanes::shared().difference().map(ToString::to_string)
     }
 
     /// Waits until every creation of a record that was sent is answered; false: not within this time. Call this before

@@ -3,7 +3,7 @@
 //! The first file, and one in a thousand, is hashed by both. If the two differ, this process uses `md-5` alone from then
 //! on, also for the files that were under way.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -25,8 +25,20 @@ pub(crate) struct Lanes {
     /// What a file begins with.
     first: Md5State,
     begun: AtomicU64,
-    /// Set when the lanes and `md-5` have differed: what to report.
-    difference: OnceLock<String>,
+    /// Set when the lanes and `md-5` have differed.
+    difference: OnceLock<Difference>,
+}
+
+/// The lanes and `md-5` gave different results.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "two ways to compute the MD5 of {file:?} gave different results ({kernel}); from now on only the slower one is used, which \
+     is proven; MD5 sums since the start of the program may be wrong: test the memory and the processor of this computer, \
+     register the latest sessions again, and report this"
+)]
+pub(crate) struct Difference {
+    file: PathBuf,
+    kernel: Kernel,
 }
 
 /// The MD5 of a file of which some pieces have come. Without either part there is nothing to compute.
@@ -53,8 +65,8 @@ impl Lanes {
     }
 
     /// Why the lanes are not in use, and what to do.
-    pub(crate) fn difference(&self) -> Option<&str> {
-        self.difference.get().map(String::as_str)
+    pub(crate) fn difference(&self) -> Option<&Difference> {
+        self.difference.get()
     }
 
     /// A file without any bytes.
@@ -92,14 +104,10 @@ impl Lanes {
     }
 
     fn switch_off(&self, path: &Path) {
-        let text = format!(
-            "two ways to compute the MD5 of {path:?} gave different results, on {}; from now on only the slower, proven one \
-             is used; MD5 sums since the start of the program may be wrong: report this, test the memory and the processor of \
-             this computer, and register the latest sessions again",
-            self.kernel
-        );
-        if self.difference.set(text).is_ok() {
-            tracing::error!("{}", self.difference().unwrap_or_default());
+        if self.difference.set(Difference { file: path.to_owned(), kernel: self.kernel }).is_ok()
+            && let Some(difference) = self.difference()
+        {
+            tracing::error!("{difference}");
         }
     }
 }
@@ -137,7 +145,7 @@ mod tests {
         let lanes = wrong();
         let (checked, under_way) = (lanes.hasher(), lanes.hasher());
         assert_eq!(lanes.finish(checked, Path::new("/first")), None);
-        assert!(lanes.difference().is_some_and(|text| text.contains("/first")), "{lanes:?}");
+        assert!(lanes.difference().unwrap().to_string().contains("/first"));
         assert_eq!(lanes.finish(under_way, Path::new("/second")), None, "what was under way is read again");
         assert_eq!(sums(&lanes, &[b"a", b"b"]), [md5(b"a"), md5(b"b")]);
     }
@@ -146,6 +154,6 @@ mod tests {
     fn without_a_difference_the_lanes_stay_on() {
         let lanes = Lanes::new(Md5State::new());
         assert_eq!(sums(&lanes, &[b"", b"abc", &[7; 1000]]), [md5(b""), md5(b"abc"), md5(&[7; 1000])]);
-        assert_eq!(lanes.difference(), None);
+        assert!(lanes.difference().is_none());
     }
 }
