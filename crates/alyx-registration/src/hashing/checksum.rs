@@ -64,7 +64,7 @@ pub struct HashContext {
 struct HashedFile {
     path: PathBuf,
     context: HashContext,
-    open: Option<OpenFile>,
+    open: Option<Box<OpenFile>>,
     result: Waiting,
 }
 
@@ -97,7 +97,7 @@ enum Attempt {
 
 /// A file that was opened.
 enum Opened {
-    ToRead(OpenFile),
+    ToRead(Box<OpenFile>),
     Known(Attempt),
 }
 
@@ -159,9 +159,8 @@ impl HashedFile {
     }
 
     fn finish(&mut self) -> Result<Attempt, Error> {
-        let Some(OpenFile { stamp, started, has_times, reader, hasher, .. }) = self.open.take() else {
-            return Ok(Attempt::Changed);
-        };
+        let Some(open) = self.open.take() else { return Ok(Attempt::Changed) };
+        let OpenFile { stamp, started, has_times, reader, hasher, .. } = *open;
         let Some(md5) = self.context.scheduler.lanes().finish(hasher, &self.path) else {
             return Ok(Attempt::Distrusted);
         };
@@ -206,7 +205,7 @@ fn open(path: &Path, context: &HashContext) -> Result<Opened, Error> {
         return known(Some(md5));
     }
     let (reader, hasher) = (QuietReader::new(file), context.scheduler.lanes().hasher());
-    Ok(Opened::ToRead(OpenFile { stamp, started, has_times, reader, is_at_end: false, hasher }))
+    Ok(Opened::ToRead(Box::new(OpenFile { stamp, started, has_times, reader, is_at_end: false, hasher })))
 }
 
 fn unreadable(path: &Path, reason: String) -> Error {

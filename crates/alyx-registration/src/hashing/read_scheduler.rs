@@ -300,11 +300,14 @@ mod tests {
 
     use crate::hashing::md5_sum::Md5Sum;
 
+    /// A file's name, and its sum.
+    type Named = (&'static str, Option<Md5Sum>);
+
     /// A file in memory.
     struct Fake {
         left: Vec<u8>,
         hasher: Option<Hasher>,
-        sums: mpsc::UnboundedSender<(&'static str, Option<Md5Sum>)>,
+        sums: mpsc::UnboundedSender<Named>,
         name: &'static str,
         /// Its reads hang until it is set.
         answers: Option<watch::Receiver<bool>>,
@@ -345,10 +348,7 @@ mod tests {
 
     struct World {
         scheduler: Arc<ReadScheduler>,
-        sums: (
-            mpsc::UnboundedSender<(&'static str, Option<Md5Sum>)>,
-            mpsc::UnboundedReceiver<(&'static str, Option<Md5Sum>)>,
-        ),
+        sums: (mpsc::UnboundedSender<Named>, mpsc::UnboundedReceiver<Named>),
         answers: watch::Sender<bool>,
         hanging: Arc<AtomicUsize>,
         most_memory: Arc<AtomicUsize>,
@@ -382,7 +382,7 @@ mod tests {
             std::mem::forget(self.scheduler.add(&self.session, Box::new(fake)));
         }
 
-        async fn sum(&mut self) -> (&'static str, Option<Md5Sum>) {
+        async fn sum(&mut self) -> Named {
             self.sums.1.recv().await.unwrap()
         }
     }
