@@ -1,30 +1,41 @@
 //! The speed of checksums from the page cache, compared with `md5sum` and Python's `hashlib`.
 //!
-//! MD5 of one stream is limited by the CPU, so the ratios say more than the speeds.
+//! MD5 of one stream is limited by the CPU, so the ratios say more than the speeds. Of many files on one core, two limits
+//! remain: what the kernel hashes, and how fast the system copies from its page cache. Both are measured too.
 #![allow(clippy::disallowed_macros, clippy::disallowed_methods, reason = "a separate program, which prints")]
 
 mod common;
 
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use alyx_registration::{HashContext, ReadScheduler, checksums};
+use alyx_registration::{DataFolders, HashContext, ReadScheduler, checksums};
 use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
-use tokio::runtime::Runtime;
+use md5_lanes::{Kernel, Md5State};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// MD5 from the page cache, compared with md5sum and Python
 #[derive(Parser)]
 struct Options {
-    /// Size of each file, in MiB
-    #[arg(long, default_value_t = 512)]
+    /// Size of each of the 16 files, in MiB
+    #[arg(long, default_value_t = 128)]
     size: usize,
+    /// Sizes of the session's large files, in MiB; the others have the same proportion as by default
+    #[arg(long, default_value_t = 2048)]
+    large: usize,
     /// Rounds; each measures every program once
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
+    /// Rounds for the session
+    #[arg(long, default_value_t = 3)]
+    session_rounds: usize,
     /// Where to create the files [default: the folder for temporary files]
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -33,8 +44,11 @@ struct Options {
     python: String,
 }
 
-const FILES: usize = 4;
 const MIB: usize = 1 << 20;
+/// What a thread hashes or reads at a time, of all files together.
+const TOGETHER: usize = MIB / 2;
+const SMALL: usize = 100_000;
+const SMALL_FILES: usize = 2000;
 
 /// Prints its own time, so that the start of Python is not counted.
 const HASHLIB: &str = "
@@ -47,122 +61,205 @@ with open(sys.argv[1], 'rb') as file:
 print(md5.hexdigest(), time.perf_counter() - began)
 ";
 
+/// Files that are hashed in one go.
+struct Case {
+    what: String,
+    files: Vec<PathBuf>,
+    threads: usize,
+    rounds: usize,
+    /// How many times the speed of `md5sum`.
+    required: Option<f64>,
+    ours: Series,
+    md5sum: Series,
+    hashlib: Series,
+    /// The kernel with as many streams as files, from memory.
+    kernel: Series,
+    /// Reading without hashing.
+    read: Series,
+    /// The processors that our threads got.
+    processors: Series,
+}
+
+impl Case {
+    fn new(
+        what: impl Into<String>,
+        files: &[PathBuf],
+        threads: usize,
+        rounds: usize,
+        required: Option<f64>,
+    ) -> Self {
+        let [ours, md5sum, hashlib, kernel, read, processors] = std::array::from_fn(|_| Series::default());
+        let (what, files) = (what.into(), files.to_vec());
+        Self { what, files, threads, rounds, required, ours, md5sum, hashlib, kernel, read, processors }
+    }
+
+    /// Measures every program once. In MB/s.
+    fn measure(&mut self, peers: &Peers) -> Result<(), Error> {
+        let bytes = self.files.iter().map(|file| Ok(std::fs::metadata(file)?.len()));
+        let bytes = bytes.sum::<Result<u64, std::io::Error>>()? as f64 / 1e6;
+        // Our reader drops the pages behind it on some systems, so they are read again for the next program.
+        warm(&self.files)?;
+        let before = processor_seconds(Path::new(SELF))?;
+        let (took, digest) = hash(&self.files, self.threads)?;
+        self.processors.0.push((processor_seconds(Path::new(SELF))? - before) / took);
+        self.ours.0.push(bytes / took);
+        warm(&self.files)?;
+        if peers.has_md5sum {
+            let (took, output) = run_md5sum(&self.files)?;
+            agree(&digest, &output)?;
+            self.md5sum.0.push(bytes / took);
+        }
+        if let (Some(python), [file]) = (peers.python, self.files.as_slice()) {
+            let (took, output) = run_python(python, file)?;
+            agree(&digest, &output)?;
+            self.hashlib.0.push(bytes / took);
+        }
+        if self.threads == 1 {
+            self.read.0.push(bytes / read(&self.files)?);
+            self.kernel.0.push(kernel_speed(self.files.len()));
+        }
+        Ok(())
+    }
+
+    fn show(&self, table: &mut Table) {
+        let speed = |series: &Series| shown(series, "MB/s");
+        let what = &self.what;
+        table.ratio(
+            format!("{what}, compared with md5sum"),
+            speed(&self.ours),
+            speed(&self.md5sum),
+            self.ours.ratio_to(&self.md5sum),
+            self.required.map(Required::AtLeast),
+        );
+        if let Some(ratio) = self.ours.ratio_to(&self.hashlib) {
+            // 1.0, with a tolerance of 3 %.
+            let required = Some(Required::AtLeast(0.97));
+            table.ratio(
+                format!("{what}, compared with hashlib"),
+                speed(&self.ours),
+                speed(&self.hashlib),
+                Some(ratio),
+                required,
+            );
+        }
+        if let (Some(kernel), Some(read)) = (self.kernel.median(), self.read.median()) {
+            let ceiling = |(kernel, read): (&f64, &f64)| 1.0 / (1.0 / kernel + 1.0 / read);
+            let ceiling = Series(self.kernel.0.iter().zip(&self.read.0).map(ceiling).collect());
+            let ratio = self.kernel.ratio_to(&self.md5sum);
+            table.ratio(
+                "   the kernel alone, compared with md5sum",
+                with_unit(kernel, "MB/s"),
+                speed(&self.md5sum),
+                ratio,
+                None,
+            );
+            table.note("   reading alone", with_unit(read, "MB/s"));
+            table.ratio(
+                "   of what kernel and reading allow together",
+                speed(&self.ours),
+                speed(&ceiling),
+                self.ours.ratio_to(&ceiling),
+                Some(Required::AtLeast(0.85)),
+            );
+        }
+    }
+}
+
+struct Peers<'a> {
+    has_md5sum: bool,
+    python: Option<&'a str>,
+}
+
 fn main() -> Result<(), Error> {
-    let quick = || Options { size: 1, rounds: 1, folder: None, python: "python3".to_owned() };
+    let quick = || Options {
+        size: 1,
+        large: 1,
+        rounds: 1,
+        session_rounds: 1,
+        folder: None,
+        python: "python3".to_owned(),
+    };
     let options: Options = common::options(quick);
     let folder = match &options.folder {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
     };
-    let files: Vec<PathBuf> = (0..FILES).map(|n| folder.path().join(format!("{n}.bin"))).collect();
-    for (seed, file) in files.iter().enumerate() {
-        write_noise(file, options.size, seed as u64)?;
-    }
-    let one = files.get(..1).ok_or("no file")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
-    let (has_md5sum, has_python) = (is_there("md5sum"), is_there(&options.python));
+    let mut number = 0;
+    let mut noise = |count: usize, bytes: usize| -> Result<Vec<PathBuf>, Error> {
+        let mut files = Vec::new();
+        for _ in 0..count {
+            number += 1;
+            let file = folder.path().join(format!("{number:04}.bin"));
+            write_noise(&file, bytes, number)?;
+            files.push(file);
+        }
+        Ok(files)
+    };
+    let files = noise(16, options.size * MIB)?;
+    let small = noise(SMALL_FILES, SMALL)?;
+    let mut session = noise(2, options.large * MIB)?;
+    session.extend(noise(1, options.large * MIB / 4)?);
+    session.extend(noise(40, options.large * MIB * 5 / 1024)?);
+    // Write-back must not disturb the measurement.
+    rustix::fs::sync();
 
+    let (best, rounds, written) = (Kernel::best(), options.rounds, Instant::now());
+    let of = |avx512, others| Some(if best.lanes() >= 32 { avx512 } else { others });
+    let mut cases = vec![
+        Case::new("one file", &files[..1], 1, rounds, None),
+        Case::new("2 files", &files[..2], 1, rounds, Some(1.35)),
+        Case::new("8 files", &files[..8], 1, rounds, of(3.8, 2.6)),
+        Case::new("16 files", &files, 1, rounds, of(5.5, 4.0)),
+        Case::new("2,000 files of 100 kB that were just written", &small, 1, options.session_rounds, None),
+        Case::new("a session on two threads", &session, 2, options.session_rounds, Some(1.0 / 0.48)),
+    ];
+    let has_python = is_there(&options.python);
+    let peers = Peers { has_md5sum: is_there("md5sum"), python: has_python.then_some(&options.python) };
     let mut table = Table::begin(&format!(
-        "MD5 of files of {} MiB in the page cache, {} rounds",
-        options.size, options.rounds
+        "MD5 of files of {} MiB in the page cache, on one core, {rounds} rounds; kernel: {best}",
+        options.size
     ));
-    let [mut ours_one, mut ours_four, mut md5sum, mut md5sum_four, mut hashlib] =
-        std::array::from_fn(|_| Series::default());
-    let [mut ours_work, mut ours_four_work, mut md5sum_work] = std::array::from_fn(|_| Series::default());
-    for _ in 0..options.rounds {
-        let speed = |files: usize, seconds: f64| (files * options.size * MIB) as f64 / 1e6 / seconds;
-        // Our reader drops the pages behind it on some systems, so they are read again for the next program.
-        warm(&files)?;
-        let (work, result) = processor_time(|| hash(&runtime, one, 1))?;
-        let (took, digest) = result?;
-        ours_one.0.push(speed(1, took));
-        ours_work.0.push(speed(1, work));
-        warm(&files)?;
-        if has_md5sum {
-            let (work, result) = processor_time(|| run_md5sum(one))?;
-            let (took, output) = result?;
-            agree(&digest, &output)?;
-            md5sum.0.push(speed(1, took));
-            md5sum_work.0.push(speed(1, work));
-        }
-        if has_python {
-            let (took, output) = run_python(&options.python, one)?;
-            agree(&digest, &output)?;
-            hashlib.0.push(speed(1, took));
-        }
-        warm(&files)?;
-        let (work, result) = processor_time(|| hash(&runtime, &files, 2))?;
-        ours_four.0.push(speed(FILES, result?.0));
-        ours_four_work.0.push(speed(FILES, work));
-        warm(&files)?;
-        if has_md5sum {
-            md5sum_four.0.push(speed(FILES, run_md5sum(&files)?.0));
+    // Not counted: the first file of a process is hashed twice, as a check.
+    hash(&files[..1], 1)?;
+    let all = sched_getaffinity(None)?;
+    for round in 0..rounds.max(options.session_rounds) {
+        for case in cases.iter_mut().filter(|case| round < case.rounds) {
+            on_cores(&all, case.threads)?;
+            case.measure(&peers)?;
         }
     }
-    let show = |series: &Series| shown(series, "MB/s");
-    table.ratio(
-        "one file, compared with md5sum",
-        show(&ours_one),
-        show(&md5sum),
-        ours_one.ratio_to(&md5sum),
-        Some(Required::AtLeast(0.85)),
-    );
-    table.ratio(
-        "one file, compared with Python's hashlib",
-        show(&ours_one),
-        show(&hashlib),
-        ours_one.ratio_to(&hashlib),
-        None,
-    );
-    table.ratio(
-        "four files on two threads, compared with one md5sum on one",
-        show(&ours_four),
-        show(&md5sum),
-        ours_four.ratio_to(&md5sum),
-        Some(Required::AtLeast(1.6)),
-    );
-    table.ratio(
-        "four files on two threads, compared with two md5sum at a time",
-        show(&ours_four),
-        show(&md5sum_four),
-        ours_four.ratio_to(&md5sum_four),
-        None,
-    );
-    table.ratio(
-        "one file, per CPU second",
-        show(&ours_work),
-        show(&md5sum_work),
-        ours_work.ratio_to(&md5sum_work),
-        None,
-    );
-    table.ratio(
-        "four files on two threads, per CPU second",
-        show(&ours_four_work),
-        show(&md5sum_work),
-        ours_four_work.ratio_to(&md5sum_work),
-        None,
-    );
+    let mut old = Case::new("2,000 files of 100 kB", &small, 1, rounds, Some(2.5));
+    if rounds > 1 {
+        println!("waiting: files of the last five minutes are written back before they are read\n");
+        std::thread::sleep(Duration::from_secs(310).saturating_sub(written.elapsed()));
+    }
+    on_cores(&all, 1)?;
+    for _ in 0..rounds {
+        old.measure(&peers)?;
+    }
+    cases.push(old);
+    for case in &cases {
+        case.show(&mut table);
+    }
     table.print();
-    if let Some(got) = ours_four.ratio_to(&ours_four_work).filter(|got| *got < 1.9) {
-        println!(
-            "Two threads got {} of two processors: the machine was busy. On two idle\n\
-             processors, four files reach twice the ratio per CPU second.",
-            with_unit(got, "").trim()
-        );
+    for case in cases.iter().filter(|case| case.threads == 2) {
+        let got = case.processors.median().unwrap_or_default();
+        println!("Two threads got {} of two processors.", with_unit(got, "").trim());
     }
     Ok(())
 }
 
-/// The CPU seconds of some work, and its result.
-fn processor_time<T>(work: impl FnOnce() -> T) -> Result<(f64, T), Error> {
-    let before = processor_seconds(Path::new(SELF))?;
-    let result = work();
-    // A tick is the resolution of the clock.
-    Ok(((processor_seconds(Path::new(SELF))? - before).max(0.01), result))
+/// What this thread starts from now on, threads and programs, runs on so many cores.
+fn on_cores(all: &CpuSet, count: usize) -> Result<(), Error> {
+    let mut some = CpuSet::new();
+    (0..CpuSet::MAX_CPU).rev().filter(|cpu| all.is_set(*cpu)).take(count).for_each(|cpu| some.set(cpu));
+    Ok(sched_setaffinity(None, &some)?)
 }
 
 /// This program: seconds, and the digest of the first file.
-fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
+fn hash(files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
+    // Its threads are new, and run where this thread does.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
     let context = HashContext {
         max_md5_size: None,
         scheduler: ReadScheduler::new(threads),
@@ -177,22 +274,59 @@ fn hash(runtime: &Runtime, files: &[PathBuf], threads: usize) -> Result<(f64, St
     Ok((took, first.ok_or("no digest")?.to_string()))
 }
 
-/// Two parallel processes hash the files in turn, as with `xargs -P 2`.
-fn run_md5sum(files: &[PathBuf]) -> Result<(f64, String), Error> {
-    let (took, outputs) = seconds(|| -> std::io::Result<Vec<_>> {
-        let start = |files: &[PathBuf]| {
-            Command::new("md5sum").args(files).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
-        };
-        let started: Result<Vec<_>, _> = files.chunks(files.len().div_ceil(2)).map(start).collect();
-        started?.into_iter().map(|child| child.wait_with_output()).collect()
+/// MB/s of the kernel with so many streams, whose pieces are in the caches of the core.
+fn kernel_speed(streams: usize) -> f64 {
+    let streams = streams.min(Kernel::best().lanes());
+    let length = (TOGETHER / streams.next_power_of_two()).min(TOGETHER / 2);
+    let memory = vec![7; (length + 64) * streams];
+    let mut states = vec![Md5State::new(); streams];
+    let calls = 100;
+    let (took, ()) = seconds(|| {
+        for _ in 0..calls {
+            let pieces = memory.chunks(length + 64).map(|memory| &memory[..length]);
+            Kernel::best().update(&mut states.iter_mut().zip(pieces).collect::<Vec<_>>());
+        }
     });
-    let first = outputs?.into_iter().next().ok_or("no md5sum")?;
-    Ok((took, String::from_utf8(first.stdout)?))
+    black_box(&states);
+    (calls * length * streams) as f64 / 1e6 / took
+}
+
+/// Reads the files as they are read to be hashed, a piece of each in turn, opened with the same precautions: seconds.
+fn read(files: &[PathBuf]) -> Result<f64, Error> {
+    let (took, result) = seconds(|| -> Result<(), Error> {
+        for files in files.chunks(Kernel::best().lanes()) {
+            let length = (TOGETHER / files.len().next_power_of_two()).min(TOGETHER / 2);
+            let mut memory = vec![0; length * files.len()];
+            let mut open = Vec::new();
+            for file in files {
+                let opened = DataFolders::default().open(file).map_err(|error| format!("{error:?}"))?;
+                open.push((opened.0, 0));
+            }
+            while !open.is_empty() {
+                let mut left = Vec::new();
+                for ((file, at), piece) in open.into_iter().zip(memory.chunks_mut(length)) {
+                    let count = file.read_at(piece, at)?;
+                    if count > 0 {
+                        left.push((file, at + count as u64));
+                    }
+                }
+                open = left;
+            }
+        }
+        Ok(())
+    });
+    result.map(|()| took)
+}
+
+/// Seconds, and the output.
+fn run_md5sum(files: &[PathBuf]) -> Result<(f64, String), Error> {
+    let (took, output) = seconds(|| Command::new("md5sum").args(files).stderr(Stdio::inherit()).output());
+    Ok((took, String::from_utf8(output?.stdout)?))
 }
 
 /// Seconds as measured in Python, and its output.
-fn run_python(python: &str, files: &[PathBuf]) -> Result<(f64, String), Error> {
-    let output = Command::new(python).arg("-c").arg(HASHLIB).args(files).stderr(Stdio::inherit()).output()?;
+fn run_python(python: &str, file: &Path) -> Result<(f64, String), Error> {
+    let output = Command::new(python).arg("-c").arg(HASHLIB).arg(file).stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8(output.stdout)?;
     let took = text.split_whitespace().nth(1).ok_or("Python printed nothing")?.parse()?;
     Ok((took, text))
@@ -217,11 +351,12 @@ fn warm(files: &[PathBuf]) -> Result<(), Error> {
 }
 
 /// A file of pseudo-random numbers (xorshift).
-fn write_noise(path: &Path, mebibytes: usize, seed: u64) -> Result<(), Error> {
+fn write_noise(path: &Path, bytes: usize, seed: u64) -> Result<(), Error> {
     let mut file = File::create(path)?;
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut piece = Vec::with_capacity(MIB);
-    for _ in 0..mebibytes {
+    let mut left = bytes;
+    while left > 0 {
         piece.clear();
         while piece.len() < MIB {
             state ^= state << 13;
@@ -229,8 +364,9 @@ fn write_noise(path: &Path, mebibytes: usize, seed: u64) -> Result<(), Error> {
             state ^= state << 17;
             piece.extend_from_slice(&state.to_le_bytes());
         }
+        piece.truncate(left);
+        left -= piece.len();
         file.write_all(&piece)?;
     }
-    // Write-back must not disturb the measurement.
-    Ok(file.sync_all()?)
+    Ok(())
 }

@@ -48,7 +48,9 @@ impl Status {
     pub fn is_well(&self) -> bool {
         let is_left_alone =
             |session: &SessionStatus| !session.stale && session.state != SessionState::NeedsAttention;
-        self.daemon.as_ref().is_some_and(|daemon| daemon.login_refused_since.is_none())
+        self.daemon
+            .as_ref()
+            .is_some_and(|daemon| daemon.login_refused_since.is_none() && daemon.md5.is_none())
             && self.sessions.iter().all(is_left_alone)
             && self.obstacles.is_empty()
             && self.gaps.is_empty()
@@ -80,6 +82,9 @@ pub struct DaemonStatus {
     /// Why the queue makes no progress. An outage of Alyx does not count as stuck.
     #[serde(default)]
     pub stuck: Option<String>,
+    /// Why MD5 sums are computed in the slower way, and what to do.
+    #[serde(default)]
+    pub md5: Option<String>,
 }
 
 /// A problem on disk that keeps flags from being seen or removed until an operator fixes it.

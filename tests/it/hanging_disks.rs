@@ -1,6 +1,8 @@
 //! A disk that does not answer costs its own data root only, and is named; and large sessions leave a place for small ones.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alyx_registrar::daemon::run_loop::worker::AttemptResult;
@@ -8,7 +10,9 @@ use alyx_registrar::daemon::status::{ObstacleStatus, Status};
 use alyx_registrar::daemon::tree::lock::{LockFolders, RootLock};
 use alyx_registrar::daemon::watch::{RootOptions, WatchMode};
 use alyx_registrar::daemon::{self, DaemonIo, Report, Requests, StatusClient};
-use alyx_registration::{DataFolders, RegistrationClient, RegistrationOptions};
+use alyx_registration::{
+    DataFolders, HashContext, ReadScheduler, RegistrationClient, RegistrationOptions, checksums,
+};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -168,6 +172,39 @@ async fn a_sidecar_that_cannot_be_read_hangs_its_own_data_root_and_is_named() {
     let own = share.path().join("cortexlab/Subjects/KS014/2024-05-01/001");
     daemon.registered(&[&Session { folder: own }]).await;
     daemon.stop().await;
+}
+
+/// A file of a session may lie on another disk, behind a link.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_reads_hang_stalls_no_other_file_that_is_hashed_at_the_same_time() {
+    let rig = Rig::new();
+    let behind = rig.beside("behind");
+    std::fs::create_dir_all(&behind).unwrap();
+    std::fs::write(behind.join("far.npy"), "abc").unwrap();
+    let Some(share) = Share::of(&behind) else { return };
+    let near = |number: usize| {
+        let path = rig.beside(&format!("{number}.npy"));
+        std::fs::write(&path, vec![7; number * 10_000]).unwrap();
+        path
+    };
+    let mut files: Vec<PathBuf> = (0..100).map(near).collect();
+    files.insert(10, share.path().join("far.npy"));
+    share.set(Silent::Reads);
+    let context = HashContext {
+        max_md5_size: None,
+        scheduler: ReadScheduler::new(2),
+        progress: Arc::default(),
+        cache: None,
+        data: Arc::default(),
+    };
+    let progress = Arc::clone(&context.progress);
+    let sums = tokio::spawn(async move { checksums(files, &context).await });
+    until("all other files are hashed", || progress.files_done.load(Ordering::Relaxed) == 100);
+    assert_eq!(share.waiting(), 1);
+    share.set(Silent::Nothing);
+    let sums = sums.await.unwrap();
+    assert_eq!(sums.len(), 101);
+    assert!(sums.iter().all(Result::is_ok), "{sums:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::disk_steps::{DiskStep, DiskSteps, OpenStep};
 pub use crate::hashing::md5_sum::Md5Sum;
 pub use crate::hashing::progress::Progress;
-pub use crate::hashing::read_scheduler::{ReadPermit, ReadScheduler};
+pub use crate::hashing::read_scheduler::ReadScheduler;
 pub use crate::hashing::stamp::FileStamp;
 pub use crate::listing::accepted_gaps::AcceptedGaps;
 pub use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};

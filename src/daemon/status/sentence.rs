@@ -28,6 +28,8 @@ pub enum Sentence<'a> {
     CreationsWait(Timestamp),
     /// ONE does not load what is registered, for this reason.
     NotLoadable(&'a NotLoadableStatus),
+    /// Two ways to compute an MD5 differed.
+    Md5Differs(&'a str),
     /// The ledger cannot be used, for this reason.
     NoLedger(&'a str),
 }
@@ -75,6 +77,7 @@ impl Sentence<'_> {
             Self::NotLoadable(why) => {
                 format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
             }
+            Self::Md5Differs(why) => format!("{}.", capitalized(why)),
             Self::NoLedger(why) => format!("The ledger is not in use: {why}."),
         }
     }
@@ -88,6 +91,7 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     let all = [
         daemon.and_then(|daemon| daemon.stuck.as_deref()).map(Sentence::Stuck),
         daemon.and_then(|daemon| daemon.login_refused_since).map(Sentence::LoginRefused),
+        daemon.and_then(|daemon| daemon.md5.as_deref()).map(Sentence::Md5Differs),
         some(status.obstacles.len()).map(Sentence::Obstacles),
         some(number(|s| s.state == SessionState::NeedsAttention)).map(Sentence::NeedAttention),
         some(status.created_twice.len()).map(Sentence::CreatedTwice),
@@ -100,4 +104,24 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     let ledger = ledger.or(status.unreadable_ledger.as_deref()).map(Sentence::NoLedger);
     let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
     all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::DaemonStatus;
+
+    #[test]
+    fn a_wrong_md5_needs_attention_and_is_worded_as_in_the_log() {
+        let md5 = Some("two ways to compute the MD5 gave different results".to_owned());
+        let status =
+            Status { daemon: Some(DaemonStatus { md5, ..DaemonStatus::default() }), ..Status::default() };
+        assert!(!status.is_well());
+        let [sentence] = sentences(&status)[..] else { panic!("{:?}", sentences(&status)) };
+        assert!(sentence.needs_attention());
+        assert_eq!(
+            sentence.text("", Timestamp::UNIX_EPOCH),
+            "Two ways to compute the MD5 gave different results."
+        );
+    }
 }

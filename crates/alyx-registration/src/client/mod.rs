@@ -18,6 +18,7 @@ use crate::client::options::RegistrationOptions;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
+use crate::hashing::lanes::Lanes;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::root_schedulers::RootSchedulers;
 use crate::listing::copy_signs::CopySign;
@@ -105,6 +106,11 @@ impl RegistrationClient {
     /// How many bytes of files have been read, by all clones. A file whose checksum is cached is not read.
     pub fn bytes_read(&self) -> u64 {
         self.shared.schedulers.bytes_read()
+    }
+
+    /// Why MD5 sums are computed in the slower way, and what to do: two ways to compute one gave different results.
+    pub fn md5_difference(&self) -> Option<String> {
+        Lanes::shared().difference().map(ToString::to_string)
     }
 
     /// Waits until every creation of a record that was sent is answered; false: not within this time. Call this before

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
-use tokio_util::sync::CancellationToken;
 
 use crate::client::RegistrationClient;
 use crate::client::options::RegisterFilesOptions;
@@ -227,11 +226,10 @@ impl RegistrationClient {
         self.context().progress.files.fetch_add(files.len() as u64, Ordering::Relaxed);
         let mut files = files.peekable();
         let first = files.peek().map(|file| owner.path_of(&file.dataset)).unwrap_or_default();
-        let (context, cancel) = (self.hash_context(&first, options.max_md5_size), CancellationToken::new());
-        let _stop_when_dropped = cancel.clone().drop_guard();
+        let context = self.hash_context(&first, options.max_md5_size);
         let mut first_error = None;
         let path = |file: &FileToRegister| owner.path_of(&file.dataset);
-        let mut sums = std::pin::pin!(with_checksums(files, path, &context, &cancel));
+        let mut sums = std::pin::pin!(with_checksums(files, path, &context));
         while let Some((file, sum)) = sums.next().await {
             // All files are tried: a cache remembers those that could be read.
             if let Err(error) = take(file, sum) {

@@ -1,33 +1,34 @@
-//! A checksum: the MD5 and size of a file, read in slices and without displacing other files in the page cache.
+//! A checksum: the MD5 and size of a file, read in pieces and without displacing other files in the page cache.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::{Stream, StreamExt};
-use md5::{Digest, Md5};
+use futures_util::StreamExt;
 use rustix::io::Errno;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::hashing::checksum_cache::ChecksumCache;
+use crate::hashing::lanes::Hasher;
 use crate::hashing::md5_sum::Md5Sum;
 use crate::hashing::progress::Progress;
-use crate::hashing::read_scheduler::ReadScheduler;
+use crate::hashing::read_scheduler::{Read, ReadScheduler, Stream};
 use crate::hashing::reader::QuietReader;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::file_system::sync_mapped_pages;
 use crate::opener::data_folders::{DataFolders, OpenError};
 
-/// How much is read between two checks for cancellation, in bytes.
-const BUFFER: usize = 1 << 20;
-/// How much is read with one permit, in bytes.
-const SLICE: u64 = 16 << 20;
 /// For how long after its last change a file may have pages in memory that are not on disk.
 const MAY_BE_DIRTY: Duration = Duration::from_secs(300);
+/// How many files of a session are under way at the same time, few of them open: enough to fill the lanes of several threads,
+/// also while the task that adds files waits for its turn on a busy machine.
+const UNDER_WAY: usize = 256;
 /// How often a file is read that changes meanwhile, before its session is postponed.
 const MAX_READS: u32 = 3;
 /// How long a session is postponed if one of its files keeps changing.
@@ -49,7 +50,7 @@ pub struct Checksum {
 pub struct HashContext {
     /// Files of this size in bytes or more get no MD5.
     pub max_md5_size: Option<u64>,
-    /// Decides how many slices are read at the same time, and of which session.
+    /// Decides what is read next, of which session, and how many threads read and hash.
     pub scheduler: Arc<ReadScheduler>,
     /// Updated while files are read.
     pub progress: Arc<Progress>,
@@ -59,104 +60,156 @@ pub struct HashContext {
     pub data: Arc<DataFolders>,
 }
 
-/// Why there is no checksum.
-enum Stopped {
-    Cancelled,
-    Failed(Error),
+/// A file on its way to its checksum. Without `result`, whoever waited has it.
+struct HashedFile {
+    path: PathBuf,
+    context: HashContext,
+    open: Option<Box<OpenFile>>,
+    result: Waiting,
+}
+
+/// Whoever waits for a file, until its result is known.
+type Waiting = Option<oneshot::Sender<Result<Attempt, Error>>>;
+
+fn is_given_up(waiting: &Waiting) -> bool {
+    waiting.as_ref().is_none_or(oneshot::Sender::is_closed)
 }
 
 /// A file that is being read.
 struct OpenFile {
-    path: PathBuf,
     stamp: FileStamp,
     started: SystemTime,
     /// Whether every change of the file shows in its stamp.
     has_times: bool,
     reader: QuietReader,
-    hasher: Md5,
+    is_at_end: bool,
+    hasher: Hasher,
 }
 
-/// The result of reading a slice.
-enum Slice {
-    /// The file has more slices.
-    More(Box<OpenFile>),
-    /// The file is read. `true`: it did not change meanwhile.
-    Last(Checksum, bool),
+/// A file was read.
+enum Attempt {
+    Unchanged(Checksum),
+    /// It changed meanwhile.
+    Changed,
+    /// Its MD5 cannot be trusted.
+    Distrusted,
 }
 
-/// Opens a file and reads its first slice. Blocks.
-fn start(path: PathBuf, context: &HashContext, cancel: &CancellationToken) -> Result<Slice, Stopped> {
+/// A file that was opened.
+enum Opened {
+    ToRead(Box<OpenFile>),
+    Known(Attempt),
+}
+
+impl Stream for HashedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> Read {
+        if self.is_given_up() {
+            return Read::End;
+        }
+        let _step = self.context.progress.steps.begin("reading", &self.path);
+        let result = match self.read_or_finish(buffer) {
+            Ok(ControlFlow::Continue(piece)) => return piece,
+            Ok(ControlFlow::Break(attempt)) => Ok(attempt),
+            Err(error) => Err(error),
+        };
+        if let Some(waiting) = self.result.take() {
+            let _ = waiting.send(result);
+        }
+        Read::End
+    }
+
+    fn is_given_up(&self) -> bool {
+        is_given_up(&self.result)
+    }
+
+    fn hasher(&mut self) -> Option<&mut Hasher> {
+        self.open.as_mut().map(|open| &mut open.hasher)
+    }
+}
+
+impl HashedFile {
+    /// Opens the file, reads its next piece, or finishes it.
+    fn read_or_finish(&mut self, buffer: &mut [u8]) -> Result<ControlFlow<Attempt, Read>, Error> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => match open(&self.path, &self.context)? {
+                Opened::ToRead(open) => self.open.insert(open),
+                Opened::Known(attempt) => return Ok(ControlFlow::Break(attempt)),
+            },
+        };
+        let began = Instant::now();
+        let mut filled = 0;
+        while !open.is_at_end && filled < buffer.len() {
+            if is_given_up(&self.result) {
+                return Ok(ControlFlow::Continue(Read::End));
+            }
+            match open.reader.read(buffer.get_mut(filled..).unwrap_or_default()) {
+                Ok(0) => open.is_at_end = true,
+                Ok(n) => filled += n,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::reading(&self.path, &error.into())),
+            }
+        }
+        self.context.progress.bytes_done.fetch_add(filled as u64, Ordering::Relaxed);
+        self.context.scheduler.count_read(filled as u64);
+        if filled > 0 {
+            return Ok(ControlFlow::Continue(Read::Piece(filled, began.elapsed())));
+        }
+        self.finish().map(ControlFlow::Break)
+    }
+
+    fn finish(&mut self) -> Result<Attempt, Error> {
+        let Some(open) = self.open.take() else { return Ok(Attempt::Changed) };
+        let OpenFile { stamp, started, has_times, reader, hasher, .. } = *open;
+        let Some(md5) = self.context.scheduler.lanes().finish(hasher, &self.path) else {
+            return Ok(Attempt::Distrusted);
+        };
+        if !is_unchanged(&self.path, &stamp)? || reader.offset() != stamp.size {
+            return Ok(Attempt::Changed);
+        }
+        if let Some(cache) = self.context.cache.as_ref().filter(|_| has_times && stamp.is_conclusive(started))
+        {
+            cache.keep(&stamp, md5);
+        }
+        Ok(Attempt::Unchanged(Checksum { md5: Some(md5), size: stamp.size, stamp }))
+    }
+}
+
+/// Opens a file. Blocks.
+fn open(path: &Path, context: &HashContext) -> Result<Opened, Error> {
     let started = SystemTime::now();
-    let failed = |e: &std::io::Error| Stopped::Failed(Error::reading(&path, e));
-    let (file, before) = context.data.open(&path).map_err(|error| match error {
-        OpenError::Refused(refusal) => unreadable(&path, refusal.to_string()),
-        OpenError::NotAFile => unreadable(&path, "not a regular file".to_owned()),
-        OpenError::Changing => Error::StillChanging { path: path.clone(), wait: CHANGING_RETRY },
-        OpenError::Io(error) => Error::reading(&path, &error),
+    let (file, before) = context.data.open(path).map_err(|error| match error {
+        OpenError::Refused(refusal) => unreadable(path, refusal.to_string()),
+        OpenError::NotAFile => unreadable(path, "not a regular file".to_owned()),
+        OpenError::Changing => Error::StillChanging { path: path.to_owned(), wait: CHANGING_RETRY },
+        OpenError::Io(error) => Error::reading(path, &error),
     })?;
     let may_be_dirty = FileStamp::of(&before).age(started).is_none_or(|age| age < MAY_BE_DIRTY);
     let has_times = sync_mapped_pages(&file, may_be_dirty);
     // Read after opening: NFS may return cached attributes before.
-    let metadata = file.metadata().map_err(|e| failed(&e))?;
+    let metadata = file.metadata().map_err(|e| Error::reading(path, &e))?;
     let (stamp, size) = (FileStamp::of(&metadata), metadata.len());
+    let known = |md5| -> Result<Opened, Error> {
+        Ok(Opened::Known(match is_unchanged(path, &stamp)? {
+            true => Attempt::Unchanged(Checksum { md5, size, stamp }),
+            false => Attempt::Changed,
+        }))
+    };
     // As in ONE: a file of exactly the limit is not hashed.
     if context.max_md5_size.is_some_and(|limit| size >= limit) {
-        return Ok(Slice::Last(Checksum { md5: None, size, stamp }, is_unchanged(&path, &stamp)?));
+        return known(None);
     }
     if let Some(md5) = context.cache.as_ref().filter(|_| has_times).and_then(|cache| cache.find(&stamp)) {
         context.progress.bytes_done.fetch_add(size, Ordering::Relaxed);
         context.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
-        return Ok(Slice::Last(Checksum { md5: Some(md5), size, stamp }, is_unchanged(&path, &stamp)?));
+        return known(Some(md5));
     }
-    let reader = QuietReader::new(file);
-    read_slice(
-        Box::new(OpenFile { path, stamp, started, has_times, reader, hasher: Md5::new() }),
-        context,
-        cancel,
-    )
+    let (reader, hasher) = (QuietReader::new(file), context.scheduler.lanes().hasher());
+    Ok(Opened::ToRead(Box::new(OpenFile { stamp, started, has_times, reader, is_at_end: false, hasher })))
 }
 
 fn unreadable(path: &Path, reason: String) -> Error {
     Error::Unreadable { path: path.to_owned(), reason }
-}
-
-/// Reads the next slice. Blocks; checks `cancel` after each buffer.
-fn read_slice(
-    mut open: Box<OpenFile>,
-    context: &HashContext,
-    cancel: &CancellationToken,
-) -> Result<Slice, Stopped> {
-    let left = open.stamp.size.saturating_sub(open.reader.offset());
-    let mut buffer = vec![0; usize::try_from(left + 1).unwrap_or(BUFFER).clamp(1, BUFFER)];
-    let end = open.reader.offset().saturating_add(SLICE);
-    while open.reader.offset() < end {
-        if cancel.is_cancelled() {
-            return Err(Stopped::Cancelled);
-        }
-        match open.reader.read(&mut buffer) {
-            Ok(0) => return finish(*open, context).map_err(Stopped::Failed),
-            Ok(n) => {
-                open.hasher.update(buffer.get(..n).unwrap_or_default());
-                context.progress.bytes_done.fetch_add(n as u64, Ordering::Relaxed);
-                context.scheduler.count_read(n as u64);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(Stopped::Failed(Error::reading(&open.path, &error.into()))),
-        }
-    }
-    Ok(Slice::More(open))
-}
-
-fn finish(open: OpenFile, context: &HashContext) -> Result<Slice, Error> {
-    let OpenFile { path, stamp, started, has_times, reader, hasher } = open;
-    let md5 = Md5Sum::of(hasher);
-    let unchanged = is_unchanged(&path, &stamp)? && reader.offset() == stamp.size;
-    if let Some(cache) =
-        context.cache.as_ref().filter(|_| unchanged && has_times && stamp.is_conclusive(started))
-    {
-        cache.keep(&stamp, md5);
-    }
-    Ok(Slice::Last(Checksum { md5: Some(md5), size: stamp.size, stamp }, unchanged))
 }
 
 /// Whether the file is as it was. By its path, not the open file: another file may have taken its name.
@@ -165,69 +218,62 @@ fn is_unchanged(path: &Path, stamp: &FileStamp) -> Result<bool, Error> {
     Ok(*stamp == FileStamp::of(&now))
 }
 
-impl From<Error> for Stopped {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Reads one file, slice by slice, again if it changes meanwhile.
-async fn checksum(path: &Path, context: &HashContext, cancel: &CancellationToken) -> Result<Checksum, Error> {
-    for _ in 0..MAX_READS {
-        let mut next = None;
-        let (checksum, unchanged) = loop {
-            let permit = context.scheduler.take(context.progress.bytes_done.load(Ordering::Relaxed)).await;
-            let (path, context, cancel) = (path.to_owned(), context.clone(), cancel.clone());
-            let slice = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                let _step = context.progress.steps.begin("reading", &path);
-                match next {
-                    None => start(path, &context, &cancel),
-                    Some(open) => read_slice(open, &context, &cancel),
-                }
-            });
-            match slice.await {
-                Ok(Ok(Slice::More(open))) => next = Some(open),
-                Ok(Ok(Slice::Last(checksum, unchanged))) => break (checksum, unchanged),
-                Ok(Err(Stopped::Failed(error))) => return Err(error),
-                Ok(Err(Stopped::Cancelled)) => {
-                    return Err(Error::Internal("reading was cancelled".into()));
-                }
-                Err(panic) => return Err(Error::Internal(format!("reading a file: {panic}"))),
+/// Reads one file, again if it changes meanwhile.
+async fn checksum(path: &Path, context: &HashContext) -> Result<Checksum, Error> {
+    let mut changes = 0;
+    while changes < MAX_READS {
+        let (result, waiting) = oneshot::channel();
+        let file =
+            HashedFile { path: path.to_owned(), context: context.clone(), open: None, result: Some(result) };
+        let _under_way = context.scheduler.add(&context.progress, Box::new(file));
+        // When this future is dropped, so is first what waits.
+        match waiting.await {
+            Ok(Ok(Attempt::Unchanged(checksum))) => {
+                context.progress.files_done.fetch_add(1, Ordering::Relaxed);
+                return Ok(checksum);
             }
-        };
-        if unchanged {
-            context.progress.files_done.fetch_add(1, Ordering::Relaxed);
-            return Ok(checksum);
+            Ok(Ok(Attempt::Changed)) => changes += 1,
+            // From now on without what gave the wrong sum.
+            Ok(Ok(Attempt::Distrusted)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(Error::Internal(format!("reading {path:?} failed within the program"))),
         }
         tracing::debug!(file = ?path, "the file changed while it was read; reading it again");
     }
     Err(Error::StillChanging { path: path.to_owned(), wait: CHANGING_RETRY })
 }
 
-/// Checksums of the files of one session, in order, several at once on blocking threads.
+/// Checksums of the files of one session, in order, many at once, on the threads of the scheduler.
 ///
-/// Dropping the future stops each thread within one buffer. All files are tried, each with its own result. Memory in
-/// use: one buffer for each permit, regardless of the number and size of the files.
+/// Dropping the future stops each thread within one piece. All files are tried, each with its own result. Memory in
+/// use: see [`ReadScheduler::memory_limit`], regardless of the number and size of the files.
 pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
-    let cancel = CancellationToken::new();
-    let _stop_when_dropped = cancel.clone().drop_guard();
-    with_checksums(paths.into_iter(), PathBuf::clone, context, &cancel).map(|(_, sum)| sum).collect().await
+    with_checksums(paths.into_iter(), PathBuf::clone, context).map(|(_, sum)| sum).collect().await
 }
 
-/// As [`checksums`], each with its file, as they are read. Cancelling stops each thread within one buffer.
+/// As [`checksums`], each with its file, in order.
 pub(crate) fn with_checksums<'a, T: 'a>(
     files: impl Iterator<Item = T> + 'a,
     path: impl Fn(&T) -> PathBuf + Copy + 'a,
     context: &'a HashContext,
-    cancel: &'a CancellationToken,
-) -> impl Stream<Item = (T, Result<Checksum, Error>)> + 'a {
-    futures_util::stream::iter(files)
-        .map(move |file| async move {
-            let sum = checksum(&path(&file), context, cancel).await;
-            (file, sum)
+) -> impl futures_util::Stream<Item = (T, Result<Checksum, Error>)> + 'a {
+    // A large file must not keep those behind it waiting: they are read meanwhile, and handed on after it.
+    let (mut next, mut early) = (0, BTreeMap::new());
+    futures_util::stream::iter(files.enumerate())
+        .map(move |(place, file)| async move {
+            let sum = checksum(&path(&file), context).await;
+            (place, (file, sum))
         })
-        .buffered(context.scheduler.count())
+        .buffer_unordered(UNDER_WAY)
+        .flat_map(move |(place, read)| {
+            early.insert(place, read);
+            let mut in_order = Vec::new();
+            while let Some(read) = early.remove(&next) {
+                in_order.push(read);
+                next += 1;
+            }
+            futures_util::stream::iter(in_order)
+        })
 }
 
 #[cfg(test)]
@@ -235,6 +281,10 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::Write;
+
+    use md5::{Digest, Md5};
+
+    use crate::hashing::schedule::ALONE;
 
     fn context(limit: Option<u64>) -> HashContext {
         HashContext {
@@ -271,11 +321,60 @@ mod tests {
     fn a_file_of_several_buffers_is_read_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let content: Vec<u8> = (0..3 * BUFFER + 17).map(|i| (i % 251) as u8).collect();
+        let content: Vec<u8> = (0..3 * ALONE + 17).map(|i| (i % 251) as u8).collect();
         std::fs::File::create(&path).unwrap().write_all(&content).unwrap();
         let whole = Md5Sum::of(Md5::new_with_prefix(&content));
         let read = read(&path, None).unwrap();
         assert_eq!((read.md5, read.size), (Some(whole), content.len() as u64));
+    }
+
+    /// Files of these lengths in a folder, and their MD5 sums by the `md-5` crate.
+    fn files(folder: &Path, lengths: impl Iterator<Item = usize>) -> (Vec<PathBuf>, Vec<Option<Md5Sum>>) {
+        let file = |(number, length): (usize, usize)| {
+            let content: Vec<u8> = (0..length).map(|i| (i * 31 + i / 251 + number) as u8).collect();
+            let path = folder.join(number.to_string());
+            std::fs::write(&path, &content).unwrap();
+            (path, Some(Md5Sum::of(Md5::new_with_prefix(&content))))
+        };
+        lengths.enumerate().map(file).unzip()
+    }
+
+    fn md5s(sums: Vec<Result<Checksum, Error>>) -> Vec<Option<Md5Sum>> {
+        sums.into_iter().map(|sum| sum.unwrap().md5).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sessions_of_files_of_all_sizes_that_are_hashed_at_the_same_time_get_the_sums_of_the_md_5_crate()
+    {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let around = |length: usize| [length - 1, length, length + 1];
+        let edges = [64, 16 << 10, 256 << 10, 512 << 10, 1 << 20].into_iter().flat_map(around);
+        let (paths, expected) = files(one.path(), edges.chain(0..130).chain([5 << 20]));
+        // As many as it takes to fill the lanes several times.
+        let (others, others_expected) = files(other.path(), (0..300).map(|number| number * 613));
+        for threads in [1, 2, 5] {
+            let first = HashContext { scheduler: ReadScheduler::new(threads), ..context(None) };
+            let second = HashContext { progress: Arc::default(), ..first.clone() };
+            let (sums, other_sums) =
+                tokio::join!(checksums(paths.clone(), &first), checksums(others.clone(), &second));
+            assert_eq!(md5s(sums), expected, "{threads} threads");
+            assert_eq!(md5s(other_sums), others_expected, "{threads} threads");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_wrong_sum_is_noticed_and_all_files_get_the_right_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (paths, expected) = files(folder.path(), (0..100).map(|number| number * 1000));
+        let mut first = md5_lanes::Md5State::new();
+        first.update(b"wrong");
+        let lanes = Arc::new(crate::hashing::lanes::Lanes::new(first));
+        let context =
+            HashContext { scheduler: ReadScheduler::with_lanes(2, Arc::clone(&lanes)), ..context(None) };
+        // The first file is checked before anything else.
+        assert_eq!(md5s(checksums(paths[..1].to_vec(), &context).await), expected[..1]);
+        assert!(lanes.difference().unwrap().to_string().contains("gave different results"));
+        assert_eq!(md5s(checksums(paths, &context).await), expected);
     }
 
     #[test]
@@ -377,12 +476,14 @@ mod tests {
     fn a_cancellation_is_noticed_before_the_next_buffer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, vec![0; 2 * BUFFER]).unwrap();
-        let cancel = CancellationToken::new();
-        cancel.cancel();
-        let context = context(None);
-        assert!(matches!(start(path, &context, &cancel), Err(Stopped::Cancelled)));
-        assert_eq!(context.progress.bytes_done.load(Ordering::Relaxed), 0);
+        std::fs::write(&path, vec![0; 2 * ALONE]).unwrap();
+        let (result, waiting) = oneshot::channel();
+        let mut file = HashedFile { path, context: context(None), open: None, result: Some(result) };
+        let mut buffer = vec![0; ALONE];
+        assert!(matches!(file.read(&mut buffer), Read::Piece(ALONE, _)));
+        drop(waiting);
+        assert!(matches!(file.read(&mut buffer), Read::End));
+        assert_eq!(file.context.progress.bytes_done.load(Ordering::Relaxed), ALONE as u64);
     }
 
     /// A cache in memory.

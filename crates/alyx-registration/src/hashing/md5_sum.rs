@@ -22,6 +22,12 @@ impl Md5Sum {
     }
 }
 
+impl From<[u8; 16]> for Md5Sum {
+    fn from(digest: [u8; 16]) -> Self {
+        Self(digest)
+    }
+}
+
 impl fmt::Display for Md5Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))

@@ -3,9 +3,11 @@
 pub(crate) mod checksum;
 pub(crate) mod checksum_cache;
 pub(crate) mod disk_steps;
+pub(crate) mod lanes;
 pub(crate) mod md5_sum;
 pub(crate) mod progress;
 pub(crate) mod read_scheduler;
 pub(crate) mod reader;
 pub(crate) mod root_schedulers;
+pub(crate) mod schedule;
 pub(crate) mod stamp;

@@ -1,200 +1,452 @@
-//! The read scheduler: a fair semaphore for reading files. A session of 200 GB must not hold up one of 20 MB.
+//! The read scheduler: the threads that read and hash the files of one data root. A session of 200 GB must not hold up one
+//! of 20 MB.
 //!
-//! Files are read in slices, and each slice needs a permit. The next permit goes to the session that has read least so
-//! far: a small session waits for one slice of a large one, not for all of it, and large ones share.
+//! Memory in use: for each thread the pieces that it hashes together or a piece that it reads, and as many pieces that are
+//! ready as one thread hashes together; see [`ReadScheduler::memory_limit`].
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use crate::hashing::lanes::{Hasher, Lanes};
+use crate::hashing::progress::Progress;
+use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
 
-/// A number of permits, shared fairly between sessions.
-#[derive(Debug)]
+/// A file on its way to its checksum.
+pub(crate) trait Stream: Send {
+    /// Reads the next piece. Blocks; is called by one thread after the other.
+    fn read(&mut self, buffer: &mut [u8]) -> Read;
+    /// Whether nobody waits for it any more. Then the next read ends it.
+    fn is_given_up(&self) -> bool;
+    /// What its pieces are added to; there is one once a piece was read.
+    fn hasher(&mut self) -> Option<&mut Hasher>;
+}
+
+/// The result of reading a piece.
+pub(crate) enum Read {
+    /// So many bytes, which took so long.
+    Piece(usize, Duration),
+    /// There are no more, and whoever waits for the file knows.
+    End,
+}
+
+/// Threads that read and hash files, fairly to the sessions. The threads are those of tokio for blocking work, and exist
+/// while there is something to do.
 pub struct ReadScheduler {
     state: Mutex<State>,
+    lanes: Arc<Lanes>,
     read: AtomicU64,
 }
 
-#[derive(Debug)]
 struct State {
-    count: usize,
-    free: usize,
-    /// Permits in use that are dropped when they are returned, because the number was lowered.
-    surplus: usize,
-    /// The waiting sessions, by what they have read so far; the second number keeps the order of arrival.
-    waiting: BTreeMap<(u64, u64), oneshot::Sender<ReadPermit>>,
-    arrivals: u64,
+    schedule: Schedule<File>,
+    /// Buffers of the same length that nobody uses.
+    free: Vec<Buffer>,
+    /// How many buffers there have been.
+    buffers: u64,
+    /// The length of all that there are.
+    memory: usize,
 }
 
-/// The right to read one slice. Dropping it returns it.
-#[derive(Debug)]
-pub struct ReadPermit {
-    scheduler: Arc<ReadScheduler>,
+/// A file, and its piece that was read.
+struct File {
+    stream: Box<dyn Stream>,
+    piece: Option<Buffer>,
 }
 
-impl ReadScheduler {
-    /// A scheduler with this number of permits, at least one.
-    pub fn new(count: usize) -> Arc<Self> {
-        let count = count.max(1);
-        let state = State { count, free: count, surplus: 0, waiting: BTreeMap::new(), arrivals: 0 };
-        Arc::new(Self { state: Mutex::new(state), read: AtomicU64::new(0) })
+/// A piece of a file. Buffers begin at different offsets in their pages: bytes at the same offset compete for the same
+/// places in the nearest cache.
+struct Buffer {
+    memory: Vec<u8>,
+    start: usize,
+    length: usize,
+    filled: usize,
+}
+
+const PAGE: usize = 4096;
+const CACHE_LINE: usize = 64;
+
+impl Buffer {
+    fn new(length: usize, number: u64) -> Self {
+        let memory = vec![0; length + PAGE];
+        let wanted = number as usize * CACHE_LINE % PAGE;
+        let start = (wanted + PAGE - memory.as_ptr().addr() % PAGE) % PAGE;
+        Self { memory, start, length, filled: 0 }
     }
 
-    /// The number of permits.
-    pub fn count(&self) -> usize {
-        self.state().count
+    fn all(&mut self) -> &mut [u8] {
+        self.memory.get_mut(self.start..self.start + self.length).unwrap_or_default()
     }
 
-    /// Changes the number of permits. When lowered, surplus permits are dropped as they are returned.
-    pub fn set_count(self: &Arc<Self>, count: usize) {
-        let count = count.max(1);
-        let mut state = self.state();
-        let more = count.saturating_sub(state.count);
-        let mut fewer = state.count.saturating_sub(count);
-        state.count = count;
-        let free = fewer.min(state.free);
-        state.free -= free;
-        fewer -= free;
-        state.surplus += fewer;
-        drop(state);
-        // A new permit goes where a returned one goes.
-        for _ in 0..more {
-            drop(ReadPermit { scheduler: Arc::clone(self) });
+    fn filled(&self) -> &[u8] {
+        self.memory.get(self.start..self.start + self.filled).unwrap_or_default()
+    }
+}
+
+impl State {
+    /// A buffer of this length.
+    fn buffer(&mut self, length: usize) -> Buffer {
+        if self.free.last().is_some_and(|free| free.length != length) {
+            self.drop_free();
+        }
+        self.free.pop().unwrap_or_else(|| {
+            self.buffers += 1;
+            self.memory += length;
+            Buffer::new(length, self.buffers)
+        })
+    }
+
+    fn give_back(&mut self, buffer: Buffer) {
+        self.free.push(buffer);
+        if self.schedule.is_empty() {
+            self.drop_free();
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn drop_free(&mut self) {
+        self.memory -= self.free.drain(..).map(|buffer| buffer.length).sum::<usize>();
+    }
+}
+
+impl ReadScheduler {
+    /// A scheduler with this number of threads, at least one.
+    pub fn new(threads: usize) -> Arc<Self> {
+        Self::with_lanes(threads, Lanes::shared())
     }
 
-    /// Counts bytes that were read with a permit.
-    pub fn count_read(&self, bytes: u64) {
+    pub(crate) fn with_lanes(threads: usize, lanes: Arc<Lanes>) -> Arc<Self> {
+        let schedule = Schedule::new(lanes.count(), threads);
+        let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0 };
+        Arc::new(Self { state: Mutex::new(state), lanes, read: AtomicU64::new(0) })
+    }
+
+    /// The number of threads.
+    pub fn count(&self) -> usize {
+        self.state().schedule.threads()
+    }
+
+    /// Changes the number of threads. When lowered, surplus threads end after their step.
+    pub fn set_count(self: &Arc<Self>, threads: usize) {
+        self.state().schedule.set_threads(threads);
+        self.begin_thread();
+    }
+
+    /// At most so much memory is in use for pieces, in bytes.
+    pub fn memory_limit(&self) -> usize {
+        self.count() * ALONE + TOGETHER
+    }
+
+    /// Counts bytes that were read.
+    pub(crate) fn count_read(&self, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How many bytes have been read with permits so far.
+    /// How many bytes have been read so far.
     pub fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Waits for a permit. `served`: the bytes that the session has read so far. Dropping the future leaves the queue.
-    pub async fn take(self: &Arc<Self>, served: u64) -> ReadPermit {
-        let waiting = {
-            let mut state = self.state();
-            if state.free > 0 {
-                state.free -= 1;
-                return ReadPermit { scheduler: Arc::clone(self) };
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// Adds a file of a session. Must be called within a tokio runtime. Whoever drops what is returned does not wait for the
+    /// file any more.
+    pub(crate) fn add(self: &Arc<Self>, session: &Arc<Progress>, stream: Box<dyn Stream>) -> UnderWay {
+        let arrival = self.state().schedule.add(session, File { stream, piece: None });
+        self.begin_thread();
+        UnderWay { scheduler: Arc::clone(self), session: Arc::clone(session), arrival }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a thread if it would find something to do. It begins the next one.
+    fn begin_thread(self: &Arc<Self>) {
+        if self.state().schedule.begin_thread() {
+            self.spawn_thread();
+        }
+    }
+
+    fn spawn_thread(self: &Arc<Self>) {
+        let worker = Worker { scheduler: Arc::clone(self), is_working: true };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(|| worker.work())),
+            Err(_) => drop(worker),
+        }
+    }
+
+    fn read(&self, mut entry: Entry<File>, mut buffer: Buffer) {
+        // A panic ends the file, not the thread, on which others rely.
+        let read = catch_unwind(AssertUnwindSafe(|| entry.file.stream.read(buffer.all())));
+        let mut state = self.state();
+        match read {
+            Ok(Read::Piece(filled, took)) => {
+                buffer.filled = filled;
+                entry.file.piece = Some(buffer);
+                state.schedule.read(entry, filled, took);
             }
-            let (sender, receiver) = oneshot::channel();
-            state.arrivals += 1;
-            let place = (served, state.arrivals);
-            state.waiting.insert(place, sender);
-            receiver
-        };
-        // The sender stays in the queue until it sends, so this does not fail.
-        waiting.await.unwrap_or_else(|_| ReadPermit { scheduler: Arc::clone(self) })
+            Ok(Read::End) | Err(_) => {
+                state.schedule.end(entry.progress());
+                state.give_back(buffer);
+                drop(state);
+                drop(entry);
+            }
+        }
+    }
+
+    fn hash(&self, mut entries: Vec<Entry<File>>) {
+        self.lanes.update(entries.iter_mut().filter_map(|Entry { file, .. }| {
+            let piece = file.piece.as_ref()?;
+            Some((file.stream.hasher()?, piece.filled()))
+        }));
+        let mut state = self.state();
+        for mut entry in entries {
+            if let Some(buffer) = entry.file.piece.take() {
+                state.give_back(buffer);
+            }
+            let is_given_up = entry.file.stream.is_given_up();
+            state.schedule.hashed(entry, is_given_up);
+        }
     }
 }
 
-impl Drop for ReadPermit {
+/// A file that was added.
+#[must_use]
+pub(crate) struct UnderWay {
+    scheduler: Arc<ReadScheduler>,
+    session: Arc<Progress>,
+    arrival: u64,
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        loop {
-            let next = {
-                let mut state = self.scheduler.state();
-                if state.surplus > 0 {
-                    state.surplus -= 1;
-                    return;
-                }
-                match state.waiting.pop_first() {
-                    Some((_, next)) => next,
-                    None => {
-                        state.free += 1;
-                        return;
-                    }
-                }
-            };
-            if next.is_closed() {
-                continue;
+        self.scheduler.state().schedule.give_up(&self.session, self.arrival);
+        // A thread closes it: that may hang.
+        self.scheduler.begin_thread();
+    }
+}
+
+/// What a thread does next.
+enum Work {
+    Read(Entry<File>, Buffer),
+    Hash(Vec<Entry<File>>),
+}
+
+/// A thread at work.
+struct Worker {
+    scheduler: Arc<ReadScheduler>,
+    is_working: bool,
+}
+
+impl Worker {
+    fn work(mut self) {
+        while let Some(work) = self.next() {
+            match work {
+                Work::Read(entry, buffer) => self.scheduler.read(entry, buffer),
+                Work::Hash(entries) => self.scheduler.hash(entries),
             }
-            // A receiver that is dropped at this moment drops the permit, which passes it on.
-            drop(next.send(ReadPermit { scheduler: Arc::clone(&self.scheduler) }));
-            return;
         }
+        self.is_working = false;
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut state = self.scheduler.state();
+        let work = match state.schedule.next()? {
+            Step::Read(entry, length) => Work::Read(entry, state.buffer(length)),
+            Step::Hash(entries) => Work::Hash(entries),
+        };
+        // Before this thread does what may hang.
+        let begins_another = state.schedule.begin_thread();
+        drop(state);
+        if begins_another {
+            self.scheduler.spawn_thread();
+        }
+        Some(work)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // A panic, or a runtime that has ended.
+        if self.is_working {
+            self.scheduler.state().schedule.end_thread();
+        }
+    }
+}
+
+impl fmt::Debug for ReadScheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        let (threads, memory) = (state.schedule.threads(), state.memory);
+        f.debug_struct("ReadScheduler")
+            .field("threads", &threads)
+            .field("memory", &memory)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
+    use md5::{Digest, Md5};
+    use md5_lanes::Md5State;
+    use std::path::Path;
+    use std::sync::atomic::AtomicUsize;
+    use tokio::sync::{mpsc, watch};
 
-    #[test]
-    fn the_session_that_has_read_least_is_next_regardless_of_arrival() {
-        let scheduler = ReadScheduler::new(1);
-        let held = scheduler.take(0).now_or_never().unwrap();
-        let mut large = Box::pin(scheduler.take(200_000));
-        let mut small = Box::pin(scheduler.take(20));
-        assert!((&mut large).now_or_never().is_none() && (&mut small).now_or_never().is_none());
-        drop(held);
-        assert!((&mut large).now_or_never().is_none());
-        let held = small.now_or_never().unwrap();
-        drop(held);
-        assert!(large.now_or_never().is_some());
+    use crate::hashing::md5_sum::Md5Sum;
+
+    /// A file's name, and its sum.
+    type Named = (&'static str, Option<Md5Sum>);
+
+    /// A file in memory.
+    struct Fake {
+        left: Vec<u8>,
+        hasher: Option<Hasher>,
+        sums: mpsc::UnboundedSender<Named>,
+        name: &'static str,
+        /// Its reads hang until it is set.
+        answers: Option<watch::Receiver<bool>>,
+        hanging: Arc<AtomicUsize>,
+        scheduler: Arc<ReadScheduler>,
+        most_memory: Arc<AtomicUsize>,
     }
 
-    #[test]
-    fn no_permit_is_lost_when_a_waiting_session_gives_up() {
-        let scheduler = ReadScheduler::new(1);
-        for gives_up_late in [false, true] {
-            let held = scheduler.take(0).now_or_never().unwrap();
-            let mut first = Box::pin(scheduler.take(1));
-            let mut second = Box::pin(scheduler.take(2));
-            assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
-            if gives_up_late {
-                drop(held);
-                drop(first);
-            } else {
-                drop(first);
-                drop(held);
+    impl Stream for Fake {
+        fn read(&mut self, buffer: &mut [u8]) -> Read {
+            self.most_memory.fetch_max(self.scheduler.state().memory, Ordering::Relaxed);
+            if let Some(answers) = &mut self.answers {
+                self.hanging.fetch_add(1, Ordering::Relaxed);
+                tokio::runtime::Handle::current().block_on(answers.wait_for(|answers| *answers)).unwrap();
+                self.hanging.fetch_sub(1, Ordering::Relaxed);
             }
-            assert!(second.now_or_never().is_some());
+            let lanes = &self.scheduler.lanes;
+            let hasher = self.hasher.get_or_insert_with(|| lanes.hasher());
+            if self.left.is_empty() {
+                let hasher = std::mem::replace(hasher, lanes.hasher());
+                self.sums.send((self.name, lanes.finish(hasher, Path::new(self.name)))).unwrap();
+                return Read::End;
+            }
+            let count = self.left.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&self.left[..count]);
+            self.left.drain(..count);
+            Read::Piece(count, Duration::from_nanos(1))
         }
-        assert!(scheduler.take(0).now_or_never().is_some());
+
+        fn is_given_up(&self) -> bool {
+            false
+        }
+
+        fn hasher(&mut self) -> Option<&mut Hasher> {
+            self.hasher.as_mut()
+        }
+    }
+
+    struct World {
+        scheduler: Arc<ReadScheduler>,
+        sums: (mpsc::UnboundedSender<Named>, mpsc::UnboundedReceiver<Named>),
+        answers: watch::Sender<bool>,
+        hanging: Arc<AtomicUsize>,
+        most_memory: Arc<AtomicUsize>,
+        session: Arc<Progress>,
+    }
+
+    impl World {
+        fn new(threads: usize) -> Self {
+            Self {
+                scheduler: ReadScheduler::with_lanes(threads, Arc::new(Lanes::new(Md5State::new()))),
+                sums: mpsc::unbounded_channel(),
+                answers: watch::channel(false).0,
+                hanging: Arc::default(),
+                most_memory: Arc::default(),
+                session: Arc::default(),
+            }
+        }
+
+        fn add(&self, name: &'static str, content: Vec<u8>, hangs: bool) {
+            let fake = Fake {
+                left: content,
+                hasher: None,
+                sums: self.sums.0.clone(),
+                name,
+                answers: hangs.then(|| self.answers.subscribe()),
+                hanging: Arc::clone(&self.hanging),
+                scheduler: Arc::clone(&self.scheduler),
+                most_memory: Arc::clone(&self.most_memory),
+            };
+            // It is waited for until the end.
+            std::mem::forget(self.scheduler.add(&self.session, Box::new(fake)));
+        }
+
+        async fn sum(&mut self) -> Named {
+            self.sums.1.recv().await.unwrap()
+        }
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length).map(|n| (n * 31 + n / 251) as u8).collect()
+    }
+
+    fn md5(content: &[u8]) -> Option<Md5Sum> {
+        Some(Md5Sum::of(Md5::new_with_prefix(content)))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_whose_reads_hang_stalls_no_other_file_of_its_lanes() {
+        let mut world = World::new(2);
+        world.add("before", noise(5 << 20), false);
+        world.add("hangs", noise(1 << 20), true);
+        for _ in 0..100 {
+            world.add("after", noise(3 << 20), false);
+        }
+        let (before, after) = (md5(&noise(5 << 20)), md5(&noise(3 << 20)));
+        for _ in 0..101 {
+            let (name, sum) = world.sum().await;
+            assert_eq!(sum, if name == "before" { before } else { after }, "{name}");
+        }
+        assert_eq!(world.hanging.load(Ordering::Relaxed), 1);
+        world.answers.send(true).unwrap();
+        assert_eq!(world.sum().await, ("hangs", md5(&noise(1 << 20))));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_ends_in_a_panic_stops_no_other() {
+        let mut world = World::new(1);
+        world.add("panics", Vec::new(), true);
+        // Nobody will answer.
+        world.answers = watch::channel(false).0;
+        world.add("other", noise(100), false);
+        assert_eq!(world.sum().await, ("other", md5(&noise(100))));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn buffers_take_no_more_memory_than_the_limit_however_many_files_there_are_and_none_afterwards() {
+        for threads in [1, 2, 4] {
+            let mut world = World::new(threads);
+            let limit = world.scheduler.memory_limit();
+            for _ in 0..40 {
+                world.add("large", noise(2 << 20), false);
+            }
+            (0..500).for_each(|number| world.add("small", noise(number * 97), false));
+            for _ in 0..540 {
+                world.sum().await;
+            }
+            while !world.scheduler.state().schedule.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let most = world.most_memory.load(Ordering::Relaxed);
+            assert!(0 < most && most <= limit, "{most} of {limit}");
+            assert_eq!(world.scheduler.state().memory, 0);
+        }
     }
 
     #[test]
-    fn the_number_of_permits_can_be_raised_and_lowered() {
-        let scheduler = ReadScheduler::new(2);
-        let in_use = [scheduler.take(0).now_or_never().unwrap(), scheduler.take(0).now_or_never().unwrap()];
-        let mut waits = Box::pin(scheduler.take(0));
-        assert!((&mut waits).now_or_never().is_none());
-        scheduler.set_count(3);
-        let third = waits.now_or_never().unwrap();
-        assert!(scheduler.take(0).now_or_never().is_none());
-        scheduler.set_count(1);
-        drop(in_use);
-        // Two are surplus, and the third is still in use.
-        assert!(scheduler.take(0).now_or_never().is_none());
-        drop(third);
-        let only = scheduler.take(0).now_or_never().unwrap();
-        assert!(scheduler.take(0).now_or_never().is_none());
-        // Lowered and raised again: the last number counts.
-        scheduler.set_count(2);
-        let _second = scheduler.take(0).now_or_never().unwrap();
-        scheduler.set_count(1);
-        scheduler.set_count(2);
-        drop(only);
-        assert!(scheduler.take(0).now_or_never().is_some());
-        assert_eq!(scheduler.count(), 2);
-    }
-
-    #[test]
-    fn there_are_as_many_permits_as_configured() {
-        let scheduler = ReadScheduler::new(2);
-        let (_a, b) = (scheduler.take(0).now_or_never().unwrap(), scheduler.take(0).now_or_never().unwrap());
-        assert!(scheduler.take(0).now_or_never().is_none());
-        drop(b);
-        assert!(scheduler.take(0).now_or_never().is_some());
+    fn buffers_begin_at_different_offsets_in_their_pages() {
+        let offset = |number| Buffer::new(16 << 10, number).all().as_ptr().addr() % PAGE;
+        assert_eq!([0, 1, 2, 63].map(offset), [0, 64, 128, 63 * 64]);
     }
 }

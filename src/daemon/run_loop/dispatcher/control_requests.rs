@@ -107,6 +107,7 @@ impl Dispatcher {
                 creations_from: self.creations_from(now),
                 ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.problem()),
                 stuck: self.reporting.stuck.map(str::to_owned),
+                md5: self.config.client.md5_difference(),
             }),
             sessions,
             obstacles: [self.reporting.obstacles.status(), self.hangs.status(now)].concat(),
