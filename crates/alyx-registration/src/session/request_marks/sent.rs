@@ -37,6 +37,11 @@ impl Sent {
         Some(Self { boot, at: time()?, at_most: time()? })
     }
 
+    /// How long the request may take.
+    pub(super) fn at_most(&self) -> Duration {
+        self.at_most
+    }
+
     pub(super) fn remaining(&self) -> Duration {
         self.remaining_at(&boot_id(), since_boot())
     }
