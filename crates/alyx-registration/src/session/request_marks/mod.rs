@@ -256,6 +256,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    use crate::session::request_marks::public::MAX_MARKS;
+
     const AT_MOST: Duration = Duration::from_secs(30);
 
     fn claim(marks: &RequestMarks) -> Result<RequestMark, Elsewhere> {
@@ -394,6 +396,24 @@ mod tests {
         let left = places.claim("a session", short, late()).unwrap().remaining();
         assert!(left > long / 2, "{left:?}");
         assert!(places.claim("a session", short, Instant::now() - long).unwrap().remaining().is_zero());
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_seen_among_any_number_of_other_things() {
+        let (folder, marks) = public();
+        let at = |end: &str| folder.path().join(format!("alyx-registrar-{}-{end}", name("a session")));
+        for n in 0..2 * MAX_MARKS {
+            std::os::unix::fs::symlink("/nowhere", at(&format!("{n}-link"))).unwrap();
+            std::fs::create_dir(at(&format!("{n}-folder"))).unwrap();
+        }
+        assert!(claim(&marks).unwrap().remaining().is_zero());
+        let mark = claim(&marks).unwrap();
+        assert!(claim(&marks).is_err());
+        drop(mark);
+        // More files than are read.
+        (0..=MAX_MARKS).for_each(|n| std::fs::write(at(&format!("{n}-file")), "nonsense").unwrap());
+        assert!(claim(&marks).is_err());
+        assert!(claim_since(&marks, Instant::now() - LONGEST).is_ok(), "delayed, and not prevented");
     }
 
     #[tokio::test]

@@ -16,8 +16,8 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::session::request_marks::sent::Sent;
 
-/// How many marks of one request are read.
-const MAX_MARKS: usize = 64;
+/// How many marks of one request are read. If there are more, the request waits for the whole time.
+pub(super) const MAX_MARKS: usize = 64;
 /// The longest that a mark of another user delays a request: the largest `timeouts.request`. With less, a session would
 /// be created twice next to a program that waits that long for its answer. A hostile user can delay a session by as
 /// much, and no more.
@@ -81,10 +81,17 @@ impl PublicMark {
         let entries = self.path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
         let names = entries.into_iter().flatten().filter_map(Result::ok);
         let same = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        // Links and folders are no marks: a program would drown in them before it saw the mark that counts.
+        let files = same.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         let mut others = Vec::new();
-        for path in same.map(|entry| entry.path()).filter(|path| *path != self.path).take(MAX_MARKS) {
+        for path in files.map(|entry| entry.path()).filter(|path| *path != self.path) {
             // Removed since, or no mark.
             let Ok(other) = read(&path) else { continue };
+            if others.len() == MAX_MARKS {
+                // One that is not read may be held.
+                others.push(OtherMark { is_held: true, remaining: LONGEST, at_most: LONGEST });
+                break;
+            }
             others.push(other);
             if !other.is_held {
                 self.left_behind.push(path);
