@@ -447,6 +447,7 @@ mod tests {
             leave(&folder.join(format!("{prefix}over")), over, 1);
             leave(&folder.join(format!("{prefix}silent")), "", 25);
             leave(&folder.join(format!("{prefix}silent-today")), "", 23);
+            leave(&folder.join(format!("{prefix}unknown-today")), " 0 0\n", 23);
             leave(&folder.join(format!("{prefix}on-its-way")), &on_its_way, 1);
             leave(&folder.join(format!("{prefix}held")), over, 1);
             leave(&folder.join(format!("{prefix}young")), over, 0);
@@ -468,7 +469,11 @@ mod tests {
             let mut left: Vec<String> =
                 entries.map(|name| name.into_string().unwrap().replace(prefix, "")).collect();
             left.sort();
-            assert_eq!(left, ["held", "on-its-way", "silent-today", "something else", "young"], "{prefix}");
+            assert_eq!(
+                left,
+                ["held", "on-its-way", "silent-today", "something else", "unknown-today", "young"],
+                "{prefix}"
+            );
         }
         drop(held);
     }
