@@ -10,7 +10,7 @@ use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::measurements::plausible;
 use crate::measurements::post_once::post_once;
-use crate::session::request_marks::{ELSEWHERE_INTERVAL, Elsewhere, RECHECK_INTERVAL};
+use crate::session::request_marks::RECHECK_INTERVAL;
 
 /// A measurement that was checked and is not recorded yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,12 +166,12 @@ impl RegistrationClient {
                     );
                     tokio::time::sleep(mark.remaining().min(RECHECK_INTERVAL)).await;
                 }
-                Err(Elsewhere) if since.elapsed() > 2 * self.alyx().request_timeout() => {
+                Err(elsewhere) if elsewhere.recheck_in(since.elapsed()).is_zero() => {
                     return Err(Error::Invalid(format!(
                         "another program on this computer is recording {what}; wait until it is done"
                     )));
                 }
-                Err(Elsewhere) => tokio::time::sleep(ELSEWHERE_INTERVAL).await,
+                Err(elsewhere) => tokio::time::sleep(elsewhere.recheck_in(since.elapsed())).await,
             }
         };
         let find = async || Ok(nth_at(&request.like(&list().await?), time, n_equal));

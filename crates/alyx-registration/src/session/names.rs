@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,11 @@ type Listed = (Instant, Arc<Vec<String>>);
 
 /// Most names that are suggested.
 const MAX_NEAR: usize = 3;
+/// How many names of an endpoint are asked for one by one. If there are more, the endpoint is listed once: with a
+/// request for each name, a long list would use up the requests of all other sessions.
+const MAX_ASKED: usize = 8;
+/// Most names of an endpoint that a request may mention. More are a mistake, such as a column of numbers.
+const MAX_NAMES: usize = 300;
 
 /// The names that a missing one was probably meant to be: those that differ in letter case, or else in one letter. Pure.
 fn near(name: &str, all: &[String]) -> Vec<String> {
@@ -93,15 +98,20 @@ impl KnownNames {
         let list = match kept {
             Some((at, list)) if now.saturating_duration_since(at) < self.kept_for => list,
             _ => {
-                let Ok(names) = alyx.member_names(endpoint).await else { return Vec::new() };
-                let names = Arc::new(names);
-                if let Ok(mut lists) = self.lists.lock() {
-                    lists.insert(endpoint, (now, Arc::clone(&names)));
-                }
+                let Ok(names) = self.list(alyx, endpoint).await else { return Vec::new() };
                 names
             }
         };
         near(name, &list)
+    }
+
+    /// The names of an endpoint, as Alyx has them now.
+    async fn list(&self, alyx: &alyx_client::Client, endpoint: Endpoint) -> Result<Arc<Vec<String>>, Error> {
+        let names = Arc::new(alyx.member_names(endpoint).await?);
+        if let Ok(mut lists) = self.lists.lock() {
+            lists.insert(endpoint, (Instant::now(), Arc::clone(&names)));
+        }
+        Ok(names)
     }
 
     /// The records of several names, in order.
@@ -127,15 +137,46 @@ impl KnownNames {
     /// Checks the names that are not cached.
     ///
     /// # Errors
-    /// As [`assert_all_exist`](Self::assert_all_exist).
+    /// As [`assert_all_exist`](Self::assert_all_exist); [`Error::Invalid`] for more names than any session has.
     pub(crate) async fn check(
         &self,
         alyx: &alyx_client::Client,
         names: Vec<(Endpoint, String)>,
     ) -> Result<(), Error> {
-        // Lazily: a name that is mentioned twice is asked for once.
-        let unknown = names.into_iter().filter(|name| !self.contains(name, Instant::now()));
-        self.assert_all_exist(alyx, unknown).await.map(drop)
+        let mut named = BTreeMap::<Endpoint, BTreeSet<String>>::new();
+        for (endpoint, name) in names {
+            named.entry(endpoint).or_default().insert(name);
+        }
+        if let Some((endpoint, many)) = named.iter().find(|(_, names)| names.len() > MAX_NAMES) {
+            return Err(Error::Invalid(format!(
+                "{} {} names for one session; at most {MAX_NAMES} are allowed: correct the file or setting that lists them",
+                many.len(),
+                endpoint.member()
+            )));
+        }
+        let (mut asked, mut missing) = (Vec::new(), Vec::new());
+        for (endpoint, names) in named {
+            let names = names.into_iter().map(|name| (endpoint, name));
+            let unknown: Vec<_> = names.filter(|name| !self.contains(name, Instant::now())).collect();
+            if unknown.len() <= MAX_ASKED {
+                asked.extend(unknown);
+                continue;
+            }
+            let all = self.list(alyx, endpoint).await?;
+            let at_alyx: HashSet<&str> = all.iter().map(String::as_str).collect();
+            for (endpoint, name) in unknown {
+                if at_alyx.contains(&*name) {
+                    self.insert((endpoint, name), Instant::now());
+                } else {
+                    missing.push(MissingName { endpoint, near: near(&name, &all), name, from: None });
+                }
+            }
+        }
+        match self.assert_all_exist(alyx, asked).await {
+            Err(Error::Missing(more)) => missing.extend(more),
+            asked => drop(asked?),
+        }
+        if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing)) }
     }
 
     /// After a refusal: a cached name may have been deleted on Alyx.
@@ -183,5 +224,50 @@ mod tests {
         ] {
             assert_eq!(near(name, &all), expected, "{name}");
         }
+    }
+    /// A client of a sandbox that has these users.
+    async fn with_users(names: &[String]) -> (alyx_sandbox::RunningSandbox, alyx_client::Client) {
+        let sandbox = alyx_sandbox::Sandbox::start(alyx_sandbox::SandboxOptions::default()).await.unwrap();
+        for name in names {
+            assert!(sandbox.control().add_user(name, "secret"));
+        }
+        let (username, password) = ("test_user".into(), "TapetesBloc18".into());
+        let credentials = alyx_client::Credentials::Password { username, password };
+        let options = alyx_client::ClientOptions::new(sandbox.url(), credentials);
+        let alyx = alyx_client::Client::new(options).unwrap();
+        // Logs in.
+        alyx.find_member(Endpoint::Users, "test_user").await.unwrap();
+        sandbox.control().clear_requests();
+        (sandbox, alyx)
+    }
+
+    fn users(names: &[String]) -> Vec<(Endpoint, String)> {
+        names.iter().map(|name| (Endpoint::Users, name.clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn many_names_are_looked_up_in_one_list_and_not_with_a_request_each() {
+        let mut names: Vec<String> = (0..40).map(|n| format!("person{n}")).collect();
+        let (sandbox, alyx) = with_users(&names).await;
+        let known = KnownNames::new(Duration::from_secs(60));
+        known.check(&alyx, users(&names)).await.unwrap();
+        known.check(&alyx, users(&names)).await.unwrap();
+        assert_eq!(sandbox.control().count_requests(), 1);
+        names.extend((0..20).map(|n| format!("Person{n}")));
+        let Err(Error::Missing(missing)) = known.check(&alyx, users(&names)).await else { panic!("found") };
+        assert_eq!(missing.len(), 20);
+        assert!(missing.iter().all(|m| m.near == [m.name.to_lowercase()]), "{missing:?}");
+        assert_eq!(sandbox.control().count_requests(), 2);
+    }
+
+    #[tokio::test]
+    async fn more_names_than_any_session_has_are_refused_without_a_request() {
+        let (sandbox, alyx) = with_users(&[]).await;
+        let names: Vec<String> = (0..10_000).map(|n| format!("person{n}")).collect();
+        let known = KnownNames::new(Duration::from_secs(60));
+        let error = known.check(&alyx, users(&names)).await.unwrap_err();
+        assert!(error.to_string().contains("10000 user names"), "{error}");
+        assert_eq!(error.next_step(), alyx_client::NextStep::NeedsAttention);
+        assert_eq!(sandbox.control().count_requests(), 0);
     }
 }

@@ -19,7 +19,7 @@ use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
-use crate::session::request_marks::{ELSEWHERE_INTERVAL, Elsewhere};
+use crate::session::request_marks::Elsewhere;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
@@ -108,7 +108,7 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let (mut mark, mut is_logged, since) = (Err(Elsewhere), false, Instant::now());
+        let (mut mark, mut is_logged, since) = (Err(Elsewhere { longest: at_most }), false, Instant::now());
         let found = loop {
             if mark.is_err() {
                 mark = self.claim_request(format!("session {path}"), since).await?;
@@ -116,21 +116,23 @@ impl RegistrationClient {
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
                 Ok(mark) => creations.still_open(&claim, mark.remaining(), at_most),
-                Err(Elsewhere) if since.elapsed() > 2 * at_most => Duration::ZERO,
-                Err(Elsewhere) => ELSEWHERE_INTERVAL,
+                Err(elsewhere) => elsewhere.recheck_in(since.elapsed()),
             };
             let found = self.find_session(path, lab).await?;
             if found.is_some() || open.is_zero() {
                 break found;
             }
+            let longest = match &mark {
+                Ok(mark) => at_most.max(since.elapsed() + mark.remaining()),
+                Err(elsewhere) => elsewhere.longest,
+            };
             if !std::mem::replace(&mut is_logged, true) {
                 tracing::info!(
                     session = %path,
                     "waiting up to {} s: an earlier request may still create this session",
-                    at_most.as_secs()
+                    longest.as_secs()
                 );
             }
-            let longest = if mark.is_ok() { at_most } else { 2 * at_most };
             let _waiting = creations.wait(path, since + longest);
             // Others talk to Alyx meanwhile.
             let waits_for_turn = at_alyx.take().is_some();
@@ -140,7 +142,7 @@ impl RegistrationClient {
             }
         };
         match (found, mark) {
-            (None, Err(Elsewhere)) => {
+            (None, Err(Elsewhere { .. })) => {
                 Err(Error::RegisteredElsewhere { path: path.folder().to_owned(), holder: None })
             }
             (None, Ok(mark)) => {

@@ -26,14 +26,16 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::Error;
 use crate::listing::file_system::is_private_folder;
 use crate::session::request_marks::own::MarkFile;
-use crate::session::request_marks::public::{PublicMark, is_public_folder};
+use crate::session::request_marks::public::{LONGEST, PublicMark, is_public_folder};
 use crate::session::request_marks::sent::Sent;
 use crate::session::request_marks::stale::remove_stale;
 
 /// How often Alyx is asked again while a request may still be on its way.
 pub(crate) const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a mark that another program holds is tried.
-pub(crate) const ELSEWHERE_INTERVAL: Duration = Duration::from_millis(500);
+const ELSEWHERE_INTERVAL: Duration = Duration::from_millis(500);
+/// After that, less often: each time Alyx is asked.
+const OFTEN_FOR: Duration = Duration::from_secs(60);
 
 /// Where the marks are. The default marks nothing.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +62,21 @@ struct Places {
 
 /// Another program on this computer is sending the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Elsewhere;
+pub(crate) struct Elsewhere {
+    /// How long it is waited for, from when the caller began to claim the request.
+    pub(crate) longest: Duration,
+}
+
+impl Elsewhere {
+    /// When to try again, after the caller has waited that long; zero: no more. Pure.
+    pub(crate) fn recheck_in(self, waited: Duration) -> Duration {
+        match waited {
+            waited if waited > self.longest => Duration::ZERO,
+            waited if waited < OFTEN_FOR => ELSEWHERE_INTERVAL,
+            _ => RECHECK_INTERVAL,
+        }
+    }
+}
 
 impl RequestMarks {
     /// Marks in these folders, as far as they can be used.
@@ -115,11 +131,10 @@ impl Places {
                     mark.earlier = mark.earlier.max(until);
                     mark.files.push(file);
                 }
-                Ok(None) => return Err(Elsewhere),
+                Ok(None) => return Err(Elsewhere { longest: 2 * at_most }),
                 Err(error) => tracing::debug!("no mark in {}: {error}", folder.display()),
             }
         }
-        let (now, deadline) = (Instant::now(), since + at_most);
         for folder in public {
             match PublicMark::create(folder, &name, at_most) {
                 Ok(file) => mark.public.push(file),
@@ -127,13 +142,21 @@ impl Places {
             }
         }
         // After all are created: of two programs at least one sees the other.
-        let others: Vec<_> = mark.public.iter_mut().map(|file| file.others(&name)).collect();
-        for other in others.into_iter().filter(|_| now < deadline) {
-            if other.is_held {
-                return Err(Elsewhere);
+        let others: Vec<_> = mark.public.iter_mut().flat_map(|file| file.others(&name)).collect();
+        let (now, mut held) = (Instant::now(), None);
+        for other in others {
+            // Its program may wait longer for an answer than this one.
+            let longest = at_most.max(other.at_most.min(LONGEST));
+            let deadline = since + longest;
+            if other.is_held && now < deadline {
+                // When the time is over it no longer counts, so that the caller never gives up because of it.
+                held = held.max(Some(longest + at_most));
             }
-            let until = (!other.remaining.is_zero()).then(|| deadline.min(now + other.remaining));
-            mark.earlier = mark.earlier.max(until);
+            let until = now + other.remaining;
+            mark.earlier = mark.earlier.max((now < until.min(deadline)).then(|| deadline.min(until)));
+        }
+        if let Some(longest) = held {
+            return Err(Elsewhere { longest });
         }
         if mark.files.is_empty() && mark.public.is_empty() {
             // Any earlier program may have left a request.
@@ -233,6 +256,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    use crate::session::request_marks::public::MAX_MARKS;
+
     const AT_MOST: Duration = Duration::from_secs(30);
 
     fn claim(marks: &RequestMarks) -> Result<RequestMark, Elsewhere> {
@@ -273,7 +298,7 @@ mod tests {
         let [both, other] =
             [Some(state.path().to_owned()), None].map(|state| own(state, vec![run.path().join("registrar")]));
         let mark = sending(claim(&both).unwrap()).await;
-        assert_eq!(claim(&other).unwrap_err(), Elsewhere);
+        assert!(claim(&other).is_err());
         kill(mark);
         for marks in [&both, &other] {
             let left = claim(marks).unwrap().remaining();
@@ -343,16 +368,52 @@ mod tests {
         let (_folder, marks) = public();
         let long_ago = Instant::now() - AT_MOST;
         let mark = sending(claim(&marks).unwrap()).await;
-        assert_eq!(claim(&marks).unwrap_err(), Elsewhere);
+        assert!(claim(&marks).is_err());
         assert!(claim_since(&marks, long_ago).unwrap().remaining().is_zero());
         kill(mark);
         let mut next = claim(&marks).unwrap();
         assert!(next.remaining() > AT_MOST / 2);
         let half = claim_since(&marks, Instant::now() - AT_MOST / 2);
-        assert_eq!(half.unwrap_err(), Elsewhere);
+        assert!(half.is_err());
         next.answered();
         drop(next);
         assert!(claim(&marks).unwrap().remaining().is_zero());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_waits_longer_for_an_answer_is_waited_for_as_long_by_programs_of_other_users() {
+        let (_folder, marks) = public();
+        let places = marks.0.as_ref().unwrap();
+        let (short, long) = (AT_MOST / 10, AT_MOST);
+        let mark = sending(places.claim("a session", long, Instant::now()).unwrap()).await;
+        let late = || Instant::now() - 2 * short;
+        let elsewhere = places.claim("a session", short, late()).unwrap_err();
+        assert!(
+            !elsewhere.recheck_in(long).is_zero(),
+            "the mark no longer counts before its caller gives up"
+        );
+        kill(mark);
+        let left = places.claim("a session", short, late()).unwrap().remaining();
+        assert!(left > long / 2, "{left:?}");
+        assert!(places.claim("a session", short, Instant::now() - long).unwrap().remaining().is_zero());
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_seen_among_any_number_of_other_things() {
+        let (folder, marks) = public();
+        let at = |end: &str| folder.path().join(format!("alyx-registrar-{}-{end}", name("a session")));
+        for n in 0..2 * MAX_MARKS {
+            std::os::unix::fs::symlink("/nowhere", at(&format!("{n}-link"))).unwrap();
+            std::fs::create_dir(at(&format!("{n}-folder"))).unwrap();
+        }
+        assert!(claim(&marks).unwrap().remaining().is_zero());
+        let mark = claim(&marks).unwrap();
+        assert!(claim(&marks).is_err());
+        drop(mark);
+        // More files than are read.
+        (0..=MAX_MARKS).for_each(|n| std::fs::write(at(&format!("{n}-file")), "nonsense").unwrap());
+        assert!(claim(&marks).is_err());
+        assert!(claim_since(&marks, Instant::now() - LONGEST).is_ok(), "delayed, and not prevented");
     }
 
     #[tokio::test]
@@ -386,6 +447,7 @@ mod tests {
             leave(&folder.join(format!("{prefix}over")), over, 1);
             leave(&folder.join(format!("{prefix}silent")), "", 25);
             leave(&folder.join(format!("{prefix}silent-today")), "", 23);
+            leave(&folder.join(format!("{prefix}unknown-today")), " 0 0\n", 23);
             leave(&folder.join(format!("{prefix}on-its-way")), &on_its_way, 1);
             leave(&folder.join(format!("{prefix}held")), over, 1);
             leave(&folder.join(format!("{prefix}young")), over, 0);
@@ -407,7 +469,11 @@ mod tests {
             let mut left: Vec<String> =
                 entries.map(|name| name.into_string().unwrap().replace(prefix, "")).collect();
             left.sort();
-            assert_eq!(left, ["held", "on-its-way", "silent-today", "something else", "young"], "{prefix}");
+            assert_eq!(
+                left,
+                ["held", "on-its-way", "silent-today", "something else", "unknown-today", "young"],
+                "{prefix}"
+            );
         }
         drop(held);
     }
@@ -434,7 +500,8 @@ mod tests {
         // The future, and for ever.
         std::fs::write(at("lie"), format!("x {} {}\n", u64::MAX, u64::MAX)).unwrap();
         let left = claim(&marks).unwrap().remaining();
-        assert!(left > AT_MOST / 2 && left <= AT_MOST, "{left:?}");
+        assert!(left > AT_MOST && left <= LONGEST, "{left:?}");
+        assert!(claim_since(&marks, Instant::now() - LONGEST).unwrap().remaining().is_zero());
         assert!(target.exists());
     }
 

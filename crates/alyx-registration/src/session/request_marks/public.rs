@@ -2,7 +2,7 @@
 //! users can read.
 //!
 //! Nothing there is trusted but to wait a little: a hostile user can write any mark, and lock any file that he can
-//! read. So a mark of another program delays a request for no longer than a request may take, and never prevents it.
+//! read. So a mark of another program delays a request for no longer than [`LONGEST`], and never prevents it.
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
@@ -16,8 +16,12 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::session::request_marks::sent::Sent;
 
-/// How many marks of one request are read.
-const MAX_MARKS: usize = 64;
+/// How many marks of one request are read. If there are more, the request waits for the whole time.
+pub(super) const MAX_MARKS: usize = 64;
+/// The longest that a mark of another user delays a request: the largest `timeouts.request`. With less, a session would
+/// be created twice next to a program that waits that long for its answer. A hostile user can delay a session by as
+/// much, and no more.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Whether every user can create files in a folder, and remove only his own.
 pub(super) fn is_public_folder(folder: &Path) -> bool {
@@ -35,13 +39,23 @@ pub(super) struct PublicMark {
     left_behind: Vec<PathBuf>,
 }
 
-/// What the other marks of a request say.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Others {
-    /// A program holds one.
+/// What another mark of a request says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OtherMark {
+    /// Its program lives.
     pub(super) is_held: bool,
-    /// How long a request of a program that is gone may still take to arrive.
+    /// How long the request of a program that is gone may still take to arrive.
     pub(super) remaining: Duration,
+    /// How long that program waits for the answer.
+    pub(super) at_most: Duration,
+}
+
+impl OtherMark {
+    fn of(is_held: bool, sent: Option<&Sent>) -> Self {
+        let [remaining, at_most] =
+            [sent.map(Sent::remaining), sent.map(Sent::at_most)].map(Option::unwrap_or_default);
+        Self { is_held, remaining, at_most }
+    }
 }
 
 impl PublicMark {
@@ -62,22 +76,25 @@ impl PublicMark {
     }
 
     /// Looks at the other marks of the same request.
-    pub(super) fn others(&mut self, name: &str) -> Others {
+    pub(super) fn others(&mut self, name: &str) -> Vec<OtherMark> {
         let prefix = format!("alyx-registrar-{name}-");
         let entries = self.path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
         let names = entries.into_iter().flatten().filter_map(Result::ok);
         let same = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-        let mut others = Others::default();
-        for path in same.map(|entry| entry.path()).filter(|path| *path != self.path).take(MAX_MARKS) {
-            match read(&path) {
-                Ok(None) => others.is_held = true,
-                Ok(Some(sent)) => {
-                    others.remaining =
-                        others.remaining.max(sent.map_or(Duration::ZERO, |sent| sent.remaining()));
-                    self.left_behind.push(path);
-                }
-                // Removed since, or no mark.
-                Err(_) => {}
+        // Links and folders are no marks: a program would drown in them before it saw the mark that counts.
+        let files = same.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        let mut others = Vec::new();
+        for path in files.map(|entry| entry.path()).filter(|path| *path != self.path) {
+            // Removed since, or no mark.
+            let Ok(other) = read(&path) else { continue };
+            if others.len() == MAX_MARKS {
+                // One that is not read may be held.
+                others.push(OtherMark { is_held: true, remaining: LONGEST, at_most: LONGEST });
+                break;
+            }
+            others.push(other);
+            if !other.is_held {
+                self.left_behind.push(path);
             }
         }
         others
@@ -114,17 +131,15 @@ fn write(file: &File, sent: &Sent) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// What a mark says, if it says anything. `None`: its program lives. Never follows a link, and never blocks.
-fn read(path: &Path) -> io::Result<Option<Option<Sent>>> {
+/// What a mark says. Never follows a link, and never blocks.
+fn read(path: &Path) -> io::Result<OtherMark> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
-        return Ok(None);
-    }
+    let is_held = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
     let mut text = String::new();
-    let text = file.take(1024).read_to_string(&mut text).map(|_| text);
-    Ok(Some(text.ok().and_then(|text| Sent::parse(&text))))
+    let sent = file.take(1024).read_to_string(&mut text).ok().and_then(|_| Sent::parse(&text));
+    Ok(OtherMark::of(is_held, sent.as_ref()))
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -12,9 +13,9 @@ pub(super) const LATEST_REPEAT: Duration = Duration::from_secs(300);
 /// What a mark says: when its request was sent, by a clock that cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// The kernel's id of the time since the last boot.
+    /// The kernel's id of the time since the last boot. Empty: unknown.
     boot: String,
-    /// Since that boot.
+    /// Since that boot, the same in every time namespace.
     at: Duration,
     /// How long the request may take.
     at_most: Duration,
@@ -23,7 +24,8 @@ pub(super) struct Sent {
 impl Sent {
     /// Sent now.
     pub(super) fn now(at_most: Duration) -> Self {
-        Self { boot: boot_id(), at: since_boot(), at_most }
+        let (boot, at) = since_boot();
+        Self { boot, at, at_most }
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -37,26 +39,68 @@ impl Sent {
         Some(Self { boot, at: time()?, at_most: time()? })
     }
 
+    /// How long the request may take.
+    pub(super) fn at_most(&self) -> Duration {
+        self.at_most
+    }
+
     pub(super) fn remaining(&self) -> Duration {
-        self.remaining_at(&boot_id(), since_boot())
+        let (boot, now) = since_boot();
+        self.remaining_at(&boot, now)
+    }
+
+    /// Whether it is known how long ago it was sent.
+    pub(super) fn is_known(&self) -> bool {
+        !self.boot.is_empty() && !since_boot().0.is_empty()
     }
 
     /// How long it may still take to arrive; its program is gone. Pure.
     fn remaining_at(&self, boot: &str, now: Duration) -> Duration {
+        if boot.is_empty() || self.boot.is_empty() {
+            return self.at_most;
+        }
         // The computer was up longer than that since, or else it takes that long from now.
         let sent = if self.boot == boot { self.at + LATEST_REPEAT } else { Duration::ZERO };
         (sent + self.at_most).saturating_sub(now).min(self.at_most)
     }
 }
 
-fn boot_id() -> String {
+/// The id of the last boot, and the time since. The id is empty if the time cannot be compared with that of others.
+fn since_boot() -> (String, Duration) {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+    let time = clock_gettime(ClockId::Boottime);
+    let here = i128::from(time.tv_sec) * 1000 + i128::from(time.tv_nsec) / 1_000_000;
+    let (id, offset) = match offset() {
+        Some(offset) => (id.trim().to_owned(), offset),
+        None => (String::new(), 0),
+    };
+    (id, Duration::from_millis((here - offset).try_into().unwrap_or_default()))
 }
 
-fn since_boot() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
+/// By how many milliseconds the clock of this process is ahead: in a container it may be set, with the same boot id.
+fn offset() -> Option<i128> {
+    let namespace = |name| std::fs::read_link(Path::new("/proc/self/ns").join(name)).ok();
+    match (namespace("time"), namespace("time_for_children")) {
+        // A kernel without such namespaces.
+        (None, None) if namespace("mnt").is_some() => Some(0),
+        // The offsets are those of the children.
+        (Some(own), Some(children)) if own == children => {
+            offset_in(&std::fs::read_to_string("/proc/self/timens_offsets").ok()?)
+        }
+        _ => None,
+    }
+}
+
+/// The offset of the time since the last boot, in milliseconds. Pure.
+fn offset_in(offsets: &str) -> Option<i128> {
+    let lines = offsets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.into_iter().find_map(|words| match words[..] {
+        // The kernel wrote the number of the clock at first.
+        ["boottime" | "7", seconds, nanoseconds] => {
+            Some(seconds.parse::<i128>().ok()? * 1000 + nanoseconds.parse::<i128>().ok()? / 1_000_000)
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -77,5 +121,48 @@ mod tests {
         // Sent before the computer was started.
         assert_eq!(sent.remaining_at("b", 20 * second), 10 * second);
         assert_eq!(sent.remaining_at("b", 2000 * second), Duration::ZERO);
+    }
+    #[test]
+    fn what_cannot_be_compared_is_waited_for_as_long_as_it_may_take() {
+        let day = Duration::from_secs(24 * 3600);
+        for (sent, here) in [("", "a"), ("a", ""), ("", "")] {
+            let sent = Sent { boot: sent.into(), at: Duration::ZERO, at_most: AT_MOST };
+            assert_eq!(sent.remaining_at(here, day), AT_MOST);
+            assert_eq!(Sent::parse(&sent.to_text()), Some(sent));
+        }
+    }
+
+    #[test]
+    fn the_clock_of_a_container_is_compared_without_its_offset() {
+        assert_eq!(offset_in("monotonic           5         0\nboottime            0         0\n"), Some(0));
+        assert_eq!(offset_in("monotonic  0 0\nboottime   -100000 500000000\n"), Some(-99_999_500));
+        assert_eq!(offset_in("1 0 0\n7 86400 0\n"), Some(86_400_000));
+        for unknown in ["", "boottime", "boottime x 0", "monotonic 1 0\n"] {
+            assert_eq!(offset_in(unknown), None, "{unknown:?}");
+        }
+    }
+
+    /// Run by the test below, in a time namespace of its own.
+    #[test]
+    #[ignore = "prints the time for the test below"]
+    fn prints_when_it_was_sent() {
+        print!("sent={}", Sent::now(AT_MOST).to_text());
+    }
+
+    #[test]
+    fn a_mark_of_another_time_namespace_says_when_it_was_sent() {
+        let me = std::env::current_exe().unwrap();
+        for shift in ["86400", "-60"] {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--time", "--boottime", shift, "--fork"]).arg(&me);
+            let test = format!("{}::prints_when_it_was_sent", module_path!().split_once("::").unwrap().1);
+            let output = command.args([&test, "--exact", "--ignored", "--nocapture"]).output();
+            let output = output.map(|output| String::from_utf8(output.stdout).unwrap()).unwrap_or_default();
+            // No such namespaces here, or not for this user.
+            let Some((_, text)) = output.split_once("sent=") else { return };
+            let (sent, now) = (Sent::parse(text).unwrap(), Sent::now(AT_MOST));
+            assert_eq!(sent.boot, now.boot);
+            assert!(now.at.abs_diff(sent.at) < Duration::from_secs(30), "{shift}: {sent:?}, {now:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::session::request_marks::sent::{LATEST_REPEAT, Sent};
 
 /// How many marks are looked at.
 const MAX_MARKS: usize = 64;
-/// When a mark that says nothing is stale.
+/// When a mark is stale that does not say when its request was sent.
 const SILENT: Duration = Duration::from_secs(24 * 3600);
 
 /// Removes the stale marks of this user whose names begin with a prefix.
@@ -55,7 +55,10 @@ fn remove_if_stale(path: &Path) -> io::Result<()> {
     if (metadata.dev(), metadata.ino()) == (at_path.dev(), at_path.ino()) && is_mine(&metadata) {
         let mut text = String::new();
         let said = (&mut file).take(1024).read_to_string(&mut text).ok().and_then(|_| Sent::parse(&text));
-        let is_stale = said.map_or(age(&metadata) > SILENT, |sent| sent.remaining().is_zero());
+        let is_stale = match said.filter(Sent::is_known) {
+            Some(sent) => sent.remaining().is_zero(),
+            None => age(&metadata) > SILENT,
+        };
         if is_stale {
             std::fs::remove_file(path)?;
         }
