@@ -212,7 +212,8 @@ mod tests {
         let (mut alone, mut with_datasets) = (begin(&session), begin(&session));
         alone.list().unwrap();
         let (types, data) = (DatasetTypes::default(), DataFolders::default());
-        let rules = DiscoverRules { types: &types, data: &data, copy_signs: &[], flag: None };
+        let rules =
+            DiscoverRules { types: &types, data: &data, copy_signs: &[], flag: None, flag_stamp: None };
         visit(session.folder(), &rules, |_| None, &mut with_datasets).unwrap();
         let kept = alone.selection.finish();
         assert_eq!(kept, with_datasets.selection.finish());
