@@ -2,7 +2,7 @@
 //! rig files once the session is listed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::client::options::{FlaggedOptions, Versions};
 use crate::error::Error;
 use crate::listing::discover::SeenEntry;
-use crate::metadata::folder::SessionFolder;
+use crate::metadata::folder::{SessionFolder, SourceStamps};
 use crate::metadata::layers::layer_of;
 use crate::metadata::options::{MetadataOptions, RootMetadata};
 use crate::opener::data_folders::DataFolders;
@@ -61,7 +61,7 @@ impl MetadataSources {
     ) -> Self {
         let root = options.root_of(session.folder());
         let root_path = root.map_or_else(|| usual_root(session), |root| &root.path);
-        let folder = SessionFolder::new(session.folder(), root_path, data);
+        let mut folder = SessionFolder::new(session.folder(), root_path, data);
         let (above, faults) = if options.sidecars { folder.sidecars() } else { Default::default() };
         let flag = beside.flag.into_iter().filter(|_| options.sidecars);
         let sidecars: Vec<SidecarFile> = flag.chain(above).collect();
@@ -119,9 +119,9 @@ impl MetadataSources {
         self.folder.list(&mut self.selection, self.is_planned)
     }
 
-    /// Reads the rig files, and merges what all sources say. Also returns a file that has changed since it was listed: what
-    /// was read of it is not to be trusted. Blocks.
-    pub(crate) fn read(self) -> (SessionMetadata, Option<PathBuf>) {
+    /// Reads the rig files, and merges what all sources say. If one of the files has changed by then, what was read of it is
+    /// not to be trusted. Blocks.
+    pub(crate) fn read(self) -> (SessionMetadata, SourceStamps) {
         let files = self.folder.with(self.selection);
         let input = Input {
             command_line: self.command_line,
@@ -137,7 +137,7 @@ impl MetadataSources {
             key: String::new(),
             message,
         }));
-        (metadata, files.changed())
+        (metadata, files.into_stamps())
     }
 }
 
@@ -168,6 +168,7 @@ mod tests {
     use alf::DatasetTypes;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     impl Visitor for MetadataSources {
         fn dataset(&mut self, _: FoundFile) {}
@@ -232,11 +233,11 @@ mod tests {
             if let Some(content) = content {
                 fs::write(&settings, content).unwrap();
             }
-            assert_eq!(sources.read().1.as_ref(), expected);
+            assert_eq!(sources.read().1.changed(), expected.map(PathBuf::as_path));
         }
         let mut sources = begin(&session);
         sources.list().unwrap();
         fs::remove_file(&settings).unwrap();
-        assert_eq!(sources.read().1, Some(settings));
+        assert_eq!(sources.read().1.changed(), Some(settings.as_path()));
     }
 }
