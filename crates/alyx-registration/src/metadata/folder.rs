@@ -42,6 +42,12 @@ impl SourceStamps {
         changed.map(|(path, _)| path.as_path())
     }
 
+    /// A file that a reader reads and that was not there before. Pure.
+    pub(crate) fn new_since<'a>(&'a self, before: &Self) -> Option<&'a Path> {
+        let mut paths = self.rig_files.iter().map(|(path, _)| path.as_path());
+        paths.find(|path| !before.rig_files.iter().any(|(other, _)| other == path))
+    }
+
     /// Forgets what leads to the flag: it ends, or changes, with the flag.
     pub(crate) fn without_links_to(mut self, flag: &FlagFile) -> Self {
         let of_flag = (flag.stamp.device, flag.stamp.inode);
@@ -128,6 +134,11 @@ impl SessionFolder {
             }
         }
         Ok(())
+    }
+
+    /// What tells whether it still says the same.
+    pub(crate) fn into_stamps(self) -> SourceStamps {
+        self.stamps
     }
 
     /// The folder with what was selected of it.
@@ -222,7 +233,7 @@ pub(crate) struct ListedFolder {
 impl ListedFolder {
     /// What tells whether it still says the same.
     pub(crate) fn into_stamps(self) -> SourceStamps {
-        self.folder.stamps
+        self.folder.into_stamps()
     }
 }
 

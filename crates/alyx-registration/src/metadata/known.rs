@@ -288,6 +288,31 @@ impl RegistrationClient {
         self.reading_metadata(&known.session, check).await?
     }
 
+    /// Refuses to create a session with what its files no longer say. `has_waited`: long enough for new files.
+    pub(crate) async fn check_sources(
+        &self,
+        known: Option<&KnownSession>,
+        has_waited: bool,
+    ) -> Result<(), Error> {
+        let Some(known) = known else { return Ok(()) };
+        let before = known.stamps.clone();
+        let check = move |client: &Self, session: &SessionPath| {
+            let changing = |path: &Path| Error::StillChanging { path: path.to_owned(), wait: LOOK_AGAIN };
+            if let Some(path) = before.changed() {
+                return Err(changing(path));
+            }
+            if !has_waited {
+                return Ok(());
+            }
+            let (options, beside) = (client.options(), Beside { is_planned: true, ..Beside::default() });
+            let data = Arc::clone(&options.data);
+            let mut now = MetadataSources::begin(session, beside, &options.metadata, &options.zone, data);
+            now.list()?;
+            now.into_stamps().new_since(&before).map_or(Ok(()), |path| Err(changing(path)))
+        };
+        self.reading_metadata(&known.session, check).await?
+    }
+
     /// Reads files of a session on a blocking thread.
     async fn reading_metadata<T: Send + 'static>(
         &self,

@@ -119,6 +119,11 @@ impl MetadataSources {
         self.folder.list(&mut self.selection, self.is_planned)
     }
 
+    /// What tells whether they still say the same.
+    pub(crate) fn into_stamps(self) -> SourceStamps {
+        self.folder.into_stamps()
+    }
+
     /// Reads the rig files, and merges what all sources say. If one of the files has changed by then, what was read of it is
     /// not to be trusted. Blocks.
     pub(crate) fn read(self) -> (SessionMetadata, SourceStamps) {

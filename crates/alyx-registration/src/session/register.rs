@@ -108,7 +108,7 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let (mut mark, mut is_logged, since) = (Err(Elsewhere), false, Instant::now());
+        let (mut mark, mut has_waited, since) = (Err(Elsewhere), false, Instant::now());
         let found = loop {
             if mark.is_err() {
                 mark = self.claim_request(format!("session {path}"), since).await?;
@@ -123,7 +123,7 @@ impl RegistrationClient {
             if found.is_some() || open.is_zero() {
                 break found;
             }
-            if !std::mem::replace(&mut is_logged, true) {
+            if !std::mem::replace(&mut has_waited, true) {
                 tracing::info!(
                     session = %path,
                     "waiting up to {} s: an earlier request may still create this session",
@@ -147,6 +147,8 @@ impl RegistrationClient {
                 let creation = self.whole_creation(path, sources).await?;
                 let asked = self.check_names([names::mentioned(&creation), extra].concat()).await;
                 asked.map_err(|error| with_sources(known, error))?;
+                // What a creation sets is not changed by a later run.
+                self.check_sources(known, has_waited).await?;
                 let memory = self.context().created.clone();
                 let created = creations.create(self.alyx(), creation, claim, mark, memory).await;
                 let record = created.inspect_err(|e| {
