@@ -4,6 +4,8 @@ use crate::{common, namespace, program};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use alyx_registration::flag::Removal;
+use alyx_registration::{FlaggedOptions, OnRefused};
 use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{Alyx, MD5_OF_ABC, Rig, Session, with_files};
 use namespace::{MOUNTS, is_inside, must, run_inside};
@@ -179,6 +181,49 @@ async fn a_link_to_the_flag_is_no_dataset_and_does_not_register_its_session_agai
         assert!(session.is_flagged());
         assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
     }
+}
+
+/// Its target goes with the flag, which is no change of the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_links_to_the_flag_the_flag_is_removed_once_and_not_put_back() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let finish = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
+    for (link, target) in [
+        ("notes.txt", Some("create_me.flag")),
+        ("seen", Some("create_me.flag")),
+        ("alf/x.log", Some("../create_me.flag")),
+        ("alf/y.log", Some("../notes/../create_me.flag")),
+        ("alyx-session.yaml", Some("create_me.flag")),
+        (".hidden", Some("create_me.flag")),
+        ("alf/spikes.clusters.npy", Some("../create_me.flag")),
+        ("notes.txt", None),
+        (".hidden", None),
+        ("alf/spikes.clusters.npy", None),
+    ] {
+        let session = rig.session("cortexlab", "KS014");
+        session.file("alf/spikes.times.npy", "abc").file("notes/x.txt", "a");
+        let flag = session.flag();
+        let path = session.folder.join(link);
+        match target {
+            Some(target) => symlink(target, path).unwrap(),
+            None => std::fs::hard_link(flag, path).unwrap(),
+        }
+        let registered = session.register(&alyx.client(), &finish).await.unwrap();
+        assert_eq!((registered.flag, session.is_flagged()), (Removal::Removed, false), "{link} {target:?}");
+        assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+    }
+}
+
+/// A link may go by another one, whose own name says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_a_link_to_the_flag_is_one_to_the_flag() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    symlink("create_me.flag", session.folder.join("first")).unwrap();
+    symlink("../first", session.folder.join("alf/second")).unwrap();
+    let registered = session.register(&alyx.client(), &with_files()).await.unwrap();
+    assert_eq!((registered.flag, session.is_flagged()), (Removal::Removed, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -308,7 +308,7 @@ impl LastLooks for Meddling {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_between_the_last_look_and_the_removal_of_the_flag_puts_the_flag_back() {
-    let changes: [(Change, Removal); 5] = [
+    let changes: [(Change, Removal); 6] = [
         (
             |session| std::fs::write(session.join("alf/spikes.times.npy"), "rewritten").unwrap(),
             Removal::Changed,
@@ -318,6 +318,11 @@ async fn what_changes_between_the_last_look_and_the_removal_of_the_flag_puts_the
         // It cannot be registered, and from the start it would have kept the flag.
         (
             |session| std::os::unix::fs::symlink("/nowhere", session.join("alf/spikes.amps.npy")).unwrap(),
+            Removal::Changed,
+        ),
+        // It describes the session, and lies above it.
+        (
+            |session| std::fs::write(session.join("../../alyx-session.yaml"), "qc: PASS").unwrap(),
             Removal::Changed,
         ),
         (|_| {}, Removal::Removed),

@@ -1,5 +1,6 @@
 //! What is known of a session, on Alyx: read from its folder once, sent where Alyx has nothing, never erased.
 
+mod changing;
 mod command;
 mod daemon;
 mod existing;

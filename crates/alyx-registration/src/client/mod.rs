@@ -287,7 +287,7 @@ impl RegistrationClient {
     ) -> Result<(FoundFiles, V), Error> {
         let types = self.dataset_types().await?;
         let (folder, data) = (session.folder().to_owned(), Arc::clone(&self.options().data));
-        let (flag, copy_signs) = (flag.map(|flag| flag.path.clone()), Arc::clone(copy_signs));
+        let (flag, copy_signs) = (flag.cloned(), Arc::clone(copy_signs));
         let steps = Arc::clone(&self.context.progress.steps);
         tokio::task::spawn_blocking(move || {
             let step = steps.begin("listing", &folder);
@@ -296,8 +296,13 @@ impl RegistrationClient {
                 step.touch();
                 exclude(path)
             };
-            let rules =
-                DiscoverRules { types: &types, data: &data, copy_signs: &copy_signs, flag: flag.as_deref() };
+            let rules = DiscoverRules {
+                types: &types,
+                data: &data,
+                copy_signs: &copy_signs,
+                flag: flag.as_ref().map(|flag| flag.path.as_path()),
+                flag_stamp: flag.as_ref().map(|flag| flag.stamp),
+            };
             let found = visit(&folder, &rules, exclude, &mut visitor)?;
             Ok((found, visitor))
         })

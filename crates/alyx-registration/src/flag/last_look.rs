@@ -121,7 +121,7 @@ fn finish(pending: &LastLook, data: &DataFolders, options: &FlaggedOptions) -> R
     // Which files are datasets does not matter, so Alyx is not asked.
     let types = DatasetTypes::default();
     let (copy_signs, flag) = (&options.quiet.copy_signs, Some(pending.flag()));
-    let rules = DiscoverRules { types: &types, data, copy_signs, flag };
+    let rules = DiscoverRules { types: &types, data, copy_signs, flag, flag_stamp: None };
     let found = discover(session.folder(), &rules, exclusion(&content, options))?;
     if found.activity.digest_of_files() != pending.files {
         put_back(pending)?;

@@ -100,6 +100,12 @@ impl FlagStamp {
         }
     }
 
+    /// Whether a file is this flag under another name. Its change time moves when the flag is removed.
+    pub(crate) fn is_of(&self, metadata: &Metadata) -> bool {
+        let other = Self::of(metadata);
+        Self { ctime_ns: self.ctime_ns, ..other } == *self
+    }
+
     fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }

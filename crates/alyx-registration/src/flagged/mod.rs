@@ -239,9 +239,13 @@ impl RegistrationClient {
             (last, second) = self.visit_flagged(flag, session, content, options, second).await?;
         }
         let sent = second.finish(&owner, &found, &last, wait)?;
-        let look = async || match options.register_files {
-            true => Ok(self.visit_flagged(flag, session, content, options, ()).await?.0),
-            false => Ok(FoundFiles::default()),
+        self.check_sidecars(known.as_ref(), flag, wait).await?;
+        let look = async || {
+            self.check_sidecars(known.as_ref(), flag, wait).await?;
+            match options.register_files {
+                true => Ok(self.visit_flagged(flag, session, content, options, ()).await?.0),
+                false => Ok(FoundFiles::default()),
+            }
         };
         // What came during the run and cannot be registered is judged as if it had been there from the start.
         let unregistered =
@@ -482,11 +486,9 @@ impl RegistrationClient {
         let (found, Described { visitor, sources }) =
             self.list_flagged(flag, session, content, &options, described).await?;
         let Some(sources) = sources else { return Ok(Listing { found, visitor, known: None, options }) };
-        let (known, changed) = self.read_sources(session, sources, options.register_files).await?;
-        match changed {
-            Some(path) => Err(Error::StillChanging { path, wait: options.quiet.settle.max(MIN_WAIT) }),
-            None => Ok(Listing { found, visitor, known: Some(known), options }),
-        }
+        let wait = options.quiet.settle.max(MIN_WAIT);
+        let known = self.read_sources(session, sources, options.register_files, wait).await?;
+        Ok(Listing { found, visitor, known: Some(known), options })
     }
 
     /// Lists a flagged session that has no twin; its datasets, if they are to be registered, go to a visitor.

@@ -5,13 +5,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
 use crate::error::Error;
+use crate::flag::FlagStamp;
 use crate::hashing::stamp::FileStamp;
 use crate::listing::copy_signs::CopySign;
 use crate::listing::file_system::{self, is_network};
@@ -63,6 +63,9 @@ impl FoundFiles {
     }
 }
 
+/// How many links the kernel follows on the way to a file.
+const MAX_LINKS: u32 = 40;
+
 /// Files that come and go without a copy: desktops and network file systems make them.
 const LEFTOVERS: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 
@@ -76,6 +79,8 @@ pub(crate) struct DiscoverRules<'a> {
     pub(crate) copy_signs: &'a [CopySign],
     /// The flag, which is no file of the session.
     pub(crate) flag: Option<&'a Path>,
+    /// The stamp of the flag, which also finds its other names once it is removed. `None`: not known.
+    pub(crate) flag_stamp: Option<FlagStamp>,
 }
 
 /// What a listing hands on while it goes through a session folder.
@@ -175,7 +180,9 @@ pub(crate) fn visit(
             }
             if !is_folder {
                 let metadata = std::fs::symlink_metadata(entry.path());
-                if let Ok(metadata) = &metadata {
+                if let Ok(metadata) = &metadata
+                    && !leads_to_flag(entry.path(), metadata, rules)
+                {
                     activity.file(&path, entry.path(), metadata);
                 }
                 let target = if entry.path_is_symlink() { std::fs::metadata(entry.path()) } else { metadata };
@@ -197,6 +204,15 @@ pub(crate) fn visit(
         // Of the file to which a link leads: a dataset may be on another disk.
         let metadata = std::fs::metadata(entry.path());
         visitor.entry(&path, SeenEntry::Other(&metadata));
+        // It ends, or changes, with the removal of the flag: if that counted, the session would be registered without end.
+        if let Ok(own) = entry.metadata()
+            && leads_to_flag(entry.path(), &own, rules)
+        {
+            let size = dataset.is_ok().then(|| metadata.map_or(0, |metadata| metadata.len()));
+            let reason = dataset.err().unwrap_or(LeftOutReason::LeadsToFlag);
+            found.leave_out(path, reason, size);
+            continue;
+        }
         let metadata = match of_file(metadata, &entry, dataset.is_ok()) {
             Ok(metadata) => metadata,
             Err(reason) => {
@@ -210,15 +226,6 @@ pub(crate) fn visit(
             && let Some(refusal) = rules.data.refusal(entry.path(), &metadata)
         {
             found.leave_out(path, refusal.into(), Some(metadata.len()));
-            continue;
-        }
-        // It would end, or change, with the removal of the flag: the session would be registered again without end.
-        let is_another_name = entry.path_is_symlink() || metadata.nlink() > 1;
-        if dataset.is_ok()
-            && is_another_name
-            && rules.flag.is_some_and(|flag| leads_to_flag(entry.path(), &metadata, flag))
-        {
-            found.leave_out(path, LeftOutReason::LeadsToFlag, Some(metadata.len()));
             continue;
         }
         let stamp = activity.file(&path, entry.path(), &metadata);
@@ -278,6 +285,30 @@ fn of_file(
     }
 }
 
+/// Whether a file is the flag of its session under another name, or a link to a flag of that name, be it gone.
+/// `metadata`: of the file itself, links not followed.
+fn leads_to_flag(path: &Path, metadata: &Metadata, rules: &DiscoverRules<'_>) -> bool {
+    let Some(flag) = rules.flag.filter(|flag| *flag != path) else { return false };
+    let is_flag = |metadata: &Metadata| rules.flag_stamp.is_some_and(|stamp| stamp.is_of(metadata));
+    if !metadata.is_symlink() {
+        return is_flag(metadata);
+    }
+    is_link_to(path, flag) || std::fs::metadata(path).is_ok_and(|target| is_flag(&target))
+}
+
+/// Whether a link leads to a flag of this name, be it gone.
+pub(crate) fn is_link_to(path: &Path, flag: &Path) -> bool {
+    let mut link = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = std::fs::read_link(&link) else { return false };
+        if target.file_name() == flag.file_name() {
+            return true;
+        }
+        link = link.parent().unwrap_or(Path::new("")).join(target);
+    }
+    false
+}
+
 /// Collects the activity of a session while it is listed.
 struct ActivityLog<'a, E> {
     session: &'a Path,
@@ -287,14 +318,6 @@ struct ActivityLog<'a, E> {
     folders: Vec<(PathBuf, FileStamp)>,
     /// The latest change of a file that does not count, by folder: it may be what moved the folder's times.
     ignored: HashMap<PathBuf, SystemTime>,
-}
-
-/// Whether a file is a flag under another name: the flag of its session, or a link to one of the same name.
-fn leads_to_flag(path: &Path, metadata: &Metadata, flag: &Path) -> bool {
-    let is_flag =
-        std::fs::metadata(flag).is_ok_and(|f| (f.dev(), f.ino()) == (metadata.dev(), metadata.ino()));
-    let target = std::fs::read_link(path).ok().and_then(|_| std::fs::canonicalize(path).ok());
-    is_flag || target.is_some_and(|target| target.file_name() == flag.file_name())
 }
 
 impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {

@@ -10,13 +10,64 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use crate::error::Error;
+use crate::flag::FlagFile;
 use crate::hashing::stamp::FileStamp;
-use crate::listing::discover::SeenEntry;
+use crate::listing::discover::{SeenEntry, is_link_to};
+use crate::listing::file_system;
 use crate::opener::data_folders::{DataFolders, OpenError};
 use session_metadata::{Entry, Selection, SessionFiles, SidecarFile, Unusable, sidecar};
 
 /// What is wrong with a link to a file that does not exist.
 const LEADS_NOWHERE: &str = "it is a link to a file that does not exist; bring the file, or remove the link";
+
+/// The files that describe a session, as they were when they were listed or opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SourceStamps {
+    /// Those that a reader reads.
+    rig_files: Vec<(PathBuf, FileStamp)>,
+    /// The places of sidecars, in the session and above it. `None`: there was none.
+    sidecars: Vec<(PathBuf, Option<FileStamp>)>,
+}
+
+impl SourceStamps {
+    /// Any of them that is not as it was. Blocks.
+    pub(crate) fn changed(&self) -> Option<&Path> {
+        let rig_file = self.rig_files.iter().find(|(path, before)| !is_same(path, Some(before)));
+        rig_file.map(|(path, _)| path.as_path()).or_else(|| self.changed_sidecar())
+    }
+
+    /// A sidecar that is not as it was, or is new or gone. Blocks.
+    pub(crate) fn changed_sidecar(&self) -> Option<&Path> {
+        let changed = self.sidecars.iter().find(|(path, before)| !is_same(path, before.as_ref()));
+        changed.map(|(path, _)| path.as_path())
+    }
+
+    /// A file that a reader reads and that was not there before. Pure.
+    pub(crate) fn new_since<'a>(&'a self, before: &Self) -> Option<&'a Path> {
+        let mut paths = self.rig_files.iter().map(|(path, _)| path.as_path());
+        paths.find(|path| !before.rig_files.iter().any(|(other, _)| other == path))
+    }
+
+    /// Forgets what leads to the flag: it ends, or changes, with the flag.
+    pub(crate) fn without_links_to(mut self, flag: &FlagFile) -> Self {
+        let of_flag = (flag.stamp.device, flag.stamp.inode);
+        let is_flag = |before: &FileStamp| (before.device, before.inode) == of_flag;
+        self.sidecars
+            .retain(|(path, before)| !before.as_ref().is_some_and(is_flag) && !is_link_to(path, &flag.path));
+        self
+    }
+}
+
+/// Whether a file is as it was. Blocks.
+fn is_same(path: &Path, before: Option<&FileStamp>) -> bool {
+    // A network file system may show what it remembers.
+    file_system::refresh(path);
+    match (std::fs::metadata(path), before) {
+        (Ok(now), Some(before)) => before.has_same_content(&FileStamp::of(&now)),
+        (Err(error), None) => error.kind() == io::ErrorKind::NotFound,
+        (Ok(_), None) | (Err(_), Some(_)) => false,
+    }
+}
 
 /// A session folder.
 pub(crate) struct SessionFolder {
@@ -26,8 +77,7 @@ pub(crate) struct SessionFolder {
     session: PathBuf,
     /// The session folder.
     folder: PathBuf,
-    /// The files that a reader reads, as they were when they were listed.
-    stamps: Vec<(PathBuf, FileStamp)>,
+    stamps: SourceStamps,
     data: Arc<DataFolders>,
 }
 
@@ -36,7 +86,7 @@ impl SessionFolder {
     pub(crate) fn new(folder: &Path, root: &Path, data: Arc<DataFolders>) -> Self {
         let root = if folder.starts_with(root) { root } else { folder }.to_owned();
         let session = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_owned();
-        Self { root, session, folder: folder.to_owned(), stamps: Vec::new(), data }
+        Self { root, session, folder: folder.to_owned(), stamps: SourceStamps::default(), data }
     }
 
     /// Takes in what a listing has come to, by its path relative to the session folder.
@@ -47,7 +97,7 @@ impl SessionFolder {
             SeenEntry::Other(Ok(metadata)) if metadata.is_file() => {
                 selection.add_file(path, metadata.len());
                 if selection.is_read(path) {
-                    self.stamps.push((self.folder.join(path), FileStamp::of(metadata)));
+                    self.stamps.rig_files.push((self.folder.join(path), FileStamp::of(metadata)));
                 }
             }
             SeenEntry::Other(Ok(_)) => {
@@ -86,6 +136,11 @@ impl SessionFolder {
         Ok(())
     }
 
+    /// What tells whether it still says the same.
+    pub(crate) fn into_stamps(self) -> SourceStamps {
+        self.stamps
+    }
+
     /// The folder with what was selected of it.
     pub(crate) fn with(self, selection: Selection) -> ListedFolder {
         let (entries, unusable) = selection.finish();
@@ -93,8 +148,8 @@ impl SessionFolder {
     }
 
     /// The sidecars, the nearest first. One that cannot be read has no content, but its problem.
-    pub(crate) fn sidecars(&self) -> (Vec<SidecarFile>, Vec<String>) {
-        let (mut found, mut faults) = (Vec::new(), Vec::new());
+    pub(crate) fn sidecars(&mut self) -> (Vec<SidecarFile>, Vec<String>) {
+        let (mut found, mut faults, mut stamps) = (Vec::new(), Vec::new(), Vec::new());
         let real_root = std::fs::canonicalize(&self.root).ok();
         // A subject's folder may be a link to another disk: then what lies there beside the session is not read.
         let is_inside = |folder: &&Path| {
@@ -107,13 +162,23 @@ impl SessionFolder {
                 let relative = folder.join(name);
                 let shown = self.shown(&relative);
                 let mut content = Vec::new();
-                let read = self.open_below_root(&relative);
-                match read.and_then(|file| file.take(sidecar::MAX_BYTES + 1).read_to_end(&mut content)) {
-                    Ok(_) => found.push(SidecarFile { name: shown, content }),
+                let read = self.open_below_root(&relative).and_then(|file| {
+                    // Of the open file, and before it is read: a change from now on is seen.
+                    let stamp = FileStamp::of(&file.metadata()?);
+                    file.take(sidecar::MAX_BYTES + 1).read_to_end(&mut content)?;
+                    Ok(stamp)
+                });
+                match read {
+                    Ok(stamp) => {
+                        stamps.push((self.root.join(&relative), Some(stamp)));
+                        found.push(SidecarFile { name: shown, content });
+                    }
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        if self.root.join(&relative).is_symlink() {
+                        let place = self.root.join(&relative);
+                        if place.is_symlink() {
                             faults.push(format!("{shown}: {LEADS_NOWHERE}"));
                         }
+                        stamps.push((place, None));
                     }
                     Err(error) => {
                         faults.push(format!("{shown}: the file cannot be read ({})", advised(&error)))
@@ -121,6 +186,7 @@ impl SessionFolder {
                 }
             }
         }
+        self.stamps.sidecars = stamps;
         (found, faults)
     }
 
@@ -165,12 +231,9 @@ pub(crate) struct ListedFolder {
 }
 
 impl ListedFolder {
-    /// A file that a reader reads and that is not as it was when it was listed. Blocks.
-    pub(crate) fn changed(self) -> Option<PathBuf> {
-        let is_same = |path: &Path, before: &FileStamp| {
-            std::fs::metadata(path).is_ok_and(|now| before.has_same_content(&FileStamp::of(&now)))
-        };
-        self.folder.stamps.into_iter().find(|(path, before)| !is_same(path, before)).map(|(path, _)| path)
+    /// What tells whether it still says the same.
+    pub(crate) fn into_stamps(self) -> SourceStamps {
+        self.folder.into_stamps()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of a session: the values that its folder, the caller and the configuration give, each with its source.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::client::RegistrationClient;
 use crate::error::{Error, MissingName};
 use crate::flag::{FlagContent, FlagFile};
+use crate::metadata::folder::SourceStamps;
 use crate::metadata::layers::{details_of, set_detail};
 use crate::metadata::options::{MetadataOptions, OnMissing};
 use crate::metadata::sources::{Beside, MetadataSources};
@@ -30,6 +31,8 @@ pub struct KnownSession {
     pub session: SessionPath,
     /// The values, each with its source; what is wrong, what is missing, and what is worth a warning.
     pub metadata: SessionMetadata,
+    /// The files that were read.
+    pub(crate) stamps: SourceStamps,
 }
 
 impl KnownSession {
@@ -61,7 +64,13 @@ impl KnownSession {
     ) -> Result<Self, Error> {
         let mut sources = MetadataSources::begin(session, beside, options, zone, data);
         sources.list()?;
-        Ok(Self { session: session.clone(), metadata: sources.read().0 })
+        Ok(Self::of(session, sources))
+    }
+
+    /// Reads listed sources. Blocks.
+    fn of(session: &SessionPath, sources: MetadataSources) -> Self {
+        let (metadata, stamps) = sources.read();
+        Self { session: session.clone(), metadata, stamps }
     }
 
     /// The flag of a session folder, by one of these names, if it describes its session. Blocks.
@@ -232,24 +241,76 @@ impl RegistrationClient {
         self.reading_metadata(session, begin).await.map(Some)
     }
 
-    /// What is known of a session from its sources, listed or yet to be listed, and a file that has changed meanwhile.
+    /// What is known of a session from its sources, listed or yet to be listed.
     ///
     /// # Errors
-    /// Those of the session folder, if it is yet to be listed.
+    /// Those of the session folder, if it is yet to be listed; [`Error::StillChanging`] if a file has changed since it was
+    /// listed or opened.
     pub(crate) async fn read_sources(
         &self,
         session: &SessionPath,
         mut sources: MetadataSources,
         is_listed: bool,
-    ) -> Result<(KnownSession, Option<PathBuf>), Error> {
+        wait: Duration,
+    ) -> Result<KnownSession, Error> {
         let read = move |_: &Self, session: &SessionPath| {
             if !is_listed {
                 sources.list()?;
             }
-            let (metadata, changed) = sources.read();
-            Ok((KnownSession { session: session.clone(), metadata }, changed))
+            let known = KnownSession::of(session, sources);
+            match known.stamps.changed() {
+                Some(path) => Err(Error::StillChanging { path: path.to_owned(), wait }),
+                None => Ok(known),
+            }
         };
         self.reading_metadata(session, read).await?
+    }
+
+    /// Refuses a session whose sidecars are no longer as they were when they were read. Its other files are compared with
+    /// its datasets.
+    pub(crate) async fn check_sidecars(
+        &self,
+        known: Option<&KnownSession>,
+        flag: Option<&FlagFile>,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let Some(known) = known else { return Ok(()) };
+        let stamps = known.stamps.clone();
+        let stamps = if let Some(flag) = flag { stamps.without_links_to(flag) } else { stamps };
+        let check = move |_: &Self, session: &SessionPath| match stamps.changed_sidecar() {
+            // It was moved away with them.
+            Some(_) if !session.folder().exists() => {
+                Err(Error::Vanished { path: session.folder().to_owned() })
+            }
+            Some(path) => Err(Error::StillChanging { path: path.to_owned(), wait }),
+            None => Ok(()),
+        };
+        self.reading_metadata(&known.session, check).await?
+    }
+
+    /// Refuses to create a session with what its files no longer say. `has_waited`: long enough for new files.
+    pub(crate) async fn check_sources(
+        &self,
+        known: Option<&KnownSession>,
+        has_waited: bool,
+    ) -> Result<(), Error> {
+        let Some(known) = known else { return Ok(()) };
+        let before = known.stamps.clone();
+        let check = move |client: &Self, session: &SessionPath| {
+            let changing = |path: &Path| Error::StillChanging { path: path.to_owned(), wait: LOOK_AGAIN };
+            if let Some(path) = before.changed() {
+                return Err(changing(path));
+            }
+            if !has_waited {
+                return Ok(());
+            }
+            let (options, beside) = (client.options(), Beside { is_planned: true, ..Beside::default() });
+            let data = Arc::clone(&options.data);
+            let mut now = MetadataSources::begin(session, beside, &options.metadata, &options.zone, data);
+            now.list()?;
+            now.into_stamps().new_since(&before).map_or(Ok(()), |path| Err(changing(path)))
+        };
+        self.reading_metadata(&known.session, check).await?
     }
 
     /// Reads files of a session on a blocking thread.

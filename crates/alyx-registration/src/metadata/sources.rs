@@ -2,7 +2,7 @@
 //! rig files once the session is listed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::client::options::{FlaggedOptions, Versions};
 use crate::error::Error;
 use crate::listing::discover::SeenEntry;
-use crate::metadata::folder::SessionFolder;
+use crate::metadata::folder::{SessionFolder, SourceStamps};
 use crate::metadata::layers::layer_of;
 use crate::metadata::options::{MetadataOptions, RootMetadata};
 use crate::opener::data_folders::DataFolders;
@@ -61,7 +61,7 @@ impl MetadataSources {
     ) -> Self {
         let root = options.root_of(session.folder());
         let root_path = root.map_or_else(|| usual_root(session), |root| &root.path);
-        let folder = SessionFolder::new(session.folder(), root_path, data);
+        let mut folder = SessionFolder::new(session.folder(), root_path, data);
         let (above, faults) = if options.sidecars { folder.sidecars() } else { Default::default() };
         let flag = beside.flag.into_iter().filter(|_| options.sidecars);
         let sidecars: Vec<SidecarFile> = flag.chain(above).collect();
@@ -119,9 +119,14 @@ impl MetadataSources {
         self.folder.list(&mut self.selection, self.is_planned)
     }
 
-    /// Reads the rig files, and merges what all sources say. Also returns a file that has changed since it was listed: what
-    /// was read of it is not to be trusted. Blocks.
-    pub(crate) fn read(self) -> (SessionMetadata, Option<PathBuf>) {
+    /// What tells whether they still say the same.
+    pub(crate) fn into_stamps(self) -> SourceStamps {
+        self.folder.into_stamps()
+    }
+
+    /// Reads the rig files, and merges what all sources say. If one of the files has changed by then, what was read of it is
+    /// not to be trusted. Blocks.
+    pub(crate) fn read(self) -> (SessionMetadata, SourceStamps) {
         let files = self.folder.with(self.selection);
         let input = Input {
             command_line: self.command_line,
@@ -137,7 +142,7 @@ impl MetadataSources {
             key: String::new(),
             message,
         }));
-        (metadata, files.changed())
+        (metadata, files.into_stamps())
     }
 }
 
@@ -168,6 +173,7 @@ mod tests {
     use alf::DatasetTypes;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     impl Visitor for MetadataSources {
         fn dataset(&mut self, _: FoundFile) {}
@@ -212,7 +218,8 @@ mod tests {
         let (mut alone, mut with_datasets) = (begin(&session), begin(&session));
         alone.list().unwrap();
         let (types, data) = (DatasetTypes::default(), DataFolders::default());
-        let rules = DiscoverRules { types: &types, data: &data, copy_signs: &[], flag: None };
+        let rules =
+            DiscoverRules { types: &types, data: &data, copy_signs: &[], flag: None, flag_stamp: None };
         visit(session.folder(), &rules, |_| None, &mut with_datasets).unwrap();
         let kept = alone.selection.finish();
         assert_eq!(kept, with_datasets.selection.finish());
@@ -231,11 +238,11 @@ mod tests {
             if let Some(content) = content {
                 fs::write(&settings, content).unwrap();
             }
-            assert_eq!(sources.read().1.as_ref(), expected);
+            assert_eq!(sources.read().1.changed(), expected.map(PathBuf::as_path));
         }
         let mut sources = begin(&session);
         sources.list().unwrap();
         fs::remove_file(&settings).unwrap();
-        assert_eq!(sources.read().1, Some(settings));
+        assert_eq!(sources.read().1.changed(), Some(settings.as_path()));
     }
 }

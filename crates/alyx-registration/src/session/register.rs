@@ -108,7 +108,7 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let (mut mark, mut is_logged, since) = (Err(Elsewhere { longest: at_most }), false, Instant::now());
+        let (mut mark, mut has_waited, since) = (Err(Elsewhere { longest: at_most }), false, Instant::now());
         let found = loop {
             if mark.is_err() {
                 mark = self.claim_request(format!("session {path}"), since).await?;
@@ -126,7 +126,7 @@ impl RegistrationClient {
                 Ok(mark) => at_most.max(since.elapsed() + mark.remaining()),
                 Err(elsewhere) => elsewhere.longest,
             };
-            if !std::mem::replace(&mut is_logged, true) {
+            if !std::mem::replace(&mut has_waited, true) {
                 tracing::info!(
                     session = %path,
                     "waiting up to {} s: an earlier request may still create this session",
@@ -149,6 +149,8 @@ impl RegistrationClient {
                 let creation = self.whole_creation(path, sources).await?;
                 let asked = self.check_names([names::mentioned(&creation), extra].concat()).await;
                 asked.map_err(|error| with_sources(known, error))?;
+                // What a creation sets is not changed by a later run.
+                self.check_sources(known, has_waited).await?;
                 let memory = self.context().created.clone();
                 let created = creations.create(self.alyx(), creation, claim, mark, memory).await;
                 let record = created.inspect_err(|e| {
