@@ -349,7 +349,8 @@ async fn a_mark_that_another_user_keeps_locked_delays_a_creation_and_does_not_pr
     // Whoever can read it can lock it.
     let file = std::fs::File::open(&mark).unwrap();
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    std::fs::write(&mark, "x 99999999999999 99999999999999\n").unwrap();
+    // Sent in the future. A time limit of up to an hour would be waited for.
+    std::fs::write(&mark, "x 99999999999999 1\n").unwrap();
     run(&mut create()).ends(0);
     assert_eq!(alyx.sessions(&session).await.len(), 1);
 }

@@ -63,6 +63,50 @@ async fn a_scan_of_an_empty_mount_point_fails() {
     assert_eq!(alyx.control().sessions().len(), 1);
 }
 
+/// Sessions whose files never arrive, and one that is complete, which is found last.
+fn two_that_wait(rig: &Rig) -> [common::Session; 3] {
+    let at = |subject: &str| rig.session_at(&format!("cortexlab/Subjects/{subject}/2024-05-01/001"));
+    let [copied, empty, complete] = ["KS014", "SWC_001", "SWC_002"].map(at);
+    copied.file("alf/spikes.times.npy", "abc").file("alf/spikes.clusters.npy.part", "ab").flag();
+    empty.flag();
+    complete.file("alf/spikes.times.npy", "abc").flag();
+    [copied, empty, complete]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_wait_for_their_files_let_the_others_of_a_scan_go_first() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    assert!(alyx.control().add_subject("SWC_002", "cortexlab"));
+    let [copied, empty, complete] = two_that_wait(&rig);
+    let config = configuration(&alyx, &rig, "workers: 1\nwatch: {settle: 50 ms, empty_grace: 10 min}\n");
+    let mut scan = start("scan", &config);
+    for (session, reason) in [(&copied, "a copy is in progress"), (&empty, "has no file yet")] {
+        let line = scan.wait_for(&format!("{} waits, and the other sessions go first: ", session.name()));
+        assert!(line.contains(reason), "{line}");
+    }
+    scan.wait_for(&format!("  {}  ", complete.name()));
+    assert!(!complete.is_flagged() && copied.is_flagged() && empty.is_flagged());
+    assert!(scan.is_alive());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_the_scan_would_wait_for_and_does_not_wait() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    assert!(alyx.control().add_subject("SWC_002", "cortexlab"));
+    let [copied, empty, complete] = two_that_wait(&rig);
+    let config = configuration(&alyx, &rig, "workers: 1\nwatch: {settle: 50 ms, empty_grace: 10 min}\n");
+    let mut scan = Program::start(program().args(["scan", "--dry-run", "--config"]).arg(&config));
+    assert_eq!(scan.wait().code(), Some(1), "{}", scan.text());
+    for expected in [
+        format!("waits   {}  a copy is in progress: ", copied.name()),
+        format!("waits   {}  the session has no file yet", empty.name()),
+        format!("plan    {}  ", complete.name()),
+        "1 would be registered, 2 would wait, 0 failed, 3 flags in total".to_owned(),
+    ] {
+        assert!(scan.text().contains(&expected), "{expected}: {}", scan.text());
+    }
+}
+
 /// A flag that was removed while its root was unavailable no longer waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_sessions_are_kept_across_a_restart_until_their_root_is_back() {

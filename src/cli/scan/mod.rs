@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
@@ -78,6 +79,8 @@ enum ScanOutcome {
     Planned {
         left_out: String,
     },
+    /// The run would wait for its files; only in a dry run.
+    Waits(Error),
     /// Another program has removed the flag since it was found.
     Gone,
     Failed(Error),
@@ -156,9 +159,11 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let ledger = ledger.as_ref();
     let (client, options, dry) = (&client, &options, args.dry_run);
     let gaps = &Gaps::of(&config, ledger);
-    let process = async |flag: FlagFile| {
+    let process = async |flag: FlagFile, places: Arc<Semaphore>| {
         let path = flag.path.clone();
-        let result = process_flag(client, options, flag, dry, gaps).await;
+        let place = Place::enter(places).await;
+        // In a box: all sessions are queued, and most of them wait.
+        let result = Box::pin(process_flag(client, options, flag, dry, gaps, place)).await;
         if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
             // The ledger logs its own errors.
             let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
@@ -169,11 +174,12 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     // Each data root for itself: one that hangs must not delay the others.
     let of_root = |root: &DataRoot| {
         let own: Vec<_> = flags.iter().filter(|flag| flag.path.starts_with(&root.path)).cloned().collect();
-        let sessions = futures_util::stream::iter(own).map(async move |flag| process(flag).await);
-        sessions.buffer_unordered(config.workers.max(1)).boxed_local()
+        let places = Arc::new(Semaphore::new(config.workers.max(1)));
+        let sessions = own.into_iter().map(move |flag| process(flag, Arc::clone(&places)));
+        sessions.collect::<FuturesUnordered<_>>().boxed_local()
     };
     let mut results = futures_util::stream::select_all(config.data_roots.iter().map(of_root));
-    let (mut failed, mut done, mut with_gaps) = (Vec::new(), 0, 0);
+    let (mut failed, mut done, mut with_gaps, mut waiting) = (Vec::new(), 0, 0, 0);
     let work = async {
         let last_looks = async {
             if !dry {
@@ -186,6 +192,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
                 with_gaps += usize::from(result.gap.is_some());
                 match result.outcome {
                     ScanOutcome::Failed(error) => failed.push(error),
+                    ScanOutcome::Waits(_) => waiting += 1,
                     ScanOutcome::Gone => {}
                     ScanOutcome::Registered { .. } | ScanOutcome::Planned { .. } => done += 1,
                 }
@@ -213,13 +220,14 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
             format!("; {}, see above", count(missed as u64, "other problem"))
         };
         let gaps = if with_gaps == 0 { String::new() } else { format!(" ({with_gaps} with gaps)") };
+        let waits = if waiting == 0 { String::new() } else { format!("{waiting} would wait, ") };
         say!(
-            "{done} {verb}{gaps}, {} failed, {} in total{problems}",
+            "{done} {verb}{gaps}, {waits}{} failed, {} in total{problems}",
             failed.len(),
-            count((done + failed.len()) as u64, "flag")
+            count((done + waiting + failed.len()) as u64, "flag")
         );
     }
-    Ok(exit_code(&failed, done, missed + with_gaps))
+    Ok(exit_code(&failed, done, missed + with_gaps + waiting))
 }
 
 /// Never returns; logs each file and folder that does not answer.
@@ -376,6 +384,7 @@ async fn process_flag(
     flag: FlagFile,
     dry: bool,
     gaps: &Gaps,
+    mut place: Place,
 ) -> FlagResult {
     let started = Instant::now();
     let folder = flag.session_folder().to_owned();
@@ -398,7 +407,8 @@ async fn process_flag(
     result.outcome = match &result.session {
         Err(error) => ScanOutcome::Failed(error.clone().into()),
         Ok(session) if dry => {
-            match until_quiet(async || client.plan_flagged(&flag, session, options).await).await {
+            let attempt = async || client.plan_flagged(&flag, session, options).await;
+            match until_quiet(session, dry, &mut place, attempt).await {
                 Ok(planned) => {
                     result.eid = planned.eid;
                     result.described = planned.known.as_ref().and_then(KnownSession::sources);
@@ -412,11 +422,13 @@ async fn process_flag(
                     result.left_out = left_out.named().iter().map(NamedFile::from).collect();
                     ScanOutcome::Planned { left_out: left_out.to_string() }
                 }
+                Err(error) if wait_to_settle(&error).is_some() => ScanOutcome::Waits(error),
                 Err(error) => ScanOutcome::Failed(error),
             }
         }
         Ok(session) => {
-            match until_quiet(async || client.register_flagged(flag.clone(), session, options).await).await {
+            let attempt = async || client.register_flagged(flag.clone(), session, options).await;
+            match until_quiet(session, dry, &mut place, attempt).await {
                 Ok(registered) => {
                     result.eid = Some(registered.eid.clone());
                     result.files = registered.n_files;
@@ -444,19 +456,55 @@ async fn process_flag(
     result
 }
 
-/// Plans or registers a flagged session, and waits a while if its files are still changing.
-async fn until_quiet<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
-    for _ in 1..MAX_ATTEMPTS {
-        match attempt().await {
-            // What is missing may take hours.
-            Err(error @ Error::Incomplete { .. }) => return Err(error),
-            Err(error) if error.wait_to_settle().is_some() => {
-                tokio::time::sleep(error.wait_to_settle().unwrap_or_default()).await;
-            }
-            other => return other,
+/// A worker's place, of which each data root has as many as there are workers.
+struct Place {
+    places: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    async fn enter(places: Arc<Semaphore>) -> Self {
+        // Never closed.
+        let permit = Arc::clone(&places).acquire_owned().await.ok();
+        Self { places, permit }
+    }
+
+    /// Lets the other sessions go first, for at least that long.
+    async fn leave_for(&mut self, wait: Duration) {
+        self.permit = None;
+        tokio::time::sleep(wait).await;
+        self.permit = Arc::clone(&self.places).acquire_owned().await.ok();
+    }
+}
+
+/// Plans or registers a flagged session, and tries again a few times if its files are still changing. A dry run waits
+/// for files to settle, once, and for nothing else.
+async fn until_quiet<T>(
+    session: &SessionPath,
+    dry: bool,
+    place: &mut Place,
+    mut attempt: impl AsyncFnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut logged = None;
+    let max_attempts = if dry { 2 } else { MAX_ATTEMPTS };
+    for _ in 1..max_attempts {
+        let result = attempt().await;
+        let error = result.as_ref().err().filter(|e| !dry || matches!(e, Error::StillChanging { .. }));
+        let waits = error.and_then(|error| Some((error, wait_to_settle(error)?)));
+        let Some((error, wait)) = waits else { return result };
+        let reason = error.to_string();
+        if logged.as_ref() != Some(&reason) {
+            tracing::info!(session = %session, "{session} waits, and the other sessions go first: {reason}");
+            logged = Some(reason);
         }
+        place.leave_for(wait).await;
     }
     attempt().await
+}
+
+/// How long to wait for the files of a session. What is missing may take hours, and is not waited for.
+fn wait_to_settle(error: &Error) -> Option<Duration> {
+    error.wait_to_settle().filter(|_| !matches!(error, Error::Incomplete { .. }))
 }
 
 impl FlagResult {
@@ -478,6 +526,7 @@ impl FlagResult {
                 let state = if self.eid.is_some() { eid } else { "new on Alyx" };
                 say!("plan    {name}  {state}  {files}, {size}{}", left_out_suffix(left_out));
             }
+            ScanOutcome::Waits(error) => say!("waits   {name}  {error}"),
             ScanOutcome::Gone => say!("gone    {name}  another program has removed its flag"),
             ScanOutcome::Failed(error) => say!("failed  {name}  {error}"),
         }
@@ -499,6 +548,7 @@ impl FlagResult {
     fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
             ScanOutcome::Planned { .. }
+            | ScanOutcome::Waits(_)
             | ScanOutcome::Gone
             | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
             ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
@@ -542,6 +592,7 @@ impl FlagResult {
         let (outcome, left_out, error) = match &self.outcome {
             ScanOutcome::Registered { left_out } => (self.registered_word(), Some(left_out), None),
             ScanOutcome::Planned { left_out } => ("planned", Some(left_out), None),
+            ScanOutcome::Waits(error) => ("waits", None, Some(error)),
             ScanOutcome::Gone => ("gone", None, None),
             ScanOutcome::Failed(error) => ("failed", None, Some(error)),
         };

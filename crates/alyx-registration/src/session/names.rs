@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -143,36 +143,37 @@ impl KnownNames {
         alyx: &alyx_client::Client,
         names: Vec<(Endpoint, String)>,
     ) -> Result<(), Error> {
-        let mut named = BTreeMap::<Endpoint, BTreeSet<String>>::new();
-        for (endpoint, name) in names {
-            named.entry(endpoint).or_default().insert(name);
-        }
-        if let Some((endpoint, many)) = named.iter().find(|(_, names)| names.len() > MAX_NAMES) {
+        let mut seen = HashSet::new();
+        let mut names: Vec<_> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
+        let endpoints: BTreeSet<Endpoint> = names.iter().map(|(endpoint, _)| *endpoint).collect();
+        let count = |names: &[(Endpoint, String)], endpoint| names.iter().filter(|n| n.0 == endpoint).count();
+        if let Some(endpoint) = endpoints.iter().find(|endpoint| count(&names, **endpoint) > MAX_NAMES) {
             return Err(Error::Invalid(format!(
                 "{} {} names for one session; at most {MAX_NAMES} are allowed: correct the file or setting that lists them",
-                many.len(),
+                count(&names, *endpoint),
                 endpoint.member()
             )));
         }
-        let (mut asked, mut missing) = (Vec::new(), Vec::new());
-        for (endpoint, names) in named {
-            let names = names.into_iter().map(|name| (endpoint, name));
-            let unknown: Vec<_> = names.filter(|name| !self.contains(name, Instant::now())).collect();
-            if unknown.len() <= MAX_ASKED {
-                asked.extend(unknown);
+        let now = Instant::now();
+        names.retain(|name| !self.contains(name, now));
+        let mut missing = Vec::new();
+        for endpoint in endpoints {
+            if count(&names, endpoint) <= MAX_ASKED {
                 continue;
             }
             let all = self.list(alyx, endpoint).await?;
             let at_alyx: HashSet<&str> = all.iter().map(String::as_str).collect();
-            for (endpoint, name) in unknown {
+            let (listed, others) = names.into_iter().partition(|name| name.0 == endpoint);
+            names = others;
+            for (endpoint, name) in listed {
                 if at_alyx.contains(&*name) {
-                    self.insert((endpoint, name), Instant::now());
+                    self.insert((endpoint, name), now);
                 } else {
                     missing.push(MissingName { endpoint, near: near(&name, &all), name, from: None });
                 }
             }
         }
-        match self.assert_all_exist(alyx, asked).await {
+        match self.assert_all_exist(alyx, names).await {
             Err(Error::Missing(more)) => missing.extend(more),
             asked => drop(asked?),
         }
