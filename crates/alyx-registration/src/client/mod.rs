@@ -110,6 +110,11 @@ impl RegistrationClient {
         self.shared.schedulers.bytes_read()
     }
 
+    /// At most so many bytes of files are read each second.
+    pub fn max_read_rate(&self) -> Option<u64> {
+        self.options().max_read_rate
+    }
+
     /// Why MD5 sums are computed in the slower way, and what to do: two ways to compute one gave different results.
     pub fn md5_difference(&self) -> Option<String> {
         Lanes::shared().difference().map(ToString::to_string)
