@@ -55,6 +55,7 @@ pub(super) struct Document {
     pub(super) retry: Option<RetryDocument>,
     pub(super) workers: Given<u64>,
     pub(super) hash_threads: Given<u64>,
+    pub(super) reading: Option<ReadingDocument>,
     pub(super) state_dir: Given<Text>,
     pub(super) timezone: Given<Text>,
     pub(super) log: Option<LogDocument>,
@@ -88,6 +89,12 @@ pub(super) struct AlyxDocument {
     pub(super) ca_file: Given<Text>,
     pub(super) timeouts: Option<TimeoutsDocument>,
     pub(super) max_requests_per_minute: Given<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReadingDocument {
+    pub(super) max_rate: Given<ByteSize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

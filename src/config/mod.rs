@@ -98,8 +98,10 @@ pub struct Config {
     pub retry: RetryConfig,
     /// Sessions registered at the same time, 1 to 64. Default 2.
     pub workers: usize,
-    /// Files hashed at the same time, 1 to 64. Default 2.
+    /// Threads that read and hash files in each data root, 1 to 64. Default 2.
     pub hash_threads: usize,
+    /// At most so many bytes of files are read each second, in all data roots together. Default: no limit.
+    pub max_read_rate: Option<u64>,
     /// Folder of the ledger. Default: `STATE_DIRECTORY`, or else that of the unit for this file.
     pub state_dir: PathBuf,
     /// The time zone of session times. `None` for the system's.

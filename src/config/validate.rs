@@ -10,7 +10,7 @@ use crate::config::document::{
 use crate::config::findings::{DAY, Findings, HOUR, MS, SECOND};
 use crate::config::keys::Keys;
 use crate::config::sections::roots;
-use crate::config::values::{Text, file_name_fault};
+use crate::config::values::{ByteSize, Text, file_name_fault};
 use crate::config::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
 };
@@ -21,6 +21,9 @@ use session_metadata::text::parse_yaml;
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
+
+/// The least `reading.max_rate`: with less, a thread that hashes a piece would be asleep for seconds.
+const MIN_READ_RATE: u64 = 1_000_000;
 
 /// The default of `session.earliest`. A recorder without a clock starts in 1970 or 1980.
 const EARLIEST: jiff::civil::Date = jiff::civil::date(2000, 1, 1);
@@ -97,6 +100,7 @@ impl Findings {
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
+        let max_read_rate = self.max_read_rate(from.reading.unwrap_or_default().max_rate);
         let state_dir = self.state_dir(from.state_dir, overrides, environment);
         if let Some(root) = data_roots.iter().find(|root| state_dir.starts_with(&root.path)) {
             let root = quoted(&root.path.to_string_lossy());
@@ -132,6 +136,7 @@ impl Findings {
             retry,
             workers,
             hash_threads,
+            max_read_rate,
             state_dir,
             timezone,
             log,
@@ -139,6 +144,15 @@ impl Findings {
             alerts,
             warnings: std::mem::take(&mut self.warnings),
         })
+    }
+
+    fn max_read_rate(&mut self, given: Given<ByteSize>) -> Option<u64> {
+        let path = KeyPath::of("reading.max_rate");
+        let rate = self.take(&path, given)?.0;
+        if rate < MIN_READ_RATE {
+            self.refuse(path, "this is less than 1 MB a second; leave the key out for no limit");
+        }
+        Some(rate)
     }
 
     fn flags(&mut self, given: Given<Vec<Text>>) -> Vec<String> {

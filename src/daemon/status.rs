@@ -85,6 +85,17 @@ pub struct DaemonStatus {
     /// Why MD5 sums are computed in the slower way, and what to do.
     #[serde(default)]
     pub md5: Option<String>,
+    /// At most so many bytes are read each second.
+    #[serde(default)]
+    pub max_read_rate: Option<u64>,
+}
+
+impl DaemonStatus {
+    /// The limit to what is read, in words.
+    pub fn read_limit(&self) -> Option<String> {
+        let rate = self.max_read_rate.map(bytes)?;
+        Some(format!("At most {rate} of files are read each second (reading.max_rate)."))
+    }
 }
 
 /// A problem on disk that keeps flags from being seen or removed until an operator fixes it.

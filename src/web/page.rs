@@ -226,6 +226,7 @@ fn footer(view: &View<'_>) -> Markup {
             p {
                 "Version " (daemon.version) ", running for " (elapsed(daemon.since, view.now)) ". Registers on "
                 bdi { (shown(&daemon.alyx)) } "."
+                @if let Some(limit) = daemon.read_limit() { " " (limit) }
             }
         }
         p { a href="status.json" { "status.json" } " · " a href="metrics" { "metrics" } " · " a href="healthz" { "healthz" } }

@@ -69,6 +69,7 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("workers: two\n", &[r#":5: workers: "two" is not a whole number"#]),
         ("workers: -1\n", &[":5: workers: -1 is not a whole number"]),
         ("max_md5_size: 4 GiB\n", &[":5: max_md5_size: unknown key here; did you mean datasets.max_md5_size? Mind the indentation"]),
+        ("reading:\n  max_rate: 10 kB\n", &[":6: reading.max_rate: this is less than 1 MB a second; leave the key out for no limit"]),
         ("datasets:\n  max_md5_size: 4 G\n", &[r#":6: datasets.max_md5_size: "4 G" is not a size (examples: 4 GiB, 500 MB, 0)"#]),
         ("datasets:\n  versions: [1.10]\n", &[":6: datasets.versions: item 1: 1.1 is not text; put it in quotes"]),
         ("datasets:\n  versions: \"1.10\"\n", &[r#":6: datasets.versions: this must be a list; write ["1.10"]"#]),
@@ -124,8 +125,8 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("metadata: {expect: [{file: [a]}]}\n", &[r#":5: metadata.expect: item 1: "file" is not a key here; the keys are files, project, protocol and subject (example: {files: ["raw_video_data/*.mp4"], project: practice})"#]),
         ("metadata: {wait_for: [/a]}\n", &[":5: metadata.wait_for[0]: a pattern is relative to the session folder; leave out the first slash"]),
         ("metadata: {users_map: {a: [b]}}\n", &[":5: metadata.users_map: a: a list is not a text"]),
-        ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, metadata, repositories, datasets, links, watch, retry, workers, hash_threads, state_dir, timezone, log, http, alerts"]),
-        ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, metadata, repositories, datasets, links, watch, retry, workers, hash_threads, state_dir, timezone, log, http, alerts"#]),
+        ("5: 1\n", &[":5: 5: unknown key; known at the top: data_roots, flags, alyx, session, metadata, repositories, datasets, links, watch, retry, workers, hash_threads, reading, state_dir, timezone, log, http, alerts"]),
+        ("<<: {workers: 1}\n", &[r#":5: "<<": unknown key; known at the top: data_roots, flags, alyx, session, metadata, repositories, datasets, links, watch, retry, workers, hash_threads, reading, state_dir, timezone, log, http, alerts"#]),
         ("---\nworkers: 3\n", &[":6: a second document begins here (after ---); write one document only"]),
         ("workers: !secret 5\n", &[":5: workers: a tag (the word after !) means nothing here; leave it out"]),
         ("  username: you\n", &[":5: alyx.username: this key occurs twice in its section; keep one of them"]),
@@ -264,8 +265,10 @@ fn values_are_interpreted_as_intended() {
          flags: [create_me.flag, raw_session.flag]\n\
          session: {users: [ana, bo], type: Base, json: {rig: 3, tags: [a]}}\n\
          datasets: {register: false, versions: ['1.10'], max_md5_size: 4 GiB, exclude: ['raw_*/**'], batch_size: 7, on_refused: finish}\n\
-         watch: {settle: 0, empty_grace: 0 s}\nretry: {factor: 1.5}\ntimezone: Europe/Lisbon\nlog: {level: debug, format: json}\n",
+         watch: {settle: 0, empty_grace: 0 s}\nretry: {factor: 1.5}\ntimezone: Europe/Lisbon\nlog: {level: debug, format: json}\n\
+         reading: {max_rate: 100 MB}\n",
     );
+    assert_eq!(config.max_read_rate, Some(100_000_000));
     assert_eq!(config.alyx.credentials, CredentialSource::TokenEnv("RIG_TOKEN".into()));
     assert_eq!(config.alyx.connect_timeout, Duration::from_secs(2));
     assert_eq!(config.alyx.request_timeout, Duration::from_secs(90));

@@ -110,6 +110,30 @@ async fn a_new_data_root_is_watched_and_a_removed_one_is_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_limit_to_what_is_read_is_shown_and_its_end_holds_for_the_file_that_is_being_read() {
+    let alyx = Alyx::sandbox().await;
+    let mut world = World::start(&alyx, "reading: {max_rate: 1 MB}\n");
+    let session = world.session();
+    // At this rate it would take half an hour.
+    let large = std::fs::File::create(session.folder.join("alf/spikes.times.npy")).unwrap();
+    large.set_len(2 << 30).unwrap();
+    session.flag();
+    let status = |config: &PathBuf| -> serde_json::Value {
+        let printed = output(program().arg("status").arg("--json").arg("--config").arg(config));
+        serde_json::from_slice(&printed.stdout).unwrap()
+    };
+    common::until("the file is being read", || {
+        let status = status(&world.config);
+        assert_eq!(status["daemon"]["max_read_rate"], 1_000_000);
+        status["sessions"][0]["progress"]["bytes_done"].as_u64() > Some(0)
+    });
+    world.reload(|settings| settings.more = String::new());
+    world.wait_registered(&session);
+    assert_eq!(status(&world.config)["daemon"]["max_read_rate"], serde_json::Value::Null);
+    world.daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_data_root_removed_while_its_session_runs_can_be_added_again_at_once() {
     let alyx = Alyx::sandbox().await;
     let mut world = World::start(&alyx, "");

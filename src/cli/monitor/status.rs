@@ -111,6 +111,7 @@ fn text(
                 daemon.version,
                 daemon.alyx
             ));
+            daemon.read_limit().into_iter().for_each(&mut line);
         }
         None => line(match &status.unreachable {
             Some(text) => format!("{text}."),
@@ -206,6 +207,17 @@ mod tests {
             assert!(text.contains(wanted), "{wanted}:\n{text}");
         }
         assert_eq!(exit_code(&status), Exit::Incomplete);
+    }
+
+    #[test]
+    fn a_limit_to_what_is_read_is_shown() {
+        let limited = DaemonStatus { max_read_rate: Some(100_000_000), ..daemon() };
+        let status = Status { daemon: Some(limited), ..Status::default() };
+        let text = text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
+        assert!(
+            text.contains("\nAt most 100.0 MB of files are read each second (reading.max_rate).\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -195,6 +195,8 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "weight",
         "water",
         "skip_subjects",
+        "reading",
+        "max_rate",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

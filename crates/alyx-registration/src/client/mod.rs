@@ -63,6 +63,7 @@ impl RegistrationClient {
     /// A client for one database and user. It remembers nothing from an earlier start of the program.
     pub fn new(alyx: alyx_client::Client, options: RegistrationOptions) -> Self {
         let schedulers = Arc::new(RootSchedulers::new(options.hash_threads));
+        schedulers.set_rate(options.max_read_rate);
         Self::build(alyx, options, RunContext::default(), schedulers)
     }
 
@@ -72,6 +73,7 @@ impl RegistrationClient {
     pub fn in_place_of(alyx: alyx_client::Client, options: RegistrationOptions, earlier: &Self) -> Self {
         let schedulers = Arc::clone(&earlier.shared.schedulers);
         schedulers.set_count(options.hash_threads);
+        schedulers.set_rate(options.max_read_rate);
         Self::build(alyx, options, earlier.context.clone(), schedulers)
     }
 
@@ -106,6 +108,11 @@ impl RegistrationClient {
     /// How many bytes of files have been read, by all clones. A file whose checksum is cached is not read.
     pub fn bytes_read(&self) -> u64 {
         self.shared.schedulers.bytes_read()
+    }
+
+    /// At most so many bytes of files are read each second.
+    pub fn max_read_rate(&self) -> Option<u64> {
+        self.options().max_read_rate
     }
 
     /// Why MD5 sums are computed in the slower way, and what to do: two ways to compute one gave different results.

@@ -26,8 +26,10 @@ pub struct RegistrationOptions {
     /// Most files in one request. A request with many files exceeds the server's time limit: about 29 ms a file, 30 s
     /// in all by default.
     pub batch_size: usize,
-    /// Files that are read at the same time in each data root.
+    /// Threads that read and hash files in each data root.
     pub hash_threads: usize,
+    /// At most so many bytes of files are read each second, of all data roots together. `None`: no limit.
+    pub max_read_rate: Option<u64>,
     /// Time zone to which times with an offset are converted.
     pub zone: TimeZone,
     /// The earliest day that a session may have. An earlier one is taken for a mistake of the recorder's clock.
@@ -50,6 +52,7 @@ impl Default for RegistrationOptions {
         Self {
             batch_size: 100,
             hash_threads: 2,
+            max_read_rate: None,
             zone: TimeZone::system(),
             earliest: jiff::civil::date(2000, 1, 1),
             names_kept: Duration::from_secs(3600),

@@ -369,8 +369,10 @@ mod tests {
         let mut first = md5_lanes::Md5State::new();
         first.update(b"wrong");
         let lanes = Arc::new(crate::hashing::lanes::Lanes::new(first));
-        let context =
-            HashContext { scheduler: ReadScheduler::with_lanes(2, Arc::clone(&lanes)), ..context(None) };
+        let context = HashContext {
+            scheduler: ReadScheduler::build(2, Arc::clone(&lanes), Arc::default()),
+            ..context(None)
+        };
         // The first file is checked before anything else.
         assert_eq!(md5s(checksums(paths[..1].to_vec(), &context).await), expected[..1]);
         assert!(lanes.difference().unwrap().to_string().contains("gave different results"));

@@ -6,6 +6,7 @@ pub(crate) mod disk_steps;
 pub(crate) mod lanes;
 pub(crate) mod md5_sum;
 pub(crate) mod progress;
+pub(crate) mod read_rate;
 pub(crate) mod read_scheduler;
 pub(crate) mod reader;
 pub(crate) mod root_schedulers;

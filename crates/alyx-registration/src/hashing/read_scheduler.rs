@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::hashing::lanes::{Hasher, Lanes};
 use crate::hashing::progress::Progress;
+use crate::hashing::read_rate::ReadRate;
 use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
 
 /// A file on its way to its checksum.
@@ -37,6 +38,7 @@ pub(crate) enum Read {
 pub struct ReadScheduler {
     state: Mutex<State>,
     lanes: Arc<Lanes>,
+    rate: Arc<ReadRate>,
     read: AtomicU64,
 }
 
@@ -113,13 +115,13 @@ impl State {
 impl ReadScheduler {
     /// A scheduler with this number of threads, at least one.
     pub fn new(threads: usize) -> Arc<Self> {
-        Self::with_lanes(threads, Lanes::shared())
+        Self::build(threads, Lanes::shared(), Arc::default())
     }
 
-    pub(crate) fn with_lanes(threads: usize, lanes: Arc<Lanes>) -> Arc<Self> {
+    pub(crate) fn build(threads: usize, lanes: Arc<Lanes>, rate: Arc<ReadRate>) -> Arc<Self> {
         let schedule = Schedule::new(lanes.count(), threads);
         let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0 };
-        Arc::new(Self { state: Mutex::new(state), lanes, read: AtomicU64::new(0) })
+        Arc::new(Self { state: Mutex::new(state), lanes, rate, read: AtomicU64::new(0) })
     }
 
     /// The number of threads.
@@ -188,6 +190,8 @@ impl ReadScheduler {
                 buffer.filled = filled;
                 entry.file.piece = Some(buffer);
                 state.schedule.read(entry, filled, took);
+                drop(state);
+                self.rate.wait(filled as u64);
             }
             Ok(Read::End) | Err(_) => {
                 state.schedule.end(entry.progress());
@@ -358,7 +362,11 @@ mod tests {
     impl World {
         fn new(threads: usize) -> Self {
             Self {
-                scheduler: ReadScheduler::with_lanes(threads, Arc::new(Lanes::new(Md5State::new()))),
+                scheduler: ReadScheduler::build(
+                    threads,
+                    Arc::new(Lanes::new(Md5State::new())),
+                    Arc::default(),
+                ),
                 sums: mpsc::unbounded_channel(),
                 answers: watch::channel(false).0,
                 hanging: Arc::default(),
@@ -442,6 +450,19 @@ mod tests {
             assert!(0 < most && most <= limit, "{most} of {limit}");
             assert_eq!(world.scheduler.state().memory, 0);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_is_read_each_second_than_the_limit_allows() {
+        let mut world = World::new(2);
+        world.scheduler.rate.set(Some(4_000_000));
+        let began = std::time::Instant::now();
+        (0..4).for_each(|_| world.add("x", noise(500_000), false));
+        for _ in 0..4 {
+            world.sum().await;
+        }
+        // Half a second, without what is read at once at the start, and after the last piece.
+        assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::hashing::lanes::Lanes;
+use crate::hashing::read_rate::ReadRate;
 use crate::hashing::read_scheduler::ReadScheduler;
 
 /// A read scheduler for each data root. Each has the same number of threads, which no other root can use up.
 #[derive(Debug)]
-pub(crate) struct RootSchedulers(Mutex<State>);
+pub(crate) struct RootSchedulers {
+    state: Mutex<State>,
+    /// Of all data roots together.
+    rate: Arc<ReadRate>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -19,14 +25,15 @@ struct State {
 impl RootSchedulers {
     /// Schedulers with this number of threads each.
     pub(crate) fn new(count: usize) -> Self {
-        Self(Mutex::new(State { count, by_root: BTreeMap::new() }))
+        Self { state: Mutex::new(State { count, by_root: BTreeMap::new() }), rate: Arc::default() }
     }
 
     /// The scheduler of a data root.
     pub(crate) fn of(&self, root: &Path) -> Arc<ReadScheduler> {
         let mut state = self.state();
         let count = state.count;
-        let scheduler = state.by_root.entry(root.to_owned()).or_insert_with(|| ReadScheduler::new(count));
+        let new = || ReadScheduler::build(count, Lanes::shared(), Arc::clone(&self.rate));
+        let scheduler = state.by_root.entry(root.to_owned()).or_insert_with(new);
         Arc::clone(scheduler)
     }
 
@@ -37,13 +44,18 @@ impl RootSchedulers {
         state.by_root.values().for_each(|scheduler| scheduler.set_count(count));
     }
 
+    /// Changes how many bytes a second are read of all data roots together.
+    pub(crate) fn set_rate(&self, limit: Option<u64>) {
+        self.rate.set(limit);
+    }
+
     /// How many bytes have been read so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.state().by_root.values().map(|scheduler| scheduler.bytes_read()).sum()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

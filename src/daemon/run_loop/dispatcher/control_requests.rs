@@ -108,6 +108,7 @@ impl Dispatcher {
                 ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.problem()),
                 stuck: self.reporting.stuck.map(str::to_owned),
                 md5: self.config.client.md5_difference(),
+                max_read_rate: self.config.client.max_read_rate(),
             }),
             sessions,
             obstacles: [self.reporting.obstacles.status(), self.hangs.status(now)].concat(),
