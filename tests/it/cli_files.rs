@@ -186,6 +186,21 @@ async fn each_file_that_is_not_a_dataset_is_reported_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_configuration_excludes_is_not_found() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").file("alf/spikes.clusters.npy", "abc");
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let more = "datasets:\n  exclude: [\"**/spikes.clusters.npy\"]\n".to_owned();
+    let config = program::Configuration { roots: vec![rig.root()], url, user, password, more };
+    let config = config.write(&rig.beside("etc"));
+    let words = ["find-files", word(&session.folder), "--config", word(&config), "--json"];
+    let said = verbs::run(&mut verbs::at_home(&rig, &words)).ends(0).json();
+    assert_eq!(said["files"], json!([{"path": "alf/spikes.times.npy", "size": 3}]));
+    assert_eq!(said["left_out"][0]["reason"], "excluded by the configuration", "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_that_cannot_be_registered_in_its_folder_gives_exit_code_1() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
