@@ -206,7 +206,7 @@ async fn a_refused_record_holds_up_only_what_needs_it_and_the_undo_list_names_wh
     let said = propose(&alyx, &rig, &["--apply", "--yes"]).await.ends(69);
     assert!(said.out.contains("DELETE") && said.out.contains("/data-repository/newlab_disk"), "{said:?}");
     let said = propose(&alyx, &rig, &["--apply", "--yes"]).await.ends(1);
-    assert!(said.out.contains("1 of 1 change made"), "{said:?}");
+    assert!(said.out.contains("1 of 1 changes made"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

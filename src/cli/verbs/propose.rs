@@ -228,12 +228,12 @@ impl Proposed {
         }
         lines.extend(proposal.open.iter().map(|open| format!("  {open}")));
         if !proposal.notes.is_empty() {
-            lines.push("Not a matter of Alyx:".to_owned());
+            lines.push("Not on Alyx, but in the files:".to_owned());
         }
         lines.extend(proposal.notes.iter().map(|note| format!("  {note}")));
         if !proposal.changes.is_empty() {
             lines.push(
-                "To create the first list, run this again with --apply; to see the requests, with --rest"
+                "To create what Alyx lacks, run this again with --apply; to see the requests, with --rest"
                     .to_owned(),
             );
         }
@@ -548,7 +548,7 @@ fn report(proposed: &Proposed, results: Results<'_>, json: bool) -> Result<Answe
         .map(|(n, what, why)| format!("{} {why}", count(*n as u64, what)))
         .collect();
     let n_made = made.iter().filter(|made| made.is_confirmed).count();
-    lines.push(format!("{n_made} of {} made", count(proposal.changes.len() as u64, "change")));
+    lines.push(format!("{n_made} of {} changes made", proposal.changes.len()));
     if existing > 0 {
         lines.push(format!("{} on Alyx already, made by another program", count(existing as u64, "record")));
     }
