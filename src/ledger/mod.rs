@@ -55,6 +55,8 @@ pub struct Ledger {
     unwritten: Mutex<Unwritten>,
     /// Whether this process may replace a damaged file.
     is_owner: bool,
+    /// Whether nothing is remembered.
+    is_read_only: bool,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +104,7 @@ impl Ledger {
             state: Mutex::default(),
             unwritten: Mutex::default(),
             is_owner: true,
+            is_read_only: false,
         };
         // Report a problem at the start, not at the first session.
         ledger.with(|_| Ok(()));
@@ -124,7 +127,13 @@ impl Ledger {
             return Ok(None);
         }
         let state = State { open, pruned: Some(Instant::now()), ..State::default() };
-        Ok(Some(Self { path, state: Mutex::new(state), unwritten: Mutex::default(), is_owner: false }))
+        Ok(Some(Self {
+            path,
+            state: Mutex::new(state),
+            unwritten: Mutex::default(),
+            is_owner: false,
+            is_read_only: access == Access::Read,
+        }))
     }
 
     /// Checks whether the ledger of a state folder can be used. Returns its size in bytes; `None`: there is none yet.
@@ -175,6 +184,9 @@ impl Ledger {
 
     /// Like [`Ledger::with`], for writes; prunes old rows from time to time.
     fn write<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
+        if self.is_read_only {
+            return None;
+        }
         let due = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let due = state.pruned.is_none_or(|last| last.elapsed() >= PRUNE_EVERY);
@@ -212,8 +224,12 @@ impl Ledger {
                 return;
             }
             state.open = None;
+            if self.is_read_only {
+                return;
+            }
             self.log(state, &Problem::Deleted);
-        } else if state.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY_AFTER) {
+        } else if self.is_read_only || state.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY_AFTER)
+        {
             return;
         }
         match schema::open(&self.path) {

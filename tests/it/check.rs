@@ -283,11 +283,15 @@ async fn session_folders_that_one_cannot_load_are_counted_with_an_example() {
     let [_, first, _] = ["001", "02", "3"].map(|number| setup.rig.session_at(&folder(number)).folder);
     let said = setup.check(&[]).await.ends(0);
     let found = format!(
-        "{}: the number of 2 session folders does not have three digits, such as {}; ONE cannot load the files in them",
+        "{}: 2 session folders have a number without three digits, such as {}; ONE cannot load the files in them",
         setup.rig.root().display(),
         first.display()
     );
-    said.has("warning", "loadable", &found).has("warning", "loadable", "name its session folders 001, 002");
+    said.has("warning", "folder number", &found).has(
+        "warning",
+        "folder number",
+        "name its session folders 001, 002",
+    );
     setup.change("datasets: {repository: flatiron_cortexlab}", "datasets: {register: false}");
     assert!(!setup.check(&[]).await.ends(0).out.contains("three digits"), "no files, nothing to load");
 }

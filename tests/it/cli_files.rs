@@ -186,6 +186,53 @@ async fn each_file_that_is_not_a_dataset_is_reported_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_is_the_folder_of_the_subject_is_refused_with_the_right_one() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let subjects = rig.root().join("cortexlab/Subjects");
+    let own = subjects.join("KS014");
+    std::fs::create_dir_all(&own).unwrap();
+    let said = verb(&alyx, &rig, &["new-session", "KS014", word(&own)]).ends(1);
+    assert!(said.err.contains(&format!("give the folder that holds it, {subjects:?}")), "{said:?}");
+    assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creating_a_session_says_whether_it_was_created_or_found_and_counts_are_whole_numbers() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let folder = rig.session("cortexlab", "KS014").folder;
+    let words = ["create-session", word(&folder)];
+    let first = verb(&alyx, &rig, &words).ends(0).out;
+    let second = verb(&alyx, &rig, &words).ends(0).out;
+    assert!(first.starts_with("created session ") && second.starts_with("found session "), "{first}{second}");
+    let words = ["create-session", word(&folder), "--n-trials", "many"];
+    verb(&alyx, &rig, &words).ends(2).complains("this is not a whole number");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_problems_of_a_broken_sidecar_are_among_the_errors() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alyx-session.yaml", "projcts: [x]\n");
+    let said = verb(&alyx, &rig, &["metadata", word(&session.folder), "--json"]).ends(1).json();
+    assert!(said["errors"][0]["message"].as_str().unwrap().contains("projcts: unknown key"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_configuration_excludes_is_not_found() {
+    let (alyx, rig) = (Alyx::start().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").file("alf/spikes.clusters.npy", "abc");
+    let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+    let more = "datasets:\n  exclude: [\"**/spikes.clusters.npy\"]\n".to_owned();
+    let config = program::Configuration { roots: vec![rig.root()], url, user, password, more };
+    let config = config.write(&rig.beside("etc"));
+    let words = ["find-files", word(&session.folder), "--config", word(&config), "--json"];
+    let said = verbs::run(&mut verbs::at_home(&rig, &words)).ends(0).json();
+    assert_eq!(said["files"], json!([{"path": "alf/spikes.times.npy", "size": 3}]));
+    assert_eq!(said["left_out"][0]["reason"], "excluded by the configuration", "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_that_cannot_be_registered_in_its_folder_gives_exit_code_1() {
     let (alyx, rig) = (Alyx::start().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

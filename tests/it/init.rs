@@ -215,13 +215,13 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         terminal.wait_for("Password of test_user, not shown");
         assert!(!terminal.echoes(), "the password is shown");
         terminal.answer(&password);
-        terminal.wait_for("Which lab's sessions are these?");
+        terminal.wait_for("Which lab do these sessions belong to?");
         terminal.answer("");
         terminal.wait_for("its location");
         terminal.answer("");
         terminal.wait_for("Which data repository on Alyx holds this disk?");
         terminal.answer("");
-        terminal.wait_for("Names with commas, or none [all]");
+        terminal.wait_for("Names separated by commas, or `none` [all]");
         terminal.answer("iblrig, sidecart");
         terminal
             .wait_for("\"sidecart\" is not a reader; the readers are sidecar, iblrig, spikeglx, open_ephys");
@@ -362,7 +362,7 @@ async fn on_a_terminal_each_wrong_answer_is_asked_again() {
         terminal.answer(&format!("{url}/sessions"));
         terminal.wait_for("address of Alyx?");
         terminal.answer("http://127.0.0.1:1");
-        terminal.wait_for("Go on without asking Alyx?");
+        terminal.wait_for("Continue without checking on Alyx?");
         terminal.answer("n");
         terminal.wait_for("address of Alyx?");
         terminal.answer(&url);

@@ -159,9 +159,12 @@ async fn status_history_retry_and_forget_work_with_a_running_daemon() {
     }
     let (code, output) = run_command(&["status"], &config);
     assert_eq!(code, 1, "{output}");
-    for wanted in
-        ["The daemon has been running", "needs attention (1)", &bad.name(), "What to do: create it on Alyx"]
-    {
+    for wanted in [
+        "The daemon has been running",
+        "needs attention (1)",
+        &bad.name(),
+        "What to do: correct the name where the message says; create it on Alyx only if",
+    ] {
         assert!(output.contains(wanted), "{wanted:?} is not in:\n{output}");
     }
     assert!(status(&config)["daemon"]["pid"].as_u64().is_some());
@@ -263,6 +266,20 @@ async fn scan_writes_to_an_existing_ledger_but_creates_none() {
     assert_eq!(run_command(&["scan"], &config).0, 0);
     let (_, output) = run_command(&["history"], &config);
     assert!(output.contains(&sessions[1].name()) && !output.contains(&sessions[0].name()), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_reads_the_ledger_without_a_complaint_and_leaves_it_as_it_is() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let mut daemon = start(&config);
+    daemon.wait_for("data root scanned");
+    daemon.stop();
+    let session = rig.session("cortexlab", "nobody");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let (_, output) = run_command(&["scan", "--dry-run"], &config);
+    assert!(output.contains("nobody") && !output.contains("cannot be used"), "{output}");
+    assert!(run_command(&["history"], &config).1.contains("No outcome matches"));
 }
 
 #[test]

@@ -177,7 +177,7 @@ async fn on_a_terminal_each_record_is_asked_for_and_only_yes_creates_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_stops_it_and_the_undo_list_names_what_was_made() {
+async fn a_refused_record_holds_up_only_what_needs_it_and_the_undo_list_names_what_was_made() {
     let (rig, alyx) = (new_rig(), empty().await);
     let fault = Fault::Status {
         code: 400,
@@ -195,16 +195,18 @@ async fn a_failure_stops_it_and_the_undo_list_names_what_was_made() {
     let said = propose(&alyx, &rig, &["--apply", "--yes"]).await.ends(1);
     assert!(said.err.contains("repository newlab_disk: ") && said.err.contains("no"), "{said:?}");
     let undo: Vec<&str> = said.out.lines().filter(|line| line.contains("DELETE")).collect();
-    assert!(undo[0].contains("licks.raw") && undo[2].contains("/data-formats/h5x"), "{said:?}");
-    assert!(undo.iter().all(|line| line.contains("# id ")), "{undo:?}");
-    assert_eq!((undo.len(), said.out.contains("lab newlab")), (3, false), "{said:?}");
+    assert!(undo[0].contains("/projects/pilot") && undo[3].contains("/data-formats/h5x"), "{said:?}");
+    // A project has no id.
+    assert!(undo.iter().skip(1).all(|line| line.contains("# id ")), "{undo:?}");
+    assert_eq!(undo.len(), 4, "{said:?}");
+    assert!(said.out.contains("skipped  lab newlab: its repository was not created"), "{said:?}");
 
     // The answer is lost, the record is there: it belongs on the list.
     alyx.control().add_fault(rule("/data-repository", Fault::ApplyThenDrop));
     let said = propose(&alyx, &rig, &["--apply", "--yes"]).await.ends(69);
     assert!(said.out.contains("DELETE") && said.out.contains("/data-repository/newlab_disk"), "{said:?}");
     let said = propose(&alyx, &rig, &["--apply", "--yes"]).await.ends(1);
-    assert!(said.out.contains("2 of 2 changes made"), "{said:?}");
+    assert!(said.out.contains("1 of 1 changes made"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -413,4 +415,110 @@ async fn a_repository_of_another_lab_in_a_sidecar_is_pointed_out() {
     let line = "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\" on Alyx, but named in \
                 alyx-session.yaml:1: datasets.repository";
     assert!(said.out.contains(line), "{}", said.out);
+}
+
+/// A configuration of the rig with these keys besides.
+fn configured(alyx: &Alyx, rig: &Rig, more: Value) -> std::path::PathBuf {
+    let config = rig.beside("config.yaml");
+    std::fs::write(rig.beside("password"), &alyx.password).unwrap();
+    let mut text = json!({
+        "data_roots": [rig.root()], "state_dir": rig.beside("state"),
+        "alyx": {"url": alyx.url, "username": alyx.user, "password_file": rig.beside("password")},
+    });
+    text.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    std::fs::write(&config, text.to_string()).unwrap();
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_repositories_in_the_configuration_each_lab_gets_that_of_its_folder() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let labs = [("mainenlab", "ZM_1743", "flatiron_mainenlab"), ("cortexlab", "KS014", "cortexlab_new")];
+    for (lab, subject, _) in labs {
+        let session = rig.session_at(&format!("{lab}/Subjects/{subject}/2024-05-01/001"));
+        session.file("alf/spikes.times.npy", "1");
+    }
+    let new = json!({"name": "cortexlab_new", "data_url": "http://127.0.0.1:9/cortexlab/Subjects/"});
+    assert_eq!(send(&alyx, "POST", "/data-repository", &new).await.0, 201);
+    let mounts =
+        labs.map(|(lab, _, name)| json!({"path": rig.root().join(lab).join("Subjects"), "name": name}));
+    let config = configured(&alyx, &rig, json!({"repositories": mounts}));
+    let root = rig.root();
+    let words = ["propose", word(&root), "--config", word(&config), "--apply", "--yes", "--json"];
+    let mut command = crate::verbs::at_home(&rig, &words);
+    let said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap().json();
+    assert_eq!(kinds(&said, "made"), ["lab cortexlab"], "{said}");
+    let linked = json!(["cortexlab_local", "flatiron_cortexlab", "cortexlab_new"]);
+    assert_eq!(said["made"][0]["record"]["repositories"], linked);
+    let (_, lab) = send(&alyx, "GET", "/labs/mainenlab", &Value::Null).await;
+    assert!(!lab["repositories"].to_string().contains("cortexlab_new"), "{lab}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_still_being_copied_needs_no_data_format() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    session.file("alf/spikes.times.npy", "1").file("alf/spikes.clusters.npy.part", "2");
+    let root = rig.root();
+    let said = verb_in(&alyx, &rig, &["propose", word(&root)]).await;
+    assert!(!said.out.contains("data format") && !said.out.contains("dataset type"), "{said:?}");
+    assert!(said.out.contains("being copied: spikes.clusters.npy.part"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_body_of_a_printed_request_is_valid_json_whatever_a_name_contains() {
+    let (rig, alyx) = (new_rig(), empty().await);
+    let root = rig.root();
+    let name = "pi\u{202e}l'ot";
+    let said = verb_in(&alyx, &rig, &["propose", word(&root), "--projects", name, "--rest"]).await.ends(1);
+    let line = said.out.lines().find(|line| line.contains("/projects")).unwrap();
+    let body = line.split_once(" -d ").unwrap().1.trim_matches('\'').replace(r"'\''", "'");
+    let body: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    assert_eq!(body["name"], name);
+    assert!(!said.out.contains('\u{202e}'), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_alyx_would_not_store_as_it_is_is_reported_and_never_sent() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001").file("alf/spikes.times.npy", "1");
+    let root = rig.root();
+    let words = ["propose", word(&root), "--projects", "good one, bad,.,..", "--apply", "--yes", "--json"];
+    let said = verb_in(&alyx, &rig, &words).await.ends(1).json();
+    assert_eq!(kinds(&said, "made"), ["project good one"], "{said}");
+    for name in [r#"project " bad""#, r#"project ".""#, r#"project "..""#] {
+        assert!(json_list(&said, "open").iter().any(|open| open.as_str().unwrap().contains(name)), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_created_but_is_not_found_again_is_on_the_undo_list() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001").file("alf/spikes.times.npy", "1");
+    let fault = Fault::Status {
+        code: 404,
+        body: r#"{"detail": "Not found."}"#.into(),
+        content_type: "application/json".into(),
+        retry_after: None,
+    };
+    let (method, path_prefix) = (Some("GET".into()), "/projects/pilot".into());
+    // Asked for the proposal, before the creation and after it.
+    alyx.control().add_fault(FaultRule { method, path_prefix, times: 3, fault });
+    let root = rig.root();
+    let words = ["propose", word(&root), "--projects", "pilot", "--apply", "--yes", "--json"];
+    let said = verb_in(&alyx, &rig, &words).await.json();
+    assert_eq!((&said["made"], &said["errors"][0]["kind"]), (&json!([]), &json!("NotConfirmed")), "{said}");
+    assert_eq!(said["undo"][0]["path"], "/projects/pilot", "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_broken_sidecar_alyx_is_not_said_to_have_everything() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    session.file("alf/spikes.times.npy", "1").file("alyx-session.yaml", "projcts: [x]\n");
+    let root = rig.root();
+    let said = verb_in(&alyx, &rig, &["propose", word(&root)]).await.ends(1);
+    assert!(said.out.starts_with("As far as its files can be read, Alyx has everything for 1 session"));
+    assert!(said.out.contains("projcts: unknown key"), "{said:?}");
+    verb_in(&alyx, &rig, &["propose", word(&root), "--apply", "--yes"]).await.ends(1);
 }

@@ -250,7 +250,7 @@ async fn a_misspelt_name_suggests_the_one_that_alyx_has() {
             let said = verb(&alyx, &rig, &[words, dry].concat()).ends(1);
             said.complains("subject \"ks014\"")
                 .complains("did you mean \"KS014\"?")
-                .complains("another animal");
+                .complains("a different animal");
         }
     }
     let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();

@@ -59,7 +59,7 @@ impl Endpoint {
     }
 
     /// The field that holds a member's name.
-    fn key(self) -> &'static str {
+    pub fn key(self) -> &'static str {
         match self {
             Self::Subjects => "nickname",
             Self::Users => "username",

@@ -11,7 +11,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// Control characters and invisible marks, some of which reverse the direction of the text after them.
-fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

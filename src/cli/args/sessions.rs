@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cli::args::connection::VerbArgs;
-use crate::cli::args::values::{field, protected, qc};
+use crate::cli::args::values::{field, protected, qc, whole_number};
 use alyx_client::text::printable;
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 use session_metadata::Field;
@@ -53,11 +53,11 @@ pub struct SessionDetailsArgs {
     pub end_time: Option<String>,
 
     /// Completed trials
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_number)]
     pub n_trials: Option<u32>,
 
     /// Correct trials
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_number)]
     pub n_correct_trials: Option<u32>,
 
     /// Free text

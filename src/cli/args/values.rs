@@ -49,6 +49,12 @@ pub(super) fn day(typed: &str) -> Result<jiff::civil::Date, String> {
         .ok_or_else(|| "write the day as YYYY-MM-DD, such as 2024-05-01".to_owned())
 }
 
+/// Parses a count.
+pub(super) fn whole_number(typed: &str) -> Result<u32, String> {
+    let number: i64 = typed.parse().map_err(|_| "this is not a whole number".to_owned())?;
+    u32::try_from(number).map_err(|_| format!("{number} is not in 0..={}", u32::MAX))
+}
+
 /// Parses a QC outcome that Alyx knows.
 pub(super) fn qc() -> PossibleValuesParser {
     PossibleValuesParser::new(["CRITICAL", "FAIL", "WARNING", "NOT_SET", "PASS"])

@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
 use crate::cli::output::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
+use crate::cli::service::wiring;
 use crate::cli::verbs::connect::{connect, connect_with_config};
 use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
@@ -207,7 +208,8 @@ pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
     run_verb("find-files", args.verb.json, async {
         let folder = session_folder(&args.folder)?;
         let (client, config) = connect_with_config(&args.verb.connection)?;
-        let found = client.find_files(&folder).await?;
+        let options = config.as_ref().map(wiring::flagged).unwrap_or_default();
+        let found = client.find_files_with(&folder, &options).await?;
         let known = read(&folder, config.as_ref())?;
         let mut text: Vec<String> = found
             .files

@@ -83,6 +83,8 @@ pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
         let json =
             MetadataJson { folder: (&folder).into(), known: (&known).into(), request, eid, differences };
         let mut answer = Answer::new(text, json)?.incomplete_if(incomplete);
+        let problems = known.metadata.problems.iter().map(ToString::to_string);
+        answer.errors.extend(problems.map(|problem| ErrorReport::from(&Error::Metadata(vec![problem]))));
         if let Some(error) = &refused {
             answer.exit = exit_of(error);
             answer.errors.push(ErrorReport::from(error));

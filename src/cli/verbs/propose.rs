@@ -14,6 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::progress;
 use crate::cli::output::terminal::{Terminal, TerminalError};
 use crate::cli::output::{Failure, report_error, say};
+use crate::cli::service::wiring;
 use crate::cli::verbs::connect::connect_with_config;
 use crate::cli::verbs::output::{Answer, absolute_path, finish, run_verb};
 use crate::config::Config;
@@ -24,6 +25,7 @@ use crate::humanize::count;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use alyx_client::Endpoint;
+use alyx_client::text::is_hidden;
 use alyx_registration::advice::Kind;
 use alyx_registration::{
     Applied, ByHand, Change, Error, Needs, Proposal, RecordOutcome, RegistrationClient, RestCall, Survey,
@@ -82,12 +84,12 @@ async fn find(args: &ProposeArgs) -> Result<Proposed, Failure> {
         let advice = "name a data root, the folder of a subject, or a session, such as KS014/2024-05-01/001";
         return Err(Failure::new(Exit::Incomplete, format!("there is no session in {folder:?}; {advice}")));
     }
-    let exclude = config.as_ref().map(|config| config.datasets.exclude.clone()).unwrap_or_default();
+    let options = config.as_ref().map(wiring::flagged).unwrap_or_default();
     let (mut survey, listed) = (Survey::default(), AtomicU64::new(0));
     let listing = async {
         for session in &sessions {
             // One badly named or unreadable folder does not hold up the others.
-            if let Err(error) = client.survey(&mut survey, session, &exclude).await {
+            if let Err(error) = client.survey(&mut survey, session, &options).await {
                 left_out.push(ErrorReport { path: Some(session.into()), ..ErrorReport::from(&error) });
             }
             listed.fetch_add(1, Ordering::Relaxed);
@@ -164,8 +166,8 @@ fn needs(args: &ProposeArgs, config: Option<&Config>) -> Result<Needs, Failure> 
         (Endpoint::Locations, Vec::from_iter(args.location.clone())),
         (Endpoint::Procedures, Vec::new()),
         (Endpoint::Labs, Vec::from_iter(args.lab.clone())),
-        (Endpoint::Repositories, Vec::from_iter(args.repository.clone())),
     ];
+    // The repository of a session depends on its folder.
     let configured = config.map(Config::names).unwrap_or_default();
     let names = typed.into_iter().flat_map(|(endpoint, names)| {
         let names = match names.is_empty() {
@@ -177,13 +179,11 @@ fn needs(args: &ProposeArgs, config: Option<&Config>) -> Result<Needs, Failure> 
         };
         names.into_iter().map(move |name| (endpoint, name))
     });
-    let (single, names): (Vec<_>, Vec<_>) =
-        names.partition(|(endpoint, _)| matches!(endpoint, Endpoint::Labs | Endpoint::Repositories));
-    let only = |wanted| single.iter().find(|(endpoint, _)| *endpoint == wanted).map(|(_, name)| name.clone());
+    let (labs, names): (Vec<_>, Vec<_>) = names.partition(|(endpoint, _)| *endpoint == Endpoint::Labs);
     let zone = config.and_then(|config| config.timezone.clone()).unwrap_or_else(jiff::tz::TimeZone::system);
     Ok(Needs {
-        lab: only(Endpoint::Labs),
-        repository: only(Endpoint::Repositories),
+        lab: labs.into_iter().next().map(|(_, name)| name),
+        repository: args.repository.clone(),
         data_url: args.data_url.as_deref().map(data_url).transpose()?,
         timezone: zone.iana_name().map(str::to_owned),
         names,
@@ -198,7 +198,8 @@ impl Proposed {
 
     fn answer(&self, as_rest: bool) -> Result<Answer, Failure> {
         let lines = if as_rest { self.rest_lines() } else { self.lines() };
-        let is_incomplete = !self.proposal.is_empty() || !self.left_out.is_empty();
+        let is_incomplete =
+            !self.proposal.is_empty() || self.proposal.has_problems || !self.left_out.is_empty();
         let mut answer = Answer::new(lines, self.json(None))?.incomplete_if(is_incomplete);
         answer.errors.clone_from(&self.left_out);
         Ok(answer)
@@ -207,7 +208,12 @@ impl Proposed {
     fn lines(&self) -> Vec<String> {
         let (proposal, sessions) = (&self.proposal, count(self.sessions as u64, "session"));
         let mut lines = Vec::new();
-        if proposal.is_empty() {
+        if proposal.is_empty() && proposal.has_problems {
+            lines.push(format!(
+                "As far as its files can be read, Alyx has everything for {sessions} in {}",
+                self.folder.display()
+            ));
+        } else if proposal.is_empty() {
             lines.push(format!("Alyx has everything for {sessions} in {}", self.folder.display()));
         } else {
             lines.push(format!("For {sessions} in {}, Alyx lacks:", self.folder.display()));
@@ -222,12 +228,12 @@ impl Proposed {
         }
         lines.extend(proposal.open.iter().map(|open| format!("  {open}")));
         if !proposal.notes.is_empty() {
-            lines.push("Not a matter of Alyx:".to_owned());
+            lines.push("Not on Alyx, but in the files:".to_owned());
         }
         lines.extend(proposal.notes.iter().map(|note| format!("  {note}")));
         if !proposal.changes.is_empty() {
             lines.push(
-                "To create the first list, run this again with --apply; to see the requests, with --rest"
+                "To create what Alyx lacks, run this again with --apply; to see the requests, with --rest"
                     .to_owned(),
             );
         }
@@ -257,7 +263,7 @@ impl Proposed {
             reason: &change.reason,
             near: &change.near,
             call: change.call().into(),
-            undo: change.undo().into(),
+            undo: change.undo(None).into(),
         };
         let by_hand = |record: &'a ByHand| ByHandJson {
             kind: record.what,
@@ -369,54 +375,105 @@ fn curl(base: &str, call: &RestCall) -> String {
     let body = call
         .body
         .as_ref()
-        .map(|body| format!(" -H 'Content-Type: application/json' -d {}", quoted(&body.to_string())));
+        .map(|body| format!(" -H 'Content-Type: application/json' -d {}", quoted(&visible_json(body))));
     let body = body.unwrap_or_default();
     format!("echo \"Authorization: Token $ALYX_TOKEN\" | curl -fsS -H @- -X {} {address}{body}", call.method)
 }
 
-/// Makes the changes, each after a question, until one fails. The answer ends with the requests that undo them.
+/// JSON without invisible characters, which could control a terminal. They only occur in strings, where JSON escapes them.
+fn visible_json(value: &Value) -> String {
+    let escaped = |letter: char| match is_hidden(letter) {
+        true => format!("\\u{:04x}", u32::from(letter)),
+        false => letter.to_string(),
+    };
+    value.to_string().chars().map(escaped).collect()
+}
+
+/// A change that was made, and its record on Alyx.
+struct Made<'a> {
+    change: &'a Change,
+    record: Value,
+    /// Whether Alyx showed the record afterwards.
+    is_confirmed: bool,
+}
+
+/// What became of the changes.
+#[derive(Default)]
+struct Results<'a> {
+    made: Vec<Made<'a>>,
+    skipped: usize,
+    /// Made by another program.
+    existing: usize,
+    failure: Option<Failure>,
+}
+
+impl<'a> Results<'a> {
+    fn made(&mut self, change: &'a Change, record: Value, is_confirmed: bool) {
+        self.made.push(Made { change, record, is_confirmed });
+    }
+
+    fn failed(&mut self, mut failure: Failure) {
+        if let Some(earlier) = self.failure.take() {
+            failure.errors = [earlier.errors, failure.errors].concat();
+        }
+        self.failure = Some(failure);
+    }
+}
+
+/// Makes the changes, each after a question. One that Alyx refuses holds up only those that need it; any other failure
+/// ends the work. The answer ends with the requests that undo them.
 async fn apply(
     proposed: &Proposed,
     args: &ProposeArgs,
     shutdown: &CancellationToken,
 ) -> Result<Answer, Failure> {
-    let (mut made, mut skipped, mut existing, mut failure) = (Vec::new(), 0, 0, None);
+    let (mut results, mut refused) = (Results::default(), Vec::<&Change>::new());
     let mut terminal = match args.yes {
         true => None,
         false => Some(Terminal::new().map_err(|error| Failure::new(Exit::Io, error))?),
     };
     for change in &proposed.proposal.changes {
         if shutdown.is_cancelled() {
-            failure = Some(Failure::interrupted());
+            results.failed(Failure::interrupted());
             break;
+        }
+        let name = format!("{} {}", change.endpoint.member(), change.name);
+        if refused.iter().any(|earlier| is_needed(earlier, change)) {
+            results.skipped += 1;
+            if !args.verb.json {
+                say!("skipped  {name}: its repository was not created");
+            }
+            continue;
         }
         match is_wanted(change, terminal.as_mut(), args).await {
             Ok(true) => {}
             Ok(false) => {
-                skipped += 1;
+                results.skipped += 1;
                 continue;
             }
             Err(error) => {
-                failure = Some(error);
+                results.failed(error);
                 break;
             }
         }
-        let name = format!("{} {}", change.endpoint.member(), change.name);
-        let error = match proposed.client.apply_change(change).await {
+        match proposed.client.apply_change(change).await {
             Ok(Applied::Made(record)) => {
-                made.push((change, record));
+                results.made(change, record, true);
                 if !args.verb.json {
                     say!("{}  {name}", if change.before.is_some() { "changed" } else { "created" });
                 }
-                continue;
+            }
+            Ok(Applied::NotConfirmed(record, error)) => {
+                results.made(change, record, false);
+                results.failed(Failure::from(error).of_record(name));
+                break;
             }
             // Not on the undo list: somebody else made it, and needs it.
             Ok(Applied::Existing) => {
-                existing += 1;
+                results.existing += 1;
                 if !args.verb.json {
                     say!("exists already  {name}");
                 }
-                continue;
             }
             Ok(Applied::Changed) => {
                 let (noun, name) = (change.endpoint.member(), &change.name);
@@ -426,21 +483,32 @@ async fn apply(
                 );
                 let next_step = "run it again".to_owned();
                 let report = ErrorReport { retryable: true, next_step, ..report };
-                failure = Some(Failure::reported(Exit::Incomplete, report));
+                results.failed(Failure::reported(Exit::Incomplete, report));
                 break;
             }
-            Err(error) => error,
-        };
-        // The answer may have been lost. What Alyx refused is not made, whatever is there.
-        if !matches!(error, Error::Alyx(alyx_client::Error::Refused { .. }))
-            && let Ok(Some(record)) = proposed.client.find_applied(change).await
-        {
-            made.push((change, record));
+            // What Alyx refused is not made, whatever is there.
+            Err(error @ Error::Alyx(alyx_client::Error::Refused { .. })) => {
+                refused.push(change);
+                results.failed(Failure::from(error).of_record(name));
+            }
+            Err(error) => {
+                // The answer may have been lost.
+                if let Ok(Some(record)) = proposed.client.find_applied(change).await {
+                    results.made(change, record, true);
+                }
+                results.failed(Failure::from(error).of_record(name));
+                break;
+            }
         }
-        failure = Some(Failure::from(error).of_record(name));
-        break;
     }
-    report(proposed, &made, (skipped, existing), failure, args.verb.json)
+    report(proposed, results, args.verb.json)
+}
+
+/// Whether a change refers to the record of another: a lab to its repositories.
+fn is_needed(earlier: &Change, by: &Change) -> bool {
+    let repositories = by.body.get("repositories").and_then(Value::as_array);
+    earlier.endpoint == Endpoint::Repositories
+        && repositories.is_some_and(|names| names.contains(&Value::from(earlier.name.as_str())))
 }
 
 /// Whether a change is to be made.
@@ -464,13 +532,8 @@ async fn is_wanted(
 }
 
 /// What was made, what is left, and how to undo it, the last change first.
-fn report(
-    proposed: &Proposed,
-    made: &[(&Change, Value)],
-    (skipped, existing): (usize, usize),
-    failure: Option<Failure>,
-    json: bool,
-) -> Result<Answer, Failure> {
+fn report(proposed: &Proposed, results: Results<'_>, json: bool) -> Result<Answer, Failure> {
+    let Results { made, skipped, existing, failure } = results;
     let base = proposed.client.alyx().url();
     let mut lines = Vec::new();
     let proposal = &proposed.proposal;
@@ -484,7 +547,8 @@ fn report(
         .filter(|(n, ..)| *n > 0)
         .map(|(n, what, why)| format!("{} {why}", count(*n as u64, what)))
         .collect();
-    lines.push(format!("{} of {} made", made.len(), count(proposal.changes.len() as u64, "change")));
+    let n_made = made.iter().filter(|made| made.is_confirmed).count();
+    lines.push(format!("{n_made} of {} changes made", proposal.changes.len()));
     if existing > 0 {
         lines.push(format!("{} on Alyx already, made by another program", count(existing as u64, "record")));
     }
@@ -501,13 +565,14 @@ fn report(
                 .to_owned(),
         );
     }
-    for (change, record) in made.iter().rev() {
+    for Made { change, record, .. } in made.iter().rev() {
         let id = record.get("id").and_then(Value::as_str);
         let id_text = id.map(|id| format!("  # id {id}")).unwrap_or_default();
-        lines.push(format!("  {}{id_text}", curl(base, &change.undo())));
-        undo.push(UndoJson { call: change.undo().into(), id });
+        lines.push(format!("  {}{id_text}", curl(base, &change.undo(Some(record)))));
+        undo.push(UndoJson { call: change.undo(Some(record)).into(), id });
     }
-    let made = made.iter().map(|(change, record)| MadeJson {
+    let confirmed = made.iter().filter(|made| made.is_confirmed);
+    let made = confirmed.map(|Made { change, record, .. }| MadeJson {
         kind: change.endpoint.member(),
         name: &change.name,
         outcome: if change.before.is_some() { RecordOutcome::Updated } else { RecordOutcome::Created },
@@ -517,6 +582,7 @@ fn report(
     let is_left = skipped > 0
         || !proposal.by_hand.is_empty()
         || !proposal.open.is_empty()
+        || proposal.has_problems
         || !proposed.left_out.is_empty();
     let mut answer = Answer::new(lines, proposed.json(Some(applied)))?.incomplete_if(is_left);
     if let Some(failure) = failure {

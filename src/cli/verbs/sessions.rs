@@ -28,8 +28,8 @@ use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
     Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, KnownSession, LeftOut,
-    NewSessionOptions, PlannedSession, RegisterFilesOptions, RegisteredFiles, RegisteredSession,
-    RegistrationClient, SessionDetails,
+    NewSessionOptions, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFiles,
+    RegisteredSession, RegistrationClient, SessionDetails,
 };
 
 /// The fields of a command about one session.
@@ -81,7 +81,13 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
             remember(error, &folder, config).await;
         }
         let (session, _) = registered?;
-        Answer::new(vec![session_line(&session.record)], SessionFields::<()>::registered(&folder, &session))
+        let outcome = match session.outcome {
+            RecordOutcome::Created => "created",
+            RecordOutcome::Updated => "changed",
+            RecordOutcome::Unchanged => "found",
+        };
+        let text = vec![format!("{outcome} {}", session_line(&session.record))];
+        Answer::new(text, SessionFields::<()>::registered(&folder, &session))
     })
     .await
 }
@@ -100,8 +106,9 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
             for field in &args.update {
                 if !known.as_ref().is_some_and(|known| known.set(&mut details, *field)) {
                     let name = field.name();
-                    let message =
-                        format!("no file of the session says its {name}; give it with its own option");
+                    let article = if name.ends_with('s') { "" } else { "a " };
+                    let option = name.replace('_', "-");
+                    let message = format!("no file of the session contains {article}{name}; use --{option}");
                     return Err(Error::Invalid(message).into());
                 }
             }

@@ -90,7 +90,9 @@ async fn one_difference_is_applied_by_name_and_no_other() {
     let after = record(&alyx, &session).await;
     assert_eq!((&after["n_trials"], &after["location"]), (&json!(4), &json!("rig2")));
     let unknown = ["register-session", folder, "--no-files", "--update", "qc"];
-    crate::verbs::verb(&alyx, &rig, &unknown).ends(1).complains("no file of the session says its qc");
+    crate::verbs::verb(&alyx, &rig, &unknown)
+        .ends(1)
+        .complains("no file of the session contains a qc; use --qc");
 }
 
 #[tokio::test]

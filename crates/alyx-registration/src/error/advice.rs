@@ -105,7 +105,7 @@ kinds! {
     NotASession, NeedsAttention, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
         "rename the folder as the message says, or remove the flag";
     Missing, NeedsAttention, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
-        "create it on Alyx (the daemon notices it), or correct the folder or the configuration";
+        "correct the name where the message says; create it on Alyx only if it is really new; then touch the flag";
     Ambiguous, NeedsAttention, "Alyx has several sessions of this subject, day and number",
         "delete or renumber all but one on Alyx";
     Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",

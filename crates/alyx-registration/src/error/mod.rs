@@ -150,7 +150,10 @@ pub enum Error {
         since: Duration,
     },
     /// Datasets that cannot be registered as they are on disk, although they look like datasets.
-    #[error("{} of the session's datasets cannot be registered ({} can): {}", .refused.len(), .registered, some_of(.refused, "; "))]
+    #[error(
+        "{} of the session's {} datasets cannot be registered: {}",
+        .refused.len(), .refused.len() + .registered, some_of(.refused, "; ")
+    )]
     FilesRefused {
         /// How many others were registered.
         registered: usize,
@@ -379,7 +382,12 @@ fn minutes(time: Duration) -> String {
 fn missing(missing: &[MissingName]) -> String {
     let name = |missing: &MissingName| {
         let from = missing.from.as_ref().map(|from| format!(" ({from})")).unwrap_or_default();
-        format!("{} {:?}{from}", missing.endpoint.member(), missing.name)
+        let near: Vec<String> = missing.near.iter().map(|near| format!("{near:?}")).collect();
+        let near = match near.is_empty() {
+            true => String::new(),
+            false => format!(" (did you mean {}?)", near.join(" or ")),
+        };
+        format!("{} {:?}{from}{near}", missing.endpoint.member(), missing.name)
     };
     let (of_files, others): (Vec<_>, Vec<_>) = missing.iter().partition(|missing| missing.from.is_some());
     let is_user = |missing: &&MissingName| missing.endpoint == Endpoint::Users;
@@ -393,18 +401,13 @@ fn missing(missing: &[MissingName]) -> String {
         (false, false) => format!("{in_file}, or {ELSEWHERE}"),
     };
     let all: Vec<String> = missing.iter().map(name).collect();
-    let near: Vec<String> =
-        missing.iter().flat_map(|missing| &missing.near).map(|near| format!("{near:?}")).collect();
     let (all, it) = (all.join(", "), if missing.len() == 1 { "it" } else { "them" });
-    if near.is_empty() {
+    if missing.iter().all(|missing| missing.near.is_empty()) {
         return format!("{all}; create {it} on Alyx, or correct the name {place}");
     }
     let second = match missing.iter().any(|m| m.endpoint == Endpoint::Subjects && !m.near.is_empty()) {
-        true => "only if it is another animal: one must not be on Alyx twice",
+        true => "only if it is a different animal: no animal may be on Alyx twice",
         false => "only if that is another one",
     };
-    format!(
-        "{all}; did you mean {}? Correct the name {place}; create {it} on Alyx {second}",
-        near.join(" or ")
-    )
+    format!("{all}; correct the name {place}; create {it} on Alyx {second}")
 }

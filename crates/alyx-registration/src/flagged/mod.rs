@@ -530,6 +530,21 @@ impl RegistrationClient {
         Ok((found, visitor))
     }
 
+    /// As [`find_files`](Self::find_files), but without the files that these options exclude.
+    ///
+    /// # Errors
+    /// As [`find_files`](Self::find_files).
+    pub async fn find_files_with(
+        &self,
+        folder: &Path,
+        options: &FlaggedOptions,
+    ) -> Result<FoundFiles, Error> {
+        let session = SessionPath::parse(folder)?;
+        let exclude = exclusion(&FlagContent::Everything, &options.for_folder(folder));
+        let found = self.find_datasets(&session, None, &[].into(), exclude).await;
+        found.map_err(|error| error.or_no_folder(folder))
+    }
+
     /// Refuses what is wrong in the files that describe a session, and waits for files that it lacks.
     fn check_known(&self, known: Option<&KnownSession>, options: &FlaggedOptions) -> Result<(), Error> {
         let Some(known) = known else { return Ok(()) };

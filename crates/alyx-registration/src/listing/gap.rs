@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
-use crate::listing::name_patterns::{MAX_EXCLUDES, exclude_line, exclude_lines, in_yaml, kind_of};
+use crate::listing::name_patterns::{MAX_EXCLUDES, exclude_line, exclude_lines, in_yaml, kind_of, yaml_list};
 use alf::DatasetTypes;
 use alyx_client::text::some_of;
 
@@ -63,7 +63,7 @@ pub enum Gap {
     /// Files that would be datasets under a slightly different name.
     #[error(
         "files that would be datasets under another name: {}; rename them, then flag the session again. If they are not \
-         to be registered, add to datasets.exclude: {}", some_of(renames(.files), ", "), .exclude.join(", ")
+         to be registered, add to datasets.exclude: {}", some_of(renames(.files), ", "), yaml_list(.exclude)
     )]
     NearMiss {
         /// Each file, relative to the session, and what is to be done with its name.
@@ -75,7 +75,7 @@ pub enum Gap {
     #[error(
         "none of its files is a dataset: {}; correct the names, or have the dataset types added to Alyx, then flag the \
          session again. If none is to be registered, add to datasets.exclude: {}",
-        some_of(.files.iter().map(|file| file.to_string_lossy()), ", "), .exclude.join(", ")
+        some_of(.files.iter().map(|file| file.to_string_lossy()), ", "), yaml_list(.exclude)
     )]
     NoDataset {
         /// The files, relative to the session.
@@ -87,7 +87,7 @@ pub enum Gap {
     #[error(
         "no dataset type of Alyx matches {}; correct the names, or ask your Alyx admin to add the types, then flag the \
          session again. This message appears once for each kind of file and data root. If they are not to be registered, add to \
-         datasets.exclude: {}", some_of(.files.iter().map(|file| file.to_string_lossy()), ", "), .exclude.join(", ")
+         datasets.exclude: {}", some_of(.files.iter().map(|file| file.to_string_lossy()), ", "), yaml_list(.exclude)
     )]
     NoType {
         /// The first file of each kind, relative to the session.
@@ -98,7 +98,7 @@ pub enum Gap {
     /// Datasets that appeared or changed after the session was registered.
     #[error(
         "files that arrived or changed after the session was registered: {}; flag the session again to register them. If they are \
-         not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), .exclude.join(", ")
+         not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), yaml_list(.exclude)
     )]
     LateFiles {
         /// The files.

@@ -75,6 +75,17 @@ pub(crate) fn in_yaml(pattern: &str) -> String {
     format!("- \"{}\"", pattern.chars().map(escaped).collect::<String>())
 }
 
+/// Items of a YAML list, as one piece of valid YAML: a single item as its line, several as a list in brackets.
+pub(crate) fn yaml_list(lines: &[String]) -> String {
+    match lines {
+        [line] => line.clone(),
+        lines => {
+            let items: Vec<&str> = lines.iter().map(|line| line.trim_start_matches("- ")).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
+}
+
 /// The lines of `datasets.exclude` that leave out these files.
 pub(crate) fn exclude_lines<'a>(paths: impl Iterator<Item = &'a Path>, types: &DatasetTypes) -> Vec<String> {
     let lines: BTreeSet<String> = paths.map(|path| in_yaml(&exclude_line(path, types))).collect();
@@ -109,6 +120,13 @@ mod tests {
             let pattern = glob::Pattern::new(&proposed).unwrap();
             assert!(pattern.matches(name) && !pattern.matches("alf/spikes.times.npy"), "{proposed}");
         }
+    }
+
+    #[test]
+    fn several_lines_for_the_configuration_are_one_valid_list() {
+        let lines = ["*.MP4", "**/a \"b\".npy"].map(in_yaml);
+        assert_eq!(yaml_list(&lines[..1]), r#"- "*.MP4""#);
+        assert_eq!(yaml_list(&lines), r#"["*.MP4", "**/a \"b\".npy"]"#);
     }
 
     #[test]

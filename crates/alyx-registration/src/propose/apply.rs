@@ -7,10 +7,12 @@ use crate::error::Error;
 use crate::propose::change::Change;
 
 /// What became of a proposed change.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum Applied {
     /// It was made by this call: the record as Alyx has it now.
     Made(Value),
+    /// It was made by this call, but Alyx does not show it: the record as Alyx answered, and why it was not found.
+    NotConfirmed(Value, Error),
     /// Another program made it since the proposal.
     Existing,
     /// Nothing was done: the record is no longer what the proposal was made for.
@@ -21,7 +23,7 @@ impl RegistrationClient {
     /// Makes one change and reads it back.
     ///
     /// # Errors
-    /// [`Error::NotConfirmed`] if the record is not what was sent; those of the requests.
+    /// Those of the requests; once it is made, they are in [`Applied::NotConfirmed`].
     pub async fn apply_change(&self, change: &Change) -> Result<Applied, Error> {
         let alyx = self.alyx();
         let now = alyx.find_member(change.endpoint, &change.name).await?;
@@ -37,10 +39,10 @@ impl RegistrationClient {
             return Ok(Applied::Changed);
         }
         let sent = match change.before {
-            None => alyx.create_member(change.endpoint, &change.body).await.map(drop),
-            Some(_) => alyx.update_member(change.endpoint, &change.name, &change.body).await.map(drop),
+            None => alyx.create_member(change.endpoint, &change.body).await,
+            Some(_) => alyx.update_member(change.endpoint, &change.name, &change.body).await,
         };
-        match sent {
+        let made = match sent {
             // Alyx refuses a name that another program created in between.
             Err(error @ alyx_client::Error::Refused { .. }) => {
                 return match self.find_applied(change).await {
@@ -49,11 +51,15 @@ impl RegistrationClient {
                 };
             }
             sent => sent?,
-        }
-        match self.find_applied(change).await? {
-            Some(record) => Ok(Applied::Made(record)),
-            None => Err(Error::NotConfirmed(vec![format!("{} {}", change.endpoint.member(), change.name)])),
-        }
+        };
+        Ok(match self.find_applied(change).await {
+            Ok(Some(record)) => Applied::Made(record),
+            Ok(None) => {
+                let name = format!("{} {}", change.endpoint.member(), change.name);
+                Applied::NotConfirmed(made, Error::NotConfirmed(vec![name]))
+            }
+            Err(error) => Applied::NotConfirmed(made, error),
+        })
     }
 
     /// The record, if it is as the change makes it: also after an error, when the change may have been made.

@@ -69,9 +69,16 @@ impl Change {
         RestCall { method, path, body: Some(self.body.clone()) }
     }
 
-    /// The request that undoes it.
-    pub fn undo(&self) -> RestCall {
+    /// The request that undoes it. Alyx may have stored another name than was sent.
+    pub fn undo(&self, made: Option<&Value>) -> RestCall {
         let method = if self.before.is_some() { "PATCH" } else { "DELETE" };
-        RestCall { method, path: self.endpoint.member_path(&self.name), body: self.before.clone() }
+        let stored = made.and_then(|record| record.get(self.endpoint.key())?.as_str());
+        let path = self.endpoint.member_path(stored.unwrap_or(&self.name));
+        RestCall { method, path, body: self.before.clone() }
+    }
+
+    /// Whether Alyx stores the name as it is, and has an address for the record.
+    pub(super) fn has_usable_name(&self) -> bool {
+        !matches!(self.name.as_str(), "" | "." | "..") && self.name.trim() == self.name
     }
 }

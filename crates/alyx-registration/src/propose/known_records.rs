@@ -6,8 +6,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::client::RegistrationClient;
+use crate::client::options::FlaggedOptions;
 use crate::error::Error;
-use crate::listing::left_out::LeftOutReason;
+use crate::flag::FlagContent;
+use crate::flagged::exclusion;
 use crate::metadata::known::KnownSession;
 use crate::metadata::sources::Beside;
 use crate::propose::dataset_types::KnownTypes;
@@ -42,8 +44,8 @@ pub struct KnownRecords {
 }
 
 impl RegistrationClient {
-    /// Adds a session folder to a survey. Lists its files, and reads only those that describe the session. `exclude`: files
-    /// that are no datasets.
+    /// Adds a session folder to a survey. Lists its files, and reads only those that describe the session. `options`: those
+    /// with which it would be registered.
     ///
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder; [`Error::Vanished`] or [`Error::Unreadable`] if
@@ -52,20 +54,29 @@ impl RegistrationClient {
         &self,
         survey: &mut Survey,
         folder: &Path,
-        exclude: &[glob::Pattern],
+        options: &FlaggedOptions,
     ) -> Result<(), Error> {
         let session = SessionPath::parse(folder)?;
-        let exclude = exclude.to_vec();
-        let excluded = move |path: &str| {
-            exclude.iter().any(|pattern| pattern.matches(path)).then_some(LeftOutReason::Excluded)
-        };
-        let found = self.find_datasets(&session, None, &[].into(), excluded).await?;
-        survey.add(&session, &found);
+        let options = options.for_folder(folder);
+        let exclude = exclusion(&FlagContent::Everything, &options);
+        let found = self.find_datasets(&session, None, &[].into(), exclude).await?;
+        survey.add(&session, &found, &options.quiet.copy_signs);
         let (folder, flags) = (folder.to_owned(), self.options().flags.clone());
         let flag = tokio::task::spawn_blocking(move || KnownSession::sidecar_of_flag(&folder, &flags)).await;
         let flag = flag.map_err(|e| Error::Internal(format!("reading a flag: {e}")))?;
-        if let Some(known) = self.read_metadata(&session, Beside { flag, ..Beside::default() }).await? {
-            survey.add_known(&known, &self.options().zone);
+        let known = self.read_metadata(&session, Beside { flag, ..Beside::default() }).await?;
+        if let Some(known) = &known {
+            survey.add_known(known, &self.options().zone);
+        }
+        // The repository of a sidecar comes first.
+        let is_named = known.as_ref().is_some_and(|known| known.repository().is_some());
+        let repository = options.files.repository.clone();
+        if let Some(repository) = repository.filter(|_| options.register_files && !is_named) {
+            let lab = match &known {
+                Some(known) => known.own_lab(),
+                None => session.lab().map(str::to_owned),
+            };
+            survey.placed.insert((repository, session.subject().to_owned(), lab));
         }
         Ok(())
     }
@@ -112,9 +123,12 @@ impl RegistrationClient {
             }
         }
         let labs = known.labs_of(survey, needs).into_iter().map(|lab| (Endpoint::Labs, lab));
-        let repository = needs.repository.clone().map(|name| (Endpoint::Repositories, name));
-        let of_sidecars = survey.repositories.keys().map(|(name, ..)| (Endpoint::Repositories, name.clone()));
-        for (endpoint, name) in labs.chain(repository).chain(of_sidecars) {
+        let of_sidecars = survey.repositories.keys().map(|(name, ..)| name);
+        let placed = survey.placed.iter().map(|(name, ..)| name);
+        let repositories: BTreeSet<&String> =
+            needs.repository.iter().chain(of_sidecars).chain(placed).collect();
+        let repositories = repositories.into_iter().map(|name| (Endpoint::Repositories, name.clone()));
+        for (endpoint, name) in labs.chain(repositories) {
             if !known.has(endpoint, &name) {
                 let near = self.near_names(endpoint, &name).await;
                 known.near.insert(name, near);
@@ -125,6 +139,24 @@ impl RegistrationClient {
 }
 
 impl KnownRecords {
+    /// The repositories that hold the files of the sessions, each with the labs whose sessions these are: the one that is
+    /// named, else that of the folder in which each session is.
+    pub(crate) fn repositories_of(
+        &self,
+        survey: &Survey,
+        needs: &Needs,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        if let Some(repository) = &needs.repository {
+            return BTreeMap::from([(repository.clone(), self.labs_of(survey, needs))]);
+        }
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (repository, subject, lab) in &survey.placed {
+            let lab = lab.as_ref().or_else(|| self.lab_of_subject.get(subject)).or(needs.lab.as_ref());
+            found.entry(repository.clone()).or_default().extend(lab.cloned());
+        }
+        found
+    }
+
     /// Whether Alyx has a lab or a repository.
     fn has(&self, endpoint: Endpoint, name: &str) -> bool {
         match endpoint {

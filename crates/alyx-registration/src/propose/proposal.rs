@@ -22,6 +22,8 @@ pub struct Proposal {
     pub open: Vec<String>,
     /// Files that need a change on disk, not on Alyx.
     pub notes: Vec<String>,
+    /// Whether files that describe sessions are broken: what they say is not in the lists.
+    pub has_problems: bool,
 }
 
 /// The pages for what REST cannot create, or not well: a user that is created over REST has no password.
@@ -60,7 +62,7 @@ impl Proposal {
             proposal.by_hand.push(ByHand { what, name: file, page, reason, near: Vec::new() });
         }
         let labs: Vec<String> = known.labs_of(survey, needs).into_iter().collect();
-        let mut of_labs = LabChanges::of(&labs, needs, known);
+        let mut of_labs = LabChanges::of(&labs, survey, needs, known);
         of_labs.add_sidecars(survey, needs, known);
         proposal.changes.extend(of_labs.changes);
         proposal.open.extend(of_labs.open);
@@ -69,8 +71,24 @@ impl Proposal {
             let open = "the lab of these sessions is not known: name it with --lab NAME".to_owned();
             proposal.open.push(open);
         }
-        if !survey.problems.is_empty() {
+        let (changes, unusable): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut proposal.changes).into_iter().partition(Change::has_usable_name);
+        proposal.changes = changes;
+        proposal.open.extend(unusable.iter().map(|change| {
+            format!(
+                "{} {:?} ({}) cannot be created: a name is not . or .., and has no blank at its begin or end; correct the name",
+                change.endpoint.member(),
+                change.name,
+                change.reason
+            )
+        }));
+        proposal.has_problems = !survey.problems.is_empty();
+        if proposal.has_problems {
             proposal.notes.push(some_of(&survey.problems, "; "));
+        }
+        if !survey.copies.is_empty() {
+            let copies = some_of(&survey.copies, ", ");
+            proposal.notes.push(format!("being copied: {copies}; run this again when they are complete"));
         }
         for (extension, right) in &missing.misspelt {
             proposal.notes.push(format!("Alyx spells the extension {extension} {right}: rename the files"));

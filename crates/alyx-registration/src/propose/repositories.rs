@@ -21,9 +21,9 @@ pub(super) struct LabChanges {
 
 impl LabChanges {
     /// Decides what the labs lack, and the repository that holds their files.
-    pub(super) fn of(labs: &[String], needs: &Needs, known: &KnownRecords) -> Self {
+    pub(super) fn of(labs: &[String], survey: &Survey, needs: &Needs, known: &KnownRecords) -> Self {
         let mut found = Self::default();
-        found.add_labs(labs, needs, known);
+        found.add_labs(labs, survey, needs, known);
         found
     }
 
@@ -51,9 +51,23 @@ impl LabChanges {
         }
     }
 
-    fn add_labs(&mut self, labs: &[String], needs: &Needs, known: &KnownRecords) {
+    fn add_labs(&mut self, labs: &[String], survey: &Survey, needs: &Needs, known: &KnownRecords) {
         let near = |name: &str| known.near.get(name).cloned().unwrap_or_default();
-        let repository = self.add_repository(needs, known, &near);
+        let wanted = known.repositories_of(survey, needs);
+        let data_url = needs.data_url.as_ref().filter(|_| wanted.len() == 1);
+        if let (None, Some(url)) = (data_url, &needs.data_url)
+            && !wanted.is_empty()
+        {
+            let names = Vec::from_iter(wanted.keys().map(String::as_str)).join(", ");
+            self.open.push(format!(
+                "these sessions are in several repositories ({names}), and {url} is the address of one: run this for the folder of one repository"
+            ));
+        }
+        let mut repositories = Vec::new();
+        for (name, of_labs) in &wanted {
+            let record = self.add_repository(name, data_url, needs, known, &near);
+            repositories.extend(record.map(|record| (record, of_labs)));
+        }
         let mut after = Vec::new();
         for name in labs {
             let old = known.labs.iter().find(|lab| lab.name == *name);
@@ -63,8 +77,10 @@ impl LabChanges {
                 other: serde_json::Map::new(),
             });
             let before = lab.repositories.clone();
-            lab.repositories
-                .extend(repository.iter().map(|r| r.name.clone()).filter(|name| !before.contains(name)));
+            let own =
+                repositories.iter().filter(|(_, labs)| labs.contains(name)).map(|(r, _)| r.name.clone());
+            let new: Vec<String> = own.filter(|name| !before.contains(name)).collect();
+            lab.repositories.extend(new.iter().cloned());
             match old {
                 None => {
                     let mut body = json!({"name": name, "repositories": lab.repositories});
@@ -74,39 +90,41 @@ impl LabChanges {
                     let why = "the lab of these sessions".to_owned();
                     self.changes.push(Change::create(Endpoint::Labs, name, body, why).near(near(name)));
                 }
-                Some(_) if lab.repositories != before => {
-                    let new = needs.repository.as_deref().unwrap_or_default();
-                    let why = format!("links the repository {new}; those that it has stay");
+                Some(_) if !new.is_empty() => {
+                    let noun = if new.len() == 1 { "repository" } else { "repositories" };
+                    let why = format!("links the {noun} {}; those that it has stay", new.join(", "));
                     let (old, new) =
                         (json!({"repositories": before}), json!({"repositories": lab.repositories}));
                     self.changes.push(Change::update(Endpoint::Labs, name, old, new, why));
                 }
                 Some(_) => {}
             }
-            if lab.repositories.is_empty() && needs.repository.is_none() {
+            if lab.repositories.is_empty() && !wanted.values().any(|labs| labs.contains(name)) {
                 self.open.push(format!(
-                "lab {name} has no repository, and ONE would not find its files: name one with --repository NAME and, if it is new, --data-url URL, which ends with {name}/Subjects/"
-            ));
+                    "lab {name} has no repository, and ONE would not find its files: name one with --repository NAME and, if it is new, --data-url URL, which ends with {name}/Subjects/"
+                ));
             }
             after.push(lab);
         }
-        if let Some(repository) = &repository {
-            self.judge(repository, &after, known);
+        for (repository, of_labs) in &repositories {
+            let labs = after.iter().filter(|lab| of_labs.contains(&lab.name));
+            self.judge(repository, labs, known);
         }
     }
 
-    /// Adds what the named repository lacks. Returns it as it will be.
+    /// Adds what a repository lacks. Returns it as it will be.
     fn add_repository(
         &mut self,
+        name: &str,
+        data_url: Option<&String>,
         needs: &Needs,
         known: &KnownRecords,
         near: &impl Fn(&str) -> Vec<String>,
     ) -> Option<RepositoryRecord> {
-        let name = needs.repository.as_ref()?;
         let old = known.repositories.iter().find(|repository| repository.name == *name);
         let with_address =
-            |old: &RepositoryRecord| RepositoryRecord { data_url: needs.data_url.clone(), ..old.clone() };
-        match (old, &needs.data_url) {
+            |old: &RepositoryRecord| RepositoryRecord { data_url: data_url.cloned(), ..old.clone() };
+        match (old, data_url) {
             (None, None) => {
                 let meant = match near(name).as_slice() {
                     [] => String::new(),
@@ -131,7 +149,7 @@ impl LabChanges {
                 let why = format!("files at {url}");
                 self.changes.push(Change::create(Endpoint::Repositories, name, body, why).near(near(name)));
                 Some(RepositoryRecord {
-                    name: name.clone(),
+                    name: name.to_owned(),
                     data_url: Some(url.clone()),
                     globus_is_personal: Some(false),
                     globus_path: None,
@@ -158,7 +176,12 @@ impl LabChanges {
     }
 
     /// Adds why ONE would not load the files of these labs from the repository, as far as the proposal does not change it.
-    fn judge(&mut self, repository: &RepositoryRecord, labs: &[LabRecord], known: &KnownRecords) {
+    fn judge<'a>(
+        &mut self,
+        repository: &RepositoryRecord,
+        labs: impl Iterator<Item = &'a LabRecord>,
+        known: &KnownRecords,
+    ) {
         let placement =
             Placement { repository: Some(repository.name.clone()), server_only: false, exists: true };
         let others = known.repositories.iter().filter(|other| other.name != repository.name).cloned();

@@ -2,12 +2,14 @@
 //! mention. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use crate::listing::copy_signs::CopySign;
 use crate::listing::discover::FoundFiles;
 use crate::listing::left_out::LeftOutReason;
 use crate::metadata::known::KnownSession;
-use alf::SessionPath;
 use alf::dataset_type::NoDatasetType;
+use alf::{DatasetName, SessionPath};
 use alyx_client::Endpoint;
 use alyx_client::text::printable;
 use jiff::tz::TimeZone;
@@ -35,24 +37,31 @@ pub struct Survey {
     /// Repositories that sidecars name, each for a subject and, if the path or a file names one, a lab; with the first
     /// place.
     pub(crate) repositories: BTreeMap<(String, String, Option<String>), String>,
+    /// The repositories in whose folders sessions are, each with the subject and, if the path or a file names one, the
+    /// lab.
+    pub(crate) placed: BTreeSet<(String, String, Option<String>)>,
+    /// Files that are still being copied, by the names that they have until then.
+    pub(crate) copies: BTreeSet<String>,
     /// What is wrong in these files, one line each.
     pub(crate) problems: Vec<String>,
 }
 
 impl Survey {
     /// Adds a session and its files.
-    pub(crate) fn add(&mut self, session: &SessionPath, found: &FoundFiles) {
+    pub(crate) fn add(&mut self, session: &SessionPath, found: &FoundFiles, signs: &[CopySign]) {
         self.sessions += 1;
         let labs = self.subjects.entry(session.subject().to_owned()).or_default();
         labs.insert(session.lab().map(str::to_owned));
-        let name =
-            |path: &std::path::Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         self.datasets.extend(found.files.iter().filter_map(|file| name(&file.path)));
         for file in &found.left_out {
             let Some(name) = name(&file.path) else { continue };
             match &file.reason {
                 LeftOutReason::NoType(NoDatasetType::Several(types)) => {
                     self.ambiguous.insert(name, types.clone());
+                }
+                LeftOutReason::NoType(_) if is_copy(&file.path, signs) => {
+                    self.copies.insert(printable(&name));
                 }
                 LeftOutReason::NoType(_) => {
                     self.untyped.insert(name);
@@ -107,4 +116,13 @@ impl Survey {
     pub(crate) fn subjects(&self) -> impl Iterator<Item = &str> {
         self.subjects.keys().map(String::as_str)
     }
+}
+
+/// Whether a file has the name that a copying program gives it until it is complete.
+fn is_copy(path: &Path, signs: &[CopySign]) -> bool {
+    let is_dataset = |path: PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| DatasetName::parse(name).is_ok())
+    };
+    signs.iter().any(|sign| sign.hides_name(path) || sign.complete(path).is_some_and(is_dataset))
 }

@@ -260,7 +260,7 @@ impl NotLoadable {
             ),
             Self::ShortNumber { .. } => {
                 "have the rig name its session folders 001, 002 … from now on; Alyx keeps the paths of registered files, \
-                 so have the file server answer for 001 too"
+                 so make the file server offer these files under 001 as well"
                     .to_owned()
             }
         }

@@ -196,6 +196,11 @@ impl RegistrationClient {
             return Err(Error::Invalid("a session number has at most three digits".into()));
         }
         self.check_names(vec![(Endpoint::Subjects, subject.to_owned())]).await?;
+        if let Some(right) = root.parent().filter(|_| root.file_name().is_some_and(|name| name == subject)) {
+            return Err(Error::Invalid(format!(
+                "{root:?} is the folder of {subject} itself; give the folder that holds it, {right:?}"
+            )));
+        }
         let day = root.join(subject).join(date.to_string());
         // Refuses a name or root that would be parsed as something else, before anything is created.
         let planned = SessionPath::parse(&day.join("001"))?;

@@ -114,7 +114,7 @@ fn syntax_error(text: &str, failure: &serde_yaml::Error) -> Fault {
         true => "indent with spaces, not with a tab",
         false => {
             "look in this line and the one before for a wrong indentation, a missing quote or bracket, or a colon \
-             without a blank after it"
+             without a space after it"
         }
     };
     let mut why = failure.to_string();

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::setup::check::row::Row;
-use crate::humanize::count;
 use alyx_registration::{DataFolders, Refusal, allow_line};
 
 const CHECK: &str = "links";
@@ -33,9 +32,14 @@ pub(super) fn rows(root: &Path, refused: Vec<(PathBuf, Refusal)>) -> Vec<Row> {
     let outside = out_of_roots.into_iter().filter_map(|(allow, links)| {
         let (link, target) = links.first()?;
         let found = format!(
-            "{}: {} of datasets out of the data roots, refused, such as {} to {}",
+            "{}: {} {} → {}",
             root.display(),
-            count(links.len() as u64, "link"),
+            match links.len() {
+                1 => "1 dataset is a link that leads out of the data roots and is not followed:".to_owned(),
+                n => format!(
+                    "{n} datasets are links that lead out of the data roots and are not followed, such as"
+                ),
+            },
             link.display(),
             target.display()
         );

@@ -14,6 +14,7 @@ use alyx_registration::{FlaggedOptions, NotLoadable, Placement, RegistrationClie
 use serde_json::Value;
 
 pub(super) const CHECK: &str = "loadable";
+const NUMBERS: &str = "folder number";
 
 /// What can be said without Alyx.
 pub(super) fn without_alyx(config: &Config) -> Vec<Row> {
@@ -34,13 +35,13 @@ pub(super) fn short_numbers(root: &Path, sessions: &[PathBuf]) -> Option<Row> {
     let mut short = sessions.iter().filter(is_short);
     let example = short.next()?.display().to_string();
     let n = 1 + short.count();
+    let (has, them) = if n == 1 { ("has", "it") } else { ("have", "them") };
     let found = format!(
-        "{}: the number of {} does not have three digits, such as {example}; ONE cannot load the files in {}",
+        "{}: {} {has} a number without three digits, such as {example}; ONE cannot load the files in {them}",
         root.display(),
         count(n as u64, "session folder"),
-        if n == 1 { "it" } else { "them" }
     );
-    Some(Row::warning(CHECK, found, NotLoadable::ShortNumber { session: example }.advice()))
+    Some(Row::warning(NUMBERS, found, NotLoadable::ShortNumber { session: example }.advice()))
 }
 
 /// A lab whose sessions are below a data root, and where their files are.

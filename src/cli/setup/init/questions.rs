@@ -82,7 +82,7 @@ async fn ask_for_readers(draft: &mut Draft, terminal: &mut Terminal) -> Result<(
     for (name, reads) in metadata_readers() {
         terminal.print(&format!("  {name:<10}  {reads}"));
     }
-    let question = "Names with commas, or none";
+    let question = "Names separated by commas, or `none`";
     let all = Some("all".to_owned());
     ask_until_valid(draft, terminal, question, all, "metadata.readers", |draft, answer| {
         draft.readers = Some(readers_typed(answer.split([',', ' '])));
@@ -132,7 +132,7 @@ async fn ask_for_address(
 }
 
 async fn goes_on(terminal: &mut Terminal) -> Result<bool, InitError> {
-    is_yes(terminal, "Go on without asking Alyx? [y/N]").await
+    is_yes(terminal, "Continue without checking on Alyx? [y/N]").await
 }
 
 async fn is_yes(terminal: &mut Terminal, question: &str) -> Result<bool, InitError> {
@@ -213,7 +213,7 @@ async fn ask_about_alyx(
     terminal: &mut Terminal,
 ) -> Result<(), InitError> {
     let of_folders = draft.labs_of_folders().await;
-    let question = "Which lab's sessions are these? Enter if their paths name it";
+    let question = "Which lab do these sessions belong to? (Enter if the paths name the lab)";
     let is_open = of_folders.is_empty() && known.labs.len() > 1;
     draft.lab = ask_for_name(known, terminal, Endpoint::Labs, question, draft.lab.take(), is_open).await?;
     let question = "What is this rig called on Alyx (its location)? Enter for none";

@@ -26,7 +26,7 @@ impl Dispatcher {
                 tracing::info!(session, count, "retrying sessions at once, as requested");
                 Answer::Done(count)
             }
-            Request::Forget { session } => return self.forget(id, session),
+            Request::Forget { session } => return self.forget(id, session, now),
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
                 tracing::info!(?what, count, "gaps are acknowledged, as requested");
@@ -151,14 +151,16 @@ impl Dispatcher {
         count
     }
 
-    /// Forgets what the ledger remembers of a session. Its flag stays, as a new one.
-    fn forget(&mut self, id: u64, session: String) {
+    /// Forgets what the ledger remembers of a session. Its flag stays, as a new one: it does not wait for the next attempt
+    /// of one that failed.
+    fn forget(&mut self, id: u64, session: String, now: Moment) {
         for path in self.flags_of(Some(&session)) {
             if let Some(state) = self.flags.queue.data_mut(&path) {
-                state.failure = None;
-                state.missing.clear();
+                state.clear();
             }
             self.flags.queue.forget_failures(&path);
+            self.flags.queue.make_due_now(&path, now.instant);
+            self.reporting.throttle.reset(&cause_prefix(&path));
         }
         self.gaps.forget(&session);
         self.looks.retain(|_, planned| planned != session);

@@ -477,6 +477,16 @@ fn requests_are_answered_under_their_number() {
 }
 
 #[test]
+fn the_flag_of_a_forgotten_session_is_tried_at_once_as_a_new_one() {
+    let mut world = World::new();
+    let job = world.start(ONE);
+    world.fail(&job, subject_missing());
+    let effects = world.handle(Event::Request(1, Request::Forget { session: ONE.into() }));
+    let jobs = started(&effects);
+    assert_eq!(jobs.iter().map(|job| job.attempt).collect::<Vec<_>>(), [1], "{effects:?}");
+}
+
+#[test]
 fn nothing_starts_after_the_stop_and_results_are_still_recorded() {
     let mut world = World::new();
     let job = world.start(ONE);
