@@ -146,7 +146,8 @@ mod tests {
     #[test]
     #[ignore = "prints the time for the test below"]
     fn prints_when_it_was_sent() {
-        print!("sent={}", Sent::now(AT_MOST).to_text());
+        let text = format!("sent={}", Sent::now(AT_MOST).to_text());
+        std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).unwrap();
     }
 
     #[test]
