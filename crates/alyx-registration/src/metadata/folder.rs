@@ -215,6 +215,11 @@ impl SessionFolder {
     }
 }
 
+/// Whether a session folder is not there any more. Blocks.
+pub(crate) fn is_gone(folder: &Path) -> bool {
+    !folder.exists()
+}
+
 /// An error of opening a file. Those of the system say nothing of what to do.
 fn advised(error: &io::Error) -> String {
     match error.raw_os_error() {

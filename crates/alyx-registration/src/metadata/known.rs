@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::client::RegistrationClient;
 use crate::error::{Error, MissingName};
 use crate::flag::{FlagContent, FlagFile};
-use crate::metadata::folder::SourceStamps;
+use crate::metadata::folder::{SourceStamps, is_gone};
 use crate::metadata::layers::{details_of, set_detail};
 use crate::metadata::options::{MetadataOptions, OnMissing};
 use crate::metadata::sources::{Beside, MetadataSources};
@@ -279,7 +279,7 @@ impl RegistrationClient {
         let stamps = if let Some(flag) = flag { stamps.without_links_to(flag) } else { stamps };
         let check = move |_: &Self, session: &SessionPath| match stamps.changed_sidecar() {
             // It was moved away with them.
-            Some(_) if !session.folder().exists() => {
+            Some(_) if is_gone(session.folder()) => {
                 Err(Error::Vanished { path: session.folder().to_owned() })
             }
             Some(path) => Err(Error::StillChanging { path: path.to_owned(), wait }),
