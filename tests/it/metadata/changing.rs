@@ -73,7 +73,8 @@ async fn a_sidecar_above_the_session_that_changes_during_the_run_keeps_the_flag_
 /// At the first start no session is created for as long as a request of an earlier process may take.
 #[tokio::test]
 async fn a_session_that_waited_for_its_creation_is_created_with_what_its_files_say_then() {
-    let changes: [(fn(&Session), &str, &str); 4] = [
+    type Change = (fn(&Session), &'static str, &'static str);
+    let changes: [Change; 4] = [
         (|session| std::fs::write(&sidecars(session)[0], "location: rig2").unwrap(), "location", "rig2"),
         (|session| std::fs::write(&sidecars(session)[1], "narrative: above").unwrap(), "narrative", "above"),
         (
