@@ -42,7 +42,10 @@ async fn a_link_out_of_the_data_roots_keeps_the_flag_and_check_and_run_name_the_
 
     let (_, checked) = run("check", &config).await;
     let row = checked.lines().find(|line| line.starts_with("warning  links")).expect("a row of links");
-    assert!(row.contains(&line) && row.contains("spikes.times.npy") && row.contains("1 dataset is a link"), "{row}");
+    assert!(
+        row.contains(&line) && row.contains("spikes.times.npy") && row.contains("1 dataset is a link"),
+        "{row}"
+    );
     let (code, said) = run("scan", &config).await;
     assert!(code != 0 && said.contains(&line) && said.contains("spikes.times.npy"), "{said}");
     assert!(session.is_flagged());

@@ -124,7 +124,10 @@ async fn a_plan_and_a_run_refuse_with_the_same_words() {
     let [planned, done] = planned_and_done(&alyx, &session, &with_files()).await;
     assert_eq!(planned, done);
     let message = planned.unwrap();
-    assert!(message.contains("2 of the session's 3 datasets") && message.contains("spikes.times.npy"), "{message}");
+    assert!(
+        message.contains("2 of the session's 3 datasets") && message.contains("spikes.times.npy"),
+        "{message}"
+    );
     let finish = FlaggedOptions { on_refused: OnRefused::Finish, ..with_files() };
     assert_eq!(planned_and_done(&alyx, &session, &finish).await, [None, None]);
 }
