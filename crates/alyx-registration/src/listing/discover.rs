@@ -179,14 +179,15 @@ pub(crate) fn visit(
                 hidden = Some(entry.depth());
             }
             if !is_folder {
-                let metadata = std::fs::symlink_metadata(entry.path());
-                if let Ok(metadata) = &metadata
-                    && !leads_to_flag(entry.path(), metadata, rules)
+                let own = std::fs::symlink_metadata(entry.path());
+                let target = entry.path_is_symlink().then(|| std::fs::metadata(entry.path()));
+                let target = target.as_ref().unwrap_or(&own);
+                if let Ok(own) = &own
+                    && !leads_to_flag(&entry, target, rules)
                 {
-                    activity.file(&path, entry.path(), metadata);
+                    activity.file(&path, entry.path(), own);
                 }
-                let target = if entry.path_is_symlink() { std::fs::metadata(entry.path()) } else { metadata };
-                visitor.entry(&path, SeenEntry::Other(&target));
+                visitor.entry(&path, SeenEntry::Other(target));
             }
             // Of a hidden folder, the folder alone is listed.
             if !is_below_hidden {
@@ -205,9 +206,7 @@ pub(crate) fn visit(
         let metadata = std::fs::metadata(entry.path());
         visitor.entry(&path, SeenEntry::Other(&metadata));
         // It ends, or changes, with the removal of the flag: if that counted, the session would be registered without end.
-        if let Ok(own) = entry.metadata()
-            && leads_to_flag(entry.path(), &own, rules)
-        {
+        if leads_to_flag(&entry, &metadata, rules) {
             let size = dataset.is_ok().then(|| metadata.map_or(0, |metadata| metadata.len()));
             let reason = dataset.err().unwrap_or(LeftOutReason::LeadsToFlag);
             found.leave_out(path, reason, size);
@@ -286,14 +285,15 @@ fn of_file(
 }
 
 /// Whether a file is the flag of its session under another name, or a link to a flag of that name, be it gone.
-/// `metadata`: of the file itself, links not followed.
-fn leads_to_flag(path: &Path, metadata: &Metadata, rules: &DiscoverRules<'_>) -> bool {
-    let Some(flag) = rules.flag.filter(|flag| *flag != path) else { return false };
+/// `target`: the metadata of the file or, of a link, of what it leads to.
+fn leads_to_flag(
+    entry: &walkdir::DirEntry,
+    target: &io::Result<Metadata>,
+    rules: &DiscoverRules<'_>,
+) -> bool {
+    let Some(flag) = rules.flag.filter(|flag| *flag != entry.path()) else { return false };
     let is_flag = |metadata: &Metadata| rules.flag_stamp.is_some_and(|stamp| stamp.is_of(metadata));
-    if !metadata.is_symlink() {
-        return is_flag(metadata);
-    }
-    is_link_to(path, flag) || std::fs::metadata(path).is_ok_and(|target| is_flag(&target))
+    target.as_ref().is_ok_and(is_flag) || (entry.path_is_symlink() && is_link_to(entry.path(), flag))
 }
 
 /// Whether a link leads to a flag of this name, be it gone.
