@@ -53,11 +53,11 @@ impl RegistrationClient {
         let Some(lab) = record.and_then(|record| serde_json::from_value::<LabRecord>(record).ok()) else {
             return Ok(());
         };
-        match foreign(repository, &lab) {
-            None => Ok(()),
-            Some(reason) => {
-                Err(Error::Metadata(vec![format!("{}: {reason}; {}", found.source, reason.advice())]))
-            }
+        let Some(reason) = foreign(repository, &lab) else { return Ok(()) };
+        // So is a repository that Alyx does not know.
+        if self.alyx().find_member(Endpoint::Repositories, repository).await?.is_none() {
+            return Ok(());
         }
+        Err(Error::Metadata(vec![format!("{}: {reason}; {}", found.source, reason.advice())]))
     }
 }
