@@ -249,7 +249,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// What this thread starts from now on, threads and programs, runs on so many cores.
+/// What this thread starts from now on, threads and programs, runs on this number of cores.
 fn on_cores(all: &CpuSet, count: usize) -> Result<(), Error> {
     let mut some = CpuSet::new();
     (0..CpuSet::MAX_CPU).rev().filter(|cpu| all.is_set(*cpu)).take(count).for_each(|cpu| some.set(cpu));
@@ -274,7 +274,7 @@ fn hash(files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
     Ok((took, first.ok_or("no digest")?.to_string()))
 }
 
-/// MB/s of the kernel with so many streams, whose pieces are in the caches of the core.
+/// MB/s of the kernel with this number of streams, whose pieces are in the caches of the core.
 fn kernel_speed(streams: usize) -> f64 {
     let streams = streams.min(Kernel::best().lanes());
     let length = (TOGETHER / streams.next_power_of_two()).min(TOGETHER / 2);

@@ -100,7 +100,7 @@ pub struct Config {
     pub workers: usize,
     /// Threads that read and hash files in each data root, 1 to 64. Default 2.
     pub hash_threads: usize,
-    /// At most so many bytes of files are read each second, in all data roots together. Default: no limit.
+    /// The most bytes of files to read each second, in all data roots together. Default: no limit.
     pub max_read_rate: Option<u64>,
     /// Folder of the ledger. Default: `STATE_DIRECTORY`, or else that of the unit for this file.
     pub state_dir: PathBuf,

@@ -85,7 +85,7 @@ pub struct DaemonStatus {
     /// Why MD5 sums are computed in the slower way, and what to do.
     #[serde(default)]
     pub md5: Option<String>,
-    /// At most so many bytes are read each second.
+    /// The most bytes to read each second.
     #[serde(default)]
     pub max_read_rate: Option<u64>,
 }

@@ -15,7 +15,7 @@ use md5_lanes::{Kernel, Md5State};
 const PIECE: usize = 16 << 10;
 /// What is hashed without a break, or a little more: a millisecond, in which a busy machine seldom interrupts.
 const TOTAL: usize = 1 << 20;
-/// A round takes the fastest of so many.
+/// A round takes the fastest of this many tries.
 const TRIES: usize = 15;
 /// From one stream to the next: at the same offset in their pages, or at different ones.
 const ALIGNED: usize = PIECE;

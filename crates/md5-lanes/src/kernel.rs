@@ -167,7 +167,7 @@ impl Kernel {
         self.narrower().iter().copied().rfind(|kernel| kernel.is_available()).unwrap_or(Self::Scalar)
     }
 
-    /// The kernel that takes the least time for a block of each of so many streams. A block takes a wide kernel hardly longer
+    /// The kernel that takes the least time for a block of each of this number of streams. A block takes a wide kernel hardly longer
     /// than a narrow one, even if most of its lanes are idle: so it is the narrowest with enough lanes.
     fn narrowest_for(self, streams: usize) -> Self {
         self.narrower().iter().copied().find(|kernel| kernel.lanes() >= streams).unwrap_or(self)

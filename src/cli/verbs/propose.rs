@@ -468,7 +468,7 @@ async fn apply(
                 results.failed(Failure::from(error).of_record(name));
                 break;
             }
-            // Not on the undo list: somebody else made it, and needs it.
+            // Not on the undo list: another program or person made it, and needs it.
             Ok(Applied::Existing) => {
                 results.existing += 1;
                 if !args.verb.json {

@@ -110,7 +110,7 @@ impl RegistrationClient {
         self.shared.schedulers.bytes_read()
     }
 
-    /// At most so many bytes of files are read each second.
+    /// The most bytes of files to read each second.
     pub fn max_read_rate(&self) -> Option<u64> {
         self.options().max_read_rate
     }

@@ -28,7 +28,7 @@ pub struct RegistrationOptions {
     pub batch_size: usize,
     /// Threads that read and hash files in each data root.
     pub hash_threads: usize,
-    /// At most so many bytes of files are read each second, of all data roots together. `None`: no limit.
+    /// The most bytes of files to read each second, of all data roots together. `None`: no limit.
     pub max_read_rate: Option<u64>,
     /// Time zone to which times with an offset are converted.
     pub zone: TimeZone,

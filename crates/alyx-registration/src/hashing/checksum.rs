@@ -60,7 +60,7 @@ pub struct HashContext {
     pub data: Arc<DataFolders>,
 }
 
-/// A file on its way to its checksum. Without `result`, whoever waited has it.
+/// A file on its way to its checksum. Without `result`, the caller has been answered.
 struct HashedFile {
     path: PathBuf,
     context: HashContext,
@@ -68,7 +68,7 @@ struct HashedFile {
     result: Waiting,
 }
 
-/// Whoever waits for a file, until its result is known.
+/// The caller who waits for a file, until its result is known.
 type Waiting = Option<oneshot::Sender<Result<Attempt, Error>>>;
 
 fn is_given_up(waiting: &Waiting) -> bool {

@@ -12,7 +12,7 @@ use md5_lanes::{Kernel, Md5State};
 
 use crate::hashing::md5_sum::Md5Sum;
 
-/// One of so many files is hashed by both.
+/// One file in this many is hashed by both.
 const CHECKED: u64 = 1000;
 
 /// The lanes of this process, which all schedulers share.

@@ -24,7 +24,7 @@ struct State {
 }
 
 impl State {
-    /// When the next piece may be read, after one of so many bytes. Pure.
+    /// When the next piece may be read, after one of this length. Pure.
     fn next(&mut self, bytes: u64, now: Instant) -> Option<Instant> {
         let limit = self.limit?;
         let earliest = now.checked_sub(BURST).unwrap_or(now);
@@ -36,7 +36,7 @@ impl State {
 }
 
 impl ReadRate {
-    /// Changes the limit, in bytes a second. Whoever waits goes on.
+    /// Changes the limit, in bytes a second. Readers that wait go on.
     pub(crate) fn set(&self, limit: Option<u64>) {
         let mut state = self.state();
         if state.limit != limit {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_goes_on_when_the_limit_changes() {
+    fn readers_that_wait_go_on_when_the_limit_changes() {
         let rate = ReadRate::default();
         rate.set(Some(1));
         std::thread::scope(|scope| {

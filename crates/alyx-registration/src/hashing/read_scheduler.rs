@@ -19,7 +19,7 @@ use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
 pub(crate) trait Stream: Send {
     /// Reads the next piece. Blocks; is called by one thread after the other.
     fn read(&mut self, buffer: &mut [u8]) -> Read;
-    /// Whether nobody waits for it any more. Then the next read ends it.
+    /// Whether its caller has given up. Then the next read ends it.
     fn is_given_up(&self) -> bool;
     /// What its pieces are added to; there is one once a piece was read.
     fn hasher(&mut self) -> Option<&mut Hasher>;
@@ -27,9 +27,9 @@ pub(crate) trait Stream: Send {
 
 /// The result of reading a piece.
 pub(crate) enum Read {
-    /// So many bytes, which took so long.
+    /// The bytes that were read, and how long that took.
     Piece(usize, Duration),
-    /// There are no more, and whoever waits for the file knows.
+    /// There are no more, and the caller has been answered.
     End,
 }
 
@@ -44,7 +44,7 @@ pub struct ReadScheduler {
 
 struct State {
     schedule: Schedule<File>,
-    /// Buffers of the same length that nobody uses.
+    /// Unused buffers, all of the same length.
     free: Vec<Buffer>,
     /// How many buffers there have been.
     buffers: u64,
@@ -154,8 +154,8 @@ impl ReadScheduler {
         &self.lanes
     }
 
-    /// Adds a file of a session. Must be called within a tokio runtime. Whoever drops what is returned does not wait for the
-    /// file any more.
+    /// Adds a file of a session. Must be called within a tokio runtime. Dropping what is returned gives the file
+    /// up.
     pub(crate) fn add(self: &Arc<Self>, session: &Arc<Progress>, stream: Box<dyn Stream>) -> UnderWay {
         let arrival = self.state().schedule.add(session, File { stream, piece: None });
         self.begin_thread();
@@ -425,7 +425,7 @@ mod tests {
     async fn a_file_that_ends_in_a_panic_stops_no_other() {
         let mut world = World::new(1);
         world.add("panics", Vec::new(), true);
-        // Nobody will answer.
+        // No answer will come.
         world.answers = watch::channel(false).0;
         world.add("other", noise(100), false);
         assert_eq!(world.sum().await, ("other", md5(&noise(100))));

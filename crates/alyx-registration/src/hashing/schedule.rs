@@ -19,7 +19,7 @@ pub(crate) const TOGETHER: usize = 512 << 10;
 const LONGEST_TOGETHER: usize = TOGETHER / 2;
 /// The piece of a file on a disk that is slower than hashing, in bytes.
 pub(crate) const ALONE: usize = 1 << 20;
-/// At most so many files are open, and one of each session.
+/// The most files that are open, besides one of each session.
 const MAX_OPEN: usize = 128;
 
 /// The files of one data root that are on their way to their checksums.
@@ -37,7 +37,7 @@ pub(crate) struct Schedule<F> {
     sessions: Vec<Session<F>>,
     /// What was read and waits for its lane.
     ready: Vec<Entry<F>>,
-    /// The files for which nobody waits any more. They are handed out to be read, which ends them.
+    /// The files that were given up. They are handed out to be read, which ends them.
     given_up: Vec<Entry<F>>,
     pace: Pace,
 }
@@ -144,7 +144,7 @@ impl<F> Schedule<F> {
         self.arrivals
     }
 
-    /// Nobody waits for a file any more. Without effect if it has ended, or is being read or hashed.
+    /// Gives a file up. Without effect if it has ended, or is being read or hashed.
     pub(crate) fn give_up(&mut self, progress: &Arc<Progress>, arrival: u64) {
         let Some(session) = self.session(progress) else { return };
         let unopened = session.unopened.remove(&arrival);
@@ -190,7 +190,7 @@ impl<F> Schedule<F> {
         self.ready.push(entry);
     }
 
-    /// The piece of a file was hashed: more of it is to be read, if somebody waits for it.
+    /// The piece of a file was hashed: more of it is to be read, unless it was given up.
     pub(crate) fn hashed(&mut self, entry: Entry<F>, is_given_up: bool) {
         if is_given_up {
             self.given_up.push(entry);

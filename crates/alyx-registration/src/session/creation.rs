@@ -138,8 +138,8 @@ impl InFlightCreations {
         ours.max(elsewhere).max(self.held_for(at_most)).min(RECHECK_INTERVAL)
     }
 
-    /// Creates a claimed session, and remembers that in `memory`. Once sent, the request runs to its answer even if this future is dropped, and the
-    /// claim ends with it.
+    /// Creates a claimed session, and remembers that in `memory`. Once sent, the request runs to its answer even if this
+    /// future is dropped, and the claim ends with it.
     pub(crate) async fn create(
         self: &Arc<Self>,
         alyx: &alyx_client::Client,

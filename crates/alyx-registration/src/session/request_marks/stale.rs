@@ -1,5 +1,5 @@
-//! Stale marks: a program that made them is gone, and its request can no longer arrive. Nobody may ever repeat that
-//! request, so each program removes the stale marks of its user.
+//! Stale marks: a program that made them is gone, and its request can no longer arrive. The same
+//! request may never be made again, so each program removes the stale marks of its user.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
