@@ -150,7 +150,7 @@ impl<'a> Audit<'a> {
         client: RegistrationClient,
         scanned: ScannedRoots,
     ) -> Result<Self, Failure> {
-        let ScannedRoots { flags, unflagged, missed, is_partial } = scanned;
+        let ScannedRoots { flags, unflagged, missed, with_bad_flag, is_partial } = scanned;
         let file = PositionFile::of(&config.state_dir);
         let description = description(args, config);
         let from = match args.resume {
@@ -170,13 +170,12 @@ impl<'a> Audit<'a> {
         }
         let mut sessions = Vec::new();
         let flagged = flags.iter().map(FlagFile::session_folder).map(Path::to_owned);
-        for folder in unflagged.into_iter().chain(flagged) {
+        for folder in unflagged.into_iter().chain(flagged).chain(with_bad_flag) {
             match SessionPath::parse(&folder) {
                 Ok(session) => sessions.push(session),
                 Err(_) if resumed => {}
                 Err(why) => {
-                    let report = ErrorReport::from(&Error::from(why)).at(&folder);
-                    report::failed(report, args.json);
+                    report::failure(ErrorReport::from(&Error::from(why)).at(&folder), args.json);
                     position.tally.not_compared(1);
                 }
             }
@@ -184,7 +183,9 @@ impl<'a> Audit<'a> {
         if !resumed {
             position.tally.not_compared(missed.len());
         }
+        // Of two flags in one session, both are listed.
         sessions.sort_by(|a, b| a.folder().cmp(b.folder()));
+        sessions.dedup_by(|a, b| a.folder() == b.folder());
         let today = jiff::Zoned::now().date();
         let since = args.since.and_then(|since| before(today, since));
         let targets = targets(args, config, &client, &sessions).await?;
@@ -351,41 +352,28 @@ impl<'a> Audit<'a> {
 
     /// Reports a session that could not be compared, or the data root that it was in, once.
     fn not_compared(&self, task: &Task, error: &Error) {
-        let root = match error {
-            Error::Unreadable { path, .. } => self.config.data_roots.iter().find(|root| root.path == *path),
-            _ => None,
-        };
-        let is_new = {
-            let mut state = self.state();
-            state.position.tally.not_compared(1);
-            match root {
-                Some(root) if state.lost.contains(&root.path) => false,
-                Some(root) => {
-                    state.lost.push(root.path.clone());
-                    true
+        self.state().position.tally.not_compared(1);
+        let is_root = |path: &Path| self.config.data_roots.iter().any(|root| root.path == path);
+        match error {
+            Error::Unreadable { path, reason } if is_root(path) => {
+                if self.state().lost.contains(path) {
+                    return;
                 }
-                None => true,
-            }
-        };
-        match root {
-            Some(_) if !is_new => {}
-            Some(root) => {
-                let text = format!(
-                    "the data root {:?} was lost during the audit: {error}; mount it, then run audit again",
-                    root.path
+                self.state().lost.push(path.clone());
+                let report = ErrorReport::command(
+                    CommandKind::Disk,
+                    format!(
+                        "the data root {path:?} was lost during the audit ({reason}); mount it, then run audit again"
+                    ),
                 );
-                tracing::error!("{text}");
-                if self.args.json {
-                    let report = ErrorReport::command(CommandKind::Disk, text).at(&root.path);
-                    progress::above(|| say!("{}", Document::failed("audit", vec![report]).line()));
-                }
+                report::failure(report.at(path), self.args.json);
             }
-            None => self.failed(&task.pair.name, error),
+            other => self.failed(&task.pair.name, other),
         }
     }
 
     fn failed(&self, name: &str, error: &Error) {
-        report::failed(ErrorReport::from(error).of_session(name), self.args.json);
+        report::not_compared(name, error, self.args.json);
     }
 
     /// Remembers where it is, for `--resume`.
@@ -521,11 +509,14 @@ async fn put((flag, content): (PathBuf, String)) -> Result<bool, ErrorReport> {
     let created = tokio::task::spawn_blocking(move || FlagFile::create(&path, content.as_bytes())).await;
     let created = created.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     created.map_err(|error| {
-        let text = format!(
-            "the flag {flag:?} cannot be put ({error}); let the user who runs this write in its folder"
+        let report = ErrorReport::command(
+            CommandKind::Disk,
+            format!(
+                "the flag {flag:?} cannot be put ({error}); let the user who runs this write in its folder"
+            ),
         );
-        tracing::error!("{text}");
-        ErrorReport::command(CommandKind::Disk, text).at(&flag)
+        tracing::error!("{}", report.message);
+        report.at(&flag)
     })
 }
 

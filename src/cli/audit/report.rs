@@ -8,7 +8,7 @@ use crate::cli::output::{progress, say};
 use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use alyx_client::text::printable;
-use alyx_registration::{Finding, FindingKind, Seen};
+use alyx_registration::{Error, Finding, FindingKind, Seen};
 
 /// One difference as JSON.
 #[derive(Serialize)]
@@ -57,15 +57,21 @@ pub(super) fn session(name: &str, findings: &[Finding], json: bool) {
     });
 }
 
-/// Prints a session, subject or folder that could not be compared.
-pub(super) fn failed(error: ErrorReport, json: bool) {
-    tracing::error!(
-        "{} cannot be compared: {}",
-        error.session.as_deref().unwrap_or("a folder"),
-        error.message
-    );
+/// Reports a session, or a subject, that could not be compared.
+pub(super) fn not_compared(name: &str, error: &Error, json: bool) {
+    tracing::error!("the audit cannot compare {name}: {error}");
+    document_of(ErrorReport::from(error).of_session(name), json);
+}
+
+/// Reports a folder or data root that could not be compared.
+pub(super) fn failure(report: ErrorReport, json: bool) {
+    tracing::error!("{}", report.message);
+    document_of(report, json);
+}
+
+fn document_of(report: ErrorReport, json: bool) {
     if json {
-        progress::above(|| say!("{}", Document::failed("audit", vec![error]).line()));
+        progress::above(|| say!("{}", Document::failed("audit", vec![report]).line()));
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct ScannedRoots {
     pub(crate) unflagged: Vec<PathBuf>,
     /// Roots, folders and flags that could not be used. Each has been logged.
     pub(crate) missed: Vec<ErrorReport>,
+    /// The session folders whose flag cannot be used.
+    pub(crate) with_bad_flag: Vec<PathBuf>,
     /// Whether session folders may exist that are not listed here.
     pub(crate) is_partial: bool,
 }
@@ -63,6 +65,9 @@ pub(crate) async fn scan_roots(
         for problem in &scan.problems {
             tracing::warn!("{problem}");
             found.missed.push(report(problem));
+            if let ScanProblem::Flag(error) = problem {
+                found.with_bad_flag.extend(error.path().parent().map(Path::to_owned));
+            }
             found.is_partial |= matches!(problem, ScanProblem::Unreadable { .. } | ScanProblem::EmptyRoot(_));
         }
         found.flags.extend(scan.flags);

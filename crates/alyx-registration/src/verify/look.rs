@@ -123,14 +123,9 @@ impl RegistrationClient {
         let numbers = [number.to_owned(), format!("{short:0>2}"), short.to_owned()];
         let sessions: Vec<String> = numbers.iter().map(|number| format!("{day}/{number}")).collect();
         for root in roots {
-            let (at, sessions) = (root.clone(), sessions.clone());
             let step = self.context().progress.steps.begin("looking for a session in", &root);
-            let find = move |_: &DiskStep| {
-                let labs = std::fs::read_dir(&at).into_iter().flatten().flatten();
-                let labs = labs.map(|lab| lab.path().join("Subjects"));
-                let mut above = std::iter::once(at.clone()).chain(labs);
-                Ok(above.any(|above| sessions.iter().any(|session| above.join(session).is_dir())))
-            };
+            let (at, sessions) = (root.clone(), sessions.clone());
+            let find = move |_: &DiskStep| Ok(holds_session(&at, &sessions));
             if self.blocking(&root, step, find).await? {
                 return Ok(true);
             }
@@ -171,6 +166,14 @@ impl RegistrationClient {
             }
         }
     }
+}
+
+/// Whether a root holds one of these sessions, as `subject/date/number` or below `lab/Subjects`.
+fn holds_session(root: &Path, sessions: &[String]) -> bool {
+    let labs = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let labs = labs.map(|lab| lab.path().join("Subjects"));
+    let mut above = std::iter::once(root.to_owned()).chain(labs);
+    above.any(|above| sessions.iter().any(|session| above.join(session).is_dir()))
 }
 
 /// The files that are no datasets, and what cannot be listed.
