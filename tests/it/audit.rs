@@ -574,6 +574,12 @@ async fn arguments_choose_what_is_compared() {
     ] {
         world.audit(&words).finds(&expected);
     }
+    // Subjects that are never registered are compared only by name.
+    let config =
+        configure(&world.alyx, &world.rig, &format!("{DATASETS}metadata: {{skip_subjects: [ZM_1085]}}\n"));
+    let world = World { config, ..world };
+    world.audit(&[]).finds(&[&first, &second, &gone]);
+    world.audit(&["ZM_1085"]).finds(&[orphan]);
     let nowhere = world.audit(&["/nowhere/at/all"]);
     assert!(
         nowhere.code == Some(1) && nowhere.totals.to_string().contains("is in no data root"),

@@ -1,5 +1,6 @@
 //! The arguments of `audit`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -25,9 +26,13 @@ pub struct AuditArgs {
     #[arg(value_name = "FOLDER|SUBJECT|EID")]
     pub targets: Vec<String>,
 
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
+    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
+    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Folder with sessions, instead of the configured data_roots; repeat, or separate with commas
+    #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
+    pub data_roots: Vec<PathBuf>,
 
     /// Only sessions of this time before today, such as 30d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -48,4 +53,12 @@ pub struct AuditArgs {
     /// Print one JSON object per difference on standard output, and one with the totals
     #[arg(long)]
     pub json: bool,
+}
+
+impl AuditArgs {
+    /// Where the configuration is, and what overrides it.
+    pub fn config(&self) -> ConfigArgs {
+        let (config, data_roots) = (self.config.clone(), self.data_roots.clone());
+        ConfigArgs { config, data_roots, ..ConfigArgs::default() }
+    }
 }

@@ -56,7 +56,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
         let text = "--flag asks before it puts flags: run it on a terminal, or add --yes";
         return Err(Failure::new(Exit::Usage, text));
     }
-    let config = wiring::configuration(&args.config)?;
+    let config = wiring::configuration(&args.config())?;
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
@@ -189,6 +189,11 @@ impl<'a> Audit<'a> {
         let today = jiff::Zoned::now().date();
         let since = args.since.and_then(|since| before(today, since));
         let targets = targets(args, config, &client, &sessions).await?;
+        if targets.is_empty() {
+            // Their flags are left alone too, so that none of them is on Alyx.
+            sessions
+                .retain(|session| !config.skip_subjects.iter().any(|skipped| skipped == session.subject()));
+        }
         let scope = Scope::of(&targets, sessions, since);
         let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
         let roots = tokio::task::spawn_blocking(move || AuditRoots::load(roots.iter().map(PathBuf::as_path)))
@@ -282,9 +287,11 @@ impl<'a> Audit<'a> {
                     let mut state = self.state();
                     state.position.subject = task.subject;
                     state.position.session = task.pair.name;
-                    state.position.clone()
+                    file.is_due().then(|| state.position.clone())
                 };
-                file.keep(&position).await;
+                if let Some(position) = position {
+                    file.write(&position).await;
+                }
             }
         }
         Ok(())

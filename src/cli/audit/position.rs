@@ -55,11 +55,9 @@ impl PositionFile {
         serde_json::from_slice(&tokio::fs::read(&self.path).await.ok()?).ok()
     }
 
-    /// Writes the position, unless it was written a moment ago.
-    pub(super) async fn keep(&mut self, position: &Position) {
-        if self.written.is_none_or(|written| written.elapsed() >= EVERY) {
-            self.write(position).await;
-        }
+    /// Whether it was not written a moment ago.
+    pub(super) fn is_due(&self) -> bool {
+        self.written.is_none_or(|written| written.elapsed() >= EVERY)
     }
 
     /// Writes the position.

@@ -150,7 +150,7 @@ mod tests {
             ),
             (
                 finding(FindingKind::UnknownToAlyx, None, three()),
-                "unknown to alyx           alf/a.times.npy  Alyx: no dataset; disk: 3 bytes",
+                "unknown to Alyx           alf/a.times.npy  Alyx: no dataset; disk: 3 bytes",
             ),
         ] {
             assert_eq!(line(&finding), expected);

@@ -144,7 +144,21 @@ impl RegistrationClient {
         Ok(pairs.into_iter().find(is_it).unwrap_or(gone))
     }
 
+    /// One look. A folder that does not answer is a finding, not an error.
     async fn look_once(&self, pair: &SessionPair, rules: &AuditRules<'_>) -> Result<SessionAudit, Error> {
+        match self.look(pair, rules).await {
+            Err(Error::Unreadable { path, reason })
+                if pair.folders.iter().any(|folder| folder.folder() == path) =>
+            {
+                let finding = Finding::of_session(FindingKind::Unreadable).found(Seen::Text(reason));
+                let totals = AuditTotals { sessions: 1, ..AuditTotals::default() };
+                Ok(SessionAudit { findings: vec![finding], totals, ..SessionAudit::default() })
+            }
+            looked => looked,
+        }
+    }
+
+    async fn look(&self, pair: &SessionPair, rules: &AuditRules<'_>) -> Result<SessionAudit, Error> {
         let mut folders = pair.folders.clone();
         if folders.is_empty() {
             return self.without_folder(pair, rules).await;

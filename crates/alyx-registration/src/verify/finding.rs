@@ -82,7 +82,7 @@ impl FindingKind {
 
 impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name().replace('_', " "))
+        f.write_str(&self.name().replace('_', " ").replace("alyx", "Alyx"))
     }
 }
 
