@@ -121,6 +121,15 @@ async fn the_metrics_are_what_prometheus_reads() {
         let name = line.split(' ').next().unwrap();
         assert!(manual.contains(&format!("`{name}`")), "{name} is not in docs/monitoring.md");
     }
+    // And what the rules and the dashboard ask for is exported.
+    let word = regex::Regex::new("alyx_registrar_[a-z_]+").unwrap();
+    for file in ["prometheus/alerts.yaml", "grafana/alyx-registrar.json"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        let asked = std::fs::read_to_string(path).unwrap();
+        for name in word.find_iter(&asked).map(|found| found.as_str().trim_end_matches("_bucket")) {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{file}: {name} is not exported");
+        }
+    }
     daemon.stop();
 }
 
