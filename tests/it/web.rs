@@ -101,7 +101,10 @@ async fn the_page_shows_what_was_registered_and_what_needs_attention() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_are_what_prometheus_reads() {
     let rig = Rig::new();
+    // Metrics of requests are exported from the first one on.
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let (daemon, page) = daemon(&rig, NOWHERE, "");
+    get_until(&page, "metrics", "alyx_registrar_requests_total{").await;
     let answer = crate::common::http().get(format!("{page}metrics")).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.text().await.unwrap();
