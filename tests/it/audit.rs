@@ -606,7 +606,7 @@ async fn flags_are_put_after_a_question_and_complete_what_alyx_lacks() {
     assert_eq!(refused.code, Some(2), "no terminal to ask on: {refused:#?}");
     for (answer, put) in [("n", false), ("y", true)] {
         let mut terminal = Terminal::start(&mut world.command(&["--flag"]));
-        terminal.wait_for("Put these flags into 2 sessions");
+        terminal.wait_for("Put 2 flags");
         terminal.answer(answer);
         assert_eq!(terminal.end().code(), Some(1), "{}", terminal.said);
         assert_eq!((session.is_flagged(), orphan.is_flagged()), (put, put), "{}", terminal.said);
@@ -627,6 +627,33 @@ async fn flags_are_put_after_a_question_and_complete_what_alyx_lacks() {
     let audited = world.audit(&["--flag", "--yes"]);
     audited.finds(&[both[0], "missing KS014/2024-05-01/001 alf/spikes.depths.npy"]);
     assert!(!session.is_flagged() && audited.totals["flags_put"] == 0, "registering would not help");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_in_two_data_roots_is_compared_as_one() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let other = rig.beside("other");
+    let path = "cortexlab/Subjects/KS014/2024-05-01/001";
+    let (one, two) = (rig.session_at(path), Session { folder: other.join(path) });
+    one.file("alf/spikes.times.npy", "abc");
+    two.file("alf/spikes.amps.npy", "abcde").file("alf/spikes.depths.npy", "x");
+    let config = configure(&alyx, &rig, DATASETS);
+    let text = fs::read_to_string(&config).unwrap();
+    let roots = format!("data_roots:\n  - {}\n", other.display());
+    fs::write(&config, text.replacen("data_roots:\n", &roots, 1)).unwrap();
+    let world = World { alyx, rig, config };
+    world.register(&one, &here()).await;
+    world.register(&two, &here()).await;
+    world.audit(&[]).finds(&[]);
+
+    fs::remove_file(two.folder.join("alf/spikes.amps.npy")).unwrap();
+    two.file("alf/spikes.clusters.npy", "new");
+    let audited = world.audit(&["--flag", "--yes"]);
+    let named = |kind: &str, file: &str| format!("{kind} KS014/2024-05-01/001 alf/{file}");
+    audited.finds(&[&named("missing", "spikes.amps.npy"), &named("unknown_to_alyx", "spikes.clusters.npy")]);
+    assert_eq!(audited.totals["sessions"], 1);
+    // The flag lies beside the file.
+    assert!(!one.is_flagged() && two.is_flagged(), "{audited:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

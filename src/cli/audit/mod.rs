@@ -36,7 +36,7 @@ use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{
-    AuditRoots, AuditRules, Error, FlagNeed, FlaggedOptions, RegistrationClient, SessionAudit, SessionPair,
+    AuditRoots, AuditRules, Error, FlaggedOptions, RegistrationClient, SessionAudit, SessionPair,
     SessionReference,
 };
 
@@ -262,7 +262,8 @@ impl<'a> Audit<'a> {
         while let Some(result) = audits.next().await {
             let (audit, task) = match result {
                 Ok(result) => result,
-                Err((subject, error)) => {
+                Err(failed) => {
+                    let (subject, error) = *failed;
                     self.failed(&subject, &error);
                     self.state().position.tally.not_compared(1);
                     if is_cut_off(&error) {
@@ -298,10 +299,10 @@ impl<'a> Audit<'a> {
     }
 
     /// The sessions of a subject.
-    async fn tasks(&self, subject: &str, scope: &SubjectScope) -> Vec<Result<Task, (String, Error)>> {
+    async fn tasks(&self, subject: &str, scope: &SubjectScope) -> Vec<Result<Task, Box<(String, Error)>>> {
         let mut pairs = match self.client.sessions_to_audit(subject, &scope.folders).await {
             Ok(pairs) => pairs,
-            Err(error) => return vec![Err((subject.to_owned(), error))],
+            Err(error) => return vec![Err(Box::new((subject.to_owned(), error)))],
         };
         pairs.retain(|pair| self.scope.takes(scope, pair) && !self.from.is_done(subject, &pair.name));
         let mut next: Vec<Option<String>> =
@@ -345,11 +346,11 @@ impl<'a> Audit<'a> {
             );
             state.position.tally.not_compared(1);
         }
-        if let (Some(folder), Some(content)) = (audit.folder, FlagNeed::of(&audit.findings).content()) {
+        if !audit.flags.is_empty() {
             state.position.tally.could_be_flagged();
-            if self.args.flag
-                && let Some(name) = self.config.flags.first()
-            {
+        }
+        for (folder, need) in audit.flags.into_iter().filter(|_| self.args.flag) {
+            if let (Some(name), Some(content)) = (self.config.flags.first(), need.content()) {
                 state.position.flags.insert(folder.join(name), content);
             }
         }
@@ -498,11 +499,8 @@ async fn wanted(
     for flag in flags.keys() {
         terminal.print(&format!("  {}", alyx_client::text::printable(&flag.to_string_lossy())));
     }
-    let sessions = count(flags.len() as u64, "session");
-    match terminal
-        .ask(&format!("Put these flags into {sessions}, so that what Alyx lacks is registered? [y/N]"))
-        .await
-    {
+    let flags_to_put = count(flags.len() as u64, "flag");
+    match terminal.ask(&format!("Put {flags_to_put}, so that what Alyx lacks is registered? [y/N]")).await {
         Ok(answer) if matches!(answer.to_lowercase().as_str(), "y" | "yes") => Ok(flags),
         Ok(_) => Ok(BTreeMap::new()),
         Err(TerminalError::Stopped) => Err(Failure::interrupted()),

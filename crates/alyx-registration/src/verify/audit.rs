@@ -12,6 +12,7 @@ use crate::repository::placement::Placement;
 use crate::verify::compare::{Expected, compare};
 use crate::verify::disk::DiskFiles;
 use crate::verify::finding::{Finding, FindingKind, Seen};
+use crate::verify::flag_need::FlagNeed;
 use crate::verify::held::{HeldDataset, Here, Place};
 use crate::verify::roots::AuditRoots;
 use crate::verify::sessions::SessionPair;
@@ -42,8 +43,10 @@ pub struct SessionAudit {
     pub findings: Vec<Finding>,
     /// Its datasets and findings, counted.
     pub totals: AuditTotals,
-    /// Where a flag for it goes, if it has a folder.
-    pub folder: Option<PathBuf>,
+    /// The flags that would complete it, each with the folder that it belongs in.
+    pub flags: Vec<(PathBuf, FlagNeed)>,
+    /// Its folders, unless it has a flag already.
+    unflagged: Vec<PathBuf>,
     /// It changed with each look; only what all looks agree on is reported.
     pub is_changing: bool,
 }
@@ -108,6 +111,7 @@ impl RegistrationClient {
             before = now;
         }
         before.totals.count(&before.findings);
+        before.flags = needed(&before.unflagged, &before.findings).await;
         Ok(before)
     }
 
@@ -214,7 +218,9 @@ impl RegistrationClient {
         if looked.findings.iter().any(|f| matches!(f.kind, FindingKind::Missing | FindingKind::Unreadable)) {
             self.check_roots(&folders, rules).await?;
         }
-        looked.folder = folders.first().map(|folder| folder.folder().to_owned());
+        if !is_flagged {
+            looked.unflagged = folders.iter().map(|folder| folder.folder().to_owned()).collect();
+        }
         Ok(looked)
     }
 
@@ -293,6 +299,31 @@ impl RegistrationClient {
             None => Ok(()),
         }
     }
+}
+
+/// The flags that would complete a session. Of several folders, each gets the files that it holds: a flag whose lines match
+/// no dataset is refused.
+async fn needed(folders: &[PathBuf], findings: &[Finding]) -> Vec<(PathBuf, FlagNeed)> {
+    let mut needed = Vec::new();
+    for folder in folders {
+        let need = match FlagNeed::of(findings) {
+            FlagNeed::Nothing => return Vec::new(),
+            FlagNeed::Files(files) if folders.len() > 1 => {
+                let mut own = Vec::new();
+                for file in files {
+                    if tokio::fs::try_exists(folder.join(&file)).await.unwrap_or_default() {
+                        own.push(file);
+                    }
+                }
+                FlagNeed::Files(own)
+            }
+            need => need,
+        };
+        if need != FlagNeed::Files(Vec::new()) {
+            needed.push((folder.clone(), need));
+        }
+    }
+    needed
 }
 
 /// Several sessions of one folder, and several folders of one name.

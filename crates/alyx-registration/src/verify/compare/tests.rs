@@ -35,6 +35,9 @@ fn expected() -> Expected {
     }
 }
 
+/// What happened, both sides, the findings, and how many datasets are ok.
+type Row = (&'static str, Vec<HeldDataset>, DiskFiles, Vec<(K, String)>, u64);
+
 /// The kinds and paths of the findings, `-` for the session, and how many datasets are ok and elsewhere.
 fn shown(held: &[HeldDataset], disk: &DiskFiles, expected: &Expected) -> (Vec<(K, String)>, u64, u64) {
     let (findings, totals) = compare(held, disk, expected);
@@ -53,7 +56,7 @@ fn each_difference_is_one_finding() {
     let others = |path: &str| DiskFiles { others: [path.to_owned()].into(), ..disk(&[]) };
     let is = |kind: K, path: &str| vec![(kind, path.to_owned())];
     let absent = looked_up(A, Presence::Absent);
-    let table: Vec<(&str, Vec<HeldDataset>, DiskFiles, Vec<(K, String)>, u64)> = vec![
+    let table: Vec<Row> = vec![
         ("the same", vec![held(A)], disk(&[(A, 3)]), vec![], 1),
         ("deleted", vec![held(A)], absent.clone(), is(K::Missing, A), 0),
         ("deleted, and said to be elsewhere", vec![placed(Place::SaidAbsent)], absent, vec![], 0),
