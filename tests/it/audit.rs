@@ -1,5 +1,6 @@
 //! `audit`: every difference between Alyx and the disk is found, and nothing else is reported.
 
+use crate::common::locking_fs::{Share, Silent};
 use crate::common::rng::SeededRng;
 use crate::common::terminal::Terminal;
 use crate::{common, program};
@@ -9,7 +10,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use alyx_registration::{FlaggedOptions, RegisterFilesOptions};
+use alyx_registration::{
+    AuditRoots, AuditRules, DataFolders, FindingKind, FlaggedOptions, RegisterFilesOptions,
+    RegistrationClient, RegistrationOptions,
+};
 use alyx_sandbox::{Fault, FaultRule};
 use common::{Alyx, Rig, Session, hold, http, snapshot, with_files};
 use program::{Configuration, Program, output, program};
@@ -442,6 +446,89 @@ async fn what_this_user_may_not_see_is_unreadable_and_not_missing() {
     }
     audited.finds(&["unreadable KS014/2024-05-01/001 alf", "unreadable KS014/2024-05-02/001 -"]);
     assert_eq!((audited.code, audited.line("unreadable")["found"].as_str().is_some()), (Some(1), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_the_disk_and_a_disk_that_hangs_are_unreadable_and_not_missing() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let behind = rig.root();
+    let Some(share) = Share::of(&behind) else { return };
+    let session = Session { folder: share.path().join("cortexlab/Subjects/KS014/2024-05-01/001") };
+    session.file("alf/spikes.times.npy", "abc").file("alf/spikes.amps.npy", "abcde");
+    let config = configure(&alyx, &rig, DATASETS);
+    let text = fs::read_to_string(&config).unwrap();
+    let shared = text.replacen(behind.to_str().unwrap(), share.path().to_str().unwrap(), 1);
+    fs::write(&config, shared).unwrap();
+    let world = World { alyx, rig, config };
+    world.register(&session, &here()).await;
+    world.audit(&[]).finds(&[]);
+    let named = |name: &str| format!("unreadable KS014/2024-05-01/001 alf/{name}");
+    let both = [named("spikes.times.npy"), named("spikes.amps.npy")];
+    for error in [libc::EIO, libc::ESTALE, libc::ETIMEDOUT, libc::EACCES] {
+        share.set(Silent::Failing(error));
+        world.audit(&[]).finds(&both.each_ref().map(String::as_str));
+    }
+    // With less patience than the command has.
+    share.set(Silent::Datasets);
+    let data = DataFolders { roots: vec![share.path().to_owned()], ..DataFolders::default() };
+    let options = RegistrationOptions { data: data.into(), ..RegistrationOptions::default() };
+    let client = RegistrationClient::new(world.alyx.alyx(), options);
+    let roots = AuditRoots::load([share.path()]);
+    let (flagged, hangs_after) = (here(), std::time::Duration::from_millis(300));
+    let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true };
+    let pairs = client.sessions_to_audit("KS014", &[session.path()]).await.unwrap();
+    let audit = client.audit_session(&pairs[0], &rules).await.unwrap();
+    let found: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.path.clone())).collect();
+    assert_eq!(found, [(FindingKind::Unreadable, None)], "{audit:?}");
+    assert!(audit.flags.is_empty());
+    share.set(Silent::Nothing);
+    world.audit(&[]).finds(&[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_daemon_registers_new_sessions_nothing_is_invented_and_nothing_is_missed() {
+    let world = World::new().await;
+    let old = world.registered("2024-05-01/001").await;
+    fs::remove_file(old.folder.join("alf/spikes.times.npy")).unwrap();
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(&world.config));
+    daemon.wait_for("data root scanned");
+    let (root, copies) = (world.rig.root(), world.rig.beside("copies"));
+    let day = |number: usize| format!("cortexlab/Subjects/KS014/2024-06-{number:02}");
+    let writer = std::thread::spawn(move || {
+        for number in 1..=12 {
+            // It appears whole, with its flag.
+            let session = Session { folder: copies.join(day(number)).join("001") };
+            session.file("alf/spikes.times.npy", "abc").file("alf/spikes.amps.npy", "x").flag();
+            fs::rename(copies.join(day(number)), root.join(day(number))).unwrap();
+        }
+    });
+    let missing = "missing KS014/2024-05-01/001 alf/spikes.times.npy";
+    let mut audits = 0;
+    loop {
+        let audited = world.audit(&[]);
+        audited.finds(&[missing]);
+        audits += 1;
+        let is_complete = audited.totals["sessions"] == 13 && audited.totals["flagged"] == 0;
+        if writer.is_finished() && is_complete {
+            break;
+        }
+        assert!(audits < 1000 && daemon.is_alive(), "{audited:#?}");
+    }
+    writer.join().unwrap();
+    daemon.stop();
+    assert!(audits > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_today_gets_a_flag_only_if_it_is_named() {
+    let world = World::new().await;
+    let today = world.session(&format!("{}/001", jiff::Zoned::now().date()));
+    today.file("alf/spikes.times.npy", "abc");
+    let audited = world.audit(&["--flag", "--yes"]);
+    audited.finds(&[&format!("folder_without_session {} -", today.name())]);
+    assert!(!today.is_flagged() && audited.totals["flag_would_complete"] == 0, "it may still be recorded");
+    assert_eq!(world.audit(&[&today.name(), "--flag", "--yes"]).totals["flags_put"], 1);
+    assert!(today.is_flagged());
 }
 
 #[tokio::test(flavor = "multi_thread")]

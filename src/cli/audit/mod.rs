@@ -43,6 +43,9 @@ use alyx_registration::{
 /// The least number of sessions that are compared at the same time: most of their time is Alyx's.
 const MIN_AT_ONCE: usize = 4;
 
+/// For how long a disk may make no progress.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
 /// Compares Alyx with the disk.
 pub(crate) async fn audit(args: &AuditArgs) -> Exit {
     match audit_with(args).await {
@@ -115,6 +118,8 @@ struct Audit<'a> {
     flagged: FlaggedOptions,
     roots: AuditRoots,
     has_all_folders: bool,
+    /// The day before the start.
+    yesterday: Option<Date>,
     /// Where an interrupted audit is continued.
     from: Position,
     file: PositionFile,
@@ -212,6 +217,7 @@ impl<'a> Audit<'a> {
             flagged: wiring::flagged(config),
             roots,
             has_all_folders: !is_partial,
+            yesterday: today.yesterday().ok(),
             from,
             file,
             state: Mutex::new(State { position, ..State::default() }),
@@ -325,9 +331,18 @@ impl<'a> Audit<'a> {
             return Ok(None);
         }
         let has_all_folders = self.has_all_folders && self.state().lost.is_empty();
-        let rules = AuditRules { flagged: &self.flagged, roots: &self.roots, has_all_folders };
+        let (flagged, roots, hangs_after) = (&self.flagged, &self.roots, HANGS_AFTER);
+        let rules = AuditRules { flagged, roots, hangs_after, has_all_folders };
         // In a box: it is large, and several wait at the same time.
         Box::pin(self.client.audit_session(&task.pair, &rules)).await.map(Some)
+    }
+
+    /// Whether a session may get a flag: one of today or yesterday may still be recorded, unless a person names it.
+    fn may_flag(&self, task: &Task) -> bool {
+        let is_named =
+            self.scope.subjects.get(&task.subject).is_some_and(|subject| subject.names(&task.pair));
+        let date = task.pair.name.rsplit('/').nth(1).unwrap_or_default();
+        is_named || self.yesterday.is_none_or(|yesterday| date < yesterday.to_string().as_str())
     }
 
     /// Reports and counts a session.
@@ -346,10 +361,11 @@ impl<'a> Audit<'a> {
             );
             state.position.tally.not_compared(1);
         }
-        if !audit.flags.is_empty() {
+        let flags = if self.may_flag(task) { audit.flags } else { Vec::new() };
+        if !flags.is_empty() {
             state.position.tally.could_be_flagged();
         }
-        for (folder, need) in audit.flags.into_iter().filter(|_| self.args.flag) {
+        for (folder, need) in flags.into_iter().filter(|_| self.args.flag) {
             if let (Some(name), Some(content)) = (self.config.flags.first(), need.content()) {
                 state.position.flags.insert(folder.join(name), content);
             }

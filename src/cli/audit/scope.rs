@@ -34,6 +34,13 @@ pub(super) struct SubjectScope {
     eids: BTreeSet<String>,
 }
 
+impl SubjectScope {
+    /// Whether an argument names this session alone.
+    pub(super) fn names(&self, pair: &SessionPair) -> bool {
+        self.names.contains(&pair.name) || pair.eids.iter().any(|eid| self.eids.contains(eid))
+    }
+}
+
 /// The subjects to ask for, each with its sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Scope {
@@ -100,8 +107,7 @@ impl Scope {
         let is_below =
             |folder: &SessionPath| subject.below.iter().any(|below| folder.folder().starts_with(below));
         subject.everything
-            || subject.names.contains(&pair.name)
-            || pair.eids.iter().any(|eid| subject.eids.contains(eid))
+            || subject.names(pair)
             || pair.folders.iter().any(is_below)
             || pair.folders.is_empty() && subject.without_folder
     }

@@ -14,6 +14,7 @@ use crate::verify::disk::DiskFiles;
 use crate::verify::finding::{Finding, FindingKind, Seen};
 use crate::verify::flag_need::FlagNeed;
 use crate::verify::held::{HeldDataset, Here, Place};
+use crate::verify::look::DiskLook;
 use crate::verify::roots::AuditRoots;
 use crate::verify::sessions::SessionPair;
 use crate::verify::totals::AuditTotals;
@@ -32,6 +33,8 @@ pub struct AuditRules<'a> {
     pub flagged: &'a FlaggedOptions,
     /// The disks under them.
     pub roots: &'a AuditRoots,
+    /// How long a disk may make no progress before what it holds counts as unreadable.
+    pub hangs_after: Duration,
     /// Whether a session without a folder is a finding: not if a part of the roots could not be listed.
     pub has_all_folders: bool,
 }
@@ -49,6 +52,12 @@ pub struct SessionAudit {
     unflagged: Vec<PathBuf>,
     /// It changed with each look; only what all looks agree on is reported.
     pub is_changing: bool,
+}
+
+impl AuditRules<'_> {
+    fn disk<'a>(&self, client: &'a RegistrationClient) -> DiskLook<'a> {
+        DiskLook { client, hangs_after: self.hangs_after }
+    }
 }
 
 impl RegistrationClient {
@@ -78,7 +87,8 @@ impl RegistrationClient {
     /// std::fs::create_dir_all(&folder)?;
     /// let pairs = client.sessions_to_audit("KS014", &[SessionPath::parse(&folder)?]).await?;
     /// let (flagged, roots) = (FlaggedOptions::default(), AuditRoots::load([root.as_path()]));
-    /// let rules = AuditRules { flagged: &flagged, roots: &roots, has_all_folders: true };
+    /// let hangs_after = std::time::Duration::from_secs(60);
+    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true };
     /// let audit = client.audit_session(&pairs[0], &rules).await?;
     /// assert_eq!(audit.findings[0].kind, FindingKind::FolderWithoutSession);
     /// # Ok(()) }
@@ -170,14 +180,14 @@ impl RegistrationClient {
         // Before Alyx is asked: when a flag is gone, everything is registered.
         let mut is_flagged = false;
         for folder in &folders {
-            is_flagged |= self.has_flag(folder).await?;
+            is_flagged |= rules.disk(self).has_flag(folder).await?;
         }
         let mut looked = if pair.eids.is_empty() {
             self.without_session(&folders, rules).await?
         } else {
             let mut options = Vec::new();
             for folder in &folders {
-                options.push(self.options_in(folder, rules.flagged).await?);
+                options.push(rules.disk(self).options_in(folder, rules.flagged).await?);
             }
             let placements: Vec<Placement> = options.iter().map(|o| Placement::from(&o.files)).collect();
             let here = Here::of(&placements);
@@ -190,7 +200,7 @@ impl RegistrationClient {
             let paths: Arc<[String]> = held.iter().map(|dataset| dataset.path.clone()).collect();
             let (mut disk, mut is_there) = (DiskFiles::default(), Vec::new());
             for (folder, options) in folders.iter().zip(&options) {
-                let found = self.look_at(folder, options, &paths).await?;
+                let found = rules.disk(self).look_at(folder, options, &paths).await?;
                 is_there.push(found.is_some());
                 disk.join(found.unwrap_or_default());
             }
@@ -232,7 +242,7 @@ impl RegistrationClient {
     ) -> Result<SessionAudit, Error> {
         let mut audit = SessionAudit::default();
         for folder in folders {
-            match self.look_at(folder, rules.flagged, &[].into()).await? {
+            match rules.disk(self).look_at(folder, rules.flagged, &[].into()).await? {
                 None => self.check_roots(std::slice::from_ref(folder), rules).await?,
                 Some(_) => {
                     audit.totals.sessions = 1;
@@ -268,7 +278,7 @@ impl RegistrationClient {
             self.alyx().for_each_dataset_of_session(eid, take).await?;
         }
         // A session that was recorded since the roots were listed.
-        if paths.is_empty() || self.has_new_folder(&pair.name).await? {
+        if paths.is_empty() || rules.disk(self).has_new_folder(&pair.name).await? {
             return Ok(audit);
         }
         for root in &self.options().data.roots {
@@ -294,7 +304,7 @@ impl RegistrationClient {
         let roots = rules.roots.clone();
         let step = self.context().progress.steps.begin("listing the data root of", &folder);
         let at = folder.clone();
-        match self.blocking(&folder, step, move |_| Ok(roots.lost(&at))).await? {
+        match rules.disk(self).blocking(&folder, step, move |_| Ok(roots.lost(&at))).await? {
             Some((path, reason)) => Err(Error::Unreadable { path, reason }),
             None => Ok(()),
         }

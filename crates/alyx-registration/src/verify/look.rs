@@ -21,9 +21,7 @@ use crate::metadata::sources::Beside;
 use crate::verify::disk::{DiskFiles, Presence};
 use alf::SessionPath;
 
-/// For how long a call to the file system may make no progress.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
-/// How often that is looked at.
+/// How often a call to the file system is looked at that makes no progress.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Visitor for DiskFiles {
@@ -32,16 +30,23 @@ impl Visitor for DiskFiles {
     }
 }
 
-impl RegistrationClient {
+/// Looks at session folders, with little patience for disks that hang.
+pub(crate) struct DiskLook<'a> {
+    pub(crate) client: &'a RegistrationClient,
+    /// For how long a call to the file system may make no progress.
+    pub(crate) hangs_after: Duration,
+}
+
+impl DiskLook<'_> {
     /// The options for a session's files: those of its data root, and what its sidecars say.
-    pub(crate) async fn options_in<'a>(
+    pub(crate) async fn options_in<'o>(
         &self,
         session: &SessionPath,
-        options: &'a FlaggedOptions,
-    ) -> Result<Cow<'a, FlaggedOptions>, Error> {
+        options: &'o FlaggedOptions,
+    ) -> Result<Cow<'o, FlaggedOptions>, Error> {
         let options = options.for_folder(session.folder());
         let beside = Beside { defaults: options.defaults.clone(), ..Beside::default() };
-        let sources = self.metadata_sources(session, beside);
+        let sources = self.client.metadata_sources(session, beside);
         let sources = self.answered(session.folder(), sources).await?;
         Ok(sources.map(|sources| Cow::Owned(sources.applied_to(&options))).unwrap_or(options))
     }
@@ -49,8 +54,8 @@ impl RegistrationClient {
     /// Whether a session has a flag.
     pub(crate) async fn has_flag(&self, session: &SessionPath) -> Result<bool, Error> {
         let flags: Vec<PathBuf> =
-            self.options().flags.iter().map(|name| session.folder().join(name)).collect();
-        let step = self.context().progress.steps.begin("looking for flags in", session.folder());
+            self.client.options().flags.iter().map(|name| session.folder().join(name)).collect();
+        let step = self.client.context().progress.steps.begin("looking for flags in", session.folder());
         self.blocking(session.folder(), step, move |_| {
             Ok(flags.iter().any(|flag| std::fs::symlink_metadata(flag).is_ok()))
         })
@@ -72,7 +77,7 @@ impl RegistrationClient {
             let unreadable = vec![(String::new(), why)];
             Ok(Some(DiskFiles { folders: 1, unreadable, ..DiskFiles::default() }))
         };
-        let (opened, step) = (folder.clone(), self.context().progress.steps.begin("listing", &folder));
+        let (opened, step) = (folder.clone(), self.client.context().progress.steps.begin("listing", &folder));
         let is_there = self.blocking(&folder, step, move |_| match std::fs::read_dir(&opened) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -86,7 +91,7 @@ impl RegistrationClient {
         }
         let exclude = exclusion(&FlagContent::Everything, options);
         let no_signs = [].into();
-        let visit = self.visit_datasets(session, None, &no_signs, exclude, DiskFiles::default());
+        let visit = self.client.visit_datasets(session, None, &no_signs, exclude, DiskFiles::default());
         let (found, mut disk) = match self.answered(&folder, visit).await {
             Ok(visited) => visited,
             Err(Error::Unreadable { reason, .. }) => return unreadable(reason),
@@ -97,7 +102,7 @@ impl RegistrationClient {
         disk.folders = 1;
         add_others(&mut disk, found);
         let (paths, step) =
-            (Arc::clone(paths), self.context().progress.steps.begin("looking up files in", &folder));
+            (Arc::clone(paths), self.client.context().progress.steps.begin("looking up files in", &folder));
         let at = folder.clone();
         let look_up = move |step: &DiskStep| {
             for path in paths.iter().filter(|path| !disk.datasets.contains_key(*path)).collect::<Vec<_>>() {
@@ -115,7 +120,8 @@ impl RegistrationClient {
 
     /// Whether a session has a folder in the usual places of the data roots.
     pub(crate) async fn has_new_folder(&self, session: &str) -> Result<bool, Error> {
-        let (Some((day, number)), roots) = (session.rsplit_once('/'), self.options().data.roots.clone())
+        let (Some((day, number)), roots) =
+            (session.rsplit_once('/'), self.client.options().data.roots.clone())
         else {
             return Ok(false);
         };
@@ -123,7 +129,7 @@ impl RegistrationClient {
         let numbers = [number.to_owned(), format!("{short:0>2}"), short.to_owned()];
         let sessions: Vec<String> = numbers.iter().map(|number| format!("{day}/{number}")).collect();
         for root in roots {
-            let step = self.context().progress.steps.begin("looking for a session in", &root);
+            let step = self.client.context().progress.steps.begin("looking for a session in", &root);
             let (at, sessions) = (root.clone(), sessions.clone());
             let find = move |_: &DiskStep| Ok(holds_session(&at, &sessions));
             if self.blocking(&root, step, find).await? {
@@ -156,12 +162,13 @@ impl RegistrationClient {
     ) -> Result<T, Error> {
         tokio::pin!(work);
         loop {
-            if let Ok(done) = tokio::time::timeout(LOOK_EVERY, &mut work).await {
+            if let Ok(done) = tokio::time::timeout(LOOK_EVERY.min(self.hangs_after), &mut work).await {
                 return done;
             }
-            let hanging = self.context().progress.steps.without_progress(HANGS_AFTER, Instant::now());
+            let hanging =
+                self.client.context().progress.steps.without_progress(self.hangs_after, Instant::now());
             if hanging.iter().any(|step| step.path.starts_with(folder)) {
-                let reason = format!("the disk has not answered for {} s", HANGS_AFTER.as_secs());
+                let reason = format!("the disk has not answered for {} s", self.hangs_after.as_secs());
                 return Err(Error::Unreadable { path: folder.to_owned(), reason });
             }
         }
