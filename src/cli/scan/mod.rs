@@ -40,6 +40,7 @@ use crate::ledger::{
 };
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
+use alyx_client::backoff::Backoff;
 use alyx_client::{NextStep, SessionRequest};
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
@@ -152,18 +153,18 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let remembering = written.cloned().map(RunContext::remembering).unwrap_or_default();
     let client = client.in_context(RunContext {
         creations,
-        marks: request_marks(Some(&config.state_dir)),
+        marks: request_marks(Some(&config.state_dir)).by_turns(),
         at_alyx: Some(Arc::new(Semaphore::new(config.workers.max(1)))),
         ..remembering
     });
     let ledger = ledger.as_ref();
-    let (client, options, dry) = (&client, &options, args.dry_run);
+    let (client, options, dry, retry) = (&client, &options, args.dry_run, &config.retry.backoff);
     let gaps = &Gaps::of(&config, ledger);
     let process = async |flag: FlagFile, places: Arc<Semaphore>| {
         let path = flag.path.clone();
         let place = Place::enter(places).await;
         // In a box: all sessions are queued, and most of them wait.
-        let result = Box::pin(process_flag(client, options, flag, dry, gaps, place)).await;
+        let result = Box::pin(process_flag(client, options, flag, dry, gaps, retry, place)).await;
         if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
             // The ledger logs its own errors.
             let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
@@ -384,6 +385,7 @@ async fn process_flag(
     flag: FlagFile,
     dry: bool,
     gaps: &Gaps,
+    retry: &Backoff,
     mut place: Place,
 ) -> FlagResult {
     let started = Instant::now();
@@ -408,7 +410,7 @@ async fn process_flag(
         Err(error) => ScanOutcome::Failed(error.clone().into()),
         Ok(session) if dry => {
             let attempt = async || client.plan_flagged(&flag, session, options).await;
-            match until_quiet(session, dry, &mut place, attempt).await {
+            match until_quiet(session, dry, retry, &mut place, attempt).await {
                 Ok(planned) => {
                     result.eid = planned.eid;
                     result.described = planned.known.as_ref().and_then(KnownSession::sources);
@@ -428,7 +430,7 @@ async fn process_flag(
         }
         Ok(session) => {
             let attempt = async || client.register_flagged(flag.clone(), session, options).await;
-            match until_quiet(session, dry, &mut place, attempt).await {
+            match until_quiet(session, dry, retry, &mut place, attempt).await {
                 Ok(registered) => {
                     result.eid = Some(registered.eid.clone());
                     result.files = registered.n_files;
@@ -477,21 +479,32 @@ impl Place {
     }
 }
 
-/// Plans or registers a flagged session, and tries again a few times if its files are still changing. A dry run waits
-/// for files to settle, once, and for nothing else.
+/// Plans or registers a flagged session, and tries again: a few times if its files are still changing, and as long as it
+/// waits for the request of another program. A dry run waits for files to settle, once, and for nothing else.
 async fn until_quiet<T>(
     session: &SessionPath,
     dry: bool,
+    retry: &Backoff,
     place: &mut Place,
     mut attempt: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut logged = None;
+    let (mut logged, mut n_quiet, mut n_held) = (None, 1, 0);
     let max_attempts = if dry { 2 } else { MAX_ATTEMPTS };
-    for _ in 1..max_attempts {
+    loop {
         let result = attempt().await;
         let error = result.as_ref().err().filter(|e| !dry || matches!(e, Error::StillChanging { .. }));
-        let waits = error.and_then(|error| Some((error, wait_to_settle(error)?)));
-        let Some((error, wait)) = waits else { return result };
+        let Some(error) = error else { return result };
+        let wait = match (error.waits_for_request(), wait_to_settle(error)) {
+            (Some(left), _) => {
+                n_held += 1;
+                retry.delay(n_held, alyx_client::jitter()).min(left)
+            }
+            (None, Some(wait)) if n_quiet < max_attempts => {
+                n_quiet += 1;
+                wait
+            }
+            _ => return result,
+        };
         let reason = error.to_string();
         if logged.as_ref() != Some(&reason) {
             tracing::info!(session = %session, "{session} waits, and the other sessions go first: {reason}");
@@ -499,7 +512,6 @@ async fn until_quiet<T>(
         }
         place.leave_for(wait).await;
     }
-    attempt().await
 }
 
 /// How long to wait for the files of a session. What is missing may take hours, and is not waited for.
@@ -547,11 +559,10 @@ impl FlagResult {
     /// program.
     fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
-            ScanOutcome::Planned { .. }
-            | ScanOutcome::Waits(_)
-            | ScanOutcome::Gone
-            | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
-            ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
+            ScanOutcome::Planned { .. } | ScanOutcome::Waits(_) | ScanOutcome::Gone => return None,
+            ScanOutcome::Failed(error) if error.is_elsewhere() || error.wait_to_settle().is_some() => {
+                return None;
+            }
             ScanOutcome::Registered { left_out, .. } => (self.registered_word(), left_out.clone(), None),
             ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
                 ("needs_attention", String::new(), Some(error))

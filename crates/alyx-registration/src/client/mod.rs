@@ -132,14 +132,21 @@ impl RegistrationClient {
     }
 
     /// Marks a request of this client that must not be sent twice; see [`RequestMarks`](crate::RequestMarks).
+    pub(crate) async fn claim_request(&self, what: String) -> Result<Result<RequestMark, Elsewhere>, Error> {
+        self.context.marks.claim(what, self.alyx().request_timeout()).await
+    }
+
+    /// Goes on waiting for other programs that send the same request, unless other sessions wait for the place of this
+    /// one.
     ///
-    /// `since`: when the caller began to claim it.
-    pub(crate) async fn claim_request(
+    /// # Errors
+    /// [`Error::SentElsewhere`].
+    pub(crate) fn keep_place(
         &self,
-        what: String,
-        since: Instant,
-    ) -> Result<Result<RequestMark, Elsewhere>, Error> {
-        self.context.marks.claim(what, self.alyx().request_timeout(), since).await
+        claim: &Result<RequestMark, Elsewhere>,
+        doing: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        self.context.marks.keep_place(claim, doing, self.alyx().request_timeout())
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {
