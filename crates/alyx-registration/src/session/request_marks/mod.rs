@@ -114,8 +114,13 @@ impl HeldUp {
 impl RequestMarks {
     /// Marks in these folders, as far as they can be used.
     pub fn new(folders: MarkFolders) -> Self {
-        let (started, unanswered) = (Instant::now(), Arc::default());
-        Self(Some(Places { folders, started, unanswered, first_claims: Arc::default(), by_turns: false }))
+        Self(Some(Places {
+            folders,
+            started: Instant::now(),
+            unanswered: Arc::default(),
+            first_claims: Arc::default(),
+            by_turns: false,
+        }))
     }
 
     /// The same marks for sessions that share a few places: one that waits for another program gives its place back after
@@ -203,7 +208,7 @@ impl Places {
         for folder in state.chain(own) {
             match MarkFile::lock(&folder.join(&name)) {
                 Ok(Some(file)) => {
-                    let left_behind = || file.read().map_or(at_most, |sent| sent.remaining());
+                    let left_behind = || file.remaining().unwrap_or(at_most);
                     let until = (!file.is_new).then(|| now + left_behind());
                     mark.earlier = mark.earlier.max(until);
                     mark.files.push(file);
@@ -324,7 +329,8 @@ impl Drop for RequestMark {
         let are_all_over = !self.is_unanswered && self.remaining().is_zero();
         self.public.iter().for_each(|file| file.release(!self.is_unanswered, are_all_over));
         for file in &self.files {
-            if are_all_over {
+            // A new one that says nothing would hold the next claim up for the whole time.
+            if are_all_over || (file.is_new && !self.is_unanswered) {
                 let _ = std::fs::remove_file(&file.path);
             }
             // A process that another thread is just starting holds a copy.
@@ -642,6 +648,45 @@ mod tests {
             );
         }
         drop(held);
+    }
+
+    #[test]
+    fn what_a_container_with_its_own_boot_id_left_behind_is_waited_for_and_what_it_holds_is_not_stale() {
+        let (shm, run) = (public(), tempfile::tempdir().unwrap());
+        let folders = MarkFolders {
+            state: None,
+            own: vec![run.path().to_owned()],
+            public: vec![shm.0.path().to_owned()],
+        };
+        let marks = RequestMarks::new(folders);
+        let paths = [
+            run.path().join(name("a session")),
+            shm.0.path().join(format!("alyx-registrar-{}-theirs", name("a session"))),
+        ];
+        for path in &paths {
+            // Sent just now.
+            std::fs::write(path, format!("another-boot 0 {}\n", AT_MOST.as_millis())).unwrap();
+            let left = claim(&marks).unwrap().remaining();
+            assert!(left > AT_MOST / 2 && left <= AT_MOST, "{path:?}: {left:?}");
+            let held = std::fs::File::open(path).unwrap();
+            flock(&held, FlockOperation::LockExclusive).unwrap();
+            leave(path, "another-boot 0 0\n", 48);
+            assert!(claim(&marks).is_err() && path.exists(), "{path:?}");
+            drop(held);
+            assert!(claim(&marks).unwrap().remaining().is_zero(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_sent_nothing_and_waits_for_others_holds_no_later_one_up() {
+        let (shm, run) = (public(), tempfile::tempdir().unwrap());
+        let (own, public) = (vec![run.path().to_owned()], vec![shm.0.path().to_owned()]);
+        let marks = RequestMarks::new(MarkFolders { state: None, own, public });
+        let theirs = shm.0.path().join(format!("alyx-registrar-{}-theirs", name("a session")));
+        std::fs::write(&theirs, Sent::now(AT_MOST).to_text()).unwrap();
+        assert!(!claim(&marks).unwrap().remaining().is_zero());
+        std::fs::remove_file(&theirs).unwrap();
+        assert!(claim(&marks).unwrap().remaining().is_zero());
     }
 
     #[test]

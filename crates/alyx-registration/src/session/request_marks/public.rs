@@ -52,14 +52,6 @@ pub(super) struct OtherMark {
     pub(super) is_mine: bool,
 }
 
-impl OtherMark {
-    fn of(is_held: bool, is_mine: bool, sent: Option<&Sent>) -> Self {
-        let [remaining, at_most] =
-            [sent.map(Sent::remaining), sent.map(Sent::at_most)].map(Option::unwrap_or_default);
-        Self { is_held, remaining, at_most, is_mine }
-    }
-}
-
 impl PublicMark {
     /// Creates a mark, locked before the others can see it.
     pub(super) fn create(folder: &Path, name: &str, at_most: Duration) -> io::Result<Self> {
@@ -146,5 +138,7 @@ fn read(path: &Path) -> io::Result<OtherMark> {
     let is_held = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
     let mut text = String::new();
     let sent = file.take(1024).read_to_string(&mut text).ok().and_then(|_| Sent::parse(&text));
-    Ok(OtherMark::of(is_held, is_mine, sent.as_ref()))
+    let (remaining, at_most) =
+        sent.map(|sent| (sent.remaining(&metadata), sent.at_most())).unwrap_or_default();
+    Ok(OtherMark { is_held, remaining, at_most, is_mine })
 }
