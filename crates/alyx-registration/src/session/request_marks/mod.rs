@@ -39,6 +39,9 @@ const ELSEWHERE_INTERVAL: Duration = Duration::from_millis(500);
 /// After that, less often: each time Alyx is asked. A session gives its place back then.
 const OFTEN_FOR: Duration = Duration::from_secs(60);
 
+/// How often stale marks are looked for: a folder for all users may hold much else.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Where the marks are. The default marks nothing.
 #[derive(Debug, Clone, Default)]
 pub struct RequestMarks(Option<Places>);
@@ -61,6 +64,8 @@ struct Places {
     started: Instant,
     unanswered: Arc<AtomicUsize>,
     first_claims: Arc<Mutex<FirstClaims>>,
+    /// When stale marks were looked for last.
+    swept: Arc<Mutex<Option<Instant>>>,
     /// Whether a session that waits for another program gives its place back.
     by_turns: bool,
 }
@@ -119,6 +124,7 @@ impl RequestMarks {
             started: Instant::now(),
             unanswered: Arc::default(),
             first_claims: Arc::default(),
+            swept: Arc::default(),
             by_turns: false,
         }))
     }
@@ -187,6 +193,16 @@ impl Places {
         self.first_claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether stale marks are looked for now.
+    fn sweeps(&self, now: Instant) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = swept.is_none_or(|last| now.saturating_duration_since(last) >= SWEEP_INTERVAL);
+        if is_due {
+            *swept = Some(now);
+        }
+        is_due
+    }
+
     fn claim(&self, request: &str, at_most: Duration, now: Instant) -> Result<RequestMark, Elsewhere> {
         let usable = |folder: &&PathBuf| {
             let _ = DirBuilder::new().mode(0o700).create(folder);
@@ -196,8 +212,10 @@ impl Places {
         let state = self.folders.state.iter().filter(|folder| is_private_folder(folder));
         let public: Vec<&PathBuf> =
             self.folders.public.iter().filter(|folder| is_public_folder(folder)).collect();
-        state.clone().chain(own).for_each(|folder| remove_stale(folder, "sending-"));
-        public.iter().for_each(|folder| remove_stale(folder, "alyx-registrar-"));
+        if self.sweeps(now) {
+            state.clone().chain(own).for_each(|folder| remove_stale(folder, "sending-"));
+            public.iter().for_each(|folder| remove_stale(folder, "alyx-registrar-"));
+        }
         let since = self.first_claims().since(request, now);
         let waited = now.saturating_duration_since(since);
         let mut mark = RequestMark::default();
@@ -651,6 +669,22 @@ mod tests {
     }
 
     #[test]
+    fn stale_marks_are_looked_for_once_a_minute() {
+        let (shm, marks) = public();
+        let (places, start) = (marks.0.as_ref().unwrap(), Instant::now());
+        let path = shm.path().join("alyx-registrar-stale");
+        let is_left_after = |seconds| {
+            leave(&path, "another-boot 0 0\n", 1);
+            drop(places.claim("a session", AT_MOST, start + Duration::from_secs(seconds)).unwrap());
+            path.exists()
+        };
+        assert_eq!(
+            [0, 1, 59, 60, 61, 119, 120].map(is_left_after),
+            [false, true, true, false, true, true, false]
+        );
+    }
+
+    #[test]
     fn what_a_container_with_its_own_boot_id_left_behind_is_waited_for_and_what_it_holds_is_not_stale() {
         let (shm, run) = (public(), tempfile::tempdir().unwrap());
         let folders = MarkFolders {
@@ -671,6 +705,7 @@ mod tests {
             let held = std::fs::File::open(path).unwrap();
             flock(&held, FlockOperation::LockExclusive).unwrap();
             leave(path, "another-boot 0 0\n", 48);
+            marks.0.as_ref().unwrap().swept.lock().unwrap().take();
             assert!(claim(&marks).is_err() && path.exists(), "{path:?}");
             drop(held);
             assert!(claim(&marks).unwrap().remaining().is_zero(), "{path:?}");
