@@ -1,11 +1,11 @@
 //! The server: limits, routes and headers. It is small on purpose: the page must never delay a registration, so it
-//! allows few connections, each for a short time.
+//! allows few connections, each for a short time. When there are too many, the slowest is closed.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,18 +14,20 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use prometheus_client::encoding::prometheus_text::CONTENT_TYPE as METRICS;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::status::{LAST_OUTCOMES, host};
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
+use crate::web::connections::{Connections, Room};
 use crate::web::host_names::HostNames;
 use crate::web::page;
 use crate::web::page::View;
@@ -33,9 +35,7 @@ use crate::web::snapshot::SnapshotCache;
 
 /// How soon an address that cannot be used is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// The maximum number of connections at a time; others wait.
-const MAX_CONNECTIONS: usize = 32;
-/// How long a request may take to arrive.
+/// How long a request may take to arrive; less if others wait for its connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -80,38 +80,107 @@ pub(super) async fn listen(address: SocketAddr) -> TcpListener {
 /// Serves until `shutdown`.
 pub(super) async fn serve(listener: TcpListener, cache: Arc<SnapshotCache>, shutdown: CancellationToken) {
     let router = router(cache);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(ConnectionPlaces::default());
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
+        let Some((stream, place)) = accepted else { continue };
+        let router = TowerToHyperService::new(router.clone());
+        let asked = Arc::clone(&place);
+        let service = service_fn(move |request| {
+            let (answer, place) = (router.call(request), Arc::clone(&asked));
+            place.asked();
+            async move {
+                let answer = answer.await;
+                place.answered();
+                answer
+            }
+        });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            let _permit = permit;
-            let _ = tokio::time::timeout(MAX_CONNECTION_TIME, connection).await;
+            tokio::select! {
+                () = place.close.cancelled() => {}
+                _ = tokio::time::timeout(MAX_CONNECTION_TIME, connection) => {}
+            }
         });
     }
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
-type Permit = tokio::sync::OwnedSemaphorePermit;
-
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(tokio::net::TcpStream, Permit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+/// Accepts a connection, and makes room for it.
+async fn accept(listener: &TcpListener, places: &Arc<ConnectionPlaces>) -> Option<(TcpStream, Arc<Place>)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, from)) => Some((stream, places.enter(from.ip()).await)),
         Err(error) => {
             tracing::debug!("a connection could not be accepted: {error}");
             // Out of file descriptors: accepting again at once would fail, too.
             tokio::time::sleep(Duration::from_millis(100)).await;
             None
         }
+    }
+}
+
+/// The places of the connections.
+#[derive(Debug, Default)]
+struct ConnectionPlaces {
+    connections: Mutex<Connections<CancellationToken>>,
+    /// Notified when a connection has ended.
+    ended: Notify,
+}
+
+/// The place of a connection. Dropping it gives it back.
+#[derive(Debug)]
+struct Place {
+    places: Arc<ConnectionPlaces>,
+    number: u64,
+    /// Closes the connection.
+    close: CancellationToken,
+}
+
+impl ConnectionPlaces {
+    async fn enter(self: &Arc<Self>, from: IpAddr) -> Arc<Place> {
+        let close = CancellationToken::new();
+        let number = loop {
+            let wait = {
+                let mut connections = self.connections();
+                match connections.room(Instant::now()) {
+                    Room::Free => break connections.opened(from, close.clone(), Instant::now()),
+                    Room::Closing(slowest) => {
+                        slowest.cancel();
+                        continue;
+                    }
+                    Room::In(wait) => wait,
+                }
+            };
+            let _ = tokio::time::timeout(wait, self.ended.notified()).await;
+        };
+        Arc::new(Place { places: Arc::clone(self), number, close })
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections<CancellationToken>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn asked(&self) {
+        self.places.connections().asked(self.number);
+    }
+
+    fn answered(&self) {
+        self.places.connections().answered(self.number, Instant::now());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.connections().closed(self.number);
+        self.places.ended.notify_one();
     }
 }
 
