@@ -149,6 +149,11 @@ impl RegistrationClient {
         self.context.marks.keep_place(claim, doing, self.alyx().request_timeout())
     }
 
+    /// The names that Alyx is known to have.
+    pub(crate) fn known_names(&self) -> &KnownNames {
+        &self.shared.names
+    }
+
     pub(crate) fn options(&self) -> &RegistrationOptions {
         &self.shared.options
     }
