@@ -4,7 +4,6 @@
 //! It is read-only and shows no secrets. It queries the daemon like `status`, and reads the ledger; the daemon does
 //! not depend on it.
 
-mod connections;
 mod days;
 mod host_names;
 mod metrics;

@@ -3,9 +3,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -21,13 +21,12 @@ use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use prometheus_client::encoding::prometheus_text::CONTENT_TYPE as METRICS;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::outside::connections::{ConnectionPlaces, Place};
 use crate::daemon::status::{LAST_OUTCOMES, host};
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
-use crate::web::connections::{Connections, Room};
 use crate::web::host_names::HostNames;
 use crate::web::page;
 use crate::web::page::View;
@@ -90,7 +89,7 @@ pub(super) async fn serve(listener: TcpListener, cache: Arc<SnapshotCache>, shut
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let router = TowerToHyperService::new(router.clone());
+        let (router, place) = (TowerToHyperService::new(router.clone()), Arc::new(place));
         let asked = Arc::clone(&place);
         let service = service_fn(move |request| {
             let (answer, place) = (router.call(request), Arc::clone(&asked));
@@ -104,7 +103,7 @@ pub(super) async fn serve(listener: TcpListener, cache: Arc<SnapshotCache>, shut
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             tokio::select! {
-                () = place.close.cancelled() => {}
+                () = place.is_needed() => {}
                 _ = tokio::time::timeout(MAX_CONNECTION_TIME, connection) => {}
             }
         });
@@ -113,9 +112,12 @@ pub(super) async fn serve(listener: TcpListener, cache: Arc<SnapshotCache>, shut
 }
 
 /// Accepts a connection, and makes room for it.
-async fn accept(listener: &TcpListener, places: &Arc<ConnectionPlaces>) -> Option<(TcpStream, Arc<Place>)> {
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<ConnectionPlaces<IpAddr>>,
+) -> Option<(TcpStream, Place<IpAddr>)> {
     match listener.accept().await {
-        Ok((stream, from)) => Some((stream, places.enter(from.ip()).await)),
+        Ok((stream, from)) => Some((stream, places.enter(network(from.ip())).await)),
         Err(error) => {
             tracing::debug!("a connection could not be accepted: {error}");
             // Out of file descriptors: accepting again at once would fail, too.
@@ -125,62 +127,14 @@ async fn accept(listener: &TcpListener, places: &Arc<ConnectionPlaces>) -> Optio
     }
 }
 
-/// The places of the connections.
-#[derive(Debug, Default)]
-struct ConnectionPlaces {
-    connections: Mutex<Connections<CancellationToken>>,
-    /// Notified when a connection has ended.
-    ended: Notify,
-}
-
-/// The place of a connection. Dropping it gives it back.
-#[derive(Debug)]
-struct Place {
-    places: Arc<ConnectionPlaces>,
-    number: u64,
-    /// Closes the connection.
-    close: CancellationToken,
-}
-
-impl ConnectionPlaces {
-    async fn enter(self: &Arc<Self>, from: IpAddr) -> Arc<Place> {
-        let close = CancellationToken::new();
-        let number = loop {
-            let wait = {
-                let mut connections = self.connections();
-                match connections.room(Instant::now()) {
-                    Room::Free => break connections.opened(from, close.clone(), Instant::now()),
-                    Room::Closing(slowest) => {
-                        slowest.cancel();
-                        continue;
-                    }
-                    Room::In(wait) => wait,
-                }
-            };
-            let _ = tokio::time::timeout(wait, self.ended.notified()).await;
-        };
-        Arc::new(Place { places: Arc::clone(self), number, close })
-    }
-
-    fn connections(&self) -> MutexGuard<'_, Connections<CancellationToken>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    fn asked(&self) {
-        self.places.connections().asked(self.number);
-    }
-
-    fn answered(&self) {
-        self.places.connections().answered(self.number, Instant::now());
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.places.connections().closed(self.number);
-        self.places.ended.notify_one();
+/// What one client can come from: an address, or a network of IPv6, of which each client has as many as it likes.
+fn network(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
 
@@ -274,4 +228,18 @@ async fn status_page(State(cache): State<Arc<SnapshotCache>>) -> Response {
             history: &history,
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_of_ipv6_are_one_client() {
+        let parse = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(network(parse("2001:db8::1")), network(parse("2001:db8::ffff:1")));
+        assert_ne!(network(parse("2001:db8::1")), network(parse("2001:db8:0:1::1")));
+        assert_eq!(network(parse("::ffff:192.0.2.1")), parse("192.0.2.1"));
+        assert_ne!(network(parse("192.0.2.1")), network(parse("192.0.2.2")));
+    }
 }
