@@ -241,7 +241,7 @@ async fn clients_that_send_their_requests_bit_by_bit_keep_no_other_from_the_page
                 if let Some(began) = first.take() {
                     began.wait().await;
                 }
-                while let Some(byte) = request.next() {
+                for byte in request {
                     if stream.write_all(&[byte]).await.is_err() {
                         break;
                     }
