@@ -20,6 +20,7 @@ use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
+use crate::session::request_marks::RECHECK_INTERVAL;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
@@ -110,13 +111,21 @@ impl RegistrationClient {
         let mut claim = creations.claim(path).await;
         let (what, since) = (format!("session {path}"), Instant::now());
         let (mut mark, mut has_waited) = (self.claim_request(what.clone()).await?, false);
+        let mut asked: Option<Instant> = None;
         let found = loop {
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
                 Ok(mark) => creations.still_open(&claim, mark.remaining(), at_most),
                 Err(elsewhere) => elsewhere.recheck_in(),
             };
-            let found = self.find_session(path, lab).await?;
+            // A mark that is still held is tried more often than Alyx is asked: all sessions share its requests.
+            let is_recent = asked.is_some_and(|at| at.elapsed() < RECHECK_INTERVAL);
+            let found = if is_recent && mark.is_err() && !open.is_zero() {
+                None
+            } else {
+                asked = Some(Instant::now());
+                self.find_session(path, lab).await?
+            };
             if found.is_none() {
                 self.keep_place(&mark, || format!("creating {what}"))?;
             }
