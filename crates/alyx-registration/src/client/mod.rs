@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
 use crate::hashing::lanes::Lanes;
+use crate::hashing::read_rate::ReadingState;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::root_schedulers::RootSchedulers;
 use crate::listing::copy_signs::CopySign;
@@ -63,7 +64,7 @@ impl RegistrationClient {
     /// A client for one database and user. It remembers nothing from an earlier start of the program.
     pub fn new(alyx: alyx_client::Client, options: RegistrationOptions) -> Self {
         let schedulers = Arc::new(RootSchedulers::new(options.hash_threads));
-        schedulers.set_rate(options.max_read_rate);
+        schedulers.rate().set(&options.reading);
         Self::build(alyx, options, RunContext::default(), schedulers)
     }
 
@@ -73,7 +74,7 @@ impl RegistrationClient {
     pub fn in_place_of(alyx: alyx_client::Client, options: RegistrationOptions, earlier: &Self) -> Self {
         let schedulers = Arc::clone(&earlier.shared.schedulers);
         schedulers.set_count(options.hash_threads);
-        schedulers.set_rate(options.max_read_rate);
+        schedulers.rate().set(&options.reading);
         Self::build(alyx, options, earlier.context.clone(), schedulers)
     }
 
@@ -110,9 +111,14 @@ impl RegistrationClient {
         self.shared.schedulers.bytes_read()
     }
 
-    /// The most bytes of files to read each second.
-    pub fn max_read_rate(&self) -> Option<u64> {
-        self.options().max_read_rate
+    /// How fast files are read now.
+    pub fn reading(&self) -> ReadingState {
+        let rate = self.shared.schedulers.rate();
+        ReadingState {
+            max_rate: self.options().reading.max_rate,
+            yields: rate.yields(),
+            yielded: rate.yielded(),
+        }
     }
 
     /// Why MD5 sums are computed in the slower way, and what to do: two ways to compute one gave different results.

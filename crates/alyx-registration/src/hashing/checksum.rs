@@ -284,12 +284,13 @@ mod tests {
 
     use md5::{Digest, Md5};
 
+    use crate::client::options::ReadingOptions;
     use crate::hashing::schedule::ALONE;
 
     fn context(limit: Option<u64>) -> HashContext {
         HashContext {
             max_md5_size: limit,
-            scheduler: ReadScheduler::new(1),
+            scheduler: ReadScheduler::new(1, &ReadingOptions::default()),
             progress: Arc::default(),
             cache: None,
             data: Arc::default(),
@@ -353,7 +354,10 @@ mod tests {
         // As many as it takes to fill the lanes several times.
         let (others, others_expected) = files(other.path(), (0..300).map(|number| number * 613));
         for threads in [1, 2, 5] {
-            let first = HashContext { scheduler: ReadScheduler::new(threads), ..context(None) };
+            let first = HashContext {
+                scheduler: ReadScheduler::new(threads, &ReadingOptions::default()),
+                ..context(None)
+            };
             let second = HashContext { progress: Arc::default(), ..first.clone() };
             let (sums, other_sums) =
                 tokio::join!(checksums(paths.clone(), &first), checksums(others.clone(), &second));

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::client::options::ReadingOptions;
 use crate::hashing::lanes::{Hasher, Lanes};
 use crate::hashing::progress::Progress;
 use crate::hashing::read_rate::ReadRate;
 use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
+use crate::hashing::yielding::Latency;
 
 /// A file on its way to its checksum.
 pub(crate) trait Stream: Send {
@@ -50,6 +52,9 @@ struct State {
     buffers: u64,
     /// The length of all that there are.
     memory: usize,
+    latency: Latency,
+    /// How many times longer than at best the latest reads took.
+    slowdown: Option<f64>,
 }
 
 /// A file, and its piece that was read.
@@ -114,13 +119,22 @@ impl State {
 
 impl ReadScheduler {
     /// A scheduler with this number of threads, at least one.
-    pub fn new(threads: usize) -> Arc<Self> {
-        Self::build(threads, Lanes::shared(), Arc::default())
+    pub fn new(threads: usize, reading: &ReadingOptions) -> Arc<Self> {
+        let rate = ReadRate::default();
+        rate.set(reading);
+        Self::build(threads, Lanes::shared(), Arc::new(rate))
     }
 
     pub(crate) fn build(threads: usize, lanes: Arc<Lanes>, rate: Arc<ReadRate>) -> Arc<Self> {
         let schedule = Schedule::new(lanes.count(), threads);
-        let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0 };
+        let state = State {
+            schedule,
+            free: Vec::new(),
+            buffers: 0,
+            memory: 0,
+            latency: Latency::default(),
+            slowdown: None,
+        };
         Arc::new(Self { state: Mutex::new(state), lanes, rate, read: AtomicU64::new(0) })
     }
 
@@ -181,7 +195,8 @@ impl ReadScheduler {
         }
     }
 
-    fn read(&self, mut entry: Entry<File>, mut buffer: Buffer) {
+    /// Returns how many bytes were read.
+    fn read(&self, mut entry: Entry<File>, mut buffer: Buffer) -> usize {
         // A panic ends the file, not the thread, on which others rely.
         let read = catch_unwind(AssertUnwindSafe(|| entry.file.stream.read(buffer.all())));
         let mut state = self.state();
@@ -189,15 +204,18 @@ impl ReadScheduler {
             Ok(Read::Piece(filled, took)) => {
                 buffer.filled = filled;
                 entry.file.piece = Some(buffer);
+                // Threads that read from the same disk at the same time slow each other down.
+                let threads = u32::try_from(state.schedule.working()).unwrap_or(u32::MAX).max(1);
+                state.slowdown = state.latency.add(filled, took / threads).or(state.slowdown);
                 state.schedule.read(entry, filled, took);
-                drop(state);
-                self.rate.wait(filled as u64);
+                filled
             }
             Ok(Read::End) | Err(_) => {
                 state.schedule.end(entry.progress());
                 state.give_back(buffer);
                 drop(state);
                 drop(entry);
+                0
             }
         }
     }
@@ -248,10 +266,21 @@ struct Worker {
 
 impl Worker {
     fn work(mut self) {
-        while let Some(work) = self.next() {
-            match work {
-                Work::Read(entry, buffer) => self.scheduler.read(entry, buffer),
-                Work::Hash(entries) => self.scheduler.hash(entries),
+        let rate = Arc::clone(&self.scheduler.rate);
+        loop {
+            let step = rate.begin();
+            let read = match self.next() {
+                Some(Work::Read(entry, buffer)) => self.scheduler.read(entry, buffer),
+                Some(Work::Hash(entries)) => {
+                    self.scheduler.hash(entries);
+                    0
+                }
+                None => break,
+            };
+            drop(step);
+            if read > 0 {
+                let slowdown = self.scheduler.state().slowdown.take();
+                rate.wait(read as u64, slowdown);
             }
         }
         self.is_working = false;
@@ -455,7 +484,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn no_more_is_read_each_second_than_the_limit_allows() {
         let mut world = World::new(2);
-        world.scheduler.rate.set(Some(4_000_000));
+        let max_rate = Some(4_000_000);
+        world.scheduler.rate.set(&ReadingOptions { max_rate, yields: false, ..ReadingOptions::default() });
         let began = std::time::Instant::now();
         (0..4).for_each(|_| world.add("x", noise(500_000), false));
         for _ in 0..4 {

@@ -44,9 +44,9 @@ impl RootSchedulers {
         state.by_root.values().for_each(|scheduler| scheduler.set_count(count));
     }
 
-    /// Changes how many bytes a second are read of all data roots together.
-    pub(crate) fn set_rate(&self, limit: Option<u64>) {
-        self.rate.set(limit);
+    /// How fast the files of all data roots together are read.
+    pub(crate) fn rate(&self) -> &ReadRate {
+        &self.rate
     }
 
     /// How many bytes have been read so far.
