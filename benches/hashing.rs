@@ -259,7 +259,7 @@ fn on_cores(all: &CpuSet, count: usize) -> Result<(), Error> {
 /// This program: seconds, and the digest of the first file.
 fn hash(files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
     // Its threads are new, and run where this thread does.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
     // What other programs do must not change the figures.
     let reading = ReadingOptions { yields: false, ..ReadingOptions::default() };
     let context = HashContext {

@@ -170,7 +170,7 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
     match reader {
         Reader::Nothing => {}
         Reader::Ours => {
-            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             let context = HashContext {
                 max_md5_size: None,
                 scheduler: ReadScheduler::new(1, &ReadingOptions::default()),

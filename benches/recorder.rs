@@ -290,7 +290,7 @@ fn bytes_read(proc: &Path) -> Option<u64> {
 
 /// The process that hashes.
 fn hash(files: Vec<PathBuf>, yields: bool) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
     let context = HashContext {
         max_md5_size: None,
         scheduler: ReadScheduler::new(2, &ReadingOptions { yields, ..ReadingOptions::default() }),
