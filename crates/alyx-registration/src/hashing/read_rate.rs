@@ -183,7 +183,10 @@ impl ReadRate {
             yielding.read(bytes, slowdown, now);
         }
         if let Some(until) = state.limiter.next(bytes, now) {
-            drop(self.wait_while(state, until.saturating_duration_since(now), |_| true));
+            state = self.wait_while(state, until.saturating_duration_since(now), |_| true);
+            if let Some(yielding) = &mut state.yielding {
+                yielding.waited(Instant::now());
+            }
         }
     }
 

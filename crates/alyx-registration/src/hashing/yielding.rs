@@ -14,8 +14,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_LIMITED: Duration = Duration::from_millis(300);
 /// From the start of reading to the first look.
 const FIRST: Duration = Duration::from_millis(100);
-/// How long nothing was read, for reading to start anew.
+/// How long no thread worked or waited, for reading to start anew.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long after the last work the limit is shown: a thread may wait for so long.
+const SHOWN: Duration = Duration::from_secs(3);
 /// How long a pause lasts.
 pub(crate) const PAUSE: Duration = Duration::from_millis(40);
 /// Which share of a time others wait, for less to be read, and for more.
@@ -126,7 +128,7 @@ impl Yielding {
 
     /// The limit and its cause, while files are being read.
     pub(crate) fn shown(&self, now: Instant) -> Option<(u64, YieldCause)> {
-        let is_active = self.active.is_some_and(|active| now.saturating_duration_since(active) < IDLE);
+        let is_active = self.active.is_some_and(|active| now.saturating_duration_since(active) < SHOWN);
         self.limit.filter(|_| is_active).map(|limit| (limit, self.cause))
     }
 
@@ -144,6 +146,11 @@ impl Yielding {
             self.due = None;
         }
         self.due.is_none_or(|due| now >= due)
+    }
+
+    /// A thread has waited because of a limit.
+    pub(crate) fn waited(&mut self, now: Instant) {
+        self.active = Some(now);
     }
 
     /// A piece was read. `slowdown`: how many times longer reads take than at best.
@@ -331,6 +338,7 @@ mod tests {
                 self.pressure.from_disk = Some(self.pressure.from_disk.unwrap_or_default() + read);
                 self.yielding.read(1 << 20, self.slowdown, self.now);
                 self.pass(Duration::from_secs_f64((1 << 20) as f64 / rate as f64 - reading), false);
+                self.yielding.waited(self.now);
             }
         }
 
@@ -452,7 +460,20 @@ mod tests {
         world.others = [1.0, 0.0];
         world.read(5 * SECOND);
         assert!(world.yielding.shown(world.now).is_some());
-        assert_eq!(world.yielding.shown(world.now + 2 * SECOND), None);
+        assert_eq!(world.yielding.shown(world.now + SHOWN), None);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_longer_than_a_second_for_its_next_piece_still_looks_whether_it_may_read_more()
+    {
+        let mut world = World::new();
+        world.yielding.set_min_rate(500_000);
+        world.others = [1.0, 0.0];
+        world.read(10 * SECOND);
+        assert_eq!(world.limit(), Some(500_000));
+        world.others = [0.0; 2];
+        world.read(120 * SECOND);
+        assert_eq!(world.limit(), None);
     }
 
     #[test]
