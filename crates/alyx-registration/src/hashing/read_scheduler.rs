@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::client::options::ReadingOptions;
 use crate::hashing::lanes::{Hasher, Lanes};
 use crate::hashing::progress::Progress;
 use crate::hashing::read_rate::ReadRate;
 use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
+use crate::hashing::yielding::Latency;
 
 /// A file on its way to its checksum.
 pub(crate) trait Stream: Send {
@@ -50,6 +52,9 @@ struct State {
     buffers: u64,
     /// The length of all that there are.
     memory: usize,
+    latency: Latency,
+    /// How many times longer than at best the latest reads took.
+    slowdown: Option<f64>,
 }
 
 /// A file, and the buffer of its piece that is read or hashed.
@@ -114,13 +119,22 @@ impl State {
 
 impl ReadScheduler {
     /// A scheduler with this number of threads, at least one.
-    pub fn new(threads: usize) -> Arc<Self> {
-        Self::build(threads, Lanes::shared(), Arc::default())
+    pub fn new(threads: usize, reading: &ReadingOptions) -> Arc<Self> {
+        let rate = ReadRate::default();
+        rate.set(reading);
+        Self::build(threads, Lanes::shared(), Arc::new(rate))
     }
 
     pub(crate) fn build(threads: usize, lanes: Arc<Lanes>, rate: Arc<ReadRate>) -> Arc<Self> {
         let schedule = Schedule::new(lanes.count(), threads);
-        let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0 };
+        let state = State {
+            schedule,
+            free: Vec::new(),
+            buffers: 0,
+            memory: 0,
+            latency: Latency::default(),
+            slowdown: None,
+        };
         Arc::new(Self { state: Mutex::new(state), lanes, rate, read: AtomicU64::new(0) })
     }
 
@@ -181,23 +195,25 @@ impl ReadScheduler {
         }
     }
 
-    /// Reads a piece of a file into its buffer.
-    fn read(&self, entry: Entry<File>) {
+    /// Reads a piece of a file into its buffer. Returns how many bytes were read.
+    fn read(&self, entry: Entry<File>) -> usize {
         let mut in_hand = InHand { scheduler: self, entries: vec![entry] };
         let read = in_hand.entries.first_mut().and_then(|entry| {
             let File { stream, piece } = &mut entry.file;
             Some(stream.read(piece.as_mut()?.all()))
         });
-        let Some(Read::Piece(filled, took)) = read else { return };
+        let Some(Read::Piece(filled, took)) = read else { return 0 };
         let mut state = self.state();
         for mut entry in in_hand.keep() {
             if let Some(buffer) = &mut entry.file.piece {
                 buffer.filled = filled;
             }
+            // Threads that read from the same disk at the same time slow each other down.
+            let threads = u32::try_from(state.schedule.working()).unwrap_or(u32::MAX).max(1);
+            state.slowdown = state.latency.add(filled, took / threads).or(state.slowdown);
             state.schedule.read(entry, filled, took);
         }
-        drop(state);
-        self.rate.wait(filled as u64);
+        filled
     }
 
     fn hash(&self, entries: Vec<Entry<File>>) {
@@ -278,12 +294,23 @@ struct Worker {
 
 impl Worker {
     fn work(mut self) {
-        while let Some(work) = self.next() {
+        let rate = Arc::clone(&self.scheduler.rate);
+        loop {
+            let step = rate.begin();
+            let Some(work) = self.next() else { break };
             // A panic ends the files that the thread has in hand, not the thread, on which others rely.
-            let _ = catch_unwind(AssertUnwindSafe(|| match work {
+            let read = catch_unwind(AssertUnwindSafe(|| match work {
                 Work::Read(entry) => self.scheduler.read(entry),
-                Work::Hash(entries) => self.scheduler.hash(entries),
+                Work::Hash(entries) => {
+                    self.scheduler.hash(entries);
+                    0
+                }
             }));
+            drop(step);
+            if let Some(read) = read.ok().filter(|read| *read > 0) {
+                let slowdown = self.scheduler.state().slowdown.take();
+                rate.wait(read as u64, slowdown);
+            }
         }
         self.is_working = false;
     }
@@ -528,7 +555,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn no_more_is_read_each_second_than_the_limit_allows() {
         let mut world = World::new(2);
-        world.scheduler.rate.set(Some(4_000_000));
+        let max_rate = Some(4_000_000);
+        world.scheduler.rate.set(&ReadingOptions { max_rate, yields: false, ..ReadingOptions::default() });
         let began = std::time::Instant::now();
         (0..4).for_each(|_| world.add("x", noise(500_000), false));
         for _ in 0..4 {

@@ -110,6 +110,11 @@ impl<F> Schedule<F> {
         self.threads
     }
 
+    /// The threads that work now.
+    pub(crate) fn working(&self) -> usize {
+        self.working
+    }
+
     pub(crate) fn set_threads(&mut self, threads: usize) {
         self.threads = threads.max(1);
     }
