@@ -271,6 +271,7 @@ impl RegistrationClient {
         if let Some(known) = &known {
             known.check(OnMissing::Finish, Duration::ZERO)?;
         }
+        self.check_repository(known.as_ref()).await?;
         Ok((known, self.defaults_of(path, &defaults)))
     }
 
