@@ -13,7 +13,7 @@ use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::flag::{FlagError, FlagFile, HeldFlag, LastLook, Removal};
-use crate::flagged::exclusion;
+use crate::flagged::listing::exclusion;
 use crate::listing::discover::{DiscoverRules, FoundFiles, discover};
 use crate::opener::data_folders::DataFolders;
 use alf::{DatasetTypes, SessionPath};

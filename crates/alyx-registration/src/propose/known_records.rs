@@ -9,7 +9,7 @@ use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::flag::FlagContent;
-use crate::flagged::exclusion;
+use crate::flagged::listing::exclusion;
 use crate::metadata::known::KnownSession;
 use crate::metadata::sources::Beside;
 use crate::propose::dataset_types::KnownTypes;
