@@ -197,6 +197,24 @@ impl Ledger {
     /// Outcomes, the latest first.
     pub fn history(&self, filter: &HistoryFilter) -> Vec<OutcomeRow> {
         let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
+        let tail = format!("ORDER BY at DESC, id DESC LIMIT {limit}");
+        self.filtered(filter, "*", &tail, outcome_row)
+    }
+
+    /// How many outcomes there are, whatever the limit.
+    pub fn count_history(&self, filter: &HistoryFilter) -> usize {
+        let count = |row: &Row<'_>| row.get::<_, i64>(0);
+        let found = self.filtered(filter, "COUNT(*)", "", count).into_iter().next();
+        found.and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
+    }
+
+    fn filtered<T>(
+        &self,
+        filter: &HistoryFilter,
+        columns: &str,
+        tail: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Vec<T> {
         let rows = self.with(|connection| {
             // A ledger of 0.1.0 that no daemon has migrated yet names no files.
             let has_files = "SELECT 1 FROM pragma_table_info('outcome') WHERE name = 'files'";
@@ -205,19 +223,13 @@ impl Ledger {
             }
             let left_out = if filter.left_out { "AND files <> '[]'" } else { "" };
             let mut query = connection.prepare_cached(&format!(
-                "SELECT * FROM outcome
+                "SELECT {columns} FROM outcome
                  WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR date = ?2)
-                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out}
-                 ORDER BY at DESC, id DESC LIMIT ?5",
+                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out} {tail}",
             ))?;
-            let filled = params![
-                filter.subject,
-                filter.date,
-                filter.outcome.as_deref().map(stored_outcome),
-                filter.session,
-                limit
-            ];
-            query.query_map(filled, outcome_row)?.collect::<rusqlite::Result<Vec<_>>>()
+            let outcome = filter.outcome.as_deref().map(stored_outcome);
+            let filled = params![filter.subject, filter.date, outcome, filter.session];
+            query.query_map(filled, read)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         rows.unwrap_or_default()
     }

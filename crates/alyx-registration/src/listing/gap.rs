@@ -97,12 +97,18 @@ pub enum Gap {
     },
     /// Datasets that appeared or changed after the session was registered.
     #[error(
-        "files that arrived or changed after the session was registered: {}; flag the session again to register them. If they are \
-         not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), yaml_list(.exclude)
+        "{}: {}; flag the session again to {}. If they are not to be registered, add to datasets.late_exclude: {}",
+        if *.is_deleted { "the session was deleted on Alyx, and files arrived or changed after it was registered" }
+        else { "files that arrived or changed after the session was registered" },
+        some_of(late(.files), ", "),
+        if *.is_deleted { "create it again and register all its files" } else { "register them" },
+        yaml_list(.exclude)
     )]
     LateFiles {
         /// The files.
         files: Vec<LateFile>,
+        /// Whether Alyx no longer has the session.
+        is_deleted: bool,
         /// The lines of `datasets.late_exclude` that leave them out.
         exclude: Vec<String>,
     },
@@ -149,9 +155,14 @@ impl Gap {
     }
 
     /// Late files; `None` if there are none.
-    pub(crate) fn late(files: Vec<LateFile>, types: &DatasetTypes) -> Option<Self> {
+    pub(crate) fn late(files: Vec<LateFile>, is_deleted: bool, types: &DatasetTypes) -> Option<Self> {
         let exclude = exclude_lines(files.iter().map(|file| file.path.as_path()), types);
-        (!files.is_empty()).then_some(Self::LateFiles { files, exclude })
+        (!files.is_empty()).then_some(Self::LateFiles { files, is_deleted, exclude })
+    }
+
+    /// Whether Alyx no longer has the session.
+    pub fn is_of_deleted_session(&self) -> bool {
+        matches!(self, Self::LateFiles { is_deleted: true, .. })
     }
 
     /// Kinds of files without a dataset type that were not reported before; `None` if there are none.
