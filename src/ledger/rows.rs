@@ -111,6 +111,8 @@ pub struct OutcomeRow {
     pub next_step: Option<String>,
     /// When the next attempt starts.
     pub next: Option<Timestamp>,
+    /// The command that a person gave, such as `register-session`; `None` for a flag.
+    pub by: Option<String>,
 }
 
 impl OutcomeRow {
@@ -346,7 +348,7 @@ impl Ledger {
 fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             row.at.as_millisecond(),
@@ -367,6 +369,7 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             serde_json::to_string(&row.files).unwrap_or_else(|_| "[]".to_owned()),
             row.kind,
             row.described,
+            row.by,
         ])
         .map(drop)
 }
@@ -447,6 +450,7 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         // An older ledger, opened to be read, has no such column.
         kind: row.get("kind").unwrap_or_default(),
         described: row.get("described").unwrap_or_default(),
+        by: row.get("command").unwrap_or_default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         next: row.get::<_, Option<i64>>("next")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),

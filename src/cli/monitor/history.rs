@@ -86,6 +86,9 @@ pub(super) fn outcome_line(
     } else {
         line += &format!("  attempt {}", row.attempt);
     }
+    if let Some(command) = &row.by {
+        line += &format!("  by {command}");
+    }
     if let Some(error) = &row.error {
         line += &format!(": {error}");
     }

@@ -12,7 +12,7 @@ use alyx_registration::Error;
 const MAX_ATTEMPTS: u32 = 5;
 
 /// A worker's place, of which each data root has as many as there are workers.
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     places: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -32,12 +32,12 @@ impl Place {
     }
 }
 
-/// Plans or registers a flagged session, and tries again a few times if its files are still changing. A dry run waits
-/// for files to settle, once, and for nothing else.
-pub(super) async fn until_quiet<T>(
+/// Plans or registers a session, and tries again a few times if its files are still changing. A dry run waits for files
+/// to settle, once, and for nothing else. `place`: where others wait for their turn.
+pub(in crate::cli) async fn until_quiet<T>(
     session: &SessionPath,
     dry: bool,
-    place: &mut Place,
+    mut place: Option<&mut Place>,
     mut attempt: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<T, Error> {
     let mut logged = None;
@@ -49,15 +49,19 @@ pub(super) async fn until_quiet<T>(
         let Some((error, wait)) = waits else { return result };
         let reason = error.to_string();
         if logged.as_ref() != Some(&reason) {
-            tracing::info!(session = %session, "{session} waits, and the other sessions go first: {reason}");
+            let meanwhile = if place.is_some() { ", and the other sessions go first" } else { "" };
+            tracing::info!(session = %session, "{session} waits{meanwhile}: {reason}");
             logged = Some(reason);
         }
-        place.leave_for(wait).await;
+        match &mut place {
+            Some(place) => place.leave_for(wait).await,
+            None => tokio::time::sleep(wait).await,
+        }
     }
     attempt().await
 }
 
 /// How long to wait for the files of a session. What is missing may take hours, and is not waited for.
-pub(super) fn wait_to_settle(error: &Error) -> Option<Duration> {
+pub(in crate::cli) fn wait_to_settle(error: &Error) -> Option<Duration> {
     error.wait_to_settle().filter(|_| !matches!(error, Error::Incomplete { .. }))
 }

@@ -174,6 +174,7 @@ impl Dispatcher {
             error: (!registered.refused.is_empty()).then(|| some_of(&registered.refused, "; ")),
             next_step: None,
             next: None,
+            by: None,
         }
     }
 
