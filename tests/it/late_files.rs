@@ -392,6 +392,32 @@ async fn late_files_of_a_session_that_alyx_no_longer_has_do_not_create_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn late_files_of_a_session_that_was_deleted_on_alyx_are_reported_once_with_what_to_do() {
+    for late in ["report", "register"] {
+        let world = World::new("2 s", &format!("  late: {late}\n")).await;
+        let session = world.session();
+        let mut daemon = world.daemon();
+        daemon.wait_for("registered session");
+        let eid = world.alyx.the_session(&session).await.eid().to_owned();
+        world.alyx.control().delete_session(&eid);
+        late_file(&session);
+        let line = daemon.wait_for("the session was deleted on Alyx");
+        assert!(
+            line.contains("WARN") && line.contains("flag the session again to create it again"),
+            "{line}"
+        );
+        let gaps = world.gaps().await;
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert!(gaps[0]["text"].as_str().unwrap().contains("was deleted on Alyx"), "{gaps:?}");
+        assert!(world.looks().is_empty() && world.alyx.sessions(&session).await.is_empty());
+        session.flag();
+        daemon.wait_for("registered session");
+        assert_eq!(world.gaps().await, [Value::Null; 0]);
+        daemon.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_daemon_looks_after_its_restart_and_forgets_the_session_after_the_last_look() {
     let world = World::new("3 s", "").await;
     let session = world.session();

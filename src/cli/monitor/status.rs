@@ -99,7 +99,8 @@ fn text(
 ) -> String {
     let mut out = String::new();
     let alyx = status.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
-    let waiting = status.sessions.iter().map(|session| (&session.session, folder_of(Path::new(&session.flag))));
+    let waiting =
+        status.sessions.iter().map(|session| (&session.session, folder_of(Path::new(&session.flag))));
     let gaps = status.created_twice.iter().chain(&status.gaps);
     let gaps = gaps.map(|gap| (&gap.session, Path::new(&gap.folder)));
     let ended = last.iter().map(|row| (&row.session, folder_of(&row.flag)));

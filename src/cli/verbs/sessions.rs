@@ -1,6 +1,6 @@
 //! `create-session`, `register-session`, `create-sessions`, `new-session`.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -26,6 +26,7 @@ use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_f
 use crate::config::Config;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
+use crate::daemon::watch::WatchProblem;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::{MovedPath, PathText};
 use crate::json::record::SessionJson;
@@ -173,9 +174,9 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
             let (registered, outcomes, files, found) = record.or_failure(attempt).await?;
             let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
             let whole = match (&outcomes, found) {
-                (Some(outcomes), Some(found)) => Some(
-                    client.registered_by_name(&session, &registered, outcomes, found, &options).await?,
-                ),
+                (Some(outcomes), Some(found)) => {
+                    Some(client.registered_by_name(&session, &registered, outcomes, found, &options).await?)
+                }
                 _ => None,
             };
             let gap = record.done(registered.record.eid(), whole).await;
@@ -260,8 +261,9 @@ impl<'a> Record<'a> {
 fn changing(error: Error) -> Failure {
     match (wait_to_settle(&error), error.path()) {
         (Some(_), Some(path)) => {
-            let message =
-                format!("{path:?} is still changing; run the command again when no program writes to it any more");
+            let message = format!(
+                "{path:?} is still changing; run the command again when no program writes to it any more"
+            );
             Failure::reported(exit_of(&error), ErrorReport { message, ..ErrorReport::from(&error) })
         }
         _ => error.into(),
@@ -421,10 +423,21 @@ struct CreatedJson {
     error: Option<ErrorReport>,
 }
 
+/// Refuses a folder in a data root whose disk is not mounted.
+fn check_marker(folder: &Path, config: Option<&Config>) -> Result<(), Failure> {
+    let roots = config.iter().flat_map(|config| &config.data_roots);
+    let missing = roots.filter(|root| folder.starts_with(&root.path)).find_map(|root| {
+        let marker = root.require_marker.clone().filter(|marker| !root.path.join(marker).exists())?;
+        Some(WatchProblem::MarkerMissing { root: root.path.clone(), marker })
+    });
+    missing.map_or(Ok(()), |problem| Err(Failure::new(Exit::Incomplete, problem)))
+}
+
 /// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
     run_creating("new-session", &args.verb, async |client, config| {
         let root = absolute_path(&args.root)?;
+        check_marker(&root, config)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),
             number: args.number,

@@ -96,14 +96,7 @@ pub enum Gap {
         exclude: Vec<String>,
     },
     /// Datasets that appeared or changed after the session was registered.
-    #[error(
-        "{}: {}; flag the session again to {}. If they are not to be registered, add to datasets.late_exclude: {}",
-        if *.is_deleted { "the session was deleted on Alyx, and files arrived or changed after it was registered" }
-        else { "files that arrived or changed after the session was registered" },
-        some_of(late(.files), ", "),
-        if *.is_deleted { "create it again and register all its files" } else { "register them" },
-        yaml_list(.exclude)
-    )]
+    #[error("{}", late_text(.files, *.is_deleted, .exclude))]
     LateFiles {
         /// The files.
         files: Vec<LateFile>,
@@ -213,6 +206,21 @@ impl Gap {
             Self::LateFiles { files, .. } => files.iter().map(|file| file.path.as_path()).collect(),
             Self::NoFile => Vec::new(),
         }
+    }
+}
+
+fn late_text(files: &[LateFile], is_deleted: bool, exclude: &[String]) -> String {
+    let (files, exclude) = (some_of(late(files), ", "), yaml_list(exclude));
+    match is_deleted {
+        false => format!(
+            "files that arrived or changed after the session was registered: {files}; flag the session again to register them. If \
+             they are not to be registered, add to datasets.late_exclude: {exclude}"
+        ),
+        true => format!(
+            "the session was deleted on Alyx, and files have arrived or changed since it was registered: {files}; flag the session \
+             again to create it again and register all its files. If they are not to be registered, add to datasets.late_exclude: \
+             {exclude}"
+        ),
     }
 }
 

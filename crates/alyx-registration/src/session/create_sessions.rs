@@ -92,7 +92,15 @@ impl RegistrationClient {
             }
             let failed = |error| {
                 let (session, moved) = (Err(error), Vec::new());
-                CreatedSession { folder, session, moved, gap: None, known: None, registered: None, request: None }
+                CreatedSession {
+                    folder,
+                    session,
+                    moved,
+                    gap: None,
+                    known: None,
+                    registered: None,
+                    request: None,
+                }
             };
             sessions.push(created.unwrap_or_else(failed));
         }

@@ -191,9 +191,9 @@ impl RegistrationClient {
     async fn check_root(&self, root: &Path) -> Result<(), Error> {
         match tokio::fs::metadata(root).await {
             Ok(found) if found.is_dir() => Ok(()),
-            Ok(_) => {
-                Err(Error::Invalid(format!("{root:?} is not a folder; name the folder that holds the subjects")))
-            }
+            Ok(_) => Err(Error::Invalid(format!(
+                "{root:?} is not a folder; name the folder that holds the subjects"
+            ))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Invalid(format!(
                 "there is no folder {root:?}, in which the session would be made; mount its disk, or correct the name. \
                  If the folder is really new, create it first"

@@ -155,7 +155,9 @@ impl Draft {
     /// The data roots that are not there, one line each.
     pub(super) fn missing_roots(&self) -> Vec<String> {
         let missing = self.data_roots.iter().filter(|root| !Path::new(root).is_dir());
-        missing.map(|root| format!("there is no folder {root} here now; mount its disk, or correct its name")).collect()
+        missing
+            .map(|root| format!("there is no folder {root} here now; mount its disk, or correct its name"))
+            .collect()
     }
 
     /// Without a terminal: uses the ONE settings and the defaults.

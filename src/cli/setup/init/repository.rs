@@ -45,7 +45,11 @@ impl Choice<'_> {
     pub(super) fn line(&self) -> String {
         let address = self.repository.address().unwrap_or("no address, so not served");
         let personal = if self.repository.globus_is_personal == Some(true) { ", personal" } else { "" };
-        let labs = if self.labs.is_empty() { String::new() } else { format!(", of lab {}", self.labs.join(" and ")) };
+        let labs = if self.labs.is_empty() {
+            String::new()
+        } else {
+            format!(", of lab {}", self.labs.join(" and "))
+        };
         format!("{}  {address}{personal}{labs}", self.repository.name)
     }
 }
