@@ -96,12 +96,25 @@ pub enum Gap {
         exclude: Vec<String>,
     },
     /// Datasets that appeared or changed after the session was registered.
-    #[error("{}", late_text(.files, *.is_deleted, .exclude))]
+    #[error(
+        "files that arrived or changed after the session was registered: {}; flag the session again to register them. If they are \
+         not to be registered, add to datasets.late_exclude: {}", some_of(late(.files), ", "), yaml_list(.exclude)
+    )]
     LateFiles {
         /// The files.
         files: Vec<LateFile>,
-        /// Whether Alyx no longer has the session.
-        is_deleted: bool,
+        /// The lines of `datasets.late_exclude` that leave them out.
+        exclude: Vec<String>,
+    },
+    /// The same, of a session that Alyx no longer has.
+    #[error(
+        "the session was deleted on Alyx, and files have arrived or changed since it was registered: {}; flag the session again to \
+         create it again and register all its files. If they are not to be registered, add to datasets.late_exclude: {}",
+        some_of(late(.files), ", "), yaml_list(.exclude)
+    )]
+    LateOfDeleted {
+        /// The files.
+        files: Vec<LateFile>,
         /// The lines of `datasets.late_exclude` that leave them out.
         exclude: Vec<String>,
     },
@@ -150,12 +163,16 @@ impl Gap {
     /// Late files; `None` if there are none.
     pub(crate) fn late(files: Vec<LateFile>, is_deleted: bool, types: &DatasetTypes) -> Option<Self> {
         let exclude = exclude_lines(files.iter().map(|file| file.path.as_path()), types);
-        (!files.is_empty()).then_some(Self::LateFiles { files, is_deleted, exclude })
+        let gap = match is_deleted {
+            false => Self::LateFiles { files, exclude },
+            true => Self::LateOfDeleted { files, exclude },
+        };
+        (!gap.files().is_empty()).then_some(gap)
     }
 
     /// Whether Alyx no longer has the session.
     pub fn is_of_deleted_session(&self) -> bool {
-        matches!(self, Self::LateFiles { is_deleted: true, .. })
+        matches!(self, Self::LateOfDeleted { .. })
     }
 
     /// Kinds of files without a dataset type that were not reported before; `None` if there are none.
@@ -186,7 +203,7 @@ impl Gap {
             Self::NearMiss { .. } => "near_miss",
             Self::NoDataset { .. } => "no_dataset",
             Self::NoType { .. } => "no_type",
-            Self::LateFiles { .. } => LATE_FILES,
+            Self::LateFiles { .. } | Self::LateOfDeleted { .. } => LATE_FILES,
             Self::NoFile => "no_file",
         }
     }
@@ -203,24 +220,11 @@ impl Gap {
             Self::NoDataset { files, .. } | Self::NoType { files, .. } => {
                 files.iter().map(PathBuf::as_path).collect()
             }
-            Self::LateFiles { files, .. } => files.iter().map(|file| file.path.as_path()).collect(),
+            Self::LateFiles { files, .. } | Self::LateOfDeleted { files, .. } => {
+                files.iter().map(|file| file.path.as_path()).collect()
+            }
             Self::NoFile => Vec::new(),
         }
-    }
-}
-
-fn late_text(files: &[LateFile], is_deleted: bool, exclude: &[String]) -> String {
-    let (files, exclude) = (some_of(late(files), ", "), yaml_list(exclude));
-    match is_deleted {
-        false => format!(
-            "files that arrived or changed after the session was registered: {files}; flag the session again to register them. If \
-             they are not to be registered, add to datasets.late_exclude: {exclude}"
-        ),
-        true => format!(
-            "the session was deleted on Alyx, and files have arrived or changed since it was registered: {files}; flag the session \
-             again to create it again and register all its files. If they are not to be registered, add to datasets.late_exclude: \
-             {exclude}"
-        ),
     }
 }
 
