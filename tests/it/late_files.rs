@@ -120,6 +120,15 @@ async fn what_is_excluded_and_what_the_flag_did_not_list_is_not_late() {
     let mut looks = Looks::after_registration(&alyx, &session, "alf/spikes.times.npy").await;
     session.file("alf/clusters.depths.npy", "ab");
     assert_eq!(names(looks.look(true, &["*clusters*"]).await.unwrap().unwrap().late.as_ref()), [""; 0]);
+    // What its data root excludes.
+    let exclude = Some(patterns(&["*clusters*"]));
+    let root = alyx_registration::RootDatasets { path: rig.root(), exclude, ..Default::default() };
+    let flagged = alyx_registration::FlaggedOptions { roots: vec![root], ..with_files() };
+    let rules = LookRules { every_file: true, flagged: &flagged, late_exclude: &[] };
+    let pace = Pace { rate: Arc::new(StatRate::new(100_000)), stop: CancellationToken::new() };
+    let (path, eid) = (session.path(), &looks.registered.eid);
+    let look = looks.client.find_late_files(&path, eid, &looks.snapshot, &rules, pace).await;
+    assert_eq!(names(look.unwrap().unwrap().late.as_ref()), [""; 0]);
     looks.late_exclude = patterns(&["alf/clusters.*"]);
     assert_eq!(looks.late(true).await, [""; 0]);
     // It has changed since.

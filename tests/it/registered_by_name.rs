@@ -79,6 +79,8 @@ async fn a_command_registers_the_files_that_the_daemon_would() {
     let clusters = session.folder.join(SPIKES[0]);
     world.register(&session, &["--file", word(&clusters)]).await.ends(0);
     assert_eq!(world.alyx.dataset_paths(&session).await, SPIKES);
+    let outcome = world.outcome().await;
+    assert_eq!((&outcome["datasets"], &outcome["outcome"]), (&1.into(), &"registered".into()), "{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

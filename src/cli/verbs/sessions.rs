@@ -1,10 +1,9 @@
 //! `create-session`, `register-session`, `create-sessions`, `new-session`.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use serde::Serialize;
 
@@ -13,16 +12,15 @@ use crate::cli::exit::Exit;
 use crate::cli::output::described::{planned_lines, request_lines, sources};
 use crate::cli::output::progress;
 use crate::cli::output::{Failure, exit_of};
-use crate::cli::remembered::Remembered;
-use crate::cli::scan::flag_result::{FlagResult, ScanOutcome};
 use crate::cli::scan::moves::{moved_json, moved_lines};
-use crate::cli::scan::places::{until_quiet, wait_to_settle};
+use crate::cli::scan::places::until_quiet;
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
 };
 use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_folder};
+use crate::cli::verbs::record::{Record, changing};
 use crate::config::Config;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
@@ -30,15 +28,13 @@ use crate::daemon::watch::WatchProblem;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::{MovedPath, PathText};
 use crate::json::record::SessionJson;
-use crate::ledger::{Access, OutcomeRow};
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
-use alyx_registration::flagged::Registered;
 use alyx_registration::{
     Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, FoundFiles, KnownSession, LeftOut,
     NewSessionOptions, PlannedFiles, PlannedSession, QuietRules, RecordOutcome, RegisterFilesOptions,
-    RegisteredFiles, RegisteredSession, RegistrationClient, RootDatasets, RunContext,
+    RegisteredFiles, RegisteredSession, RootDatasets,
 };
 
 /// The fields of a command about one session.
@@ -92,7 +88,9 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
             async || client.register_session(&folder, &details, &FilesToRegister::None, &options).await;
         let registered = until_quiet(&session, false, None, attempt).await;
         let (registered, _) = record.or_failure(registered).await?;
-        record.done(registered.record.eid(), None).await;
+        if registered.outcome != RecordOutcome::Unchanged {
+            record.done(registered.record.eid(), 0, None).await;
+        }
         let outcome = match registered.outcome {
             RecordOutcome::Created => "created",
             RecordOutcome::Updated => "changed",
@@ -135,24 +133,24 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
             (true, _) => Ok(Selected::default()),
             (false, false) => {
                 progress.bytes.store(listed_bytes, Ordering::Relaxed);
-                Ok(Selected { files: listed.clone(), found: None })
+                let options = client.options_in(&session, &options).await?.files;
+                Ok(Selected { files: listed.clone(), found: None, options })
             }
             (false, true) => {
                 let found = client.find_files_with(&folder, &options).await?;
                 let bytes = found.files.iter().map(|file| file.size).sum();
                 progress.bytes.store(bytes, Ordering::Relaxed);
                 let files = found.files.iter().map(|file| file.path.clone()).collect();
-                Ok::<_, Error>(Selected { files, found: Some(found) })
+                let options = client.options_in(&session, &options).await?.files;
+                Ok::<_, Error>(Selected { files, found: Some(found), options })
             }
         };
         let work = async {
-            // As for a flag: what the sidecars say of the files comes before the configuration.
-            let files_options = client.options_in(&session, &options).await?.files;
             if args.dry_run {
                 let attempt = async || {
-                    let Selected { files, found } = select().await?;
+                    let Selected { files, found, options } = select().await?;
                     let planned = client.plan_session(&folder, &details).await?;
-                    let mut would = client.plan_files(&files, &files_options).await?;
+                    let mut would = client.plan_files(&files, &options).await?;
                     let explicit = would.left_out.len();
                     would.left_out.extend(found.unwrap_or_default().left_out);
                     Ok((planned, would, explicit))
@@ -161,25 +159,29 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                 return planned_answer(&folder, planned);
             }
             let attempt = async || {
-                let Selected { files, found } = select().await?;
+                let Selected { files, found, options } = select().await?;
                 let wanted = match args.no_files {
                     true => FilesToRegister::None,
                     false => FilesToRegister::These(files.clone()),
                 };
                 let (registered, outcomes) =
-                    client.register_session(&folder, &details, &wanted, &files_options).await?;
+                    client.register_session(&folder, &details, &wanted, &options).await?;
                 Ok((registered, outcomes, files, found))
             };
             let attempt = until_quiet(&session, false, None, attempt).await;
             let (registered, outcomes, files, found) = record.or_failure(attempt).await?;
             let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
-            let whole = match (&outcomes, found) {
+            let whole = match (&outcomes, found.filter(|_| record.is_kept())) {
                 (Some(outcomes), Some(found)) => {
-                    Some(client.registered_by_name(&session, &registered, outcomes, found, &options).await?)
+                    let whole =
+                        client.registered_by_name(&session, &registered, outcomes, found, &options).await;
+                    // The session is registered, whatever else can be found out about it.
+                    whole.inspect_err(|error| tracing::debug!("what it lacks is not known: {error}")).ok()
                 }
                 _ => None,
             };
-            let gap = record.done(registered.record.eid(), whole).await;
+            let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
+            let gap = record.done(registered.record.eid(), n_files, whole).await;
             registered_answer(&folder, &registered, outcomes, &files, others, gap)
         };
         progress::shown(progress, work).await
@@ -201,73 +203,13 @@ fn without_own_words(roots: Vec<RootDatasets>) -> Vec<RootDatasets> {
     roots.into_iter().map(without).collect()
 }
 
-/// The files to register; what was found, if these are all files of the folder.
+/// The files to register; what was found, if these are all files of the folder; and how they are registered, as the
+/// sidecars and the configuration say.
 #[derive(Default)]
 struct Selected {
     files: Vec<PathBuf>,
     found: Option<FoundFiles>,
-}
-
-/// The work of a command on one session, for the history and the status; without a configuration it is not remembered.
-struct Record<'a> {
-    remembered: Option<Remembered>,
-    session: &'a SessionPath,
-    flag: PathBuf,
-    command: &'static str,
-    started: Instant,
-}
-
-impl<'a> Record<'a> {
-    fn of(config: Option<&Config>, session: &'a SessionPath, command: &'static str) -> Self {
-        let flag = config.and_then(|config| config.flags.first()).map(String::as_str).unwrap_or_default();
-        let remembered = config.map(|config| Remembered::open(config, Access::Change));
-        Self { remembered, session, flag: session.folder().join(flag), command, started: Instant::now() }
-    }
-
-    /// The same client, which keeps what it reads and creates in mind.
-    fn client(&self, client: &RegistrationClient) -> RegistrationClient {
-        let Some(remembered) = &self.remembered else { return client.clone() };
-        let RunContext { cache, created, .. } = remembered.context();
-        client.in_context(RunContext { cache, created, ..client.context().clone() })
-    }
-
-    async fn or_failure<T>(&self, attempt: Result<T, Error>) -> Result<T, Failure> {
-        if let (Err(error), Some(remembered)) = (&attempt, &self.remembered) {
-            remembered.failed(self.session, error).await;
-        }
-        attempt.map_err(changing)
-    }
-
-    /// Remembers a session that is registered; `whole`: with all its files. Returns what it lacks.
-    async fn done(&self, eid: &str, whole: Option<Registered>) -> Option<String> {
-        let remembered = self.remembered.as_ref()?;
-        let mut result = FlagResult::of(self.session.folder());
-        match whole {
-            Some(whole) => result.registered(self.session, whole, remembered).await,
-            None => {
-                result.eid = Some(eid.to_owned());
-                result.outcome = ScanOutcome::Registered { left_out: String::new() };
-            }
-        }
-        result.took = self.started.elapsed();
-        if let Some(row) = result.to_row(&self.flag) {
-            remembered.ended(OutcomeRow { by: Some(self.command.to_owned()), ..row }).await;
-        }
-        result.gap
-    }
-}
-
-/// An error after the last attempt: a command does not wait any longer.
-fn changing(error: Error) -> Failure {
-    match (wait_to_settle(&error), error.path()) {
-        (Some(_), Some(path)) => {
-            let message = format!(
-                "{path:?} is still changing; run the command again when no program writes to it any more"
-            );
-            Failure::reported(exit_of(&error), ErrorReport { message, ..ErrorReport::from(&error) })
-        }
-        _ => error.into(),
-    }
+    options: RegisterFilesOptions,
 }
 
 fn planned_answer(
@@ -300,13 +242,6 @@ fn registered_answer(
     json.files = Some(RegisteredJson::of(files, &registered));
     let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json)?.incomplete_if(incomplete || problem))
-}
-
-/// Records an error if it says that the session was created twice.
-async fn remember(error: &Error, folder: &Path, config: Option<&Config>) {
-    if let (Some(config), Ok(session)) = (config, SessionPath::parse(folder)) {
-        Remembered::open(config, Access::Change).failed(&session, error).await;
-    }
 }
 
 /// Registers the session of every flag below a folder.
@@ -356,7 +291,8 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                     if let (Some(done), false) = (session.registered, args.dry_run) {
                         let whole = done.session.clone();
                         let record = Record::of(config, &whole, "create-sessions");
-                        record.done(&done.eid.clone(), Some(done).filter(|_| args.register_files)).await;
+                        let eid = done.eid.clone();
+                        record.done(&eid, 0, Some(done).filter(|_| args.register_files)).await;
                     }
                     let eid = registered.record.eid().to_owned();
                     let (sign, outcome) =
@@ -372,7 +308,9 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                     text.extend(request.flat_map(|request| request_lines(request, described.as_deref())));
                 }
                 Err(error) => {
-                    remember(&error, &session.folder, config).await;
+                    if let Ok(path) = SessionPath::parse(&session.folder) {
+                        Record::of(config, &path, "create-sessions").failed(&error).await;
+                    }
                     text.push(format!("failed  {folder}  {error}"));
                     let name = session_name(&SessionPath::parse(&session.folder), &session.folder);
                     (row.outcome, row.error) = ("failed", Some(ErrorReport::from(&error).of_session(name)));
@@ -454,12 +392,14 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             return Ok(Answer::new(text, json)?.planned_if(true));
         }
         let made = client.create_new_session(&args.subject, &root, &options).await;
-        if let Err(Error::NewSession { folder, source }) = &made {
-            remember(source, folder, config).await;
+        if let Err(Error::NewSession { folder, source }) = &made
+            && let Ok(session) = SessionPath::parse(folder)
+        {
+            Record::of(config, &session, "new-session").failed(source).await;
         }
         let made = made?;
         if let (Some(eid), Ok(session)) = (made.eid, SessionPath::parse(&made.folder)) {
-            Record::of(config, &session, "new-session").done(&eid.to_string(), None).await;
+            Record::of(config, &session, "new-session").done(&eid.to_string(), 0, None).await;
         }
         let folder = made.folder.display();
         let text = match &made.eid {

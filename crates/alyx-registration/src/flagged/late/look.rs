@@ -71,7 +71,7 @@ impl RegistrationClient {
             step: self.context().progress.steps.begin("looking for late files in", session.folder()),
         };
         let (folder, before) = (session.folder().to_owned(), before.clone());
-        let exclude = exclusion(&FlagContent::Everything, rules.flagged);
+        let exclude = exclusion(&FlagContent::Everything, &rules.flagged.for_folder(session.folder()));
         let listed = tokio::task::spawn_blocking(move || listing.list(&folder, &before, exclude))
             .await
             .map_err(|e| Error::Internal(format!("looking for late files: {e}")))??;
