@@ -28,7 +28,7 @@ pub(in crate::cli) struct FlagResult {
     pub(super) session: Result<SessionPath, SessionPathError>,
     pub(super) folder: PathBuf,
     pub(in crate::cli) eid: Option<String>,
-    pub(super) files: usize,
+    pub(in crate::cli) files: usize,
     pub(super) bytes: u64,
     pub(in crate::cli) took: Duration,
     /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
