@@ -189,17 +189,17 @@ impl RegistrationClient {
 
     /// Refuses a root that is not there: a folder made in its place would be hidden once its disk is mounted.
     async fn check_root(&self, root: &Path) -> Result<(), Error> {
-        match tokio::fs::metadata(root).await {
-            Ok(found) if found.is_dir() => Ok(()),
-            Ok(_) => Err(Error::Invalid(format!(
-                "{root:?} is not a folder; name the folder that holds the subjects"
-            ))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Invalid(format!(
+        let Err(error) = tokio::fs::read_dir(root).await else { return Ok(()) };
+        Err(match error.kind() {
+            io::ErrorKind::NotFound => Error::Invalid(format!(
                 "there is no folder {root:?}, in which the session would be made; mount its disk, or correct the name. \
                  If the folder is really new, create it first"
-            ))),
-            Err(error) => Err(Error::reading(root, &error)),
-        }
+            )),
+            io::ErrorKind::NotADirectory => {
+                Error::Invalid(format!("{root:?} is not a folder; name the folder that holds the subjects"))
+            }
+            _ => Error::reading(root, &error),
+        })
     }
 
     /// The folder of the day of a new session, and the numbers that Alyx has for that day.
