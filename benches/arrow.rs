@@ -63,10 +63,11 @@ async fn main() -> Result<(), Error> {
         options.workers,
         options.rounds
     ));
-    let (mut ours, mut python) = (Figures::default(), Figures::default());
+    let (mut ours, mut unread, mut python) = (Figures::default(), Figures::default(), Figures::default());
     let mut last = Vec::new();
     for round in 0..options.rounds {
-        last = run_ours(&options, &mut ours).await?;
+        last = run_ours(&options, "", &mut ours).await?;
+        run_ours(&options, "metadata: {readers: []}\n", &mut unread).await?;
         if let Some(interpreter) = options.python.as_ref().filter(|_| round < options.python_rounds) {
             run_python(interpreter, options.python_sessions, &mut python).await?;
         }
@@ -74,7 +75,7 @@ async fn main() -> Result<(), Error> {
     if options.python.is_none() {
         println!("ONE_PYTHON names no Python with ONE-api: the comparison is left out\n");
     }
-    report(&options, &ours, &python, &mut table)?;
+    report(&options, &ours, &unread, &python, &mut table)?;
     table.print();
     println!("The requests of the last round:");
     for (request, times) in kinds(&last) {
@@ -83,7 +84,13 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-fn report(options: &Options, ours: &Figures, python: &Figures, table: &mut Table) -> Result<(), Error> {
+fn report(
+    options: &Options,
+    ours: &Figures,
+    unread: &Figures,
+    python: &Figures,
+    table: &mut Table,
+) -> Result<(), Error> {
     let median = |series: &Series| series.median().ok_or("nothing was measured");
     let all =
         format!("all {} sessions, from the start of the program to the last flag removed", options.sessions);
@@ -98,6 +105,9 @@ fn report(options: &Options, ours: &Figures, python: &Figures, table: &mut Table
     let mut compare = |what: String, ours: &Series, python: &Series, unit: &str| {
         table.ratio(what, shown(ours, unit), shown(python, unit), python.ratio_to(ours), None);
     };
+    let readers = "with metadata.readers: [], for sessions without metadata";
+    compare(format!("time, beside that {readers}"), &ours.seconds, &unread.seconds, "s");
+    compare(format!("CPU time, beside that {readers}"), &ours.processor, &unread.processor, "s");
     let of = format!("(Python client: {} sessions)", options.python_sessions);
     compare(format!("time per session {of}"), &ours.per_session, &python.per_session, "ms");
     compare("requests per session".to_owned(), &ours.requests, &python.requests, "");
@@ -105,12 +115,16 @@ fn report(options: &Options, ours: &Figures, python: &Figures, table: &mut Table
     Ok(())
 }
 
-/// One round of the program; returns its requests.
-async fn run_ours(options: &Options, figures: &mut Figures) -> Result<Vec<RequestSeen>, Error> {
+/// One round of the program with these settings; returns its requests.
+async fn run_ours(
+    options: &Options,
+    settings: &str,
+    figures: &mut Figures,
+) -> Result<Vec<RequestSeen>, Error> {
     let (folder, sandbox) = (tempfile::tempdir()?, Sandbox::start(SandboxOptions::default()).await?);
     let root = folder.path().join("data");
     rig::flagged_root(&root, options.sessions)?;
-    let more = format!("workers: {}\n", options.workers);
+    let more = format!("workers: {}\n{settings}", options.workers);
     let settings =
         Settings { root: &root, folder: folder.path(), url: sandbox.url(), settle: "0 s", more: &more };
     let config = settings.write()?;

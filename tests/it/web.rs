@@ -101,7 +101,10 @@ async fn the_page_shows_what_was_registered_and_what_needs_attention() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_are_what_prometheus_reads() {
     let rig = Rig::new();
+    // Metrics of requests are exported from the first one on.
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
     let (daemon, page) = daemon(&rig, NOWHERE, "");
+    get_until(&page, "metrics", "alyx_registrar_requests_total{").await;
     let answer = crate::common::http().get(format!("{page}metrics")).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.text().await.unwrap();
@@ -120,6 +123,15 @@ async fn the_metrics_are_what_prometheus_reads() {
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE alyx_registrar_")) {
         let name = line.split(' ').next().unwrap();
         assert!(manual.contains(&format!("`{name}`")), "{name} is not in docs/monitoring.md");
+    }
+    // And what the rules and the dashboard ask for is exported.
+    let word = regex::Regex::new("alyx_registrar_[a-z_]+").unwrap();
+    for file in ["prometheus/alerts.yaml", "grafana/alyx-registrar.json"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        let asked = std::fs::read_to_string(path).unwrap();
+        for name in word.find_iter(&asked).map(|found| found.as_str().trim_end_matches("_bucket")) {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{file}: {name} is not exported");
+        }
     }
     daemon.stop();
 }

@@ -20,6 +20,9 @@ use crate::text::{self, has_tag};
 /// Limit on the errors that are listed; the rest are counted.
 const MAX_PROBLEMS: usize = 50;
 
+/// The waters of a session. Each is a record on Alyx, and costs requests.
+const MAX_WATERS: usize = 100;
+
 /// Limit on the bytes that are read again to look up lines: enough for each key of a usual sidecar.
 const MAX_READ_AGAIN: usize = 2 * 1024 * 1024;
 
@@ -334,6 +337,10 @@ impl Reading<'_> {
             let message = format!("{} is not a list; write water: [{{volume: 0.5}}]", shown(value));
             return self.refuse(ProblemKind::Value, path, message);
         };
+        if items.len() > MAX_WATERS {
+            let message = format!("{} entries, more than {MAX_WATERS}; write sums", items.len());
+            return self.refuse(ProblemKind::Value, path, message);
+        }
         let mut all = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let path = path.index(index);

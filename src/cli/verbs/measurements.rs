@@ -30,6 +30,7 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
             adlib: args.adlib,
             repeat: args.force,
             strict: !args.force,
+            earliest: None,
         };
         let plan =
             async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
@@ -47,6 +48,7 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
             user: args.by.clone(),
             repeat: args.force,
             strict: !args.force,
+            earliest: None,
         };
         let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
         let record = async |planned| client.record_weight(planned).await;

@@ -180,3 +180,15 @@ async fn water_that_no_file_names_beside_some_that_one_names_needs_attention() {
     session.file("alyx-session.yaml", "water: [{volume: 0.2}, {volume: 0.5}]\n");
     session.register(&client, &with_files()).await.unwrap();
 }
+
+#[tokio::test]
+async fn weight_and_water_may_be_as_early_as_the_session() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/KS014/1998-05-01/001");
+    session.file("alyx-session.yaml", "earliest: 1998-01-01\nweight: 20.5\nwater: [{volume: 0.5}]\n");
+    session.flag();
+    let measured = Measured { weight: true, water: true };
+    let client = client(&alyx, MetadataOptions { measured, ..Default::default() });
+    session.register(&client, &with_files()).await.unwrap();
+    assert_eq!((posts(&alyx, "/weighings").len(), posts(&alyx, "/water-administrations").len()), (1, 1));
+}

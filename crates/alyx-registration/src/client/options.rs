@@ -393,6 +393,8 @@ pub struct WaterOptions<'a> {
     pub repeat: bool,
     /// Whether a value that seems to be in another unit is refused; otherwise it is recorded with a note.
     pub strict: bool,
+    /// The earliest day that is accepted. Default: [`RegistrationOptions::earliest`].
+    pub earliest: Option<Date>,
 }
 
 /// Options of [`RegistrationClient::register_weight`](crate::RegistrationClient::register_weight).
@@ -406,6 +408,8 @@ pub struct WeightOptions<'a> {
     pub repeat: bool,
     /// Whether a value that seems to be in another unit is refused; otherwise it is recorded with a note.
     pub strict: bool,
+    /// The earliest day that is accepted. Default: [`RegistrationOptions::earliest`].
+    pub earliest: Option<Date>,
 }
 
 #[cfg(test)]

@@ -49,9 +49,9 @@ impl RegistrationClient {
         Ok(self.session_time(DateInput::Now)?.date().saturating_add(1.day()))
     }
 
-    /// Refuses a time that a wrong clock or a typing error made.
-    fn check_measured_on(&self, day: Date) -> Result<(), Error> {
-        let (last, earliest) = (self.last_day()?, self.options().earliest);
+    /// Refuses a time that a wrong clock or a typing error made. `earliest`: instead of the day in the options.
+    fn check_measured_on(&self, day: Date, earliest: Option<Date>) -> Result<(), Error> {
+        let (last, earliest) = (self.last_day()?, earliest.unwrap_or(self.options().earliest));
         if day > last {
             return Err(Error::Invalid(format!(
                 "a measurement of {day} is in the future; correct the time, or this computer's clock"

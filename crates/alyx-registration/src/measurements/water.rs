@@ -113,7 +113,7 @@ impl RegistrationClient {
             ));
         }
         let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
-        self.check_measured_on(time.date())?;
+        self.check_measured_on(time.date(), options.earliest)?;
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let water_type = self.water_type(options.water_type.as_deref().unwrap_or("Water")).await?;
         let session = match &options.session {

@@ -89,7 +89,7 @@ impl RegistrationClient {
     ) -> Result<PlannedMeasurement<WeighingRequest, WeighingRecord>, Error> {
         let weight = four_figures("a weight", weight)?;
         let time = self.session_time(options.date_time.unwrap_or(DateInput::Now))?;
-        self.check_measured_on(time.date())?;
+        self.check_measured_on(time.date(), options.earliest)?;
         let date_time = time.to_iso();
         let user = self.subject_and_user(subject, options.user.as_deref()).await?;
         let request = WeighingRequest { subject: subject.to_owned(), date_time, weight, user };

@@ -27,6 +27,7 @@ impl RegistrationClient {
     pub(crate) async fn record_measurements(&self, known: &KnownSession, eid: &str) -> Result<(), Error> {
         let wanted = self.options().metadata.measured;
         let subject = known.session.subject();
+        let (earliest, _) = self.earliest_day(&known.session, Some(known));
         let weights = known.metadata.measurements.iter().filter_map(|found| match &found.value {
             Measurement::Weight(weight) if wanted.weight => Some(weight),
             Measurement::Weight(_) | Measurement::Water(_) => None,
@@ -46,7 +47,11 @@ impl RegistrationClient {
                 );
                 continue;
             }
-            let options = WeightOptions { date_time: Some(DateInput::Text(&at)), ..Default::default() };
+            let options = WeightOptions {
+                date_time: Some(DateInput::Text(&at)),
+                earliest: Some(earliest),
+                ..Default::default()
+            };
             to_weigh.push(self.plan_weight(subject, weight.grams, &options).await?);
         }
         for (water, adlib) in self.waters_to_give(known, eid).await? {
@@ -57,6 +62,7 @@ impl RegistrationClient {
                 water_type: Some(water.kind),
                 session: Some(SessionReference::Eid(session)),
                 adlib,
+                earliest: Some(earliest),
                 ..Default::default()
             };
             to_give.push(self.plan_more_water(subject, water.millilitres, &options, &to_give).await?);

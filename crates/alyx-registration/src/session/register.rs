@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::civil::Date;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -225,12 +226,16 @@ impl RegistrationClient {
     /// Refuses the day of a session that a wrong clock made.
     pub(crate) fn check_day(&self, path: &SessionPath, known: Option<&KnownSession>) -> Result<(), Error> {
         let today = self.session_time(DateInput::Now)?.date();
-        let of_root = || self.options().metadata.root_of(path.folder())?.earliest;
-        if let Some((earliest, setting)) = known.and_then(KnownSession::earliest) {
-            return check_day(path, today, earliest, &setting);
-        }
-        let earliest = of_root().unwrap_or(self.options().earliest);
-        check_day(path, today, earliest, "session.earliest")
+        let (earliest, setting) = self.earliest_day(path, known);
+        check_day(path, today, earliest, &setting)
+    }
+
+    /// The earliest day of a session that is believed, and the setting that says so.
+    pub(crate) fn earliest_day(&self, path: &SessionPath, known: Option<&KnownSession>) -> (Date, String) {
+        known.and_then(KnownSession::earliest).unwrap_or_else(|| {
+            let of_root = self.options().metadata.root_of(path.folder()).and_then(|root| root.earliest);
+            (of_root.unwrap_or(self.options().earliest), "session.earliest".to_owned())
+        })
     }
 
     /// Refuses an end that a wrong clock made.

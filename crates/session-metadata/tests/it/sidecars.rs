@@ -39,6 +39,16 @@ fn every_key_is_read_with_its_line() {
 }
 
 #[test]
+fn more_waters_than_a_session_has_are_refused_in_one_line() {
+    let waters =
+        |n| World::default().sidecar(format!("water: [{}]\n", vec!["{volume: 1}"; n].join(", "))).describe();
+    assert_eq!(waters(100).measurements.len(), 100);
+    let metadata = waters(101);
+    let [problem] = metadata.problems.as_slice() else { panic!("{:?}", metadata.problems) };
+    assert!(problem.to_string().ends_with(":1: water: 101 entries, more than 100; write sums"), "{problem}");
+}
+
+#[test]
 fn a_mistake_is_named_with_file_line_and_key() {
     for (text, wanted) in [
         ("lab: l\nprojcts: [a]\n", ":2: projcts: unknown key \"projcts\"; did you mean projects?"),
