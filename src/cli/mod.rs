@@ -1,13 +1,13 @@
 //! The command line: parses the arguments and runs the commands.
 
 pub mod args;
-mod created_twice;
 pub mod exit;
 pub mod logging;
 mod monitor;
 mod output;
 #[cfg(feature = "sandbox")]
 mod practice;
+mod remembered;
 mod scan;
 mod service;
 mod setup;

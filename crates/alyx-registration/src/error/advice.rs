@@ -97,15 +97,15 @@ kinds! {
     Protected, NeedsAttention, "datasets have changed that are protected on Alyx",
         "put the new version into a revision folder (#YYYY-MM-DD#), or have the protection lifted";
     NotFound, NeedsAttention, "Alyx has no such record (404)",
-        "check whether the session was deleted on Alyx, then run `retry`";
+        "check whether the session was deleted on Alyx";
     Refused, NeedsAttention, "Alyx refuses the request (400, or a 500 known to be permanent)",
         "do what the message says, on Alyx or in the configuration";
     Options, NeedsAttention, "the options of the connection contradict each other",
-        "correct the configuration and restart";
+        "correct the configuration and reload it";
     NotASession, NeedsAttention, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
         "rename the folder as the message says, or remove the flag";
     Missing, NeedsAttention, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
-        "correct the name where the message says; create it on Alyx only if it is really new; then touch the flag";
+        "correct the name where the message says; create it on Alyx only if it is really new";
     Ambiguous, NeedsAttention, "Alyx has several sessions of this subject, day and number",
         "delete or renumber all but one on Alyx";
     Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",

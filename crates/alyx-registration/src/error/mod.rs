@@ -46,7 +46,7 @@ pub enum Error {
         eids: Vec<String>,
     },
     /// This program and another one created the session at the same time.
-    #[error("session {session} was created twice at the same time, as {ours} by this program and as {} by another; {}, then touch the flag", .others.join(", "),
+    #[error("session {session} was created twice at the same time, as {ours} by this program and as {} by another; {}", .others.join(", "),
         if *.is_empty { "nothing is registered in ours: delete ours on Alyx, or the other one if it is empty too" }
         else { "our datasets are registered in ours: delete the other one on Alyx if it is empty" })]
     CreatedTwice {

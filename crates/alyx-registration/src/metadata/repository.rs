@@ -16,6 +16,11 @@ impl KnownSession {
         Some((found.value.as_str()?, found))
     }
 
+    /// The same, as a name that Alyx must have.
+    pub(crate) fn repository_name(&self) -> Option<(Endpoint, String)> {
+        self.repository().map(|(name, _)| (Endpoint::Repositories, name.to_owned()))
+    }
+
     /// The lab that its path or its files name.
     pub(crate) fn own_lab(&self) -> Option<String> {
         self.details().lab.or_else(|| self.session.lab().map(str::to_owned))

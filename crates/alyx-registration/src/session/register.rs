@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::RegistrationClient;
-use crate::client::options::{FilesToRegister, RegisterFilesOptions};
+use crate::client::options::{FilesToRegister, FlaggedOptions, RegisterFilesOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
@@ -279,7 +279,8 @@ impl RegistrationClient {
         }
         let defaults = options.defaults.clone();
         let (command_line, general) = (details.clone(), defaults.clone());
-        let beside = Beside { flag: None, command_line, defaults: general, is_planned };
+        let flag = self.sidecar_of_flag(path).await?;
+        let beside = Beside { flag, command_line, defaults: general, is_planned };
         let known = match self.read_metadata(path, beside).await {
             Ok(known) => known,
             // A session may be created by the name of a folder that is on another computer.
@@ -289,6 +290,7 @@ impl RegistrationClient {
         if let Some(known) = &known {
             known.check(OnMissing::Finish, Duration::ZERO)?;
         }
+        self.check_repository(known.as_ref()).await?;
         Ok((known, self.defaults_of(path, &defaults)))
     }
 
@@ -329,6 +331,9 @@ impl RegistrationClient {
     }
 
     /// Creates a session on Alyx, or changes the existing one, and registers its files (Python: `register_session`).
+    ///
+    /// Its sidecars may name the repository and the versions of its files, and exclude some of
+    /// [`FilesToRegister::All`].
     ///
     /// The subject, day, number and lab come from the path. Of an existing session only what `details` set is changed,
     /// and `json` is merged; users and start are never reset. A session that is created without a `start_time` starts
@@ -379,8 +384,11 @@ impl RegistrationClient {
         let _held = self.hold_flags(&path).await?;
         details.request(&path, &self.options().zone)?;
         let (known, defaults) = self.known_by_name(&path, details, false).await?;
+        let flagged = FlaggedOptions { files: options.clone(), ..FlaggedOptions::default() };
+        let flagged = self.options_in(&path, &flagged).await?;
+        let options = &flagged.files;
         let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
-        let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
+        let handle = self.get_or_create_session(&path, &sources, options.names(), &mut None).await?;
         self.check_created_once(&path, &handle, true).await?;
         let record = match &handle.record {
             Some(record) if record.lists_datasets() => record.clone(),
@@ -389,7 +397,7 @@ impl RegistrationClient {
         let registered = match files {
             FilesToRegister::None => None,
             FilesToRegister::All => {
-                let found = self.find_files(folder).await?;
+                let found = self.find_files_with(folder, &flagged).await?;
                 let paths: Vec<PathBuf> = found.files.into_iter().map(|f| f.path).collect();
                 let mut registered = self.register_files_of(&paths, options, Some((&path, &handle))).await?;
                 registered.left_out.extend(found.left_out);

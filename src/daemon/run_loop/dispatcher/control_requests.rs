@@ -15,7 +15,7 @@ use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::status::{
     DaemonStatus, GapStatus, NotLoadableStatus, ProgressStatus, SessionState, SessionStatus, Status,
 };
-use crate::ledger::{CREATED_TWICE, GapChange};
+use crate::ledger::GapChange;
 
 impl Dispatcher {
     pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
@@ -38,13 +38,13 @@ impl Dispatcher {
                 self.write(LedgerEntry::Gaps(changes));
                 Answer::Done(count)
             }
-            Request::CreatedTwice(row) if row.kind == CREATED_TWICE => {
-                let change = self.gaps.add(row);
+            Request::Gaps(changes) => {
+                changes.iter().for_each(|change| self.gaps.apply(change));
                 self.reporting.mark_status_dirty();
-                self.write(LedgerEntry::Gaps(vec![change]));
-                Answer::Done(1)
+                let count = changes.len();
+                self.write(LedgerEntry::Gaps(changes));
+                Answer::Done(count)
             }
-            Request::CreatedTwice(row) => Answer::Refused(format!("{} is not {CREATED_TWICE}", row.kind)),
         };
         self.effects.push(Effect::Answer(id, answer));
     }

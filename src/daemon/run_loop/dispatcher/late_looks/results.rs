@@ -97,7 +97,9 @@ impl Dispatcher {
             }
             LookResult::Seen { snapshot, late, registered } => {
                 self.judge_look(&row, late.as_ref(), registered, now);
-                self.next_look_of(row, is_last, Some(snapshot), now);
+                // Nothing more is to be found out about a session that Alyx no longer has.
+                let is_deleted = late.is_some_and(|late| late.is_of_deleted_session());
+                self.next_look_of(row, is_last || is_deleted, Some(snapshot), now);
             }
         }
     }
@@ -170,6 +172,7 @@ impl Dispatcher {
             error: (!registered.refused.is_empty()).then(|| some_of(&registered.refused, "; ")),
             next_step: None,
             next: None,
+            by: None,
         }
     }
 
