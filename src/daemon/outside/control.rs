@@ -20,8 +20,8 @@ use crate::daemon::outside::connections::{ConnectionPlaces, Place};
 
 /// Name of the socket in the state folder.
 const NAME: &str = "daemon.sock";
-/// The longest request, in bytes; a real one has a few hundred.
-const MAX_REQUEST: u64 = 64 * 1024;
+/// The longest request, in bytes. Most have a few hundred; one with the gaps of a session names up to 1000 files.
+const MAX_REQUEST: u64 = 1024 * 1024;
 /// How long one exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How many clients are answered at the same time; others wait.

@@ -113,7 +113,7 @@ impl LeftOutReason {
             Self::RawRecording => "raw recording",
             Self::Accessory => "log, marker or checksum",
             Self::Sidecar => "describes the session",
-            Self::Excluded => "excluded by the configuration",
+            Self::Excluded => "excluded by datasets.exclude",
             Self::NotInFlag => "not listed in the flag",
             Self::LinkToFolder => "link to a folder, not followed",
             Self::NotAFile => "not a regular file",
