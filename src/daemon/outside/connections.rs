@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -132,10 +133,10 @@ impl<K: Copy + Ord + Hash, C> Connections<K, C> {
         self.open.values().for_each(|connection| *counts.entry(connection.from).or_default() += 1);
         let waiting = self.open.iter().filter_map(|(number, connection)| {
             let waited = now.saturating_duration_since(connection.waits_since?);
-            Some((counts.get(&connection.from).copied(), waited, *number))
+            Some((counts.get(&connection.from).copied(), waited, Reverse(*number)))
         });
         match waiting.max() {
-            Some((_, waited, number)) if waited >= GRACE => {
+            Some((_, waited, Reverse(number))) if waited >= GRACE => {
                 self.open.remove(&number).map_or(Room::Free, |connection| Room::Closing(connection.close))
             }
             Some((_, waited, _)) => Room::In(GRACE.saturating_sub(waited)),
