@@ -10,7 +10,7 @@ use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::status::Status;
 use crate::daemon::watch::ScanSummary;
-use crate::ledger::{Acknowledged, GapRow};
+use crate::ledger::{Acknowledged, GapChange, GapRow};
 use alyx_registration::RegistrationClient;
 
 /// A request to the daemon over the control socket.
@@ -31,8 +31,8 @@ pub enum Request {
     },
     /// Report gaps no longer.
     Acknowledge(Acknowledged),
-    /// Report a session that a command and another program created at the same time.
-    CreatedTwice(GapRow),
+    /// Take in what a command has found of gaps, and of sessions that were created twice.
+    Gaps(Vec<GapChange>),
 }
 
 /// The daemon's answer to a [`Request`].

@@ -54,7 +54,8 @@ pub enum Acknowledged {
 }
 
 /// What a row is about. A session may have one of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum About {
     /// What it lacked when it was registered.
     Registration,
@@ -65,7 +66,8 @@ pub enum About {
 }
 
 /// A change of the book, for the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GapChange {
     /// Insert or replace the row of a session: the one with its gaps, or the one that says that it was created twice.
     Set(GapRow),
@@ -91,7 +93,7 @@ impl GapChange {
 
 impl GapRow {
     /// The row of an error that says that the session was created twice.
-    pub fn of_created_twice(folder: &Path, error: &Error, at: Timestamp) -> Option<Self> {
+    fn of_created_twice(folder: &Path, error: &Error, at: Timestamp) -> Option<Self> {
         let Error::CreatedTwice { session, ours, .. } = error else { return None };
         Some(Self {
             session: session.clone(),
@@ -187,10 +189,20 @@ impl GapBook {
         GapRow::of_created_twice(folder, error, at).map(|row| self.add(row)).into_iter().collect()
     }
 
-    /// Adds or replaces a row, and returns the change to remember.
-    pub fn add(&mut self, row: GapRow) -> GapChange {
+    fn add(&mut self, row: GapRow) -> GapChange {
         self.rows.insert(row.key(), row.clone());
         GapChange::Set(row)
+    }
+
+    /// Takes in a change that another process has made with its own book.
+    pub fn apply(&mut self, change: &GapChange) {
+        match change {
+            GapChange::Set(row) => drop(self.add(row.clone())),
+            GapChange::Remove(folder, about) => drop(self.rows.remove(&(folder.clone(), *about))),
+            GapChange::Pattern(text) => self.accepted.patterns.extend(Pattern::new(text)),
+            GapChange::Withdrawn(text) => self.accepted.patterns.retain(|pattern| pattern.as_str() != text),
+            GapChange::Untyped(root, kind) => drop(self.untyped.insert((root.clone(), kind.clone()))),
+        }
     }
 
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file

@@ -111,6 +111,8 @@ pub struct OutcomeRow {
     pub next_step: Option<String>,
     /// When the next attempt starts.
     pub next: Option<Timestamp>,
+    /// The command that a person gave, such as `register-session`; `None` for a flag.
+    pub by: Option<String>,
 }
 
 impl OutcomeRow {
@@ -197,6 +199,24 @@ impl Ledger {
     /// Outcomes, the latest first.
     pub fn history(&self, filter: &HistoryFilter) -> Vec<OutcomeRow> {
         let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
+        let tail = format!("ORDER BY at DESC, id DESC LIMIT {limit}");
+        self.filtered(filter, "*", &tail, outcome_row)
+    }
+
+    /// How many outcomes there are, whatever the limit.
+    pub fn count_history(&self, filter: &HistoryFilter) -> usize {
+        let count = |row: &Row<'_>| row.get::<_, i64>(0);
+        let found = self.filtered(filter, "COUNT(*)", "", count).into_iter().next();
+        found.and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
+    }
+
+    fn filtered<T>(
+        &self,
+        filter: &HistoryFilter,
+        columns: &str,
+        tail: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Vec<T> {
         let rows = self.with(|connection| {
             // A ledger of 0.1.0 that no daemon has migrated yet names no files.
             let has_files = "SELECT 1 FROM pragma_table_info('outcome') WHERE name = 'files'";
@@ -205,19 +225,13 @@ impl Ledger {
             }
             let left_out = if filter.left_out { "AND files <> '[]'" } else { "" };
             let mut query = connection.prepare_cached(&format!(
-                "SELECT * FROM outcome
+                "SELECT {columns} FROM outcome
                  WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR date = ?2)
-                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out}
-                 ORDER BY at DESC, id DESC LIMIT ?5",
+                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out} {tail}",
             ))?;
-            let filled = params![
-                filter.subject,
-                filter.date,
-                filter.outcome.as_deref().map(stored_outcome),
-                filter.session,
-                limit
-            ];
-            query.query_map(filled, outcome_row)?.collect::<rusqlite::Result<Vec<_>>>()
+            let outcome = filter.outcome.as_deref().map(stored_outcome);
+            let filled = params![filter.subject, filter.date, outcome, filter.session];
+            query.query_map(filled, read)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         rows.unwrap_or_default()
     }
@@ -334,7 +348,7 @@ impl Ledger {
 fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+            "INSERT INTO outcome VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             row.at.as_millisecond(),
@@ -355,6 +369,7 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             serde_json::to_string(&row.files).unwrap_or_else(|_| "[]".to_owned()),
             row.kind,
             row.described,
+            row.by,
         ])
         .map(drop)
 }
@@ -435,6 +450,7 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         // An older ledger, opened to be read, has no such column.
         kind: row.get("kind").unwrap_or_default(),
         described: row.get("described").unwrap_or_default(),
+        by: row.get("command").unwrap_or_default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         next: row.get::<_, Option<i64>>("next")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),

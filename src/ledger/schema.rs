@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -108,6 +108,7 @@ pub(super) const MIGRATIONS: [&str; 5] = [
     ALTER TABLE outcome ADD COLUMN kind TEXT;
 ",
     "ALTER TABLE outcome ADD COLUMN described TEXT;",
+    "ALTER TABLE outcome ADD COLUMN command TEXT;",
 ];
 
 /// The version that this program writes.

@@ -54,6 +54,7 @@ fn outcome(session: &str, at: Timestamp, outcome: &str) -> OutcomeRow {
         kind: None,
         next_step: None,
         next: None,
+        by: None,
     }
 }
 

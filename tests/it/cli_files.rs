@@ -229,7 +229,7 @@ async fn a_file_that_the_configuration_excludes_is_not_found() {
     let words = ["find-files", word(&session.folder), "--config", word(&config), "--json"];
     let said = verbs::run(&mut verbs::at_home(&rig, &words)).ends(0).json();
     assert_eq!(said["files"], json!([{"path": "alf/spikes.times.npy", "size": 3}]));
-    assert_eq!(said["left_out"][0]["reason"], "excluded by the configuration", "{said}");
+    assert_eq!(said["left_out"][0]["reason"], "excluded by datasets.exclude", "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,12 +200,19 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         let mut command = for_command;
         let mut terminal = Terminal::start(&mut command);
         terminal.wait_for("Which folder holds the sessions");
+        assert!(terminal.said.contains("An empty answer takes what is in brackets"), "{}", terminal.said);
         terminal.answer("data");
         terminal.wait_for("is not an absolute path");
+        terminal.answer("/nowhere/at/all");
+        terminal.wait_for("Use it all the same? [y/N]");
+        assert!(terminal.said.contains("there is no folder /nowhere/at/all here now"), "{}", terminal.said);
+        terminal.answer("");
+        terminal.wait_for("Which folder holds the sessions");
         terminal.answer(word(&root));
         terminal.wait_for(&format!("address of Alyx? [{url}]"));
         terminal.answer("alyx.example.org");
-        terminal.wait_for("the https:// is missing");
+        terminal.wait_for("the https:// is missing; write it like https://alyx.example.org (--url)");
+        assert!(!terminal.said.contains("--url:"), "{}", terminal.said);
         // Enter accepts the default.
         terminal.answer("");
         terminal.wait_for("Which Alyx user registers the sessions? [test_user]");
@@ -424,6 +431,85 @@ async fn on_a_terminal_each_wrong_answer_is_asked_again() {
     );
     let metadata = config.metadata;
     assert!(metadata.sidecars && metadata.readers.readers == ["iblrig"], "{metadata:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_too_it_ends_with_69_when_alyx_does_not_answer_and_empty_answers_are_explained() {
+    let rig = Rig::new();
+    let root = rig.root();
+    let mut command = command(&rig, &["--data-root", word(&root)]);
+    let (code, said) = tokio::task::spawn_blocking(move || {
+        let mut terminal = Terminal::start(&mut command);
+        terminal.wait_for("address of Alyx?");
+        terminal.answer("");
+        terminal.wait_for("This question needs an answer.");
+        terminal.answer("http://127.0.0.1:1");
+        terminal.wait_for("Continue without checking on Alyx?");
+        terminal.answer("y");
+        terminal.wait_for("Which Alyx user");
+        terminal.answer("rig");
+        terminal.wait_for("Password of rig");
+        terminal.answer("pw");
+        terminal.wait_for("its location");
+        terminal.answer("");
+        terminal.wait_for("Names separated by commas");
+        terminal.answer("");
+        terminal.wait_for("nothing in it is checked; when Alyx answers, run alyx-registrar check");
+        (terminal.end().code(), terminal.said.clone())
+    })
+    .await
+    .unwrap();
+    assert_eq!(code, Some(69), "{said}");
+    assert!(target(&rig).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_folders_of_two_labs_it_says_for_which_the_repository_is() {
+    let (rig, alyx) = (Rig::new(), Alyx::sandbox().await);
+    let root = rig.root();
+    for lab in ["cortexlab", "mainenlab"] {
+        std::fs::create_dir_all(root.join(lab).join("Subjects")).unwrap();
+    }
+    let words = script(word(&root), &alyx, &[]);
+    let said = tokio::task::block_in_place(|| init_with_password(&rig, &words, &alyx.password)).ends(0);
+    assert!(said.out.contains(", of lab cortexlab") && said.out.contains(", of lab mainenlab"), "{said:?}");
+    let words = ["--force", "--data-root", word(&root), "--url", &alyx.url, "--user", &alyx.user];
+    let mut command = command(&rig, &words);
+    let password = alyx.password.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut terminal = Terminal::start(&mut command);
+        terminal.wait_for("Password of");
+        terminal.answer(&password);
+        terminal.wait_for("its location");
+        terminal.answer("");
+        terminal.wait_for("Number or name, or Enter to decide later");
+        let said = &terminal.said;
+        assert!(said.contains("sessions of all the labs in these folders: cortexlab, mainenlab"), "{said}");
+        terminal.answer("");
+        terminal.wait_for("Names separated by commas");
+        terminal.answer("");
+        terminal.wait_for("Check the setup");
+        assert!(terminal.end().success(), "{}", terminal.said);
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_script_with_a_folder_that_is_not_there_is_warned() {
+    let rig = Rig::new();
+    let words = [
+        "--yes",
+        "--offline",
+        "--data-root",
+        "/nowhere/at/all",
+        "--url",
+        "https://alyx.example.org",
+        "--user",
+        "rig",
+    ];
+    let said = init(&rig, &words).ends(0);
+    assert!(said.err.contains("there is no folder /nowhere/at/all here now"), "{said:?}");
 }
 
 #[test]

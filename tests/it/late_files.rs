@@ -120,6 +120,15 @@ async fn what_is_excluded_and_what_the_flag_did_not_list_is_not_late() {
     let mut looks = Looks::after_registration(&alyx, &session, "alf/spikes.times.npy").await;
     session.file("alf/clusters.depths.npy", "ab");
     assert_eq!(names(looks.look(true, &["*clusters*"]).await.unwrap().unwrap().late.as_ref()), [""; 0]);
+    // What its data root excludes.
+    let exclude = Some(patterns(&["*clusters*"]));
+    let root = alyx_registration::RootDatasets { path: rig.root(), exclude, ..Default::default() };
+    let flagged = alyx_registration::FlaggedOptions { roots: vec![root], ..with_files() };
+    let rules = LookRules { every_file: true, flagged: &flagged, late_exclude: &[] };
+    let pace = Pace { rate: Arc::new(StatRate::new(100_000)), stop: CancellationToken::new() };
+    let (path, eid) = (session.path(), &looks.registered.eid);
+    let look = looks.client.find_late_files(&path, eid, &looks.snapshot, &rules, pace).await;
+    assert_eq!(names(look.unwrap().unwrap().late.as_ref()), [""; 0]);
     looks.late_exclude = patterns(&["alf/clusters.*"]);
     assert_eq!(looks.late(true).await, [""; 0]);
     // It has changed since.
@@ -389,6 +398,32 @@ async fn late_files_of_a_session_that_alyx_no_longer_has_do_not_create_it() {
     let refused = other.client().register_late(&session.path(), &late, &with_files()).await;
     assert!(matches!(refused, Err(Error::Invalid(_))));
     assert!(other.sessions(&session).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_files_of_a_session_that_was_deleted_on_alyx_are_reported_once_with_what_to_do() {
+    for late in ["report", "register"] {
+        let world = World::new("2 s", &format!("  late: {late}\n")).await;
+        let session = world.session();
+        let mut daemon = world.daemon();
+        daemon.wait_for("registered session");
+        let eid = world.alyx.the_session(&session).await.eid().to_owned();
+        world.alyx.control().delete_session(&eid);
+        late_file(&session);
+        let line = daemon.wait_for("the session was deleted on Alyx");
+        assert!(
+            line.contains("WARN") && line.contains("flag the session again to create it again"),
+            "{line}"
+        );
+        let gaps = world.gaps().await;
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert!(gaps[0]["text"].as_str().unwrap().contains("was deleted on Alyx"), "{gaps:?}");
+        assert!(world.looks().is_empty() && world.alyx.sessions(&session).await.is_empty());
+        session.flag();
+        daemon.wait_for("registered session");
+        assert_eq!(world.gaps().await, [Value::Null; 0]);
+        daemon.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

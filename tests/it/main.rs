@@ -62,6 +62,7 @@ mod permissions;
 mod propose;
 mod refused_files;
 mod register_again;
+mod registered_by_name;
 mod registration;
 mod reload;
 mod right_values;

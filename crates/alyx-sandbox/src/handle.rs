@@ -178,6 +178,11 @@ impl SandboxHandle {
             })
     }
 
+    /// Deletes a session and its datasets, as an admin does on Alyx's pages.
+    pub fn delete_session(&self, eid: &str) -> bool {
+        self.write(|store| store.delete_session(eid))
+    }
+
     /// Every session in full, in the order of creation, straight from the store.
     pub fn sessions(&self) -> Vec<Value> {
         let base = self.base();

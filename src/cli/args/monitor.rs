@@ -159,7 +159,8 @@ Examples:
   alyx-registrar acknowledge --withdraw '*.nwb'
 
 A session that was registered with gaps stays in `status`, on the page and in the alerts until it is acknowledged. A
-pattern, as in datasets.exclude, acknowledges all sessions whose files match it, now and later. The ledger remembers it.
+pattern, as in datasets.exclude, acknowledges all sessions whose files match it, now and later: '*.nwb' is a file in any
+folder, 'notes.txt' only the file in the session folder itself. The ledger remembers it.
 A flag that was kept because of its gaps is tried at once.
 Exits with 0, or with 1 if the session has no open gaps, or the withdrawn pattern was not acknowledged.";
 

@@ -91,8 +91,8 @@ fn point_out(pattern: &str, n_sessions: usize) {
         ));
     } else if n_sessions == 0 {
         report_error(format_args!(
-            "the pattern {pattern} matches no session with open gaps now. It applies to the path within the session, such as \
-             alf/licks.times.npy: {} matches a name in every folder",
+            "the pattern {pattern} matches no session with open gaps now; it is kept, and acknowledges those that come. It \
+             applies to the path within the session, such as alf/licks.times.npy: {} matches a name in every folder",
             in_every_folder(pattern)
         ));
     }

@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::HistoryArgs;
 use crate::cli::exit::Exit;
+use crate::cli::monitor::names::{SharedNames, folder_of};
 use crate::cli::monitor::state::{State, blocking};
 use crate::cli::output::{Failure, say};
 use crate::daemon::status::json::OutcomeJson;
@@ -31,11 +32,14 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
         left_out: args.left_out,
         limit: args.limit,
     };
-    let rows = blocking(move || {
+    let found = blocking(move || {
         let ledger = Ledger::open_existing(&state.folder, Access::Read)?;
-        Ok(ledger.map(|ledger| ledger.history(&filter)))
+        Ok(ledger.map(|ledger| (ledger.history(&filter), ledger.count_history(&filter))))
     })
     .await?;
+    let (rows, n_all) = found.unzip();
+    let sessions = rows.iter().flatten().map(|row| (row.session.as_str(), folder_of(&row.flag)));
+    let names = SharedNames::of(sessions);
     match &rows {
         _ if args.json => {}
         None => say!("Nothing is recorded yet: the daemon has not run with this state folder."),
@@ -47,19 +51,28 @@ async fn history_with(args: &HistoryArgs) -> Result<(), Failure> {
             let fields = OutcomeJson::of(row, alyx.as_deref());
             say!("{}", Document::new("history", &row.outcome, fields, Vec::new()).line());
         } else {
-            say!("{}", outcome_line(row, &zone, alyx.as_deref()));
+            say!("{}", outcome_line(row, &names, &zone, alyx.as_deref()));
             for file in row.files.iter().filter(|_| args.left_out) {
                 say!("    {}: {}", printable(&file.path), file.reason);
             }
         }
     }
+    let n_more = n_all.unwrap_or_default().saturating_sub(rows.iter().flatten().count());
+    if n_more > 0 && !args.json {
+        say!("and {n_more} earlier; --limit 0 shows all");
+    }
     Ok(())
 }
 
 /// One line of text for an outcome, with the session's page if the address of Alyx is known.
-pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone, alyx: Option<&str>) -> String {
+pub(super) fn outcome_line(
+    row: &OutcomeRow,
+    names: &SharedNames<'_>,
+    zone: &TimeZone,
+    alyx: Option<&str>,
+) -> String {
     let at = row.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
-    let mut line = format!("{at}  {:<15}  {}", row.outcome, row.session);
+    let mut line = format!("{at}  {:<15}  {}", row.outcome, names.text(&row.session, folder_of(&row.flag)));
     if row.is_registered() {
         line += &format!(
             "  {}, {}, {:.1} s",
@@ -72,6 +85,9 @@ pub(crate) fn outcome_line(row: &OutcomeRow, zone: &TimeZone, alyx: Option<&str>
         }
     } else {
         line += &format!("  attempt {}", row.attempt);
+    }
+    if let Some(command) = &row.by {
+        line += &format!("  by {command}");
     }
     if let Some(error) = &row.error {
         line += &format!(": {error}");

@@ -2,6 +2,7 @@
 
 pub(crate) mod acknowledge;
 pub(crate) mod history;
+mod names;
 pub(crate) mod retry;
 pub(crate) mod state;
 pub(crate) mod status;

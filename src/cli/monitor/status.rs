@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::cli::args::StatusArgs;
 use crate::cli::exit::Exit;
 use crate::cli::monitor::history::outcome_line;
+use crate::cli::monitor::names::{SharedNames, folder_of};
 use crate::cli::monitor::state::{State, blocking, without_socket};
 use crate::cli::monitor::status_from_disk::status_from_disk;
 use crate::cli::output::{Failure, say};
@@ -98,6 +99,13 @@ fn text(
 ) -> String {
     let mut out = String::new();
     let alyx = status.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
+    let waiting =
+        status.sessions.iter().map(|session| (&session.session, folder_of(Path::new(&session.flag))));
+    let gaps = status.created_twice.iter().chain(&status.gaps);
+    let gaps = gaps.map(|gap| (&gap.session, Path::new(&gap.folder)));
+    let ended = last.iter().map(|row| (&row.session, folder_of(&row.flag)));
+    let all = waiting.chain(gaps).chain(ended);
+    let names = SharedNames::of(all.map(|(name, folder)| (name.as_str(), folder)));
     // Writing to a String cannot fail.
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
@@ -150,7 +158,8 @@ fn text(
                 Some(progress) => progress.text(now),
                 None => session.about(now).join(", "),
             };
-            line(format!("  {}  {about}", session.session));
+            let name = names.text(&session.session, folder_of(Path::new(&session.flag)));
+            line(format!("  {name}  {about}"));
             if let Some(error) = &session.error {
                 line(format!("      {error}"));
             }
@@ -168,7 +177,8 @@ fn text(
         }
         line(format!("\n{title} ({})", found.len()));
         for session in found.iter().take(MAX_SHOWN) {
-            line(format!("  {}  {} ago", session.session, elapsed(session.at, now)));
+            let name = names.text(&session.session, Path::new(&session.folder));
+            line(format!("  {name}  {} ago", elapsed(session.at, now)));
             line(format!("      {}", session.text));
             if let Some(alyx) = alyx.filter(|_| !session.eid.is_empty()) {
                 line(format!("      On Alyx: {}", session_page(alyx, &session.eid)));
@@ -185,7 +195,7 @@ fn text(
     if !last.is_empty() {
         line("\nlast outcomes".to_owned());
         for row in last {
-            line(format!("  {}", outcome_line(row, zone, alyx)));
+            line(format!("  {}", outcome_line(row, &names, zone, alyx)));
         }
     }
     out
@@ -196,6 +206,7 @@ mod tests {
     use super::*;
     use crate::daemon::status::examples::{at, daemon, session};
     use crate::daemon::status::{DaemonStatus, ObstacleStatus};
+    use alyx_registration::{YieldCause, YieldState};
 
     #[test]
     fn an_obstacle_on_disk_needs_attention() {
@@ -218,6 +229,17 @@ mod tests {
             text.contains("\nAt most 100.0 MB of files are read each second (reading.max_rate).\n"),
             "{text}"
         );
+        let yielding = |rate, max| DaemonStatus {
+            max_read_rate: max,
+            yielding: Some(YieldState { rate, cause: YieldCause::Disk }),
+            ..daemon()
+        };
+        let because = "At most 20.0 MB of files are read each second, because other programs wait for the disk \
+                       (reading.yield).";
+        assert_eq!(yielding(20_000_000, None).read_limit().as_deref(), Some(because));
+        assert_eq!(yielding(20_000_000, Some(100_000_000)).read_limit().as_deref(), Some(because));
+        let lower = yielding(200_000_000, Some(100_000_000)).read_limit().unwrap();
+        assert!(lower.contains("(reading.max_rate)"), "{lower}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::output::described::request_lines;
 use crate::cli::output::say;
+use crate::cli::remembered::Remembered;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::daemon::queue::session_name;
 use crate::humanize::{bytes, count};
@@ -19,21 +20,22 @@ use crate::ledger::{NamedFile, OutcomeRow};
 use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::{NextStep, SessionRequest};
-use alyx_registration::Error;
+use alyx_registration::flagged::Registered;
+use alyx_registration::{Error, KnownSession};
 
 /// The result of one flag.
-pub(super) struct FlagResult {
+pub(in crate::cli) struct FlagResult {
     pub(super) session: Result<SessionPath, SessionPathError>,
     pub(super) folder: PathBuf,
-    pub(super) eid: Option<String>,
-    pub(super) files: usize,
+    pub(in crate::cli) eid: Option<String>,
+    pub(in crate::cli) files: usize,
     pub(super) bytes: u64,
-    pub(super) took: Duration,
+    pub(in crate::cli) took: Duration,
     /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
     pub(super) moved: Vec<(PathBuf, PathBuf)>,
-    pub(super) outcome: ScanOutcome,
+    pub(in crate::cli) outcome: ScanOutcome,
     /// What the session lacks, or would lack.
-    pub(super) gap: Option<String>,
+    pub(in crate::cli) gap: Option<String>,
     /// Files that were left out, by name.
     pub(super) left_out: Vec<NamedFile>,
     /// What its files say of the session, and which say it.
@@ -42,7 +44,7 @@ pub(super) struct FlagResult {
     pub(super) request: Option<SessionRequest>,
 }
 
-pub(super) enum ScanOutcome {
+pub(in crate::cli) enum ScanOutcome {
     Registered {
         left_out: String,
     },
@@ -57,6 +59,41 @@ pub(super) enum ScanOutcome {
 }
 
 impl FlagResult {
+    /// Of a session of which nothing is done yet.
+    pub(in crate::cli) fn of(folder: &Path) -> Self {
+        Self {
+            session: SessionPath::parse(folder),
+            folder: folder.to_owned(),
+            eid: None,
+            files: 0,
+            bytes: 0,
+            took: Duration::ZERO,
+            moved: Vec::new(),
+            outcome: ScanOutcome::Planned { left_out: String::new() },
+            gap: None,
+            left_out: Vec::new(),
+            described: None,
+            request: None,
+        }
+    }
+
+    /// Takes in that the session is registered, and remembers what it lacks.
+    pub(in crate::cli) async fn registered(
+        &mut self,
+        session: &SessionPath,
+        registered: Registered,
+        remembered: &Remembered,
+    ) {
+        let gap = remembered.registered(session, &registered).await;
+        self.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
+        self.eid = Some(registered.eid);
+        (self.files, self.bytes) = (registered.n_files, registered.bytes);
+        self.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
+        self.moved = registered.moved;
+        self.described = registered.known.as_ref().and_then(KnownSession::sources);
+        self.outcome = ScanOutcome::Registered { left_out: registered.left_out.to_string() };
+    }
+
     pub(super) fn name(&self) -> String {
         session_name(&self.session, &self.folder)
     }
@@ -94,13 +131,12 @@ impl FlagResult {
 
     /// The row for the ledger; `None` for a dry run, while the files are still changing, and for the session of another
     /// program.
-    pub(super) fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
+    pub(in crate::cli) fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
-            ScanOutcome::Planned { .. }
-            | ScanOutcome::Waits(_)
-            | ScanOutcome::Gone
-            | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
-            ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
+            ScanOutcome::Planned { .. } | ScanOutcome::Waits(_) | ScanOutcome::Gone => return None,
+            ScanOutcome::Failed(error) if error.is_elsewhere() || error.wait_to_settle().is_some() => {
+                return None;
+            }
             ScanOutcome::Registered { left_out, .. } => (self.registered_word(), left_out.clone(), None),
             ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
                 ("needs_attention", String::new(), Some(error))
@@ -130,6 +166,7 @@ impl FlagResult {
             error: error.map(ToString::to_string),
             next_step: error.map(|error| error.kind().next_step().to_owned()),
             next: None,
+            by: None,
         })
     }
 

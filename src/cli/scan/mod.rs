@@ -2,12 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-mod flag_result;
-mod gaps;
+pub(super) mod flag_result;
 mod hangs;
 pub(crate) mod moves;
 pub(crate) mod orphans;
-mod places;
+pub(super) mod places;
 mod process_flag;
 pub(crate) mod scan_roots;
 
@@ -23,20 +22,20 @@ use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::progress;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
+use crate::cli::remembered::Remembered;
 use crate::cli::scan::flag_result::ScanOutcome;
-use crate::cli::scan::gaps::Gaps;
 use crate::cli::scan::hangs::name_hangs;
 use crate::cli::scan::places::Place;
 use crate::cli::scan::process_flag::process_flag;
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
-use crate::config::{Config, DataRoot};
+use crate::config::DataRoot;
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::count;
 use crate::json::document::Document;
-use crate::ledger::{Access, Ledger, OutcomeRow, WaitingChange};
+use crate::ledger::Access;
 use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
@@ -95,7 +94,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     if let Some(reason) = short_number {
         tracing::warn!("{reason}; {}", reason.advice());
     }
-    let ledger = ledger(&config, if args.dry_run { Access::Read } else { Access::Change });
+    let remembered = &Remembered::open(&config, if args.dry_run { Access::Read } else { Access::Change });
     // A daemon that runs on other roots keeps the mark.
     let state = if args.dry_run {
         None
@@ -104,25 +103,21 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     };
     let mark = (!args.dry_run).then(|| CleanStop::take(&config.state_dir));
     let creations = wiring::creations(mark.as_ref().filter(|_| !is_new), started, &config);
-    let written = ledger.as_ref().filter(|_| !args.dry_run);
-    let remembering = written.cloned().map(RunContext::remembering).unwrap_or_default();
+    let remembering = if args.dry_run { RunContext::default() } else { remembered.context() };
     let client = client.in_context(RunContext {
         creations,
-        marks: request_marks(Some(&config.state_dir)),
+        marks: request_marks(Some(&config.state_dir)).by_turns(),
         at_alyx: Some(Arc::new(Semaphore::new(config.workers.max(1)))),
         ..remembering
     });
-    let ledger = ledger.as_ref();
-    let (client, options, dry) = (&client, &options, args.dry_run);
-    let gaps = &Gaps::of(&config, ledger);
+    let (client, options, dry, retry) = (&client, &options, args.dry_run, config.retry.backoff);
     let process = async |flag: FlagFile, places: Arc<Semaphore>| {
         let path = flag.path.clone();
-        let place = Place::enter(places).await;
+        let place = Place::enter(places, retry).await;
         // In a box: all sessions are queued, and most of them wait.
-        let result = Box::pin(process_flag(client, options, flag, dry, gaps, place)).await;
-        if let (Some(ledger), Some(row)) = (ledger.cloned(), result.to_row(&path)) {
-            // The ledger logs its own errors.
-            let _ = tokio::task::spawn_blocking(move || remember(&ledger, &row)).await;
+        let result = Box::pin(process_flag(client, options, flag, dry, remembered, place)).await;
+        if let Some(row) = result.to_row(&path) {
+            remembered.ended(row).await;
         }
         result
     };
@@ -193,23 +188,6 @@ fn end(state: Option<StateLock>, mark: Option<CleanStop>, client: &RegistrationC
     {
         mark.put();
     }
-}
-
-/// The daemon's ledger, if it exists and this user may write to it. Never creates one: it would not belong to the
-/// service user.
-fn ledger(config: &Config, access: Access) -> Option<Arc<Ledger>> {
-    match Ledger::open_existing(&config.state_dir, access) {
-        Ok(ledger) => ledger.map(Arc::new),
-        Err(reason) => {
-            tracing::debug!("the outcomes of this scan are not recorded: {reason}");
-            None
-        }
-    }
-}
-
-fn remember(ledger: &Ledger, row: &OutcomeRow) {
-    let waits = if row.is_registered() { WaitingChange::Remove(&row.flag) } else { WaitingChange::Keep };
-    ledger.record(row, waits);
 }
 
 /// The exit code. Pure.

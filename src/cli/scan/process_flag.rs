@@ -2,14 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::cli::created_twice;
+use crate::cli::remembered::Remembered;
 use crate::cli::scan::flag_result::{FlagResult, ScanOutcome};
-use crate::cli::scan::gaps::Gaps;
 use crate::cli::scan::places::{Place, until_quiet, wait_to_settle};
 use crate::ledger::NamedFile;
-use alf::SessionPath;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{Error, FlaggedOptions, KnownSession, LeftOutSummary, RegistrationClient};
 
@@ -19,32 +17,18 @@ pub(super) async fn process_flag(
     options: &FlaggedOptions,
     flag: FlagFile,
     dry: bool,
-    gaps: &Gaps,
+    remembered: &Remembered,
     mut place: Place,
 ) -> FlagResult {
     let started = Instant::now();
-    let folder = flag.session_folder().to_owned();
-    let mut result = FlagResult {
-        session: SessionPath::parse(&folder),
-        folder,
-        eid: None,
-        files: 0,
-        bytes: 0,
-        took: Duration::ZERO,
-        moved: Vec::new(),
-        outcome: ScanOutcome::Planned { left_out: String::new() },
-        gap: None,
-        left_out: Vec::new(),
-        described: None,
-        request: None,
-    };
-    let accepted_gaps = gaps.accepted(&result.folder);
+    let mut result = FlagResult::of(flag.session_folder());
+    let accepted_gaps = remembered.accepted(&result.folder);
     let options = &FlaggedOptions { accepted_gaps, ..options.clone() };
-    result.outcome = match &result.session {
-        Err(error) => ScanOutcome::Failed(error.clone().into()),
+    match result.session.clone() {
+        Err(error) => result.outcome = ScanOutcome::Failed(error.into()),
         Ok(session) if dry => {
-            let attempt = async || client.plan_flagged(&flag, session, options).await;
-            match until_quiet(session, dry, &mut place, attempt).await {
+            let attempt = async || client.plan_flagged(&flag, &session, options).await;
+            result.outcome = match until_quiet(&session, dry, Some(&mut place), attempt).await {
                 Ok(planned) => {
                     result.eid = planned.eid;
                     result.described = planned.known.as_ref().and_then(KnownSession::sources);
@@ -60,34 +44,20 @@ pub(super) async fn process_flag(
                 }
                 Err(error) if wait_to_settle(&error).is_some() => ScanOutcome::Waits(error),
                 Err(error) => ScanOutcome::Failed(error),
-            }
+            };
         }
         Ok(session) => {
-            let attempt = async || client.register_flagged(flag.clone(), session, options).await;
-            match until_quiet(session, dry, &mut place, attempt).await {
-                Ok(registered) => {
-                    result.eid = Some(registered.eid.clone());
-                    result.files = registered.n_files;
-                    result.bytes = registered.bytes;
-                    let gap = gaps.judge(session.to_string(), &result.folder, &registered).await;
-                    gaps.plan_look(session, &registered).await;
-                    result.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
-                    result.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
-                    result.moved = registered.moved;
-                    result.described = registered.known.as_ref().and_then(KnownSession::sources);
-                    ScanOutcome::Registered { left_out: registered.left_out.to_string() }
-                }
-                Err(Error::Vanished { path }) if path == flag.path => ScanOutcome::Gone,
+            let attempt = async || client.register_flagged(flag.clone(), &session, options).await;
+            match until_quiet(&session, dry, Some(&mut place), attempt).await {
+                Ok(registered) => result.registered(&session, registered, remembered).await,
+                Err(Error::Vanished { path }) if path == flag.path => result.outcome = ScanOutcome::Gone,
                 Err(error) => {
-                    if let Error::Gaps(gap) = &error {
-                        gaps.keep(session.to_string(), &result.folder, "", gap).await;
-                    }
-                    created_twice::remember(&gaps.state_dir, &result.folder, &error).await;
-                    ScanOutcome::Failed(error)
+                    remembered.failed(&session, &error).await;
+                    result.outcome = ScanOutcome::Failed(error);
                 }
             }
         }
-    };
+    }
     result.took = started.elapsed();
     result
 }

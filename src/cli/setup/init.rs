@@ -114,26 +114,31 @@ async fn init_with(args: &InitArgs) -> Result<Exit, InitError> {
     files::refuse_existing(&target, args.force)?;
     let found = FoundSettings::load(args, &here)?;
     let mut draft = Draft::typed(args, &found, &target, &here)?;
-    let mut is_unreachable = false;
-    let (password, known) = if args.yes || !io::stdin().is_terminal() {
+    let (password, asked) = if args.yes || !io::stdin().is_terminal() {
         let typed = args.password_stdin.then(password_from_pipe).transpose()?;
         draft.apply_defaults(&found);
+        draft.missing_roots().iter().for_each(report_error);
         let asked = ask_alyx(&mut draft, typed.as_ref(), args).await?;
-        is_unreachable = matches!(asked, Asked::Unreachable);
-        (typed, if let Asked::Known(known) = asked { Some(*known) } else { None })
+        (typed, asked)
     } else {
         questions::ask(&mut draft, &found, &mut Terminal::new()?, args).await?
     };
     let answers = draft.finish()?;
     write(args, &target, &answers, password)?;
-    check_new(&target, known.is_none()).await;
-    // The configuration is written all the same, unchecked.
-    Ok(if is_unreachable { Exit::Unavailable } else { Exit::Success })
+    check_new(&target, !matches!(asked, Asked::Known)).await;
+    if matches!(asked, Asked::Unreachable) {
+        report_error(format_args!(
+            "Alyx did not answer: {} is written, but nothing in it is checked; when Alyx answers, run alyx-registrar check",
+            target.display()
+        ));
+        return Ok(Exit::Unavailable);
+    }
+    Ok(Exit::Success)
 }
 
 /// Whether Alyx was asked.
 enum Asked {
-    Known(Box<KnownAlyx>),
+    Known,
     /// The user does not want that, or there is no password yet.
     Not,
     /// There is no answer.
@@ -183,7 +188,7 @@ async fn ask_alyx(
     if draft.repository.is_none() {
         take_repository(draft, &known).await?;
     }
-    Ok(Asked::Known(Box::new(known)))
+    Ok(Asked::Known)
 }
 
 /// Takes the only repository from which ONE would load the files, if there is exactly one.

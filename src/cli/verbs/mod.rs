@@ -11,6 +11,7 @@ mod members;
 mod metadata;
 mod output;
 mod propose;
+mod record;
 mod sessions;
 
 pub(super) use crate::cli::verbs::files::{check_protected, find_files, register_files};

@@ -19,7 +19,7 @@ use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use alf::SessionPath;
 use alyx_client::text::printable;
-use alyx_registration::{Error, LeftOut, LeftOutSummary};
+use alyx_registration::{Error, LeftOut, LeftOutReason, LeftOutSummary};
 
 /// The result of a command.
 #[derive(Debug)]
@@ -159,7 +159,10 @@ impl LeftOutJson {
 
 /// Files that were left out, one per line.
 pub(super) fn left_out_lines(left_out: &[LeftOut]) -> impl Iterator<Item = String> {
-    left_out.iter().map(|file| format!("left out  {}: {}", file.path.display(), file.reason))
+    left_out.iter().map(|file| {
+        let what = if file.reason == LeftOutReason::Sidecar { "sidecar " } else { "left out" };
+        format!("{what}  {}: {}", file.path.display(), file.reason)
+    })
 }
 
 /// `; left out: …`, or empty.

@@ -228,7 +228,7 @@ impl Proposed {
         }
         lines.extend(proposal.open.iter().map(|open| format!("  {open}")));
         if !proposal.notes.is_empty() {
-            lines.push("Not on Alyx, but in the files:".to_owned());
+            lines.push("To correct in the session folders, not on Alyx:".to_owned());
         }
         lines.extend(proposal.notes.iter().map(|note| format!("  {note}")));
         if !proposal.changes.is_empty() {

@@ -1,25 +1,30 @@
 //! `create-session`, `register-session`, `create-sessions`, `new-session`.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
 use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, paths};
-use crate::cli::created_twice;
 use crate::cli::exit::Exit;
 use crate::cli::output::described::{planned_lines, request_lines, sources};
 use crate::cli::output::progress;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::scan::moves::{moved_json, moved_lines};
+use crate::cli::scan::places::until_quiet;
+use crate::cli::service::wiring;
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
 };
 use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_folder};
+use crate::cli::verbs::record::{Record, changing};
 use crate::config::Config;
 use crate::daemon::queue::session_name;
 use crate::daemon::tree::lock::{LockFolders, RootLock};
+use crate::daemon::watch::WatchProblem;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::{MovedPath, PathText};
 use crate::json::record::SessionJson;
@@ -27,9 +32,9 @@ use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
-    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, KnownSession, LeftOut,
-    NewSessionOptions, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFiles,
-    RegisteredSession, RegistrationClient, SessionDetails,
+    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, FoundFiles, KnownSession, LeftOut,
+    NewSessionOptions, PlannedFiles, PlannedSession, QuietRules, RecordOutcome, RegisterFilesOptions,
+    RegisteredFiles, RegisteredSession, RootDatasets,
 };
 
 /// The fields of a command about one session.
@@ -69,25 +74,30 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
         if !args.no_folder {
             check_folder(&folder)?;
         }
+        let session = SessionPath::parse(&folder).map_err(Error::from)?;
         if args.dry_run {
-            let planned = client.plan_session(&folder, &details).await?;
+            let attempt = async || client.plan_session(&folder, &details).await;
+            let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
             let text = planned_text(&planned);
             return Ok(Answer::new(text, SessionFields::<()>::planned(&folder, planned))?.planned_if(true));
         }
+        let record = Record::of(config, &session, "create-session");
+        let client = &record.client(client);
         let options = RegisterFilesOptions::default();
-        let registering = client.register_session(&folder, &details, &FilesToRegister::None, &options);
-        let registered = registering.await;
-        if let Err(error) = &registered {
-            remember(error, &folder, config).await;
+        let attempt =
+            async || client.register_session(&folder, &details, &FilesToRegister::None, &options).await;
+        let registered = until_quiet(&session, false, None, attempt).await;
+        let (registered, _) = record.or_failure(registered).await?;
+        if registered.outcome != RecordOutcome::Unchanged {
+            record.done(registered.record.eid(), 0, None).await;
         }
-        let (session, _) = registered?;
-        let outcome = match session.outcome {
+        let outcome = match registered.outcome {
             RecordOutcome::Created => "created",
             RecordOutcome::Updated => "changed",
             RecordOutcome::Unchanged => "found",
         };
-        let text = vec![format!("{outcome} {}", session_line(&session.record))];
-        Answer::new(text, SessionFields::<()>::registered(&folder, &session))
+        let text = vec![format!("{outcome} {}", session_line(&registered.record))];
+        Answer::new(text, SessionFields::<()>::registered(&folder, &registered))
     })
     .await
 }
@@ -99,9 +109,9 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
         if args.no_files || !args.files.is_empty() {
             check_folder(&folder)?;
         }
+        let session = SessionPath::parse(&folder).map_err(Error::from)?;
         if !args.update.is_empty() {
             let beside = Beside { command_line: details.clone(), ..Beside::default() };
-            let session = SessionPath::parse(&folder).map_err(Error::from)?;
             let known = client.read_metadata(&session, beside).await?;
             for field in &args.update {
                 if !known.as_ref().is_some_and(|known| known.set(&mut details, *field)) {
@@ -113,65 +123,99 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                 }
             }
         }
-        let options = RegisterFilesOptions {
-            protected: args.protected,
-            force: args.force,
-            ..RegisterFilesOptions::default()
-        };
-        let (files, others) = files_of(client, &folder, args).await?;
+        let listed = absolute_paths(&paths(&args.files))?;
+        let options = options_of(config, args);
+        let listed_bytes = sizes(&listed, &options.files)?;
+        let record = Record::of(config.filter(|_| !args.dry_run), &session, "register-session");
+        let client = &record.client(client);
         let progress = &client.context().progress;
-        progress.bytes.fetch_add(sizes(&files, &options)?, Ordering::Relaxed);
-        let work = async {
-            match args.dry_run {
-                true => plan(client, &folder, &details, &files, others, &options).await,
-                false => {
-                    let wanted = match args.no_files {
-                        true => FilesToRegister::None,
-                        false => FilesToRegister::These(files.clone()),
-                    };
-                    let registering = client.register_session(&folder, &details, &wanted, &options);
-                    let registered = registering.await;
-                    if let Err(error) = &registered {
-                        remember(error, &folder, config).await;
-                    }
-                    let (session, registered) = registered?;
-                    registered_answer(&folder, &session, registered, &files, others)
-                }
+        let select = async || match (args.no_files, listed.is_empty()) {
+            (true, _) => Ok(Selected::default()),
+            (false, false) => {
+                progress.bytes.store(listed_bytes, Ordering::Relaxed);
+                let options = client.options_in(&session, &options).await?.files;
+                Ok(Selected { files: listed.clone(), found: None, options })
             }
+            (false, true) => {
+                let found = client.find_files_with(&folder, &options).await?;
+                let bytes = found.files.iter().map(|file| file.size).sum();
+                progress.bytes.store(bytes, Ordering::Relaxed);
+                let files = found.files.iter().map(|file| file.path.clone()).collect();
+                let options = client.options_in(&session, &options).await?.files;
+                Ok::<_, Error>(Selected { files, found: Some(found), options })
+            }
+        };
+        let work = async {
+            if args.dry_run {
+                let attempt = async || {
+                    let Selected { files, found, options } = select().await?;
+                    let planned = client.plan_session(&folder, &details).await?;
+                    let mut would = client.plan_files(&files, &options).await?;
+                    let explicit = would.left_out.len();
+                    would.left_out.extend(found.unwrap_or_default().left_out);
+                    Ok((planned, would, explicit))
+                };
+                let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
+                return planned_answer(&folder, planned);
+            }
+            let attempt = async || {
+                let Selected { files, found, options } = select().await?;
+                let wanted = match args.no_files {
+                    true => FilesToRegister::None,
+                    false => FilesToRegister::These(files.clone()),
+                };
+                let (registered, outcomes) =
+                    client.register_session(&folder, &details, &wanted, &options).await?;
+                Ok((registered, outcomes, files, found))
+            };
+            let attempt = until_quiet(&session, false, None, attempt).await;
+            let (registered, outcomes, files, found) = record.or_failure(attempt).await?;
+            let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
+            let whole = match (&outcomes, found.filter(|_| record.is_kept())) {
+                (Some(outcomes), Some(found)) => {
+                    let whole =
+                        client.registered_by_name(&session, &registered, outcomes, found, &options).await;
+                    // The session is registered, whatever else can be found out about it.
+                    whole.inspect_err(|error| tracing::debug!("what it lacks is not known: {error}")).ok()
+                }
+                _ => None,
+            };
+            let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
+            let gap = record.done(registered.record.eid(), n_files, whole).await;
+            registered_answer(&folder, &registered, outcomes, &files, others, gap)
         };
         progress::shown(progress, work).await
     })
     .await
 }
 
-/// The files to register, and the files of the folder that are left out.
-async fn files_of(
-    client: &RegistrationClient,
-    folder: &Path,
-    args: &RegisterSessionArgs,
-) -> Result<(Vec<PathBuf>, Vec<LeftOut>), Failure> {
-    if args.no_files {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    if !args.files.is_empty() {
-        return Ok((absolute_paths(&paths(&args.files))?, Vec::new()));
-    }
-    let found = client.find_files(folder).await?;
-    Ok((found.files.into_iter().map(|file| file.path).collect(), found.left_out))
+/// How files are registered: as for a flag, but for what the command line says.
+fn options_of(config: Option<&Config>, args: &RegisterSessionArgs) -> FlaggedOptions {
+    let configured = config.map(wiring::flagged).unwrap_or_default();
+    let files = RegisterFilesOptions { protected: args.protected, force: args.force, ..configured.files };
+    let roots = without_own_words(configured.roots);
+    FlaggedOptions { register_files: !args.no_files, files, roots, ..configured }
 }
 
-async fn plan(
-    client: &RegistrationClient,
+/// The options of the data roots, but for what the command line says.
+fn without_own_words(roots: Vec<RootDatasets>) -> Vec<RootDatasets> {
+    let without = |root| RootDatasets { protected: None, register_files: None, ..root };
+    roots.into_iter().map(without).collect()
+}
+
+/// The files to register; what was found, if these are all files of the folder; and how they are registered, as the
+/// sidecars and the configuration say.
+#[derive(Default)]
+struct Selected {
+    files: Vec<PathBuf>,
+    found: Option<FoundFiles>,
+    options: RegisterFilesOptions,
+}
+
+fn planned_answer(
     folder: &Path,
-    details: &SessionDetails,
-    files: &[PathBuf],
-    others: Vec<LeftOut>,
-    options: &RegisterFilesOptions,
+    (planned, files, explicit): (PlannedSession, PlannedFiles, usize),
 ) -> Result<Answer, Failure> {
-    let planned = client.plan_session(folder, details).await?;
-    let mut files = client.plan_files(files, options).await?;
-    let explicit = files.left_out.len();
-    files.left_out.extend(others);
     let mut text = planned_text(&planned);
     text.extend(planned_file_lines(&files));
     let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_missing());
@@ -186,6 +230,7 @@ fn registered_answer(
     registered: Option<RegisteredFiles>,
     files: &[PathBuf],
     others: Vec<LeftOut>,
+    gap: Option<String>,
 ) -> Result<Answer, Failure> {
     let mut text = vec![session_line(&session.record)];
     let mut json = SessionFields::registered(folder, session);
@@ -193,16 +238,10 @@ fn registered_answer(
     let incomplete = registered.records.iter().any(Option::is_none);
     registered.left_out.extend(others);
     text.extend(registered_lines(files, &registered));
+    text.extend(gap);
     json.files = Some(RegisteredJson::of(files, &registered));
     let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json)?.incomplete_if(incomplete || problem))
-}
-
-/// Records an error if it says that the session was created twice.
-async fn remember(error: &Error, folder: &Path, config: Option<&Config>) {
-    if let Some(config) = config {
-        created_twice::remember(&config.state_dir, folder, error).await;
-    }
 }
 
 /// Registers the session of every flag below a folder.
@@ -217,8 +256,15 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                     .map_err(|error| Failure::new(Exit::Io, error))?,
             ),
         };
-        let mut flagged = FlaggedOptions { register_files: args.register_files, ..FlaggedOptions::default() };
-        flagged.files.protected = args.protected;
+        let configured = config.map(wiring::flagged).unwrap_or_default();
+        let flagged = FlaggedOptions {
+            register_files: args.register_files,
+            files: RegisterFilesOptions { protected: args.protected, ..configured.files },
+            roots: without_own_words(configured.roots),
+            // These sessions are complete: the person who gives the command knows.
+            quiet: QuietRules::default(),
+            ..configured
+        };
         let options =
             CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
         let progress = &client.context().progress;
@@ -242,6 +288,12 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             };
             match session.session {
                 Ok(Some(registered)) => {
+                    if let (Some(done), false) = (session.registered, args.dry_run) {
+                        let whole = done.session.clone();
+                        let record = Record::of(config, &whole, "create-sessions");
+                        let eid = done.eid.clone();
+                        record.done(&eid, 0, Some(done).filter(|_| args.register_files)).await;
+                    }
                     let eid = registered.record.eid().to_owned();
                     let (sign, outcome) =
                         if gap.is_some() { ("gaps    ", "gaps") } else { ("ok      ", "registered") };
@@ -256,7 +308,9 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
                     text.extend(request.flat_map(|request| request_lines(request, described.as_deref())));
                 }
                 Err(error) => {
-                    remember(&error, &session.folder, config).await;
+                    if let Ok(path) = SessionPath::parse(&session.folder) {
+                        Record::of(config, &path, "create-sessions").failed(&error).await;
+                    }
                     text.push(format!("failed  {folder}  {error}"));
                     let name = session_name(&SessionPath::parse(&session.folder), &session.folder);
                     (row.outcome, row.error) = ("failed", Some(ErrorReport::from(&error).of_session(name)));
@@ -307,10 +361,21 @@ struct CreatedJson {
     error: Option<ErrorReport>,
 }
 
+/// Refuses a folder in a data root whose disk is not mounted.
+fn check_marker(folder: &Path, config: Option<&Config>) -> Result<(), Failure> {
+    let roots = config.iter().flat_map(|config| &config.data_roots);
+    let missing = roots.filter(|root| folder.starts_with(&root.path)).find_map(|root| {
+        let marker = root.require_marker.clone().filter(|marker| !root.path.join(marker).exists())?;
+        Some(WatchProblem::MarkerMissing { root: root.path.clone(), marker })
+    });
+    missing.map_or(Ok(()), |problem| Err(Failure::new(Exit::Incomplete, problem)))
+}
+
 /// Creates the folder of a new session, and the session on Alyx.
 pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
     run_creating("new-session", &args.verb, async |client, config| {
         let root = absolute_path(&args.root)?;
+        check_marker(&root, config)?;
         let options = NewSessionOptions {
             date: args.date.as_deref().map(DateInput::Text),
             number: args.number,
@@ -327,10 +392,15 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             return Ok(Answer::new(text, json)?.planned_if(true));
         }
         let made = client.create_new_session(&args.subject, &root, &options).await;
-        if let Err(Error::NewSession { folder, source }) = &made {
-            remember(source, folder, config).await;
+        if let Err(Error::NewSession { folder, source }) = &made
+            && let Ok(session) = SessionPath::parse(folder)
+        {
+            Record::of(config, &session, "new-session").failed(source).await;
         }
         let made = made?;
+        if let (Some(eid), Ok(session)) = (made.eid, SessionPath::parse(&made.folder)) {
+            Record::of(config, &session, "new-session").done(&eid.to_string(), 0, None).await;
+        }
         let folder = made.folder.display();
         let text = match &made.eid {
             Some(eid) => format!("{folder}  {eid}"),

@@ -103,7 +103,7 @@ impl LookContext {
         let found = self.client.find_late_files(&session, &look.row.eid, &before, &rules, pace).await?;
         let Some(found) = found else { return Ok(LookResult::Stopped) };
         let registered = match &found.late {
-            Some(late) if self.late.on_late == OnLate::Register => {
+            Some(late) if self.late.on_late == OnLate::Register && !late.is_of_deleted_session() => {
                 Some(self.client.register_late(&session, late, &self.flagged).await.map(Box::new))
             }
             _ => None,

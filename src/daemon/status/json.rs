@@ -142,6 +142,9 @@ pub struct OutcomeJson<'a> {
     error: Option<ErrorReport>,
     next_step: Option<&'a str>,
     next: Option<Timestamp>,
+    /// The command that a person gave; absent for a flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
 }
 
 impl<'a> OutcomeJson<'a> {
@@ -170,6 +173,7 @@ impl<'a> OutcomeJson<'a> {
             error,
             next_step,
             next: row.next,
+            by: row.by.as_deref(),
         }
     }
 }

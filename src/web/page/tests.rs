@@ -23,6 +23,7 @@ fn outcome(word: &str) -> OutcomeRow {
         kind: None,
         next_step: None,
         next: None,
+        by: None,
     }
 }
 

@@ -117,6 +117,25 @@ fn a_section_shows_the_default() {
 }
 
 #[test]
+fn a_pattern_of_files_matches_what_the_manual_says() {
+    let section = section("datasets.exclude");
+    for (pattern, matched, not) in [
+        (
+            "raw_video_data/*",
+            &["raw_video_data/a.mp4", "raw_video_data/b/c.mp4"][..],
+            &["b/raw_video_data/a"][..],
+        ),
+        ("*.nwb", &["a.nwb", "alf/probe00/a.nwb"], &["a.nwb.txt", "a.NWB"]),
+        ("notes.txt", &["notes.txt"], &["alf/notes.txt"]),
+        ("**/notes.txt", &["notes.txt", "alf/notes.txt", "a/b/notes.txt"], &["my_notes.txt"]),
+    ] {
+        assert!(section.contains(&format!("`{pattern}`")), "docs/configure.md does not explain {pattern}");
+        let matches = |path: &&str| glob::Pattern::new(pattern).unwrap().matches(path);
+        assert!(matched.iter().all(matches) && !not.iter().any(matches), "{pattern}");
+    }
+}
+
+#[test]
 fn the_example_of_a_section_changes_the_configuration() {
     let file = Path::new("example.yaml");
     let least = Config::parse(LEAST, file).unwrap();

@@ -97,15 +97,15 @@ kinds! {
     Protected, NeedsAttention, "datasets have changed that are protected on Alyx",
         "put the new version into a revision folder (#YYYY-MM-DD#), or have the protection lifted";
     NotFound, NeedsAttention, "Alyx has no such record (404)",
-        "check whether the session was deleted on Alyx, then run `retry`";
+        "check whether the session was deleted on Alyx";
     Refused, NeedsAttention, "Alyx refuses the request (400, or a 500 known to be permanent)",
         "do what the message says, on Alyx or in the configuration";
     Options, NeedsAttention, "the options of the connection contradict each other",
-        "correct the configuration and restart";
+        "correct the configuration and reload it";
     NotASession, NeedsAttention, "the flag is not in a session folder, subject/YYYY-MM-DD/number",
         "rename the folder as the message says, or remove the flag";
     Missing, NeedsAttention, "Alyx does not know a subject, user, lab, project, procedure, location or repository",
-        "correct the name where the message says; create it on Alyx only if it is really new; then touch the flag";
+        "correct the name where the message says; create it on Alyx only if it is really new";
     Ambiguous, NeedsAttention, "Alyx has several sessions of this subject, day and number",
         "delete or renumber all but one on Alyx";
     Invalid, NeedsAttention, "the request contradicts itself or the records on Alyx",
@@ -144,7 +144,7 @@ kinds! {
         "check on Alyx before you enter it again";
     NotConfirmed, TryAgain, "Alyx does not show what was registered",
         "nothing, if it is temporary; otherwise inform the Alyx administrator";
-    RegisteredElsewhere, Elsewhere, "another program or computer holds the flag and registers its session",
+    RegisteredElsewhere, Elsewhere, "another program or computer holds the flag and registers its session, or sends the same request",
         "nothing; if it persists, find out what that program is doing, or why it does not end";
     Flag, NeedsAttention, "the flag cannot be used",
         "correct it as the message says; an empty flag, made by `touch`, means the whole session";
@@ -181,7 +181,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::CannotMake { .. } => Kind::CannotMake,
         Error::Unsure { .. } => Kind::Unsure,
         Error::NotConfirmed(_) => Kind::NotConfirmed,
-        Error::RegisteredElsewhere { .. } => Kind::RegisteredElsewhere,
+        Error::RegisteredElsewhere { .. } | Error::SentElsewhere { .. } => Kind::RegisteredElsewhere,
         Error::Flag { .. } => Kind::Flag,
         Error::FlagStays { .. } => Kind::FlagStays,
         Error::Internal(_) => Kind::Internal,
@@ -280,6 +280,7 @@ mod tests {
             Error::Unsure { what: what(), source: unsure },
             Error::NotConfirmed(Vec::new()),
             Error::RegisteredElsewhere { path: path(), holder: None },
+            Error::SentElsewhere { doing: what(), left: Duration::ZERO },
             Error::Flag { path: path(), reason: reason() },
             Error::FlagStays { path: path(), reason: reason() },
             Error::Internal(reason()),

@@ -122,7 +122,8 @@ fn finish(pending: &LastLook, data: &DataFolders, options: &FlaggedOptions) -> R
     let types = DatasetTypes::default();
     let (copy_signs, flag) = (&options.quiet.copy_signs, Some(pending.flag()));
     let rules = DiscoverRules { types: &types, data, copy_signs, flag, flag_stamp: None };
-    let found = discover(session.folder(), &rules, exclusion(&content, options))?;
+    let found =
+        discover(session.folder(), &rules, exclusion(&content, &options.for_folder(session.folder())))?;
     if found.activity.digest_of_files() != pending.files {
         put_back(pending)?;
     }

@@ -15,6 +15,7 @@ use crate::listing::left_out::LeftOutReason;
 use crate::metadata::known::{KnownSession, flag_sidecar};
 use crate::metadata::sources::{Beside, MetadataSources};
 use alf::{DatasetPath, SessionPath};
+use session_metadata::SidecarFile;
 
 /// The datasets of a session, as far as they matter before they are read.
 #[derive(Debug, Default)]
@@ -128,7 +129,30 @@ impl RegistrationClient {
         Ok((found, visitor))
     }
 
-    /// As [`find_files`](Self::find_files), but without the files that these options exclude.
+    /// The options for the files of a session: those of its data root, and what its sidecars say of its files. Its flag
+    /// may be one of them.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub async fn options_in(
+        &self,
+        session: &SessionPath,
+        options: &FlaggedOptions,
+    ) -> Result<FlaggedOptions, Error> {
+        let beside = Beside { flag: self.sidecar_of_flag(session).await?, ..Beside::default() };
+        let sources = self.metadata_sources(session, beside).await?;
+        let options = options.for_folder(session.folder());
+        Ok(sources.map_or_else(|| options.clone().into_owned(), |sources| sources.applied_to(&options)))
+    }
+
+    /// The flag of a session, if it describes it.
+    pub(crate) async fn sidecar_of_flag(&self, session: &SessionPath) -> Result<Option<SidecarFile>, Error> {
+        let (folder, flags) = (session.folder().to_owned(), self.options().flags.clone());
+        let read = move || KnownSession::sidecar_of_flag(&folder, &flags);
+        tokio::task::spawn_blocking(read).await.map_err(|e| Error::Internal(format!("reading a flag: {e}")))
+    }
+
+    /// As [`find_files`](Self::find_files), but without the files that these options and the sidecars exclude.
     ///
     /// # Errors
     /// As [`find_files`](Self::find_files).
@@ -138,7 +162,7 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<FoundFiles, Error> {
         let session = SessionPath::parse(folder)?;
-        let exclude = exclusion(&FlagContent::Everything, &options.for_folder(folder));
+        let exclude = exclusion(&FlagContent::Everything, &self.options_in(&session, options).await?);
         let found = self.find_datasets(&session, None, &[].into(), exclude).await;
         found.map_err(|error| error.or_no_folder(folder))
     }

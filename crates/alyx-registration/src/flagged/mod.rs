@@ -3,6 +3,7 @@
 //! The order is the promise: look the session up, create it only if it is absent, hash the files, register them, read
 //! back what Alyx holds, check that the folder has not changed meanwhile, and only then remove the flag.
 
+mod by_name;
 mod checks;
 mod hold;
 pub(crate) mod late;
@@ -224,12 +225,7 @@ impl RegistrationClient {
         };
         let mut snapshot = last.snapshot;
         unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
-        // What the sidecar excludes is not late: later looks know the configuration only.
-        for path in excluded_besides(&last.left_out, general) {
-            let size = tokio::fs::metadata(session.folder().join(path)).await.map_or(0, |found| found.len());
-            snapshot.add_dataset(path, size);
-            snapshot.add_unregistered(path, size);
-        }
+        add_excluded(&mut snapshot, session, &last.left_out, general).await;
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -248,6 +244,20 @@ impl RegistrationClient {
             snapshot,
             record: handle.record,
         })
+    }
+}
+
+/// Adds what a sidecar excludes, which is not late: later looks know the configuration only.
+async fn add_excluded(
+    snapshot: &mut SessionSnapshot,
+    session: &SessionPath,
+    left_out: &[LeftOut],
+    general: &FlaggedOptions,
+) {
+    for path in excluded_besides(left_out, general) {
+        let size = tokio::fs::metadata(session.folder().join(path)).await.map_or(0, |found| found.len());
+        snapshot.add_dataset(path, size);
+        snapshot.add_unregistered(path, size);
     }
 }
 

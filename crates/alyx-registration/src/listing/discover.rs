@@ -402,6 +402,11 @@ fn relative(path: &Path, folder: &Path) -> PathBuf {
     path.strip_prefix(folder).unwrap_or(path).to_owned()
 }
 
+/// Whether a path within a session is that of its sidecar.
+fn is_sidecar(relative: &Path) -> bool {
+    session_metadata::sidecar::NAMES.iter().any(|name| relative == Path::new(name))
+}
+
 /// Whether a file of a session is a dataset to register. Pure.
 pub(crate) fn classify(
     relative: &Path,
@@ -416,6 +421,7 @@ pub(crate) fn classify(
     let is_alf = alf::DatasetName::parse(name).is_ok();
     match types.find(name) {
         Ok(_) if is_alf => {}
+        _ if is_sidecar(relative) => return Err(LeftOutReason::Sidecar),
         _ if is_accessory(name) => return Err(LeftOutReason::Accessory),
         Err(_) if is_alf && is_raw_recording(name) => return Err(LeftOutReason::RawRecording),
         Err(reason) if is_alf => return Err(LeftOutReason::NoType(reason)),

@@ -106,6 +106,18 @@ pub enum Gap {
         /// The lines of `datasets.late_exclude` that leave them out.
         exclude: Vec<String>,
     },
+    /// The same, of a session that Alyx no longer has.
+    #[error(
+        "the session was deleted on Alyx, and files have arrived or changed since it was registered: {}; flag the session again to \
+         create it again and register all its files. If they are not to be registered, add to datasets.late_exclude: {}",
+        some_of(late(.files), ", "), yaml_list(.exclude)
+    )]
+    LateOfDeleted {
+        /// The files.
+        files: Vec<LateFile>,
+        /// The lines of `datasets.late_exclude` that leave them out.
+        exclude: Vec<String>,
+    },
     /// No file at all, apart from hidden ones, logs and markers.
     #[error(
         "the session has no file; copy its files into the folder and flag the session again, or acknowledge the gap"
@@ -149,9 +161,18 @@ impl Gap {
     }
 
     /// Late files; `None` if there are none.
-    pub(crate) fn late(files: Vec<LateFile>, types: &DatasetTypes) -> Option<Self> {
+    pub(crate) fn late(files: Vec<LateFile>, is_deleted: bool, types: &DatasetTypes) -> Option<Self> {
         let exclude = exclude_lines(files.iter().map(|file| file.path.as_path()), types);
-        (!files.is_empty()).then_some(Self::LateFiles { files, exclude })
+        let gap = match is_deleted {
+            false => Self::LateFiles { files, exclude },
+            true => Self::LateOfDeleted { files, exclude },
+        };
+        (!gap.files().is_empty()).then_some(gap)
+    }
+
+    /// Whether Alyx no longer has the session.
+    pub fn is_of_deleted_session(&self) -> bool {
+        matches!(self, Self::LateOfDeleted { .. })
     }
 
     /// Kinds of files without a dataset type that were not reported before; `None` if there are none.
@@ -182,7 +203,7 @@ impl Gap {
             Self::NearMiss { .. } => "near_miss",
             Self::NoDataset { .. } => "no_dataset",
             Self::NoType { .. } => "no_type",
-            Self::LateFiles { .. } => LATE_FILES,
+            Self::LateFiles { .. } | Self::LateOfDeleted { .. } => LATE_FILES,
             Self::NoFile => "no_file",
         }
     }
@@ -199,7 +220,9 @@ impl Gap {
             Self::NoDataset { files, .. } | Self::NoType { files, .. } => {
                 files.iter().map(PathBuf::as_path).collect()
             }
-            Self::LateFiles { files, .. } => files.iter().map(|file| file.path.as_path()).collect(),
+            Self::LateFiles { files, .. } | Self::LateOfDeleted { files, .. } => {
+                files.iter().map(|file| file.path.as_path()).collect()
+            }
             Self::NoFile => Vec::new(),
         }
     }

@@ -36,6 +36,8 @@ pub enum LeftOutReason {
     RawRecording,
     /// A log, a marker or a checksum of other software, or a leftover of a desktop.
     Accessory,
+    /// A sidecar of the session, which describes it.
+    Sidecar,
     /// A pattern of the configuration excludes it.
     Excluded,
     /// The flag does not list it.
@@ -77,9 +79,12 @@ impl LeftOutReason {
     /// The class in which it is reported.
     pub fn class(&self) -> LeftOutClass {
         match self {
-            Self::Hidden | Self::Accessory | Self::Excluded | Self::NotInFlag | Self::NotAFile => {
-                LeftOutClass::Noise
-            }
+            Self::Hidden
+            | Self::Accessory
+            | Self::Sidecar
+            | Self::Excluded
+            | Self::NotInFlag
+            | Self::NotAFile => LeftOutClass::Noise,
             Self::NotAlf
             | Self::RawRecording
             | Self::LinkToFolder
@@ -107,7 +112,8 @@ impl LeftOutReason {
             Self::NearMiss(_) | Self::NearMissTaken(_) => "almost a dataset",
             Self::RawRecording => "raw recording",
             Self::Accessory => "log, marker or checksum",
-            Self::Excluded => "excluded by the configuration",
+            Self::Sidecar => "describes the session",
+            Self::Excluded => "excluded by datasets.exclude",
             Self::NotInFlag => "not listed in the flag",
             Self::LinkToFolder => "link to a folder, not followed",
             Self::NotAFile => "not a regular file",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::listing::left_out::{LeftOut, LeftOutClass};
+use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
 use crate::listing::name_patterns::counted_as;
 use alyx_client::text::printable;
 
@@ -29,7 +29,8 @@ impl LeftOutSummary {
     /// Counts files by reason, and keeps the first names, the most important class first.
     pub fn of(left_out: &[LeftOut]) -> Self {
         let mut summary = Self::default();
-        for file in left_out {
+        // A sidecar does its work where it is.
+        for file in left_out.iter().filter(|file| file.reason != LeftOutReason::Sidecar) {
             let group = summary.groups.entry(file.reason.group()).or_default();
             group.n += 1;
             match file.reason.class() {
@@ -92,7 +93,6 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    use crate::listing::left_out::LeftOutReason;
     use alf::dataset_type::NoDatasetType;
 
     const NO_TYPE: LeftOutReason = LeftOutReason::NoType(NoDatasetType::None);
@@ -105,6 +105,7 @@ mod tests {
     fn a_summary_counts_noise_patterns_and_names() {
         let mut files = left_out(&[
             (".git", LeftOutReason::Hidden),
+            ("alyx-session.yaml", LeftOutReason::Sidecar),
             ("a.x.npy", NO_TYPE),
             ("leftCamera.raw.MP4", LeftOutReason::NearMiss("leftCamera.raw.mp4".into())),
             ("README", LeftOutReason::NotAlf),

@@ -10,7 +10,6 @@ use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::flag::FlagContent;
 use crate::flagged::listing::exclusion;
-use crate::metadata::known::KnownSession;
 use crate::metadata::sources::Beside;
 use crate::propose::dataset_types::KnownTypes;
 use crate::propose::needs::Needs;
@@ -57,13 +56,11 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<(), Error> {
         let session = SessionPath::parse(folder)?;
-        let options = options.for_folder(folder);
+        let options = self.options_in(&session, options).await?;
         let exclude = exclusion(&FlagContent::Everything, &options);
         let found = self.find_datasets(&session, None, &[].into(), exclude).await?;
         survey.add(&session, &found, &options.quiet.copy_signs);
-        let (folder, flags) = (folder.to_owned(), self.options().flags.clone());
-        let flag = tokio::task::spawn_blocking(move || KnownSession::sidecar_of_flag(&folder, &flags)).await;
-        let flag = flag.map_err(|e| Error::Internal(format!("reading a flag: {e}")))?;
+        let flag = self.sidecar_of_flag(&session).await?;
         let known = self.read_metadata(&session, Beside { flag, ..Beside::default() }).await?;
         if let Some(known) = &known {
             survey.add_known(known, &self.options().zone);

@@ -84,7 +84,7 @@ impl Proposal {
         }));
         proposal.has_problems = !survey.problems.is_empty();
         if proposal.has_problems {
-            proposal.notes.push(some_of(&survey.problems, "; "));
+            proposal.notes.extend(survey.problems.iter().cloned());
         }
         if !survey.copies.is_empty() {
             let copies = some_of(&survey.copies, ", ");

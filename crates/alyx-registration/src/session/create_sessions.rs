@@ -7,6 +7,7 @@ use crate::client::options::{CreateSessionsOptions, FlaggedOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::flag::FlagFile;
+use crate::flagged::Registered;
 use crate::listing::gap::Gap;
 use crate::metadata::known::KnownSession;
 use crate::session::register::RegisteredSession;
@@ -27,6 +28,8 @@ pub struct CreatedSession {
     pub gap: Option<Gap>,
     /// What is known of the session; `None` if no metadata is read, or if it failed.
     pub known: Option<KnownSession>,
+    /// The attempt as a whole; `None` in a dry run, or if it failed.
+    pub registered: Option<Registered>,
     /// In a dry run, what would be sent for the session itself. Empty if nothing.
     pub request: Option<SessionRequest>,
 }
@@ -89,7 +92,15 @@ impl RegistrationClient {
             }
             let failed = |error| {
                 let (session, moved) = (Err(error), Vec::new());
-                CreatedSession { folder, session, moved, gap: None, known: None, request: None }
+                CreatedSession {
+                    folder,
+                    session,
+                    moved,
+                    gap: None,
+                    known: None,
+                    registered: None,
+                    request: None,
+                }
             };
             sessions.push(created.unwrap_or_else(failed));
         }
@@ -105,6 +116,7 @@ impl RegistrationClient {
             moved: planned.moved,
             gap: planned.gap,
             known: planned.known,
+            registered: None,
             request: Some(planned.request),
         })
     }
@@ -113,16 +125,17 @@ impl RegistrationClient {
         let (flag, session) = load(path)?;
         let registered = self.register_flagged(flag, &session, options).await?;
         let outcome = RecordOutcome::of(registered.created, registered.record.is_some());
-        let record = match registered.record {
-            Some(record) if record.lists_datasets() => record,
+        let record = match &registered.record {
+            Some(record) if record.lists_datasets() => record.clone(),
             _ => self.alyx().session(&registered.eid).await?,
         };
         Ok(CreatedSession {
             folder: session.folder().to_owned(),
             session: Ok(Some(RegisteredSession { outcome, record })),
-            moved: registered.moved,
-            gap: registered.gap,
-            known: registered.known,
+            moved: registered.moved.clone(),
+            gap: registered.gap.clone(),
+            known: registered.known.clone(),
+            registered: Some(registered),
             request: None,
         })
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::client::RegistrationClient;
 use crate::client::options::{FilesToRegister, NewSessionOptions, RegisterFilesOptions};
 use crate::error::Error;
-use crate::metadata::known::with_sources;
+use crate::metadata::known::{KnownSession, with_sources};
 use crate::session::details::SessionDetails;
 use crate::session::names;
 use crate::session::planned::PlannedSession;
@@ -91,7 +91,8 @@ impl RegistrationClient {
     /// (Python: `create_new_session`).
     ///
     /// The number follows the largest on disk and, if the session is registered, the largest on Alyx for that day: a
-    /// session of another rig is not taken over.
+    /// session of another rig is not taken over. `root` must exist: one that is missing may be a disk that is not
+    /// mounted.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -177,11 +178,28 @@ impl RegistrationClient {
             let (known, defaults) = self.known_by_name(&planned.session, details, true).await?;
             let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
             planned.request = self.whole_creation(&planned.session, &sources).await?;
-            let asked = self.check_names(names::mentioned(&planned.request)).await;
+            let repository = known.as_ref().and_then(KnownSession::repository_name);
+            let names = names::mentioned(&planned.request).into_iter().chain(repository).collect();
+            let asked = self.check_names(names).await;
             asked.map_err(|error| with_sources(known.as_ref(), error))?;
             planned.known = known;
         }
         Ok(planned)
+    }
+
+    /// Refuses a root that is not there: a folder made in its place would be hidden once its disk is mounted.
+    async fn check_root(&self, root: &Path) -> Result<(), Error> {
+        let Err(error) = tokio::fs::read_dir(root).await else { return Ok(()) };
+        Err(match error.kind() {
+            io::ErrorKind::NotFound => Error::Invalid(format!(
+                "there is no folder {root:?}, in which the session would be made; mount its disk, or correct the name. \
+                 If the folder is really new, create it first"
+            )),
+            io::ErrorKind::NotADirectory => {
+                Error::Invalid(format!("{root:?} is not a folder; name the folder that holds the subjects"))
+            }
+            _ => Error::reading(root, &error),
+        })
     }
 
     /// The folder of the day of a new session, and the numbers that Alyx has for that day.
@@ -201,6 +219,7 @@ impl RegistrationClient {
                 "{root:?} is the folder of {subject} itself; give the folder that holds it, {right:?}"
             )));
         }
+        self.check_root(root).await?;
         let day = root.join(subject).join(date.to_string());
         // Refuses a name or root that would be parsed as something else, before anything is created.
         let planned = SessionPath::parse(&day.join("001"))?;

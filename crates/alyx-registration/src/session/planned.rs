@@ -72,7 +72,9 @@ impl RegistrationClient {
             }
             (None, _) => self.whole_creation(&session, &sources).await?,
         };
-        let asked = self.check_names(names::mentioned(&request)).await;
+        let repository = known.and_then(KnownSession::repository_name);
+        let names = names::mentioned(&request).into_iter().chain(repository).collect();
+        let asked = self.check_names(names).await;
         asked.map_err(|error| with_sources(known, error))?;
         Ok(PlannedSession {
             session,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::RegistrationClient;
-use crate::client::options::{FilesToRegister, RegisterFilesOptions};
+use crate::client::options::{FilesToRegister, FlaggedOptions, RegisterFilesOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
@@ -20,7 +20,7 @@ use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
-use crate::session::request_marks::Elsewhere;
+use crate::session::request_marks::RECHECK_INTERVAL;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
@@ -109,23 +109,32 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let (mut mark, mut has_waited, since) = (Err(Elsewhere { longest: at_most }), false, Instant::now());
+        let (what, since) = (format!("session {path}"), Instant::now());
+        let (mut mark, mut has_waited) = (self.claim_request(what.clone()).await?, false);
+        let mut asked: Option<Instant> = None;
         let found = loop {
-            if mark.is_err() {
-                mark = self.claim_request(format!("session {path}"), since).await?;
-            }
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
                 Ok(mark) => creations.still_open(&claim, mark.remaining(), at_most),
-                Err(elsewhere) => elsewhere.recheck_in(since.elapsed()),
+                Err(elsewhere) => elsewhere.recheck_in(),
             };
-            let found = self.find_session(path, lab).await?;
+            // A mark that is still held is tried more often than Alyx is asked: all sessions share its requests.
+            let is_recent = asked.is_some_and(|at| at.elapsed() < RECHECK_INTERVAL);
+            let found = if is_recent && mark.is_err() && !open.is_zero() {
+                None
+            } else {
+                asked = Some(Instant::now());
+                self.find_session(path, lab).await?
+            };
+            if found.is_none() {
+                self.keep_place(&mark, || format!("creating {what}"))?;
+            }
             if found.is_some() || open.is_zero() {
                 break found;
             }
             let longest = match &mark {
                 Ok(mark) => at_most.max(since.elapsed() + mark.remaining()),
-                Err(elsewhere) => elsewhere.longest,
+                Err(elsewhere) => since.elapsed() + elsewhere.left(),
             };
             if !std::mem::replace(&mut has_waited, true) {
                 tracing::info!(
@@ -141,10 +150,14 @@ impl RegistrationClient {
             if waits_for_turn {
                 *at_alyx = self.context().enter_alyx().await;
             }
+            if mark.is_err() {
+                mark = self.claim_request(what.clone()).await?;
+            }
         };
+        self.context().marks.forget(&what);
         match (found, mark) {
-            (None, Err(Elsewhere { .. })) => {
-                Err(Error::RegisteredElsewhere { path: path.folder().to_owned(), holder: None })
+            (None, Err(_)) => {
+                Err(Error::SentElsewhere { doing: format!("creating {what}"), left: Duration::ZERO })
             }
             (None, Ok(mark)) => {
                 let creation = self.whole_creation(path, sources).await?;
@@ -266,7 +279,8 @@ impl RegistrationClient {
         }
         let defaults = options.defaults.clone();
         let (command_line, general) = (details.clone(), defaults.clone());
-        let beside = Beside { flag: None, command_line, defaults: general, is_planned };
+        let flag = self.sidecar_of_flag(path).await?;
+        let beside = Beside { flag, command_line, defaults: general, is_planned };
         let known = match self.read_metadata(path, beside).await {
             Ok(known) => known,
             // A session may be created by the name of a folder that is on another computer.
@@ -276,6 +290,7 @@ impl RegistrationClient {
         if let Some(known) = &known {
             known.check(OnMissing::Finish, Duration::ZERO)?;
         }
+        self.check_repository(known.as_ref()).await?;
         Ok((known, self.defaults_of(path, &defaults)))
     }
 
@@ -317,6 +332,9 @@ impl RegistrationClient {
 
     /// Creates a session on Alyx, or changes the existing one, and registers its files (Python: `register_session`).
     ///
+    /// Its sidecars may name the repository and the versions of its files, and exclude some of
+    /// [`FilesToRegister::All`].
+    ///
     /// The subject, day, number and lab come from the path. Of an existing session only what `details` set is changed,
     /// and `json` is merged; users and start are never reset. A session that is created without a `start_time` starts
     /// at midnight, and belongs to the user who is logged in.
@@ -352,7 +370,8 @@ impl RegistrationClient {
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
     /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`],
-    /// [`Error::RegisteredElsewhere`] if the session has a flag that another program holds, and those of
+    /// [`Error::RegisteredElsewhere`] if the session has a flag that another program holds, [`Error::SentElsewhere`] if
+    /// another program is creating it, and those of
     /// [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,
@@ -365,8 +384,11 @@ impl RegistrationClient {
         let _held = self.hold_flags(&path).await?;
         details.request(&path, &self.options().zone)?;
         let (known, defaults) = self.known_by_name(&path, details, false).await?;
+        let flagged = FlaggedOptions { files: options.clone(), ..FlaggedOptions::default() };
+        let flagged = self.options_in(&path, &flagged).await?;
+        let options = &flagged.files;
         let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
-        let handle = self.get_or_create_session(&path, &sources, Vec::new(), &mut None).await?;
+        let handle = self.get_or_create_session(&path, &sources, options.names(), &mut None).await?;
         self.check_created_once(&path, &handle, true).await?;
         let record = match &handle.record {
             Some(record) if record.lists_datasets() => record.clone(),
@@ -375,7 +397,7 @@ impl RegistrationClient {
         let registered = match files {
             FilesToRegister::None => None,
             FilesToRegister::All => {
-                let found = self.find_files(folder).await?;
+                let found = self.find_files_with(folder, &flagged).await?;
                 let paths: Vec<PathBuf> = found.files.into_iter().map(|f| f.path).collect();
                 let mut registered = self.register_files_of(&paths, options, Some((&path, &handle))).await?;
                 registered.left_out.extend(found.left_out);

@@ -207,7 +207,7 @@ impl RegistrationClient {
             let mut there = is_there.into_iter();
             folders.retain(|_| there.next().unwrap_or_default());
             if folders.is_empty() {
-                self.check_roots(&pair.folders, rules).await?;
+                self.all_mounted(&pair.folders, rules).await?;
                 return self.without_folder(pair, rules).await;
             }
             let expected = Expected {
@@ -226,7 +226,7 @@ impl RegistrationClient {
             looked.findings.retain(|finding| !finding.kind.ends_with_registration());
         }
         if looked.findings.iter().any(|f| matches!(f.kind, FindingKind::Missing | FindingKind::Unreadable)) {
-            self.check_roots(&folders, rules).await?;
+            self.all_mounted(&folders, rules).await?;
         }
         if !is_flagged {
             looked.unflagged = folders.iter().map(|folder| folder.folder().to_owned()).collect();
@@ -243,7 +243,7 @@ impl RegistrationClient {
         let mut audit = SessionAudit::default();
         for folder in folders {
             match rules.disk(self).look_at(folder, rules.flagged, &[].into()).await? {
-                None => self.check_roots(std::slice::from_ref(folder), rules).await?,
+                None => self.all_mounted(std::slice::from_ref(folder), rules).await?,
                 Some(_) => {
                     audit.totals.sessions = 1;
                     let finding = Finding::of_session(FindingKind::FolderWithoutSession);
@@ -282,7 +282,7 @@ impl RegistrationClient {
             return Ok(audit);
         }
         for root in &self.options().data.roots {
-            self.check_root(root.clone(), rules).await?;
+            self.still_mounted(root.clone(), rules).await?;
         }
         audit.totals = AuditTotals { sessions: 1, datasets: paths.len() as u64, ..AuditTotals::default() };
         let datasets =
@@ -292,15 +292,15 @@ impl RegistrationClient {
         Ok(audit)
     }
 
-    async fn check_roots(&self, folders: &[SessionPath], rules: &AuditRules<'_>) -> Result<(), Error> {
+    async fn all_mounted(&self, folders: &[SessionPath], rules: &AuditRules<'_>) -> Result<(), Error> {
         for folder in folders {
-            self.check_root(folder.folder().to_owned(), rules).await?;
+            self.still_mounted(folder.folder().to_owned(), rules).await?;
         }
         Ok(())
     }
 
     /// Refuses to say anything about a data root that is no longer mounted.
-    async fn check_root(&self, folder: PathBuf, rules: &AuditRules<'_>) -> Result<(), Error> {
+    async fn still_mounted(&self, folder: PathBuf, rules: &AuditRules<'_>) -> Result<(), Error> {
         let roots = rules.roots.clone();
         let step = self.context().progress.steps.begin("listing the data root of", &folder);
         let at = folder.clone();

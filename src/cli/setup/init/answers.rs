@@ -134,17 +134,30 @@ impl Draft {
     /// Validates the answers to the keys with a prefix.
     pub(super) fn validate(&self, key: &str) -> Result<(), InitError> {
         let roots = self.data_roots.iter().filter(|_| "data_roots".starts_with(key));
-        let mut messages: Vec<String> =
-            roots.filter_map(|root| root_problem(root)).map(|why| format!("--data-root: {why}")).collect();
+        // A person who answers a question has typed no option.
+        let in_words = |option: &str, message: &str| match key.is_empty() {
+            true => format!("{option}: {message}"),
+            false => format!("{message} ({option})"),
+        };
+        let problems = roots.filter_map(|root| root_problem(root));
+        let mut messages: Vec<String> = problems.map(|why| in_words("--data-root", &why)).collect();
         let errors = self.filled().check().err();
         messages.extend(
             errors
                 .iter()
                 .flat_map(|errors| errors.iter())
                 .filter(|error| error.key.starts_with(key))
-                .map(|error| format!("{}: {}", option_of(&error.key), error.message)),
+                .map(|error| in_words(option_of(&error.key), &error.message)),
         );
         if messages.is_empty() { Ok(()) } else { Err(InitError::Answers(messages.join("\n"))) }
+    }
+
+    /// The data roots that are not there, one line each.
+    pub(super) fn missing_roots(&self) -> Vec<String> {
+        let missing = self.data_roots.iter().filter(|root| !Path::new(root).is_dir());
+        missing
+            .map(|root| format!("there is no folder {root} here now; mount its disk, or correct its name"))
+            .collect()
     }
 
     /// Without a terminal: uses the ONE settings and the defaults.

@@ -9,7 +9,7 @@ use crate::cli::setup::init::answers::{Draft, FoundSettings, plain, readers_type
 use crate::cli::setup::init::files::is_user_file;
 use crate::cli::setup::init::known_alyx::{KnownAlyx, probe};
 use crate::cli::setup::init::repository::{self, Chosen};
-use crate::cli::setup::init::{InitArgs, InitError};
+use crate::cli::setup::init::{Asked, InitArgs, InitError};
 use crate::config::{SecretPlace, metadata_readers};
 use alyx_client::text::some_of;
 use alyx_client::{Endpoint, Error};
@@ -20,14 +20,18 @@ pub(super) async fn ask(
     found: &FoundSettings,
     terminal: &mut Terminal,
     args: &InitArgs,
-) -> Result<(Option<SecretString>, Option<KnownAlyx>), InitError> {
+) -> Result<(Option<SecretString>, Asked), InitError> {
+    terminal.print("An empty answer takes what is in brackets. Ctrl-C stops, and nothing is written.");
     if let (Some(folder), None) = (&found.folder, &args.one_settings) {
         terminal.print(&format!("ONE is set up here, in {}.", folder.display()));
     }
     if draft.data_roots.is_empty() {
         ask_for_roots(draft, terminal).await?;
+    } else {
+        draft.missing_roots().iter().for_each(|missing| terminal.print(missing));
     }
-    let is_away = !ask_for_address(draft, found, terminal, args.offline).await?;
+    let is_asked = ask_for_address(draft, found, terminal, args.offline).await?;
+    let is_away = !is_asked && !args.offline;
     let mut is_refused = false;
     let (password, known) = loop {
         if draft.username.is_none() {
@@ -41,12 +45,13 @@ pub(super) async fn ask(
             (draft.username, is_refused) = (None, false);
             continue;
         };
-        if is_away {
-            break (password, None);
+        if !is_asked {
+            break (password, if is_away { Err(Asked::Unreachable) } else { Err(Asked::Not) });
         }
         match log_in(draft, password.as_ref(), terminal).await? {
-            LoggedIn::Yes(known) => break (password, Some(known)),
-            LoggedIn::NotAsked => break (password, None),
+            LoggedIn::Yes(known) => break (password, Ok(known)),
+            LoggedIn::NotAsked => break (password, Err(Asked::Not)),
+            LoggedIn::Unreachable => break (password, Err(Asked::Unreachable)),
             LoggedIn::Refused(error) => {
                 let is_typed = password.is_some() || (draft.secret.is_some() && !has_secret(args));
                 if !is_typed {
@@ -59,8 +64,8 @@ pub(super) async fn ask(
         }
     };
     match &known {
-        Some(known) => ask_about_alyx(draft, known, terminal).await?,
-        None if draft.location.is_none() => {
+        Ok(known) => ask_about_alyx(draft, known, terminal).await?,
+        Err(_) if draft.location.is_none() => {
             let question = "What is this rig called on Alyx (its location)? Enter for none";
             let none = Some(String::new());
             ask_until_valid(draft, terminal, question, none, "session.location", |draft, answer| {
@@ -68,12 +73,12 @@ pub(super) async fn ask(
             })
             .await?;
         }
-        None => {}
+        Err(_) => {}
     }
     if draft.readers.is_none() {
         ask_for_readers(draft, terminal).await?;
     }
-    Ok((password, known))
+    Ok((password, known.map_or_else(|asked| asked, |_| Asked::Known)))
 }
 
 /// Asks which files describe the sessions.
@@ -97,10 +102,18 @@ fn has_secret(args: &InitArgs) -> bool {
 
 async fn ask_for_roots(draft: &mut Draft, terminal: &mut Terminal) -> Result<(), InitError> {
     let question = "Which folder holds the sessions, as <lab>/Subjects/<subject>/<date>/<number>?";
-    ask_until_valid(draft, terminal, question, Some("/data".to_owned()), "data_roots", |draft, answer| {
-        draft.data_roots = separate_roots(&answer);
-    })
-    .await
+    loop {
+        let usual = Some("/data".to_owned());
+        ask_until_valid(draft, terminal, question, usual, "data_roots", |draft, answer| {
+            draft.data_roots = separate_roots(&answer);
+        })
+        .await?;
+        let missing = draft.missing_roots();
+        missing.iter().for_each(|missing| terminal.print(missing));
+        if missing.is_empty() || is_yes(terminal, "Use it all the same? [y/N]").await? {
+            return Ok(());
+        }
+    }
 }
 
 /// Asks for the address until an Alyx answers there. False: Alyx is not to be asked, or the user goes on without one
@@ -182,8 +195,10 @@ async fn ask_for_login(
 
 enum LoggedIn {
     Yes(KnownAlyx),
-    /// There is no password yet, or Alyx is away and the user goes on.
+    /// There is no password yet.
     NotAsked,
+    /// Alyx is away, and the user goes on.
+    Unreachable,
     Refused(Error),
 }
 
@@ -201,7 +216,7 @@ async fn log_in(
         Err(error @ (Error::Login { .. } | Error::NoCredentials(_))) => Ok(LoggedIn::Refused(error)),
         Err(error) => {
             terminal.print(&error.to_string());
-            if goes_on(terminal).await? { Ok(LoggedIn::NotAsked) } else { Err(InitError::Stopped) }
+            if goes_on(terminal).await? { Ok(LoggedIn::Unreachable) } else { Err(InitError::Stopped) }
         }
     }
 }
@@ -298,6 +313,13 @@ async fn ask_for_repository(
             "Which data repository on Alyx holds this disk? ONE finds files only in a repository with an address."
         };
         terminal.print(what);
+        if let several @ [_, _, ..] = labs.as_slice() {
+            terminal.print(&format!(
+                "It is for the sessions of all the labs in these folders: {}. If each lab has a repository of its own, decide \
+                 later: give each its folder in the section repositories of the configuration.",
+                some_of(several.iter().flatten().map(|lab| lab.name.as_str()), ", ")
+            ));
+        }
         for (number, choice) in choices.iter().enumerate() {
             terminal.print(&format!("  {}  {}", number + 1, choice.line()));
         }
@@ -348,7 +370,10 @@ async fn ask_until_valid(
         let answer = terminal.ask(&format!("{question}{shown}")).await?;
         let answer = match (&default, answer.is_empty()) {
             (Some(default), true) => default.clone(),
-            (None, true) => continue,
+            (None, true) => {
+                terminal.print("This question needs an answer.");
+                continue;
+            }
             _ => answer,
         };
         take(draft, answer);

@@ -7,6 +7,8 @@ use alyx_registration::{NotLoadable, Placement};
 #[derive(Debug, PartialEq)]
 pub(super) struct Choice<'a> {
     pub(super) repository: &'a RepositoryRecord,
+    /// Which of several labs it belongs to; empty if there is one lab only.
+    pub(super) labs: Vec<String>,
     /// Why ONE would not load files from it.
     pub(super) problems: Vec<NotLoadable>,
 }
@@ -33,15 +35,22 @@ pub(super) fn choice<'a>(
     let mut problems: Vec<NotLoadable> =
         labs.iter().flat_map(|lab| NotLoadable::judge(&placement, *lab, repositories)).collect();
     problems.dedup();
-    Choice { repository, problems }
+    let linked = labs.iter().flatten().filter(|lab| lab.repositories.contains(&repository.name));
+    let labs = if labs.len() > 1 { linked.map(|lab| lab.name.clone()).collect() } else { Vec::new() };
+    Choice { repository, labs, problems }
 }
 
 impl Choice<'_> {
-    /// The repository with its address.
+    /// The repository with its address, and with its labs if there are several.
     pub(super) fn line(&self) -> String {
         let address = self.repository.address().unwrap_or("no address, so not served");
         let personal = if self.repository.globus_is_personal == Some(true) { ", personal" } else { "" };
-        format!("{}  {address}{personal}", self.repository.name)
+        let labs = if self.labs.is_empty() {
+            String::new()
+        } else {
+            format!(", of lab {}", self.labs.join(" and "))
+        };
+        format!("{}  {address}{personal}{labs}", self.repository.name)
     }
 }
 

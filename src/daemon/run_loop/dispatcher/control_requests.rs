@@ -15,7 +15,7 @@ use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::status::{
     DaemonStatus, GapStatus, NotLoadableStatus, ProgressStatus, SessionState, SessionStatus, Status,
 };
-use crate::ledger::{CREATED_TWICE, GapChange};
+use crate::ledger::GapChange;
 
 impl Dispatcher {
     pub(super) fn on_request(&mut self, id: u64, request: Request, now: Moment) {
@@ -38,13 +38,13 @@ impl Dispatcher {
                 self.write(LedgerEntry::Gaps(changes));
                 Answer::Done(count)
             }
-            Request::CreatedTwice(row) if row.kind == CREATED_TWICE => {
-                let change = self.gaps.add(row);
+            Request::Gaps(changes) => {
+                changes.iter().for_each(|change| self.gaps.apply(change));
                 self.reporting.mark_status_dirty();
-                self.write(LedgerEntry::Gaps(vec![change]));
-                Answer::Done(1)
+                let count = changes.len();
+                self.write(LedgerEntry::Gaps(changes));
+                Answer::Done(count)
             }
-            Request::CreatedTwice(row) => Answer::Refused(format!("{} is not {CREATED_TWICE}", row.kind)),
         };
         self.effects.push(Effect::Answer(id, answer));
     }
@@ -96,6 +96,7 @@ impl Dispatcher {
             })
             .collect();
         sessions.sort_by(SessionStatus::in_order);
+        let reading = self.config.client.reading();
         Status {
             daemon: Some(DaemonStatus {
                 pid: std::process::id(),
@@ -108,7 +109,9 @@ impl Dispatcher {
                 ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.problem()),
                 stuck: self.reporting.stuck.map(str::to_owned),
                 md5: self.config.client.md5_difference(),
-                max_read_rate: self.config.client.max_read_rate(),
+                max_read_rate: reading.max_rate,
+                yielding: reading.yields,
+                yielded: reading.yielded.as_secs(),
             }),
             sessions,
             obstacles: [self.reporting.obstacles.status(), self.hangs.status(now)].concat(),

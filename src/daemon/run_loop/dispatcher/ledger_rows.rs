@@ -74,6 +74,7 @@ pub(crate) fn outcome_row(
         error: None,
         next_step: None,
         next: None,
+        by: None,
     };
     match &attempt.result {
         AttemptResult::Registered(done) => {

@@ -71,7 +71,7 @@ impl RegistrationClient {
             step: self.context().progress.steps.begin("looking for late files in", session.folder()),
         };
         let (folder, before) = (session.folder().to_owned(), before.clone());
-        let exclude = exclusion(&FlagContent::Everything, rules.flagged);
+        let exclude = exclusion(&FlagContent::Everything, &rules.flagged.for_folder(session.folder()));
         let listed = tokio::task::spawn_blocking(move || listing.list(&folder, &before, exclude))
             .await
             .map_err(|e| Error::Internal(format!("looking for late files: {e}")))??;
@@ -96,7 +96,15 @@ impl RegistrationClient {
                 }
             }
         };
-        self.alyx().for_each_dataset_of_session(eid, take).await?;
+        let is_deleted = match self.alyx().for_each_dataset_of_session(eid, take).await {
+            Ok(()) => false,
+            // Alyx refuses to list the datasets of a session that it does not have.
+            Err(error @ alyx_client::Error::Refused { .. }) => match self.alyx().session(eid).await {
+                Err(alyx_client::Error::NotFound { .. }) => true,
+                _ => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
         let mut late = Vec::new();
         for (Changed { path, problem, .. }, (is_changed, _)) in
             changed.into_iter().zip(held).filter(|(_, (_, is_same))| !is_same)
@@ -105,7 +113,7 @@ impl RegistrationClient {
             late.push(LateFile { path: path.into(), is_changed, problem });
         }
         late.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Some(LateLook { snapshot, late: Gap::late(late, &types) }))
+        Ok(Some(LateLook { snapshot, late: Gap::late(late, is_deleted, &types) }))
     }
 }
 

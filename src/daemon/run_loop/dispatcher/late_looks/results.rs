@@ -87,9 +87,7 @@ impl Dispatcher {
                 self.next_look_of(row, is_last, None, now);
             }
             LookResult::Seen { registered: Some(Err(error)), .. }
-                if error.wait_to_settle().is_some()
-                    || error.is_outage()
-                    || matches!(error, Error::RegisteredElsewhere { .. }) =>
+                if error.wait_to_settle().is_some() || error.is_outage() || error.is_elsewhere() =>
             {
                 tracing::debug!(session, "late files are not registered yet: {error}");
                 self.note_outage(&error, now);
@@ -99,7 +97,9 @@ impl Dispatcher {
             }
             LookResult::Seen { snapshot, late, registered } => {
                 self.judge_look(&row, late.as_ref(), registered, now);
-                self.next_look_of(row, is_last, Some(snapshot), now);
+                // Nothing more is to be found out about a session that Alyx no longer has.
+                let is_deleted = late.is_some_and(|late| late.is_of_deleted_session());
+                self.next_look_of(row, is_last || is_deleted, Some(snapshot), now);
             }
         }
     }
@@ -172,6 +172,7 @@ impl Dispatcher {
             error: (!registered.refused.is_empty()).then(|| some_of(&registered.refused, "; ")),
             next_step: None,
             next: None,
+            by: None,
         }
     }
 

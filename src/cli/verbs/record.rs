@@ -1,0 +1,92 @@
+//! The work of a command on one session, as it is remembered.
+
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::cli::output::{Failure, exit_of};
+use crate::cli::remembered::Remembered;
+use crate::cli::scan::flag_result::{FlagResult, ScanOutcome};
+use crate::cli::scan::places::wait_to_settle;
+use crate::config::Config;
+use crate::json::error_report::ErrorReport;
+use crate::ledger::{Access, OutcomeRow};
+use alf::SessionPath;
+use alyx_registration::flagged::Registered;
+use alyx_registration::{Error, RegistrationClient, RunContext};
+
+/// The work of a command on one session, for the history and the status; without a configuration it is not remembered.
+pub(super) struct Record<'a> {
+    remembered: Option<Remembered>,
+    session: &'a SessionPath,
+    flag: PathBuf,
+    command: &'static str,
+    started: Instant,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn of(config: Option<&Config>, session: &'a SessionPath, command: &'static str) -> Self {
+        let flag = config.and_then(|config| config.flags.first()).map(String::as_str).unwrap_or_default();
+        let remembered = config.map(|config| Remembered::open(config, Access::Change));
+        Self { remembered, session, flag: session.folder().join(flag), command, started: Instant::now() }
+    }
+
+    /// The same client, which keeps what it reads and creates in mind.
+    pub(super) fn client(&self, client: &RegistrationClient) -> RegistrationClient {
+        let Some(remembered) = &self.remembered else { return client.clone() };
+        let RunContext { cache, created, .. } = remembered.context();
+        client.in_context(RunContext { cache, created, ..client.context().clone() })
+    }
+
+    /// Whether anything is remembered.
+    pub(super) fn is_kept(&self) -> bool {
+        self.remembered.is_some()
+    }
+
+    /// Remembers an error of which others must know.
+    pub(super) async fn failed(&self, error: &Error) {
+        if let Some(remembered) = &self.remembered {
+            remembered.failed(self.session, error).await;
+        }
+    }
+
+    /// The result of the attempts, with such an error remembered.
+    pub(super) async fn or_failure<T>(&self, attempt: Result<T, Error>) -> Result<T, Failure> {
+        if let Err(error) = &attempt {
+            self.failed(error).await;
+        }
+        attempt.map_err(changing)
+    }
+
+    /// Remembers a session that is registered; `whole`: with all its files. Returns what it lacks.
+    pub(super) async fn done(&self, eid: &str, n_files: usize, whole: Option<Registered>) -> Option<String> {
+        let remembered = self.remembered.as_ref()?;
+        let mut result = FlagResult::of(self.session.folder());
+        match whole {
+            Some(whole) => result.registered(self.session, whole, remembered).await,
+            None => {
+                (result.eid, result.files) = (Some(eid.to_owned()), n_files);
+                result.outcome = ScanOutcome::Registered { left_out: String::new() };
+            }
+        }
+        result.took = self.started.elapsed();
+        if let Some(row) = result.to_row(&self.flag) {
+            remembered.ended(OutcomeRow { by: Some(self.command.to_owned()), ..row }).await;
+        }
+        result.gap
+    }
+}
+
+/// An error after the last attempt: a command does not wait any longer.
+pub(super) fn changing(error: Error) -> Failure {
+    match (wait_to_settle(&error), error.path()) {
+        (Some(_), Some(path)) => {
+            let message = format!(
+                "{path:?} is still changing; run the command again when no program writes to it any more"
+            );
+            Failure::reported(exit_of(&error), ErrorReport { message, ..ErrorReport::from(&error) })
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,285 @@
+//! Sessions that are registered by name, with a command: the same files as for a flag, the same patience, and the same
+//! memory in history and status.
+
+use std::path::PathBuf;
+
+use alyx_client::DatasetRecord;
+use alyx_registrar::ledger::Ledger;
+use alyx_registration::{FilesToRegister, RegisterFilesOptions, SessionDetails};
+use serde_json::Value;
+
+use crate::common::{Alyx, Rig, Session, hold};
+use crate::program::{Configuration, Program, program};
+use crate::verbs::{Said, at_home, run, verb, word};
+
+/// An Alyx, a rig, and a configuration with these sections and a ledger.
+struct World {
+    alyx: Alyx,
+    rig: Rig,
+    config: PathBuf,
+}
+
+impl World {
+    async fn new(more: &str) -> Self {
+        let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+        let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
+        let more = more.to_owned();
+        let config =
+            Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"));
+        drop(Ledger::open(&rig.beside("etc/state")));
+        Self { alyx, rig, config }
+    }
+
+    async fn run(&self, words: &[&str]) -> Said {
+        let mut command = at_home(&self.rig, &[words, &["--config", word(&self.config)]].concat());
+        tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+    }
+
+    async fn register(&self, session: &Session, more: &[&str]) -> Said {
+        self.run(&[&["register-session", word(&session.folder)], more].concat()).await
+    }
+
+    async fn gaps(&self) -> Vec<Value> {
+        let status = self.run(&["status", "--json"]).await.json();
+        status["gaps"].as_array().unwrap().clone()
+    }
+
+    /// The latest outcome.
+    async fn outcome(&self) -> Value {
+        self.run(&["history", "--limit", "1", "--json"]).await.json()
+    }
+
+    fn daemon(&self) -> Program {
+        Program::start(program().arg("run").arg("--config").arg(&self.config))
+    }
+}
+
+fn is_in_flatiron(dataset: &DatasetRecord) -> bool {
+    let there = dataset.file_records.iter().filter(|copy| copy.exists);
+    there.map(|copy| copy.data_repository.as_deref()).eq([Some("flatiron_cortexlab")])
+}
+
+const SPIKES: [&str; 2] = ["alf/spikes.clusters.npy", "alf/spikes.times.npy"];
+
+fn spikes(session: &Session) {
+    SPIKES.iter().for_each(|name| _ = session.file(name, "abc"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_registers_the_files_that_the_daemon_would() {
+    let world = World::new("datasets: {exclude: ['*clusters*'], repository: flatiron_cortexlab}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    let planned = world.register(&session, &["--dry-run"]).await.ends(0).out;
+    assert!(!planned.contains("clusters.npy  "), "{planned}");
+    world.register(&session, &[]).await.ends(0);
+    assert_eq!(world.alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+    assert!(is_in_flatiron(&world.alyx.datasets(&session).await[0]));
+    // A file that is named is meant.
+    let clusters = session.folder.join(SPIKES[0]);
+    world.register(&session, &["--file", word(&clusters)]).await.ends(0);
+    assert_eq!(world.alyx.dataset_paths(&session).await, SPIKES);
+    let outcome = world.outcome().await;
+    assert_eq!((&outcome["datasets"], &outcome["outcome"]), (&1.into(), &"registered".into()), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sidecar_says_of_the_files_applies_to_commands_and_to_the_library() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let says = "datasets: {exclude: ['*clusters*'], versions: ['1.2'], repository: flatiron_cortexlab}\n";
+    for by_library in [true, false] {
+        let session = rig.session("cortexlab", "KS014");
+        spikes(&session);
+        session.file("alyx-session.yaml", says);
+        if by_library {
+            let (all, options) = (FilesToRegister::All, RegisterFilesOptions::default());
+            let details = SessionDetails::default();
+            alyx.client().register_session(&session.folder, &details, &all, &options).await.unwrap();
+        } else {
+            let folder = word(&session.folder);
+            let found = verb(&alyx, &rig, &["find-files", folder]).ends(0).out;
+            assert!(found.contains("sidecar   alyx-session.yaml: describes the session"), "{found}");
+            assert!(found.contains("alf/spikes.clusters.npy: excluded"), "{found}");
+            let planned = verb(&alyx, &rig, &["register-session", folder, "--dry-run", "--json"]).ends(0);
+            let request = &planned.json()["files"]["requests"][0];
+            assert_eq!(
+                (&request["name"], &request["versions"][0]),
+                (&"flatiron_cortexlab".into(), &"1.2".into())
+            );
+            verb(&alyx, &rig, &["register-session", folder]).ends(0);
+        }
+        assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+        let dataset = &alyx.datasets(&session).await[0];
+        assert!(is_in_flatiron(dataset));
+        assert_eq!(dataset.version.as_deref(), Some("1.2"));
+    }
+    // A flag that describes its session is a sidecar too.
+    let session = rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.flag_with(says);
+    verb(&alyx, &rig, &["register-session", word(&session.folder)]).ends(0);
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_sessions_leaves_out_what_the_configuration_excludes() {
+    let world = World::new("datasets: {exclude: ['*clusters*']}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.flag();
+    let root = world.rig.root();
+    world.run(&["create-sessions", word(&root), "--register-files"]).await.ends(0);
+    assert_eq!(world.alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+    assert_eq!(world.outcome().await["by"], "create-sessions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_names_no_repository_of_another_lab_and_none_that_alyx_does_not_know() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session_at("cortexlab/Subjects/KS014/2024-05-01/001");
+    let above = rig.session_at("cortexlab/Subjects/KS014");
+    let subjects = rig.root().join("cortexlab/Subjects");
+    for (name, why) in [
+        ("flatiron_mainenlab", "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\""),
+        ("nowhere", "Alyx does not know repository \"nowhere\""),
+    ] {
+        above.file("alyx-session.yaml", format!("datasets: {{repository: {name}}}\n"));
+        for words in [
+            &["create-session", word(&session.folder)][..],
+            &["create-session", word(&session.folder), "--dry-run"],
+            &["register-session", word(&session.folder)],
+            &["new-session", "KS014", word(&subjects), "--date", "2024-05-02", "--dry-run"],
+        ] {
+            verb(&alyx, &rig, words).ends(1).complains(why);
+        }
+    }
+    assert!(alyx.control().sessions().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_needs_a_folder_that_is_there() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let missing = rig.root().join("disk/Subjects");
+    for more in [&[][..], &["--dry-run"], &["--no-register"]] {
+        let words = [&["new-session", "KS014", word(&missing)], more].concat();
+        let said = verb(&alyx, &rig, &words).ends(1).complains("mount its disk");
+        assert!(said.err.contains(word(&missing)), "{said:?}");
+    }
+    assert!(!missing.exists() && alyx.control().sessions().is_empty());
+    let world = World::new("watch: {require_marker: .mounted, settle: 50 ms}\n").await;
+    let root = world.rig.root();
+    let words = ["new-session", "KS014", word(&root), "--date", "2024-05-01"];
+    world.run(&words).await.ends(1).complains(".mounted");
+    std::fs::write(root.join(".mounted"), "").unwrap();
+    world.run(&words).await.ends(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_files_that_change_and_ends_after_five_attempts() {
+    let world = World::new("").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    let sidecar = |n: usize| _ = session.file("alyx-session.yaml", format!("narrative: {}\n", "x".repeat(n)));
+    let start = || {
+        let words = ["register-session", word(&session.folder), "--config", word(&world.config)];
+        Program::start(&mut at_home(&world.rig, &words))
+    };
+    sidecar(1);
+    let mut gate = hold(&world.alyx, "GET", "/sessions");
+    let mut command = start();
+    for n in 2..=6 {
+        gate.reached().await;
+        sidecar(n);
+        let next = (n < 6).then(|| hold(&world.alyx, "GET", "/sessions"));
+        gate.open();
+        if n == 2 {
+            command.wait_for("alyx-session.yaml\" is still changing");
+        }
+        let Some(next) = next else { break };
+        gate = next;
+    }
+    command.wait_for("run the command again when no program writes to it any more");
+    assert_eq!(command.wait().code(), Some(1));
+    assert!(world.alyx.sessions(&session).await.is_empty());
+
+    let gate = hold(&world.alyx, "GET", "/sessions");
+    let mut command = start();
+    gate.reached().await;
+    sidecar(1);
+    gate.open();
+    command.wait_for(&format!("{} waits: ", session.name()));
+    assert_eq!(command.wait().code(), Some(0), "{}", command.text());
+    assert_eq!(world.alyx.the_session(&session).await.other["narrative"], "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_has_the_gaps_that_a_command_finds_until_it_has_registered_them() {
+    let world = World::new("datasets: {repository: flatiron_cortexlab}\n").await;
+    for with_daemon in [false, true] {
+        let mut daemon = with_daemon.then(|| world.daemon());
+        if let Some(daemon) = &mut daemon {
+            daemon.wait_for("data root scanned");
+        }
+        let session = world.rig.session("cortexlab", "KS014");
+        spikes(&session);
+        session.file("raw_video_data/_iblrig_leftCamera.raw.MP4", "x");
+        world.register(&session, &[]).await.ends(1);
+        let gaps = world.gaps().await;
+        assert_eq!((gaps.len(), &gaps[0]["kind"]), (1, &"near_miss".into()), "{gaps:?}");
+        let outcome = world.outcome().await;
+        assert_eq!((&outcome["outcome"], &outcome["by"]), (&"gaps".into(), &"register-session".into()));
+        assert_eq!(outcome["datasets"], 2, "{outcome}");
+        let videos = session.folder.join("raw_video_data");
+        let wrong = videos.join("_iblrig_leftCamera.raw.MP4");
+        std::fs::rename(wrong, videos.join("_iblrig_leftCamera.raw.mp4")).unwrap();
+        world.register(&session, &[]).await.ends(0);
+        assert_eq!(world.gaps().await, [Value::Null; 0], "with a daemon: {with_daemon}");
+        let history = world.run(&["history"]).await.ends(0).out;
+        assert!(history.contains("by register-session"), "{history}");
+        if let Some(daemon) = daemon {
+            daemon.stop();
+        }
+    }
+    let said = world.run(&["acknowledge", "--pattern", "*.nwb"]).await.ends(0);
+    assert!(said.err.contains("it is kept, and acknowledges those that come"), "{said:?}");
+    // A dry run is not remembered.
+    let before = world.outcome().await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    world.register(&session, &["--dry-run"]).await.ends(0);
+    world.run(&["create-session", word(&session.folder), "--dry-run"]).await.ends(0);
+    assert_eq!(world.outcome().await, before);
+    // Of a session without its files nothing is known to be missing.
+    world.run(&["create-session", word(&session.folder)]).await.ends(0);
+    assert_eq!(world.outcome().await["by"], "create-session");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_shows_the_folder_where_two_have_one_name_and_how_many_outcomes_it_does_not_show() {
+    let world = World::new("").await;
+    let day = "cortexlab/Subjects/KS014/2024-05-01";
+    for number in ["001", "1"] {
+        let session = world.rig.session_at(&format!("{day}/{number}"));
+        session.file("alf/spikes.times.npy", "abc");
+        world.register(&session, &[]).await;
+        // The daemon refuses two such folders side by side; a person may have moved one away.
+        std::fs::rename(&session.folder, world.rig.beside(&format!("moved_{number}"))).unwrap();
+    }
+    let out = world.run(&["history"]).await.ends(0).out;
+    for number in ["001", "1"] {
+        let folder = world.rig.root().join(day).join(number);
+        assert!(out.contains(&format!("KS014/2024-05-01/001 in {}  ", word(&folder))), "{out}");
+    }
+    let out = world.run(&["history", "--limit", "1"]).await.ends(0).out;
+    assert!(out.ends_with("\nand 1 earlier; --limit 0 shows all\n") && !out.contains(" in /"), "{out}");
+    assert!(!world.run(&["history", "--limit", "0"]).await.ends(0).out.contains("earlier;"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_a_command_created_is_completed_as_its_own() {
+    let world = World::new("").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    world.run(&["create-session", word(&session.folder)]).await.ends(0);
+    let eid = world.alyx.the_session(&session).await.eid().to_owned();
+    let ledger = Ledger::open(&world.rig.beside("etc/state"));
+    assert!(alyx_registration::CreatedSessions::contains(&ledger, &eid));
+}
