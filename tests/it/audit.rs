@@ -557,6 +557,7 @@ async fn an_interrupted_audit_is_resumed_and_counts_everything_once() {
     for day in 1..=9 {
         let session = world.registered(&format!("2024-05-{day:02}/001")).await;
         fs::remove_file(session.folder.join("alf/spikes.times.npy")).unwrap();
+        session.file("alf/spikes.depths.npy", "new");
     }
     // Slow from the start, and unreachable from the fifth session on.
     let all = |times, fault| FaultRule { method: None, path_prefix: "/datasets".into(), times, fault };
@@ -568,16 +569,16 @@ async fn an_interrupted_audit_is_resumed_and_counts_everything_once() {
     assert_eq!(first.totals["errors"].as_array().unwrap().len(), 1);
     world.alyx.control().clear_faults();
     world.alyx.control().clear_requests();
-    let second = world.audit(&["--resume"]);
+    let second = world.audit(&["--resume", "--flag", "--yes"]);
     assert_eq!(second.code, Some(1), "{second:#?}");
     assert!(first.findings.is_disjoint(&second.findings), "{first:#?} {second:#?}");
-    assert_eq!(first.findings.len() + second.findings.len(), 9, "{first:#?} {second:#?}");
+    assert_eq!(first.findings.len() + second.findings.len(), 18, "{first:#?} {second:#?}");
     let total = |name: &str| second.totals[name].as_u64().unwrap();
-    assert_eq!((total("sessions"), total("datasets")), (9, 18));
+    assert_eq!(["sessions", "datasets", "not_compared", "flags_put"].map(total), [9, 18, 0, 9]);
     assert_eq!(second.totals["findings"]["missing"], 9);
     let asked = world.alyx.control().requests().iter().filter(|seen| seen.path == "/datasets").count();
-    assert_eq!(asked, 2 * second.findings.len(), "the first part was not asked again");
-    // Complete: there is nothing to resume.
+    assert_eq!(asked, second.findings.len(), "the first part was not asked again");
+    // Complete: there is nothing to resume, and the flags have been put.
     assert_eq!(world.audit(&["--resume"]).findings.len(), 9);
 
     // Stopped by a person.

@@ -271,10 +271,11 @@ impl<'a> Audit<'a> {
                 Err(failed) => {
                     let (subject, error) = *failed;
                     self.failed(&subject, &error);
-                    self.state().position.tally.not_compared(1);
+                    // Compared when the audit is resumed.
                     if is_cut_off(&error) {
                         return Err(error);
                     }
+                    self.state().position.tally.not_compared(1);
                     continue;
                 }
             };
@@ -365,7 +366,8 @@ impl<'a> Audit<'a> {
         if !flags.is_empty() {
             state.position.tally.could_be_flagged();
         }
-        for (folder, need) in flags.into_iter().filter(|_| self.args.flag) {
+        // Also without --flag, which may be added when the audit is resumed.
+        for (folder, need) in flags {
             if let (Some(name), Some(content)) = (self.config.flags.first(), need.content()) {
                 state.position.flags.insert(folder.join(name), content);
             }

@@ -75,7 +75,8 @@ impl RegistrationClient {
     }
 
     /// Compares what Alyx holds of a session with its folders, without reading its files. One request; two if there are
-    /// differences, which are reported only if a second look finds the same.
+    /// differences, which are reported only if a second look finds the same. That a session has no folder is found only if
+    /// [`RegistrationOptions::data`](crate::RegistrationOptions) names the data roots.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
