@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alyx_registration::{DataFolders, HashContext, ReadScheduler, checksums};
+use alyx_registration::{DataFolders, HashContext, ReadScheduler, ReadingOptions, checksums};
 use clap::Parser;
 use common::{Error, Required, SELF, Series, Table, is_there, processor_seconds, seconds, shown, with_unit};
 use md5_lanes::{Kernel, Md5State};
@@ -259,10 +259,12 @@ fn on_cores(all: &CpuSet, count: usize) -> Result<(), Error> {
 /// This program: seconds, and the digest of the first file.
 fn hash(files: &[PathBuf], threads: usize) -> Result<(f64, String), Error> {
     // Its threads are new, and run where this thread does.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
+    // What other programs do must not change the figures.
+    let reading = ReadingOptions { yields: false, ..ReadingOptions::default() };
     let context = HashContext {
         max_md5_size: None,
-        scheduler: ReadScheduler::new(threads),
+        scheduler: ReadScheduler::new(threads, &reading),
         progress: Arc::default(),
         cache: None,
         data: Arc::default(),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use alyx_registration::{HashContext, ReadScheduler, checksums};
+use alyx_registration::{HashContext, ReadScheduler, ReadingOptions, checksums};
 use clap::{Parser, ValueEnum};
 use common::cgroup::Cgroup;
 use common::{Error, Required, Series, Table, is_there, shown};
@@ -170,10 +170,10 @@ fn inside(reader: Reader, join: Option<&Path>, first: &Path, then: &Path) -> Res
     match reader {
         Reader::Nothing => {}
         Reader::Ours => {
-            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             let context = HashContext {
                 max_md5_size: None,
-                scheduler: ReadScheduler::new(1),
+                scheduler: ReadScheduler::new(1, &ReadingOptions::default()),
                 progress: Arc::default(),
                 cache: None,
                 data: Arc::default(),

@@ -27,6 +27,13 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::end(&error),
     };
+    // Before threads are started, which inherit it.
+    if matches!(
+        cli.command,
+        Command::CreateSessions(_) | Command::RegisterSession(_) | Command::RegisterFiles(_)
+    ) {
+        service::io_priority::lower();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

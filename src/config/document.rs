@@ -95,6 +95,9 @@ pub(super) struct AlyxDocument {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ReadingDocument {
     pub(super) max_rate: Given<ByteSize>,
+    pub(super) min_rate: Given<ByteSize>,
+    #[serde(rename = "yield")]
+    pub(super) yields: Given<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

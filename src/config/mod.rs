@@ -57,8 +57,8 @@ pub use crate::config::values::parse_size;
 
 use alyx_client::backoff::Backoff;
 use alyx_registration::{
-    MetadataOptions, Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RootDatasets,
-    SessionDetails,
+    MetadataOptions, Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, ReadingOptions,
+    RootDatasets, SessionDetails,
 };
 
 /// The default path of the configuration.
@@ -100,8 +100,9 @@ pub struct Config {
     pub workers: usize,
     /// Threads that read and hash files in each data root, 1 to 64. Default 2.
     pub hash_threads: usize,
-    /// The most bytes of files to read each second, in all data roots together. Default: no limit.
-    pub max_read_rate: Option<u64>,
+    /// How fast files are read, in all data roots together. Default: without a limit, but slower while other programs wait for
+    /// the disk or a processor.
+    pub reading: ReadingOptions,
     /// Folder of the ledger. Default: `STATE_DIRECTORY`, or else that of the unit for this file.
     pub state_dir: PathBuf,
     /// The time zone of session times. `None` for the system's.

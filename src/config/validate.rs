@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::document::{
-    DatasetsDocument, Document, Given, LogDocument, RetryDocument, SessionDocument,
+    DatasetsDocument, Document, Given, LogDocument, ReadingDocument, RetryDocument, SessionDocument,
 };
 use crate::config::findings::{DAY, Findings, HOUR, MS, SECOND};
 use crate::config::keys::Keys;
@@ -15,14 +15,14 @@ use crate::config::{
     Config, ConfigError, ConfigErrors, DatasetsConfig, Environment, LogConfig, Overrides, RetryConfig,
 };
 use alyx_client::backoff::{Backoff, InvalidBackoff};
-use alyx_registration::{ProtectedPolicy, SessionDetails};
+use alyx_registration::{ProtectedPolicy, ReadingOptions, SessionDetails};
 use session_metadata::text::locate::{KeyPath, quoted};
 use session_metadata::text::parse_yaml;
 
 /// A configuration is a page or two; a larger file is the wrong file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// The least `reading.max_rate`: with less, a thread that hashes a piece would be asleep for seconds.
+/// The least `reading.max_rate` and `reading.min_rate`: with less, a thread that hashes a piece would be asleep for seconds.
 const MIN_READ_RATE: u64 = 1_000_000;
 
 /// The default of `session.earliest`. A recorder without a clock starts in 1970 or 1980.
@@ -100,7 +100,7 @@ impl Findings {
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
-        let max_read_rate = self.max_read_rate(from.reading.unwrap_or_default().max_rate);
+        let reading = self.reading(from.reading.unwrap_or_default());
         let state_dir = self.state_dir(from.state_dir, overrides, environment);
         if let Some(root) = data_roots.iter().find(|root| state_dir.starts_with(&root.path)) {
             let root = quoted(&root.path.to_string_lossy());
@@ -136,7 +136,7 @@ impl Findings {
             retry,
             workers,
             hash_threads,
-            max_read_rate,
+            reading,
             state_dir,
             timezone,
             log,
@@ -146,13 +146,31 @@ impl Findings {
         })
     }
 
-    fn max_read_rate(&mut self, given: Given<ByteSize>) -> Option<u64> {
-        let path = KeyPath::of("reading.max_rate");
-        let rate = self.take(&path, given)?.0;
-        if rate < MIN_READ_RATE {
-            self.refuse(path, "this is less than 1 MB a second; leave the key out for no limit");
+    fn reading(&mut self, from: ReadingDocument) -> ReadingOptions {
+        let default = ReadingOptions::default();
+        let rate = |findings: &mut Self, key, given, otherwise| {
+            let path = KeyPath::of(key);
+            let ByteSize(rate) = findings.take(&path, given)?;
+            if rate < MIN_READ_RATE {
+                findings.refuse(
+                    path,
+                    format!("this is less than 1 MB a second; leave the key out for {otherwise}"),
+                );
+            }
+            Some(rate)
+        };
+        let max_rate = rate(self, "reading.max_rate", from.max_rate, "no limit");
+        let min_rate = rate(self, "reading.min_rate", from.min_rate, "20 MB");
+        if let (Some(max), Some(min)) = (max_rate, min_rate)
+            && max < min
+        {
+            self.refuse(KeyPath::of("reading.min_rate"), "this is more than reading.max_rate");
         }
-        Some(rate)
+        ReadingOptions {
+            max_rate,
+            yields: self.yes_no("reading.yield", from.yields, default.yields),
+            min_rate: min_rate.unwrap_or(default.min_rate),
+        }
     }
 
     fn flags(&mut self, given: Given<Vec<Text>>) -> Vec<String> {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::humanize::{bytes, count, elapsed, until};
 use crate::ledger::{GapRow, WaitingRow};
-use alyx_registration::NotLoadable;
 use alyx_registration::advice::FOLLOW_MESSAGE;
+use alyx_registration::{NotLoadable, YieldCause, YieldState};
 
 pub mod json;
 pub mod sentence;
@@ -88,13 +88,32 @@ pub struct DaemonStatus {
     /// The most bytes to read each second.
     #[serde(default)]
     pub max_read_rate: Option<u64>,
+    /// How reading yields to other programs, while it does.
+    #[serde(default)]
+    pub yielding: Option<YieldState>,
+    /// For how long it has yielded since the start, in seconds.
+    #[serde(default)]
+    pub yielded: u64,
 }
 
 impl DaemonStatus {
     /// The limit to what is read, in words.
     pub fn read_limit(&self) -> Option<String> {
-        let rate = self.max_read_rate.map(bytes)?;
-        Some(format!("At most {rate} of files are read each second (reading.max_rate)."))
+        let yielding =
+            self.yielding.filter(|yielding| self.max_read_rate.is_none_or(|max| yielding.rate < max));
+        let rate = yielding.map(|yielding| yielding.rate).or(self.max_read_rate).map(bytes)?;
+        let why = match yielding.map(|yielding| yielding.cause) {
+            None => return Some(format!("At most {rate} of files are read each second (reading.max_rate).")),
+            Some(YieldCause::Disk) => "other programs wait for the disk",
+            Some(YieldCause::Processor) => "other programs wait for a processor",
+            Some(YieldCause::SlowReads) => "the disk answers slowly",
+        };
+        Some(format!("At most {rate} of files are read each second, because {why} (reading.yield)."))
+    }
+
+    /// The most bytes to read each second, for whatever reason.
+    pub fn read_rate_limit(&self) -> Option<u64> {
+        self.yielding.map(|yielding| yielding.rate).into_iter().chain(self.max_read_rate).min()
     }
 }
 

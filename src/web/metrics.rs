@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::daemon::Report;
 use crate::daemon::queue::Outcome;
 use crate::daemon::run_loop::worker::AttemptResult;
-use crate::daemon::status::{SessionState, SessionStatus, Status};
+use crate::daemon::status::{DaemonStatus, SessionState, SessionStatus, Status};
 use alyx_client::{Exchange, Observer};
 use alyx_registration::LATE_FILES;
 
@@ -92,6 +92,8 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Gauges {
     hashed_bytes: Counter,
+    read_rate_limit: Gauge,
+    yielding: Counter,
     queue: Family<StateLabels, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
     stale: Gauge,
@@ -163,6 +165,16 @@ impl Metrics {
             "hashed_bytes",
             "Bytes that were read for their checksum",
             gauges.hashed_bytes.clone(),
+        );
+        registry.register(
+            "read_rate_limit_bytes",
+            "The most bytes of files to read each second now; 0 without a limit",
+            gauges.read_rate_limit.clone(),
+        );
+        registry.register(
+            "yielding_seconds",
+            "For how long files were read more slowly because other programs waited",
+            gauges.yielding.clone(),
         );
         registry.register("requests", "Requests to Alyx; status none: there was no answer", requests.clone());
         registry.register(
@@ -295,6 +307,10 @@ impl Gauges {
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();
+        let limit = daemon.and_then(DaemonStatus::read_rate_limit).unwrap_or_default();
+        self.read_rate_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        let yielded = daemon.map_or(0, |daemon| daemon.yielded);
+        self.yielding.inc_by(yielded.saturating_sub(self.yielding.get()));
         let away = daemon.and_then(|daemon| daemon.away_since);
         self.away.set(away.is_some().into());
         self.away_seconds.set(away.map_or(0.0, seconds));

@@ -1,9 +1,9 @@
 //! The server: limits, routes and headers. It is small on purpose: the page must never delay a registration, so it
-//! allows few connections, each for a short time.
+//! allows few connections, each for a short time. When there are too many, the slowest is closed.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use prometheus_client::encoding::prometheus_text::CONTENT_TYPE as METRICS;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::outside::connections::{ConnectionPlaces, Place};
 use crate::daemon::status::{LAST_OUTCOMES, host};
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
@@ -33,9 +34,7 @@ use crate::web::snapshot::SnapshotCache;
 
 /// How soon an address that cannot be used is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// The maximum number of connections at a time; others wait.
-const MAX_CONNECTIONS: usize = 32;
-/// How long a request may take to arrive.
+/// How long a request may take to arrive; less if others wait for its connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -80,38 +79,62 @@ pub(super) async fn listen(address: SocketAddr) -> TcpListener {
 /// Serves until `shutdown`.
 pub(super) async fn serve(listener: TcpListener, cache: Arc<SnapshotCache>, shutdown: CancellationToken) {
     let router = router(cache);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(ConnectionPlaces::default());
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
+        let Some((stream, place)) = accepted else { continue };
+        let (router, place) = (TowerToHyperService::new(router.clone()), Arc::new(place));
+        let asked = Arc::clone(&place);
+        let service = service_fn(move |request| {
+            let (answer, place) = (router.call(request), Arc::clone(&asked));
+            place.asked();
+            async move {
+                let answer = answer.await;
+                place.answered();
+                answer
+            }
+        });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            let _permit = permit;
-            let _ = tokio::time::timeout(MAX_CONNECTION_TIME, connection).await;
+            tokio::select! {
+                () = place.is_needed() => {}
+                _ = tokio::time::timeout(MAX_CONNECTION_TIME, connection) => {}
+            }
         });
     }
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
-type Permit = tokio::sync::OwnedSemaphorePermit;
-
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(tokio::net::TcpStream, Permit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+/// Accepts a connection, and makes room for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<ConnectionPlaces<IpAddr>>,
+) -> Option<(TcpStream, Place<IpAddr>)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, from)) => Some((stream, places.enter(network(from.ip())).await)),
         Err(error) => {
             tracing::debug!("a connection could not be accepted: {error}");
             // Out of file descriptors: accepting again at once would fail, too.
             tokio::time::sleep(Duration::from_millis(100)).await;
             None
         }
+    }
+}
+
+/// What one client can come from: an address, or a network of IPv6, of which each client has as many as it likes.
+fn network(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
 
@@ -205,4 +228,18 @@ async fn status_page(State(cache): State<Arc<SnapshotCache>>) -> Response {
             history: &history,
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_of_ipv6_are_one_client() {
+        let parse = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(network(parse("2001:db8::1")), network(parse("2001:db8::ffff:1")));
+        assert_ne!(network(parse("2001:db8::1")), network(parse("2001:db8:0:1::1")));
+        assert_eq!(network(parse("::ffff:192.0.2.1")), parse("192.0.2.1"));
+        assert_ne!(network(parse("192.0.2.1")), network(parse("192.0.2.2")));
+    }
 }

@@ -9,6 +9,7 @@ use alyx_registrar::config::{
     Config, CredentialSource, Environment, LogFormat, LogLevel, Overrides, SandboxSetup, SecretKind,
     WatchMode,
 };
+use alyx_registration::ReadingOptions;
 
 /// A valid configuration in four lines; a case adds its own from line 5 on.
 const GOOD: &str = "data_roots: [/data]\nalyx:\n  url: https://alyx.org\n  username: me\n";
@@ -70,6 +71,9 @@ fn an_invalid_key_or_value_is_reported_with_its_line_and_a_next_step() {
         ("workers: -1\n", &[":5: workers: -1 is not a whole number"]),
         ("max_md5_size: 4 GiB\n", &[":5: max_md5_size: unknown key here; did you mean datasets.max_md5_size? Mind the indentation"]),
         ("reading:\n  max_rate: 10 kB\n", &[":6: reading.max_rate: this is less than 1 MB a second; leave the key out for no limit"]),
+        ("reading:\n  min_rate: 10 kB\n", &[":6: reading.min_rate: this is less than 1 MB a second; leave the key out for 20 MB"]),
+        ("reading:\n  max_rate: 5 MB\n  min_rate: 6 MB\n", &[":7: reading.min_rate: this is more than reading.max_rate"]),
+        ("reading:\n  yield: slowly\n", &[r#":6: reading.yield: "slowly" is not true or false"#]),
         ("datasets:\n  max_md5_size: 4 G\n", &[r#":6: datasets.max_md5_size: "4 G" is not a size (examples: 4 GiB, 500 MB, 0)"#]),
         ("datasets:\n  versions: [1.10]\n", &[":6: datasets.versions: item 1: 1.1 is not text; put it in quotes"]),
         ("datasets:\n  versions: \"1.10\"\n", &[r#":6: datasets.versions: this must be a list; write ["1.10"]"#]),
@@ -266,9 +270,10 @@ fn values_are_interpreted_as_intended() {
          session: {users: [ana, bo], type: Base, json: {rig: 3, tags: [a]}}\n\
          datasets: {register: false, versions: ['1.10'], max_md5_size: 4 GiB, exclude: ['raw_*/**'], batch_size: 7, on_refused: finish}\n\
          watch: {settle: 0, empty_grace: 0 s}\nretry: {factor: 1.5}\ntimezone: Europe/Lisbon\nlog: {level: debug, format: json}\n\
-         reading: {max_rate: 100 MB}\n",
+         reading: {max_rate: 100 MB, min_rate: 5 MB, yield: false}\n",
     );
-    assert_eq!(config.max_read_rate, Some(100_000_000));
+    let reading = ReadingOptions { max_rate: Some(100_000_000), min_rate: 5_000_000, yields: false };
+    assert_eq!(config.reading, reading);
     assert_eq!(config.alyx.credentials, CredentialSource::TokenEnv("RIG_TOKEN".into()));
     assert_eq!(config.alyx.connect_timeout, Duration::from_secs(2));
     assert_eq!(config.alyx.request_timeout, Duration::from_secs(90));

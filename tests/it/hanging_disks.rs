@@ -11,7 +11,8 @@ use alyx_registrar::daemon::tree::lock::{LockFolders, RootLock};
 use alyx_registrar::daemon::watch::{RootOptions, WatchMode};
 use alyx_registrar::daemon::{self, DaemonIo, Report, Requests, StatusClient};
 use alyx_registration::{
-    DataFolders, HashContext, ReadScheduler, RegistrationClient, RegistrationOptions, checksums,
+    DataFolders, HashContext, ReadScheduler, ReadingOptions, RegistrationClient, RegistrationOptions,
+    checksums,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -192,7 +193,7 @@ async fn a_file_whose_reads_hang_stalls_no_other_file_that_is_hashed_at_the_same
     share.set(Silent::Reads);
     let context = HashContext {
         max_md5_size: None,
-        scheduler: ReadScheduler::new(2),
+        scheduler: ReadScheduler::new(2, &ReadingOptions::default()),
         progress: Arc::default(),
         cache: None,
         data: Arc::default(),

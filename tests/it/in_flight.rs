@@ -355,6 +355,104 @@ async fn a_mark_that_another_user_keeps_locked_delays_a_creation_and_does_not_pr
     assert_eq!(alyx.sessions(&session).await.len(), 1);
 }
 
+/// Marks of these sessions that another user keeps locked, and that claim to count for an hour.
+async fn kept_locked(alyx: &Alyx, config: &Path, marks: &Path, n: usize) -> Vec<(PathBuf, std::fs::File)> {
+    let (gate, path_prefix) = (alyx_sandbox::Gate::default(), "/sessions".to_owned());
+    let fault = Fault::Hold(gate.clone());
+    alyx.control().add_fault(FaultRule { method: Some("GET".to_owned()), path_prefix, times: n, fault });
+    let mut killed = with_config(&["run"], config);
+    let killed = Program::start(killed.env("ALYX_REGISTRAR_MARKS", marks));
+    let made = || {
+        let names = std::fs::read_dir(marks).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.to_string_lossy().contains("alyx-registrar-sending-")).collect::<Vec<_>>()
+    };
+    common::until("every session has marked its request", || made().len() == n);
+    drop(killed);
+    alyx.control().clear_faults();
+    let locked = made().into_iter().map(|path| {
+        let file = std::fs::File::open(&path).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        std::fs::write(&path, "x 0 3600000\n").unwrap();
+        (path, file)
+    });
+    locked.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_whose_marks_another_user_keeps_locked_leave_their_places_to_the_others() {
+    // A data root has this many places with one worker.
+    const PLACES: usize = 17;
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let marks = for_all_users(&rig);
+    let waiting: Vec<_> = (1..=PLACES)
+        .map(|n| rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{n:03}")))
+        .collect();
+    for session in &waiting {
+        session.file("alf/spikes.times.npy", "abc").flag();
+    }
+    let config = configuration(&alyx, &rig, "etc");
+    // Tried again so often, they would use up the requests of a minute.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("alyx:\n", "alyx:\n  max_requests_per_minute: 100000\n");
+    std::fs::write(&config, format!("{text}workers: {PLACES}\n")).unwrap();
+    let locked = kept_locked(&alyx, &config, &marks, PLACES).await;
+    std::fs::write(&config, format!("{text}workers: 1\n")).unwrap();
+    stopped_cleanly(&rig.beside("etc/state"));
+    let mut daemon = with_config(&["run"], &config);
+    let mut daemon = Program::start(daemon.env("ALYX_REGISTRAR_MARKS", &marks));
+    for _ in &waiting {
+        daemon.wait_for("an earlier request may still create this session");
+    }
+    let free = rig.session_at("cortexlab/Subjects/KS014/2024-05-02/001");
+    free.file("alf/spikes.times.npy", "abc").flag();
+    let line = daemon.wait_for("outcome=\"registered\"");
+    assert!(line.contains(&free.name()), "{line}");
+    assert!(daemon.text().contains("waiting: another program on this computer is creating session"));
+    for session in &waiting {
+        assert!(session.is_flagged() && alyx.sessions(session).await.is_empty(), "{}", session.name());
+    }
+    // He ends, and they are tried again.
+    locked.iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
+    drop(locked);
+    for _ in &waiting {
+        daemon.wait_for("outcome=\"registered\"");
+    }
+    daemon.stop();
+    for session in &waiting {
+        assert_eq!(alyx.sessions(session).await.len(), 1, "{}", session.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_registers_the_other_sessions_while_marks_are_kept_locked() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let marks = for_all_users(&rig);
+    let session = |n: usize| rig.session_at(&format!("cortexlab/Subjects/KS014/2024-05-01/{n:03}"));
+    let sessions: Vec<_> = (1..=3).map(session).collect();
+    for session in &sessions {
+        session.file("alf/spikes.times.npy", "abc");
+    }
+    let waiting = &sessions[..2];
+    waiting.iter().for_each(|session| drop(session.flag()));
+    let config = configuration(&alyx, &rig, "etc");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "workers: 2\n").unwrap();
+    let locked = kept_locked(&alyx, &config, &marks, waiting.len()).await;
+    sessions[2].flag();
+    stopped_cleanly(&rig.beside("etc/state"));
+    let mut scan = with_config(&["scan"], &config);
+    let mut scan = Program::start(scan.env("ALYX_REGISTRAR_MARKS", &marks));
+    let line = scan.wait_for("ok      ");
+    assert!(line.contains(&sessions[2].name()), "{line}");
+    assert!(waiting.iter().all(|session| session.is_flagged()));
+    locked.iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
+    drop(locked);
+    assert!(scan.wait().success(), "{}", scan.text());
+    for session in &sessions {
+        assert_eq!(alyx.sessions(session).await.len(), 1, "{}", scan.text());
+    }
+}
+
 async fn drinks(alyx: &Alyx) -> usize {
     alyx.alyx().waters_of("KS014").await.unwrap().len()
 }

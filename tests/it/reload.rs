@@ -112,7 +112,7 @@ async fn a_new_data_root_is_watched_and_a_removed_one_is_released() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_to_what_is_read_is_shown_and_its_end_holds_for_the_file_that_is_being_read() {
     let alyx = Alyx::sandbox().await;
-    let mut world = World::start(&alyx, "reading: {max_rate: 1 MB}\n");
+    let mut world = World::start(&alyx, "reading: {max_rate: 1 MB, yield: false}\n");
     let session = world.session();
     // At this rate it would take half an hour.
     let large = std::fs::File::create(session.folder.join("alf/spikes.times.npy")).unwrap();
@@ -127,9 +127,44 @@ async fn a_limit_to_what_is_read_is_shown_and_its_end_holds_for_the_file_that_is
         assert_eq!(status["daemon"]["max_read_rate"], 1_000_000);
         status["sessions"][0]["progress"]["bytes_done"].as_u64() > Some(0)
     });
-    world.reload(|settings| settings.more = String::new());
+    // What runs beside this test must not slow it down.
+    world.reload(|settings| settings.more = "reading: {yield: false}\n".to_owned());
     world.wait_registered(&session);
     assert_eq!(status(&world.config)["daemon"]["max_read_rate"], serde_json::Value::Null);
+    world.daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_yields_to_programs_that_wait_for_a_processor_until_a_reload_turns_this_off() {
+    if !std::path::Path::new("/proc/pressure/cpu").exists() {
+        return;
+    }
+    let alyx = Alyx::sandbox().await;
+    let mut world = World::start(&alyx, "reading: {min_rate: 3 MB}\n");
+    let session = world.session();
+    let large = std::fs::File::create(session.folder.join("alf/spikes.times.npy")).unwrap();
+    large.set_len(4 << 40).unwrap();
+    // More programs than processors.
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {
+        let is_over = std::sync::Arc::clone(&is_over);
+        std::thread::spawn(move || while !is_over.load(std::sync::atomic::Ordering::Relaxed) {});
+    }
+    session.flag();
+    let daemon = |config: &PathBuf| -> serde_json::Value {
+        let printed = output(program().arg("status").arg("--json").arg("--config").arg(config));
+        serde_json::from_slice::<serde_json::Value>(&printed.stdout).unwrap()["daemon"].take()
+    };
+    common::until("reading yields", || {
+        daemon(&world.config)["yielding"] == serde_json::json!({"rate": 3_000_000, "cause": "processor"})
+    });
+    common::until("that is counted", || daemon(&world.config)["yielded"].as_u64() > Some(0));
+    let text = output(program().arg("status").arg("--config").arg(&world.config));
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("because other programs wait for a processor (reading.yield)"), "{text}");
+    world.reload(|settings| settings.more = "reading: {yield: false}\n".to_owned());
+    assert_eq!(daemon(&world.config)["yielding"], serde_json::Value::Null);
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     world.daemon.stop();
 }
 

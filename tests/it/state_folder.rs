@@ -3,6 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
 
 use crate::common::program::{Configuration, Program, output, program};
 use crate::common::verbs::{Said, run};
@@ -143,6 +146,54 @@ async fn idle_connections_do_not_keep_status_from_an_answer() {
     // It gives up after five seconds.
     say(&["status"], &config).ends(0);
     drop(idle);
+    daemon.stop();
+}
+
+/// Clients of the control socket that begin with this, and then send a byte now and then. One that is closed comes back.
+async fn slow_clients(socket: &Path, n: usize, request: &'static str) -> tokio::task::JoinSet<()> {
+    let mut clients = tokio::task::JoinSet::new();
+    let begun = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    for _ in 0..n {
+        let (socket, begun) = (socket.to_owned(), std::sync::Arc::clone(&begun));
+        clients.spawn(async move {
+            loop {
+                if let Ok(mut stream) = tokio::net::UnixStream::connect(&socket).await {
+                    let _ = stream.write_all(request.as_bytes()).await;
+                    begun.add_permits(1);
+                    while stream.write_all(b"x").await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+    let _ = begun.acquire_many(n as u32).await;
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_end_their_requests_or_read_their_answers_do_not_keep_status_from_one() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    // An answer that is longer than what the socket holds.
+    for number in 1..=500 {
+        rig.session_at(&format!("lab/Subjects/{}/2024-05-01/{number:03}", "a".repeat(200))).flag();
+    }
+    let config = configuration(&alyx, &rig, vec![rig.root()]);
+    let text = std::fs::read_to_string(&config).unwrap().replace("settle: 50 ms", "settle: 1 h");
+    std::fs::write(&config, text).unwrap();
+    let daemon = daemon(&config);
+    until("all flags are known", || say(&["status"], &config).out.contains("500"));
+    let socket = state(&config).join("daemon.sock");
+    for (n, request) in [(100, "\""), (12, "\"status\"\n")] {
+        let mut clients = slow_clients(&socket, n, request).await;
+        // It gives up after five seconds.
+        for _ in 0..3 {
+            let said = say(&["status"], &config);
+            assert!(said.code == 0, "{request:?}: {}", said.err);
+        }
+        clients.shutdown().await;
+    }
     daemon.stop();
 }
 

@@ -10,6 +10,7 @@ use alyx_sandbox::{Fault, FaultRule, Gate};
 use common::{AT_MOST, Alyx, Rig};
 use program::{Configuration, Program, output, program};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:9";
@@ -231,6 +232,63 @@ async fn idle_connections_delay_neither_work_nor_page_nor_shutdown() {
     daemon.stop();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop((silent, kept));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_send_their_requests_bit_by_bit_keep_no_other_from_the_page() {
+    let rig = Rig::new();
+    let (daemon, page) = daemon(&rig, NOWHERE, "");
+    let address = page.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let (began, mut trickling) = (tokio::sync::Barrier::new(201), tokio::task::JoinSet::new());
+    let began = std::sync::Arc::new(began);
+    for _ in 0..200 {
+        let (address, began) = (address.clone(), std::sync::Arc::clone(&began));
+        trickling.spawn(async move {
+            let mut first = Some(began);
+            // Whoever is closed comes back at once.
+            loop {
+                let Ok(mut stream) = tokio::net::TcpStream::connect(&address).await else { continue };
+                let request = b"GET / HTTP/1.1\r\nX-Slow: ".iter().copied().chain(std::iter::repeat(b'a'));
+                if let Some(began) = first.take() {
+                    began.wait().await;
+                }
+                for byte in request {
+                    if stream.write_all(&[byte]).await.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        });
+    }
+    began.wait().await;
+    for path in ["", "metrics", "status.json", "healthz"] {
+        for _ in 0..3 {
+            // Each on a connection of its own.
+            assert_eq!(get(&page, path).await.0, 200, "{path}");
+        }
+    }
+    trickling.shutdown().await;
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_does_not_end_is_not_waited_for() {
+    let rig = Rig::new();
+    let (daemon, page) = daemon(&rig, NOWHERE, "");
+    let address = page.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let sends = async {
+        while write.write_all(b"GET / HTTP/1.1\r\nX-Slow: aaa").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // It is closed, or reset.
+    let ends = async { while read.read(&mut [0; 100]).await.is_ok_and(|n| n > 0) {} };
+    tokio::time::timeout(AT_MOST, async { tokio::join!(sends, ends) }).await.unwrap();
+    assert_eq!(get(&page, "healthz").await.0, 200);
+    daemon.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,8 +42,8 @@ pub use crate::client::RegistrationClient;
 pub use crate::client::context::RunContext;
 pub use crate::client::options::{
     CreateSessionsOptions, FilesToRegister, FlaggedOptions, LateOptions, NewSessionOptions, OnLate,
-    OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, RegisterFilesOptions, RegistrationOptions, Relation,
-    RootDatasets, Versions, WaterOptions, WeightOptions,
+    OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, ReadingOptions, RegisterFilesOptions,
+    RegistrationOptions, Relation, RootDatasets, Versions, WaterOptions, WeightOptions,
 };
 pub use crate::client::record_outcome::RecordOutcome;
 pub use crate::error::{ELSEWHERE, Error, MissingName, advice};
@@ -59,8 +59,10 @@ pub use crate::hashing::checksum_cache::ChecksumCache;
 pub use crate::hashing::disk_steps::{DiskStep, DiskSteps, OpenStep};
 pub use crate::hashing::md5_sum::Md5Sum;
 pub use crate::hashing::progress::Progress;
+pub use crate::hashing::read_rate::{ReadingState, YieldState};
 pub use crate::hashing::read_scheduler::ReadScheduler;
 pub use crate::hashing::stamp::FileStamp;
+pub use crate::hashing::yielding::YieldCause;
 pub use crate::listing::accepted_gaps::AcceptedGaps;
 pub use crate::listing::copy_signs::{CopySign, DEFAULT_COPY_SIGNS};
 pub use crate::listing::discover::{FoundFile, FoundFiles};

@@ -206,6 +206,7 @@ mod tests {
     use super::*;
     use crate::daemon::status::examples::{at, daemon, session};
     use crate::daemon::status::{DaemonStatus, ObstacleStatus};
+    use alyx_registration::{YieldCause, YieldState};
 
     #[test]
     fn an_obstacle_on_disk_needs_attention() {
@@ -228,6 +229,17 @@ mod tests {
             text.contains("\nAt most 100.0 MB of files are read each second (reading.max_rate).\n"),
             "{text}"
         );
+        let yielding = |rate, max| DaemonStatus {
+            max_read_rate: max,
+            yielding: Some(YieldState { rate, cause: YieldCause::Disk }),
+            ..daemon()
+        };
+        let because = "At most 20.0 MB of files are read each second, because other programs wait for the disk \
+                       (reading.yield).";
+        assert_eq!(yielding(20_000_000, None).read_limit().as_deref(), Some(because));
+        assert_eq!(yielding(20_000_000, Some(100_000_000)).read_limit().as_deref(), Some(because));
+        let lower = yielding(200_000_000, Some(100_000_000)).read_limit().unwrap();
+        assert!(lower.contains("(reading.max_rate)"), "{lower}");
     }
 
     #[test]

@@ -133,11 +133,10 @@ impl FlagResult {
     /// program.
     pub(in crate::cli) fn to_row(&self, flag: &Path) -> Option<OutcomeRow> {
         let (outcome, left_out, error) = match &self.outcome {
-            ScanOutcome::Planned { .. }
-            | ScanOutcome::Waits(_)
-            | ScanOutcome::Gone
-            | ScanOutcome::Failed(Error::RegisteredElsewhere { .. }) => return None,
-            ScanOutcome::Failed(error) if error.wait_to_settle().is_some() => return None,
+            ScanOutcome::Planned { .. } | ScanOutcome::Waits(_) | ScanOutcome::Gone => return None,
+            ScanOutcome::Failed(error) if error.is_elsewhere() || error.wait_to_settle().is_some() => {
+                return None;
+            }
             ScanOutcome::Registered { left_out, .. } => (self.registered_word(), left_out.clone(), None),
             ScanOutcome::Failed(error) if error.next_step() == NextStep::NeedsAttention => {
                 ("needs_attention", String::new(), Some(error))

@@ -106,14 +106,14 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     let remembering = if args.dry_run { RunContext::default() } else { remembered.context() };
     let client = client.in_context(RunContext {
         creations,
-        marks: request_marks(Some(&config.state_dir)),
+        marks: request_marks(Some(&config.state_dir)).by_turns(),
         at_alyx: Some(Arc::new(Semaphore::new(config.workers.max(1)))),
         ..remembering
     });
-    let (client, options, dry) = (&client, &options, args.dry_run);
+    let (client, options, dry, retry) = (&client, &options, args.dry_run, config.retry.backoff);
     let process = async |flag: FlagFile, places: Arc<Semaphore>| {
         let path = flag.path.clone();
-        let place = Place::enter(places).await;
+        let place = Place::enter(places, retry).await;
         // In a box: all sessions are queued, and most of them wait.
         let result = Box::pin(process_flag(client, options, flag, dry, remembered, place)).await;
         if let Some(row) = result.to_row(&path) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use alf::SessionPath;
+use alyx_client::backoff::Backoff;
 use alyx_registration::Error;
 
 /// Attempts at a session whose files are still changing.
@@ -15,13 +16,15 @@ const MAX_ATTEMPTS: u32 = 5;
 pub(in crate::cli) struct Place {
     places: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
+    /// When a session that waits for another program is tried again.
+    retry: Backoff,
 }
 
 impl Place {
-    pub(super) async fn enter(places: Arc<Semaphore>) -> Self {
+    pub(super) async fn enter(places: Arc<Semaphore>, retry: Backoff) -> Self {
         // Never closed.
         let permit = Arc::clone(&places).acquire_owned().await.ok();
-        Self { places, permit }
+        Self { places, permit, retry }
     }
 
     /// Lets the other sessions go first, for at least that long.
@@ -32,21 +35,32 @@ impl Place {
     }
 }
 
-/// Plans or registers a session, and tries again a few times if its files are still changing. A dry run waits for files
-/// to settle, once, and for nothing else. `place`: where others wait for their turn.
+/// Plans or registers a session, and tries again: a few times if its files are still changing, and as long as it waits for
+/// the request of another program. A dry run waits for files to settle, once, and for nothing else. `place`: where others
+/// wait for their turn.
 pub(in crate::cli) async fn until_quiet<T>(
     session: &SessionPath,
     dry: bool,
     mut place: Option<&mut Place>,
     mut attempt: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut logged = None;
+    let (mut logged, mut n_quiet, mut n_held) = (None, 1, 0);
     let max_attempts = if dry { 2 } else { MAX_ATTEMPTS };
-    for _ in 1..max_attempts {
+    loop {
         let result = attempt().await;
         let error = result.as_ref().err().filter(|e| !dry || matches!(e, Error::StillChanging { .. }));
-        let waits = error.and_then(|error| Some((error, wait_to_settle(error)?)));
-        let Some((error, wait)) = waits else { return result };
+        let Some(error) = error else { return result };
+        let wait = match (&place, error.waits_for_request(), wait_to_settle(error)) {
+            (Some(place), Some(left), _) => {
+                n_held += 1;
+                place.retry.delay(n_held, alyx_client::jitter()).min(left)
+            }
+            (_, None, Some(wait)) if n_quiet < max_attempts => {
+                n_quiet += 1;
+                wait
+            }
+            _ => return result,
+        };
         let reason = error.to_string();
         if logged.as_ref() != Some(&reason) {
             let meanwhile = if place.is_some() { ", and the other sessions go first" } else { "" };
@@ -58,7 +72,6 @@ pub(in crate::cli) async fn until_quiet<T>(
             None => tokio::time::sleep(wait).await,
         }
     }
-    attempt().await
 }
 
 /// How long to wait for the files of a session. What is missing may take hours, and is not waited for.

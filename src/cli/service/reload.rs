@@ -264,7 +264,7 @@ fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
         retry,
         workers,
         hash_threads,
-        max_read_rate,
+        reading,
         state_dir: _,
         timezone,
         log,
@@ -285,7 +285,7 @@ fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
         ("retry", *retry != new.retry),
         ("workers", *workers != new.workers),
         ("hash_threads", *hash_threads != new.hash_threads),
-        ("reading", *max_read_rate != new.max_read_rate),
+        ("reading", *reading != new.reading),
         ("timezone", *timezone != new.timezone),
         ("log", *log != new.log),
     ];

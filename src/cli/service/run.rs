@@ -94,7 +94,7 @@ pub(crate) async fn watch(
     let mark = origin.is_some().then(|| CleanStop::take(&config.state_dir));
     let client = client.in_context(RunContext {
         creations: wiring::creations(mark.as_ref(), started, &config),
-        marks: request_marks(Some(&config.state_dir)),
+        marks: request_marks(Some(&config.state_dir)).by_turns(),
         ..RunContext::remembering(Arc::clone(&ledger))
     });
     let options = daemon::Options {

@@ -183,7 +183,7 @@ pub(crate) fn registration_options(config: &Config) -> RegistrationOptions {
     RegistrationOptions {
         batch_size: config.datasets.batch_size,
         hash_threads: config.hash_threads,
-        max_read_rate: config.max_read_rate,
+        reading: config.reading,
         zone: config.timezone.clone().unwrap_or_else(TimeZone::system),
         earliest: config.earliest,
         flags: config.flags.clone(),

@@ -2,7 +2,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-use std::collections::VecDeque;
 use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
@@ -17,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::messages::{Answer, Request, StatusClient};
+use crate::daemon::outside::connections::{ConnectionPlaces, Place};
 
 /// Name of the socket in the state folder.
 const NAME: &str = "daemon.sock";
@@ -26,8 +26,8 @@ const MAX_REQUEST: u64 = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How many clients are answered at the same time; others wait.
 const MAX_CLIENTS: usize = 8;
-/// How many connections may be open without a request. Of more, the oldest is closed.
-const MAX_SILENT: usize = 32;
+/// How much of an answer is written before its client counts as one that reads, in bytes.
+const PART: usize = 16 * 1024;
 /// How often the socket is looked for on disk: it may be deleted, alone or with its folder.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -84,7 +84,7 @@ impl Control {
     /// Serves requests until `shutdown`. Each goes to the run loop.
     pub(crate) async fn serve(mut self, client: StatusClient, shutdown: CancellationToken) {
         let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let mut silent: VecDeque<CancellationToken> = VecDeque::new();
+        let places = Arc::new(ConnectionPlaces::default());
         let mut check = tokio::time::interval(CHECK_EVERY);
         loop {
             let accepted = tokio::select! {
@@ -100,16 +100,19 @@ impl Control {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (client, slots, close) =
-                        (client.clone(), Arc::clone(&slots), CancellationToken::new());
-                    silent.push_back(close.clone());
-                    if silent.len() > MAX_SILENT
-                        && let Some(oldest) = silent.pop_front()
-                    {
-                        oldest.cancel();
-                    }
+                    // Each user on his own.
+                    let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+                    let place = tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        place = places.enter(user) => place,
+                    };
+                    let (client, slots) = (client.clone(), Arc::clone(&slots));
                     tokio::spawn(async move {
-                        let _ = tokio::time::timeout(TIMEOUT, exchange(stream, client, slots, close)).await;
+                        let exchanged = exchange(stream, client, &slots, &place);
+                        tokio::select! {
+                            () = place.is_needed() => {}
+                            _ = tokio::time::timeout(TIMEOUT, exchanged) => {}
+                        }
                     });
                 }
                 Err(error) => {
@@ -130,21 +133,18 @@ fn bind(state_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// `close` ends a connection on which nothing was asked yet.
 async fn exchange(
     mut stream: UnixStream,
     client: StatusClient,
-    slots: Arc<Semaphore>,
-    close: CancellationToken,
+    slots: &Semaphore,
+    place: &Place<u32>,
 ) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut read = tokio::io::BufReader::new(read.take(MAX_REQUEST));
-    tokio::select! {
-        () = close.cancelled() => return Ok(()),
-        read = read.read_line(&mut line) => read?,
-    };
-    let Ok(_slot) = slots.acquire().await else { return Ok(()) };
+    read.read_line(&mut line).await?;
+    place.asked();
+    let Ok(slot) = slots.acquire().await else { return Ok(()) };
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
             let answer = client.ask(request).await;
@@ -156,7 +156,13 @@ async fn exchange(
     };
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
-    write.write_all(text.as_bytes()).await
+    drop(slot);
+    for part in text.as_bytes().chunks(PART) {
+        // Its client may read no more.
+        place.answered();
+        write.write_all(part).await?;
+    }
+    Ok(())
 }
 
 /// Sends a request to the daemon of a state folder. `None`: none is running. Blocks.

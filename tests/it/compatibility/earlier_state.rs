@@ -197,6 +197,8 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "skip_subjects",
         "reading",
         "max_rate",
+        "min_rate",
+        "yield",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

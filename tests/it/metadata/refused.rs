@@ -194,6 +194,28 @@ async fn what_has_the_name_of_a_metadata_file_and_is_none_is_reported() {
 }
 
 #[tokio::test]
+async fn the_lab_of_a_repository_in_a_sidecar_is_asked_for_once_if_the_repository_is_its_own() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let client = client(&alyx, MetadataOptions::default());
+    let labs = || alyx.control().requests().iter().filter(|r| r.path.starts_with("/labs")).count();
+    let session = session(&rig);
+    session.file("alf/spikes.times.npy", "abc");
+    let register = async |repository: &str| {
+        session.file("alyx-session.yaml", format!("datasets: {{repository: {repository}}}\n"));
+        session.flag();
+        alyx.control().clear_requests();
+        session.register(&client, &with_files()).await.is_ok()
+    };
+    assert!(register("flatiron_cortexlab").await && labs() > 0);
+    assert!(register("flatiron_cortexlab").await && labs() == 0);
+    // The link may be added on Alyx at any time.
+    for _ in 0..2 {
+        assert!(!register("flatiron_mainenlab").await && labs() > 0);
+    }
+    assert!(register("flatiron_cortexlab").await && labs() == 0);
+}
+
+#[tokio::test]
 async fn a_repository_of_another_lab_in_a_sidecar_is_refused_with_its_line_in_a_dry_run_too() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = session(&rig);

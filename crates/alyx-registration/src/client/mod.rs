@@ -18,7 +18,7 @@ use crate::client::options::RegistrationOptions;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
-use crate::hashing::lanes::Lanes;
+use crate::hashing::read_rate::ReadingState;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::root_schedulers::RootSchedulers;
 use crate::listing::copy_signs::CopySign;
@@ -63,7 +63,7 @@ impl RegistrationClient {
     /// A client for one database and user. It remembers nothing from an earlier start of the program.
     pub fn new(alyx: alyx_client::Client, options: RegistrationOptions) -> Self {
         let schedulers = Arc::new(RootSchedulers::new(options.hash_threads));
-        schedulers.set_rate(options.max_read_rate);
+        schedulers.rate().set(&options.reading);
         Self::build(alyx, options, RunContext::default(), schedulers)
     }
 
@@ -73,7 +73,7 @@ impl RegistrationClient {
     pub fn in_place_of(alyx: alyx_client::Client, options: RegistrationOptions, earlier: &Self) -> Self {
         let schedulers = Arc::clone(&earlier.shared.schedulers);
         schedulers.set_count(options.hash_threads);
-        schedulers.set_rate(options.max_read_rate);
+        schedulers.rate().set(&options.reading);
         Self::build(alyx, options, earlier.context.clone(), schedulers)
     }
 
@@ -110,14 +110,19 @@ impl RegistrationClient {
         self.shared.schedulers.bytes_read()
     }
 
-    /// The most bytes of files to read each second.
-    pub fn max_read_rate(&self) -> Option<u64> {
-        self.options().max_read_rate
+    /// How fast files are read now.
+    pub fn reading(&self) -> ReadingState {
+        let rate = self.shared.schedulers.rate();
+        ReadingState {
+            max_rate: self.options().reading.max_rate,
+            yields: rate.yields(),
+            yielded: rate.yielded(),
+        }
     }
 
     /// Why MD5 sums are computed in the slower way, and what to do: two ways to compute one gave different results.
     pub fn md5_difference(&self) -> Option<String> {
-        Lanes::shared().difference().map(ToString::to_string)
+        self.shared.schedulers.lanes().difference().map(ToString::to_string)
     }
 
     /// Waits until every creation of a record that was sent is answered; false: not within this time. Call this before
@@ -132,14 +137,26 @@ impl RegistrationClient {
     }
 
     /// Marks a request of this client that must not be sent twice; see [`RequestMarks`](crate::RequestMarks).
+    pub(crate) async fn claim_request(&self, what: String) -> Result<Result<RequestMark, Elsewhere>, Error> {
+        self.context.marks.claim(what, self.alyx().request_timeout()).await
+    }
+
+    /// Goes on waiting for other programs that send the same request, unless other sessions wait for the place of this
+    /// one.
     ///
-    /// `since`: when the caller began to claim it.
-    pub(crate) async fn claim_request(
+    /// # Errors
+    /// [`Error::SentElsewhere`].
+    pub(crate) fn keep_place(
         &self,
-        what: String,
-        since: Instant,
-    ) -> Result<Result<RequestMark, Elsewhere>, Error> {
-        self.context.marks.claim(what, self.alyx().request_timeout(), since).await
+        claim: &Result<RequestMark, Elsewhere>,
+        doing: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        self.context.marks.keep_place(claim, doing, self.alyx().request_timeout())
+    }
+
+    /// The names that Alyx is known to have.
+    pub(crate) fn known_names(&self) -> &KnownNames {
+        &self.shared.names
     }
 
     pub(crate) fn options(&self) -> &RegistrationOptions {
@@ -315,5 +332,53 @@ impl RegistrationClient {
         })
         .await
         .map_err(|e| Error::Internal(format!("listing a session: {e}")))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alyx_client::{ClientOptions, Credentials};
+    use alyx_sandbox::{Sandbox, SandboxOptions};
+    use md5::{Digest, Md5};
+
+    use crate::client::options::{FilesToRegister, RegisterFilesOptions};
+    use crate::hashing::lanes::Lanes;
+    use crate::session::details::SessionDetails;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_session_whose_first_md5_sums_were_wrong_is_registered_with_the_right_ones_and_that_is_reported()
+     {
+        let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+        let password = "TapetesBloc18".to_owned().into();
+        let credentials = Credentials::Password { username: "test_user".into(), password };
+        let alyx = alyx_client::Client::new(ClientOptions::new(sandbox.url(), credentials)).unwrap();
+        let mut first = md5_lanes::Md5State::new();
+        first.update(b"wrong");
+        let schedulers = Arc::new(RootSchedulers::build(2, Arc::new(Lanes::new(first))));
+        let options = RegistrationOptions::default();
+        let client = RegistrationClient::build(alyx, options, RunContext::default(), schedulers);
+        assert_eq!(client.md5_difference(), None);
+
+        let folder = tempfile::tempdir().unwrap();
+        let session = folder.path().join("cortexlab/Subjects/KS014/2024-05-01/001");
+        let content = |name: &str| name.repeat(50_000);
+        let names = ["spikes.times.npy", "spikes.clusters.npy", "clusters.channels.npy"];
+        std::fs::create_dir_all(session.join("alf")).unwrap();
+        for name in names {
+            std::fs::write(session.join("alf").join(name), content(name)).unwrap();
+        }
+        let details = SessionDetails::default();
+        let files = RegisterFilesOptions::default();
+        client.register_session(&session, &details, &FilesToRegister::All, &files).await.unwrap();
+
+        let reported = client.md5_difference().unwrap();
+        assert!(reported.contains("gave different results") && reported.contains(".npy"), "{reported}");
+        let datasets = sandbox.control().datasets();
+        for name in names {
+            let dataset = datasets.iter().find(|dataset| dataset["name"] == name).unwrap();
+            let right: [u8; 16] = Md5::digest(content(name)).into();
+            assert_eq!(dataset["hash"], crate::hashing::md5_sum::Md5Sum::from(right).to_string(), "{name}");
+        }
     }
 }

@@ -28,8 +28,8 @@ pub struct RegistrationOptions {
     pub batch_size: usize,
     /// Threads that read and hash files in each data root.
     pub hash_threads: usize,
-    /// The most bytes of files to read each second, of all data roots together. `None`: no limit.
-    pub max_read_rate: Option<u64>,
+    /// How fast files are read.
+    pub reading: ReadingOptions,
     /// Time zone to which times with an offset are converted.
     pub zone: TimeZone,
     /// The earliest day that a session may have. An earlier one is taken for a mistake of the recorder's clock.
@@ -52,7 +52,7 @@ impl Default for RegistrationOptions {
         Self {
             batch_size: 100,
             hash_threads: 2,
-            max_read_rate: None,
+            reading: ReadingOptions::default(),
             zone: TimeZone::system(),
             earliest: jiff::civil::date(2000, 1, 1),
             names_kept: Duration::from_secs(3600),
@@ -61,6 +61,23 @@ impl Default for RegistrationOptions {
             data: Arc::default(),
             metadata: MetadataOptions::default(),
         }
+    }
+}
+
+/// How fast files are read, of all data roots together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadingOptions {
+    /// The most bytes to read each second. `None`: no limit.
+    pub max_rate: Option<u64>,
+    /// Whether less is read while other programs wait for the disk or a processor.
+    pub yields: bool,
+    /// What may be read each second even then, in bytes.
+    pub min_rate: u64,
+}
+
+impl Default for ReadingOptions {
+    fn default() -> Self {
+        Self { max_rate: None, yields: true, min_rate: 20_000_000 }
     }
 }
 

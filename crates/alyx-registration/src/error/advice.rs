@@ -144,7 +144,7 @@ kinds! {
         "check on Alyx before you enter it again";
     NotConfirmed, TryAgain, "Alyx does not show what was registered",
         "nothing, if it is temporary; otherwise inform the Alyx administrator";
-    RegisteredElsewhere, Elsewhere, "another program or computer holds the flag and registers its session",
+    RegisteredElsewhere, Elsewhere, "another program or computer holds the flag and registers its session, or sends the same request",
         "nothing; if it persists, find out what that program is doing, or why it does not end";
     Flag, NeedsAttention, "the flag cannot be used",
         "correct it as the message says; an empty flag, made by `touch`, means the whole session";
@@ -181,7 +181,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::CannotMake { .. } => Kind::CannotMake,
         Error::Unsure { .. } => Kind::Unsure,
         Error::NotConfirmed(_) => Kind::NotConfirmed,
-        Error::RegisteredElsewhere { .. } => Kind::RegisteredElsewhere,
+        Error::RegisteredElsewhere { .. } | Error::SentElsewhere { .. } => Kind::RegisteredElsewhere,
         Error::Flag { .. } => Kind::Flag,
         Error::FlagStays { .. } => Kind::FlagStays,
         Error::Internal(_) => Kind::Internal,
@@ -280,6 +280,7 @@ mod tests {
             Error::Unsure { what: what(), source: unsure },
             Error::NotConfirmed(Vec::new()),
             Error::RegisteredElsewhere { path: path(), holder: None },
+            Error::SentElsewhere { doing: what(), left: Duration::ZERO },
             Error::Flag { path: path(), reason: reason() },
             Error::FlagStays { path: path(), reason: reason() },
             Error::Internal(reason()),

@@ -215,6 +215,17 @@ pub enum Error {
         /// The process, if it is on this computer and can be found.
         holder: Option<u32>,
     },
+    /// Another program on this computer is sending the same request, or ended before it was answered.
+    #[error(
+        "another program on this computer is {doing}, or its request may still arrive; wait until it is done. Other \
+         sessions go on meanwhile"
+    )]
+    SentElsewhere {
+        /// What the request does.
+        doing: String,
+        /// How long that program is waited for from now on, at most. Zero: no more.
+        left: Duration,
+    },
     /// The flag cannot be used.
     #[error("{reason}")]
     Flag {
@@ -250,6 +261,7 @@ impl Error {
             | Self::NoFilesYet { wait, .. } => NextStep::TryAgain { after: Some(*wait) },
             Self::Vanished { .. }
             | Self::RegisteredElsewhere { .. }
+            | Self::SentElsewhere { .. }
             | Self::NotConfirmed(_)
             | Self::Internal(_) => NextStep::TryAgain { after: None },
             Self::NotASession(_)
@@ -280,6 +292,19 @@ impl Error {
             | Self::CopyInProgress { wait, .. }
             | Self::Incomplete { wait, .. }
             | Self::NoFilesYet { wait, .. } => Some(*wait),
+            _ => None,
+        }
+    }
+
+    /// Whether another program registers the session, or sends a request of it. No failure.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::RegisteredElsewhere { .. } | Self::SentElsewhere { .. })
+    }
+
+    /// How long another program's request is waited for from now on, at most.
+    pub fn waits_for_request(&self) -> Option<Duration> {
+        match self {
+            Self::SentElsewhere { left, .. } => Some(*left).filter(|left| !left.is_zero()),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
@@ -21,7 +21,7 @@ use crate::hashing::progress::Progress;
 use crate::hashing::read_scheduler::{Read, ReadScheduler, Stream};
 use crate::hashing::reader::QuietReader;
 use crate::hashing::stamp::FileStamp;
-use crate::listing::file_system::sync_mapped_pages;
+use crate::listing::file_system::{FileTimes, sync_mapped_pages};
 use crate::opener::data_folders::{DataFolders, OpenError};
 
 /// For how long after its last change a file may have pages in memory that are not on disk.
@@ -29,6 +29,10 @@ const MAY_BE_DIRTY: Duration = Duration::from_secs(300);
 /// How many files of a session are under way at the same time, few of them open: enough to fill the lanes of several threads,
 /// also while the task that adds files waits for its turn on a busy machine.
 const UNDER_WAY: usize = 256;
+/// While more files than these are under way, their results are collected for a moment: each would wake the task that waits for
+/// them, which costs as much as reading a small file.
+const MANY_UNDER_WAY: usize = 64;
+const MOMENT: Duration = Duration::from_millis(1);
 /// How often a file is read that changes meanwhile, before its session is postponed.
 const MAX_READS: u32 = 3;
 /// How long a session is postponed if one of its files keeps changing.
@@ -185,9 +189,13 @@ fn open(path: &Path, context: &HashContext) -> Result<Opened, Error> {
         OpenError::Io(error) => Error::reading(path, &error),
     })?;
     let may_be_dirty = FileStamp::of(&before).age(started).is_none_or(|age| age < MAY_BE_DIRTY);
-    let has_times = sync_mapped_pages(&file, may_be_dirty);
-    // Read after opening: NFS may return cached attributes before.
-    let metadata = file.metadata().map_err(|e| Error::reading(path, &e))?;
+    let times = sync_mapped_pages(&file, may_be_dirty);
+    let has_times = times != FileTimes::Unreliable;
+    let metadata = match times {
+        FileTimes::Exact => before,
+        // After opening, NFS asks its server.
+        _ => file.metadata().map_err(|e| Error::reading(path, &e))?,
+    };
     let (stamp, size) = (FileStamp::of(&metadata), metadata.len());
     let known = |md5| -> Result<Opened, Error> {
         Ok(Opened::Known(match is_unchanged(path, &stamp)? {
@@ -204,7 +212,7 @@ fn open(path: &Path, context: &HashContext) -> Result<Opened, Error> {
         context.progress.bytes_known.fetch_add(size, Ordering::Relaxed);
         return known(Some(md5));
     }
-    let (reader, hasher) = (QuietReader::new(file), context.scheduler.lanes().hasher());
+    let (reader, hasher) = (QuietReader::new(file, size), context.scheduler.lanes().hasher());
     Ok(Opened::ToRead(Box::new(OpenFile { stamp, started, has_times, reader, is_at_end: false, hasher })))
 }
 
@@ -245,7 +253,7 @@ async fn checksum(path: &Path, context: &HashContext) -> Result<Checksum, Error>
 
 /// Checksums of the files of one session, in order, many at once, on the threads of the scheduler.
 ///
-/// Dropping the future stops each thread within one piece. All files are tried, each with its own result. Memory in
+/// Requires a tokio runtime with time. Dropping the future stops each thread within one piece. All files are tried, each with its own result. Memory in
 /// use: see [`ReadScheduler::memory_limit`], regardless of the number and size of the files.
 pub async fn checksums(paths: Vec<PathBuf>, context: &HashContext) -> Vec<Result<Checksum, Error>> {
     with_checksums(paths.into_iter(), PathBuf::clone, context).map(|(_, sum)| sum).collect().await
@@ -259,14 +267,29 @@ pub(crate) fn with_checksums<'a, T: 'a>(
 ) -> impl futures_util::Stream<Item = (T, Result<Checksum, Error>)> + 'a {
     // A large file must not keep those behind it waiting: they are read meanwhile, and handed on after it.
     let (mut next, mut early) = (0, BTreeMap::new());
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&under_way);
     futures_util::stream::iter(files.enumerate())
-        .map(move |(place, file)| async move {
-            let sum = checksum(&path(&file), context).await;
-            (place, (file, sum))
+        .map(move |(place, file)| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let sum = checksum(&path(&file), context).await;
+                (place, (file, sum))
+            }
         })
         .buffer_unordered(UNDER_WAY)
-        .flat_map(move |(place, read)| {
-            early.insert(place, read);
+        .ready_chunks(UNDER_WAY)
+        .then(move |some| {
+            let left = under_way.fetch_sub(some.len(), Ordering::Relaxed) - some.len();
+            async move {
+                if left > MANY_UNDER_WAY {
+                    tokio::time::sleep(MOMENT).await;
+                }
+                some
+            }
+        })
+        .flat_map(move |some| {
+            early.extend(some);
             let mut in_order = Vec::new();
             while let Some(read) = early.remove(&next) {
                 in_order.push(read);
@@ -284,12 +307,13 @@ mod tests {
 
     use md5::{Digest, Md5};
 
+    use crate::client::options::ReadingOptions;
     use crate::hashing::schedule::ALONE;
 
     fn context(limit: Option<u64>) -> HashContext {
         HashContext {
             max_md5_size: limit,
-            scheduler: ReadScheduler::new(1),
+            scheduler: ReadScheduler::new(1, &ReadingOptions::default()),
             progress: Arc::default(),
             cache: None,
             data: Arc::default(),
@@ -301,7 +325,7 @@ mod tests {
     }
 
     fn read_as(path: &Path, context: &HashContext) -> Result<Checksum, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(checksums(vec![path.to_owned()], context)).pop().unwrap()
     }
 
@@ -353,7 +377,10 @@ mod tests {
         // As many as it takes to fill the lanes several times.
         let (others, others_expected) = files(other.path(), (0..300).map(|number| number * 613));
         for threads in [1, 2, 5] {
-            let first = HashContext { scheduler: ReadScheduler::new(threads), ..context(None) };
+            let first = HashContext {
+                scheduler: ReadScheduler::new(threads, &ReadingOptions::default()),
+                ..context(None)
+            };
             let second = HashContext { progress: Arc::default(), ..first.clone() };
             let (sums, other_sums) =
                 tokio::join!(checksums(paths.clone(), &first), checksums(others.clone(), &second));

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::client::options::ReadingOptions;
 use crate::hashing::lanes::{Hasher, Lanes};
 use crate::hashing::progress::Progress;
 use crate::hashing::read_rate::ReadRate;
 use crate::hashing::schedule::{ALONE, Entry, Schedule, Step, TOGETHER};
+use crate::hashing::yielding::Latency;
 
 /// A file on its way to its checksum.
 pub(crate) trait Stream: Send {
@@ -50,9 +52,12 @@ struct State {
     buffers: u64,
     /// The length of all that there are.
     memory: usize,
+    latency: Latency,
+    /// How many times longer than at best the latest reads took.
+    slowdown: Option<f64>,
 }
 
-/// A file, and its piece that was read.
+/// A file, and the buffer of its piece that is read or hashed.
 struct File {
     stream: Box<dyn Stream>,
     piece: Option<Buffer>,
@@ -114,13 +119,22 @@ impl State {
 
 impl ReadScheduler {
     /// A scheduler with this number of threads, at least one.
-    pub fn new(threads: usize) -> Arc<Self> {
-        Self::build(threads, Lanes::shared(), Arc::default())
+    pub fn new(threads: usize, reading: &ReadingOptions) -> Arc<Self> {
+        let rate = ReadRate::default();
+        rate.set(reading);
+        Self::build(threads, Lanes::shared(), Arc::new(rate))
     }
 
     pub(crate) fn build(threads: usize, lanes: Arc<Lanes>, rate: Arc<ReadRate>) -> Arc<Self> {
         let schedule = Schedule::new(lanes.count(), threads);
-        let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0 };
+        let state = State {
+            schedule,
+            free: Vec::new(),
+            buffers: 0,
+            memory: 0,
+            latency: Latency::default(),
+            slowdown: None,
+        };
         Arc::new(Self { state: Mutex::new(state), lanes, rate, read: AtomicU64::new(0) })
     }
 
@@ -181,40 +195,72 @@ impl ReadScheduler {
         }
     }
 
-    fn read(&self, mut entry: Entry<File>, mut buffer: Buffer) {
-        // A panic ends the file, not the thread, on which others rely.
-        let read = catch_unwind(AssertUnwindSafe(|| entry.file.stream.read(buffer.all())));
+    /// Reads a piece of a file into its buffer. Returns how many bytes were read.
+    fn read(&self, entry: Entry<File>) -> usize {
+        let mut in_hand = InHand { scheduler: self, entries: vec![entry] };
+        let read = in_hand.entries.first_mut().and_then(|entry| {
+            let File { stream, piece } = &mut entry.file;
+            Some(stream.read(piece.as_mut()?.all()))
+        });
+        let Some(Read::Piece(filled, took)) = read else { return 0 };
         let mut state = self.state();
-        match read {
-            Ok(Read::Piece(filled, took)) => {
+        for mut entry in in_hand.keep() {
+            if let Some(buffer) = &mut entry.file.piece {
                 buffer.filled = filled;
-                entry.file.piece = Some(buffer);
-                state.schedule.read(entry, filled, took);
-                drop(state);
-                self.rate.wait(filled as u64);
             }
-            Ok(Read::End) | Err(_) => {
-                state.schedule.end(entry.progress());
-                state.give_back(buffer);
-                drop(state);
-                drop(entry);
-            }
+            // Threads that read from the same disk at the same time slow each other down.
+            let threads = u32::try_from(state.schedule.working()).unwrap_or(u32::MAX).max(1);
+            state.slowdown = state.latency.add(filled, took / threads).or(state.slowdown);
+            state.schedule.read(entry, filled, took);
         }
+        filled
     }
 
-    fn hash(&self, mut entries: Vec<Entry<File>>) {
-        self.lanes.update(entries.iter_mut().filter_map(|Entry { file, .. }| {
+    fn hash(&self, entries: Vec<Entry<File>>) {
+        let mut in_hand = InHand { scheduler: self, entries };
+        self.lanes.update(in_hand.entries.iter_mut().filter_map(|Entry { file, .. }| {
             let piece = file.piece.as_ref()?;
             Some((file.stream.hasher()?, piece.filled()))
         }));
         let mut state = self.state();
-        for mut entry in entries {
+        for mut entry in in_hand.keep() {
             if let Some(buffer) = entry.file.piece.take() {
                 state.give_back(buffer);
             }
             let is_given_up = entry.file.stream.is_given_up();
             state.schedule.hashed(entry, is_given_up);
         }
+    }
+}
+
+/// The files that a thread has in hand. Those that it drops have ended, also by a panic.
+struct InHand<'a> {
+    scheduler: &'a ReadScheduler,
+    entries: Vec<Entry<File>>,
+}
+
+impl InHand<'_> {
+    /// Takes them back: they go on.
+    fn keep(&mut self) -> Vec<Entry<File>> {
+        std::mem::take(&mut self.entries)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        let mut entries = self.keep();
+        if entries.is_empty() {
+            return;
+        }
+        let mut state = self.scheduler.state();
+        for entry in &mut entries {
+            state.schedule.end(entry.progress());
+            if let Some(buffer) = entry.file.piece.take() {
+                state.give_back(buffer);
+            }
+        }
+        // Closing them may hang.
+        drop(state);
     }
 }
 
@@ -236,7 +282,7 @@ impl Drop for UnderWay {
 
 /// What a thread does next.
 enum Work {
-    Read(Entry<File>, Buffer),
+    Read(Entry<File>),
     Hash(Vec<Entry<File>>),
 }
 
@@ -248,10 +294,22 @@ struct Worker {
 
 impl Worker {
     fn work(mut self) {
-        while let Some(work) = self.next() {
-            match work {
-                Work::Read(entry, buffer) => self.scheduler.read(entry, buffer),
-                Work::Hash(entries) => self.scheduler.hash(entries),
+        let rate = Arc::clone(&self.scheduler.rate);
+        loop {
+            let step = rate.begin();
+            let Some(work) = self.next() else { break };
+            // A panic ends the files that the thread has in hand, not the thread, on which others rely.
+            let read = catch_unwind(AssertUnwindSafe(|| match work {
+                Work::Read(entry) => self.scheduler.read(entry),
+                Work::Hash(entries) => {
+                    self.scheduler.hash(entries);
+                    0
+                }
+            }));
+            drop(step);
+            if let Some(read) = read.ok().filter(|read| *read > 0) {
+                let slowdown = self.scheduler.state().slowdown.take();
+                rate.wait(read as u64, slowdown);
             }
         }
         self.is_working = false;
@@ -260,7 +318,10 @@ impl Worker {
     fn next(&self) -> Option<Work> {
         let mut state = self.scheduler.state();
         let work = match state.schedule.next()? {
-            Step::Read(entry, length) => Work::Read(entry, state.buffer(length)),
+            Step::Read(mut entry, length) => {
+                entry.file.piece = Some(state.buffer(length));
+                Work::Read(entry)
+            }
             Step::Hash(entries) => Work::Hash(entries),
         };
         // Before this thread does what may hang.
@@ -275,7 +336,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // A panic, or a runtime that has ended.
+        // A runtime that has ended.
         if self.is_working {
             self.scheduler.state().schedule.end_thread();
         }
@@ -315,6 +376,8 @@ mod tests {
         name: &'static str,
         /// Its reads hang until it is set.
         answers: Option<watch::Receiver<bool>>,
+        /// The kernel panics when it comes to this file.
+        panics: bool,
         hanging: Arc<AtomicUsize>,
         scheduler: Arc<ReadScheduler>,
         most_memory: Arc<AtomicUsize>,
@@ -329,9 +392,9 @@ mod tests {
                 self.hanging.fetch_sub(1, Ordering::Relaxed);
             }
             let lanes = &self.scheduler.lanes;
-            let hasher = self.hasher.get_or_insert_with(|| lanes.hasher());
+            self.hasher.get_or_insert_with(|| lanes.hasher());
             if self.left.is_empty() {
-                let hasher = std::mem::replace(hasher, lanes.hasher());
+                let hasher = self.hasher.take().unwrap();
                 self.sums.send((self.name, lanes.finish(hasher, Path::new(self.name)))).unwrap();
                 return Read::End;
             }
@@ -346,7 +409,17 @@ mod tests {
         }
 
         fn hasher(&mut self) -> Option<&mut Hasher> {
+            assert!(!self.panics, "the kernel panics");
             self.hasher.as_mut()
+        }
+    }
+
+    impl Drop for Fake {
+        /// A file that ends without its sum.
+        fn drop(&mut self) {
+            if self.hasher.take().is_some() {
+                let _ = self.sums.send((self.name, None));
+            }
         }
     }
 
@@ -376,12 +449,17 @@ mod tests {
         }
 
         fn add(&self, name: &'static str, content: Vec<u8>, hangs: bool) {
+            self.add_file(name, content, hangs, false);
+        }
+
+        fn add_file(&self, name: &'static str, content: Vec<u8>, hangs: bool, panics: bool) {
             let fake = Fake {
                 left: content,
                 hasher: None,
                 sums: self.sums.0.clone(),
                 name,
                 answers: hangs.then(|| self.answers.subscribe()),
+                panics,
                 hanging: Arc::clone(&self.hanging),
                 scheduler: Arc::clone(&self.scheduler),
                 most_memory: Arc::clone(&self.most_memory),
@@ -432,6 +510,28 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_of_the_kernel_ends_the_files_that_it_hashes_and_no_thread() {
+        let mut world = World::new(2);
+        // More than may be open.
+        for _ in 0..150 {
+            world.add_file("panics", noise(100), false, true);
+        }
+        for _ in 0..150 {
+            assert_eq!(world.sum().await, ("panics", None));
+        }
+        while !world.scheduler.state().schedule.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.scheduler.state().memory, 0);
+        for _ in 0..150 {
+            world.add("other", noise(100), false);
+        }
+        for _ in 0..150 {
+            assert_eq!(world.sum().await, ("other", md5(&noise(100))));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn buffers_take_no_more_memory_than_the_limit_however_many_files_there_are_and_none_afterwards() {
         for threads in [1, 2, 4] {
             let mut world = World::new(threads);
@@ -455,7 +555,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn no_more_is_read_each_second_than_the_limit_allows() {
         let mut world = World::new(2);
-        world.scheduler.rate.set(Some(4_000_000));
+        let max_rate = Some(4_000_000);
+        world.scheduler.rate.set(&ReadingOptions { max_rate, yields: false, ..ReadingOptions::default() });
         let began = std::time::Instant::now();
         (0..4).for_each(|_| world.add("x", noise(500_000), false));
         for _ in 0..4 {

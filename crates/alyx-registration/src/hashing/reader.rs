@@ -10,6 +10,9 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// How many bytes are read before their pages are dropped.
 const DROP_EVERY: u64 = 16 << 20;
 
+/// The kernel reads as much ahead without being advised to, in bytes.
+const SMALL: u64 = 128 << 10;
+
 /// Reads a file from start to end and keeps it out of the page cache.
 ///
 /// `RWF_DONTCACHE` (Linux 6.14) drops only the pages that the read itself brought in. Without it, `fadvise(DONTNEED)`
@@ -25,9 +28,11 @@ impl QuietReader {
     /// `RWF_DONTCACHE` of `linux/fs.h`.
     const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-    pub(crate) fn new(file: File) -> Self {
-        // Without the advice, reading is only slower.
-        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+    pub(crate) fn new(file: File, size: u64) -> Self {
+        // A small file is read at once. Without the advice, reading is only slower.
+        if size > SMALL {
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+        }
         Self { file, offset: 0, dropped: 0, uncached: true }
     }
 

@@ -14,6 +14,7 @@ pub(crate) struct RootSchedulers {
     state: Mutex<State>,
     /// Of all data roots together.
     rate: Arc<ReadRate>,
+    lanes: Arc<Lanes>,
 }
 
 #[derive(Debug)]
@@ -25,14 +26,19 @@ struct State {
 impl RootSchedulers {
     /// Schedulers with this number of threads each.
     pub(crate) fn new(count: usize) -> Self {
-        Self { state: Mutex::new(State { count, by_root: BTreeMap::new() }), rate: Arc::default() }
+        Self::build(count, Lanes::shared())
+    }
+
+    pub(crate) fn build(count: usize, lanes: Arc<Lanes>) -> Self {
+        let state = State { count, by_root: BTreeMap::new() };
+        Self { state: Mutex::new(state), rate: Arc::default(), lanes }
     }
 
     /// The scheduler of a data root.
     pub(crate) fn of(&self, root: &Path) -> Arc<ReadScheduler> {
         let mut state = self.state();
         let count = state.count;
-        let new = || ReadScheduler::build(count, Lanes::shared(), Arc::clone(&self.rate));
+        let new = || ReadScheduler::build(count, Arc::clone(&self.lanes), Arc::clone(&self.rate));
         let scheduler = state.by_root.entry(root.to_owned()).or_insert_with(new);
         Arc::clone(scheduler)
     }
@@ -44,9 +50,14 @@ impl RootSchedulers {
         state.by_root.values().for_each(|scheduler| scheduler.set_count(count));
     }
 
-    /// Changes how many bytes a second are read of all data roots together.
-    pub(crate) fn set_rate(&self, limit: Option<u64>) {
-        self.rate.set(limit);
+    /// How fast the files of all data roots together are read.
+    pub(crate) fn rate(&self) -> &ReadRate {
+        &self.rate
+    }
+
+    /// What hashes.
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// How many bytes have been read so far.

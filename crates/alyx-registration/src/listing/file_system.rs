@@ -38,18 +38,30 @@ pub fn is_private_folder(folder: &Path) -> bool {
     is_ours && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
+/// Whether the times of files can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileTimes {
+    /// They show every change.
+    Exact,
+    /// They may have been cached before the file was opened.
+    Cached,
+    /// Stores into mapped pages never show in them.
+    Unreliable,
+}
+
 /// Makes stores into mapped pages of a file show in its change time, which they do only in a page that is not dirty yet.
-/// False: on this file system they never do.
-pub(crate) fn sync_mapped_pages(file: &File, may_be_dirty: bool) -> bool {
+pub(crate) fn sync_mapped_pages(file: &File, may_be_dirty: bool) -> FileTimes {
     match rustix::fs::fstatfs(file).map(|found| found.f_type as u32) {
-        Ok(0x0102_1994 /* tmpfs */ | 0x8584_58F6 /* ramfs */) => false,
+        Ok(0x0102_1994 /* tmpfs */ | 0x8584_58F6 /* ramfs */) => FileTimes::Unreliable,
         // A network drive may take long, and has other computers that write.
-        Ok(magic) if may_be_dirty && FileSystem::of(magic) == FileSystem::Local => {
-            // Where it fails, or a file cannot be synced, the times are as good as they were.
-            let _ = rustix::fs::fsync(file);
-            true
+        Ok(magic) if FileSystem::of(magic) == FileSystem::Local => {
+            if may_be_dirty {
+                // Where it fails, or a file cannot be synced, the times are as good as they were.
+                let _ = rustix::fs::fsync(file);
+            }
+            FileTimes::Exact
         }
-        _ => true,
+        _ => FileTimes::Cached,
     }
 }
 

@@ -1,8 +1,6 @@
 //! A measurement before and after it is recorded, and which records count as the same one.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock")]
-
-use std::time::Instant;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -145,9 +143,9 @@ impl RegistrationClient {
         let same = |records: &[M::Record]| repeats.of(time, &request.like(records)).collect::<Vec<_>>();
         let key = serde_json::to_string(&request.without_time())
             .map_err(|e| Error::Internal(format!("{what}: {e}")))?;
-        let since = Instant::now();
+        let marked = format!("{what}: {key}");
         let mark = loop {
-            let claim = self.claim_request(format!("{what}: {key}"), since).await?;
+            let claim = self.claim_request(marked.clone()).await?;
             let known = if repeats.allowed { Vec::new() } else { list().await? };
             let like = request.like(&known);
             if !repeats.allowed {
@@ -155,10 +153,15 @@ impl RegistrationClient {
             }
             if let Some(record) = repeats.last_of(time, &like) {
                 claim.into_iter().for_each(|mut mark| mark.answered());
+                self.context().marks.forget(&marked);
                 return Ok(RecordedMeasurement { record, is_new: false, notes });
             }
+            let is_free = claim.as_ref().is_ok_and(|mark| repeats.allowed || mark.remaining().is_zero());
+            if !is_free {
+                self.keep_place(&claim, || format!("recording {what}"))?;
+            }
             match claim {
-                Ok(mark) if repeats.allowed || mark.remaining().is_zero() => break mark,
+                Ok(mark) if is_free => break mark,
                 Ok(mark) => {
                     tracing::info!(
                         "waiting up to {} s: an earlier request may still record {what}",
@@ -166,14 +169,17 @@ impl RegistrationClient {
                     );
                     tokio::time::sleep(mark.remaining().min(RECHECK_INTERVAL)).await;
                 }
-                Err(elsewhere) if elsewhere.recheck_in(since.elapsed()).is_zero() => {
-                    return Err(Error::Invalid(format!(
-                        "another program on this computer is recording {what}; wait until it is done"
-                    )));
+                Err(elsewhere) if elsewhere.recheck_in().is_zero() => {
+                    self.context().marks.forget(&marked);
+                    return Err(Error::SentElsewhere {
+                        doing: format!("recording {what}"),
+                        left: Duration::ZERO,
+                    });
                 }
-                Err(elsewhere) => tokio::time::sleep(elsewhere.recheck_in(since.elapsed())).await,
+                Err(elsewhere) => tokio::time::sleep(elsewhere.recheck_in()).await,
             }
         };
+        self.context().marks.forget(&marked);
         let find = async || Ok(nth_at(&request.like(&list().await?), time, n_equal));
         let record = post_once(&what, mark, post, find).await?;
         // What is recorded stays recorded, whether Alyx can be asked or not.

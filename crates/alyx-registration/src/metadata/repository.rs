@@ -39,14 +39,21 @@ impl RegistrationClient {
     /// lab's folder.
     ///
     /// # Errors
-    /// [`Error::Metadata`]; those of the requests, which are made only for a sidecar that names a repository.
+    /// [`Error::Metadata`]; those of the requests, which are made only for a sidecar that names a repository, and once as
+    /// long as names are cached.
     pub(crate) async fn check_repository(&self, known: Option<&KnownSession>) -> Result<(), Error> {
         let Some((known, (repository, found))) = known.and_then(|known| Some((known, known.repository()?)))
         else {
             return Ok(());
         };
-        let lab = match known.own_lab() {
-            Some(lab) => Some(lab),
+        let own_lab = known.own_lab();
+        let subject = (Endpoint::Subjects, known.session.subject());
+        let owner = own_lab.as_deref().map_or(subject, |lab| (Endpoint::Labs, lab));
+        if self.known_names().is_linked(owner, repository) {
+            return Ok(());
+        }
+        let lab = match &own_lab {
+            Some(lab) => Some(lab.clone()),
             None => {
                 let subject = self.alyx().find_member(Endpoint::Subjects, known.session.subject()).await?;
                 subject.and_then(|record| record.get("lab")?.as_str().map(str::to_owned))
@@ -58,7 +65,10 @@ impl RegistrationClient {
         let Some(lab) = record.and_then(|record| serde_json::from_value::<LabRecord>(record).ok()) else {
             return Ok(());
         };
-        let Some(reason) = foreign(repository, &lab) else { return Ok(()) };
+        let Some(reason) = foreign(repository, &lab) else {
+            self.known_names().link(owner, repository);
+            return Ok(());
+        };
         // So is a repository that Alyx does not know.
         if self.alyx().find_member(Endpoint::Repositories, repository).await?.is_none() {
             return Ok(());

@@ -22,8 +22,9 @@ const DEEPEST: usize = 4;
 
 /// Files, and folders with everything below them, that are never opened as data.
 ///
-/// Each is looked up at each check: a token that is written again is a new file of the same name. A path that does not
-/// exist is ignored.
+/// Each is looked up at each check, and nothing is cached: a token that is written again is a new file of the same name,
+/// and a link that appears in a private folder makes another file private. That takes some 35 µs, as long as opening the
+/// file takes otherwise. A path that does not exist is ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrivatePaths(Vec<PathBuf>);
 

@@ -16,6 +16,8 @@ use alyx_client::{Endpoint, SessionRequest};
 pub(crate) struct KnownNames {
     kept_for: Duration,
     seen: Mutex<HashMap<(Endpoint, String), Instant>>,
+    /// Repositories of a lab, or of the lab of a subject.
+    links: Mutex<HashMap<(Endpoint, String, String), Instant>>,
     /// Complete lists, for suggestions. The daemon meets the same missing name again and again.
     lists: Mutex<HashMap<Endpoint, Listed>>,
 }
@@ -48,7 +50,7 @@ fn near(name: &str, all: &[String]) -> Vec<String> {
 
 impl KnownNames {
     pub(crate) fn new(kept_for: Duration) -> Self {
-        Self { kept_for, seen: Mutex::default(), lists: Mutex::default() }
+        Self { kept_for, seen: Mutex::default(), links: Mutex::default(), lists: Mutex::default() }
     }
 
     fn contains(&self, name: &(Endpoint, String), now: Instant) -> bool {
@@ -60,6 +62,19 @@ impl KnownNames {
     fn insert(&self, name: (Endpoint, String), now: Instant) {
         if let Ok(mut seen) = self.seen.lock() {
             seen.insert(name, now);
+        }
+    }
+
+    /// Whether a repository is known to be one of this lab, or of the lab of this subject.
+    pub(crate) fn is_linked(&self, (owner, name): (Endpoint, &str), repository: &str) -> bool {
+        let link = (owner, name.to_owned(), repository.to_owned());
+        self.links.lock().is_ok_and(|links| links.get(&link).is_some_and(|at| at.elapsed() < self.kept_for))
+    }
+
+    /// Remembers that a repository is one of this lab, or of the lab of this subject.
+    pub(crate) fn link(&self, (owner, name): (Endpoint, &str), repository: &str) {
+        if let Ok(mut links) = self.links.lock() {
+            links.insert((owner, name.to_owned(), repository.to_owned()), Instant::now());
         }
     }
 
@@ -182,8 +197,9 @@ impl KnownNames {
 
     /// After a refusal: a cached name may have been deleted on Alyx.
     pub(crate) fn forget_all(&self) {
-        if let Ok(mut seen) = self.seen.lock() {
+        if let (Ok(mut seen), Ok(mut links)) = (self.seen.lock(), self.links.lock()) {
             seen.clear();
+            links.clear();
         }
     }
 }

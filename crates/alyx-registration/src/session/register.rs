@@ -20,7 +20,7 @@ use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
-use crate::session::request_marks::Elsewhere;
+use crate::session::request_marks::RECHECK_INTERVAL;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
@@ -109,23 +109,32 @@ impl RegistrationClient {
         let creations = &self.context().creations;
         let at_most = self.alyx().request_timeout();
         let mut claim = creations.claim(path).await;
-        let (mut mark, mut has_waited, since) = (Err(Elsewhere { longest: at_most }), false, Instant::now());
+        let (what, since) = (format!("session {path}"), Instant::now());
+        let (mut mark, mut has_waited) = (self.claim_request(what.clone()).await?, false);
+        let mut asked: Option<Instant> = None;
         let found = loop {
-            if mark.is_err() {
-                mark = self.claim_request(format!("session {path}"), since).await?;
-            }
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
                 Ok(mark) => creations.still_open(&claim, mark.remaining(), at_most),
-                Err(elsewhere) => elsewhere.recheck_in(since.elapsed()),
+                Err(elsewhere) => elsewhere.recheck_in(),
             };
-            let found = self.find_session(path, lab).await?;
+            // A mark that is still held is tried more often than Alyx is asked: all sessions share its requests.
+            let is_recent = asked.is_some_and(|at| at.elapsed() < RECHECK_INTERVAL);
+            let found = if is_recent && mark.is_err() && !open.is_zero() {
+                None
+            } else {
+                asked = Some(Instant::now());
+                self.find_session(path, lab).await?
+            };
+            if found.is_none() {
+                self.keep_place(&mark, || format!("creating {what}"))?;
+            }
             if found.is_some() || open.is_zero() {
                 break found;
             }
             let longest = match &mark {
                 Ok(mark) => at_most.max(since.elapsed() + mark.remaining()),
-                Err(elsewhere) => elsewhere.longest,
+                Err(elsewhere) => since.elapsed() + elsewhere.left(),
             };
             if !std::mem::replace(&mut has_waited, true) {
                 tracing::info!(
@@ -141,10 +150,14 @@ impl RegistrationClient {
             if waits_for_turn {
                 *at_alyx = self.context().enter_alyx().await;
             }
+            if mark.is_err() {
+                mark = self.claim_request(what.clone()).await?;
+            }
         };
+        self.context().marks.forget(&what);
         match (found, mark) {
-            (None, Err(Elsewhere { .. })) => {
-                Err(Error::RegisteredElsewhere { path: path.folder().to_owned(), holder: None })
+            (None, Err(_)) => {
+                Err(Error::SentElsewhere { doing: format!("creating {what}"), left: Duration::ZERO })
             }
             (None, Ok(mark)) => {
                 let creation = self.whole_creation(path, sources).await?;
@@ -357,7 +370,8 @@ impl RegistrationClient {
     /// # Errors
     /// [`Error::NotASession`] for a path that is not a session folder, [`Error::Missing`] with all names that Alyx does
     /// not know, [`Error::Ambiguous`], [`Error::CreatedTwice`], [`Error::Clock`], [`Error::Invalid`],
-    /// [`Error::RegisteredElsewhere`] if the session has a flag that another program holds, and those of
+    /// [`Error::RegisteredElsewhere`] if the session has a flag that another program holds, [`Error::SentElsewhere`] if
+    /// another program is creating it, and those of
     /// [`RegistrationClient::register_files`].
     pub async fn register_session(
         &self,

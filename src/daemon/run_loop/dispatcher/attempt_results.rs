@@ -223,7 +223,7 @@ impl Dispatcher {
         error: &Error,
         now: Moment,
     ) -> (Outcome, Option<&'static str>) {
-        let is_held = matches!(error, Error::RegisteredElsewhere { .. });
+        let is_held = error.is_elsewhere();
         if let Some(state) = self.flags.queue.data_mut(&attempt.flag) {
             let earlier = state.elsewhere.take();
             if is_held {
@@ -232,7 +232,9 @@ impl Dispatcher {
                 }
                 let times = earlier.map_or(1, |earlier| earlier.times.saturating_add(1));
                 state.elsewhere = Some(Elsewhere { error: ErrorReport::from(error), times });
-                return (Outcome::PutOff { at: now.instant + self.config.retry_delay(times) }, None);
+                let delay = self.config.retry_delay(times);
+                let delay = error.waits_for_request().map_or(delay, |left| delay.min(left));
+                return (Outcome::PutOff { at: now.instant + delay }, None);
             }
         }
         if let Some(wait) = error.wait_to_settle() {

@@ -96,6 +96,7 @@ impl Dispatcher {
             })
             .collect();
         sessions.sort_by(SessionStatus::in_order);
+        let reading = self.config.client.reading();
         Status {
             daemon: Some(DaemonStatus {
                 pid: std::process::id(),
@@ -108,7 +109,9 @@ impl Dispatcher {
                 ledger: self.config.options.ledger.as_ref().and_then(|ledger| ledger.problem()),
                 stuck: self.reporting.stuck.map(str::to_owned),
                 md5: self.config.client.md5_difference(),
-                max_read_rate: self.config.client.max_read_rate(),
+                max_read_rate: reading.max_rate,
+                yielding: reading.yields,
+                yielded: reading.yielded.as_secs(),
             }),
             sessions,
             obstacles: [self.reporting.obstacles.status(), self.hangs.status(now)].concat(),

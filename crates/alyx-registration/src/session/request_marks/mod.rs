@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+mod first_claims;
 mod own;
 mod public;
 mod sent;
@@ -16,8 +17,8 @@ use std::fmt::Write as _;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
@@ -25,6 +26,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::Error;
 use crate::listing::file_system::is_private_folder;
+use crate::session::request_marks::first_claims::FirstClaims;
 use crate::session::request_marks::own::MarkFile;
 use crate::session::request_marks::public::{LONGEST, PublicMark, is_public_folder};
 use crate::session::request_marks::sent::Sent;
@@ -34,8 +36,11 @@ use crate::session::request_marks::stale::remove_stale;
 pub(crate) const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a mark that another program holds is tried.
 const ELSEWHERE_INTERVAL: Duration = Duration::from_millis(500);
-/// After that, less often: each time Alyx is asked.
+/// After that, less often: each time Alyx is asked. A session gives its place back then.
 const OFTEN_FOR: Duration = Duration::from_secs(60);
+
+/// How often stale marks are looked for: a folder for all users may hold much else.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where the marks are. The default marks nothing.
 #[derive(Debug, Clone, Default)]
@@ -58,30 +63,77 @@ struct Places {
     folders: MarkFolders,
     started: Instant,
     unanswered: Arc<AtomicUsize>,
+    first_claims: Arc<Mutex<FirstClaims>>,
+    /// When stale marks were looked for last.
+    swept: Arc<Mutex<Option<Instant>>>,
+    /// Whether a session that waits for another program gives its place back.
+    by_turns: bool,
 }
 
 /// Another program on this computer is sending the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elsewhere {
-    /// How long it is waited for, from when the caller began to claim the request.
-    pub(crate) longest: Duration,
+    /// How long the request has waited since it was first claimed.
+    waited: Duration,
+    /// How long it waits, from then on.
+    longest: Duration,
 }
 
 impl Elsewhere {
-    /// When to try again, after the caller has waited that long; zero: no more. Pure.
-    pub(crate) fn recheck_in(self, waited: Duration) -> Duration {
-        match waited {
+    /// When to try again; zero: no more. Pure.
+    pub(crate) fn recheck_in(self) -> Duration {
+        match self.waited {
             waited if waited > self.longest => Duration::ZERO,
             waited if waited < OFTEN_FOR => ELSEWHERE_INTERVAL,
             _ => RECHECK_INTERVAL,
         }
+    }
+
+    /// How long the request waits from now on.
+    pub(crate) fn left(self) -> Duration {
+        self.longest.saturating_sub(self.waited)
+    }
+
+    fn held_up(self) -> HeldUp {
+        HeldUp { waited: self.waited, at_least: Duration::ZERO, at_most: self.left() }
+    }
+}
+
+/// How long a request has waited for programs of others, and how long it goes on waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HeldUp {
+    waited: Duration,
+    at_least: Duration,
+    at_most: Duration,
+}
+
+impl HeldUp {
+    /// Whether its session gives its place back. `request`: how long a request may take. Pure.
+    fn gives_place_back(self, request: Duration) -> bool {
+        // A request of a program that was killed just now is waited for in place.
+        let patience = request.min(OFTEN_FOR) + ELSEWHERE_INTERVAL;
+        self.waited + self.at_least > patience
     }
 }
 
 impl RequestMarks {
     /// Marks in these folders, as far as they can be used.
     pub fn new(folders: MarkFolders) -> Self {
-        Self(Some(Places { folders, started: Instant::now(), unanswered: Arc::default() }))
+        Self(Some(Places {
+            folders,
+            started: Instant::now(),
+            unanswered: Arc::default(),
+            first_claims: Arc::default(),
+            swept: Arc::default(),
+            by_turns: false,
+        }))
+    }
+
+    /// The same marks for sessions that share a few places: one that waits for another program gives its place back after
+    /// a minute, with [`Error::SentElsewhere`], and goes on waiting when it is tried again. Without this, the verb waits.
+    #[must_use]
+    pub fn by_turns(self) -> Self {
+        Self(self.0.map(|places| Places { by_turns: true, ..places }))
     }
 
     /// Whether every request that was marked and sent by this process is answered.
@@ -92,23 +144,66 @@ impl RequestMarks {
     /// Marks a request, unless another program holds its mark. Does not block.
     ///
     /// `request` names what is made. Its server is no part of the name: it has many addresses. `at_most`: how long the
-    /// request may take; `since`: when its caller began to claim it.
+    /// request may take.
     pub(crate) async fn claim(
         &self,
         request: String,
         at_most: Duration,
-        since: Instant,
     ) -> Result<Result<RequestMark, Elsewhere>, Error> {
         let Some(places) = self.0.clone() else { return Ok(Ok(RequestMark::default())) };
-        let claim = move || places.claim(&request, at_most, since);
+        let claim = move || places.claim(&request, at_most, Instant::now());
         tokio::task::spawn_blocking(claim)
             .await
             .map_err(|e| Error::Internal(format!("marking a request: {e}")))
     }
+
+    /// The caller goes on waiting for other programs, unless others wait for its place. `doing`: what the request does;
+    /// `at_most`: how long it may take.
+    ///
+    /// # Errors
+    /// [`Error::SentElsewhere`]: the session is to be tried again.
+    pub(crate) fn keep_place(
+        &self,
+        claim: &Result<RequestMark, Elsewhere>,
+        doing: impl FnOnce() -> String,
+        at_most: Duration,
+    ) -> Result<(), Error> {
+        let held_up = match claim {
+            Ok(mark) => mark.held_up(),
+            Err(elsewhere) => Some(elsewhere.held_up()),
+        };
+        match held_up.filter(|held_up| held_up.gives_place_back(at_most)) {
+            Some(held_up) if self.0.as_ref().is_some_and(|places| places.by_turns) => {
+                Err(Error::SentElsewhere { doing: doing(), left: held_up.at_most })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The request waits no longer: if it is claimed again, it is a new one.
+    pub(crate) fn forget(&self, request: &str) {
+        if let Some(places) = &self.0 {
+            places.first_claims().forget(request);
+        }
+    }
 }
 
 impl Places {
-    fn claim(&self, request: &str, at_most: Duration, since: Instant) -> Result<RequestMark, Elsewhere> {
+    fn first_claims(&self) -> MutexGuard<'_, FirstClaims> {
+        self.first_claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether stale marks are looked for now.
+    fn sweeps(&self, now: Instant) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = swept.is_none_or(|last| now.saturating_duration_since(last) >= SWEEP_INTERVAL);
+        if is_due {
+            *swept = Some(now);
+        }
+        is_due
+    }
+
+    fn claim(&self, request: &str, at_most: Duration, now: Instant) -> Result<RequestMark, Elsewhere> {
         let usable = |folder: &&PathBuf| {
             let _ = DirBuilder::new().mode(0o700).create(folder);
             is_private_folder(folder)
@@ -117,21 +212,26 @@ impl Places {
         let state = self.folders.state.iter().filter(|folder| is_private_folder(folder));
         let public: Vec<&PathBuf> =
             self.folders.public.iter().filter(|folder| is_public_folder(folder)).collect();
-        state.clone().chain(own).for_each(|folder| remove_stale(folder, "sending-"));
-        public.iter().for_each(|folder| remove_stale(folder, "alyx-registrar-"));
+        if self.sweeps(now) {
+            state.clone().chain(own).for_each(|folder| remove_stale(folder, "sending-"));
+            public.iter().for_each(|folder| remove_stale(folder, "alyx-registrar-"));
+        }
+        let since = self.first_claims().since(request, now);
+        let waited = now.saturating_duration_since(since);
         let mut mark = RequestMark::default();
         mark.at_most = at_most;
         mark.unanswered = Arc::clone(&self.unanswered);
+        mark.waited = waited;
         let name = name(request);
         for folder in state.chain(own) {
             match MarkFile::lock(&folder.join(&name)) {
                 Ok(Some(file)) => {
-                    let left_behind = || file.read().map_or(at_most, |sent| sent.remaining());
-                    let until = (!file.is_new).then(|| Instant::now() + left_behind());
+                    let left_behind = || file.remaining().unwrap_or(at_most);
+                    let until = (!file.is_new).then(|| now + left_behind());
                     mark.earlier = mark.earlier.max(until);
                     mark.files.push(file);
                 }
-                Ok(None) => return Err(Elsewhere { longest: 2 * at_most }),
+                Ok(None) => return Err(Elsewhere { waited, longest: 2 * at_most }),
                 Err(error) => tracing::debug!("no mark in {}: {error}", folder.display()),
             }
         }
@@ -143,7 +243,7 @@ impl Places {
         }
         // After all are created: of two programs at least one sees the other.
         let others: Vec<_> = mark.public.iter_mut().flat_map(|file| file.others(&name)).collect();
-        let (now, mut held) = (Instant::now(), None);
+        let mut held = None;
         for other in others {
             // Its program may wait longer for an answer than this one.
             let longest = at_most.max(other.at_most.min(LONGEST));
@@ -153,10 +253,14 @@ impl Places {
                 held = held.max(Some(longest + at_most));
             }
             let until = now + other.remaining;
-            mark.earlier = mark.earlier.max((now < until.min(deadline)).then(|| deadline.min(until)));
+            let until = (now < until.min(deadline)).then(|| deadline.min(until));
+            mark.earlier = mark.earlier.max(until);
+            if !other.is_mine {
+                mark.of_others = mark.of_others.max(until);
+            }
         }
         if let Some(longest) = held {
-            return Err(Elsewhere { longest });
+            return Err(Elsewhere { waited, longest });
         }
         if mark.files.is_empty() && mark.public.is_empty() {
             // Any earlier program may have left a request.
@@ -183,6 +287,10 @@ pub(crate) struct RequestMark {
     at_most: Duration,
     /// Until when a request that an earlier program left behind may arrive.
     earlier: Option<Instant>,
+    /// Until when one of another user may.
+    of_others: Option<Instant>,
+    /// How long the request had waited when it was claimed.
+    waited: Duration,
     is_unanswered: bool,
     /// How many requests of this process are not answered.
     unanswered: Arc<AtomicUsize>,
@@ -192,6 +300,14 @@ impl RequestMark {
     /// How long an earlier request may still take to arrive.
     pub(crate) fn remaining(&self) -> Duration {
         self.earlier.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// That a request of another user may still arrive.
+    fn held_up(&self) -> Option<HeldUp> {
+        let now = Instant::now();
+        let left = self.of_others.map(|until| until.saturating_duration_since(now));
+        let left = left.filter(|left| !left.is_zero())?;
+        Some(HeldUp { waited: self.waited, at_least: left, at_most: left })
     }
 
     /// The request is about to be sent. On disk on return, if that is possible.
@@ -231,7 +347,8 @@ impl Drop for RequestMark {
         let are_all_over = !self.is_unanswered && self.remaining().is_zero();
         self.public.iter().for_each(|file| file.release(!self.is_unanswered, are_all_over));
         for file in &self.files {
-            if are_all_over {
+            // A new one that says nothing would hold the next claim up for the whole time.
+            if are_all_over || (file.is_new && !self.is_unanswered) {
                 let _ = std::fs::remove_file(&file.path);
             }
             // A process that another thread is just starting holds a copy.
@@ -264,8 +381,16 @@ mod tests {
         claim_since(marks, Instant::now())
     }
 
+    /// A claim that was first made then.
     fn claim_since(marks: &RequestMarks, since: Instant) -> Result<RequestMark, Elsewhere> {
-        marks.0.as_ref().unwrap().claim("a session", AT_MOST, since)
+        claim_for(marks, AT_MOST, since)
+    }
+
+    fn claim_for(marks: &RequestMarks, at_most: Duration, since: Instant) -> Result<RequestMark, Elsewhere> {
+        let places = marks.0.as_ref().unwrap();
+        places.first_claims().forget("a session");
+        places.first_claims().since("a session", since);
+        places.claim("a session", at_most, Instant::now())
     }
 
     fn own(state: Option<PathBuf>, own: Vec<PathBuf>) -> RequestMarks {
@@ -383,19 +508,84 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_waits_longer_for_an_answer_is_waited_for_as_long_by_programs_of_other_users() {
         let (_folder, marks) = public();
-        let places = marks.0.as_ref().unwrap();
         let (short, long) = (AT_MOST / 10, AT_MOST);
-        let mark = sending(places.claim("a session", long, Instant::now()).unwrap()).await;
+        let mark = sending(claim_for(&marks, long, Instant::now()).unwrap()).await;
         let late = || Instant::now() - 2 * short;
-        let elsewhere = places.claim("a session", short, late()).unwrap_err();
-        assert!(
-            !elsewhere.recheck_in(long).is_zero(),
-            "the mark no longer counts before its caller gives up"
-        );
+        let elsewhere = claim_for(&marks, short, late()).unwrap_err();
+        let later = Elsewhere { waited: long, ..elsewhere };
+        assert!(!later.recheck_in().is_zero(), "the mark no longer counts before its caller gives up");
         kill(mark);
-        let left = places.claim("a session", short, late()).unwrap().remaining();
+        let left = claim_for(&marks, short, late()).unwrap().remaining();
         assert!(left > long / 2, "{left:?}");
-        assert!(places.claim("a session", short, Instant::now() - long).unwrap().remaining().is_zero());
+        assert!(claim_for(&marks, short, Instant::now() - long).unwrap().remaining().is_zero());
+    }
+
+    #[tokio::test]
+    async fn a_mark_that_is_kept_locked_for_ever_delays_all_attempts_together_for_an_hour_at_most() {
+        let (folder, marks) = public();
+        let path = folder.path().join(format!("alyx-registrar-{}-lie", name("a session")));
+        std::fs::write(&path, format!("x {} {}\n", u64::MAX, u64::MAX)).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
+        let (places, start) = (marks.0.as_ref().unwrap(), Instant::now());
+        let claim_after = |seconds| places.claim("a session", AT_MOST, start + Duration::from_secs(seconds));
+        for seconds in [0, 1, 31, 600, 3000, 3599] {
+            let left = claim_after(seconds).unwrap_err().left();
+            assert_eq!(left, LONGEST + AT_MOST - Duration::from_secs(seconds));
+        }
+        assert!(claim_after(3600).unwrap().remaining().is_zero());
+        // It was created. The next one of the same name waits anew.
+        marks.forget("a session");
+        assert!(claim_after(3601).is_err());
+    }
+
+    #[test]
+    fn a_place_is_given_back_after_the_time_of_a_request_and_a_minute_at_most() {
+        let second = Duration::from_secs(1);
+        let gives_back = |waited: u32, at_least: u32, request: u32| {
+            let (waited, at_least) = (waited * second, at_least * second);
+            HeldUp { waited, at_least, at_most: LONGEST }.gives_place_back(request * second)
+        };
+        for (waited, at_least, request, expected) in [
+            (0, 0, 30, false),
+            (29, 0, 30, false),
+            (31, 0, 30, true),
+            (59, 0, 3600, false),
+            (61, 0, 3600, true),
+            // What was left behind takes that long at least.
+            (0, 30, 30, false),
+            (0, 31, 30, true),
+            (0, 3600, 3600, true),
+        ] {
+            assert_eq!(gives_back(waited, at_least, request), expected, "{waited} {at_least} {request}");
+        }
+    }
+
+    #[test]
+    fn only_a_session_that_others_hold_up_gives_its_place_back() {
+        let (folder, marks) = public();
+        let by_turns = marks.clone().by_turns();
+        let keeps = |marks: &RequestMarks, claim: &Result<RequestMark, Elsewhere>| {
+            marks.keep_place(claim, || "creating a session".to_owned(), AT_MOST).is_ok()
+        };
+        let long_ago = Instant::now() - 2 * AT_MOST;
+        let held = claim_for(&marks, LONGEST, Instant::now()).unwrap();
+        let waits = claim_since(&marks, long_ago);
+        assert!(waits.is_err() && !keeps(&by_turns, &waits));
+        assert!(keeps(&marks, &waits), "a command waits");
+        assert!(keeps(&by_turns, &claim(&marks)), "not yet");
+        kill(held);
+        // A request of this user, whose program was killed, is waited for in place.
+        let waits = claim(&marks);
+        assert!(!waits.as_ref().unwrap().remaining().is_zero() && keeps(&by_turns, &waits));
+        drop(waits);
+        // One of another user may be a lie.
+        let path = folder.path().join(format!("alyx-registrar-{}-theirs", name("a session")));
+        std::fs::write(&path, format!("x {} {}\n", u64::MAX, u64::MAX)).unwrap();
+        if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
+            let waits = claim(&marks);
+            assert!(!waits.as_ref().unwrap().remaining().is_zero() && !keeps(&by_turns, &waits));
+        }
     }
 
     #[tokio::test]
@@ -476,6 +666,62 @@ mod tests {
             );
         }
         drop(held);
+    }
+
+    #[test]
+    fn stale_marks_are_looked_for_once_a_minute() {
+        let (shm, marks) = public();
+        let (places, start) = (marks.0.as_ref().unwrap(), Instant::now());
+        let path = shm.path().join("alyx-registrar-stale");
+        let is_left_after = |seconds| {
+            leave(&path, "another-boot 0 0\n", 1);
+            drop(places.claim("a session", AT_MOST, start + Duration::from_secs(seconds)).unwrap());
+            path.exists()
+        };
+        assert_eq!(
+            [0, 1, 59, 60, 61, 119, 120].map(is_left_after),
+            [false, true, true, false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn what_a_container_with_its_own_boot_id_left_behind_is_waited_for_and_what_it_holds_is_not_stale() {
+        let (shm, run) = (public(), tempfile::tempdir().unwrap());
+        let folders = MarkFolders {
+            state: None,
+            own: vec![run.path().to_owned()],
+            public: vec![shm.0.path().to_owned()],
+        };
+        let marks = RequestMarks::new(folders);
+        let paths = [
+            run.path().join(name("a session")),
+            shm.0.path().join(format!("alyx-registrar-{}-theirs", name("a session"))),
+        ];
+        for path in &paths {
+            // Sent just now.
+            std::fs::write(path, format!("another-boot 0 {}\n", AT_MOST.as_millis())).unwrap();
+            let left = claim(&marks).unwrap().remaining();
+            assert!(left > AT_MOST / 2 && left <= AT_MOST, "{path:?}: {left:?}");
+            let held = std::fs::File::open(path).unwrap();
+            flock(&held, FlockOperation::LockExclusive).unwrap();
+            leave(path, "another-boot 0 0\n", 48);
+            marks.0.as_ref().unwrap().swept.lock().unwrap().take();
+            assert!(claim(&marks).is_err() && path.exists(), "{path:?}");
+            drop(held);
+            assert!(claim(&marks).unwrap().remaining().is_zero(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_sent_nothing_and_waits_for_others_holds_no_later_one_up() {
+        let (shm, run) = (public(), tempfile::tempdir().unwrap());
+        let (own, public) = (vec![run.path().to_owned()], vec![shm.0.path().to_owned()]);
+        let marks = RequestMarks::new(MarkFolders { state: None, own, public });
+        let theirs = shm.0.path().join(format!("alyx-registrar-{}-theirs", name("a session")));
+        std::fs::write(&theirs, Sent::now(AT_MOST).to_text()).unwrap();
+        assert!(!claim(&marks).unwrap().remaining().is_zero());
+        std::fs::remove_file(&theirs).unwrap();
+        assert!(claim(&marks).unwrap().remaining().is_zero());
     }
 
     #[test]

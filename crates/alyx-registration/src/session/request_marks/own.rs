@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -58,10 +59,11 @@ impl MarkFile {
         Ok(None)
     }
 
-    pub(super) fn read(&self) -> Option<Sent> {
+    /// How long the request of the program that left it behind may still take to arrive. `None`: it does not say.
+    pub(super) fn remaining(&self) -> Option<Duration> {
         let mut text = String::new();
         (&self.file).take(1024).read_to_string(&mut text).ok()?;
-        Sent::parse(&text)
+        Some(Sent::parse(&text)?.remaining(&self.file.metadata().ok()?))
     }
 
     pub(super) fn write(&mut self, sent: &Sent) -> io::Result<()> {

@@ -48,14 +48,8 @@ pub(super) struct OtherMark {
     pub(super) remaining: Duration,
     /// How long that program waits for the answer.
     pub(super) at_most: Duration,
-}
-
-impl OtherMark {
-    fn of(is_held: bool, sent: Option<&Sent>) -> Self {
-        let [remaining, at_most] =
-            [sent.map(Sent::remaining), sent.map(Sent::at_most)].map(Option::unwrap_or_default);
-        Self { is_held, remaining, at_most }
-    }
+    /// It is of this user.
+    pub(super) is_mine: bool,
 }
 
 impl PublicMark {
@@ -89,7 +83,8 @@ impl PublicMark {
             let Ok(other) = read(&path) else { continue };
             if others.len() == MAX_MARKS {
                 // One that is not read may be held.
-                others.push(OtherMark { is_held: true, remaining: LONGEST, at_most: LONGEST });
+                let (is_held, is_mine) = (true, false);
+                others.push(OtherMark { is_held, remaining: LONGEST, at_most: LONGEST, is_mine });
                 break;
             }
             others.push(other);
@@ -135,11 +130,15 @@ fn write(file: &File, sent: &Sent) -> io::Result<()> {
 fn read(path: &Path) -> io::Result<OtherMark> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    let is_mine = metadata.uid() == rustix::process::geteuid().as_raw();
     let is_held = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
     let mut text = String::new();
     let sent = file.take(1024).read_to_string(&mut text).ok().and_then(|_| Sent::parse(&text));
-    Ok(OtherMark::of(is_held, sent.as_ref()))
+    let (remaining, at_most) =
+        sent.map(|sent| (sent.remaining(&metadata), sent.at_most())).unwrap_or_default();
+    Ok(OtherMark { is_held, remaining, at_most, is_mine })
 }

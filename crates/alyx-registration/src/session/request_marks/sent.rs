@@ -1,7 +1,8 @@
 //! When a marked request was sent, as its mark says it.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+use std::fs::Metadata;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,9 +45,10 @@ impl Sent {
         self.at_most
     }
 
-    pub(super) fn remaining(&self) -> Duration {
+    /// How long it may still take to arrive; its program is gone. `mark`: the file that says so.
+    pub(super) fn remaining(&self, mark: &Metadata) -> Duration {
         let (boot, now) = since_boot();
-        self.remaining_at(&boot, now)
+        self.remaining_at(&boot, now, age(mark))
     }
 
     /// Whether it is known how long ago it was sent.
@@ -54,15 +56,25 @@ impl Sent {
         !self.boot.is_empty() && !since_boot().0.is_empty()
     }
 
-    /// How long it may still take to arrive; its program is gone. Pure.
-    fn remaining_at(&self, boot: &str, now: Duration) -> Duration {
+    /// `age`: the time since the mark was written, by a clock that can be set. Pure.
+    fn remaining_at(&self, boot: &str, now: Duration, age: Duration) -> Duration {
         if boot.is_empty() || self.boot.is_empty() {
             return self.at_most;
         }
-        // The computer was up longer than that since, or else it takes that long from now.
-        let sent = if self.boot == boot { self.at + LATEST_REPEAT } else { Duration::ZERO };
-        (sent + self.at_most).saturating_sub(now).min(self.at_most)
+        let whole = LATEST_REPEAT + self.at_most;
+        let left = match self.boot == boot {
+            true => (self.at + whole).saturating_sub(now),
+            // Sent before the computer was started, which may have been up for longer than that since; or in a container,
+            // which shares the folder and has an id of its own. That shows in no other clock.
+            false => self.at_most.saturating_sub(now).max(whole.saturating_sub(age)),
+        };
+        left.min(self.at_most)
     }
+}
+
+/// The time since a mark was written. Zero if the clock was set back.
+pub(super) fn age(mark: &Metadata) -> Duration {
+    mark.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
 }
 
 /// The id of the last boot, and the time since. The id is empty if the time cannot be compared with that of others.
@@ -110,25 +122,35 @@ mod tests {
     const AT_MOST: Duration = Duration::from_secs(30);
 
     #[test]
-    fn how_long_a_request_may_take_needs_no_clock_that_can_be_set() {
-        let second = Duration::from_secs(1);
-        let sent = Sent { boot: "a".into(), at: 1000 * second, at_most: AT_MOST };
+    fn how_long_a_request_may_still_take_is_known_from_its_mark() {
+        let sent = Sent { boot: "a".into(), at: Duration::from_secs(1000), at_most: AT_MOST };
         assert_eq!(Sent::parse(&sent.to_text()), Some(sent.clone()));
-        // It may have been sent again, just before its program was killed.
-        assert_eq!(sent.remaining_at("a", 1001 * second), AT_MOST);
-        assert_eq!(sent.remaining_at("a", 1320 * second), 10 * second);
-        assert_eq!(sent.remaining_at("a", 2000 * second), Duration::ZERO);
-        // Sent before the computer was started.
-        assert_eq!(sent.remaining_at("b", 20 * second), 10 * second);
-        assert_eq!(sent.remaining_at("b", 2000 * second), Duration::ZERO);
-    }
-    #[test]
-    fn what_cannot_be_compared_is_waited_for_as_long_as_it_may_take() {
-        let day = Duration::from_secs(24 * 3600);
-        for (sent, here) in [("", "a"), ("a", ""), ("", "")] {
-            let sent = Sent { boot: sent.into(), at: Duration::ZERO, at_most: AT_MOST };
-            assert_eq!(sent.remaining_at(here, day), AT_MOST);
-            assert_eq!(Sent::parse(&sent.to_text()), Some(sent));
+        // Time since the start of the computer, age of the mark, how long it may still take.
+        for (boot, now, age, expected) in [
+            // By a clock that cannot be set. It may have been sent again, just before its program was killed.
+            ("a", 1001, 0, 30),
+            ("a", 1001, 9999, 30),
+            ("a", 1320, 0, 10),
+            ("a", 2000, 0, 0),
+            // Sent before the computer was started.
+            ("b", 20, 9999, 10),
+            ("b", 2000, 9999, 0),
+            // By a container that has run since, or has ended.
+            ("b", 2000, 0, 30),
+            ("b", 2000, 300, 30),
+            ("b", 2000, 320, 10),
+            ("b", 2000, 330, 0),
+            ("b", 20, 325, 10),
+            // What cannot be compared may take the whole time.
+            ("", 99999, 99999, 30),
+        ] {
+            let left = sent.remaining_at(boot, Duration::from_secs(now), Duration::from_secs(age));
+            assert_eq!(left, Duration::from_secs(expected), "{boot} {now} {age}");
+        }
+        let unknown = Sent { boot: String::new(), ..sent };
+        assert_eq!(Sent::parse(&unknown.to_text()), Some(unknown.clone()));
+        for boot in ["a", ""] {
+            assert_eq!(unknown.remaining_at(boot, Duration::from_secs(99999), Duration::MAX), AT_MOST);
         }
     }
 

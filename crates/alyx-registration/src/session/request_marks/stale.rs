@@ -1,7 +1,7 @@
 //! Stale marks: a program that made them is gone, and its request can no longer arrive. The same
 //! request may never be made again, so each program removes the stale marks of its user.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use crate::session::request_marks::sent::{LATEST_REPEAT, Sent};
+use crate::session::request_marks::sent::{LATEST_REPEAT, Sent, age};
 
 /// How many marks are looked at.
 const MAX_MARKS: usize = 64;
@@ -38,11 +38,6 @@ fn is_mine(metadata: &std::fs::Metadata) -> bool {
     metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Zero if the clock was set back.
-fn age(metadata: &std::fs::Metadata) -> Duration {
-    metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
-}
-
 fn remove_if_stale(path: &Path) -> io::Result<()> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -56,7 +51,7 @@ fn remove_if_stale(path: &Path) -> io::Result<()> {
         let mut text = String::new();
         let said = (&mut file).take(1024).read_to_string(&mut text).ok().and_then(|_| Sent::parse(&text));
         let is_stale = match said.filter(Sent::is_known) {
-            Some(sent) => sent.remaining().is_zero(),
+            Some(sent) => sent.remaining(&metadata).is_zero(),
             None => age(&metadata) > SILENT,
         };
         if is_stale {

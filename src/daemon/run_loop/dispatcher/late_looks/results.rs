@@ -87,9 +87,7 @@ impl Dispatcher {
                 self.next_look_of(row, is_last, None, now);
             }
             LookResult::Seen { registered: Some(Err(error)), .. }
-                if error.wait_to_settle().is_some()
-                    || error.is_outage()
-                    || matches!(error, Error::RegisteredElsewhere { .. }) =>
+                if error.wait_to_settle().is_some() || error.is_outage() || error.is_elsewhere() =>
             {
                 tracing::debug!(session, "late files are not registered yet: {error}");
                 self.note_outage(&error, now);
