@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod audit;
 mod config;
 mod connection;
 mod files;
@@ -19,6 +20,7 @@ mod sessions;
 mod setup;
 mod values;
 
+pub use crate::cli::args::audit::AuditArgs;
 pub use crate::cli::args::config::{ConfigArgs, StateArgs};
 pub(super) use crate::cli::args::config::{absolute, paths};
 pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
@@ -97,6 +99,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Register the sessions flagged now, then exit
     Scan(ScanArgs),
+    /// Compare what Alyx holds with what is on disk
+    Audit(AuditArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
     /// Create a session for every flag below a folder

@@ -1,6 +1,7 @@
 //! The command line: parses the arguments and runs the commands.
 
 pub mod args;
+mod audit;
 pub mod exit;
 pub mod logging;
 mod monitor;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => setup::check::check(&args).await,
             Command::Scan(args) if args.orphans => scan::orphans::orphans(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
+            Command::Audit(args) => audit::audit(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
             Command::NewSession(args) => verbs::new_session(&args).await,

@@ -53,7 +53,7 @@ pub use crate::config::sections::credentials::{
 pub use crate::config::sections::metadata::metadata_readers;
 pub use crate::config::sections::webhook::{LoadedWebhook, WebhookSource};
 pub use crate::config::unit::unit_of;
-pub use crate::config::values::parse_size;
+pub use crate::config::values::{duration as parse_duration, parse_size};
 
 use alyx_client::backoff::Backoff;
 use alyx_registration::{

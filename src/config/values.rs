@@ -286,7 +286,11 @@ impl FromYaml for Duration {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration, such as `10 s` or `30d`.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let no = || format!("{} is not a duration (example: 60 s)", quoted(text));
     let span: jiff::Span = text.trim().parse().map_err(|_| no())?;
     if span.get_months() != 0 || span.get_years() != 0 {

@@ -137,6 +137,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("status {c}"),
         format!("scan --dry-run {c}"),
         format!("scan --orphans {c}"),
+        format!("audit {c}"),
         format!("create-session {s} --dry-run {c}"),
         format!("register-session {s} --dry-run {c}"),
         format!("new-session KS014 {{root}} --date 2024-05-03 --dry-run {c}"),
@@ -171,6 +172,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("weight KS014 21.5 {c}"),
         format!("weight KS014 21.5 {c}"),
         format!("scan {c}"),
+        format!("audit {c}"),
         format!("create-sessions {{root}} {c}"),
         format!("check {c}"),
         format!("check --offline {c}"),
@@ -197,11 +199,13 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("create-session {s} --users nobody {c}"),
         "scan --config {rig}/away/config.yaml".to_owned(),
         "scan --orphans --config {rig}/away/config.yaml".to_owned(),
+        "audit --config {rig}/away/config.yaml".to_owned(),
+        format!("audit /nowhere/at/all {c}"),
     ];
     for call in &calls {
         let said = world.said(call).await;
         let documents = checker.check_output(&said);
-        let is_stream = ["history", "scan"].iter().any(|stream| call.starts_with(stream));
+        let is_stream = ["history", "scan", "audit"].iter().any(|stream| call.starts_with(stream));
         assert!(documents.len() == 1 || is_stream, "{call}: {said:?}");
         assert!(said.code == 0 || !documents.is_empty() || is_stream, "{call}: {said:?}");
         if said.code >= 64 && !call.starts_with("status") {
@@ -210,6 +214,9 @@ async fn the_output_of_every_command_matches_the_schema() {
     }
     for outcome in ["registered", "planned", "failed", "orphan", "misnamed"] {
         assert!(checker.outcomes.contains(&("scan".into(), outcome.into())), "scan never said {outcome}");
+    }
+    for outcome in ["difference", "incomplete", "failed"] {
+        assert!(checker.outcomes.contains(&("audit".into(), outcome.into())), "audit never said {outcome}");
     }
     for command in ["forget", "acknowledge"] {
         assert!(checker.outcomes.contains(&(command.into(), "done".into())), "{command} was never done");

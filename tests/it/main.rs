@@ -15,6 +15,7 @@ use common::{fault_proxy, namespace, notify_socket, program, rng, terminal, tls,
 
 mod alerts;
 mod arriving_files;
+mod audit;
 mod bad_input;
 mod bad_network;
 mod blocking_calls;

@@ -14,6 +14,7 @@ pub mod file_pattern;
 pub mod near_miss;
 pub mod revision;
 pub mod session_path;
+pub mod spelling;
 pub mod timestamp;
 
 pub use crate::characters::is_word;

@@ -472,6 +472,17 @@ impl Client {
         self.sessions_between(subject, date, date).await
     }
 
+    /// All sessions of a subject.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn sessions_of(&self, subject: &str) -> Result<Vec<SessionSummary>, Error> {
+        let query = [("subject", subject.to_owned()), ("limit", MAX_PAGE_SIZE.to_string())];
+        let mut found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
+        found.retain(|session| session.subject == subject);
+        Ok(found)
+    }
+
     /// The sessions of a subject from `first` to `last`, inclusive.
     ///
     /// # Errors

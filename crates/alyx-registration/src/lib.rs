@@ -37,6 +37,7 @@ mod opener;
 mod propose;
 mod repository;
 mod session;
+mod verify;
 
 pub use crate::client::RegistrationClient;
 pub use crate::client::context::RunContext;
@@ -99,3 +100,9 @@ pub use crate::session::planned::PlannedSession;
 pub use crate::session::reference::SessionReference;
 pub use crate::session::register::RegisteredSession;
 pub use crate::session::request_marks::{MarkFolders, RequestMarks};
+pub use crate::verify::audit::{AuditRules, SessionAudit};
+pub use crate::verify::finding::{Finding, FindingKind, Seen};
+pub use crate::verify::flag_need::FlagNeed;
+pub use crate::verify::roots::AuditRoots;
+pub use crate::verify::sessions::SessionPair;
+pub use crate::verify::totals::AuditTotals;

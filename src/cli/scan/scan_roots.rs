@@ -13,7 +13,7 @@ use crate::config::{Config, DataRoot};
 use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::root::has_marker;
 use crate::daemon::tree::root_locks::RootLocks;
-use crate::daemon::tree::scan::{Scan, Scanner};
+use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::WatchProblem;
 use crate::json::error_report::{CommandKind, ErrorReport};
 use alyx_registration::DiskSteps;
@@ -36,6 +36,10 @@ pub(crate) struct ScannedRoots {
     pub(crate) unflagged: Vec<PathBuf>,
     /// Roots, folders and flags that could not be used. Each has been logged.
     pub(crate) missed: Vec<ErrorReport>,
+    /// The session folders whose flag cannot be used.
+    pub(crate) with_bad_flag: Vec<PathBuf>,
+    /// Whether session folders may exist that are not listed here.
+    pub(crate) is_partial: bool,
 }
 
 /// Scans all data roots at once. Each is locked before, unless it is.
@@ -54,12 +58,17 @@ pub(crate) async fn scan_roots(
             Err(reason) => {
                 tracing::error!("{reason}");
                 found.missed.push(report(&reason));
+                found.is_partial = true;
                 continue;
             }
         };
         for problem in &scan.problems {
             tracing::warn!("{problem}");
             found.missed.push(report(problem));
+            if let ScanProblem::Flag(error) = problem {
+                found.with_bad_flag.extend(error.path().parent().map(Path::to_owned));
+            }
+            found.is_partial |= matches!(problem, ScanProblem::Unreadable { .. } | ScanProblem::EmptyRoot(_));
         }
         found.flags.extend(scan.flags);
         found.unflagged.extend(scan.unflagged);

@@ -54,6 +54,8 @@ pub enum Silent {
     Removals,
     /// Looking for files named `*.npy`, which no scan does.
     Datasets,
+    /// Looking for files named `*.npy`: it fails at once, with this error.
+    Failing(i32),
     /// Giving a file another name.
     Moves,
     Everything,
@@ -259,11 +261,15 @@ impl Filesystem for Drive {
     fn lookup(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, reply: ReplyEntry) {
         let path = self.path(parent).map(|path| path.join(name));
         let (silence, paths) = (Arc::clone(&self.silence), Arc::clone(&self.paths));
+        let is_dataset = name.as_encoded_bytes().ends_with(b".npy");
+        if let (Silent::Failing(error), true) = (silence.now.lock().unwrap().0, is_dataset) {
+            return reply.error(error);
+        }
         let answer = move || match path.and_then(|path| find(&paths, path)) {
             Ok(attr) => reply.entry(&TTL, &attr, 0),
             Err(error) => reply.error(code(&error)),
         };
-        if !name.as_encoded_bytes().ends_with(b".npy") {
+        if !is_dataset {
             return answer();
         }
         std::thread::spawn(move || {

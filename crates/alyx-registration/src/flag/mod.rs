@@ -285,6 +285,43 @@ impl FlagFile {
             .map_err(|line| FlagError::NotUtf8 { path: self.path.clone(), line: line.0 })
     }
 
+    /// Creates a flag where there is none. It appears with its whole content. Blocks.
+    ///
+    /// ```
+    /// use alyx_registration::flag::FlagFile;
+    ///
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let flag = folder.path().join("create_me.flag");
+    /// assert!(FlagFile::create(&flag, b"alf/spikes.times.npy\n").unwrap());
+    /// assert!(!FlagFile::create(&flag, b"").unwrap(), "there is one");
+    /// assert_eq!(std::fs::read(&flag).unwrap(), b"alf/spikes.times.npy\n");
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(path: &Path, content: &[u8]) -> io::Result<bool> {
+        let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        if content.is_empty() {
+            let created = OpenOptions::new().write(true).create_new(true).mode(0o664).open(path);
+            return match created {
+                Ok(_) => Ok(true),
+                Err(error) if exists(&error) => Ok(false),
+                Err(error) => Err(error),
+            };
+        }
+        let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o664);
+        // Hidden: no registrar takes it for data.
+        let mut new =
+            tempfile::Builder::new().prefix(".flag").permissions(permissions).tempfile_in(folder)?;
+        new.write_all(content)?;
+        match new.persist_noclobber(path) {
+            Ok(_) => Ok(true),
+            Err(error) if exists(&error.error) => Ok(false),
+            Err(error) => Err(error.error),
+        }
+    }
+
     fn io_error(&self, doing: &'static str, source: io::Error) -> FlagError {
         FlagError::Io { doing, path: self.path.clone(), source }
     }

@@ -1,12 +1,13 @@
 //! Orphans: session folders that Alyx does not know. One request for each subject, regardless of its number of
 //! sessions.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
 use crate::client::RegistrationClient;
 use crate::error::Error;
+use crate::verify::sessions::SessionPair;
 use alf::SessionPath;
 use alyx_client::SessionSummary;
 
@@ -62,23 +63,13 @@ impl SubjectFolders {
         &self.sessions
     }
 
-    /// The folders that are none of these sessions. If both sides have a lab it must be the same, as in the look-up of
-    /// a session to register. Pure.
+    /// The folders that are none of these sessions. Pure.
     fn without(&self, known: &[SessionSummary]) -> Vec<SessionPath> {
-        let mut labs: BTreeMap<(&str, i64), HashSet<Option<&str>>> = BTreeMap::new();
-        for session in known.iter().filter(|session| session.subject == self.subject) {
-            if let Some(number) = session.number {
-                labs.entry((session.date(), number)).or_default().insert(session.lab.as_deref());
-            }
-        }
-        let is_known = |session: &SessionPath| {
-            let date = session.date().to_string();
-            let labs = labs.get(&(date.as_str(), i64::from(session.number())));
-            labs.is_some_and(|labs| {
-                session.lab().is_none() || labs.contains(&session.lab()) || labs.contains(&None)
-            })
-        };
-        self.sessions.iter().filter(|session| !is_known(session)).cloned().collect()
+        let pairs = SessionPair::of_subject(&self.subject, &self.sessions, known);
+        let orphans = pairs.into_iter().filter(|pair| pair.eids.is_empty());
+        let mut orphans: Vec<SessionPath> = orphans.flat_map(|pair| pair.folders).collect();
+        orphans.sort_by(|a, b| a.folder().cmp(b.folder()));
+        orphans
     }
 }
 

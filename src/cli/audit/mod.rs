@@ -1,0 +1,562 @@
+//! `audit`: compares what Alyx holds with what is on disk. Read-only, except for the flags of `--flag`.
+
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
+mod position;
+mod report;
+mod scope;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::civil::Date;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::cli::args::{AuditArgs, absolute};
+use crate::cli::audit::position::{Position, PositionFile};
+use crate::cli::audit::scope::{Scope, SubjectScope, Target, is_path};
+use crate::cli::exit::Exit;
+use crate::cli::output::terminal::{Terminal, TerminalError};
+use crate::cli::output::{Failure, exit_of, progress, say};
+use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
+use crate::cli::service::wiring;
+use crate::config::Config;
+use crate::daemon::outside::signals;
+use crate::humanize::{count, length};
+use crate::json::document::Document;
+use crate::json::error_report::{CommandKind, ErrorReport};
+use alf::SessionPath;
+use alyx_client::NextStep;
+use alyx_registration::flag::FlagFile;
+use alyx_registration::{
+    AuditRoots, AuditRules, Error, FlaggedOptions, RegistrationClient, SessionAudit, SessionPair,
+    SessionReference,
+};
+
+/// The least number of sessions that are compared at the same time: most of their time is Alyx's.
+const MIN_AT_ONCE: usize = 4;
+
+/// For how long a disk may make no progress.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// Compares Alyx with the disk.
+pub(crate) async fn audit(args: &AuditArgs) -> Exit {
+    match audit_with(args).await {
+        Ok(exit) => exit,
+        Err(failure) => failure.end("audit", args.json),
+    }
+}
+
+async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
+    if args.flag && !args.yes && !std::io::stdin().is_terminal() {
+        let text = "--flag asks before it puts flags: run it on a terminal, or add --yes";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let config = wiring::configuration(&args.config())?;
+    let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
+    let shutdown = CancellationToken::new();
+    signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
+    wiring::check_login(&client).await?;
+    let scanned = scan_roots(&config, &Default::default(), &shutdown).await;
+    let mut audit = Audit::begin(args, &config, client, scanned).await?;
+    let ended = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Err(Failure::interrupted().logged()),
+        ended = audit.run() => Ok(ended),
+    };
+    let cut_off = match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(failure) => {
+            audit.save().await;
+            return Err(failure);
+        }
+    };
+    if let Some(error) = cut_off {
+        audit.save().await;
+        let state = audit.state();
+        report::totals(&state.position.tally, true, vec![ErrorReport::from(&error)], args.json);
+        if !args.json {
+            say!("stopped after {}; audit --resume continues", state.shown());
+        }
+        return Ok(exit_of(&error));
+    }
+    audit.file.remove().await;
+    let (mut tally, flags) = {
+        let state = audit.state();
+        (state.position.tally.clone(), state.position.flags.clone())
+    };
+    let mut errors = Vec::new();
+    if args.flag {
+        for flag in wanted(flags, args).await? {
+            match put(flag).await {
+                Ok(true) => tally.flag_put(),
+                // Another program has flagged it since.
+                Ok(false) => {}
+                Err(report) => errors.push(report),
+            }
+        }
+    }
+    let exit = if errors.is_empty() { tally.exit() } else { Exit::Incomplete };
+    report::totals(&tally, args.flag, errors, args.json);
+    Ok(exit)
+}
+
+/// An audit in progress.
+struct Audit<'a> {
+    args: &'a AuditArgs,
+    config: &'a Config,
+    client: RegistrationClient,
+    scope: Scope,
+    flagged: FlaggedOptions,
+    roots: AuditRoots,
+    has_all_folders: bool,
+    /// The day before the start.
+    yesterday: Option<Date>,
+    /// Where an interrupted audit is continued.
+    from: Position,
+    file: PositionFile,
+    state: Mutex<State>,
+}
+
+/// What changes while it runs.
+#[derive(Default)]
+struct State {
+    position: Position,
+    /// Data roots whose disk is gone since the start.
+    lost: Vec<PathBuf>,
+}
+
+impl State {
+    fn shown(&self) -> &str {
+        if self.position.session.is_empty() { "no session" } else { &self.position.session }
+    }
+}
+
+/// One session to compare.
+struct Task {
+    subject: String,
+    pair: SessionPair,
+    /// Whether the next one has another name: an audit is resumed between names only.
+    is_last_of_name: bool,
+}
+
+impl<'a> Audit<'a> {
+    async fn begin(
+        args: &'a AuditArgs,
+        config: &'a Config,
+        client: RegistrationClient,
+        scanned: ScannedRoots,
+    ) -> Result<Self, Failure> {
+        let ScannedRoots { flags, unflagged, missed, with_bad_flag, is_partial } = scanned;
+        let file = PositionFile::of(&config.state_dir);
+        let description = description(args, config);
+        let from = match args.resume {
+            true => file.load().await.filter(|position| position.scope == description),
+            false => None,
+        };
+        if args.resume && from.is_none() {
+            tracing::info!(
+                "there is no interrupted audit with these arguments: this one begins at the first session"
+            );
+        }
+        let from = from.unwrap_or_default();
+        let mut position = Position { scope: description, ..from.clone() };
+        let resumed = !from.session.is_empty();
+        if args.json && !missed.is_empty() {
+            say!("{}", Document::failed("audit", missed.clone()).line());
+        }
+        let mut sessions = Vec::new();
+        let flagged = flags.iter().map(FlagFile::session_folder).map(Path::to_owned);
+        for folder in unflagged.into_iter().chain(flagged).chain(with_bad_flag) {
+            match SessionPath::parse(&folder) {
+                Ok(session) => sessions.push(session),
+                Err(_) if resumed => {}
+                Err(why) => {
+                    report::failure(ErrorReport::from(&Error::from(why)).at(&folder), args.json);
+                    position.tally.not_compared(1);
+                }
+            }
+        }
+        if !resumed {
+            position.tally.not_compared(missed.len());
+        }
+        // Of two flags in one session, both are listed.
+        sessions.sort_by(|a, b| a.folder().cmp(b.folder()));
+        sessions.dedup_by(|a, b| a.folder() == b.folder());
+        let today = jiff::Zoned::now().date();
+        let since = args.since.and_then(|since| before(today, since));
+        let targets = targets(args, config, &client, &sessions).await?;
+        if targets.is_empty() {
+            // Their flags are left alone too, so that none of them is on Alyx.
+            sessions
+                .retain(|session| !config.skip_subjects.iter().any(|skipped| skipped == session.subject()));
+        }
+        let scope = Scope::of(&targets, sessions, since);
+        let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
+        let roots = tokio::task::spawn_blocking(move || AuditRoots::load(roots.iter().map(PathBuf::as_path)))
+            .await
+            .unwrap_or_default();
+        if is_partial {
+            tracing::warn!(
+                "sessions without a folder are not reported, because not all data roots could be listed"
+            );
+        }
+        Ok(Self {
+            args,
+            config,
+            client,
+            scope,
+            flagged: wiring::flagged(config),
+            roots,
+            has_all_folders: !is_partial,
+            yesterday: today.yesterday().ok(),
+            from,
+            file,
+            state: Mutex::new(State { position, ..State::default() }),
+        })
+    }
+
+    /// Compares all sessions.
+    ///
+    /// # Errors
+    /// An outage, or a refused login: the other sessions would fail too, each after its own time-out.
+    async fn run(&mut self) -> Result<(), Error> {
+        let is_left = |subject: &&String| **subject >= self.from.subject;
+        let subjects = self.scope.subjects.keys().filter(is_left).count();
+        let sessions = self.scope.sessions();
+        if !self.args.json {
+            say!("{}", expectation(subjects, sessions, self.config.alyx.max_requests_per_minute));
+        }
+        let placements = {
+            let roots = self.config.data_roots.iter().map(|root| root.path.as_path());
+            self.flagged.placements(roots)
+        };
+        if placements.iter().all(|placement| placement.is_nowhere()) {
+            tracing::info!(
+                "no repository is named for these data roots (datasets.repository): sessions without a folder cannot be \
+                 found, and a dataset counts as here if no repository holds it"
+            );
+        }
+        let mut file = PositionFile::of(&self.config.state_dir);
+        let done = AtomicU64::new(0);
+        let work = self.work(&mut file, &done);
+        progress::counted("comparing", "sessions", (&done, sessions as u64), work).await
+    }
+
+    async fn work(&self, file: &mut PositionFile, done: &AtomicU64) -> Result<(), Error> {
+        let subjects = futures_util::stream::iter(&self.scope.subjects);
+        let tasks = subjects
+            .filter(|(subject, _)| std::future::ready(**subject >= self.from.subject))
+            .then(|(subject, scope)| self.tasks(subject, scope))
+            .flat_map(futures_util::stream::iter);
+        let at_once = self.config.workers.max(MIN_AT_ONCE);
+        let audits = tasks.map(|task| async move {
+            match task {
+                Ok(task) => Ok((self.compare(&task).await, task)),
+                Err(error) => Err(error),
+            }
+        });
+        let mut audits = std::pin::pin!(audits.buffered(at_once));
+        while let Some(result) = audits.next().await {
+            let (audit, task) = match result {
+                Ok(result) => result,
+                Err(failed) => {
+                    let (subject, error) = *failed;
+                    self.failed(&subject, &error);
+                    self.state().position.tally.not_compared(1);
+                    if is_cut_off(&error) {
+                        return Err(error);
+                    }
+                    continue;
+                }
+            };
+            match audit {
+                Ok(audit) => self.take(&task, audit),
+                Err(error) if is_cut_off(&error) => {
+                    self.failed(&task.pair.name, &error);
+                    return Err(error);
+                }
+                Err(error) => self.not_compared(&task, &error),
+            }
+            if !task.pair.folders.is_empty() {
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            if task.is_last_of_name {
+                let position = {
+                    let mut state = self.state();
+                    state.position.subject = task.subject;
+                    state.position.session = task.pair.name;
+                    file.is_due().then(|| state.position.clone())
+                };
+                if let Some(position) = position {
+                    file.write(&position).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sessions of a subject.
+    async fn tasks(&self, subject: &str, scope: &SubjectScope) -> Vec<Result<Task, Box<(String, Error)>>> {
+        let mut pairs = match self.client.sessions_to_audit(subject, &scope.folders).await {
+            Ok(pairs) => pairs,
+            Err(error) => return vec![Err(Box::new((subject.to_owned(), error)))],
+        };
+        pairs.retain(|pair| self.scope.takes(scope, pair) && !self.from.is_done(subject, &pair.name));
+        let mut next: Vec<Option<String>> =
+            pairs.iter().skip(1).map(|pair| Some(pair.name.clone())).collect();
+        next.push(None);
+        let tasks = pairs.into_iter().zip(next).map(|(pair, next)| {
+            let is_last_of_name = next.as_ref() != Some(&pair.name);
+            Ok(Task { subject: subject.to_owned(), pair, is_last_of_name })
+        });
+        tasks.collect()
+    }
+
+    /// Compares one session. `None`: its data root is lost, which was reported.
+    async fn compare(&self, task: &Task) -> Result<Option<SessionAudit>, Error> {
+        let is_lost = {
+            let lost = &self.state().lost;
+            task.pair.folders.iter().any(|folder| lost.iter().any(|root| folder.folder().starts_with(root)))
+        };
+        if is_lost {
+            return Ok(None);
+        }
+        let has_all_folders = self.has_all_folders && self.state().lost.is_empty();
+        let (flagged, roots, hangs_after) = (&self.flagged, &self.roots, HANGS_AFTER);
+        let rules = AuditRules { flagged, roots, hangs_after, has_all_folders };
+        // In a box: it is large, and several wait at the same time.
+        Box::pin(self.client.audit_session(&task.pair, &rules)).await.map(Some)
+    }
+
+    /// Whether a session may get a flag: one of today or yesterday may still be recorded, unless a person names it.
+    fn may_flag(&self, task: &Task) -> bool {
+        let is_named =
+            self.scope.subjects.get(&task.subject).is_some_and(|subject| subject.names(&task.pair));
+        let date = task.pair.name.rsplit('/').nth(1).unwrap_or_default();
+        is_named || self.yesterday.is_none_or(|yesterday| date < yesterday.to_string().as_str())
+    }
+
+    /// Reports and counts a session.
+    fn take(&self, task: &Task, audit: Option<SessionAudit>) {
+        let mut state = self.state();
+        let Some(audit) = audit else {
+            state.position.tally.not_compared(1);
+            return;
+        };
+        state.position.tally.add(&audit.totals);
+        if audit.is_changing {
+            tracing::warn!(
+                session = %task.pair.name,
+                "session {} changes while it is compared: only the differences that last are listed; run audit again",
+                task.pair.name
+            );
+            state.position.tally.not_compared(1);
+        }
+        let flags = if self.may_flag(task) { audit.flags } else { Vec::new() };
+        if !flags.is_empty() {
+            state.position.tally.could_be_flagged();
+        }
+        for (folder, need) in flags.into_iter().filter(|_| self.args.flag) {
+            if let (Some(name), Some(content)) = (self.config.flags.first(), need.content()) {
+                state.position.flags.insert(folder.join(name), content);
+            }
+        }
+        drop(state);
+        report::session(&task.pair.name, &audit.findings, self.args.json);
+    }
+
+    /// Reports a session that could not be compared, or the data root that it was in, once.
+    fn not_compared(&self, task: &Task, error: &Error) {
+        self.state().position.tally.not_compared(1);
+        let is_root = |path: &Path| self.config.data_roots.iter().any(|root| root.path == path);
+        match error {
+            Error::Unreadable { path, reason } if is_root(path) => {
+                if self.state().lost.contains(path) {
+                    return;
+                }
+                self.state().lost.push(path.clone());
+                let report = ErrorReport::command(
+                    CommandKind::Disk,
+                    format!(
+                        "the data root {path:?} was lost during the audit ({reason}); mount it, then run audit again"
+                    ),
+                );
+                report::failure(report.at(path), self.args.json);
+            }
+            other => self.failed(&task.pair.name, other),
+        }
+    }
+
+    fn failed(&self, name: &str, error: &Error) {
+        report::not_compared(name, error, self.args.json);
+    }
+
+    /// Remembers where it is, for `--resume`.
+    async fn save(&mut self) {
+        let position = self.state().position.clone();
+        if !position.session.is_empty() {
+            self.file.write(&position).await;
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether no other session can be compared either.
+fn is_cut_off(error: &Error) -> bool {
+    error.is_outage() || error.next_step() == NextStep::NeedsCredentials
+}
+
+/// What tells one audit from another.
+fn description(args: &AuditArgs, config: &Config) -> String {
+    let roots: Vec<&PathBuf> = config.data_roots.iter().map(|root| &root.path).collect();
+    format!("{} {roots:?} {:?} {:?}", config.alyx.url, args.targets, args.since)
+}
+
+/// The day that lies a time before today. Pure.
+fn before(today: Date, since: Duration) -> Option<Date> {
+    let days = i64::try_from(since.as_secs().div_ceil(86_400)).ok()?;
+    today.checked_sub(jiff::Span::new().try_days(days).ok()?).ok()
+}
+
+/// What the audit will cost. Pure.
+fn expectation(subjects: usize, sessions: usize, per_minute: u32) -> String {
+    let requests = subjects as u64 + sessions as u64;
+    let minutes = requests / u64::from(per_minute.max(1));
+    let time = match minutes {
+        0 => "less than a minute".to_owned(),
+        _ => format!(
+            "about {}",
+            length(jiff::SignedDuration::from_mins(minutes.try_into().unwrap_or(i64::MAX / 60)))
+        ),
+    };
+    format!(
+        "comparing {} of {}: {time}, with {} at {per_minute} a minute (alyx.max_requests_per_minute)",
+        count(sessions as u64, "session"),
+        count(subjects as u64, "subject"),
+        count(requests, "request"),
+    )
+}
+
+/// What the arguments name.
+async fn targets(
+    args: &AuditArgs,
+    config: &Config,
+    client: &RegistrationClient,
+    folders: &[SessionPath],
+) -> Result<Vec<Target>, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
+    let mut targets = Vec::new();
+    for word in &args.targets {
+        let eid = if word.contains("://") {
+            match SessionReference::parse(word)? {
+                SessionReference::Eid(eid) => Some(eid),
+                SessionReference::Folder(_) => None,
+            }
+        } else {
+            Uuid::try_parse(word).ok()
+        };
+        if let Some(eid) = eid {
+            let record = client.alyx().session_without_datasets(&eid.to_string()).await?;
+            targets.push(Target::Eid { eid: eid.to_string(), subject: record.subject });
+            continue;
+        }
+        if !is_path(word) {
+            targets.push(Target::Subject(word.clone()));
+            continue;
+        }
+        let folder = absolute(Path::new(word), &here);
+        let is_in_root = |folder: &Path| config.data_roots.iter().any(|root| folder.starts_with(&root.path));
+        let is_above_root = config.data_roots.iter().any(|root| root.path.starts_with(&folder));
+        let holds_sessions = folders.iter().any(|session| session.folder().starts_with(&folder));
+        match SessionPath::parse(Path::new(word)) {
+            Ok(session) if is_in_root(&folder) || !Path::new(word).is_absolute() => {
+                targets.push(Target::Session(session));
+            }
+            _ if holds_sessions => targets.push(Target::Folder(folder)),
+            _ if is_in_root(&folder) || is_above_root => {
+                let text = format!(
+                    "there is no session in {folder:?}; name a data root, the folder of a subject, or a session"
+                );
+                return Err(Failure::new(Exit::Incomplete, text));
+            }
+            _ => {
+                let text = format!(
+                    "{folder:?} is in no data root; add --data-root with the folder that holds the subjects"
+                );
+                return Err(Failure::new(Exit::Incomplete, text));
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// The flags that are to be put, after a question.
+async fn wanted(
+    flags: BTreeMap<PathBuf, String>,
+    args: &AuditArgs,
+) -> Result<BTreeMap<PathBuf, String>, Failure> {
+    if flags.is_empty() || args.yes {
+        return Ok(flags);
+    }
+    let mut terminal = Terminal::new().map_err(|error| Failure::new(Exit::Io, error))?;
+    for flag in flags.keys() {
+        terminal.print(&format!("  {}", alyx_client::text::printable(&flag.to_string_lossy())));
+    }
+    let flags_to_put = count(flags.len() as u64, "flag");
+    match terminal.ask(&format!("Put {flags_to_put}, so that what Alyx lacks is registered? [y/N]")).await {
+        Ok(answer) if matches!(answer.to_lowercase().as_str(), "y" | "yes") => Ok(flags),
+        Ok(_) => Ok(BTreeMap::new()),
+        Err(TerminalError::Stopped) => Err(Failure::interrupted()),
+        Err(error) => Err(Failure::new(Exit::Io, error)),
+    }
+}
+
+/// Puts a flag where there is none. `false`: there is one.
+async fn put((flag, content): (PathBuf, String)) -> Result<bool, ErrorReport> {
+    let path = flag.clone();
+    let created = tokio::task::spawn_blocking(move || FlagFile::create(&path, content.as_bytes())).await;
+    let created = created.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    created.map_err(|error| {
+        let report = ErrorReport::command(
+            CommandKind::Disk,
+            format!(
+                "the flag {flag:?} cannot be put ({error}); let the user who runs this write in its folder"
+            ),
+        );
+        tracing::error!("{}", report.message);
+        report.at(&flag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expected_time_follows_from_the_limit_of_requests() {
+        assert!(expectation(1, 1, 300).contains("less than a minute"));
+        let year = expectation(40, 12_000, 300);
+        assert!(year.starts_with("comparing 12000 sessions of 40 subjects: about 40 min"), "{year}");
+    }
+
+    #[test]
+    fn the_time_before_today_is_rounded_up_to_days() {
+        let today: Date = "2024-05-31".parse().unwrap();
+        let hours = |n: u64| before(today, Duration::from_secs(n * 3600)).unwrap().to_string();
+        assert_eq!((hours(24 * 30), hours(1)), ("2024-05-01".to_owned(), "2024-05-30".to_owned()));
+        assert_eq!(before(today, Duration::MAX), None);
+    }
+}
