@@ -25,7 +25,7 @@ use crate::listing::copy_signs::CopySign;
 use crate::listing::discover::{DiscoverRules, FoundFiles, Visitor, visit};
 use crate::listing::left_out::LeftOutReason;
 use crate::session::names::KnownNames;
-use crate::session::request_marks::{Elsewhere, RequestMark};
+use crate::session::request_marks::{Elsewhere, RECHECK_INTERVAL, RequestMark};
 use alf::{DatasetType, DatasetTypes, SessionPath};
 use alyx_client::Endpoint;
 
@@ -139,6 +139,26 @@ impl RegistrationClient {
     /// Marks a request of this client that must not be sent twice; see [`RequestMarks`](crate::RequestMarks).
     pub(crate) async fn claim_request(&self, what: String) -> Result<Result<RequestMark, Elsewhere>, Error> {
         self.context.marks.claim(what, self.alyx().request_timeout()).await
+    }
+
+    /// Tries to mark a request again that another program has marked: until it is free, or Alyx is to be asked again. All
+    /// sessions share the requests to Alyx, so it is asked less often than the mark is tried.
+    pub(crate) async fn claim_again(
+        &self,
+        what: &str,
+        mut elsewhere: Elsewhere,
+    ) -> Result<Result<RequestMark, Elsewhere>, Error> {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(elsewhere.recheck_in()).await;
+            let claim = self.claim_request(what.to_owned()).await?;
+            match claim {
+                Err(held) if began.elapsed() < RECHECK_INTERVAL && !held.recheck_in().is_zero() => {
+                    elsewhere = held;
+                }
+                claim => return Ok(claim),
+            }
+        }
     }
 
     /// Goes on waiting for other programs that send the same request, unless other sessions wait for the place of this

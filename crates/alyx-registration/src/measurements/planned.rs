@@ -144,8 +144,8 @@ impl RegistrationClient {
         let key = serde_json::to_string(&request.without_time())
             .map_err(|e| Error::Internal(format!("{what}: {e}")))?;
         let marked = format!("{what}: {key}");
+        let mut claim = self.claim_request(marked.clone()).await?;
         let mark = loop {
-            let claim = self.claim_request(marked.clone()).await?;
             let known = if repeats.allowed { Vec::new() } else { list().await? };
             let like = request.like(&known);
             if !repeats.allowed {
@@ -160,7 +160,7 @@ impl RegistrationClient {
             if !is_free {
                 self.keep_place(&claim, || format!("recording {what}"))?;
             }
-            match claim {
+            claim = match claim {
                 Ok(mark) if is_free => break mark,
                 Ok(mark) => {
                     tracing::info!(
@@ -168,6 +168,8 @@ impl RegistrationClient {
                         mark.remaining().as_secs()
                     );
                     tokio::time::sleep(mark.remaining().min(RECHECK_INTERVAL)).await;
+                    drop(mark);
+                    self.claim_request(marked.clone()).await?
                 }
                 Err(elsewhere) if elsewhere.recheck_in().is_zero() => {
                     self.context().marks.forget(&marked);
@@ -176,8 +178,8 @@ impl RegistrationClient {
                         left: Duration::ZERO,
                     });
                 }
-                Err(elsewhere) => tokio::time::sleep(elsewhere.recheck_in()).await,
-            }
+                Err(elsewhere) => self.claim_again(&marked, elsewhere).await?,
+            };
         };
         self.context().marks.forget(&marked);
         let find = async || Ok(nth_at(&request.like(&list().await?), time, n_equal));

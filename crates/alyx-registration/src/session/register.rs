@@ -20,7 +20,6 @@ use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
 use crate::session::handle::SessionHandle;
 use crate::session::names;
-use crate::session::request_marks::RECHECK_INTERVAL;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
@@ -111,21 +110,13 @@ impl RegistrationClient {
         let mut claim = creations.claim(path).await;
         let (what, since) = (format!("session {path}"), Instant::now());
         let (mut mark, mut has_waited) = (self.claim_request(what.clone()).await?, false);
-        let mut asked: Option<Instant> = None;
         let found = loop {
             // In this order: a creation that arrives in between is found the next time.
             let open = match &mark {
                 Ok(mark) => creations.still_open(&claim, mark.remaining(), at_most),
                 Err(elsewhere) => elsewhere.recheck_in(),
             };
-            // A mark that is still held is tried more often than Alyx is asked: all sessions share its requests.
-            let is_recent = asked.is_some_and(|at| at.elapsed() < RECHECK_INTERVAL);
-            let found = if is_recent && mark.is_err() && !open.is_zero() {
-                None
-            } else {
-                asked = Some(Instant::now());
-                self.find_session(path, lab).await?
-            };
+            let found = self.find_session(path, lab).await?;
             if found.is_none() {
                 self.keep_place(&mark, || format!("creating {what}"))?;
             }
@@ -146,12 +137,12 @@ impl RegistrationClient {
             let _waiting = creations.wait(path, since + longest);
             // Others talk to Alyx meanwhile.
             let waits_for_turn = at_alyx.take().is_some();
-            tokio::time::sleep(open).await;
+            match &mark {
+                Ok(_) => tokio::time::sleep(open).await,
+                Err(elsewhere) => mark = self.claim_again(&what, *elsewhere).await?,
+            }
             if waits_for_turn {
                 *at_alyx = self.context().enter_alyx().await;
-            }
-            if mark.is_err() {
-                mark = self.claim_request(what.clone()).await?;
             }
         };
         self.context().marks.forget(&what);

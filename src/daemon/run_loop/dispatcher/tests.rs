@@ -357,6 +357,26 @@ fn failures_back_off_longer_each_time_until_a_touch() {
 }
 
 #[test]
+fn a_session_that_waits_for_the_request_of_another_program_is_tried_again_without_failures_until_it_may_go_on()
+ {
+    let mut world = World::new();
+    let mut job = world.start(ONE);
+    let mut left = Duration::from_secs(3600);
+    let mut waits = Vec::new();
+    while !left.is_zero() {
+        let doing = format!("creating session {ONE}");
+        let (outcome, wait) = reported(&world.fail(&job, Error::SentElsewhere { doing, left }));
+        assert!(matches!(outcome, Outcome::PutOff { .. }) && wait <= left, "{outcome:?}, {left:?}");
+        left -= wait;
+        waits.push(wait);
+        job = started(&world.wake_until_something_begins()).remove(0);
+        assert_eq!(job.attempt, 1);
+    }
+    // With growing delays, and at the end as soon as it may go on.
+    assert!(waits.len() < 10 && waits[0] < waits[2], "{waits:?}");
+}
+
+#[test]
 fn a_session_that_needs_attention_waits_an_hour_or_until_alyx_knows_the_name() {
     let mut world = World::new();
     let job = world.start(ONE);
