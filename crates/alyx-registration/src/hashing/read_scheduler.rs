@@ -53,8 +53,6 @@ struct State {
     /// The length of all that there are.
     memory: usize,
     latency: Latency,
-    /// How many times longer than at best the latest reads took.
-    slowdown: Option<f64>,
 }
 
 /// A file, and its piece that was read.
@@ -127,14 +125,7 @@ impl ReadScheduler {
 
     pub(crate) fn build(threads: usize, lanes: Arc<Lanes>, rate: Arc<ReadRate>) -> Arc<Self> {
         let schedule = Schedule::new(lanes.count(), threads);
-        let state = State {
-            schedule,
-            free: Vec::new(),
-            buffers: 0,
-            memory: 0,
-            latency: Latency::default(),
-            slowdown: None,
-        };
+        let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0, latency: Latency::default() };
         Arc::new(Self { state: Mutex::new(state), lanes, rate, read: AtomicU64::new(0) })
     }
 
@@ -195,8 +186,8 @@ impl ReadScheduler {
         }
     }
 
-    /// Returns how many bytes were read.
-    fn read(&self, mut entry: Entry<File>, mut buffer: Buffer) -> usize {
+    /// Returns how many bytes were read, and how many times longer than at best the latest reads took, if that is known.
+    fn read(&self, mut entry: Entry<File>, mut buffer: Buffer) -> (usize, Option<f64>) {
         // A panic ends the file, not the thread, on which others rely.
         let read = catch_unwind(AssertUnwindSafe(|| entry.file.stream.read(buffer.all())));
         let mut state = self.state();
@@ -206,16 +197,16 @@ impl ReadScheduler {
                 entry.file.piece = Some(buffer);
                 // Threads that read from the same disk at the same time slow each other down.
                 let threads = u32::try_from(state.schedule.working()).unwrap_or(u32::MAX).max(1);
-                state.slowdown = state.latency.add(filled, took / threads).or(state.slowdown);
+                let slowdown = state.latency.add(filled, took / threads);
                 state.schedule.read(entry, filled, took);
-                filled
+                (filled, slowdown)
             }
             Ok(Read::End) | Err(_) => {
                 state.schedule.end(entry.progress());
                 state.give_back(buffer);
                 drop(state);
                 drop(entry);
-                0
+                (0, None)
             }
         }
     }
@@ -269,18 +260,14 @@ impl Worker {
         let rate = Arc::clone(&self.scheduler.rate);
         loop {
             let step = rate.begin();
-            let read = match self.next() {
-                Some(Work::Read(entry, buffer)) => self.scheduler.read(entry, buffer),
-                Some(Work::Hash(entries)) => {
-                    self.scheduler.hash(entries);
-                    0
+            match self.next() {
+                Some(Work::Read(entry, buffer)) => {
+                    let (bytes, slowdown) = self.scheduler.read(entry, buffer);
+                    drop(step);
+                    rate.wait(bytes as u64, slowdown);
                 }
+                Some(Work::Hash(entries)) => self.scheduler.hash(entries),
                 None => break,
-            };
-            drop(step);
-            if read > 0 {
-                let slowdown = self.scheduler.state().slowdown.take();
-                rate.wait(read as u64, slowdown);
             }
         }
         self.is_working = false;
