@@ -53,8 +53,6 @@ struct State {
     /// The length of all that there are.
     memory: usize,
     latency: Latency,
-    /// How many times longer than at best the latest reads took.
-    slowdown: Option<f64>,
 }
 
 /// A file, and the buffer of its piece that is read or hashed.
@@ -127,14 +125,7 @@ impl ReadScheduler {
 
     pub(crate) fn build(threads: usize, lanes: Arc<Lanes>, rate: Arc<ReadRate>) -> Arc<Self> {
         let schedule = Schedule::new(lanes.count(), threads);
-        let state = State {
-            schedule,
-            free: Vec::new(),
-            buffers: 0,
-            memory: 0,
-            latency: Latency::default(),
-            slowdown: None,
-        };
+        let state = State { schedule, free: Vec::new(), buffers: 0, memory: 0, latency: Latency::default() };
         Arc::new(Self { state: Mutex::new(state), lanes, rate, read: AtomicU64::new(0) })
     }
 
@@ -195,25 +186,26 @@ impl ReadScheduler {
         }
     }
 
-    /// Reads a piece of a file into its buffer. Returns how many bytes were read.
-    fn read(&self, entry: Entry<File>) -> usize {
+    /// Reads a piece of a file into its buffer. Returns how many bytes were read, and how many times longer than at best
+    /// the latest reads took, if that is known.
+    fn read(&self, entry: Entry<File>) -> (usize, Option<f64>) {
         let mut in_hand = InHand { scheduler: self, entries: vec![entry] };
         let read = in_hand.entries.first_mut().and_then(|entry| {
             let File { stream, piece } = &mut entry.file;
             Some(stream.read(piece.as_mut()?.all()))
         });
-        let Some(Read::Piece(filled, took)) = read else { return 0 };
-        let mut state = self.state();
+        let Some(Read::Piece(filled, took)) = read else { return (0, None) };
+        let (mut state, mut slowdown) = (self.state(), None);
         for mut entry in in_hand.keep() {
             if let Some(buffer) = &mut entry.file.piece {
                 buffer.filled = filled;
             }
             // Threads that read from the same disk at the same time slow each other down.
             let threads = u32::try_from(state.schedule.working()).unwrap_or(u32::MAX).max(1);
-            state.slowdown = state.latency.add(filled, took / threads).or(state.slowdown);
+            slowdown = state.latency.add(filled, took / threads);
             state.schedule.read(entry, filled, took);
         }
-        filled
+        (filled, slowdown)
     }
 
     fn hash(&self, entries: Vec<Entry<File>>) {
@@ -303,13 +295,12 @@ impl Worker {
                 Work::Read(entry) => self.scheduler.read(entry),
                 Work::Hash(entries) => {
                     self.scheduler.hash(entries);
-                    0
+                    (0, None)
                 }
             }));
             drop(step);
-            if let Some(read) = read.ok().filter(|read| *read > 0) {
-                let slowdown = self.scheduler.state().slowdown.take();
-                rate.wait(read as u64, slowdown);
+            if let Some((bytes, slowdown)) = read.ok().filter(|(bytes, _)| *bytes > 0) {
+                rate.wait(bytes as u64, slowdown);
             }
         }
         self.is_working = false;

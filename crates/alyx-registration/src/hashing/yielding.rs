@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// Between two looks at the pressure while nothing is limited, and while others wait.
 const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_LIMITED: Duration = Duration::from_millis(300);
+/// The same after a pause for which a read did not return: it may hang, and the data roots of other disks must not wait for it
+/// each second.
+const INTERVAL_HANGING: Duration = Duration::from_secs(5);
 /// From the start of reading to the first look.
 const FIRST: Duration = Duration::from_millis(100);
 /// How long no thread worked or waited, for reading to start anew.
@@ -185,11 +188,15 @@ impl Yielding {
 
     /// A pause has ended. `None`: it could not begin, because a read did not return.
     pub(crate) fn after_pause(&mut self, pause: Option<(Sample, Sample)>, now: Sample) {
+        let has_paused = pause.is_some();
         let shares = pause.and_then(|(before, after)| after.shares_since(&before));
         if let (Some(_), Some(last)) = (self.limit, self.last.replace(now)) {
             self.yielded += now.at.saturating_duration_since(last.at);
         }
         self.judge(shares.map(|shares| self.counted(shares)), now.at);
+        if !has_paused {
+            self.due = Some(now.at + INTERVAL_HANGING);
+        }
     }
 
     fn counted(&self, [disk, processor]: [f64; 2]) -> [f64; 2] {
@@ -451,6 +458,11 @@ mod tests {
             assert!(world.yielding.look(world.sample()));
             world.yielding.after_pause(None, world.sample());
             assert_eq!(world.limit(), limit);
+            let mut is_due = |after| {
+                world.yielding.waited(world.now + after);
+                world.yielding.begin(world.now + after)
+            };
+            assert!(!is_due(4 * SECOND) && is_due(INTERVAL_HANGING));
         }
     }
 
