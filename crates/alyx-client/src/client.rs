@@ -19,7 +19,7 @@ use crate::login::credentials::{Credentials, TokenState};
 use crate::login::one_settings::is_plain_url;
 use crate::options::{ClientOptions, Timeouts};
 use crate::transport::ca_file::load_ca_file;
-use crate::transport::call::{Call, MAX_ANSWER, Query, RequestSlot};
+use crate::transport::call::{Call, MAX_ANSWER, MAX_REFUSAL, Query, RequestSlot};
 use crate::transport::diagnosis::{advice, explained};
 use crate::transport::observer::{Exchange, Observer};
 use crate::transport::proxy::{self, Proxy};
@@ -352,10 +352,11 @@ impl Client {
             None => None,
         };
         let status = response.status().as_u16();
+        let is_success = response.status().is_success();
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > at_most => {
+                Ok(Some(chunk)) if is_success && body.len() + chunk.len() > at_most => {
                     return Reply::Lost {
                         reason: format!("{what} answers with more than {} MB", at_most >> 20),
                         maybe_done: true,
@@ -365,13 +366,18 @@ impl Client {
                 Ok(None) => break,
                 Err(error) => return self.lost(error),
             }
+            // The status says what happened; of the page, only its beginning is shown.
+            if !is_success && body.len() > MAX_REFUSAL {
+                break;
+            }
         }
         // The server's text goes into errors and logs, and may repeat a secret that was sent, so secrets are masked.
         // Records of a success are not: a short password may occur in them by chance.
-        let is_records = (200..300).contains(&status)
+        let is_records = is_success
             && (body.starts_with(b"{") || body.starts_with(b"["))
             && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
         if !is_records {
+            body.truncate(MAX_REFUSAL);
             body = self.without_secrets(body).await;
         }
         Reply::Answer(Answer { status, retry_after, location, body })
@@ -472,6 +478,7 @@ pub fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn an_invalid_address_is_refused_before_a_request_is_sent() {
@@ -480,6 +487,27 @@ mod tests {
             let error = Client::new(ClientOptions::new(url, credentials.clone())).expect_err(url);
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_an_error_page_without_end_only_the_beginning_is_read() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut connection, _) = server.accept().unwrap();
+            let head = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\nno backend ";
+            let _ = connection.write_all(head.as_bytes());
+            while connection.write_all(&[b'x'; 8192]).is_ok() {}
+        });
+        let login = Credentials::Token { username: None, token: SecretString::from("t") };
+        let client = Client::new(ClientOptions::new(url, login)).unwrap();
+        let at_most = 4 * MAX_REFUSAL;
+        let answer = client.shared.http.get(client.url()).send().await.unwrap();
+        let Reply::Answer(answer) = client.read_answer(answer, "GET /x", at_most).await else {
+            panic!("lost")
+        };
+        assert_eq!((answer.status, answer.body.len()), (502, MAX_REFUSAL));
+        assert!(answer.shown().starts_with("no backend xxx"), "{}", answer.shown());
     }
 
     #[test]
