@@ -89,7 +89,9 @@ impl Client {
         if let Credentials::Token { token, .. } = &options.credentials
             && TokenState::header(token).is_none()
         {
-            return Err(Error::Options("the token contains invalid characters; write it again".into()));
+            return Err(Error::Options(
+                "the token is too long or contains invalid characters; write it again".into(),
+            ));
         }
         let http = http_client(options.ca_file.as_deref(), options.timeouts)?;
         Ok(Self {
@@ -226,13 +228,15 @@ impl Client {
     }
 
     /// Whether the token may be the reason why a request is refused: no request has ever succeeded with it, and what
-    /// refuses is not Alyx, but a server in front of it for which the header is too long, say.
+    /// refuses is not Alyx, but a server in front of it for which the header is too long, say. Such a server may answer in
+    /// JSON as well, with a status that Alyx does not give.
     fn is_doubtful(&self, answer: &Answer, generation: u64) -> bool {
         let accepted = &self.shared.accepted_token;
         if answer.is_success() {
             accepted.store(generation, Ordering::Relaxed);
         }
-        let is_refusal = (400..500).contains(&answer.status) && answer.status != 429 && !answer.is_object();
+        let is_of_alyx = matches!(answer.status, 400 | 403 | 404 | 405 | 415) && answer.is_object();
+        let is_refusal = (400..500).contains(&answer.status) && answer.status != 429 && !is_of_alyx;
         is_refusal && accepted.load(Ordering::Relaxed) != generation
     }
 
@@ -478,7 +482,30 @@ pub fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_token_that_no_web_server_would_take_is_refused_before_a_request_is_sent() {
+        for token in ["0".repeat(4097), "a\nb".to_owned()] {
+            let login = Credentials::Token { username: None, token: token.into() };
+            let error = Client::new(ClientOptions::new("http://x.org", login)).unwrap_err().to_string();
+            assert_eq!(error, "the token is too long or contains invalid characters; write it again");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_alyx_does_not_give_may_be_one_of_the_token() {
+        let login = Credentials::Token { username: None, token: SecretString::from("t") };
+        let client = Client::new(ClientOptions::new("http://x.org", login)).unwrap();
+        let is_doubtful = |status, body: &str| {
+            let body = body.as_bytes().to_vec();
+            client.is_doubtful(&Answer { status, retry_after: None, location: None, body }, 1)
+        };
+        let object = r#"{"message": "Request Header Or Cookie Too Large"}"#;
+        assert!(is_doubtful(400, "<html>") && is_doubtful(431, object) && is_doubtful(413, object));
+        assert!(!is_doubtful(400, object) && !is_doubtful(429, object) && !is_doubtful(502, object));
+        assert!(!is_doubtful(200, "{}") && !is_doubtful(431, object), "it was accepted once");
+    }
 
     #[test]
     fn an_invalid_address_is_refused_before_a_request_is_sent() {
@@ -495,6 +522,7 @@ mod tests {
         let url = format!("http://{}", server.local_addr().unwrap());
         std::thread::spawn(move || {
             let (mut connection, _) = server.accept().unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
             let head = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\nno backend ";
             let _ = connection.write_all(head.as_bytes());
             while connection.write_all(&[b'x'; 8192]).is_ok() {}
