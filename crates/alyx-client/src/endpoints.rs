@@ -407,11 +407,14 @@ impl Client {
         // Alyx always answers 200 here; the actual status is in the body.
         let answer: Value =
             self.write(Method::GET, "/check-protected", request, Idempotency::Idempotent).await?;
-        match (answer.get("status_code").and_then(Value::as_u64), protected(&answer)) {
+        let status = answer.get("status_code").and_then(Value::as_u64);
+        match (status, protected(&answer)) {
             (_, Some(details)) => Ok(details),
             (Some(200), None) => Ok(Vec::new()),
             _ => {
-                let reason = format!("neither protected nor not: {answer}");
+                // Its text is left out: it is of any length, and may repeat what was sent.
+                let status = status.map_or("none".to_owned(), |status| status.to_string());
+                let reason = format!("neither protected nor not: status_code {status}");
                 Err(Error::NotAlyx { what: "GET /check-protected".into(), reason })
             }
         }
@@ -509,4 +512,28 @@ impl Client {
 /// The body of a request.
 fn serialize(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<Value, Error> {
     serde_json::to_value(request).map_err(|e| Error::Options(format!("{method} {path}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_says_neither_protected_nor_not_is_not_repeated() {
+        for (answer, status) in
+            [(r#"{"status_code": 500, "error": "secret"}"#, "500"), ("\"secret\"", "none")]
+        {
+            let client = crate::lists::tests::client_of(|_| answer.to_owned());
+            let request = CheckProtectedRequest {
+                created_by: "me".into(),
+                path: "KS014/2024-05-01/001".into(),
+                filenames: vec!["a.npy".into()],
+                content_type: None,
+                object_id: None,
+            };
+            let error = client.check_protected(&request).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("neither protected nor not: status_code {status})")), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
 }

@@ -210,14 +210,14 @@ fn ranges(count: u64) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{ClientOptions, Credentials, Endpoint, SessionSearch};
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};
 
     /// The client of a server whose answer to the n-th request is `page(n)`.
-    fn client_of(page: impl Fn(usize) -> String + Send + 'static) -> Client {
+    pub(crate) fn client_of(page: impl Fn(usize) -> String + Send + 'static) -> Client {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", server.local_addr().unwrap());
         let answer = move |mut connection: TcpStream, n| {
