@@ -22,7 +22,7 @@ async fn water_is_recorded_once_when_its_answer_is_lost() {
         let alyx = Alyx::sandbox().await;
         alyx.control().add_fault(on("/water-administrations", 1, fault));
         let record = alyx
-            .client()
+            .impatient_client()
             .register_water_administration("KS014", 1.2, &WaterOptions::default())
             .await
             .unwrap()
@@ -37,7 +37,7 @@ async fn a_weight_is_recorded_once_when_its_answer_is_lost() {
     for fault in [Fault::ApplyThenDrop, Fault::Drop, Fault::Html(504)] {
         let alyx = Alyx::sandbox().await;
         alyx.control().add_fault(on("/weighings", 1, fault));
-        let record = alyx.client().register_weight("KS014", 21.2, &WeightOptions::default()).await;
+        let record = alyx.impatient_client().register_weight("KS014", 21.2, &WeightOptions::default()).await;
         let record = record.unwrap().record;
         assert_eq!(alyx.alyx().weighings_of("KS014").await.unwrap(), [record]);
     }
@@ -46,7 +46,7 @@ async fn a_weight_is_recorded_once_when_its_answer_is_lost() {
 #[tokio::test]
 async fn water_that_may_have_been_recorded_is_not_guessed_at() {
     let alyx = Alyx::sandbox().await;
-    let client = alyx.client();
+    let client = alyx.impatient_client();
     client.alyx().login().await.unwrap();
     alyx.control().add_fault(on("/water-administrations", usize::MAX, Fault::Drop));
     let error =

@@ -82,7 +82,7 @@ async fn the_same_measurement_is_recorded_once_however_often_it_is_entered() {
 #[tokio::test]
 async fn a_forced_second_record_is_made_once_when_its_answer_is_lost() {
     let alyx = Alyx::sandbox().await;
-    let client = alyx.client();
+    let client = alyx.impatient_client();
     let time = Some("2024-05-01T10:00:00".into());
     let options = WeightOptions { date_time: time, repeat: true, ..Default::default() };
     let first = client.register_weight("KS014", 21.2, &options).await.unwrap();

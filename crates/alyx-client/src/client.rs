@@ -19,7 +19,7 @@ use crate::login::credentials::{Credentials, TokenState};
 use crate::login::one_settings::is_plain_url;
 use crate::options::{ClientOptions, Timeouts};
 use crate::transport::ca_file::load_ca_file;
-use crate::transport::call::{Call, MAX_ANSWER, Query, RequestSlot};
+use crate::transport::call::{Call, MAX_ANSWER, MAX_REFUSAL, Query, RequestSlot};
 use crate::transport::diagnosis::{advice, explained};
 use crate::transport::observer::{Exchange, Observer};
 use crate::transport::proxy::{self, Proxy};
@@ -89,7 +89,9 @@ impl Client {
         if let Credentials::Token { token, .. } = &options.credentials
             && TokenState::header(token).is_none()
         {
-            return Err(Error::Options("the token contains invalid characters; write it again".into()));
+            return Err(Error::Options(
+                "the token is too long or contains invalid characters; write it again".into(),
+            ));
         }
         let http = http_client(options.ca_file.as_deref(), options.timeouts)?;
         Ok(Self {
@@ -226,13 +228,15 @@ impl Client {
     }
 
     /// Whether the token may be the reason why a request is refused: no request has ever succeeded with it, and what
-    /// refuses is not Alyx, but a server in front of it for which the header is too long, say.
+    /// refuses is not Alyx, but a server in front of it for which the header is too long, say. Such a server may answer in
+    /// JSON as well, with a status that Alyx does not give.
     fn is_doubtful(&self, answer: &Answer, generation: u64) -> bool {
         let accepted = &self.shared.accepted_token;
         if answer.is_success() {
             accepted.store(generation, Ordering::Relaxed);
         }
-        let is_refusal = (400..500).contains(&answer.status) && answer.status != 429 && !answer.is_object();
+        let is_of_alyx = matches!(answer.status, 400 | 403 | 404 | 405 | 415) && answer.is_object();
+        let is_refusal = (400..500).contains(&answer.status) && answer.status != 429 && !is_of_alyx;
         is_refusal && accepted.load(Ordering::Relaxed) != generation
     }
 
@@ -352,10 +356,11 @@ impl Client {
             None => None,
         };
         let status = response.status().as_u16();
+        let is_success = response.status().is_success();
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > at_most => {
+                Ok(Some(chunk)) if is_success && body.len() + chunk.len() > at_most => {
                     return Reply::Lost {
                         reason: format!("{what} answers with more than {} MB", at_most >> 20),
                         maybe_done: true,
@@ -365,13 +370,18 @@ impl Client {
                 Ok(None) => break,
                 Err(error) => return self.lost(error),
             }
+            // The status says what happened; of the page, only its beginning is shown.
+            if !is_success && body.len() > MAX_REFUSAL {
+                break;
+            }
         }
         // The server's text goes into errors and logs, and may repeat a secret that was sent, so secrets are masked.
         // Records of a success are not: a short password may occur in them by chance.
-        let is_records = (200..300).contains(&status)
+        let is_records = is_success
             && (body.starts_with(b"{") || body.starts_with(b"["))
             && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
         if !is_records {
+            body.truncate(MAX_REFUSAL);
             body = self.without_secrets(body).await;
         }
         Reply::Answer(Answer { status, retry_after, location, body })
@@ -472,6 +482,30 @@ pub fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_token_that_no_web_server_would_take_is_refused_before_a_request_is_sent() {
+        for token in ["0".repeat(4097), "a\nb".to_owned()] {
+            let login = Credentials::Token { username: None, token: token.into() };
+            let error = Client::new(ClientOptions::new("http://x.org", login)).unwrap_err().to_string();
+            assert_eq!(error, "the token is too long or contains invalid characters; write it again");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_alyx_does_not_give_may_be_one_of_the_token() {
+        let login = Credentials::Token { username: None, token: SecretString::from("t") };
+        let client = Client::new(ClientOptions::new("http://x.org", login)).unwrap();
+        let is_doubtful = |status, body: &str| {
+            let body = body.as_bytes().to_vec();
+            client.is_doubtful(&Answer { status, retry_after: None, location: None, body }, 1)
+        };
+        let object = r#"{"message": "Request Header Or Cookie Too Large"}"#;
+        assert!(is_doubtful(400, "<html>") && is_doubtful(431, object) && is_doubtful(413, object));
+        assert!(!is_doubtful(400, object) && !is_doubtful(429, object) && !is_doubtful(502, object));
+        assert!(!is_doubtful(200, "{}") && !is_doubtful(431, object), "it was accepted once");
+    }
 
     #[test]
     fn an_invalid_address_is_refused_before_a_request_is_sent() {
@@ -480,6 +514,28 @@ mod tests {
             let error = Client::new(ClientOptions::new(url, credentials.clone())).expect_err(url);
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_an_error_page_without_end_only_the_beginning_is_read() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut connection, _) = server.accept().unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            let head = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\nno backend ";
+            let _ = connection.write_all(head.as_bytes());
+            while connection.write_all(&[b'x'; 8192]).is_ok() {}
+        });
+        let login = Credentials::Token { username: None, token: SecretString::from("t") };
+        let client = Client::new(ClientOptions::new(url, login)).unwrap();
+        let at_most = 4 * MAX_REFUSAL;
+        let answer = client.shared.http.get(client.url()).send().await.unwrap();
+        let Reply::Answer(answer) = client.read_answer(answer, "GET /x", at_most).await else {
+            panic!("lost")
+        };
+        assert_eq!((answer.status, answer.body.len()), (502, MAX_REFUSAL));
+        assert!(answer.shown().starts_with("no backend xxx"), "{}", answer.shown());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::lists::MAX_PAGE_SIZE;
 use crate::records::measurements::{
     WaterRecord, WaterRequest, WaterTypeRecord, WeighingRecord, WeighingRequest,
 };
+use crate::records::page::RecordMark;
 use crate::records::repository::{LabRecord, RepositoryRecord};
 use crate::records::{
     BriefSession, CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord,
@@ -88,6 +89,11 @@ impl Endpoint {
     }
 }
 
+/// The query of a list of members.
+fn members_query() -> [(&'static str, String); 1] {
+    [("limit", MAX_PAGE_SIZE.to_string())]
+}
+
 /// Which sessions to look for.
 #[derive(Debug, Clone)]
 pub struct SessionSearch<'a> {
@@ -113,10 +119,8 @@ impl Client {
         if endpoint == Endpoint::Procedures || name.contains('/') {
             let mut found = None;
             let is_it = |m: &Value| m.get(endpoint.key()).and_then(Value::as_str) == Some(name);
-            self.for_each_member(endpoint, |member| {
-                found = found.take().or(Some(Value::Object(member)).filter(is_it));
-            })
-            .await?;
+            let take = |member| found = found.take().or(Some(Value::Object(member)).filter(is_it));
+            self.for_each(endpoint.path(), &members_query(), take).await?;
             return Ok(found);
         }
         match self.get::<Value>(&endpoint.member_path(name)).await {
@@ -131,14 +135,11 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn member_names(&self, endpoint: Endpoint) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
-        self.for_each_member(endpoint, |mut member| {
-            if let Some(Value::String(name)) = member.remove(endpoint.key()) {
-                names.push(name);
-            }
-        })
-        .await?;
-        Ok(names)
+        let keep = |_, mut member: Map<String, Value>| match member.remove(endpoint.key())? {
+            Value::String(name) => Some((name.len(), name)),
+            _ => None,
+        };
+        self.list_kept(endpoint.path(), &members_query(), keep).await
     }
 
     /// The records of all members.
@@ -146,17 +147,8 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn members(&self, endpoint: Endpoint) -> Result<Vec<Value>, Error> {
-        let mut members = Vec::new();
-        self.for_each_member(endpoint, |member| members.push(Value::Object(member))).await?;
-        Ok(members)
-    }
-
-    async fn for_each_member(
-        &self,
-        endpoint: Endpoint,
-        take: impl FnMut(Map<String, Value>),
-    ) -> Result<(), Error> {
-        self.for_each(endpoint.path(), &[("limit", MAX_PAGE_SIZE.to_string())], take).await
+        let keep = |mark: RecordMark, member| Some((mark.memory, Value::Object(member)));
+        self.list_kept(endpoint.path(), &members_query(), keep).await
     }
 
     /// Creates a member. Never repeated after a lost answer.
@@ -235,13 +227,10 @@ impl Client {
             ("date_range", format!("{date},{date}")),
             ("number", search.number.to_string()),
         ];
-        let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
-        Ok(found
-            .into_iter()
-            .filter(|s| {
-                s.subject == search.subject && s.date() == date && s.number == Some(search.number.into())
-            })
-            .collect())
+        let is_wanted = |s: &SessionSummary| {
+            s.subject == search.subject && s.date() == date && s.number == Some(search.number.into())
+        };
+        self.list_where("/sessions", &query, is_wanted).await
     }
 
     /// A session by its eid.
@@ -250,7 +239,7 @@ impl Client {
     /// Those of any request.
     pub async fn session(&self, eid: &str) -> Result<SessionRecord, Error> {
         let path = format!("/sessions/{}", segment(eid));
-        self.sent(Call { at_most: MAX_SESSION, ..Call::get(&path) }).await
+        self.sent_session(Call::get(&path), true).await
     }
 
     /// As [`session`](Self::session), without the list of its datasets.
@@ -259,7 +248,7 @@ impl Client {
     /// Those of any request.
     pub async fn session_without_datasets(&self, eid: &str) -> Result<SessionRecord, Error> {
         let path = format!("/sessions/{}", segment(eid));
-        let found: BriefSession = self.sent(Call { at_most: MAX_SESSION, ..Call::get(&path) }).await?;
+        let found: BriefSession = self.sent_session(Call::get(&path), false).await?;
         Ok(found.record)
     }
 
@@ -290,7 +279,7 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn update_session(&self, eid: &str, request: &SessionRequest) -> Result<SessionRecord, Error> {
-        self.patch_session(eid, request).await
+        self.patch_session(eid, request, true).await
     }
 
     /// As [`update_session`](Self::update_session); the answer has no list of the datasets.
@@ -302,7 +291,7 @@ impl Client {
         eid: &str,
         request: &SessionRequest,
     ) -> Result<SessionRecord, Error> {
-        let updated: BriefSession = self.patch_session(eid, request).await?;
+        let updated: BriefSession = self.patch_session(eid, request, false).await?;
         Ok(updated.record)
     }
 
@@ -310,11 +299,23 @@ impl Client {
         &self,
         eid: &str,
         request: &SessionRequest,
+        keeps_datasets: bool,
     ) -> Result<T, Error> {
         let path = format!("/sessions/{}", segment(eid));
         let body = serialize(&Method::PATCH, &path, request)?;
-        let (body, at_most) = (Some(&body), MAX_SESSION);
-        self.sent(Call { method: Method::PATCH, body, at_most, ..Call::get(&path) }).await
+        let call = Call { method: Method::PATCH, body: Some(&body), ..Call::get(&path) };
+        self.sent_session(call, keeps_datasets).await
+    }
+
+    /// As [`sent`](Self::sent), for the record of a session.
+    async fn sent_session<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        keeps_datasets: bool,
+    ) -> Result<T, Error> {
+        let what = call.what();
+        let answer = self.send(Call { at_most: MAX_SESSION, ..call }).await?;
+        answer.parse_session(keeps_datasets, &what).map_err(|error| self.explained(error))
     }
 
     /// Registers files of one session: creates or updates each. Not atomic: the files before a refused one stay
@@ -406,11 +407,14 @@ impl Client {
         // Alyx always answers 200 here; the actual status is in the body.
         let answer: Value =
             self.write(Method::GET, "/check-protected", request, Idempotency::Idempotent).await?;
-        match (answer.get("status_code").and_then(Value::as_u64), protected(&answer)) {
+        let status = answer.get("status_code").and_then(Value::as_u64);
+        match (status, protected(&answer)) {
             (_, Some(details)) => Ok(details),
             (Some(200), None) => Ok(Vec::new()),
             _ => {
-                let reason = format!("neither protected nor not: {answer}");
+                // Its text is left out: it is of any length, and may repeat what was sent.
+                let status = status.map_or("none".to_owned(), |status| status.to_string());
+                let reason = format!("neither protected nor not: status_code {status}");
                 Err(Error::NotAlyx { what: "GET /check-protected".into(), reason })
             }
         }
@@ -438,9 +442,8 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn waters_of(&self, subject: &str) -> Result<Vec<WaterRecord>, Error> {
-        let found: Vec<WaterRecord> =
-            self.list("/water-administrations", &[("nickname", subject.to_owned())]).await?;
-        Ok(found.into_iter().filter(|w| w.subject == subject).collect())
+        let is_wanted = |w: &WaterRecord| w.subject == subject;
+        self.list_where("/water-administrations", &[("nickname", subject.to_owned())], is_wanted).await
     }
 
     /// Records a weight. Never repeated after a lost answer: a second post would be a second weighing.
@@ -456,8 +459,8 @@ impl Client {
     /// # Errors
     /// Those of any request.
     pub async fn weighings_of(&self, subject: &str) -> Result<Vec<WeighingRecord>, Error> {
-        let found: Vec<WeighingRecord> = self.list("/weighings", &[("nickname", subject.to_owned())]).await?;
-        Ok(found.into_iter().filter(|w| w.subject == subject).collect())
+        let is_wanted = |w: &WeighingRecord| w.subject == subject;
+        self.list_where("/weighings", &[("nickname", subject.to_owned())], is_wanted).await
     }
 
     /// The sessions of a subject on one day.
@@ -499,10 +502,10 @@ impl Client {
             ("date_range", format!("{first},{last}")),
             ("limit", MAX_PAGE_SIZE.to_string()),
         ];
-        let found: Vec<SessionSummary> = self.list("/sessions", &query).await?;
         // ISO dates sort as text.
         let is_between = |date: &str| (first.as_str()..=last.as_str()).contains(&date);
-        Ok(found.into_iter().filter(|s| s.subject == subject && is_between(s.date())).collect())
+        let is_wanted = |s: &SessionSummary| s.subject == subject && is_between(s.date());
+        self.list_where("/sessions", &query, is_wanted).await
     }
 
     async fn write<T: serde::de::DeserializeOwned>(
@@ -520,4 +523,28 @@ impl Client {
 /// The body of a request.
 fn serialize(method: &Method, path: &str, request: &impl serde::Serialize) -> Result<Value, Error> {
     serde_json::to_value(request).map_err(|e| Error::Options(format!("{method} {path}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_says_neither_protected_nor_not_is_not_repeated() {
+        for (answer, status) in
+            [(r#"{"status_code": 500, "error": "secret"}"#, "500"), ("\"secret\"", "none")]
+        {
+            let client = crate::lists::tests::client_of(|_| answer.to_owned());
+            let request = CheckProtectedRequest {
+                created_by: "me".into(),
+                path: "KS014/2024-05-01/001".into(),
+                filenames: vec!["a.npy".into()],
+                content_type: None,
+                object_id: None,
+            };
+            let error = client.check_protected(&request).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("neither protected nor not: status_code {status})")), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod lists;
 mod login;
 mod options;
 mod records;
+mod regular_file;
 pub mod text;
 mod transport;
 
@@ -30,6 +31,7 @@ pub use crate::records::{
     CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
+pub use crate::regular_file::open_regular;
 pub use crate::transport::call::RequestSlot;
 pub use crate::transport::observer::{Exchange, Observer};
 pub use crate::transport::proxy::Proxy;

@@ -1,20 +1,24 @@
 //! Lists: read page by page, until their records add up.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::records::page::Page;
+use crate::records::page::{Page, RecordMark, digest};
 use crate::transport::call::{Call, Query};
 
 /// Limit on the pages of one list.
 const MAX_PAGES: usize = 10_000;
 /// Limit on the sum of a list, in bytes: the records of 300,000 datasets.
 const MAX_LIST: usize = 512 << 20;
-/// Limit on the records of a list that is read in parts: a server that names any number must not cause as many requests.
+/// Limit on the different records of a list: a server may send small ones without end, or name any number, and must not cause
+/// as many requests.
 const MAX_RECORDS: u64 = 300_000;
+/// Limit on the memory of the records that a list keeps, in bytes.
+const MAX_KEPT: usize = 128 << 20;
 /// How often a list is read whose records do not add up.
 const MAX_READS: usize = 3;
 /// The largest page that Alyx returns, whatever `limit` asks for.
@@ -29,26 +33,68 @@ struct ListReader {
 }
 
 impl Client {
-    /// Reads a list.
+    /// Reads a list, and keeps its records.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Vec<T>, Error> {
-        let mut records = Vec::new();
-        self.for_each(path, query, |record| records.push(record)).await?;
-        Ok(records)
+        self.list_kept(path, query, |mark, record| Some((mark.memory, record))).await
+    }
+
+    /// Reads a list, and keeps the records that are asked for: a server that does not know a filter returns everything.
+    pub(super) async fn list_where<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        is_wanted: impl Fn(&T) -> bool,
+    ) -> Result<Vec<T>, Error> {
+        let keep = |mark: RecordMark, record| is_wanted(&record).then_some((mark.memory, record));
+        self.list_kept(path, query, keep).await
+    }
+
+    /// Reads a list, and keeps what `keep` makes of each record, with the bytes of memory that this takes.
+    pub(super) async fn list_kept<T: DeserializeOwned, R>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut keep: impl FnMut(RecordMark, T) -> Option<(usize, R)>,
+    ) -> Result<Vec<R>, Error> {
+        let (mut kept, mut memory) = (Vec::new(), 0_usize);
+        let take = |mark, record| {
+            if let Some((bytes, record)) = keep(mark, record) {
+                memory = memory.saturating_add(bytes);
+                if memory <= MAX_KEPT {
+                    kept.push(record);
+                }
+            }
+        };
+        self.for_each_marked(path, query, take).await?;
+        if memory > MAX_KEPT {
+            return Err(too_long(path, MAX_KEPT >> 20, "MB"));
+        }
+        Ok(kept)
+    }
+
+    /// As [`for_each_marked`](Self::for_each_marked), without the marks.
+    pub(super) async fn for_each<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut take: impl FnMut(T),
+    ) -> Result<(), Error> {
+        self.for_each_marked(path, query, |_, record| take(record)).await
     }
 
     /// Reads a list and hands each of its records on, once.
     ///
     /// Where Alyx does not sort a list, two pages may overlap, and records between them are missed. So there must be as many
     /// different records as `count` says; if not, the list is read again.
-    pub(super) async fn for_each<T: DeserializeOwned>(
+    async fn for_each_marked<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
-        mut take: impl FnMut(T),
+        mut take: impl FnMut(RecordMark, T),
     ) -> Result<(), Error> {
         let mut list = ListReader::default();
         for _ in 0..MAX_READS {
@@ -68,6 +114,7 @@ impl Client {
         mut take: impl FnMut(T),
     ) -> Result<(), Error> {
         let (path, mut list) = ("/datasets", ListReader::default());
+        let mut take = |_: RecordMark, record| take(record);
         let query = [query, &[("limit", MAX_PAGE_SIZE.to_string())]].concat();
         let mut count = self.read_pages(path, &query, &mut list, &mut take).await?;
         for _ in 1..MAX_READS {
@@ -99,7 +146,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
         list: &mut ListReader,
-        take: &mut impl FnMut(T),
+        take: &mut impl FnMut(RecordMark, T),
     ) -> Result<Option<u64>, Error> {
         let what = format!("GET {path}");
         let not_alyx = |reason: &str| Error::NotAlyx { what: what.clone(), reason: reason.to_owned() };
@@ -109,19 +156,22 @@ impl Client {
             let answer = self.send(Call { query, ..Call::get(path) }).await?;
             list.bytes += answer.body.len();
             if list.bytes > MAX_LIST {
-                return Err(not_alyx(&format!("a list of more than {} MB", MAX_LIST >> 20)));
+                return Err(too_long(path, MAX_LIST >> 20, "MB"));
             }
-            let take = |identity, record| {
-                if list.seen.insert(identity) {
-                    take(record);
+            let take = |mark: RecordMark, record| {
+                if list.seen.insert(mark.identity) {
+                    take(mark, record);
                 }
             };
             let page = Page::parse(&answer.body, take)
                 .map_err(|error| self.explained(answer.unparsed(&error, &what)))?;
             let page = page.ok_or_else(|| not_alyx("no list"))?;
+            if list.seen.len() as u64 > MAX_RECORDS {
+                return Err(too_long(path, MAX_RECORDS, "records"));
+            }
             let Some(query) = page.next else { return Ok(page.count) };
             // A page that names itself, or an empty one that names another, has no end either.
-            if page.rows == 0 || asked.len() >= MAX_PAGES || !asked.insert(query.clone()) {
+            if page.rows == 0 || asked.len() >= MAX_PAGES || !asked.insert(digest(&query)) {
                 return Err(not_alyx("the list does not end"));
             }
             next = Some(query);
@@ -134,6 +184,10 @@ impl ListReader {
     fn adds_up(&self, count: Option<u64>) -> bool {
         count.is_none_or(|count| self.seen.len() as u64 >= count)
     }
+}
+
+fn too_long(path: &str, at_most: impl Display, unit: &str) -> Error {
+    Error::NotAlyx { what: format!("GET {path}"), reason: format!("a list of more than {at_most} {unit}") }
 }
 
 fn does_not_add_up(path: &str, list: &ListReader) -> Result<(), Error> {
@@ -156,8 +210,80 @@ fn ranges(count: u64) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::{ClientOptions, Credentials, Endpoint, SessionSearch};
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// The client of a server whose answer to the n-th request is `page(n)`.
+    pub(crate) fn client_of(page: impl Fn(usize) -> String + Send + 'static) -> Client {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let answer = move |mut connection: TcpStream, n| {
+            let lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            let body = page(n);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ =
+                connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body.as_bytes()));
+        };
+        std::thread::spawn(move || {
+            server
+                .incoming()
+                .map_while(Result::ok)
+                .enumerate()
+                .for_each(|(n, connection)| answer(connection, n));
+        });
+        let login = Credentials::Token { username: None, token: "t".into() };
+        Client::new(ClientOptions::new(url, login)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_of_small_records_without_end_is_not_read_for_ever() {
+        let client = client_of(|n| {
+            let names: Vec<String> = (0..50_000).map(|i| format!(r#"{{"name":"{n}-{i}"}}"#)).collect();
+            format!(r#"{{"count": null, "next": "http://x/?{n}", "results": [{}]}}"#, names.join(","))
+        });
+        let error = client.member_names(Endpoint::Projects).await.unwrap_err().to_string();
+        assert!(
+            error.contains("GET /projects") && error.contains("a list of more than 300000 records"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_kept_takes_no_more_memory_than_it_may() {
+        let zeros = vec!["0"; 100_000].join(",");
+        let labs = move |_| {
+            let labs: Vec<String> = (0..8).map(|n| format!(r#"{{"name":"{n}","x":[{zeros}]}}"#)).collect();
+            format!("[{}]", labs.join(","))
+        };
+        let client = client_of(labs);
+        let error = client.labs().await.unwrap_err().to_string();
+        assert!(error.contains("a list of more than 128 MB"), "{error}");
+        // Their names alone are short.
+        assert_eq!(client.member_names(Endpoint::Labs).await.unwrap().len(), 8);
+    }
+
+    #[tokio::test]
+    async fn of_a_server_that_ignores_the_filter_only_the_wanted_sessions_are_kept() {
+        let session =
+            |n| format!(r#"{{"subject":"a","start_time":"2024-05-01T10:00:00","number":{n},"url":"{n}"}}"#);
+        let client = client_of(move |_| format!("[{}]", [1, 2, 3].map(session).join(",")));
+        let search = SessionSearch { subject: "a", date: jiff::civil::date(2024, 5, 1), number: 2 };
+        let found = client.sessions(&search).await.unwrap();
+        assert_eq!(found.iter().map(|session| session.number).collect::<Vec<_>>(), [Some(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_record_with_more_values_than_alyx_sends_is_refused() {
+        let zeros = vec!["0"; 200_001].join(",");
+        let client = client_of(move |_| format!(r#"[{{"name":"n","x":[{zeros}]}}]"#));
+        let error = client.datasets_of_session("x").await.unwrap_err().to_string();
+        assert!(error.contains("unexpected record: more than 200000 values"), "{error}");
+    }
 
     #[test]
     fn ranges_of_ids_leave_nothing_out() {

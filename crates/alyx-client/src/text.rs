@@ -48,8 +48,17 @@ pub fn some_of<T: AsRef<str>>(things: impl IntoIterator<Item = T>, between: &str
     }
 }
 
-fn shortened(text: &str) -> String {
-    let printable = printable(text);
+/// A text without control characters, cut to a length that a message can hold.
+///
+/// ```
+/// use alyx_client::text::shortened;
+/// assert_eq!(shortened("a\nb"), "a\\nb");
+/// assert_eq!(shortened(&"x".repeat(1000)).chars().count(), 301);
+/// ```
+pub fn shortened(text: &str) -> String {
+    // Before it is escaped: a server's text may have megabytes.
+    let beginning = text.char_indices().nth(MAX_CHARACTERS + 1).map_or(text, |(end, _)| &text[..end]);
+    let printable = printable(beginning);
     match printable.char_indices().nth(MAX_CHARACTERS) {
         None => printable,
         Some((end, _)) => format!("{}…", printable.get(..end).unwrap_or_default()),

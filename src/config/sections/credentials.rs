@@ -1,7 +1,5 @@
 //! The password or token: its source, and how it is read without leaking.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use alyx_client::{Credentials, OneSettings};
+use alyx_client::{Credentials, OneSettings, open_regular};
 
 /// The variable that holds a token when the configuration names no source.
 pub const DEFAULT_TOKEN_ENV: &str = "ALYX_TOKEN";
@@ -197,19 +195,18 @@ pub(crate) fn read_secret(
             _ => format!("{place} cannot be read: {err}"),
         })
     };
-    let about = std::fs::metadata(path).map_err(cannot)?;
-    if !about.is_file() {
+    // Once it is open, it can no longer be replaced by a named pipe, whose writer would be waited for.
+    let Some((file, about)) = open_regular(path).map_err(cannot)? else {
         return Err(refuse(format_args!(
             "{place} is not a regular file; name the file that holds the {kind}"
         )));
-    }
+    };
     // systemd grants the service user access by an ACL, which shows as group permissions in the mode.
     let mode = about.permissions().mode() & 0o777;
     if mode & 0o077 != 0 && !private {
         warnings.push(format!("{place} can be read by other users (mode {mode:o}); run: chmod 600 {shown}"));
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(cannot)?;
     file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err(refuse(format_args!("{place} is larger than 64 KiB; it should hold the {kind} alone")));

@@ -120,6 +120,13 @@ impl Alyx {
         RegistrationClient::new(self.alyx(), RegistrationOptions::default())
     }
 
+    /// As [`client`](Self::client), for a lost answer: a request that may still arrive is waited for as long as it may take.
+    pub fn impatient_client(&self) -> RegistrationClient {
+        let mut options = self.options();
+        options.timeouts.request = Duration::from_secs(2);
+        RegistrationClient::new(Client::new(options).unwrap(), RegistrationOptions::default())
+    }
+
     /// A request for which the client has no method.
     pub async fn rest(&self, method: &str, path: &str, body: Value) -> Value {
         let login = [("username", &self.user), ("password", &self.password)];

@@ -71,6 +71,9 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Limit on the length of a token, in bytes: web servers refuse headers of 8 KB. One of Alyx has 40.
+const MAX_TOKEN: usize = 4096;
+
 /// The token in use, and how often it has been replaced.
 ///
 /// With the generation, several requests whose token expires at the same time renew it only once: each asks for a
@@ -97,8 +100,11 @@ impl TokenState {
         self.generation += 1;
     }
 
-    /// The value of the `Authorization` header, marked sensitive so that no log shows it.
+    /// The value of the `Authorization` header, marked sensitive so that no log shows it. `None` for what is no token.
     pub(crate) fn header(token: &SecretString) -> Option<reqwest::header::HeaderValue> {
+        if token.expose_secret().len() > MAX_TOKEN {
+            return None;
+        }
         let mut value =
             reqwest::header::HeaderValue::from_str(&format!("Token {}", token.expose_secret())).ok()?;
         value.set_sensitive(true);

@@ -3,8 +3,6 @@
 //! `.caches` maps keys to cache folders and names the default key; `.<key>` holds address, user, and the tokens or the
 //! password. Python writes these files in place, so a file may be empty or half-written at any time.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +10,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::login::credentials::Credentials;
+use crate::regular_file::open_regular;
 use alf::is_word;
 
 /// The largest settings file that is read, in bytes.
@@ -205,10 +204,9 @@ fn read(path: &Path) -> Result<Value, OneSettingsError> {
         std::io::ErrorKind::NotFound => OneSettingsError::Missing(path.to_owned()),
         _ => OneSettingsError::Unreadable { path: path.to_owned(), reason: error.to_string() },
     };
-    let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
-    if !file.metadata().map_err(|e| failed(&e))?.is_file() {
+    let Some((file, _)) = open_regular(path).map_err(|e| failed(&e))? else {
         return Err(OneSettingsError::NotWhole(path.to_owned()));
-    }
+    };
     let mut bytes = Vec::new();
     file.take(MAX_FILE_SIZE).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
     match serde_json::from_slice(&bytes) {
@@ -329,6 +327,17 @@ mod tests {
         }
         home.write(".caches", "{\"DEFAULT\": \"../x\"}");
         assert!(matches!(home.load(None, None), Err(OneSettingsError::NoDefault(_))));
+    }
+
+    #[test]
+    fn a_named_pipe_among_the_settings_is_not_waited_for() {
+        let home = Home::new();
+        home.settings(json!({"TOKEN": {"rig": {"token": "2"}}}));
+        let path = home.0.path().join(".x.org_alyx");
+        std::fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(home.load(None, None), Err(OneSettingsError::NotWhole(_))));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use rustix::fs::OFlags;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::login::credentials::TokenState;
+
 /// The largest file that is read, in bytes.
 const MAX_FILE_SIZE: u64 = 64 * 1024;
 
@@ -70,10 +72,12 @@ impl TokenStore {
         let mut text = String::new();
         file.take(MAX_FILE_SIZE).read_to_string(&mut text)?;
         let kept: StoredToken = serde_json::from_str(&text).map_err(|_| io::ErrorKind::InvalidData)?;
-        if kept.url != self.url || kept.username != self.username || kept.token.is_empty() {
+        let is_mine = kept.url == self.url && kept.username == self.username;
+        let token = SecretString::from(kept.token);
+        if !is_mine || token.expose_secret().is_empty() || TokenState::header(&token).is_none() {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(SecretString::from(kept.token))
+        Ok(token)
     }
 
     /// The file.
@@ -164,6 +168,18 @@ mod tests {
         assert_eq!(loaded(&store), None);
         store.save(&"89".into()).unwrap();
         assert_eq!(loaded(&store).as_deref(), Some("89"));
+    }
+
+    #[test]
+    fn a_token_that_no_web_server_would_take_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), "me");
+        for token in ["0".repeat(4097), "0\n1".to_owned()] {
+            store.save(&token.into()).unwrap();
+            assert_eq!(loaded(&store), None);
+        }
+        store.save(&"0".repeat(4096).into()).unwrap();
+        assert!(loaded(&store).is_some());
     }
 
     #[test]

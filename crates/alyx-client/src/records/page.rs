@@ -9,6 +9,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAc
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::transport::reply::{MAX_VALUES, count_values};
+
 /// What a page says beside its records.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
@@ -25,7 +27,7 @@ pub(crate) struct Page {
 impl Page {
     /// Parses `{count, next, previous, results}`, or the bare list of an older server. `None` for anything else.
     ///
-    /// Each record goes to `take` with a digest of its identity before the next one is parsed, so that a page costs no more
+    /// Each record goes to `take` with its mark before the next one is parsed, so that a page costs no more
     /// memory than its bytes and what `take` keeps. Only the query of `next` is kept: behind a proxy the server does not
     /// know its own host, so the host is wrong.
     ///
@@ -33,7 +35,7 @@ impl Page {
     /// The text is no JSON, or a record is not what is expected.
     pub(crate) fn parse<T: DeserializeOwned>(
         body: &[u8],
-        mut take: impl FnMut(u64, T),
+        mut take: impl FnMut(RecordMark, T),
     ) -> Result<Option<Self>, serde_json::Error> {
         let mut json = serde_json::Deserializer::from_slice(body);
         let page = PageVisitor { take: &mut take, of: PhantomData }.deserialize(&mut json)?;
@@ -42,13 +44,25 @@ impl Page {
     }
 }
 
+/// What a list knows of a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordMark {
+    /// A digest by which the record is known again.
+    pub(crate) identity: u64,
+    /// How many bytes of memory the record takes at most, if all of it is kept.
+    pub(crate) memory: usize,
+}
+
+/// The memory of a value beside its text, in bytes.
+const VALUE_SIZE: usize = 256;
+
 /// Reads a page, or only its records.
 struct PageVisitor<'a, T, F> {
     take: &'a mut F,
     of: PhantomData<T>,
 }
 
-impl<'de, T: DeserializeOwned, F: FnMut(u64, T)> DeserializeSeed<'de> for PageVisitor<'_, T, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(RecordMark, T)> DeserializeSeed<'de> for PageVisitor<'_, T, F> {
     type Value = Page;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Page, D::Error> {
@@ -56,7 +70,7 @@ impl<'de, T: DeserializeOwned, F: FnMut(u64, T)> DeserializeSeed<'de> for PageVi
     }
 }
 
-impl<'de, T: DeserializeOwned, F: FnMut(u64, T)> Visitor<'de> for PageVisitor<'_, T, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(RecordMark, T)> Visitor<'de> for PageVisitor<'_, T, F> {
     type Value = Page;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +80,13 @@ impl<'de, T: DeserializeOwned, F: FnMut(u64, T)> Visitor<'de> for PageVisitor<'_
     fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Page, A::Error> {
         let mut rows = 0;
         while let Some(raw) = records.next_element::<&RawValue>()? {
-            (self.take)(identity(raw), serde_json::from_str(raw.get()).map_err(A::Error::custom)?);
+            let text = raw.get().as_bytes();
+            let n_values = count_values(text);
+            if n_values > MAX_VALUES {
+                return Err(A::Error::custom(format!("more than {MAX_VALUES} values")));
+            }
+            let mark = RecordMark { identity: identity(raw), memory: text.len() + VALUE_SIZE * n_values };
+            (self.take)(mark, serde_json::from_str(raw.get()).map_err(A::Error::custom)?);
             rows += 1;
         }
         Ok(Page { rows, is_list: true, ..Page::default() })
@@ -114,8 +134,13 @@ struct Identity<'a> {
 fn identity(raw: &RawValue) -> u64 {
     let known = serde_json::from_str::<Identity<'_>>(raw.get()).ok();
     let name = known.and_then(|known| known.id.or(known.url));
+    digest(name.as_deref().unwrap_or(raw.get()))
+}
+
+/// A digest of a text.
+pub(crate) fn digest(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    name.as_deref().unwrap_or(raw.get()).hash(&mut hasher);
+    text.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -153,7 +178,7 @@ mod tests {
         let mut seen = Vec::new();
         let text = r#"[{"url": "a", "n": 1}, {"url": "a", "n": 2}, {"id": "a\u0062", "url": "a"}, {"id": "ab"},
             {"name": "x", "lab": "a"}, {"name": "x", "lab": "b"}]"#;
-        Page::parse::<Value>(text.as_bytes(), |identity, _| seen.push(identity)).unwrap();
+        Page::parse::<Value>(text.as_bytes(), |mark, _| seen.push(mark.identity)).unwrap();
         let same: Vec<bool> = seen.windows(2).map(|pair| pair[0] == pair[1]).collect();
         assert_eq!(same, [true, false, true, false, false]);
     }

@@ -1,11 +1,11 @@
 //! The CA file: certificate authorities that are trusted in addition to those of the system.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::io::Read;
 use std::path::Path;
 
 use reqwest::Certificate;
+
+use crate::regular_file::open_regular;
 
 /// The largest file that is read, in bytes: four times the bundle of all public authorities.
 const MAX_FILE_SIZE: u64 = 1024 * 1024;
@@ -20,9 +20,10 @@ pub(crate) fn load_ca_file(file: &Path) -> Result<Vec<Certificate>, String> {
         format!("{place} cannot be read ({error}); correct the path, or let the user who runs this read it")
     };
     let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|f| f.take(MAX_FILE_SIZE).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
+    let Some((open, _)) = open_regular(file).map_err(unreadable)? else {
+        return Err(unreadable(std::io::Error::other("not a regular file")));
+    };
+    open.take(MAX_FILE_SIZE).read_to_end(&mut bytes).map_err(unreadable)?;
     let found = Certificate::from_pem_bundle(&bytes).unwrap_or_default();
     if found.is_empty() {
         return Err(format!(
@@ -52,6 +53,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         assert!(load_ca_file(&file).unwrap_err().contains("cannot be read"));
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(load_ca_file(&pipe).unwrap_err().contains("cannot be read (not a regular file)"));
         for content in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n"] {
             std::fs::write(&file, content).unwrap();
             assert!(load_ca_file(&file).unwrap_err().contains("contains no certificate"), "{content}");

@@ -24,6 +24,8 @@ pub(crate) struct Call<'a> {
 pub(crate) const MAX_ANSWER: usize = 8 << 20;
 /// The same for the record of a session, which repeats those of its datasets.
 pub(crate) const MAX_SESSION: usize = 64 << 20;
+/// The same for an answer that is no success: the page of an error, or the revisions of a batch of files.
+pub(crate) const MAX_REFUSAL: usize = 1 << 20;
 
 /// A slot of the rate limit, acquired in advance: its request is sent without waiting.
 #[derive(Debug)]

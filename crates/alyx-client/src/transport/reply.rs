@@ -1,9 +1,12 @@
 //! A reply: the result of sending a request once, and the error it stands for. Pure.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{CORRECT_SECRET, Error, ProtectedFile};
 use crate::transport::diagnosis::redirected;
@@ -22,7 +25,6 @@ pub(crate) enum Reply {
 }
 
 /// A complete HTTP answer.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
@@ -30,8 +32,26 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// A log has no use for the bytes of a body.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("retry_after", &self.retry_after)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Limit on the server's text in an error, in characters.
 const SHOWN: usize = 300;
+/// Limit on the text in which the server's reason is looked for, in bytes.
+const SEARCHED: usize = 64 << 10;
+/// Limit on the values in an answer, or in one record of a list: two bytes of text become a value that takes a hundred times
+/// as much memory. The largest answer that Alyx gives is a batch of files: 100 values for each.
+pub(crate) const MAX_VALUES: usize = 200_000;
+/// The same for the datasets in the record of a session: 13 values for each of 100,000, with room to spare.
+const MAX_DATASET_VALUES: usize = 2_500_000;
 
 /// `detail`s of a 500 that waiting does not cure, as recorded from an Alyx.
 const PERMANENT_500: [&str; 5] = [
@@ -47,13 +67,16 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
+    /// The body of a refusal; `None` for one that is not Alyx's.
     fn json(&self) -> Option<Value> {
-        serde_json::from_slice(&self.body).ok()
+        let is_small = count_values(&self.body) <= MAX_VALUES;
+        is_small.then(|| serde_json::from_slice(&self.body).ok()).flatten()
     }
 
     /// Whether the body is a JSON object, as in every refusal of Alyx.
     pub(crate) fn is_object(&self) -> bool {
-        self.json().is_some_and(|body| body.is_object())
+        self.body.trim_ascii_start().starts_with(b"{")
+            && serde_json::from_slice::<IgnoredAny>(&self.body).is_ok()
     }
 
     /// Whether the token is missing or expired: 401, or a 403 whose body says so. A new login does not help with the
@@ -80,6 +103,39 @@ impl Answer {
 
     /// Parses the JSON of a success.
     pub(crate) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, Error> {
+        self.parse_within(count_values(&self.body), MAX_VALUES, what)
+    }
+
+    /// Parses the record of a session, which may list 100,000 datasets. `keeps_datasets`: `T` holds them.
+    pub(crate) fn parse_session<T: DeserializeOwned>(
+        &self,
+        keeps_datasets: bool,
+        what: &str,
+    ) -> Result<T, Error> {
+        #[derive(Deserialize)]
+        struct Datasets<'a> {
+            #[serde(borrow, default, rename = "data_dataset_session_related")]
+            list: Option<&'a RawValue>,
+        }
+        let listed =
+            serde_json::from_slice::<Datasets<'_>>(&self.body).ok().and_then(|datasets| datasets.list);
+        let listed = listed.map_or(0, |list| count_values(list.get().as_bytes()));
+        let others = count_values(&self.body).saturating_sub(listed);
+        if keeps_datasets && listed > MAX_DATASET_VALUES {
+            return Err(too_many_values(MAX_DATASET_VALUES, what));
+        }
+        self.parse_within(others, MAX_VALUES, what)
+    }
+
+    fn parse_within<T: DeserializeOwned>(
+        &self,
+        values: usize,
+        at_most: usize,
+        what: &str,
+    ) -> Result<T, Error> {
+        if values > at_most {
+            return Err(too_many_values(at_most, what));
+        }
         let body = if self.body.is_empty() { b"null" } else { self.body.as_slice() };
         serde_json::from_slice(body).map_err(|error| self.unparsed(&error, what))
     }
@@ -87,7 +143,7 @@ impl Answer {
     /// The error of a body that cannot be parsed.
     pub(crate) fn unparsed(&self, error: &serde_json::Error, what: &str) -> Error {
         // A record is found to be another one before the end of the text, which may be cut off.
-        if error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(&self.body).is_ok() {
+        if error.is_data() && serde_json::from_slice::<IgnoredAny>(&self.body).is_ok() {
             return unexpected(error, what);
         }
         Error::NotAlyx { what: what.to_owned(), reason: format!("no JSON: {}", self.shown()) }
@@ -95,7 +151,8 @@ impl Answer {
 
     /// The body in readable form: without HTML tags, white space folded, shortened.
     pub(crate) fn shown(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
+        // A reason stands at the beginning. A page of any size, searched to its end, would take minutes.
+        let text = String::from_utf8_lossy(self.body.get(..SEARCHED).unwrap_or(&self.body));
         let plain = if text.trim_start().starts_with('<') { strip_tags(&text) } else { text.into_owned() };
         let folded = in_one_line(&plain);
         match folded.char_indices().nth(SHOWN) {
@@ -158,6 +215,15 @@ impl Answer {
             status => Error::Refused { what, status, detail },
         }
     }
+}
+
+/// How many values a text holds if it is JSON, give or take those in strings.
+pub(crate) fn count_values(json: &[u8]) -> usize {
+    json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
+}
+
+fn too_many_values(at_most: usize, what: &str) -> Error {
+    Error::NotAlyx { what: what.to_owned(), reason: format!("an answer of more than {at_most} values") }
 }
 
 /// The error about a text that is JSON, but not the record that is expected.
@@ -223,15 +289,23 @@ pub(crate) fn protected(body: &Value) -> Option<Vec<ProtectedFile>> {
 /// The text of an HTML page, good enough to recognise a proxy's error page in a log.
 fn strip_tags(html: &str) -> String {
     let mut text = String::new();
+    // Of the same length as `html`, and searched only as long as it has such an end tag.
+    let lower = html.to_ascii_lowercase();
+    let mut elements = [("<script", Some("</script")), ("<style", Some("</style"))];
     let mut rest = html;
     while let Some(open) = rest.find('<') {
         text.push_str(&rest[..open]);
         text.push(' ');
         let tag = &rest[open..];
         // Style and script elements hold no readable text.
-        let skipped = ["script", "style"].iter().find_map(|name| {
-            let matches = tag.get(1..=name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name));
-            matches.then(|| tag.to_ascii_lowercase().find(&format!("</{name}"))).flatten()
+        let lower_tag = &lower[html.len() - tag.len()..];
+        let element = elements.iter_mut().find(|(start, _)| lower_tag.starts_with(start));
+        let skipped = element.and_then(|(_, end)| {
+            let found = end.and_then(|end| lower_tag.find(end));
+            found.or_else(|| {
+                *end = None;
+                None
+            })
         });
         rest = match tag[skipped.unwrap_or(0)..].find('>') {
             Some(close) => &tag[skipped.unwrap_or(0) + close + 1..],
@@ -311,6 +385,60 @@ mod tests {
         );
         let text = error(502, &page).to_string();
         assert!(text.contains("Bad Gateway") && !text.contains("color") && text.len() < 600, "{text}");
+    }
+
+    #[test]
+    fn a_page_of_any_size_takes_no_time() {
+        for tag in ["<script", "<script>", "<style>x</style>", "<"] {
+            let page = tag.repeat((8 << 20) / tag.len());
+            let started = std::time::Instant::now();
+            assert!(error(404, &page).to_string().len() < 1000);
+            assert!(started.elapsed().as_secs() < 10, "{tag}: {:?}", started.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_refusal_with_more_values_than_alyx_sends_is_not_parsed() {
+        let numbers = format!("{{\"users\": [0{}]}}", ",0".repeat(MAX_VALUES));
+        assert!(answer(400, &numbers).is_object() && answer(400, &numbers).json().is_none());
+        let text = error(400, &numbers).to_string();
+        assert!(text.contains("Alyx refuses it (HTTP 400): {\"users\": [0,0") && text.len() < 600, "{text}");
+        assert!(answer(400, " {}").is_object());
+        for other in ["", "[]", "{", "<html>", "{} x"] {
+            assert!(!answer(400, other).is_object(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_answer_with_more_values_than_alyx_sends_is_not_parsed() {
+        let numbers = format!("[0{}]", ",0".repeat(MAX_VALUES));
+        let session = |field: &str| {
+            let text = format!(
+                r#"{{"subject": "a", "start_time": "2024-05-01T00:00:00", "url": "http://x/1", "{field}": {numbers}}}"#
+            );
+            answer(200, &text)
+        };
+        let expected = "an answer of more than 200000 values";
+        let error = answer(200, &numbers).parse::<Value>("GET /x").unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        for keeps_datasets in [false, true] {
+            let error = session("unknown").parse_session::<Value>(keeps_datasets, "GET /x").unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            let many = session("data_dataset_session_related");
+            assert!(many.parse_session::<Value>(keeps_datasets, "GET /x").unwrap().is_object());
+        }
+        let too_many = answer(
+            200,
+            &format!(r#"{{"data_dataset_session_related": [0{}]}}"#, ",0".repeat(MAX_DATASET_VALUES)),
+        );
+        let error = too_many.parse_session::<Value>(true, "GET /x").unwrap_err().to_string();
+        assert!(error.contains("more than 2500000 values"), "{error}");
+    }
+
+    #[test]
+    fn the_log_of_an_answer_leaves_its_body_out() {
+        let shown = format!("{:?}", Reply::Answer(answer(502, "a page")));
+        assert!(shown.contains("502") && shown.contains("bytes: 6") && shown.len() < 100, "{shown}");
     }
 
     #[test]

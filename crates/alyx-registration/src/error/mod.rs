@@ -38,7 +38,7 @@ pub enum Error {
     #[error("Alyx does not know {}", missing(.0))]
     Missing(Vec<MissingName>),
     /// Several sessions of the same subject, day and number. None of them is chosen.
-    #[error("Alyx has {} sessions {session} ({}); delete or renumber all but one on Alyx", .eids.len(), .eids.join(", "))]
+    #[error("Alyx has {} sessions {session} ({}); delete or renumber all but one on Alyx", .eids.len(), some_of(.eids, ", "))]
     Ambiguous {
         /// `subject/date/number`.
         session: String,
@@ -46,7 +46,7 @@ pub enum Error {
         eids: Vec<String>,
     },
     /// This program and another one created the session at the same time.
-    #[error("session {session} was created twice at the same time, as {ours} by this program and as {} by another; {}", .others.join(", "),
+    #[error("session {session} was created twice at the same time, as {ours} by this program and as {} by another; {}", some_of(.others, ", "),
         if *.is_empty { "nothing is registered in ours: delete ours on Alyx, or the other one if it is empty too" }
         else { "our datasets are registered in ours: delete the other one on Alyx if it is empty" })]
     CreatedTwice {

@@ -8,10 +8,11 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::opener::file_handle::FileHandle;
@@ -361,9 +362,36 @@ fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Restores a removed flag, unless there is a new one.
+///
+/// An empty flag means all files of its session. So one that lists some must not lose its content if the disk is full or the
+/// program is killed: it gets its name when it is complete.
 fn put_back(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    match link_complete(path, content, mode) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // The disk is full, or the file system has no files without a name: NFS, FAT.
+        Err(_) => create_complete(path, mode, |file| file.write_all(content)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes a file without a name, and gives it the name.
+fn link_complete(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(folder, flags, Mode::from_raw_mode(mode & 0o777))?);
+    file.write_all(content)?;
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// Creates a file, and removes it again if it cannot be written. One that exists stays.
+fn create_complete(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(path) {
-        Ok(mut file) => file.write_all(content),
+        Ok(mut file) => write(&mut file).inspect_err(|_| drop(std::fs::remove_file(path))),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

@@ -265,3 +265,24 @@ fn a_flag_that_is_too_long_is_refused_without_reading_all_of_it() {
     File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
     assert!(matches!(load(&path).content(), Err(FlagError::TooLong { size, .. }) if size == 1 << 40));
 }
+
+#[test]
+fn a_flag_that_cannot_be_put_back_completely_is_not_put_back_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("create_me.flag");
+    let full = |_: &mut File| Err(io::ErrorKind::StorageFull.into());
+    let error = create_complete(&path, 0o600, full).unwrap_err();
+    assert_eq!((error.kind(), path.exists()), (io::ErrorKind::StorageFull, false));
+    for put_back in [put_back, |path: &Path, content: &[u8], mode| {
+        create_complete(path, mode, |file| file.write_all(content))
+    }] {
+        put_back(&path, b"a.npy\n", 0o100640).unwrap();
+        let about = std::fs::metadata(&path).unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), about.mode() & 0o777), (b"a.npy\n".to_vec(), 0o640));
+        // A new one stays.
+        put_back(&path, b"b.npy\n", 0o640).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"a.npy\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -156,6 +156,10 @@ impl HashedFile {
         }
         self.context.progress.bytes_done.fetch_add(filled as u64, Ordering::Relaxed);
         self.context.scheduler.count_read(filled as u64);
+        // A file that grows faster than it is read has no end.
+        if open.reader.offset() > open.stamp.size {
+            return Ok(ControlFlow::Break(Attempt::Changed));
+        }
         if filled > 0 {
             return Ok(ControlFlow::Continue(Read::Piece(filled, began.elapsed())));
         }
@@ -350,6 +354,25 @@ mod tests {
         let whole = Md5Sum::of(Md5::new_with_prefix(&content));
         let read = read(&path, None).unwrap();
         assert_eq!((read.md5, read.size), (Some(whole), content.len() as u64));
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_read_is_given_up_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, [0; 10]).unwrap();
+        let (result, mut waiting) = oneshot::channel();
+        let mut file =
+            HashedFile { path: path.clone(), context: context(None), open: None, result: Some(result) };
+        let mut pieces = 0;
+        while !matches!(file.read(&mut [0; 4]), Read::End) {
+            pieces += 1;
+            let mut end = std::fs::File::options().append(true).open(&path).unwrap();
+            end.write_all(&[0; 8]).unwrap();
+            assert!(pieces < 10, "it is read without end");
+        }
+        assert_eq!(pieces, 2);
+        assert!(matches!(waiting.try_recv(), Ok(Ok(Attempt::Changed))));
     }
 
     /// Files of these lengths in a folder, and their MD5 sums by the `md-5` crate.

@@ -183,7 +183,7 @@ impl RegistrationClient {
         };
         self.context().marks.forget(&marked);
         let find = async || Ok(nth_at(&request.like(&list().await?), time, n_equal));
-        let record = post_once(&what, mark, post, find).await?;
+        let record = post_once(&what, mark, self.alyx().request_timeout(), post, find).await?;
         // What is recorded stays recorded, whether Alyx can be asked or not.
         let n = if repeats.allowed { 1 } else { list().await.map_or(1, |records| same(&records).len()) };
         if n > repeats.copies {

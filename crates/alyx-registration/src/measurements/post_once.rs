@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::session::request_marks::{RequestMark, maybe_done};
+use crate::session::request_marks::{RECHECK_INTERVAL, RequestMark, maybe_done};
 
-/// When Alyx is asked for the record after a lost answer: at once, and again when a slow request has had its time.
-const CHECK_DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(2)];
-
-/// Posts a record. If the answer is lost, searches for the record, and posts it once more only if it is missing.
+/// Posts a record. If the answer is lost, searches for the record for as long as the request may still arrive, and posts it
+/// once more only if it is missing then. `at_most`: how long a request may take.
+///
+/// The server, or a proxy that has answered already, works on a request no longer than its client would wait for it. The
+/// client may have sent the request again after a refusal, so the time runs from the moment when the answer was lost.
 pub(super) async fn post_once<T>(
     what: &str,
     mut mark: RequestMark,
+    at_most: Duration,
     post: impl AsyncFn() -> Result<T, alyx_client::Error>,
     find: impl AsyncFn() -> Result<Option<T>, alyx_client::Error>,
 ) -> Result<T, Error> {
@@ -25,17 +27,29 @@ pub(super) async fn post_once<T>(
                 return Ok(answer?);
             }
         };
-        for wait in CHECK_DELAYS {
-            tokio::time::sleep(wait).await;
+        // For other programs, too, the time runs from now.
+        mark = mark.sending().await?;
+        let mut left = at_most;
+        loop {
             match find().await {
                 Ok(Some(record)) => {
                     mark.answered();
                     return Ok(record);
                 }
+                Ok(None) if left.is_zero() => break,
                 Ok(None) => {}
                 // It may have been recorded, so it is not posted again.
                 Err(_) => return Err(Error::Unsure { what: what.to_owned(), source: lost }),
             }
+            if left == at_most {
+                tracing::info!(
+                    "waiting up to {} s: an earlier request may still record {what}",
+                    at_most.as_secs()
+                );
+            }
+            let wait = left.min(RECHECK_INTERVAL);
+            tokio::time::sleep(wait).await;
+            left -= wait;
         }
         last = Some(lost);
     }
@@ -49,6 +63,8 @@ pub(super) async fn post_once<T>(
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn lost() -> alyx_client::Error {
         alyx_client::Error::Unreachable {
@@ -66,8 +82,26 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        assert_eq!(post_once("x", RequestMark::default(), post, async || Ok(Some(7))).await.unwrap(), 7);
+        assert_eq!(
+            post_once("x", RequestMark::default(), MINUTE, post, async || Ok(Some(7))).await.unwrap(),
+            7
+        );
         assert_eq!(posts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_a_proxy_carries_out_after_its_answer_is_not_posted_again() {
+        for seconds in [0, 4, 59, 60] {
+            let (posts, sent) = (Cell::new(0), tokio::time::Instant::now());
+            let post = async || {
+                posts.set(posts.get() + 1);
+                let (what, body) = ("POST /weighings".to_owned(), String::new());
+                Err::<i32, _>(alyx_client::Error::Busy { what, status: 502, retry_after: None, body })
+            };
+            let find = async || Ok((sent.elapsed() >= Duration::from_secs(seconds)).then_some(7));
+            let found = post_once("x", RequestMark::default(), MINUTE, post, find).await.unwrap();
+            assert_eq!((found, posts.get()), (7, 1), "{seconds}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -81,7 +115,7 @@ mod tests {
             searches.set(searches.get() + 1);
             Ok((searches.get() == 2).then_some(7))
         };
-        assert_eq!(post_once("x", RequestMark::default(), post, find).await.unwrap(), 7);
+        assert_eq!(post_once("x", RequestMark::default(), MINUTE, post, find).await.unwrap(), 7);
         assert_eq!(posts.get(), 1);
     }
 
@@ -92,7 +126,8 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let error = post_once("x", RequestMark::default(), post, async || Ok(None)).await.unwrap_err();
+        let error =
+            post_once("x", RequestMark::default(), MINUTE, post, async || Ok(None)).await.unwrap_err();
         assert!(matches!(error, Error::Unsure { .. }));
         assert_eq!(posts.get(), 2);
     }
@@ -104,7 +139,8 @@ mod tests {
             posts.set(posts.get() + 1);
             Err::<i32, _>(lost())
         };
-        let error = post_once("x", RequestMark::default(), post, async || Err(lost())).await.unwrap_err();
+        let error =
+            post_once("x", RequestMark::default(), MINUTE, post, async || Err(lost())).await.unwrap_err();
         assert!(matches!(error, Error::Unsure { .. }));
         assert_eq!(posts.get(), 1);
     }
@@ -120,7 +156,7 @@ mod tests {
         };
         let find = async || panic!("searched");
         assert!(matches!(
-            post_once("x", RequestMark::default(), refusal, find).await,
+            post_once("x", RequestMark::default(), MINUTE, refusal, find).await,
             Err(Error::Alyx(alyx_client::Error::Refused { .. }))
         ));
     }

@@ -187,7 +187,7 @@ impl RegistrationClient {
         day: Date,
     ) -> Result<String, Error> {
         let eid = self.to_eid(session).await?.to_string();
-        match self.alyx().session(&eid).await {
+        match self.alyx().session_without_datasets(&eid).await {
             Ok(record) => plausible::of_session(subject, day, &record).map_err(Error::Invalid)?,
             Err(alyx_client::Error::NotFound { .. }) => {
                 return Err(Error::Invalid(format!("session {eid} is not on Alyx; create it first")));

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::repository::placement::Placement;
 use alf::SessionPath;
+use alyx_client::text::{shortened, some_of};
 use alyx_client::{LabRecord, RepositoryRecord};
 
 /// A reason why ONE does not load what is registered, or not yet.
@@ -68,7 +69,8 @@ pub enum NotLoadable {
     },
     /// Alyx appends the path of a file to the address, which does not end with a slash.
     #[error(
-        "ONE cannot load from the repository {repository:?}: its data_url {address} does not end with a slash"
+        "ONE cannot load from the repository {repository:?}: its data_url {} does not end with a slash",
+        shortened(.address)
     )]
     NoSlash {
         /// Its name.
@@ -78,7 +80,8 @@ pub enum NotLoadable {
     },
     /// ONE looks for files of the lab in another folder of the server.
     #[error(
-        "ONE cannot load from the repository {repository:?}: its data_url {address} does not end with {lab}/Subjects/, where ONE looks"
+        "ONE cannot load from the repository {repository:?}: its data_url {} does not end with {lab}/Subjects/, where ONE looks",
+        shortened(.address)
     )]
     OtherFolder {
         /// Its name.
@@ -269,7 +272,7 @@ impl NotLoadable {
 
 /// Candidates in brackets, as part of a sentence.
 fn listed(candidates: &[String]) -> String {
-    if candidates.is_empty() { String::new() } else { format!(" (on Alyx: {})", candidates.join(", ")) }
+    if candidates.is_empty() { String::new() } else { format!(" (on Alyx: {})", some_of(candidates, ", ")) }
 }
 
 /// The repositories from which ONE would load files of a lab, each with its address.

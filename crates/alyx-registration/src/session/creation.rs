@@ -159,6 +159,10 @@ impl InFlightCreations {
             if result.as_ref().err().is_none_or(|error| !maybe_done(error)) {
                 *claim = None;
                 mark.answered();
+            } else {
+                // The client may have sent it again after a refusal: the last one began at some time until now.
+                *claim = Some(Instant::now());
+                drop(mark.sending().await?);
             }
             if let (Ok(record), Ok(mut created)) = (&result, creations.created.lock()) {
                 created.insert(record.eid().to_owned());
@@ -184,6 +188,32 @@ fn remaining(passed: Duration, at_most: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+
+    #[tokio::test]
+    async fn the_time_of_a_creation_runs_from_the_last_time_that_it_was_sent() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let refused = std::thread::spawn(move || {
+            let (mut first, _) = server.accept().unwrap();
+            let _ = first.read(&mut [0; 4096]).unwrap();
+            let answer = "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+            first.write_all(answer.as_bytes()).unwrap();
+            let refused = Instant::now();
+            let (mut second, _) = server.accept().unwrap();
+            let _ = second.read(&mut [0; 4096]).unwrap();
+            refused
+        });
+        let login = alyx_client::Credentials::Token { username: None, token: "t".into() };
+        let alyx = alyx_client::Client::new(alyx_client::ClientOptions::new(url, login)).unwrap();
+        let creations = Arc::new(InFlightCreations::default());
+        let path = SessionPath::parse(std::path::Path::new("/data/KS014/2024-05-01/001")).unwrap();
+        let claim = creations.claim(&path).await;
+        let (request, mark) = (SessionRequest::default(), RequestMark::default());
+        creations.create(&alyx, request, claim, mark, None).await.unwrap_err();
+        let sent = creations.claim(&path).await.expect("it may still arrive");
+        assert!(sent >= refused.join().unwrap() + Duration::from_secs(1));
+    }
 
     #[test]
     fn a_creation_is_over_when_its_client_would_have_given_up() {

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::session::handle::SessionHandle;
 use crate::session::reference::{SessionReference, session_of};
 use alf::SessionPath;
+use alyx_client::text::shortened;
 use alyx_client::{self, SessionSearch, SessionSummary};
 
 /// The only match among the sessions found; `None`: there is none. Pure.
@@ -27,9 +28,10 @@ fn only_match(
     };
     match (only.lab.as_deref(), lab) {
         (Some(other), Some(lab)) if other != lab => Err(Error::Invalid(format!(
-            "session {path} is in lab {other:?} on Alyx ({}), and its folder or the request names lab {lab:?}; move the \
+            "session {path} is in lab {:?} on Alyx ({}), and its folder or the request names lab {lab:?}; move the \
              folder to the lab of its subject, or correct the lab of the session on Alyx",
-            only.eid()
+            shortened(other),
+            shortened(only.eid())
         ))),
         _ => Ok(Some(only.clone())),
     }
@@ -97,8 +99,9 @@ impl RegistrationClient {
             SessionReference::Folder(folder) => session_of(folder)?,
         };
         match self.find_session(&path, path.lab()).await? {
-            Some(found) => Uuid::try_parse(found.eid())
-                .map_err(|_| Error::Internal(format!("session {path} has the eid {:?}", found.eid()))),
+            Some(found) => Uuid::try_parse(found.eid()).map_err(|_| {
+                Error::Internal(format!("session {path} has the eid {:?}", shortened(found.eid())))
+            }),
             None => Err(Error::Invalid(format!("session {path} is not on Alyx; create it first"))),
         }
     }
@@ -130,6 +133,19 @@ mod tests {
             panic!("guessed")
         };
         assert_eq!(eids, ["a", "b"]);
+    }
+
+    #[test]
+    fn texts_of_the_server_are_cut_in_messages() {
+        let long = "x".repeat(1 << 20);
+        let other = only_match(vec![summary(&long, Some(&long))], &path(), Some("cortexlab")).unwrap_err();
+        let ambiguous =
+            only_match(vec![summary(&long, None), summary("b", None)], &path(), None).unwrap_err();
+        let (session, ours) = (path().to_string(), "a".to_owned());
+        let twice = Error::CreatedTwice { session, ours, others: vec![long; 100], is_empty: true };
+        for error in [other, ambiguous, twice] {
+            assert!(error.to_string().len() < 10_000, "{}", error.to_string().len());
+        }
     }
 
     #[test]

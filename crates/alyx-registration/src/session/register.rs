@@ -22,6 +22,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::names;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
+use alyx_client::text::shortened;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
 use session_metadata::Field;
 
@@ -49,14 +50,16 @@ pub(crate) fn merged(
         Value::Object(fields) => fields.clone(),
         other => {
             return Err(Error::Invalid(format!(
-                "session {path}: its json on Alyx is not an object ({other}) and is not overwritten; correct it on Alyx"
+                "session {path}: its json on Alyx is not an object ({}) and is not overwritten; correct it on Alyx",
+                shortened(&other.to_string())
             )));
         }
     };
     // The whole field is sent back: a number that was rounded when it was read would be changed on Alyx.
     if let Some(key) = merged.iter().find_map(|(key, value)| may_be_rounded(value).then_some(key)) {
         return Err(Error::Invalid(format!(
-            "session {path}: its json on Alyx has a number beyond 64 bits in {key:?}, which would be rounded; store it as text on Alyx"
+            "session {path}: its json on Alyx has a number beyond 64 bits in {:?}, which would be rounded; store it as text on Alyx",
+            shortened(key)
         )));
     }
     merged.extend(more.clone());
@@ -299,7 +302,7 @@ impl RegistrationClient {
         mut change: SessionRequest,
     ) -> Result<SessionRequest, Error> {
         if change.json.is_some() || needs_record(&change) {
-            let record = self.alyx().session(eid).await?;
+            let record = self.alyx().session_without_datasets(eid).await?;
             check_against(path, &change, &record)?;
             if let Some(more) = &change.json {
                 change.json = Some(merged(&record.json, more, path)?);
@@ -317,7 +320,7 @@ impl RegistrationClient {
         if change == SessionRequest::default() {
             return Ok(None);
         }
-        let updated = self.alyx().update_session(eid, &change).await;
+        let updated = self.alyx().update_session_without_datasets(eid, &change).await;
         updated.inspect_err(|e| self.doubt_names(e)).map(Some).map_err(Error::from)
     }
 
@@ -444,6 +447,12 @@ mod tests {
         assert_eq!(Value::Object(merged(&json!({"a": 1}), &more, &path()).unwrap()), json!({"a": 1, "b": 2}));
         assert_eq!(Value::Object(merged(&Value::Null, &more, &path()).unwrap()), json!({"b": 2}));
         assert!(merged(&json!("{\"a\": 1}"), &more, &path()).is_err());
+        let long = merged(&json!("x".repeat(1 << 20)), &more, &path()).unwrap_err().to_string();
+        assert!(
+            long.len() < 1000 && long.contains("its json on Alyx is not an object (\"xxx"),
+            "{}",
+            long.len()
+        );
     }
 
     #[test]

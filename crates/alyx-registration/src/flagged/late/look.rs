@@ -99,10 +99,12 @@ impl RegistrationClient {
         let is_deleted = match self.alyx().for_each_dataset_of_session(eid, take).await {
             Ok(()) => false,
             // Alyx refuses to list the datasets of a session that it does not have.
-            Err(error @ alyx_client::Error::Refused { .. }) => match self.alyx().session(eid).await {
-                Err(alyx_client::Error::NotFound { .. }) => true,
-                _ => return Err(error.into()),
-            },
+            Err(error @ alyx_client::Error::Refused { .. }) => {
+                match self.alyx().session_without_datasets(eid).await {
+                    Err(alyx_client::Error::NotFound { .. }) => true,
+                    _ => return Err(error.into()),
+                }
+            }
             Err(error) => return Err(error.into()),
         };
         let mut late = Vec::new();
