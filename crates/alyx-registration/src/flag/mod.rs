@@ -5,13 +5,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::opener::file_handle::FileHandle;
@@ -70,14 +71,16 @@ impl FlagStamp {
         }
     }
 
-    /// The present state of the file at a path, links not followed. `None`: there is none.
+    /// The present state of the file at a path in a folder, links not followed. `None`: there is none.
     ///
     /// A network file system is made to ask its server: the run may have the file open since hours.
-    fn at(path: &Path) -> io::Result<Option<Self>> {
+    fn at(folder: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-        let found = match rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS) {
+        let found = match rustix::fs::statx(folder, path, flags, StatxFlags::BASIC_STATS) {
             // A kernel, or a filter of system calls, without statx.
-            Err(Errno::NOSYS | Errno::PERM) => std::fs::symlink_metadata(path).map(|m| Self::of(&m)),
+            Err(Errno::NOSYS | Errno::PERM) => {
+                FileHandle::in_folder(folder, path).map(|found| Self::of(&found.metadata))
+            }
             found => found.map(|found| Self::of_statx(&found)).map_err(io::Error::from),
         };
         match found {
@@ -323,12 +326,13 @@ fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Restores a removed flag, unless there is a new one.
-fn put_back(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(path) {
-        Ok(mut file) => file.write_all(content),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+/// Restores a removed flag at a path in a folder, unless there is a new one.
+fn put_back(folder: BorrowedFd<'_>, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, path, flags, Mode::from_raw_mode(mode & 0o777)) {
+        Ok(file) => File::from(file).write_all(content),
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

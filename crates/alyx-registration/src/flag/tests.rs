@@ -106,6 +106,37 @@ fn a_flag_that_others_removed_is_already_gone() {
     assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
 }
 
+/// By a user who may write only to the folder around it.
+#[test]
+fn the_flag_of_another_session_that_takes_the_name_at_the_moment_of_removal_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for name in ["001", "002"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("create_me.flag"), "").unwrap();
+    }
+    let held = hold(&at("001/create_me.flag"));
+    let swap = || {
+        fs::rename(at("001"), at("kept")).unwrap();
+        std::os::unix::fs::symlink("002", at("001")).unwrap();
+    };
+    assert_eq!(held.remove_with(swap).unwrap(), Removal::Removed);
+    assert!(at("002/create_me.flag").exists() && !at("kept/create_me.flag").exists());
+}
+
+/// The session runs again where it is now.
+#[test]
+fn the_flag_of_a_session_that_was_moved_stays_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("001")).unwrap();
+    fs::write(at("001/create_me.flag"), "").unwrap();
+    let held = hold(&at("001/create_me.flag"));
+    fs::rename(at("001"), at("002")).unwrap();
+    assert_eq!(held.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
+    assert!(at("002/create_me.flag").exists());
+}
+
 #[test]
 fn a_flag_is_held_once_and_released_as_soon_as_it_is_removed_or_dropped() {
     let (_root, path) = session_with_flag(b"");
