@@ -152,15 +152,15 @@ impl RegistrationClient {
         // A caller that does not want a session of this size drops this future here.
         tokio::task::yield_now().await;
         let extra = if listed.files.is_empty() { Vec::new() } else { options.files.names() };
-        let mut at_alyx = self.context().enter_alyx().await;
+        let turn = self.context().begin_turn().await;
         if !listed.files.is_empty() {
             self.check_repository(known.as_ref()).await?;
         }
         let none = SessionDetails::default();
         let defaults = self.defaults_of(session, &options.defaults);
         let sources = SessionSources { details: &none, defaults: &defaults, known: known.as_ref() };
-        let handle = self.get_or_create_session(session, &sources, extra, &mut at_alyx).await?;
-        drop(at_alyx);
+        let handle = self.get_or_create_session(session, &sources, extra, &turn).await?;
+        drop(turn);
         let _ = progress.eid.set(handle.eid.clone());
 
         let mut hashed = HashedFiles::default();
