@@ -541,3 +541,18 @@ fn a_session_that_was_created_is_known_after_a_restart_and_forgotten_after_half_
     ledger.prune(days(181));
     assert!(!ledger.contains("an-eid") && ledger.fact("configuration").is_some());
 }
+
+#[test]
+fn the_problem_is_told_while_other_work_waits_for_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path());
+    let problem = ledger.with(|_| {
+        let (sender, answer) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(ledger.problem()));
+            // If it waited for this work, both would wait for ever.
+            Ok(answer.recv_timeout(Duration::from_secs(20)))
+        })
+    });
+    assert_eq!(problem, Some(Ok(None)));
+}
