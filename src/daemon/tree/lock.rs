@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alyx_registration::file_system::is_private_folder;
@@ -176,7 +175,10 @@ struct LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        // Not that of another, which may have its name by now.
+        if self.is_there() {
+            let _ = std::fs::remove_file(&self.path);
+        }
         // A process that another thread is just starting holds a copy.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -192,7 +194,6 @@ impl LockFile {
 
     /// Creates the lock file of a claim in a folder, unless another process has a conflicting one. `ours` do not count.
     fn create(folder: &Path, claim: &Claim, ours: &[&Path]) -> io::Result<Result<Self, Holder>> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mutex = options.open(folder.join(MUTEX))?;
@@ -201,10 +202,8 @@ impl LockFile {
         if let Some(holder) = holder(folder, claim, ours, true) {
             return Ok(Err(holder));
         }
-        let name = format!("{}-{}.{EXTENSION}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = folder.join(name);
-        // Of a process of the same number that was killed.
-        let _ = std::fs::remove_file(&path);
+        // Not by the number of the process, which is 1 in each container.
+        let path = folder.join(format!("{}.{EXTENSION}", uuid::Uuid::new_v4()));
         let mut file = options.create_new(true).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         share(&file, folder);
@@ -591,6 +590,18 @@ mod tests {
         assert_eq!(root_in_use(folder.path(), &locks), None);
         let _lock = RootLock::acquire(folder.path(), &locks).unwrap();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_lock_file_that_another_process_made_under_the_same_name_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
+        let lock = RootLock::acquire(folder.path(), &locks).unwrap();
+        let path = paths(std::slice::from_ref(&lock)).remove(0);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        drop(lock);
+        assert!(path.exists());
     }
 
     #[test]
