@@ -2,7 +2,7 @@
 //!
 //! They cover one computer. Across computers, the lock on each flag and the second look at Alyx do the rest.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -11,15 +11,19 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use alyx_registration::file_system::is_private_folder;
 use alyx_registration::{MarkFolders, RequestMarks};
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 /// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
 const RUN: &str = "/run/alyx-registrar";
 /// The file whose lock makes looking at all locks and adding one a single step.
 const MUTEX: &str = "locks";
+/// How long it is waited for.
+const MUTEX_WITHIN: Duration = Duration::from_secs(2);
 /// The end of the names of lock files.
 const EXTENSION: &str = "lock";
 
@@ -198,7 +202,7 @@ impl LockFile {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mutex = options.open(folder.join(MUTEX))?;
         share(&mutex, folder);
-        flock(&mutex, FlockOperation::LockExclusive)?;
+        lock_in_time(&mutex)?;
         if let Some(holder) = holder(folder, claim, ours, true) {
             return Ok(Err(holder));
         }
@@ -211,6 +215,17 @@ impl LockFile {
         file.write_all(&claim.to_bytes())?;
         let _ = flock(&mutex, FlockOperation::Unlock);
         Ok(Ok(this))
+    }
+}
+
+/// Locks the mutex of a lock folder, unless another process keeps it, such as one that was stopped.
+fn lock_in_time(mutex: &File) -> io::Result<()> {
+    let until = Instant::now() + MUTEX_WITHIN;
+    loop {
+        match flock(mutex, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            done => return Ok(done?),
+        }
     }
 }
 
@@ -265,7 +280,7 @@ fn in_use(kind: Kind, folder: &Path, folders: &LockFolders) -> Option<Holder> {
     folders.0.iter().find_map(|at| {
         // Without it nothing was ever locked here. It keeps others from finding what is only looked at locked.
         let mutex = File::open(at.join(MUTEX)).ok()?;
-        flock(&mutex, FlockOperation::LockExclusive).ok()?;
+        lock_in_time(&mutex).ok()?;
         let found = holder(at, &claim, &[], false);
         let _ = flock(&mutex, FlockOperation::Unlock);
         found
@@ -602,6 +617,20 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         drop(lock);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_lock_folder_whose_mutex_another_process_keeps_delays_by_seconds_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
+        let mutex = File::create(locks.0[0].join(MUTEX)).unwrap();
+        flock(&mutex, FlockOperation::LockExclusive).unwrap();
+        let lock = RootLock::acquire(folder.path(), &locks).unwrap();
+        assert_eq!(paths(std::slice::from_ref(&lock)), [] as [PathBuf; 0]);
+        // The file is made with the next look at the locks.
+        drop(mutex);
+        RootLock::restore_all(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!(paths(&[lock]).len(), 1);
     }
 
     #[test]
