@@ -12,6 +12,7 @@ mod plan;
 mod second_look;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
@@ -22,6 +23,7 @@ use crate::flag::{FlagContent, FlagFile, HeldFlag, Removal};
 use crate::flagged::checks::{MIN_WAIT, check_flag_matches, judge_gap};
 use crate::flagged::listing::{DatasetList, Listing, names_and_original};
 use crate::flagged::second_look::SecondLook;
+use crate::hashing::disk_steps::DiskSteps;
 use crate::listing::completeness::{HashedFiles, Unregistered};
 use crate::listing::discover::FoundFiles;
 use crate::listing::gap::{Gap, Untyped};
@@ -225,7 +227,8 @@ impl RegistrationClient {
         };
         let mut snapshot = last.snapshot;
         unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
-        add_excluded(&mut snapshot, session, &last.left_out, general).await;
+        let steps = Arc::clone(&self.context().progress.steps);
+        add_excluded(&mut snapshot, session, &last.left_out, general, steps).await;
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -253,11 +256,22 @@ async fn add_excluded(
     session: &SessionPath,
     left_out: &[LeftOut],
     general: &FlaggedOptions,
+    steps: Arc<DiskSteps>,
 ) {
-    for path in excluded_besides(left_out, general) {
-        let size = tokio::fs::metadata(session.folder().join(path)).await.map_or(0, |found| found.len());
-        snapshot.add_dataset(path, size);
-        snapshot.add_unregistered(path, size);
+    let paths: Vec<String> = excluded_besides(left_out, general).into_iter().map(str::to_owned).collect();
+    let folder = session.folder().to_owned();
+    let sizes = tokio::task::spawn_blocking(move || {
+        let size = |path: String| {
+            let at = folder.join(&path);
+            let _step = steps.begin("looking at", &at);
+            let size = at.metadata().map_or(0, |found| found.len());
+            (path, size)
+        };
+        paths.into_iter().map(size).collect::<Vec<_>>()
+    });
+    for (path, size) in sizes.await.unwrap_or_default() {
+        snapshot.add_dataset(&path, size);
+        snapshot.add_unregistered(&path, size);
     }
 }
 
