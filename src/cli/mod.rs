@@ -35,7 +35,10 @@ pub fn main() -> ExitCode {
     ) {
         service::io_priority::lower();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // A dead data root may keep two dozen of them for ever, and must leave some to the others, however many are dead.
+    runtime.worker_threads(2).max_blocking_threads(8192).enable_all();
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             report_error(format_args!("the program cannot be started: {error}"));

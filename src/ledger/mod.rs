@@ -19,7 +19,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
@@ -53,6 +53,8 @@ pub struct Ledger {
     path: PathBuf,
     state: Mutex<State>,
     unwritten: Mutex<Unwritten>,
+    /// The problem after the last work that ended: to be read while other work waits for the disk.
+    problem: Mutex<Option<Problem>>,
     /// Whether this process may replace a damaged file.
     is_owner: bool,
     /// Whether nothing is remembered.
@@ -103,6 +105,7 @@ impl Ledger {
             path: folder.join(FILE_NAME),
             state: Mutex::default(),
             unwritten: Mutex::default(),
+            problem: Mutex::default(),
             is_owner: true,
             is_read_only: false,
         };
@@ -131,6 +134,7 @@ impl Ledger {
             path,
             state: Mutex::new(state),
             unwritten: Mutex::default(),
+            problem: Mutex::default(),
             is_owner: false,
             is_read_only: access == Access::Read,
         }))
@@ -157,29 +161,35 @@ impl Ledger {
         &self.path
     }
 
-    /// Why the ledger is not in use, and what to do; `None` if it works.
+    /// Why the ledger is not in use, and what to do; `None` if it works. Never waits for the disk.
     pub fn problem(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failed.as_ref().map(|(_, problem)| problem.advice(&self.path))
+        self.last_problem().as_ref().map(|problem| problem.advice(&self.path))
+    }
+
+    fn last_problem(&self) -> MutexGuard<'_, Option<Problem>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` on the open file; `None` if the file cannot be opened or the work fails.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.ensure_open(&mut state);
-        let open = state.open.as_mut()?;
-        match work(&mut open.connection) {
-            Ok(value) => {
+        let done = state.open.as_mut().map(|open| work(&mut open.connection));
+        let value = match done {
+            None => None,
+            Some(Ok(value)) => {
                 if matches!(state.failed, Some((_, Problem::Full | Problem::Locked))) {
                     state.failed = None;
                 }
                 Some(value)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.on_failure(&mut state, Problem::of(&error));
                 None
             }
-        }
+        };
+        *self.last_problem() = state.failed.as_ref().map(|(_, problem)| problem.clone());
+        value
     }
 
     /// Like [`Ledger::with`], for writes; prunes old rows from time to time.

@@ -15,6 +15,8 @@ use alyx_registration::{Gap, LeftOut};
 const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
 /// The maximum number of outcomes.
 const MAX_OUTCOMES: u32 = 100_000;
+/// How many looks that are due are kept.
+const MAX_LOOKS: u32 = 20_000;
 /// The beginning of the names of facts that are sessions that were created; the value is when.
 pub(super) const CREATED: &str = "created ";
 /// Files of one outcome that are kept by name.
@@ -320,8 +322,11 @@ impl Ledger {
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
             transaction.execute("DELETE FROM gap WHERE at < ?1 AND acknowledged", [ended])?;
-            // Of a data root that is watched no longer, or while looks are switched off.
-            transaction.execute("DELETE FROM look WHERE due < ?1", [used])?;
+            // Of data roots that are watched no longer. Not by their age: a clock that jumps ahead would end all looks.
+            transaction.execute(
+                "DELETE FROM look WHERE due < (SELECT due FROM look ORDER BY due DESC LIMIT 1 OFFSET ?1)",
+                [MAX_LOOKS],
+            )?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // Its users are known by then, or never will be.

@@ -517,6 +517,8 @@ fn looks_are_remembered_with_their_snapshot_until_they_are_removed() {
     let later = LookRow { done: 1, due: at(3600), ..row.clone() };
     ledger.change_look(&LookChange::Set(row.clone(), Some(SessionSnapshot::default()))).unwrap();
     assert_eq!(ledger.looks(), [row]);
+    // Whatever the clock says.
+    ledger.prune(at(1_000_000_000));
     // A look that is postponed keeps what it compares with.
     ledger.change_look(&LookChange::Set(later.clone(), None)).unwrap();
     assert_eq!(ledger.looks(), [later]);
@@ -540,4 +542,19 @@ fn a_session_that_was_created_is_known_after_a_restart_and_forgotten_after_half_
     assert!(ledger.contains("an-eid"));
     ledger.prune(days(181));
     assert!(!ledger.contains("an-eid") && ledger.fact("configuration").is_some());
+}
+
+#[test]
+fn the_problem_is_told_while_other_work_waits_for_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path());
+    let problem = ledger.with(|_| {
+        let (sender, answer) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(ledger.problem()));
+            // If it waited for this work, both would wait for ever.
+            Ok(answer.recv_timeout(Duration::from_secs(20)))
+        })
+    });
+    assert_eq!(problem, Some(Ok(None)));
 }

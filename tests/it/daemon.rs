@@ -482,3 +482,36 @@ async fn a_session_that_is_repaired_is_tried_again_without_waiting() {
     assert_eq!(alyx.dataset_paths(&session).await, ["probe/spikes.times.npy"]);
     daemon.stop();
 }
+
+/// As containers that share `/run/alyx-registrar`: there, each daemon is process 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn daemons_with_the_same_process_number_keep_each_their_own_locks() {
+    let run = Path::new("/run/alyx-registrar");
+    let probe = std::process::Command::new("unshare").args(["--pid", "--fork", "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this system allows no process namespace");
+        return;
+    }
+    let alyx = Alyx::sandbox().await;
+    let rigs = [Rig::new(), Rig::new()];
+    let locked = |root: &Path| {
+        let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+        let texts = entries.filter_map(|entry| std::fs::read(entry.path()).ok());
+        texts.filter(|text| text.ends_with(root.as_os_str().as_bytes())).count()
+    };
+    let mut daemons = Vec::new();
+    for rig in &rigs {
+        std::fs::create_dir_all(rig.root()).unwrap();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).arg(program().get_program());
+        let mut daemon =
+            Program::start(command.arg("run").arg("--config").arg(configuration(&alyx, rig, "")));
+        daemon.wait_for("data root scanned");
+        daemons.push(daemon);
+    }
+    if !run.is_dir() || locked(&rigs[1].root()) == 0 {
+        eprintln!("skipped: this user cannot lock in {run:?}");
+        return;
+    }
+    assert_eq!(locked(&rigs[0].root()), 1);
+}

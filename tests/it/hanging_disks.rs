@@ -446,3 +446,32 @@ async fn a_session_behind_a_link_is_registered_while_another_data_root_answers_n
     assert!(disk.join("2024-05-01/001/alf").exists());
     daemon.stop().await;
 }
+
+/// Whether a link leads into the other data root cannot be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_leads_nowhere_allowed_is_refused_while_another_data_root_answers_nothing() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (behind, good, disk) = (rig.beside("behind"), rig.root(), rig.beside("disk"));
+    std::fs::create_dir_all(behind.join("data")).unwrap();
+    std::fs::create_dir_all(&disk).unwrap();
+    std::fs::write(disk.join("wheel.position.npy"), "abc").unwrap();
+    let Some(share) = Share::of(&behind) else { return };
+    let session = flagged(&good, 1);
+    std::os::unix::fs::symlink(disk.join("wheel.position.npy"), session.folder.join("wheel.position.npy"))
+        .unwrap();
+    share.set(Silent::Everything);
+    let daemon = Daemon::start(&alyx, &[&share.path().join("data"), &good]);
+    let refused = async {
+        let is_told = |status: Status| {
+            status.sessions.iter().any(|session| {
+                session.error.as_ref().is_some_and(|error| error.contains("wheel.position.npy"))
+            })
+        };
+        while !is_told(daemon.status().await) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(AT_MOST, refused).await.expect("the link is refused");
+    assert!(session.is_flagged());
+    daemon.stop().await;
+}

@@ -10,6 +10,7 @@ use alyx_registrar::daemon::{self, StatusClient};
 use alyx_registrar::ledger::{Ledger, LookChange, LookRow};
 use alyx_registrar::web;
 use alyx_registration::{LookPlan, ProtectedPolicy};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -147,6 +148,39 @@ async fn a_look_for_late_files_that_hangs_costs_its_own_data_root_only_and_is_na
         }
     };
     tokio::time::timeout(crate::common::AT_MOST, is_late).await.expect("the late file is found");
+    daemon.stop().await;
+}
+
+/// All turns to talk to Alyx are taken when the share falls silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_sessions_whose_share_hangs_after_they_were_looked_up_keep_no_other_from_alyx() {
+    let Some(world) = World::new().await else { return };
+    let own: Vec<Session> = (1..=3)
+        .map(|number| {
+            let session = flagged(&world.behind, number);
+            session.file("alyx-session.yaml", "narrative: far away\n");
+            in_share(&world.share, &world.behind, &session)
+        })
+        .collect();
+    let gate = Gate::default();
+    world.alyx.control().add_fault(FaultRule {
+        method: Some("GET".into()),
+        path_prefix: "/sessions".into(),
+        times: 2,
+        fault: Fault::Hold(gate.clone()),
+    });
+    let mut daemon = world.daemon(|options| options.workers = 2);
+    for _ in 0..2 {
+        gate.reached().await;
+    }
+    world.share.set(Silent::Everything);
+    for _ in 0..2 {
+        gate.open();
+    }
+    until("a call hangs", || world.share.waiting() > 0);
+    daemon.registered(&[&flagged(&world.rig.root(), 101)]).await;
+    world.share.set(Silent::Nothing);
+    daemon.registered(&own.iter().collect::<Vec<_>>()).await;
     daemon.stop().await;
 }
 

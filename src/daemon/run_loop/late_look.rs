@@ -77,7 +77,12 @@ impl LookContext {
             Err(error @ Error::Alyx(_)) => LookResult::Failed(error),
             Err(error) => {
                 let (folder, roots) = (look.row.folder.clone(), self.roots.clone());
-                let is_there = blocking(move || is_root_there(&folder, &roots)).await.unwrap_or(true);
+                let steps = Arc::clone(&self.client.context().progress.steps);
+                let is_there = move || {
+                    let _step = steps.begin("looking at", &folder);
+                    is_root_there(&folder, &roots)
+                };
+                let is_there = blocking(is_there).await.unwrap_or(true);
                 if is_there { LookResult::Failed(error) } else { LookResult::NoRoot(error) }
             }
         };

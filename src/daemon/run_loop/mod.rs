@@ -11,7 +11,6 @@ mod shell;
 mod watcher_handle;
 pub mod worker;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,7 @@ use crate::daemon::options::Options;
 use crate::daemon::run_loop::dispatcher::Dispatcher;
 use crate::daemon::run_loop::dispatcher::events::Event;
 use crate::daemon::run_loop::shell::{Shell, restore};
-use crate::daemon::watch::RootOptions;
-use alyx_registration::{Progress, RegistrationClient, RunContext};
+use alyx_registration::RegistrationClient;
 
 /// How long the workers may take to stop. A worker notices after each chunk of a file, and drops a request at once.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -55,23 +53,7 @@ pub async fn run(
     if let Some(control) = control {
         shell.tasks.spawn(control.serve(requests.client(), shutdown.clone()));
     }
-    let (client, flagged) = (dispatcher.config.client.clone(), dispatcher.config.options.flagged.clone());
-    let progress = Arc::new(Progress::with_steps(steps));
-    let client = client.in_context(RunContext { progress, ..client.context().clone() });
-    let roots: Vec<PathBuf> =
-        dispatcher.config.options.roots.iter().map(RootOptions::absolute_path).collect();
-    for root in roots {
-        let (client, flagged) = (client.clone(), flagged.clone());
-        let (locks, shutdown) = (Arc::clone(&dispatcher.config.options.locks), shutdown.clone());
-        // On a task of its own: a dead share must not hold up the others.
-        shell.tasks.spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = locks.locked(&root) => {}
-            }
-            client.finish_last_looks(&flagged, |flag| flag.starts_with(&root)).await;
-        });
-    }
+    shell.finish_last_looks(&dispatcher.config);
     let mut event = Event::Tick;
     loop {
         let effects = dispatcher.handle(event, Moment::read());

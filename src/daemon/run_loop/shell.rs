@@ -1,6 +1,6 @@
 //! The shell of the run loop: carries out effects with tasks, channels and connections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +43,8 @@ pub(crate) struct Shell {
     /// The senders for answers, by request number.
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     requests: u64,
+    /// The data roots whose last looks are finished, or will be.
+    last_looks: BTreeSet<PathBuf>,
     shutdown: CancellationToken,
 }
 
@@ -85,6 +87,7 @@ impl Shell {
             results,
             answers: HashMap::new(),
             requests: 0,
+            last_looks: BTreeSet::new(),
             shutdown,
         };
         (shell, receiver)
@@ -133,9 +136,36 @@ impl Shell {
                     self.flagged = config.options.flagged.clone();
                     self.stat_rate = Arc::new(StatRate::new(config.options.late.rate));
                 }
-                Effect::Rewatch(known) => self.watcher.exchange(known, &config.options),
+                Effect::Rewatch(known) => {
+                    self.watcher.exchange(known, &config.options);
+                    self.finish_last_looks(config);
+                }
                 Effect::Rescan => self.watcher.rescan(),
             }
+        }
+    }
+
+    /// Finishes the last looks that an earlier daemon left in the data roots, each root once it is locked.
+    pub(crate) fn finish_last_looks(&mut self, config: &Config) {
+        let progress = Arc::new(Progress::with_steps(Arc::clone(&self.steps)));
+        let client = config.client.in_context(RunContext { progress, ..config.client.context().clone() });
+        for root in config.options.roots.iter().map(RootOptions::absolute_path) {
+            if !self.last_looks.insert(root.clone()) {
+                continue;
+            }
+            let (client, flagged) = (client.clone(), config.options.flagged.clone());
+            let (locks, shutdown) = (Arc::clone(&config.options.locks), self.shutdown.clone());
+            // On a task of its own: a dead share must not hold up the others.
+            self.tasks.spawn(async move {
+                let finish = async {
+                    locks.locked(&root).await;
+                    client.finish_last_looks(&flagged, |flag| flag.starts_with(&root)).await;
+                };
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = finish => {}
+                }
+            });
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! They cover one computer. Across computers, the lock on each flag and the second look at Alyx do the rest.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -10,17 +10,20 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use alyx_registration::file_system::is_private_folder;
 use alyx_registration::{MarkFolders, RequestMarks};
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 /// Where the locks of a computer are. Only root can create it; the unit gives it to the service user.
 const RUN: &str = "/run/alyx-registrar";
 /// The file whose lock makes looking at all locks and adding one a single step.
 const MUTEX: &str = "locks";
+/// How long it is waited for.
+const MUTEX_WITHIN: Duration = Duration::from_secs(2);
 /// The end of the names of lock files.
 const EXTENSION: &str = "lock";
 
@@ -176,7 +179,10 @@ struct LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        // Not that of another, which may have its name by now.
+        if self.is_there() {
+            let _ = std::fs::remove_file(&self.path);
+        }
         // A process that another thread is just starting holds a copy.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -192,19 +198,16 @@ impl LockFile {
 
     /// Creates the lock file of a claim in a folder, unless another process has a conflicting one. `ours` do not count.
     fn create(folder: &Path, claim: &Claim, ours: &[&Path]) -> io::Result<Result<Self, Holder>> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mutex = options.open(folder.join(MUTEX))?;
         share(&mutex, folder);
-        flock(&mutex, FlockOperation::LockExclusive)?;
+        lock_in_time(&mutex)?;
         if let Some(holder) = holder(folder, claim, ours, true) {
             return Ok(Err(holder));
         }
-        let name = format!("{}-{}.{EXTENSION}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = folder.join(name);
-        // Of a process of the same number that was killed.
-        let _ = std::fs::remove_file(&path);
+        // Not by the number of the process, which is 1 in each container.
+        let path = folder.join(format!("{}.{EXTENSION}", uuid::Uuid::new_v4()));
         let mut file = options.create_new(true).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         share(&file, folder);
@@ -212,6 +215,17 @@ impl LockFile {
         file.write_all(&claim.to_bytes())?;
         let _ = flock(&mutex, FlockOperation::Unlock);
         Ok(Ok(this))
+    }
+}
+
+/// Locks the mutex of a lock folder, unless another process keeps it, such as one that was stopped.
+fn lock_in_time(mutex: &File) -> io::Result<()> {
+    let until = Instant::now() + MUTEX_WITHIN;
+    loop {
+        match flock(mutex, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            done => return Ok(done?),
+        }
     }
 }
 
@@ -266,7 +280,7 @@ fn in_use(kind: Kind, folder: &Path, folders: &LockFolders) -> Option<Holder> {
     folders.0.iter().find_map(|at| {
         // Without it nothing was ever locked here. It keeps others from finding what is only looked at locked.
         let mutex = File::open(at.join(MUTEX)).ok()?;
-        flock(&mutex, FlockOperation::LockExclusive).ok()?;
+        lock_in_time(&mutex).ok()?;
         let found = holder(at, &claim, &[], false);
         let _ = flock(&mutex, FlockOperation::Unlock);
         found
@@ -591,6 +605,32 @@ mod tests {
         assert_eq!(root_in_use(folder.path(), &locks), None);
         let _lock = RootLock::acquire(folder.path(), &locks).unwrap();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_lock_file_that_another_process_made_under_the_same_name_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
+        let lock = RootLock::acquire(folder.path(), &locks).unwrap();
+        let path = paths(std::slice::from_ref(&lock)).remove(0);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        drop(lock);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_lock_folder_whose_mutex_another_process_keeps_delays_by_seconds_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folders(&folder);
+        let mutex = File::create(locks.0[0].join(MUTEX)).unwrap();
+        flock(&mutex, FlockOperation::LockExclusive).unwrap();
+        let lock = RootLock::acquire(folder.path(), &locks).unwrap();
+        assert_eq!(paths(std::slice::from_ref(&lock)), [] as [PathBuf; 0]);
+        // The file is made with the next look at the locks.
+        drop(mutex);
+        RootLock::restore_all(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!(paths(&[lock]).len(), 1);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::daemon::watch::events::WatchEvent;
 use crate::daemon::watch::problem::WatchProblem;
 use alyx_registration::flag::FlagFile;
 
+/// How many obstacles of a root are named.
+const MAX_OBSTACLES: usize = 100;
+
 pub(crate) struct EventEmitter {
     events: UnboundedSender<WatchEvent>,
     /// Flags that were reported, and not yet reported as gone.
@@ -125,11 +128,20 @@ impl EventEmitter {
         self.problems.clear();
     }
 
-    /// Reports the obstacles if they have changed.
+    /// Reports the obstacles if they have changed: the first of them, and how many there are besides.
     pub(crate) fn emit_obstacles(&mut self, root: &Path) {
-        let mut obstacles: Vec<String> =
-            self.problems.values().filter_map(|problem| problem.obstacle.clone()).collect();
-        obstacles.sort_unstable();
+        let mut found: Vec<&String> =
+            self.problems.values().filter_map(|problem| problem.obstacle.as_ref()).collect();
+        let more = found.len().saturating_sub(MAX_OBSTACLES);
+        if more > 0 {
+            found.select_nth_unstable(MAX_OBSTACLES);
+            found.truncate(MAX_OBSTACLES);
+        }
+        found.sort_unstable();
+        let mut obstacles: Vec<String> = found.into_iter().cloned().collect();
+        if more > 0 {
+            obstacles.push(format!("and {more} more"));
+        }
         if obstacles != self.obstacles {
             self.obstacles.clone_from(&obstacles);
             self.emit(WatchEvent::Obstacles { root: root.to_owned(), obstacles });
@@ -167,6 +179,26 @@ fn problem_key(problem: &ScanProblem) -> String {
 mod tests {
     use super::*;
     use crate::daemon::tree::misplaced::Advice;
+
+    #[tokio::test]
+    async fn a_hundred_obstacles_are_named_and_the_others_counted() {
+        let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
+        let mut emitter = EventEmitter::new(events, []);
+        for number in 0..20_000 {
+            let (flag, advice) =
+                (format!("/data/{number:05}/create_me.flag").into(), Advice::IntoSession("/s".into()));
+            emitter.report(WatchProblem::Scan(ScanProblem::Misplaced { flag, advice }));
+        }
+        emitter.emit_obstacles(Path::new("/data"));
+        let mut texts = Vec::new();
+        while let Ok(event) = received.try_recv() {
+            if let WatchEvent::Obstacles { obstacles, .. } = event {
+                texts = obstacles;
+            }
+        }
+        assert_eq!((texts.len(), texts[100].as_str()), (101, "and 19900 more"));
+        assert!(texts[0].contains("/00000/") && texts[99].contains("/00099/"), "{texts:?}");
+    }
 
     #[tokio::test]
     async fn a_misplaced_flag_stays_one_obstacle_when_the_suggested_session_changes() {

@@ -12,7 +12,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,9 @@ pub(crate) enum Message {
     Stop,
 }
 
+/// How many checks may wait: a scan of a dead drive may never end. Beyond that everything is checked.
+const MAX_WAITING: usize = 65_536;
+
 /// How many messages are handled together. Duplicates among them cost nothing.
 const BATCH: usize = 4096;
 
@@ -57,6 +60,8 @@ pub(crate) struct RootWatch {
     make: MakeWatches,
     inbox: Sender<Message>,
     messages: Receiver<Message>,
+    /// How many of them are checks.
+    waiting: Arc<AtomicUsize>,
     emitter: EventEmitter,
     shutdown: CancellationToken,
     disks: Disks,
@@ -107,6 +112,7 @@ impl RootWatch {
             make,
             inbox,
             messages,
+            waiting: Arc::default(),
             emitter,
             shutdown,
             disks,
@@ -187,6 +193,9 @@ impl RootWatch {
         let mut messages = vec![first];
         messages.extend(self.messages.try_iter().take(BATCH));
         for message in messages {
+            if matches!(message, Message::Check(..)) {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
             match message {
                 Message::Check(source, check) if source == self.source => self.add_check(check, &mut batch),
                 Message::EventsFailed(source, error) if source == self.source => {
@@ -371,10 +380,16 @@ impl RootWatch {
     /// Returns a function that opens sources of events under the current number.
     fn source_factory(&self) -> impl Fn() -> notify::Result<Box<dyn Watches>> + use<> {
         let (make, source) = (self.make.clone(), self.source);
-        let (inbox, layout) = (self.inbox.clone(), self.scanner.layout().clone());
+        let (inbox, waiting) = (self.inbox.clone(), Arc::clone(&self.waiting));
+        let layout = self.scanner.layout().clone();
         move || {
             let is_open: Arc<AtomicBool> = Arc::default();
-            let end = EndNotifier { source, inbox: inbox.clone(), is_open: is_open.clone() };
+            let end = EndNotifier {
+                source,
+                inbox: inbox.clone(),
+                waiting: Arc::clone(&waiting),
+                is_open: is_open.clone(),
+            };
             let watches = make(sink(end, layout.clone()))?;
             is_open.store(true, Ordering::SeqCst);
             Ok(watches)
@@ -508,7 +523,7 @@ fn sink(end: EndNotifier, layout: Layout) -> EventSink {
     Box::new(move |event| match event {
         Ok(event) => {
             for check in layout.checks(&event) {
-                let _ = end.inbox.send(Message::Check(end.source, check));
+                end.send(check);
             }
         }
         Err(error) => {
@@ -523,11 +538,26 @@ fn sink(end: EndNotifier, layout: Layout) -> EventSink {
 struct EndNotifier {
     source: u64,
     inbox: Sender<Message>,
+    /// How many checks are in it.
+    waiting: Arc<AtomicUsize>,
     /// A source that could not be opened has not ended.
     is_open: Arc<AtomicBool>,
 }
 
 impl EndNotifier {
+    /// Sends a check; one of everything instead of the first for which there is no room.
+    fn send(&self, check: Check) {
+        let check = match self.waiting.fetch_add(1, Ordering::Relaxed) {
+            waiting if waiting < MAX_WAITING => check,
+            MAX_WAITING => Check::Everything,
+            _ => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let _ = self.inbox.send(Message::Check(self.source, check));
+    }
+
     fn notify(&self, why: String) {
         let _ = self.inbox.send(Message::EventsFailed(self.source, why));
     }
@@ -538,5 +568,27 @@ impl Drop for EndNotifier {
         if self.is_open.load(Ordering::SeqCst) {
             self.notify("its thread has ended".into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_for_which_there_is_no_room_become_one_of_everything() {
+        let (inbox, messages) = std::sync::mpsc::channel();
+        let waiting: Arc<AtomicUsize> = Arc::default();
+        let end = EndNotifier { source: 1, inbox, waiting: Arc::clone(&waiting), is_open: Arc::default() };
+        for _ in 0..MAX_WAITING + 10 {
+            end.send(Check::Root);
+        }
+        let kept: Vec<Message> = messages.try_iter().collect();
+        assert_eq!(kept.len(), MAX_WAITING + 1);
+        assert!(matches!(kept.last(), Some(Message::Check(1, Check::Everything))));
+        // Once they are handled there is room again.
+        waiting.store(0, Ordering::Relaxed);
+        end.send(Check::Root);
+        assert!(matches!(messages.try_recv(), Ok(Message::Check(1, Check::Root))));
     }
 }

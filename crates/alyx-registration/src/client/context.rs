@@ -72,7 +72,7 @@ impl RunContext {
     }
 
     /// Waits until the run may talk to Alyx.
-    pub(crate) async fn enter_alyx(&self) -> Option<OwnedSemaphorePermit> {
+    async fn enter_alyx(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
         Arc::clone(self.at_alyx.as_ref()?).acquire_owned().await.ok()
     }

@@ -18,6 +18,7 @@ use crate::client::options::RegistrationOptions;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
+use crate::flagged::checks::begin_clocks;
 use crate::hashing::read_rate::ReadingState;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::root_schedulers::RootSchedulers;
@@ -89,6 +90,7 @@ impl RegistrationClient {
         context: RunContext,
         schedulers: Arc<RootSchedulers>,
     ) -> Self {
+        begin_clocks();
         let names = KnownNames::new(options.names_kept);
         let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
         let shared = Shared { alyx, options, names, types: Mutex::default(), schedulers, batch };

@@ -5,18 +5,22 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fsync, linkat, mkdirat, openat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::hashing::checksum::{CHANGING_RETRY, Checksum};
 use crate::hashing::stamp::FileStamp;
+use crate::opener::beneath::hold_folder;
+use crate::opener::file_handle::FileHandle;
 use alf::{DatasetPath, RevisionPlan, revision};
 use alyx_client::ProtectedFile;
 
@@ -68,18 +72,18 @@ pub(crate) fn revise(
         let RevisionPlan::MoveTo(name) = plan(file, &protection, today)? else { return Ok(None) };
         let dataset = in_revision(file, &name)?;
         let to = folder.join(&dataset);
-        let before = std::fs::metadata(&from).map_err(|e| Error::reading(&from, &e))?;
+        let cannot = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => Error::reading(&from, &e),
+            _ => Error::CannotMove { from: from.clone(), to: to.clone(), reason: reason(&e) },
+        };
+        let held = HeldFile::hold(folder, file).map_err(cannot)?;
+        let before = held.metadata().map_err(|e| Error::reading(&from, &e))?;
         if FileStamp::of(&before) != sum.stamp {
             return Err(Error::StillChanging { path: from.clone(), wait: CHANGING_RETRY });
         }
-        match move_new(&from, &to, &before).map_err(|e| Error::CannotMove {
-            from: from.clone(),
-            to: to.clone(),
-            reason: reason(&e),
-        })? {
-            MoveResult::Moved => {
+        match held.move_new(&format!("#{name}#"), &before).map_err(cannot)? {
+            MoveResult::Moved(after) => {
                 tracing::info!(?from, ?to, "moved: the dataset is protected on Alyx and has changed");
-                let after = std::fs::metadata(&to).map_err(|e| Error::reading(&to, &e))?;
                 let stamp = sum
                     .stamp
                     .after_move(&after)
@@ -132,77 +136,96 @@ fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::CrossesDevices => "a revision folder must be on the same disk".into(),
         io::ErrorKind::NotADirectory => "there is a file where the revision folder should be".into(),
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => "its folder is a link".into(),
         _ => error.to_string(),
     }
 }
 
 /// The result of moving a file without overwriting another.
 enum MoveResult {
-    Moved,
+    /// Moved; what it is now.
+    Moved(Metadata),
     /// The target exists.
     Exists,
 }
 
-/// Creates a folder with the permissions of its parent, as far as the umask allows: users who can read and write the
-/// data next to it must be able to do so in it.
-fn create_dir_like_parent(folder: &Path) -> io::Result<()> {
-    let around = folder.parent().and_then(|around| std::fs::metadata(around).ok());
-    let mode = around.map_or(0o777, |around| around.permissions().mode() & 0o777);
-    std::fs::DirBuilder::new().mode(mode).create(folder)
+/// A file of a session, with its folders: whatever takes their names meanwhile, the file stays in its session.
+struct HeldFile<'a> {
+    /// That of its collection, which holds the revision folders.
+    collection: File,
+    /// The one it is in.
+    folder: File,
+    name: &'a str,
 }
 
-/// Moves a file into a folder, which is created if it is missing. Never overwrites.
-fn move_new(from: &Path, to: &Path, source: &Metadata) -> io::Result<MoveResult> {
-    let parent = to.parent().unwrap_or(Path::new("."));
-    let made = match create_dir_like_parent(parent) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(error),
-    };
-    // A link to a folder would move the data out of its session.
-    if !std::fs::symlink_metadata(parent)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
+impl<'a> HeldFile<'a> {
+    fn hold(session: &Path, file: &'a DatasetPath) -> io::Result<Self> {
+        let session = FileHandle::of_folder(session)?.file;
+        let collection = hold_folder(&session, Path::new(file.collection().unwrap_or_default()))?;
+        let inner = file.revision().map(|name| format!("#{name}#")).unwrap_or_default();
+        let folder = hold_folder(&collection, Path::new(&inner))?;
+        Ok(Self { collection, folder, name: file.file_name() })
     }
-    let moved = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(MoveResult::Moved),
-        // Linked by a run that was interrupted before it removed the old name.
-        Err(Errno::EXIST) if is_same_file(to, source) => remove_other_name(from),
-        Err(Errno::EXIST) => Ok(MoveResult::Exists),
-        // NFS and some other file systems do not support this rename.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_then_remove(from, to),
-        Err(error) => Err(error.into()),
-    };
-    match &moved {
-        Ok(MoveResult::Moved) => {
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        Ok(FileHandle::in_folder(&self.folder, self.name)?.metadata)
+    }
+
+    /// Moves the file into a revision folder, which is created if it is missing. Never overwrites. `source` is the file.
+    fn move_new(&self, revision: &str, source: &Metadata) -> io::Result<MoveResult> {
+        // With the permissions of the folder around it, as far as the umask allows: users who can read and write the data
+        // next to it must be able to do so in it.
+        let mode = Mode::from_raw_mode(self.collection.metadata()?.permissions().mode() & 0o777);
+        let made = match mkdirat(&self.collection, revision, mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        // A link to a folder would move the data out of its session.
+        let to = hold_folder(&self.collection, Path::new(revision))?;
+        let moved = match renameat_with(&self.folder, self.name, &to, self.name, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            // Linked by a run that was interrupted before it removed the old name.
+            Err(Errno::EXIST) if is_same_file(&to, self.name, source) => self.remove_old_name(),
+            Err(Errno::EXIST) => Ok(false),
+            // NFS and some other file systems do not support this rename.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link_then_remove(&to),
+            Err(error) => Err(error.into()),
+        };
+        if moved.as_ref().is_ok_and(|moved| *moved) {
             // The request to Alyx comes next, so the new name must survive a power cut. Not every file system can sync.
-            for folder in [Some(parent), from.parent()].into_iter().flatten() {
-                let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+            for folder in [&to, &self.folder] {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let _ = openat(folder, ".", flags, Mode::empty()).and_then(fsync);
             }
+            return Ok(MoveResult::Moved(FileHandle::in_folder(&to, self.name)?.metadata));
         }
-        // Removes nothing but an empty folder.
-        _ if made => drop(std::fs::remove_dir(parent)),
-        _ => {}
+        if made {
+            // Removes nothing but an empty folder.
+            let _ = unlinkat(&self.collection, revision, AtFlags::REMOVEDIR);
+        }
+        moved.map(|_| MoveResult::Exists)
     }
-    moved
-}
 
-fn link_then_remove(from: &Path, to: &Path) -> io::Result<MoveResult> {
-    match std::fs::hard_link(from, to) {
-        Ok(()) => remove_other_name(from),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(MoveResult::Exists),
-        Err(error) => Err(error),
+    /// Whether it was moved; not, if the target exists.
+    fn link_then_remove(&self, to: &File) -> io::Result<bool> {
+        match linkat(&self.folder, self.name, to, self.name, AtFlags::empty()) {
+            Ok(()) => self.remove_old_name(),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove_old_name(&self) -> io::Result<bool> {
+        unlinkat(&self.folder, self.name, AtFlags::empty())?;
+        Ok(true)
     }
 }
 
-fn remove_other_name(from: &Path) -> io::Result<MoveResult> {
-    std::fs::remove_file(from).map(|()| MoveResult::Moved)
-}
-
-/// Whether `path` is a hard link to this file.
-fn is_same_file(path: &Path, file: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    // Not through a symbolic link to the file.
-    std::fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()))
+/// Whether this name in a folder is a hard link to this file, and not a symbolic one.
+fn is_same_file(folder: &File, name: &str, file: &Metadata) -> bool {
+    let same = |found: FileHandle| (found.metadata.dev(), found.metadata.ino()) == (file.dev(), file.ino());
+    FileHandle::in_folder(folder, name).is_ok_and(same)
 }
 
 /// A moved file: from where, to where.
@@ -341,11 +364,15 @@ mod tests {
     fn linking_and_removing_moves_a_file_and_never_overwrites() {
         let rig = Rig::new();
         let path = |name: &str| rig.folder.path().join(name);
-        rig.file("taken", "theirs");
-        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("taken")), Ok(MoveResult::Exists)));
-        assert!(matches!(link_then_remove(&path("alf/a.b.npy"), &path("free")), Ok(MoveResult::Moved)));
+        rig.file("taken/a.b.npy", "theirs");
+        fs::create_dir(path("free")).unwrap();
+        let (file, _) = rig.file_and_sum("alf/a.b.npy");
+        let held = HeldFile::hold(rig.folder.path(), &file).unwrap();
+        let moved =
+            |to: &str| held.link_then_remove(&FileHandle::of_folder(&path(to)).unwrap().file).unwrap();
+        assert!(!moved("taken") && moved("free"));
         assert_eq!(
-            (rig.read("taken").as_deref(), rig.read("free").as_deref()),
+            (rig.read("taken/a.b.npy").as_deref(), rig.read("free/a.b.npy").as_deref()),
             (Some("theirs"), Some("new"))
         );
         assert_eq!(rig.read("alf/a.b.npy"), None);
@@ -379,6 +406,35 @@ mod tests {
         let error = rig.revise("alf/a.b.npy", &[("", true)]).unwrap_err();
         assert!(matches!(error, Error::CannotMove { .. }), "{error}");
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        assert_eq!(rig.read("alf/a.b.npy").as_deref(), Some("new"));
+    }
+
+    /// By another user of the folder, at the worst moments.
+    #[test]
+    fn a_file_stays_in_its_session_whatever_takes_the_names_of_its_folders() {
+        for swapped in ["alf", "alf/#2024-05-01#"] {
+            let (rig, other) = (Rig::new(), tempfile::tempdir().unwrap());
+            let path = |name: &str| rig.folder.path().join(name);
+            fs::create_dir_all(path("alf/#2024-05-01#")).unwrap();
+            fs::create_dir(other.path().join("#2024-05-01#")).unwrap();
+            let (file, _) = rig.file_and_sum("alf/a.b.npy");
+            let held = HeldFile::hold(rig.folder.path(), &file).unwrap();
+            let before = held.metadata().unwrap();
+            fs::rename(path(swapped), path("kept")).unwrap();
+            std::os::unix::fs::symlink(other.path(), path(swapped)).unwrap();
+            let moved = held.move_new("#2024-05-01#", &before);
+            assert_eq!(fs::read_dir(other.path().join("#2024-05-01#")).unwrap().count(), 0, "{swapped}");
+            let now = if swapped == "alf" { "kept/#2024-05-01#/a.b.npy" } else { "alf/a.b.npy" };
+            assert_eq!(rig.read(now).as_deref(), Some("new"), "{swapped}: {}", moved.is_ok());
+        }
+    }
+
+    #[test]
+    fn a_file_whose_folder_is_a_link_is_not_moved() {
+        let rig = Rig::new();
+        std::os::unix::fs::symlink("alf", rig.folder.path().join("linked")).unwrap();
+        let error = rig.revise("linked/a.b.npy", &[("", true)]).unwrap_err();
+        assert!(error.to_string().contains("its folder is a link"), "{error}");
         assert_eq!(rig.read("alf/a.b.npy").as_deref(), Some("new"));
     }
 }

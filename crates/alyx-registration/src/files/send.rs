@@ -240,8 +240,11 @@ impl RegistrationClient {
                 ProtectedAction::Post | ProtectedAction::Same => {}
                 ProtectedAction::Refuse => refused.push(upload.protected(protection)),
                 ProtectedAction::Move => {
-                    let folder = context.owner.folder();
-                    moves.extend(planned_move(folder, &upload.file.dataset, protection, context.today)?);
+                    let (folder, today) = (context.owner.folder().to_owned(), context.today);
+                    let (dataset, protection) = (upload.file.dataset.clone(), protection.clone());
+                    let planned = move || planned_move(&folder, &dataset, &protection, today);
+                    let planned = context.turn.outside(tokio::task::spawn_blocking(planned)).await;
+                    moves.extend(planned.map_err(|e| Error::Internal(format!("planning a move: {e}")))??);
                 }
             }
         }

@@ -1,15 +1,21 @@
 //! A held flag: one open file through which a run locks, reads, compares and removes its flag.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::flag::content::FlagContent;
 use crate::flag::lock::{self, Lock};
-use crate::flag::{FlagError, FlagFile, FlagStamp, MAX_CONTENT, Removal, is_absent, put_back, read_at_most};
+use crate::flag::{
+    FlagError, FlagFile, FlagStamp, MAX_CONTENT, Removal, create_with, is_absent, read_at_most,
+};
+use crate::opener::file_handle::FileHandle;
 
 /// How often a flag that is replaced at the moment of locking is opened again.
 const MAX_REPLACED: usize = 10;
@@ -20,6 +26,8 @@ const MAX_REPLACED: usize = 10;
 #[derive(Debug)]
 pub struct HeldFlag {
     flag: FlagFile,
+    /// The session folder: another may have its name by the time the flag is removed.
+    folder: File,
     file: LockedFile,
 }
 
@@ -40,7 +48,12 @@ impl FlagCopy {
 
     /// Puts it back, unless there is a new one.
     pub(crate) fn put_back(&self) -> Result<(), FlagError> {
-        put_back(&self.path, &self.content, self.mode)
+        self.put_back_in(CWD, &self.path)
+    }
+
+    fn put_back_in(&self, folder: BorrowedFd<'_>, path: &Path) -> Result<(), FlagError> {
+        create_with(folder, path, &self.content, self.mode)
+            .map(drop)
             .map_err(|source| FlagError::NotPutBack { path: self.path.clone(), source })
     }
 }
@@ -73,6 +86,11 @@ impl FlagFile {
         is_private: impl Fn(&File, &std::fs::Metadata) -> bool,
         lock: impl Fn(&File) -> Lock,
     ) -> Result<HeldFlag, FlagError> {
+        let folder = match FileHandle::of_folder(&Path::new(".").join(self.session_folder())) {
+            Ok(folder) => folder.file,
+            Err(error) if is_absent(&error) => return Err(FlagError::Gone { path: self.path }),
+            Err(source) => return Err(self.io_error("look at", source)),
+        };
         for _ in 0..MAX_REPLACED {
             let mut file = self.open(&is_private, false)?;
             let mut locked = lock(&file);
@@ -87,16 +105,26 @@ impl FlagFile {
             let opened = FlagStamp::of(&opened);
             // Another program may have removed or replaced it between opening and locking; then this is the lock of a
             // file that has no name any more.
-            match FlagStamp::at(&self.path).map_err(|source| self.io_error("look at", source))? {
+            match self.stamp_in(&folder)? {
                 None => return Err(FlagError::Gone { path: self.path }),
                 Some(now) if !now.is_same_file(&opened) => {}
                 Some(_) if locked == Lock::Elsewhere => {
                     return Err(FlagError::Elsewhere { path: self.path, holder: lock::holder(&opened) });
                 }
-                Some(_) => return Ok(HeldFlag { flag: self, file: LockedFile(file) }),
+                Some(_) => return Ok(HeldFlag { flag: self, folder, file: LockedFile(file) }),
             }
         }
         Err(FlagError::Elsewhere { path: self.path, holder: None })
+    }
+
+    /// Its name in the session folder.
+    fn name(&self) -> &Path {
+        Path::new(self.path.file_name().unwrap_or_default())
+    }
+
+    /// The present state of what has its name in this folder. `None`: there is nothing.
+    fn stamp_in(&self, folder: &File) -> Result<Option<FlagStamp>, FlagError> {
+        FlagStamp::at(folder.as_fd(), self.name()).map_err(|source| self.io_error("look at", source))
     }
 }
 
@@ -142,11 +170,15 @@ impl HeldFlag {
 
     /// `between` runs between the last check and the removal.
     pub(super) fn remove_with(self, between: impl FnOnce()) -> Result<Removal, FlagError> {
-        let Self { flag, file: LockedFile(file) } = &self;
-        match FlagStamp::at(&flag.path).map_err(|source| flag.io_error("look at", source))? {
-            None => return Ok(Removal::AlreadyGone),
-            Some(now) if now != flag.stamp => return Ok(Removal::Changed),
-            Some(_) => {}
+        let Self { flag, folder, file: LockedFile(file) } = &self;
+        // By its path too: the flag of a session that was moved stays.
+        let by_path = FlagStamp::at(CWD, &flag.path).map_err(|source| flag.io_error("look at", source))?;
+        for now in [by_path, flag.stamp_in(folder)?] {
+            match now {
+                None => return Ok(Removal::AlreadyGone),
+                Some(now) if now != flag.stamp => return Ok(Removal::Changed),
+                Some(_) => {}
+            }
         }
         // A file that was replaced and came back is not the one that is open.
         let before = file.metadata().map_err(|source| flag.io_error("look at", source))?;
@@ -154,11 +186,11 @@ impl HeldFlag {
             return Ok(Removal::Changed);
         }
         between();
-        match std::fs::remove_file(&flag.path) {
+        match rustix::fs::unlinkat(folder, flag.name(), AtFlags::empty()) {
             Ok(()) => {}
-            Err(error) if is_absent(&error) => return Ok(Removal::AlreadyGone),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(Removal::Changed),
-            Err(source) => return Err(flag.io_error("remove", source)),
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Removal::AlreadyGone),
+            Err(Errno::ISDIR) => return Ok(Removal::Changed),
+            Err(error) => return Err(flag.io_error("remove", error.into())),
         }
         // The removal itself changes the change time, so only size and modification time show a change by others.
         let after = match file.metadata() {
@@ -169,7 +201,7 @@ impl HeldFlag {
         if (after.size, after.mtime_ns) == (flag.stamp.size, flag.stamp.mtime_ns) {
             return Ok(Removal::Removed);
         }
-        self.copy()?.put_back()?;
+        self.copy()?.put_back_in(folder.as_fd(), flag.name())?;
         Ok(Removal::Changed)
     }
 }

@@ -67,8 +67,10 @@ impl RegistrationClient {
             }
         };
         let memory = self.context().last_looks.clone();
+        let steps = Arc::clone(&self.context().progress.steps);
         let settle = move || -> Result<_, FlagError> {
             if !is_same {
+                let _step = steps.begin("writing", pending.flag());
                 put_back(&pending)?;
             }
             if let Some(memory) = &memory {

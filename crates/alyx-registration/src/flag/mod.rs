@@ -5,11 +5,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
@@ -71,14 +71,16 @@ impl FlagStamp {
         }
     }
 
-    /// The present state of the file at a path, links not followed. `None`: there is none.
+    /// The present state of the file at a path in a folder, links not followed. `None`: there is none.
     ///
     /// A network file system is made to ask its server: the run may have the file open since hours.
-    fn at(path: &Path) -> io::Result<Option<Self>> {
+    fn at(folder: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-        let found = match rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS) {
+        let found = match rustix::fs::statx(folder, path, flags, StatxFlags::BASIC_STATS) {
             // A kernel, or a filter of system calls, without statx.
-            Err(Errno::NOSYS | Errno::PERM) => std::fs::symlink_metadata(path).map(|m| Self::of(&m)),
+            Err(Errno::NOSYS | Errno::PERM) => {
+                FileHandle::in_folder(folder, path).map(|found| Self::of(&found.metadata))
+            }
             found => found.map(|found| Self::of_statx(&found)).map_err(io::Error::from),
         };
         match found {
@@ -301,26 +303,11 @@ impl FlagFile {
     /// # Errors
     /// Those of the file system.
     pub fn create(path: &Path, content: &[u8]) -> io::Result<bool> {
-        let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
-        if content.is_empty() {
-            let created = OpenOptions::new().write(true).create_new(true).mode(0o664).open(path);
-            return match created {
-                Ok(_) => Ok(true),
-                Err(error) if exists(&error) => Ok(false),
-                Err(error) => Err(error),
-            };
-        }
-        let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o664);
-        // Hidden: no registrar takes it for data.
-        let mut new =
-            tempfile::Builder::new().prefix(".flag").permissions(permissions).tempfile_in(folder)?;
-        new.write_all(content)?;
-        match new.persist_noclobber(path) {
-            Ok(_) => Ok(true),
-            Err(error) if exists(&error.error) => Ok(false),
-            Err(error) => Err(error.error),
-        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().map(Path::new).ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        create_with(folder.as_fd(), name, content, 0o664)
     }
 
     fn io_error(&self, doing: &'static str, source: io::Error) -> FlagError {
@@ -361,39 +348,43 @@ fn read_at_most(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Restores a removed flag, unless there is a new one.
+/// Creates a flag at a path in a folder. Returns `false` if there is one, which stays.
 ///
 /// An empty flag means all files of its session. So one that lists some must not lose its content if the disk is full or the
 /// program is killed: it gets its name when it is complete.
-fn put_back(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    match link_complete(path, content, mode) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+fn create_with(folder: BorrowedFd<'_>, path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
+    match link_complete(folder, path, content, mode) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         // The disk is full, or the file system has no files without a name: NFS, FAT.
-        Err(_) => create_complete(path, mode, |file| file.write_all(content)),
-        Ok(()) => Ok(()),
+        Err(_) => create_complete(folder, path, mode, |file| file.write_all(content)),
     }
 }
 
 /// Writes a file without a name, and gives it the name.
-fn link_complete(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+fn link_complete(folder: BorrowedFd<'_>, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(folder, flags, Mode::from_raw_mode(mode & 0o777))?);
+    let mut file = File::from(rustix::fs::openat(folder, beside, flags, Mode::from_raw_mode(mode & 0o777))?);
     file.write_all(content)?;
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    Ok(rustix::fs::linkat(CWD, open, folder, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// Creates a file, and removes it again if it cannot be written. One that exists stays.
+/// Creates a file, and removes it again if it cannot be written. Returns `false` if there is one, which stays.
 fn create_complete(
+    folder: BorrowedFd<'_>,
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(path) {
-        Ok(mut file) => write(&mut file).inspect_err(|_| drop(std::fs::remove_file(path))),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+) -> io::Result<bool> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, path, flags, Mode::from_raw_mode(mode & 0o777)) {
+        Ok(file) => write(&mut File::from(file)).map(|()| true).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(folder, path, AtFlags::empty());
+        }),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

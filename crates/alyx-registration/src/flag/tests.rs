@@ -106,6 +106,37 @@ fn a_flag_that_others_removed_is_already_gone() {
     assert_eq!(flag.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
 }
 
+/// By a user who may write only to the folder around it.
+#[test]
+fn the_flag_of_another_session_that_takes_the_name_at_the_moment_of_removal_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for name in ["001", "002"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("create_me.flag"), "").unwrap();
+    }
+    let held = hold(&at("001/create_me.flag"));
+    let swap = || {
+        fs::rename(at("001"), at("kept")).unwrap();
+        std::os::unix::fs::symlink("002", at("001")).unwrap();
+    };
+    assert_eq!(held.remove_with(swap).unwrap(), Removal::Removed);
+    assert!(at("002/create_me.flag").exists() && !at("kept/create_me.flag").exists());
+}
+
+/// The session runs again where it is now.
+#[test]
+fn the_flag_of_a_session_that_was_moved_stays_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("001")).unwrap();
+    fs::write(at("001/create_me.flag"), "").unwrap();
+    let held = hold(&at("001/create_me.flag"));
+    fs::rename(at("001"), at("002")).unwrap();
+    assert_eq!(held.remove_if_unchanged().unwrap(), Removal::AlreadyGone);
+    assert!(at("002/create_me.flag").exists());
+}
+
 #[test]
 fn a_flag_is_held_once_and_released_as_soon_as_it_is_removed_or_dropped() {
     let (_root, path) = session_with_flag(b"");
@@ -269,18 +300,19 @@ fn a_flag_that_is_too_long_is_refused_without_reading_all_of_it() {
 #[test]
 fn a_flag_that_cannot_be_put_back_completely_is_not_put_back_empty() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("create_me.flag");
+    let (held, name) = (File::open(folder.path()).unwrap(), Path::new("create_me.flag"));
+    let path = folder.path().join(name);
     let full = |_: &mut File| Err(io::ErrorKind::StorageFull.into());
-    let error = create_complete(&path, 0o600, full).unwrap_err();
+    let error = create_complete(held.as_fd(), name, 0o600, full).unwrap_err();
     assert_eq!((error.kind(), path.exists()), (io::ErrorKind::StorageFull, false));
-    for put_back in [put_back, |path: &Path, content: &[u8], mode| {
-        create_complete(path, mode, |file| file.write_all(content))
+    for create in [create_with, |folder: BorrowedFd<'_>, path: &Path, content: &[u8], mode| {
+        create_complete(folder, path, mode, |file| file.write_all(content))
     }] {
-        put_back(&path, b"a.npy\n", 0o100640).unwrap();
+        assert!(create(held.as_fd(), name, b"a.npy\n", 0o100640).unwrap());
         let about = std::fs::metadata(&path).unwrap();
         assert_eq!((std::fs::read(&path).unwrap(), about.mode() & 0o777), (b"a.npy\n".to_vec(), 0o640));
         // A new one stays.
-        put_back(&path, b"b.npy\n", 0o640).unwrap();
+        assert!(!create(held.as_fd(), name, b"b.npy\n", 0o640).unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"a.npy\n");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         std::fs::remove_file(&path).unwrap();

@@ -1,6 +1,7 @@
 //! A session that was registered by name, with all its files, as one that was flagged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
@@ -49,7 +50,8 @@ impl RegistrationClient {
                 found.snapshot.add_unregistered(file.dataset.as_str(), file.size);
             }
         }
-        add_excluded(&mut found.snapshot, session, &found.left_out, options).await;
+        let steps = Arc::clone(&self.context().progress.steps);
+        add_excluded(&mut found.snapshot, session, &found.left_out, options, steps).await;
         Ok(Registered {
             session: session.clone(),
             eid,

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::RegistrationClient;
@@ -16,6 +17,14 @@ use crate::metadata::known::KnownSession;
 use crate::metadata::options::OnMissing;
 use alf::SessionPath;
 use alyx_client::text::some_of;
+
+/// The clocks when the first client was made.
+static CLOCKS_BEGAN: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now(), SystemTime::now()));
+
+/// Reads the clocks from which those that are set later are recognised, unless that is done.
+pub(crate) fn begin_clocks() {
+    LazyLock::force(&CLOCKS_BEGAN);
+}
 
 /// How long a session in which something has changed waits at least.
 pub(crate) const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -45,7 +54,8 @@ impl RegistrationClient {
             return Ok(());
         }
         let now = (Instant::now(), SystemTime::now());
-        self.context().looks.judge(session.folder(), &found.activity, &options.quiet, found.is_remote, now)
+        let (looks, is_remote) = (&self.context().looks, found.is_remote);
+        looks.judge(session.folder(), &found.activity, &options.quiet, is_remote, *CLOCKS_BEGAN, now)
     }
 
     /// The kinds of files that no dataset type takes.

@@ -3,8 +3,10 @@
 //! The order is the promise: look the session up, create it only if it is absent, hash the files, register them, read
 //! back what Alyx holds, check that the folder has not changed meanwhile, and only then remove the flag.
 
+#![expect(clippy::disallowed_methods, reason = "works on the disk")]
+
 mod by_name;
-mod checks;
+pub(crate) mod checks;
 mod hold;
 pub(crate) mod late;
 pub(crate) mod listing;
@@ -12,6 +14,7 @@ mod plan;
 mod second_look;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
@@ -22,6 +25,7 @@ use crate::flag::{FlagContent, FlagFile, HeldFlag, Removal};
 use crate::flagged::checks::{MIN_WAIT, check_flag_matches, judge_gap};
 use crate::flagged::listing::{DatasetList, Listing, names_and_original};
 use crate::flagged::second_look::SecondLook;
+use crate::hashing::disk_steps::DiskSteps;
 use crate::listing::completeness::{HashedFiles, Unregistered};
 use crate::listing::discover::FoundFiles;
 use crate::listing::gap::{Gap, Untyped};
@@ -152,15 +156,15 @@ impl RegistrationClient {
         // A caller that does not want a session of this size drops this future here.
         tokio::task::yield_now().await;
         let extra = if listed.files.is_empty() { Vec::new() } else { options.files.names() };
-        let mut at_alyx = self.context().enter_alyx().await;
+        let turn = self.context().begin_turn().await;
         if !listed.files.is_empty() {
             self.check_repository(known.as_ref()).await?;
         }
         let none = SessionDetails::default();
         let defaults = self.defaults_of(session, &options.defaults);
         let sources = SessionSources { details: &none, defaults: &defaults, known: known.as_ref() };
-        let handle = self.get_or_create_session(session, &sources, extra, &mut at_alyx).await?;
-        drop(at_alyx);
+        let handle = self.get_or_create_session(session, &sources, extra, &turn).await?;
+        drop(turn);
         let _ = progress.eid.set(handle.eid.clone());
 
         let mut hashed = HashedFiles::default();
@@ -225,7 +229,8 @@ impl RegistrationClient {
         };
         let mut snapshot = last.snapshot;
         unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
-        add_excluded(&mut snapshot, session, &last.left_out, general).await;
+        let steps = Arc::clone(&self.context().progress.steps);
+        add_excluded(&mut snapshot, session, &last.left_out, general, steps).await;
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -253,11 +258,22 @@ async fn add_excluded(
     session: &SessionPath,
     left_out: &[LeftOut],
     general: &FlaggedOptions,
+    steps: Arc<DiskSteps>,
 ) {
-    for path in excluded_besides(left_out, general) {
-        let size = tokio::fs::metadata(session.folder().join(path)).await.map_or(0, |found| found.len());
-        snapshot.add_dataset(path, size);
-        snapshot.add_unregistered(path, size);
+    let paths: Vec<String> = excluded_besides(left_out, general).into_iter().map(str::to_owned).collect();
+    let folder = session.folder().to_owned();
+    let sizes = tokio::task::spawn_blocking(move || {
+        let size = |path: String| {
+            let at = folder.join(&path);
+            let _step = steps.begin("looking at", &at);
+            let size = at.metadata().map_or(0, |found| found.len());
+            (path, size)
+        };
+        paths.into_iter().map(size).collect::<Vec<_>>()
+    });
+    for (path, size) in sizes.await.unwrap_or_default() {
+        snapshot.add_dataset(&path, size);
+        snapshot.add_unregistered(&path, size);
     }
 }
 

@@ -56,7 +56,8 @@ impl RegistrationClient {
         options: &FlaggedOptions,
     ) -> Result<Planned, Error> {
         let options = &*options.for_folder(session.folder());
-        let content = self.flag_content(flag)?;
+        let (client, at) = (self.clone(), flag.clone());
+        let content = on_disk(move || client.flag_content(&at)).await??;
         let listing = self.list_and_describe(Some(flag), session, &content, options, Vec::new()).await?;
         let Listing { found, visitor: files, known, options } = listing;
         let options = &*options;
@@ -73,7 +74,8 @@ impl RegistrationClient {
         let defaults = self.defaults_of(session, &options.defaults);
         let sources = SessionSources { details: &none, defaults: &defaults, known: known.as_ref() };
         let (eid, request) = self.plan_flagged_session(session, &sources, extra).await?;
-        let unreadable = unreadable(&found.files);
+        let files = found.files.clone();
+        let unreadable = on_disk(move || unreadable(&files)).await?;
         let readable = found.files.len() - unreadable.len();
         let unregistered = Unregistered::of(unreadable, &found.left_out, Vec::new(), Vec::new());
         unregistered.accept(readable, options.on_refused)?;
@@ -82,7 +84,8 @@ impl RegistrationClient {
             Some(gap) => judge_gap(gap, &self.remote_paths(&scope).await?, options)?,
             None => None,
         };
-        check_removable(session)?;
+        let folder = session.clone();
+        on_disk(move || check_removable(&folder)).await??;
         let mut planned = Planned {
             session: session.clone(),
             eid,
@@ -143,6 +146,11 @@ impl RegistrationClient {
         asked.map_err(|error| with_sources(sources.known, error))?;
         Ok((eid, request))
     }
+}
+
+/// Works on the disk, on a thread on which that may take long.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("looking at a session: {e}")))
 }
 
 /// The files that a run could not read, according to their permissions, one line each.

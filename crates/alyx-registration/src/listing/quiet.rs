@@ -108,7 +108,8 @@ pub(crate) struct EarlierLook {
 pub struct SessionLooks(Mutex<HashMap<PathBuf, EarlierLook>>);
 
 impl SessionLooks {
-    /// Whether a session is quiet, from this look at it and the ones before.
+    /// Whether a session is quiet, from this look at it and the ones before. `began`: both clocks at an earlier time, before
+    /// its files were written.
     ///
     /// # Errors
     /// [`Error::StillChanging`], [`Error::CopyInProgress`] or [`Error::NoFilesYet`], with the time until the next look.
@@ -118,8 +119,10 @@ impl SessionLooks {
         activity: &Activity,
         rules: &QuietRules,
         is_remote: bool,
+        began: (Instant, SystemTime),
         now: (Instant, SystemTime),
     ) -> Result<(), Error> {
+        let now = (now.0, not_ahead(began, now));
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let look = remember(activity, looks.get(session).copied(), now.0);
         let verdict = judge(activity, look, rules, is_remote, now);
@@ -129,6 +132,11 @@ impl SessionLooks {
         };
         verdict
     }
+}
+
+/// The wall clock without what it has run ahead of the other clock: one that is set forward makes no file older.
+fn not_ahead(began: (Instant, SystemTime), now: (Instant, SystemTime)) -> SystemTime {
+    now.1.min(began.1 + now.0.saturating_duration_since(began.0))
 }
 
 /// Whether a session is quiet. `look` is what [`remember`] made of this look and the one before.
@@ -157,7 +165,7 @@ fn judge(
     let rest = match age {
         _ if unchanged >= apart => return Ok(()),
         Some(age) if !is_remote && age >= apart => return Ok(()),
-        Some(age) if !is_remote => apart - age,
+        Some(age) if !is_remote => apart - age.max(unchanged),
         _ => apart - unchanged,
     };
     Err(Error::StillChanging { path: path.clone(), wait: rest + TICK })
@@ -199,6 +207,11 @@ mod tests {
 
     /// What is said of the last of several looks: `quiet`, or the kind of error with the seconds to wait.
     fn said(looks: &[Look<'_>], is_remote: bool) -> String {
+        said_if_set(looks, is_remote, 0)
+    }
+
+    /// The same, by a wall clock that was set forward or back by so many seconds after the files were written.
+    fn said_if_set(looks: &[Look<'_>], is_remote: bool, forward: i64) -> String {
         let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + 1_000_000 * SECOND);
         let all = SessionLooks::default();
         let mut said = String::new();
@@ -218,8 +231,10 @@ mod tests {
                     activity.add_copy(path);
                 }
             }
-            let now = (start + at, wall + at);
-            said = match all.judge(Path::new("session"), &activity, &rules(), is_remote, now) {
+            let by = Duration::from_secs(forward.unsigned_abs());
+            let set = if forward < 0 { wall - by } else { wall + by };
+            let (began, now) = ((start, wall), (start + at, set + at));
+            said = match all.judge(Path::new("session"), &activity, &rules(), is_remote, began, now) {
                 Ok(()) => "quiet".to_owned(),
                 Err(Error::StillChanging { path, wait }) => {
                     format!("changing {} {}", path.display(), wait.as_secs())
@@ -282,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_makes_no_session_quiet_and_two_equal_looks_do() {
+        let new = ("a", 1, 0, 0);
+        let flag = ("flag", 0, 0, 0);
+        for hour in [3600, -3600] {
+            let said = |looks: &[Look<'_>]| said_if_set(looks, false, hour);
+            assert_eq!(said(&[(0, &[new])]), "changing a 2", "{hour}");
+            assert_eq!(said(&[(0, &[new]), (1, &[("a", 2, -1, -1)])]), "changing a 2", "{hour}");
+            assert_eq!(said(&[(0, &[new]), (1, &[new])]), "changing a 1", "{hour}");
+            assert_eq!(said(&[(0, &[new]), (2, &[new])]), "quiet", "{hour}");
+            assert_eq!(said(&[(0, &[flag])]), "empty 30", "{hour}");
+            assert_eq!(said(&[(0, &[flag]), (601, &[flag])]), "quiet", "{hour}");
+        }
+        // A backlog starts at once.
+        assert_eq!(said_if_set(&[(0, &[("a", 1, 9000, 9000)])], false, 3600), "quiet");
+    }
+
+    #[test]
     fn on_a_network_file_system_two_equal_looks_decide() {
         let old = ("a", 1, 9000, 9000);
         assert_eq!(said(&[(0, &[old])], true), "changing a 30");
@@ -295,7 +327,7 @@ mod tests {
     fn a_quiet_session_is_forgotten() {
         let looks = SessionLooks::default();
         let now = (Instant::now(), SystemTime::now());
-        looks.judge(Path::new("s"), &Activity::default(), &rules(), false, now).unwrap();
+        looks.judge(Path::new("s"), &Activity::default(), &rules(), false, now, now).unwrap();
         assert!(looks.0.lock().unwrap().is_empty());
     }
 }

@@ -39,6 +39,14 @@ pub(crate) fn hold(folder: &Path, path: &Path, openat2: &OpenAt2) -> io::Result<
     FileHandle::holding(File::from(step(folder, inner, OFlags::empty(), openat2)?))
 }
 
+/// Holds the folder at a relative path below a held one, to which no link leads.
+///
+/// # Errors
+/// As [`hold`].
+pub(crate) fn hold_folder(folder: &File, path: &Path) -> io::Result<File> {
+    Ok(File::from(step(folder.try_clone()?.into(), path, OFlags::DIRECTORY, &openat2)?))
+}
+
 /// Holds what is at a relative path below a folder.
 fn step(folder: OwnedFd, path: &Path, flags: OFlags, openat2: &OpenAt2) -> rustix::io::Result<OwnedFd> {
     if path.as_os_str().is_empty() {

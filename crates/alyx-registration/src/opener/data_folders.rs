@@ -13,6 +13,7 @@ use walkdir::WalkDir;
 use crate::opener::beneath::{OpenAt2, hold, openat2};
 use crate::opener::file_handle::FileHandle;
 use crate::opener::private_paths::PrivatePaths;
+use crate::opener::real_path::real_path;
 use crate::opener::refusal::{Refusal, allow_for};
 use alf::{DatasetName, SessionPath};
 
@@ -133,13 +134,16 @@ impl DataFolders {
         let root = root.cloned().or_else(|| assumed_root(path));
         let others = self.roots.iter().filter(|other| Some(*other) != root.as_ref());
         let real = |folder: &PathBuf| std::fs::canonicalize(folder).ok();
+        // They may be on a drive that does not answer.
+        let real_in_time = |folder: &PathBuf| real_path(folder);
         let is_above = |folder: &PathBuf| target.starts_with(folder);
-        // The other roots last: they may be on a drive that does not answer.
         let own = root.iter().filter_map(real).chain(root.iter().flat_map(|root| followed(path, root)));
-        if let Some(folder) = own.chain(self.allow.iter().chain(others).filter_map(real)).find(is_above) {
+        if let Some(folder) =
+            own.chain(self.allow.iter().chain(others).filter_map(real_in_time)).find(is_above)
+        {
             return Ok(folder);
         }
-        let roots: Vec<PathBuf> = root.iter().chain(&self.roots).filter_map(real).collect();
+        let roots: Vec<PathBuf> = root.iter().chain(&self.roots).filter_map(real_in_time).collect();
         let more = allow_for(target, &roots, &mount_of(target));
         let allow = more.map(|more| self.allow.iter().cloned().chain([more]).collect()).unwrap_or_default();
         Err(Refusal::Outside { target: target.to_owned(), allow })

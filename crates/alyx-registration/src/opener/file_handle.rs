@@ -8,11 +8,11 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
 
 /// A file that is held, but not opened for reading.
 #[derive(Debug)]
@@ -25,17 +25,27 @@ pub(crate) struct FileHandle {
 impl FileHandle {
     /// Holds the file to which a path leads.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Self::with(path, OFlags::empty())
+        Self::with(CWD, path, OFlags::empty())
     }
 
     /// Holds the file at a path; if it is a symbolic link, the link itself.
     pub(crate) fn of_link(path: &Path) -> io::Result<Self> {
-        Self::with(path, OFlags::NOFOLLOW)
+        Self::in_folder(CWD, path)
     }
 
-    fn with(path: &Path, flags: OFlags) -> io::Result<Self> {
+    /// Holds a folder, whatever takes its name later.
+    pub(crate) fn of_folder(path: &Path) -> io::Result<Self> {
+        Self::with(CWD, path, OFlags::DIRECTORY)
+    }
+
+    /// Holds what has a name in this folder; if that is a symbolic link, the link itself.
+    pub(crate) fn in_folder(folder: impl AsFd, name: impl rustix::path::Arg) -> io::Result<Self> {
+        Self::with(folder, name, OFlags::NOFOLLOW)
+    }
+
+    fn with(folder: impl AsFd, path: impl rustix::path::Arg, flags: OFlags) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
-        Self::holding(File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?))
+        Self::holding(File::from(rustix::fs::openat(folder, path, flags, rustix::fs::Mode::empty())?))
     }
 
     /// Of a file that was opened with `O_PATH`.

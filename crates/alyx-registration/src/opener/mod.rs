@@ -8,6 +8,7 @@ pub(crate) mod beneath;
 pub(crate) mod data_folders;
 pub(crate) mod file_handle;
 pub(crate) mod private_paths;
+pub(crate) mod real_path;
 pub(crate) mod refusal;
 
 #[cfg(doc)]

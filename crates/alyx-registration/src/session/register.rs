@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use jiff::civil::Date;
 use serde_json::{Map, Value};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::client::RegistrationClient;
+use crate::client::context::AlyxTurn;
 use crate::client::options::{FilesToRegister, FlaggedOptions, RegisterFilesOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
@@ -92,14 +92,14 @@ pub(crate) struct SessionSources<'a> {
 impl RegistrationClient {
     /// Makes sure that a session is on Alyx: looks it up, creates it if it is absent, and otherwise changes what the
     /// caller sets and fills what is known and empty there. `extra` names are checked together with those
-    /// in the request, so that one error lists all that are missing. `at_alyx` is given back while a creation of an
-    /// earlier process may still arrive.
+    /// in the request, so that one error lists all that are missing. The turn is given back while a creation of an
+    /// earlier process may still arrive, and while the session's files are looked at.
     pub(crate) async fn get_or_create_session(
         &self,
         path: &SessionPath,
         sources: &SessionSources<'_>,
         extra: Vec<(Endpoint, String)>,
-        at_alyx: &mut Option<OwnedSemaphorePermit>,
+        turn: &AlyxTurn<'_>,
     ) -> Result<SessionHandle, Error> {
         let SessionSources { details, known, .. } = *sources;
         self.check_day(path, known)?;
@@ -139,13 +139,17 @@ impl RegistrationClient {
             }
             let _waiting = creations.wait(path, since + longest);
             // Others talk to Alyx meanwhile.
-            let waits_for_turn = at_alyx.take().is_some();
-            match &mark {
-                Ok(_) => tokio::time::sleep(open).await,
-                Err(elsewhere) => mark = self.claim_again(&what, *elsewhere).await?,
-            }
-            if waits_for_turn {
-                *at_alyx = self.context().enter_alyx().await;
+            let claimed = turn.outside(async {
+                match &mark {
+                    Ok(_) => {
+                        tokio::time::sleep(open).await;
+                        Ok(None)
+                    }
+                    Err(elsewhere) => self.claim_again(&what, *elsewhere).await.map(Some),
+                }
+            });
+            if let Some(claimed) = claimed.await? {
+                mark = claimed;
             }
         };
         self.context().marks.forget(&what);
@@ -158,7 +162,7 @@ impl RegistrationClient {
                 let asked = self.check_names([names::mentioned(&creation), extra].concat()).await;
                 asked.map_err(|error| with_sources(known, error))?;
                 // What a creation sets is not changed by a later run.
-                self.check_sources(known, has_waited).await?;
+                turn.outside(self.check_sources(known, has_waited)).await?;
                 let memory = self.context().created.clone();
                 let created = creations.create(self.alyx(), creation, claim, mark, memory).await;
                 let record = created.inspect_err(|e| {
@@ -382,7 +386,9 @@ impl RegistrationClient {
         let flagged = self.options_in(&path, &flagged).await?;
         let options = &flagged.files;
         let sources = SessionSources { details, defaults: &defaults, known: known.as_ref() };
-        let handle = self.get_or_create_session(&path, &sources, options.names(), &mut None).await?;
+        let turn = self.context().begin_turn().await;
+        let handle = self.get_or_create_session(&path, &sources, options.names(), &turn).await?;
+        drop(turn);
         self.check_created_once(&path, &handle, true).await?;
         let record = match &handle.record {
             Some(record) if record.lists_datasets() => record.clone(),

@@ -30,6 +30,20 @@ fn seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs_f64().ceil() as u64)
 }
 
+/// Whether only an answer of Alyx can lead to an error. Others say nothing of an outage.
+fn is_from_alyx(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Alyx(_)
+            | Error::Missing(_)
+            | Error::Ambiguous { .. }
+            | Error::CreatedTwice { .. }
+            | Error::FilesRefused { .. }
+            | Error::NotConfirmed(_)
+            | Error::FlagStays { .. }
+    )
+}
+
 impl Dispatcher {
     /// `is_current`: the attempt began under the current configuration.
     pub(super) fn on_attempt_done(&mut self, attempt: Attempt, is_current: bool, now: Moment) {
@@ -257,8 +271,7 @@ impl Dispatcher {
                 tracing::debug!(session = attempt.session, "put off: {error}");
                 return (Outcome::PutOff { at: now.instant }, None);
             }
-        } else if !matches!(error, Error::Unreadable { .. } | Error::Vanished { .. } | Error::NotASession(_))
-        {
+        } else if is_from_alyx(error) {
             self.pauses.answered(now);
         }
         let (outcome, word, at) = match error.next_step() {

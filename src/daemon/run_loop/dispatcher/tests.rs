@@ -252,6 +252,17 @@ fn an_outage_pauses_all_jobs_and_its_end_resumes_them_in_order() {
 }
 
 #[test]
+fn only_an_answer_of_alyx_ends_an_outage() {
+    let mut world = World::new();
+    let (one, other, third) = (world.start(ONE), world.start(OTHER), world.start("KS014/2024-05-01/003"));
+    world.fail(&one, unreachable(false).into());
+    world.fail(&other, Error::Metadata(vec!["a broken sidecar".into()]));
+    assert!(world.dispatcher.pauses.outage.is_active(), "the disk says nothing of Alyx");
+    world.fail(&third, Error::NotConfirmed(vec!["a.b.npy".into()]));
+    assert!(!world.dispatcher.pauses.outage.is_active());
+}
+
+#[test]
 fn one_bad_answer_is_not_an_outage_and_three_cause_a_probe() {
     let mut world = World::new();
     let jobs = ["001", "002", "003"].map(|n| world.start(&format!("KS014/2024-05-01/{n}")));
