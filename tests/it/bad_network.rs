@@ -214,7 +214,7 @@ async fn a_token_with_which_nothing_ever_succeeded_is_replaced() {
         times,
         fault: Fault::Status { code, body, content_type: "application/json".into(), retry_after: None },
     };
-    let token = format!(r#"{{"token": "{}"}}"#, "a".repeat(10_000));
+    let token = format!(r#"{{"token": "{}"}}"#, "a".repeat(4_000));
     alyx.control().add_fault(rule("POST", "/auth-token", 1, 200, token));
     alyx.control().add_fault(rule("GET", "/", 1, 431, "Request Header Fields Too Large".into()));
     session.register(&alyx.client(), &with_files()).await.unwrap();

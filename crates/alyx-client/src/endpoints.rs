@@ -528,13 +528,86 @@ fn serialize(method: &Method, path: &str, request: &impl serde::Serialize) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::credentials::Credentials;
+    use crate::options::ClientOptions;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// The client of a server whose answer to the n-th request is `page(n)`.
+    fn client_of(page: impl Fn(usize) -> String + Send + 'static) -> Client {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let answer = move |mut connection: TcpStream, n| {
+            let lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            let body = page(n);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ =
+                connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body.as_bytes()));
+        };
+        std::thread::spawn(move || {
+            server
+                .incoming()
+                .map_while(Result::ok)
+                .enumerate()
+                .for_each(|(n, connection)| answer(connection, n));
+        });
+        let login = Credentials::Token { username: None, token: "t".into() };
+        Client::new(ClientOptions::new(url, login)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_of_small_records_without_end_is_not_read_for_ever() {
+        let client = client_of(|n| {
+            let names: Vec<String> = (0..50_000).map(|i| format!(r#"{{"name":"{n}-{i}"}}"#)).collect();
+            format!(r#"{{"count": null, "next": "http://x/?{n}", "results": [{}]}}"#, names.join(","))
+        });
+        let error = client.member_names(Endpoint::Projects).await.unwrap_err().to_string();
+        assert!(
+            error.contains("GET /projects") && error.contains("a list of more than 300000 records"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_kept_takes_no_more_memory_than_it_may() {
+        let zeros = vec!["0"; 100_000].join(",");
+        let labs = move |_| {
+            let labs: Vec<String> = (0..8).map(|n| format!(r#"{{"name":"{n}","x":[{zeros}]}}"#)).collect();
+            format!("[{}]", labs.join(","))
+        };
+        let client = client_of(labs);
+        let error = client.labs().await.unwrap_err().to_string();
+        assert!(error.contains("a list of more than 128 MB"), "{error}");
+        // Their names alone are short.
+        assert_eq!(client.member_names(Endpoint::Labs).await.unwrap().len(), 8);
+    }
+
+    #[tokio::test]
+    async fn of_a_server_that_ignores_the_filter_only_the_wanted_sessions_are_kept() {
+        let session =
+            |n| format!(r#"{{"subject":"a","start_time":"2024-05-01T10:00:00","number":{n},"url":"{n}"}}"#);
+        let client = client_of(move |_| format!("[{}]", [1, 2, 3].map(session).join(",")));
+        let search = SessionSearch { subject: "a", date: jiff::civil::date(2024, 5, 1), number: 2 };
+        let found = client.sessions(&search).await.unwrap();
+        assert_eq!(found.iter().map(|session| session.number).collect::<Vec<_>>(), [Some(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_record_with_more_values_than_alyx_sends_is_refused() {
+        let zeros = vec!["0"; 200_001].join(",");
+        let client = client_of(move |_| format!(r#"[{{"name":"n","x":[{zeros}]}}]"#));
+        let error = client.datasets_of_session("x").await.unwrap_err().to_string();
+        assert!(error.contains("unexpected record: a record of more than 200000 values"), "{error}");
+    }
 
     #[tokio::test]
     async fn an_answer_that_says_neither_protected_nor_not_is_not_repeated() {
         for (answer, status) in
             [(r#"{"status_code": 500, "error": "secret"}"#, "500"), ("\"secret\"", "none")]
         {
-            let client = crate::lists::tests::client_of(|_| answer.to_owned());
+            let client = client_of(move |_| answer.to_owned());
             let request = CheckProtectedRequest {
                 created_by: "me".into(),
                 path: "KS014/2024-05-01/001".into(),

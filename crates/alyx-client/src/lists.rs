@@ -1,7 +1,6 @@
 //! Lists: read page by page, until their records add up.
 
 use std::collections::HashSet;
-use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 
@@ -71,7 +70,10 @@ impl Client {
         };
         self.for_each_marked(path, query, take).await?;
         if memory > MAX_KEPT {
-            return Err(too_long(path, MAX_KEPT >> 20, "MB"));
+            return Err(Error::NotAlyx {
+                what: format!("GET {path}"),
+                reason: format!("a list of more than {} MB", MAX_KEPT >> 20),
+            });
         }
         Ok(kept)
     }
@@ -156,7 +158,7 @@ impl Client {
             let answer = self.send(Call { query, ..Call::get(path) }).await?;
             list.bytes += answer.body.len();
             if list.bytes > MAX_LIST {
-                return Err(too_long(path, MAX_LIST >> 20, "MB"));
+                return Err(not_alyx(&format!("a list of more than {} MB", MAX_LIST >> 20)));
             }
             let take = |mark: RecordMark, record| {
                 if list.seen.insert(mark.identity) {
@@ -167,7 +169,7 @@ impl Client {
                 .map_err(|error| self.explained(answer.unparsed(&error, &what)))?;
             let page = page.ok_or_else(|| not_alyx("no list"))?;
             if list.seen.len() as u64 > MAX_RECORDS {
-                return Err(too_long(path, MAX_RECORDS, "records"));
+                return Err(not_alyx(&format!("a list of more than {MAX_RECORDS} records")));
             }
             let Some(query) = page.next else { return Ok(page.count) };
             // A page that names itself, or an empty one that names another, has no end either.
@@ -184,10 +186,6 @@ impl ListReader {
     fn adds_up(&self, count: Option<u64>) -> bool {
         count.is_none_or(|count| self.seen.len() as u64 >= count)
     }
-}
-
-fn too_long(path: &str, at_most: impl Display, unit: &str) -> Error {
-    Error::NotAlyx { what: format!("GET {path}"), reason: format!("a list of more than {at_most} {unit}") }
 }
 
 fn does_not_add_up(path: &str, list: &ListReader) -> Result<(), Error> {
@@ -210,80 +208,8 @@ fn ranges(count: u64) -> Vec<String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::{ClientOptions, Credentials, Endpoint, SessionSearch};
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    /// The client of a server whose answer to the n-th request is `page(n)`.
-    pub(crate) fn client_of(page: impl Fn(usize) -> String + Send + 'static) -> Client {
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", server.local_addr().unwrap());
-        let answer = move |mut connection: TcpStream, n| {
-            let lines = BufReader::new(connection.try_clone().unwrap()).lines();
-            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
-            let body = page(n);
-            let head =
-                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-            let _ =
-                connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body.as_bytes()));
-        };
-        std::thread::spawn(move || {
-            server
-                .incoming()
-                .map_while(Result::ok)
-                .enumerate()
-                .for_each(|(n, connection)| answer(connection, n));
-        });
-        let login = Credentials::Token { username: None, token: "t".into() };
-        Client::new(ClientOptions::new(url, login)).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_list_of_small_records_without_end_is_not_read_for_ever() {
-        let client = client_of(|n| {
-            let names: Vec<String> = (0..50_000).map(|i| format!(r#"{{"name":"{n}-{i}"}}"#)).collect();
-            format!(r#"{{"count": null, "next": "http://x/?{n}", "results": [{}]}}"#, names.join(","))
-        });
-        let error = client.member_names(Endpoint::Projects).await.unwrap_err().to_string();
-        assert!(
-            error.contains("GET /projects") && error.contains("a list of more than 300000 records"),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_list_that_is_kept_takes_no_more_memory_than_it_may() {
-        let zeros = vec!["0"; 100_000].join(",");
-        let labs = move |_| {
-            let labs: Vec<String> = (0..8).map(|n| format!(r#"{{"name":"{n}","x":[{zeros}]}}"#)).collect();
-            format!("[{}]", labs.join(","))
-        };
-        let client = client_of(labs);
-        let error = client.labs().await.unwrap_err().to_string();
-        assert!(error.contains("a list of more than 128 MB"), "{error}");
-        // Their names alone are short.
-        assert_eq!(client.member_names(Endpoint::Labs).await.unwrap().len(), 8);
-    }
-
-    #[tokio::test]
-    async fn of_a_server_that_ignores_the_filter_only_the_wanted_sessions_are_kept() {
-        let session =
-            |n| format!(r#"{{"subject":"a","start_time":"2024-05-01T10:00:00","number":{n},"url":"{n}"}}"#);
-        let client = client_of(move |_| format!("[{}]", [1, 2, 3].map(session).join(",")));
-        let search = SessionSearch { subject: "a", date: jiff::civil::date(2024, 5, 1), number: 2 };
-        let found = client.sessions(&search).await.unwrap();
-        assert_eq!(found.iter().map(|session| session.number).collect::<Vec<_>>(), [Some(2)]);
-    }
-
-    #[tokio::test]
-    async fn a_record_with_more_values_than_alyx_sends_is_refused() {
-        let zeros = vec!["0"; 200_001].join(",");
-        let client = client_of(move |_| format!(r#"[{{"name":"n","x":[{zeros}]}}]"#));
-        let error = client.datasets_of_session("x").await.unwrap_err().to_string();
-        assert!(error.contains("unexpected record: more than 200000 values"), "{error}");
-    }
 
     #[test]
     fn ranges_of_ids_leave_nothing_out() {

@@ -83,7 +83,7 @@ impl<'de, T: DeserializeOwned, F: FnMut(RecordMark, T)> Visitor<'de> for PageVis
             let text = raw.get().as_bytes();
             let n_values = count_values(text);
             if n_values > MAX_VALUES {
-                return Err(A::Error::custom(format!("more than {MAX_VALUES} values")));
+                return Err(A::Error::custom(format!("a record of more than {MAX_VALUES} values")));
             }
             let mark = RecordMark { identity: identity(raw), memory: text.len() + VALUE_SIZE * n_values };
             (self.take)(mark, serde_json::from_str(raw.get()).map_err(A::Error::custom)?);

@@ -122,7 +122,7 @@ impl Answer {
         let listed = listed.map_or(0, |list| count_values(list.get().as_bytes()));
         let others = count_values(&self.body).saturating_sub(listed);
         if keeps_datasets && listed > MAX_DATASET_VALUES {
-            return Err(too_many_values(MAX_DATASET_VALUES, what));
+            return too_many_values(MAX_DATASET_VALUES, what);
         }
         self.parse_within(others, MAX_VALUES, what)
     }
@@ -134,7 +134,7 @@ impl Answer {
         what: &str,
     ) -> Result<T, Error> {
         if values > at_most {
-            return Err(too_many_values(at_most, what));
+            return too_many_values(at_most, what);
         }
         let body = if self.body.is_empty() { b"null" } else { self.body.as_slice() };
         serde_json::from_slice(body).map_err(|error| self.unparsed(&error, what))
@@ -222,8 +222,8 @@ pub(crate) fn count_values(json: &[u8]) -> usize {
     json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
 }
 
-fn too_many_values(at_most: usize, what: &str) -> Error {
-    Error::NotAlyx { what: what.to_owned(), reason: format!("an answer of more than {at_most} values") }
+fn too_many_values<T>(at_most: usize, what: &str) -> Result<T, Error> {
+    Err(Error::NotAlyx { what: what.to_owned(), reason: format!("an answer of more than {at_most} values") })
 }
 
 /// The error about a text that is JSON, but not the record that is expected.
