@@ -4,7 +4,7 @@
 //! back what Alyx holds, check that the folder has not changed meanwhile, and only then remove the flag.
 
 mod by_name;
-pub(crate) mod checks;
+mod checks;
 mod hold;
 pub(crate) mod late;
 pub(crate) mod listing;
