@@ -7,8 +7,8 @@ pub(crate) mod options;
 pub(crate) mod record_outcome;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -18,7 +18,6 @@ use crate::client::options::RegistrationOptions;
 use crate::error::Error;
 use crate::files::batch_size::BatchSize;
 use crate::flag::FlagFile;
-use crate::flagged::checks::begin_clocks;
 use crate::hashing::read_rate::ReadingState;
 use crate::hashing::read_scheduler::ReadScheduler;
 use crate::hashing::root_schedulers::RootSchedulers;
@@ -48,6 +47,12 @@ use alyx_client::Endpoint;
 pub struct RegistrationClient {
     shared: Arc<Shared>,
     context: RunContext,
+}
+
+/// Both clocks when the first client was made.
+pub(crate) fn clocks_began() -> (Instant, SystemTime) {
+    static BEGAN: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now(), SystemTime::now()));
+    *BEGAN
 }
 
 #[derive(Debug)]
@@ -90,7 +95,7 @@ impl RegistrationClient {
         context: RunContext,
         schedulers: Arc<RootSchedulers>,
     ) -> Self {
-        begin_clocks();
+        clocks_began();
         let names = KnownNames::new(options.names_kept);
         let batch = std::sync::Mutex::new(BatchSize::new(options.batch_size));
         let shared = Shared { alyx, options, names, types: Mutex::default(), schedulers, batch };

@@ -3,11 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::client::RegistrationClient;
 use crate::client::options::{FlaggedOptions, OnLeftOut};
+use crate::client::{RegistrationClient, clocks_began};
 use crate::error::Error;
 use crate::flag::{FlagContent, FlagFile};
 use crate::listing::discover::FoundFiles;
@@ -17,14 +16,6 @@ use crate::metadata::known::KnownSession;
 use crate::metadata::options::OnMissing;
 use alf::SessionPath;
 use alyx_client::text::some_of;
-
-/// The clocks when the first client was made.
-static CLOCKS_BEGAN: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now(), SystemTime::now()));
-
-/// Reads the clocks from which those that are set later are recognised, unless that is done.
-pub(crate) fn begin_clocks() {
-    LazyLock::force(&CLOCKS_BEGAN);
-}
 
 /// How long a session in which something has changed waits at least.
 pub(crate) const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -55,7 +46,7 @@ impl RegistrationClient {
         }
         let now = (Instant::now(), SystemTime::now());
         let (looks, is_remote) = (&self.context().looks, found.is_remote);
-        looks.judge(session.folder(), &found.activity, &options.quiet, is_remote, *CLOCKS_BEGAN, now)
+        looks.judge(session.folder(), &found.activity, &options.quiet, is_remote, clocks_began(), now)
     }
 
     /// The kinds of files that no dataset type takes.

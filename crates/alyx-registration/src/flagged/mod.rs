@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
 mod by_name;
-pub(crate) mod checks;
+mod checks;
 mod hold;
 pub(crate) mod late;
 pub(crate) mod listing;
