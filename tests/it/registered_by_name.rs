@@ -283,3 +283,16 @@ async fn a_session_that_a_command_created_is_completed_as_its_own() {
     let ledger = Ledger::open(&world.rig.beside("etc/state"));
     assert!(alyx_registration::CreatedSessions::contains(&ledger, &eid));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_updated_field_does_not_differ() {
+    let world = World::new("").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    world.run(&["create-session", word(&session.folder), "--n-trials", "5"]).await.ends(0);
+    session.file("alyx-session.yaml", "n_trials: 6\nnarrative: x\n");
+    let words = ["--no-files", "--update", "n_trials"];
+    let out = world.register(&session, &[&words[..], &["--dry-run"]].concat()).await.ends(0).out;
+    assert!(out.contains("\"n_trials\":6") && !out.contains("differs"), "{out}");
+    let said = world.register(&session, &words).await.ends(0);
+    assert!(!said.err.contains("n_trials"), "{said:?}");
+}
