@@ -296,3 +296,42 @@ async fn an_updated_field_does_not_differ() {
     let said = world.register(&session, &words).await.ends(0);
     assert!(!said.err.contains("n_trials"), "{said:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn register_files_keeps_a_dataset_loadable_as_the_configuration_and_the_sidecars_say() {
+    let more = "datasets: {repository: flatiron_cortexlab, versions: ['1.2'], max_md5_size: 2 B}\n";
+    let world = World::new(more).await;
+    let (session, other) = (world.rig.session("cortexlab", "KS014"), world.rig.session("cortexlab", "KS014"));
+    for session in [&session, &other] {
+        spikes(session);
+        world.register(session, &[]).await.ends(0);
+    }
+    other.file("alyx-session.yaml", "datasets: {versions: ['2.0']}\n");
+    let paths = [&session, &other].map(|session| session.file(SPIKES[1], "longer").folder.join(SPIKES[1]));
+    let words = ["register-files", word(&paths[0]), word(&paths[1])];
+    let planned = world.run(&[&words[..], &["--dry-run", "--json"]].concat()).await.ends(0).json();
+    let version = |of: usize| planned["requests"][of]["versions"][0].clone();
+    assert_eq!((version(0), version(1)), ("1.2".into(), "2.0".into()), "{planned}");
+    assert_eq!(planned["requests"][0]["hashes"][0], Value::Null, "max_md5_size");
+    let said = world.run(&[&words[..], &["--json"]].concat()).await.ends(0).json();
+    let file = |of: usize| said["records"][of]["file"].as_str().map(PathBuf::from);
+    assert_eq!([file(0), file(1)], paths.clone().map(Some), "in the order of the command line");
+    for (session, version) in [(&session, "1.2"), (&other, "2.0")] {
+        let datasets = world.alyx.datasets(session).await;
+        let times = datasets.iter().find(|dataset| dataset.name == "spikes.times.npy").unwrap();
+        assert!(is_in_flatiron(times), "{times:?}");
+        assert_eq!((times.file_size, times.version.as_deref()), (Some(6), Some(version)));
+    }
+    // The command line says more, to all files in turn.
+    let words =
+        [&words[..], &["--versions", "a,b", "--no-exists", "--force", "--dry-run", "--json"]].concat();
+    let planned = world.run(&words).await.ends(0).json();
+    let said = |of: usize| {
+        let request = &planned["requests"][of];
+        (request["versions"][0].clone(), request["exists"].clone(), request["name"].clone())
+    };
+    for (of, version) in ["a", "b"].into_iter().enumerate() {
+        // Files that are registered in the same way share a request only within a session.
+        assert_eq!(said(of), (version.into(), false.into(), "flatiron_cortexlab".into()), "{planned}");
+    }
+}
