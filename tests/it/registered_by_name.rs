@@ -335,3 +335,43 @@ async fn register_files_keeps_a_dataset_loadable_as_the_configuration_and_the_si
         assert_eq!(said(of), (version.into(), false.into(), "flatiron_cortexlab".into()), "{planned}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_declared_incomplete_is_registered_by_name_with_what_it_lacks() {
+    let world = World::new("metadata: {expect: ['raw_video_data/*.mp4']}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    let words = |more: &[&'static str]| more.to_vec();
+    for more in [&["--dry-run"][..], &[]] {
+        let out = world.register(&session, &words(more)).await.ends(1).out;
+        assert!(out.contains("missing  raw_video_data/*.mp4: "), "{out}");
+        let json = world.register(&session, &[&words(more)[..], &["--json"]].concat()).await.ends(1).json();
+        assert_eq!(json["missing"][0]["what"], "raw_video_data/*.mp4", "{json}");
+    }
+    assert_eq!(world.alyx.dataset_paths(&session).await, SPIKES);
+    let out = world.run(&["metadata", word(&session.folder)]).await.ends(1).out;
+    assert!(
+        out.contains("a flagged session would wait for what is missing; then a new session would be"),
+        "{out}"
+    );
+    world.register(&session, &["--no-files"]).await.ends(0);
+    session.file("raw_video_data/_iblrig_leftCamera.raw.mp4", "x");
+    let json = world.register(&session, &["--json"]).await.ends(0).json();
+    assert_eq!(json["missing"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn metadata_refuses_a_missing_folder_and_a_day_of_a_wrong_clock_as_a_registration_does() {
+    let rig = Rig::new();
+    let missing = rig.root().join("nothere/KS014/2024-05-10/001");
+    let said = run(&mut at_home(&rig, &["metadata", word(&missing), "--json"])).ends(1).json();
+    assert_eq!(
+        (&said["errors"][0]["kind"], &said["errors"][0]["retryable"]),
+        (&"Invalid".into(), &false.into())
+    );
+    for day in ["1970-01-01", "2094-01-01"] {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/{day}/001"));
+        let out = run(&mut at_home(&rig, &["metadata", word(&session.folder)])).ends(1).out;
+        assert!(out.contains("nothing would be registered") && out.contains("problem  "), "{out}");
+    }
+}

@@ -19,7 +19,7 @@ use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_folder};
+use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, missing_lines, session_folder};
 use crate::cli::verbs::record::{Record, changing};
 use crate::config::Config;
 use crate::daemon::queue::session_name;
@@ -36,6 +36,7 @@ use alyx_registration::{
     NewSessionOptions, PlannedFiles, PlannedSession, QuietRules, RecordOutcome, RegisterFilesOptions,
     RegisteredFiles, RegisteredSession, RootDatasets,
 };
+use session_metadata::Missing;
 
 /// The fields of a command about one session.
 #[derive(Debug, Serialize)]
@@ -50,6 +51,9 @@ struct SessionFields<Files = ()> {
     /// In a dry run, what its files say of it, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     described: Option<String>,
+    /// What it should have and lacks; absent if its files are not registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Vec<Missing>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Files>,
 }
@@ -57,13 +61,14 @@ struct SessionFields<Files = ()> {
 impl<Files> SessionFields<Files> {
     fn registered(folder: &Path, session: &RegisteredSession) -> Self {
         let (eid, session) = (Some(session.record.eid().to_owned()), Some(session.into()));
-        Self { folder: folder.into(), eid, session, request: None, described: None, files: None }
+        let (request, described, missing, files) = (None, None, None, None);
+        Self { folder: folder.into(), eid, session, request, described, missing, files }
     }
 
     fn planned(folder: &Path, planned: PlannedSession) -> Self {
         let described = sources(&planned);
         let (eid, request) = (planned.eid, Some(planned.request));
-        Self { folder: folder.into(), eid, session: None, request, described, files: None }
+        Self { folder: folder.into(), eid, session: None, request, described, missing: None, files: None }
     }
 }
 
@@ -156,7 +161,7 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                     Ok((planned, would, explicit))
                 };
                 let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
-                return planned_answer(&folder, planned);
+                return planned_answer(&folder, planned, !args.no_files);
             }
             let attempt = async || {
                 let Selected { files, found, options } = select().await?;
@@ -215,12 +220,17 @@ struct Selected {
 fn planned_answer(
     folder: &Path,
     (planned, files, explicit): (PlannedSession, PlannedFiles, usize),
+    with_files: bool,
 ) -> Result<Answer, Failure> {
     let mut text = planned_text(&planned);
+    let known = planned.known.as_ref().filter(|_| with_files);
+    let missing = known.map(|known| known.metadata.missing.clone()).unwrap_or_default();
+    text.extend(missing_lines(&missing));
     text.extend(planned_file_lines(&files));
-    let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_missing());
-    let json =
-        SessionFields { files: Some(PlannedJson::from(&files)), ..SessionFields::planned(folder, planned) };
+    let is_left_out = |file: &LeftOut| file.reason.is_missing();
+    let problem = explicit > 0 || !missing.is_empty() || files.left_out.iter().any(is_left_out);
+    let mut json = SessionFields::planned(folder, planned);
+    (json.missing, json.files) = (with_files.then_some(missing), Some(PlannedJson::from(&files)));
     Ok(Answer::new(text, json)?.planned_if(true).incomplete_if(problem))
 }
 
@@ -235,7 +245,9 @@ fn registered_answer(
     let mut text = vec![session_line(&session.record)];
     let mut json = SessionFields::registered(folder, session);
     let Some(mut registered) = registered else { return Answer::new(text, json) };
-    let incomplete = registered.records.iter().any(Option::is_none);
+    let incomplete = !session.missing.is_empty() || registered.records.iter().any(Option::is_none);
+    text.extend(missing_lines(&session.missing));
+    json.missing = Some(session.missing.clone());
     registered.left_out.extend(others);
     text.extend(registered_lines(files, &registered));
     text.extend(gap);
@@ -412,6 +424,7 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             session: made.session.as_ref().map(SessionJson::from),
             request: None,
             described: None,
+            missing: None,
             files: None,
         };
         Answer::new(vec![text], json)

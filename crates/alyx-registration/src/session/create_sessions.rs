@@ -129,9 +129,10 @@ impl RegistrationClient {
             Some(record) if record.lists_datasets() => record.clone(),
             _ => self.alyx().session(&registered.eid).await?,
         };
+        let missing = registered.known.as_ref().map(|known| known.metadata.missing.clone()).unwrap_or_default();
         Ok(CreatedSession {
             folder: session.folder().to_owned(),
-            session: Ok(Some(RegisteredSession { outcome, record })),
+            session: Ok(Some(RegisteredSession { outcome, record, missing })),
             moved: registered.moved.clone(),
             gap: registered.gap.clone(),
             known: registered.known.clone(),
