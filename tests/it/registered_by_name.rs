@@ -375,3 +375,137 @@ fn metadata_refuses_a_missing_folder_and_a_day_of_a_wrong_clock_as_a_registratio
         assert!(out.contains("nothing would be registered") && out.contains("problem  "), "{out}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_sessions_waits_for_files_that_still_arrive_and_lets_the_others_go_first() {
+    let world = World::new("watch: {settle: 1 h, empty_grace: 1 h}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.flag();
+    let empty = world.rig.session("cortexlab", "KS014");
+    empty.flag();
+    let root = world.rig.root();
+    let words = ["create-sessions", word(&root), "--register-files", "--config", word(&world.config)];
+    let mut command = Program::start(&mut at_home(&world.rig, &words));
+    // Both wait at the same time.
+    for _ in 0..2 {
+        command.wait_for(" waits, and the other sessions go first: ");
+    }
+    for session in [&session, &empty] {
+        assert!(command.text().contains(&format!("{} waits, and", session.name())), "{}", command.text());
+    }
+    command.signal("KILL");
+    command.wait();
+    assert!(session.is_flagged() && empty.is_flagged() && world.alyx.control().sessions().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_sessions_shows_what_is_registered_and_left_out_and_who_would_wait() {
+    let world = World::new("watch: {settle: 1 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.file("notes.txt", "x").flag();
+    let copied = world.rig.session("cortexlab", "KS014");
+    copied.file("alf/spikes.times.npy.part", "x").flag();
+    let root = world.rig.root();
+    let words = ["create-sessions", word(&root), "--register-files", "--dry-run"];
+    let sign = |out: &str, folder: &PathBuf| {
+        let is_of = |line: &&str| line.contains(&format!(" {}  ", word(folder)));
+        out.lines().find(is_of).unwrap_or_else(|| panic!("{out}")).to_owned()
+    };
+    let json = world.run(&[&words[..], &["--json"]].concat()).await.ends(1).json();
+    let row = |folder: &PathBuf| {
+        let rows = json["sessions"].as_array().unwrap();
+        rows.iter().find(|row| row["folder"] == word(folder)).unwrap()["outcome"].clone()
+    };
+    assert_eq!((row(&session.folder), row(&copied.folder)), ("planned".into(), "waits".into()), "{json}");
+    assert_eq!(json["outcome"], "planned");
+    std::fs::remove_file(copied.folder.join("alf/spikes.times.npy.part")).unwrap();
+    std::fs::remove_file(copied.folder.join("create_me.flag")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let words = ["create-sessions", word(&root), "--register-files"];
+        let out = world.run(&[&words[..], more].concat()).await.ends(0).out;
+        let line = sign(&out, &session.folder);
+        assert!(line.contains("  2 datasets, 6 B; left out: 1 "), "{out}");
+    }
+    session.flag();
+    let json =
+        world.run(&["create-sessions", word(&root), "--register-files", "--json"]).await.ends(0).json();
+    let row = &json["sessions"][0];
+    assert_eq!((&row["datasets"], &row["bytes"]), (&2.into(), &6.into()), "{row}");
+    assert_eq!(row["left_out_files"][0]["path"], "notes.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_of_skipped_subjects_are_left_alone_by_every_command() {
+    let world = World::new("metadata: {skip_subjects: [test]}\nwatch: {settle: 0 s}\n").await;
+    let root = world.rig.root();
+    let session = world.rig.session("cortexlab", "test");
+    spikes(&session);
+    session.flag();
+    let said = world.run(&["create-sessions", word(&root), "--register-files"]).await.ends(0);
+    assert!(said.err.contains("skipped: its subject is in metadata.skip_subjects"), "{said:?}");
+    let status = world.run(&["status", "--json"]).await.json();
+    assert_eq!(status["sessions"], Value::Array(Vec::new()), "{status}");
+    let checked = world.run(&["check"]).await.out;
+    assert!(checked.contains("1 session, 0 flags"), "{checked}");
+    assert!(session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_gaps_and_the_waits_of_a_run() {
+    let world = World::new("metadata: {expect: [done.txt]}\nwatch: {settle: 0 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.file("alf/_ibl_unheard.of.npy", "x").flag();
+    let scan = async |more: &[&str]| world.run(&[&["scan", "--json"], more].concat()).await.ends(1).json();
+    let waits = scan(&["--dry-run"]).await;
+    assert_eq!(
+        (&waits["outcome"], &waits["error"]["kind"]),
+        (&"waits".into(), &"Incomplete".into()),
+        "{waits}"
+    );
+    session.file("done.txt", "x");
+    let planned = scan(&["--dry-run"]).await;
+    let gap = planned["gaps"].as_str().unwrap_or_default();
+    assert!(gap.contains("no dataset type of Alyx matches alf/_ibl_unheard.of.npy"), "{planned}");
+    let root = world.rig.root();
+    let words = ["create-sessions", word(&root), "--register-files", "--dry-run", "--json"];
+    assert_eq!(world.run(&words).await.ends(1).json()["sessions"][0]["gaps"], gap);
+    assert_eq!(scan(&[]).await["gaps"], gap);
+    session.flag();
+    let again = world.run(&["scan", "--dry-run", "--json"]).await.ends(0).json();
+    assert_eq!(again["gaps"], Value::Null, "reported once in a data root");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_weight_and_water_that_the_run_records() {
+    let world =
+        World::new("metadata: {measurements: {weight: true, water: true}}\nwatch: {settle: 0 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    let says = "weight: 20.5\nwater: [{volume: 0.7}]\nend_time: 2024-05-01T11:00:00\n";
+    session.file("alyx-session.yaml", says).flag();
+    let root = world.rig.root();
+    let weight = "the weight of 20.5 g at ";
+    for words in [
+        &["register-session", word(&session.folder), "--dry-run"][..],
+        &["create-sessions", word(&root), "--dry-run"],
+        &["scan", "--dry-run"],
+    ] {
+        let out = world.run(words).await.ends(0).out;
+        assert!(
+            out.contains(&format!("would record {weight}"))
+                && out.contains("would record 0.7 ml of Water at "),
+            "{words:?}: {out}"
+        );
+        let json = world.run(&[words, &["--json"]].concat()).await.ends(0).json();
+        let row = if words[0] == "create-sessions" { &json["sessions"][0] } else { &json };
+        assert_eq!(row["measurements"].as_array().map(Vec::len), Some(2), "{json}");
+    }
+    let said = world.run(&["scan"]).await.ends(0);
+    assert!(said.err.contains(&format!("recorded {weight}")), "{said:?}");
+    session.flag();
+    let out = world.run(&["scan", "--dry-run"]).await.ends(0).out;
+    assert!(!out.contains("would record"), "{out}");
+}

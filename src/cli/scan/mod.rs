@@ -10,6 +10,7 @@ pub(super) mod places;
 mod process_flag;
 pub(crate) mod scan_roots;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +30,7 @@ use crate::cli::scan::places::Place;
 use crate::cli::scan::process_flag::process_flag;
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
-use crate::config::DataRoot;
+use crate::config::{Config, DataRoot};
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
 use crate::daemon::tree::lock::{StateLock, request_marks};
@@ -77,14 +78,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     }
     let missed = missed.len();
     flags.sort_by(|a, b| a.path.cmp(&b.path));
-    flags.retain(|flag| {
-        let session = SessionPath::parse(flag.session_folder()).ok();
-        let skipped = session.filter(|session| config.skip_subjects.iter().any(|s| s == session.subject()));
-        if let Some(session) = &skipped {
-            tracing::info!(session = %session, "skipped: its subject is in metadata.skip_subjects; the flag stays");
-        }
-        skipped.is_none()
-    });
+    flags.retain(|flag| !is_skipped(&config, &flag.path));
 
     let options = wiring::flagged(&config);
     let short_number = flags.iter().filter(|_| options.register_files).find_map(|flag| {
@@ -179,6 +173,16 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         );
     }
     Ok(exit_code(&failed, done, missed + with_gaps + waiting))
+}
+
+/// Whether the configuration skips the subject of a flag; the log says so.
+pub(super) fn is_skipped(config: &Config, flag: &Path) -> bool {
+    let session = flag.parent().and_then(|folder| SessionPath::parse(folder).ok());
+    let skipped = session.filter(|session| config.skips(session));
+    if let Some(session) = &skipped {
+        tracing::info!(session = %session, "skipped: its subject is in metadata.skip_subjects; the flag stays");
+    }
+    skipped.is_some()
 }
 
 /// Marks a clean stop, unless a daemon holds the state folder or a creation may still be on its way.

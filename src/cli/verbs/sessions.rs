@@ -1,4 +1,4 @@
-//! `create-session`, `register-session`, `create-sessions`, `new-session`.
+//! `create-session`, `register-session`, `new-session`.
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
@@ -7,12 +7,11 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, paths};
+use crate::cli::args::{CreateSessionArgs, NewSessionArgs, RegisterSessionArgs, paths};
 use crate::cli::exit::Exit;
-use crate::cli::output::described::{planned_lines, request_lines, sources};
+use crate::cli::output::Failure;
+use crate::cli::output::described::{planned_lines, sources};
 use crate::cli::output::progress;
-use crate::cli::output::{Failure, exit_of};
-use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::places::until_quiet;
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::run_creating;
@@ -22,19 +21,16 @@ use crate::cli::verbs::files::{
 use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, missing_lines, session_folder};
 use crate::cli::verbs::record::{Record, changing};
 use crate::config::Config;
-use crate::daemon::queue::session_name;
-use crate::daemon::tree::lock::{LockFolders, RootLock};
 use crate::daemon::watch::WatchProblem;
-use crate::json::error_report::ErrorReport;
-use crate::json::path_text::{MovedPath, PathText};
+use crate::json::path_text::PathText;
 use crate::json::record::SessionJson;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
-    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, FoundFiles, KnownSession, LeftOut,
-    NewSessionOptions, PlannedFiles, PlannedSession, QuietRules, RecordOutcome, RegisterFilesOptions,
-    RegisteredFiles, RegisteredSession, RootDatasets,
+    Beside, Error, FilesToRegister, FlaggedOptions, FoundFiles, LeftOut, NewSessionOptions,
+    PlannedFiles, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFiles, RegisteredSession,
+    RootDatasets,
 };
 use session_metadata::Missing;
 
@@ -51,6 +47,9 @@ struct SessionFields<Files = ()> {
     /// In a dry run, what its files say of it, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     described: Option<String>,
+    /// In a dry run, the weight and water that would be recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    measurements: Vec<String>,
     /// What it should have and lacks; absent if its files are not registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Vec<Missing>>,
@@ -61,14 +60,16 @@ struct SessionFields<Files = ()> {
 impl<Files> SessionFields<Files> {
     fn registered(folder: &Path, session: &RegisteredSession) -> Self {
         let (eid, session) = (Some(session.record.eid().to_owned()), Some(session.into()));
-        let (request, described, missing, files) = (None, None, None, None);
-        Self { folder: folder.into(), eid, session, request, described, missing, files }
+        let (measurements, missing) = (Vec::new(), None);
+        let (request, described, files) = (None, None, None);
+        Self { folder: folder.into(), eid, session, request, described, measurements, missing, files }
     }
 
     fn planned(folder: &Path, planned: PlannedSession) -> Self {
         let described = sources(&planned);
-        let (eid, request) = (planned.eid, Some(planned.request));
-        Self { folder: folder.into(), eid, session: None, request, described, missing: None, files: None }
+        let (eid, request, measurements) = (planned.eid, Some(planned.request), planned.measurements);
+        let (session, missing, files) = (None, None, None);
+        Self { folder: folder.into(), eid, session, request, described, measurements, missing, files }
     }
 }
 
@@ -203,7 +204,7 @@ fn options_of(config: Option<&Config>, args: &RegisterSessionArgs) -> FlaggedOpt
 }
 
 /// The options of the data roots, but for what the command line says.
-fn without_own_words(roots: Vec<RootDatasets>) -> Vec<RootDatasets> {
+pub(super) fn without_own_words(roots: Vec<RootDatasets>) -> Vec<RootDatasets> {
     let without = |root| RootDatasets { protected: None, register_files: None, ..root };
     roots.into_iter().map(without).collect()
 }
@@ -254,123 +255,6 @@ fn registered_answer(
     json.files = Some(RegisteredJson::of(files, &registered));
     let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json)?.incomplete_if(incomplete || problem))
-}
-
-/// Registers the session of every flag below a folder.
-pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_creating("create-sessions", &args.verb, async |client, config| {
-        let root = absolute_path(&args.root)?;
-        // Without the lock, a daemon on the same root could create the same sessions.
-        let _lock = match args.dry_run {
-            true => None,
-            false => Some(
-                RootLock::acquire(&root, &LockFolders::of(None))
-                    .map_err(|error| Failure::new(Exit::Io, error))?,
-            ),
-        };
-        let configured = config.map(wiring::flagged).unwrap_or_default();
-        let flagged = FlaggedOptions {
-            register_files: args.register_files,
-            files: RegisterFilesOptions { protected: args.protected, ..configured.files },
-            roots: without_own_words(configured.roots),
-            // These sessions are complete: the person who gives the command knows.
-            quiet: QuietRules::default(),
-            ..configured
-        };
-        let options =
-            CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
-        let progress = &client.context().progress;
-        let sessions = progress::shown(progress, client.create_sessions(&root, &options)).await?;
-        let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        let with_gaps = sessions.iter().any(|session| session.gap.is_some());
-        for session in sessions {
-            let folder = session.folder.to_string_lossy().into_owned();
-            let gap = session.gap.map(|gap| gap.to_string());
-            let described = session.known.as_ref().and_then(KnownSession::sources);
-            let mut row = CreatedJson {
-                folder: (&session.folder).into(),
-                outcome: "planned",
-                eid: None,
-                session: None,
-                moved: moved_json(&session.moved),
-                gaps: gap.clone(),
-                described: described.clone(),
-                request: session.request.clone(),
-                error: None,
-            };
-            match session.session {
-                Ok(Some(registered)) => {
-                    if let (Some(done), false) = (session.registered, args.dry_run) {
-                        let whole = done.session.clone();
-                        let record = Record::of(config, &whole, "create-sessions");
-                        let eid = done.eid.clone();
-                        record.done(&eid, 0, Some(done).filter(|_| args.register_files)).await;
-                    }
-                    let eid = registered.record.eid().to_owned();
-                    let (sign, outcome) =
-                        if gap.is_some() { ("gaps    ", "gaps") } else { ("ok      ", "registered") };
-                    text.push(format!("{sign}{folder}  {eid}"));
-                    text.extend(moved_lines(&session.moved, "moved"));
-                    (row.outcome, row.eid, row.session) = (outcome, Some(eid), Some((&registered).into()));
-                }
-                Ok(None) => {
-                    text.push(format!("plan    {folder}"));
-                    text.extend(moved_lines(&session.moved, "would move"));
-                    let request = session.request.iter();
-                    text.extend(request.flat_map(|request| request_lines(request, described.as_deref())));
-                }
-                Err(error) => {
-                    if let Ok(path) = SessionPath::parse(&session.folder) {
-                        Record::of(config, &path, "create-sessions").failed(&error).await;
-                    }
-                    text.push(format!("failed  {folder}  {error}"));
-                    let name = session_name(&SessionPath::parse(&session.folder), &session.folder);
-                    (row.outcome, row.error) = ("failed", Some(ErrorReport::from(&error).of_session(name)));
-                    failed.push(error);
-                }
-            }
-            text.extend(gap.map(|gap| format!("      {gap}")));
-            list.push(row);
-        }
-        let n = list.len() - failed.len();
-        let verb = if args.dry_run { "would be registered" } else { "registered" };
-        text.push(format!("{n} {verb}, {} failed", failed.len()));
-        let errors = list.iter().filter_map(|row| row.error.clone()).collect();
-        let answer = Answer::new(text, CreateSessionsJson { root: (&root).into(), sessions: list })?;
-        let answer = answer.incomplete_if(!failed.is_empty() || with_gaps);
-        // If every session failed for the same reason, such as an outage, its exit code applies.
-        let exit = match failed.first().map(exit_of) {
-            Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
-            _ => answer.exit,
-        };
-        Ok(Answer { exit, errors, ..answer }.planned_if(args.dry_run))
-    })
-    .await
-}
-
-/// The fields of `create-sessions`.
-#[derive(Debug, Serialize)]
-struct CreateSessionsJson {
-    root: PathText,
-    sessions: Vec<CreatedJson>,
-}
-
-/// The session of one flag.
-#[derive(Debug, Serialize)]
-struct CreatedJson {
-    folder: PathText,
-    /// `registered`, `gaps`, `planned` or `failed`.
-    outcome: &'static str,
-    eid: Option<String>,
-    session: Option<SessionJson>,
-    moved: Vec<MovedPath>,
-    gaps: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    described: Option<String>,
-    /// In a dry run, what would be sent for the session itself; empty if nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<SessionRequest>,
-    error: Option<ErrorReport>,
 }
 
 /// Refuses a folder in a data root whose disk is not mounted.
@@ -424,6 +308,7 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             session: made.session.as_ref().map(SessionJson::from),
             request: None,
             described: None,
+            measurements: Vec::new(),
             missing: None,
             files: None,
         };
