@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod exit;
+mod loadable;
 pub mod logging;
 mod monitor;
 mod output;

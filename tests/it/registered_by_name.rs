@@ -509,3 +509,39 @@ async fn a_dry_run_shows_the_weight_and_water_that_the_run_records() {
     let out = world.run(&["scan", "--dry-run"]).await.ends(0).out;
     assert!(!out.contains("would record"), "{out}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scan_and_the_commands_say_once_that_one_cannot_load_what_they_register() {
+    for (repository, why) in [
+        ("flatiron_mainenlab", "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\""),
+        ("cortexlab_local", "it has no data_url"),
+    ] {
+        let world =
+            World::new(&format!("datasets: {{repository: {repository}}}\nwatch: {{settle: 0 s}}\n")).await;
+        let root = world.rig.root();
+        let session = world.rig.session("cortexlab", "KS014");
+        spikes(&session);
+        let file = session.folder.join(SPIKES[1]);
+        for words in [
+            &["register-session", word(&session.folder)][..],
+            &["register-files", word(&file), "--force"],
+            &["create-sessions", word(&root), "--register-files"],
+            &["scan"],
+        ] {
+            if matches!(words[0], "create-sessions" | "scan") {
+                session.flag();
+            }
+            let err = world.run(words).await.ends(0).err;
+            assert_eq!(err.matches(why).count(), 1, "{words:?}: {err}");
+        }
+    }
+    // A repository that the command line names needs no configuration.
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    spikes(&session);
+    verb(&alyx, &rig, &["create-session", word(&session.folder)]).ends(0);
+    let file = session.folder.join(SPIKES[1]);
+    let words = ["register-files", word(&file), "--repository", "flatiron_mainenlab"];
+    let err = verb(&alyx, &rig, &words).ends(0).err;
+    assert!(err.contains("is not one of lab \"cortexlab\""), "{err}");
+}

@@ -28,6 +28,8 @@ pub(in crate::cli) struct FlagResult {
     pub(super) session: Result<SessionPath, SessionPathError>,
     pub(super) folder: PathBuf,
     pub(in crate::cli) eid: Option<String>,
+    /// The lab of its record.
+    pub(super) lab: Option<String>,
     pub(in crate::cli) files: usize,
     pub(super) bytes: u64,
     pub(in crate::cli) took: Duration,
@@ -67,6 +69,7 @@ impl FlagResult {
             session: SessionPath::parse(folder),
             folder: folder.to_owned(),
             eid: None,
+            lab: None,
             files: 0,
             bytes: 0,
             took: Duration::ZERO,
@@ -90,6 +93,7 @@ impl FlagResult {
         let gap = remembered.registered(session, &registered).await;
         self.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
         self.eid = Some(registered.eid);
+        self.lab = registered.record.as_ref().and_then(|record| record.lab.clone());
         (self.files, self.bytes) = (registered.n_files, registered.bytes);
         self.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
         self.moved = registered.moved;

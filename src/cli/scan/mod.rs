@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
+use crate::cli::loadable;
 use crate::cli::output::progress;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
 use crate::cli::remembered::Remembered;
@@ -33,6 +34,7 @@ use crate::cli::service::wiring;
 use crate::config::{Config, DataRoot};
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
+use crate::daemon::run_loop::loadability::Loadability;
 use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::count;
 use crate::json::document::Document;
@@ -40,7 +42,7 @@ use crate::ledger::Access;
 use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
-use alyx_registration::{Error, NotLoadable, RegistrationClient, RunContext};
+use alyx_registration::{Error, RegistrationClient, RunContext};
 
 /// Registers every flagged session once.
 pub(crate) async fn scan(args: &ScanArgs) -> Exit {
@@ -69,9 +71,9 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
 
     wiring::check_login(&client).await?;
-    for reason in wiring::not_loadable(&config) {
-        tracing::warn!("{reason}; {}", reason.advice());
-    }
+    let options = wiring::flagged(&config);
+    let roots = config.data_roots.iter().map(|root| root.path.as_path());
+    let loadability = Loadability::of_placements(&options.placements(roots));
     let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &locks, &shutdown).await;
     if args.json && !missed.is_empty() {
         say!("{}", Document::failed("scan", missed.clone()).line());
@@ -80,14 +82,6 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     flags.sort_by(|a, b| a.path.cmp(&b.path));
     flags.retain(|flag| !is_skipped(&config, &flag.path));
 
-    let options = wiring::flagged(&config);
-    let short_number = flags.iter().filter(|_| options.register_files).find_map(|flag| {
-        let session = SessionPath::parse(flag.session_folder()).ok()?;
-        NotLoadable::of_session(&session, &options.placement_in(session.folder()))
-    });
-    if let Some(reason) = short_number {
-        tracing::warn!("{reason}; {}", reason.advice());
-    }
     let remembered = &Remembered::open(&config, if args.dry_run { Access::Read } else { Access::Change });
     // A daemon that runs on other roots keeps the mark.
     let state = if args.dry_run {
@@ -125,6 +119,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     };
     let mut results = futures_util::stream::select_all(config.data_roots.iter().map(of_root));
     let (mut failed, mut done, mut with_gaps, mut waiting) = (Vec::new(), 0, 0, 0);
+    let mut placed = Vec::new();
     let work = async {
         let last_looks = async {
             if !dry {
@@ -135,6 +130,10 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
             while let Some(result) = results.next().await {
                 progress::above(|| if args.json { say!("{}", result.document()) } else { result.print() });
                 with_gaps += usize::from(result.gap.is_some());
+                if let (Ok(session), true) = (&result.session, result.files > 0) {
+                    let placement = options.placement_in(&result.folder);
+                    placed.push(loadable::place_of(session, result.lab.clone(), placement));
+                }
                 match result.outcome {
                     ScanOutcome::Failed(error) => failed.push(error),
                     ScanOutcome::Waits(_) => waiting += 1,
@@ -156,6 +155,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         () = name_hangs(&client.context().progress.steps) => {}
         () = progress::shown(&client.context().progress, work) => {}
     }
+    loadable::ask(client, loadability, placed).await;
     end(state, mark, client);
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };

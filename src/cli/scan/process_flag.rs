@@ -31,6 +31,7 @@ pub(super) async fn process_flag(
             result.outcome = match until_quiet(&session, dry, Some(&mut place), attempt).await {
                 Ok(planned) => {
                     result.eid = planned.eid;
+                    result.lab.clone_from(&planned.request.lab);
                     result.described = planned.known.as_ref().and_then(KnownSession::sources);
                     result.request = result.described.as_ref().map(|_| planned.request);
                     result.measurements = planned.measurements;

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::cli::args::CreateSessionsArgs;
 use crate::cli::exit::Exit;
+use crate::cli::loadable::{self, Place as FilePlace};
 use crate::cli::output::described::{measurement_lines, request_lines};
 use crate::cli::output::progress;
 use crate::cli::output::{Failure, exit_of};
@@ -70,15 +71,17 @@ pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
             created
         });
         let sessions = progress::shown(&client.context().progress, join_all(sessions)).await;
-        let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut text, mut list, mut failed, mut placed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut with_gaps, mut waiting) = (false, 0);
-        for Created { row, lines, error } in sessions.into_iter().flatten() {
+        for Created { row, lines, error, place } in sessions.into_iter().flatten() {
             with_gaps |= row.gaps.is_some();
             waiting += usize::from(row.outcome == "waits");
             text.extend(lines);
             failed.extend(error.filter(|_| row.outcome != "waits"));
+            placed.extend(place);
             list.push(row);
         }
+        loadable::report(client, config, placed).await;
         let n = list.len() - failed.len() - waiting;
         let verb = if args.dry_run { "would be registered" } else { "registered" };
         let waits = if waiting == 0 { String::new() } else { format!("{waiting} would wait, ") };
@@ -101,6 +104,8 @@ struct Created {
     row: CreatedJson,
     lines: Vec<String>,
     error: Option<Error>,
+    /// Where its files are.
+    place: Option<FilePlace>,
 }
 
 /// Plans or registers the session of a flag; `None` if another program has removed the flag.
@@ -122,7 +127,7 @@ async fn create(
         Err(_) => attempt().await,
     };
     let name = session_name(&session, &folder);
-    let mut result = Created { row: CreatedJson::of(&folder), lines: Vec::new(), error: None };
+    let mut result = Created { row: CreatedJson::of(&folder), lines: Vec::new(), error: None, place: None };
     let shown = folder.display();
     let created = match created {
         Ok(created) => created?,
@@ -148,6 +153,10 @@ async fn create(
         }
         (None, None) => (0, 0, LeftOutSummary::default()),
     };
+    if let (Ok(session), true) = (&session, n > 0) {
+        let lab = created.session.as_ref().ok().and_then(Option::as_ref).and_then(|on| on.record.lab.clone());
+        result.place = Some(loadable::place_of(session, lab, options.flagged.placement_in(&folder)));
+    }
     if let (Some(planned), Some(config)) = (&created.planned, config) {
         let remembered = Remembered::open(config, Access::Read);
         gap = remembered.untyped_gap(&folder, planned.gap.as_ref(), &planned.untyped).or(gap);

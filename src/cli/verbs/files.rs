@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
+use crate::cli::loadable;
 use crate::cli::output::Failure;
 use crate::cli::output::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
@@ -29,7 +30,7 @@ use alf::SessionPath;
 use alyx_client::{ProtectedFile, RegisterFileRequest};
 use alyx_registration::advice::Kind;
 use alyx_registration::{
-    Error, FoundFile, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles,
+    Error, FoundFile, Placement, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles,
     RegistrationClient,
 };
 
@@ -70,6 +71,14 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
                 registered.moved.extend(of_group.moved);
                 registered.n_unchanged += of_group.n_unchanged;
             }
+            let of_group = |group: &FileGroup| {
+                let placement = Placement::from(&group.options);
+                let place =
+                    |session| loadable::place_of(session, group.options.labs.clone(), placement.clone());
+                group.sessions.iter().map(place).collect::<Vec<_>>()
+            };
+            let places = groups.iter().flat_map(of_group).collect();
+            loadable::report(&client, config.as_ref(), places).await;
             let incomplete = registered.records.iter().any(Option::is_none);
             let json = RegisteredJson::of(&files, &registered);
             Ok(Answer::new(registered_lines(&files, &registered), json)?.incomplete_if(incomplete))
@@ -85,6 +94,8 @@ struct FileGroup {
     options: RegisterFilesOptions,
     indexes: Vec<usize>,
     files: Vec<PathBuf>,
+    /// The sessions that they belong to.
+    sessions: Vec<SessionPath>,
 }
 
 /// Groups files by how they are registered: as the command line says, else the sidecars of their session, else the
@@ -122,6 +133,7 @@ async fn groups_of(
         if let Some(group) = groups.get_mut(group) {
             group.indexes.push(index);
             group.files.push(file.clone());
+            group.sessions.extend(session.filter(|session| !group.sessions.contains(session)));
         }
     }
     for group in &mut groups {

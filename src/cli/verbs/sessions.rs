@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::args::{CreateSessionArgs, NewSessionArgs, RegisterSessionArgs, paths};
 use crate::cli::exit::Exit;
+use crate::cli::loadable;
 use crate::cli::output::Failure;
 use crate::cli::output::described::{planned_lines, sources};
 use crate::cli::output::progress;
@@ -28,7 +29,7 @@ use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
-    Beside, Error, FilesToRegister, FlaggedOptions, FoundFiles, LeftOut, NewSessionOptions,
+    Beside, Error, FilesToRegister, FlaggedOptions, FoundFiles, LeftOut, NewSessionOptions, Placement,
     PlannedFiles, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFiles, RegisteredSession,
     RootDatasets,
 };
@@ -172,10 +173,10 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                 };
                 let (registered, outcomes) =
                     client.register_session(&folder, &details, &wanted, &options).await?;
-                Ok((registered, outcomes, files, found))
+                Ok((registered, outcomes, files, found, Placement::from(&options)))
             };
             let attempt = until_quiet(&session, false, None, attempt).await;
-            let (registered, outcomes, files, found) = record.or_failure(attempt).await?;
+            let (registered, outcomes, files, found, placement) = record.or_failure(attempt).await?;
             let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
             let whole = match (&outcomes, found.filter(|_| record.is_kept())) {
                 (Some(outcomes), Some(found)) => {
@@ -188,6 +189,8 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
             };
             let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
             let gap = record.done(registered.record.eid(), n_files, whole).await;
+            let place = loadable::place_of(&session, registered.record.lab.clone(), placement);
+            loadable::report(client, config, Vec::from_iter((n_files > 0).then_some(place))).await;
             registered_answer(&folder, &registered, outcomes, &files, others, gap)
         };
         progress::shown(progress, work).await
