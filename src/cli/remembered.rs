@@ -42,6 +42,16 @@ impl Remembered {
         Self { book: Mutex::new(book), ledger, state_dir, roots, looks }
     }
 
+    /// As [`open`](Self::open) to change it, but creates a ledger in a state folder that belongs to this user.
+    pub(super) fn open_or_create(config: &Config) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        if std::fs::metadata(&config.state_dir).is_ok_and(|folder| folder.uid() == user) {
+            drop(Ledger::open(&config.state_dir));
+        }
+        Self::open(config, Access::Change)
+    }
+
     /// A context that keeps checksums and the sessions that were created.
     pub(super) fn context(&self) -> RunContext {
         self.ledger.clone().map(RunContext::remembering).unwrap_or_default()

@@ -21,12 +21,17 @@ struct World {
 
 impl World {
     async fn new(more: &str) -> Self {
+        let world = Self::without_ledger(more).await;
+        drop(Ledger::open(&world.rig.beside("etc/state")));
+        world
+    }
+
+    async fn without_ledger(more: &str) -> Self {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
         let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
         let more = more.to_owned();
         let config =
             Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"));
-        drop(Ledger::open(&rig.beside("etc/state")));
         Self { alyx, rig, config }
     }
 
@@ -285,19 +290,6 @@ async fn a_session_that_a_command_created_is_completed_as_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_updated_field_does_not_differ() {
-    let world = World::new("").await;
-    let session = world.rig.session("cortexlab", "KS014");
-    world.run(&["create-session", word(&session.folder), "--n-trials", "5"]).await.ends(0);
-    session.file("alyx-session.yaml", "n_trials: 6\nnarrative: x\n");
-    let words = ["--no-files", "--update", "n_trials"];
-    let out = world.register(&session, &[&words[..], &["--dry-run"]].concat()).await.ends(0).out;
-    assert!(out.contains("\"n_trials\":6") && !out.contains("differs"), "{out}");
-    let said = world.register(&session, &words).await.ends(0);
-    assert!(!said.err.contains("n_trials"), "{said:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn register_files_keeps_a_dataset_loadable_as_the_configuration_and_the_sidecars_say() {
     let more = "datasets: {repository: flatiron_cortexlab, versions: ['1.2'], max_md5_size: 2 B}\n";
     let world = World::new(more).await;
@@ -333,46 +325,6 @@ async fn register_files_keeps_a_dataset_loadable_as_the_configuration_and_the_si
     for (of, version) in ["a", "b"].into_iter().enumerate() {
         // Files that are registered in the same way share a request only within a session.
         assert_eq!(said(of), (version.into(), false.into(), "flatiron_cortexlab".into()), "{planned}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_declared_incomplete_is_registered_by_name_with_what_it_lacks() {
-    let world = World::new("metadata: {expect: ['raw_video_data/*.mp4']}\n").await;
-    let session = world.rig.session("cortexlab", "KS014");
-    spikes(&session);
-    let words = |more: &[&'static str]| more.to_vec();
-    for more in [&["--dry-run"][..], &[]] {
-        let out = world.register(&session, &words(more)).await.ends(1).out;
-        assert!(out.contains("missing  raw_video_data/*.mp4: "), "{out}");
-        let json = world.register(&session, &[&words(more)[..], &["--json"]].concat()).await.ends(1).json();
-        assert_eq!(json["missing"][0]["what"], "raw_video_data/*.mp4", "{json}");
-    }
-    assert_eq!(world.alyx.dataset_paths(&session).await, SPIKES);
-    let out = world.run(&["metadata", word(&session.folder)]).await.ends(1).out;
-    assert!(
-        out.contains("a flagged session would wait for what is missing; then a new session would be"),
-        "{out}"
-    );
-    world.register(&session, &["--no-files"]).await.ends(0);
-    session.file("raw_video_data/_iblrig_leftCamera.raw.mp4", "x");
-    let json = world.register(&session, &["--json"]).await.ends(0).json();
-    assert_eq!(json["missing"], Value::Array(Vec::new()));
-}
-
-#[test]
-fn metadata_refuses_a_missing_folder_and_a_day_of_a_wrong_clock_as_a_registration_does() {
-    let rig = Rig::new();
-    let missing = rig.root().join("nothere/KS014/2024-05-10/001");
-    let said = run(&mut at_home(&rig, &["metadata", word(&missing), "--json"])).ends(1).json();
-    assert_eq!(
-        (&said["errors"][0]["kind"], &said["errors"][0]["retryable"]),
-        (&"Invalid".into(), &false.into())
-    );
-    for day in ["1970-01-01", "2094-01-01"] {
-        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/{day}/001"));
-        let out = run(&mut at_home(&rig, &["metadata", word(&session.folder)])).ends(1).out;
-        assert!(out.contains("nothing would be registered") && out.contains("problem  "), "{out}");
     }
 }
 
@@ -437,6 +389,66 @@ async fn create_sessions_shows_what_is_registered_and_left_out_and_who_would_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_declared_incomplete_is_registered_by_name_with_what_it_lacks() {
+    let world = World::new("metadata: {expect: ['raw_video_data/*.mp4']}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    let words = |more: &[&'static str]| more.to_vec();
+    for more in [&["--dry-run"][..], &[]] {
+        let out = world.register(&session, &words(more)).await.ends(1).out;
+        assert!(out.contains("missing  raw_video_data/*.mp4: "), "{out}");
+        let json = world.register(&session, &[&words(more)[..], &["--json"]].concat()).await.ends(1).json();
+        assert_eq!(json["missing"][0]["what"], "raw_video_data/*.mp4", "{json}");
+    }
+    assert_eq!(world.alyx.dataset_paths(&session).await, SPIKES);
+    let out = world.run(&["metadata", word(&session.folder)]).await.ends(1).out;
+    assert!(
+        out.contains("a flagged session would wait for what is missing; then a new session would be"),
+        "{out}"
+    );
+    world.register(&session, &["--no-files"]).await.ends(0);
+    session.file("raw_video_data/_iblrig_leftCamera.raw.mp4", "x");
+    let json = world.register(&session, &["--json"]).await.ends(0).json();
+    assert_eq!(json["missing"], Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scan_and_the_commands_say_once_that_one_cannot_load_what_they_register() {
+    for (repository, why) in [
+        ("flatiron_mainenlab", "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\""),
+        ("cortexlab_local", "it has no data_url"),
+    ] {
+        let world =
+            World::new(&format!("datasets: {{repository: {repository}}}\nwatch: {{settle: 0 s}}\n")).await;
+        let root = world.rig.root();
+        let session = world.rig.session("cortexlab", "KS014");
+        spikes(&session);
+        let file = session.folder.join(SPIKES[1]);
+        for words in [
+            &["register-session", word(&session.folder)][..],
+            &["register-files", word(&file), "--force"],
+            &["create-sessions", word(&root), "--register-files"],
+            &["scan"],
+        ] {
+            if matches!(words[0], "create-sessions" | "scan") {
+                session.flag();
+            }
+            let err = world.run(words).await.ends(0).err;
+            assert_eq!(err.matches(why).count(), 1, "{words:?}: {err}");
+        }
+    }
+    // A repository that the command line names needs no configuration.
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    spikes(&session);
+    verb(&alyx, &rig, &["create-session", word(&session.folder)]).ends(0);
+    let file = session.folder.join(SPIKES[1]);
+    let words = ["register-files", word(&file), "--repository", "flatiron_mainenlab"];
+    let err = verb(&alyx, &rig, &words).ends(0).err;
+    assert!(err.contains("is not one of lab \"cortexlab\""), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn flags_of_skipped_subjects_are_left_alone_by_every_command() {
     let world = World::new("metadata: {skip_subjects: [test]}\nwatch: {settle: 0 s}\n").await;
     let root = world.rig.root();
@@ -479,6 +491,19 @@ async fn a_dry_run_shows_the_gaps_and_the_waits_of_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scan_remembers_what_it_has_done_and_what_a_session_lacks() {
+    let world = World::without_ledger("watch: {settle: 0 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.file("raw_video_data/_iblrig_leftCamera.raw.MP4", "x").flag();
+    world.run(&["scan", "--dry-run"]).await.ends(1);
+    assert!(!world.rig.beside("etc/state/ledger.sqlite").exists(), "a dry run writes nothing");
+    world.run(&["scan"]).await.ends(1);
+    assert_eq!(world.gaps().await.len(), 1);
+    assert_eq!(world.outcome().await["outcome"], "gaps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_shows_the_weight_and_water_that_the_run_records() {
     let world =
         World::new("metadata: {measurements: {weight: true, water: true}}\nwatch: {settle: 0 s}\n").await;
@@ -511,37 +536,30 @@ async fn a_dry_run_shows_the_weight_and_water_that_the_run_records() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scan_and_the_commands_say_once_that_one_cannot_load_what_they_register() {
-    for (repository, why) in [
-        ("flatiron_mainenlab", "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\""),
-        ("cortexlab_local", "it has no data_url"),
-    ] {
-        let world =
-            World::new(&format!("datasets: {{repository: {repository}}}\nwatch: {{settle: 0 s}}\n")).await;
-        let root = world.rig.root();
-        let session = world.rig.session("cortexlab", "KS014");
-        spikes(&session);
-        let file = session.folder.join(SPIKES[1]);
-        for words in [
-            &["register-session", word(&session.folder)][..],
-            &["register-files", word(&file), "--force"],
-            &["create-sessions", word(&root), "--register-files"],
-            &["scan"],
-        ] {
-            if matches!(words[0], "create-sessions" | "scan") {
-                session.flag();
-            }
-            let err = world.run(words).await.ends(0).err;
-            assert_eq!(err.matches(why).count(), 1, "{words:?}: {err}");
-        }
+async fn an_updated_field_does_not_differ() {
+    let world = World::new("").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    world.run(&["create-session", word(&session.folder), "--n-trials", "5"]).await.ends(0);
+    session.file("alyx-session.yaml", "n_trials: 6\nnarrative: x\n");
+    let words = ["--no-files", "--update", "n_trials"];
+    let out = world.register(&session, &[&words[..], &["--dry-run"]].concat()).await.ends(0).out;
+    assert!(out.contains("\"n_trials\":6") && !out.contains("differs"), "{out}");
+    let said = world.register(&session, &words).await.ends(0);
+    assert!(!said.err.contains("n_trials"), "{said:?}");
+}
+
+#[test]
+fn metadata_refuses_a_missing_folder_and_a_day_of_a_wrong_clock_as_a_registration_does() {
+    let rig = Rig::new();
+    let missing = rig.root().join("nothere/KS014/2024-05-10/001");
+    let said = run(&mut at_home(&rig, &["metadata", word(&missing), "--json"])).ends(1).json();
+    assert_eq!(
+        (&said["errors"][0]["kind"], &said["errors"][0]["retryable"]),
+        (&"Invalid".into(), &false.into())
+    );
+    for day in ["1970-01-01", "2094-01-01"] {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/{day}/001"));
+        let out = run(&mut at_home(&rig, &["metadata", word(&session.folder)])).ends(1).out;
+        assert!(out.contains("nothing would be registered") && out.contains("problem  "), "{out}");
     }
-    // A repository that the command line names needs no configuration.
-    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
-    let session = rig.session("cortexlab", "KS014");
-    spikes(&session);
-    verb(&alyx, &rig, &["create-session", word(&session.folder)]).ends(0);
-    let file = session.folder.join(SPIKES[1]);
-    let words = ["register-files", word(&file), "--repository", "flatiron_mainenlab"];
-    let err = verb(&alyx, &rig, &words).ends(0).err;
-    assert!(err.contains("is not one of lab \"cortexlab\""), "{err}");
 }

@@ -82,7 +82,10 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     flags.sort_by(|a, b| a.path.cmp(&b.path));
     flags.retain(|flag| !is_skipped(&config, &flag.path));
 
-    let remembered = &Remembered::open(&config, if args.dry_run { Access::Read } else { Access::Change });
+    let remembered = &match args.dry_run {
+        true => Remembered::open(&config, Access::Read),
+        false => Remembered::open_or_create(&config),
+    };
     // A daemon that runs on other roots keeps the mark.
     let state = if args.dry_run {
         None
